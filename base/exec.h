@@ -1,0 +1,38 @@
+/* exec.h: where jobs run.  The layers start no thread; they are given an executor. */
+#ifndef BASE_EXEC_H_
+#define BASE_EXEC_H_
+
+#include <stdint.h>
+
+typedef void exec_f(void *arg);
+
+/* A job lives inside its owner, so that submitting never allocates and never fails. */
+struct exec_job {
+	exec_f *fn;            /* what to run */
+	void *arg;             /* its argument */
+	struct exec_job *next; /* the executor's */
+	uint64_t due_ms;       /* the executor's: when, on the monotonic clock */
+};
+
+/*
+ * An executor.  submit runs ${job} soon on some thread; later runs it after
+ * ${delay_ms}.  A job is the executor's from the call until its function
+ * begins, and must not be submitted twice meanwhile.  main.c's executor is
+ * threads; the simulation's is one seeded queue.
+ */
+struct executor {
+	void (*submit)(struct executor *ex, struct exec_job *job);
+	void (*later)(struct executor *ex, struct exec_job *job, uint64_t delay_ms);
+	uint64_t (*now_ms)(struct executor *ex);      /* monotonic */
+	uint64_t (*wall_us)(struct executor *ex);     /* since 1970 */
+	void (*random)(struct executor *ex, void *out, unsigned len);
+};
+
+/* The executor of threads (base/exec_threads.c). */
+struct exec_threads;
+int exec_threads_new(unsigned nthreads, struct exec_threads **xp);
+struct executor *exec_threads_executor(struct exec_threads *x);
+/** exec_threads_free(x): Runs what was submitted, drops what was to run later, ends the threads. */
+void exec_threads_free(struct exec_threads *x);
+
+#endif

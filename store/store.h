@@ -1,0 +1,150 @@
+/*
+ * store.h: the ordered key-value seam.  A store holds named databases; a
+ * database holds a few trees of ordered keys.  Nothing here knows what a
+ * document is, and nothing above may assume LMDB, a local file, or that the
+ * process that wrote a database is the only one that reads it.
+ *
+ * Rules that every implementation keeps (tests/unit/test_store.c proves them):
+ * 1. Keys are 1 to STORE_KEY_MAX bytes and ordered as unsigned bytes, a prefix first.
+ * 2. A batch is a set of puts and deletes without reads; of several operations
+ *    on one key the last counts.  It is applied in key order, tree by tree.
+ * 3. A commit is atomic and durable.  It ends done (0), not done (any error
+ *    but ERR_IN_DOUBT: nothing changed), or in doubt (ERR_IN_DOUBT: the
+ *    database takes no write until it was closed and opened again).
+ * 4. A snapshot sees one commit whole.  Memory that a get returns lives until
+ *    the snapshot's end; memory that a cursor returns, until its next move.
+ * 5. Snapshots are used by one thread at a time, and held for milliseconds:
+ *    a long scan ends its snapshot, begins another and resumes by key.
+ * 6. One thread at a time writes a database (commit, copy and drop aside, every
+ *    call may come from any thread).
+ */
+#ifndef STORE_STORE_H_
+#define STORE_STORE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+#define STORE_KEY_MAX 511u
+#define STORE_TREES_MAX 16u
+
+/* Opaque types. */
+struct store;
+struct store_db;
+struct store_snap;
+struct store_cursor;
+struct store_batch;
+
+/* Borrowed bytes. */
+struct store_val {
+	const void *p;
+	size_t len;
+};
+
+struct store_usage {
+	uint64_t file_bytes;   /* what the database takes of the file system */
+	uint64_t active_bytes; /* pages in use */
+};
+
+/**
+ * store_lmdb_new(dir, sp): A store of one LMDB file per database, dir/NAME.divan
+ * (names encoded, so that any name is a safe path).  Removes what an
+ * interrupted create, copy or drop left.  Errors: ERR_IO, ERR_NOMEM.
+ * The caller holds the folder's lock.
+ */
+int store_lmdb_new(const char *dir, struct store **sp) MUST_CHECK;
+
+/**
+ * store_mem_new(sp): A store in memory, for tests.  Its faults are set by
+ * store_mem_fail(): the ${nth} commit (1 = the next) fails with ${code};
+ * with ERR_IN_DOUBT, ${applied} says whether it took effect all the same.
+ */
+int store_mem_new(struct store **sp) MUST_CHECK;
+void store_mem_fail(struct store *s, unsigned nth, int code, int applied);
+
+/** store_free(s): Every database must be closed. */
+void store_free(struct store *s);
+
+/**
+ * store_list(s, after, fn, cookie): Call ${fn} with each database's name, in bytewise
+ * order, that is greater than ${after} (NULL: all) until it returns not 0, which
+ * is then returned.
+ */
+int store_list(struct store *s, const char *after, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
+
+/**
+ * store_create(s, name, trees, ntrees, dbp), store_open(...): Make or open a
+ * database whose trees are numbered in the order of ${trees} (static strings).
+ * A create is durable when it returns.  Errors: ERR_DB_EXISTS, ERR_NO_DB, ERR_IO,
+ * ERR_NOSPACE, ERR_NOMEM, ERR_NEWER_FORMAT (the file is not ours to read).
+ */
+int store_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees,
+    struct store_db **dbp) MUST_CHECK;
+int store_open(struct store *s, const char *name, const char *const *trees, unsigned ntrees,
+    struct store_db **dbp) MUST_CHECK;
+
+/** store_close(db): No snapshot or batch of ${db} may be left.  NULL is allowed. */
+void store_close(struct store_db *db);
+
+/** store_drop(s, name): Remove a database; snapshots that are open on it still read it.  Durable on return.  Errors: ERR_NO_DB, ERR_IO. */
+int store_drop(struct store *s, const char *name) MUST_CHECK;
+
+/** store_copy(db, path): A consistent, compact copy as a file that must not exist.  Errors: ERR_IO, ERR_NOSPACE. */
+int store_copy(struct store_db *db, const char *path) MUST_CHECK;
+
+/**
+ * store_compact(db): Rewrite the file without its free space.  Waits for
+ * snapshots and keeps commits out meanwhile.  Killed at any point it leaves
+ * the old or the new file.  Errors: as store_copy().
+ */
+int store_compact(struct store_db *db) MUST_CHECK;
+
+int store_usage(struct store_db *db, struct store_usage *up) MUST_CHECK;
+
+/** store_stamp(db, out): 16 bytes that name the file itself (device, inode and the like): another value means that the file was put there from elsewhere. */
+int store_stamp(struct store_db *db, unsigned char out[16]) MUST_CHECK;
+
+/** store_reads_wait(db): 1 if reads may wait for a network or disk beyond page faults. */
+int store_reads_wait(const struct store_db *db);
+
+/** store_snap_begin(db, snapp), store_snap_end(snap): Errors: ERR_NOMEM, ERR_IO. */
+int store_snap_begin(struct store_db *db, struct store_snap **snapp) MUST_CHECK;
+void store_snap_end(struct store_snap *snap);
+
+/** store_get(snap, tree, key, klen, valp): Errors: ERR_MISSING, ERR_IO.  A key longer than STORE_KEY_MAX is missing. */
+int store_get(struct store_snap *snap, unsigned tree, const void *key, size_t klen, struct store_val *valp) MUST_CHECK;
+
+/** store_count(snap, tree, np): The number of keys in ${tree}. */
+int store_count(struct store_snap *snap, unsigned tree, uint64_t *np) MUST_CHECK;
+
+/** store_cursor_open(snap, tree, cp): A cursor that stands nowhere.  Close it before the snapshot. */
+int store_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp) MUST_CHECK;
+void store_cursor_close(struct store_cursor *c);
+
+/**
+ * Moves: seek to the first key that is >= ${key} (klen 0: the first of all);
+ * seek_le to the last key that is <= ${key} (klen 0: the last of all); next, prev.
+ * Each sets *${keyp} and *${valp} (either may be NULL).  ERR_MISSING: there is none.
+ */
+int store_seek(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
+int store_seek_le(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
+int store_next(struct store_cursor *c, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
+int store_prev(struct store_cursor *c, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
+
+/**
+ * store_batch_new(db, bp): An empty batch; it may be filled while snapshots are
+ * read.  put and del copy what they are given; put_room hands out ${vlen} bytes
+ * for the caller to fill before the next call on ${b}.  Errors: ERR_NOMEM;
+ * ERR_INTERNAL for a key that is empty or too long.
+ */
+int store_batch_new(struct store_db *db, struct store_batch **bp) MUST_CHECK;
+int store_put(struct store_batch *b, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen) MUST_CHECK;
+int store_put_room(struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, void **valp) MUST_CHECK;
+int store_del(struct store_batch *b, unsigned tree, const void *key, size_t klen) MUST_CHECK;
+size_t store_batch_bytes(const struct store_batch *b);
+
+/** store_commit(b): Apply ${b} (rule 3) and empty it for the next use. */
+int store_commit(struct store_batch *b) MUST_CHECK;
+void store_batch_free(struct store_batch *b);
+
+#endif
