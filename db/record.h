@@ -1,0 +1,39 @@
+/* record.h: every stored record ends with a checksum over tree, key and value. */
+#ifndef DB_RECORD_H_
+#define DB_RECORD_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "store/store.h"
+
+#define RECORD_SUM_LEN 4u
+
+/* The trees of a database, in the order in which they are given to the store. */
+enum db_tree {
+	TREE_META,
+	TREE_DOCS,
+	TREE_DOCS_DEEP,
+	TREE_REVS,
+	TREE_CHANGES,
+	TREE_BODIES,
+	TREE_BLOBS,
+	TREE_DIGESTS,
+	TREE_PURGES,
+	TREE_LOCAL,
+	TREE_LOCAL_DEEP,
+	TREE_COUNTS,
+	TREE_COUNT
+};
+
+/** record_seal(tree, key, klen, b, from): Append the checksum of the value that stands in ${b} from offset ${from}. */
+int record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size_t from);
+
+/** record_open(tree, key, klen, val, r): Verify ${val} and give its bytes without the checksum.  Errors: ERR_CORRUPT. */
+int record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r) MUST_CHECK;
+
+/** record_put(batch, tree, key, klen, val, vlen): Put ${val} with its checksum. */
+int record_put(struct store_batch *batch, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen) MUST_CHECK;
+
+#endif
