@@ -1,0 +1,87 @@
+/* write.h: from documents as clients send them to writes of the database, attachments included. */
+#ifndef HTTPAPI_WRITE_H_
+#define HTTPAPI_WRITE_H_
+
+#include <stddef.h>
+#include "base/arena.h"
+#include "base/err.h"
+#include "db/db.h"
+#include "db/doc.h"
+
+struct apireq;
+
+/**
+ * write_convert(in, id, new_edits, a, w, why):
+ * Fill ${w} from ${in} for document ${id} (in->id is not looked at).  "_local/" ids become DB_WRITE_LOCAL.  With
+ * ${new_edits} 0 the path is _revisions, or _rev alone.  Attachments get their name, type and revpos; their blobs are
+ * left NULL: see write_blobs(). Memory of ${in} and ${a} is borrowed until the write is done.  Errors: ERR_BAD_REQUEST
+ * (no _rev for new_edits=false, an attachment on a _local document), ERR_NOMEM.
+ */
+int write_convert(const struct doc_in *in, struct jstr id, int new_edits, struct arena *a, struct db_write *w,
+    struct errtext *why) MUST_CHECK;
+
+/* Bytes that become the blob of one attachment. */
+struct write_data {
+	struct db_write_att *att;
+	enum db_blob_mode mode;
+	struct jstr data;
+};
+
+/* Attachment bytes in memory on their way into blobs. */
+struct write_blobs {
+	struct write_data *items;
+	size_t n;
+	int err; /* the outcome */
+	/* the rest is write.c's */
+	struct apireq *r;
+	void (*then)(struct apireq *r);
+	size_t next, done;
+	struct db_blob *current;
+	void *state;
+};
+
+/** write_blobs_count(in), write_blobs_list(db, in, w, items): How many attachments of ${in} carry data; the items for
+ * them, ${w} having been made of ${in}. */
+size_t write_blobs_count(const struct doc_in *in);
+void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w, struct write_data *items);
+
+/**
+ * write_blobs(r, wb, then):
+ * Make the blobs of ${wb}, flushing large ones bit by bit, and run ${then}(r) on the request's thread, at once if there
+ * is little to do.  wb->err tells the outcome: 0, ERR_ATT_TOO_LARGE, ERR_NOMEM, ERR_IO, ERR_NOSPACE.  Called on the
+ * request's thread; ${wb} lives until ${then}.
+ */
+void write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r));
+
+/** write_release(w, n): Free the blobs of ${n} writes, once they are done or given up. */
+void write_release(struct db_write *w, size_t n);
+
+/**
+ * write_rev_param(r, in_body, out, hasp, why):
+ * The revision that a single-document write names: ?rev=, If-Match, and ${in_body} (_rev; NULL: none), which must
+ * agree. Errors: ERR_BAD_REV, ERR_BAD_REQUEST with CouchDB's words.
+ */
+int write_rev_param(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp,
+    struct errtext *why) MUST_CHECK;
+
+/** write_is_batch(r): 1 if batch=ok was asked for. */
+int write_is_batch(const struct apireq *r);
+
+/**
+ * write_answer(r, w, status, location):
+ * Answer a request of one write: {"ok":true,"id","rev"} with ${status}, Location if ${location} is set (the
+ * attachment's name behind the id's if ${att} has a length), ETag if ${etag}; 202 without rev for batch=ok; or the
+ * error in w->err.
+ */
+struct write_answer {
+	int status;
+	int etag;
+	int location;
+	struct jstr att;
+};
+void write_answer(struct apireq *r, const struct db_write *w, const struct write_answer *how);
+
+/** write_location(b, r, id, att): Append the document's (or its attachment's) URL as CouchDB writes it in Location. */
+int write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att);
+
+#endif
