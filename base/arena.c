@@ -1,0 +1,143 @@
+/*
+ * Blocks in a list; allocation moves a pointer within one of them.  The first block is part of the
+ * arena's own allocation, so that a small request costs one malloc() in all, and none once its arena is reused.
+ *
+ * 1. used counts every byte given out, alignment included, and never exceeds max.
+ * 2. A block is never smaller than the request that made it; small requests go on from the block with the most room.
+ */
+#include "base/arena.h"
+
+#include <stdalign.h>
+#include <stdlib.h>
+#include <stdint.h>
+#include <string.h>
+
+#define ALIGN alignof(max_align_t)
+#define FIRST_BLOCK (4096u - 128u)
+#define BLOCK_MAX (256u << 10)
+
+struct block {
+	struct block *next;
+	alignas(max_align_t) unsigned char bytes[];
+};
+
+struct arena {
+	unsigned char *p;   /* next free byte */
+	unsigned char *end; /* behind the block it is in */
+	size_t used;
+	size_t max;
+	size_t next_size;
+	struct block *blocks; /* but for the first */
+	alignas(max_align_t) unsigned char first[FIRST_BLOCK];
+};
+
+static void start(struct arena *a)
+{
+	a->p = a->first;
+	a->end = a->first + sizeof(a->first);
+	a->used = 0;
+	a->next_size = 2 * FIRST_BLOCK;
+	a->blocks = NULL;
+}
+
+int arena_new(size_t max, struct arena **ap)
+{
+	struct arena *a = malloc(sizeof(*a));
+
+	if (a == NULL)
+		return ERR_NOMEM;
+	a->max = max;
+	start(a);
+	*ap = a;
+	return 0;
+}
+
+static void free_blocks(struct arena *a)
+{
+	struct block *next;
+
+	for (struct block *b = a->blocks; b != NULL; b = next) {
+		next = b->next;
+		free(b);
+	}
+}
+
+void arena_free(struct arena *a)
+{
+	if (a == NULL)
+		return;
+	free_blocks(a);
+	free(a);
+}
+
+void arena_reset(struct arena *a)
+{
+	free_blocks(a);
+	start(a);
+}
+
+static __attribute__((noinline)) void *new_block(struct arena *a, size_t n)
+{
+	size_t size = a->next_size > n ? a->next_size : n;
+	struct block *b;
+
+	if (size > SIZE_MAX - sizeof(*b))
+		return NULL;
+	b = malloc(sizeof(*b) + size);
+	if (b == NULL)
+		return NULL;
+	if (a->next_size < BLOCK_MAX)
+		a->next_size *= 2;
+	b->next = a->blocks;
+	a->blocks = b;
+	/* The block with more room left stays the one that small requests are served from. */
+	if (size - n >= (size_t)(a->end - a->p)) {
+		a->p = b->bytes + n;
+		a->end = b->bytes + size;
+	}
+	return b->bytes;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+	unsigned char *p = a->p;
+
+	if (n > SIZE_MAX - ALIGN)
+		return NULL;
+	n = n > 0 ? (n + ALIGN - 1) & ~(ALIGN - 1) : ALIGN;
+	if (n > a->max - a->used)
+		return NULL;
+	if (n > (size_t)(a->end - p)) {
+		p = new_block(a, n);
+		if (p == NULL)
+			return NULL;
+	} else {
+		a->p += n;
+	}
+	a->used += n;
+	return p;
+}
+
+void *arena_calloc(struct arena *a, size_t n, size_t size)
+{
+	void *p;
+
+	if (size > 0 && n > SIZE_MAX / size)
+		return NULL;
+	p = arena_alloc(a, n * size);
+	if (p != NULL)
+		memset(p, 0, n * size);
+	return p;
+}
+
+char *arena_dup(struct arena *a, const void *p, size_t len)
+{
+	char *copy = len < SIZE_MAX ? arena_alloc(a, len + 1) : NULL;
+
+	if (copy == NULL)
+		return NULL;
+	if (len > 0)
+		memcpy(copy, p, len);
+	copy[len] = '\0';
+	return copy;
+}

@@ -1,0 +1,62 @@
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static const struct {
+	int status;
+	const char *name;
+	const char *reason;
+} errors[] = {{200, "ok", ""},
+#define ERR_ROW_(code, status, error, reason) {status, error, reason},
+    ERR_LIST(ERR_ROW_)
+#undef ERR_ROW_
+};
+
+/* A code that is none of ours is a bug, but one that must not take the server down while it reports another error. */
+static int known(int code)
+{
+	return code >= 0 && code < ERR_COUNT ? code : ERR_INTERNAL;
+}
+
+int err_status(int code)
+{
+	return errors[known(code)].status;
+}
+
+const char *err_name(int code)
+{
+	return errors[known(code)].name;
+}
+
+const char *err_reason(int code)
+{
+	return errors[known(code)].reason;
+}
+
+int err_why(struct errtext *why, int code, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (why == NULL)
+		return code;
+	va_start(ap, fmt);
+	n = vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		why->text[0] = '\0';
+	if (n >= (int)sizeof(why->text)) {
+		/* Cut before the character that does not fit whole. */
+		size_t end = sizeof(why->text) - 1;
+		size_t lead = end - 1;
+
+		while (lead > 0 && ((unsigned char)why->text[lead] & 0xC0u) == 0x80u)
+			lead--;
+		unsigned char c = (unsigned char)why->text[lead];
+		size_t len = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
+		if (lead + len > end)
+			why->text[lead] = '\0';
+	}
+	return code;
+}

@@ -1,0 +1,133 @@
+/*
+ * MD5 and SHA-256 run on OpenSSL's block functions with their state on the stack: no allocation, no look-up of a
+ * provider, nothing that can fail, which matters where a revision id is made for each document.  OpenSSL calls these
+ * functions deprecated because a FIPS provider cannot stand behind them; MD5 is no secret's guard here.
+ */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include "base/hash.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/md5.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+
+void hash_md5(const void *data, size_t len, unsigned char out[MD5_LEN])
+{
+	MD5_CTX ctx;
+
+	MD5_Init(&ctx);
+	MD5_Update(&ctx, data, len);
+	MD5_Final(out, &ctx);
+}
+
+void hash_sha256(const void *data, size_t len, unsigned char out[SHA256_LEN])
+{
+	SHA256_CTX ctx;
+
+	SHA256_Init(&ctx);
+	SHA256_Update(&ctx, data, len);
+	SHA256_Final(out, &ctx);
+}
+
+struct hash_both {
+	MD5_CTX md5;
+	SHA256_CTX sha256;
+};
+
+int hash_both_new(struct hash_both **hp)
+{
+	struct hash_both *h = malloc(sizeof(*h));
+
+	if (h == NULL)
+		return ERR_NOMEM;
+	MD5_Init(&h->md5);
+	SHA256_Init(&h->sha256);
+	*hp = h;
+	return 0;
+}
+
+void hash_both_add(struct hash_both *h, const void *data, size_t len)
+{
+	MD5_Update(&h->md5, data, len);
+	SHA256_Update(&h->sha256, data, len);
+}
+
+void hash_both_end(struct hash_both *h, unsigned char md5[MD5_LEN], unsigned char sha256[SHA256_LEN])
+{
+	MD5_Final(md5, &h->md5);
+	SHA256_Final(sha256, &h->sha256);
+	free(h);
+}
+
+void hash_both_free(struct hash_both *h)
+{
+	free(h);
+}
+
+static void hmac(const EVP_MD *md, const void *key, size_t klen, const void *data, size_t len, unsigned char *out)
+{
+	/* It fails for want of memory alone, and a wrong digest must never stand in for a right one. */
+	if (klen > INT32_MAX || HMAC(md, klen > 0 ? key : "", (int)klen, data, len, out, NULL) == NULL) {
+		log_line(LOG_ERROR, "no HMAC: out of memory");
+		abort();
+	}
+}
+
+void hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA1_LEN])
+{
+	hmac(EVP_sha1(), key, klen, data, len, out);
+}
+
+void hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN])
+{
+	hmac(EVP_sha256(), key, klen, data, len, out);
+}
+
+int hash_pbkdf2(const char *prf, const char *pass, size_t plen, const char *salt, size_t slen, unsigned iterations,
+    unsigned char *out, size_t outlen)
+{
+	const EVP_MD *md;
+
+	if (strcmp(prf, "sha") == 0)
+		md = EVP_sha1();
+	else if (strcmp(prf, "sha256") == 0)
+		md = EVP_sha256();
+	else
+		return ERR_INTERNAL;
+	if (plen > INT32_MAX || slen > INT32_MAX || outlen > INT32_MAX || iterations > INT32_MAX)
+		return ERR_INTERNAL;
+	if (PKCS5_PBKDF2_HMAC(
+		pass, (int)plen, (const unsigned char *)salt, (int)slen, (int)iterations, md, (int)outlen, out) != 1)
+		return ERR_INTERNAL;
+	return 0;
+}
+
+void hash_random(void *out, size_t len)
+{
+	unsigned char *p = out;
+
+	while (len > 0) {
+		ssize_t n = getrandom(p, len, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			log_line(LOG_ERROR, "no random bytes: errno %d", errno);
+			abort();
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+int hash_equal(const void *a, const void *b, size_t len)
+{
+	return CRYPTO_memcmp(a, b, len) == 0;
+}
