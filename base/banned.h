@@ -7,6 +7,10 @@
 #include <string.h>
 #include <time.h>
 
+/* With fortification these two are macros of the C library's headers in clang, which poisons only plain names. */
+#undef sprintf
+#undef vsprintf
+
 #pragma GCC poison strcpy strcat strncpy strncat stpcpy sprintf vsprintf gets atoi atol atoll strtok gmtime localtime ctime asctime
 
 #endif
