@@ -9,6 +9,7 @@
 
 #include <zlib.h>
 
+#include "base/hash.h"
 #include "httpapi/api.h"
 
 #define INFLATE_STEP 16384u
@@ -201,7 +202,7 @@ static int att_form(void *cookie, size_t i, enum doc_att_form *formp, struct buf
 	int err;
 
 	*formp = DOC_ATT_AS_STUB;
-	if (att->revpos <= t->after)
+	if (t->after > 0 && att->revpos <= t->after)
 		return 0;
 	*formp = t->form;
 	if (t->form == DOC_ATT_AS_FOLLOWS) {
