@@ -1,0 +1,105 @@
+/* Work off the event loop, and its way back to the request's own thread. */
+#include "api.h"
+
+/* One excursion; lives in the request's arena, which the reference keeps. */
+struct work {
+	struct exec_job job;
+	struct http_msg msg;
+	struct apireq *r;
+	api_f *work; /* NULL: a submission */
+	api_f *then;
+	struct db_request *req;
+};
+
+static void come_back(void *arg)
+{
+	struct work *w = arg;
+	struct http_req *http = w->r->http;
+	w->then(w->r);
+	http_release(http);
+}
+
+static void post(struct work *w)
+{
+	http_post(http_req_thread(w->r->http), &w->msg);
+}
+
+static struct work *set_out(struct apireq *r, api_f *work, api_f *then)
+{
+	struct work *w = arena_calloc(r->arena, 1, sizeof(*w));
+	if (!w)
+		return NULL;
+	w->r = r;
+	w->work = work;
+	w->then = then;
+	w->job.arg = w;
+	w->msg.fn = come_back;
+	w->msg.arg = w;
+	http_hold(r->http);
+	return w;
+}
+
+static void run(void *arg)
+{
+	struct work *w = arg;
+	w->work(w->r);
+	post(w);
+}
+
+void api_work(struct apireq *r, api_f *work, api_f *then)
+{
+	struct work *w = set_out(r, work, then);
+	if (!w) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	w->job.fn = run;
+	r->api->ex->submit(r->api->ex, &w->job);
+}
+
+static void fail_all(struct db_request *req, int err)
+{
+	for (size_t i = 0; i < req->nwrites; i++) {
+		req->writes[i].err = err;
+		req->writes[i].why.text[0] = '\0';
+	}
+}
+
+static void submit_done(struct db_request *req)
+{
+	struct work *w = req->cookie;
+	post(w);
+}
+
+static void submit_run(void *arg)
+{
+	struct work *w = arg;
+	int err = db_submit(w->r->db, w->req);
+	if (err) {
+		fail_all(w->req, err);
+		post(w);
+	}
+}
+
+void api_submit(struct apireq *r, struct db_request *req, api_f *then)
+{
+	struct work *w = set_out(r, NULL, then);
+	if (!w) {
+		fail_all(req, ERR_NOMEM);
+		then(r);
+		return;
+	}
+	w->req = req;
+	req->done = submit_done;
+	req->cookie = w;
+	size_t bytes = 0;
+	for (size_t i = 0; i < req->nwrites; i++)
+		bytes += req->writes[i].body.len;
+	if (bytes > API_INLINE_BYTES) {
+		w->job.fn = submit_run;
+		r->api->ex->submit(r->api->ex, &w->job);
+	} else {
+		/* A failure, too, comes back by a message: the caller's frame is never re-entered. */
+		submit_run(w);
+	}
+}

@@ -1,0 +1,240 @@
+/*
+ * From a path to its handler.
+ *
+ *	/                     the server                        server_table
+ *	/_x...                of the server                     server_table
+ *	/{db}                 database_root; the database is not opened for PUT and DELETE
+ *	/{db}/_x...           of the database                   db_table
+ *	/{db}/_design/{d}...  a document, its functions, its attachments
+ *	/{db}/_local/{l}      a local document
+ *	/{db}/{id}[/{name...}] a document, an attachment
+ *
+ * What stands in no table is a document's id: its handler says what is wrong with ids such as "_foo".
+ */
+#include "router.h"
+#include "base/limits.h"
+
+struct route {
+	const char *name;
+	api_f *fn;
+	size_t max_parts; /* more are not served */
+};
+
+static void not_implemented(struct apireq *r)
+{
+	api_error_text(r, 501, "not_implemented", "This endpoint is not implemented.");
+}
+
+static const struct route server_table[] = {
+    {"_up", root_up, 1},
+    {"_session", auth_session, 1},
+    {"_all_dbs", root_all_dbs, 1},
+    {"_dbs_info", root_dbs_info, 1},
+    {"_uuids", root_uuids, 1},
+    {"_active_tasks", root_active_tasks, 1},
+    {"_membership", root_membership, 1},
+    {"_node", root_node, API_PATH_PARTS},
+    {"_utils", web_file, API_PATH_PARTS},
+    {"_replicate", not_implemented, 1},
+    {"_scheduler", not_implemented, API_PATH_PARTS},
+    {"_db_updates", not_implemented, 1},
+    {"_cluster_setup", not_implemented, 1},
+};
+
+static const struct route db_table[] = {
+    {"_changes", changes_any, 2},
+    {"_bulk_docs", bulk_docs, 2},
+    {"_bulk_get", bulk_get, 2},
+    {"_revs_diff", bulk_revs_diff, 2},
+    {"_missing_revs", bulk_missing_revs, 2},
+    {"_all_docs", alldocs_any, 3},
+    {"_design_docs", alldocs_any, 3},
+    {"_local_docs", alldocs_any, 3},
+    {"_ensure_full_commit", database_full_commit, 2},
+    {"_security", database_security, 2},
+    {"_revs_limit", database_revs_limit, 2},
+    {"_compact", database_compact, 3},
+    {"_view_cleanup", database_view_cleanup, 2},
+    {"_find", not_implemented, 2},
+    {"_explain", not_implemented, 2},
+    {"_index", not_implemented, API_PATH_PARTS},
+    {"_purge", not_implemented, 2},
+    {"_purged_infos", not_implemented, 2},
+    {"_purged_infos_limit", not_implemented, 2},
+    {"_partition", not_implemented, API_PATH_PARTS},
+    {"_shards", not_implemented, 3},
+    {"_sync_shards", not_implemented, 2},
+};
+
+/* Functions of a design document; every other name behind it is an attachment's. */
+static const struct route design_table[] = {
+    {"_view", not_implemented, API_PATH_PARTS},
+    {"_info", not_implemented, 4},
+    {"_show", not_implemented, API_PATH_PARTS},
+    {"_list", not_implemented, API_PATH_PARTS},
+    {"_update", not_implemented, API_PATH_PARTS},
+    {"_rewrite", not_implemented, API_PATH_PARTS},
+    {"_search", not_implemented, API_PATH_PARTS},
+    {"_search_info", not_implemented, API_PATH_PARTS},
+    {"_nouveau", not_implemented, API_PATH_PARTS},
+    {"_nouveau_info", not_implemented, API_PATH_PARTS},
+};
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+static int is(const struct jstr *part, const char *name, size_t len)
+{
+	return part->len == len && memcmp(part->s, name, len) == 0;
+}
+
+static api_f *lookup(const struct route *table, size_t n, const struct jstr *name, size_t nparts)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (is(name, table[i].name, strlen(table[i].name)))
+			return nparts <= table[i].max_parts ? table[i].fn : NULL;
+	}
+	return NULL;
+}
+
+/* Part 1 and part 2 are one id: the slash between them is put back where the splitter ended part 1. */
+static void join_id(struct apireq *r)
+{
+	char *slash;
+	union {
+		const char *c;
+		char *m;
+	} s = {r->part[1].s};
+	slash = s.m + r->part[1].len;
+	*slash = '/';
+	r->id.s = r->part[1].s;
+	r->id.len = r->part[1].len + 1 + r->part[2].len;
+	r->nid = 3;
+}
+
+/* GET /{db}/_design%2Fx is sent to the form with the slash. */
+static void redirect_design(struct apireq *r)
+{
+	struct buf b;
+	struct jstr raw = {r->raw_rest, r->raw_rest_len};
+	struct jstr name = r->part[0];
+	buf_init(&b, LIMIT_URL_LEN * 4);
+	(void)api_base_url(r, &b);
+	(void)buf_putc(&b, '/');
+	(void)api_url_encode(&b, name.s, name.len);
+	(void)buf_puts(&b, "/_design/");
+	/* Behind "_design%2F", which was written in one of two ways. */
+	const char *rest = memmem(raw.s, raw.len, "_design%2", 9);
+	if (rest)
+		(void)buf_put(&b, rest + 10, (size_t)(raw.s + raw.len - rest) - 10);
+	else
+		(void)api_url_encode(&b, r->part[1].s + 8, r->part[1].len - 8);
+	struct jstr q = http_query(r->http);
+	if (q.len > 0) {
+		(void)buf_putc(&b, '?');
+		(void)buf_put(&b, q.s, q.len);
+	}
+	if (buf_failed(&b)) {
+		int err = buf_failed(&b);
+		buf_release(&b);
+		api_error(r, err, NULL);
+		return;
+	}
+	api_done(r);
+	http_set_header(r->http, "location", b.data, b.len);
+	http_reply(r->http, 301, "", 0);
+	buf_release(&b);
+}
+
+static void go_document(struct apireq *r)
+{
+	r->id = r->part[1];
+	r->nid = 2;
+	if (r->nparts > 2)
+		attachment_any(r);
+	else
+		document_any(r);
+}
+
+static void go_design(struct apireq *r)
+{
+	if (r->nparts > 3) {
+		api_f *fn = lookup(design_table, COUNT(design_table), &r->part[3], r->nparts);
+		if (fn) {
+			fn(r);
+			return;
+		}
+	}
+	join_id(r);
+	if (r->nparts > 3)
+		attachment_any(r);
+	else
+		document_any(r);
+}
+
+static void go_underscore(struct apireq *r)
+{
+	const struct jstr *name = &r->part[1];
+	if (is(name, "_design", 7) && r->nparts > 2) {
+		go_design(r);
+	} else if (is(name, "_local", 6) && r->nparts > 2) {
+		join_id(r);
+		local_any(r);
+	} else if (name->len > 7 && memcmp(name->s, "_local/", 7) == 0) {
+		r->id = *name;
+		r->nid = 2;
+		local_any(r);
+	} else if (name->len > 8 && memcmp(name->s, "_design/", 8) == 0 && strcmp(r->method, "GET") == 0) {
+		redirect_design(r);
+	} else {
+		api_f *fn = lookup(db_table, COUNT(db_table), name, r->nparts);
+		if (fn)
+			fn(r);
+		else
+			go_document(r);
+	}
+}
+
+static void go_database(struct apireq *r)
+{
+	if (r->nparts == 1 && (strcmp(r->method, "PUT") == 0 || strcmp(r->method, "DELETE") == 0)) {
+		database_root(r);
+		return;
+	}
+	/* A NUL would cut the name short and so name another database. */
+	if (memchr(r->part[0].s, '\0', r->part[0].len)) {
+		api_error(r, ERR_NO_DB, NULL);
+		return;
+	}
+	int err = db_open(r->api->dbs, r->part[0].s, &r->who, &r->db);
+	if (err) {
+		r->db = NULL;
+		api_error(r, err, NULL);
+	} else if (r->nparts == 1) {
+		if (strcmp(r->method, "POST") == 0)
+			document_post(r);
+		else
+			database_root(r);
+	} else if (r->part[1].len > 0 && r->part[1].s[0] == '_') {
+		go_underscore(r);
+	} else {
+		go_document(r);
+	}
+}
+
+void router_go(struct apireq *r)
+{
+	if (r->nparts == 0) {
+		root_welcome(r);
+		return;
+	}
+	const struct jstr *first = &r->part[0];
+	api_f *fn = NULL;
+	if (first->s[0] == '_')
+		fn = lookup(server_table, COUNT(server_table), first, r->nparts);
+	else if (r->nparts == 1 && is(first, "favicon.ico", 11))
+		fn = web_file;
+	if (fn)
+		fn(r);
+	else
+		go_database(r);
+}
