@@ -53,6 +53,10 @@ void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w
  */
 void write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r));
 
+/** write_follows(in): How many attachments of ${in} say that their bytes follow: only a multipart body may hold such.
+ */
+size_t write_follows(const struct doc_in *in);
+
 /** write_release(w, n): Free the blobs of ${n} writes, once they are done or given up. */
 void write_release(struct db_write *w, size_t n);
 
@@ -67,19 +71,17 @@ int write_rev_param(const struct apireq *r, const struct revbuf *in_body, struct
 /** write_is_batch(r): 1 if batch=ok was asked for. */
 int write_is_batch(const struct apireq *r);
 
-/**
- * write_answer(r, w, status, location):
- * Answer a request of one write: {"ok":true,"id","rev"} with ${status}, Location if ${location} is set (the
- * attachment's name behind the id's if ${att} has a length), ETag if ${etag}; 202 without rev for batch=ok; or the
- * error in w->err.
- */
+/* How to answer a request of one write. */
 struct write_answer {
-	int status;
-	int etag;
-	int location;
-	struct jstr att;
+	int status;      /* where all went well */
+	int etag;        /* 1: with ETag */
+	int location;    /* 1: with Location */
+	struct jstr att; /* the attachment's name behind the id in Location, or len 0 */
 };
-void write_answer(struct apireq *r, const struct db_write *w, const struct write_answer *how);
+
+/** write_answer(r, w, how): {"ok":true,"id","rev"}; for batch=ok 202 without rev; or the error in w->err.  Blobs of
+ * ${w} are freed. */
+void write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how);
 
 /** write_location(b, r, id, att): Append the document's (or its attachment's) URL as CouchDB writes it in Location. */
 int write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att);
