@@ -1,0 +1,104 @@
+/* store_impl.h: what store.c and the implementations of a store share.  Private to store/. */
+#ifndef STORE_STORE_IMPL_H_
+#define STORE_STORE_IMPL_H_
+
+#include "store/store.h"
+
+/* One operation of a batch. */
+struct store_op {
+	const unsigned char *key; /* in the batch's memory */
+	const void *val;          /* the same; NULL for a delete */
+	size_t vlen;              /* bytes of val */
+	uint16_t klen;            /* bytes of key */
+	uint8_t tree;             /* the tree's number */
+	uint8_t del;              /* 1: a delete */
+};
+
+/* What is sorted in the place of an operation. */
+struct store_item {
+	uint64_t prefix;           /* the key's first 8 bytes, big-endian */
+	const struct store_op *op; /* the operation */
+};
+
+enum store_move { STORE_SEEK, STORE_SEEK_LE, STORE_NEXT, STORE_PREV };
+
+/*
+ * An implementation.  store.c has checked the arguments: trees exist, keys are
+ * at most STORE_KEY_MAX bytes, next and prev come to a cursor that stands on a
+ * key.  commit is given at least one item; they are sorted by tree, then key,
+ * each key once.  The others are as in store.h.
+ */
+struct store_impl {
+	void (*free)(struct store *s);
+	int (*list)(struct store *s, const char *after, int (*fn)(const char *name, void *cookie), void *cookie);
+	int (*create)(
+	    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
+	int (*open)(
+	    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
+	int (*drop)(struct store *s, const char *name);
+	void (*close)(struct store_db *db);
+	int (*copy)(struct store_db *db, const char *path);
+	int (*compact)(struct store_db *db);
+	int (*usage)(struct store_db *db, struct store_usage *up);
+	int (*stamp)(struct store_db *db, unsigned char out[16]);
+	int (*snap_begin)(struct store_db *db, struct store_snap **snapp);
+	void (*snap_end)(struct store_snap *snap);
+	int (*get)(struct store_snap *snap, unsigned tree, struct store_val key, struct store_val *valp);
+	int (*count)(struct store_snap *snap, unsigned tree, uint64_t *np);
+	int (*cursor_open)(struct store_snap *snap, unsigned tree, struct store_cursor **cp);
+	void (*cursor_close)(struct store_cursor *c);
+	int (*move)(struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp,
+	    struct store_val *valp);
+	int (*commit)(struct store_db *db, const struct store_item *items, size_t n);
+	int reads_wait;
+};
+
+/* Each implementation's objects begin with these. */
+struct store {
+	const struct store_impl *impl;
+};
+
+struct store_db {
+	const struct store_impl *impl;
+	unsigned ntrees;
+};
+
+struct store_snap {
+	const struct store_impl *impl;
+	struct store_db *db;
+};
+
+struct store_cursor {
+	const struct store_impl *impl;
+	int placed; /* 1: it stands on a key (store.c's) */
+};
+
+/** store_key_cmp(a, alen, b, blen): Below, equal to or above 0, in the order of keys. */
+int store_key_cmp(const void *a, size_t alen, const void *b, size_t blen);
+
+/*
+ * File names of databases (store_names.c).
+ */
+#define STORE_SUFFIX ".divan"
+#define STORE_FILE_MAX 250u /* bytes of a file name with its suffix; LMDB adds 5 for the lock file's */
+
+/** store_name_encode(name, file): ${name}'s file name with the suffix.  Errors: ERR_ILLEGAL_DB_NAME. */
+int store_name_encode(const char *name, char file[STORE_FILE_MAX + 1]) MUST_CHECK;
+
+/** store_name_decode(file, name): The name whose file name is ${file}.  Errors: ERR_ILLEGAL_DB_NAME, it is no
+ * database's. */
+int store_name_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHECK;
+
+/* Names to be sorted and told. */
+struct store_names {
+	char **v;
+	size_t n;
+	size_t cap;
+};
+
+int store_names_add(struct store_names *names, const char *name) MUST_CHECK;
+/** store_names_tell(names, fn, cookie): Sort, call ${fn} as store_list() does, and release. */
+int store_names_tell(struct store_names *names, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
+void store_names_release(struct store_names *names);
+
+#endif
