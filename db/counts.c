@@ -61,35 +61,47 @@ struct pass {
 	struct store_val hi_val;      /* its value, where the cursor stands */
 };
 
-static uint64_t
+/* The state of SipHash, by value so that it stays in registers. */
+struct sip {
+	uint64_t a, b, c, d;
+};
+
+static inline uint64_t
 rotl(uint64_t x, int n)
 {
 	return x << n | x >> (64 - n);
 }
 
-static void
-sip_round(uint64_t v[4])
+static inline struct sip
+sip_round(struct sip s)
 {
-	v[0] += v[1];
-	v[1] = rotl(v[1], 13) ^ v[0];
-	v[0] = rotl(v[0], 32);
-	v[2] += v[3];
-	v[3] = rotl(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = rotl(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = rotl(v[1], 17) ^ v[2];
-	v[2] = rotl(v[2], 32);
+	s.a += s.b;
+	s.b = rotl(s.b, 13) ^ s.a;
+	s.a = rotl(s.a, 32);
+	s.c += s.d;
+	s.d = rotl(s.d, 16) ^ s.c;
+	s.a += s.d;
+	s.d = rotl(s.d, 21) ^ s.a;
+	s.c += s.b;
+	s.b = rotl(s.b, 17) ^ s.c;
+	s.c = rotl(s.c, 32);
+	return s;
 }
 
-static uint64_t
-load_le(const unsigned char *p, size_t n)
+static inline struct sip
+sip_word(struct sip s, uint64_t m)
 {
-	uint64_t x = 0;
+	s.d ^= m;
+	s = sip_round(s);
+	s.a ^= m;
+	return s;
+}
 
-	for (size_t i = 0; i < n; i++)
-		x |= (uint64_t)p[i] << (8 * i);
-	return x;
+static inline uint64_t
+load_le64(const unsigned char *p)
+{
+	return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+	       (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
 /* SipHash-1-3: whoever chooses ids must not be able to choose their hashes. */
@@ -98,30 +110,23 @@ key_hash(uint64_t salt, const void *key, size_t klen)
 {
 	const unsigned char *p = key;
 	uint64_t k1 = salt ^ UINT64_C(0x9e3779b97f4a7c15);
-	uint64_t v[4] = {
+	struct sip s = {
 	    salt ^ UINT64_C(0x736f6d6570736575),
 	    k1 ^ UINT64_C(0x646f72616e646f6d),
 	    salt ^ UINT64_C(0x6c7967656e657261),
 	    k1 ^ UINT64_C(0x7465646279746573),
 	};
-	uint64_t m;
+	uint64_t last = (uint64_t)klen << 56;
 	size_t left = klen;
 
-	for (; left >= 8; left -= 8, p += 8) {
-		m = load_le(p, 4) | load_le(p + 4, 4) << 32;
-		v[3] ^= m;
-		sip_round(v);
-		v[0] ^= m;
-	}
-	m = load_le(p, left) | (uint64_t)klen << 56;
-	v[3] ^= m;
-	sip_round(v);
-	v[0] ^= m;
-	v[2] ^= 0xff;
-	sip_round(v);
-	sip_round(v);
-	sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
+	for (; left >= 8; left -= 8, p += 8)
+		s = sip_word(s, load_le64(p));
+	for (size_t i = 0; i < left; i++)
+		last |= (uint64_t)p[i] << (8 * i);
+	s = sip_word(s, last);
+	s.c ^= 0xff;
+	s = sip_round(sip_round(sip_round(s)));
+	return s.a ^ s.b ^ s.c ^ s.d;
 }
 
 /* The highest level at which ${key} begins a range; 0: at none. */
