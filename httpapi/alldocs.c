@@ -1,0 +1,572 @@
+/*
+ * alldocs.c: _all_docs, _design_docs, _local_docs and their /queries.
+ *
+ * A listing is one query or several.  Rows are appended straight to the batch's buffer; what lives from one batch to
+ *the next is the number of rows left and the last id (or the place in keys).  total_rows and offset come from the
+ *counts, so that the first row of a listing costs the same in a database of any size.
+ *
+ *	{"total_rows":N,"offset":N,"rows":[\r\n row,\r\n row \r\n]}\n
+ *	{"results":[\r\n listing,\r\n listing \r\n]}\n
+ */
+#include "alldocs_query.h"
+#include "base/limits.h"
+#include "rows.h"
+
+enum kind { ALL, DESIGN, LOCAL };
+
+static const char design_first[] = "_design/";
+static const char design_end[] = "_design0"; /* behind every design document; nobody's id */
+
+struct listing {
+	struct apireq *r;
+	enum kind kind;
+	int multi; /* /queries */
+	struct alldocs_query *queries;
+	size_t nqueries;
+	size_t current;
+	/* Of the current query: */
+	int headed;      /* its head is written */
+	int rows;        /* 1 once a row is written */
+	uint64_t left;   /* rows still allowed */
+	size_t next_key; /* place in its keys */
+	int has_last;
+	struct buf last; /* id of the last row */
+};
+
+static struct jstr jstr_of(const char *s)
+{
+	return (struct jstr){s, strlen(s)};
+}
+
+static int cmp(const struct jstr *a, const struct jstr *b)
+{
+	size_t n = a->len < b->len ? a->len : b->len;
+	int c = n > 0 ? memcmp(a->s, b->s, n) : 0;
+
+	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
+}
+
+/* A bound may be longer than any id can be. */
+static struct jstr cut(struct jstr s)
+{
+	if (s.len > LIMIT_ID_LEN)
+		s.len = LIMIT_ID_LEN;
+	return s;
+}
+
+/* ---- Ranges ---- */
+
+/* Set ${out} to the first or last id that ${q} wants in scan direction; returns 0 if nothing can match. */
+static int range_of(const struct listing *l, const struct alldocs_query *q, struct db_range *out)
+{
+	struct jstr first = jstr_of(design_first), end = jstr_of(design_end);
+	struct jstr *low, *high;
+	int *has_low, *has_high;
+
+	memset(out, 0, sizeof(*out));
+	out->descending = q->descending;
+	out->exclusive_end = q->exclusive_end;
+	out->skip = q->skip;
+	if ((q->start.set && q->start.low && q->descending) || (q->end.set && q->end.low && !q->descending))
+		return 0;
+	out->has_start = q->start.set && !q->start.low;
+	out->start = cut(q->start.id);
+	out->has_end = q->end.set && !q->end.low;
+	out->end = cut(q->end.id);
+	if (l->kind != DESIGN)
+		return 1;
+	low = q->descending ? &out->end : &out->start;
+	has_low = q->descending ? &out->has_end : &out->has_start;
+	high = q->descending ? &out->start : &out->end;
+	has_high = q->descending ? &out->has_start : &out->has_end;
+	if (!*has_low || cmp(low, &first) < 0)
+		*low = first;
+	if (!*has_high || cmp(high, &end) > 0)
+		*high = end;
+	*has_low = *has_high = 1;
+	return 1;
+}
+
+/* Live documents before the first row in scan direction. */
+static int offset_of(struct db_snap *snap, const struct alldocs_query *q, const struct db_range *range, uint64_t total,
+    struct arena *a, uint64_t *np)
+{
+	uint64_t n = 0;
+	char *behind;
+	int err = 0;
+
+	if (range->has_start && range->descending) {
+		/* The least id that is greater. */
+		behind = arena_dup(a, range->start.s, range->start.len);
+		if (behind == NULL)
+			return ERR_NOMEM;
+		err = db_docs_before(snap, behind, range->start.len + 1, &n);
+		n = total > n ? total - n : 0;
+	} else if (range->has_start) {
+		err = db_docs_before(snap, range->start.s, range->start.len, &n);
+	} else if (q->start.set && q->descending) {
+		n = total;
+	}
+	*np = n > total || q->skip > total - n ? total : n + q->skip;
+	return err;
+}
+
+static int put_counts(
+    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	struct db_range range;
+	uint64_t total, low = 0, high = 0, offset = 0;
+	int err;
+
+	(void)range_of(l, q, &range);
+	err = db_docs_before(snap, NULL, 0, &total);
+	if (err == 0 && l->kind == DESIGN)
+		err = db_docs_before(snap, design_first, strlen(design_first), &low);
+	if (err == 0 && l->kind == DESIGN)
+		err = db_docs_before(snap, design_end, strlen(design_end), &high);
+	if (err == 0 && !q->has_keys)
+		err = offset_of(snap, q, &range, total, a, &offset);
+	if (err != 0)
+		return err;
+	buf_puts(b, "{\"total_rows\":");
+	buf_put_u64(b, l->kind == DESIGN ? high - low : total);
+	buf_puts(b, ",\"offset\":");
+	if (q->has_keys)
+		buf_puts(b, "null");
+	else
+		buf_put_u64(b, offset);
+	return 0;
+}
+
+static int put_head(
+    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	int err = 0;
+
+	if (l->multi)
+		buf_puts(b, l->current == 0 ? "{\"results\":[\r\n" : ",\r\n");
+	if (l->kind == LOCAL)
+		buf_puts(b, "{\"total_rows\":null,\"offset\":null");
+	else
+		err = put_counts(l, q, snap, b, a);
+	if (q->update_seq) {
+		buf_puts(b, ",\"update_seq\":\"");
+		db_seq_put(l->r->db, b, db_snap_seq(snap));
+		buf_putc(b, '"');
+	}
+	buf_puts(b, ",\"rows\":[\r\n");
+	l->headed = 1;
+	l->rows = 0;
+	l->has_last = 0;
+	l->left = q->limit;
+	l->next_key = 0;
+	return err;
+}
+
+/* ---- Rows ---- */
+
+/* {"id":ID,"key":ID,"value":{"rev":" */
+static void put_row_start(struct listing *l, struct buf *b, const struct jstr *id)
+{
+	size_t from, len;
+	char *p;
+
+	buf_puts(b, l->rows ? ",\r\n{\"id\":" : "{\"id\":");
+	l->rows = 1;
+	from = b->len;
+	buf_put_json(b, id->s, id->len);
+	len = b->len - from;
+	buf_put(b, ",\"key\":", 7);
+	/* Escaped once, copied for the second time. */
+	if (buf_reserve(b, len, &p) == 0) {
+		memcpy(p, b->data + from, len);
+		buf_commit(b, len);
+	}
+	buf_put(b, ",\"value\":{\"rev\":\"", 17);
+}
+
+static int put_doc_row(
+    struct listing *l, const struct alldocs_query *q, struct db_doc *doc, struct buf *b, struct arena *a)
+{
+	int err = 0;
+
+	put_row_start(l, b, &doc->id);
+	rev_put(b, &doc->winner.rev);
+	buf_puts(b, doc->winner.deleted ? "\",\"deleted\":true}" : "\"}");
+	if (q->include_docs) {
+		buf_puts(b, ",\"doc\":");
+		if (doc->winner.deleted)
+			buf_puts(b, "null");
+		else
+			err = render_doc(b, doc, &q->render, a, NULL);
+	}
+	buf_putc(b, '}');
+	return err;
+}
+
+static void put_local_row(struct listing *l, const struct alldocs_query *q, const struct jstr *id, uint64_t rev,
+    const struct jstr *body, struct buf *b)
+{
+	put_row_start(l, b, id);
+	buf_puts(b, "0-");
+	buf_put_u64(b, rev);
+	buf_puts(b, "\"}");
+	if (q->include_docs) {
+		buf_puts(b, ",\"doc\":{\"_id\":");
+		buf_put_json(b, id->s, id->len);
+		buf_puts(b, ",\"_rev\":\"0-");
+		buf_put_u64(b, rev);
+		buf_putc(b, '"');
+		/* The body's members follow: its text without the opening brace. */
+		if (body->len > 2)
+			buf_putc(b, ',');
+		buf_put(b, body->s + 1, body->len - 1);
+	}
+	buf_putc(b, '}');
+}
+
+static int put_missing_row(struct listing *l, const struct alldocs_key *key, struct buf *b)
+{
+	struct json j;
+
+	buf_puts(b, l->rows ? ",\r\n{\"key\":" : "{\"key\":");
+	l->rows = 1;
+	json_init(&j, key->text.s, key->text.len);
+	int err = json_text(&j, b, NULL);
+	buf_puts(b, ",\"error\":\"not_found\"}");
+	return err;
+}
+
+/* ---- Batches: 0 when the turn is over, ERR_END behind the query's last row ---- */
+
+static int remember(struct listing *l, const struct jstr *id)
+{
+	buf_clear(&l->last);
+	l->has_last = 1;
+	return buf_put(&l->last, id->s, id->len);
+}
+
+static void resume(struct listing *l, struct db_range *range)
+{
+	if (!l->has_last)
+		return;
+	range->has_start = 1;
+	range->start_after = 1;
+	range->start.s = l->last.data;
+	range->start.len = l->last.len;
+	range->skip = 0;
+}
+
+static int fill_docs(
+    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	struct db_range range;
+	struct db_scan *scan;
+	struct db_doc doc;
+	struct rows_turn turn;
+	int err, over = 0;
+
+	if (!range_of(l, q, &range) || l->left == 0)
+		return ERR_END;
+	resume(l, &range);
+	err = db_docs_open(snap, &range, &scan);
+	if (err != 0)
+		return err;
+	rows_turn_begin(&turn, b);
+	do {
+		arena_reset(a);
+		err = db_docs_next(scan, a, &doc);
+		if (err != 0)
+			break;
+		err = put_doc_row(l, q, &doc, b, a);
+		over = rows_turn_over(&turn, b);
+		if (err == 0 && --l->left == 0)
+			err = ERR_END;
+		else if (err == 0 && over)
+			err = remember(l, &doc.id);
+	} while (err == 0 && !over);
+	db_scan_close(scan);
+	return err;
+}
+
+static int fill_locals(
+    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	struct db_range range;
+	struct db_scan *scan;
+	struct rows_turn turn;
+	struct jstr id, body;
+	uint64_t rev;
+	int err, over = 0;
+
+	if (!range_of(l, q, &range) || l->left == 0)
+		return ERR_END;
+	resume(l, &range);
+	err = db_locals_open(snap, &range, &scan);
+	if (err != 0)
+		return err;
+	rows_turn_begin(&turn, b);
+	do {
+		arena_reset(a);
+		err = db_locals_next(scan, a, &id, &rev, &body);
+		if (err != 0)
+			break;
+		put_local_row(l, q, &id, rev, &body, b);
+		over = rows_turn_over(&turn, b);
+		if (--l->left == 0)
+			err = ERR_END;
+		else if (over)
+			err = remember(l, &id);
+	} while (err == 0 && !over);
+	db_scan_close(scan);
+	return err;
+}
+
+static int put_key(struct listing *l, const struct alldocs_query *q, const struct alldocs_key *key,
+    struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	struct db_doc doc;
+	struct jstr body;
+	uint64_t rev;
+	int err = ERR_MISSING;
+
+	if (key->id.s != NULL && key->id.len > 0 && key->id.len <= LIMIT_ID_LEN) {
+		if (l->kind == LOCAL)
+			err = db_local_get(snap, key->id.s, key->id.len, a, &rev, &body);
+		else
+			err = db_get(snap, key->id.s, key->id.len, a, &doc);
+	}
+	if (err == ERR_MISSING)
+		return put_missing_row(l, key, b);
+	if (err != 0)
+		return err;
+	if (l->kind == LOCAL) {
+		put_local_row(l, q, &key->id, rev, &body, b);
+		return 0;
+	}
+	return put_doc_row(l, q, &doc, b, a);
+}
+
+static int wanted(const struct listing *l, const struct alldocs_key *key)
+{
+	const char *prefix = l->kind == DESIGN ? design_first : "_local/";
+
+	if (l->kind == ALL)
+		return 1;
+	return key->id.s != NULL && key->id.len > strlen(prefix) && memcmp(key->id.s, prefix, strlen(prefix)) == 0;
+}
+
+static int fill_keys(
+    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	const struct alldocs_key *key;
+	struct rows_turn turn;
+	int err = 0, over = 0;
+
+	if (l->next_key < q->skip)
+		l->next_key = q->skip < q->nkeys ? (size_t)q->skip : q->nkeys;
+	rows_turn_begin(&turn, b);
+	while (err == 0 && !over) {
+		if (l->next_key >= q->nkeys || l->left == 0)
+			return ERR_END;
+		key = &q->keys[q->descending ? q->nkeys - 1 - l->next_key : l->next_key];
+		l->next_key++;
+		if (!wanted(l, key))
+			continue;
+		arena_reset(a);
+		err = put_key(l, q, key, snap, b, a);
+		l->left--;
+		over = rows_turn_over(&turn, b);
+	}
+	return err;
+}
+
+static int fill_query(struct listing *l, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	const struct alldocs_query *q = &l->queries[l->current];
+	int err = 0;
+
+	if (!l->headed)
+		err = put_head(l, q, snap, b, a);
+	if (err != 0)
+		return err;
+	if (q->has_keys)
+		err = fill_keys(l, q, snap, b, a);
+	else if (l->kind == LOCAL)
+		err = fill_locals(l, q, snap, b, a);
+	else
+		err = fill_docs(l, q, snap, b, a);
+	if (err == ERR_END) {
+		buf_puts(b, "\r\n]}");
+		l->current++;
+		l->headed = 0;
+	}
+	return err;
+}
+
+static int fill(void *cookie, struct buf *b, struct arena *a)
+{
+	struct listing *l = cookie;
+	struct db_snap *snap;
+	int err;
+
+	err = db_snap_begin(l->r->db, &snap);
+	if (err != 0)
+		return err;
+	err = ERR_END;
+	while (err == ERR_END && l->current < l->nqueries && b->len < ROWS_BATCH_BYTES)
+		err = fill_query(l, snap, b, a);
+	db_snap_end(snap);
+	if (err != ERR_END)
+		return err;
+	if (l->current < l->nqueries)
+		return 0;
+	if (l->multi)
+		buf_puts(b, l->nqueries == 0 ? "{\"results\":[\r\n\r\n]}" : "\r\n]}");
+	buf_putc(b, '\n');
+	return ERR_END;
+}
+
+static void drop(void *cookie)
+{
+	struct listing *l = cookie;
+
+	buf_release(&l->last);
+}
+
+/* ---- Requests ---- */
+
+static int add_query(
+    struct listing *l, struct json *j, const struct alldocs_query *base, size_t *capp, struct errtext *why)
+{
+	struct alldocs_query *more;
+	int err;
+
+	if (json_peek(j) != JSON_OBJECT)
+		return err_why(why, ERR_BAD_REQUEST, "Each of `queries` must be an object.");
+	if (l->nqueries == *capp) {
+		*capp = *capp == 0 ? 8 : *capp * 2;
+		more = arena_calloc(l->r->arena, *capp, sizeof(*more));
+		if (more == NULL)
+			return ERR_NOMEM;
+		if (l->nqueries > 0)
+			memcpy(more, l->queries, l->nqueries * sizeof(*more));
+		l->queries = more;
+	}
+	more = &l->queries[l->nqueries++];
+	*more = *base;
+	err = json_object_begin(j);
+	if (err == 0)
+		err = alldocs_query_members(l->r, j, more, why);
+	return err ? err : alldocs_query_check(more, why);
+}
+
+static int parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
+{
+	struct alldocs_query base;
+	struct buf scratch;
+	struct jstr name;
+	struct json j;
+	size_t cap = 0;
+	int err, found = 0;
+
+	alldocs_query_init(&base);
+	err = alldocs_query_params(l->r, &base, why);
+	if (err == 0)
+		err = rows_object(&j, body, why);
+	buf_init(&scratch, LIMIT_URL_LEN);
+	while (err == 0 && !found && (err = json_object_next(&j, &scratch, &name)) == 0) {
+		found = name.len == 7 && memcmp(name.s, "queries", 7) == 0;
+		if (!found)
+			err = json_skip(&j, NULL);
+	}
+	buf_release(&scratch);
+	if (err == ERR_END)
+		return err_why(why, ERR_BAD_REQUEST, "POST body must include `queries` parameter.");
+	if (err == 0 && json_peek(&j) != JSON_ARRAY)
+		return err_why(why, ERR_BAD_REQUEST, "`queries` member must be an array.");
+	if (err == 0)
+		err = json_array_begin(&j);
+	while (err == 0 && (err = json_array_next(&j)) == 0)
+		err = add_query(l, &j, &base, &cap, why);
+	return err == ERR_END ? 0 : err;
+}
+
+static int parse_one(struct listing *l, const struct jstr *body, struct errtext *why)
+{
+	struct json j;
+	int err = 0;
+
+	l->queries = arena_calloc(l->r->arena, 1, sizeof(*l->queries));
+	if (l->queries == NULL)
+		return ERR_NOMEM;
+	l->nqueries = 1;
+	alldocs_query_init(l->queries);
+	if (body != NULL)
+		err = rows_object(&j, body, why);
+	if (err == 0 && body != NULL)
+		err = alldocs_query_members(l->r, &j, l->queries, why);
+	if (err == 0)
+		err = alldocs_query_params(l->r, l->queries, why);
+	return err ? err : alldocs_query_check(l->queries, why);
+}
+
+static enum kind kind_of(const struct jstr *name)
+{
+	if (name->len == strlen("_all_docs") && memcmp(name->s, "_all_docs", name->len) == 0)
+		return ALL;
+	return name->len == strlen("_design_docs") ? DESIGN : LOCAL;
+}
+
+static int parse(struct listing *l, int post, struct errtext *why)
+{
+	struct jstr body;
+	int err;
+
+	if (!post)
+		return parse_one(l, NULL, why);
+	if (!api_is_json(l->r))
+		return ERR_CONTENT_TYPE;
+	err = api_body(l->r, &body, why);
+	if (err != 0)
+		return err;
+	return l->multi ? parse_queries(l, &body, why) : parse_one(l, &body, why);
+}
+
+void alldocs_any(struct apireq *r)
+{
+	int post = strcmp(r->method, "POST") == 0;
+	int get = strcmp(r->method, "GET") == 0;
+	struct errtext why = {""};
+	struct listing *l;
+	int err;
+
+	if (r->nparts > 2 && (r->part[2].len != 7 || memcmp(r->part[2].s, "queries", 7) != 0)) {
+		/* Read as an attachment of a document that can't be. */
+		if (get)
+			api_error(r, ERR_MISSING, NULL);
+		else
+			api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
+		return;
+	}
+	if (!post && (!get || r->nparts > 2)) {
+		api_method_not_allowed(r, r->nparts > 2 ? "POST" : "GET,HEAD,POST");
+		return;
+	}
+	l = arena_calloc(r->arena, 1, sizeof(*l));
+	if (l == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	l->r = r;
+	l->multi = r->nparts > 2;
+	l->kind = kind_of(&r->part[1]);
+	buf_init(&l->last, LIMIT_ID_LEN);
+	err = parse(l, post, &why);
+	if (err != 0) {
+		api_error(r, err, &why);
+		return;
+	}
+	api_json_head(r);
+	rows_send(r, fill, drop, l);
+}

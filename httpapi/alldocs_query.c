@@ -1,0 +1,259 @@
+/*
+ * alldocs_query.c: the parameters of listings.
+ *
+ * They come as text in the query string and as JSON in a body; CouchDB names a bad value in its own notation: "abc"
+ * from the query string, <<"abc">> from a JSON string, [] for empty text.  Where a name comes twice, the last one
+ * counts.
+ */
+#include "alldocs_query.h"
+
+#include <strings.h>
+
+#include "rows.h"
+
+#define SHOWN_MAX 200 /* bytes of a bad value that are repeated */
+#define KEYS_FIRST 64u
+
+/* A value as it came. */
+struct value {
+	int json;
+	struct jstr text;
+};
+
+void alldocs_query_init(struct alldocs_query *q)
+{
+	memset(q, 0, sizeof(*q));
+	q->limit = UINT64_MAX;
+}
+
+static int is(const struct jstr *name, const char *s)
+{
+	return name->len == strlen(s) && memcmp(name->s, s, name->len) == 0;
+}
+
+static int refuse(struct errtext *why, const char *what, const struct value *v)
+{
+	int n = v->text.len > SHOWN_MAX ? SHOWN_MAX : (int)v->text.len;
+
+	if (v->json && n > 0 && v->text.s[0] == '"')
+		return err_why(why, ERR_QUERY_PARSE, "%s: <<%.*s>>", what, n, v->text.s);
+	if (v->json)
+		return err_why(why, ERR_QUERY_PARSE, "%s: %.*s", what, n, v->text.s);
+	if (n == 0)
+		return err_why(why, ERR_QUERY_PARSE, "%s: []", what);
+	return err_why(why, ERR_QUERY_PARSE, "%s: \"%.*s\"", what, n, v->text.s);
+}
+
+/* Numbers and booleans may stand in quotes in a body. */
+static struct jstr unquoted(const struct value *v)
+{
+	struct jstr s = v->text;
+
+	if (v->json && s.len >= 2 && s.s[0] == '"') {
+		s.s++;
+		s.len -= 2;
+	}
+	return s;
+}
+
+static int set_bool(const struct value *v, int *outp, struct errtext *why)
+{
+	struct jstr s = unquoted(v);
+
+	if (s.len == 4 && strncasecmp(s.s, "true", 4) == 0)
+		*outp = 1;
+	else if (s.len == 5 && strncasecmp(s.s, "false", 5) == 0)
+		*outp = 0;
+	else
+		return refuse(why, "Invalid boolean parameter", v);
+	return 0;
+}
+
+static int set_number(const struct value *v, uint64_t *outp, struct errtext *why)
+{
+	struct jstr s = unquoted(v);
+	size_t first = s.len > 0 && (s.s[0] == '-' || s.s[0] == '+');
+	uint64_t n = 0;
+	unsigned digit;
+	size_t i;
+
+	for (i = first; i < s.len && s.s[i] >= '0' && s.s[i] <= '9'; i++) {
+		digit = (unsigned)(s.s[i] - '0');
+		n = n > (UINT64_MAX - digit) / 10 ? UINT64_MAX : n * 10 + digit;
+	}
+	if (i == first || i < s.len)
+		return refuse(why, "Invalid value for integer", v);
+	if (s.s[0] == '-' && n > 0)
+		return refuse(why, "Invalid value for positive integer", v);
+	*outp = n;
+	return 0;
+}
+
+static int set_bound(struct apireq *r, const struct value *v, struct alldocs_bound *b)
+{
+	struct json j;
+	int err;
+
+	memset(b, 0, sizeof(*b));
+	b->set = 1;
+	json_init(&j, v->text.s, v->text.len);
+	if (json_peek(&j) == JSON_STRING)
+		return rows_string(r->arena, &v->text, &b->id);
+	b->low = 1;
+	err = json_skip(&j, NULL);
+	return err ? err : json_end(&j);
+}
+
+static int add_key(struct apireq *r, struct alldocs_query *q, const struct jstr *text, size_t *capp)
+{
+	struct alldocs_key *more;
+	struct json j;
+
+	if (q->nkeys == *capp) {
+		*capp = *capp == 0 ? KEYS_FIRST : *capp * 2;
+		more = arena_calloc(r->arena, *capp, sizeof(*more));
+		if (more == NULL)
+			return ERR_NOMEM;
+		if (q->nkeys > 0)
+			memcpy(more, q->keys, q->nkeys * sizeof(*more));
+		q->keys = more;
+	}
+	more = &q->keys[q->nkeys++];
+	more->text = *text;
+	more->id.s = NULL;
+	json_init(&j, text->s, text->len);
+	return json_peek(&j) == JSON_STRING ? rows_string(r->arena, text, &more->id) : 0;
+}
+
+static int set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struct errtext *why)
+{
+	struct jstr text;
+	struct json j;
+	size_t cap = 0;
+	int err;
+
+	json_init(&j, v->text.s, v->text.len);
+	err = json_skip(&j, NULL);
+	if (err == 0)
+		err = json_end(&j);
+	if (err != 0)
+		return err;
+	json_init(&j, v->text.s, v->text.len);
+	if (json_peek(&j) != JSON_ARRAY)
+		return err_why(why, ERR_BAD_REQUEST,
+		    v->json ? "`keys` body member must be an array." : "`keys` parameter must be an array.");
+	q->has_keys = 1;
+	q->keys = NULL;
+	q->nkeys = 0;
+	err = json_array_begin(&j);
+	while (err == 0 && (err = json_array_next(&j)) == 0) {
+		(void)json_peek(&j); /* over white space */
+		err = json_skip(&j, &text);
+		if (err == 0)
+			err = add_key(r, q, &text, &cap);
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+/* The switches, and where they go. */
+static int *find_switch(struct alldocs_query *q, const struct jstr *name, int *ignored)
+{
+	if (is(name, "descending"))
+		return &q->descending;
+	if (is(name, "include_docs"))
+		return &q->include_docs;
+	if (is(name, "conflicts"))
+		return &q->render.conflicts;
+	if (is(name, "attachments"))
+		return &q->render.attachments;
+	if (is(name, "att_encoding_info"))
+		return &q->render.att_encoding_info;
+	if (is(name, "update_seq"))
+		return &q->update_seq;
+	if (is(name, "reduce"))
+		return &q->reduce;
+	if (is(name, "group"))
+		return &q->group;
+	if (is(name, "sorted") || is(name, "stable"))
+		return ignored;
+	return NULL;
+}
+
+static int set(
+    struct apireq *r, struct alldocs_query *q, const struct jstr *name, const struct value *v, struct errtext *why)
+{
+	uint64_t level = 0;
+	int ignored, inclusive, err;
+	int *on = find_switch(q, name, &ignored);
+
+	if (on != NULL)
+		return set_bool(v, on, why);
+	if (is(name, "limit"))
+		return set_number(v, &q->limit, why);
+	if (is(name, "skip"))
+		return set_number(v, &q->skip, why);
+	if (is(name, "startkey") || is(name, "start_key"))
+		return set_bound(r, v, &q->start);
+	if (is(name, "endkey") || is(name, "end_key"))
+		return set_bound(r, v, &q->end);
+	if (is(name, "keys"))
+		return set_keys(r, v, q, why);
+	if (is(name, "key")) {
+		err = set_bound(r, v, &q->start);
+		q->end = q->start;
+		return err;
+	}
+	if (is(name, "inclusive_end")) {
+		err = set_bool(v, &inclusive, why);
+		q->exclusive_end = err ? 0 : !inclusive;
+		return err;
+	}
+	if (is(name, "group_level")) {
+		err = set_number(v, &level, why);
+		q->group = q->group || level > 0;
+		return err;
+	}
+	return 0;
+}
+
+int alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why)
+{
+	struct value v = {0, {NULL, 0}};
+	size_t i;
+	int err = 0;
+
+	for (i = 0; i < r->nparams && err == 0; i++) {
+		v.text = r->params[i].value;
+		err = set(r, q, &r->params[i].name, &v, why);
+	}
+	return err;
+}
+
+int alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query *q, struct errtext *why)
+{
+	struct value v = {1, {NULL, 0}};
+	struct buf scratch;
+	struct jstr name;
+	int err;
+
+	buf_init(&scratch, LIMIT_URL_LEN);
+	while ((err = json_object_next(j, &scratch, &name)) == 0) {
+		(void)json_peek(j); /* over white space */
+		err = json_skip(j, &v.text);
+		if (err == 0)
+			err = set(r, q, &name, &v, why);
+		if (err != 0)
+			break;
+	}
+	buf_release(&scratch);
+	return err == ERR_END ? 0 : err;
+}
+
+int alldocs_query_check(const struct alldocs_query *q, struct errtext *why)
+{
+	if (q->group)
+		return err_why(why, ERR_QUERY_PARSE, "Invalid use of grouping on a map view.");
+	if (q->reduce)
+		return err_why(why, ERR_QUERY_PARSE, "Reduce is invalid for map-only views.");
+	return 0;
+}

@@ -1,0 +1,57 @@
+/* alldocs_query.h: what a listing of documents asks for: parameters of the query string and members of the body. */
+#ifndef HTTPAPI_ALLDOCS_QUERY_H_
+#define HTTPAPI_ALLDOCS_QUERY_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/json.h"
+#include "httpapi/api.h"
+#include "httpapi/render.h"
+
+/* A bound of the ids.  Every JSON value that is not a string sorts before all strings. */
+struct alldocs_bound {
+	int set;
+	int low; /* not a string */
+	struct jstr id;
+};
+
+/* One member of keys. */
+struct alldocs_key {
+	struct jstr id;   /* unescaped; s is NULL if it is not a string */
+	struct jstr text; /* as it stands in the input */
+};
+
+struct alldocs_query {
+	struct alldocs_bound start;
+	struct alldocs_bound end;
+	int descending;
+	int exclusive_end;
+	int include_docs;
+	int update_seq;
+	int reduce; /* asked for, and to be refused */
+	int group;
+	struct render_opts render;
+	uint64_t limit;
+	uint64_t skip;
+	int has_keys;
+	struct alldocs_key *keys;
+	size_t nkeys;
+};
+
+/** alldocs_query_init(q): Everything, ascending. */
+void alldocs_query_init(struct alldocs_query *q);
+
+/**
+ * alldocs_query_params(r, q, why), alldocs_query_members(r, j, q, why): Lay the query string, or the members of the
+ * object that
+ * ${j} has stepped into, over ${q}; unknown names are passed over.  Memory: r->arena and the input's.
+ * Errors, in CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST; ERR_NOMEM.
+ */
+int alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
+int alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
+
+/** alldocs_query_check(q, why): What can't be combined.  Errors: ERR_QUERY_PARSE. */
+int alldocs_query_check(const struct alldocs_query *q, struct errtext *why) MUST_CHECK;
+
+#endif

@@ -1,0 +1,230 @@
+/*
+ * rows.c: answers of many rows.
+ *
+ * A listing of a million rows must neither be held in memory nor keep a snapshot open while a slow client reads, nor
+ *keep its event loop from others.  So the producer makes one batch per turn and remembers the last key itself:
+ *
+ *	rows_send -> fill -> ERR_END: one answer
+ *	                  -> 0: http_start, send --ready--> step -> fill, send ... -> ERR_END: http_finish
+ *	                                                      \ nothing to send: yield --message--> step
+ *
+ * Invariants:
+ * 1. release() runs once, before the last http_* call or in on_stop(); nothing of the request is touched behind it.
+ * 2. While a message is under way the request is held, because its memory is the request's.
+ */
+#include "rows.h"
+
+#include <time.h>
+
+#include "base/log.h"
+
+#define SCRATCH_MAX ((size_t)256 << 20) /* memory for one row: its record, tree and body */
+#define CLOCK_EVERY 16u                 /* rows between two looks at the clock */
+
+struct rows {
+	struct apireq *r;
+	rows_f *fill;
+	void (*drop)(void *cookie);
+	void *cookie;
+	struct arena *scratch;
+	struct buf b;
+	struct http_msg msg; /* to yield to the loop where nothing is sent */
+	int stopped;
+};
+
+uint64_t rows_now_us(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+void rows_turn_begin(struct rows_turn *t, const struct buf *b)
+{
+	t->start_us = rows_now_us();
+	t->rows = 0;
+	t->base = b->len;
+}
+
+int rows_turn_over(struct rows_turn *t, const struct buf *b)
+{
+	t->rows++;
+	if (t->rows >= LIMIT_ROWS_PER_TURN || b->len - t->base >= ROWS_BATCH_BYTES)
+		return 1;
+	return t->rows % CLOCK_EVERY == 0 && rows_now_us() - t->start_us >= ROWS_TURN_US;
+}
+
+int rows_is_head(const struct apireq *r)
+{
+	return strcmp(http_method(r->http), "HEAD") == 0;
+}
+
+int rows_object(struct json *j, const struct jstr *text, struct errtext *why)
+{
+	static const char empty[] = "{}";
+	struct json check;
+	const char *s = text->len > 0 ? text->s : empty;
+	size_t len = text->len > 0 ? text->len : 2;
+	int err;
+
+	json_init(&check, s, len);
+	err = json_skip(&check, NULL);
+	if (err == 0)
+		err = json_end(&check);
+	if (err != 0)
+		return err;
+	json_init(j, s, len);
+	if (json_peek(j) != JSON_OBJECT)
+		return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
+	return json_object_begin(j);
+}
+
+int rows_string(struct arena *a, const struct jstr *text, struct jstr *outp)
+{
+	struct buf scratch;
+	struct json j;
+	char *copy;
+	int err;
+
+	buf_init(&scratch, text->len + 16);
+	json_init(&j, text->s, text->len);
+	err = json_string(&j, &scratch, outp);
+	if (err == 0)
+		err = json_end(&j);
+	if (err == 0 && (outp->s < text->s || outp->s >= text->s + text->len)) {
+		copy = arena_dup(a, outp->s, outp->len);
+		outp->s = copy;
+		if (copy == NULL)
+			err = ERR_NOMEM;
+	}
+	buf_release(&scratch);
+	return err;
+}
+
+static void release(struct rows *s)
+{
+	if (s->drop != NULL)
+		s->drop(s->cookie);
+	arena_free(s->scratch);
+	buf_release(&s->b);
+	api_done(s->r);
+}
+
+static void step(struct rows *s)
+{
+	struct http_req *http = s->r->http;
+	int err;
+
+	buf_clear(&s->b);
+	arena_reset(s->scratch);
+	err = s->fill(s->cookie, &s->b, s->scratch);
+	if (err == 0 || err == ERR_END)
+		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
+	if (err == 0 && s->b.len == 0) {
+		http_hold(http);
+		http_post(http_req_thread(http), &s->msg);
+		return;
+	}
+	if (err == 0) {
+		http_send(http, s->b.data, s->b.len);
+		return;
+	}
+	if (err != ERR_END) {
+		log_line(LOG_ERROR, "a listing was cut off: %s", err_reason(err));
+		release(s);
+		http_abort(http);
+		return;
+	}
+	if (s->b.len > 0)
+		http_send(http, s->b.data, s->b.len);
+	release(s);
+	http_finish(http);
+}
+
+static void on_ready(void *cookie)
+{
+	step(cookie);
+}
+
+static void on_stop(void *cookie)
+{
+	struct rows *s = cookie;
+
+	s->stopped = 1;
+	release(s);
+}
+
+static void on_yielded(void *arg)
+{
+	struct rows *s = arg;
+	struct http_req *http = s->r->http;
+
+	if (!s->stopped)
+		step(s);
+	http_release(http);
+}
+
+/* The head alone; the producer is not asked. */
+static void send_head(struct apireq *r, void (*drop)(void *cookie), void *cookie)
+{
+	if (drop != NULL)
+		drop(cookie);
+	api_done(r);
+	http_reply(r->http, 200, "", 0);
+}
+
+static struct rows *rows_new(struct apireq *r)
+{
+	struct rows *s = arena_calloc(r->arena, 1, sizeof(*s));
+
+	if (s == NULL || arena_new(SCRATCH_MAX, &s->scratch) != 0)
+		return NULL;
+	s->r = r;
+	s->msg.fn = on_yielded;
+	s->msg.arg = s;
+	buf_init(&s->b, ROWS_BATCH_MAX);
+	return s;
+}
+
+void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie)
+{
+	struct rows *s;
+	char *data;
+	size_t len;
+	int err;
+
+	if (rows_is_head(r)) {
+		send_head(r, drop, cookie);
+		return;
+	}
+	s = rows_new(r);
+	if (s == NULL) {
+		if (drop != NULL)
+			drop(cookie);
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	s->fill = fill;
+	s->drop = drop;
+	s->cookie = cookie;
+	err = fill(cookie, &s->b, s->scratch);
+	if (err == 0 || err == ERR_END)
+		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
+	if (err == ERR_END) {
+		data = buf_take(&s->b, &len);
+		release(s);
+		http_reply_take(r->http, 200, data, len);
+	} else if (err == 0) {
+		http_start(r->http, 200, UINT64_MAX, on_ready, on_stop, s);
+		if (s->b.len > 0) {
+			http_send(r->http, s->b.data, s->b.len);
+		} else {
+			http_hold(r->http);
+			http_post(http_req_thread(r->http), &s->msg);
+		}
+	} else {
+		release(s);
+		api_error(r, err, NULL);
+	}
+}
