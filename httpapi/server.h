@@ -30,6 +30,7 @@ struct http_config {
 	const char *key_file;
 	uint64_t max_body;         /* bytes; larger requests get 413 without being taken in whole where the engine lets us */
 	const char *spool_dir;     /* where large request bodies wait, on disk */
+	const char *server_name;   /* the Server header of every response; NULL: h2o's own */
 	/* Called once per request when its head and body are there. */
 	void (*handle)(struct http_req *req, void *cookie);
 	void *cookie;

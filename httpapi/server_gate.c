@@ -1,0 +1,169 @@
+/* server_gate.c: the parts of the engine that are plain sockets, OpenSSL and bytes: listening, TLS set-up, the check of
+ * a request's framing. */
+#include "server_impl.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define BACKLOG 4096
+
+/* A bound socket; *portp is the port that it got. */
+static int bind_one(const struct addrinfo *ai, unsigned port, int share, unsigned *portp)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = ai->ai_addrlen;
+	int one = 1, fd, saved;
+
+	memcpy(&sa, ai->ai_addr, len);
+	if (sa.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&sa)->sin6_port = htons((uint16_t)port);
+	else
+		((struct sockaddr_in *)&sa)->sin_port = htons((uint16_t)port);
+	fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
+	    (share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) != 0) ||
+	    bind(fd, (struct sockaddr *)&sa, len) != 0 || (share && listen(fd, BACKLOG) != 0) ||
+	    getsockname(fd, (struct sockaddr *)&sa, &len) != 0) {
+		saved = errno;
+		close(fd);
+		errno = saved;
+		return -1;
+	}
+	*portp = ntohs(
+	    sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port : ((struct sockaddr_in *)&sa)->sin_port);
+	return fd;
+}
+
+static int listen_all(const struct addrinfo *ai, unsigned port, unsigned n, int *fds, unsigned *portp)
+{
+	unsigned i;
+	int probe;
+
+	/* Two servers with SO_REUSEPORT would silently share the port's connections; a plain bind fails if anybody
+	 * listens. */
+	probe = bind_one(ai, port, 0, portp);
+	if (probe < 0)
+		return -1;
+	close(probe);
+	*portp = port;
+	for (i = 0; i < n; i++) {
+		fds[i] = bind_one(ai, *portp, 1, portp);
+		if (fds[i] < 0) {
+			while (i-- > 0)
+				close(fds[i]);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *portp)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+	struct addrinfo *ai;
+	int rc = getaddrinfo(addr, NULL, &hints, &ai);
+
+	if (rc != 0) {
+		log_line(LOG_ERROR, "cannot listen on %s: %s", addr, gai_strerror(rc));
+		return ERR_IO;
+	}
+	rc = listen_all(ai, port, n, fds, portp);
+	if (rc != 0)
+		log_line(LOG_ERROR, "cannot listen on %s port %u: %s", addr, port, strerror(errno));
+	freeaddrinfo(ai);
+	return rc == 0 ? 0 : ERR_IO;
+}
+
+static int choose_alpn(
+    SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
+{
+	static const unsigned char ours[] = "\x02h2\x08http/1.1";
+	unsigned char *chosen;
+
+	(void)ssl, (void)arg;
+	if (SSL_select_next_proto(&chosen, outlen, ours, sizeof(ours) - 1, in, inlen) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_NOACK;
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+int server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_st **ctxp)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	char why[256] = "out of memory";
+
+	if (ctx != NULL && SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
+	    SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
+	    SSL_CTX_use_certificate_chain_file(ctx, cert_file) == 1 &&
+	    SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) == 1 && SSL_CTX_check_private_key(ctx) == 1) {
+		SSL_CTX_set_options(
+		    ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+		/* Idle TLS connections would keep two 16 KiB buffers each. */
+		SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
+		*ctxp = ctx;
+		return 0;
+	}
+	if (ERR_peek_error() != 0)
+		ERR_error_string_n(ERR_peek_error(), why, sizeof(why));
+	ERR_clear_error();
+	log_line(LOG_ERROR, "cannot use certificate %s with key %s: %s", cert_file, key_file, why);
+	SSL_CTX_free(ctx);
+	return ERR_IO;
+}
+
+void server_tls_free(struct ssl_ctx_st *ctx)
+{
+	SSL_CTX_free(ctx);
+}
+
+const char *server_reason(int status)
+{
+	static const struct {
+		int status;
+		const char *reason;
+	} table[] = {{200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"},
+	    {301, "Moved Permanently"}, {302, "Found"}, {304, "Not Modified"}, {400, "Bad Request"},
+	    {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Object Not Found"}, {405, "Method Not Allowed"},
+	    {406, "Not Acceptable"}, {409, "Conflict"}, {412, "Precondition Failed"}, {413, "Request Entity Too Large"},
+	    {415, "Unsupported Media Type"}, {416, "Requested Range Not Satisfiable"}, {417, "Expectation Failed"},
+	    {500, "Internal Server Error"}, {501, "Not Implemented"}, {503, "Service Unavailable"},
+	    {507, "Insufficient Storage"}};
+	size_t i;
+
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].status == status)
+			return table[i].reason;
+	return "Unknown";
+}
+
+int server_framing_ok(const char *head, size_t len)
+{
+	const char *p = head, *end = head + len, *eol;
+	unsigned lengths = 0, encodings = 0;
+
+	while ((eol = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+		size_t n = (size_t)(eol - p);
+
+		if (n == 0 || (n == 1 && p[0] == '\r'))
+			break;
+		if (n > 15 && strncasecmp(p, "content-length:", 15) == 0)
+			lengths++;
+		else if (n > 18 && strncasecmp(p, "transfer-encoding:", 18) == 0)
+			encodings++;
+		p = eol + 1;
+	}
+	return lengths + encodings <= 1;
+}
