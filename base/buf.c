@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+
 #define FIRST_CAP 64u
 
 void buf_init(struct buf *b, size_t max)
@@ -46,7 +48,13 @@ static __attribute__((noinline)) int grow(struct buf *b, size_t n)
 		cap = cap > b->max / 2 ? b->max : cap * 2;
 	if (cap > b->max)
 		cap = b->max;
-	data = realloc(b->data, cap);
+	if (b->arena == NULL) {
+		data = realloc(b->data, cap);
+	} else {
+		data = arena_alloc(b->arena, cap);
+		if (data != NULL && b->len > 0)
+			memcpy(data, b->data, b->len);
+	}
 	if (data == NULL)
 		return fail(b, ERR_NOMEM);
 	b->data = data;
@@ -182,7 +190,7 @@ int buf_put_json(struct buf *b, const char *s, size_t len)
 		char esc[6] = {'\\', 0, '0', '0', 0, 0};
 		size_t n = 2;
 
-		if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7F)
+		if (c >= 0x20 && c != '"' && c != '\\')
 			continue;
 		switch (c) {
 		case '"':
@@ -230,6 +238,6 @@ char *buf_take(struct buf *b, size_t *lenp)
 
 	if (lenp != NULL)
 		*lenp = b->len;
-	buf_init(b, b->max);
+	*b = (struct buf){.max = b->max, .arena = b->arena};
 	return data;
 }

@@ -17,10 +17,16 @@ struct buf {
 	size_t cap;  /* bytes allocated */
 	size_t max;  /* never grows beyond this many bytes */
 	int failed;  /* ERR_NOMEM or ERR_TOO_LARGE once an append failed, else 0 */
+	struct arena *arena; /* where the memory comes from; NULL: the heap */
 };
+
+struct arena;
 
 /** buf_init(b, max): An empty buffer of at most ${max} bytes.  Allocates nothing. */
 void buf_init(struct buf *b, size_t max);
+
+/** buf_init_arena(b, a, max): The same, but the memory is ${a}'s: nothing need be released, and growing wastes what was outgrown. */
+void buf_init_arena(struct buf *b, struct arena *a, size_t max);
 
 /** buf_release(b): Free the memory.  ${b} is then empty with the same maximum. */
 void buf_release(struct buf *b);

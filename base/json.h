@@ -72,8 +72,19 @@ int json_u64(struct json *j, uint64_t *vp) MUST_CHECK;
  * section 5: no white space, minimal escapes, integers of any size, floats as the shortest double in
  * CouchDB's form, duplicate members: the last) and to ${etf}, if not NULL, as the
  * Erlang external term that CouchDB hashes, without the version byte.
+ * Errors also: ERR_NOMEM, ERR_TOO_LARGE (up to 64 bytes before a buffer's maximum); both buffers then hold what they held before.
  */
 int json_text(struct json *j, struct buf *text, struct buf *etf) MUST_CHECK;
+
+/**
+ * json_text_members(j, text, etf, fn, cookie):
+ * As json_text() of an object, but each of its own members (not those deeper) whose key begins
+ * with '_' is given to ${fn} first, unescaped.  It reads the value from ${j} and returns 0: the member is then not
+ * written.  Or it reads nothing and returns ERR_END: the member is written as any other.  What else it returns ends
+ * the reading.  ${etf} must not be NULL; ${key} lives until ${fn} returns.  Errors: as json_text(); ERR_BAD_REQUEST: no object (not consumed).
+ */
+typedef int json_member_f(void *cookie, struct jstr key, struct json *j);
+int json_text_members(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie) MUST_CHECK;
 
 /** json_skip(j, spanp): Validate and pass over a value; *${spanp} (may be NULL) is its text in the input. */
 int json_skip(struct json *j, struct jstr *spanp) MUST_CHECK;
