@@ -12,10 +12,11 @@
  * 1. Every run has at least one revision; generations within a run are consecutive.
  * 2. A run's first generation is its parent run's last plus 1.
  * 3. A run without children ends in a leaf; a run with children has at least two
- *    (else the two would be one run).
+ *    (else the two would be one run), or one that has a spilled part.
  * 4. Runs are ordered: first those that end in a leaf, winner first (not deleted before deleted, then
  *    rev_cmp() descending), then the inner ones by their newest revision, descending.
- * 5. No two revisions of one tree are equal in generation, hash and ancestors.
+ * 5. No two revisions of one tree are equal in generation and hash: an id names one revision with one history.
+ *    (A path that claims another parent for a known revision is cut there.)
  */
 #ifndef DB_REVTREE_H_
 #define DB_REVTREE_H_
@@ -62,7 +63,8 @@ enum revmerge {
 	REVMERGE_NONE,     /* every revision of the path was known: nothing changed */
 	REVMERGE_NEW_LEAF, /* revs[0] is a new leaf that extends a former leaf, or the tree was empty */
 	REVMERGE_BRANCH,   /* revs[0] is a new leaf on a new branch or root */
-	REVMERGE_ANCESTORS /* revs[0] was known; older revisions were grafted below a root */
+	REVMERGE_ANCESTORS, /* revs[0] was known; older revisions were grafted below a root */
+	REVMERGE_BODY       /* revs[0] was known without a body, and has the path's now; nothing else changed */
 };
 
 /** revtree_new(a, tp): An empty tree.  Errors: ERR_NOMEM. */
@@ -83,21 +85,27 @@ int revtree_encode(const struct revtree *t, struct buf *b) MUST_CHECK;
 /**
  * revtree_merge(t, path, atp, howp):
  * Graft ${path} onto ${t}.  Merging commutes and repeats harmlessly: any order of the
- * same paths gives the same tree, except which body a revision that came twice keeps (the first that had one).
+ * same paths gives the same tree, except which body a revision that came twice keeps (the first that had one:
+ * the path's body is in use if revtree_at(*${atp})->body is it, whatever *${howp}).
  * A path that shares no revision with the tree becomes another root.  *${atp} is where revs[0] now stands.
  * If revisions that are spilled are needed to decide, returns ERR_CHANGED and leaves ${t} as it was: call
- * revtree_unspill() first.  Errors: ERR_NOMEM.
+ * revtree_unspill() first.  That is rare if the caller cuts ${path} to the newest revs_limit revisions, as stemming would anyway.
+ * Errors: ERR_NOMEM; ${t} is then of no further use.
  */
 int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp, enum revmerge *howp) MUST_CHECK;
 
 /**
  * revtree_stem(t, limit, gone, cookie): Keep at most ${limit} (>= 1) generations of each leaf's path; a revision stays while any leaf's path keeps it.
- * ${gone} (may be NULL) is called with each revision removed.  Spilled revisions that go are reported by
- * block through revtree_spilled() afterwards: the caller deletes blocks that no run names any more.
+ * ${gone} (may be NULL) is called with each revision removed, and with those that earlier stemmings cut from
+ * spilled blocks which revtree_unspill() has brought back since.  Spilled revisions that go now are not reported: see
+ * revtree_spill_dropped().  Errors: ERR_NOMEM; ${t} is then of no further use.
  */
-void revtree_stem(struct revtree *t, uint64_t limit, void (*gone)(const struct revnode *node, void *cookie), void *cookie);
+int revtree_stem(struct revtree *t, uint64_t limit, void (*gone)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
-/** revtree_drop_leaf(t, r, removedp): Purge leaf ${r} and the ancestors that only it had; *${removedp} 0 if ${r} is not a leaf. */
+/**
+ * revtree_drop_leaf(t, r, removedp, gone, cookie): Purge leaf ${r} and the ancestors that only it had; *${removedp} 0 if ${r} is not a leaf.
+ * ${gone} as in revtree_stem().  Errors: ERR_CHANGED if anything is spilled (${t} is as it was: call revtree_unspill() first), ERR_NOMEM.
+ */
 int revtree_drop_leaf(struct revtree *t, const struct rev *r, int *removedp,
     void (*gone)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
@@ -128,22 +136,45 @@ struct revspill {
 	uint64_t last_gen;  /* newest spilled generation */
 };
 
+/*
+ * What a commit does: decode; merge, and on ERR_CHANGED unspill and merge again; stem; spill; encode; then
+ * revtree_spill_dropped() with what was spilled before the merge.  A block of a name is written once and never changed.
+ */
+
 /** revtree_spilled(t, i, out): The ${i}-th run that has a spilled part; 0 if there are no more. */
 int revtree_spilled(const struct revtree *t, size_t i, struct revspill *out);
 
 /**
  * revtree_spill(t, put, cookie): Move whole aligned blocks out of every run that has more than REVTREE_BLOCK +
- * REVTREE_RECENT generations in memory.  ${put} receives each block's encoded bytes to store.
+ * REVTREE_RECENT generations in memory.  ${put} receives each block's encoded bytes to store.  Errors: ${put}'s, ERR_NOMEM.
  */
 int revtree_spill(struct revtree *t,
     int (*put)(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie), void *cookie) MUST_CHECK;
 
 /**
  * revtree_unspill(t, get, cookie): Bring everything back into memory.  ${get} returns a block's bytes, which must outlive the
- * tree, or an error.  The caller deletes the blocks if it then stores the tree.
+ * tree, or an error.  The blocks' names are not used again: revtree_spill_dropped() gives them for deletion.
+ * Errors: ${get}'s, ERR_CORRUPT, ERR_NOMEM; ${t} is then of no further use.
  */
 int revtree_unspill(struct revtree *t,
     int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie) MUST_CHECK;
+
+/**
+ * revtree_spill_dropped(before, n, t, fn, cookie):
+ * Call ${fn} with each block that the ${n} spilled parts in ${before} (of the same tree, earlier, by revtree_spilled()) name and
+ * ${t} does not: the caller deletes it.  If it did not unspill, it also frees the bodies of the
+ * revisions in it (revtree_block_each()), all of which are stemmed; if it did, revtree_stem() has reported them.
+ * Ends with ${fn}'s first result that is not 0, and returns it.
+ */
+int revtree_spill_dropped(const struct revspill *before, size_t n, const struct revtree *t,
+    int (*fn)(uint32_t run_id, uint64_t block, void *cookie), void *cookie) MUST_CHECK;
+
+/**
+ * revtree_block_each(r, block, fn, cookie): Every revision of block number ${block}, newest first, also those that
+ * are stemmed, until ${fn} returns not 0; returns that.  Errors: ERR_CORRUPT.
+ */
+int revtree_block_each(struct bytes *r, uint64_t block,
+    int (*fn)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
 /** revtree_check(t): Assert the invariants. */
 void revtree_check(const struct revtree *t);
