@@ -1,5 +1,6 @@
 /* Answers in CouchDB's form: JSON with a newline behind it, errors as {"error","reason"}. */
 #include "api.h"
+#include "auth.h"
 #include "base/limits.h"
 
 #include <strings.h>
@@ -109,7 +110,7 @@ static int unauthorized(struct apireq *r, const char *reason)
 	struct jstr ask = http_header(r->http, "x-couchdb-www-authenticate");
 	if (ask.s)
 		http_set_header(r->http, "www-authenticate", ask.s, ask.len);
-	else if (config_bool(r->api->config, "chttpd_auth", "require_valid_user", 0))
+	else if (auth_required(r->api))
 		http_set_header(r->http, "www-authenticate", "Basic realm=\"server\"", 20);
 	else if (redirect_to_login(r, reason))
 		return 302;
