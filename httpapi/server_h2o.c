@@ -4,7 +4,7 @@
  * One event loop per thread, each with its own listening sockets (SO_REUSEPORT), its own h2o context, its own timers
  *and its own requests; nothing of h2o is shared between threads.  A thread's loop:
  *
- *	wait for sockets  ->  messages from http_post()  ->  timers that are due
+ *	wait for sockets (messages from http_post() come as one)  ->  messages posted meanwhile  ->  timers that are due
  *
  * A request (struct http_req) outlives h2o's: a worker may still hold it when its client has vanished.  So:
  *
@@ -539,12 +539,28 @@ static void schedule_flush(struct http_req *req)
 	t->flush_tail = &req->next;
 }
 
+/*
+ * A head without a body yet.  h2o keeps it back over HTTP/1 until there is a byte of body, and its chunked encoder
+ * passes on no empty buffer; so the empty buffer goes to the last output stream directly.
+ */
+static void send_head(h2o_req_t *h2o)
+{
+	static char nothing[1];
+	h2o_iovec_t iov = {nothing, 0};
+	h2o_ostream_t *last = h2o->_ostr_top;
+
+	while (last->next != NULL)
+		last = last->next;
+	last->do_send(last, h2o, &iov, 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
 /* Gives what is collected to h2o; called when nothing is in flight. */
 static void push(struct http_req *req)
 {
 	h2o_req_t *h2o = req->h2o;
 	h2o_iovec_t iov = {req->out, req->out_len};
 	size_t n = req->out_len > 0 ? 1 : 0;
+	int head_alone = !req->headed && n == 0;
 
 	req->headed = 1;
 	if (req->finishing || req->aborting) {
@@ -560,7 +576,10 @@ static void push(struct http_req *req)
 	}
 	req->in_flight = 1;
 	req->nsent++;
-	h2o_send(h2o, &iov, n, H2O_SEND_STATE_IN_PROGRESS);
+	if (head_alone)
+		send_head(h2o);
+	else
+		h2o_send(h2o, &iov, n, H2O_SEND_STATE_IN_PROGRESS);
 }
 
 static void flush_one(struct http_req *req)
@@ -986,16 +1005,6 @@ void http_post(struct http_thread *t, struct http_msg *m)
 		wake(t);
 }
 
-static void on_wake(h2o_socket_t *sock, const char *err)
-{
-	struct http_thread *t = sock->data;
-	uint64_t n;
-
-	(void)err;
-	if (read(t->wake_fd, &n, sizeof(n)) < 0)
-		return;
-}
-
 static void run_messages(struct http_thread *t)
 {
 	struct http_msg *m = atomic_exchange_explicit(&t->inbox, NULL, memory_order_acquire);
@@ -1013,18 +1022,30 @@ static void run_messages(struct http_thread *t)
 	}
 }
 
-static void run_timers(struct http_thread *t)
+static void on_wake(h2o_socket_t *sock, const char *err)
+{
+	struct http_thread *t = sock->data;
+	uint64_t n;
+
+	(void)err;
+	if (read(t->wake_fd, &n, sizeof(n)) == sizeof(n))
+		run_messages(t);
+}
+
+static int run_timers(struct http_thread *t)
 {
 	struct http_timer *timer;
 	uint64_t now;
+	int ran = 0;
 
 	if (t->timers.n == 0)
-		return;
+		return 0;
 	now = timers_now();
-	while ((timer = timers_next(&t->timers, now)) != NULL) {
+	for (; (timer = timers_next(&t->timers, now)) != NULL; ran = 1) {
 		timer->fn(timer->arg);
 		flush(t);
 	}
+	return ran;
 }
 
 int http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, struct http_timer **tp)
@@ -1065,16 +1086,23 @@ static void begin_stop(struct http_thread *t)
 static void *thread_main(void *arg)
 {
 	struct http_thread *t = arg;
-	int32_t wait;
+	int ran = 0;
 
 	self_thread = t;
 	while (!t->stopping || (t->conns != NULL && timers_now() < t->stop_at_ms)) {
-		wait = atomic_load_explicit(&t->inbox, memory_order_relaxed) != NULL ? 0 : timers_wait(&t->timers);
-		h2o_evloop_run(t->ctx.loop, wait);
-		run_messages(t);
-		run_timers(t);
-		if (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed))
+		/* What runs outside of h2o's loop may leave it callbacks that it runs only after its next look at the
+		 * sockets. */
+		h2o_evloop_run(t->ctx.loop, ran ? 0 : timers_wait(&t->timers));
+		ran = 0;
+		if (atomic_load_explicit(&t->inbox, memory_order_relaxed) != NULL) {
+			run_messages(t);
+			ran = 1;
+		}
+		ran |= run_timers(t);
+		if (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed)) {
 			begin_stop(t);
+			ran = 1;
+		}
 	}
 	self_thread = NULL;
 	return NULL;
