@@ -16,6 +16,7 @@
 #include "httpapi/config.h"
 #include "httpapi/server.h"
 
+#define API_NODE "divan@127.0.0.1" /* the one node's name, also known as _local */
 #define API_PATH_PARTS 8u /* decoded parts of a path; attachment names keep the rest in the last */
 
 /* The whole API of one server. */
@@ -144,7 +145,8 @@ void root_all_dbs(struct apireq *r);      /* /_all_dbs */
 void root_dbs_info(struct apireq *r);     /* /_dbs_info */
 void root_active_tasks(struct apireq *r); /* /_active_tasks */
 void root_membership(struct apireq *r);   /* /_membership */
-void root_node(struct apireq *r);         /* /_node/... */
+/* node.c */
+void node_any(struct apireq *r);          /* /_node/... */
 /* auth.c */
 void auth_session(struct apireq *r);      /* /_session */
 /* web.c */

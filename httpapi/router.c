@@ -33,7 +33,7 @@ static const struct route server_table[] = {
     {"_uuids", root_uuids, 1},
     {"_active_tasks", root_active_tasks, 1},
     {"_membership", root_membership, 1},
-    {"_node", root_node, API_PATH_PARTS},
+    {"_node", node_any, API_PATH_PARTS},
     {"_utils", web_file, API_PATH_PARTS},
     {"_replicate", not_implemented, 1},
     {"_scheduler", not_implemented, API_PATH_PARTS},
@@ -179,7 +179,7 @@ static void go_underscore(struct apireq *r)
 	} else if (is(name, "_local", 6) && r->nparts > 2) {
 		join_id(r);
 		local_any(r);
-	} else if (name->len > 7 && memcmp(name->s, "_local/", 7) == 0) {
+	} else if (is(name, "_local", 6) || (name->len > 7 && memcmp(name->s, "_local/", 7) == 0)) {
 		r->id = *name;
 		r->nid = 2;
 		local_any(r);

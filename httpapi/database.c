@@ -1,0 +1,470 @@
+/* /{db} itself: create, delete, information, the security object, limits and maintenance. */
+#include "database.h"
+#include "base/limits.h"
+
+int database_put_info(struct buf *b, struct db *db, const char *name)
+{
+	struct db_info info;
+	int err = db_info(db, &info);
+	if (err)
+		return err;
+	(void)buf_printf(b, "{\"instance_start_time\":\"%llu\",\"db_name\":", (unsigned long long)info.created_us);
+	(void)buf_put_json(b, name, strlen(name));
+	(void)buf_puts(b, ",\"purge_seq\":\"");
+	(void)db_seq_put(db, b, info.purge_seq);
+	(void)buf_puts(b, "\",\"update_seq\":\"");
+	(void)db_seq_put(db, b, info.update_seq);
+	(void)buf_puts(b, "\",\"sizes\":{\"file\":");
+	(void)buf_put_u64(b, info.file_bytes);
+	(void)buf_puts(b, ",\"external\":");
+	(void)buf_put_u64(b, info.external_bytes);
+	(void)buf_puts(b, ",\"active\":");
+	(void)buf_put_u64(b, info.active_bytes);
+	(void)buf_puts(b, "},\"props\":{},\"doc_del_count\":");
+	(void)buf_put_u64(b, info.doc_del_count);
+	(void)buf_puts(b, ",\"doc_count\":");
+	(void)buf_put_u64(b, info.doc_count);
+	(void)buf_printf(b,
+	    ",\"disk_format_version\":8,\"compact_running\":%s,"
+	    "\"cluster\":{\"q\":1,\"n\":1,\"w\":1,\"r\":1}}",
+	    info.compact_running ? "true" : "false");
+	return buf_failed(b);
+}
+
+static void show_info(struct apireq *r)
+{
+	struct buf b;
+	buf_init(&b, 65536);
+	int err = database_put_info(&b, r->db, r->part[0].s);
+	if (err) {
+		buf_release(&b);
+		api_error(r, err, NULL);
+		return;
+	}
+	api_json(r, 200, &b);
+}
+
+/* ---- Create and delete: durable, so off the event loop ---- */
+
+struct outcome {
+	int err;
+	struct errtext why;
+};
+
+static void create_work(struct apireq *r)
+{
+	struct outcome *o = r->cookie;
+	o->err = dbs_create(r->api->dbs, r->part[0].s, &r->who, &o->why);
+}
+
+static void create_end(struct apireq *r)
+{
+	struct outcome *o = r->cookie;
+	struct buf b;
+	if (o->err) {
+		api_error(r, o->err, &o->why);
+		return;
+	}
+	buf_init(&b, LIMIT_URL_LEN * 4);
+	(void)api_base_url(r, &b);
+	(void)buf_putc(&b, '/');
+	(void)api_url_encode(&b, r->part[0].s, r->part[0].len);
+	if (!buf_failed(&b))
+		http_set_header(r->http, "location", b.data, b.len);
+	buf_release(&b);
+	api_ok(r, 201);
+}
+
+static void drop_work(struct apireq *r)
+{
+	struct outcome *o = r->cookie;
+	o->err = dbs_drop(r->api->dbs, r->part[0].s, &r->who);
+}
+
+static void drop_end(struct apireq *r)
+{
+	struct outcome *o = r->cookie;
+	if (o->err)
+		api_error(r, o->err, NULL);
+	else
+		api_ok(r, 200);
+}
+
+static void go(struct apireq *r, api_f *work, api_f *then)
+{
+	r->cookie = arena_calloc(r->arena, 1, sizeof(struct outcome));
+	if (r->cookie)
+		api_work(r, work, then);
+	else
+		api_error(r, ERR_NOMEM, NULL);
+}
+
+static int is_positive(const struct jstr *v)
+{
+	int some = 0;
+	for (size_t i = 0; i < v->len; i++) {
+		if (v->s[i] < '0' || v->s[i] > '9')
+			return 0;
+		some |= v->s[i] != '0';
+	}
+	return some && v->len <= 18;
+}
+
+/* There is one shard on one node; what clients ask for is checked and then not needed. */
+static int check_layout(struct apireq *r, struct errtext *why)
+{
+	static const char *const names[] = {"q", "n"};
+	for (size_t i = 0; i < 2; i++) {
+		const struct jstr *v = api_param(r, names[i]);
+		if (v && !is_positive(v))
+			return err_why(why, ERR_BAD_REQUEST, "The `%s` value should be a positive integer.", names[i]);
+	}
+	const struct jstr *v = api_param(r, "partitioned");
+	if (v && strcmp(v->s, "true") != 0 && strcmp(v->s, "false") != 0)
+		return err_why(why, ERR_BAD_REQUEST, "Invalid `partitioned` parameter");
+	if (v && strcmp(v->s, "true") == 0)
+		return err_why(why, ERR_NOT_IMPLEMENTED, "Partitioned databases are not implemented.");
+	return 0;
+}
+
+/* Names that no C string or struct errtext can hold; 1 if the request was answered. */
+static int refuse_name(struct apireq *r)
+{
+	const struct jstr *name = &r->part[0];
+	int nul = memchr(name->s, '\0', name->len) != NULL;
+	if (!nul && name->len <= LIMIT_DB_NAME_LEN)
+		return 0;
+	if (!json_utf8_ok(name->s, name->len)) {
+		api_error(r, ERR_ILLEGAL_DB_NAME, NULL);
+		return 1;
+	}
+	struct buf b, text;
+	buf_init(&b, LIMIT_URL_LEN * 8);
+	buf_init(&text, LIMIT_URL_LEN * 2);
+	if (nul) {
+		(void)buf_puts(&text, "Name: '");
+		(void)buf_put(&text, name->s, name->len);
+		(void)buf_puts(&text, "'. Only lowercase characters (a-z), digits (0-9), and any of the "
+				      "characters _, $, (, ), +, -, and / are allowed. Must begin with a letter.");
+	} else {
+		(void)buf_puts(&text, "At least one path segment of `");
+		(void)buf_put(&text, name->s, name->len);
+		(void)buf_puts(&text, "` is too long.");
+	}
+	(void)buf_printf(&b, "{\"error\":\"%s\",\"reason\":", nul ? "illegal_database_name" : "database_name_too_long");
+	(void)buf_put_json(&b, text.data, text.len);
+	(void)buf_putc(&b, '}');
+	buf_release(&text);
+	api_json(r, 400, &b);
+	return 1;
+}
+
+static void create(struct apireq *r)
+{
+	struct errtext why = {""};
+	int err = r->who.server_admin ? check_layout(r, &why) : ERR_NOT_ADMIN;
+	if (err)
+		api_error(r, err, &why);
+	else if (!refuse_name(r))
+		go(r, create_work, create_end);
+}
+
+static void drop(struct apireq *r)
+{
+	if (!r->who.server_admin)
+		api_error(r, ERR_NOT_ADMIN, NULL);
+	else if (api_param(r, "rev"))
+		api_error_text(r, 400, "bad_request",
+		    "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE "
+		    "a document instead?");
+	else if (memchr(r->part[0].s, '\0', r->part[0].len))
+		api_error(r, ERR_NO_DB, NULL);
+	else
+		go(r, drop_work, drop_end);
+}
+
+void database_root(struct apireq *r)
+{
+	if (strcmp(r->method, "GET") == 0)
+		show_info(r);
+	else if (strcmp(r->method, "PUT") == 0)
+		create(r);
+	else if (strcmp(r->method, "DELETE") == 0)
+		drop(r);
+	else
+		api_method_not_allowed(r, "DELETE,GET,HEAD,POST");
+}
+
+/* ---- The security object ---- */
+
+/* A list of strings; other values are what ${what} must not be. */
+static int check_strings(struct json *j, struct buf *scratch, const char *what, struct errtext *why)
+{
+	struct jstr s;
+	if (json_peek(j) != JSON_ARRAY)
+		return err_why(why, ERR_BAD_REQUEST, "%s must be a JSON list of strings", what);
+	int err = json_array_begin(j);
+	while (!err && (err = json_array_next(j)) == 0) {
+		if (json_peek(j) != JSON_STRING)
+			return err_why(why, ERR_BAD_REQUEST, "%s must be a JSON list of strings", what);
+		err = json_string(j, scratch, &s);
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+/* {"names":[...],"roles":[...]}; other members are anybody's. */
+static int check_party(struct json *j, struct buf *scratch, struct errtext *why)
+{
+	struct jstr key;
+	if (json_peek(j) != JSON_OBJECT)
+		return err_why(why, ERR_BAD_REQUEST, "admins and members must be JSON objects");
+	int err = json_object_begin(j);
+	while (!err && (err = json_object_next(j, scratch, &key)) == 0) {
+		if (key.len == 5 && memcmp(key.s, "names", 5) == 0)
+			err = check_strings(j, scratch, "names", why);
+		else if (key.len == 5 && memcmp(key.s, "roles", 5) == 0)
+			err = check_strings(j, scratch, "roles", why);
+		else
+			err = json_skip(j, NULL);
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+static int is_party(const struct jstr *key)
+{
+	return (key->len == 6 && memcmp(key->s, "admins", 6) == 0) ||
+	       (key->len == 7 && memcmp(key->s, "members", 7) == 0) ||
+	       (key->len == 7 && memcmp(key->s, "readers", 7) == 0);
+}
+
+static int check_security(const struct jstr *text, struct buf *scratch, struct errtext *why)
+{
+	struct json j;
+	struct jstr key;
+	json_init(&j, text->s, text->len);
+	if (json_peek(&j) != JSON_OBJECT)
+		return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
+	int err = json_object_begin(&j);
+	while (!err && (err = json_object_next(&j, scratch, &key)) == 0)
+		err = is_party(&key) ? check_party(&j, scratch, why) : json_skip(&j, NULL);
+	return err == ERR_END ? 0 : err;
+}
+
+/* The body's one JSON value in CouchDB's text form, in the arena. */
+static int body_text(struct apireq *r, struct jstr *textp, struct errtext *why)
+{
+	struct jstr body;
+	int err = api_body(r, &body, why);
+	if (err)
+		return err;
+	struct json j;
+	struct buf b;
+	/* Escapes may grow, and the arena bounds what is kept. */
+	buf_init(&b, body.len * 6 + 64);
+	json_init(&j, body.s, body.len);
+	err = json_text(&j, &b, NULL);
+	if (!err)
+		err = json_end(&j);
+	if (!err) {
+		textp->s = arena_dup(r->arena, b.data, b.len);
+		textp->len = b.len;
+		err = textp->s ? 0 : ERR_NOMEM;
+	}
+	buf_release(&b);
+	return err;
+}
+
+/* A request of one write, and its end. */
+struct setting {
+	struct db_request req;
+	struct db_write write;
+};
+
+static void set_end(struct apireq *r)
+{
+	struct setting *s = r->cookie;
+	if (s->write.err)
+		api_error(r, s->write.err, &s->write.why);
+	else
+		api_ok(r, 200);
+}
+
+static void set(struct apireq *r, enum db_write_kind kind, const struct jstr *body, uint64_t number)
+{
+	struct setting *s = arena_calloc(r->arena, 1, sizeof(*s));
+	if (!s) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	s->write.kind = kind;
+	s->write.number = number;
+	if (body)
+		s->write.body = *body;
+	s->req.writes = &s->write;
+	s->req.nwrites = 1;
+	r->cookie = s;
+	api_submit(r, &s->req, set_end);
+}
+
+static void security_put(struct apireq *r)
+{
+	struct errtext why = {""};
+	struct jstr text;
+	struct buf scratch;
+	int err = body_text(r, &text, &why);
+	if (!err) {
+		buf_init(&scratch, text.len + 16);
+		err = check_security(&text, &scratch, &why);
+		buf_release(&scratch);
+	}
+	if (err)
+		api_error(r, err, &why);
+	else
+		set(r, DB_WRITE_SECURITY, &text, 0);
+}
+
+static void security_get(struct apireq *r)
+{
+	struct buf b;
+	buf_init(&b, LIMIT_BODY_LEN);
+	int err = db_security(r->db, &b);
+	if (err) {
+		buf_release(&b);
+		api_error(r, err, NULL);
+		return;
+	}
+	api_json(r, 200, &b);
+}
+
+void database_security(struct apireq *r)
+{
+	if (strcmp(r->method, "GET") == 0)
+		security_get(r);
+	else if (strcmp(r->method, "PUT") == 0)
+		security_put(r);
+	else
+		api_method_not_allowed(r, "PUT,GET");
+}
+
+/* ---- revs_limit ---- */
+
+static void revs_limit_put(struct apireq *r)
+{
+	struct errtext why = {""};
+	struct jstr text;
+	int err = body_text(r, &text, &why);
+	if (err) {
+		api_error(r, err, &why);
+		return;
+	}
+	struct json j;
+	uint64_t n = 0;
+	json_init(&j, text.s, text.len);
+	if (json_peek(&j) != JSON_NUMBER || json_u64(&j, &n) || json_end(&j) || n == 0 || n > INT32_MAX)
+		api_error_text(r, 400, "bad_request", "`revs_limit` must be positive integer");
+	else
+		set(r, DB_WRITE_REVS_LIMIT, NULL, n);
+}
+
+static void revs_limit_get(struct apireq *r)
+{
+	struct db_info info;
+	struct buf b;
+	int err = db_info(r->db, &info);
+	if (err) {
+		api_error(r, err, NULL);
+		return;
+	}
+	buf_init(&b, 64);
+	(void)buf_put_u64(&b, info.revs_limit);
+	api_json(r, 200, &b);
+}
+
+void database_revs_limit(struct apireq *r)
+{
+	if (strcmp(r->method, "GET") == 0)
+		revs_limit_get(r);
+	else if (strcmp(r->method, "PUT") == 0)
+		revs_limit_put(r);
+	else
+		api_method_not_allowed(r, "PUT,GET");
+}
+
+/* ---- Maintenance ---- */
+
+/* Every acknowledged write is durable: there is nothing left to commit. */
+void database_full_commit(struct apireq *r)
+{
+	struct db_info info;
+	struct buf b;
+	if (strcmp(r->method, "POST") != 0) {
+		api_method_not_allowed(r, "POST");
+		return;
+	}
+	int err = api_is_json(r) ? db_info(r->db, &info) : ERR_CONTENT_TYPE;
+	if (err) {
+		api_error(r, err, NULL);
+		return;
+	}
+	buf_init(&b, 128);
+	(void)buf_printf(&b, "{\"ok\":true,\"instance_start_time\":\"%llu\"}", (unsigned long long)info.created_us);
+	api_json(r, 201, &b);
+}
+
+static void refuse_maintenance(struct apireq *r)
+{
+	api_error_text(r, 401, "unauthorized", "You are not a server or db admin.");
+}
+
+/* _compact/{ddoc}: indexes are compacted with their files; only that the design document is there matters. */
+static int find_design(struct apireq *r)
+{
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct buf id;
+	buf_init(&id, LIMIT_ID_LEN + 16);
+	(void)buf_puts(&id, "_design/");
+	(void)buf_put(&id, r->part[2].s, r->part[2].len);
+	int err = buf_failed(&id);
+	if (!err)
+		err = db_snap_begin(r->db, &snap);
+	if (!err) {
+		err = db_get(snap, id.data, id.len, r->arena, &doc);
+		if (!err && doc.winner.deleted)
+			err = ERR_MISSING;
+		db_snap_end(snap);
+	}
+	buf_release(&id);
+	return err;
+}
+
+void database_compact(struct apireq *r)
+{
+	if (strcmp(r->method, "POST") != 0) {
+		api_method_not_allowed(r, "POST");
+		return;
+	}
+	if (!api_is_json(r)) {
+		api_error(r, ERR_CONTENT_TYPE, NULL);
+		return;
+	}
+	if (!db_is_admin(r->db)) {
+		refuse_maintenance(r);
+		return;
+	}
+	int err = r->nparts > 2 ? find_design(r) : db_compact(r->db);
+	if (err)
+		api_error(r, err, NULL);
+	else
+		api_ok(r, 202);
+}
+
+void database_view_cleanup(struct apireq *r)
+{
+	if (strcmp(r->method, "POST") != 0)
+		api_method_not_allowed(r, "POST");
+	else if (!db_is_admin(r->db))
+		refuse_maintenance(r);
+	else
+		api_ok(r, 202);
+}

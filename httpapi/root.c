@@ -1,0 +1,421 @@
+/* The server itself: welcome, liveness, ids, lists of databases, and what a cluster of one tells of itself. */
+#include "database.h"
+#include "uuid.h"
+#include "base/hash.h"
+#include "base/limits.h"
+
+#define ROOT_UUIDS_MAX 1000u
+#define ROOT_INFO_KEYS 100u
+#define ROOT_VERSION "3.5.0" /* of CouchDB, as clients compare it */
+
+static int must_get(struct apireq *r)
+{
+	if (strcmp(r->method, "GET") == 0)
+		return 1;
+	api_method_not_allowed(r, "GET,HEAD");
+	return 0;
+}
+
+static int must_admin(struct apireq *r)
+{
+	if (r->who.server_admin)
+		return 1;
+	api_error(r, ERR_NOT_ADMIN, NULL);
+	return 0;
+}
+
+static void reply_text(struct apireq *r, const char *text)
+{
+	struct buf b;
+	buf_init(&b, 4096);
+	(void)buf_puts(&b, text);
+	api_json(r, 200, &b);
+}
+
+/* ${b} with an ETag made of it. */
+static void reply_tagged(struct apireq *r, struct buf *b)
+{
+	unsigned char md5[MD5_LEN];
+	char tag[2 * MD5_LEN + 2];
+	if (buf_failed(b)) {
+		api_json(r, 200, b); /* which tells the failure */
+		return;
+	}
+	hash_md5(b->data, b->len, md5);
+	tag[0] = tag[sizeof(tag) - 1] = '"';
+	hex_encode(md5, sizeof(md5), tag + 1);
+	if (api_not_modified(r, tag, sizeof(tag)))
+		buf_release(b);
+	else
+		api_json(r, 200, b);
+}
+
+void root_welcome(struct apireq *r)
+{
+	struct buf b;
+	if (!must_get(r))
+		return;
+	buf_init(&b, 4096);
+	(void)buf_puts(&b, "{\"couchdb\":\"Welcome\",\"version\":\"" ROOT_VERSION "\",\"git_sha\":\"");
+	(void)buf_puts(&b, "divan\",\"uuid\":\"");
+	(void)buf_puts(&b, r->api->uuid);
+	(void)buf_puts(&b, "\",\"features\":[],\"vendor\":{\"name\":\"Divan\",\"version\":\"0.1.0\"}}");
+	api_json(r, 200, &b);
+}
+
+void root_up(struct apireq *r)
+{
+	if (must_get(r))
+		reply_text(r, "{\"status\":\"ok\",\"seeds\":{}}");
+}
+
+/* ---- /_uuids ---- */
+
+static int uuid_count(struct apireq *r, uint64_t *np, struct errtext *why)
+{
+	*np = 1;
+	int err = api_param_u64(r, "count", np, why);
+	if (err)
+		return err_why(why, ERR_BAD_REQUEST, "count must be a positive integer");
+	if (*np > ROOT_UUIDS_MAX)
+		return err_why(why, ERR_BAD_REQUEST, "count parameter too large");
+	return 0;
+}
+
+/* Not api_json(): nobody may cache an id. */
+static void reply_uuids(struct apireq *r, struct buf *b)
+{
+	unsigned char md5[MD5_LEN];
+	char tag[2 * MD5_LEN + 2];
+	hash_md5(b->data, b->len, md5);
+	tag[0] = tag[sizeof(tag) - 1] = '"';
+	hex_encode(md5, sizeof(md5), tag + 1);
+	http_set_header(r->http, "cache-control", "no-cache", 8);
+	http_set_header(r->http, "pragma", "no-cache", 8);
+	http_set_header(r->http, "content-type", "application/json", 16);
+	http_set_header(r->http, "etag", tag, sizeof(tag));
+	size_t len;
+	char *data = buf_take(b, &len);
+	api_done(r);
+	http_reply_take(r->http, 200, data, len);
+}
+
+void root_uuids(struct apireq *r)
+{
+	struct errtext why = {""};
+	uint64_t n;
+	if (strcmp(r->method, "GET") != 0) {
+		api_method_not_allowed(r, "GET");
+		return;
+	}
+	int err = uuid_count(r, &n, &why);
+	if (err) {
+		api_error(r, err, &why);
+		return;
+	}
+	int at_random = strcmp(config_get(r->api->config, "uuids", "algorithm", "sequential"), "random") == 0;
+	struct buf b;
+	buf_init(&b, (UUID_LEN + 3) * ROOT_UUIDS_MAX + 64);
+	(void)buf_puts(&b, "{\"uuids\":[");
+	for (uint64_t i = 0; i < n; i++) {
+		char id[UUID_LEN];
+		if (at_random)
+			uuid_random(id);
+		else
+			uuid_next(id);
+		(void)buf_puts(&b, i > 0 ? ",\"" : "\"");
+		(void)buf_put(&b, id, sizeof(id));
+		(void)buf_putc(&b, '"');
+	}
+	(void)buf_puts(&b, "]}\n");
+	if (buf_failed(&b)) {
+		err = buf_failed(&b);
+		buf_release(&b);
+		api_error(r, err, NULL);
+		return;
+	}
+	reply_uuids(r, &b);
+}
+
+/* ---- Lists of databases ---- */
+
+/* What is asked for, and found; lives in the request's arena. */
+struct listing {
+	struct jstr low, high; /* s NULL: no bound */
+	int low_open, high_open;
+	int descending;
+	uint64_t skip, limit;
+	struct apireq *r;
+	const char **names;
+	size_t n, cap;
+	int err;
+	struct errtext why;
+	int infos;    /* each with its information */
+	int by_keys;  /* the names are the client's, who is told what is missing */
+	struct buf b; /* the answer */
+};
+
+/* A bound is a JSON string; any other value bounds nothing. */
+static int bound(struct apireq *r, const char *name, struct jstr *out, struct errtext *why)
+{
+	int err = api_param_json_string(r, name, out, why);
+	return err == ERR_BAD_REQUEST ? 0 : err;
+}
+
+static int read_range(struct apireq *r, struct listing *l)
+{
+	struct jstr start = {NULL, 0}, end = {NULL, 0}, key = {NULL, 0};
+	int inclusive = 1;
+	l->limit = UINT64_MAX;
+	int err = bound(r, "startkey", &start, &l->why);
+	err = err ? err : bound(r, "start_key", &start, &l->why);
+	err = err ? err : bound(r, "endkey", &end, &l->why);
+	err = err ? err : bound(r, "end_key", &end, &l->why);
+	err = err ? err : bound(r, "key", &key, &l->why);
+	err = err ? err : api_param_u64(r, "limit", &l->limit, &l->why);
+	err = err ? err : api_param_u64(r, "skip", &l->skip, &l->why);
+	err = err ? err : api_param_bool(r, "descending", &l->descending, &l->why);
+	err = err ? err : api_param_bool(r, "inclusive_end", &inclusive, &l->why);
+	if (key.s)
+		start = end = key;
+	l->low = l->descending ? end : start;
+	l->high = l->descending ? start : end;
+	l->low_open = l->descending && !inclusive;
+	l->high_open = !l->descending && !inclusive;
+	return err;
+}
+
+static int compare(const char *name, const struct jstr *bound_)
+{
+	size_t len = strlen(name);
+	size_t n = len < bound_->len ? len : bound_->len;
+	int c = memcmp(name, bound_->s, n);
+	return c ? c : (len > bound_->len) - (len < bound_->len);
+}
+
+static int push(struct listing *l, const char *name)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 64;
+		const char **names = arena_calloc(l->r->arena, cap, sizeof(*names));
+		if (!names)
+			return ERR_NOMEM;
+		if (l->n > 0)
+			memcpy(names, l->names, l->n * sizeof(*names));
+		l->names = names;
+		l->cap = cap;
+	}
+	l->names[l->n] = arena_dup(l->r->arena, name, strlen(name));
+	return l->names[l->n++] ? 0 : ERR_NOMEM;
+}
+
+static int take_name(const char *name, void *cookie)
+{
+	struct listing *l = cookie;
+	if (l->low.s) {
+		int c = compare(name, &l->low);
+		if (c < 0 || (c == 0 && l->low_open))
+			return 0;
+	}
+	if (l->high.s) {
+		int c = compare(name, &l->high);
+		if (c > 0 || (c == 0 && l->high_open))
+			return 0;
+	}
+	return push(l, name);
+}
+
+static int put_info(struct listing *l, const char *name)
+{
+	struct apireq *r = l->r;
+	struct db *db;
+	int err = db_open(r->api->dbs, name, &r->who, &db);
+	if (err == ERR_NO_DB && !l->by_keys)
+		return ERR_NO_DB; /* deleted since it was listed */
+	(void)buf_puts(&l->b, l->b.len > 1 ? ",{\"key\":" : "{\"key\":");
+	(void)buf_put_json(&l->b, name, strlen(name));
+	if (err == ERR_NO_DB) {
+		(void)buf_puts(&l->b, ",\"error\":\"not_found\"}");
+		return 0;
+	}
+	if (err)
+		return err;
+	(void)buf_puts(&l->b, ",\"info\":");
+	err = database_put_info(&l->b, db, name);
+	(void)buf_putc(&l->b, '}');
+	db_close(db);
+	return err;
+}
+
+static int put_name(struct listing *l, const char *name)
+{
+	if (l->infos) {
+		int err = put_info(l, name);
+		return err == ERR_NO_DB ? 0 : err;
+	}
+	if (l->b.len > 1)
+		(void)buf_putc(&l->b, ',');
+	return buf_put_json(&l->b, name, strlen(name));
+}
+
+/* Walks the data folder and opens databases, so it is done on an executor thread. */
+static void list_work(struct apireq *r)
+{
+	struct listing *l = r->cookie;
+	if (!l->by_keys)
+		l->err = dbs_list(r->api->dbs, take_name, l);
+	buf_init(&l->b, (size_t)1 << 30);
+	(void)buf_putc(&l->b, '[');
+	for (size_t i = 0; !l->err && i < l->n && l->limit > 0; i++) {
+		if (l->skip > 0) {
+			l->skip--;
+			continue;
+		}
+		l->limit--;
+		l->err = put_name(l, l->names[l->descending ? l->n - 1 - i : i]);
+	}
+	(void)buf_putc(&l->b, ']');
+}
+
+static void list_end(struct apireq *r)
+{
+	struct listing *l = r->cookie;
+	if (l->err) {
+		buf_release(&l->b);
+		api_error(r, l->err, &l->why);
+	} else if (l->by_keys) {
+		api_json(r, 200, &l->b);
+	} else {
+		reply_tagged(r, &l->b);
+	}
+}
+
+static struct listing *new_listing(struct apireq *r)
+{
+	struct listing *l = arena_calloc(r->arena, 1, sizeof(*l));
+	if (!l) {
+		api_error(r, ERR_NOMEM, NULL);
+		return NULL;
+	}
+	l->r = r;
+	r->cookie = l;
+	return l;
+}
+
+static void list(struct apireq *r, int infos)
+{
+	struct listing *l = new_listing(r);
+	if (!l)
+		return;
+	l->infos = infos;
+	int err = read_range(r, l);
+	if (err)
+		api_error(r, err, &l->why);
+	else
+		api_work(r, list_work, list_end);
+}
+
+void root_all_dbs(struct apireq *r)
+{
+	if (must_admin(r) && must_get(r))
+		list(r, 0);
+}
+
+static int read_names(struct listing *l, struct json *j, struct buf *scratch)
+{
+	struct jstr name;
+	if (json_peek(j) != JSON_ARRAY)
+		return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
+	int err = json_array_begin(j);
+	while (!err && (err = json_array_next(j)) == 0) {
+		if (json_peek(j) != JSON_STRING)
+			return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
+		err = json_string(j, scratch, &name);
+		if (!err && l->n >= ROOT_INFO_KEYS)
+			return err_why(&l->why, ERR_BAD_REQUEST, "too_many_keys");
+		const char *copy = err ? NULL : arena_dup(l->r->arena, name.s, name.len);
+		if (!err)
+			err = copy ? push(l, copy) : ERR_NOMEM;
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+static int read_keys(struct listing *l, const struct jstr *body, struct buf *scratch)
+{
+	struct json j;
+	struct jstr key;
+	int found = 0;
+	/* First all of it: bad JSON is said before what else is wrong. */
+	json_init(&j, body->s, body->len);
+	int err = json_skip(&j, NULL);
+	err = err ? err : json_end(&j);
+	if (err)
+		return err;
+	json_init(&j, body->s, body->len);
+	if (json_peek(&j) != JSON_OBJECT)
+		return err_why(&l->why, ERR_BAD_REQUEST, "Request body must be a JSON object");
+	err = json_object_begin(&j);
+	while (!err && (err = json_object_next(&j, scratch, &key)) == 0) {
+		if (key.len != 4 || memcmp(key.s, "keys", 4) != 0) {
+			err = json_skip(&j, NULL);
+			continue;
+		}
+		found = 1;
+		l->n = 0;
+		err = read_names(l, &j, scratch);
+	}
+	if (err != ERR_END)
+		return err;
+	return found ? 0 : err_why(&l->why, ERR_BAD_REQUEST, "`keys` member must exist.");
+}
+
+static void infos_of(struct apireq *r)
+{
+	struct listing *l = new_listing(r);
+	struct jstr body;
+	struct buf scratch;
+	if (!l)
+		return;
+	l->infos = l->by_keys = 1;
+	l->limit = UINT64_MAX;
+	int err = api_is_json(r) ? api_body(r, &body, &l->why) : ERR_CONTENT_TYPE;
+	if (!err) {
+		buf_init(&scratch, body.len + 16);
+		err = read_keys(l, &body, &scratch);
+		buf_release(&scratch);
+	}
+	if (err)
+		api_error(r, err, &l->why);
+	else
+		api_work(r, list_work, list_end);
+}
+
+void root_dbs_info(struct apireq *r)
+{
+	if (!must_admin(r))
+		return;
+	if (strcmp(r->method, "POST") == 0)
+		infos_of(r);
+	else if (strcmp(r->method, "GET") == 0)
+		list(r, 1);
+	else
+		api_method_not_allowed(r, "GET,HEAD,POST");
+}
+
+/* ---- A cluster of one ---- */
+
+void root_active_tasks(struct apireq *r)
+{
+	if (must_admin(r) && must_get(r))
+		reply_text(r, "[]");
+}
+
+void root_membership(struct apireq *r)
+{
+	if (!must_admin(r))
+		return;
+	if (strcmp(r->method, "GET") != 0)
+		api_method_not_allowed(r, "GET");
+	else
+		reply_text(r, "{\"all_nodes\":[\"" API_NODE "\"],\"cluster_nodes\":[\"" API_NODE "\"]}");
+}
