@@ -888,6 +888,25 @@ static int try_commit(struct lmdb_env *e, const struct store_item *items, size_t
 	return rc;
 }
 
+/*
+ * LMDB reports a write that was cut short as EIO, though a full disk may be the
+ * reason: one more write behind the end of the file tells, without harm.
+ */
+static int why_failed(const struct lmdb_env *e, int rc)
+{
+	static const char page[4096];
+	struct stat st;
+	int fd;
+
+	if (rc != EIO || mdb_env_get_fd(e->mdb, &fd) != 0 || fstat(fd, &st) != 0)
+		return rc;
+	if (pwrite(fd, page, sizeof(page), st.st_size) < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+		rc = errno;
+	if (ftruncate(fd, st.st_size) != 0)
+		log_line(LOG_WARNING, "a failed write left up to %zu bytes behind a file", sizeof(page));
+	return rc;
+}
+
 static size_t bytes_of(const struct store_item *items, size_t n)
 {
 	size_t sum = 0;
@@ -909,7 +928,10 @@ static int lmdb_commit(struct store_db *base, const struct store_item *items, si
 		if (rc == 0) {
 			rc = try_commit(&db->env, items, n, &doubt);
 			full = rc == MDB_MAP_FULL;
-			rc = full ? grow(db, 2 * bytes_of(items, n)) : err_of(rc, "commit", db->file);
+			if (full)
+				rc = grow(db, 2 * bytes_of(items, n));
+			else
+				rc = err_of(doubt ? rc : why_failed(&db->env, rc), "commit", db->file);
 		}
 	} while (full && rc == 0);
 	if (doubt) {

@@ -502,7 +502,7 @@ static void test_damaged(struct store *s)
 	CHECK_INT(store_open(s, "cut", trees, 3, &db), ERR_BUSY);
 	b = batch(db);
 	for (int i = 0; i < 100; i++) {
-		char key[8];
+		char key[16];
 
 		snprintf(key, sizeof(key), "%d", i);
 		CHECK_INT(store_put(b, 0, key, strlen(key), zeros, 3000), 0);
@@ -664,7 +664,7 @@ int main(void)
 	store_free(s);
 	test_sweep();
 	{
-		char cmd[100];
+		char cmd[300];
 
 		snprintf(cmd, sizeof(cmd), "rm %s/keep.txt %s/zz.txt %s/X.divan && rmdir %s", dir, dir, dir, dir);
 		CHECK_INT(system(cmd), 0);
