@@ -1,0 +1,213 @@
+/*
+ * copy.c: COPY of a document.  The stored text is read as if the client had sent it; stored attachments
+ * are added again in their stored form, so that their digests, and with them the revision id, stay.
+ */
+#include <strings.h>
+
+#include "httpapi/edit.h"
+#include "httpapi/render.h"
+
+/* The source as it was read. */
+struct source {
+	struct revbuf rev; /* ?rev= */
+	int has_rev;
+	struct db_rev content;
+	struct buf *bytes; /* stored bytes, one an attachment */
+	size_t nbytes;
+};
+
+static void release(struct edit *e)
+{
+	struct source *s = e->cookie;
+	size_t i;
+
+	for (i = 0; i < s->nbytes; i++)
+		buf_release(&s->bytes[i]);
+	s->nbytes = 0;
+}
+
+static int read_att(struct db_snap *snap, const struct doc_att *att, struct buf *b)
+{
+	uint64_t chunk = 0;
+	int err;
+
+	do
+		err = db_att_read(snap, att, chunk++, b);
+	while (err == 0);
+	return err == ERR_END ? 0 : err;
+}
+
+static int read_atts(struct apireq *r, struct source *s, struct db_snap *snap)
+{
+	size_t i;
+	int err = 0;
+
+	if (s->content.natts == 0)
+		return 0;
+	s->bytes = arena_calloc(r->arena, s->content.natts, sizeof(*s->bytes));
+	if (s->bytes == NULL)
+		return ERR_NOMEM;
+	for (i = 0; err == 0 && i < s->content.natts; i++) {
+		buf_init(&s->bytes[i], RENDER_MAX);
+		s->nbytes++;
+		err = read_att(snap, &s->content.atts[i], &s->bytes[i]);
+	}
+	return err;
+}
+
+static int read_source(struct apireq *r, struct source *s, struct db_snap *snap)
+{
+	const struct revnode *node;
+	struct db_doc doc;
+	struct revtree *t;
+	struct revpos at;
+	struct rev rev;
+	int err;
+
+	err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
+	if (err != 0)
+		return err;
+	node = &doc.winner;
+	if (s->has_rev) {
+		rev = rev_of(&s->rev);
+		err = db_doc_tree(&doc, 1, &t);
+		if (err != 0)
+			return err;
+		if (!revtree_find(t, &rev, &at))
+			return ERR_MISSING;
+		node = revtree_at(t, at);
+	} else if (node->deleted)
+		return ERR_DELETED;
+	err = db_doc_rev(&doc, node, r->arena, &s->content);
+	if (err != 0)
+		return err;
+	/* The text may lie in the snapshot. */
+	s->content.body.s = arena_dup(r->arena, s->content.body.s, s->content.body.len);
+	if (s->content.body.s == NULL)
+		return ERR_NOMEM;
+	return read_atts(r, s, snap);
+}
+
+static void work(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	struct source *s = e->cookie;
+	struct revbuf parent = e->in.rev;
+	int has_parent = e->in.has_rev;
+	struct db_snap *snap;
+
+	e->err = db_snap_begin(r->db, &snap);
+	if (e->err != 0)
+		return;
+	e->err = read_source(r, s, snap);
+	db_snap_end(snap);
+	if (e->err != 0)
+		return;
+	e->text = s->content.body;
+	edit_parse(r);
+	e->in.deleted = s->content.node.deleted;
+	e->in.rev = parent;
+	e->in.has_rev = has_parent;
+}
+
+/* The attachments of the source, as new bytes. */
+static int add_atts(struct apireq *r, struct edit *e, const struct source *s)
+{
+	const struct doc_att *from;
+	struct db_write_att *to;
+	size_t i, n = s->content.natts;
+
+	if (n == 0)
+		return 0;
+	e->w.atts = arena_calloc(r->arena, n, sizeof(*e->w.atts));
+	e->extra = arena_calloc(r->arena, n, sizeof(*e->extra));
+	if (e->w.atts == NULL || e->extra == NULL)
+		return ERR_NOMEM;
+	e->w.natts = n;
+	e->nextra = n;
+	for (i = 0; i < n; i++) {
+		from = &s->content.atts[i];
+		to = &e->w.atts[i];
+		to->name = from->name;
+		to->type = from->type;
+		to->length = from->length;
+		e->extra[i].att = to;
+		e->extra[i].mode = from->encoding == DOC_GZIP ? DB_BLOB_GZIPPED : DB_BLOB_PLAIN;
+		e->extra[i].data.s = s->bytes[i].data;
+		e->extra[i].data.len = s->bytes[i].len;
+	}
+	return 0;
+}
+
+static void then(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	int err = e->err;
+
+	if (err == 0)
+		err = edit_convert(r);
+	if (err == 0)
+		err = add_atts(r, e, e->cookie);
+	if (err != 0)
+		edit_fail(r, err);
+	else
+		edit_store(r);
+}
+
+/* "id" or "id?rev=REV", percent-encoded. */
+static int parse_destination(struct apireq *r, struct edit *e)
+{
+	struct jstr d = http_header(r->http, "destination");
+	const char *query, *eq;
+	size_t len;
+	int err;
+
+	if (d.s == NULL)
+		return err_why(&e->why, ERR_BAD_REQUEST, "Destination header is mandatory for COPY.");
+	if ((d.len >= 7 && strncasecmp(d.s, "http://", 7) == 0) || (d.len >= 8 && strncasecmp(d.s, "https://", 8) == 0))
+		return err_why(&e->why, ERR_BAD_REQUEST, "Destination URL must be relative.");
+	query = memchr(d.s, '?', d.len);
+	len = query != NULL ? (size_t)(query - d.s) : d.len;
+	if (query != NULL) {
+		eq = memchr(query, '=', d.len - len);
+		if (eq == NULL)
+			return ERR_BAD_REV;
+		err = rev_parse(eq + 1, d.len - (size_t)(eq + 1 - d.s), &e->in.rev);
+		if (err != 0)
+			return err;
+		e->in.has_rev = 1;
+	}
+	err = api_url_decode(r->arena, d.s, len, 1, &e->id);
+	return err != 0 ? err : doc_id_check(e->id.s, e->id.len, &e->why);
+}
+
+void copy_document(struct apireq *r)
+{
+	struct edit *e = edit_new(r);
+	const struct jstr *rev = api_param(r, "rev");
+	struct source *s;
+	int err;
+
+	if (e == NULL)
+		return;
+	s = arena_calloc(r->arena, 1, sizeof(*s));
+	if (s == NULL) {
+		edit_fail(r, ERR_NOMEM);
+		return;
+	}
+	e->cookie = s;
+	e->release = release;
+	e->no_params = 1;
+	e->new_edits = 1;
+	e->how.etag = 1;
+	e->how.location = 1;
+	err = parse_destination(r, e);
+	if (err == 0 && rev != NULL) {
+		err = rev_parse(rev->s, rev->len, &s->rev);
+		s->has_rev = 1;
+	}
+	if (err != 0)
+		edit_fail(r, err);
+	else
+		api_work(r, work, then);
+}

@@ -1,0 +1,270 @@
+/*
+ * edit.c: requests that write one document.
+ *
+ *   edit_new -> edit_parse (large bodies: on an executor thread) -> edit_convert -> edit_store: blobs -> submit ->
+ * answer
+ */
+#include "httpapi/edit.h"
+
+#include <strings.h>
+
+#include "httpapi/multipart.h"
+#include "httpapi/render.h"
+#include "httpapi/uuid.h"
+
+static int param_is(const struct apireq *r, const char *name, const char *value)
+{
+	const struct jstr *v = r->nparams > 0 ? api_param(r, name) : NULL;
+	size_t len = strlen(value);
+
+	return v != NULL && v->len == len && memcmp(v->s, value, len) == 0;
+}
+
+struct edit *edit_new(struct apireq *r)
+{
+	struct edit *e = arena_calloc(r->arena, 1, sizeof(*e));
+
+	if (e == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return NULL;
+	}
+	r->cookie = e;
+	e->id = r->id;
+	e->new_edits = !param_is(r, "new_edits", "false");
+	e->how.status = 201;
+	return e;
+}
+
+void edit_parse(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	struct json j;
+
+	json_init(&j, e->text.s, e->text.len);
+	e->err = doc_parse(&j, r->arena, &e->in, &e->why);
+	/* Text that is no JSON further on is that first of all. */
+	if (e->err != ERR_BAD_JSON && json_end(&j) != 0) {
+		e->err = ERR_BAD_JSON;
+		e->why.text[0] = '\0';
+	}
+}
+
+void edit_fail(struct apireq *r, int err)
+{
+	struct edit *e = r->cookie;
+
+	write_release(&e->w, 1);
+	if (e->release != NULL)
+		e->release(e);
+	api_error(r, err, &e->why);
+}
+
+int edit_convert(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	const struct revbuf *in_body = NULL;
+	struct revbuf rev;
+	int err, has;
+
+	if (e->in.nrevisions > 0) {
+		rev_copy(&rev, &e->in.revisions[0]);
+		in_body = &rev;
+	} else if (e->in.has_rev) {
+		rev = e->in.rev;
+		in_body = &rev;
+	}
+	if (!e->no_params) {
+		err = write_rev_param(r, in_body, &e->in.rev, &has, &e->why);
+		if (err != 0)
+			return err;
+		e->in.has_rev = has;
+	}
+	return write_convert(&e->in, e->id, e->new_edits, r->arena, &e->w, &e->why);
+}
+
+static void store_done(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+
+	if (e->release != NULL)
+		e->release(e);
+	write_answer(r, &e->w, &e->how);
+}
+
+static void store_submit(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+
+	if (e->blobs.err != 0) {
+		edit_fail(r, e->blobs.err);
+		return;
+	}
+	e->req.writes = &e->w;
+	e->req.nwrites = 1;
+	api_submit(r, &e->req, store_done);
+}
+
+void edit_store(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	size_t n = write_blobs_count(&e->in);
+
+	if (n + e->nextra == 0) {
+		store_submit(r);
+		return;
+	}
+	e->blobs.n = n + e->nextra;
+	e->blobs.items = arena_calloc(r->arena, e->blobs.n, sizeof(*e->blobs.items));
+	if (e->blobs.items == NULL) {
+		edit_fail(r, ERR_NOMEM);
+		return;
+	}
+	write_blobs_list(r->db, &e->in, &e->w, e->blobs.items);
+	if (e->nextra > 0)
+		memcpy(e->blobs.items + n, e->extra, e->nextra * sizeof(*e->extra));
+	write_blobs(r, &e->blobs, store_submit);
+}
+
+/* ---- PUT and POST of JSON ---- */
+
+/* The id of a document that came by POST: its own, or a new one. */
+static int choose_id(struct apireq *r, struct edit *e)
+{
+	char *text;
+	int err;
+
+	if (!e->in.has_id) {
+		text = arena_alloc(r->arena, UUID_LEN);
+		if (text == NULL)
+			return ERR_NOMEM;
+		uuid_next(text);
+		e->id.s = text;
+		e->id.len = UUID_LEN;
+		return 0;
+	}
+	e->id = e->in.id;
+	err = doc_id_check(e->id.s, e->id.len, &e->why);
+	if (err == ERR_BAD_LOCAL_ID)
+		return err_why(&e->why, ERR_RESERVED_ID, "Illegal document id `%.*s`", (int)e->id.len, e->id.s);
+	return err;
+}
+
+static void parsed(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	int err = e->err;
+
+	if (err == 0 && e->id_from_body)
+		err = choose_id(r, e);
+	if (err == 0 && write_follows(&e->in) > 0)
+		err = err_why(&e->why, ERR_BAD_REQUEST, "Attachments can only follow in a multipart/related body.");
+	if (err == 0)
+		err = edit_convert(r);
+	if (err != 0) {
+		edit_fail(r, err);
+		return;
+	}
+	/* A deletion by PUT is answered as DELETE is. */
+	if (e->in.deleted && !e->id_from_body)
+		e->how.status = 200;
+	edit_store(r);
+}
+
+static void parse_body(struct apireq *r, struct edit *e)
+{
+	int err = api_body(r, &e->text, &e->why);
+
+	if (err != 0) {
+		edit_fail(r, err);
+		return;
+	}
+	if (e->text.len > API_INLINE_BYTES) {
+		api_work(r, edit_parse, parsed);
+		return;
+	}
+	edit_parse(r);
+	parsed(r);
+}
+
+void edit_put(struct apireq *r)
+{
+	struct edit *e;
+	int err;
+
+	if (multipart_is(http_header(r->http, "content-type"), "multipart/related")) {
+		upload_related(r);
+		return;
+	}
+	e = edit_new(r);
+	if (e == NULL)
+		return;
+	err = doc_id_check(e->id.s, e->id.len, &e->why);
+	if (err != 0) {
+		edit_fail(r, err);
+		return;
+	}
+	e->how.etag = 1;
+	e->how.location = 1;
+	parse_body(r, e);
+}
+
+void edit_post(struct apireq *r)
+{
+	struct edit *e;
+
+	if (!api_is_json(r)) {
+		api_error(r, ERR_CONTENT_TYPE, NULL);
+		return;
+	}
+	e = edit_new(r);
+	if (e == NULL)
+		return;
+	e->id_from_body = 1;
+	e->new_edits = 1;
+	e->how.location = 1;
+	parse_body(r, e);
+}
+
+/* ---- DELETE ---- */
+
+/* ERR_MISSING, ERR_DELETED or 0 for the request's document. */
+static int look(struct apireq *r)
+{
+	struct db_snap *snap;
+	struct db_doc doc;
+	int err;
+
+	err = db_snap_begin(r->db, &snap);
+	if (err != 0)
+		return err;
+	err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
+	if (err == 0 && doc.winner.deleted)
+		err = ERR_DELETED;
+	db_snap_end(snap);
+	return err;
+}
+
+void edit_delete(struct apireq *r)
+{
+	static const char tombstone[] = "{\"_deleted\":true}";
+	struct edit *e = edit_new(r);
+	int err;
+
+	if (e == NULL)
+		return;
+	e->text.s = tombstone;
+	e->text.len = sizeof(tombstone) - 1;
+	e->how.status = 200;
+	e->how.etag = 1;
+	err = look(r);
+	if (err == 0) {
+		edit_parse(r);
+		err = e->err;
+	}
+	if (err == 0)
+		err = edit_convert(r);
+	if (err != 0)
+		edit_fail(r, err);
+	else
+		edit_store(r);
+}

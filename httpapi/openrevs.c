@@ -1,0 +1,247 @@
+/* openrevs.c: GET with open_revs. */
+#include "httpapi/openrevs.h"
+
+#include "httpapi/multipart.h"
+#include "httpapi/uuid.h"
+
+/* One request. */
+struct job {
+	struct render_opts opts;
+	int all;
+	struct revbuf *revs;
+	size_t nrevs;
+	int mixed; /* multipart/mixed is acceptable */
+	int err;
+	size_t count; /* revisions written */
+	struct arena *arena;
+	struct buf json;          /* the answer, or one part's text */
+	struct multipart_out out; /* the answer */
+	char boundary[MULTIPART_BOUNDARY_LEN];
+};
+
+int openrevs_find(struct db_doc *doc, const struct rev *rev, int latest,
+    int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np)
+{
+	struct revtree *t;
+	struct revpos at;
+	size_t i, n;
+	int err;
+
+	*np = 0;
+	err = db_doc_tree(doc, 1, &t);
+	if (err != 0)
+		return err;
+	if (!revtree_find(t, rev, &at))
+		return 0;
+	if (!latest) {
+		if (revtree_at(t, at)->body == REVTREE_NO_BODY)
+			return 0;
+		*np = 1;
+		return fn(doc, at, cookie);
+	}
+	n = revtree_nleaves(t);
+	for (i = 0; err == 0 && i < n; i++) {
+		if (!revtree_descends(t, at, i))
+			continue;
+		(*np)++;
+		err = fn(doc, revtree_leaf_pos(t, i), cookie);
+	}
+	return err;
+}
+
+static int parse_list(struct apireq *r, struct job *job, struct jstr text, struct errtext *why)
+{
+	struct buf scratch;
+	struct jstr s;
+	struct json j;
+	size_t n = 0;
+	int err;
+
+	if (text.len == 3 && memcmp(text.s, "all", 3) == 0) {
+		job->all = 1;
+		return 0;
+	}
+	json_init(&j, text.s, text.len);
+	if (json_skip(&j, NULL) != 0 || json_end(&j) != 0)
+		return ERR_BAD_JSON;
+	json_init(&j, text.s, text.len);
+	if (json_peek(&j) != JSON_ARRAY)
+		return err_why(why, ERR_BAD_REQUEST, "Invalid list of revisions");
+	/* A revision takes five characters at least: quotes, generation, dash, hash, comma. */
+	job->revs = arena_calloc(r->arena, text.len / 5 + 1, sizeof(*job->revs));
+	if (job->revs == NULL)
+		return ERR_NOMEM;
+	buf_init(&scratch, REV_TEXT_MAX);
+	err = json_array_begin(&j);
+	while (err == 0 && (err = json_array_next(&j)) == 0) {
+		if (json_string(&j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &job->revs[n]) != 0)
+			err = ERR_BAD_REV;
+		else
+			n++;
+	}
+	buf_release(&scratch);
+	job->nrevs = n;
+	return err == ERR_END ? 0 : err;
+}
+
+/* What goes before each item, in either form. */
+static void item_begin(struct job *job)
+{
+	if (job->mixed) {
+		buf_clear(&job->json);
+		return;
+	}
+	if (job->count > 0)
+		buf_putc(&job->json, ',');
+}
+
+static int put_found(struct db_doc *doc, struct revpos at, void *cookie)
+{
+	struct job *job = cookie;
+	const struct doc_att **atts = NULL;
+	size_t n = 0;
+	int err;
+
+	item_begin(job);
+	if (job->mixed) {
+		err = render_follows(&job->json, doc, &at, &job->opts, job->arena, NULL, &atts, &n);
+		if (err == 0)
+			err = multipart_out_mixed(&job->out, job->boundary, job->json.data, job->json.len, atts, n, 0);
+	} else {
+		buf_puts(&job->json, "{\"ok\":");
+		err = render_rev(&job->json, doc, at, &job->opts, job->arena);
+		buf_putc(&job->json, '}');
+	}
+	job->count++;
+	return err;
+}
+
+static int put_missing(struct job *job, const struct rev *rev)
+{
+	item_begin(job);
+	buf_puts(&job->json, "{\"missing\":\"");
+	rev_put(&job->json, rev);
+	buf_puts(&job->json, "\"}");
+	job->count++;
+	if (!job->mixed)
+		return buf_failed(&job->json);
+	return multipart_out_mixed(&job->out, job->boundary, job->json.data, job->json.len, NULL, 0, 1);
+}
+
+static int put_all(struct job *job, struct db_doc *doc)
+{
+	struct revtree *t;
+	size_t i, n;
+	int err;
+
+	err = db_doc_tree(doc, 1, &t);
+	n = err == 0 ? revtree_nleaves(t) : 0;
+	for (i = 0; err == 0 && i < n; i++)
+		err = put_found(doc, revtree_leaf_pos(t, i), job);
+	return err;
+}
+
+static int put_listed(struct job *job, struct db_doc *doc)
+{
+	struct rev rev;
+	size_t i, n;
+	int err = 0;
+
+	if (doc != NULL && job->opts.latest && job->nrevs > 1) {
+		job->seen = arena_calloc(job->arena, doc->nleaves, sizeof(*job->seen));
+		if (job->seen == NULL)
+			return ERR_NOMEM;
+		job->capseen = doc->nleaves;
+	}
+	for (i = 0; err == 0 && i < job->nrevs; i++) {
+		rev = rev_of(&job->revs[i]);
+		n = 0;
+		if (doc != NULL)
+			err = openrevs_find(doc, &rev, job->opts.latest, put_found, job, &n);
+		if (err == 0 && n == 0)
+			err = put_missing(job, &rev);
+	}
+	return err;
+}
+
+static int put(struct apireq *r, struct job *job, struct db_snap *snap)
+{
+	struct db_doc doc;
+	int err, missing;
+
+	err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
+	missing = err == ERR_MISSING;
+	if (err != 0 && (!missing || job->all))
+		return err;
+	if (job->mixed) {
+		buf_puts(&job->out.text, "--");
+		buf_put(&job->out.text, job->boundary, sizeof(job->boundary));
+	} else
+		buf_putc(&job->json, '[');
+	err = job->all ? put_all(job, &doc) : put_listed(job, missing ? NULL : &doc);
+	if (job->mixed)
+		buf_puts(&job->out.text, "--");
+	else
+		buf_putc(&job->json, ']');
+	return err;
+}
+
+static void work(struct apireq *r)
+{
+	struct job *job = r->cookie;
+	struct db_snap *snap;
+
+	job->err = db_snap_begin(r->db, &snap);
+	if (job->err != 0)
+		return;
+	job->err = put(r, job, snap);
+	db_snap_end(snap);
+}
+
+static void then(struct apireq *r)
+{
+	struct job *job = r->cookie;
+
+	if (job->err != 0 || job->mixed)
+		buf_release(&job->json);
+	if (job->err != 0) {
+		multipart_out_release(&job->out);
+		api_error(r, job->err, NULL);
+	} else if (job->mixed)
+		multipart_out_send(&job->out, r, "multipart/mixed", job->boundary);
+	else
+		api_json(r, 200, &job->json);
+}
+
+void openrevs_get(struct apireq *r, const struct render_opts *o, struct jstr list)
+{
+	struct job *job = arena_calloc(r->arena, 1, sizeof(*job));
+	struct errtext why = {{0}};
+	int err;
+
+	if (job == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	err = parse_list(r, job, list, &why);
+	if (err != 0) {
+		api_error(r, err, &why);
+		return;
+	}
+	r->cookie = job;
+	job->opts = *o;
+	job->arena = r->arena;
+	job->mixed = multipart_accepted(http_header(r->http, "accept"), "multipart/mixed");
+	/* Parts carry their attachments whether or not these were asked for, as in CouchDB. */
+	if (job->mixed && !job->opts.has_atts_since)
+		job->opts.attachments = 1;
+	uuid_random(job->boundary);
+	buf_init(&job->json, RENDER_MAX);
+	multipart_out_init(&job->out, r->arena);
+	if (!job->mixed && (o->attachments || o->has_atts_since)) {
+		api_work(r, work, then);
+		return;
+	}
+	work(r);
+	then(r);
+}
