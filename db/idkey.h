@@ -56,8 +56,8 @@ int idkey_find(const struct idkey_trees *t, struct store_snap *snap, const char 
  * that key.  A short id costs no read and *${np} is 0.  Reads each node on the way up to the id.
  * Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
-int idkey_rank(const struct idkey_trees *t, struct store_snap *snap, const char *id, size_t len,
-    idkey_weigh_f *weigh, struct idkey_place *topp, uint64_t *np) MUST_CHECK;
+int idkey_rank(const struct idkey_trees *t, struct store_snap *snap, const char *id, size_t len, idkey_weigh_f *weigh,
+    struct idkey_place *topp, uint64_t *np) MUST_CHECK;
 
 /*
  * Writing: one struct idkey_batch per storage transaction.  Pointers are made, weighed and removed here; the
@@ -75,24 +75,25 @@ int idkey_batch_new(const struct idkey_trees *t, struct store_snap *snap, struct
  */
 int idkey_put(struct idkey_batch *b, const char *id, size_t len, int existed, int64_t weight_change,
     struct idkey_place *out) MUST_CHECK;
-/** idkey_del(b, id, len, weight_change, out): The same for a record that is there and is to be deleted; empty nodes lose their pointers. */
-int idkey_del(struct idkey_batch *b, const char *id, size_t len, int64_t weight_change,
-    struct idkey_place *out) MUST_CHECK;
+/** idkey_del(b, id, len, weight_change, out): The same for a record that is there and is to be deleted; empty nodes
+ * lose their pointers. */
+int idkey_del(
+    struct idkey_batch *b, const char *id, size_t len, int64_t weight_change, struct idkey_place *out) MUST_CHECK;
 /**
- * idkey_batch_end(b, batch, fn, cookie): Put the changed pointers into ${batch}; ${fn} (may be NULL) is told of each pointer of
- * `top` that came, went or changed its weight, in key order, for counts_apply(); the key lives as long as the
- * arena.  Errors: ERR_NOMEM, or ${fn}'s.
+ * idkey_batch_end(b, batch, fn, cookie): Put the changed pointers into ${batch}; ${fn} (may be NULL) is told of each
+ * pointer of `top` that came, went or changed its weight, in key order, for counts_apply(); the key lives as long as
+ * the arena.  Errors: ERR_NOMEM, or ${fn}'s.
  */
 int idkey_batch_end(struct idkey_batch *b, struct store_batch *batch,
-    int (*fn)(const void *key, size_t klen, int existed, int exists, uint64_t old_weight, uint64_t new_weight,
-        void *cookie),
+    int (*fn)(
+	const void *key, size_t klen, int existed, int exists, uint64_t old_weight, uint64_t new_weight, void *cookie),
     void *cookie) MUST_CHECK;
 
 /* Walking in order of ids. */
 struct idkey_walk;
 /** idkey_walk_open(t, snap, a, wp): A walk that stands nowhere.  Close it before the snapshot. */
-int idkey_walk_open(const struct idkey_trees *t, struct store_snap *snap, struct arena *a,
-    struct idkey_walk **wp) MUST_CHECK;
+int idkey_walk_open(
+    const struct idkey_trees *t, struct store_snap *snap, struct arena *a, struct idkey_walk **wp) MUST_CHECK;
 /** idkey_walk_close(w): NULL is allowed. */
 void idkey_walk_close(struct idkey_walk *w);
 /**
@@ -102,21 +103,24 @@ void idkey_walk_close(struct idkey_walk *w);
 int idkey_walk_seek(struct idkey_walk *w, const char *id, size_t len, int descending) MUST_CHECK;
 /**
  * idkey_walk_seek_weight(w, key, n, weigh, descending): To the record within whose weight the ${n}-th unit (from 0)
- * lies, counted in ascending order from the entry ${key} of `top`, a record or a pointer.  After counts_seek(n, ..., &key,
- * &val, &skipped): ${n} - skipped.  Then read by idkey_walk_step() in the direction given.  Takes time by the
+ * lies, counted in ascending order from the entry ${key} of `top`, a record or a pointer.  After counts_seek(n, ...,
+ * &key, &val, &skipped): ${n} - skipped.  Then read by idkey_walk_step() in the direction given.  Takes time by the
  * entries of the pointer's nodes.  Errors: ERR_MISSING: ${key} is not there; ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
-int idkey_walk_seek_weight(struct idkey_walk *w, const struct store_val *key, uint64_t n, idkey_weigh_f *weigh,
-    int descending) MUST_CHECK;
+int idkey_walk_seek_weight(
+    struct idkey_walk *w, const struct store_val *key, uint64_t n, idkey_weigh_f *weigh, int descending) MUST_CHECK;
 /**
- * idkey_walk_step(w, idp, valp): The record the walk stands on; the next step moves on first.  ${idp} and ${valp} live until
- * the next step.  ERR_END: no more.  Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ * idkey_walk_step(w, idp, valp): The record the walk stands on; the next step moves on first.  ${idp} and ${valp} live
+ * until the next step.  ERR_END: no more.  Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
 int idkey_walk_step(struct idkey_walk *w, struct jstr *idp, struct store_val *valp) MUST_CHECK;
-/** idkey_walk_place(w, treep, keyp): Tree and key of the record of the last step, for its checksum; borrowed until the next step. */
+/** idkey_walk_place(w, treep, keyp): Tree and key of the record of the last step, for its checksum; borrowed until the
+ * next step. */
 void idkey_walk_place(const struct idkey_walk *w, unsigned *treep, struct store_val *keyp);
 
-/** idkey_check(t, snap, weigh, why): Compare every pointer with a recount of its node.  Errors: ERR_CORRUPT and ${why}. */
-int idkey_check(const struct idkey_trees *t, struct store_snap *snap, idkey_weigh_f *weigh, struct errtext *why) MUST_CHECK;
+/** idkey_check(t, snap, weigh, why): Compare every pointer with a recount of its node.  Errors: ERR_CORRUPT and ${why}.
+ */
+int idkey_check(
+    const struct idkey_trees *t, struct store_snap *snap, idkey_weigh_f *weigh, struct errtext *why) MUST_CHECK;
 
 #endif
