@@ -14,7 +14,9 @@
  * 4. A snapshot sees one commit whole.  Memory that a get returns lives until
  *    the snapshot's end; memory that a cursor returns, until its next move.
  * 5. Snapshots are used by one thread at a time, and held for milliseconds:
- *    a long scan ends its snapshot, begins another and resumes by key.
+ *    a long scan ends its snapshot, begins another and resumes by key.  A
+ *    thread holds none of a database while it commits to it or compacts it:
+ *    both may have to wait for snapshots (at most about 10 s, then ERR_BUSY).
  * 6. One thread at a time writes a database (commit, copy and drop aside, every
  *    call may come from any thread).
  */
@@ -76,7 +78,8 @@ int store_list(struct store *s, const char *after, int (*fn)(const char *name, v
  * store_create(s, name, trees, ntrees, dbp), store_open(...): Make or open a
  * database whose trees are numbered in the order of ${trees} (static strings).
  * A create is durable when it returns.  Errors: ERR_DB_EXISTS, ERR_NO_DB, ERR_IO,
- * ERR_NOSPACE, ERR_NOMEM, ERR_NEWER_FORMAT (the file is not ours to read).
+ * ERR_NOSPACE, ERR_NOMEM, ERR_NEWER_FORMAT (a tree is missing, or LMDB's version),
+ * ERR_CORRUPT (not a database), ERR_BUSY (it is open already), ERR_ILLEGAL_DB_NAME.
  */
 int store_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees,
     struct store_db **dbp) MUST_CHECK;
@@ -95,7 +98,8 @@ int store_copy(struct store_db *db, const char *path) MUST_CHECK;
 /**
  * store_compact(db): Rewrite the file without its free space.  Waits for
  * snapshots and keeps commits out meanwhile.  Killed at any point it leaves
- * the old or the new file.  Errors: as store_copy().
+ * the old or the new file.  The stamp changes.  Errors: as store_copy();
+ * ERR_BUSY if snapshots do not end, ERR_NO_DB if the database was dropped.
  */
 int store_compact(struct store_db *db) MUST_CHECK;
 
@@ -107,7 +111,7 @@ int store_stamp(struct store_db *db, unsigned char out[16]) MUST_CHECK;
 /** store_reads_wait(db): 1 if reads may wait for a network or disk beyond page faults. */
 int store_reads_wait(const struct store_db *db);
 
-/** store_snap_begin(db, snapp), store_snap_end(snap): Errors: ERR_NOMEM, ERR_IO. */
+/** store_snap_begin(db, snapp), store_snap_end(snap): Errors: ERR_NOMEM, ERR_IO, ERR_BUSY (over a thousand at one time). */
 int store_snap_begin(struct store_db *db, struct store_snap **snapp) MUST_CHECK;
 void store_snap_end(struct store_snap *snap);
 
@@ -124,7 +128,8 @@ void store_cursor_close(struct store_cursor *c);
 /**
  * Moves: seek to the first key that is >= ${key} (klen 0: the first of all);
  * seek_le to the last key that is <= ${key} (klen 0: the last of all); next, prev.
- * Each sets *${keyp} and *${valp} (either may be NULL).  ERR_MISSING: there is none.
+ * Each sets *${keyp} and *${valp} (either may be NULL).  ERR_MISSING: there is none,
+ * and the cursor stands nowhere; next and prev from nowhere are ERR_MISSING too.
  */
 int store_seek(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
 int store_seek_le(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
@@ -143,7 +148,7 @@ int store_put_room(struct store_batch *b, unsigned tree, const void *key, size_t
 int store_del(struct store_batch *b, unsigned tree, const void *key, size_t klen) MUST_CHECK;
 size_t store_batch_bytes(const struct store_batch *b);
 
-/** store_commit(b): Apply ${b} (rule 3) and empty it for the next use. */
+/** store_commit(b): Apply ${b} (rule 3) and, whatever comes of it, empty it for the next use.  ERR_NOSPACE, ERR_IO, ERR_IN_DOUBT, ERR_BUSY, ERR_NOMEM, ERR_CORRUPT. */
 int store_commit(struct store_batch *b) MUST_CHECK;
 void store_batch_free(struct store_batch *b);
 

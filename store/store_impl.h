@@ -82,12 +82,12 @@ int store_key_cmp(const void *a, size_t alen, const void *b, size_t blen);
 #define STORE_SUFFIX ".divan"
 #define STORE_FILE_MAX 250u /* bytes of a file name with its suffix; LMDB adds 5 for the lock file's */
 
-/** store_name_encode(name, file): ${name}'s file name with the suffix.  Errors: ERR_ILLEGAL_DB_NAME. */
-int store_name_encode(const char *name, char file[STORE_FILE_MAX + 1]) MUST_CHECK;
+/** store_names_encode(name, file): ${name}'s file name with the suffix.  Errors: ERR_ILLEGAL_DB_NAME. */
+int store_names_encode(const char *name, char file[STORE_FILE_MAX + 1]) MUST_CHECK;
 
-/** store_name_decode(file, name): The name whose file name is ${file}.  Errors: ERR_ILLEGAL_DB_NAME, it is no
+/** store_names_decode(file, name): The name whose file name is ${file}.  Errors: ERR_ILLEGAL_DB_NAME, it is no
  * database's. */
-int store_name_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHECK;
+int store_names_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHECK;
 
 /* Names to be sorted and told. */
 struct store_names {

@@ -32,6 +32,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <lmdb.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -399,6 +400,11 @@ int store_lmdb_new(const char *dir, struct store **sp)
 
 	if (s == NULL)
 		return ERR_NOMEM;
+	/*
+	 * LMDB allocates 2 MiB per environment of which it touches little.  By itself malloc would
+	 * carve such blocks out of the heap once it has seen one freed, and clear and keep them.
+	 */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	s->base.impl = &lmdb_impl;
 	s->dir = strdup(dir);
 	if (s->dir == NULL) {
@@ -426,7 +432,7 @@ static int lmdb_list(struct store *base, const char *after, int (*fn)(const char
 	if (d == NULL)
 		return err_of(errno, "opendir", s->dir);
 	while (rc == 0 && (e = readdir(d)) != NULL) {
-		if (store_name_decode(e->d_name, name) == 0 && (after == NULL || strcmp(name, after) > 0))
+		if (store_names_decode(e->d_name, name) == 0 && (after == NULL || strcmp(name, after) > 0))
 			rc = store_names_add(&names, name);
 	}
 	closedir(d);
@@ -502,7 +508,7 @@ static int lmdb_create(
 	struct lmdb_store *s = (struct lmdb_store *)base;
 	char file[STORE_FILE_MAX + 1], path[PATH_MAX];
 	struct lmdb_db *db;
-	int rc = store_name_encode(name, file);
+	int rc = store_names_encode(name, file);
 
 	if (rc != 0)
 		return rc;
@@ -553,7 +559,7 @@ static int lmdb_open(
 	struct lmdb_db *db;
 	int rc;
 
-	if (store_name_encode(name, file) != 0)
+	if (store_names_encode(name, file) != 0)
 		return ERR_NO_DB;
 	if (path_of(s, file, "", path) != 0)
 		return ERR_IO;
@@ -600,7 +606,7 @@ static int lmdb_drop(struct store *base, const char *name)
 	char file[STORE_FILE_MAX + 1], path[PATH_MAX];
 	int rc = 0;
 
-	if (store_name_encode(name, file) != 0)
+	if (store_names_encode(name, file) != 0)
 		return ERR_NO_DB;
 	if (path_of(s, file, "", path) != 0)
 		return ERR_IO;

@@ -306,7 +306,7 @@ static int mem_create(
 	struct mem_store *s = (struct mem_store *)base;
 	char file[STORE_FILE_MAX + 1];
 	struct mem_file *f;
-	int rc = store_name_encode(name, file);
+	int rc = store_names_encode(name, file);
 
 	(void)trees;
 	if (rc != 0)

@@ -56,7 +56,7 @@ static size_t encode_long(const char *name, char *file)
 	return n;
 }
 
-int store_name_encode(const char *name, char file[STORE_FILE_MAX + 1])
+int store_names_encode(const char *name, char file[STORE_FILE_MAX + 1])
 {
 	size_t n;
 
@@ -78,7 +78,7 @@ static int hex_digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-int store_name_decode(const char *file, char name[STORE_FILE_MAX + 1])
+int store_names_decode(const char *file, char name[STORE_FILE_MAX + 1])
 {
 	size_t len = strlen(file), i, n = 0;
 	char again[STORE_FILE_MAX + 1];
@@ -103,7 +103,7 @@ int store_name_decode(const char *file, char name[STORE_FILE_MAX + 1])
 		name[n++] = c;
 	}
 	name[n] = '\0';
-	if (store_name_encode(name, again) != 0 || strcmp(again, file) != 0)
+	if (store_names_encode(name, again) != 0 || strcmp(again, file) != 0)
 		return ERR_ILLEGAL_DB_NAME;
 	return 0;
 }
