@@ -12,14 +12,17 @@ struct job {
 	size_t nrevs;
 	int mixed; /* multipart/mixed is acceptable */
 	int err;
-	size_t count; /* revisions written */
+	size_t count;        /* revisions written */
+	struct revpos *seen; /* with latest: the leaves written, since several revisions may lead to one */
+	size_t nseen, capseen;
 	struct arena *arena;
 	struct buf json;          /* the answer, or one part's text */
 	struct multipart_out out; /* the answer */
 	char boundary[MULTIPART_BOUNDARY_LEN];
 };
 
-int openrevs_find(struct db_doc *doc, const struct rev *rev, int latest,
+int
+openrevs_find(struct db_doc *doc, const struct rev *rev, int latest,
     int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np)
 {
 	struct revtree *t;
@@ -49,7 +52,8 @@ int openrevs_find(struct db_doc *doc, const struct rev *rev, int latest,
 	return err;
 }
 
-static int parse_list(struct apireq *r, struct job *job, struct jstr text, struct errtext *why)
+static int
+parse_list(struct apireq *r, struct job *job, struct jstr text, struct errtext *why)
 {
 	struct buf scratch;
 	struct jstr s;
@@ -85,7 +89,8 @@ static int parse_list(struct apireq *r, struct job *job, struct jstr text, struc
 }
 
 /* What goes before each item, in either form. */
-static void item_begin(struct job *job)
+static void
+item_begin(struct job *job)
 {
 	if (job->mixed) {
 		buf_clear(&job->json);
@@ -95,7 +100,8 @@ static void item_begin(struct job *job)
 		buf_putc(&job->json, ',');
 }
 
-static int put_found(struct db_doc *doc, struct revpos at, void *cookie)
+static int
+put_found(struct db_doc *doc, struct revpos at, void *cookie)
 {
 	struct job *job = cookie;
 	const struct doc_att **atts = NULL;
@@ -116,7 +122,8 @@ static int put_found(struct db_doc *doc, struct revpos at, void *cookie)
 	return err;
 }
 
-static int put_missing(struct job *job, const struct rev *rev)
+static int
+put_missing(struct job *job, const struct rev *rev)
 {
 	item_begin(job);
 	buf_puts(&job->json, "{\"missing\":\"");
@@ -128,7 +135,8 @@ static int put_missing(struct job *job, const struct rev *rev)
 	return multipart_out_mixed(&job->out, job->boundary, job->json.data, job->json.len, NULL, 0, 1);
 }
 
-static int put_all(struct job *job, struct db_doc *doc)
+static int
+put_all(struct job *job, struct db_doc *doc)
 {
 	struct revtree *t;
 	size_t i, n;
@@ -141,7 +149,8 @@ static int put_all(struct job *job, struct db_doc *doc)
 	return err;
 }
 
-static int put_listed(struct job *job, struct db_doc *doc)
+static int
+put_listed(struct job *job, struct db_doc *doc)
 {
 	struct rev rev;
 	size_t i, n;
@@ -164,7 +173,8 @@ static int put_listed(struct job *job, struct db_doc *doc)
 	return err;
 }
 
-static int put(struct apireq *r, struct job *job, struct db_snap *snap)
+static int
+put(struct apireq *r, struct job *job, struct db_snap *snap)
 {
 	struct db_doc doc;
 	int err, missing;
@@ -186,7 +196,8 @@ static int put(struct apireq *r, struct job *job, struct db_snap *snap)
 	return err;
 }
 
-static void work(struct apireq *r)
+static void
+work(struct apireq *r)
 {
 	struct job *job = r->cookie;
 	struct db_snap *snap;
@@ -198,7 +209,8 @@ static void work(struct apireq *r)
 	db_snap_end(snap);
 }
 
-static void then(struct apireq *r)
+static void
+then(struct apireq *r)
 {
 	struct job *job = r->cookie;
 
@@ -213,7 +225,8 @@ static void then(struct apireq *r)
 		api_json(r, 200, &job->json);
 }
 
-void openrevs_get(struct apireq *r, const struct render_opts *o, struct jstr list)
+void
+openrevs_get(struct apireq *r, const struct render_opts *o, struct jstr list)
 {
 	struct job *job = arena_calloc(r->arena, 1, sizeof(*job));
 	struct errtext why = {{0}};

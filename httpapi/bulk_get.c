@@ -1,0 +1,435 @@
+/*
+ * bulk_get.c: _bulk_get: revisions of many documents.
+ *
+ * The body is read and answered in one pass over one snapshot.  The answer is JSON; only where the client takes no JSON
+ * it is multipart, one part a revision.  The replicator wants results in the order of the request and nothing besides
+ * them.
+ */
+#include "httpapi/api.h"
+#include "httpapi/multipart.h"
+#include "httpapi/openrevs.h"
+#include "httpapi/render.h"
+#include "httpapi/uuid.h"
+
+#define GET_INLINE_BYTES 1024u /* bodies up to this are answered on the event loop */
+#define TEXT_MAX ((size_t)1 << 20)
+
+/* One element of `docs`. */
+struct item {
+	int is_object, has_id, has_rev, has_since, empty;
+	struct jstr id, rev;
+	struct revbuf parsed;
+	struct revbuf *since;
+	size_t nsince;
+};
+
+/* One request. */
+struct job {
+	struct jstr body;
+	struct render_opts opts;
+	struct arena *arena;   /* of the request */
+	struct arena *scratch; /* of one item; of the request where attachments are to be sent later */
+	struct db_snap *snap;
+	const char *kind; /* NULL: JSON */
+	struct buf json;
+	struct multipart_out out;
+	char boundary[MULTIPART_BOUNDARY_LEN];
+	size_t ndocs; /* written for the item at hand */
+	int err;
+	struct errtext why;
+};
+
+static int
+key_is(struct jstr key, const char *name)
+{
+	size_t len = strlen(name);
+
+	return key.len == len && memcmp(key.s, name, len) == 0;
+}
+
+/* ---- Reading an item ---- */
+
+static int
+keep_string(struct json *j, struct arena *a, struct jstr *out, int *hasp, struct errtext *why)
+{
+	struct buf scratch;
+	struct jstr s;
+	int err;
+
+	buf_init(&scratch, TEXT_MAX);
+	err = json_string(j, &scratch, &s);
+	if (err == 0) {
+		out->s = arena_dup(a, s.s, s.len);
+		out->len = s.len;
+		*hasp = 1;
+		err = out->s == NULL ? ERR_NOMEM : 0;
+	} else if (err == ERR_BAD_REQUEST)
+		(void)err_why(why, err, "id and rev must be strings");
+	buf_release(&scratch);
+	return err;
+}
+
+static int
+read_since(struct json *j, struct arena *a, struct item *item)
+{
+	struct revbuf *more;
+	struct buf scratch;
+	struct jstr s;
+	size_t cap = 0;
+	int err;
+
+	if (json_peek(j) != JSON_ARRAY)
+		return json_skip(j, NULL);
+	item->has_since = 1;
+	buf_init(&scratch, REV_TEXT_MAX);
+	err = json_array_begin(j);
+	while (err == 0 && (err = json_array_next(j)) == 0) {
+		if (item->nsince == cap) {
+			cap = cap == 0 ? 16 : 2 * cap;
+			more = arena_calloc(a, cap, sizeof(*more));
+			if (more == NULL) {
+				err = ERR_NOMEM;
+				break;
+			}
+			if (item->nsince > 0)
+				memcpy(more, item->since, item->nsince * sizeof(*more));
+			item->since = more;
+		}
+		if (json_string(j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &item->since[item->nsince]) != 0)
+			err = ERR_BAD_REV;
+		else
+			item->nsince++;
+	}
+	buf_release(&scratch);
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+read_item(struct job *job, struct json *j, struct item *item)
+{
+	struct buf keys;
+	struct jstr key;
+	int err;
+
+	memset(item, 0, sizeof(*item));
+	if (json_peek(j) != JSON_OBJECT)
+		return json_skip(j, NULL);
+	item->is_object = 1;
+	item->empty = 1;
+	buf_init(&keys, TEXT_MAX);
+	err = json_object_begin(j);
+	while (err == 0 && (err = json_object_next(j, &keys, &key)) == 0) {
+		item->empty = 0;
+		if (key_is(key, "id"))
+			err = keep_string(j, job->scratch, &item->id, &item->has_id, &job->why);
+		else if (key_is(key, "rev"))
+			err = keep_string(j, job->scratch, &item->rev, &item->has_rev, &job->why);
+		else if (key_is(key, "atts_since"))
+			err = read_since(j, job->scratch, item);
+		else
+			err = json_skip(j, NULL);
+	}
+	buf_release(&keys);
+	return err == ERR_END ? 0 : err;
+}
+
+/* ---- Answering it ---- */
+
+static void
+put_nullable(struct buf *b, const struct jstr *s)
+{
+	if (s == NULL)
+		buf_puts(b, "null");
+	else
+		buf_put_json(b, s->s, s->len);
+}
+
+static void
+between(struct job *job)
+{
+	if (job->ndocs++ > 0 && job->kind == NULL)
+		buf_putc(&job->json, ',');
+	if (job->kind != NULL)
+		buf_clear(&job->json);
+}
+
+static int
+put_error(struct job *job, const struct jstr *id, const struct jstr *rev, const char *error, const char *reason)
+{
+	struct buf *b = &job->json;
+
+	between(job);
+	buf_puts(b, job->kind == NULL ? "{\"error\":{\"id\":" : "{\"id\":");
+	put_nullable(b, id);
+	buf_puts(b, ",\"rev\":");
+	put_nullable(b, rev);
+	buf_puts(b, ",\"error\":");
+	buf_put_json(b, error, strlen(error));
+	buf_puts(b, ",\"reason\":");
+	buf_put_json(b, reason, strlen(reason));
+	buf_puts(b, job->kind == NULL ? "}}" : "}");
+	if (job->kind == NULL)
+		return buf_failed(b);
+	return multipart_out_mixed(&job->out, job->boundary, b->data, b->len, NULL, 0, 1);
+}
+
+static int
+put_found(struct db_doc *doc, struct revpos at, void *cookie)
+{
+	struct job *job = cookie;
+	const struct doc_att **atts;
+	size_t natts;
+	int err;
+
+	between(job);
+	if (job->kind != NULL) {
+		err = render_follows(&job->json, doc, &at, &job->opts, job->scratch, NULL, &atts, &natts);
+		if (err == 0)
+			err = multipart_out_mixed(
+			    &job->out, job->boundary, job->json.data, job->json.len, atts, natts, 0);
+		return err;
+	}
+	buf_puts(&job->json, "{\"ok\":");
+	err = render_rev(&job->json, doc, at, &job->opts, job->scratch);
+	buf_putc(&job->json, '}');
+	return err;
+}
+
+/* The leaves of a document of which no revision was named.  One leaf needs no tree. */
+static int
+put_leaves(struct job *job, struct db_doc *doc)
+{
+	struct render_opts opts = job->opts;
+	struct revtree *t;
+	size_t i;
+	int err;
+
+	if (doc->nleaves == 1 && job->kind == NULL) {
+		opts.revs_info = opts.conflicts = opts.deleted_conflicts = opts.local_seq = 0;
+		between(job);
+		buf_puts(&job->json, "{\"ok\":");
+		err = render_doc(&job->json, doc, &opts, job->scratch, NULL);
+		buf_putc(&job->json, '}');
+		return err;
+	}
+	err = db_doc_tree(doc, 1, &t);
+	for (i = 0; err == 0 && i < revtree_nleaves(t); i++)
+		err = put_found(doc, revtree_leaf_pos(t, i), job);
+	return err;
+}
+
+static int
+put_doc(struct job *job, const struct item *item)
+{
+	static const struct jstr undefined = {"undefined", 9};
+	struct db_doc doc;
+	struct rev rev;
+	size_t n = 0;
+	int err;
+
+	err = db_get(job->snap, item->id.s, item->id.len, job->scratch, &doc);
+	if (err == 0 && !item->has_rev)
+		return put_leaves(job, &doc);
+	if (err == 0) {
+		rev = rev_of(&item->parsed);
+		if (rev_equal(&rev, &doc.winner.rev) && doc.nleaves == 1 && job->kind == NULL)
+			return put_leaves(job, &doc);
+		err = openrevs_find(&doc, &rev, job->opts.latest, put_found, job, &n);
+	}
+	if (err == ERR_MISSING || (err == 0 && n == 0))
+		return put_error(job, &item->id, item->has_rev ? &item->rev : &undefined, "not_found", "missing");
+	return err;
+}
+
+static int
+put_docs(struct job *job, struct item *item)
+{
+	struct errtext why = {{0}};
+	int err;
+
+	if (!item->is_object || item->empty)
+		return put_error(job, NULL, NULL, "bad_request", "document must be a JSON object");
+	if (!item->has_id)
+		return put_error(job, NULL, NULL, "bad_request", "document id missed");
+	err = doc_id_check(item->id.s, item->id.len, &why);
+	if (err != 0)
+		return put_error(job, &item->id, NULL, err_name(err), why.text[0] != '\0' ? why.text : err_reason(err));
+	if (item->has_rev && rev_parse(item->rev.s, item->rev.len, &item->parsed) != 0)
+		return put_error(job, &item->id, &item->rev, "bad_request", "Invalid rev format");
+	job->opts.has_atts_since = item->has_since;
+	job->opts.atts_since = item->since;
+	job->opts.natts_since = item->nsince;
+	return put_doc(job, item);
+}
+
+static int
+put_item(struct job *job, struct item *item, int first)
+{
+	int err;
+
+	job->ndocs = 0;
+	if (job->kind != NULL)
+		return put_docs(job, item);
+	buf_puts(&job->json, first ? "{\"id\":" : ",{\"id\":");
+	put_nullable(&job->json, item->has_id ? &item->id : NULL);
+	buf_puts(&job->json, ",\"docs\":[");
+	err = put_docs(job, item);
+	buf_puts(&job->json, "]}");
+	return err;
+}
+
+static int
+put_items(struct job *job, struct json *j)
+{
+	struct item item;
+	int err, first = 1;
+
+	if (json_peek(j) != JSON_ARRAY)
+		return err_why(&job->why, ERR_BAD_REQUEST, "`docs` parameter must be an array.");
+	err = json_array_begin(j);
+	while (err == 0 && (err = json_array_next(j)) == 0) {
+		err = read_item(job, j, &item);
+		if (err == 0)
+			err = put_item(job, &item, first);
+		first = 0;
+		if (job->scratch != job->arena)
+			arena_reset(job->scratch);
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+answer(struct job *job)
+{
+	struct buf keys;
+	struct jstr key;
+	struct json j;
+	int err, seen = 0;
+
+	json_init(&j, job->body.s, job->body.len);
+	if (json_peek(&j) != JSON_OBJECT) {
+		if (json_skip(&j, NULL) != 0 || json_end(&j) != 0)
+			return ERR_BAD_JSON;
+		return err_why(&job->why, ERR_BAD_REQUEST, "Request body must be a JSON object");
+	}
+	buf_init(&keys, TEXT_MAX);
+	err = json_object_begin(&j);
+	while (err == 0 && (err = json_object_next(&j, &keys, &key)) == 0) {
+		if (!seen && key_is(key, "docs")) {
+			seen = 1;
+			err = put_items(job, &j);
+		} else
+			err = json_skip(&j, NULL);
+	}
+	buf_release(&keys);
+	if (err != ERR_END)
+		return err;
+	if (json_end(&j) != 0)
+		return ERR_BAD_JSON;
+	return seen ? 0 : err_why(&job->why, ERR_BAD_REQUEST, "Missing JSON list of 'docs'.");
+}
+
+static void
+work(struct apireq *r)
+{
+	struct job *job = r->cookie;
+
+	job->scratch = job->arena;
+	job->err = 0;
+	if (job->kind == NULL)
+		job->err = arena_new(RENDER_MAX, &job->scratch);
+	if (job->err != 0)
+		return;
+	job->err = db_snap_begin(r->db, &job->snap);
+	if (job->err == 0) {
+		if (job->kind == NULL)
+			buf_puts(&job->json, "{\"results\":[");
+		else {
+			buf_puts(&job->out.text, "--");
+			buf_put(&job->out.text, job->boundary, sizeof(job->boundary));
+		}
+		job->err = answer(job);
+		buf_puts(job->kind == NULL ? &job->json : &job->out.text, job->kind == NULL ? "]}" : "--");
+		db_snap_end(job->snap);
+	}
+	if (job->scratch != job->arena)
+		arena_free(job->scratch);
+}
+
+static void
+then(struct apireq *r)
+{
+	struct job *job = r->cookie;
+
+	if (job->err == 0 && job->kind == NULL) {
+		api_json(r, 200, &job->json);
+		return;
+	}
+	buf_release(&job->json);
+	if (job->err == 0) {
+		multipart_out_send(&job->out, r, job->kind, job->boundary);
+		return;
+	}
+	multipart_out_release(&job->out);
+	api_error(r, job->err, &job->why);
+}
+
+/* Parameters that mean something to a single document alone. */
+static int
+check_params(const struct apireq *r, struct errtext *why)
+{
+	static const char *const refused[] = {"open_revs", "new_edits", "w", "rev", "atts_since"};
+	size_t i;
+
+	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		if (api_param(r, refused[i]) != NULL)
+			return err_why(why, ERR_BAD_REQUEST, "\"%s\" query parameter is not acceptable", refused[i]);
+	return 0;
+}
+
+static const char *
+choose_kind(const struct apireq *r)
+{
+	struct jstr accept = http_header(r->http, "accept");
+
+	if (multipart_accepted(accept, "application/json"))
+		return NULL;
+	if (multipart_accepted(accept, "multipart/mixed"))
+		return "multipart/mixed";
+	return multipart_accepted(accept, "multipart/related") ? "multipart/related" : NULL;
+}
+
+void
+bulk_get(struct apireq *r)
+{
+	struct errtext why = {{0}};
+	struct job *job;
+	int err;
+
+	if (!api_is_json(r)) {
+		api_error(r, ERR_CONTENT_TYPE, NULL);
+		return;
+	}
+	job = arena_calloc(r->arena, 1, sizeof(*job));
+	err = job == NULL ? ERR_NOMEM : check_params(r, &why);
+	if (err == 0)
+		err = api_body(r, &job->body, &why);
+	if (err == 0)
+		err = render_opts_parse(r, &job->opts, &why);
+	if (err != 0) {
+		api_error(r, err, &why);
+		return;
+	}
+	r->cookie = job;
+	job->arena = r->arena;
+	job->kind = choose_kind(r);
+	uuid_random(job->boundary);
+	buf_init(&job->json, RENDER_MAX);
+	multipart_out_init(&job->out, r->arena);
+	if (job->body.len > GET_INLINE_BYTES || job->opts.attachments) {
+		api_work(r, work, then);
+		return;
+	}
+	work(r);
+	then(r);
+}
