@@ -1,0 +1,278 @@
+/*
+ * /{db}/_local/{id}: documents that are not replicated, such as checkpoints.
+ *
+ * Their revision is "0-N", a count of writes; one that is stale is no conflict.
+ * The codec knows no generation 0, so the text that it is given says "1-N" in
+ * the place of "0-N"; only N is then used.
+ */
+#include "base/hash.h"
+#include "base/limits.h"
+#include "db/doc.h"
+#include "api.h"
+
+/* A write; lives in the request's arena. */
+struct local_put {
+	struct db_request req;
+	struct db_write write;
+	struct doc_in in;
+	struct revbuf rev; /* gen 0, and N in decimal */
+	int has_rev;
+	int is_delete; /* by DELETE: no Location */
+};
+
+static void
+put_rev(struct buf *b, uint64_t n)
+{
+	(void)buf_puts(b, "0-");
+	(void)buf_put_u64(b, n);
+}
+
+/* Of revision and body: the count alone begins again when a document is made anew. */
+static void
+make_tag(uint64_t rev, const struct jstr *body, char tag[2 * MD5_LEN + 2])
+{
+	unsigned char md5[MD5_LEN];
+	hash_md5(body->s, body->len, md5);
+	for (unsigned i = 0; i < 8; i++)
+		md5[i] ^= (unsigned char)(rev >> 8 * i);
+	tag[0] = tag[2 * MD5_LEN + 1] = '"';
+	hex_encode(md5, sizeof(md5), tag + 1);
+}
+
+static void
+local_get(struct apireq *r)
+{
+	struct db_snap *snap;
+	struct jstr body;
+	struct buf b;
+	uint64_t rev;
+	int err = db_snap_begin(r->db, &snap);
+	if (err) {
+		api_error(r, err, NULL);
+		return;
+	}
+	err = db_local_get(snap, r->id.s, r->id.len, r->arena, &rev, &body);
+	if (err) {
+		db_snap_end(snap);
+		api_error(r, err, NULL);
+		return;
+	}
+	char tag[2 * MD5_LEN + 2];
+	make_tag(rev, &body, tag);
+	buf_init(&b, body.len + 8 * LIMIT_ID_LEN);
+	(void)buf_puts(&b, "{\"_id\":");
+	(void)buf_put_json(&b, r->id.s, r->id.len);
+	(void)buf_puts(&b, ",\"_rev\":\"");
+	put_rev(&b, rev);
+	(void)buf_puts(&b, body.len > 2 ? "\"," : "\"");
+	(void)buf_put(&b, body.s + 1, body.len - 1);
+	db_snap_end(snap);
+	if (!buf_failed(&b) && api_not_modified(r, tag, sizeof(tag))) {
+		buf_release(&b);
+		return;
+	}
+	api_json(r, 200, &b);
+}
+
+/* "0-N" */
+static int
+parse_rev(const struct jstr *text, struct revbuf *out)
+{
+	if (text->len < 3 || text->len > 20 || memcmp(text->s, "0-", 2) != 0)
+		return ERR_BAD_REV;
+	for (size_t i = 2; i < text->len; i++) {
+		if (text->s[i] < '0' || text->s[i] > '9')
+			return ERR_BAD_REV;
+	}
+	out->gen = 0;
+	out->len = text->len - 2;
+	memcpy(out->id, text->s + 2, out->len);
+	return 0;
+}
+
+/* Take "_rev" out of the object in ${text}, which is changed in place; what is wrong with the rest is the codec's to
+ * say. */
+static int
+take_rev(char *text, size_t len, struct local_put *p)
+{
+	struct json j;
+	struct jstr key, value;
+	struct buf scratch;
+	json_init(&j, text, len);
+	if (json_peek(&j) != JSON_OBJECT)
+		return 0;
+	buf_init(&scratch, len + 16);
+	int bad = 0;
+	int err = json_object_begin(&j);
+	while (!err && (err = json_object_next(&j, &scratch, &key)) == 0) {
+		int is_rev = key.len == 4 && memcmp(key.s, "_rev", 4) == 0;
+		if (!is_rev || json_peek(&j) != JSON_STRING) {
+			err = json_skip(&j, NULL);
+			continue;
+		}
+		err = json_string(&j, &scratch, &value);
+		bad = err ? 0 : parse_rev(&value, &p->rev);
+		if (!err && !bad) {
+			p->has_rev = 1;
+			if (value.s >= text && value.s < text + len)
+				text[value.s - text] = '1';
+			else
+				bad = ERR_BAD_REV;
+		}
+	}
+	buf_release(&scratch);
+	return bad;
+}
+
+/* ?rev= or If-Match, which must agree with the body's. */
+static int
+take_param(struct apireq *r, struct local_put *p)
+{
+	const struct jstr *param = api_param(r, "rev");
+	struct jstr text = param ? *param : http_header(r->http, "if-match");
+	struct revbuf rev;
+	if (!text.s || text.len == 0)
+		return 0;
+	if (text.len > 2 && text.s[0] == '"' && text.s[text.len - 1] == '"')
+		text = (struct jstr){text.s + 1, text.len - 2};
+	int err = parse_rev(&text, &rev);
+	if (err)
+		return err;
+	if (p->has_rev && (rev.len != p->rev.len || memcmp(rev.id, p->rev.id, rev.len) != 0))
+		return ERR_BAD_REQUEST;
+	p->rev = rev;
+	p->has_rev = 1;
+	return 0;
+}
+
+static int
+location(struct apireq *r)
+{
+	struct buf b;
+	buf_init(&b, LIMIT_URL_LEN * 4);
+	(void)api_base_url(r, &b);
+	(void)buf_putc(&b, '/');
+	(void)api_url_encode(&b, r->part[0].s, r->part[0].len);
+	(void)buf_putc(&b, '/');
+	(void)api_url_encode(&b, r->id.s, r->id.len);
+	int err = buf_failed(&b);
+	if (!err)
+		http_set_header(r->http, "location", b.data, b.len);
+	buf_release(&b);
+	return err;
+}
+
+static void
+write_end(struct apireq *r)
+{
+	struct local_put *p = r->cookie;
+	struct db_write *w = &p->write;
+	char tag[2 * MD5_LEN + 2];
+	struct buf b;
+	int err = w->err;
+	if (!err && !p->is_delete)
+		err = location(r);
+	if (err) {
+		api_error(r, err, &w->why);
+		return;
+	}
+	uint64_t n = 0;
+	for (size_t i = 0; i < w->rev.len && !w->deleted; i++)
+		n = n * 10 + (uint64_t)(w->rev.id[i] - '0');
+	make_tag(n, &w->body, tag);
+	http_set_header(r->http, "etag", tag, sizeof(tag));
+	buf_init(&b, 8 * LIMIT_ID_LEN);
+	(void)buf_puts(&b, "{\"ok\":true,\"id\":");
+	(void)buf_put_json(&b, r->id.s, r->id.len);
+	(void)buf_puts(&b, ",\"rev\":\"");
+	put_rev(&b, n);
+	(void)buf_puts(&b, "\"}");
+	api_json(r, w->deleted ? 200 : 201, &b);
+}
+
+static void
+submit(struct apireq *r, struct local_put *p)
+{
+	p->write.kind = DB_WRITE_LOCAL;
+	p->write.id = r->id;
+	p->write.has_parent = p->has_rev;
+	p->write.parent = p->rev;
+	p->req.writes = &p->write;
+	p->req.nwrites = 1;
+	api_submit(r, &p->req, write_end);
+}
+
+static int
+parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
+{
+	struct jstr body;
+	int err = api_body(r, &body, why);
+	if (err)
+		return err;
+	char *text = arena_dup(r->arena, body.s, body.len);
+	if (!text)
+		return ERR_NOMEM;
+	int bad_rev = take_rev(text, body.len, p);
+	struct json j;
+	json_init(&j, text, body.len);
+	err = doc_parse(&j, r->arena, &p->in, why);
+	if (err != ERR_BAD_JSON && json_end(&j)) {
+		why->text[0] = '\0';
+		return ERR_BAD_JSON;
+	}
+	err = err ? err : bad_rev;
+	err = err ? err : take_param(r, p);
+	if (err == ERR_BAD_REQUEST && !why->text[0])
+		return err_why(why, err,
+		    "Document rev from request body and query string have "
+		    "different values");
+	p->write.body = p->in.body;
+	p->write.deleted = p->in.deleted;
+	return err;
+}
+
+static void
+local_write(struct apireq *r, int is_put)
+{
+	struct errtext why = {""};
+	struct local_put *p = arena_calloc(r->arena, 1, sizeof(*p));
+	int err = ERR_NOMEM;
+	if (p && is_put) {
+		err = parse_put(r, p, &why);
+	} else if (p) {
+		p->is_delete = p->write.deleted = 1;
+		p->write.body = (struct jstr){"{}", 2};
+		err = take_param(r, p);
+	}
+	if (err)
+		api_error(r, err, &why);
+	else
+		submit(r, p);
+}
+
+void
+local_any(struct apireq *r)
+{
+	struct errtext why = {""};
+	int put = strcmp(r->method, "PUT") == 0;
+	int get = strcmp(r->method, "GET") == 0;
+	if (!put && !get && strcmp(r->method, "DELETE") != 0) {
+		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
+		return;
+	}
+	if (r->nparts > r->nid && r->nid > 0) {
+		api_error_text(r, 400, "bad_request", "_local documents do not accept attachments.");
+		return;
+	}
+	if (r->nid == 0) {
+		api_error(r, get ? ERR_MISSING : ERR_BAD_LOCAL_ID, NULL);
+		return;
+	}
+	int err = doc_id_check(r->id.s, r->id.len, &why);
+	if (err)
+		api_error(r, err, &why);
+	else if (get)
+		local_get(r);
+	else
+		local_write(r, put);
+}
