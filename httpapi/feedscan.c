@@ -1,0 +1,527 @@
+/*
+ * feedscan.c: the rows of a changes feed.
+ *
+ * Upward, a turn resumes behind the last row's sequence.  Downward the database can only begin at the newest row, so
+ *all turns but the first read a window of sequences upward and write it backwards: each sequence has at most one row,
+ *so a window of 256 is a batch; where rows are sparse it doubles.
+ *
+ * A feed of few ids asks for each document instead of walking over all rows.
+ *
+ *	normal, longpoll:  {"results":[\n row,\n row \n],\n"last_seq":SEQ,"pending":N}\n
+ *	continuous:        row\n row\n {"last_seq":SEQ,"pending":N}\n
+ *	eventsource:       data: row\nid: SEQ\n\n
+ */
+#include "feedscan.h"
+
+#include "render.h"
+#include "rows.h"
+
+#define IDS_BY_GET 100u /* up to so many ids are asked for one by one */
+#define WINDOW_MAX ((uint64_t)1 << 24)
+
+/* What one row is made of. */
+struct row {
+	uint64_t seq;
+	struct jstr id;
+	int deleted;
+	size_t nleaves;
+	const struct rev *leaves;
+};
+
+void feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
+{
+	memset(f, 0, sizeof(*f));
+	f->db = db;
+	f->since = f->first = f->last = since;
+	f->until = f->limit = UINT64_MAX;
+}
+
+static int in_lines(const struct feedscan *f)
+{
+	return f->form == FEEDSCAN_CONTINUOUS || f->form == FEEDSCAN_EVENTSOURCE;
+}
+
+void feedscan_head(const struct feedscan *f, struct buf *b)
+{
+	if (!in_lines(f))
+		buf_puts(b, "{\"results\":[\n");
+}
+
+const char *feedscan_heartbeat(const struct feedscan *f)
+{
+	return f->form == FEEDSCAN_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n";
+}
+
+static int cmp_id(const void *a, const void *b)
+{
+	const struct jstr *x = a, *y = b;
+	size_t n = x->len < y->len ? x->len : y->len;
+	int c = n > 0 ? memcmp(x->s, y->s, n) : 0;
+
+	return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
+}
+
+static int passes(const struct feedscan *f, const struct jstr *id)
+{
+	if (f->filter == FEEDSCAN_ALL)
+		return 1;
+	if (f->filter == FEEDSCAN_DESIGN)
+		return id->len > 8 && memcmp(id->s, "_design/", 8) == 0;
+	return f->nids > 0 && bsearch(id, f->ids, f->nids, sizeof(*f->ids), cmp_id) != NULL;
+}
+
+/* ---- One row ---- */
+
+static int put_doc(struct feedscan *f, const struct jstr *id, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	struct render_opts o;
+	struct db_doc doc;
+	int err = db_get(snap, id->s, id->len, a, &doc);
+
+	if (err != 0)
+		return err;
+	memset(&o, 0, sizeof(o));
+	o.conflicts = f->conflicts;
+	o.attachments = f->attachments;
+	o.att_encoding_info = f->att_encoding_info;
+	return render_doc(b, &doc, &o, a, NULL);
+}
+
+static void put_seq(struct feedscan *f, uint64_t seq, struct buf *b)
+{
+	buf_putc(b, '"');
+	db_seq_put(f->db, b, seq);
+	buf_putc(b, '"');
+}
+
+/* The row's object, without what separates it from its neighbours. */
+static int put_object(
+    struct feedscan *f, const struct row *row, int with_seq, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	size_t i, n = f->all_leaves ? row->nleaves : 1;
+	int err = 0;
+
+	buf_put(b, "{\"seq\":", 7);
+	if (with_seq)
+		put_seq(f, row->seq, b);
+	else
+		buf_put(b, "null", 4);
+	buf_put(b, ",\"id\":", 6);
+	buf_put_json(b, row->id.s, row->id.len);
+	buf_put(b, ",\"changes\":[", 12);
+	for (i = 0; i < n; i++) {
+		buf_puts(b, i > 0 ? ",{\"rev\":\"" : "{\"rev\":\"");
+		rev_put(b, &row->leaves[i]);
+		buf_put(b, "\"}", 2);
+	}
+	buf_putc(b, ']');
+	if (row->deleted)
+		buf_puts(b, ",\"deleted\":true");
+	if (f->include_docs) {
+		buf_puts(b, ",\"doc\":");
+		err = put_doc(f, &row->id, snap, b, a);
+	}
+	buf_putc(b, '}');
+	return err;
+}
+
+static void put_before(struct feedscan *f, struct buf *b)
+{
+	if (f->form == FEEDSCAN_EVENTSOURCE)
+		buf_puts(b, "data: ");
+	else if (!in_lines(f) && f->emitted > 0)
+		buf_put(b, ",\n", 2);
+}
+
+static void put_behind(struct feedscan *f, uint64_t seq, struct buf *b)
+{
+	if (f->form == FEEDSCAN_EVENTSOURCE) {
+		buf_puts(b, "\nid: ");
+		put_seq(f, seq, b);
+		buf_puts(b, "\n\n");
+	} else if (in_lines(f)) {
+		buf_putc(b, '\n');
+	}
+	f->emitted++;
+	f->limit--;
+}
+
+static int wants_seq(const struct feedscan *f)
+{
+	return f->interval == 0 || (f->emitted + 1) % f->interval == 0;
+}
+
+static int put_row(struct feedscan *f, const struct row *row, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	size_t len = b->len;
+	int err;
+
+	put_before(f, b);
+	err = put_object(f, row, wants_seq(f), snap, b, a);
+	if (err == 0)
+		put_behind(f, row->seq, b);
+	else
+		b->len = len;
+	return err;
+}
+
+static void row_of(const struct db_change *c, struct row *row)
+{
+	row->seq = c->seq;
+	row->id = c->id;
+	row->deleted = c->deleted;
+	row->nleaves = c->nleaves;
+	row->leaves = c->leaves;
+}
+
+/* ---- Upward ---- */
+
+static void advance(struct feedscan *f, uint64_t seq)
+{
+	if (seq > f->since)
+		f->since = f->last = seq;
+}
+
+static int fill_up(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	uint64_t end = db_snap_seq(snap) < f->until ? db_snap_seq(snap) : f->until;
+	struct rows_turn turn;
+	struct db_scan *scan;
+	struct db_change c;
+	struct row row;
+	int err = db_changes_open(snap, f->since, 0, &scan);
+
+	if (err != 0)
+		return err;
+	rows_turn_begin(&turn, b);
+	for (;;) {
+		arena_reset(a);
+		err = db_changes_next(scan, a, &c);
+		if (err == 0 && c.seq > f->until)
+			err = ERR_END;
+		if (err == ERR_END) {
+			advance(f, end);
+			f->at_end = 1;
+		}
+		if (err != 0)
+			break;
+		row_of(&c, &row);
+		if (passes(f, &c.id))
+			err = put_row(f, &row, snap, b, a);
+		if (err != 0)
+			break;
+		advance(f, c.seq);
+		if (f->limit == 0)
+			err = ERR_END;
+		if (err != 0 || rows_turn_over(&turn, b))
+			break;
+	}
+	db_scan_close(scan);
+	return err;
+}
+
+/* ---- Downward ---- */
+
+static int reached_bottom(struct feedscan *f)
+{
+	f->descending = 0;
+	f->at_end = 1;
+	return ERR_END;
+}
+
+static int fill_newest(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	struct rows_turn turn;
+	struct db_scan *scan;
+	struct db_change c;
+	struct row row;
+	int err = db_changes_open(snap, 0, 1, &scan);
+
+	if (err != 0)
+		return err;
+	/* What comes later comes upward from here. */
+	f->since = db_snap_seq(snap);
+	rows_turn_begin(&turn, b);
+	for (;;) {
+		arena_reset(a);
+		err = db_changes_next(scan, a, &c);
+		if (err == ERR_END)
+			err = reached_bottom(f);
+		if (err != 0)
+			break;
+		row_of(&c, &row);
+		if (passes(f, &c.id))
+			err = put_row(f, &row, snap, b, a);
+		if (err != 0)
+			break;
+		f->down = f->last = c.seq;
+		f->looked++;
+		if (f->limit == 0)
+			err = ERR_END;
+		if (err != 0 || rows_turn_over(&turn, b))
+			break;
+	}
+	db_scan_close(scan);
+	return err;
+}
+
+/* The rows of one window, in the order of the scan; those that do not pass have no text. */
+struct window {
+	struct buf text;
+	size_t n;
+	size_t end[LIMIT_ROWS_PER_TURN]; /* where the text of each ends */
+	uint64_t seq[LIMIT_ROWS_PER_TURN];
+};
+
+/* Read (low, f->down).  Returns ERR_TOO_LARGE if it has more rows than fit. */
+static int read_window(struct feedscan *f, uint64_t low, struct db_snap *snap, struct window *w, struct arena *a)
+{
+	struct db_scan *scan;
+	struct db_change c;
+	struct row row;
+	int err = db_changes_open(snap, low, 0, &scan);
+
+	if (err != 0)
+		return err;
+	w->n = 0;
+	buf_clear(&w->text);
+	for (;;) {
+		arena_reset(a);
+		err = db_changes_next(scan, a, &c);
+		if (err == 0 && c.seq >= f->down)
+			err = ERR_END;
+		if (err == 0 && w->n == LIMIT_ROWS_PER_TURN)
+			err = ERR_TOO_LARGE;
+		if (err != 0)
+			break;
+		row_of(&c, &row);
+		if (passes(f, &c.id))
+			err = put_object(f, &row, 1, snap, &w->text, a);
+		if (err == 0)
+			err = buf_failed(&w->text);
+		if (err != 0)
+			break;
+		w->seq[w->n] = c.seq;
+		w->end[w->n++] = w->text.len;
+	}
+	db_scan_close(scan);
+	return err == ERR_END ? 0 : err;
+}
+
+static void put_window(struct feedscan *f, const struct window *w, struct buf *b)
+{
+	size_t i, from;
+
+	for (i = w->n; i-- > 0 && f->limit > 0;) {
+		from = i > 0 ? w->end[i - 1] : 0;
+		if (w->end[i] > from) {
+			put_before(f, b);
+			buf_put(b, w->text.data + from, w->end[i] - from);
+			put_behind(f, w->seq[i], b);
+		}
+		f->down = f->last = w->seq[i];
+		f->looked++;
+	}
+}
+
+static int fill_down(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	uint64_t width = LIMIT_ROWS_PER_TURN, low;
+	uint64_t begin = rows_now_us();
+	struct window *w = malloc(sizeof(*w));
+	int err = 0;
+
+	if (w == NULL)
+		return ERR_NOMEM;
+	buf_init(&w->text, ROWS_BATCH_MAX);
+	do {
+		low = f->down - 1 > width ? f->down - 1 - width : 0;
+		err = read_window(f, low, snap, w, a);
+		if (err == ERR_TOO_LARGE && width > LIMIT_ROWS_PER_TURN) {
+			width = LIMIT_ROWS_PER_TURN;
+			err = 0;
+			continue;
+		}
+		if (err != 0)
+			break;
+		put_window(f, w, b);
+		if (f->limit == 0)
+			err = ERR_END;
+		else if (low == 0)
+			err = reached_bottom(f);
+		else if (w->n == 0 || w->seq[0] > low + 1)
+			f->down = low + 1;
+		if (w->n < LIMIT_ROWS_PER_TURN / 4 && width < WINDOW_MAX)
+			width *= 2;
+	} while (err == 0 && b->len < ROWS_BATCH_BYTES / 2 && rows_now_us() - begin < ROWS_TURN_US);
+	buf_release(&w->text);
+	free(w);
+	return err;
+}
+
+/* ---- Few ids ---- */
+
+struct hit {
+	uint64_t seq;
+	size_t index;
+};
+
+static int cmp_hit(const void *a, const void *b)
+{
+	const struct hit *x = a, *y = b;
+
+	return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+static int put_hit(struct feedscan *f, const struct hit *hit, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	const struct jstr *id = &f->ids[hit->index];
+	struct rev *leaves;
+	struct revtree *tree;
+	struct db_doc doc;
+	struct row row;
+	size_t i;
+	int err;
+
+	arena_reset(a);
+	err = db_get(snap, id->s, id->len, a, &doc);
+	if (err != 0)
+		return err;
+	row = (struct row){doc.seq, doc.id, doc.winner.deleted, 1, &doc.winner.rev};
+	if (f->all_leaves && doc.nleaves > 1) {
+		err = db_doc_tree(&doc, 0, &tree);
+		if (err != 0)
+			return err;
+		row.nleaves = revtree_nleaves(tree);
+		leaves = arena_calloc(a, row.nleaves, sizeof(*leaves));
+		if (leaves == NULL)
+			return ERR_NOMEM;
+		for (i = 0; i < row.nleaves; i++)
+			leaves[i] = revtree_leaf(tree, i)->rev;
+		row.leaves = leaves;
+	}
+	return put_row(f, &row, snap, b, a);
+}
+
+static int fill_ids(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+{
+	uint64_t end = db_snap_seq(snap) < f->until ? db_snap_seq(snap) : f->until;
+	struct hit hits[IDS_BY_GET];
+	struct db_doc doc;
+	size_t i, n = 0;
+	int err;
+
+	for (i = 0; i < f->nids; i++) {
+		arena_reset(a);
+		err = db_get(snap, f->ids[i].s, f->ids[i].len, a, &doc);
+		if (err != 0 && err != ERR_MISSING)
+			return err;
+		if (err == 0 && doc.seq <= end && (f->descending || doc.seq > f->since))
+			hits[n++] = (struct hit){doc.seq, i};
+	}
+	qsort(hits, n, sizeof(hits[0]), cmp_hit);
+	for (i = 0; i < n && f->limit > 0; i++) {
+		const struct hit *hit = &hits[f->descending ? n - 1 - i : i];
+		err = put_hit(f, hit, snap, b, a);
+		if (err != 0)
+			return err;
+		f->last = hit->seq;
+		if (!f->descending)
+			f->since = hit->seq;
+	}
+	if (f->limit > 0) {
+		f->at_end = 1;
+		if (f->descending)
+			f->since = end;
+		else
+			advance(f, end);
+		f->descending = 0;
+	}
+	return ERR_END;
+}
+
+int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp)
+{
+	struct db_snap *snap;
+	int err;
+
+	if (f->limit == 0)
+		return ERR_END;
+	err = db_snap_begin(f->db, &snap);
+	if (err != 0)
+		return err;
+	*seqp = db_snap_seq(snap);
+	f->at_end = 0;
+	if (f->filter == FEEDSCAN_DOC_IDS && f->nids <= IDS_BY_GET)
+		err = fill_ids(f, snap, b, a);
+	else if (!f->descending)
+		err = fill_up(f, snap, b, a);
+	else if (f->down == 0)
+		err = fill_newest(f, snap, b, a);
+	else
+		err = fill_down(f, snap, b, a);
+	db_snap_end(snap);
+	if (err == 0 || err == ERR_END)
+		return buf_failed(b) ? buf_failed(b) : err;
+	return err;
+}
+
+/* ---- The end ---- */
+
+static uint64_t pending(const struct feedscan *f)
+{
+	struct db_snap *snap;
+	uint64_t n = 0, done;
+	uint64_t from = f->since;
+	int err;
+
+	if (f->at_end && f->filter != FEEDSCAN_DESIGN && f->until == UINT64_MAX)
+		return 0;
+	if (db_snap_begin(f->db, &snap) != 0)
+		return 0;
+	done = 0;
+	if (f->descending) {
+		from = 0;
+		done = f->looked;
+	} else if (f->filter == FEEDSCAN_DESIGN) {
+		/* CouchDB counts what it has not written. */
+		from = f->first;
+		done = f->emitted;
+	}
+	err = db_changes_pending(snap, from, &n);
+	db_snap_end(snap);
+	return err != 0 || n < done ? 0 : n - done;
+}
+
+void feedscan_tail(const struct feedscan *f, struct buf *b)
+{
+	if (f->form == FEEDSCAN_EVENTSOURCE)
+		return;
+	buf_puts(b, in_lines(f) ? "{\"last_seq\":\"" : "\n],\n\"last_seq\":\"");
+	db_seq_put(f->db, b, f->last);
+	buf_puts(b, "\",\"pending\":");
+	buf_put_u64(b, pending(f));
+	buf_puts(b, "}\n");
+}
+
+/* ---- Sharing ---- */
+
+int feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows)
+{
+	return x->since == y->since && x->form == y->form && x->filter == FEEDSCAN_ALL && y->filter == FEEDSCAN_ALL &&
+	       !x->descending && !y->descending && x->until == y->until && x->all_leaves == y->all_leaves &&
+	       x->include_docs == y->include_docs && x->conflicts == y->conflicts && x->attachments == y->attachments &&
+	       x->att_encoding_info == y->att_encoding_info && x->interval == 0 && y->interval == 0 &&
+	       x->limit > rows && y->limit > rows && (x->emitted == 0) == (y->emitted == 0);
+}
+
+void feedscan_follow(struct feedscan *f, const struct feedscan *before, const struct feedscan *after)
+{
+	uint64_t rows = after->emitted - before->emitted;
+
+	f->since = after->since;
+	f->last = after->last;
+	f->at_end = after->at_end;
+	f->emitted += rows;
+	f->limit -= rows;
+}

@@ -1,0 +1,67 @@
+/* feedscan.h: the rows of a changes feed: which ones, in which form, and how far the reader has come. */
+#ifndef HTTPAPI_FEEDSCAN_H_
+#define HTTPAPI_FEEDSCAN_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "db/db.h"
+
+enum feedscan_form { FEEDSCAN_NORMAL, FEEDSCAN_LONGPOLL, FEEDSCAN_CONTINUOUS, FEEDSCAN_EVENTSOURCE };
+enum feedscan_filter { FEEDSCAN_ALL, FEEDSCAN_DOC_IDS, FEEDSCAN_DESIGN };
+
+/* One per open feed, of which there may be many thousands: keep it small. */
+struct feedscan {
+	struct db *db;
+	uint64_t since;         /* everything up to here has been looked at */
+	uint64_t first;         /* where it began */
+	uint64_t until;         /* rows behind it are left to the next request */
+	uint64_t last;          /* what last_seq says */
+	uint64_t limit;         /* rows still allowed */
+	uint64_t emitted;       /* rows written */
+	uint64_t looked;        /* descending: rows passed */
+	uint64_t down;          /* descending: the last row looked at; 0: none yet */
+	uint64_t interval;      /* seq_interval, or 0 */
+	const struct jstr *ids; /* of DOC_IDS, ascending, none twice */
+	size_t nids;
+	uint8_t form;
+	uint8_t filter;
+	uint8_t descending; /* becomes 0 when the oldest row has been passed: what comes later comes upward */
+	uint8_t all_leaves; /* style=all_docs */
+	uint8_t include_docs;
+	uint8_t conflicts;
+	uint8_t attachments;
+	uint8_t att_encoding_info;
+	uint8_t at_end; /* nothing was left when the last turn ended */
+};
+
+/** feedscan_init(f, db, since): Every row behind ${since}, as a normal feed. */
+void feedscan_init(struct feedscan *f, struct db *db, uint64_t since);
+
+/** feedscan_head(f, b): What stands before the first row. */
+void feedscan_head(const struct feedscan *f, struct buf *b);
+
+/**
+ * feedscan_fill(f, b, a, seqp):
+ * Append rows for one turn of the event loop; ${a} is reset between them.  Returns 0 if there may be more, ERR_END at
+ * the end or at the limit; *${seqp} is the update sequence that was seen.  Errors: ERR_NO_DB, ERR_CORRUPT, ERR_IO,
+ * ERR_NOMEM, ERR_TOO_LARGE.
+ */
+int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp) MUST_CHECK;
+
+/** feedscan_tail(f, b): The last line: last_seq and pending. */
+void feedscan_tail(const struct feedscan *f, struct buf *b);
+
+/** feedscan_heartbeat(f): The text that shows that the feed is alive. */
+const char *feedscan_heartbeat(const struct feedscan *f);
+
+/** feedscan_same(x, y, rows): 1 if the next ${rows} rows of both are the same bytes. */
+int feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows);
+
+/** feedscan_follow(f, before, after): ${f} took the bytes that led another one from ${before} to ${after}. */
+void feedscan_follow(struct feedscan *f, const struct feedscan *before, const struct feedscan *after);
+
+#endif
