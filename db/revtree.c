@@ -37,7 +37,8 @@ struct overlap {
 	size_t at;      /* in the path */
 };
 
-int revtree_new(struct arena *a, struct revtree **tp)
+int
+revtree_new(struct arena *a, struct revtree **tp)
 {
 	struct revtree *t = arena_alloc(a, sizeof(*t));
 
@@ -49,12 +50,14 @@ int revtree_new(struct arena *a, struct revtree **tp)
 	return 0;
 }
 
-static int same_id(const struct rev *a, const struct rev *b)
+static int
+same_id(const struct rev *a, const struct rev *b)
 {
 	return a->len == b->len && memcmp(a->id, b->id, a->len) == 0;
 }
 
-static struct revrun *root_of(struct revrun *run)
+static struct revrun *
+root_of(struct revrun *run)
 {
 	while (run->parent != NULL)
 		run = run->parent;
@@ -62,7 +65,8 @@ static struct revrun *root_of(struct revrun *run)
 }
 
 /* The newest of revs[from..] that is in memory; 0 if there is none. */
-static int find_overlap(const struct revtree *t, const struct revpath *path, size_t from, struct overlap *o)
+static int
+find_overlap(const struct revtree *t, const struct revpath *path, size_t from, struct overlap *o)
 {
 	uint64_t newest = path->revs[0].gen;
 	uint64_t high = path->revs[from].gen;
@@ -91,7 +95,8 @@ static int find_overlap(const struct revtree *t, const struct revpath *path, siz
 
 /* The place in the path of the first revision that is older than the root below ${run}; n: nothing is to be put there.
  */
-static size_t below_root(struct revrun *run, const struct revpath *path)
+static size_t
+below_root(struct revrun *run, const struct revpath *path)
 {
 	const struct revrun *root = root_of(run);
 	uint64_t first = revrun_first(root);
@@ -106,7 +111,8 @@ static size_t below_root(struct revrun *run, const struct revpath *path)
 }
 
 /* May one of the path's revisions from ${from} to before the overlap lie in the spilled part of ${run}? */
-static int may_hold(struct revrun *run, const struct revpath *path, size_t from, const struct overlap *o)
+static int
+may_hold(struct revrun *run, const struct revpath *path, size_t from, const struct overlap *o)
 {
 	uint64_t last = revrun_low(run) - 1;
 	uint64_t high = path->revs[from].gen;
@@ -123,7 +129,8 @@ static int may_hold(struct revrun *run, const struct revpath *path, size_t from,
 	return o->run == NULL || revrun_first(run) >= low;
 }
 
-static int needs_spilled(const struct revtree *t, const struct revpath *path)
+static int
+needs_spilled(const struct revtree *t, const struct revpath *path)
 {
 	struct overlap o;
 	size_t from = 0;
@@ -146,7 +153,8 @@ static int needs_spilled(const struct revtree *t, const struct revpath *path)
 	return 0;
 }
 
-static int add_run(struct revtree *t, struct revrun **runp)
+static int
+add_run(struct revtree *t, struct revrun **runp)
 {
 	struct revrun *run;
 
@@ -170,7 +178,8 @@ static int add_run(struct revtree *t, struct revrun **runp)
 }
 
 /* Make room for ${before} newer and ${after} older revisions and count them in. */
-static int grow(struct revtree *t, struct revrun *run, size_t before, size_t after)
+static int
+grow(struct revtree *t, struct revrun *run, size_t before, size_t after)
 {
 	struct revnode *nodes;
 	size_t n = run->n + before + after;
@@ -197,7 +206,8 @@ static int grow(struct revtree *t, struct revrun *run, size_t before, size_t aft
 
 /* Write ${n} revisions of a path; their hashes are copied.  ${leaf} describes the first, NULL: nothing is known of it.
  */
-static int fill(struct revtree *t, struct revnode *nodes, const struct rev *revs, size_t n, const struct revnode *leaf)
+static int
+fill(struct revtree *t, struct revnode *nodes, const struct rev *revs, size_t n, const struct revnode *leaf)
 {
 	size_t total = 0;
 	unsigned char *p;
@@ -222,7 +232,8 @@ static int fill(struct revtree *t, struct revnode *nodes, const struct rev *revs
 }
 
 /* Cut a run below its revision ${index} - 1, so that ${index} is the newest of *${lowerp}. */
-static int split(struct revtree *t, struct revrun *run, uint32_t index, struct revrun **lowerp)
+static int
+split(struct revtree *t, struct revrun *run, uint32_t index, struct revrun **lowerp)
 {
 	struct revrun *lower;
 	int rc = add_run(t, &lower);
@@ -244,7 +255,8 @@ static int split(struct revtree *t, struct revrun *run, uint32_t index, struct r
 }
 
 /* Make the newest of ${o}'s run the parent of ${child}, a root. */
-static int hang(struct revtree *t, struct overlap *o, struct revrun *child)
+static int
+hang(struct revtree *t, struct overlap *o, struct revrun *child)
 {
 	int rc;
 
@@ -260,7 +272,8 @@ static int hang(struct revtree *t, struct overlap *o, struct revrun *child)
 }
 
 /* Put the newest ${n} revisions of the path onto the overlap, or into a new root. */
-static int add_newer(struct revtree *t, const struct revpath *path, size_t n, struct overlap *o, enum revmerge *howp)
+static int
+add_newer(struct revtree *t, const struct revpath *path, size_t n, struct overlap *o, enum revmerge *howp)
 {
 	struct revrun *run = o->run;
 	int rc;
@@ -283,7 +296,8 @@ static int add_newer(struct revtree *t, const struct revpath *path, size_t n, st
 }
 
 /* Put what the path has below the root of ${run} there. */
-static int add_older(struct revtree *t, const struct revpath *path, struct revrun *run, int *addedp)
+static int
+add_older(struct revtree *t, const struct revpath *path, struct revrun *run, int *addedp)
 {
 	struct overlap o;
 	size_t from;
@@ -318,7 +332,8 @@ static int add_older(struct revtree *t, const struct revpath *path, struct revru
 	}
 }
 
-int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp, enum revmerge *howp)
+int
+revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp, enum revmerge *howp)
 {
 	struct overlap o;
 	struct revnode *node;
@@ -357,7 +372,8 @@ int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *
 }
 
 /* Append what ${run}'s only parent has to ${run}; the parent is then empty. */
-static int join(struct revtree *t, struct revrun *run)
+static int
+join(struct revtree *t, struct revrun *run)
 {
 	struct revrun *parent = run->parent;
 	uint32_t n = run->n;
@@ -373,7 +389,8 @@ static int join(struct revtree *t, struct revrun *run)
 	return 0;
 }
 
-int revtree_settle_(struct revtree *t)
+int
+revtree_settle_(struct revtree *t)
 {
 	uint32_t i;
 	uint32_t j;
@@ -407,7 +424,8 @@ int revtree_settle_(struct revtree *t)
 	return 0;
 }
 
-static void report_dead(struct revtree *t, void (*gone)(const struct revnode *node, void *cookie), void *cookie)
+static void
+report_dead(struct revtree *t, void (*gone)(const struct revnode *node, void *cookie), void *cookie)
 {
 	for (; t->dead != NULL; t->dead = t->dead->next)
 		if (gone != NULL)
@@ -415,7 +433,8 @@ static void report_dead(struct revtree *t, void (*gone)(const struct revnode *no
 }
 
 /* Keep the newest ${keep} generations of a run; the oldest of them then has no parent. */
-static void cut(struct revrun *run, uint64_t keep, void (*gone)(const struct revnode *node, void *cookie), void *cookie)
+static void
+cut(struct revrun *run, uint64_t keep, void (*gone)(const struct revnode *node, void *cookie), void *cookie)
 {
 	uint32_t i;
 
@@ -437,8 +456,8 @@ static void cut(struct revrun *run, uint64_t keep, void (*gone)(const struct rev
 	run->n = (uint32_t)keep;
 }
 
-int revtree_stem(
-    struct revtree *t, uint64_t limit, void (*gone)(const struct revnode *node, void *cookie), void *cookie)
+int
+revtree_stem(struct revtree *t, uint64_t limit, void (*gone)(const struct revnode *node, void *cookie), void *cookie)
 {
 	uint32_t i;
 
@@ -467,7 +486,8 @@ int revtree_stem(
 	return revtree_settle_(t);
 }
 
-int revtree_drop_leaf(struct revtree *t, const struct rev *r, int *removedp,
+int
+revtree_drop_leaf(struct revtree *t, const struct rev *r, int *removedp,
     void (*gone)(const struct revnode *node, void *cookie), void *cookie)
 {
 	struct revpos at;
@@ -485,24 +505,28 @@ int revtree_drop_leaf(struct revtree *t, const struct rev *r, int *removedp,
 	return revtree_settle_(t);
 }
 
-size_t revtree_nleaves(const struct revtree *t)
+size_t
+revtree_nleaves(const struct revtree *t)
 {
 	return t->nleaves;
 }
 
-struct revnode *revtree_leaf(const struct revtree *t, size_t i)
+struct revnode *
+revtree_leaf(const struct revtree *t, size_t i)
 {
 	assert(i < t->nleaves);
 	return t->runs[i]->nodes;
 }
 
-struct revpos revtree_leaf_pos(const struct revtree *t, size_t i)
+struct revpos
+revtree_leaf_pos(const struct revtree *t, size_t i)
 {
 	assert(i < t->nleaves);
 	return (struct revpos){.run = (uint32_t)i, .index = 0};
 }
 
-int revtree_find(const struct revtree *t, const struct rev *r, struct revpos *atp)
+int
+revtree_find(const struct revtree *t, const struct rev *r, struct revpos *atp)
 {
 	uint32_t i;
 
@@ -520,13 +544,15 @@ int revtree_find(const struct revtree *t, const struct rev *r, struct revpos *at
 	return 0;
 }
 
-struct revnode *revtree_at(const struct revtree *t, struct revpos at)
+struct revnode *
+revtree_at(const struct revtree *t, struct revpos at)
 {
 	assert(at.run < t->nruns && at.index < t->runs[at.run]->n);
 	return &t->runs[at.run]->nodes[at.index];
 }
 
-int revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp)
+int
+revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp)
 {
 	const struct revrun *run = t->runs[at.run];
 
@@ -542,12 +568,14 @@ int revtree_parent(const struct revtree *t, struct revpos at, struct revpos *par
 	return 1;
 }
 
-int revtree_is_leaf(const struct revtree *t, struct revpos at)
+int
+revtree_is_leaf(const struct revtree *t, struct revpos at)
 {
 	return at.index == 0 && at.run < t->nleaves;
 }
 
-int revtree_descends(const struct revtree *t, struct revpos at, size_t leaf)
+int
+revtree_descends(const struct revtree *t, struct revpos at, size_t leaf)
 {
 	const struct revrun *run;
 
@@ -557,7 +585,8 @@ int revtree_descends(const struct revtree *t, struct revpos at, size_t leaf)
 	return 0;
 }
 
-int revtree_each(const struct revtree *t, int (*fn)(struct revnode *node, struct revpos at, void *cookie), void *cookie)
+int
+revtree_each(const struct revtree *t, int (*fn)(struct revnode *node, struct revpos at, void *cookie), void *cookie)
 {
 	struct revpos at;
 
@@ -572,7 +601,8 @@ int revtree_each(const struct revtree *t, int (*fn)(struct revnode *node, struct
 	return 0;
 }
 
-static void check_run(const struct revtree *t, const struct revrun *run)
+static void
+check_run(const struct revtree *t, const struct revrun *run)
 {
 	uint32_t i;
 
@@ -590,7 +620,8 @@ static void check_run(const struct revtree *t, const struct revrun *run)
 	}
 }
 
-void revtree_check(const struct revtree *t)
+void
+revtree_check(const struct revtree *t)
 {
 	uint32_t i;
 	uint32_t j;

@@ -48,14 +48,16 @@
 #define RUN_MIN (2u + NODE_MIN)
 
 /* Most numbers are below 128. */
-static inline uint64_t get_number(struct bytes *r)
+static inline uint64_t
+get_number(struct bytes *r)
 {
 	if (r->p < r->end && *r->p < 0x80)
 		return *r->p++;
 	return bytes_varint(r);
 }
 
-static inline unsigned char *put_number(unsigned char *p, uint64_t n)
+static inline unsigned char *
+put_number(unsigned char *p, uint64_t n)
 {
 	while (n >= 0x80) {
 		*p++ = (unsigned char)(n | 0x80);
@@ -65,7 +67,8 @@ static inline unsigned char *put_number(unsigned char *p, uint64_t n)
 	return p;
 }
 
-static int get_body(struct bytes *r, struct revnode *node, unsigned flags)
+static int
+get_body(struct bytes *r, struct revnode *node, unsigned flags)
 {
 	if (flags & NODE_INLINE) {
 		if (flags & NODE_NUMBER)
@@ -80,7 +83,8 @@ static int get_body(struct bytes *r, struct revnode *node, unsigned flags)
 	return !r->bad;
 }
 
-int revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen)
+int
+revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen)
 {
 	unsigned flags;
 	uint64_t len = REV_MD5_LEN;
@@ -107,7 +111,8 @@ int revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen)
 	return flags & (NODE_INLINE | NODE_NUMBER) ? get_body(r, node, flags) : 1;
 }
 
-int revtree_node_put_(struct buf *b, const struct revnode *node)
+int
+revtree_node_put_(struct buf *b, const struct revnode *node)
 {
 	unsigned char *p;
 	char *room;
@@ -146,7 +151,8 @@ struct run_head {
 	uint32_t parent; /* UINT32_MAX: none */
 };
 
-static int get_head(struct bytes *r, struct run_head *h, uint32_t nruns)
+static int
+get_head(struct bytes *r, struct run_head *h, uint32_t nruns)
 {
 	uint64_t bits;
 	uint64_t n;
@@ -180,7 +186,8 @@ static int get_head(struct bytes *r, struct run_head *h, uint32_t nruns)
 	return !r->bad && h->count <= bytes_left(r) / NODE_MIN;
 }
 
-static int get_run(struct revtree *t, struct bytes *r, struct revrun *run)
+static int
+get_run(struct revtree *t, struct bytes *r, struct revrun *run)
 {
 	struct run_head h;
 	uint32_t i;
@@ -205,7 +212,8 @@ static int get_run(struct revtree *t, struct bytes *r, struct revrun *run)
 }
 
 /* Do the runs make a tree as revtree.h has it? */
-static int links_ok(struct revtree *t)
+static int
+links_ok(struct revtree *t)
 {
 	uint32_t i;
 
@@ -232,7 +240,8 @@ static int links_ok(struct revtree *t)
 }
 
 /* The numbers before the first run. */
-static int get_counts(struct bytes *r, uint32_t *nrunsp, uint32_t *nleavesp)
+static int
+get_counts(struct bytes *r, uint32_t *nrunsp, uint32_t *nleavesp)
 {
 	uint64_t nruns = get_number(r);
 	uint64_t nleaves = nruns > 1 ? get_number(r) : nruns;
@@ -246,7 +255,8 @@ static int get_counts(struct bytes *r, uint32_t *nrunsp, uint32_t *nleavesp)
 	return 1;
 }
 
-int revtree_decode(struct arena *a, struct bytes *r, struct revtree **tp)
+int
+revtree_decode(struct arena *a, struct bytes *r, struct revtree **tp)
 {
 	struct revtree *t;
 	struct revrun *runs;
@@ -283,7 +293,8 @@ int revtree_decode(struct arena *a, struct bytes *r, struct revtree **tp)
 	return 0;
 }
 
-int revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp)
+int
+revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp)
 {
 	struct run_head h;
 	uint32_t nruns;
@@ -297,7 +308,8 @@ int revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp
 	return 0;
 }
 
-static int put_run(const struct revrun *run, struct buf *b)
+static int
+put_run(const struct revrun *run, struct buf *b)
 {
 	unsigned bits = (run->parent ? HEAD_PARENT : 0) | (run->id ? HEAD_SPILLED : 0);
 	unsigned char *p;
@@ -325,7 +337,8 @@ static int put_run(const struct revrun *run, struct buf *b)
 	return 0;
 }
 
-int revtree_encode(const struct revtree *t, struct buf *b)
+int
+revtree_encode(const struct revtree *t, struct buf *b)
 {
 	uint32_t i;
 	int rc;

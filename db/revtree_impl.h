@@ -40,25 +40,29 @@ struct revtree {
 	struct revdead *dead;
 };
 
-static inline uint64_t revrun_tip(const struct revrun *run)
+static inline uint64_t
+revrun_tip(const struct revrun *run)
 {
 	return run->nodes[0].rev.gen;
 }
 
 /* The oldest generation in memory. */
-static inline uint64_t revrun_low(const struct revrun *run)
+static inline uint64_t
+revrun_low(const struct revrun *run)
 {
 	return run->nodes[0].rev.gen - run->n + 1;
 }
 
 /* The oldest generation that counts, spilled or not. */
-static inline uint64_t revrun_first(const struct revrun *run)
+static inline uint64_t
+revrun_first(const struct revrun *run)
 {
 	return run->spilled_from ? run->spilled_from : revrun_low(run);
 }
 
 /** revrun_before(a, b): Do two neighbours stand in the right order (invariant 4 of revtree.h)? */
-static inline int revrun_before(const struct revrun *a, const struct revrun *b)
+static inline int
+revrun_before(const struct revrun *a, const struct revrun *b)
 {
 	int aleaf = a->nchildren == 0;
 	int bleaf = b->nchildren == 0;

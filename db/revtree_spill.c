@@ -24,14 +24,16 @@
 
 #define BLOCK_LEN_MAX (20u + REVTREE_BLOCK * (LIMIT_REV_LEN + 23u))
 
-static void describe(const struct revrun *run, struct revspill *out)
+static void
+describe(const struct revrun *run, struct revspill *out)
 {
 	out->run_id = run->id;
 	out->first_gen = run->spilled_from;
 	out->last_gen = revrun_low(run) - 1;
 }
 
-int revtree_spilled(const struct revtree *t, size_t i, struct revspill *out)
+int
+revtree_spilled(const struct revtree *t, size_t i, struct revspill *out)
 {
 	uint32_t j;
 
@@ -47,7 +49,8 @@ int revtree_spilled(const struct revtree *t, size_t i, struct revspill *out)
 }
 
 /* The oldest ${n} revisions that are in memory. */
-static int put_block(const struct revrun *run, uint32_t n, struct buf *b)
+static int
+put_block(const struct revrun *run, uint32_t n, struct buf *b)
 {
 	const struct revnode *node = run->nodes + run->n - n;
 	uint32_t i;
@@ -62,7 +65,8 @@ static int put_block(const struct revrun *run, uint32_t n, struct buf *b)
 	return rc;
 }
 
-static int spill_run(struct revtree *t, struct revrun *run, struct buf *b,
+static int
+spill_run(struct revtree *t, struct revrun *run, struct buf *b,
     int (*put)(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie), void *cookie)
 {
 	uint64_t keep_from = revrun_tip(run) - REVTREE_RECENT + 1;
@@ -89,7 +93,8 @@ static int spill_run(struct revtree *t, struct revrun *run, struct buf *b,
 	}
 }
 
-int revtree_spill(
+int
+revtree_spill(
     struct revtree *t, int (*put)(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie), void *cookie)
 {
 	struct buf b;
@@ -105,7 +110,8 @@ int revtree_spill(
 }
 
 /* Read a block's head; 0 where it is wrong. */
-static int get_block_head(struct bytes *r, uint64_t block, uint64_t *newestp, uint64_t *np)
+static int
+get_block_head(struct bytes *r, uint64_t block, uint64_t *newestp, uint64_t *np)
 {
 	*newestp = bytes_varint(r);
 	*np = bytes_varint(r);
@@ -114,8 +120,8 @@ static int get_block_head(struct bytes *r, uint64_t block, uint64_t *newestp, ui
 	return *newestp / REVTREE_BLOCK == block && *newestp % REVTREE_BLOCK == REVTREE_BLOCK - 1 && *newestp >= *np;
 }
 
-int revtree_block_each(
-    struct bytes *r, uint64_t block, int (*fn)(const struct revnode *node, void *cookie), void *cookie)
+int
+revtree_block_each(struct bytes *r, uint64_t block, int (*fn)(const struct revnode *node, void *cookie), void *cookie)
 {
 	uint64_t newest;
 	uint64_t n;
@@ -145,7 +151,8 @@ struct unspill {
 	uint64_t from; /* older ones are dead */
 };
 
-static int add_node(const struct revnode *node, void *cookie)
+static int
+add_node(const struct revnode *node, void *cookie)
 {
 	struct unspill *u = cookie;
 	struct revdead *dead;
@@ -176,7 +183,8 @@ static int add_node(const struct revnode *node, void *cookie)
 	return 0;
 }
 
-static int unspill_run(struct revtree *t, struct revrun *run,
+static int
+unspill_run(struct revtree *t, struct revrun *run,
     int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie)
 {
 	struct unspill u = {.t = t, .from = run->spilled_from};
@@ -205,7 +213,8 @@ static int unspill_run(struct revtree *t, struct revrun *run,
 	return 0;
 }
 
-int revtree_unspill(
+int
+revtree_unspill(
     struct revtree *t, int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie)
 {
 	uint32_t i;
@@ -222,7 +231,8 @@ int revtree_unspill(
 }
 
 /* Does ${t} still name a block? */
-static int names(const struct revtree *t, uint32_t run_id, uint64_t block)
+static int
+names(const struct revtree *t, uint32_t run_id, uint64_t block)
 {
 	struct revspill now;
 	size_t i;
@@ -233,7 +243,8 @@ static int names(const struct revtree *t, uint32_t run_id, uint64_t block)
 	return 0;
 }
 
-int revtree_spill_dropped(const struct revspill *before, size_t n, const struct revtree *t,
+int
+revtree_spill_dropped(const struct revspill *before, size_t n, const struct revtree *t,
     int (*fn)(uint32_t run_id, uint64_t block, void *cookie), void *cookie)
 {
 	size_t i;

@@ -50,7 +50,8 @@ static struct store store;
 static uint64_t seed_state;
 static uint64_t seed_first;
 
-static uint64_t draw(uint64_t below)
+static uint64_t
+draw(uint64_t below)
 {
 	seed_state ^= seed_state << 13;
 	seed_state ^= seed_state >> 7;
@@ -58,13 +59,15 @@ static uint64_t draw(uint64_t below)
 	return (seed_state * UINT64_C(2685821657736338717) >> 16) % below;
 }
 
-static void seed(uint64_t s)
+static void
+seed(uint64_t s)
 {
 	seed_first = s;
 	seed_state = s * UINT64_C(0x9e3779b97f4a7c15) | 1;
 }
 
-static struct arena *new_arena(void)
+static struct arena *
+new_arena(void)
 {
 	struct arena *a = NULL;
 
@@ -73,7 +76,8 @@ static struct arena *new_arena(void)
 	return a;
 }
 
-static struct revtree *new_tree(struct arena *a)
+static struct revtree *
+new_tree(struct arena *a)
 {
 	struct revtree *t = NULL;
 
@@ -83,7 +87,8 @@ static struct revtree *new_tree(struct arena *a)
 }
 
 /* Draw a history; ${straight} of 100 revisions follow the one before. */
-static void draw_history(int n, unsigned straight)
+static void
+draw_history(int n, unsigned straight)
 {
 	memset(&model, 0, sizeof(model));
 	model.n = n;
@@ -105,7 +110,8 @@ static void draw_history(int n, unsigned straight)
 }
 
 /* The path of ${len} revisions that ends in ${leaf}. */
-static size_t make_path(int leaf, size_t len, struct rev *revs, struct revpath *path)
+static size_t
+make_path(int leaf, size_t len, struct rev *revs, struct revpath *path)
 {
 	size_t n = 0;
 
@@ -120,7 +126,8 @@ static size_t make_path(int leaf, size_t len, struct rev *revs, struct revpath *
 	return n;
 }
 
-static void model_merge(int leaf, size_t n)
+static void
+model_merge(int leaf, size_t n)
 {
 	struct mnode *m = &model.nodes[leaf];
 
@@ -132,7 +139,8 @@ static void model_merge(int leaf, size_t n)
 	}
 }
 
-static int model_children(int i)
+static int
+model_children(int i)
 {
 	int n = 0;
 
@@ -141,12 +149,14 @@ static int model_children(int i)
 	return n;
 }
 
-static void model_forget(struct mnode *m)
+static void
+model_forget(struct mnode *m)
 {
 	m->known = m->linked = m->body = 0;
 }
 
-static void model_stem(uint64_t limit)
+static void
+model_stem(uint64_t limit)
 {
 	for (int i = 0; i < model.n; i++)
 		model.nodes[i].mark = model.nodes[i].linkmark = 0;
@@ -168,7 +178,8 @@ static void model_stem(uint64_t limit)
 	}
 }
 
-static int model_drop(int i)
+static int
+model_drop(int i)
 {
 	if (!model.nodes[i].known || model_children(i) > 0)
 		return 0;
@@ -182,7 +193,8 @@ static int model_drop(int i)
 	}
 }
 
-static int model_index(const struct rev *r)
+static int
+model_index(const struct rev *r)
 {
 	for (int i = 0; i < model.n; i++)
 		if (rev_equal(&model.nodes[i].rev, r))
@@ -190,7 +202,8 @@ static int model_index(const struct rev *r)
 	return -1;
 }
 
-static int better(int a, int b)
+static int
+better(int a, int b)
 {
 	int adel = model.nodes[a].body && model.nodes[a].deleted;
 	int bdel = model.nodes[b].body && model.nodes[b].deleted;
@@ -198,14 +211,16 @@ static int better(int a, int b)
 	return adel != bdel ? bdel : rev_cmp(&model.nodes[a].rev, &model.nodes[b].rev) > 0;
 }
 
-static int count_one(struct revnode *node, struct revpos at, void *cookie)
+static int
+count_one(struct revnode *node, struct revpos at, void *cookie)
 {
 	(void)node, (void)at;
 	++*(int *)cookie;
 	return 0;
 }
 
-static void compare_leaves(struct revtree *t)
+static void
+compare_leaves(struct revtree *t)
 {
 	int leaves[NODES_MAX];
 	size_t n = 0;
@@ -233,7 +248,8 @@ static void compare_leaves(struct revtree *t)
 }
 
 /* Is the tree, of which nothing is spilled, what the model says? */
-static void compare(struct revtree *t)
+static void
+compare(struct revtree *t)
 {
 	int known = 0;
 	int nodes = 0;
@@ -261,7 +277,8 @@ static void compare(struct revtree *t)
 	compare_leaves(t);
 }
 
-static struct revtree *recode(struct arena *a, const struct revtree *t)
+static struct revtree *
+recode(struct arena *a, const struct revtree *t)
 {
 	struct buf b;
 	struct bytes r;
@@ -292,7 +309,8 @@ static struct revtree *recode(struct arena *a, const struct revtree *t)
 	return copy;
 }
 
-static struct block *block_of(uint32_t run_id, uint64_t block)
+static struct block *
+block_of(uint32_t run_id, uint64_t block)
 {
 	for (size_t i = 0; i < STORE_MAX; i++)
 		if (store.blocks[i].used && store.blocks[i].run_id == run_id && store.blocks[i].block == block)
@@ -300,7 +318,8 @@ static struct block *block_of(uint32_t run_id, uint64_t block)
 	return NULL;
 }
 
-static int store_put(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie)
+static int
+store_put(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie)
 {
 	size_t i;
 
@@ -319,7 +338,8 @@ static int store_put(uint32_t run_id, uint64_t block, const struct buf *bytes, v
 }
 
 /* The bytes must outlive the tree, and the test deletes blocks before: copied into the arena. */
-static int store_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
+static int
+store_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
 {
 	struct block *b = block_of(run_id, block);
 
@@ -330,7 +350,8 @@ static int store_get(uint32_t run_id, uint64_t block, struct bytes *r, void *coo
 	return 0;
 }
 
-static void store_clear(void)
+static void
+store_clear(void)
 {
 	for (size_t i = 0; i < STORE_MAX; i++)
 		if (store.blocks[i].used)
@@ -338,7 +359,8 @@ static void store_clear(void)
 	memset(&store, 0, sizeof(store));
 }
 
-static void gone(const struct revnode *node, void *cookie)
+static void
+gone(const struct revnode *node, void *cookie)
 {
 	int i = model_index(&node->rev);
 
@@ -347,13 +369,15 @@ static void gone(const struct revnode *node, void *cookie)
 		model.nodes[i].bodies -= node->body != REVTREE_NO_BODY;
 }
 
-static int gone_in_block(const struct revnode *node, void *cookie)
+static int
+gone_in_block(const struct revnode *node, void *cookie)
 {
 	gone(node, cookie);
 	return 0;
 }
 
-static int dropped(uint32_t run_id, uint64_t block, void *cookie)
+static int
+dropped(uint32_t run_id, uint64_t block, void *cookie)
 {
 	struct block *b = block_of(run_id, block);
 	int unspilled = *(int *)cookie;
@@ -370,7 +394,8 @@ static int dropped(uint32_t run_id, uint64_t block, void *cookie)
 	return rc;
 }
 
-static size_t spilled_parts(const struct revtree *t, struct revspill *parts)
+static size_t
+spilled_parts(const struct revtree *t, struct revspill *parts)
 {
 	size_t n = 0;
 
@@ -380,7 +405,8 @@ static size_t spilled_parts(const struct revtree *t, struct revspill *parts)
 }
 
 /* One random step on tree and model. */
-static struct revtree *step(struct arena *a, struct revtree *t, int spill, int stem)
+static struct revtree *
+step(struct arena *a, struct revtree *t, int spill, int stem)
 {
 	static const uint64_t limits[] = {1, 2, 5, 60, 1000};
 	struct rev revs[NODES_MAX];
@@ -437,7 +463,8 @@ static struct revtree *step(struct arena *a, struct revtree *t, int spill, int s
 }
 
 /* Everything that was given is reported gone in the end. */
-static void check_bodies(struct arena *a, struct revtree *t)
+static void
+check_bodies(struct arena *a, struct revtree *t)
 {
 	struct revspill before[NODES_MAX];
 	size_t n = spilled_parts(t, before);
@@ -460,7 +487,8 @@ static void check_bodies(struct arena *a, struct revtree *t)
 		CHECK(!store.blocks[i].used);
 }
 
-static void test_random(uint64_t s, int n, unsigned straight, int spill, int stem)
+static void
+test_random(uint64_t s, int n, unsigned straight, int spill, int stem)
 {
 	struct arena *a = new_arena();
 	struct revtree *t = new_tree(a);
@@ -486,7 +514,8 @@ static void test_random(uint64_t s, int n, unsigned straight, int spill, int ste
 }
 
 /* The same paths in another order give the same bytes. */
-static void test_commutes(uint64_t s, int n, unsigned straight)
+static void
+test_commutes(uint64_t s, int n, unsigned straight)
 {
 	struct arena *a = new_arena();
 	struct revtree *trees[2];
@@ -525,7 +554,8 @@ static void test_commutes(uint64_t s, int n, unsigned straight)
 	arena_free(a);
 }
 
-int main(void)
+int
+main(void)
 {
 	for (uint64_t s = 1; s <= 40; s++) {
 		test_commutes(s, 60, 50);

@@ -1,0 +1,518 @@
+/* The revision tree: what CouchDB was recorded to do, the bytes, long histories, many leaves, damage, no memory. */
+#include <stdlib.h>
+#include "base/arena.h"
+#include "base/buf.h"
+#include "db/revtree.h"
+#include "tests/unit/check.h"
+
+#define BLOCKS_MAX 512
+#define DAMAGE_SEED UINT64_C(20261121)
+
+/* Spilled blocks; a document here has few. */
+static struct {
+	struct {
+		uint32_t run_id;
+		uint64_t block;
+		struct buf bytes;
+	} blocks[BLOCKS_MAX];
+	size_t n;
+	size_t puts;
+	size_t reads;
+} store;
+
+static uint64_t random_state = DAMAGE_SEED;
+
+static uint64_t
+draw(uint64_t below)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (random_state * UINT64_C(2685821657736338717) >> 16) % below;
+}
+
+static struct arena *
+new_arena(void)
+{
+	struct arena *a = NULL;
+
+	if (!CHECK_INT(arena_new((size_t)1 << 30, &a), 0))
+		exit(1);
+	return a;
+}
+
+static struct revtree *
+new_tree(struct arena *a)
+{
+	struct revtree *t = NULL;
+
+	if (!CHECK_INT(revtree_new(a, &t), 0))
+		exit(1);
+	return t;
+}
+
+static size_t
+find_block(uint32_t run_id, uint64_t block)
+{
+	size_t i;
+
+	for (i = 0; i < store.n; i++)
+		if (store.blocks[i].run_id == run_id && store.blocks[i].block == block)
+			break;
+	return i;
+}
+
+static int
+put_block(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie)
+{
+	(void)cookie;
+	store.puts++;
+	if (!CHECK(store.n < BLOCKS_MAX && find_block(run_id, block) == store.n))
+		exit(1);
+	store.blocks[store.n].run_id = run_id;
+	store.blocks[store.n].block = block;
+	buf_init(&store.blocks[store.n].bytes, 1 << 16);
+	return buf_put(&store.blocks[store.n++].bytes, bytes->data, bytes->len);
+}
+
+static int
+get_block(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
+{
+	size_t i = find_block(run_id, block);
+
+	(void)cookie;
+	store.reads++;
+	if (!CHECK(i < store.n))
+		return ERR_CORRUPT;
+	bytes_init(r, store.blocks[i].bytes.data, store.blocks[i].bytes.len);
+	return 0;
+}
+
+static int
+drop_block(uint32_t run_id, uint64_t block, void *cookie)
+{
+	size_t i = find_block(run_id, block);
+
+	(void)cookie;
+	if (!CHECK(i < store.n))
+		return ERR_CORRUPT;
+	buf_release(&store.blocks[i].bytes);
+	store.blocks[i] = store.blocks[--store.n];
+	return 0;
+}
+
+static void
+store_clear(void)
+{
+	while (store.n > 0)
+		buf_release(&store.blocks[--store.n].bytes);
+	memset(&store, 0, sizeof(store));
+}
+
+static struct revtree *
+recode(struct arena *a, const struct revtree *t, size_t *lenp)
+{
+	struct buf b;
+	struct bytes r;
+	struct revtree *copy = NULL;
+
+	buf_init(&b, (size_t)1 << 24);
+	if (!CHECK_INT(revtree_encode(t, &b), 0))
+		exit(1);
+	bytes_init(&r, arena_dup(a, b.data, b.len), b.len);
+	if (lenp != NULL)
+		*lenp = b.len;
+	buf_release(&b);
+	if (!CHECK_INT(revtree_decode(a, &r, &copy), 0) || !CHECK_INT(bytes_left(&r), 0))
+		exit(1);
+	return copy;
+}
+
+/* A revision whose hash is 16 times ${c}. */
+static struct rev
+named(uint64_t gen, char c)
+{
+	static const char letters[][17] = {"aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc",
+	    "dddddddddddddddd", "eeeeeeeeeeeeeeee", "ffffffffffffffff"};
+
+	return (struct rev){.gen = gen, .id = (const unsigned char *)letters[c - 'a'], .len = 16};
+}
+
+/* Merge the path that ends in generation ${gen} and has the hashes ${hashes}, newest first. */
+static enum revmerge
+merge(struct revtree *t, uint64_t gen, const char *hashes, uint64_t body, int deleted)
+{
+	struct rev revs[8];
+	struct revpath path = {.revs = revs, .n = strlen(hashes)};
+	struct revpos at;
+	enum revmerge how = REVMERGE_NONE;
+
+	for (size_t i = 0; i < path.n; i++)
+		revs[i] = named(gen - i, hashes[i]);
+	path.leaf.body = body;
+	path.leaf.body_len = body ? 200 : 0;
+	path.leaf.deleted = (uint8_t)deleted;
+	CHECK_INT(revtree_merge(t, &path, &at, &how), 0);
+	CHECK(rev_equal(&revtree_at(t, at)->rev, &revs[0]));
+	revtree_check(t);
+	return how;
+}
+
+static int
+is_leaf(struct revtree *t, size_t i, uint64_t gen, char c)
+{
+	struct rev r = named(gen, c);
+
+	return i < revtree_nleaves(t) && rev_equal(&revtree_leaf(t, i)->rev, &r);
+}
+
+static void
+test_winners(void)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+
+	CHECK_INT(revtree_nleaves(t), 0);
+	CHECK_INT(merge(t, 1, "a", 2, 0), REVMERGE_NEW_LEAF);
+	CHECK_INT(merge(t, 1, "b", 3, 0), REVMERGE_BRANCH);
+	CHECK(is_leaf(t, 0, 1, 'b') && is_leaf(t, 1, 1, 'a'));
+	CHECK_INT(merge(t, 2, "ca", 4, 0), REVMERGE_NEW_LEAF);
+	CHECK(is_leaf(t, 0, 2, 'c') && is_leaf(t, 1, 1, 'b'));
+	CHECK_INT(merge(t, 3, "dc", 5, 1), REVMERGE_NEW_LEAF);
+	CHECK(is_leaf(t, 0, 1, 'b') && is_leaf(t, 1, 3, 'd'));
+	CHECK_INT(merge(t, 3, "ec", 6, 0), REVMERGE_BRANCH);
+	CHECK(is_leaf(t, 0, 3, 'e') && is_leaf(t, 1, 1, 'b') && is_leaf(t, 2, 3, 'd'));
+	CHECK_INT(merge(t, 3, "eca", 7, 0), REVMERGE_NONE);
+	CHECK_INT(revtree_leaf(t, 0)->body, 6);
+	CHECK_INT(merge(t, 2, "ca", 7, 0), REVMERGE_NONE);
+	CHECK_INT(revtree_nleaves(t), 3);
+	arena_free(a);
+}
+
+static void
+test_grafts(void)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	struct rev r = named(3, 'c');
+	struct revpos at;
+
+	CHECK_INT(merge(t, 4, "dc", 2, 0), REVMERGE_NEW_LEAF);
+	CHECK_INT(merge(t, 3, "cba", 3, 0), REVMERGE_ANCESTORS);
+	CHECK(revtree_find(t, &r, &at) && revtree_at(t, at)->body == 3);
+	CHECK_INT(merge(t, 2, "ba", 4, 0), REVMERGE_BODY);
+	CHECK_INT(merge(t, 4, "dcba", 5, 0), REVMERGE_NONE);
+	CHECK_INT(merge(t, 6, "fed", 6, 0), REVMERGE_NEW_LEAF);
+	CHECK_INT(revtree_nleaves(t), 1);
+	/* Two roots of which a late path tells that one descends from the other. */
+	t = new_tree(a);
+	CHECK_INT(merge(t, 2, "ba", 2, 0), REVMERGE_NEW_LEAF);
+	CHECK_INT(merge(t, 5, "ed", 3, 0), REVMERGE_BRANCH);
+	CHECK_INT(merge(t, 5, "edcb", 4, 0), REVMERGE_ANCESTORS);
+	CHECK_INT(revtree_nleaves(t), 1);
+	CHECK_INT(revtree_leaf(t, 0)->body, 3);
+	/* Another history of a known revision is not believed. */
+	t = new_tree(a);
+	CHECK_INT(merge(t, 2, "ba", 2, 0), REVMERGE_NEW_LEAF);
+	CHECK_INT(merge(t, 2, "bc", 3, 0), REVMERGE_NONE);
+	CHECK_INT(merge(t, 3, "dbc", 3, 0), REVMERGE_NEW_LEAF);
+	CHECK_INT(revtree_nleaves(t), 1);
+	t = new_tree(a);
+	CHECK_INT(merge(t, 3, "cb", 2, 0), REVMERGE_NEW_LEAF);
+	CHECK_INT(merge(t, 3, "cda", 2, 0), REVMERGE_NONE);
+	CHECK_INT(merge(t, 3, "dfa", 2, 0), REVMERGE_BRANCH);
+	CHECK_INT(merge(t, 3, "eba", 2, 0), REVMERGE_BRANCH);
+	CHECK_INT(revtree_nleaves(t), 3);
+	arena_free(a);
+}
+
+static void
+test_bytes(void)
+{
+	static const unsigned char one[] = {
+	    1, 1, 4, 2, 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 200, 1};
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	struct revnode node;
+	struct bytes r;
+	struct buf b;
+	size_t nleaves;
+	size_t len;
+
+	CHECK_INT(revtree_nleaves(recode(a, t, &len)), 0);
+	CHECK_INT(len, 1);
+	bytes_init(&r, "", 1);
+	CHECK_INT(revtree_winner_decode(&r, &node, &nleaves), ERR_CORRUPT);
+	merge(t, 1, "a", REVTREE_INLINE, 0);
+	buf_init(&b, 1000);
+	CHECK_INT(revtree_encode(t, &b), 0);
+	CHECK_MEM(b.data, b.len, one, sizeof(one));
+	for (size_t i = 0; i < sizeof(one); i++) {
+		bytes_init(&r, one, i);
+		CHECK_INT(revtree_decode(a, &r, &t), ERR_CORRUPT);
+	}
+	/* What stands behind a tree is not read. */
+	CHECK_INT(buf_putc(&b, 'x'), 0);
+	bytes_init(&r, b.data, b.len);
+	CHECK_INT(revtree_decode(a, &r, &t), 0);
+	CHECK_INT(bytes_left(&r), 1);
+	bytes_init(&r, b.data, b.len);
+	CHECK_INT(revtree_winner_decode(&r, &node, &nleaves), 0);
+	CHECK(node.body == REVTREE_INLINE && node.body_len == 200 && !node.deleted && nleaves == 1);
+	buf_release(&b);
+	arena_free(a);
+}
+
+/* The hash of generation ${gen} on branch ${branch}. */
+static void
+hash_of(uint64_t gen, unsigned branch, unsigned char *id)
+{
+	uint64_t h = (gen * 1000003 + branch) * UINT64_C(0x9e3779b97f4a7c15);
+
+	for (unsigned i = 0; i < 16; i++)
+		id[i] = (unsigned char)((h >> (i % 8 * 8)) + i);
+}
+
+/* An edit as a client makes it: the new revision and its parent. */
+static int
+edit(struct revtree *t, uint64_t gen, unsigned branch, unsigned parent_branch, enum revmerge *howp)
+{
+	unsigned char ids[2][16];
+	struct rev revs[2] = {{gen, ids[0], 16}, {gen - 1, ids[1], 16}};
+	struct revpath path = {.revs = revs, .n = gen > 1 ? 2 : 1, .leaf = {.body = REVTREE_INLINE, .body_len = 100}};
+	struct revpos at;
+
+	hash_of(gen, branch, ids[0]);
+	hash_of(gen - 1, parent_branch, ids[1]);
+	return revtree_merge(t, &path, &at, howp);
+}
+
+/* A document edited 10,000 times: each edit rewrites a bounded record, and one of 32 writes a block. */
+static void
+test_long_history(void)
+{
+	struct arena *a = new_arena();
+	struct arena *other = new_arena();
+	struct revtree *t = new_tree(a);
+	struct revspill before = {0, 0, 0};
+	struct revspill now;
+	enum revmerge how;
+	size_t longest = 0;
+	size_t len;
+
+	for (uint64_t gen = 1; gen <= 10000; gen++) {
+		struct arena *swap = a;
+		int had = revtree_spilled(t, 0, &before);
+
+		CHECK_INT(edit(t, gen, 0, 0, &how), 0);
+		CHECK_INT(how, REVMERGE_NEW_LEAF);
+		CHECK_INT(revtree_stem(t, 1000, NULL, NULL), 0);
+		CHECK_INT(revtree_spill(t, put_block, NULL), 0);
+		CHECK_INT(revtree_spill_dropped(&before, (size_t)had, t, drop_block, NULL), 0);
+		if (revtree_spilled(t, 0, &now))
+			CHECK_INT(gen - now.first_gen + 1, gen < 1000 ? gen : 1000);
+		arena_reset(other);
+		t = recode(other, t, &len);
+		a = other;
+		other = swap;
+		longest = len > longest ? len : longest;
+	}
+	CHECK_INT(store.reads, 0);
+	CHECK_INT(store.puts, (10000 - REVTREE_RECENT + 1) / REVTREE_BLOCK);
+	CHECK(longest < (REVTREE_BLOCK + REVTREE_RECENT) * 18 + 16);
+	CHECK_INT(store.n, 31);
+	CHECK_INT(revtree_unspill(t, get_block, NULL), 0);
+	revtree_check(t);
+	CHECK_INT(store.reads, 31);
+	CHECK(!revtree_spilled(t, 0, &before));
+	store_clear();
+	arena_free(a);
+	arena_free(other);
+}
+
+/* Two long branches: the edits of neither need what is spilled of the other. */
+static void
+test_long_branches(void)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	enum revmerge how;
+
+	for (uint64_t gen = 1; gen <= 300; gen++) {
+		CHECK_INT(edit(t, gen, 0, 0, &how), 0);
+		CHECK_INT(how, REVMERGE_NEW_LEAF);
+		if (gen > 10 && gen < 200) {
+			CHECK_INT(edit(t, gen, 1, gen > 11, &how), 0);
+			CHECK_INT(how, gen > 11 ? REVMERGE_NEW_LEAF : REVMERGE_BRANCH);
+		}
+		CHECK_INT(revtree_spill(t, put_block, NULL), 0);
+		revtree_check(t);
+		t = recode(a, t, NULL);
+	}
+	CHECK_INT(edit(t, 200, 1, 1, &how), 0);
+	CHECK_INT(how, REVMERGE_NEW_LEAF);
+	CHECK_INT(store.reads, 0);
+	CHECK_INT(revtree_nleaves(t), 2);
+	/* New and known revisions far back need them. */
+	CHECK_INT(edit(t, 100, 2, 0, &how), ERR_CHANGED);
+	CHECK_INT(edit(t, 50, 0, 0, &how), ERR_CHANGED);
+	revtree_check(t);
+	CHECK_INT(revtree_unspill(t, get_block, NULL), 0);
+	CHECK_INT(edit(t, 100, 2, 0, &how), 0);
+	CHECK_INT(how, REVMERGE_BRANCH);
+	CHECK_INT(edit(t, 50, 0, 0, &how), 0);
+	CHECK_INT(how, REVMERGE_NONE);
+	CHECK_INT(revtree_nleaves(t), 3);
+	revtree_check(t);
+	store_clear();
+	arena_free(a);
+}
+
+static void
+test_many_leaves(void)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	enum revmerge how;
+	int removed;
+
+	CHECK_INT(edit(t, 1, 0, 0, &how), 0);
+	for (unsigned i = 0; i < 500; i++) {
+		CHECK_INT(edit(t, 2, i, 0, &how), 0);
+		CHECK_INT(how, i ? REVMERGE_BRANCH : REVMERGE_NEW_LEAF);
+	}
+	t = recode(a, t, NULL);
+	CHECK_INT(revtree_nleaves(t), 500);
+	for (size_t i = 500; i > 0; i--) {
+		struct rev r = revtree_leaf(t, i * 7 % i)->rev;
+
+		CHECK_INT(revtree_drop_leaf(t, &r, &removed, NULL, NULL), 0);
+		CHECK_INT(removed, 1);
+		CHECK_INT(revtree_nleaves(t), i - 1);
+	}
+	revtree_check(t);
+	arena_free(a);
+}
+
+static int
+touch(struct revnode *node, struct revpos at, void *cookie)
+{
+	(void)at;
+	*(unsigned *)cookie += node->rev.id[0] + node->rev.id[node->rev.len - 1];
+	return 0;
+}
+
+static int
+touch_const(const struct revnode *node, void *cookie)
+{
+	*(unsigned *)cookie += node->rev.id[node->rev.len - 1];
+	return 0;
+}
+
+/* Read what stands in ${bytes} in all ways.  Returns 1 if the tree was refused. */
+static int
+read_damaged(struct arena *a, const unsigned char *bytes, size_t len, unsigned *sump)
+{
+	struct revtree *t;
+	struct revnode node;
+	enum revmerge how;
+	struct bytes r;
+	size_t nleaves;
+	int rc;
+
+	bytes_init(&r, bytes, len);
+	if (revtree_winner_decode(&r, &node, &nleaves) == 0)
+		*sump += node.rev.id[node.rev.len - 1];
+	bytes_init(&r, bytes, len);
+	rc = revtree_block_each(&r, draw(4), touch_const, sump);
+	CHECK(rc == 0 || rc == ERR_CORRUPT);
+	bytes_init(&r, bytes, len);
+	rc = revtree_decode(a, &r, &t);
+	CHECK(rc == 0 || rc == ERR_CORRUPT);
+	if (rc)
+		return 1;
+	CHECK_INT(revtree_each(t, touch, sump), 0);
+	rc = edit(t, 2 + draw(120), 0, 0, &how);
+	CHECK(rc == 0 || rc == ERR_CHANGED);
+	CHECK_INT(revtree_stem(t, 1 + draw(50), NULL, NULL), 0);
+	return 0;
+}
+
+/* Damaged bytes are refused, or give a tree that can be used; the sanitizers watch. */
+static void
+test_damaged(void)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	struct buf good;
+	enum revmerge how;
+	unsigned sum = 0;
+	int refused = 0;
+
+	for (uint64_t gen = 1; gen <= 120; gen++)
+		CHECK_INT(edit(t, gen, 0, 0, &how), 0);
+	for (unsigned i = 1; i < 12; i++)
+		CHECK_INT(edit(t, 10 * i, i, 0, &how), 0);
+	CHECK_INT(revtree_spill(t, put_block, NULL), 0);
+	buf_init(&good, 1 << 20);
+	CHECK_INT(revtree_encode(t, &good), 0);
+	for (int i = 0; i < 100000; i++) {
+		size_t len = draw(4) ? good.len : draw(good.len);
+		unsigned char *bad = malloc(len + 1); /* of the exact size, for the sanitizer */
+
+		if (bad == NULL)
+			exit(1);
+		memcpy(bad + 1, good.data, len);
+		for (uint64_t k = 1 + draw(3); k > 0 && len > 8; k--)
+			bad[1 + draw(draw(3) ? len : 8)] = (unsigned char)(draw(2) ? draw(256) : 1U << draw(8));
+		arena_reset(a);
+		refused += read_damaged(a, bad + 1, len, &sum);
+		free(bad);
+	}
+	if (!CHECK(refused > 50000 && refused < 100000))
+		fprintf(stderr, "seed %" PRIu64 ": %d refused\n", DAMAGE_SEED, refused);
+	buf_release(&good);
+	store_clear();
+	arena_free(a);
+}
+
+/* Wherever the arena ends, ERR_NOMEM is all that happens. */
+static void
+test_no_memory(void)
+{
+	int done = 0;
+
+	for (size_t max = 64; !done && max < 100000; max += 32) {
+		struct arena *a = NULL;
+		struct revtree *t = NULL;
+		enum revmerge how;
+		int rc = arena_new(max, &a);
+
+		if (rc == 0)
+			rc = revtree_new(a, &t);
+		for (uint64_t gen = 1; rc == 0 && gen < 60; gen++)
+			rc = edit(t, gen, 0, 0, &how);
+		for (unsigned i = 1; rc == 0 && i < 6; i++)
+			rc = edit(t, 20 + i, i, 0, &how);
+		if (rc == 0)
+			rc = revtree_stem(t, 10, NULL, NULL);
+		done = rc == 0;
+		CHECK(rc == 0 || rc == ERR_NOMEM);
+		arena_free(a);
+	}
+	CHECK(done);
+}
+
+int
+main(void)
+{
+	test_winners();
+	test_grafts();
+	test_bytes();
+	test_long_history();
+	test_long_branches();
+	test_many_leaves();
+	test_damaged();
+	test_no_memory();
+	return check_done();
+}
