@@ -641,8 +641,10 @@ counts_seek(const struct counts_of *c, struct store_snap *snap, uint64_t n, stru
 	}
 	if (err)
 		return err;
-	*keyp = k;
-	*valp = v;
+	if (keyp != NULL)
+		*keyp = k;
+	if (valp != NULL)
+		*valp = v;
 	*skippedp = d.before;
 	return 0;
 }

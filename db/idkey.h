@@ -75,8 +75,10 @@ int idkey_batch_new(const struct idkey_trees *t, struct store_snap *snap, struct
  */
 int idkey_put(struct idkey_batch *b, const char *id, size_t len, int existed, int64_t weight_change,
     struct idkey_place *out) MUST_CHECK;
-/** idkey_del(b, id, len, weight_change, out): The same for a record that is there and is to be deleted; empty nodes
- * lose their pointers. */
+/**
+ * idkey_del(b, id, len, weight_change, out): The same for a record that is there and is to be deleted; empty nodes
+ * lose their pointers.
+ */
 int idkey_del(
     struct idkey_batch *b, const char *id, size_t len, int64_t weight_change, struct idkey_place *out) MUST_CHECK;
 /**
@@ -114,11 +116,14 @@ int idkey_walk_seek_weight(
  * until the next step.  ERR_END: no more.  Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
 int idkey_walk_step(struct idkey_walk *w, struct jstr *idp, struct store_val *valp) MUST_CHECK;
-/** idkey_walk_place(w, treep, keyp): Tree and key of the record of the last step, for its checksum; borrowed until the
- * next step. */
+/**
+ * idkey_walk_place(w, treep, keyp): Tree and key of the record of the last step, for its checksum; borrowed until the
+ * next step.
+ */
 void idkey_walk_place(const struct idkey_walk *w, unsigned *treep, struct store_val *keyp);
 
-/** idkey_check(t, snap, weigh, why): Compare every pointer with a recount of its node.  Errors: ERR_CORRUPT and ${why}.
+/**
+ * idkey_check(t, snap, weigh, why): Compare every pointer with a recount of its node.  Errors: ERR_CORRUPT and ${why}.
  */
 int idkey_check(
     const struct idkey_trees *t, struct store_snap *snap, idkey_weigh_f *weigh, struct errtext *why) MUST_CHECK;

@@ -246,6 +246,7 @@ check_seek(const struct model *m, struct store_snap *snap, uint64_t n, uint64_t 
 		ok = CHECK_INT(err, 0) && CHECK_INT(skipped, before) &&
 		     CHECK_MEM(k.p, k.len, universe[i].b, universe[i].len) && CHECK_INT(weigh(&k, &v), m->weight[i]);
 	}
+	ok &= CHECK_INT(counts_seek(&m->c, snap, n, cursor, NULL, NULL, &skipped), err);
 	store_cursor_close(cursor);
 	return ok;
 }
