@@ -103,6 +103,12 @@ int store_copy(struct store_db *db, const char *path) MUST_CHECK;
  */
 int store_compact(struct store_db *db) MUST_CHECK;
 
+/**
+ * store_reopen(db): Forget what is held in memory and read the file again: how a database leaves the
+ * state that ERR_IN_DOUBT put it in.  Waits for snapshots.  Errors: ERR_IO, ERR_NOMEM; the database then stays in that state.
+ */
+int store_reopen(struct store_db *db) MUST_CHECK;
+
 int store_usage(struct store_db *db, struct store_usage *up) MUST_CHECK;
 
 /** store_stamp(db, out): 16 bytes that name the file itself (device, inode and the like): another value means that the file was put there from elsewhere. */
@@ -147,6 +153,9 @@ int store_put(struct store_batch *b, unsigned tree, const void *key, size_t klen
 int store_put_room(struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, void **valp) MUST_CHECK;
 int store_del(struct store_batch *b, unsigned tree, const void *key, size_t klen) MUST_CHECK;
 size_t store_batch_bytes(const struct store_batch *b);
+
+/** store_batch_clear(b): Forget what was put, keep the memory for the next use. */
+void store_batch_clear(struct store_batch *b);
 
 /** store_commit(b): Apply ${b} (rule 3) and, whatever comes of it, empty it for the next use.  ERR_NOSPACE, ERR_IO, ERR_IN_DOUBT, ERR_BUSY, ERR_NOMEM, ERR_CORRUPT. */
 int store_commit(struct store_batch *b) MUST_CHECK;

@@ -2,6 +2,7 @@
 #ifndef STORE_STORE_IMPL_H_
 #define STORE_STORE_IMPL_H_
 
+#include <limits.h>
 #include "store/store.h"
 
 /* One operation of a batch. */
@@ -88,6 +89,25 @@ int store_names_encode(const char *name, char file[STORE_FILE_MAX + 1]) MUST_CHE
 /** store_names_decode(file, name): The name whose file name is ${file}.  Errors: ERR_ILLEGAL_DB_NAME, it is no
  * database's. */
 int store_names_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHECK;
+
+/*
+ * The folder (store_files.c).  ${suffix} is "" or "-lock".
+ */
+#define STORE_TMP_PREFIX ".tmp-" /* of unfinished files */
+
+/** store_files_err(code, what, file): The ERR_* of an errno, logged. */
+int store_files_err(int code, const char *what, const char *file);
+int store_files_path(const char *dir, const char *file, const char *suffix, char path[PATH_MAX]) MUST_CHECK;
+/** store_files_sync(path, flags), store_files_sync_parent(path): fsync a file (0) or folder (O_DIRECTORY); the folder
+ * that ${path} is in. */
+int store_files_sync(const char *path, int flags) MUST_CHECK;
+int store_files_sync_parent(const char *path) MUST_CHECK;
+/** store_files_unlink(dir, file): Remove a file and its lock file, if they are there. */
+void store_files_unlink(const char *dir, const char *file);
+/** store_files_publish(dir, tmp, file): Give the synced file ${tmp} the name ${file}, durably. */
+int store_files_publish(const char *dir, const char *tmp, const char *file) MUST_CHECK;
+/** store_files_sweep(dir): Remove unfinished files, and lock files whose database is gone. */
+int store_files_sweep(const char *dir) MUST_CHECK;
 
 /* Names to be sorted and told. */
 struct store_names {

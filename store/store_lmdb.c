@@ -44,9 +44,8 @@
 
 #define MAP_MIN ((size_t)16 << 20) /* bytes of a small file's map: address space only */
 #define READERS_MAX 1022u          /* snapshots at one time */
-#define TMP_PREFIX ".tmp-"
-#define DRAIN_FIRST_MS 20  /* the gate's first wait for snapshots to end */
-#define DRAIN_LAST_MS 5120 /* its last, after which the caller gets ERR_BUSY */
+#define DRAIN_FIRST_MS 20          /* the gate's first wait for snapshots to end */
+#define DRAIN_LAST_MS 5120         /* its last, after which the caller gets ERR_BUSY */
 
 struct lmdb_store {
 	struct store base;
@@ -96,15 +95,14 @@ struct lmdb_cursor {
 
 static const struct store_impl lmdb_impl;
 
-static int err_of(int rc, const char *what, const char *file)
+static int
+err_of(int rc, const char *what, const char *file)
 {
 	switch (rc) {
 	case 0:
 		return 0;
 	case MDB_NOTFOUND:
 		return ERR_MISSING;
-	case ENOMEM:
-		return ERR_NOMEM;
 	case MDB_READERS_FULL:
 		return ERR_BUSY;
 	case MDB_VERSION_MISMATCH:
@@ -112,66 +110,19 @@ static int err_of(int rc, const char *what, const char *file)
 	default:
 		break;
 	}
+	if (rc > 0)
+		return store_files_err(rc, what, file);
 	log_line(LOG_ERROR, "%s: %s: %s", file, what, mdb_strerror(rc));
-	if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG)
-		return ERR_NOSPACE;
 	if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID || rc == MDB_INCOMPATIBLE)
 		return ERR_CORRUPT;
 	return ERR_IO;
 }
 
-/*
- * Files and folders.
- */
-
-static int path_of(const struct lmdb_store *s, const char *file, const char *suffix, char path[PATH_MAX])
-{
-	int n = snprintf(path, PATH_MAX, "%s/%s%s", s->dir, file, suffix);
-
-	return n > 0 && n < PATH_MAX ? 0 : ERR_IO;
-}
-
-static int sync_path(const char *path, int flags)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | flags), rc;
-
-	if (fd < 0)
-		return err_of(errno, "open", path);
-	rc = fsync(fd) == 0 ? 0 : err_of(errno, "fsync", path);
-	close(fd);
-	return rc;
-}
-
-static void unlink_pair(const struct lmdb_store *s, const char *file)
-{
-	char path[PATH_MAX];
-
-	if (path_of(s, file, "", path) == 0)
-		(void)unlink(path);
-	if (path_of(s, file, "-lock", path) == 0)
-		(void)unlink(path);
-}
-
 /* A name for a temporary file, under the store's lock. */
-static void tmp_name(struct lmdb_store *s, char file[STORE_FILE_MAX + 1])
+static void
+tmp_name(struct lmdb_store *s, char file[STORE_FILE_MAX + 1])
 {
-	snprintf(file, STORE_FILE_MAX + 1, "%s%ld-%lu", TMP_PREFIX, (long)getpid(), ++s->ntmp);
-}
-
-/* Gives the synced temporary file its name (invariant 4). */
-static int publish(const struct lmdb_store *s, const char *tmp, const char *file)
-{
-	char from[PATH_MAX], to[PATH_MAX];
-
-	if (path_of(s, tmp, "-lock", from) != 0 || path_of(s, file, "-lock", to) != 0)
-		return ERR_IO;
-	if (rename(from, to) != 0)
-		return err_of(errno, "rename", to);
-	if (path_of(s, tmp, "", from) != 0 || path_of(s, file, "", to) != 0)
-		return ERR_IO;
-	if (rename(from, to) != 0)
-		return err_of(errno, "rename", to);
-	return sync_path(s->dir, O_DIRECTORY);
+	snprintf(file, STORE_FILE_MAX + 1, "%s%ld-%lu", STORE_TMP_PREFIX, (long)getpid(), ++s->ntmp);
 }
 
 /*
@@ -179,7 +130,8 @@ static int publish(const struct lmdb_store *s, const char *tmp, const char *file
  */
 
 /* 0 if path is a file whose size LMDB can read; an empty one it would take for a new one. */
-static int check_file(const char *path, struct stat *st)
+static int
+check_file(const char *path, struct stat *st)
 {
 	if (stat(path, st) != 0)
 		return errno == ENOENT ? ERR_NO_DB : err_of(errno, "stat", path);
@@ -189,7 +141,8 @@ static int check_file(const char *path, struct stat *st)
 }
 
 /* After the open: remembers which file it is, and sees to it that it is as long as it says. */
-static int check_env(struct lmdb_env *e, const char *path)
+static int
+check_env(struct lmdb_env *e, const char *path)
 {
 	MDB_envinfo info;
 	MDB_stat ms;
@@ -214,7 +167,8 @@ static int check_env(struct lmdb_env *e, const char *path)
 	return 0;
 }
 
-static int open_trees(struct lmdb_env *e, const char *const *trees, unsigned n, int create, const char *path)
+static int
+open_trees(struct lmdb_env *e, const char *const *trees, unsigned n, int create, const char *path)
 {
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(e->mdb, NULL, create ? 0 : MDB_RDONLY, &txn);
@@ -229,7 +183,8 @@ static int open_trees(struct lmdb_env *e, const char *const *trees, unsigned n, 
 	return rc == MDB_NOTFOUND ? ERR_NEWER_FORMAT : err_of(rc, "open trees", path);
 }
 
-static int env_open(struct lmdb_env *e, const char *path, const char *const *trees, unsigned ntrees, int create)
+static int
+env_open(struct lmdb_env *e, const char *path, const char *const *trees, unsigned ntrees, int create)
 {
 	struct stat st = {0};
 	size_t map = MAP_MIN;
@@ -258,7 +213,8 @@ static int env_open(struct lmdb_env *e, const char *path, const char *const *tre
  * The gate.
  */
 
-static void free_idle(struct lmdb_db *db)
+static void
+free_idle(struct lmdb_db *db)
 {
 	struct lmdb_snap *next;
 
@@ -270,7 +226,8 @@ static void free_idle(struct lmdb_db *db)
 	db->idle = NULL;
 }
 
-static struct timespec in_ms(long ms)
+static struct timespec
+in_ms(long ms)
 {
 	struct timespec t;
 
@@ -285,15 +242,17 @@ static struct timespec in_ms(long ms)
 }
 
 /* Shuts the gate and waits until no snapshot is left.  Errors: ERR_BUSY; the gate is then open. */
-static int drain(struct lmdb_db *db)
+static int
+drain(struct lmdb_db *db)
 {
 	pthread_mutex_lock(&db->gate);
-	while (db->copying > 0)
-		pthread_cond_wait(&db->drained, &db->gate);
 	for (long ms = DRAIN_FIRST_MS; ms <= DRAIN_LAST_MS; ms *= 2) {
-		struct timespec until = in_ms(ms);
+		struct timespec until;
 		int timed_out = 0;
 
+		while (db->copying > 0)
+			pthread_cond_wait(&db->drained, &db->gate);
+		until = in_ms(ms);
 		db->shut = 1;
 		while (db->live > 0 && !timed_out)
 			timed_out = pthread_cond_timedwait(&db->drained, &db->gate, &until) == ETIMEDOUT;
@@ -311,7 +270,8 @@ static int drain(struct lmdb_db *db)
 	return ERR_BUSY;
 }
 
-static void reopen_gate(struct lmdb_db *db)
+static void
+reopen_gate(struct lmdb_db *db)
 {
 	pthread_mutex_lock(&db->gate);
 	db->shut = 0;
@@ -320,7 +280,8 @@ static void reopen_gate(struct lmdb_db *db)
 }
 
 /* Grows the map to hold at least more bytes beyond what it has. */
-static int grow(struct lmdb_db *db, size_t more)
+static int
+grow(struct lmdb_db *db, size_t more)
 {
 	size_t map = db->env.map * 2;
 	void *probe;
@@ -354,7 +315,8 @@ static int grow(struct lmdb_db *db, size_t more)
  * Stores and names.
  */
 
-static void lmdb_free(struct store *base)
+static void
+lmdb_free(struct store *base)
 {
 	struct lmdb_store *s = (struct lmdb_store *)base;
 
@@ -363,37 +325,8 @@ static void lmdb_free(struct store *base)
 	free(s);
 }
 
-/* Removes temporary files, and lock files whose database is gone. */
-static int sweep(const struct lmdb_store *s)
-{
-	DIR *d = opendir(s->dir);
-	char path[PATH_MAX];
-	struct dirent *e;
-
-	if (d == NULL)
-		return err_of(errno, "opendir", s->dir);
-	while ((e = readdir(d)) != NULL) {
-		size_t len = strlen(e->d_name);
-
-		if (path_of(s, e->d_name, "", path) != 0)
-			continue;
-		if (strncmp(e->d_name, TMP_PREFIX, sizeof(TMP_PREFIX) - 1) == 0) {
-			(void)unlink(path);
-		} else if (len > 11 && strcmp(e->d_name + len - 11, STORE_SUFFIX "-lock") == 0) {
-			size_t plen = strlen(path);
-
-			path[plen - 5] = '\0';
-			if (access(path, F_OK) != 0 && errno == ENOENT) {
-				path[plen - 5] = '-';
-				(void)unlink(path);
-			}
-		}
-	}
-	closedir(d);
-	return 0;
-}
-
-int store_lmdb_new(const char *dir, struct store **sp)
+int
+store_lmdb_new(const char *dir, struct store **sp)
 {
 	struct lmdb_store *s = calloc(1, sizeof(*s));
 	int rc;
@@ -411,7 +344,7 @@ int store_lmdb_new(const char *dir, struct store **sp)
 		free(s);
 		return ERR_NOMEM;
 	}
-	rc = pthread_mutex_init(&s->lock, NULL) == 0 ? sweep(s) : ERR_NOMEM;
+	rc = pthread_mutex_init(&s->lock, NULL) == 0 ? store_files_sweep(s->dir) : ERR_NOMEM;
 	if (rc != 0) {
 		lmdb_free(&s->base);
 		return rc;
@@ -420,7 +353,8 @@ int store_lmdb_new(const char *dir, struct store **sp)
 	return 0;
 }
 
-static int lmdb_list(struct store *base, const char *after, int (*fn)(const char *name, void *cookie), void *cookie)
+static int
+lmdb_list(struct store *base, const char *after, int (*fn)(const char *name, void *cookie), void *cookie)
 {
 	struct lmdb_store *s = (struct lmdb_store *)base;
 	struct store_names names = {0};
@@ -447,7 +381,8 @@ static int lmdb_list(struct store *base, const char *after, int (*fn)(const char
  * Databases.
  */
 
-static struct lmdb_db *db_new(struct lmdb_store *s, const char *file, const char *const *trees, unsigned ntrees)
+static struct lmdb_db *
+db_new(struct lmdb_store *s, const char *file, const char *const *trees, unsigned ntrees)
 {
 	struct lmdb_db *db = calloc(1, sizeof(*db));
 
@@ -466,7 +401,8 @@ static struct lmdb_db *db_new(struct lmdb_store *s, const char *file, const char
 	return db;
 }
 
-static void db_release(struct lmdb_db *db)
+static void
+db_release(struct lmdb_db *db)
 {
 	free_idle(db);
 	if (db->env.mdb != NULL)
@@ -479,31 +415,32 @@ static void db_release(struct lmdb_db *db)
 }
 
 /* Makes the whole file under a temporary name, then publishes it. */
-static int make_db(struct lmdb_db *db, const char *final)
+static int
+make_db(struct lmdb_db *db, const char *final)
 {
 	struct lmdb_store *s = db->s;
 	char tmp[STORE_FILE_MAX + 1], path[PATH_MAX];
 	int rc;
 
 	tmp_name(s, tmp);
-	if (path_of(s, tmp, "", path) != 0)
+	if (store_files_path(s->dir, tmp, "", path) != 0)
 		return ERR_IO;
 	rc = env_open(&db->env, path, db->trees, db->base.ntrees, 1);
 	if (rc == 0)
-		rc = sync_path(path, 0);
+		rc = store_files_sync(path, 0);
 	if (rc == 0) {
-		rc = publish(s, tmp, db->file);
+		rc = store_files_publish(s->dir, tmp, db->file);
 		/* What was renamed before the folder could not be synced must not appear later. */
 		if (rc != 0 && access(final, F_OK) == 0)
-			unlink_pair(s, db->file);
+			store_files_unlink(s->dir, db->file);
 	}
 	if (rc != 0)
-		unlink_pair(s, tmp);
+		store_files_unlink(s->dir, tmp);
 	return rc;
 }
 
-static int lmdb_create(
-    struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+static int
+lmdb_create(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	struct lmdb_store *s = (struct lmdb_store *)base;
 	char file[STORE_FILE_MAX + 1], path[PATH_MAX];
@@ -512,7 +449,7 @@ static int lmdb_create(
 
 	if (rc != 0)
 		return rc;
-	if (path_of(s, file, "", path) != 0)
+	if (store_files_path(s->dir, file, "", path) != 0)
 		return ERR_IO;
 	db = db_new(s, file, trees, ntrees);
 	if (db == NULL)
@@ -538,7 +475,8 @@ static int lmdb_create(
 }
 
 /* ERR_BUSY if the file is open already (invariant 5). */
-static int check_closed(const struct lmdb_store *s, const char *path)
+static int
+check_closed(const struct lmdb_store *s, const char *path)
 {
 	struct stat st;
 
@@ -551,8 +489,8 @@ static int check_closed(const struct lmdb_store *s, const char *path)
 	return 0;
 }
 
-static int lmdb_open(
-    struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+static int
+lmdb_open(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	struct lmdb_store *s = (struct lmdb_store *)base;
 	char file[STORE_FILE_MAX + 1], path[PATH_MAX];
@@ -561,7 +499,7 @@ static int lmdb_open(
 
 	if (store_names_encode(name, file) != 0)
 		return ERR_NO_DB;
-	if (path_of(s, file, "", path) != 0)
+	if (store_files_path(s->dir, file, "", path) != 0)
 		return ERR_IO;
 	db = db_new(s, file, trees, ntrees);
 	if (db == NULL)
@@ -583,7 +521,8 @@ static int lmdb_open(
 	return 0;
 }
 
-static void lmdb_close(struct store_db *base)
+static void
+lmdb_close(struct store_db *base)
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	struct lmdb_store *s = db->s;
@@ -600,7 +539,8 @@ static void lmdb_close(struct store_db *base)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static int lmdb_drop(struct store *base, const char *name)
+static int
+lmdb_drop(struct store *base, const char *name)
 {
 	struct lmdb_store *s = (struct lmdb_store *)base;
 	char file[STORE_FILE_MAX + 1], path[PATH_MAX];
@@ -608,14 +548,14 @@ static int lmdb_drop(struct store *base, const char *name)
 
 	if (store_names_encode(name, file) != 0)
 		return ERR_NO_DB;
-	if (path_of(s, file, "", path) != 0)
+	if (store_files_path(s->dir, file, "", path) != 0)
 		return ERR_IO;
 	pthread_mutex_lock(&s->lock);
 	if (unlink(path) != 0)
 		rc = errno == ENOENT ? ERR_NO_DB : err_of(errno, "unlink", path);
 	if (rc == 0) {
-		unlink_pair(s, file);
-		rc = sync_path(s->dir, O_DIRECTORY);
+		store_files_unlink(s->dir, file);
+		rc = store_files_sync(s->dir, O_DIRECTORY);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;
@@ -625,7 +565,8 @@ static int lmdb_drop(struct store *base, const char *name)
  * Snapshots and reads.
  */
 
-static void leave(struct lmdb_db *db, struct lmdb_snap *idle)
+static void
+leave(struct lmdb_db *db, struct lmdb_snap *idle)
 {
 	pthread_mutex_lock(&db->gate);
 	if (idle != NULL) {
@@ -637,7 +578,8 @@ static void leave(struct lmdb_db *db, struct lmdb_snap *idle)
 	pthread_mutex_unlock(&db->gate);
 }
 
-static int snap_new(struct lmdb_db *db, struct lmdb_snap **snapp)
+static int
+snap_new(struct lmdb_db *db, struct lmdb_snap **snapp)
 {
 	struct lmdb_snap *snap = calloc(1, sizeof(*snap));
 	int rc;
@@ -655,7 +597,8 @@ static int snap_new(struct lmdb_db *db, struct lmdb_snap **snapp)
 	return 0;
 }
 
-static int lmdb_snap_begin(struct store_db *base, struct store_snap **snapp)
+static int
+lmdb_snap_begin(struct store_db *base, struct store_snap **snapp)
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	struct lmdb_snap *snap;
@@ -684,7 +627,8 @@ static int lmdb_snap_begin(struct store_db *base, struct store_snap **snapp)
 	return 0;
 }
 
-static void lmdb_snap_end(struct store_snap *base)
+static void
+lmdb_snap_end(struct store_snap *base)
 {
 	struct lmdb_snap *snap = (struct lmdb_snap *)base;
 
@@ -692,18 +636,21 @@ static void lmdb_snap_end(struct store_snap *base)
 	leave((struct lmdb_db *)base->db, snap);
 }
 
-static MDB_dbi dbi_of(const struct store_snap *snap, unsigned tree)
+static MDB_dbi
+dbi_of(const struct store_snap *snap, unsigned tree)
 {
 	return ((const struct lmdb_db *)snap->db)->env.dbi[tree];
 }
 
-static int read_err(const struct store_snap *snap, int rc)
+static int
+read_err(const struct store_snap *snap, int rc)
 {
 	return rc == MDB_NOTFOUND ? ERR_MISSING : err_of(rc, "read", ((const struct lmdb_db *)snap->db)->file);
 }
 
 /* LMDB takes keys as void *, and does not write to them. */
-static MDB_val to_mdb(const void *p, size_t len)
+static MDB_val
+to_mdb(const void *p, size_t len)
 {
 	union {
 		const void *in;
@@ -713,7 +660,8 @@ static MDB_val to_mdb(const void *p, size_t len)
 	return (MDB_val){len, u.out};
 }
 
-static int lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, struct store_val *valp)
+static int
+lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, struct store_val *valp)
 {
 	struct lmdb_snap *snap = (struct lmdb_snap *)base;
 	MDB_val k = to_mdb(key.p, key.len), v;
@@ -726,7 +674,8 @@ static int lmdb_get(struct store_snap *base, unsigned tree, struct store_val key
 	return 0;
 }
 
-static int lmdb_count(struct store_snap *base, unsigned tree, uint64_t *np)
+static int
+lmdb_count(struct store_snap *base, unsigned tree, uint64_t *np)
 {
 	struct lmdb_snap *snap = (struct lmdb_snap *)base;
 	MDB_stat st;
@@ -737,7 +686,8 @@ static int lmdb_count(struct store_snap *base, unsigned tree, uint64_t *np)
 	return read_err(base, rc);
 }
 
-static int lmdb_cursor_open(struct store_snap *base, unsigned tree, struct store_cursor **cp)
+static int
+lmdb_cursor_open(struct store_snap *base, unsigned tree, struct store_cursor **cp)
 {
 	struct lmdb_snap *snap = (struct lmdb_snap *)base;
 	struct lmdb_cursor *c = calloc(1, sizeof(*c));
@@ -755,7 +705,8 @@ static int lmdb_cursor_open(struct store_snap *base, unsigned tree, struct store
 	return 0;
 }
 
-static void lmdb_cursor_close(struct store_cursor *base)
+static void
+lmdb_cursor_close(struct store_cursor *base)
 {
 	struct lmdb_cursor *c = (struct lmdb_cursor *)base;
 
@@ -763,7 +714,8 @@ static void lmdb_cursor_close(struct store_cursor *base)
 	free(c);
 }
 
-static int seek_le(MDB_cursor *mc, struct store_val key, MDB_val *k, MDB_val *v)
+static int
+seek_le(MDB_cursor *mc, struct store_val key, MDB_val *k, MDB_val *v)
 {
 	int rc;
 
@@ -778,7 +730,8 @@ static int seek_le(MDB_cursor *mc, struct store_val key, MDB_val *k, MDB_val *v)
 	return rc;
 }
 
-static int lmdb_move(struct store_cursor *base, enum store_move how, struct store_val key, struct store_val *keyp,
+static int
+lmdb_move(struct store_cursor *base, enum store_move how, struct store_val key, struct store_val *keyp,
     struct store_val *valp)
 {
 	struct lmdb_cursor *c = (struct lmdb_cursor *)base;
@@ -808,7 +761,8 @@ struct tail {
 	size_t len; /* 0: the tree is empty */
 };
 
-static int find_tail(MDB_cursor *mc, struct tail *t)
+static int
+find_tail(MDB_cursor *mc, struct tail *t)
 {
 	MDB_val k, v;
 	int rc = mdb_cursor_get(mc, &k, &v, MDB_LAST);
@@ -826,7 +780,8 @@ static int find_tail(MDB_cursor *mc, struct tail *t)
 }
 
 /* Applies the items of one tree, which rise. */
-static int apply_tree(MDB_txn *txn, MDB_dbi dbi, const struct store_item *items, size_t n)
+static int
+apply_tree(MDB_txn *txn, MDB_dbi dbi, const struct store_item *items, size_t n)
 {
 	MDB_cursor *mc;
 	struct tail tail;
@@ -853,7 +808,8 @@ static int apply_tree(MDB_txn *txn, MDB_dbi dbi, const struct store_item *items,
 	return rc;
 }
 
-static int apply(struct lmdb_env *e, MDB_txn *txn, const struct store_item *items, size_t n)
+static int
+apply(struct lmdb_env *e, MDB_txn *txn, const struct store_item *items, size_t n)
 {
 	size_t end;
 	int rc = 0;
@@ -869,7 +825,8 @@ static int apply(struct lmdb_env *e, MDB_txn *txn, const struct store_item *item
 }
 
 /* One try: an LMDB error after which nothing has changed, or *doubtp set to 1. */
-static int try_commit(struct lmdb_env *e, const struct store_item *items, size_t n, int *doubtp)
+static int
+try_commit(struct lmdb_env *e, const struct store_item *items, size_t n, int *doubtp)
 {
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
@@ -898,7 +855,8 @@ static int try_commit(struct lmdb_env *e, const struct store_item *items, size_t
  * LMDB reports a write that was cut short as EIO, though a full disk may be the
  * reason: one more write behind the end of the file tells, without harm.
  */
-static int why_failed(const struct lmdb_env *e, int rc)
+static int
+why_failed(const struct lmdb_env *e, int rc)
 {
 	static const char page[4096];
 	struct stat st;
@@ -913,7 +871,8 @@ static int why_failed(const struct lmdb_env *e, int rc)
 	return rc;
 }
 
-static size_t bytes_of(const struct store_item *items, size_t n)
+static size_t
+bytes_of(const struct store_item *items, size_t n)
 {
 	size_t sum = 0;
 
@@ -922,7 +881,8 @@ static size_t bytes_of(const struct store_item *items, size_t n)
 	return sum;
 }
 
-static int lmdb_commit(struct store_db *base, const struct store_item *items, size_t n)
+static int
+lmdb_commit(struct store_db *base, const struct store_item *items, size_t n)
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	int doubt = 0, rc, full;
@@ -953,7 +913,8 @@ static int lmdb_commit(struct store_db *base, const struct store_item *items, si
  */
 
 /* A compact, synced copy of what is committed now. */
-static int copy_to(struct lmdb_db *db, const char *path)
+static int
+copy_to(struct lmdb_db *db, const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), rc;
 
@@ -969,19 +930,8 @@ static int copy_to(struct lmdb_db *db, const char *path)
 	return err_of(rc, "copy", path);
 }
 
-static int sync_parent(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[PATH_MAX];
-	int n;
-
-	if (slash == NULL)
-		return sync_path(".", O_DIRECTORY);
-	n = snprintf(dir, sizeof(dir), "%.*s", slash == path ? 1 : (int)(slash - path), path);
-	return n < (int)sizeof(dir) ? sync_path(dir, O_DIRECTORY) : ERR_IO;
-}
-
-static int lmdb_copy(struct store_db *base, const char *path)
+static int
+lmdb_copy(struct store_db *base, const char *path)
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	int rc;
@@ -997,7 +947,7 @@ static int lmdb_copy(struct store_db *base, const char *path)
 		pthread_cond_broadcast(&db->drained);
 	pthread_mutex_unlock(&db->gate);
 	if (rc == 0) {
-		rc = sync_parent(path);
+		rc = store_files_sync_parent(path);
 		if (rc != 0)
 			(void)unlink(path);
 	}
@@ -1005,7 +955,8 @@ static int lmdb_copy(struct store_db *base, const char *path)
 }
 
 /* Puts the copy in the file's place, with no snapshot left and the store's lock held. */
-static int swap_env(struct lmdb_db *db, const char *tmp)
+static int
+swap_env(struct lmdb_db *db, const char *tmp)
 {
 	struct lmdb_store *s = db->s;
 	struct lmdb_env fresh = {0};
@@ -1013,17 +964,17 @@ static int swap_env(struct lmdb_db *db, const char *tmp)
 	struct stat st;
 	int rc;
 
-	if (path_of(s, db->file, "", path) != 0)
+	if (store_files_path(s->dir, db->file, "", path) != 0)
 		return ERR_IO;
 	/* Its name may belong to another database by now. */
 	if (stat(path, &st) != 0 || st.st_dev != db->env.dev || st.st_ino != db->env.ino)
 		return ERR_NO_DB;
-	if (path_of(s, tmp, "", path) != 0)
+	if (store_files_path(s->dir, tmp, "", path) != 0)
 		return ERR_IO;
 	rc = env_open(&fresh, path, db->trees, db->base.ntrees, 0);
 	if (rc != 0)
 		return rc;
-	rc = publish(s, tmp, db->file);
+	rc = store_files_publish(s->dir, tmp, db->file);
 	if (rc != 0 && stat(path, &st) == 0) {
 		mdb_env_close(fresh.mdb);
 		return rc;
@@ -1035,7 +986,8 @@ static int swap_env(struct lmdb_db *db, const char *tmp)
 	return rc;
 }
 
-static int lmdb_compact(struct store_db *base)
+static int
+lmdb_compact(struct store_db *base)
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	struct lmdb_store *s = db->s;
@@ -1046,7 +998,7 @@ static int lmdb_compact(struct store_db *base)
 	pthread_mutex_lock(&s->lock);
 	tmp_name(s, tmp);
 	pthread_mutex_unlock(&s->lock);
-	rc = path_of(s, tmp, "", path);
+	rc = store_files_path(s->dir, tmp, "", path);
 	if (rc == 0)
 		rc = db->failed || db->env.mdb == NULL ? ERR_IO : copy_to(db, path);
 	if (rc == 0)
@@ -1058,7 +1010,7 @@ static int lmdb_compact(struct store_db *base)
 		reopen_gate(db);
 	}
 	if (rc != 0)
-		unlink_pair(s, tmp);
+		store_files_unlink(s->dir, tmp);
 	pthread_mutex_unlock(&db->write_lock);
 	return rc;
 }
@@ -1067,7 +1019,8 @@ static int lmdb_compact(struct store_db *base)
  * Facts.
  */
 
-static int sum_pages(MDB_txn *txn, const struct lmdb_db *db, uint64_t *bytesp)
+static int
+sum_pages(MDB_txn *txn, const struct lmdb_db *db, uint64_t *bytesp)
 {
 	MDB_stat st;
 	int rc = mdb_env_stat(db->env.mdb, &st);
@@ -1083,7 +1036,8 @@ static int sum_pages(MDB_txn *txn, const struct lmdb_db *db, uint64_t *bytesp)
 	return 0;
 }
 
-static int lmdb_usage(struct store_db *base, struct store_usage *up)
+static int
+lmdb_usage(struct store_db *base, struct store_usage *up)
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	struct store_snap *snap;
@@ -1103,7 +1057,8 @@ static int lmdb_usage(struct store_db *base, struct store_usage *up)
 	return err_of(rc, "stat", db->file);
 }
 
-static int lmdb_stamp(struct store_db *base, unsigned char out[16])
+static int
+lmdb_stamp(struct store_db *base, unsigned char out[16])
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	struct store_snap *snap;

@@ -19,12 +19,14 @@ static const char *const trees[] = {"id", "seq", "third"};
 static char dir[] = "/tmp/divan-store-XXXXXX";
 static int is_mem;
 
-static void put(struct store_batch *b, unsigned tree, const char *key, const char *val)
+static void
+put(struct store_batch *b, unsigned tree, const char *key, const char *val)
 {
 	CHECK_INT(store_put(b, tree, key, strlen(key), val, strlen(val)), 0);
 }
 
-static struct store_db *make(struct store *s, const char *name)
+static struct store_db *
+make(struct store *s, const char *name)
 {
 	struct store_db *db = NULL;
 
@@ -33,7 +35,8 @@ static struct store_db *make(struct store *s, const char *name)
 	return db;
 }
 
-static struct store_batch *batch(struct store_db *db)
+static struct store_batch *
+batch(struct store_db *db)
 {
 	struct store_batch *b = NULL;
 
@@ -42,7 +45,8 @@ static struct store_batch *batch(struct store_db *db)
 	return b;
 }
 
-static struct store_snap *snap(struct store_db *db)
+static struct store_snap *
+snap(struct store_db *db)
 {
 	struct store_snap *sn = NULL;
 
@@ -52,7 +56,8 @@ static struct store_snap *snap(struct store_db *db)
 }
 
 /* The value under key, "" if missing. */
-static void expect(struct store_snap *sn, unsigned tree, const char *key, const char *val)
+static void
+expect(struct store_snap *sn, unsigned tree, const char *key, const char *val)
 {
 	struct store_val v = {"", 0};
 	int rc = store_get(sn, tree, key, strlen(key), &v);
@@ -62,7 +67,8 @@ static void expect(struct store_snap *sn, unsigned tree, const char *key, const 
 		CHECK_MEM(v.p, v.len, val, strlen(val));
 }
 
-static void test_batches(struct store *s)
+static void
+test_batches(struct store *s)
 {
 	struct store_db *db = make(s, "batches");
 	struct store_batch *b = batch(db);
@@ -116,7 +122,8 @@ static void test_batches(struct store *s)
 	store_close(db);
 }
 
-static void test_keys(struct store *s)
+static void
+test_keys(struct store *s)
 {
 	struct store_db *db = make(s, "keys");
 	struct store_batch *b = batch(db);
@@ -153,7 +160,8 @@ static void test_keys(struct store *s)
 }
 
 /* Walks and seeks over keys that are prefixes of each other, have NULs and high bytes. */
-static void test_cursors(struct store *s)
+static void
+test_cursors(struct store *s)
 {
 	static const struct store_val keys[] = {{"\0", 1}, {"a", 1}, {"a\0", 2}, {"a\0b", 3}, {"ab", 2}, {"b", 1},
 	    {"\x7f", 1}, {"\x80", 1}, {"\xff\xff", 2}};
@@ -216,7 +224,8 @@ static void test_cursors(struct store *s)
 }
 
 /* Random batches against an array. */
-static void test_random(struct store *s, unsigned seed)
+static void
+test_random(struct store *s, unsigned seed)
 {
 	enum { KEYS = 500 };
 	static int model[KEYS];
@@ -268,7 +277,8 @@ struct seen {
 	int stop_after;
 };
 
-static int see(const char *name, void *cookie)
+static int
+see(const char *name, void *cookie)
 {
 	struct seen *seen = cookie;
 	size_t len = strlen(seen->text);
@@ -277,7 +287,8 @@ static int see(const char *name, void *cookie)
 	return --seen->stop_after == 0 ? 7 : 0;
 }
 
-static void test_names(struct store *s)
+static void
+test_names(struct store *s)
 {
 	static const char *const names[] = {"n", "n$", "n/", "n/a", "n0", "n_", "na", "a/b/c", "_users", "n+(x)"};
 	struct seen seen = {"", 0}, part = {"", 2};
@@ -308,7 +319,8 @@ static void test_names(struct store *s)
 	CHECK_INT(store_create(s, "", trees, 3, &db), ERR_ILLEGAL_DB_NAME);
 }
 
-static void test_reopen_and_drop(struct store *s)
+static void
+test_reopen_and_drop(struct store *s)
 {
 	struct store_db *db = make(s, "drop"), *again;
 	struct store_batch *b = batch(db);
@@ -358,7 +370,8 @@ struct load {
 	atomic_ulong reads;
 };
 
-static void *reader(void *arg)
+static void *
+reader(void *arg)
 {
 	struct load *l = arg;
 
@@ -389,7 +402,24 @@ static void *reader(void *arg)
 	return NULL;
 }
 
-static void write_round(struct load *l, struct store_batch *b, unsigned long round, const char *fill, size_t len)
+/* Copies again and again, which the growth of the map and compaction wait for. */
+static void *
+copier(void *arg)
+{
+	struct load *l = arg;
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/copy-under-load", dir);
+	while (!atomic_load(&l->done)) {
+		if (store_copy(l->db, path) != 0 || unlink(path) != 0)
+			atomic_fetch_add(&l->bad, 1);
+		usleep(20000);
+	}
+	return NULL;
+}
+
+static void
+write_round(struct load *l, struct store_batch *b, unsigned long round, const char *fill, size_t len)
 {
 	char key[32];
 
@@ -403,22 +433,27 @@ static void write_round(struct load *l, struct store_batch *b, unsigned long rou
 	(void)l;
 }
 
-static void test_load(struct store *s, unsigned rounds, size_t len)
+static void
+test_load(struct store *s, unsigned rounds, size_t len)
 {
 	struct load l = {make(s, "load"), 0, 0, 0};
 	struct store_batch *b = batch(l.db);
 	char *fill = calloc(1, len);
 	struct store_usage u;
-	pthread_t t[4];
+	pthread_t t[4], copies;
 
 	for (int i = 0; i < 4; i++)
 		CHECK_INT(pthread_create(&t[i], NULL, reader, &l), 0);
+	if (!is_mem)
+		CHECK_INT(pthread_create(&copies, NULL, copier, &l), 0);
 	for (unsigned i = 0; i < rounds && fill != NULL; i++) {
 		write_round(&l, b, i + 1, fill, len);
 		if (i % 25 == 24)
 			CHECK_INT(store_compact(l.db), 0);
 	}
 	atomic_store(&l.done, 1);
+	if (!is_mem)
+		pthread_join(copies, NULL);
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
 	CHECK_INT(l.bad, 0);
@@ -430,7 +465,8 @@ static void test_load(struct store *s, unsigned rounds, size_t len)
 	store_close(l.db);
 }
 
-static void test_faults(struct store *s)
+static void
+test_faults(struct store *s)
 {
 	for (int applied = 0; applied < 2; applied++) {
 		struct store_db *db = make(s, applied ? "faults1" : "faults0");
@@ -464,7 +500,8 @@ static void test_faults(struct store *s)
 	}
 }
 
-static void write_file(const char *name, const void *data, size_t len)
+static void
+write_file(const char *name, const void *data, size_t len)
 {
 	char path[300];
 	int fd;
@@ -475,7 +512,8 @@ static void write_file(const char *name, const void *data, size_t len)
 	close(fd);
 }
 
-static void test_damaged(struct store *s)
+static void
+test_damaged(struct store *s)
 {
 	static char zeros[40000];
 	struct store_db *db;
@@ -521,7 +559,8 @@ static void test_damaged(struct store *s)
 	CHECK_INT(store_drop(s, "cut"), 0);
 }
 
-static void test_copies(struct store *s)
+static void
+test_copies(struct store *s)
 {
 	struct store_db *db = make(s, "copy"), *two;
 	struct store_batch *b = batch(db);
@@ -571,7 +610,8 @@ static void test_copies(struct store *s)
 }
 
 /* The limit on a file's size stands in for a full disk. */
-static void test_full(struct store *s)
+static void
+test_full(struct store *s)
 {
 	static char val[400000];
 	struct store_db *db = make(s, "full");
@@ -608,7 +648,8 @@ static void test_full(struct store *s)
 }
 
 /* What is left in the folder after an interruption. */
-static void test_sweep(void)
+static void
+test_sweep(void)
 {
 	struct store *s;
 	char path[300];
@@ -626,7 +667,8 @@ static void test_sweep(void)
 	store_free(s);
 }
 
-static void suite(struct store *s)
+static void
+suite(struct store *s)
 {
 	test_batches(s);
 	test_keys(s);
@@ -637,12 +679,14 @@ static void suite(struct store *s)
 	test_load(s, is_mem ? 200 : 110, is_mem ? 1000 : (size_t)1 << 20);
 }
 
-static int collect(const char *name, void *cookie)
+static int
+collect(const char *name, void *cookie)
 {
 	return store_drop(cookie, name);
 }
 
-int main(void)
+int
+main(void)
 {
 	struct store *s;
 
