@@ -100,6 +100,20 @@ item_begin(struct job *job)
 		buf_putc(&job->json, ',');
 }
 
+/* 1 if the revision at ${at} was written before; else it is remembered. */
+static int
+was_seen(struct job *job, struct revpos at)
+{
+	size_t i;
+
+	for (i = 0; i < job->nseen; i++)
+		if (job->seen[i].run == at.run && job->seen[i].index == at.index)
+			return 1;
+	if (job->nseen < job->capseen)
+		job->seen[job->nseen++] = at;
+	return 0;
+}
+
 static int
 put_found(struct db_doc *doc, struct revpos at, void *cookie)
 {
@@ -108,6 +122,8 @@ put_found(struct db_doc *doc, struct revpos at, void *cookie)
 	size_t n = 0;
 	int err;
 
+	if (was_seen(job, at))
+		return 0;
 	item_begin(job);
 	if (job->mixed) {
 		err = render_follows(&job->json, doc, &at, &job->opts, job->arena, NULL, &atts, &n);
