@@ -31,7 +31,8 @@ struct arena {
 	alignas(max_align_t) unsigned char first[FIRST_BLOCK];
 };
 
-static void start(struct arena *a)
+static void
+start(struct arena *a)
 {
 	a->p = a->first;
 	a->end = a->first + sizeof(a->first);
@@ -40,7 +41,8 @@ static void start(struct arena *a)
 	a->blocks = NULL;
 }
 
-int arena_new(size_t max, struct arena **ap)
+int
+arena_new(size_t max, struct arena **ap)
 {
 	struct arena *a = malloc(sizeof(*a));
 
@@ -52,7 +54,8 @@ int arena_new(size_t max, struct arena **ap)
 	return 0;
 }
 
-static void free_blocks(struct arena *a)
+static void
+free_blocks(struct arena *a)
 {
 	struct block *next;
 
@@ -62,7 +65,8 @@ static void free_blocks(struct arena *a)
 	}
 }
 
-void arena_free(struct arena *a)
+void
+arena_free(struct arena *a)
 {
 	if (a == NULL)
 		return;
@@ -70,13 +74,15 @@ void arena_free(struct arena *a)
 	free(a);
 }
 
-void arena_reset(struct arena *a)
+void
+arena_reset(struct arena *a)
 {
 	free_blocks(a);
 	start(a);
 }
 
-static __attribute__((noinline)) void *new_block(struct arena *a, size_t n)
+static __attribute__((noinline)) void *
+new_block(struct arena *a, size_t n)
 {
 	size_t size = a->next_size > n ? a->next_size : n;
 	struct block *b;
@@ -98,7 +104,8 @@ static __attribute__((noinline)) void *new_block(struct arena *a, size_t n)
 	return b->bytes;
 }
 
-void *arena_alloc(struct arena *a, size_t n)
+void *
+arena_alloc(struct arena *a, size_t n)
 {
 	unsigned char *p = a->p;
 
@@ -118,7 +125,8 @@ void *arena_alloc(struct arena *a, size_t n)
 	return p;
 }
 
-void *arena_calloc(struct arena *a, size_t n, size_t size)
+void *
+arena_calloc(struct arena *a, size_t n, size_t size)
 {
 	void *p;
 
@@ -130,7 +138,8 @@ void *arena_calloc(struct arena *a, size_t n, size_t size)
 	return p;
 }
 
-char *arena_dup(struct arena *a, const void *p, size_t len)
+char *
+arena_dup(struct arena *a, const void *p, size_t len)
 {
 	char *copy = len < SIZE_MAX ? arena_alloc(a, len + 1) : NULL;
 

@@ -5,7 +5,8 @@
 #define PAD 65
 #define BAD 66
 
-static unsigned value(unsigned char c)
+static unsigned
+value(unsigned char c)
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -32,7 +33,8 @@ static unsigned value(unsigned char c)
 	}
 }
 
-int base64_put(struct buf *b, const void *in, size_t len)
+int
+base64_put(struct buf *b, const void *in, size_t len)
 {
 	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const unsigned char *p = in;
@@ -64,7 +66,8 @@ int base64_put(struct buf *b, const void *in, size_t len)
 }
 
 /* Writes to ${out} and returns the number of bytes, or -1. */
-static long decode(const unsigned char *in, size_t len, unsigned char *out)
+static long
+decode(const unsigned char *in, size_t len, unsigned char *out)
 {
 	unsigned bits = 0, n = 0, pads = 0;
 	unsigned char *p = out;
@@ -87,7 +90,7 @@ static long decode(const unsigned char *in, size_t len, unsigned char *out)
 			n = 0;
 		}
 	}
-	if (n == 1)
+	if (n == 1 || (pads > 0 && n + pads != 4))
 		return -1;
 	if (n >= 2)
 		*p++ = (unsigned char)(n == 2 ? bits >> 4 : bits >> 10);
@@ -96,7 +99,8 @@ static long decode(const unsigned char *in, size_t len, unsigned char *out)
 	return (long)(p - out);
 }
 
-int base64_get(struct buf *b, const char *in, size_t len)
+int
+base64_get(struct buf *b, const char *in, size_t len)
 {
 	char *out;
 	long n;

@@ -10,24 +10,35 @@
 
 #define FIRST_CAP 64u
 
-void buf_init(struct buf *b, size_t max)
+void
+buf_init(struct buf *b, size_t max)
 {
 	*b = (struct buf){.max = max};
 }
 
-void buf_release(struct buf *b)
+void
+buf_init_arena(struct buf *b, struct arena *a, size_t max)
 {
-	free(b->data);
-	buf_init(b, b->max);
+	*b = (struct buf){.max = max, .arena = a};
 }
 
-void buf_clear(struct buf *b)
+void
+buf_release(struct buf *b)
+{
+	if (b->arena == NULL)
+		free(b->data);
+	*b = (struct buf){.max = b->max, .arena = b->arena};
+}
+
+void
+buf_clear(struct buf *b)
 {
 	b->len = 0;
 	b->failed = 0;
 }
 
-static int fail(struct buf *b, int err)
+static int
+fail(struct buf *b, int err)
 {
 	if (b->failed == 0)
 		b->failed = err;
@@ -35,7 +46,8 @@ static int fail(struct buf *b, int err)
 }
 
 /* Out of line: the appends below are inlined around the case where there is room. */
-static __attribute__((noinline)) int grow(struct buf *b, size_t n)
+static __attribute__((noinline)) int
+grow(struct buf *b, size_t n)
 {
 	size_t cap = b->cap > 0 ? b->cap : FIRST_CAP;
 	char *data;
@@ -62,14 +74,16 @@ static __attribute__((noinline)) int grow(struct buf *b, size_t n)
 	return 0;
 }
 
-static inline int room(struct buf *b, size_t n)
+static inline int
+room(struct buf *b, size_t n)
 {
 	if (b->cap - b->len >= n && b->failed == 0 && b->data != NULL)
 		return 0;
 	return grow(b, n);
 }
 
-int buf_reserve(struct buf *b, size_t n, char **pp)
+int
+buf_reserve(struct buf *b, size_t n, char **pp)
 {
 	int err = room(b, n > 0 ? n : 1);
 
@@ -78,13 +92,15 @@ int buf_reserve(struct buf *b, size_t n, char **pp)
 	return err;
 }
 
-void buf_commit(struct buf *b, size_t n)
+void
+buf_commit(struct buf *b, size_t n)
 {
 	assert(n <= b->cap - b->len);
 	b->len += n;
 }
 
-int buf_put(struct buf *b, const void *data, size_t len)
+int
+buf_put(struct buf *b, const void *data, size_t len)
 {
 	int err;
 
@@ -98,12 +114,14 @@ int buf_put(struct buf *b, const void *data, size_t len)
 	return err;
 }
 
-int buf_puts(struct buf *b, const char *s)
+int
+buf_puts(struct buf *b, const char *s)
 {
 	return buf_put(b, s, strlen(s));
 }
 
-int buf_putc(struct buf *b, char c)
+int
+buf_putc(struct buf *b, char c)
 {
 	int err = room(b, 1);
 
@@ -112,7 +130,8 @@ int buf_putc(struct buf *b, char c)
 	return err;
 }
 
-int buf_put_u64(struct buf *b, uint64_t n)
+int
+buf_put_u64(struct buf *b, uint64_t n)
 {
 	char digits[20];
 	size_t at = sizeof(digits);
@@ -124,7 +143,8 @@ int buf_put_u64(struct buf *b, uint64_t n)
 	return buf_put(b, digits + at, sizeof(digits) - at);
 }
 
-int buf_put_varint(struct buf *b, uint64_t n)
+int
+buf_put_varint(struct buf *b, uint64_t n)
 {
 	unsigned char bytes[10];
 	size_t len = 0;
@@ -137,7 +157,8 @@ int buf_put_varint(struct buf *b, uint64_t n)
 	return buf_put(b, bytes, len);
 }
 
-int buf_put_u32be(struct buf *b, uint32_t n)
+int
+buf_put_u32be(struct buf *b, uint32_t n)
 {
 	unsigned char bytes[4];
 
@@ -146,7 +167,8 @@ int buf_put_u32be(struct buf *b, uint32_t n)
 	return buf_put(b, bytes, sizeof(bytes));
 }
 
-int buf_put_u64be(struct buf *b, uint64_t n)
+int
+buf_put_u64be(struct buf *b, uint64_t n)
 {
 	unsigned char bytes[8];
 
@@ -155,7 +177,8 @@ int buf_put_u64be(struct buf *b, uint64_t n)
 	return buf_put(b, bytes, sizeof(bytes));
 }
 
-int buf_printf(struct buf *b, const char *fmt, ...)
+int
+buf_printf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;
 	int n;
@@ -179,7 +202,8 @@ int buf_printf(struct buf *b, const char *fmt, ...)
 	return 0;
 }
 
-int buf_put_json(struct buf *b, const char *s, size_t len)
+int
+buf_put_json(struct buf *b, const char *s, size_t len)
 {
 	static const char hex[] = "0123456789ABCDEF";
 	size_t from = 0;
@@ -227,12 +251,14 @@ int buf_put_json(struct buf *b, const char *s, size_t len)
 	return buf_putc(b, '"');
 }
 
-int buf_failed(const struct buf *b)
+int
+buf_failed(const struct buf *b)
 {
 	return b->failed;
 }
 
-char *buf_take(struct buf *b, size_t *lenp)
+char *
+buf_take(struct buf *b, size_t *lenp)
 {
 	char *data = b->data;
 

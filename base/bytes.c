@@ -1,18 +1,21 @@
 #include "base/buf.h"
 
-void bytes_init(struct bytes *r, const void *data, size_t len)
+void
+bytes_init(struct bytes *r, const void *data, size_t len)
 {
 	r->p = data;
 	r->end = len > 0 ? r->p + len : r->p;
 	r->bad = 0;
 }
 
-size_t bytes_left(const struct bytes *r)
+size_t
+bytes_left(const struct bytes *r)
 {
 	return (size_t)(r->end - r->p);
 }
 
-const void *bytes_take(struct bytes *r, size_t n)
+const void *
+bytes_take(struct bytes *r, size_t n)
 {
 	const unsigned char *p = r->p;
 
@@ -25,7 +28,8 @@ const void *bytes_take(struct bytes *r, size_t n)
 	return p;
 }
 
-uint8_t bytes_u8(struct bytes *r)
+uint8_t
+bytes_u8(struct bytes *r)
 {
 	if (r->p == r->end) {
 		r->bad = 1;
@@ -34,7 +38,8 @@ uint8_t bytes_u8(struct bytes *r)
 	return *r->p++;
 }
 
-static uint64_t big_endian(struct bytes *r, size_t n)
+static uint64_t
+big_endian(struct bytes *r, size_t n)
 {
 	const unsigned char *p = bytes_take(r, n);
 	uint64_t v = 0;
@@ -44,17 +49,20 @@ static uint64_t big_endian(struct bytes *r, size_t n)
 	return v;
 }
 
-uint32_t bytes_u32be(struct bytes *r)
+uint32_t
+bytes_u32be(struct bytes *r)
 {
 	return (uint32_t)big_endian(r, 4);
 }
 
-uint64_t bytes_u64be(struct bytes *r)
+uint64_t
+bytes_u64be(struct bytes *r)
 {
 	return big_endian(r, 8);
 }
 
-uint64_t bytes_varint(struct bytes *r)
+uint64_t
+bytes_varint(struct bytes *r)
 {
 	uint64_t v = 0;
 

@@ -15,7 +15,8 @@ static uint32_t tables[8][256];
 static crc_f *crc_of;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static uint32_t by_table(uint32_t crc, const unsigned char *p, size_t len)
+static uint32_t
+by_table(uint32_t crc, const unsigned char *p, size_t len)
 {
 	for (; len >= 8; p += 8, len -= 8) {
 		crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -27,7 +28,8 @@ static uint32_t by_table(uint32_t crc, const unsigned char *p, size_t len)
 	return crc;
 }
 
-static void make_tables(void)
+static void
+make_tables(void)
 {
 	for (uint32_t i = 0; i < 256; i++) {
 		uint32_t c = i;
@@ -43,7 +45,8 @@ static void make_tables(void)
 }
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const unsigned char *p, size_t len)
+__attribute__((target("sse4.2"))) static uint32_t
+by_instruction(uint32_t crc, const unsigned char *p, size_t len)
 {
 	uint64_t wide = crc;
 
@@ -60,7 +63,8 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, c
 }
 #endif
 
-static void choose(void)
+static void
+choose(void)
 {
 #if defined(__x86_64__)
 	__builtin_cpu_init();
@@ -73,7 +77,8 @@ static void choose(void)
 	crc_of = by_table;
 }
 
-uint32_t hash_crc32c(uint32_t seed, const void *data, size_t len)
+uint32_t
+hash_crc32c(uint32_t seed, const void *data, size_t len)
 {
 	pthread_once(&once, choose);
 	return ~crc_of(~seed, data, len);

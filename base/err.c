@@ -14,27 +14,32 @@ static const struct {
 };
 
 /* A code that is none of ours is a bug, but one that must not take the server down while it reports another error. */
-static int known(int code)
+static int
+known(int code)
 {
 	return code >= 0 && code < ERR_COUNT ? code : ERR_INTERNAL;
 }
 
-int err_status(int code)
+int
+err_status(int code)
 {
 	return errors[known(code)].status;
 }
 
-const char *err_name(int code)
+const char *
+err_name(int code)
 {
 	return errors[known(code)].name;
 }
 
-const char *err_reason(int code)
+const char *
+err_reason(int code)
 {
 	return errors[known(code)].reason;
 }
 
-int err_why(struct errtext *why, int code, const char *fmt, ...)
+int
+err_why(struct errtext *why, int code, const char *fmt, ...)
 {
 	va_list ap;
 	int n;

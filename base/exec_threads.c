@@ -33,7 +33,8 @@ struct exec_threads {
 	pthread_t threads[];
 };
 
-static uint64_t clock_ns(clockid_t id)
+static uint64_t
+clock_ns(clockid_t id)
 {
 	struct timespec ts;
 
@@ -41,37 +42,43 @@ static uint64_t clock_ns(clockid_t id)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static uint64_t now_ms(struct executor *ex)
+static uint64_t
+now_ms(struct executor *ex)
 {
 	(void)ex;
 	return clock_ns(CLOCK_MONOTONIC) / 1000000u;
 }
 
-static uint64_t wall_us(struct executor *ex)
+static uint64_t
+wall_us(struct executor *ex)
 {
 	(void)ex;
 	return clock_ns(CLOCK_REALTIME) / 1000u;
 }
 
-static void random_bytes(struct executor *ex, void *out, unsigned len)
+static void
+random_bytes(struct executor *ex, void *out, unsigned len)
 {
 	(void)ex;
 	hash_random(out, len);
 }
 
-static struct exec_threads *pool_of(struct executor *ex)
+static struct exec_threads *
+pool_of(struct executor *ex)
 {
 	return (struct exec_threads *)(void *)((char *)ex - offsetof(struct exec_threads, ex));
 }
 
-static void enqueue(struct exec_threads *x, struct exec_job *job)
+static void
+enqueue(struct exec_threads *x, struct exec_job *job)
 {
 	job->next = NULL;
 	*x->tailp = job;
 	x->tailp = &job->next;
 }
 
-static void submit(struct executor *ex, struct exec_job *job)
+static void
+submit(struct executor *ex, struct exec_job *job)
 {
 	struct exec_threads *x = pool_of(ex);
 
@@ -82,7 +89,8 @@ static void submit(struct executor *ex, struct exec_job *job)
 	pthread_mutex_unlock(&x->lock);
 }
 
-static void later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
+static void
+later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 {
 	struct exec_threads *x = pool_of(ex);
 	struct exec_job **at;
@@ -100,7 +108,8 @@ static void later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 }
 
 /* Move the timers that are due to the queue. */
-static void ripen(struct exec_threads *x)
+static void
+ripen(struct exec_threads *x)
 {
 	uint64_t now;
 
@@ -115,7 +124,8 @@ static void ripen(struct exec_threads *x)
 	}
 }
 
-static void sleep_idle(struct exec_threads *x)
+static void
+sleep_idle(struct exec_threads *x)
 {
 	x->idle++;
 	if (x->timers != NULL && !x->keeper) {
@@ -134,7 +144,8 @@ static void sleep_idle(struct exec_threads *x)
 	x->idle--;
 }
 
-static void *run(void *arg)
+static void *
+run(void *arg)
 {
 	struct exec_threads *x = arg;
 
@@ -164,7 +175,8 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static int init_sync(struct exec_threads *x)
+static int
+init_sync(struct exec_threads *x)
 {
 	pthread_condattr_t attr;
 	int failed;
@@ -182,7 +194,8 @@ static int init_sync(struct exec_threads *x)
 	return 0;
 }
 
-int exec_threads_new(unsigned nthreads, struct exec_threads **xp)
+int
+exec_threads_new(unsigned nthreads, struct exec_threads **xp)
 {
 	struct exec_threads *x = calloc(1, sizeof(*x) + nthreads * sizeof(pthread_t));
 	int err;
@@ -206,12 +219,14 @@ int exec_threads_new(unsigned nthreads, struct exec_threads **xp)
 	return 0;
 }
 
-struct executor *exec_threads_executor(struct exec_threads *x)
+struct executor *
+exec_threads_executor(struct exec_threads *x)
 {
 	return &x->ex;
 }
 
-void exec_threads_free(struct exec_threads *x)
+void
+exec_threads_free(struct exec_threads *x)
 {
 	if (x == NULL)
 		return;

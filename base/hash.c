@@ -18,7 +18,8 @@
 
 #include "base/log.h"
 
-void hash_md5(const void *data, size_t len, unsigned char out[MD5_LEN])
+void
+hash_md5(const void *data, size_t len, unsigned char out[MD5_LEN])
 {
 	MD5_CTX ctx;
 
@@ -27,7 +28,8 @@ void hash_md5(const void *data, size_t len, unsigned char out[MD5_LEN])
 	MD5_Final(out, &ctx);
 }
 
-void hash_sha256(const void *data, size_t len, unsigned char out[SHA256_LEN])
+void
+hash_sha256(const void *data, size_t len, unsigned char out[SHA256_LEN])
 {
 	SHA256_CTX ctx;
 
@@ -41,7 +43,8 @@ struct hash_both {
 	SHA256_CTX sha256;
 };
 
-int hash_both_new(struct hash_both **hp)
+int
+hash_both_new(struct hash_both **hp)
 {
 	struct hash_both *h = malloc(sizeof(*h));
 
@@ -53,25 +56,29 @@ int hash_both_new(struct hash_both **hp)
 	return 0;
 }
 
-void hash_both_add(struct hash_both *h, const void *data, size_t len)
+void
+hash_both_add(struct hash_both *h, const void *data, size_t len)
 {
 	MD5_Update(&h->md5, data, len);
 	SHA256_Update(&h->sha256, data, len);
 }
 
-void hash_both_end(struct hash_both *h, unsigned char md5[MD5_LEN], unsigned char sha256[SHA256_LEN])
+void
+hash_both_end(struct hash_both *h, unsigned char md5[MD5_LEN], unsigned char sha256[SHA256_LEN])
 {
 	MD5_Final(md5, &h->md5);
 	SHA256_Final(sha256, &h->sha256);
 	free(h);
 }
 
-void hash_both_free(struct hash_both *h)
+void
+hash_both_free(struct hash_both *h)
 {
 	free(h);
 }
 
-static void hmac(const EVP_MD *md, const void *key, size_t klen, const void *data, size_t len, unsigned char *out)
+static void
+hmac(const EVP_MD *md, const void *key, size_t klen, const void *data, size_t len, unsigned char *out)
 {
 	/* It fails for want of memory alone, and a wrong digest must never stand in for a right one. */
 	if (klen > INT32_MAX || HMAC(md, klen > 0 ? key : "", (int)klen, data, len, out, NULL) == NULL) {
@@ -80,17 +87,20 @@ static void hmac(const EVP_MD *md, const void *key, size_t klen, const void *dat
 	}
 }
 
-void hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA1_LEN])
+void
+hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA1_LEN])
 {
 	hmac(EVP_sha1(), key, klen, data, len, out);
 }
 
-void hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN])
+void
+hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN])
 {
 	hmac(EVP_sha256(), key, klen, data, len, out);
 }
 
-int hash_pbkdf2(const char *prf, const char *pass, size_t plen, const char *salt, size_t slen, unsigned iterations,
+int
+hash_pbkdf2(const char *prf, const char *pass, size_t plen, const char *salt, size_t slen, unsigned iterations,
     unsigned char *out, size_t outlen)
 {
 	const EVP_MD *md;
@@ -109,7 +119,8 @@ int hash_pbkdf2(const char *prf, const char *pass, size_t plen, const char *salt
 	return 0;
 }
 
-void hash_random(void *out, size_t len)
+void
+hash_random(void *out, size_t len)
 {
 	unsigned char *p = out;
 
@@ -127,7 +138,8 @@ void hash_random(void *out, size_t len)
 	}
 }
 
-int hash_equal(const void *a, const void *b, size_t len)
+int
+hash_equal(const void *a, const void *b, size_t len)
 {
 	return CRYPTO_memcmp(a, b, len) == 0;
 }

@@ -1,6 +1,7 @@
 #include "base/hash.h"
 
-void hex_encode(const void *in, size_t len, char *out)
+void
+hex_encode(const void *in, size_t len, char *out)
 {
 	static const char digits[] = "0123456789abcdef";
 	const unsigned char *p = in;
@@ -11,7 +12,8 @@ void hex_encode(const void *in, size_t len, char *out)
 	}
 }
 
-static int value(char c)
+static int
+value(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -22,7 +24,8 @@ static int value(char c)
 	return -1;
 }
 
-int hex_decode(const char *in, size_t len, unsigned char *out)
+int
+hex_decode(const char *in, size_t len, unsigned char *out)
 {
 	for (size_t i = 0; i + 1 < len; i += 2) {
 		int high = value(in[i]), low = value(in[i + 1]);

@@ -11,7 +11,8 @@
 #include "jsonnum.h"
 #include "jsonscan.h"
 
-void json_init(struct json *j, const char *text, size_t len)
+void
+json_init(struct json *j, const char *text, size_t len)
 {
 	static const char nothing[] = "";
 
@@ -20,36 +21,39 @@ void json_init(struct json *j, const char *text, size_t len)
 	j->depth = 0;
 }
 
-enum json_type json_peek(struct json *j)
+enum json_type
+json_peek(struct json *j)
 {
 	j->p = jsonscan_ws(j->p, j->end);
 	if (j->p == j->end)
-		return JSON_ERROR;
+		return JSON_T_ERROR;
 	switch (*j->p) {
 	case '{':
-		return JSON_OBJECT;
+		return JSON_T_OBJECT;
 	case '[':
-		return JSON_ARRAY;
+		return JSON_T_ARRAY;
 	case '"':
-		return JSON_STRING;
+		return JSON_T_STRING;
 	case 't':
-		return JSON_TRUE;
+		return JSON_T_TRUE;
 	case 'f':
-		return JSON_FALSE;
+		return JSON_T_FALSE;
 	case 'n':
-		return JSON_NULL;
+		return JSON_T_NULL;
 	default:
-		return *j->p == '-' || (*j->p >= '0' && *j->p <= '9') ? JSON_NUMBER : JSON_ERROR;
+		return *j->p == '-' || (*j->p >= '0' && *j->p <= '9') ? JSON_T_NUMBER : JSON_T_ERROR;
 	}
 }
 
 /* What to say of a value that is not of the type asked for. */
-static int wrong_type(enum json_type found)
+static int
+wrong_type(enum json_type found)
 {
-	return found == JSON_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
+	return found == JSON_T_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
 }
 
-static int begin(struct json *j, enum json_type type)
+static int
+begin(struct json *j, enum json_type type)
 {
 	enum json_type found = json_peek(j);
 
@@ -62,18 +66,21 @@ static int begin(struct json *j, enum json_type type)
 	return 0;
 }
 
-int json_object_begin(struct json *j)
+int
+json_object_begin(struct json *j)
 {
-	return begin(j, JSON_OBJECT);
+	return begin(j, JSON_T_OBJECT);
 }
 
-int json_array_begin(struct json *j)
+int
+json_array_begin(struct json *j)
 {
-	return begin(j, JSON_ARRAY);
+	return begin(j, JSON_T_ARRAY);
 }
 
 /* Pass the comma or the closing bracket: ERR_END behind the latter. */
-static int next(struct json *j, char open, char close)
+static int
+next(struct json *j, char open, char close)
 {
 	int first = j->p[-1] == open;
 
@@ -94,7 +101,8 @@ static int next(struct json *j, char open, char close)
 }
 
 /* Read the string whose quote is at j->p. */
-static int read_string(struct json *j, struct buf *scratch, struct jstr *sp)
+static int
+read_string(struct json *j, struct buf *scratch, struct jstr *sp)
 {
 	const char *s = j->p + 1;
 	const char *q = jsonscan_run(s, j->end);
@@ -128,7 +136,8 @@ static int read_string(struct json *j, struct buf *scratch, struct jstr *sp)
 	return 0;
 }
 
-int json_object_next(struct json *j, struct buf *scratch, struct jstr *keyp)
+int
+json_object_next(struct json *j, struct buf *scratch, struct jstr *keyp)
 {
 	int err = next(j, '{', '}');
 
@@ -146,38 +155,42 @@ int json_object_next(struct json *j, struct buf *scratch, struct jstr *keyp)
 	return 0;
 }
 
-int json_array_next(struct json *j)
+int
+json_array_next(struct json *j)
 {
 	return next(j, '[', ']');
 }
 
-int json_string(struct json *j, struct buf *scratch, struct jstr *sp)
+int
+json_str(struct json *j, struct buf *scratch, struct jstr *sp)
 {
 	enum json_type found = json_peek(j);
 
-	if (found != JSON_STRING)
+	if (found != JSON_T_STRING)
 		return wrong_type(found);
 	return read_string(j, scratch, sp);
 }
 
-int json_bool(struct json *j, int *vp)
+int
+json_bool(struct json *j, int *vp)
 {
 	enum json_type found = json_peek(j);
 
-	if (found != JSON_TRUE && found != JSON_FALSE)
+	if (found != JSON_T_TRUE && found != JSON_T_FALSE)
 		return wrong_type(found);
-	*vp = found == JSON_TRUE;
+	*vp = found == JSON_T_TRUE;
 	return json_skip(j, NULL);
 }
 
-int json_u64(struct json *j, uint64_t *vp)
+int
+json_u64(struct json *j, uint64_t *vp)
 {
 	enum json_type found = json_peek(j);
 	const char *end;
 	uint64_t v = 0;
 	int is_float;
 
-	if (found != JSON_NUMBER)
+	if (found != JSON_T_NUMBER)
 		return wrong_type(found);
 	end = jsonnum_end(j->p, j->end, &is_float);
 	if (end == NULL)
@@ -197,7 +210,8 @@ int json_u64(struct json *j, uint64_t *vp)
 }
 
 /* The skip_*() functions return what is behind the value, or NULL. */
-static const char *skip_string(const char *p, const char *end)
+static const char *
+skip_string(const char *p, const char *end)
 {
 	p = jsonscan_run(p + 1, end);
 	while (p != NULL && *p == '\\') {
@@ -211,7 +225,8 @@ static const char *skip_string(const char *p, const char *end)
 	return p != NULL ? p + 1 : NULL;
 }
 
-static const char *skip_number(const char *p, const char *end)
+static const char *
+skip_number(const char *p, const char *end)
 {
 	int is_float;
 	double v;
@@ -228,7 +243,8 @@ static const char *skip_number(const char *p, const char *end)
 
 static const char *skip_value(const char *p, const char *end, unsigned depth);
 
-static const char *skip_key(const char *p, const char *end)
+static const char *
+skip_key(const char *p, const char *end)
 {
 	if (p == end || *p != '"')
 		return NULL;
@@ -240,7 +256,8 @@ static const char *skip_key(const char *p, const char *end)
 }
 
 /* An object or array.  The recursion is bounded by LIMIT_JSON_DEPTH. */
-static const char *skip_container(const char *p, const char *end, unsigned depth)
+static const char *
+skip_container(const char *p, const char *end, unsigned depth)
 {
 	int object = *p == '{';
 	char close = object ? '}' : ']';
@@ -270,7 +287,8 @@ static const char *skip_container(const char *p, const char *end, unsigned depth
 	}
 }
 
-static const char *skip_value(const char *p, const char *end, unsigned depth)
+static const char *
+skip_value(const char *p, const char *end, unsigned depth)
 {
 	if (p == end)
 		return NULL;
@@ -291,7 +309,8 @@ static const char *skip_value(const char *p, const char *end, unsigned depth)
 	}
 }
 
-int json_skip(struct json *j, struct jstr *spanp)
+int
+json_skip(struct json *j, struct jstr *spanp)
 {
 	const char *behind;
 
@@ -305,13 +324,15 @@ int json_skip(struct json *j, struct jstr *spanp)
 	return 0;
 }
 
-int json_end(struct json *j)
+int
+json_end(struct json *j)
 {
 	j->p = jsonscan_ws(j->p, j->end);
 	return j->p == j->end && j->depth == 0 ? 0 : ERR_BAD_JSON;
 }
 
-int json_utf8_ok(const char *s, size_t len)
+int
+json_utf8_ok(const char *s, size_t len)
 {
 	const char *end = s + len;
 

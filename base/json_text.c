@@ -73,12 +73,14 @@ static int put_value(struct writer *w);
 
 /* ---- Output ---- */
 
-static size_t offset(const struct out *o)
+static size_t
+offset(const struct out *o)
 {
 	return (size_t)(o->p - o->b->data);
 }
 
-static __attribute__((noinline)) int more_room(struct out *o, size_t n)
+static __attribute__((noinline)) int
+more_room(struct out *o, size_t n)
 {
 	char *p;
 	int err;
@@ -93,12 +95,14 @@ static __attribute__((noinline)) int more_room(struct out *o, size_t n)
 	return 0;
 }
 
-static inline int room(struct out *o, size_t n)
+static inline int
+room(struct out *o, size_t n)
 {
 	return (size_t)(o->end - o->p) >= n + SLACK ? 0 : more_room(o, n);
 }
 
-static inline void store_u32be(char *p, size_t v)
+static inline void
+store_u32be(char *p, size_t v)
 {
 	uint32_t be = __builtin_bswap32((uint32_t)v);
 
@@ -106,7 +110,8 @@ static inline void store_u32be(char *p, size_t v)
 }
 
 /* Short strings are copied 16 bytes at a time, beyond their end: there is SLACK. */
-static inline char *copy(char *to, const char *from, size_t len, const char *end)
+static inline char *
+copy(char *to, const char *from, size_t len, const char *end)
 {
 	if (len <= 32 && end - from >= 32) {
 		memcpy(to, from, 16);
@@ -119,7 +124,8 @@ static inline char *copy(char *to, const char *from, size_t len, const char *end
 
 /* ---- Scalars ---- */
 
-static char *put_escape(char *t, unsigned char c)
+static char *
+put_escape(char *t, unsigned char c)
 {
 	static const char hex[] = "0123456789ABCDEF";
 	static const char letters[32] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
@@ -138,7 +144,8 @@ static char *put_escape(char *t, unsigned char c)
 	return t;
 }
 
-static int put_run(struct writer *w, const char *s, size_t len)
+static int
+put_run(struct writer *w, const char *s, size_t len)
 {
 	int err = room(&w->text, len);
 
@@ -156,7 +163,8 @@ static int put_run(struct writer *w, const char *s, size_t len)
 
 /* The rest of a string from its first escape ${q} on; what is before has been written.  ${etf_at}: where its term
  * began. */
-static int put_escaped(struct writer *w, const char *q, size_t etf_at)
+static int
+put_escaped(struct writer *w, const char *q, size_t etf_at)
 {
 	int err;
 
@@ -196,7 +204,8 @@ static int put_escaped(struct writer *w, const char *q, size_t etf_at)
 }
 
 /* w->p is at the opening quote. */
-static int put_string(struct writer *w)
+static int
+put_string(struct writer *w)
 {
 	const char *s = w->p + 1;
 	const char *q = jsonscan_run(s, w->end);
@@ -227,36 +236,31 @@ static int put_string(struct writer *w)
 	return 0;
 }
 
-static int put_big_term(struct out *o, const char *s, size_t len)
+static int
+put_big_term(struct out *o, const char *s, size_t len)
 {
-	size_t n, head = len < 300 ? 3 : 6;
-	int neg = *s == '-';
+	size_t n, head = 3;
 	int err = room(o, len / 2 + 16);
 
 	if (err != 0)
 		return err;
-	n = jsonnum_big(s, len, (unsigned char *)o->p + head);
-	if (head == 3) {
+	n = jsonnum_big(s, len, (unsigned char *)o->p + 6);
+	if (n < 256) {
 		o->p[0] = TAG_SMALL_BIG;
 		o->p[1] = (char)n;
+		memmove(o->p + 3, o->p + 6, n);
 	} else {
-		if (n < 256) {
-			/* Not so large after all: the short head is three bytes less. */
-			memmove(o->p + 3, o->p + head, n);
-			head = 3;
-			o->p[0] = TAG_SMALL_BIG;
-			o->p[1] = (char)n;
-		} else {
-			o->p[0] = TAG_LARGE_BIG;
-			store_u32be(o->p + 1, n);
-		}
+		head = 6;
+		o->p[0] = TAG_LARGE_BIG;
+		store_u32be(o->p + 1, n);
 	}
-	o->p[head - 1] = (char)neg;
+	o->p[head - 1] = *s == '-';
 	o->p += head + n;
 	return 0;
 }
 
-static int put_integer_term(struct out *o, const char *s, size_t len)
+static int
+put_integer_term(struct out *o, const char *s, size_t len)
 {
 	int64_t v;
 	int err;
@@ -280,7 +284,8 @@ static int put_integer_term(struct out *o, const char *s, size_t len)
 	return 0;
 }
 
-static int put_float(struct writer *w, const char *s, size_t len)
+static int
+put_float(struct writer *w, const char *s, size_t len)
 {
 	uint64_t bits;
 	double v;
@@ -305,7 +310,8 @@ static int put_float(struct writer *w, const char *s, size_t len)
 	return 0;
 }
 
-static int put_number(struct writer *w)
+static int
+put_number(struct writer *w)
 {
 	const char *s = w->p;
 	int is_float, err;
@@ -328,7 +334,8 @@ static int put_number(struct writer *w)
 	return w->etf.b != NULL ? put_integer_term(&w->etf, s, len) : 0;
 }
 
-static int put_literal(struct writer *w, const char *word, size_t len)
+static int
+put_literal(struct writer *w, const char *word, size_t len)
 {
 	int err;
 
@@ -355,7 +362,8 @@ static int put_literal(struct writer *w, const char *word, size_t len)
 
 /* ---- Duplicate members ---- */
 
-static int same_key(const struct writer *w, const struct member *a, const struct member *b)
+static int
+same_key(const struct writer *w, const struct member *a, const struct member *b)
 {
 	const char *text = w->text.b->data;
 
@@ -363,7 +371,8 @@ static int same_key(const struct writer *w, const struct member *a, const struct
 	       memcmp(text + a->text, text + b->text, a->key_len) == 0;
 }
 
-static int cmp_u64(const void *a, const void *b)
+static int
+cmp_u64(const void *a, const void *b)
 {
 	uint64_t x, y;
 
@@ -372,7 +381,8 @@ static int cmp_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int cmp_keys(const void *a, const void *b, void *arg)
+static int
+cmp_keys(const void *a, const void *b, void *arg)
 {
 	const struct writer *w = arg;
 	const struct member *base = w->members;
@@ -391,7 +401,8 @@ static int cmp_keys(const void *a, const void *b, void *arg)
 }
 
 /* Mark all but the last of equal keys among many members. */
-static int mark_many(struct writer *w, size_t base, int *foundp)
+static int
+mark_many(struct writer *w, size_t base, int *foundp)
 {
 	size_t n = w->nmembers - base;
 	uint64_t *order = malloc(n * sizeof(*order));
@@ -420,7 +431,8 @@ static int mark_many(struct writer *w, size_t base, int *foundp)
 	return 0;
 }
 
-static int mark_few(struct writer *w, size_t base)
+static int
+mark_few(struct writer *w, size_t base)
 {
 	int found = 0;
 
@@ -437,7 +449,8 @@ static int mark_few(struct writer *w, size_t base)
 }
 
 /* Close the gaps that the dropped members leave.  Returns how many are left. */
-static size_t close_gaps(struct writer *w, size_t base)
+static size_t
+close_gaps(struct writer *w, size_t base)
 {
 	char *text = w->text.b->data + w->members[base].text;
 	char *etf = w->etf.b != NULL ? w->etf.b->data + w->members[base].etf : NULL;
@@ -466,7 +479,8 @@ static size_t close_gaps(struct writer *w, size_t base)
 	return left;
 }
 
-static int drop_duplicates(struct writer *w, size_t base, size_t *leftp)
+static int
+drop_duplicates(struct writer *w, size_t base, size_t *leftp)
 {
 	int found = 0, err;
 
@@ -485,7 +499,8 @@ static int drop_duplicates(struct writer *w, size_t base, size_t *leftp)
 
 /* ---- Containers ---- */
 
-static uint32_t hash_key(const char *s, size_t len)
+static uint32_t
+hash_key(const char *s, size_t len)
 {
 	uint64_t a, b;
 
@@ -502,7 +517,8 @@ static uint32_t hash_key(const char *s, size_t len)
 	return (uint32_t)(b >> 32);
 }
 
-static int grow_members(struct writer *w)
+static int
+grow_members(struct writer *w)
 {
 	size_t cap = w->members_cap * 2;
 	struct member *m;
@@ -520,7 +536,8 @@ static int grow_members(struct writer *w)
 }
 
 /* Offer the member whose key has just been written to fn.  ERR_END: it is to be written. */
-static int offer(struct writer *w, const struct member *m)
+static int
+offer(struct writer *w, const struct member *m)
 {
 	const char *term = w->etf.b->data + m->etf + 2;
 	struct jstr key = {term + 5, offset(&w->etf) - m->etf - 7};
@@ -540,7 +557,8 @@ static int offer(struct writer *w, const struct member *m)
 	return 0;
 }
 
-static int put_member(struct writer *w)
+static int
+put_member(struct writer *w)
 {
 	struct member m = {.text = offset(&w->text)};
 	int err;
@@ -583,7 +601,8 @@ static int put_member(struct writer *w)
 }
 
 /* Pass what follows a member or element: ERR_END behind ${close}. */
-static inline int separator(struct writer *w, char close)
+static inline int
+separator(struct writer *w, char close)
 {
 	w->p = jsonscan_ws(w->p, w->end);
 	if (w->p == w->end)
@@ -599,7 +618,8 @@ static inline int separator(struct writer *w, char close)
 }
 
 /* Write the heads of a container, and step into it.  ERR_END: it is empty and closed. */
-static int begin(struct writer *w, char close, size_t *etf_at)
+static int
+begin(struct writer *w, char close, size_t *etf_at)
 {
 	int err = room(&w->text, 2);
 
@@ -629,7 +649,8 @@ static int begin(struct writer *w, char close, size_t *etf_at)
 }
 
 /* Write the ends: the last comma gives way to ${close}. */
-static int finish(struct writer *w, char close, size_t etf_at, size_t count)
+static int
+finish(struct writer *w, char close, size_t etf_at, size_t count)
 {
 	int err;
 
@@ -651,7 +672,8 @@ static int finish(struct writer *w, char close, size_t etf_at, size_t count)
 	return 0;
 }
 
-static int put_object(struct writer *w)
+static int
+put_object(struct writer *w)
 {
 	size_t etf_at = 0, count = 0, base = w->nmembers;
 	int err = begin(w, '}', &etf_at);
@@ -676,7 +698,8 @@ static int put_object(struct writer *w)
 }
 
 /* The list at ${etf_at}, of ${count} small integers, becomes a string of as many bytes. */
-static void fold(struct writer *w, size_t etf_at, size_t count)
+static void
+fold(struct writer *w, size_t etf_at, size_t count)
 {
 	char *p = w->etf.b->data + etf_at;
 
@@ -688,7 +711,8 @@ static void fold(struct writer *w, size_t etf_at, size_t count)
 	w->etf.p = p + 3 + count;
 }
 
-static int put_array(struct writer *w)
+static int
+put_array(struct writer *w)
 {
 	size_t etf_at = 0, count = 0, from;
 	int all_bytes = w->etf.b != NULL;
@@ -716,7 +740,8 @@ static int put_array(struct writer *w)
 }
 
 /* The recursion is bounded by LIMIT_JSON_DEPTH. */
-static int put_value(struct writer *w)
+static int
+put_value(struct writer *w)
 {
 	w->p = jsonscan_ws(w->p, w->end);
 	if (w->p == w->end)
@@ -739,13 +764,15 @@ static int put_value(struct writer *w)
 	}
 }
 
-static int open_out(struct out *o, struct buf *b)
+static int
+open_out(struct out *o, struct buf *b)
 {
 	*o = (struct out){.b = b};
 	return more_room(o, 64);
 }
 
-static int write_value(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
+static int
+write_value(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
 {
 	size_t text_len = text->len, etf_len = etf != NULL ? etf->len : 0;
 	struct writer w;
@@ -773,22 +800,26 @@ static int write_value(struct json *j, struct buf *text, struct buf *etf, json_m
 	text->len = err == 0 ? offset(&w.text) : text_len;
 	if (etf != NULL)
 		etf->len = err == 0 ? offset(&w.etf) : etf_len;
-	if (err == 0)
+	if (err == 0) {
 		j->p = w.p;
+		j->depth = w.depth;
+	}
 	return err;
 }
 
-int json_text(struct json *j, struct buf *text, struct buf *etf)
+int
+json_text(struct json *j, struct buf *text, struct buf *etf)
 {
 	return write_value(j, text, etf, NULL, NULL);
 }
 
-int json_text_members(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
+int
+json_text_members(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
 {
 	enum json_type found = json_peek(j);
 
 	assert(etf != NULL);
-	if (found != JSON_OBJECT)
-		return found == JSON_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
+	if (found != JSON_T_OBJECT)
+		return found == JSON_T_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
 	return write_value(j, text, etf, fn, cookie);
 }

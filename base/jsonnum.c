@@ -34,14 +34,16 @@ struct decimal {
 	int dot;
 };
 
-static inline const char *skip_digits(const char *p, const char *end)
+static inline const char *
+skip_digits(const char *p, const char *end)
 {
 	while (p < end && *p >= '0' && *p <= '9')
 		p++;
 	return p;
 }
 
-const char *jsonnum_end(const char *p, const char *end, int *floatp)
+const char *
+jsonnum_end(const char *p, const char *end, int *floatp)
 {
 	const char *start = p, *from;
 
@@ -71,7 +73,8 @@ const char *jsonnum_end(const char *p, const char *end, int *floatp)
 	return p - start <= (ptrdiff_t)LIMIT_NUMBER_LEN ? p : NULL;
 }
 
-static int read_exponent(const char *p, const char *end)
+static int
+read_exponent(const char *p, const char *end)
 {
 	int neg = *p == '-', v = 0;
 
@@ -84,7 +87,8 @@ static int read_exponent(const char *p, const char *end)
 	return neg ? -v : v;
 }
 
-static void read_decimal(const char *p, size_t len, struct decimal *d)
+static void
+read_decimal(const char *p, size_t len, struct decimal *d)
 {
 	const char *end = p + len;
 
@@ -115,7 +119,8 @@ static void read_decimal(const char *p, size_t len, struct decimal *d)
 	}
 }
 
-static int by_library(const char *s, size_t len, const struct decimal *d, double *vp)
+static int
+by_library(const char *s, size_t len, const struct decimal *d, double *vp)
 {
 	char text[LIMIT_NUMBER_LEN + 1];
 	char *e;
@@ -134,7 +139,8 @@ static int by_library(const char *s, size_t len, const struct decimal *d, double
 	return isfinite(v) ? 0 : ERR_BAD_JSON;
 }
 
-static int to_double(const char *s, size_t len, const struct decimal *d, double *vp)
+static int
+to_double(const char *s, size_t len, const struct decimal *d, double *vp)
 {
 	static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14,
 	    1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
@@ -155,7 +161,8 @@ static int to_double(const char *s, size_t len, const struct decimal *d, double 
 }
 
 /* Write 0.DIGITS * 10^point as CouchDB does: plain from 1e-6 to below 1e21. */
-static size_t layout(char *out, int neg, const char *digits, int n, int point)
+static size_t
+layout(char *out, int neg, const char *digits, int n, int point)
 {
 	char *p = out;
 
@@ -193,7 +200,8 @@ static size_t layout(char *out, int neg, const char *digits, int n, int point)
 	return (size_t)(p + n + 1 - out);
 }
 
-static size_t put_digits(char *out, int neg, uint64_t v, int exp)
+static size_t
+put_digits(char *out, int neg, uint64_t v, int exp)
 {
 	char digits[20];
 	int at = sizeof(digits);
@@ -204,7 +212,8 @@ static size_t put_digits(char *out, int neg, uint64_t v, int exp)
 }
 
 /* At a power of two the doubles below lie closer than those above: the shortest text may be the next one up. */
-static int round_up(const char *text, double v, struct decimal *d)
+static int
+round_up(const char *text, double v, struct decimal *d)
 {
 	char next[40];
 
@@ -214,7 +223,8 @@ static int round_up(const char *text, double v, struct decimal *d)
 	return strtod(next, NULL) == v;
 }
 
-static size_t put_shortest(char *out, double v)
+static size_t
+put_shortest(char *out, double v)
 {
 	char text[40];
 	struct decimal d;
@@ -235,7 +245,8 @@ static size_t put_shortest(char *out, double v)
 	return put_digits(out, d.neg, d.digits, d.exp);
 }
 
-int jsonnum_float(const char *s, size_t len, char *out, size_t *lenp, double *vp)
+int
+jsonnum_float(const char *s, size_t len, char *out, size_t *lenp, double *vp)
 {
 	struct decimal d;
 	int err;
@@ -255,7 +266,8 @@ int jsonnum_float(const char *s, size_t len, char *out, size_t *lenp, double *vp
 	return 0;
 }
 
-int jsonnum_small(const char *s, size_t len, int64_t *vp)
+int
+jsonnum_small(const char *s, size_t len, int64_t *vp)
 {
 	int neg = len > 0 && *s == '-';
 	int64_t v = 0;
@@ -268,7 +280,8 @@ int jsonnum_small(const char *s, size_t len, int64_t *vp)
 	return 1;
 }
 
-size_t jsonnum_big(const char *s, size_t len, unsigned char *out)
+size_t
+jsonnum_big(const char *s, size_t len, unsigned char *out)
 {
 	uint32_t limbs[LIMIT_NUMBER_LEN / 9 + 2];
 	size_t n = 0, bytes;

@@ -1,6 +1,7 @@
 #include "jsonscan.h"
 
-static int hex4(const char *p)
+static int
+hex4(const char *p)
 {
 	int v = 0;
 
@@ -19,7 +20,8 @@ static int hex4(const char *p)
 	return v;
 }
 
-static size_t encode(uint32_t c, char out[4])
+static size_t
+encode(uint32_t c, char out[4])
 {
 	if (c < 0x80) {
 		out[0] = (char)c;
@@ -44,7 +46,8 @@ static size_t encode(uint32_t c, char out[4])
 }
 
 /* ${p} is at the 'u'. */
-static const char *unicode(const char *p, const char *end, char out[4], size_t *np)
+static const char *
+unicode(const char *p, const char *end, char out[4], size_t *np)
 {
 	int high, low;
 
@@ -67,7 +70,8 @@ static const char *unicode(const char *p, const char *end, char out[4], size_t *
 	return p;
 }
 
-const char *jsonscan_escape(const char *p, const char *end, char out[4], size_t *np)
+const char *
+jsonscan_escape(const char *p, const char *end, char out[4], size_t *np)
 {
 	if (end - p < 2)
 		return NULL;

@@ -10,7 +10,8 @@
 #endif
 
 /** jsonscan_ws(p, end): The first byte that is no white space, or ${end}. */
-static inline const char *jsonscan_ws(const char *p, const char *end)
+static inline const char *
+jsonscan_ws(const char *p, const char *end)
 {
 	while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
 		p++;
@@ -19,7 +20,8 @@ static inline const char *jsonscan_ws(const char *p, const char *end)
 
 /** jsonscan_plain(p, end): The first byte that is not simply itself within a string: quote, backslash, control or
  * beyond ASCII; or ${end}. */
-static inline const char *jsonscan_plain(const char *p, const char *end)
+static inline const char *
+jsonscan_plain(const char *p, const char *end)
 {
 #if defined(__SSE2__)
 	while (end - p >= 16) {
@@ -45,7 +47,8 @@ static inline const char *jsonscan_plain(const char *p, const char *end)
 
 /** jsonscan_utf8(p, end): Bytes of the character beyond ASCII at ${p}, 2 to 4; 0 if it is malformed, overlong, a
  * surrogate or above U+10FFFF. */
-static inline size_t jsonscan_utf8(const char *p, const char *end)
+static inline size_t
+jsonscan_utf8(const char *p, const char *end)
 {
 	const unsigned char *u = (const unsigned char *)p;
 	size_t left = (size_t)(end - p);
@@ -65,7 +68,8 @@ static inline size_t jsonscan_utf8(const char *p, const char *end)
 
 /** jsonscan_run(p, end): Within a string: the closing quote or the next backslash; NULL if what stands before it is not
  * valid. */
-static inline const char *jsonscan_run(const char *p, const char *end)
+static inline const char *
+jsonscan_run(const char *p, const char *end)
 {
 	for (;;) {
 		size_t n;
@@ -91,7 +95,8 @@ static inline const char *jsonscan_run(const char *p, const char *end)
 const char *jsonscan_escape(const char *p, const char *end, char out[4], size_t *np);
 
 /** jsonscan_literal(p, end, word, len): 1 if ${word} stands at ${p}. */
-static inline int jsonscan_literal(const char *p, const char *end, const char *word, size_t len)
+static inline int
+jsonscan_literal(const char *p, const char *end, const char *word, size_t len)
 {
 	return (size_t)(end - p) >= len && __builtin_memcmp(p, word, len) == 0;
 }

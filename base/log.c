@@ -11,17 +11,20 @@
 
 static _Atomic int threshold = LOG_NOTICE;
 
-void log_set_level(enum log_level level)
+void
+log_set_level(enum log_level level)
 {
 	atomic_store_explicit(&threshold, (int)level, memory_order_relaxed);
 }
 
-int log_enabled(enum log_level level)
+int
+log_enabled(enum log_level level)
 {
 	return (int)level >= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
-static size_t put_head(char *line, size_t size, enum log_level level)
+static size_t
+put_head(char *line, size_t size, enum log_level level)
 {
 	static const char *const names[] = {"debug", "info", "notice", "warning", "error"};
 	struct timespec now;
@@ -36,7 +39,8 @@ static size_t put_head(char *line, size_t size, enum log_level level)
 	return more > 0 ? n + (size_t)more : n;
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+void
+log_line(enum log_level level, const char *fmt, ...)
 {
 	char line[LINE_LEN];
 	size_t n, room, from;

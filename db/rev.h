@@ -63,7 +63,8 @@ struct rev_att {
  * rev_make(deleted, parent, body_etf, etf_len, atts, natts, out):
  * The revision id that CouchDB gives: generation parent + 1, MD5 over the external
  * term of [Deleted, OldStart, OldRev, Body, Atts].  ${parent} NULL: a first
- * revision.  ${body_etf} as json_text() writes it, of the body's object.  Errors: ERR_NOMEM.
+ * revision.  ${body_etf} as json_text() writes it, of the body's object;
+ * ${atts} in the document's order.  Errors: ERR_NOMEM.
  */
 int rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf_len,
     const struct rev_att *atts, size_t natts, struct revbuf *out) MUST_CHECK;
