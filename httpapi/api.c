@@ -13,7 +13,8 @@
 #include "base/hash.h"
 #include "base/limits.h"
 
-int api_new(struct api *api)
+int
+api_new(struct api *api)
 {
 	int err = cors_load(api);
 	if (!err)
@@ -25,7 +26,8 @@ int api_new(struct api *api)
 	return err;
 }
 
-void api_free(struct api *api)
+void
+api_free(struct api *api)
 {
 	web_free(api);
 	auth_free(api);
@@ -33,7 +35,8 @@ void api_free(struct api *api)
 }
 
 /* Ten digits that tell requests apart in a log; nothing depends on their being hard to guess. */
-static void make_request_id(char out[10])
+static void
+make_request_id(char out[10])
 {
 	static _Thread_local uint64_t state;
 
@@ -47,7 +50,8 @@ static void make_request_id(char out[10])
 	hex_encode(&z, 5, out);
 }
 
-static int is_request_id(const struct jstr *id)
+static int
+is_request_id(const struct jstr *id)
 {
 	if (!id->s || id->len == 0 || id->len > 36)
 		return 0;
@@ -60,7 +64,8 @@ static int is_request_id(const struct jstr *id)
 	return 1;
 }
 
-static void set_common_headers(struct apireq *r)
+static void
+set_common_headers(struct apireq *r)
 {
 	char id[10];
 	struct jstr given = http_header(r->http, "x-couch-request-id");
@@ -73,7 +78,8 @@ static void set_common_headers(struct apireq *r)
 	http_set_header(r->http, "x-couchdb-body-time", "0", 1);
 }
 
-static int hex_digit(char c)
+static int
+hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -82,7 +88,8 @@ static int hex_digit(char c)
 }
 
 /* Decode up to the next '/', and return where it was; NULL: bad percent-encoding. */
-static const char *decode_part(const char *p, const char *end, char **dp)
+static const char *
+decode_part(const char *p, const char *end, char **dp)
 {
 	char *d = *dp;
 	while (p < end && *p != '/') {
@@ -106,7 +113,8 @@ static const char *decode_part(const char *p, const char *end, char **dp)
  * joins "_design" and its name by putting the slash back.  Empty parts are
  * passed over, as CouchDB does.
  */
-static int split_path(struct apireq *r)
+static int
+split_path(struct apireq *r)
 {
 	struct jstr raw = http_path(r->http);
 	const char *p = raw.s;
@@ -141,7 +149,8 @@ static int split_path(struct apireq *r)
 	return 0;
 }
 
-static int split_query(struct apireq *r)
+static int
+split_query(struct apireq *r)
 {
 	struct jstr q = http_query(r->http);
 	r->params = NULL;
@@ -175,7 +184,8 @@ static int split_query(struct apireq *r)
 	return 0;
 }
 
-static const char *method_of(struct http_req *http)
+static const char *
+method_of(struct http_req *http)
 {
 	static const char *const may[] = {"GET", "HEAD", "PUT", "DELETE", "COPY", "POST"};
 	const char *method = http_method(http);
@@ -191,7 +201,8 @@ static const char *method_of(struct http_req *http)
 	return method;
 }
 
-void api_handle(struct http_req *http, void *cookie)
+void
+api_handle(struct http_req *http, void *cookie)
 {
 	struct arena *a = http_arena(http);
 	struct apireq *r = arena_alloc(a, sizeof(*r));

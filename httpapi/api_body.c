@@ -5,7 +5,8 @@
 #include <strings.h>
 #include <zlib.h>
 
-int api_is_json(const struct apireq *r)
+int
+api_is_json(const struct apireq *r)
 {
 	struct jstr type = http_header(r->http, "content-type");
 	if (!type.s)
@@ -17,7 +18,8 @@ int api_is_json(const struct apireq *r)
 	return n == 16 && strncasecmp(type.s, "application/json", 16) == 0;
 }
 
-static int inflate_into(z_stream *z, char *out, size_t cap, size_t *lenp)
+static int
+inflate_into(z_stream *z, char *out, size_t cap, size_t *lenp)
 {
 	int rc = Z_OK;
 	while (rc == Z_OK) {
@@ -34,7 +36,8 @@ static int inflate_into(z_stream *z, char *out, size_t cap, size_t *lenp)
 }
 
 /* Grows in place of streaming: JSON is parsed from one piece. */
-static int gunzip(struct apireq *r, struct jstr *bodyp, uint64_t max)
+static int
+gunzip(struct apireq *r, struct jstr *bodyp, uint64_t max)
 {
 	int err = ERR_TOO_LARGE;
 	size_t cap = bodyp->len * 4 + 1024;
@@ -72,7 +75,8 @@ static int gunzip(struct apireq *r, struct jstr *bodyp, uint64_t max)
 	return err;
 }
 
-int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
+int
+api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
 {
 	struct jstr enc = http_header(r->http, "content-encoding");
 	int gzip = enc.s && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
@@ -89,7 +93,8 @@ int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
 	return err;
 }
 
-static struct jstr host_of(const struct apireq *r)
+static struct jstr
+host_of(const struct apireq *r)
 {
 	struct jstr host = http_header(r->http, "x-forwarded-host");
 	if (!host.s || host.len == 0)
@@ -97,7 +102,8 @@ static struct jstr host_of(const struct apireq *r)
 	return host;
 }
 
-int api_base_url(struct apireq *r, struct buf *b)
+int
+api_base_url(struct apireq *r, struct buf *b)
 {
 	struct jstr ssl = http_header(r->http, "x-forwarded-ssl");
 	struct jstr proto = http_header(r->http, "x-forwarded-proto");
@@ -111,7 +117,8 @@ int api_base_url(struct apireq *r, struct buf *b)
 	    b, "127.0.0.1:%u", https ? http_server_tls_port(r->api->server) : http_server_port(r->api->server));
 }
 
-int api_referer_check(const struct apireq *r, struct errtext *why)
+int
+api_referer_check(const struct apireq *r, struct errtext *why)
 {
 	struct jstr ref = http_header(r->http, "referer");
 	if (!ref.s)

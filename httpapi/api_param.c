@@ -6,7 +6,8 @@
 
 #include <strings.h>
 
-static int hex_digit(char c)
+static int
+hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -17,7 +18,8 @@ static int hex_digit(char c)
 	return -1;
 }
 
-int api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space, struct jstr *outp)
+int
+api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space, struct jstr *outp)
 {
 	char *d = arena_alloc(a, len + 1);
 	if (!d)
@@ -43,7 +45,8 @@ int api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space
 	return 0;
 }
 
-int api_url_encode(struct buf *b, const char *s, size_t len)
+int
+api_url_encode(struct buf *b, const char *s, size_t len)
 {
 	static const char digits[] = "0123456789ABCDEF";
 
@@ -60,7 +63,8 @@ int api_url_encode(struct buf *b, const char *s, size_t len)
 	return buf_failed(b);
 }
 
-const struct jstr *api_param(const struct apireq *r, const char *name)
+const struct jstr *
+api_param(const struct apireq *r, const char *name)
 {
 	size_t len = strlen(name);
 	for (size_t i = r->nparams; i > 0; i--) {
@@ -71,7 +75,8 @@ const struct jstr *api_param(const struct apireq *r, const char *name)
 	return NULL;
 }
 
-int api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext *why)
+int
+api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext *why)
 {
 	const struct jstr *v = api_param(r, name);
 	if (!v)
@@ -85,7 +90,8 @@ int api_param_bool(const struct apireq *r, const char *name, int *vp, struct err
 	return 0;
 }
 
-int api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct errtext *why)
+int
+api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct errtext *why)
 {
 	const struct jstr *v = api_param(r, name);
 	if (!v)
@@ -106,7 +112,8 @@ int api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct
 	return 0;
 }
 
-int api_param_json_string(const struct apireq *r, const char *name, struct jstr *outp, struct errtext *why)
+int
+api_param_json_string(const struct apireq *r, const char *name, struct jstr *outp, struct errtext *why)
 {
 	const struct jstr *v = api_param(r, name);
 	if (!v)
@@ -131,7 +138,8 @@ int api_param_json_string(const struct apireq *r, const char *name, struct jstr 
 	return err;
 }
 
-int api_tail(struct apireq *r, size_t from, struct jstr *outp)
+int
+api_tail(struct apireq *r, size_t from, struct jstr *outp)
 {
 	outp->s = "";
 	outp->len = 0;

@@ -5,7 +5,8 @@
 
 #include <strings.h>
 
-void api_done(struct apireq *r)
+void
+api_done(struct apireq *r)
 {
 	if (r->db) {
 		db_close(r->db);
@@ -13,13 +14,15 @@ void api_done(struct apireq *r)
 	}
 }
 
-void api_json_head(struct apireq *r)
+void
+api_json_head(struct apireq *r)
 {
 	http_set_header(r->http, "cache-control", "must-revalidate", 15);
 	http_set_header(r->http, "content-type", "application/json", 16);
 }
 
-void api_json(struct apireq *r, int status, struct buf *b)
+void
+api_json(struct apireq *r, int status, struct buf *b)
 {
 	(void)buf_putc(b, '\n');
 	if (buf_failed(b)) {
@@ -35,7 +38,8 @@ void api_json(struct apireq *r, int status, struct buf *b)
 	http_reply_take(r->http, status, data, len);
 }
 
-void api_ok(struct apireq *r, int status)
+void
+api_ok(struct apireq *r, int status)
 {
 	api_done(r);
 	api_json_head(r);
@@ -43,7 +47,8 @@ void api_ok(struct apireq *r, int status)
 }
 
 /* Client bytes may stand in a reason, and they need not be UTF-8. */
-static void put_text(struct buf *b, const char *s)
+static void
+put_text(struct buf *b, const char *s)
 {
 	size_t len = strlen(s);
 	if (json_utf8_ok(s, len)) {
@@ -57,7 +62,8 @@ static void put_text(struct buf *b, const char *s)
 }
 
 /* 1 if an Accept header names ${type}, or "*" or "*" "/" "*" alike, as far as browsers and tools write them. */
-static int accepts(const struct jstr *accept, const char *type)
+static int
+accepts(const struct jstr *accept, const char *type)
 {
 	size_t tlen = strlen(type);
 	const char *slash = strchr(type, '/');
@@ -82,7 +88,8 @@ static int accepts(const struct jstr *accept, const char *type)
 }
 
 /* A browser that is not logged in is sent to the page where it can be.  Returns 1 if the headers say so. */
-static int redirect_to_login(struct apireq *r, const char *reason)
+static int
+redirect_to_login(struct apireq *r, const char *reason)
 {
 	struct jstr accept = http_header(r->http, "accept");
 	if (!accept.s || accepts(&accept, "application/json") || !accepts(&accept, "text/html"))
@@ -105,7 +112,8 @@ static int redirect_to_login(struct apireq *r, const char *reason)
 	return ok;
 }
 
-static int unauthorized(struct apireq *r, const char *reason)
+static int
+unauthorized(struct apireq *r, const char *reason)
 {
 	struct jstr ask = http_header(r->http, "x-couchdb-www-authenticate");
 	if (ask.s)
@@ -117,7 +125,8 @@ static int unauthorized(struct apireq *r, const char *reason)
 	return 401;
 }
 
-void api_error_text(struct apireq *r, int status, const char *error, const char *reason)
+void
+api_error_text(struct apireq *r, int status, const char *error, const char *reason)
 {
 	static const char last[] = "{\"error\":\"internal_server_error\",\"reason\":\"out of memory\"}\n";
 	struct buf b;
@@ -142,13 +151,15 @@ void api_error_text(struct apireq *r, int status, const char *error, const char 
 	http_reply_take(r->http, status, data, len);
 }
 
-void api_error(struct apireq *r, int code, const struct errtext *why)
+void
+api_error(struct apireq *r, int code, const struct errtext *why)
 {
 	const char *reason = why && why->text[0] ? why->text : err_reason(code);
 	api_error_text(r, err_status(code), err_name(code), reason);
 }
 
-void api_method_not_allowed(struct apireq *r, const char *allow)
+void
+api_method_not_allowed(struct apireq *r, const char *allow)
 {
 	char reason[128];
 	(void)snprintf(reason, sizeof(reason), "Only %s allowed", allow);
@@ -156,7 +167,8 @@ void api_method_not_allowed(struct apireq *r, const char *allow)
 	api_error_text(r, 405, "method_not_allowed", reason);
 }
 
-int api_not_modified(struct apireq *r, const char *etag, size_t len)
+int
+api_not_modified(struct apireq *r, const char *etag, size_t len)
 {
 	http_set_header(r->http, "etag", etag, len);
 	struct jstr list = http_header(r->http, "if-none-match");

@@ -11,7 +11,8 @@ struct work {
 	struct db_request *req;
 };
 
-static void come_back(void *arg)
+static void
+come_back(void *arg)
 {
 	struct work *w = arg;
 	struct http_req *http = w->r->http;
@@ -19,12 +20,14 @@ static void come_back(void *arg)
 	http_release(http);
 }
 
-static void post(struct work *w)
+static void
+post(struct work *w)
 {
 	http_post(http_req_thread(w->r->http), &w->msg);
 }
 
-static struct work *set_out(struct apireq *r, api_f *work, api_f *then)
+static struct work *
+set_out(struct apireq *r, api_f *work, api_f *then)
 {
 	struct work *w = arena_calloc(r->arena, 1, sizeof(*w));
 	if (!w)
@@ -39,14 +42,16 @@ static struct work *set_out(struct apireq *r, api_f *work, api_f *then)
 	return w;
 }
 
-static void run(void *arg)
+static void
+run(void *arg)
 {
 	struct work *w = arg;
 	w->work(w->r);
 	post(w);
 }
 
-void api_work(struct apireq *r, api_f *work, api_f *then)
+void
+api_work(struct apireq *r, api_f *work, api_f *then)
 {
 	struct work *w = set_out(r, work, then);
 	if (!w) {
@@ -57,7 +62,8 @@ void api_work(struct apireq *r, api_f *work, api_f *then)
 	r->api->ex->submit(r->api->ex, &w->job);
 }
 
-static void fail_all(struct db_request *req, int err)
+static void
+fail_all(struct db_request *req, int err)
 {
 	for (size_t i = 0; i < req->nwrites; i++) {
 		req->writes[i].err = err;
@@ -65,13 +71,15 @@ static void fail_all(struct db_request *req, int err)
 	}
 }
 
-static void submit_done(struct db_request *req)
+static void
+submit_done(struct db_request *req)
 {
 	struct work *w = req->cookie;
 	post(w);
 }
 
-static void submit_run(void *arg)
+static void
+submit_run(void *arg)
 {
 	struct work *w = arg;
 	int err = db_submit(w->r->db, w->req);
@@ -81,7 +89,8 @@ static void submit_run(void *arg)
 	}
 }
 
-void api_submit(struct apireq *r, struct db_request *req, api_f *then)
+void
+api_submit(struct apireq *r, struct db_request *req, api_f *then)
 {
 	struct work *w = set_out(r, NULL, then);
 	if (!w) {

@@ -40,7 +40,8 @@ struct auth_check {
 	struct auth_check *next;
 };
 
-int auth_load(struct api *api)
+int
+auth_load(struct api *api)
 {
 	struct sessions *s = api->auth;
 	const struct config *c = api->config;
@@ -56,7 +57,8 @@ int auth_load(struct api *api)
 	return 0;
 }
 
-int auth_new(struct api *api)
+int
+auth_new(struct api *api)
 {
 	struct sessions *s = calloc(1, sizeof(*s));
 	if (!s)
@@ -69,7 +71,8 @@ int auth_new(struct api *api)
 	return auth_load(api);
 }
 
-void auth_free(struct api *api)
+void
+auth_free(struct api *api)
 {
 	struct sessions *s = api->auth;
 	if (!s)
@@ -80,12 +83,14 @@ void auth_free(struct api *api)
 	api->auth = NULL;
 }
 
-int auth_required(const struct api *api)
+int
+auth_required(const struct api *api)
 {
 	return atomic_load_explicit(&api->auth->required, memory_order_relaxed);
 }
 
-const char *auth_stored(struct api *api, const char *name, size_t len)
+const char *
+auth_stored(struct api *api, const char *name, size_t len)
 {
 	char key[LIMIT_ID_LEN];
 	if (len == 0 || len >= sizeof(key) || memchr(name, '\0', len))
@@ -95,7 +100,8 @@ const char *auth_stored(struct api *api, const char *name, size_t len)
 	return config_get(api->config, "admins", key, NULL);
 }
 
-struct auth_table *auth_table_of(struct apireq *r)
+struct auth_table *
+auth_table_of(struct apireq *r)
 {
 	unsigned i = http_thread_index(http_req_thread(r->http));
 	if (i >= AUTH_THREADS)
@@ -106,7 +112,8 @@ struct auth_table *auth_table_of(struct apireq *r)
 	return *tp;
 }
 
-int auth_grant(struct apireq *r, const char *name, size_t len, const char *how)
+int
+auth_grant(struct apireq *r, const char *name, size_t len, const char *how)
 {
 	static const char *const roles[] = {"_admin"};
 
@@ -121,7 +128,8 @@ int auth_grant(struct apireq *r, const char *name, size_t len, const char *how)
 	return 0;
 }
 
-int auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct auth_entry **ep)
+int
+auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct auth_entry **ep)
 {
 	struct sessions *s = r->api->auth;
 	struct auth_table *t = auth_table_of(r);
@@ -133,7 +141,8 @@ int auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct
 	       hash_equal(e->digest, digest, SHA256_LEN);
 }
 
-void auth_remember(
+void
+auth_remember(
     struct apireq *r, const unsigned char digest[SHA256_LEN], uint64_t generation, struct jstr name, uint64_t issued_s)
 {
 	struct auth_table *t = auth_table_of(r);
@@ -147,7 +156,8 @@ void auth_remember(
 	e->generation = generation;
 }
 
-static void conclude(struct apireq *r, api_f *then, int ok, const struct jstr *name)
+static void
+conclude(struct apireq *r, api_f *then, int ok, const struct jstr *name)
 {
 	if (!ok)
 		api_error(r, ERR_BAD_LOGIN, NULL);
@@ -157,13 +167,15 @@ static void conclude(struct apireq *r, api_f *then, int ok, const struct jstr *n
 		then(r);
 }
 
-static void derive(struct apireq *r)
+static void
+derive(struct apireq *r)
 {
 	struct auth_check *c = r->cookie;
 	c->ok = secret_check(c->stored, c->password.s, c->password.len);
 }
 
-static void check_end(struct apireq *r)
+static void
+check_end(struct apireq *r)
 {
 	struct auth_check *c = r->cookie;
 	struct auth_table *t = auth_table_of(r);
@@ -191,7 +203,8 @@ static void check_end(struct apireq *r)
 }
 
 /* Wait for a derivation of the same credentials, if one is on its way. */
-static int join(struct auth_table *t, struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN])
+static int
+join(struct auth_table *t, struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN])
 {
 	for (struct auth_check *c = t->checks; c; c = c->next) {
 		if (!hash_equal(c->digest, digest, SHA256_LEN))
@@ -207,7 +220,8 @@ static int join(struct auth_table *t, struct apireq *r, api_f *then, const unsig
 	return t->nchecks < AUTH_CHECKS ? 0 : -ERR_BUSY;
 }
 
-static void check_begin(struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN], struct jstr plain)
+static void
+check_begin(struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN], struct jstr plain)
 {
 	struct auth_table *t = auth_table_of(r);
 	int joined = t ? join(t, r, then, digest) : 0;
@@ -245,7 +259,8 @@ static void check_begin(struct apireq *r, api_f *then, const unsigned char diges
 	api_work(r, derive, check_end);
 }
 
-static void anonymous(struct apireq *r, api_f *then)
+static void
+anonymous(struct apireq *r, api_f *then)
 {
 	/* Whoever must log in must be able to. */
 	int login = r->nparts == 1 && strcmp(r->part[0].s, "_session") == 0 && strcmp(r->method, "POST") == 0;
@@ -256,7 +271,8 @@ static void anonymous(struct apireq *r, api_f *then)
 }
 
 /* "Basic BASE64" decoded into the arena; ERR_MISSING: it does not name anybody. */
-static int decode_basic(struct apireq *r, const struct jstr *h, struct jstr *plainp)
+static int
+decode_basic(struct apireq *r, const struct jstr *h, struct jstr *plainp)
 {
 	struct buf b;
 	buf_init(&b, LIMIT_ID_LEN);
@@ -274,7 +290,8 @@ static int decode_basic(struct apireq *r, const struct jstr *h, struct jstr *pla
 	return err;
 }
 
-static void basic(struct apireq *r, api_f *then, const struct jstr *h)
+static void
+basic(struct apireq *r, api_f *then, const struct jstr *h)
 {
 	unsigned char digest[SHA256_LEN];
 	struct auth_entry *e;
@@ -299,7 +316,8 @@ static void basic(struct apireq *r, api_f *then, const struct jstr *h)
 		check_begin(r, then, digest, plain);
 }
 
-void auth_step(struct apireq *r, api_f *then)
+void
+auth_step(struct apireq *r, api_f *then)
 {
 	int cookie = auth_cookie_step(r);
 	if (cookie > 0) {

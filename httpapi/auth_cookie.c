@@ -5,12 +5,14 @@
  * new salt, and so ends the account's sessions.
  */
 #include "auth_impl.h"
+#include "secret.h"
 #include "base/limits.h"
 
 #define COOKIE_NAME "AuthSession"
 
 /* The value of a cookie of the request; len 0 if there is none. */
-static struct jstr find_cookie(struct apireq *r, const char *name)
+static struct jstr
+find_cookie(struct apireq *r, const char *name)
 {
 	struct jstr none = {NULL, 0};
 	struct jstr h = http_header(r->http, "cookie");
@@ -33,21 +35,16 @@ static struct jstr find_cookie(struct apireq *r, const char *name)
 	return none;
 }
 
-/* The salt of "-pbkdf2...-KEY,SALT,ITERATIONS" or "-hashed-KEY,SALT"; all of it where it has another form. */
-static struct jstr salt_of(const char *stored)
-{
-	const char *comma = strchr(stored, ',');
-	const char *salt = comma ? comma + 1 : stored;
-	return (struct jstr){salt, strcspn(salt, ",")};
-}
-
-static int make_mac(struct apireq *r, const char *stored, const char *text, size_t len, unsigned char mac[SHA256_LEN])
+static int
+make_mac(struct apireq *r, const char *stored, const char *text, size_t len, unsigned char mac[SHA256_LEN])
 {
 	struct buf key;
-	struct jstr salt = salt_of(stored);
+	size_t salt_len;
+	const char *salt = secret_salt(stored, &salt_len);
 	buf_init(&key, 65536);
 	(void)buf_puts(&key, atomic_load(&r->api->auth->secret));
-	(void)buf_put(&key, salt.s, salt.len);
+	/* A password that is not hashed has no salt; it, too, ends the sessions when it changes. */
+	(void)buf_put(&key, salt_len ? salt : stored, salt_len ? salt_len : strlen(stored));
 	int err = buf_failed(&key);
 	if (!err)
 		hash_hmac_sha256(key.data, key.len, text, len, mac);
@@ -55,12 +52,14 @@ static int make_mac(struct apireq *r, const char *stored, const char *text, size
 	return err;
 }
 
-static uint64_t now_s(struct apireq *r)
+static uint64_t
+now_s(struct apireq *r)
 {
 	return r->api->ex->wall_us(r->api->ex) / 1000000;
 }
 
-static int parse_hex(const char *s, size_t len, uint64_t *np)
+static int
+parse_hex(const char *s, size_t len, uint64_t *np)
 {
 	uint64_t n = 0;
 	if (len == 0 || len > 15)
@@ -88,7 +87,8 @@ struct session {
 	struct jstr mac;
 };
 
-static int parse(const struct buf *b, struct session *out)
+static int
+parse(const struct buf *b, struct session *out)
 {
 	const char *end = b->data + b->len;
 	const char *c1 = b->len ? memchr(b->data, ':', b->len) : NULL;
@@ -102,14 +102,16 @@ static int parse(const struct buf *b, struct session *out)
 }
 
 /* 1: within its time; 0: over, or from the future by more than clocks differ. */
-static int is_live(struct apireq *r, uint64_t issued_s)
+static int
+is_live(struct apireq *r, uint64_t issued_s)
 {
 	uint64_t now = now_s(r);
 	uint64_t timeout = atomic_load_explicit(&r->api->auth->timeout_s, memory_order_relaxed);
 	return now < issued_s + timeout && issued_s <= now + timeout;
 }
 
-static int renew(struct apireq *r, uint64_t issued_s, const struct jstr *name)
+static int
+renew(struct apireq *r, uint64_t issued_s, const struct jstr *name)
 {
 	uint64_t timeout = atomic_load_explicit(&r->api->auth->timeout_s, memory_order_relaxed);
 	if (issued_s + timeout >= now_s(r) + timeout * 9 / 10)
@@ -118,7 +120,8 @@ static int renew(struct apireq *r, uint64_t issued_s, const struct jstr *name)
 	return stored ? auth_cookie_issue(r, r->who.name, stored) : 0;
 }
 
-static int verify(struct apireq *r, const struct session *s)
+static int
+verify(struct apireq *r, const struct session *s)
 {
 	unsigned char mac[SHA256_LEN];
 	const char *stored = auth_stored(r->api, s->name.s, s->name.len);
@@ -130,7 +133,8 @@ static int verify(struct apireq *r, const struct session *s)
 	return hash_equal(mac, s->mac.s, SHA256_LEN);
 }
 
-static int grant(struct apireq *r, struct jstr name, uint64_t issued_s)
+static int
+grant(struct apireq *r, struct jstr name, uint64_t issued_s)
 {
 	int err = auth_grant(r, name.s, name.len, "cookie");
 	if (!err)
@@ -138,7 +142,8 @@ static int grant(struct apireq *r, struct jstr name, uint64_t issued_s)
 	return err ? -err : 1;
 }
 
-int auth_cookie_step(struct apireq *r)
+int
+auth_cookie_step(struct apireq *r)
 {
 	struct jstr v = find_cookie(r, COOKIE_NAME);
 	if (v.len == 0)
@@ -170,7 +175,8 @@ int auth_cookie_step(struct apireq *r)
 }
 
 /* base64 in its URL form, without padding. */
-static int put_base64url(struct buf *out, const struct buf *in)
+static int
+put_base64url(struct buf *out, const struct buf *in)
 {
 	size_t start = out->len;
 	int err = base64_put(out, in->data, in->len);
@@ -187,7 +193,8 @@ static int put_base64url(struct buf *out, const struct buf *in)
 	return 0;
 }
 
-static int put_session(struct apireq *r, struct buf *out, const char *name, const char *stored)
+static int
+put_session(struct apireq *r, struct buf *out, const char *name, const char *stored)
 {
 	unsigned char mac[SHA256_LEN];
 	struct buf b;
@@ -205,7 +212,8 @@ static int put_session(struct apireq *r, struct buf *out, const char *name, cons
 	return err;
 }
 
-int auth_cookie_issue(struct apireq *r, const char *name, const char *stored)
+int
+auth_cookie_issue(struct apireq *r, const char *name, const char *stored)
 {
 	uint64_t timeout = atomic_load(&r->api->auth->timeout_s);
 	time_t until = (time_t)(now_s(r) + (name ? timeout : 0));

@@ -12,7 +12,8 @@ struct login {
 	int ok;
 };
 
-static void put_roles(struct buf *b, const struct principal *who)
+static void
+put_roles(struct buf *b, const struct principal *who)
 {
 	(void)buf_putc(b, '[');
 	for (size_t i = 0; i < who->nroles; i++) {
@@ -23,7 +24,8 @@ static void put_roles(struct buf *b, const struct principal *who)
 	(void)buf_putc(b, ']');
 }
 
-static void put_name(struct buf *b, const struct principal *who)
+static void
+put_name(struct buf *b, const struct principal *who)
 {
 	(void)buf_puts(b, "\"name\":");
 	if (who->name)
@@ -34,7 +36,8 @@ static void put_name(struct buf *b, const struct principal *who)
 	put_roles(b, who);
 }
 
-static void tell(struct apireq *r)
+static void
+tell(struct apireq *r)
 {
 	const struct jstr *ask = api_param(r, "basic");
 	if (!r->who.name && ask && strcmp(ask->s, "true") == 0) {
@@ -53,7 +56,8 @@ static void tell(struct apireq *r)
 }
 
 /* Where the client asked to be sent; only within this server.  Returns 1 if the headers say so. */
-static int redirect(struct apireq *r, const char *param)
+static int
+redirect(struct apireq *r, const char *param)
 {
 	const struct jstr *to = api_param(r, param);
 	if (!to || to->len == 0 || to->s[0] != '/' || to->s[1] == '/' || to->s[1] == '\\')
@@ -73,7 +77,8 @@ static int redirect(struct apireq *r, const char *param)
 	return ok;
 }
 
-static void refuse(struct apireq *r)
+static void
+refuse(struct apireq *r)
 {
 	int err = auth_cookie_issue(r, NULL, NULL);
 	if (err) {
@@ -84,7 +89,8 @@ static void refuse(struct apireq *r)
 	api_error_text(r, status, err_name(ERR_BAD_LOGIN), err_reason(ERR_BAD_LOGIN));
 }
 
-static void login_end(struct apireq *r)
+static void
+login_end(struct apireq *r)
 {
 	struct login *l = r->cookie;
 	if (!l->ok) {
@@ -106,13 +112,15 @@ static void login_end(struct apireq *r)
 	api_json(r, redirect(r, "next") ? 302 : 200, &b);
 }
 
-static void login_work(struct apireq *r)
+static void
+login_work(struct apireq *r)
 {
 	struct login *l = r->cookie;
 	l->ok = secret_check(l->stored, l->password.s, l->password.len);
 }
 
-static int keep(struct apireq *r, struct login *l, const struct jstr *key, const struct jstr *value)
+static int
+keep(struct apireq *r, struct login *l, const struct jstr *key, const struct jstr *value)
 {
 	struct jstr *to = NULL;
 	if ((key->len == 4 && memcmp(key->s, "name", 4) == 0) || (key->len == 8 && memcmp(key->s, "username", 8) == 0))
@@ -126,7 +134,8 @@ static int keep(struct apireq *r, struct login *l, const struct jstr *key, const
 	return to->s ? 0 : ERR_NOMEM;
 }
 
-static int read_form(struct apireq *r, const struct jstr *body, struct login *l)
+static int
+read_form(struct apireq *r, const struct jstr *body, struct login *l)
 {
 	const char *p = body->s;
 	const char *end = p + body->len;
@@ -148,7 +157,8 @@ static int read_form(struct apireq *r, const struct jstr *body, struct login *l)
 	return err;
 }
 
-static int read_member(struct apireq *r, struct json *j, struct buf *scratch, struct login *l)
+static int
+read_member(struct apireq *r, struct json *j, struct buf *scratch, struct login *l)
 {
 	struct jstr key, value;
 	int err = json_object_next(j, scratch, &key);
@@ -164,7 +174,8 @@ static int read_member(struct apireq *r, struct json *j, struct buf *scratch, st
 	return err ? err : keep(r, l, &key, &value);
 }
 
-static int read_json(struct apireq *r, const struct jstr *body, struct login *l, struct errtext *why)
+static int
+read_json(struct apireq *r, const struct jstr *body, struct login *l, struct errtext *why)
 {
 	struct json j;
 	struct buf scratch;
@@ -185,13 +196,15 @@ static int read_json(struct apireq *r, const struct jstr *body, struct login *l,
 	return err;
 }
 
-static int has_type(const struct jstr *type, const char *want)
+static int
+has_type(const struct jstr *type, const char *want)
 {
 	size_t len = strlen(want);
 	return type->s && type->len >= len && strncasecmp(type->s, want, len) == 0;
 }
 
-static void login(struct apireq *r)
+static void
+login(struct apireq *r)
 {
 	struct jstr type = http_header(r->http, "content-type");
 	int form = has_type(&type, "application/x-www-form-urlencoded");
@@ -221,7 +234,8 @@ static void login(struct apireq *r)
 	api_work(r, login_work, login_end);
 }
 
-static void logout(struct apireq *r)
+static void
+logout(struct apireq *r)
 {
 	int err = auth_cookie_issue(r, NULL, NULL);
 	if (err) {
@@ -234,7 +248,8 @@ static void logout(struct apireq *r)
 		api_ok(r, 200);
 }
 
-void auth_session(struct apireq *r)
+void
+auth_session(struct apireq *r)
 {
 	if (strcmp(r->method, "GET") == 0)
 		tell(r);

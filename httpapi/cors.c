@@ -30,13 +30,15 @@ struct cors {
 	struct cors *older;
 };
 
-static const char *setting(const struct config *c, const char *key, const char *dflt)
+static const char *
+setting(const struct config *c, const char *key, const char *dflt)
 {
 	const char *v = config_get(c, "cors", key, dflt);
 	return *v ? v : dflt;
 }
 
-int cors_load(struct api *api)
+int
+cors_load(struct api *api)
 {
 	const struct config *c = api->config;
 	struct cors *n = calloc(1, sizeof(*n));
@@ -55,7 +57,8 @@ int cors_load(struct api *api)
 	return 0;
 }
 
-void cors_free(struct api *api)
+void
+cors_free(struct api *api)
 {
 	struct cors *next;
 	for (struct cors *c = api->cors; c; c = next) {
@@ -66,7 +69,8 @@ void cors_free(struct api *api)
 }
 
 /* The next item of a comma-separated list, trimmed; 0 at the end. */
-static int next_item(const char **pp, const char *end, struct jstr *item)
+static int
+next_item(const char **pp, const char *end, struct jstr *item)
 {
 	const char *p = *pp;
 	while (p < end && (*p == ' ' || *p == ',' || *p == '\t'))
@@ -81,7 +85,8 @@ static int next_item(const char **pp, const char *end, struct jstr *item)
 	return item->len > 0;
 }
 
-static int list_has(const char *list, const struct jstr *what, int (*same)(struct jstr, const struct jstr *))
+static int
+list_has(const char *list, const struct jstr *what, int (*same)(struct jstr, const struct jstr *))
 {
 	struct jstr item;
 	const char *end = list + strlen(list);
@@ -92,12 +97,14 @@ static int list_has(const char *list, const struct jstr *what, int (*same)(struc
 	return 0;
 }
 
-static int same_word(struct jstr item, const struct jstr *what)
+static int
+same_word(struct jstr item, const struct jstr *what)
 {
 	return item.len == what->len && strncasecmp(item.s, what->s, item.len) == 0;
 }
 
-static int same_origin(struct jstr item, const struct jstr *origin)
+static int
+same_origin(struct jstr item, const struct jstr *origin)
 {
 	if (item.len == 1 && *item.s == '*')
 		return 1;
@@ -120,7 +127,8 @@ static int same_origin(struct jstr item, const struct jstr *origin)
 	return 1;
 }
 
-static int headers_allowed(const struct cors *c, const struct jstr *asked)
+static int
+headers_allowed(const struct cors *c, const struct jstr *asked)
 {
 	struct jstr item;
 	const char *p = asked->s;
@@ -133,7 +141,8 @@ static int headers_allowed(const struct cors *c, const struct jstr *asked)
 }
 
 /* 1 if a preflight was allowed and has been answered; what is not allowed goes its way to a 405. */
-static int preflight(struct apireq *r, const struct cors *c)
+static int
+preflight(struct apireq *r, const struct cors *c)
 {
 	struct jstr method = http_header(r->http, "access-control-request-method");
 	struct jstr asked = http_header(r->http, "access-control-request-headers");
@@ -146,7 +155,8 @@ static int preflight(struct apireq *r, const struct cors *c)
 	return 1;
 }
 
-int cors_step(struct apireq *r)
+int
+cors_step(struct apireq *r)
 {
 	const struct cors *c = __atomic_load_n(&r->api->cors, __ATOMIC_ACQUIRE);
 	if (!c->enabled)

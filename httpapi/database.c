@@ -2,7 +2,8 @@
 #include "database.h"
 #include "base/limits.h"
 
-int database_put_info(struct buf *b, struct db *db, const char *name)
+int
+database_put_info(struct buf *b, struct db *db, const char *name)
 {
 	struct db_info info;
 	int err = db_info(db, &info);
@@ -31,7 +32,8 @@ int database_put_info(struct buf *b, struct db *db, const char *name)
 	return buf_failed(b);
 }
 
-static void show_info(struct apireq *r)
+static void
+show_info(struct apireq *r)
 {
 	struct buf b;
 	buf_init(&b, 65536);
@@ -51,13 +53,15 @@ struct outcome {
 	struct errtext why;
 };
 
-static void create_work(struct apireq *r)
+static void
+create_work(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
 	o->err = dbs_create(r->api->dbs, r->part[0].s, &r->who, &o->why);
 }
 
-static void create_end(struct apireq *r)
+static void
+create_end(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
 	struct buf b;
@@ -75,13 +79,15 @@ static void create_end(struct apireq *r)
 	api_ok(r, 201);
 }
 
-static void drop_work(struct apireq *r)
+static void
+drop_work(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
 	o->err = dbs_drop(r->api->dbs, r->part[0].s, &r->who);
 }
 
-static void drop_end(struct apireq *r)
+static void
+drop_end(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
 	if (o->err)
@@ -90,7 +96,8 @@ static void drop_end(struct apireq *r)
 		api_ok(r, 200);
 }
 
-static void go(struct apireq *r, api_f *work, api_f *then)
+static void
+go(struct apireq *r, api_f *work, api_f *then)
 {
 	r->cookie = arena_calloc(r->arena, 1, sizeof(struct outcome));
 	if (r->cookie)
@@ -99,7 +106,8 @@ static void go(struct apireq *r, api_f *work, api_f *then)
 		api_error(r, ERR_NOMEM, NULL);
 }
 
-static int is_positive(const struct jstr *v)
+static int
+is_positive(const struct jstr *v)
 {
 	int some = 0;
 	for (size_t i = 0; i < v->len; i++) {
@@ -111,7 +119,8 @@ static int is_positive(const struct jstr *v)
 }
 
 /* There is one shard on one node; what clients ask for is checked and then not needed. */
-static int check_layout(struct apireq *r, struct errtext *why)
+static int
+check_layout(struct apireq *r, struct errtext *why)
 {
 	static const char *const names[] = {"q", "n"};
 	for (size_t i = 0; i < 2; i++) {
@@ -128,7 +137,8 @@ static int check_layout(struct apireq *r, struct errtext *why)
 }
 
 /* Names that no C string or struct errtext can hold; 1 if the request was answered. */
-static int refuse_name(struct apireq *r)
+static int
+refuse_name(struct apireq *r)
 {
 	const struct jstr *name = &r->part[0];
 	int nul = memchr(name->s, '\0', name->len) != NULL;
@@ -159,7 +169,8 @@ static int refuse_name(struct apireq *r)
 	return 1;
 }
 
-static void create(struct apireq *r)
+static void
+create(struct apireq *r)
 {
 	struct errtext why = {""};
 	int err = r->who.server_admin ? check_layout(r, &why) : ERR_NOT_ADMIN;
@@ -169,7 +180,8 @@ static void create(struct apireq *r)
 		go(r, create_work, create_end);
 }
 
-static void drop(struct apireq *r)
+static void
+drop(struct apireq *r)
 {
 	if (!r->who.server_admin)
 		api_error(r, ERR_NOT_ADMIN, NULL);
@@ -183,7 +195,8 @@ static void drop(struct apireq *r)
 		go(r, drop_work, drop_end);
 }
 
-void database_root(struct apireq *r)
+void
+database_root(struct apireq *r)
 {
 	if (strcmp(r->method, "GET") == 0)
 		show_info(r);
@@ -198,7 +211,8 @@ void database_root(struct apireq *r)
 /* ---- The security object ---- */
 
 /* A list of strings; other values are what ${what} must not be. */
-static int check_strings(struct json *j, struct buf *scratch, const char *what, struct errtext *why)
+static int
+check_strings(struct json *j, struct buf *scratch, const char *what, struct errtext *why)
 {
 	struct jstr s;
 	if (json_peek(j) != JSON_ARRAY)
@@ -213,7 +227,8 @@ static int check_strings(struct json *j, struct buf *scratch, const char *what, 
 }
 
 /* {"names":[...],"roles":[...]}; other members are anybody's. */
-static int check_party(struct json *j, struct buf *scratch, struct errtext *why)
+static int
+check_party(struct json *j, struct buf *scratch, struct errtext *why)
 {
 	struct jstr key;
 	if (json_peek(j) != JSON_OBJECT)
@@ -230,14 +245,16 @@ static int check_party(struct json *j, struct buf *scratch, struct errtext *why)
 	return err == ERR_END ? 0 : err;
 }
 
-static int is_party(const struct jstr *key)
+static int
+is_party(const struct jstr *key)
 {
 	return (key->len == 6 && memcmp(key->s, "admins", 6) == 0) ||
 	       (key->len == 7 && memcmp(key->s, "members", 7) == 0) ||
 	       (key->len == 7 && memcmp(key->s, "readers", 7) == 0);
 }
 
-static int check_security(const struct jstr *text, struct buf *scratch, struct errtext *why)
+static int
+check_security(const struct jstr *text, struct buf *scratch, struct errtext *why)
 {
 	struct json j;
 	struct jstr key;
@@ -251,7 +268,8 @@ static int check_security(const struct jstr *text, struct buf *scratch, struct e
 }
 
 /* The body's one JSON value in CouchDB's text form, in the arena. */
-static int body_text(struct apireq *r, struct jstr *textp, struct errtext *why)
+static int
+body_text(struct apireq *r, struct jstr *textp, struct errtext *why)
 {
 	struct jstr body;
 	int err = api_body(r, &body, why);
@@ -280,7 +298,8 @@ struct setting {
 	struct db_write write;
 };
 
-static void set_end(struct apireq *r)
+static void
+set_end(struct apireq *r)
 {
 	struct setting *s = r->cookie;
 	if (s->write.err)
@@ -289,7 +308,8 @@ static void set_end(struct apireq *r)
 		api_ok(r, 200);
 }
 
-static void set(struct apireq *r, enum db_write_kind kind, const struct jstr *body, uint64_t number)
+static void
+set(struct apireq *r, enum db_write_kind kind, const struct jstr *body, uint64_t number)
 {
 	struct setting *s = arena_calloc(r->arena, 1, sizeof(*s));
 	if (!s) {
@@ -306,7 +326,8 @@ static void set(struct apireq *r, enum db_write_kind kind, const struct jstr *bo
 	api_submit(r, &s->req, set_end);
 }
 
-static void security_put(struct apireq *r)
+static void
+security_put(struct apireq *r)
 {
 	struct errtext why = {""};
 	struct jstr text;
@@ -323,7 +344,8 @@ static void security_put(struct apireq *r)
 		set(r, DB_WRITE_SECURITY, &text, 0);
 }
 
-static void security_get(struct apireq *r)
+static void
+security_get(struct apireq *r)
 {
 	struct buf b;
 	buf_init(&b, LIMIT_BODY_LEN);
@@ -336,7 +358,8 @@ static void security_get(struct apireq *r)
 	api_json(r, 200, &b);
 }
 
-void database_security(struct apireq *r)
+void
+database_security(struct apireq *r)
 {
 	if (strcmp(r->method, "GET") == 0)
 		security_get(r);
@@ -348,7 +371,8 @@ void database_security(struct apireq *r)
 
 /* ---- revs_limit ---- */
 
-static void revs_limit_put(struct apireq *r)
+static void
+revs_limit_put(struct apireq *r)
 {
 	struct errtext why = {""};
 	struct jstr text;
@@ -366,7 +390,8 @@ static void revs_limit_put(struct apireq *r)
 		set(r, DB_WRITE_REVS_LIMIT, NULL, n);
 }
 
-static void revs_limit_get(struct apireq *r)
+static void
+revs_limit_get(struct apireq *r)
 {
 	struct db_info info;
 	struct buf b;
@@ -380,7 +405,8 @@ static void revs_limit_get(struct apireq *r)
 	api_json(r, 200, &b);
 }
 
-void database_revs_limit(struct apireq *r)
+void
+database_revs_limit(struct apireq *r)
 {
 	if (strcmp(r->method, "GET") == 0)
 		revs_limit_get(r);
@@ -393,7 +419,8 @@ void database_revs_limit(struct apireq *r)
 /* ---- Maintenance ---- */
 
 /* Every acknowledged write is durable: there is nothing left to commit. */
-void database_full_commit(struct apireq *r)
+void
+database_full_commit(struct apireq *r)
 {
 	struct db_info info;
 	struct buf b;
@@ -411,13 +438,15 @@ void database_full_commit(struct apireq *r)
 	api_json(r, 201, &b);
 }
 
-static void refuse_maintenance(struct apireq *r)
+static void
+refuse_maintenance(struct apireq *r)
 {
 	api_error_text(r, 401, "unauthorized", "You are not a server or db admin.");
 }
 
 /* _compact/{ddoc}: indexes are compacted with their files; only that the design document is there matters. */
-static int find_design(struct apireq *r)
+static int
+find_design(struct apireq *r)
 {
 	struct db_snap *snap;
 	struct db_doc doc;
@@ -438,7 +467,8 @@ static int find_design(struct apireq *r)
 	return err;
 }
 
-void database_compact(struct apireq *r)
+void
+database_compact(struct apireq *r)
 {
 	if (strcmp(r->method, "POST") != 0) {
 		api_method_not_allowed(r, "POST");
@@ -459,7 +489,8 @@ void database_compact(struct apireq *r)
 		api_ok(r, 202);
 }
 
-void database_view_cleanup(struct apireq *r)
+void
+database_view_cleanup(struct apireq *r)
 {
 	if (strcmp(r->method, "POST") != 0)
 		api_method_not_allowed(r, "POST");

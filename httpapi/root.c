@@ -8,7 +8,8 @@
 #define ROOT_INFO_KEYS 100u
 #define ROOT_VERSION "3.5.0" /* of CouchDB, as clients compare it */
 
-static int must_get(struct apireq *r)
+static int
+must_get(struct apireq *r)
 {
 	if (strcmp(r->method, "GET") == 0)
 		return 1;
@@ -16,7 +17,8 @@ static int must_get(struct apireq *r)
 	return 0;
 }
 
-static int must_admin(struct apireq *r)
+static int
+must_admin(struct apireq *r)
 {
 	if (r->who.server_admin)
 		return 1;
@@ -24,7 +26,8 @@ static int must_admin(struct apireq *r)
 	return 0;
 }
 
-static void reply_text(struct apireq *r, const char *text)
+static void
+reply_text(struct apireq *r, const char *text)
 {
 	struct buf b;
 	buf_init(&b, 4096);
@@ -33,7 +36,8 @@ static void reply_text(struct apireq *r, const char *text)
 }
 
 /* ${b} with an ETag made of it. */
-static void reply_tagged(struct apireq *r, struct buf *b)
+static void
+reply_tagged(struct apireq *r, struct buf *b)
 {
 	unsigned char md5[MD5_LEN];
 	char tag[2 * MD5_LEN + 2];
@@ -50,7 +54,8 @@ static void reply_tagged(struct apireq *r, struct buf *b)
 		api_json(r, 200, b);
 }
 
-void root_welcome(struct apireq *r)
+void
+root_welcome(struct apireq *r)
 {
 	struct buf b;
 	if (!must_get(r))
@@ -63,7 +68,8 @@ void root_welcome(struct apireq *r)
 	api_json(r, 200, &b);
 }
 
-void root_up(struct apireq *r)
+void
+root_up(struct apireq *r)
 {
 	if (must_get(r))
 		reply_text(r, "{\"status\":\"ok\",\"seeds\":{}}");
@@ -71,7 +77,8 @@ void root_up(struct apireq *r)
 
 /* ---- /_uuids ---- */
 
-static int uuid_count(struct apireq *r, uint64_t *np, struct errtext *why)
+static int
+uuid_count(struct apireq *r, uint64_t *np, struct errtext *why)
 {
 	*np = 1;
 	int err = api_param_u64(r, "count", np, why);
@@ -83,7 +90,8 @@ static int uuid_count(struct apireq *r, uint64_t *np, struct errtext *why)
 }
 
 /* Not api_json(): nobody may cache an id. */
-static void reply_uuids(struct apireq *r, struct buf *b)
+static void
+reply_uuids(struct apireq *r, struct buf *b)
 {
 	unsigned char md5[MD5_LEN];
 	char tag[2 * MD5_LEN + 2];
@@ -100,7 +108,8 @@ static void reply_uuids(struct apireq *r, struct buf *b)
 	http_reply_take(r->http, 200, data, len);
 }
 
-void root_uuids(struct apireq *r)
+void
+root_uuids(struct apireq *r)
 {
 	struct errtext why = {""};
 	uint64_t n;
@@ -156,13 +165,15 @@ struct listing {
 };
 
 /* A bound is a JSON string; any other value bounds nothing. */
-static int bound(struct apireq *r, const char *name, struct jstr *out, struct errtext *why)
+static int
+bound(struct apireq *r, const char *name, struct jstr *out, struct errtext *why)
 {
 	int err = api_param_json_string(r, name, out, why);
 	return err == ERR_BAD_REQUEST ? 0 : err;
 }
 
-static int read_range(struct apireq *r, struct listing *l)
+static int
+read_range(struct apireq *r, struct listing *l)
 {
 	struct jstr start = {NULL, 0}, end = {NULL, 0}, key = {NULL, 0};
 	int inclusive = 1;
@@ -185,7 +196,8 @@ static int read_range(struct apireq *r, struct listing *l)
 	return err;
 }
 
-static int compare(const char *name, const struct jstr *bound_)
+static int
+compare(const char *name, const struct jstr *bound_)
 {
 	size_t len = strlen(name);
 	size_t n = len < bound_->len ? len : bound_->len;
@@ -193,7 +205,8 @@ static int compare(const char *name, const struct jstr *bound_)
 	return c ? c : (len > bound_->len) - (len < bound_->len);
 }
 
-static int push(struct listing *l, const char *name)
+static int
+push(struct listing *l, const char *name)
 {
 	if (l->n == l->cap) {
 		size_t cap = l->cap ? 2 * l->cap : 64;
@@ -209,7 +222,8 @@ static int push(struct listing *l, const char *name)
 	return l->names[l->n++] ? 0 : ERR_NOMEM;
 }
 
-static int take_name(const char *name, void *cookie)
+static int
+take_name(const char *name, void *cookie)
 {
 	struct listing *l = cookie;
 	if (l->low.s) {
@@ -225,7 +239,8 @@ static int take_name(const char *name, void *cookie)
 	return push(l, name);
 }
 
-static int put_info(struct listing *l, const char *name)
+static int
+put_info(struct listing *l, const char *name)
 {
 	struct apireq *r = l->r;
 	struct db *db;
@@ -247,7 +262,8 @@ static int put_info(struct listing *l, const char *name)
 	return err;
 }
 
-static int put_name(struct listing *l, const char *name)
+static int
+put_name(struct listing *l, const char *name)
 {
 	if (l->infos) {
 		int err = put_info(l, name);
@@ -259,7 +275,8 @@ static int put_name(struct listing *l, const char *name)
 }
 
 /* Walks the data folder and opens databases, so it is done on an executor thread. */
-static void list_work(struct apireq *r)
+static void
+list_work(struct apireq *r)
 {
 	struct listing *l = r->cookie;
 	if (!l->by_keys)
@@ -277,7 +294,8 @@ static void list_work(struct apireq *r)
 	(void)buf_putc(&l->b, ']');
 }
 
-static void list_end(struct apireq *r)
+static void
+list_end(struct apireq *r)
 {
 	struct listing *l = r->cookie;
 	if (l->err) {
@@ -290,7 +308,8 @@ static void list_end(struct apireq *r)
 	}
 }
 
-static struct listing *new_listing(struct apireq *r)
+static struct listing *
+new_listing(struct apireq *r)
 {
 	struct listing *l = arena_calloc(r->arena, 1, sizeof(*l));
 	if (!l) {
@@ -302,7 +321,8 @@ static struct listing *new_listing(struct apireq *r)
 	return l;
 }
 
-static void list(struct apireq *r, int infos)
+static void
+list(struct apireq *r, int infos)
 {
 	struct listing *l = new_listing(r);
 	if (!l)
@@ -315,13 +335,15 @@ static void list(struct apireq *r, int infos)
 		api_work(r, list_work, list_end);
 }
 
-void root_all_dbs(struct apireq *r)
+void
+root_all_dbs(struct apireq *r)
 {
 	if (must_admin(r) && must_get(r))
 		list(r, 0);
 }
 
-static int read_names(struct listing *l, struct json *j, struct buf *scratch)
+static int
+read_names(struct listing *l, struct json *j, struct buf *scratch)
 {
 	struct jstr name;
 	if (json_peek(j) != JSON_ARRAY)
@@ -340,7 +362,8 @@ static int read_names(struct listing *l, struct json *j, struct buf *scratch)
 	return err == ERR_END ? 0 : err;
 }
 
-static int read_keys(struct listing *l, const struct jstr *body, struct buf *scratch)
+static int
+read_keys(struct listing *l, const struct jstr *body, struct buf *scratch)
 {
 	struct json j;
 	struct jstr key;
@@ -369,7 +392,8 @@ static int read_keys(struct listing *l, const struct jstr *body, struct buf *scr
 	return found ? 0 : err_why(&l->why, ERR_BAD_REQUEST, "`keys` member must exist.");
 }
 
-static void infos_of(struct apireq *r)
+static void
+infos_of(struct apireq *r)
 {
 	struct listing *l = new_listing(r);
 	struct jstr body;
@@ -390,7 +414,8 @@ static void infos_of(struct apireq *r)
 		api_work(r, list_work, list_end);
 }
 
-void root_dbs_info(struct apireq *r)
+void
+root_dbs_info(struct apireq *r)
 {
 	if (!must_admin(r))
 		return;
@@ -404,13 +429,15 @@ void root_dbs_info(struct apireq *r)
 
 /* ---- A cluster of one ---- */
 
-void root_active_tasks(struct apireq *r)
+void
+root_active_tasks(struct apireq *r)
 {
 	if (must_admin(r) && must_get(r))
 		reply_text(r, "[]");
 }
 
-void root_membership(struct apireq *r)
+void
+root_membership(struct apireq *r)
 {
 	if (!must_admin(r))
 		return;

@@ -20,7 +20,8 @@ struct route {
 	size_t max_parts; /* more are not served */
 };
 
-static void not_implemented(struct apireq *r)
+static void
+not_implemented(struct apireq *r)
 {
 	api_error_text(r, 501, "not_implemented", "This endpoint is not implemented.");
 }
@@ -82,12 +83,14 @@ static const struct route design_table[] = {
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-static int is(const struct jstr *part, const char *name, size_t len)
+static int
+is(const struct jstr *part, const char *name, size_t len)
 {
 	return part->len == len && memcmp(part->s, name, len) == 0;
 }
 
-static api_f *lookup(const struct route *table, size_t n, const struct jstr *name, size_t nparts)
+static api_f *
+lookup(const struct route *table, size_t n, const struct jstr *name, size_t nparts)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (is(name, table[i].name, strlen(table[i].name)))
@@ -97,7 +100,8 @@ static api_f *lookup(const struct route *table, size_t n, const struct jstr *nam
 }
 
 /* Part 1 and part 2 are one id: the slash between them is put back where the splitter ended part 1. */
-static void join_id(struct apireq *r)
+static void
+join_id(struct apireq *r)
 {
 	char *slash;
 	union {
@@ -112,7 +116,8 @@ static void join_id(struct apireq *r)
 }
 
 /* GET /{db}/_design%2Fx is sent to the form with the slash. */
-static void redirect_design(struct apireq *r)
+static void
+redirect_design(struct apireq *r)
 {
 	struct buf b;
 	struct jstr raw = {r->raw_rest, r->raw_rest_len};
@@ -145,7 +150,8 @@ static void redirect_design(struct apireq *r)
 	buf_release(&b);
 }
 
-static void go_document(struct apireq *r)
+static void
+go_document(struct apireq *r)
 {
 	r->id = r->part[1];
 	r->nid = 2;
@@ -155,7 +161,8 @@ static void go_document(struct apireq *r)
 		document_any(r);
 }
 
-static void go_design(struct apireq *r)
+static void
+go_design(struct apireq *r)
 {
 	if (r->nparts > 3) {
 		api_f *fn = lookup(design_table, COUNT(design_table), &r->part[3], r->nparts);
@@ -171,7 +178,8 @@ static void go_design(struct apireq *r)
 		document_any(r);
 }
 
-static void go_underscore(struct apireq *r)
+static void
+go_underscore(struct apireq *r)
 {
 	const struct jstr *name = &r->part[1];
 	if (is(name, "_design", 7) && r->nparts > 2) {
@@ -194,7 +202,8 @@ static void go_underscore(struct apireq *r)
 	}
 }
 
-static void go_database(struct apireq *r)
+static void
+go_database(struct apireq *r)
 {
 	if (r->nparts == 1 && (strcmp(r->method, "PUT") == 0 || strcmp(r->method, "DELETE") == 0)) {
 		database_root(r);
@@ -221,7 +230,8 @@ static void go_database(struct apireq *r)
 	}
 }
 
-void router_go(struct apireq *r)
+void
+router_go(struct apireq *r)
 {
 	if (r->nparts == 0) {
 		root_welcome(r);
