@@ -5,7 +5,6 @@
  * new salt, and so ends the account's sessions.
  */
 #include "auth_impl.h"
-#include "secret.h"
 #include "base/limits.h"
 
 #define COOKIE_NAME "AuthSession"
@@ -35,16 +34,23 @@ find_cookie(struct apireq *r, const char *name)
 	return none;
 }
 
+/* The salt of "-pbkdf2...-KEY,SALT,ITERATIONS"; all of what is stored where it has another form. */
+static struct jstr
+salt_of(const char *stored)
+{
+	const char *comma = strchr(stored, ',');
+	const char *salt = comma ? comma + 1 : stored;
+	return (struct jstr){salt, strcspn(salt, ",")};
+}
+
 static int
 make_mac(struct apireq *r, const char *stored, const char *text, size_t len, unsigned char mac[SHA256_LEN])
 {
 	struct buf key;
-	size_t salt_len;
-	const char *salt = secret_salt(stored, &salt_len);
+	struct jstr salt = salt_of(stored);
 	buf_init(&key, 65536);
 	(void)buf_puts(&key, atomic_load(&r->api->auth->secret));
-	/* A password that is not hashed has no salt; it, too, ends the sessions when it changes. */
-	(void)buf_put(&key, salt_len ? salt : stored, salt_len ? salt_len : strlen(stored));
+	(void)buf_put(&key, salt.s, salt.len);
 	int err = buf_failed(&key);
 	if (!err)
 		hash_hmac_sha256(key.data, key.len, text, len, mac);
