@@ -8,7 +8,7 @@
 #define LIMIT_REV_GEN UINT64_C(9007199254740991) /* highest generation, 2^53 - 1 */
 #define LIMIT_JSON_DEPTH 2000u          /* nesting of arrays and objects */
 #define LIMIT_NUMBER_LEN 4096u          /* characters of one JSON number */
-#define LIMIT_BODY_LEN (8u << 20)       /* bytes of one document's body, couchdb/max_document_size's default */
+#define LIMIT_BODY_LEN 8000000u         /* bytes of one document's body, couchdb/max_document_size's default */
 #define LIMIT_REQUEST_LEN (4ull << 30)  /* bytes of one request body, chttpd/max_http_request_size's default */
 #define LIMIT_URL_LEN 65536u            /* bytes of a request target */
 #define LIMIT_ATTACHMENTS 4096u         /* attachments of one revision */
@@ -18,7 +18,7 @@
 #define LIMIT_TXN_BYTES (16u << 20)     /* bytes of one storage transaction */
 #define LIMIT_QUEUE_BYTES (64u << 20)   /* bytes waiting in one database's commit queue */
 #define LIMIT_OPEN_DBS 400u             /* databases kept open */
-#define LIMIT_BLOB_CHUNK 65536u         /* bytes of one attachment chunk */
+#define LIMIT_BLOB_CHUNK 65472u         /* bytes of one attachment chunk: with key and headers it fills 16 pages */
 #define LIMIT_ROWS_PER_TURN 256u        /* rows a handler writes before it yields to the event loop */
 
 #endif

@@ -20,6 +20,8 @@
  * Spilled revisions are not looked at.  By the same rule they need not be, as
  * long as the path is found in memory and none of its newer revisions can lie
  * in a spilled part; where that is open, ERR_CHANGED is returned before anything is changed.
+ * A client that forges histories can so bring in an id that is spilled elsewhere; then it is there twice, which
+ * breaks nothing here: a search finds one of them.
  */
 #include <assert.h>
 #include <stddef.h>
@@ -414,7 +416,7 @@ revtree_settle_(struct revtree *t)
 		if (run->n == 0)
 			continue;
 		t->nleaves += run->nchildren == 0;
-		for (j = n++; j > 0 && !revrun_before(t->runs[j - 1], run); j--)
+		for (j = n++; j > 0 && revrun_before(run, t->runs[j - 1]); j--)
 			t->runs[j] = t->runs[j - 1];
 		t->runs[j] = run;
 	}

@@ -233,7 +233,7 @@ links_ok(struct revtree *t)
 			return 0;
 		if (run->parent != NULL && run->parent->nchildren == 1 && run->id == 0)
 			return 0;
-		if (i > 0 && !revrun_before(t->runs[i - 1], run))
+		if (i > 0 && revrun_before(run, t->runs[i - 1]))
 			return 0;
 	}
 	return 1;

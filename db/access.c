@@ -1,0 +1,173 @@
+/*
+ * Who may use a database, by its security object: {"admins":{"names":[],"roles":[]},"members":{...}}.  A database whose
+ * members name nobody is public.  One that never had an object set is for server administrators alone, as in CouchDB 3,
+ * unless configured otherwise.
+ */
+#include "dbi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct entry {
+	struct entry *next;
+	struct jstr text;
+};
+
+enum group { ADMINS, MEMBERS, GROUPS };
+
+struct access {
+	struct arena *arena;
+	struct entry *names[GROUPS];
+	struct entry *roles[GROUPS];
+	int admin_only;
+};
+
+/* ---- Compiling.  What is no list of strings names nobody. ---- */
+
+static int
+parse_list(struct json *j, struct arena *a, struct buf *scratch, struct entry **listp)
+{
+	struct entry *e;
+	struct jstr s;
+	int err;
+
+	if (json_peek(j) != JSON_ARRAY)
+		return json_skip(j, NULL);
+	if ((err = json_array_begin(j)) != 0)
+		return err;
+	while ((err = json_array_next(j)) == 0) {
+		if (json_peek(j) != JSON_STRING) {
+			err = json_skip(j, NULL);
+		} else if ((err = json_string(j, scratch, &s)) == 0) {
+			if ((e = arena_alloc(a, sizeof(*e))) == NULL || (e->text.s = arena_dup(a, s.s, s.len)) == NULL)
+				return ERR_NOMEM;
+			e->text.len = s.len;
+			e->next = *listp;
+			*listp = e;
+		}
+		if (err)
+			return err;
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+key_is(const struct jstr *key, const char *word)
+{
+	return key->len == strlen(word) && memcmp(key->s, word, key->len) == 0;
+}
+
+static int
+parse_group(struct json *j, struct access *x, enum group g, struct buf *scratch)
+{
+	struct jstr key;
+	int err;
+
+	if (json_peek(j) != JSON_OBJECT)
+		return json_skip(j, NULL);
+	if ((err = json_object_begin(j)) != 0)
+		return err;
+	while ((err = json_object_next(j, scratch, &key)) == 0) {
+		if (key_is(&key, "names"))
+			err = parse_list(j, x->arena, scratch, &x->names[g]);
+		else if (key_is(&key, "roles"))
+			err = parse_list(j, x->arena, scratch, &x->roles[g]);
+		else
+			err = json_skip(j, NULL);
+		if (err)
+			return err;
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+parse_object(struct json *j, struct access *x, struct buf *scratch)
+{
+	struct jstr key;
+	int err;
+
+	if ((err = json_object_begin(j)) != 0)
+		return err;
+	while ((err = json_object_next(j, scratch, &key)) == 0) {
+		if (key_is(&key, "admins"))
+			err = parse_group(j, x, ADMINS, scratch);
+		else if (key_is(&key, "members") || key_is(&key, "readers")) /* the name before CouchDB 1.2 */
+			err = parse_group(j, x, MEMBERS, scratch);
+		else
+			err = json_skip(j, NULL);
+		if (err)
+			return err;
+	}
+	return err == ERR_END ? json_end(j) : err;
+}
+
+int
+access_parse(const char *text, size_t len, int default_admin_only, struct access **ap)
+{
+	struct access *x = calloc(1, sizeof(*x));
+	struct buf scratch;
+	struct json j;
+	int err;
+
+	if (x == NULL)
+		return ERR_NOMEM;
+	x->admin_only = text == NULL && default_admin_only;
+	if ((err = arena_new(2 * len + 65536, &x->arena)) == 0 && text != NULL) {
+		buf_init(&scratch, len + 1);
+		json_init(&j, text, len);
+		err = parse_object(&j, x, &scratch);
+		buf_release(&scratch);
+	}
+	if (err) {
+		access_free(x);
+		return err == ERR_NOMEM ? err : ERR_CORRUPT;
+	}
+	*ap = x;
+	return 0;
+}
+
+void
+access_free(struct access *x)
+{
+	if (x == NULL)
+		return;
+	arena_free(x->arena);
+	free(x);
+}
+
+/* ---- Checking ---- */
+
+static int
+has(const struct entry *list, const char *s)
+{
+	size_t len = strlen(s);
+
+	for (; list != NULL; list = list->next)
+		if (list->text.len == len && memcmp(list->text.s, s, len) == 0)
+			return 1;
+	return 0;
+}
+
+static int
+listed(const struct access *x, enum group g, const struct principal *who)
+{
+	if (who->name != NULL && has(x->names[g], who->name))
+		return 1;
+	for (size_t i = 0; i < who->nroles; i++)
+		if (has(x->roles[g], who->roles[i]))
+			return 1;
+	return 0;
+}
+
+int
+access_check(const struct access *x, const struct principal *who, int *adminp)
+{
+	*adminp = who->server_admin || listed(x, ADMINS, who);
+	if (*adminp)
+		return 0;
+	if (!x->admin_only && x->names[MEMBERS] == NULL && x->roles[MEMBERS] == NULL)
+		return 0;
+	if (!x->admin_only && listed(x, MEMBERS, who))
+		return 0;
+	return who->name == NULL ? ERR_UNAUTHORIZED : ERR_FORBIDDEN;
+}

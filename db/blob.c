@@ -1,0 +1,500 @@
+/*
+ * Attachment bytes: on their way in, at rest, and counted.
+ *
+ * Bytes are compressed (where the type asks for it) and hashed as they arrive. Small ones stay in memory and are put by
+ * the transaction that writes their document. Large ones go ahead in chunks, under a number of their own and with a
+ * record `upload/NUMBER` in `meta` that the document's transaction removes; what such a record names at open belongs to
+ * an upload that never finished.
+ *
+ *   blobs:   number (8), chunk (4) -> bytes;  number (8) -> SHA-256 (32)
+ *   digests: SHA-256 of the stored bytes -> varint blob number, varint stored length, varint references
+ *
+ * A reference is a stored revision that lists the attachment. Equal bytes are stored once: a document that brings
+ * bytes whose digest is known takes the older blob. The digest is computed here; a client's never selects content.
+ */
+#include "dbi.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <zlib.h>
+
+#define FLUSH_AT (1u << 20)
+#define GZIP_LEVEL 8
+#define GZIP_WINDOW (15 + 16) /* a gzip head, as CouchDB's */
+
+/* ---- On their way in ---- */
+
+enum db_blob_mode
+db_blob_mode_for(struct db *db, const char *type, size_t len)
+{
+	static const char *const compressible[] = {"application/javascript", "application/json", "application/xml"};
+	const char *end = memchr(type, ';', len);
+	size_t n = end != NULL ? (size_t)(end - type) : len;
+
+	(void)db;
+	while (n > 0 && (type[n - 1] == ' ' || type[n - 1] == '\t'))
+		n--;
+	if (n > 5 && strncasecmp(type, "text/", 5) == 0)
+		return DB_BLOB_COMPRESS;
+	for (size_t i = 0; i < sizeof(compressible) / sizeof(*compressible); i++)
+		if (n == strlen(compressible[i]) && strncasecmp(type, compressible[i], n) == 0)
+			return DB_BLOB_COMPRESS;
+	return DB_BLOB_PLAIN;
+}
+
+static int
+compress_begin(struct db_blob *b)
+{
+	int err = hash_both_new(&b->identity_hash);
+
+	if (err)
+		return err;
+	if ((b->z = calloc(1, sizeof(*b->z))) == NULL)
+		return ERR_NOMEM;
+	if (deflateInit2(b->z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+		free(b->z);
+		b->z = NULL;
+		return ERR_NOMEM;
+	}
+	return 0;
+}
+
+static void
+blob_release(struct db_blob *b)
+{
+	if (b->z != NULL)
+		(void)deflateEnd(b->z);
+	free(b->z);
+	hash_both_free(b->stored_hash);
+	hash_both_free(b->identity_hash);
+	buf_release(&b->pending);
+	free(b);
+}
+
+int
+db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp)
+{
+	struct db_blob *b = calloc(1, sizeof(*b));
+	int err;
+
+	if (b == NULL)
+		return ERR_NOMEM;
+	b->db = db;
+	b->mode = mode;
+	buf_init(&b->pending, LIMIT_QUEUE_BYTES);
+	if ((err = hash_both_new(&b->stored_hash)) != 0 ||
+	    (mode == DB_BLOB_COMPRESS && (err = compress_begin(b)) != 0)) {
+		blob_release(b);
+		return err;
+	}
+	*bp = b;
+	return 0;
+}
+
+static int
+store_bytes(struct db_blob *b, const void *data, size_t len)
+{
+	hash_both_add(b->stored_hash, data, len);
+	b->stored_len += len;
+	return buf_put(&b->pending, data, len);
+}
+
+static int
+deflate_bytes(struct db_blob *b, const void *data, size_t len, int flush)
+{
+	unsigned char out[16384];
+	int err, zerr;
+
+	b->z->next_in = (z_const Bytef *)(uintptr_t)data;
+	b->z->avail_in = (uInt)len;
+	do {
+		b->z->next_out = out;
+		b->z->avail_out = sizeof(out);
+		zerr = deflate(b->z, flush);
+		assert(zerr != Z_STREAM_ERROR);
+		if ((err = store_bytes(b, out, sizeof(out) - b->z->avail_out)) != 0)
+			return err;
+	} while (b->z->avail_out == 0);
+	return 0;
+}
+
+int
+db_blob_add(struct db_blob *b, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+	uint64_t max = b->db->file->dbs->config.max_attachment_size;
+	size_t n;
+	int err = 0;
+
+	b->identity_len += len;
+	if (max != 0 && b->identity_len > max)
+		return ERR_ATT_TOO_LARGE;
+	if (b->mode != DB_BLOB_COMPRESS)
+		return store_bytes(b, data, len);
+	hash_both_add(b->identity_hash, data, len);
+	for (; len > 0 && err == 0; p += n, len -= n) { /* zlib counts in 32 bits */
+		n = len < (1u << 30) ? len : 1u << 30;
+		err = deflate_bytes(b, p, n, Z_NO_FLUSH);
+	}
+	return err;
+}
+
+size_t
+db_blob_pending(const struct db_blob *b)
+{
+	return b->pending.len;
+}
+
+static void
+flush_done(struct dbwork *w)
+{
+	struct db_blob *b = (struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work));
+
+	if (w->err && b->flushed_before == 0)
+		b->number = 0; /* the number was given back with the transaction */
+	b->done(b->cookie, w->err);
+}
+
+void
+db_blob_flush(struct db_blob *b, void (*done)(void *cookie, int err), void *cookie)
+{
+	int err;
+
+	b->done = done;
+	b->cookie = cookie;
+	b->work = (struct dbwork){.kind = WORK_BLOB, .bytes = b->pending.len, .done = flush_done};
+	if ((err = commit_queue(b->db->file, &b->work)) != 0)
+		done(cookie, err);
+}
+
+int
+db_blob_end(struct db_blob *b)
+{
+	unsigned char unused[SHA256_LEN];
+	int err = b->mode == DB_BLOB_COMPRESS ? deflate_bytes(b, "", 0, Z_FINISH) : 0;
+
+	if (err)
+		return err;
+	hash_both_end(b->stored_hash, b->md5, b->sha256);
+	b->stored_hash = NULL;
+	memcpy(b->identity_md5, b->md5, sizeof(b->md5));
+	if (b->identity_hash != NULL)
+		hash_both_end(b->identity_hash, b->identity_md5, unused);
+	b->identity_hash = NULL;
+	b->ended = 1;
+	return 0;
+}
+
+const unsigned char *
+db_blob_md5(const struct db_blob *b)
+{
+	assert(b->ended);
+	return b->md5;
+}
+
+const unsigned char *
+db_blob_identity_md5(const struct db_blob *b)
+{
+	assert(b->ended);
+	return b->identity_md5;
+}
+
+void
+db_blob_lengths(const struct db_blob *b, uint64_t *identityp, uint64_t *storedp)
+{
+	*identityp = b->identity_len;
+	*storedp = b->stored_len;
+}
+
+static void
+drop_done(struct dbwork *w)
+{
+	struct db_blob *b = (struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work));
+
+	/* If it could not be removed now, its upload record has it removed at the next open. */
+	blob_release(b);
+}
+
+void
+db_blob_free(struct db_blob *b)
+{
+	if (b == NULL)
+		return;
+	b->work = (struct dbwork){.kind = WORK_BLOB_DROP, .done = drop_done};
+	if (b->number != 0 && !b->adopted && commit_queue(b->db->file, &b->work) == 0)
+		return;
+	blob_release(b);
+}
+
+/* ---- The committer's side ---- */
+
+struct upload_key {
+	char text[7 + 16 + 1];
+};
+
+static struct upload_key
+upload_key_of(uint64_t number)
+{
+	struct upload_key k = {"upload/"};
+	unsigned char be[8];
+
+	put_u64be(be, number);
+	hex_encode(be, sizeof(be), k.text + 7);
+	k.text[23] = '\0';
+	return k;
+}
+
+static int
+upload_forget(struct commit *c, uint64_t number)
+{
+	struct upload_key k = upload_key_of(number);
+
+	return store_del(c->batch, TREE_META, k.text, strlen(k.text));
+}
+
+/* put_chunks: Store ${len} bytes as chunks from number ${chunk} on; the last may be short. */
+static int
+put_chunks(struct commit *c, uint64_t number, uint64_t chunk, const char *p, size_t len)
+{
+	int err = 0;
+
+	for (; len > 0 && err == 0; chunk++) {
+		struct blobkey key = blobkey_of(number, (uint32_t)chunk);
+		size_t n = len < LIMIT_BLOB_CHUNK ? len : LIMIT_BLOB_CHUNK;
+
+		err = record_put(c->batch, TREE_BLOBS, key.bytes, sizeof(key.bytes), p, n);
+		p += n;
+		len -= n;
+	}
+	return err;
+}
+
+int
+blob_commit_flush(struct commit *c, struct db_blob *b)
+{
+	size_t whole = b->pending.len - b->pending.len % LIMIT_BLOB_CHUNK;
+	struct upload_key k;
+	int err;
+
+	b->flushed_before = b->flushed;
+	if (whole == 0)
+		return 0;
+	if (b->number == 0) {
+		b->number = c->state.next_blob++;
+		k = upload_key_of(b->number);
+		if ((err = meta_put(c->batch, k.text, "", 0)) != 0)
+			return err;
+	}
+	if ((err = put_chunks(c, b->number, b->flushed / LIMIT_BLOB_CHUNK, b->pending.data, whole)) != 0)
+		return err;
+	memmove(b->pending.data, b->pending.data + whole, b->pending.len - whole);
+	b->pending.len -= whole;
+	b->flushed += whole;
+	c->touched = 1;
+	return 0;
+}
+
+/* delete_blob: Every record of tree blobs that begins with the number. */
+static int
+delete_blob(struct commit *c, uint64_t number)
+{
+	struct blobkey key = blobkey_of(number, 0);
+	struct store_cursor *cur;
+	struct store_val k;
+	int err = store_cursor_open(c->snap, TREE_BLOBS, &cur);
+
+	if (err)
+		return err;
+	for (err = store_seek(cur, key.bytes, 8, &k, NULL); err == 0; err = store_next(cur, &k, NULL)) {
+		if (k.len < 8 || memcmp(k.p, key.bytes, 8) != 0)
+			break;
+		if ((err = store_del(c->batch, TREE_BLOBS, k.p, k.len)) != 0)
+			break;
+	}
+	store_cursor_close(cur);
+	c->touched = 1;
+	return err == ERR_MISSING ? 0 : err;
+}
+
+int
+blob_commit_drop(struct commit *c, uint64_t number)
+{
+	int err = delete_blob(c, number);
+
+	return err ? err : upload_forget(c, number);
+}
+
+struct digest {
+	uint64_t number, stored_len, refs;
+};
+
+static int
+digest_get(struct commit *c, const unsigned char sha256[SHA256_LEN], struct digest *out)
+{
+	struct store_val val;
+	struct bytes r;
+	int err = store_get(c->snap, TREE_DIGESTS, sha256, SHA256_LEN, &val);
+
+	if (err || (err = record_open(TREE_DIGESTS, sha256, SHA256_LEN, &val, &r)) != 0)
+		return err;
+	out->number = bytes_varint(&r);
+	out->stored_len = bytes_varint(&r);
+	out->refs = bytes_varint(&r);
+	return r.bad ? ERR_CORRUPT : 0;
+}
+
+static int
+digest_put(struct commit *c, const unsigned char sha256[SHA256_LEN], const struct digest *d)
+{
+	struct buf b;
+	int err;
+
+	buf_init(&b, 64);
+	buf_put_varint(&b, d->number);
+	buf_put_varint(&b, d->stored_len);
+	buf_put_varint(&b, d->refs);
+	if ((err = buf_failed(&b)) == 0)
+		err = record_put(c->batch, TREE_DIGESTS, sha256, SHA256_LEN, b.data, b.len);
+	buf_release(&b);
+	return err;
+}
+
+static struct newblob *
+newblob_find(const struct commit *c, const unsigned char sha256[SHA256_LEN])
+{
+	struct newblob *n;
+
+	for (n = c->newblobs; n != NULL && memcmp(n->blob->sha256, sha256, SHA256_LEN) != 0; n = n->next)
+		;
+	return n;
+}
+
+/* adopt_new: Bytes that the database does not have yet. */
+static int
+adopt_new(struct commit *c, struct db_blob *b, uint64_t *numberp)
+{
+	struct newblob *n = arena_alloc(c->a, sizeof(*n));
+	struct blobkey key;
+	int err;
+
+	if (n == NULL)
+		return ERR_NOMEM;
+	*n = (struct newblob){b, b->number != 0 ? b->number : c->state.next_blob++, c->newblobs};
+	key = blobkey_of(n->number, 0);
+	if ((err = put_chunks(c, n->number, b->flushed / LIMIT_BLOB_CHUNK, b->pending.data, b->pending.len)) != 0 ||
+	    (err = record_put(c->batch, TREE_BLOBS, key.bytes, 8, b->sha256, SHA256_LEN)) != 0)
+		return err;
+	if (b->number != 0 && (err = upload_forget(c, b->number)) != 0)
+		return err;
+	c->newblobs = n;
+	*numberp = n->number;
+	return 0;
+}
+
+int
+blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp)
+{
+	const struct newblob *n = newblob_find(c, b->sha256);
+	struct digest d;
+	int err = 0;
+
+	assert(b->ended);
+	if (n != NULL)
+		*numberp = n->number;
+	else if ((err = digest_get(c, b->sha256, &d)) == ERR_MISSING)
+		return adopt_new(c, b, numberp);
+	else if (err == 0)
+		*numberp = d.number;
+	if (err == 0 && b->number != 0 && b->number != *numberp)
+		err = blob_commit_drop(c, b->number);
+	return err;
+}
+
+int
+blob_commit_ref(struct commit *c, uint64_t number, int change)
+{
+	if (c->nrefs == c->cap_refs) {
+		size_t cap = c->cap_refs != 0 ? 2 * c->cap_refs : 64;
+		struct blobref *grown = arena_calloc(c->a, cap, sizeof(*grown));
+
+		if (grown == NULL)
+			return ERR_NOMEM;
+		if (c->nrefs > 0)
+			memcpy(grown, c->refs, c->nrefs * sizeof(*grown));
+		c->refs = grown;
+		c->cap_refs = cap;
+	}
+	c->refs[c->nrefs++] = (struct blobref){number, change};
+	return 0;
+}
+
+static int
+ref_cmp(const void *a, const void *b)
+{
+	const struct blobref *x = a, *y = b;
+
+	return (x->number > y->number) - (x->number < y->number);
+}
+
+/* settle_ref: The references of one blob after this transaction; without any, it goes. */
+static int
+settle_ref(struct commit *c, uint64_t number, int64_t change)
+{
+	struct blobkey key = blobkey_of(number, 0);
+	const struct newblob *n;
+	const unsigned char *sha256;
+	struct digest d = {number, 0, 0};
+	struct store_val val;
+	struct bytes r;
+	int err = 0;
+
+	for (n = c->newblobs; n != NULL && n->number != number; n = n->next)
+		;
+	if (n != NULL) {
+		sha256 = n->blob->sha256;
+		d.stored_len = n->blob->stored_len;
+	} else {
+		if ((err = store_get(c->snap, TREE_BLOBS, key.bytes, 8, &val)) != 0 ||
+		    (err = record_open(TREE_BLOBS, key.bytes, 8, &val, &r)) != 0)
+			return err == ERR_MISSING ? ERR_CORRUPT : err;
+		if ((sha256 = bytes_take(&r, SHA256_LEN)) == NULL)
+			return ERR_CORRUPT;
+		err = digest_get(c, sha256, &d);
+	}
+	if (err || change < -(int64_t)d.refs)
+		return err && err != ERR_MISSING ? err : ERR_CORRUPT;
+	d.refs += (uint64_t)change;
+	if (d.refs > 0)
+		return change != 0 || n != NULL ? digest_put(c, sha256, &d) : 0;
+	if ((err = store_del(c->batch, TREE_DIGESTS, sha256, SHA256_LEN)) != 0)
+		return err;
+	for (uint64_t at = 0; n != NULL && at < d.stored_len && err == 0; at += LIMIT_BLOB_CHUNK) {
+		struct blobkey k = blobkey_of(number, (uint32_t)(at / LIMIT_BLOB_CHUNK));
+
+		err = store_del(c->batch, TREE_BLOBS, k.bytes, sizeof(k.bytes));
+	}
+	if (err == 0 && n != NULL)
+		err = store_del(c->batch, TREE_BLOBS, key.bytes, 8);
+	return err ? err : delete_blob(c, number);
+}
+
+int
+blob_commit_end(struct commit *c)
+{
+	int err = 0;
+
+	if (c->nrefs == 0)
+		return 0;
+	qsort(c->refs, c->nrefs, sizeof(*c->refs), ref_cmp);
+	for (size_t i = 0, j; i < c->nrefs && err == 0; i = j) {
+		int64_t sum = 0;
+
+		for (j = i; j < c->nrefs && c->refs[j].number == c->refs[i].number; j++)
+			sum += c->refs[j].change;
+		err = settle_ref(c, c->refs[i].number, sum);
+	}
+	return err;
+}

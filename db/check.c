@@ -1,0 +1,332 @@
+/*
+ * db_check(): the invariants of ARCHITECTURE section 5, in one snapshot.
+ *
+ * One pass over every tree verifies the checksums. One over the documents verifies each record against its row
+ * in `changes`, its bodies and blocks, and adds up what the counters and reference counts should be. What is
+ * left over in a tree afterwards is referenced by nobody: the numbers of records tell.
+ */
+#include "dbi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct check {
+	struct dbfile *f;
+	struct store_snap *snap;
+	struct arena *a; /* reset for each document */
+	struct errtext *why;
+	struct dbstate state;
+	uint64_t docs, live, external, bodies, blocks; /* counted */
+	uint64_t *refs;                                /* the blob of each attachment of each stored revision */
+	size_t nrefs, cap_refs;
+	/* the document that is looked at */
+	struct jstr id;
+	uint64_t docno;
+	struct bytes payload; /* the inline one */
+};
+
+static int
+bad_doc(struct check *k, const char *what)
+{
+	return err_why(
+	    k->why, ERR_CORRUPT, "document %.*s: %s", (int)(k->id.len < 100 ? k->id.len : 100), k->id.s, what);
+}
+
+/* ---- Checksums ---- */
+
+static int
+check_tree(struct check *k, unsigned tree)
+{
+	struct store_cursor *c;
+	struct store_val key, val;
+	struct bytes r;
+	int err = store_cursor_open(k->snap, tree, &c);
+
+	if (err)
+		return err;
+	for (err = store_seek(c, NULL, 0, &key, &val); err == 0; err = store_next(c, &key, &val))
+		if (record_open(tree, key.p, key.len, &val, &r) != 0) {
+			err = err_why(
+			    k->why, ERR_CORRUPT, "tree %s: a record's checksum does not match", db_tree_names[tree]);
+			break;
+		}
+	store_cursor_close(c);
+	return err == ERR_MISSING ? 0 : err;
+}
+
+/* ---- Documents ---- */
+
+static int
+add_ref(struct check *k, uint64_t blob)
+{
+	if (k->nrefs == k->cap_refs) {
+		size_t cap = k->cap_refs != 0 ? 2 * k->cap_refs : 1024;
+		uint64_t *grown = realloc(k->refs, cap * sizeof(*grown));
+
+		if (grown == NULL)
+			return ERR_NOMEM;
+		k->refs = grown;
+		k->cap_refs = cap;
+	}
+	k->refs[k->nrefs++] = blob;
+	return 0;
+}
+
+static int
+check_body(struct check *k, const struct revnode *node)
+{
+	struct bytes r = k->payload;
+	struct doc_att *atts;
+	struct jstr text;
+	size_t n;
+	int err = 0;
+
+	if (node->body == REVTREE_NO_BODY)
+		return 0;
+	if (node->body != REVTREE_INLINE) {
+		k->bodies++;
+		if (payload_get(k->snap, node->body, &r) != 0)
+			return bad_doc(k, "a body is missing");
+	}
+	if (payload_atts(&r, k->a, &atts, &n) != 0 || body_unpack(k->f->dicts, &r, k->a, &text) != 0)
+		return bad_doc(k, "a body cannot be read");
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = add_ref(k, atts[i].blob);
+	return err;
+}
+
+static int
+check_node(struct revnode *node, struct revpos at, void *cookie)
+{
+	(void)at;
+	return check_body(cookie, node);
+}
+
+static int
+check_spilled_node(const struct revnode *node, void *cookie)
+{
+	return check_body(cookie, node);
+}
+
+static int
+check_blocks(struct check *k, const struct revtree *t)
+{
+	struct revspill s;
+	int err = 0;
+
+	for (size_t i = 0; revtree_spilled(t, i, &s); i++)
+		for (uint64_t b = s.first_gen / REVTREE_BLOCK; b <= s.last_gen / REVTREE_BLOCK; b++) {
+			struct revkey key = revkey_of(k->docno, s.run_id, b);
+			struct store_val val;
+			struct bytes r;
+
+			k->blocks++;
+			if (store_get(k->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val) != 0 ||
+			    record_open(TREE_REVS, key.bytes, sizeof(key.bytes), &val, &r) != 0)
+				return bad_doc(k, "a block of older revisions is missing");
+			if ((err = revtree_block_each(&r, b, check_spilled_node, k)) != 0)
+				return err;
+		}
+	return 0;
+}
+
+static int
+check_row(struct check *k, const struct docrec *rec, const struct revtree *t)
+{
+	struct db_change row;
+	struct store_val val;
+	struct bytes r;
+	unsigned char key[8];
+
+	put_u64be(key, rec->seq);
+	if (rec->seq > k->state.update_seq || store_get(k->snap, TREE_CHANGES, key, sizeof(key), &val) != 0 ||
+	    record_open(TREE_CHANGES, key, sizeof(key), &val, &r) != 0 || changerow_decode(&r, k->a, &row) != 0)
+		return bad_doc(k, "it is not in changes at its sequence");
+	if (row.id.len != k->id.len || memcmp(row.id.s, k->id.s, k->id.len) != 0 || row.nleaves != revtree_nleaves(t) ||
+	    row.deleted != rec->deleted || !rev_equal(&row.leaves[0], &revtree_leaf(t, 0)->rev))
+		return bad_doc(k, "its row in changes is another's");
+	return 0;
+}
+
+static int
+check_doc(struct check *k, const struct docrec *rec)
+{
+	struct revtree *t;
+	struct bytes r;
+	int err;
+
+	bytes_init(&r, rec->tree.s, rec->tree.len);
+	if (revtree_decode(k->a, &r, &t) != 0 || revtree_nleaves(t) == 0)
+		return bad_doc(k, "its revision tree cannot be read");
+	revtree_check(t);
+	k->docno = rec->docno;
+	bytes_init(&k->payload, rec->payload.s, rec->payload.len);
+	k->docs++;
+	k->live += !rec->deleted;
+	if (rec->deleted != revtree_leaf(t, 0)->deleted)
+		return bad_doc(k, "its flags disagree with its winner");
+	for (size_t i = 0; i < revtree_nleaves(t); i++) {
+		k->external += revtree_leaf(t, i)->body_len;
+		if (revtree_leaf(t, i)->body == REVTREE_NO_BODY)
+			return bad_doc(k, "a leaf has no body");
+	}
+	if ((err = revtree_each(t, check_node, k)) != 0 || (err = check_blocks(k, t)) != 0)
+		return err;
+	return check_row(k, rec, t);
+}
+
+static int
+check_docs(struct check *k)
+{
+	struct arena *walk_arena;
+	struct idkey_walk *walk;
+	struct store_val key, val;
+	struct docrec rec;
+	struct bytes r;
+	unsigned tree;
+	int err = arena_new(1u << 20, &walk_arena);
+
+	if (err)
+		return err;
+	if ((err = idkey_walk_open(&db_doc_trees, k->snap, walk_arena, &walk)) == 0) {
+		err = idkey_walk_seek(walk, NULL, 0, 0);
+		while (err == 0 && (err = idkey_walk_step(walk, &k->id, &val)) == 0) {
+			idkey_walk_place(walk, &tree, &key);
+			if ((err = record_open(tree, key.p, key.len, &val, &r)) == 0 &&
+			    (err = docrec_decode(&r, &rec)) == 0)
+				err = check_doc(k, &rec);
+			arena_reset(k->a);
+		}
+		idkey_walk_close(walk);
+	}
+	arena_free(walk_arena);
+	return err == ERR_END || err == ERR_MISSING ? 0 : err;
+}
+
+/* ---- Attachments ---- */
+
+static int
+u64_cmp(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static uint64_t
+refs_of(const struct check *k, uint64_t blob)
+{
+	size_t lo = 0, hi = k->nrefs, n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (k->refs[mid] < blob)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (n = lo; n < k->nrefs && k->refs[n] == blob; n++)
+		;
+	return n - lo;
+}
+
+static int
+check_digests(struct check *k)
+{
+	uint64_t counted = 0, number, stored, refs;
+	struct store_cursor *c;
+	struct store_val key, val, chunk;
+	struct bytes r;
+	int err = store_cursor_open(k->snap, TREE_DIGESTS, &c);
+
+	if (err)
+		return err;
+	if (k->nrefs > 0)
+		qsort(k->refs, k->nrefs, sizeof(*k->refs), u64_cmp);
+	for (err = store_seek(c, NULL, 0, &key, &val); err == 0; err = store_next(c, &key, &val)) {
+		if ((err = record_open(TREE_DIGESTS, key.p, key.len, &val, &r)) != 0)
+			break;
+		number = bytes_varint(&r);
+		stored = bytes_varint(&r);
+		refs = bytes_varint(&r);
+		counted += refs;
+		if (refs == 0 || refs != refs_of(k, number)) {
+			err = err_why(k->why, ERR_CORRUPT, "blob %llu: its references do not equal a recount",
+			    (unsigned long long)number);
+			break;
+		}
+		for (uint64_t at = 0; at < stored && err == 0; at += LIMIT_BLOB_CHUNK) {
+			struct blobkey bk = blobkey_of(number, (uint32_t)(at / LIMIT_BLOB_CHUNK));
+
+			if (store_get(k->snap, TREE_BLOBS, bk.bytes, sizeof(bk.bytes), &chunk) != 0)
+				err = err_why(
+				    k->why, ERR_CORRUPT, "blob %llu: a chunk is missing", (unsigned long long)number);
+		}
+		if (err)
+			break;
+	}
+	store_cursor_close(c);
+	if (err == ERR_MISSING && counted != k->nrefs)
+		return err_why(k->why, ERR_CORRUPT, "attachments name blobs that are not there");
+	return err == ERR_MISSING ? 0 : err;
+}
+
+/* ---- All of it ---- */
+
+static int
+check_totals(struct check *k)
+{
+	uint64_t changes, bodies, blocks;
+	int err;
+
+	if ((err = store_count(k->snap, TREE_CHANGES, &changes)) != 0 ||
+	    (err = store_count(k->snap, TREE_BODIES, &bodies)) != 0 ||
+	    (err = store_count(k->snap, TREE_REVS, &blocks)) != 0)
+		return err;
+	if (changes != k->docs)
+		return err_why(k->why, ERR_CORRUPT, "%llu rows in changes for %llu documents",
+		    (unsigned long long)changes, (unsigned long long)k->docs);
+	if (bodies != k->bodies || blocks != k->blocks)
+		return err_why(k->why, ERR_CORRUPT,
+		    "%llu bodies and %llu blocks, of which %llu and %llu are referenced", (unsigned long long)bodies,
+		    (unsigned long long)blocks, (unsigned long long)k->bodies, (unsigned long long)k->blocks);
+	if (k->live != k->state.doc_count || k->docs - k->live != k->state.doc_del_count ||
+	    k->external != k->state.external_bytes)
+		return err_why(k->why, ERR_CORRUPT, "the counters do not equal a recount");
+	return 0;
+}
+
+static int
+check_all(struct check *k)
+{
+	struct counts_of docs, changes;
+	int err = 0;
+
+	counts_of_docs(k->f, &docs);
+	counts_of_changes(k->f, &changes);
+	for (unsigned tree = 0; tree < TREE_COUNT && err == 0; tree++)
+		err = check_tree(k, tree);
+	if (err || (err = meta_state_get(k->snap, &k->state)) != 0 || (err = check_docs(k)) != 0 ||
+	    (err = check_totals(k)) != 0 || (err = check_digests(k)) != 0 ||
+	    (err = idkey_check(&db_doc_trees, k->snap, docrec_live, k->why)) != 0 ||
+	    (err = counts_check(&docs, k->snap, k->why)) != 0)
+		return err;
+	return counts_check(&changes, k->snap, k->why);
+}
+
+int
+db_check(struct db *db, struct errtext *why)
+{
+	struct check k = {.f = db->file, .why = why};
+	int err;
+
+	if ((err = store_snap_begin(k.f->store, &k.snap)) != 0)
+		return err;
+	if ((err = arena_new(256u << 20, &k.a)) == 0)
+		err = check_all(&k);
+	arena_free(k.a);
+	free(k.refs);
+	store_snap_end(k.snap);
+	return err;
+}

@@ -1,0 +1,494 @@
+/*
+ * The committer: group commit for one database.
+ *
+ *   queue --take--> group --apply--> batch --store_commit--> done --answer--> callbacks
+ *
+ * Writers queue work and leave. One job at a time takes what is waiting, up to LIMIT_TXN_BYTES, applies all of it in
+ * one storage transaction with one flush, and answers. While it flushes, more work gathers: so the group grows with the
+ * load.
+ *
+ * 1. Only the committer writes, so what it read from its snapshot stays true until it commits.
+ * 2. A write is answered as done after the flush, never before.
+ * 3. If the transaction fails, every write in it is answered with that error and nothing of it is there: counters are
+ *    published only after the commit.
+ * 4. If its outcome is in doubt, the file is read anew and the sequence found there says whether it was made. Until
+ * then nothing is answered and nothing else written.
+ * 5. Documents are written in the order of their ids, which is the order of their keys, whatever the order of arrival;
+ * writes of one document are applied in the order of arrival, and cost one record together.
+ */
+#include "dbi.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+struct reqwork {
+	struct dbwork work;
+	struct db_request *req;
+};
+
+/* ---- The queue ---- */
+
+int
+commit_queue(struct dbfile *f, struct dbwork *w)
+{
+	int err = 0, start = 0;
+
+	w->next = NULL;
+	w->err = 0;
+	(void)pthread_mutex_lock(&f->lock);
+	if (f->dropped)
+		err = ERR_NO_DB;
+	else if (f->queued_bytes > 0 && f->queued_bytes + w->bytes > LIMIT_QUEUE_BYTES)
+		err = ERR_BUSY;
+	else {
+		*(f->tail != NULL ? &f->tail->next : &f->head) = w;
+		f->tail = w;
+		f->queued_bytes += w->bytes;
+		start = !f->scheduled;
+		f->scheduled = 1;
+	}
+	(void)pthread_mutex_unlock(&f->lock);
+	if (start) {
+		dbfile_ref(f);
+		f->dbs->config.ex->submit(f->dbs->config.ex, &f->job);
+	}
+	return err;
+}
+
+/* queue_take: What goes into the next transaction: at least one piece of work. Compaction goes alone. */
+static struct dbwork *
+queue_take(struct dbfile *f)
+{
+	struct dbwork *first, **end;
+	size_t bytes = 0;
+
+	(void)pthread_mutex_lock(&f->lock);
+	first = f->head;
+	end = &f->head;
+	while (*end != NULL && (end == &f->head || bytes + (*end)->bytes <= LIMIT_TXN_BYTES)) {
+		if ((*end)->kind == WORK_COMPACT && end != &f->head)
+			break;
+		bytes += (*end)->bytes;
+		end = &(*end)->next;
+		if (first->kind == WORK_COMPACT)
+			break;
+	}
+	f->head = *end;
+	*end = NULL;
+	if (f->head == NULL)
+		f->tail = NULL;
+	f->queued_bytes -= bytes;
+	(void)pthread_mutex_unlock(&f->lock);
+	return first;
+}
+
+/* ---- What a transaction collects ---- */
+
+int
+commit_doc_keys(struct commit *c, struct idkey_batch **bp)
+{
+	int err = 0;
+
+	if (c->doc_keys == NULL)
+		err = idkey_batch_new(&db_doc_trees, c->snap, c->a, &c->state.next_node, &c->doc_keys);
+	*bp = c->doc_keys;
+	return err;
+}
+
+int
+commit_local_keys(struct commit *c, struct idkey_batch **bp)
+{
+	int err = 0;
+
+	if (c->local_keys == NULL)
+		err = idkey_batch_new(&db_local_trees, c->snap, c->a, &c->state.next_node, &c->local_keys);
+	*bp = c->local_keys;
+	return err;
+}
+
+int
+commit_count(struct commit *c, struct countlist *l, const struct counts_change *change)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap != 0 ? 2 * l->cap : 64;
+		struct counts_change *grown = arena_calloc(c->a, cap, sizeof(*grown));
+
+		if (grown == NULL)
+			return ERR_NOMEM;
+		if (l->n > 0)
+			memcpy(grown, l->v, l->n * sizeof(*grown));
+		l->v = grown;
+		l->cap = cap;
+	}
+	l->v[l->n++] = *change;
+	return 0;
+}
+
+static int
+count_pointer(
+    const void *key, size_t klen, int existed, int exists, uint64_t old_weight, uint64_t new_weight, void *cookie)
+{
+	struct commit *c = cookie;
+	const struct counts_change change = {key, klen, existed, exists, old_weight, new_weight};
+
+	return commit_count(c, &c->docs, &change);
+}
+
+static int
+change_cmp(const void *a, const void *b)
+{
+	const struct counts_change *x = a, *y = b;
+	size_t n = x->klen < y->klen ? x->klen : y->klen;
+	int c = memcmp(x->key, y->key, n);
+
+	return c != 0 ? c : (x->klen > y->klen) - (x->klen < y->klen);
+}
+
+static int
+counts_settle(struct commit *c)
+{
+	struct counts_of docs, changes;
+	int err;
+
+	counts_of_docs(c->f, &docs);
+	counts_of_changes(c->f, &changes);
+	if (c->docs.n > 0)
+		qsort(c->docs.v, c->docs.n, sizeof(*c->docs.v), change_cmp);
+	if (c->changes.n > 0)
+		qsort(c->changes.v, c->changes.n, sizeof(*c->changes.v), change_cmp);
+	if ((err = counts_apply(&docs, c->snap, c->batch, c->a, c->docs.v, c->docs.n)) != 0)
+		return err;
+	return counts_apply(&changes, c->snap, c->batch, c->a, c->changes.v, c->changes.n);
+}
+
+/* ---- Applying ---- */
+
+/* apply_setting: _security or _revs_limit. */
+static int
+apply_setting(struct commit *c, struct db_write *w)
+{
+	c->touched = 1;
+	if (w->kind == DB_WRITE_REVS_LIMIT) {
+		c->state.revs_limit = w->number;
+		return 0;
+	}
+	return meta_put(c->batch, "security", w->body.s, w->body.len);
+}
+
+static int
+id_order(const struct pending_write *x, const struct pending_write *y)
+{
+	const struct jstr *a = &x->w->id, *b = &y->w->id;
+	size_t n = a->len < b->len ? a->len : b->len;
+	int c = n > 0 ? memcmp(a->s, b->s, n) : 0;
+
+	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
+}
+
+static int
+pending_cmp(const void *a, const void *b)
+{
+	const struct pending_write *x = a, *y = b;
+	int c = id_order(x, y);
+
+	return c != 0 ? c : (x->order > y->order) - (x->order < y->order);
+}
+
+static void
+sort_pending(struct pending_write *v, size_t n)
+{
+	size_t i = 1;
+
+	while (i < n && id_order(&v[i - 1], &v[i]) <= 0)
+		i++;
+	if (i < n)
+		qsort(v, n, sizeof(*v), pending_cmp);
+}
+
+/* gather: The document writes of a group; others are applied at once. */
+static int
+gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t *np)
+{
+	size_t n = 0;
+	int err = 0;
+
+	for (struct dbwork *w = group; w != NULL; w = w->next) {
+		struct db_request *req = w->kind == WORK_REQUEST ? ((struct reqwork *)(void *)w)->req : NULL;
+
+		for (size_t i = 0; req != NULL && i < req->nwrites && err == 0; i++) {
+			struct db_write *dw = &req->writes[i];
+
+			if (dw->err)
+				continue;
+			if (dw->kind == DB_WRITE_LOCAL)
+				err = docedit_local(c, dw);
+			else if (dw->kind != DB_WRITE_EDIT && dw->kind != DB_WRITE_REPLICATE)
+				err = apply_setting(c, dw);
+			else {
+				out[n] = (struct pending_write){dw, req, n};
+				n++;
+			}
+		}
+	}
+	*np = n;
+	return err;
+}
+
+static int
+apply_documents(struct commit *c, struct dbwork *group)
+{
+	struct pending_write *v;
+	size_t n = 0, j;
+	int err;
+
+	for (struct dbwork *w = group; w != NULL; w = w->next)
+		if (w->kind == WORK_REQUEST)
+			n += ((struct reqwork *)(void *)w)->req->nwrites;
+	if ((v = arena_calloc(c->a, n, sizeof(*v))) == NULL && n > 0)
+		return ERR_NOMEM;
+	if ((err = gather(c, group, v, &n)) != 0)
+		return err;
+	sort_pending(v, n);
+	for (size_t i = 0; i < n && err == 0; i = j) {
+		for (j = i + 1; j < n && id_order(&v[i], &v[j]) == 0; j++)
+			;
+		err = docedit_run(c, v + i, j - i);
+	}
+	return err;
+}
+
+static int
+apply_other(struct commit *c, struct dbwork *w)
+{
+	switch (w->kind) {
+	case WORK_BLOB:
+		return blob_commit_flush(c, (struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work)));
+	case WORK_BLOB_DROP:
+		return blob_commit_drop(
+		    c, ((struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work)))->number);
+	case WORK_DICT:
+		return dict_commit(c, (struct dictwork *)(void *)w);
+	case WORK_COMPACT:
+		return compact_slice(c, (struct compactwork *)(void *)w);
+	case WORK_REQUEST:
+		break;
+	}
+	return 0;
+}
+
+static int
+apply(struct commit *c, struct dbwork *group)
+{
+	int err = 0;
+
+	for (struct dbwork *w = group; w != NULL && err == 0; w = w->next)
+		err = apply_other(c, w);
+	if (err || (err = apply_documents(c, group)) != 0 || (err = blob_commit_end(c)) != 0)
+		return err;
+	if (c->doc_keys != NULL && (err = idkey_batch_end(c->doc_keys, c->batch, count_pointer, c)) != 0)
+		return err;
+	if (c->local_keys != NULL && (err = idkey_batch_end(c->local_keys, c->batch, NULL, NULL)) != 0)
+		return err;
+	return counts_settle(c);
+}
+
+/* settle_doubt: The file says whether the transaction was made. */
+static int
+settle_doubt(struct commit *c)
+{
+	struct store_snap *snap;
+	struct dbstate found;
+	int err = store_reopen(c->f->store);
+
+	if (err == 0 && (err = store_snap_begin(c->f->store, &snap)) == 0) {
+		err = meta_state_get(snap, &found);
+		store_snap_end(snap);
+	}
+	if (err) {
+		log_line(LOG_ERROR,
+		    "database %s: a commit's outcome is not known and the file cannot be read; it takes no writes",
+		    c->f->name);
+		c->f->broken = 1;
+		return ERR_IN_DOUBT;
+	}
+	return found.commits == c->state.commits ? 0 : ERR_IO;
+}
+
+static int
+run_transaction(struct commit *c, struct dbwork *group)
+{
+	int err = store_snap_begin(c->f->store, &c->snap);
+
+	if (err)
+		return err;
+	err = apply(c, group);
+	if (err == 0 && c->touched) {
+		c->state.commits++;
+		err = meta_state_put(c->batch, &c->state);
+	}
+	store_snap_end(c->snap);
+	if (err == 0 && c->touched)
+		err = store_commit(c->batch);
+	else
+		store_batch_clear(c->batch);
+	return err == ERR_IN_DOUBT ? settle_doubt(c) : err;
+}
+
+/* ---- Answering ---- */
+
+static void
+adopt_security(struct dbfile *f, const struct db_write *w)
+{
+	struct access *compiled, *old;
+
+	if (access_parse(w->body.s, w->body.len, 0, &compiled) != 0)
+		return; /* stored, and in force from the next opening */
+	(void)pthread_mutex_lock(&f->lock);
+	old = f->access;
+	f->access = compiled;
+	buf_clear(&f->security);
+	(void)buf_put(&f->security, w->body.s, w->body.len);
+	(void)pthread_mutex_unlock(&f->lock);
+	access_free(old);
+}
+
+static void
+publish(struct commit *c, struct dbwork *group)
+{
+	struct dbfile *f = c->f;
+
+	for (struct dbwork *w = group; w != NULL; w = w->next) {
+		const struct db_request *req = w->kind == WORK_REQUEST ? ((struct reqwork *)(void *)w)->req : NULL;
+
+		for (size_t i = 0; req != NULL && i < req->nwrites; i++)
+			if (req->writes[i].err == 0 && req->writes[i].kind == DB_WRITE_SECURITY)
+				adopt_security(f, &req->writes[i]);
+		if (w->kind == WORK_DICT)
+			dict_publish(f, (struct dictwork *)(void *)w);
+	}
+	(void)pthread_mutex_lock(&f->lock);
+	f->state = c->state;
+	(void)pthread_mutex_unlock(&f->lock);
+}
+
+static void
+answer_request(struct dbwork *work)
+{
+	struct db_request *req = ((struct reqwork *)(void *)work)->req;
+	struct arena *arena = req->arena;
+
+	for (size_t i = 0; i < req->nwrites; i++) {
+		struct db_write *w = &req->writes[i];
+
+		if (work->err) {
+			w->err = w->err ? w->err : work->err;
+			w->seq = 0;
+		}
+		for (size_t k = 0; w->err == 0 && k < w->natts; k++)
+			if (w->atts[k].blob != NULL)
+				w->atts[k].blob->adopted = 1;
+		w->prepared = NULL;
+	}
+	req->done(req); /* the request is the caller's again */
+	arena_free(arena);
+}
+
+static void
+answer(struct dbwork *group, int err)
+{
+	for (struct dbwork *w = group, *next; w != NULL; w = next) {
+		next = w->next;
+		w->err = err;
+		w->done(w);
+	}
+}
+
+static void
+commit_group(struct dbfile *f, struct dbwork *group)
+{
+	struct commit c = {.f = f, .batch = f->batch, .a = f->arena};
+	uint64_t seq = f->state.update_seq;
+	int err;
+
+	(void)pthread_mutex_lock(&f->lock);
+	err = f->dropped ? ERR_NO_DB : f->broken ? ERR_IN_DOUBT : 0;
+	c.state = f->state;
+	(void)pthread_mutex_unlock(&f->lock);
+	buf_init(&c.scratch, 4u * LIMIT_TXN_BYTES);
+	if (err == 0)
+		err = run_transaction(&c, group);
+	buf_release(&c.scratch);
+	if (err == 0 && c.touched)
+		publish(&c, group);
+	if (err == 0 && c.state.update_seq != seq && f->dbs->config.moved != NULL)
+		f->dbs->config.moved(f->dbs->config.cookie, f->name, f->incarnation, c.state.update_seq, 0);
+	answer(group, err);
+	arena_reset(f->arena);
+	if (err == 0)
+		dict_consider(f);
+}
+
+void
+commit_job(void *arg)
+{
+	struct dbfile *f = arg;
+	int more;
+
+	commit_group(f, queue_take(f));
+	(void)pthread_mutex_lock(&f->lock);
+	more = f->head != NULL;
+	f->scheduled = more;
+	(void)pthread_mutex_unlock(&f->lock);
+	if (more)
+		f->dbs->config.ex->submit(f->dbs->config.ex, &f->job);
+	else
+		dbfile_unref(f);
+}
+
+/* ---- Submitting ---- */
+
+static size_t
+request_bytes(const struct db_request *req)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < req->nwrites; i++) {
+		const struct db_write *w = &req->writes[i];
+
+		n += 256 + w->id.len + w->body.len;
+		for (size_t k = 0; k < w->natts; k++)
+			n += w->atts[k].blob != NULL ? w->atts[k].blob->pending.len : 0;
+	}
+	return n;
+}
+
+int
+db_submit(struct db *db, struct db_request *req)
+{
+	struct reqwork *work;
+	struct buf scratch;
+	int err;
+
+	req->db = db;
+	req->bytes = request_bytes(req);
+	/* Prepared bodies are at most an eighth larger than what came in, and the rest is bounded by the number of
+	 * writes and attachments. */
+	if ((err = arena_new(4 * req->bytes + (1u << 20), &req->arena)) != 0)
+		return err;
+	if ((work = arena_calloc(req->arena, 1, sizeof(*work))) == NULL) {
+		arena_free(req->arena);
+		return ERR_NOMEM;
+	}
+	buf_init(&scratch, SIZE_MAX);
+	for (size_t i = 0; i < req->nwrites; i++)
+		prepare_write(db, &req->writes[i], req->arena, &scratch);
+	buf_release(&scratch);
+	work->req = req;
+	work->work = (struct dbwork){.kind = WORK_REQUEST, .bytes = req->bytes, .done = answer_request};
+	if ((err = commit_queue(db->file, &work->work)) != 0)
+		arena_free(req->arena);
+	return err;
+}

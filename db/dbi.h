@@ -1,0 +1,318 @@
+/*
+ * dbi.h: what the files of db/ share and nobody else sees.
+ *
+ * A database file is opened once (struct dbfile) however many handles (struct db) it has.  Locks, in the order in which
+ * they are taken: dbs.lock (the table of databases, reference counts, the list of idle ones), dbfile.lock (queue,
+ * published state, security). The committer of a database runs at most once at a time; what only it touches needs no
+ * lock and is marked (C).
+ */
+#ifndef DB_DBI_H_
+#define DB_DBI_H_
+
+#include <pthread.h>
+#include <stdint.h>
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/exec.h"
+#include "base/hash.h"
+#include "db/body.h"
+#include "db/counts.h"
+#include "db/db.h"
+#include "db/idkey.h"
+#include "db/payload.h"
+#include "db/record.h"
+#include "store/store.h"
+
+#define HISTORY_LEN 16u
+#define FORMAT_VERSION 1u
+
+/* The counters of a database: one record, rewritten by every commit. */
+struct dbstate {
+	uint64_t update_seq;
+	uint64_t doc_count;
+	uint64_t doc_del_count;
+	uint64_t external_bytes; /* uncompressed bodies and attachments of all leaves */
+	uint64_t purge_seq;
+	uint64_t next_body; /* number of the next record of tree bodies */
+	uint64_t next_blob;
+	uint64_t next_docno; /* numbers for documents with spilled revisions */
+	uint64_t next_node;  /* numbers for nodes of long ids */
+	uint64_t revs_limit;
+	uint64_t created_us;
+	uint64_t commits; /* transactions so far; tells whether one in doubt was made */
+	uint64_t salt;    /* of counts.h */
+};
+
+/* One history: the database's life between two restores, copies or moves. */
+struct history {
+	unsigned char id[HISTORY_LEN];
+	uint64_t first_seq; /* the update sequence when it began */
+};
+
+/* The security object, compiled.  Immutable; replaced whole. */
+struct access;
+
+/* What waits for the committer. */
+enum work_kind { WORK_REQUEST, WORK_BLOB, WORK_BLOB_DROP, WORK_DICT, WORK_COMPACT };
+
+struct dbwork {
+	enum work_kind kind;
+	struct dbwork *next;
+	size_t bytes;
+	int err;
+	void (*done)(struct dbwork *w);
+};
+
+struct dbfile {
+	/* Fixed. */
+	struct dbs *dbs;
+	char *name;
+	uint64_t incarnation;
+	struct store_db *store;
+	struct history *histories; /* oldest first; the last is current */
+	size_t nhistories;
+
+	/* The table's, under dbs.lock. */
+	struct dbfile *hash_next;
+	struct dbfile *idle_prev, *idle_next; /* the list of files without handles, oldest first */
+	unsigned refs;                        /* handles, and 1 while work is queued */
+	int in_table;
+
+	/* Under lock. */
+	pthread_mutex_t lock;
+	struct dbwork *head, *tail; /* the queue */
+	size_t queued_bytes;
+	int scheduled; /* the committer's job is submitted or runs */
+	int dropped;
+	int broken;           /* a commit is in doubt and could not be settled */
+	struct dbstate state; /* as of the last commit */
+	struct access *access;
+	struct buf security; /* its text; empty: never set */
+	int compact_running;
+
+	/* The committer's. */
+	struct exec_job job;
+	struct store_batch *batch;
+	struct arena *arena;
+	struct zdicts *dicts; /* body.h; has its own lock */
+	int dict_wanted;      /* (C) a training was started */
+};
+
+struct dbs {
+	struct dbs_config config;
+	pthread_mutex_t lock;
+	pthread_cond_t idle; /* a file was released or its work ended */
+	struct dbfile **buckets;
+	size_t nbuckets; /* power of two */
+	size_t nopen;    /* files in the table */
+	struct dbfile *idle_head, *idle_tail;
+	uint64_t next_incarnation;
+	int closing;
+};
+
+struct db {
+	struct dbfile *file;
+	const struct principal *who;
+	int is_admin;
+};
+
+struct db_snap {
+	struct dbfile *file;
+	struct store_snap *snap;
+	int have_state;
+	struct dbstate state; /* as this snapshot sees it */
+};
+
+extern const char *const db_tree_names[TREE_COUNT];
+
+/* dbs.c */
+void dbfile_ref(struct dbfile *f);
+void dbfile_unref(struct dbfile *f);
+
+/* meta.c: the tree `meta` */
+int meta_state_get(struct store_snap *snap, struct dbstate *out) MUST_CHECK;
+int meta_state_put(struct store_batch *batch, const struct dbstate *s) MUST_CHECK;
+/** meta_load(f): Read or, in a new file, write format, state, histories, security, dictionaries; remove unfinished
+ * uploads. */
+int meta_load(struct dbfile *f) MUST_CHECK;
+int meta_put(struct store_batch *batch, const char *key, const void *val, size_t len) MUST_CHECK;
+/** meta_get(snap, key, b): Append a meta record's bytes to ${b}.  Errors: ERR_MISSING, ERR_CORRUPT. */
+int meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK;
+
+/* access.c */
+/** access_parse(text, len, default_admin_only, ap): Compile a security object; text NULL: none was ever set. */
+int access_parse(const char *text, size_t len, int default_admin_only, struct access **ap) MUST_CHECK;
+void access_free(struct access *a);
+/** access_check(a, who, adminp): May ${who} read and write?  *${adminp}: does it administer? Errors: ERR_UNAUTHORIZED,
+ * ERR_FORBIDDEN. */
+int access_check(const struct access *a, const struct principal *who, int *adminp) MUST_CHECK;
+
+/* docrec.c: a document's record.  See docs/FORMAT.md. */
+struct docrec {
+	int deleted;
+	uint64_t seq;
+	uint64_t docno;      /* 0: nothing is spilled */
+	struct jstr tree;    /* as revtree_encode() wrote it */
+	struct jstr ext;     /* tagged extension fields, kept as they are */
+	struct jstr payload; /* the winner's, if it is inline; else empty */
+};
+/** docrec_decode(r, out): Errors: ERR_CORRUPT. */
+int docrec_decode(struct bytes *r, struct docrec *out) MUST_CHECK;
+int docrec_encode(struct buf *b, const struct docrec *d) MUST_CHECK;
+/** docrec_weigh: 1 for a live document, 0 for a deleted one, a pointer's weight for a pointer. */
+uint64_t docrec_weigh(const struct store_val *key, const struct store_val *val);
+/** docrec_live(val): The same for a record that is known to be no pointer. */
+uint64_t docrec_live(const struct store_val *val);
+
+/* A row of the tree `changes`. */
+int changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t idlen) MUST_CHECK;
+int changerow_decode(struct bytes *r, struct arena *a, struct db_change *out) MUST_CHECK;
+uint64_t changerow_weigh(const struct store_val *key, const struct store_val *val);
+
+struct revkey {
+	unsigned char bytes[20];
+};
+/** revkey_of(docno, run, block): The key of a spilled block. */
+struct revkey revkey_of(uint64_t docno, uint32_t run, uint64_t block);
+
+void counts_of_docs(const struct dbfile *f, struct counts_of *out);
+void counts_of_changes(const struct dbfile *f, struct counts_of *out);
+extern const struct idkey_trees db_doc_trees;
+extern const struct idkey_trees db_local_trees;
+
+void put_u64be(unsigned char out[8], uint64_t n);
+uint64_t get_u64be(const unsigned char in[8]);
+
+/* snap.c */
+/** payload_get(snap, number, r): The payload of body ${number}, in the snapshot's memory. */
+int payload_get(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
+int doc_from_record(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
+    const struct store_val *val, struct arena *a, struct db_doc *out) MUST_CHECK;
+int local_from_record(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
+    struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+
+/* prepare.c: what is known of a write before it is queued. */
+struct prepared {
+	struct revbuf rev;    /* EDIT: the revision id, if the parent is as given */
+	struct doc_att *atts; /* natts; blob 0 where the bytes are new: see write->atts[i].blob */
+	struct jstr body;     /* codec, lengths and bytes: what follows the attachments in a payload */
+	uint64_t external;    /* bytes of the body's text and of the attachments */
+};
+/** prepare_write(db, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets w->err. */
+void prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
+/** prepare_rev(w, parent, out): The revision id of an edit. */
+int prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out) MUST_CHECK;
+
+/* blob.c */
+struct db_blob {
+	struct db *db;
+	enum db_blob_mode mode;
+	struct hash_both *stored_hash;   /* of the stored bytes; NULL once ended */
+	struct hash_both *identity_hash; /* of the bytes as added; NULL where they are the stored ones */
+	struct z_stream_s *z;            /* mode COMPRESS */
+	struct buf pending;              /* stored bytes that the store does not have yet */
+	uint64_t identity_len, stored_len;
+	uint64_t flushed;        /* stored bytes that the store has: whole chunks */
+	uint64_t flushed_before; /* (C) flushed, before the flush on its way */
+	uint64_t number;         /* the blob's, once something was flushed; else 0 */
+	int ended, adopted;
+	unsigned char md5[MD5_LEN], sha256[SHA256_LEN], identity_md5[MD5_LEN];
+	struct dbwork work; /* a flush on its way */
+	void (*done)(void *cookie, int err);
+	void *cookie;
+};
+
+/* commit.c: one storage transaction in the making. */
+struct blobref {
+	uint64_t number;
+	int64_t change;
+};
+
+struct newblob {
+	const struct db_blob *blob;
+	uint64_t number;
+	struct newblob *next;
+};
+
+struct countlist {
+	struct counts_change *v;
+	size_t n, cap;
+};
+
+struct commit {
+	struct dbfile *f;
+	struct store_snap *snap;
+	struct store_batch *batch;
+	struct arena *a;
+	struct dbstate state;
+	struct idkey_batch *doc_keys, *local_keys; /* made when first needed */
+	struct countlist docs, changes;
+	struct blobref *refs;
+	size_t nrefs, cap_refs;
+	struct newblob *newblobs;
+	struct buf scratch;
+	int touched; /* something was put besides what state says */
+};
+
+/* A write and where it comes from. */
+struct pending_write {
+	struct db_write *w;
+	struct db_request *req;
+	size_t order; /* of arrival */
+};
+
+void commit_job(void *arg);
+/** commit_queue(f, w): Hand ${w} to the committer, which calls w->done(w) with w->err set.  Errors: ERR_BUSY,
+ * ERR_NO_DB, ERR_SHUTDOWN. */
+int commit_queue(struct dbfile *f, struct dbwork *w) MUST_CHECK;
+int commit_doc_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
+int commit_local_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
+int commit_count(struct commit *c, struct countlist *l, const struct counts_change *change) MUST_CHECK;
+
+/* docedit.c: all writes of one document in one transaction. */
+/** docedit_run(c, pw, n): Apply ${n} writes of one id, in order; outcomes stand in the writes.  An error returned is
+ * the whole transaction's. */
+int docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
+/** docedit_trim(c, id): Drop the bodies of superseded revisions, and pack the others anew.  The sequence stays. */
+int docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
+/** docedit_local(c, w): A write of a _local document. */
+int docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
+
+/* blob.c, the committer's side */
+int blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;
+/** blob_commit_drop(c, number): Remove the bytes of an upload that no document took. */
+int blob_commit_drop(struct commit *c, uint64_t number) MUST_CHECK;
+/** blob_commit_adopt(c, b, numberp): A document takes the bytes: *${numberp} is the blob that has them, perhaps an
+ * older, equal one. */
+int blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MUST_CHECK;
+/** blob_commit_ref(c, number, change): A stored revision more, or less, has the blob.  blob_commit_end: settle all of
+ * them. */
+int blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
+int blob_commit_end(struct commit *c) MUST_CHECK;
+
+/* dict.c */
+/** dict_consider(f): Start to train a dictionary if the database has enough documents and no dictionary.  From the
+ * committer. */
+void dict_consider(struct dbfile *f);
+struct dictwork {
+	struct dbwork work;
+	struct dbfile *f;
+	struct exec_job job;
+	uint64_t number;
+	struct buf bytes;
+};
+int dict_commit(struct commit *c, const struct dictwork *d) MUST_CHECK;
+void dict_publish(struct dbfile *f, const struct dictwork *d);
+
+/* compact.c */
+struct compactwork {
+	struct dbwork work;
+	struct dbfile *f;
+	struct buf after; /* the last id that was trimmed */
+	int trimmed;      /* every document was */
+};
+/** compact_slice(c, k): Trim some documents more. */
+int compact_slice(struct commit *c, struct compactwork *k) MUST_CHECK;
+
+#endif

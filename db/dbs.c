@@ -1,0 +1,447 @@
+/*
+ * The server's databases and the handles on them.
+ *
+ * The table holds every open file by name.  A file without handles and without queued work stays open in the idle list
+ * until more than LIMIT_OPEN_DBS are open; then the one that was idle longest is closed.  A dropped file leaves the
+ * table at once and is closed by whoever lets go of it last, so that a new database of the same name never meets the
+ * old one.
+ *
+ * Opening a file reads from disk, and happens under the table's lock: two openers of one file must not both open it. It
+ * takes a fraction of a millisecond.
+ */
+#include "dbi.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+const char *const db_tree_names[TREE_COUNT] = {"meta", "docs", "docs_deep", "revs", "changes", "bodies", "blobs",
+    "digests", "purges", "local", "local_deep", "counts"};
+
+/* ---- Names ---- */
+
+int
+dbs_name_check(const char *name, size_t len, struct errtext *why)
+{
+	static const char *const system_names[] = {"_users", "_replicator", "_global_changes"};
+	size_t i = 0;
+
+	for (size_t s = 0; s < sizeof(system_names) / sizeof(*system_names); s++)
+		if (len == strlen(system_names[s]) && memcmp(name, system_names[s], len) == 0)
+			return 0;
+	if (len > 0 && len <= LIMIT_DB_NAME_LEN && name[0] >= 'a' && name[0] <= 'z')
+		for (i = 1; i < len; i++)
+			if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') ||
+				(name[i] != '\0' && strchr("_$()+-/", name[i]) != NULL)))
+				break;
+	if (i == len && len > 0)
+		return 0;
+	return err_why(why, ERR_ILLEGAL_DB_NAME,
+	    "Name: '%.*s'. Only lowercase characters (a-z), digits (0-9), and any of the characters _, $, (, ), +, -, "
+	    "and / are "
+	    "allowed. Must begin with a letter.",
+	    (int)len, name);
+}
+
+/* ---- The table; all under s->lock ---- */
+
+static struct dbfile **
+bucket_of(struct dbs *s, const char *name)
+{
+	uint64_t h = 14695981039346656037u; /* FNV-1a */
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (unsigned char)*name) * 1099511628211u;
+	return &s->buckets[(h ^ h >> 32) & (s->nbuckets - 1)];
+}
+
+static struct dbfile *
+table_find(struct dbs *s, const char *name)
+{
+	struct dbfile *f;
+
+	for (f = *bucket_of(s, name); f != NULL && strcmp(f->name, name) != 0; f = f->hash_next)
+		;
+	return f;
+}
+
+static void
+table_add(struct dbs *s, struct dbfile *f)
+{
+	struct dbfile **b = bucket_of(s, f->name);
+
+	f->hash_next = *b;
+	*b = f;
+	f->in_table = 1;
+	s->nopen++;
+}
+
+static void
+table_remove(struct dbs *s, struct dbfile *f)
+{
+	struct dbfile **p = bucket_of(s, f->name);
+
+	while (*p != f)
+		p = &(*p)->hash_next;
+	*p = f->hash_next;
+	f->in_table = 0;
+	s->nopen--;
+}
+
+static void
+idle_add(struct dbs *s, struct dbfile *f)
+{
+	f->idle_prev = s->idle_tail;
+	f->idle_next = NULL;
+	*(s->idle_tail != NULL ? &s->idle_tail->idle_next : &s->idle_head) = f;
+	s->idle_tail = f;
+}
+
+static void
+idle_remove(struct dbs *s, struct dbfile *f)
+{
+	*(f->idle_prev != NULL ? &f->idle_prev->idle_next : &s->idle_head) = f->idle_next;
+	*(f->idle_next != NULL ? &f->idle_next->idle_prev : &s->idle_tail) = f->idle_prev;
+}
+
+/* ---- Files ---- */
+
+static void
+dbfile_free(struct dbfile *f)
+{
+	store_batch_free(f->batch);
+	store_close(f->store);
+	arena_free(f->arena);
+	zdicts_free(f->dicts);
+	access_free(f->access);
+	buf_release(&f->security);
+	free(f->histories);
+	(void)pthread_mutex_destroy(&f->lock);
+	free(f->name);
+	free(f);
+}
+
+static int
+dbfile_new(struct dbs *s, const char *name, struct store_db *store, struct dbfile **fp)
+{
+	struct dbfile *f = calloc(1, sizeof(*f));
+	int err = ERR_NOMEM;
+
+	if (f == NULL) {
+		store_close(store);
+		return ERR_NOMEM;
+	}
+	f->dbs = s;
+	f->store = store;
+	f->incarnation = ++s->next_incarnation;
+	f->job = (struct exec_job){commit_job, f, NULL, 0};
+	buf_init(&f->security, 1u << 20);
+	(void)pthread_mutex_init(&f->lock, NULL);
+	if ((f->name = strdup(name)) != NULL && (err = arena_new(4u * LIMIT_TXN_BYTES, &f->arena)) == 0 &&
+	    (err = zdicts_new(&f->dicts)) == 0 && (err = store_batch_new(store, &f->batch)) == 0)
+		err = meta_load(f);
+	if (err) {
+		dbfile_free(f);
+		return err;
+	}
+	*fp = f;
+	return 0;
+}
+
+/* evict: Close the files that were idle longest until the table is within its bound. */
+static void
+evict(struct dbs *s)
+{
+	struct dbfile *f;
+
+	while (s->nopen > LIMIT_OPEN_DBS && (f = s->idle_head) != NULL) {
+		idle_remove(s, f);
+		table_remove(s, f);
+		dbfile_free(f);
+	}
+}
+
+void
+dbfile_ref(struct dbfile *f)
+{
+	struct dbs *s = f->dbs;
+
+	(void)pthread_mutex_lock(&s->lock);
+	if (f->refs++ == 0 && f->in_table)
+		idle_remove(s, f);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+void
+dbfile_unref(struct dbfile *f)
+{
+	struct dbs *s = f->dbs;
+	int last = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	assert(f->refs > 0);
+	if (--f->refs == 0) {
+		if (f->in_table && f->broken) /* the next opener reads the file anew */
+			table_remove(s, f);
+		last = !f->in_table;
+		if (!last)
+			idle_add(s, f);
+		evict(s);
+		(void)pthread_cond_broadcast(&s->idle);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	if (last)
+		dbfile_free(f);
+}
+
+/* file_open: The open file, with a reference for the caller. */
+static int
+file_open(struct dbs *s, const char *name, struct dbfile **fp)
+{
+	struct store_db *store;
+	struct dbfile *f;
+	int err = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	f = table_find(s, name);
+	if (f == NULL && (err = store_open(s->config.store, name, db_tree_names, TREE_COUNT, &store)) == 0 &&
+	    (err = dbfile_new(s, name, store, &f)) == 0) {
+		f->refs = 1;
+		table_add(s, f);
+		evict(s);
+	} else if (f != NULL && f->refs++ == 0) {
+		idle_remove(s, f);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	*fp = f;
+	return err;
+}
+
+/* ---- The set ---- */
+
+int
+dbs_new(const struct dbs_config *config, struct dbs **sp)
+{
+	struct dbs *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return ERR_NOMEM;
+	s->nbuckets = 1024;
+	if ((s->buckets = calloc(s->nbuckets, sizeof(*s->buckets))) == NULL) {
+		free(s);
+		return ERR_NOMEM;
+	}
+	s->config = *config;
+	if (s->config.max_document_size == 0)
+		s->config.max_document_size = LIMIT_BODY_LEN;
+	(void)pthread_mutex_init(&s->lock, NULL);
+	(void)pthread_cond_init(&s->idle, NULL);
+	*sp = s;
+	return 0;
+}
+
+void
+dbs_free(struct dbs *s)
+{
+	struct dbfile *f;
+
+	if (s == NULL)
+		return;
+	(void)pthread_mutex_lock(&s->lock);
+	s->closing = 1;
+	for (size_t i = 0; i < s->nbuckets; i++)
+		while ((f = s->buckets[i]) != NULL) {
+			if (f->refs > 0) { /* f may be gone when the wait ends */
+				(void)pthread_cond_wait(&s->idle, &s->lock);
+				continue;
+			}
+			idle_remove(s, f);
+			table_remove(s, f);
+			dbfile_free(f);
+		}
+	(void)pthread_mutex_unlock(&s->lock);
+	store_free(s->config.store);
+	(void)pthread_cond_destroy(&s->idle);
+	(void)pthread_mutex_destroy(&s->lock);
+	free(s->buckets);
+	free(s);
+}
+
+struct listing {
+	int (*fn)(const char *name, void *cookie);
+	void *cookie;
+};
+
+static int
+list_one(const char *name, void *cookie)
+{
+	struct listing *l = cookie;
+
+	return l->fn(name, l->cookie);
+}
+
+int
+dbs_list(struct dbs *s, int (*fn)(const char *name, void *cookie), void *cookie)
+{
+	struct listing l = {fn, cookie};
+
+	return store_list(s->config.store, NULL, list_one, &l);
+}
+
+static void
+tell_moved(struct dbs *s, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
+{
+	if (s->config.moved != NULL)
+		s->config.moved(s->config.cookie, name, incarnation, seq, dropped);
+}
+
+int
+dbs_create(struct dbs *s, const char *name, const struct principal *p, struct errtext *why)
+{
+	struct store_db *store;
+	struct dbfile *f;
+	uint64_t incarnation = 0;
+	int err;
+
+	if (!p->server_admin)
+		return ERR_NOT_ADMIN;
+	if ((err = dbs_name_check(name, strlen(name), why)) != 0)
+		return err;
+	(void)pthread_mutex_lock(&s->lock);
+	if (table_find(s, name) != NULL)
+		err = ERR_DB_EXISTS;
+	else if ((err = store_create(s->config.store, name, db_tree_names, TREE_COUNT, &store)) == 0 &&
+		 (err = dbfile_new(s, name, store, &f)) == 0) {
+		incarnation = f->incarnation;
+		table_add(s, f);
+		idle_add(s, f);
+		evict(s);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	if (err == 0)
+		tell_moved(s, name, incarnation, 0, 0);
+	return err;
+}
+
+int
+dbs_drop(struct dbs *s, const char *name, const struct principal *p)
+{
+	struct dbfile *f;
+	uint64_t incarnation = 0;
+	int err;
+
+	if (!p->server_admin)
+		return ERR_NOT_ADMIN;
+	if (dbs_name_check(name, strlen(name), NULL) != 0)
+		return ERR_NO_DB;
+	(void)pthread_mutex_lock(&s->lock);
+	if ((err = store_drop(s->config.store, name)) == 0 && (f = table_find(s, name)) != NULL) {
+		incarnation = f->incarnation;
+		table_remove(s, f);
+		(void)pthread_mutex_lock(&f->lock);
+		f->dropped = 1;
+		(void)pthread_mutex_unlock(&f->lock);
+		if (f->refs == 0) {
+			idle_remove(s, f);
+			dbfile_free(f);
+		}
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	if (err == 0)
+		tell_moved(s, name, incarnation, 0, 1);
+	return err;
+}
+
+/* ---- Handles ---- */
+
+int
+db_open(struct dbs *s, const char *name, const struct principal *p, struct db **dbp)
+{
+	struct db *db;
+	struct dbfile *f;
+	int err, admin = 0;
+
+	if (dbs_name_check(name, strlen(name), NULL) != 0)
+		return ERR_NO_DB;
+	if ((err = file_open(s, name, &f)) != 0)
+		return err;
+	(void)pthread_mutex_lock(&f->lock);
+	err = f->dropped ? ERR_NO_DB : access_check(f->access, p, &admin);
+	(void)pthread_mutex_unlock(&f->lock);
+	if (err == 0 && (db = malloc(sizeof(*db))) == NULL)
+		err = ERR_NOMEM;
+	if (err) {
+		dbfile_unref(f);
+		return err;
+	}
+	*db = (struct db){f, p, admin};
+	*dbp = db;
+	return 0;
+}
+
+void
+db_close(struct db *db)
+{
+	if (db == NULL)
+		return;
+	dbfile_unref(db->file);
+	free(db);
+}
+
+int
+db_is_admin(const struct db *db)
+{
+	return db->is_admin;
+}
+
+uint64_t
+db_incarnation(const struct db *db)
+{
+	return db->file->incarnation;
+}
+
+int
+db_info(struct db *db, struct db_info *out)
+{
+	struct dbfile *f = db->file;
+	struct store_usage usage;
+	int err, dropped;
+
+	(void)pthread_mutex_lock(&f->lock);
+	dropped = f->dropped;
+	*out = (struct db_info){.doc_count = f->state.doc_count,
+	    .doc_del_count = f->state.doc_del_count,
+	    .update_seq = f->state.update_seq,
+	    .purge_seq = f->state.purge_seq,
+	    .created_us = f->state.created_us,
+	    .external_bytes = f->state.external_bytes,
+	    .revs_limit = f->state.revs_limit,
+	    .compact_running = f->compact_running};
+	(void)pthread_mutex_unlock(&f->lock);
+	if (dropped)
+		return ERR_NO_DB;
+	if ((err = store_usage(f->store, &usage)) != 0)
+		return err;
+	out->file_bytes = usage.file_bytes;
+	out->active_bytes = usage.active_bytes;
+	return 0;
+}
+
+int
+db_security(struct db *db, struct buf *b)
+{
+	struct dbfile *f = db->file;
+	int err;
+
+	(void)pthread_mutex_lock(&f->lock);
+	if (f->security.len > 0)
+		err = buf_put(b, f->security.data, f->security.len);
+	else if (f->dbs->config.default_security_admin_only)
+		err = buf_puts(b, "{\"members\":{\"roles\":[\"_admin\"]},\"admins\":{\"roles\":[\"_admin\"]}}");
+	else
+		err = buf_puts(b, "{}");
+	(void)pthread_mutex_unlock(&f->lock);
+	return err;
+}

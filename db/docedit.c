@@ -1,0 +1,638 @@
+/*
+ * All writes of one document within one transaction.
+ *
+ *   load --> edit or replicate, for each write --> stem --> place bodies --> spill --> put the record and its row in
+ * `changes`
+ *
+ * While a document is edited, bodies that are not in the store under a number of their own are *pending*: their node's
+ * body is PENDING plus an index into e->pend. The winner's body, if it was inline, is loaded as pending number 0. At
+ * the end the winner's pending body goes into the record if it is small, and every other one that is still in the tree
+ * goes into `bodies`. So a body moves at most once, when its revision is superseded, and one that was stemmed before is
+ * never written.
+ *
+ * A document gets one new sequence for all that happened to it here.
+ */
+#include "dbi.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define PENDING (UINT64_C(1) << 62)
+#define SPILLS_MAX 4096u
+
+/*
+ * A record above 1,950 bytes takes whole pages of the store; the rest of a record is seldom above 300 bytes,
+ * so a payload up to this stays in the document's record, where one look-up finds it.
+ */
+#define INLINE_MAX 1400u
+
+/* A body on its way to its place: packed in the store already (raw), or of a write. */
+struct pendbody {
+	struct jstr raw;
+	const struct db_write *w;
+	int gone; /* its revision left the tree again */
+};
+
+struct docedit {
+	struct commit *c;
+	struct jstr id;
+	struct docrec rec; /* as loaded */
+	int existed;
+	struct revtree *t;
+	struct pendbody *pend;
+	size_t npend, cap_pend;
+	struct revspill *spills; /* as loaded */
+	size_t nspills;
+	uint64_t old_external;
+	int changed;
+	int unspilled;
+	int err; /* of a callback */
+};
+
+/* ---- Loading ---- */
+
+static int
+pend_add(struct docedit *e, const struct pendbody *p, uint64_t *bodyp)
+{
+	if (e->npend == e->cap_pend) {
+		size_t cap = e->cap_pend != 0 ? 2 * e->cap_pend : 4;
+		struct pendbody *grown = arena_calloc(e->c->a, cap, sizeof(*grown));
+
+		if (grown == NULL)
+			return ERR_NOMEM;
+		if (e->npend > 0)
+			memcpy(grown, e->pend, e->npend * sizeof(*grown));
+		e->pend = grown;
+		e->cap_pend = cap;
+	}
+	*bodyp = PENDING + e->npend;
+	e->pend[e->npend++] = *p;
+	return 0;
+}
+
+static uint64_t
+external_of(const struct revtree *t)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < revtree_nleaves(t); i++)
+		sum += revtree_leaf(t, i)->body_len;
+	return sum;
+}
+
+static int
+remember_spills(struct docedit *e)
+{
+	struct revspill s;
+
+	while (e->nspills < SPILLS_MAX && revtree_spilled(e->t, e->nspills, &s))
+		e->nspills++;
+	if (e->nspills == 0)
+		return 0;
+	if ((e->spills = arena_calloc(e->c->a, e->nspills, sizeof(*e->spills))) == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < e->nspills; i++)
+		(void)revtree_spilled(e->t, i, &e->spills[i]);
+	return 0;
+}
+
+static int
+decode(struct docedit *e, const struct idkey_place *place, const struct store_val *val)
+{
+	struct pendbody inlined = {{NULL, 0}, NULL, 0};
+	struct bytes r;
+	int err;
+
+	if ((err = record_open(place->tree, place->key, place->klen, val, &r)) != 0 ||
+	    (err = docrec_decode(&r, &e->rec)) != 0)
+		return err;
+	bytes_init(&r, e->rec.tree.s, e->rec.tree.len);
+	if ((err = revtree_decode(e->c->a, &r, &e->t)) != 0)
+		return err;
+	e->existed = 1;
+	e->old_external = external_of(e->t);
+	inlined.raw = e->rec.payload;
+	if (revtree_leaf(e->t, 0)->body == REVTREE_INLINE)
+		err = pend_add(e, &inlined, &revtree_leaf(e->t, 0)->body);
+	return err ? err : remember_spills(e);
+}
+
+static int
+load(struct docedit *e, struct commit *c, const struct jstr *id)
+{
+	struct idkey_place place;
+	struct store_val val;
+	int err;
+
+	memset(e, 0, sizeof(*e));
+	e->c = c;
+	e->id = *id;
+	if ((err = idkey_find(&db_doc_trees, c->snap, id->s, id->len, &place)) == 0)
+		err = store_get(c->snap, place.tree, place.key, place.klen, &val);
+	if (err == ERR_MISSING)
+		return revtree_new(c->a, &e->t);
+	return err ? err : decode(e, &place, &val);
+}
+
+static int
+block_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
+{
+	struct docedit *e = cookie;
+	struct revkey key = revkey_of(e->rec.docno, run_id, block);
+	struct store_val val;
+	int err = store_get(e->c->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val);
+
+	if (err)
+		return err == ERR_MISSING ? ERR_CORRUPT : err;
+	return record_open(TREE_REVS, key.bytes, sizeof(key.bytes), &val, r);
+}
+
+/* ---- Writes ---- */
+
+static int
+leaf_of_write(struct docedit *e, const struct db_write *w, struct revnode *out)
+{
+	const struct prepared *p = w->prepared;
+	const struct pendbody pend = {{NULL, 0}, w, 0};
+
+	memset(out, 0, sizeof(*out));
+	out->deleted = w->deleted != 0;
+	out->body_len = p->external;
+	return pend_add(e, &pend, &out->body);
+}
+
+static int
+merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_t n)
+{
+	struct revpath path = {.revs = revs, .n = n};
+	enum revmerge how;
+	struct revpos at;
+	int err = leaf_of_write(e, w, &path.leaf);
+
+	if (err)
+		return err;
+	err = revtree_merge(e->t, &path, &at, &how);
+	if (err == ERR_CHANGED) {
+		e->unspilled = 1;
+		if ((err = revtree_unspill(e->t, block_get, e)) == 0)
+			err = revtree_merge(e->t, &path, &at, &how);
+	}
+	if (err)
+		return err;
+	e->changed |= how != REVMERGE_NONE;
+	e->pend[path.leaf.body - PENDING].gone = revtree_at(e->t, at)->body != path.leaf.body;
+	return 0;
+}
+
+/* move_revpos: New attachments of an edit whose parent turned out to be another than was prepared for. */
+static void
+move_revpos(const struct db_write *w, uint64_t gen)
+{
+	const struct prepared *p = w->prepared;
+
+	for (size_t i = 0; i < w->natts; i++)
+		if (w->atts[i].blob != NULL)
+			p->atts[i].revpos = gen;
+}
+
+/*
+ * apply_edit: new_edits=true. The parent must be a leaf; a document that is not there takes any parent; one that is
+ * deleted may be made anew without naming its tombstone, as the tombstone's child, but not by naming it.
+ */
+static int
+apply_edit(struct docedit *e, struct db_write *w)
+{
+	struct prepared *p = w->prepared;
+	struct rev path[2], parent = rev_of(&w->parent);
+	const struct revnode *winner;
+	size_t n = 1;
+	int err;
+
+	if (revtree_nleaves(e->t) == 0) {
+		path[1] = parent;
+		n += w->has_parent != 0;
+	} else {
+		struct revpos at = revtree_leaf_pos(e->t, 0);
+
+		winner = revtree_leaf(e->t, 0);
+		if (w->has_parent && (!revtree_find(e->t, &parent, &at) || !revtree_is_leaf(e->t, at)))
+			return ERR_CONFLICT;
+		if (w->has_parent ? winner->deleted && revtree_at(e->t, at)->deleted && !w->deleted : !winner->deleted)
+			return ERR_CONFLICT;
+		path[1] = revtree_at(e->t, at)->rev;
+		n = 2;
+		if (!w->has_parent) {
+			move_revpos(w, path[1].gen + 1);
+			if ((err = prepare_rev(w, &path[1], &p->rev)) != 0)
+				return err;
+		}
+	}
+	path[0] = rev_of(&p->rev);
+	w->rev = p->rev;
+	return merge(e, w, path, n);
+}
+
+static int
+apply_replicated(struct docedit *e, struct db_write *w)
+{
+	uint64_t limit = e->c->state.revs_limit;
+	size_t n = w->npath < limit ? w->npath : (size_t)limit;
+
+	rev_copy(&w->rev, &w->path[0]);
+	return merge(e, w, w->path, n);
+}
+
+/* leaves_match: The condition of struct db_request: the leaves are those that the writer saw. */
+static int
+leaves_match(const struct docedit *e, const struct db_request *req)
+{
+	size_t n = revtree_nleaves(e->t);
+
+	if (n != req->nleaves)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct rev *leaf = &revtree_leaf(e->t, i)->rev;
+		size_t k = 0;
+
+		while (k < n && !rev_equal(leaf, &req->leaves[k]))
+			k++;
+		if (k == n)
+			return 0;
+	}
+	return 1;
+}
+
+/* apply_writes: An error is the transaction's; a conflict is the write's own. */
+static int
+apply_writes(struct docedit *e, struct pending_write *pw, size_t n)
+{
+	const struct db_request *judged = NULL;
+	int match = 1, err;
+
+	for (size_t i = 0; i < n; i++) {
+		struct db_write *w = pw[i].w;
+
+		if (pw[i].req->leaves != NULL && pw[i].req != judged) {
+			judged = pw[i].req;
+			match = leaves_match(e, judged);
+		}
+		if (pw[i].req->leaves != NULL && !match) {
+			w->err = ERR_CHANGED;
+			continue;
+		}
+		err = w->kind == DB_WRITE_EDIT ? apply_edit(e, w) : apply_replicated(e, w);
+		if (err == ERR_CONFLICT)
+			w->err = err;
+		else if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* ---- Bodies ---- */
+
+static int
+unref_atts(struct commit *c, struct bytes *payload)
+{
+	struct doc_att *atts;
+	size_t n;
+	int err = payload_atts(payload, c->a, &atts, &n);
+
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = blob_commit_ref(c, atts[i].blob, -1);
+	return err;
+}
+
+/* body_gone: A revision left the tree, or its body is not kept any longer. */
+static void
+body_gone(const struct revnode *node, void *cookie)
+{
+	struct docedit *e = cookie;
+	struct bytes r;
+	unsigned char key[8];
+
+	if (e->err || node->body == REVTREE_NO_BODY)
+		return;
+	if (node->body >= PENDING) {
+		struct pendbody *p = &e->pend[node->body - PENDING];
+
+		p->gone = 1;
+		if (p->w == NULL) { /* was stored, so its attachments are counted */
+			bytes_init(&r, p->raw.s, p->raw.len);
+			e->err = unref_atts(e->c, &r);
+		}
+		return;
+	}
+	put_u64be(key, node->body);
+	if ((e->err = payload_get(e->c->snap, node->body, &r)) == 0 && (e->err = unref_atts(e->c, &r)) == 0)
+		e->err = store_del(e->c->batch, TREE_BODIES, key, sizeof(key));
+}
+
+/* payload_of: The bytes of a pending body, in the transaction's scratch buffer or where they were loaded. */
+static int
+payload_of(struct docedit *e, const struct pendbody *p, struct jstr *out)
+{
+	struct buf *b = &e->c->scratch;
+	struct prepared *prep;
+	int err = 0;
+
+	*out = p->raw;
+	if (p->w == NULL)
+		return 0;
+	prep = p->w->prepared;
+	for (size_t i = 0; i < p->w->natts && err == 0; i++) {
+		if (p->w->atts[i].blob != NULL)
+			err = blob_commit_adopt(e->c, p->w->atts[i].blob, &prep->atts[i].blob);
+		if (err == 0)
+			err = blob_commit_ref(e->c, prep->atts[i].blob, 1);
+	}
+	if (err)
+		return err;
+	buf_clear(b);
+	if ((err = payload_put_atts(b, prep->atts, p->w->natts)) != 0 ||
+	    (err = buf_put(b, prep->body.s, prep->body.len)) != 0)
+		return err;
+	out->len = b->len;
+	out->s = arena_dup(e->c->a, b->data, b->len);
+	return out->s != NULL ? 0 : ERR_NOMEM;
+}
+
+struct placing {
+	struct docedit *e;
+	const struct revnode *winner;
+	struct jstr inlined;
+};
+
+static int
+place_body(struct revnode *node, struct revpos at, void *cookie)
+{
+	struct placing *pl = cookie;
+	struct docedit *e = pl->e;
+	struct jstr payload;
+	unsigned char key[8];
+	int err;
+
+	(void)at;
+	if (node->body < PENDING)
+		return 0;
+	if ((err = payload_of(e, &e->pend[node->body - PENDING], &payload)) != 0)
+		return err;
+	if (node == pl->winner && payload.len <= INLINE_MAX) {
+		node->body = REVTREE_INLINE;
+		pl->inlined = payload;
+		return 0;
+	}
+	node->body = e->c->state.next_body++;
+	put_u64be(key, node->body);
+	return record_put(e->c->batch, TREE_BODIES, key, sizeof(key), payload.s, payload.len);
+}
+
+/* ---- Spilled revisions ---- */
+
+static int
+block_put(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie)
+{
+	struct docedit *e = cookie;
+	struct revkey key;
+
+	if (e->rec.docno == 0)
+		e->rec.docno = e->c->state.next_docno++;
+	key = revkey_of(e->rec.docno, run_id, block);
+	return record_put(e->c->batch, TREE_REVS, key.bytes, sizeof(key.bytes), bytes->data, bytes->len);
+}
+
+static int
+stemmed_body(const struct revnode *node, void *cookie)
+{
+	struct docedit *e = cookie;
+
+	body_gone(node, e);
+	return e->err;
+}
+
+static int
+block_dropped(uint32_t run_id, uint64_t block, void *cookie)
+{
+	struct docedit *e = cookie;
+	struct revkey key = revkey_of(e->rec.docno, run_id, block);
+	struct bytes r;
+	int err = 0;
+
+	if (!e->unspilled && (err = block_get(run_id, block, &r, e)) == 0)
+		err = revtree_block_each(&r, block, stemmed_body, e);
+	return err ? err : store_del(e->c->batch, TREE_REVS, key.bytes, sizeof(key.bytes));
+}
+
+/* ---- Storing ---- */
+
+static int
+put_record(struct docedit *e, const struct docrec *rec)
+{
+	struct commit *c = e->c;
+	struct counts_change count = {.existed = e->existed, .exists = 1};
+	struct idkey_batch *keys;
+	struct idkey_place place;
+	int err;
+
+	count.old_weight = e->existed && !e->rec.deleted;
+	count.new_weight = !rec->deleted;
+	buf_clear(&c->scratch);
+	if ((err = docrec_encode(&c->scratch, rec)) != 0 || (err = commit_doc_keys(c, &keys)) != 0 ||
+	    (err = idkey_put(keys, e->id.s, e->id.len, e->existed,
+		 (int64_t)count.new_weight - (int64_t)count.old_weight, &place)) != 0 ||
+	    (err = record_put(c->batch, place.tree, place.key, place.klen, c->scratch.data, c->scratch.len)) != 0)
+		return err;
+	c->state.doc_count += count.new_weight - count.old_weight;
+	c->state.doc_del_count += (uint64_t)rec->deleted - (uint64_t)(e->existed && e->rec.deleted);
+	c->state.external_bytes += external_of(e->t) - e->old_external;
+	c->touched = 1;
+	if (place.tree != TREE_DOCS || (e->existed && count.old_weight == count.new_weight))
+		return 0;
+	count.key = arena_dup(c->a, place.key, place.klen);
+	count.klen = place.klen;
+	return count.key != NULL ? commit_count(c, &c->docs, &count) : ERR_NOMEM;
+}
+
+static int
+put_change_key(struct commit *c, uint64_t seq, int exists, unsigned char *key)
+{
+	const struct counts_change count = {key, 8, !exists, exists, (uint64_t)!exists, (uint64_t)exists};
+
+	put_u64be(key, seq);
+	return commit_count(c, &c->changes, &count);
+}
+
+/* put_change: The document's row moves to its new sequence. */
+static int
+put_change(struct docedit *e, uint64_t seq)
+{
+	struct commit *c = e->c;
+	unsigned char *keys = arena_alloc(c->a, 16);
+	int err;
+
+	if (keys == NULL)
+		return ERR_NOMEM;
+	if (e->existed && ((err = put_change_key(c, e->rec.seq, 0, keys)) != 0 ||
+			      (err = store_del(c->batch, TREE_CHANGES, keys, 8)) != 0))
+		return err;
+	buf_clear(&c->scratch);
+	if ((err = put_change_key(c, seq, 1, keys + 8)) != 0 ||
+	    (err = changerow_encode(&c->scratch, e->t, e->id.s, e->id.len)) != 0)
+		return err;
+	return record_put(c->batch, TREE_CHANGES, keys + 8, 8, c->scratch.data, c->scratch.len);
+}
+
+/* settle: Bodies, spilled blocks and the record, once the tree is as it will be. */
+static int
+settle(struct docedit *e, uint64_t seq)
+{
+	struct placing pl = {e, revtree_leaf(e->t, 0), {NULL, 0}};
+	struct docrec rec = {.deleted = pl.winner->deleted, .seq = seq, .ext = e->rec.ext};
+	struct buf tree;
+	int err;
+
+	if ((err = revtree_each(e->t, place_body, &pl)) != 0 || (err = revtree_spill(e->t, block_put, e)) != 0 ||
+	    (err = revtree_spill_dropped(e->spills, e->nspills, e->t, block_dropped, e)) != 0)
+		return err;
+	rec.docno = e->rec.docno;
+	rec.payload = pl.inlined;
+	buf_init(&tree, LIMIT_TXN_BYTES);
+	if ((err = revtree_encode(e->t, &tree)) == 0) {
+		rec.tree = (struct jstr){tree.data, tree.len};
+		err = put_record(e, &rec);
+	}
+	buf_release(&tree);
+	return err;
+}
+
+static int
+store_edit(struct docedit *e, struct pending_write *pw, size_t n)
+{
+	uint64_t seq = ++e->c->state.update_seq;
+	int err;
+
+	if ((err = revtree_stem(e->t, e->c->state.revs_limit, body_gone, e)) != 0 || (err = e->err) != 0)
+		return err;
+	if ((err = settle(e, seq)) != 0 || (err = put_change(e, seq)) != 0)
+		return err;
+	for (size_t i = 0; i < n; i++)
+		if (pw[i].w->err == 0)
+			pw[i].w->seq = seq;
+	return 0;
+}
+
+int
+docedit_run(struct commit *c, struct pending_write *pw, size_t n)
+{
+	struct docedit e;
+	int err = load(&e, c, &pw[0].w->id);
+
+	if (err == ERR_CORRUPT) { /* this document cannot be written; the others can */
+		for (size_t i = 0; i < n; i++)
+			pw[i].w->err = err;
+		return 0;
+	}
+	if (err || (err = apply_writes(&e, pw, n)) != 0)
+		return err;
+	return e.changed ? store_edit(&e, pw, n) : 0;
+}
+
+/* ---- Compaction ---- */
+
+struct trimming {
+	struct docedit *e;
+	int any;
+};
+
+static int
+trim_node(struct revnode *node, struct revpos at, void *cookie)
+{
+	struct trimming *t = cookie;
+
+	if (node->body == REVTREE_NO_BODY || revtree_is_leaf(t->e->t, at))
+		return t->e->err;
+	body_gone(node, t->e);
+	node->body = REVTREE_NO_BODY;
+	node->body_len = 0;
+	t->any = 1;
+	return t->e->err;
+}
+
+int
+docedit_trim(struct commit *c, const struct jstr *id)
+{
+	struct docedit e;
+	struct trimming t = {&e, 0};
+	int err;
+
+	if ((err = load(&e, c, id)) != 0)
+		return err;
+	if (e.nspills > 0) {
+		e.unspilled = 1;
+		if ((err = revtree_unspill(e.t, block_get, &e)) != 0)
+			return err;
+	}
+	if ((err = revtree_each(e.t, trim_node, &t)) != 0)
+		return err;
+	return t.any ? settle(&e, e.rec.seq) : 0;
+}
+
+/* ---- _local documents ---- */
+
+/* local_number: The N of the revision "0-N" that the writer saw. */
+static uint64_t
+local_number(const struct db_write *w)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; w->has_parent && i < w->parent.len && i < 19; i++)
+		if (w->parent.id[i] >= '0' && w->parent.id[i] <= '9')
+			n = n * 10 + (unsigned)(w->parent.id[i] - '0');
+	return n;
+}
+
+static void
+local_rev(struct db_write *w, uint64_t number)
+{
+	int len = snprintf((char *)w->rev.id, sizeof(w->rev.id), "%llu", (unsigned long long)number);
+
+	w->rev.gen = 0;
+	w->rev.len = (size_t)len;
+}
+
+int
+docedit_local(struct commit *c, struct db_write *w)
+{
+	const struct prepared *p = w->prepared;
+	uint64_t number = w->deleted ? 0 : local_number(w) + 1;
+	struct idkey_place place;
+	struct idkey_batch *keys;
+	struct store_val val;
+	int err, existed;
+
+	if ((err = idkey_find(&db_local_trees, c->snap, w->id.s, w->id.len, &place)) == 0)
+		err = store_get(c->snap, place.tree, place.key, place.klen, &val);
+	if (err && err != ERR_MISSING)
+		return err;
+	existed = err == 0;
+	if (w->deleted && !existed) {
+		w->err = ERR_MISSING;
+		return 0;
+	}
+	local_rev(w, number);
+	c->touched = 1;
+	if ((err = commit_local_keys(c, &keys)) != 0)
+		return err;
+	if (w->deleted) {
+		if ((err = idkey_del(keys, w->id.s, w->id.len, -1, &place)) != 0)
+			return err;
+		return store_del(c->batch, place.tree, place.key, place.klen);
+	}
+	buf_clear(&c->scratch);
+	buf_put_varint(&c->scratch, number);
+	buf_put(&c->scratch, p->body.s, p->body.len);
+	if ((err = buf_failed(&c->scratch)) != 0 ||
+	    (err = idkey_put(keys, w->id.s, w->id.len, existed, existed ? 0 : 1, &place)) != 0)
+		return err;
+	return record_put(c->batch, place.tree, place.key, place.klen, c->scratch.data, c->scratch.len);
+}

@@ -1,0 +1,225 @@
+/*
+ * What can be done to a write before it is queued, in the writer's own thread: bounds, stubs resolved against the
+ * parent or nearest ancestor, revision id, compression.  All of it is a function of the request and of revisions that
+ * never change, so the committer has nothing to check again but what it checks anyway: that the parent is still a leaf.
+ */
+#include "dbi.h"
+
+#include <string.h>
+
+static int
+is_design(const struct jstr *id)
+{
+	return id->len >= 8 && memcmp(id->s, "_design/", 8) == 0;
+}
+
+int
+prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out)
+{
+	const struct prepared *p = w->prepared;
+	struct rev_att few[8], *atts = few;
+	struct arena *a = NULL;
+	int err;
+
+	if (w->natts > sizeof(few) / sizeof(*few)) {
+		if ((err = arena_new(LIMIT_ATTACHMENTS * sizeof(*atts) + 4096, &a)) != 0)
+			return err;
+		if ((atts = arena_calloc(a, w->natts, sizeof(*atts))) == NULL) {
+			arena_free(a);
+			return ERR_NOMEM;
+		}
+	}
+	for (size_t i = 0; i < w->natts; i++) {
+		const struct doc_att *att = &p->atts[i];
+
+		atts[i] = (struct rev_att){att->name.s, att->name.len, att->type.s, att->type.len, att->md5};
+	}
+	err = rev_make(w->deleted, parent, w->body_etf.s, w->body_etf.len, atts, w->natts, out);
+	arena_free(a);
+	return err;
+}
+
+/* ---- Attachments ---- */
+
+/*
+ * ancestor_atts: The attachments that this write's stubs may name: of the revision it replaces; of a replicated
+ * revision, of its nearest ancestor (or itself) whose content is here; where a deleted document is made anew, of the
+ * tombstone.
+ */
+static int
+ancestor_atts(struct db_snap *snap, const struct db_write *w, struct arena *a, struct doc_att **attsp, size_t *np)
+{
+	struct db_doc doc;
+	struct db_rev content;
+	struct revtree *t;
+	struct revpos at;
+	struct rev parent = rev_of(&w->parent);
+	int err;
+
+	*np = 0;
+	if ((err = db_get(snap, w->id.s, w->id.len, a, &doc)) != 0 || (err = db_doc_tree(&doc, 1, &t)) != 0)
+		return err;
+	if (w->kind == DB_WRITE_EDIT) {
+		at = revtree_leaf_pos(t, 0);
+		if (w->has_parent ? !revtree_find(t, &parent, &at) || !revtree_is_leaf(t, at) : !doc.winner.deleted)
+			return ERR_CONFLICT;
+	} else {
+		size_t i = 0;
+
+		while (
+		    i < w->npath && (!revtree_find(t, &w->path[i], &at) || revtree_at(t, at)->body == REVTREE_NO_BODY))
+			i++;
+		if (i == w->npath)
+			return ERR_MISSING;
+	}
+	if ((err = db_doc_rev(&doc, revtree_at(t, at), a, &content)) != 0)
+		return err;
+	*attsp = content.atts;
+	*np = content.natts;
+	return 0;
+}
+
+static const struct doc_att *
+att_named(const struct doc_att *atts, size_t n, const struct jstr *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (atts[i].name.len == name->len && memcmp(atts[i].name.s, name->s, name->len) == 0)
+			return &atts[i];
+	return NULL;
+}
+
+static int
+dup_jstr(struct arena *a, struct jstr *s)
+{
+	char *copy = arena_dup(a, s->s, s->len);
+
+	if (copy == NULL)
+		return ERR_NOMEM;
+	s->s = copy;
+	return 0;
+}
+
+/* resolve_stub: *out becomes the ancestor's attachment, with its strings in the request's memory. */
+static int
+resolve_stub(struct db_write *w, const struct db_write_att *in, const struct doc_att *atts, size_t n, struct arena *a,
+    struct doc_att *out)
+{
+	const struct doc_att *found = att_named(atts, n, &in->name);
+
+	if (found == NULL || (in->has_revpos && in->revpos != found->revpos))
+		return err_why(&w->why, ERR_MISSING_STUB, "Invalid attachment stub in %.*s for %.*s", (int)w->id.len,
+		    w->id.s, (int)in->name.len, in->name.s);
+	*out = *found;
+	return dup_jstr(a, &out->name) != 0 || dup_jstr(a, &out->type) != 0 ? ERR_NOMEM : 0;
+}
+
+static void
+take_blob(const struct db_write *w, const struct db_write_att *in, uint64_t gen, struct doc_att *out)
+{
+	const struct db_blob *b = in->blob;
+
+	*out = (struct doc_att){.name = in->name, .type = in->type, .revpos = gen};
+	if (w->kind == DB_WRITE_REPLICATE && in->has_revpos)
+		out->revpos = in->revpos;
+	out->encoding = b->mode == DB_BLOB_PLAIN ? DOC_IDENTITY : DOC_GZIP;
+	out->stored_length = b->stored_len;
+	out->length = b->mode == DB_BLOB_GZIPPED ? in->length : b->identity_len;
+	memcpy(out->md5, b->md5, sizeof(out->md5));
+}
+
+static int
+prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena *a)
+{
+	struct db_snap *snap = NULL;
+	struct doc_att *old = NULL;
+	size_t nold = 0;
+	uint64_t gen = w->kind == DB_WRITE_REPLICATE ? w->path[0].gen : w->has_parent ? w->parent.gen + 1 : 1;
+	int err = 0, stubs = 0;
+
+	if (w->natts > LIMIT_ATTACHMENTS)
+		return ERR_TOO_LARGE;
+	if ((p->atts = arena_calloc(a, w->natts, sizeof(*p->atts))) == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < w->natts; i++)
+		stubs |= w->atts[i].blob == NULL;
+	if (stubs && (err = db_snap_begin(db, &snap)) == 0)
+		err = ancestor_atts(snap, w, a, &old, &nold);
+	if (err == ERR_MISSING) /* no ancestor: no stub resolves */
+		err = 0;
+	for (size_t i = 0; i < w->natts && err == 0; i++) {
+		if (w->atts[i].blob != NULL)
+			take_blob(w, &w->atts[i], gen, &p->atts[i]);
+		else
+			err = resolve_stub(w, &w->atts[i], old, nold, a, &p->atts[i]);
+		p->external += err == 0 ? p->atts[i].stored_length : 0;
+	}
+	db_snap_end(snap);
+	return err;
+}
+
+/* ---- The write ---- */
+
+static int
+check_bounds(const struct db *db, struct db_write *w)
+{
+	if (w->body.len > db->file->dbs->config.max_document_size)
+		return err_why(&w->why, ERR_DOC_TOO_LARGE, "%.*s", (int)w->id.len, w->id.s);
+	if (w->id.len == 0)
+		return ERR_ID_EMPTY;
+	if (w->id.len > LIMIT_ID_LEN)
+		return ERR_ID_TOO_LONG;
+	if (is_design(&w->id) && !db->is_admin)
+		return ERR_NOT_DB_ADMIN;
+	return 0;
+}
+
+static int
+prepare_doc(struct db *db, struct db_write *w, struct prepared *p, struct arena *a)
+{
+	struct rev parent = rev_of(&w->parent);
+	int err = check_bounds(db, w);
+
+	if (err)
+		return err;
+	p->external = w->body.len;
+	if (w->natts > 0 && (err = prepare_atts(db, w, p, a)) != 0)
+		return err;
+	if (w->kind == DB_WRITE_EDIT)
+		err = prepare_rev(w, w->has_parent ? &parent : NULL, &p->rev);
+	else
+		rev_copy(&p->rev, &w->path[0]);
+	return err;
+}
+
+static int
+pack(struct db *db, const struct db_write *w, struct prepared *p, struct arena *a, struct buf *scratch)
+{
+	int err;
+
+	buf_clear(scratch);
+	if ((err = body_pack(db->file->dicts, w->body.s, w->body.len, scratch)) != 0)
+		return err;
+	p->body = (struct jstr){arena_dup(a, scratch->data, scratch->len), scratch->len};
+	return p->body.s != NULL ? 0 : ERR_NOMEM;
+}
+
+void
+prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch)
+{
+	struct prepared *p = arena_calloc(a, 1, sizeof(*p));
+
+	w->err = 0;
+	w->why.text[0] = '\0';
+	w->seq = 0;
+	w->prepared = p;
+	if (p == NULL) {
+		w->err = ERR_NOMEM;
+		return;
+	}
+	if (w->kind == DB_WRITE_SECURITY || w->kind == DB_WRITE_REVS_LIMIT)
+		w->err = db->is_admin ? 0 : ERR_NOT_DB_ADMIN;
+	else if (w->kind == DB_WRITE_LOCAL)
+		w->err = w->id.len > LIMIT_ID_LEN ? ERR_ID_TOO_LONG : pack(db, w, p, a, scratch);
+	else if ((w->err = prepare_doc(db, w, p, a)) == 0)
+		w->err = pack(db, w, p, a, scratch);
+}

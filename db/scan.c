@@ -1,0 +1,343 @@
+/*
+ * Walks over documents and _local documents by id, and over changes by sequence.
+ *
+ * A scan belongs to one snapshot and so lives for milliseconds; who goes on later begins another one by key.
+ * Numbers of rows (offset, skip, pending) come from the counts, not from walking.
+ */
+#include "dbi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct db_scan {
+	struct db_snap *snap;
+	/* by id */
+	struct idkey_walk *walk;
+	struct arena *arena; /* the walk's */
+	struct db_range range;
+	int empty; /* skip went past the end */
+	/* by sequence */
+	struct store_cursor *cursor;
+	uint64_t since;
+	int descending;
+	int started;
+};
+
+void
+db_scan_close(struct db_scan *s)
+{
+	if (s == NULL)
+		return;
+	idkey_walk_close(s->walk);
+	arena_free(s->arena);
+	store_cursor_close(s->cursor);
+	free(s);
+}
+
+static int
+scan_new(struct db_snap *snap, struct db_scan **sp)
+{
+	*sp = calloc(1, sizeof(**sp));
+	if (*sp == NULL)
+		return ERR_NOMEM;
+	(*sp)->snap = snap;
+	return 0;
+}
+
+/* ---- By id ---- */
+
+static int
+ids_open(struct db_snap *snap, const struct idkey_trees *trees, const struct db_range *range, struct db_scan **sp)
+{
+	struct db_scan *s;
+	int err = scan_new(snap, &s);
+
+	if (err)
+		return err;
+	s->range = *range;
+	if ((err = arena_new(1u << 20, &s->arena)) != 0 ||
+	    (err = idkey_walk_open(trees, snap->snap, s->arena, &s->walk)) != 0) {
+		db_scan_close(s);
+		return err;
+	}
+	*sp = s;
+	return 0;
+}
+
+static int
+id_cmp(const struct jstr *a, const struct jstr *b)
+{
+	size_t n = a->len < b->len ? a->len : b->len;
+	int c = n > 0 ? memcmp(a->s, b->s, n) : 0;
+
+	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
+}
+
+static int
+ids_seek(struct db_scan *s)
+{
+	const struct db_range *r = &s->range;
+
+	if (r->has_start && r->start.len == 0 && r->descending) {
+		s->empty = 1; /* no id is less than or equal to the empty one */
+		return 0;
+	}
+	return idkey_walk_seek(
+	    s->walk, r->has_start ? r->start.s : NULL, r->has_start ? r->start.len : 0, r->descending);
+}
+
+/* ids_step: The next record within the range. */
+static int
+ids_step(struct db_scan *s, struct jstr *idp, struct store_val *valp)
+{
+	const struct db_range *r = &s->range;
+	int err, c;
+
+	for (;;) {
+		if (s->empty)
+			return ERR_END;
+		if ((err = idkey_walk_step(s->walk, idp, valp)) != 0)
+			return err;
+		if (r->start_after && id_cmp(idp, &r->start) == 0)
+			continue;
+		if (!r->has_end)
+			return 0;
+		c = id_cmp(idp, &r->end);
+		if (r->descending)
+			c = -c;
+		return c > 0 || (c == 0 && r->exclusive_end) ? ERR_END : 0;
+	}
+}
+
+static int
+rank_of(struct db_snap *snap, const struct jstr *id, uint64_t *np)
+{
+	struct counts_of counts;
+	struct idkey_place top;
+	uint64_t within;
+	int err;
+
+	counts_of_docs(snap->file, &counts);
+	if ((err = idkey_rank(&db_doc_trees, snap->snap, id->s, id->len, docrec_live, &top, &within)) != 0 ||
+	    (err = counts_before(&counts, snap->snap, top.key, top.klen, np)) != 0)
+		return err;
+	*np += within;
+	return 0;
+}
+
+/* live_at: 1 if there is a live document with exactly this id. */
+static int
+live_at(struct db_snap *snap, const struct jstr *id, uint64_t *np)
+{
+	struct idkey_place place;
+	struct store_val val;
+	int err = idkey_find(&db_doc_trees, snap->snap, id->s, id->len, &place);
+
+	if (err == 0)
+		err = store_get(snap->snap, place.tree, place.key, place.klen, &val);
+	*np = err == 0 ? docrec_live(&val) : 0;
+	return err == ERR_MISSING ? 0 : err;
+}
+
+/* skip_target: The ascending rank of the first document that is wanted after the skip; ERR_END: there is none. */
+static int
+skip_target(struct db_scan *s, uint64_t *targetp)
+{
+	const struct db_range *r = &s->range;
+	uint64_t rank = 0, here = 0;
+	int err = 0;
+
+	if (r->has_start && r->start.len > 0) {
+		if ((err = rank_of(s->snap, &r->start, &rank)) != 0 || (err = live_at(s->snap, &r->start, &here)) != 0)
+			return err;
+		if (r->descending != r->start_after) /* the start itself counts among what lies before the target */
+			rank += here;
+	} else if (r->descending) {
+		err = db_docs_before(s->snap, NULL, 0, &rank);
+	}
+	if (err)
+		return err;
+	if (!r->descending) {
+		*targetp = rank + r->skip;
+		return 0;
+	}
+	if (rank <= r->skip)
+		return ERR_END;
+	*targetp = rank - 1 - r->skip;
+	return 0;
+}
+
+static int
+ids_skip(struct db_scan *s)
+{
+	struct counts_of counts;
+	struct store_cursor *c;
+	struct store_val key;
+	uint64_t target, before;
+	int err = skip_target(s, &target);
+
+	if (err == 0 && (err = store_cursor_open(s->snap->snap, TREE_DOCS, &c)) == 0) {
+		counts_of_docs(s->snap->file, &counts);
+		err = counts_seek(&counts, s->snap->snap, target, c, &key, NULL, &before);
+		if (err == 0)
+			err = idkey_walk_seek_weight(s->walk, &key, target - before, docrec_live, s->range.descending);
+		store_cursor_close(c);
+	}
+	if (err == ERR_END || err == ERR_MISSING) {
+		s->empty = 1;
+		return 0;
+	}
+	return err;
+}
+
+int
+db_docs_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp)
+{
+	struct db_scan *s;
+	int err = ids_open(snap, &db_doc_trees, range, &s);
+
+	if (err)
+		return err;
+	if ((err = range->skip > 0 ? ids_skip(s) : ids_seek(s)) != 0) {
+		db_scan_close(s);
+		return err;
+	}
+	*scanp = s;
+	return 0;
+}
+
+int
+db_docs_next(struct db_scan *s, struct arena *a, struct db_doc *out)
+{
+	struct store_val key, val;
+	struct jstr id;
+	unsigned tree;
+	int err;
+
+	do {
+		if ((err = ids_step(s, &id, &val)) != 0)
+			return err;
+	} while (!docrec_live(&val));
+	idkey_walk_place(s->walk, &tree, &key);
+	return doc_from_record(s->snap, id, tree, &key, &val, a, out);
+}
+
+int
+db_locals_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp)
+{
+	struct db_scan *s;
+	int err = ids_open(snap, &db_local_trees, range, &s);
+
+	if (err)
+		return err;
+	if ((err = ids_seek(s)) != 0) {
+		db_scan_close(s);
+		return err;
+	}
+	*scanp = s;
+	return 0;
+}
+
+int
+db_locals_next(struct db_scan *s, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp)
+{
+	struct store_val key, val;
+	unsigned tree;
+	int err;
+
+	do {
+		if ((err = ids_step(s, idp, &val)) != 0)
+			return err;
+	} while (s->range.skip > 0 && s->range.skip-- > 0);
+	idkey_walk_place(s->walk, &tree, &key);
+	return local_from_record(s->snap->file, tree, &key, &val, a, revp, bodyp);
+}
+
+int
+db_docs_before(struct db_snap *snap, const char *id, size_t len, uint64_t *np)
+{
+	struct counts_of counts;
+	struct jstr name = {id, len};
+
+	if (id != NULL && len > 0)
+		return rank_of(snap, &name, np);
+	if (id != NULL) {
+		*np = 0;
+		return 0;
+	}
+	counts_of_docs(snap->file, &counts);
+	return counts_total(&counts, snap->snap, np);
+}
+
+/* ---- By sequence ---- */
+
+int
+db_changes_open(struct db_snap *snap, uint64_t since, int descending, struct db_scan **scanp)
+{
+	struct db_scan *s;
+	int err = scan_new(snap, &s);
+
+	if (err)
+		return err;
+	s->since = since;
+	s->descending = descending;
+	if ((err = store_cursor_open(snap->snap, TREE_CHANGES, &s->cursor)) != 0) {
+		db_scan_close(s);
+		return err;
+	}
+	*scanp = s;
+	return 0;
+}
+
+static int
+changes_move(struct db_scan *s, struct store_val *key, struct store_val *val)
+{
+	unsigned char first[8];
+
+	if (s->started)
+		return s->descending ? store_prev(s->cursor, key, val) : store_next(s->cursor, key, val);
+	s->started = 1;
+	if (s->descending)
+		return store_seek_le(s->cursor, NULL, 0, key, val);
+	if (s->since == UINT64_MAX)
+		return ERR_MISSING;
+	put_u64be(first, s->since + 1);
+	return store_seek(s->cursor, first, sizeof(first), key, val);
+}
+
+int
+db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
+{
+	struct store_val key, val;
+	struct bytes r;
+	int err = changes_move(s, &key, &val);
+
+	if (err)
+		return err == ERR_MISSING ? ERR_END : err;
+	if (key.len != 8 || (err = record_open(TREE_CHANGES, key.p, key.len, &val, &r)) != 0)
+		return ERR_CORRUPT;
+	out->seq = get_u64be(key.p);
+	if (out->seq <= s->since)
+		return ERR_END;
+	return changerow_decode(&r, a, out);
+}
+
+int
+db_changes_pending(struct db_snap *snap, uint64_t since, uint64_t *np)
+{
+	struct counts_of counts;
+	unsigned char key[8];
+	uint64_t total, before;
+	int err;
+
+	*np = 0;
+	if (since == UINT64_MAX)
+		return 0;
+	counts_of_changes(snap->file, &counts);
+	put_u64be(key, since + 1);
+	if ((err = counts_total(&counts, snap->snap, &total)) != 0 ||
+	    (err = counts_before(&counts, snap->snap, key, sizeof(key), &before)) != 0)
+		return err;
+	*np = total - before;
+	return 0;
+}

@@ -1,0 +1,248 @@
+/*
+ * Reading: snapshots, documents, revisions, attachment bytes, _local documents.
+ *
+ * A document whose winner's body is inline costs one look-up.  Its revision tree is decoded only for those who ask
+ * for more than the winner.
+ */
+#include "dbi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int
+db_snap_begin(struct db *db, struct db_snap **snapp)
+{
+	struct db_snap *s;
+	int err;
+
+	if (db->file->dropped) /* unlocked: a drop at this moment may as well have come after */
+		return ERR_NO_DB;
+	if ((s = malloc(sizeof(*s))) == NULL)
+		return ERR_NOMEM;
+	s->file = db->file;
+	s->have_state = 0;
+	if ((err = store_snap_begin(db->file->store, &s->snap)) != 0) {
+		free(s);
+		return err;
+	}
+	*snapp = s;
+	return 0;
+}
+
+void
+db_snap_end(struct db_snap *snap)
+{
+	if (snap == NULL)
+		return;
+	store_snap_end(snap->snap);
+	free(snap);
+}
+
+uint64_t
+db_snap_seq(const struct db_snap *snap)
+{
+	struct dbstate state;
+
+	/* The record cannot be missing; if it is damaged, 0 makes the reader start over rather than miss something. */
+	return meta_state_get(snap->snap, &state) == 0 ? state.update_seq : 0;
+}
+
+/* ---- Documents ---- */
+
+int
+doc_from_record(struct db_snap *snap, struct jstr id, unsigned tree_number, const struct store_val *key,
+    const struct store_val *val, struct arena *a, struct db_doc *out)
+{
+	struct bytes r, tree;
+	struct docrec rec;
+	int err;
+
+	if ((err = record_open(tree_number, key->p, key->len, val, &r)) != 0)
+		return err;
+	memset(out, 0, sizeof(*out));
+	out->record = (struct jstr){(const char *)r.p, bytes_left(&r)};
+	if ((err = docrec_decode(&r, &rec)) != 0)
+		return err;
+	bytes_init(&tree, rec.tree.s, rec.tree.len);
+	if ((err = revtree_winner_decode(&tree, &out->winner, &out->nleaves)) != 0)
+		return err;
+	out->id = id;
+	out->seq = rec.seq;
+	out->snap = snap;
+	out->arena = a;
+	return 0;
+}
+
+int
+db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct db_doc *out)
+{
+	struct idkey_place place;
+	struct store_val key, val;
+	struct jstr name = {id, len};
+	int err;
+
+	if (len == 0 || len > LIMIT_ID_LEN)
+		return ERR_MISSING;
+	if ((err = idkey_find(&db_doc_trees, snap->snap, id, len, &place)) != 0 ||
+	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
+		return err;
+	key = (struct store_val){place.key, place.klen};
+	return doc_from_record(snap, name, place.tree, &key, &val, a, out);
+}
+
+static int
+block_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
+{
+	struct db_doc *doc = cookie;
+	struct bytes record;
+	struct docrec rec;
+	struct store_val val;
+	struct revkey key;
+	int err;
+
+	bytes_init(&record, doc->record.s, doc->record.len);
+	if ((err = docrec_decode(&record, &rec)) != 0)
+		return err;
+	key = revkey_of(rec.docno, run_id, block);
+	if ((err = store_get(doc->snap->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val)) != 0)
+		return err == ERR_MISSING ? ERR_CORRUPT : err;
+	return record_open(TREE_REVS, key.bytes, sizeof(key.bytes), &val, r);
+}
+
+int
+db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep)
+{
+	struct bytes r;
+	struct docrec rec;
+	int err;
+
+	if (doc->tree == NULL) {
+		bytes_init(&r, doc->record.s, doc->record.len);
+		if ((err = docrec_decode(&r, &rec)) != 0)
+			return err;
+		bytes_init(&r, rec.tree.s, rec.tree.len);
+		if ((err = revtree_decode(doc->arena, &r, &doc->tree)) != 0)
+			return err;
+	}
+	if (whole && !doc->unspilled) {
+		if ((err = revtree_unspill(doc->tree, block_get, doc)) != 0)
+			return err;
+		doc->unspilled = 1;
+	}
+	*treep = doc->tree;
+	return 0;
+}
+
+int
+db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np)
+{
+	struct revpos p;
+	struct rev *revs;
+	size_t n = 1, i = 0;
+
+	for (p = at; revtree_parent(doc->tree, p, &p);)
+		n++;
+	if ((revs = arena_calloc(doc->arena, n, sizeof(*revs))) == NULL)
+		return ERR_NOMEM;
+	p = at;
+	do {
+		revs[i++] = revtree_at(doc->tree, p)->rev;
+	} while (i < n && revtree_parent(doc->tree, p, &p));
+	*revsp = revs;
+	*np = n;
+	return 0;
+}
+
+/* ---- Contents ---- */
+
+int
+payload_get(struct store_snap *snap, uint64_t number, struct bytes *r)
+{
+	unsigned char key[8];
+	struct store_val val;
+	int err;
+
+	put_u64be(key, number);
+	if ((err = store_get(snap, TREE_BODIES, key, sizeof(key), &val)) != 0)
+		return err == ERR_MISSING ? ERR_CORRUPT : err;
+	return record_open(TREE_BODIES, key, sizeof(key), &val, r);
+}
+
+static int
+inline_payload(const struct db_doc *doc, struct bytes *r)
+{
+	struct bytes record;
+	struct docrec rec;
+	int err;
+
+	bytes_init(&record, doc->record.s, doc->record.len);
+	if ((err = docrec_decode(&record, &rec)) != 0)
+		return err;
+	bytes_init(r, rec.payload.s, rec.payload.len);
+	return 0;
+}
+
+int
+db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out)
+{
+	struct bytes r;
+	int err;
+
+	if (node->body == REVTREE_NO_BODY)
+		return ERR_MISSING;
+	err = node->body == REVTREE_INLINE ? inline_payload(doc, &r) : payload_get(doc->snap->snap, node->body, &r);
+	if (err || (err = payload_atts(&r, a, &out->atts, &out->natts)) != 0)
+		return err;
+	out->node = *node;
+	return body_unpack(doc->snap->file->dicts, &r, a, &out->body);
+}
+
+int
+db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b)
+{
+	struct blobkey key = blobkey_of(att->blob, (uint32_t)chunk);
+	struct store_val val;
+	struct bytes r;
+	size_t len;
+	int err;
+
+	if (chunk * LIMIT_BLOB_CHUNK >= att->stored_length)
+		return ERR_END;
+	if ((err = store_get(snap->snap, TREE_BLOBS, key.bytes, sizeof(key.bytes), &val)) != 0)
+		return err == ERR_MISSING ? ERR_CORRUPT : err;
+	if ((err = record_open(TREE_BLOBS, key.bytes, sizeof(key.bytes), &val, &r)) != 0)
+		return err;
+	len = bytes_left(&r);
+	return buf_put(b, bytes_take(&r, len), len);
+}
+
+/* ---- _local documents: varint rev number, body ---- */
+
+int
+local_from_record(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
+    struct arena *a, uint64_t *revp, struct jstr *bodyp)
+{
+	struct bytes r;
+	int err = record_open(tree, key->p, key->len, val, &r);
+
+	if (err)
+		return err;
+	*revp = bytes_varint(&r);
+	return r.bad ? ERR_CORRUPT : body_unpack(f->dicts, &r, a, bodyp);
+}
+
+int
+db_local_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, uint64_t *revp, struct jstr *bodyp)
+{
+	struct idkey_place place;
+	struct store_val key, val;
+	int err;
+
+	if (len == 0 || len > LIMIT_ID_LEN)
+		return ERR_MISSING;
+	if ((err = idkey_find(&db_local_trees, snap->snap, id, len, &place)) != 0 ||
+	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
+		return err;
+	key = (struct store_val){place.key, place.klen};
+	return local_from_record(snap->file, place.tree, &key, &val, a, revp, bodyp);
+}
