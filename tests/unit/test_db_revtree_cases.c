@@ -476,6 +476,60 @@ test_damaged(void)
 	arena_free(a);
 }
 
+/* Merge a path of few different hashes, whose revisions have other parents each time. */
+static int
+merge_forged(struct revtree *t, struct revpos *atp)
+{
+	struct rev revs[60];
+	struct revpath path = {.revs = revs, .n = 1 + draw(draw(2) ? 60 : 6)};
+	uint64_t gen = path.n + draw(100);
+	enum revmerge how;
+
+	for (size_t i = 0; i < path.n; i++)
+		revs[i] = named(gen - i, (char)('a' + draw(draw(10) ? 1 : 3)));
+	path.leaf.body = REVTREE_INLINE;
+	path.leaf.deleted = draw(2);
+	return revtree_merge(t, &path, atp, &how);
+}
+
+/* Clients that lie about ancestors harm nobody: every tree can be stored and read again. */
+static void
+test_forged(int spill)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	struct revpos at;
+
+	for (int i = 0; i < 20000; i++) {
+		struct revspill before[64];
+		size_t n = 0;
+		int rc;
+
+		while (n < 64 && revtree_spilled(t, n, &before[n]))
+			n++;
+		rc = merge_forged(t, &at);
+		if (rc == ERR_CHANGED) {
+			CHECK_INT(revtree_unspill(t, get_block, NULL), 0);
+			rc = merge_forged(t, &at);
+		}
+		CHECK_INT(rc, 0);
+		if (draw(20) == 0)
+			CHECK_INT(revtree_stem(t, 1 + draw(80), NULL, NULL), 0);
+		if (spill)
+			CHECK_INT(revtree_spill(t, put_block, NULL), 0);
+		else
+			revtree_check(t);
+		t = recode(a, t, NULL);
+		CHECK_INT(revtree_spill_dropped(before, n, t, drop_block, NULL), 0);
+		if (revtree_nleaves(t) > 20 || draw(100) == 0) {
+			store_clear();
+			t = new_tree(a);
+		}
+	}
+	store_clear();
+	arena_free(a);
+}
+
 /* Wherever the arena ends, ERR_NOMEM is all that happens. */
 static void
 test_no_memory(void)
@@ -513,6 +567,8 @@ main(void)
 	test_long_branches();
 	test_many_leaves();
 	test_damaged();
+	test_forged(0);
+	test_forged(1);
 	test_no_memory();
 	return check_done();
 }
