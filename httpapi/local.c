@@ -2,8 +2,6 @@
  * /{db}/_local/{id}: documents that are not replicated, such as checkpoints.
  *
  * Their revision is "0-N", a count of writes; one that is stale is no conflict.
- * The codec knows no generation 0, so the text that it is given says "1-N" in
- * the place of "0-N"; only N is then used.
  */
 #include "base/hash.h"
 #include "base/limits.h"
@@ -90,40 +88,6 @@ parse_rev(const struct jstr *text, struct revbuf *out)
 	return 0;
 }
 
-/* Take "_rev" out of the object in ${text}, which is changed in place; what is wrong with the rest is the codec's to
- * say. */
-static int
-take_rev(char *text, size_t len, struct local_put *p)
-{
-	struct json j;
-	struct jstr key, value;
-	struct buf scratch;
-	json_init(&j, text, len);
-	if (json_peek(&j) != JSON_OBJECT)
-		return 0;
-	buf_init(&scratch, len + 16);
-	int bad = 0;
-	int err = json_object_begin(&j);
-	while (!err && (err = json_object_next(&j, &scratch, &key)) == 0) {
-		int is_rev = key.len == 4 && memcmp(key.s, "_rev", 4) == 0;
-		if (!is_rev || json_peek(&j) != JSON_STRING) {
-			err = json_skip(&j, NULL);
-			continue;
-		}
-		err = json_string(&j, &scratch, &value);
-		bad = err ? 0 : parse_rev(&value, &p->rev);
-		if (!err && !bad) {
-			p->has_rev = 1;
-			if (value.s >= text && value.s < text + len)
-				text[value.s - text] = '1';
-			else
-				bad = ERR_BAD_REV;
-		}
-	}
-	buf_release(&scratch);
-	return bad;
-}
-
 /* ?rev= or If-Match, which must agree with the body's. */
 static int
 take_param(struct apireq *r, struct local_put *p)
@@ -170,6 +134,9 @@ write_end(struct apireq *r)
 	char tag[2 * MD5_LEN + 2];
 	struct buf b;
 	int err = w->err;
+	/* What a PUT is to delete need not be there. */
+	if (err == ERR_MISSING && w->deleted && !p->is_delete)
+		err = 0;
 	if (!err && !p->is_delete)
 		err = location(r);
 	if (err) {
@@ -209,18 +176,17 @@ parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
 	int err = api_body(r, &body, why);
 	if (err)
 		return err;
-	char *text = arena_dup(r->arena, body.s, body.len);
-	if (!text)
-		return ERR_NOMEM;
-	int bad_rev = take_rev(text, body.len, p);
 	struct json j;
-	json_init(&j, text, body.len);
+	json_init(&j, body.s, body.len);
 	err = doc_parse(&j, r->arena, &p->in, why);
 	if (err != ERR_BAD_JSON && json_end(&j)) {
 		why->text[0] = '\0';
 		return ERR_BAD_JSON;
 	}
-	err = err ? err : bad_rev;
+	if (!err && p->in.has_rev && p->in.rev.gen != 0)
+		err = ERR_BAD_REV;
+	p->has_rev = p->in.has_rev;
+	p->rev = p->in.rev;
 	err = err ? err : take_param(r, p);
 	if (err == ERR_BAD_REQUEST && !why->text[0])
 		return err_why(why, err,
