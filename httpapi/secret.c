@@ -24,14 +24,16 @@ struct parts {
 	unsigned iterations;
 };
 
-int secret_is_hashed(const char *stored)
+int
+secret_is_hashed(const char *stored)
 {
 	return strncmp(stored, PBKDF2, strlen(PBKDF2)) == 0 || strncmp(stored, PBKDF2_PRF, strlen(PBKDF2_PRF)) == 0 ||
 	       strncmp(stored, HASHED, strlen(HASHED)) == 0;
 }
 
 /* Reads KEY,SALT and, where there is a PRF, ITERATIONS. */
-static int take_apart(struct parts *p, const char *s)
+static int
+take_apart(struct parts *p, const char *s)
 {
 	const char *comma = strchr(s, ','), *comma2;
 	unsigned long n;
@@ -55,7 +57,8 @@ static int take_apart(struct parts *p, const char *s)
 	return *end == '\0' && n >= 1 && n <= ITERATIONS_MAX;
 }
 
-static int parse(struct parts *p, const char *stored)
+static int
+parse(struct parts *p, const char *stored)
 {
 	const char *dash;
 
@@ -76,19 +79,8 @@ static int parse(struct parts *p, const char *stored)
 	return take_apart(p, dash + 1);
 }
 
-const char *secret_salt(const char *stored, size_t *lenp)
-{
-	struct parts p;
-
-	if (!parse(&p, stored)) {
-		*lenp = 0;
-		return "";
-	}
-	*lenp = p.salt_len;
-	return p.salt;
-}
-
-int secret_hash(const char *password, size_t len, unsigned iterations, char out[SECRET_LEN])
+int
+secret_hash(const char *password, size_t len, unsigned iterations, char out[SECRET_LEN])
 {
 	unsigned char random[SALT_LEN], key[SHA256_LEN];
 	char salt[2 * SALT_LEN + 1], hex[2 * SHA256_LEN + 1];
@@ -106,7 +98,8 @@ int secret_hash(const char *password, size_t len, unsigned iterations, char out[
 	return 0;
 }
 
-static int sha1_of(const char *password, size_t len, const char *salt, size_t salt_len, unsigned char out[SHA1_LEN])
+static int
+sha1_of(const char *password, size_t len, const char *salt, size_t salt_len, unsigned char out[SHA1_LEN])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	int ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) == 1 &&
@@ -118,7 +111,8 @@ static int sha1_of(const char *password, size_t len, const char *salt, size_t sa
 }
 
 /* Over digests, so that neither the password's length nor its first difference shows in the time it takes. */
-static int check_plain(const char *stored, const char *password, size_t len)
+static int
+check_plain(const char *stored, const char *password, size_t len)
 {
 	unsigned char a[SHA256_LEN], b[SHA256_LEN];
 
@@ -127,7 +121,8 @@ static int check_plain(const char *stored, const char *password, size_t len)
 	return hash_equal(a, b, sizeof(a));
 }
 
-int secret_check(const char *stored, const char *password, size_t len)
+int
+secret_check(const char *stored, const char *password, size_t len)
 {
 	unsigned char key[KEY_MAX];
 	struct parts p;

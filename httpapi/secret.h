@@ -24,7 +24,4 @@ int secret_hash(const char *password, size_t len, unsigned iterations, char out[
  */
 int secret_check(const char *stored, const char *password, size_t len) MUST_CHECK;
 
-/** secret_salt(stored, lenp): The salt within ${stored}, borrowed; len 0 if it has none. */
-const char *secret_salt(const char *stored, size_t *lenp);
-
 #endif

@@ -41,7 +41,7 @@ int http_server_new(const struct http_config *config, struct http_server **sp) M
 /** http_server_port(s), http_server_tls_port(s): The ports that are listened on. */
 unsigned http_server_port(const struct http_server *s);
 unsigned http_server_tls_port(const struct http_server *s);
-/** http_server_run(s): Serve until http_server_stop(); returns when every request has ended or ${config}'s grace of 10 s is over. */
+/** http_server_run(s): Serve until http_server_stop(); returns when every request has ended and been released, or after a grace of 10 s: ERR_BUSY; somebody may then still use ${s}.  ERR_IO: a thread could not be started. */
 int http_server_run(struct http_server *s) MUST_CHECK;
 /** http_server_stop(s): Async-signal-safe.  Listeners close, requests finish, on_shutdown callbacks run. */
 void http_server_stop(struct http_server *s);

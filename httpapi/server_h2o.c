@@ -121,6 +121,7 @@ struct http_thread {
 	struct http_req *flush, **flush_tail;
 	struct http_req *free;
 	unsigned nfree;
+	unsigned live; /* requests that somebody still holds */
 	int stopping;
 	uint64_t stop_at_ms; /* when grace is over */
 	struct shutdown_hook *hooks;
@@ -146,7 +147,8 @@ static _Thread_local struct http_thread *self_thread;
 
 /* ---- Requests and their memory ---- */
 
-static struct http_req *req_new(struct http_thread *t)
+static struct http_req *
+req_new(struct http_thread *t)
 {
 	struct http_req *req = t->free;
 	struct arena *arena = NULL;
@@ -165,14 +167,17 @@ static struct http_req *req_new(struct http_thread *t)
 		free(req);
 		return NULL;
 	}
+	t->live++;
 	return req;
 }
 
-static void req_free(struct http_req *req)
+static void
+req_free(struct http_req *req)
 {
 	struct http_thread *t = req->thread;
 
 	assert(req->h2o == NULL && !req->on_flush);
+	t->live--;
 	free(req->out);
 	free(req->body_copy);
 	if (t->nfree < FREE_MAX) {
@@ -186,12 +191,14 @@ static void req_free(struct http_req *req)
 	}
 }
 
-void http_hold(struct http_req *req)
+void
+http_hold(struct http_req *req)
 {
 	req->refs++;
 }
 
-void http_release(struct http_req *req)
+void
+http_release(struct http_req *req)
 {
 	assert(req->refs > 0);
 	if (--req->refs == 0)
@@ -199,7 +206,8 @@ void http_release(struct http_req *req)
 }
 
 /* h2o's request is no longer ours to touch: drops the engine's reference. */
-static void detach(struct http_req *req)
+static void
+detach(struct http_req *req)
 {
 	req->h2o = NULL;
 	if (req->hook != NULL) {
@@ -211,7 +219,8 @@ static void detach(struct http_req *req)
 	http_release(req);
 }
 
-static void count_reset(struct http_conn *conn)
+static void
+count_reset(struct http_conn *conn)
 {
 	if (!conn->is_h2)
 		return;
@@ -221,7 +230,8 @@ static void count_reset(struct http_conn *conn)
 		shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
 }
 
-static void vanish(struct http_req *req)
+static void
+vanish(struct http_req *req)
 {
 	void (*stop)(void *) = req->finishing || req->aborting ? NULL : req->stop;
 
@@ -237,7 +247,8 @@ static void vanish(struct http_req *req)
 }
 
 /* h2o clears the pool of a request that nobody has answered. */
-static void on_pool_clear(void *p)
+static void
+on_pool_clear(void *p)
 {
 	struct http_req *req = *(struct http_req **)p;
 
@@ -247,19 +258,22 @@ static void on_pool_clear(void *p)
 	}
 }
 
-static void hook_pool(struct http_req *req)
+static void
+hook_pool(struct http_req *req)
 {
 	req->hook = h2o_mem_alloc_shared(&req->h2o->pool, sizeof(struct http_req *), on_pool_clear);
 	*req->hook = req;
 }
 
-static void on_pool_free(void *p)
+static void
+on_pool_free(void *p)
 {
 	free(*(void **)p);
 }
 
 /* ${mem} is freed with h2o's request. */
-static void give_to_pool(h2o_req_t *h2o, void *mem)
+static void
+give_to_pool(h2o_req_t *h2o, void *mem)
 {
 	void **slot = h2o_mem_alloc_shared(&h2o->pool, sizeof(void *), on_pool_free);
 
@@ -268,27 +282,32 @@ static void give_to_pool(h2o_req_t *h2o, void *mem)
 
 /* ---- What handlers ask ---- */
 
-struct http_thread *http_req_thread(struct http_req *req)
+struct http_thread *
+http_req_thread(struct http_req *req)
 {
 	return req->thread;
 }
 
-const char *http_method(const struct http_req *req)
+const char *
+http_method(const struct http_req *req)
 {
 	return req->method;
 }
 
-struct jstr http_path(const struct http_req *req)
+struct jstr
+http_path(const struct http_req *req)
 {
 	return req->path;
 }
 
-struct jstr http_query(const struct http_req *req)
+struct jstr
+http_query(const struct http_req *req)
 {
 	return req->query;
 }
 
-static struct jstr arena_jstr(struct arena *a, const char *s, size_t len)
+static struct jstr
+arena_jstr(struct arena *a, const char *s, size_t len)
 {
 	char *copy = arena_dup(a, s, len);
 
@@ -296,7 +315,8 @@ static struct jstr arena_jstr(struct arena *a, const char *s, size_t len)
 }
 
 /* HTTP/2 clients may send their cookies as several headers: RFC 9113, 8.2.3. */
-static struct jstr join_cookies(const struct http_req *req, ssize_t at)
+static struct jstr
+join_cookies(const struct http_req *req, ssize_t at)
 {
 	const h2o_headers_t *headers = &req->h2o->headers;
 	size_t len = 0;
@@ -320,7 +340,8 @@ static struct jstr join_cookies(const struct http_req *req, ssize_t at)
 }
 
 /* The headers that h2o takes out of its list. */
-static struct jstr special_header(const struct http_req *req, const h2o_token_t *token)
+static struct jstr
+special_header(const struct http_req *req, const h2o_token_t *token)
 {
 	char digits[24];
 
@@ -334,7 +355,8 @@ static struct jstr special_header(const struct http_req *req, const h2o_token_t 
 	return (struct jstr){NULL, 0};
 }
 
-struct jstr http_header(const struct http_req *req, const char *name)
+struct jstr
+http_header(const struct http_req *req, const char *name)
 {
 	size_t len = strlen(name);
 	const h2o_token_t *token;
@@ -355,17 +377,20 @@ struct jstr http_header(const struct http_req *req, const char *name)
 	    req->arena, req->h2o->headers.entries[at].value.base, req->h2o->headers.entries[at].value.len);
 }
 
-int http_is_tls(const struct http_req *req)
+int
+http_is_tls(const struct http_req *req)
 {
 	return req->tls;
 }
 
-int http_version(const struct http_req *req)
+int
+http_version(const struct http_req *req)
 {
 	return req->version;
 }
 
-const char *http_peer(const struct http_req *req)
+const char *
+http_peer(const struct http_req *req)
 {
 	struct sockaddr_storage sa;
 	char host[NI_MAXHOST];
@@ -384,18 +409,21 @@ const char *http_peer(const struct http_req *req)
 	return copy != NULL ? copy : "-";
 }
 
-struct arena *http_arena(struct http_req *req)
+struct arena *
+http_arena(struct http_req *req)
 {
 	return req->arena;
 }
 
-uint64_t http_body_len(const struct http_req *req)
+uint64_t
+http_body_len(const struct http_req *req)
 {
 	return req->entity.len;
 }
 
 /* Lends ${n} bytes of the body from ${at} on: invariant 3. */
-static int lend_body(struct http_req *req, uint64_t at, size_t n, struct jstr *outp)
+static int
+lend_body(struct http_req *req, uint64_t at, size_t n, struct jstr *outp)
 {
 	char *copy;
 
@@ -417,7 +445,8 @@ static int lend_body(struct http_req *req, uint64_t at, size_t n, struct jstr *o
 	return 0;
 }
 
-int http_body_read(struct http_req *req, struct jstr *piecep)
+int
+http_body_read(struct http_req *req, struct jstr *piecep)
 {
 	uint64_t left = req->entity.len - req->body_at;
 	int err = lend_body(req, req->body_at, left < PIECE_MAX ? (size_t)left : PIECE_MAX, piecep);
@@ -427,7 +456,8 @@ int http_body_read(struct http_req *req, struct jstr *piecep)
 	return err;
 }
 
-int http_body_all(struct http_req *req, struct jstr *bodyp)
+int
+http_body_all(struct http_req *req, struct jstr *bodyp)
 {
 	int err;
 
@@ -442,14 +472,16 @@ int http_body_all(struct http_req *req, struct jstr *bodyp)
 	return err;
 }
 
-int http_gone(const struct http_req *req)
+int
+http_gone(const struct http_req *req)
 {
 	return req->gone;
 }
 
 /* ---- Answers ---- */
 
-static void put_header(struct http_req *req, const char *name, const char *value, size_t len, int replace)
+static void
+put_header(struct http_req *req, const char *name, const char *value, size_t len, int replace)
 {
 	h2o_req_t *h2o = req->h2o;
 	const h2o_token_t *token;
@@ -472,17 +504,20 @@ static void put_header(struct http_req *req, const char *name, const char *value
 		h2o_add_header(&h2o->pool, &h2o->res.headers, token, NULL, copy, len);
 }
 
-void http_set_header(struct http_req *req, const char *name, const char *value, size_t len)
+void
+http_set_header(struct http_req *req, const char *name, const char *value, size_t len)
 {
 	put_header(req, name, value, len, 1);
 }
 
-void http_add_header(struct http_req *req, const char *name, const char *value, size_t len)
+void
+http_add_header(struct http_req *req, const char *name, const char *value, size_t len)
 {
 	put_header(req, name, value, len, 0);
 }
 
-static void reply_iov(struct http_req *req, int status, h2o_iovec_t body)
+static void
+reply_iov(struct http_req *req, int status, h2o_iovec_t body)
 {
 	static h2o_generator_t whole = {NULL, NULL};
 	h2o_req_t *h2o = req->h2o;
@@ -498,7 +533,8 @@ static void reply_iov(struct http_req *req, int status, h2o_iovec_t body)
 	h2o_send(h2o, &body, is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
-void http_reply(struct http_req *req, int status, const void *body, size_t len)
+void
+http_reply(struct http_req *req, int status, const void *body, size_t len)
 {
 	h2o_iovec_t iov = {NULL, len};
 
@@ -512,7 +548,8 @@ void http_reply(struct http_req *req, int status, const void *body, size_t len)
 	reply_iov(req, status, iov);
 }
 
-void http_reply_take(struct http_req *req, int status, char *body, size_t len)
+void
+http_reply_take(struct http_req *req, int status, char *body, size_t len)
 {
 	if (req->h2o == NULL || req->is_head || len <= SMALL_BODY) {
 		http_reply(req, status, body, len);
@@ -526,7 +563,8 @@ void http_reply_take(struct http_req *req, int status, char *body, size_t len)
 
 /* ---- Streams ---- */
 
-static void schedule_flush(struct http_req *req)
+static void
+schedule_flush(struct http_req *req)
 {
 	struct http_thread *t = req->thread;
 
@@ -543,7 +581,8 @@ static void schedule_flush(struct http_req *req)
  * A head without a body yet.  h2o keeps it back over HTTP/1 until there is a byte of body, and its chunked encoder
  * passes on no empty buffer; so the empty buffer goes to the last output stream directly.
  */
-static void send_head(h2o_req_t *h2o)
+static void
+send_head(h2o_req_t *h2o)
 {
 	static char nothing[1];
 	h2o_iovec_t iov = {nothing, 0};
@@ -555,7 +594,8 @@ static void send_head(h2o_req_t *h2o)
 }
 
 /* Gives what is collected to h2o; called when nothing is in flight. */
-static void push(struct http_req *req)
+static void
+push(struct http_req *req)
 {
 	h2o_req_t *h2o = req->h2o;
 	h2o_iovec_t iov = {req->out, req->out_len};
@@ -582,7 +622,8 @@ static void push(struct http_req *req)
 		h2o_send(h2o, &iov, n, H2O_SEND_STATE_IN_PROGRESS);
 }
 
-static void flush_one(struct http_req *req)
+static void
+flush_one(struct http_req *req)
 {
 	if (req->h2o != NULL && !req->in_flight &&
 	    (!req->headed || req->out_len > 0 || req->finishing || req->aborting)) {
@@ -600,7 +641,8 @@ static void flush_one(struct http_req *req)
 	}
 }
 
-static void flush(struct http_thread *t)
+static void
+flush(struct http_thread *t)
 {
 	struct http_req *req;
 
@@ -614,7 +656,8 @@ static void flush(struct http_thread *t)
 	}
 }
 
-static void on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
+static void
+on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 {
 	struct http_req *req = H2O_STRUCT_FROM_MEMBER(struct http_req, gen, gen);
 	struct http_thread *t = req->thread;
@@ -638,7 +681,8 @@ static void on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 	flush(t);
 }
 
-static void on_stop(h2o_generator_t *gen, h2o_req_t *h2o)
+static void
+on_stop(h2o_generator_t *gen, h2o_req_t *h2o)
 {
 	struct http_req *req = H2O_STRUCT_FROM_MEMBER(struct http_req, gen, gen);
 	struct http_thread *t = req->thread;
@@ -648,8 +692,9 @@ static void on_stop(h2o_generator_t *gen, h2o_req_t *h2o)
 	flush(t);
 }
 
-void http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie),
-    void (*stop)(void *cookie), void *cookie)
+void
+http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie), void (*stop)(void *cookie),
+    void *cookie)
 {
 	h2o_req_t *h2o = req->h2o;
 
@@ -679,13 +724,15 @@ void http_start(struct http_req *req, int status, uint64_t length, void (*ready)
 	schedule_flush(req);
 }
 
-int http_can_send(const struct http_req *req)
+int
+http_can_send(const struct http_req *req)
 {
 	return req->started && !req->in_flight && req->out_len == 0 && !req->want_ready && !req->finishing &&
 	       !req->aborting;
 }
 
-void http_send(struct http_req *req, const void *data, size_t len)
+void
+http_send(struct http_req *req, const void *data, size_t len)
 {
 	assert(req->started && !req->finishing && !req->aborting && !req->want_ready);
 	if (req->gone)
@@ -708,7 +755,8 @@ void http_send(struct http_req *req, const void *data, size_t len)
 	schedule_flush(req);
 }
 
-void http_finish(struct http_req *req)
+void
+http_finish(struct http_req *req)
 {
 	assert(req->started && !req->finishing);
 	if (req->gone || req->aborting)
@@ -720,7 +768,8 @@ void http_finish(struct http_req *req)
 		http_release(req);
 }
 
-void http_abort(struct http_req *req)
+void
+http_abort(struct http_req *req)
 {
 	if (!req->started) {
 		http_reply(req, 500, NULL, 0);
@@ -737,12 +786,14 @@ void http_abort(struct http_req *req)
 
 /* ---- Connections ---- */
 
-static struct http_conn *conn_of(h2o_req_t *h2o)
+static struct http_conn *
+conn_of(h2o_req_t *h2o)
 {
 	return h2o->conn->callbacks->get_socket(h2o->conn)->on_close.data;
 }
 
-static void on_conn_close(void *data)
+static void
+on_conn_close(void *data)
 {
 	struct http_conn *conn = data;
 
@@ -752,7 +803,8 @@ static void on_conn_close(void *data)
 	free(conn);
 }
 
-static void on_accept(h2o_socket_t *listener, const char *err)
+static void
+on_accept(h2o_socket_t *listener, const char *err)
 {
 	h2o_accept_ctx_t *accept = listener->data;
 	struct http_thread *t = H2O_STRUCT_FROM_MEMBER(struct http_thread, ctx, accept->ctx);
@@ -785,7 +837,8 @@ static void on_accept(h2o_socket_t *listener, const char *err)
 }
 
 /* Watch for the hang-up of a connection whose request goes on after its handler returned. */
-static void watch(struct http_conn *conn, struct http_req *req)
+static void
+watch(struct http_conn *conn, struct http_req *req)
 {
 	struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = conn};
 
@@ -797,13 +850,15 @@ static void watch(struct http_conn *conn, struct http_req *req)
 		http_timer_set(&conn->thread->sweeper, SWEEP_MS);
 }
 
-static int is_idle(const struct http_req *req)
+static int
+is_idle(const struct http_req *req)
 {
 	return req->started && !req->in_flight && req->out_len == 0 && !req->on_flush;
 }
 
 /* Ends an HTTP/1 connection whose client is gone: h2o learns it from a write that fails. */
-static void hang_up(struct http_conn *conn)
+static void
+hang_up(struct http_conn *conn)
 {
 	static char byte[1] = " ";
 	struct http_req *req = conn->req;
@@ -816,7 +871,8 @@ static void hang_up(struct http_conn *conn)
 	}
 }
 
-static void on_watch(h2o_socket_t *sock, const char *err)
+static void
+on_watch(h2o_socket_t *sock, const char *err)
 {
 	struct http_thread *t = sock->data;
 	struct epoll_event ev[64];
@@ -839,7 +895,8 @@ static void on_watch(h2o_socket_t *sock, const char *err)
 	}
 }
 
-static int mark_busy(h2o_req_t *h2o, void *data)
+static int
+mark_busy(h2o_req_t *h2o, void *data)
 {
 	(void)data;
 	conn_of(h2o)->busy = 1;
@@ -847,14 +904,16 @@ static int mark_busy(h2o_req_t *h2o, void *data)
 }
 
 /* Has nothing to finish: may be closed when the server stops. */
-static int conn_at_rest(struct http_conn *conn)
+static int
+conn_at_rest(struct http_conn *conn)
 {
 	return conn->req == NULL && !conn->busy && !h2o_socket_is_writing(conn->sock) && conn->sock->input->size == 0;
 }
 
 /* Looks after connections that are to end: idle streams of clients that half-closed and, once the server stops, all
  * that are at rest. */
-static void on_sweep(void *arg)
+static void
+on_sweep(void *arg)
 {
 	struct http_thread *t = arg;
 	struct http_conn *conn, *next;
@@ -882,7 +941,8 @@ static void on_sweep(void *arg)
 
 /* ---- From h2o to the handler ---- */
 
-static int framing_ok(const struct http_req *req)
+static int
+framing_ok(const struct http_req *req)
 {
 	const h2o_buffer_t *in = req->conn->sock->input;
 
@@ -890,18 +950,33 @@ static int framing_ok(const struct http_req *req)
 	return req->version >= 0x200 || req->entity.base == NULL || server_framing_ok(in->bytes, in->size);
 }
 
-static int req_fill(struct http_req *req, h2o_req_t *h2o)
+/* What a request to a proxy has before the path, as in "GET http://host/path": RFC 9112, 3.2.2. */
+static size_t
+authority_len(const char *path, size_t len)
 {
-	size_t path_len = h2o->input.query_at == SIZE_MAX ? h2o->input.path.len : h2o->input.query_at;
-	char *path = arena_dup(req->arena, h2o->input.path.base, h2o->input.path.len);
+	const char *colon = memchr(path, ':', len), *slash;
 
-	if (path == NULL || h2o->input.method.len >= METHOD_MAX)
+	if (len == 0 || *path == '/' || colon == NULL || (size_t)(path + len - colon) < 3 ||
+	    memcmp(colon, "://", 3) != 0)
+		return 0;
+	slash = memchr(colon + 3, '/', (size_t)(path + len - colon - 3));
+	return slash != NULL ? (size_t)(slash - path) : 0;
+}
+
+static int
+req_fill(struct http_req *req, h2o_req_t *h2o)
+{
+	size_t skip = authority_len(h2o->input.path.base, h2o->input.path.len), len = h2o->input.path.len - skip;
+	size_t path_len = h2o->input.query_at == SIZE_MAX ? len : h2o->input.query_at - skip;
+	char *path = arena_dup(req->arena, h2o->input.path.base + skip, len);
+
+	if (path == NULL || path_len > len || h2o->input.method.len >= METHOD_MAX)
 		return ERR_BAD_REQUEST;
 	memcpy(req->method, h2o->input.method.base, h2o->input.method.len);
 	req->path = (struct jstr){path, path_len};
 	req->query = (struct jstr){"", 0};
-	if (path_len < h2o->input.path.len)
-		req->query = (struct jstr){path + path_len + 1, h2o->input.path.len - path_len - 1};
+	if (path_len < len)
+		req->query = (struct jstr){path + path_len + 1, len - path_len - 1};
 	req->is_head = h2o_memis(h2o->input.method.base, h2o->input.method.len, H2O_STRLIT("HEAD"));
 	req->entity = h2o->entity;
 	req->version = h2o->version;
@@ -909,7 +984,8 @@ static int req_fill(struct http_req *req, h2o_req_t *h2o)
 	return 0;
 }
 
-static void refuse(struct http_req *req)
+static void
+refuse(struct http_req *req)
 {
 	static const char text[] = "{\"error\":\"bad_request\",\"reason\":\"bad request\"}\n";
 
@@ -918,7 +994,8 @@ static void refuse(struct http_req *req)
 	http_reply(req, 400, text, sizeof(text) - 1);
 }
 
-static int on_req(h2o_handler_t *handler, h2o_req_t *h2o)
+static int
+on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 {
 	struct http_server *s = ((struct handler *)handler)->server;
 	struct http_thread *t = H2O_STRUCT_FROM_MEMBER(struct http_thread, ctx, h2o->conn->ctx);
@@ -951,7 +1028,8 @@ static int on_req(h2o_handler_t *handler, h2o_req_t *h2o)
  * h2o answers some requests by itself (400, 413, 417), all through the fallback path.  A filter there
  * puts CouchDB's form in place of its text.
  */
-static void error_send(h2o_ostream_t *self, h2o_req_t *h2o, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
+static void
+error_send(h2o_ostream_t *self, h2o_req_t *h2o, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
 {
 	h2o_iovec_t json = {NULL, h2o->res.content_length};
 
@@ -967,7 +1045,8 @@ static void error_send(h2o_ostream_t *self, h2o_req_t *h2o, h2o_iovec_t *bufs, s
 	}
 }
 
-static void error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot)
+static void
+error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot)
 {
 	int code = h2o->res.status == 413 ? ERR_TOO_LARGE : ERR_BAD_REQUEST;
 	h2o_ostream_t *out = h2o_add_ostream(h2o, sizeof(*out), slot);
@@ -983,7 +1062,8 @@ static void error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot
 
 /* ---- Messages and timers ---- */
 
-static void wake(struct http_thread *t)
+static void
+wake(struct http_thread *t)
 {
 	uint64_t one = 1;
 	ssize_t rc;
@@ -993,7 +1073,8 @@ static void wake(struct http_thread *t)
 	while (rc < 0 && errno == EINTR);
 }
 
-void http_post(struct http_thread *t, struct http_msg *m)
+void
+http_post(struct http_thread *t, struct http_msg *m)
 {
 	struct http_msg *head = atomic_load_explicit(&t->inbox, memory_order_relaxed);
 
@@ -1005,7 +1086,8 @@ void http_post(struct http_thread *t, struct http_msg *m)
 		wake(t);
 }
 
-static void run_messages(struct http_thread *t)
+static void
+run_messages(struct http_thread *t)
 {
 	struct http_msg *m = atomic_exchange_explicit(&t->inbox, NULL, memory_order_acquire);
 	struct http_msg *next, *inorder = NULL;
@@ -1022,7 +1104,8 @@ static void run_messages(struct http_thread *t)
 	}
 }
 
-static void on_wake(h2o_socket_t *sock, const char *err)
+static void
+on_wake(h2o_socket_t *sock, const char *err)
 {
 	struct http_thread *t = sock->data;
 	uint64_t n;
@@ -1032,7 +1115,8 @@ static void on_wake(h2o_socket_t *sock, const char *err)
 		run_messages(t);
 }
 
-static int run_timers(struct http_thread *t)
+static int
+run_timers(struct http_thread *t)
 {
 	struct http_timer *timer;
 	uint64_t now;
@@ -1048,7 +1132,8 @@ static int run_timers(struct http_thread *t)
 	return ran;
 }
 
-int http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, struct http_timer **tp)
+int
+http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, struct http_timer **tp)
 {
 	struct http_timer *timer = malloc(sizeof(*timer));
 	int err = timer != NULL ? timers_add(&t->timers, timer, fn, arg) : ERR_NOMEM;
@@ -1063,7 +1148,8 @@ int http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, stru
 
 /* ---- The loop ---- */
 
-static void begin_stop(struct http_thread *t)
+static void
+begin_stop(struct http_thread *t)
 {
 	struct shutdown_hook *hook;
 	int i;
@@ -1083,13 +1169,14 @@ static void begin_stop(struct http_thread *t)
 	http_timer_set(&t->sweeper, 0);
 }
 
-static void *thread_main(void *arg)
+static void *
+thread_main(void *arg)
 {
 	struct http_thread *t = arg;
 	int ran = 0;
 
 	self_thread = t;
-	while (!t->stopping || (t->conns != NULL && timers_now() < t->stop_at_ms)) {
+	while (!t->stopping || ((t->conns != NULL || t->live > 0) && timers_now() < t->stop_at_ms)) {
 		/* What runs outside of h2o's loop may leave it callbacks that it runs only after its next look at the
 		 * sockets. */
 		h2o_evloop_run(t->ctx.loop, ran ? 0 : timers_wait(&t->timers));
@@ -1108,7 +1195,8 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-int http_server_run(struct http_server *s)
+int
+http_server_run(struct http_server *s)
 {
 	pthread_attr_t attr;
 	unsigned i, n = 1;
@@ -1127,10 +1215,16 @@ int http_server_run(struct http_server *s)
 	thread_main(&s->threads[0]);
 	for (i = 1; i < n; i++)
 		pthread_join(s->threads[i].id, NULL);
-	return rc == 0 ? 0 : ERR_IO;
+	if (rc != 0)
+		return ERR_IO;
+	for (i = 0; i < n; i++)
+		if (s->threads[i].conns != NULL || s->threads[i].live > 0)
+			return ERR_BUSY;
+	return 0;
 }
 
-void http_server_stop(struct http_server *s)
+void
+http_server_stop(struct http_server *s)
 {
 	unsigned i;
 	int saved = errno;
@@ -1143,32 +1237,38 @@ void http_server_stop(struct http_server *s)
 
 /* ---- Birth and death ---- */
 
-unsigned http_server_port(const struct http_server *s)
+unsigned
+http_server_port(const struct http_server *s)
 {
 	return s->port;
 }
 
-unsigned http_server_tls_port(const struct http_server *s)
+unsigned
+http_server_tls_port(const struct http_server *s)
 {
 	return s->tls_port;
 }
 
-unsigned http_server_threads(const struct http_server *s)
+unsigned
+http_server_threads(const struct http_server *s)
 {
 	return s->nthreads;
 }
 
-struct http_thread *http_server_thread(struct http_server *s, unsigned i)
+struct http_thread *
+http_server_thread(struct http_server *s, unsigned i)
 {
 	return &s->threads[i];
 }
 
-unsigned http_thread_index(const struct http_thread *t)
+unsigned
+http_thread_index(const struct http_thread *t)
 {
 	return t->index;
 }
 
-int http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *arg)
+int
+http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *arg)
 {
 	struct shutdown_hook *hook = malloc(sizeof(*hook));
 
@@ -1179,7 +1279,8 @@ int http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *
 	return 0;
 }
 
-static void configure(struct http_server *s)
+static void
+configure(struct http_server *s)
 {
 	h2o_globalconf_t *g = &s->global;
 	struct handler *handler;
@@ -1203,7 +1304,8 @@ static void configure(struct http_server *s)
 		    sizeof(h2o_socket_buffer_mmap_settings.fn_template), "%s/.body.XXXXXX", s->config.spool_dir);
 }
 
-static h2o_socket_t *add_socket(struct http_thread *t, int fd, void *data, h2o_socket_cb cb)
+static h2o_socket_t *
+add_socket(struct http_thread *t, int fd, void *data, h2o_socket_cb cb)
 {
 	h2o_socket_t *sock = h2o_evloop_socket_create(t->ctx.loop, fd, H2O_SOCKET_FLAG_DONT_READ);
 
@@ -1212,7 +1314,8 @@ static h2o_socket_t *add_socket(struct http_thread *t, int fd, void *data, h2o_s
 	return sock;
 }
 
-static int thread_init(struct http_server *s, struct http_thread *t, unsigned index)
+static int
+thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 {
 	int i, err;
 
@@ -1242,7 +1345,8 @@ static int thread_init(struct http_server *s, struct http_thread *t, unsigned in
 	return 0;
 }
 
-static int open_listeners(struct http_server *s)
+static int
+open_listeners(struct http_server *s)
 {
 	const struct http_config *c = &s->config;
 	int err;
@@ -1264,7 +1368,8 @@ static int open_listeners(struct http_server *s)
 	return server_listen(c->tls_bind, c->tls_port, s->nthreads, s->fds[1], &s->tls_port);
 }
 
-int http_server_new(const struct http_config *config, struct http_server **sp)
+int
+http_server_new(const struct http_config *config, struct http_server **sp)
 {
 	struct http_server *s = calloc(1, sizeof(*s));
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -1296,7 +1401,8 @@ int http_server_new(const struct http_config *config, struct http_server **sp)
 	return 0;
 }
 
-static void thread_release(struct http_thread *t)
+static void
+thread_release(struct http_thread *t)
 {
 	struct http_req *req;
 	struct shutdown_hook *hook;
@@ -1317,7 +1423,8 @@ static void thread_release(struct http_thread *t)
 		close(t->watch_fd);
 }
 
-void http_server_free(struct http_server *s)
+void
+http_server_free(struct http_server *s)
 {
 	unsigned i, k;
 
