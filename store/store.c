@@ -37,7 +37,8 @@ struct store_batch {
 	size_t bytes; /* what store_batch_bytes() tells */
 };
 
-int store_key_cmp(const void *a, size_t alen, const void *b, size_t blen)
+int
+store_key_cmp(const void *a, size_t alen, const void *b, size_t blen)
 {
 	size_t n = alen < blen ? alen : blen;
 	int d = n == 0 ? 0 : memcmp(a, b, n);
@@ -47,77 +48,97 @@ int store_key_cmp(const void *a, size_t alen, const void *b, size_t blen)
 	return alen < blen ? -1 : alen > blen;
 }
 
-void store_free(struct store *s)
+void
+store_free(struct store *s)
 {
 	if (s != NULL)
 		s->impl->free(s);
 }
 
-int store_list(struct store *s, const char *after, int (*fn)(const char *name, void *cookie), void *cookie)
+int
+store_list(struct store *s, const char *after, int (*fn)(const char *name, void *cookie), void *cookie)
 {
 	return s->impl->list(s, after, fn, cookie);
 }
 
-int store_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+int
+store_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	assert(ntrees >= 1 && ntrees <= STORE_TREES_MAX);
 	return s->impl->create(s, name, trees, ntrees, dbp);
 }
 
-int store_open(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+int
+store_open(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	assert(ntrees >= 1 && ntrees <= STORE_TREES_MAX);
 	return s->impl->open(s, name, trees, ntrees, dbp);
 }
 
-void store_close(struct store_db *db)
+void
+store_close(struct store_db *db)
 {
 	if (db != NULL)
 		db->impl->close(db);
 }
 
-int store_drop(struct store *s, const char *name)
+int
+store_drop(struct store *s, const char *name)
 {
 	return s->impl->drop(s, name);
 }
 
-int store_copy(struct store_db *db, const char *path)
+int
+store_copy(struct store_db *db, const char *path)
 {
 	return db->impl->copy(db, path);
 }
 
-int store_compact(struct store_db *db)
+int
+store_compact(struct store_db *db)
 {
 	return db->impl->compact(db);
 }
 
-int store_usage(struct store_db *db, struct store_usage *up)
+int
+store_reopen(struct store_db *db)
+{
+	return db->impl->reopen(db);
+}
+
+int
+store_usage(struct store_db *db, struct store_usage *up)
 {
 	return db->impl->usage(db, up);
 }
 
-int store_stamp(struct store_db *db, unsigned char out[16])
+int
+store_stamp(struct store_db *db, unsigned char out[16])
 {
 	return db->impl->stamp(db, out);
 }
 
-int store_reads_wait(const struct store_db *db)
+int
+store_reads_wait(const struct store_db *db)
 {
 	return db->impl->reads_wait;
 }
 
-int store_snap_begin(struct store_db *db, struct store_snap **snapp)
+int
+store_snap_begin(struct store_db *db, struct store_snap **snapp)
 {
 	return db->impl->snap_begin(db, snapp);
 }
 
-void store_snap_end(struct store_snap *snap)
+void
+store_snap_end(struct store_snap *snap)
 {
 	if (snap != NULL)
 		snap->impl->snap_end(snap);
 }
 
-int store_get(struct store_snap *snap, unsigned tree, const void *key, size_t klen, struct store_val *valp)
+int
+store_get(struct store_snap *snap, unsigned tree, const void *key, size_t klen, struct store_val *valp)
 {
 	assert(tree < snap->db->ntrees);
 	if (klen == 0 || klen > STORE_KEY_MAX)
@@ -125,26 +146,29 @@ int store_get(struct store_snap *snap, unsigned tree, const void *key, size_t kl
 	return snap->impl->get(snap, tree, (struct store_val){key, klen}, valp);
 }
 
-int store_count(struct store_snap *snap, unsigned tree, uint64_t *np)
+int
+store_count(struct store_snap *snap, unsigned tree, uint64_t *np)
 {
 	assert(tree < snap->db->ntrees);
 	return snap->impl->count(snap, tree, np);
 }
 
-int store_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp)
+int
+store_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp)
 {
 	assert(tree < snap->db->ntrees);
 	return snap->impl->cursor_open(snap, tree, cp);
 }
 
-void store_cursor_close(struct store_cursor *c)
+void
+store_cursor_close(struct store_cursor *c)
 {
 	if (c != NULL)
 		c->impl->cursor_close(c);
 }
 
-static int move(
-    struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp, struct store_val *valp)
+static int
+move(struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp, struct store_val *valp)
 {
 	struct store_val k, v;
 	int rc = c->impl->move(c, how, key, &k, &v);
@@ -157,7 +181,8 @@ static int move(
 	return rc;
 }
 
-int store_seek(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp)
+int
+store_seek(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp)
 {
 	struct store_val k, cut = {key, klen};
 	int rc;
@@ -174,28 +199,32 @@ int store_seek(struct store_cursor *c, const void *key, size_t klen, struct stor
 	return rc;
 }
 
-int store_seek_le(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp)
+int
+store_seek_le(struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp)
 {
 	struct store_val cut = {key, klen < STORE_KEY_MAX ? klen : STORE_KEY_MAX};
 
 	return move(c, STORE_SEEK_LE, cut, keyp, valp);
 }
 
-int store_next(struct store_cursor *c, struct store_val *keyp, struct store_val *valp)
+int
+store_next(struct store_cursor *c, struct store_val *keyp, struct store_val *valp)
 {
 	if (!c->placed)
 		return ERR_MISSING;
 	return move(c, STORE_NEXT, (struct store_val){NULL, 0}, keyp, valp);
 }
 
-int store_prev(struct store_cursor *c, struct store_val *keyp, struct store_val *valp)
+int
+store_prev(struct store_cursor *c, struct store_val *keyp, struct store_val *valp)
 {
 	if (!c->placed)
 		return ERR_MISSING;
 	return move(c, STORE_PREV, (struct store_val){NULL, 0}, keyp, valp);
 }
 
-int store_batch_new(struct store_db *db, struct store_batch **bp)
+int
+store_batch_new(struct store_db *db, struct store_batch **bp)
 {
 	struct store_batch *b = calloc(1, sizeof(*b));
 
@@ -207,7 +236,8 @@ int store_batch_new(struct store_db *db, struct store_batch **bp)
 }
 
 /* Empties the batch; one block of the usual size stays for the next use. */
-static void clear(struct store_batch *b)
+static void
+clear(struct store_batch *b)
 {
 	struct block *keep = NULL, *next;
 
@@ -234,7 +264,8 @@ static void clear(struct store_batch *b)
 	b->bytes = 0;
 }
 
-void store_batch_free(struct store_batch *b)
+void
+store_batch_free(struct store_batch *b)
 {
 	if (b == NULL)
 		return;
@@ -245,12 +276,20 @@ void store_batch_free(struct store_batch *b)
 	free(b);
 }
 
-size_t store_batch_bytes(const struct store_batch *b)
+void
+store_batch_clear(struct store_batch *b)
+{
+	clear(b);
+}
+
+size_t
+store_batch_bytes(const struct store_batch *b)
 {
 	return b->bytes;
 }
 
-static struct block *block_new(size_t cap)
+static struct block *
+block_new(size_t cap)
 {
 	struct block *k;
 
@@ -266,7 +305,8 @@ static struct block *block_new(size_t cap)
 }
 
 /* Room for len bytes.  Large ones get a block of their own behind the first, which goes on to be filled. */
-static unsigned char *room(struct store_batch *b, size_t len)
+static unsigned char *
+room(struct store_batch *b, size_t len)
 {
 	struct block *k = b->blocks;
 	unsigned char *p;
@@ -293,7 +333,8 @@ static unsigned char *room(struct store_batch *b, size_t len)
 	return p;
 }
 
-static int more_ops(struct store_batch *b)
+static int
+more_ops(struct store_batch *b)
 {
 	size_t cap = b->cap == 0 ? 32 : b->cap * 2;
 	struct store_op *ops = realloc(b->ops, cap * sizeof(*ops));
@@ -306,7 +347,8 @@ static int more_ops(struct store_batch *b)
 }
 
 /* Logs an operation with room for its value (not aligned). */
-static int add(struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, int del, void **valp)
+static int
+add(struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, int del, void **valp)
 {
 	struct store_op *op;
 	unsigned char *p;
@@ -327,12 +369,14 @@ static int add(struct store_batch *b, unsigned tree, const void *key, size_t kle
 	return 0;
 }
 
-int store_put_room(struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, void **valp)
+int
+store_put_room(struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, void **valp)
 {
 	return add(b, tree, key, klen, vlen, 0, valp);
 }
 
-int store_put(struct store_batch *b, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen)
+int
+store_put(struct store_batch *b, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen)
 {
 	void *p;
 	int rc = add(b, tree, key, klen, vlen, 0, &p);
@@ -342,14 +386,16 @@ int store_put(struct store_batch *b, unsigned tree, const void *key, size_t klen
 	return rc;
 }
 
-int store_del(struct store_batch *b, unsigned tree, const void *key, size_t klen)
+int
+store_del(struct store_batch *b, unsigned tree, const void *key, size_t klen)
 {
 	void *p;
 
 	return add(b, tree, key, klen, 0, 1, &p);
 }
 
-static uint64_t prefix(const unsigned char *key, size_t len)
+static uint64_t
+prefix(const unsigned char *key, size_t len)
 {
 	uint64_t n = 0;
 
@@ -358,14 +404,16 @@ static uint64_t prefix(const unsigned char *key, size_t len)
 	return n;
 }
 
-static int key_order(const struct store_item *a, const struct store_item *b)
+static int
+key_order(const struct store_item *a, const struct store_item *b)
 {
 	if (a->prefix != b->prefix)
 		return a->prefix < b->prefix ? -1 : 1;
 	return store_key_cmp(a->op->key, a->op->klen, b->op->key, b->op->klen);
 }
 
-static int log_order(const void *a, const void *b)
+static int
+log_order(const void *a, const void *b)
 {
 	const struct store_item *x = a, *y = b;
 	int d = key_order(x, y);
@@ -376,7 +424,8 @@ static int log_order(const void *a, const void *b)
 }
 
 /* Sorts one tree's items unless they rise already; returns how many are left when each key is there once. */
-static size_t sort_tree(struct store_item *v, size_t n, int rising)
+static size_t
+sort_tree(struct store_item *v, size_t n, int rising)
 {
 	size_t kept = 0;
 
@@ -392,7 +441,8 @@ static size_t sort_tree(struct store_item *v, size_t n, int rising)
 }
 
 /* Deals the log out to its trees and sorts each; the items end up without gaps. */
-static size_t sort(struct store_batch *b)
+static size_t
+sort(struct store_batch *b)
 {
 	size_t start[STORE_TREES_MAX + 1] = {0}, fill[STORE_TREES_MAX], n = 0;
 	int rising[STORE_TREES_MAX];
@@ -423,7 +473,8 @@ static size_t sort(struct store_batch *b)
 	return n;
 }
 
-int store_commit(struct store_batch *b)
+int
+store_commit(struct store_batch *b)
 {
 	int rc = 0;
 

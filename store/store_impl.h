@@ -40,6 +40,7 @@ struct store_impl {
 	void (*close)(struct store_db *db);
 	int (*copy)(struct store_db *db, const char *path);
 	int (*compact)(struct store_db *db);
+	int (*reopen)(struct store_db *db);
 	int (*usage)(struct store_db *db, struct store_usage *up);
 	int (*stamp)(struct store_db *db, unsigned char out[16]);
 	int (*snap_begin)(struct store_db *db, struct store_snap **snapp);

@@ -1015,6 +1015,49 @@ lmdb_compact(struct store_db *base)
 	return rc;
 }
 
+/* Reads the file again, with no snapshot left and the store's lock held. */
+static int
+env_again(struct lmdb_db *db)
+{
+	struct lmdb_env fresh = {0};
+	char path[PATH_MAX];
+	struct stat st;
+	int rc;
+
+	if (store_files_path(db->s->dir, db->file, "", path) != 0)
+		return ERR_IO;
+	if (stat(path, &st) != 0 || st.st_dev != db->env.dev || st.st_ino != db->env.ino)
+		return ERR_NO_DB;
+	free_idle(db);
+	if (db->env.mdb != NULL)
+		mdb_env_close(db->env.mdb);
+	db->env.mdb = NULL;
+	rc = env_open(&fresh, path, db->trees, db->base.ntrees, 0);
+	if (rc == 0)
+		db->env = fresh;
+	return rc;
+}
+
+static int
+lmdb_reopen(struct store_db *base)
+{
+	struct lmdb_db *db = (struct lmdb_db *)base;
+	int rc;
+
+	pthread_mutex_lock(&db->write_lock);
+	rc = drain(db);
+	if (rc == 0) {
+		pthread_mutex_lock(&db->s->lock);
+		rc = env_again(db);
+		pthread_mutex_unlock(&db->s->lock);
+		reopen_gate(db);
+	}
+	if (rc == 0)
+		db->failed = 0;
+	pthread_mutex_unlock(&db->write_lock);
+	return rc;
+}
+
 /*
  * Facts.
  */
@@ -1091,6 +1134,7 @@ static const struct store_impl lmdb_impl = {
     .close = lmdb_close,
     .copy = lmdb_copy,
     .compact = lmdb_compact,
+    .reopen = lmdb_reopen,
     .usage = lmdb_usage,
     .stamp = lmdb_stamp,
     .snap_begin = lmdb_snap_begin,

@@ -78,7 +78,8 @@ static const struct store_impl mem_impl;
  * Versions.
  */
 
-static void free_version(struct version *ver)
+static void
+free_version(struct version *ver)
 {
 	for (size_t i = 0; i < ver->ndropped; i++)
 		free(ver->dropped[i]);
@@ -87,7 +88,8 @@ static void free_version(struct version *ver)
 }
 
 /* Frees the oldest versions that nobody reads, under the store's lock. */
-static void trim(struct mem_file *f)
+static void
+trim(struct mem_file *f)
 {
 	while (f->oldest != f->newest && f->oldest->readers == 0) {
 		struct version *ver = f->oldest;
@@ -97,7 +99,8 @@ static void trim(struct mem_file *f)
 	}
 }
 
-static void release_file(struct mem_file *f)
+static void
+release_file(struct mem_file *f)
 {
 	if (--f->users > 0)
 		return;
@@ -112,7 +115,8 @@ static void release_file(struct mem_file *f)
 }
 
 /* The first place whose key is >= key. */
-static size_t lower(struct rec *const *v, size_t n, const void *key, size_t klen)
+static size_t
+lower(struct rec *const *v, size_t n, const void *key, size_t klen)
 {
 	size_t lo = 0, hi = n;
 
@@ -127,7 +131,8 @@ static size_t lower(struct rec *const *v, size_t n, const void *key, size_t klen
 	return lo;
 }
 
-static struct rec *rec_new(const struct store_op *op)
+static struct rec *
+rec_new(const struct store_op *op)
 {
 	struct rec *r = malloc(sizeof(*r) + op->klen + op->vlen);
 
@@ -141,8 +146,9 @@ static struct rec *rec_new(const struct store_op *op)
 }
 
 /* Merges one tree's items into a new array.  The old version's dropped list has room. */
-static int merge(struct version *old, struct version *fresh, unsigned t, const struct store_item *items, size_t n,
-    void **added, size_t *naddedp)
+static int
+merge(struct version *old, struct version *fresh, unsigned t, const struct store_item *items, size_t n, void **added,
+    size_t *naddedp)
 {
 	struct rec **from = old->v[t], **to = malloc((old->n[t] + n) * sizeof(struct rec *));
 	size_t in = 0, out = 0;
@@ -177,7 +183,8 @@ static int merge(struct version *old, struct version *fresh, unsigned t, const s
 }
 
 /* Makes the version after old, or leaves old as it was. */
-static int apply(struct version *old, const struct store_item *items, size_t n, struct version **freshp)
+static int
+apply(struct version *old, const struct store_item *items, size_t n, struct version **freshp)
 {
 	struct version *fresh = malloc(sizeof(*fresh));
 	void **added = malloc((n + STORE_TREES_MAX) * sizeof(void *));
@@ -216,7 +223,8 @@ static int apply(struct version *old, const struct store_item *items, size_t n, 
  * Stores and databases.
  */
 
-int store_mem_new(struct store **sp)
+int
+store_mem_new(struct store **sp)
 {
 	struct mem_store *s = calloc(1, sizeof(*s));
 
@@ -228,7 +236,8 @@ int store_mem_new(struct store **sp)
 	return 0;
 }
 
-void store_mem_fail(struct store *base, unsigned nth, int code, int applied)
+void
+store_mem_fail(struct store *base, unsigned nth, int code, int applied)
 {
 	struct mem_store *s = (struct mem_store *)base;
 
@@ -239,7 +248,8 @@ void store_mem_fail(struct store *base, unsigned nth, int code, int applied)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void mem_free(struct store *base)
+static void
+mem_free(struct store *base)
 {
 	struct mem_store *s = (struct mem_store *)base;
 
@@ -253,7 +263,8 @@ static void mem_free(struct store *base)
 	free(s);
 }
 
-static int mem_list(struct store *base, const char *after, int (*fn)(const char *name, void *cookie), void *cookie)
+static int
+mem_list(struct store *base, const char *after, int (*fn)(const char *name, void *cookie), void *cookie)
 {
 	struct mem_store *s = (struct mem_store *)base;
 	struct store_names names = {0};
@@ -273,7 +284,8 @@ static int mem_list(struct store *base, const char *after, int (*fn)(const char 
 }
 
 /* Where the file of that name hangs in the list, or the list's end. */
-static struct mem_file **find(struct mem_store *s, const char *name)
+static struct mem_file **
+find(struct mem_store *s, const char *name)
 {
 	struct mem_file **fp = &s->files;
 
@@ -283,7 +295,8 @@ static struct mem_file **find(struct mem_store *s, const char *name)
 }
 
 /* A handle on f, under the store's lock. */
-static int db_new(struct mem_store *s, struct mem_file *f, unsigned ntrees, struct store_db **dbp)
+static int
+db_new(struct mem_store *s, struct mem_file *f, unsigned ntrees, struct store_db **dbp)
 {
 	struct mem_db *db = calloc(1, sizeof(*db));
 
@@ -300,8 +313,8 @@ static int db_new(struct mem_store *s, struct mem_file *f, unsigned ntrees, stru
 	return 0;
 }
 
-static int mem_create(
-    struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+static int
+mem_create(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	struct mem_store *s = (struct mem_store *)base;
 	char file[STORE_FILE_MAX + 1];
@@ -333,8 +346,8 @@ static int mem_create(
 	return rc;
 }
 
-static int mem_open(
-    struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+static int
+mem_open(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	struct mem_store *s = (struct mem_store *)base;
 	struct mem_file *f;
@@ -353,7 +366,8 @@ static int mem_open(
 	return rc;
 }
 
-static void mem_close(struct store_db *base)
+static void
+mem_close(struct store_db *base)
 {
 	struct mem_db *db = (struct mem_db *)base;
 
@@ -365,7 +379,8 @@ static void mem_close(struct store_db *base)
 	free(db);
 }
 
-static int mem_drop(struct store *base, const char *name)
+static int
+mem_drop(struct store *base, const char *name)
 {
 	struct mem_store *s = (struct mem_store *)base;
 	struct mem_file **fp, *f;
@@ -381,20 +396,32 @@ static int mem_drop(struct store *base, const char *name)
 	return f != NULL ? 0 : ERR_NO_DB;
 }
 
-static int mem_copy(struct store_db *base, const char *path)
+static int
+mem_copy(struct store_db *base, const char *path)
 {
 	(void)base;
 	(void)path;
 	return ERR_NOT_IMPLEMENTED;
 }
 
-static int mem_compact(struct store_db *base)
+static int
+mem_reopen(struct store_db *base)
+{
+	struct mem_db *db = (struct mem_db *)base;
+
+	db->failed = 0;
+	return 0;
+}
+
+static int
+mem_compact(struct store_db *base)
 {
 	(void)base;
 	return 0;
 }
 
-static int mem_usage(struct store_db *base, struct store_usage *up)
+static int
+mem_usage(struct store_db *base, struct store_usage *up)
 {
 	struct mem_db *db = (struct mem_db *)base;
 	struct version *ver;
@@ -411,7 +438,8 @@ static int mem_usage(struct store_db *base, struct store_usage *up)
 	return 0;
 }
 
-static int mem_stamp(struct store_db *base, unsigned char out[16])
+static int
+mem_stamp(struct store_db *base, unsigned char out[16])
 {
 	struct mem_db *db = (struct mem_db *)base;
 
@@ -424,7 +452,8 @@ static int mem_stamp(struct store_db *base, unsigned char out[16])
  * Reads.
  */
 
-static int mem_snap_begin(struct store_db *base, struct store_snap **snapp)
+static int
+mem_snap_begin(struct store_db *base, struct store_snap **snapp)
 {
 	struct mem_db *db = (struct mem_db *)base;
 	struct mem_snap *snap = calloc(1, sizeof(*snap));
@@ -441,7 +470,8 @@ static int mem_snap_begin(struct store_db *base, struct store_snap **snapp)
 	return 0;
 }
 
-static void mem_snap_end(struct store_snap *base)
+static void
+mem_snap_end(struct store_snap *base)
 {
 	struct mem_snap *snap = (struct mem_snap *)base;
 	struct mem_db *db = (struct mem_db *)base->db;
@@ -453,7 +483,8 @@ static void mem_snap_end(struct store_snap *base)
 	free(snap);
 }
 
-static int mem_get(struct store_snap *base, unsigned tree, struct store_val key, struct store_val *valp)
+static int
+mem_get(struct store_snap *base, unsigned tree, struct store_val key, struct store_val *valp)
 {
 	const struct version *ver = ((struct mem_snap *)base)->ver;
 	size_t at = lower(ver->v[tree], ver->n[tree], key.p, key.len);
@@ -465,13 +496,15 @@ static int mem_get(struct store_snap *base, unsigned tree, struct store_val key,
 	return 0;
 }
 
-static int mem_count(struct store_snap *base, unsigned tree, uint64_t *np)
+static int
+mem_count(struct store_snap *base, unsigned tree, uint64_t *np)
 {
 	*np = ((struct mem_snap *)base)->ver->n[tree];
 	return 0;
 }
 
-static int mem_cursor_open(struct store_snap *base, unsigned tree, struct store_cursor **cp)
+static int
+mem_cursor_open(struct store_snap *base, unsigned tree, struct store_cursor **cp)
 {
 	const struct version *ver = ((struct mem_snap *)base)->ver;
 	struct mem_cursor *c = calloc(1, sizeof(*c));
@@ -485,13 +518,15 @@ static int mem_cursor_open(struct store_snap *base, unsigned tree, struct store_
 	return 0;
 }
 
-static void mem_cursor_close(struct store_cursor *base)
+static void
+mem_cursor_close(struct store_cursor *base)
 {
 	free(base);
 }
 
 /* The last place whose key is <= key, or n. */
-static size_t last_le(const struct mem_cursor *c, struct store_val key)
+static size_t
+last_le(const struct mem_cursor *c, struct store_val key)
 {
 	size_t at = key.len == 0 ? c->n : lower(c->v, c->n, key.p, key.len);
 
@@ -500,7 +535,8 @@ static size_t last_le(const struct mem_cursor *c, struct store_val key)
 	return at > 0 ? at - 1 : c->n;
 }
 
-static int mem_move(struct store_cursor *base, enum store_move how, struct store_val key, struct store_val *keyp,
+static int
+mem_move(struct store_cursor *base, enum store_move how, struct store_val key, struct store_val *keyp,
     struct store_val *valp)
 {
 	struct mem_cursor *c = (struct mem_cursor *)base;
@@ -523,7 +559,8 @@ static int mem_move(struct store_cursor *base, enum store_move how, struct store
 }
 
 /* The plan's answer to this commit: 0 or its code; *appliedp: do it all the same. */
-static int planned(struct mem_store *s, int *appliedp)
+static int
+planned(struct mem_store *s, int *appliedp)
 {
 	int code = 0;
 
@@ -537,7 +574,8 @@ static int planned(struct mem_store *s, int *appliedp)
 	return code;
 }
 
-static int mem_commit(struct store_db *base, const struct store_item *items, size_t n)
+static int
+mem_commit(struct store_db *base, const struct store_item *items, size_t n)
 {
 	struct mem_db *db = (struct mem_db *)base;
 	struct version *fresh = NULL;
@@ -569,6 +607,7 @@ static const struct store_impl mem_impl = {
     .close = mem_close,
     .copy = mem_copy,
     .compact = mem_compact,
+    .reopen = mem_reopen,
     .usage = mem_usage,
     .stamp = mem_stamp,
     .snap_begin = mem_snap_begin,

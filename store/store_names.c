@@ -17,12 +17,14 @@
 #define SUFFIX_LEN (sizeof(STORE_SUFFIX) - 1)
 #define STEM_MAX (STORE_FILE_MAX - SUFFIX_LEN)
 
-static int plain(char c)
+static int
+plain(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
 }
 
-static size_t encode_short(const char *name, char *file)
+static size_t
+encode_short(const char *name, char *file)
 {
 	static const char hex[] = "0123456789ABCDEF";
 	size_t n = 0;
@@ -43,7 +45,8 @@ static size_t encode_short(const char *name, char *file)
 	return n;
 }
 
-static size_t encode_long(const char *name, char *file)
+static size_t
+encode_long(const char *name, char *file)
 {
 	size_t n = 0;
 
@@ -56,7 +59,8 @@ static size_t encode_long(const char *name, char *file)
 	return n;
 }
 
-int store_names_encode(const char *name, char file[STORE_FILE_MAX + 1])
+int
+store_names_encode(const char *name, char file[STORE_FILE_MAX + 1])
 {
 	size_t n;
 
@@ -71,14 +75,16 @@ int store_names_encode(const char *name, char file[STORE_FILE_MAX + 1])
 	return 0;
 }
 
-static int hex_digit(char c)
+static int
+hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-int store_names_decode(const char *file, char name[STORE_FILE_MAX + 1])
+int
+store_names_decode(const char *file, char name[STORE_FILE_MAX + 1])
 {
 	size_t len = strlen(file), i, n = 0;
 	char again[STORE_FILE_MAX + 1];
@@ -108,7 +114,8 @@ int store_names_decode(const char *file, char name[STORE_FILE_MAX + 1])
 	return 0;
 }
 
-int store_names_add(struct store_names *names, const char *name)
+int
+store_names_add(struct store_names *names, const char *name)
 {
 	if (names->n == names->cap) {
 		size_t cap = names->cap == 0 ? 64 : names->cap * 2;
@@ -126,7 +133,8 @@ int store_names_add(struct store_names *names, const char *name)
 	return 0;
 }
 
-void store_names_release(struct store_names *names)
+void
+store_names_release(struct store_names *names)
 {
 	for (size_t i = 0; i < names->n; i++)
 		free(names->v[i]);
@@ -134,12 +142,14 @@ void store_names_release(struct store_names *names)
 	memset(names, 0, sizeof(*names));
 }
 
-static int by_name(const void *a, const void *b)
+static int
+by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-int store_names_tell(struct store_names *names, int (*fn)(const char *name, void *cookie), void *cookie)
+int
+store_names_tell(struct store_names *names, int (*fn)(const char *name, void *cookie), void *cookie)
 {
 	int rc = 0;
 
