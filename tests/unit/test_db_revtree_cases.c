@@ -263,6 +263,55 @@ test_bytes(void)
 	arena_free(a);
 }
 
+/* Each breaks one rule of the format; all but that is right. */
+static void
+test_refused(void)
+{
+	static const struct {
+		const char *what;
+		size_t len;
+		unsigned char bytes[24];
+	} cases[] = {
+	    {"no leaves", 12, {2, 0, 1, 4, 8, 1, 'a', 1, 4, 8, 1, 'b'}},
+	    {"more leaves than runs", 12, {2, 3, 1, 4, 8, 1, 'a', 1, 4, 8, 1, 'b'}},
+	    {"leaves in the wrong order", 12, {2, 2, 1, 4, 8, 1, 'a', 1, 4, 8, 1, 'b'}},
+	    {"generation 0", 6, {1, 0, 4, 8, 1, 'a'}},
+	    {"generation 2^63", 15, {1, 128, 128, 128, 128, 128, 128, 128, 128, 128, 1, 4, 8, 1, 'a'}},
+	    {"a run without revisions", 6, {1, 1, 0, 8, 1, 'a'}},
+	    {"more revisions than generations", 9, {1, 1, 8, 8, 1, 'a', 8, 1, 'b'}},
+	    {"an unknown flag", 6, {1, 1, 4, 24, 1, 'a'}},
+	    {"inline and numbered", 8, {1, 1, 4, 14, 1, 'a', 2, 3}},
+	    {"body number 1", 8, {1, 1, 4, 12, 1, 'a', 1, 3}},
+	    {"an empty hash", 7, {1, 1, 4, 8, 0, 'a', 'a'}},
+	    {"a hash of 16 bytes with a length", 21, {1, 1, 4, 8, 16}},
+	    {"parent out of range", 7, {1, 2, 6, 1, 8, 1, 'a'}},
+	    {"its own parent", 7, {1, 2, 6, 0, 8, 1, 'a'}},
+	    {"an only child", 13, {2, 1, 2, 6, 1, 8, 1, 'b', 1, 4, 8, 1, 'a'}},
+	    {"a leaf that is a parent", 13, {2, 2, 2, 6, 1, 8, 1, 'b', 1, 4, 8, 1, 'a'}},
+	    {"a gap below a run", 19, {3, 2, 3, 6, 2, 8, 1, 'c', 2, 6, 2, 8, 1, 'b', 1, 4, 8, 1, 'a'}},
+	    {"spilled run 0", 8, {1, 32, 5, 0, 30, 8, 1, 'a'}},
+	    {"spilled down to generation 0", 8, {1, 32, 5, 1, 31, 8, 1, 'a'}},
+	    {"half a block spilled", 8, {1, 31, 5, 1, 2, 8, 1, 'a'}},
+	};
+	static const unsigned char good[] = {1, 32, 5, 1, 30, 8, 1, 'a'};
+	static const unsigned char branch[] = {3, 2, 2, 6, 2, 8, 1, 'c', 2, 6, 2, 8, 1, 'b', 1, 4, 8, 1, 'a'};
+	struct arena *a = new_arena();
+	struct revtree *t;
+	struct bytes r;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		bytes_init(&r, cases[i].bytes, cases[i].len);
+		if (!CHECK_INT(revtree_decode(a, &r, &t), ERR_CORRUPT))
+			fprintf(stderr, "%s is not refused\n", cases[i].what);
+	}
+	bytes_init(&r, good, sizeof(good));
+	CHECK_INT(revtree_decode(a, &r, &t), 0);
+	bytes_init(&r, branch, sizeof(branch));
+	CHECK_INT(revtree_decode(a, &r, &t), 0);
+	revtree_check(t);
+	arena_free(a);
+}
+
 /* The hash of generation ${gen} on branch ${branch}. */
 static void
 hash_of(uint64_t gen, unsigned branch, unsigned char *id)
@@ -349,6 +398,7 @@ test_long_branches(void)
 		revtree_check(t);
 		t = recode(a, t, NULL);
 	}
+	CHECK_INT(revtree_nleaves(t), 2);
 	CHECK_INT(edit(t, 200, 1, 1, &how), 0);
 	CHECK_INT(how, REVMERGE_NEW_LEAF);
 	CHECK_INT(store.reads, 0);
@@ -366,6 +416,28 @@ test_long_branches(void)
 	revtree_check(t);
 	store_clear();
 	arena_free(a);
+}
+
+/* The newest revisions stay, also where several blocks go at once. */
+static void
+test_recent(void)
+{
+	for (uint64_t last = 41; last < 200; last++) {
+		struct arena *a = new_arena();
+		struct revtree *t = new_tree(a);
+		struct revspill part = {0, 0, 0};
+		enum revmerge how;
+
+		for (uint64_t gen = 1; gen <= last; gen++)
+			CHECK_INT(edit(t, gen, 0, 0, &how), 0);
+		CHECK_INT(revtree_spill(t, put_block, NULL), 0);
+		CHECK(revtree_spilled(t, 0, &part) && !revtree_spilled(t, 1, &part));
+		CHECK_INT(part.first_gen, 1);
+		CHECK(last - part.last_gen >= REVTREE_RECENT && last - part.last_gen < REVTREE_RECENT + REVTREE_BLOCK);
+		CHECK_INT(store.puts, (part.last_gen + 1) / REVTREE_BLOCK);
+		store_clear();
+		arena_free(a);
+	}
 }
 
 static void
@@ -563,6 +635,8 @@ main(void)
 	test_winners();
 	test_grafts();
 	test_bytes();
+	test_refused();
+	test_recent();
 	test_long_history();
 	test_long_branches();
 	test_many_leaves();
