@@ -1,0 +1,463 @@
+/* The JSON reader against JSONTestSuite, CouchDB's recorded texts, and itself. */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "check.h"
+
+#define SUITE "tests/data/JSONTestSuite/"
+
+/* Append the whole of ${in} as text; ${etf} may be NULL. */
+static int
+to_text(const char *in, size_t len, struct buf *text, struct buf *etf)
+{
+	struct json j;
+	int err;
+
+	json_init(&j, in, len);
+	err = json_text(&j, text, etf);
+	return err != 0 ? err : json_end(&j);
+}
+
+static int
+skips(const char *in, size_t len)
+{
+	struct json j;
+	int err;
+
+	json_init(&j, in, len);
+	err = json_skip(&j, NULL);
+	return err != 0 ? err : json_end(&j);
+}
+
+/* Check that ${in} is accepted, or refused, in every way of reading; and that its text is its own text. */
+static void
+check_input(const char *name, const char *in, size_t len, int want)
+{
+	struct buf text, again, etf, etf2;
+	int err;
+
+	buf_init(&text, 64u << 20);
+	buf_init(&again, 64u << 20);
+	buf_init(&etf, 64u << 20);
+	buf_init(&etf2, 64u << 20);
+	err = to_text(in, len, &text, &etf);
+	if (!CHECK(want < 0 || (err == 0) == want))
+		fprintf(stderr, "%s: error %d\n", name, err);
+	CHECK_INT(skips(in, len), err);
+	if (err == 0) {
+		CHECK_INT(to_text(text.data, text.len, &again, &etf2), 0);
+		if (!CHECK_MEM(again.data, again.len, text.data, text.len))
+			fprintf(stderr, "%s\n", name);
+		buf_clear(&again);
+		CHECK_INT(to_text(in, len, &again, NULL), 0);
+		CHECK_MEM(again.data, again.len, text.data, text.len);
+	} else {
+		CHECK_INT(err, ERR_BAD_JSON);
+	}
+	buf_release(&text);
+	buf_release(&again);
+	buf_release(&etf);
+	buf_release(&etf2);
+}
+
+static size_t
+read_file(const char *path, char *out, size_t max)
+{
+	FILE *f = fopen(path, "rb");
+	size_t n;
+
+	if (!CHECK(f != NULL))
+		return 0;
+	n = fread(out, 1, max, f);
+	fclose(f);
+	return n;
+}
+
+static void
+test_suite(void)
+{
+	static char in[1u << 20];
+	DIR *dir = opendir(SUITE "test_parsing");
+	struct dirent *e;
+	int n = 0;
+
+	if (!CHECK(dir != NULL))
+		return;
+	while ((e = readdir(dir)) != NULL) {
+		char path[512], *exact;
+		size_t len;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), SUITE "test_parsing/%s", e->d_name);
+		len = read_file(path, in, sizeof(in));
+		/* Memory of the exact size, so that a read past the end is seen. */
+		exact = malloc(len > 0 ? len : 1);
+		if (CHECK(exact != NULL)) {
+			memcpy(exact, in, len);
+			check_input(e->d_name, exact, len, e->d_name[0] == 'i' ? -1 : e->d_name[0] == 'y');
+		}
+		free(exact);
+		n++;
+	}
+	closedir(dir);
+	CHECK_INT(n, 318);
+}
+
+/* A text and what CouchDB makes of it; NULL: refused. */
+struct pair {
+	const char *in;
+	const char *out;
+};
+
+static void
+check_pairs(const struct pair *pairs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct buf text;
+		int err;
+
+		buf_init(&text, 1u << 20);
+		err = to_text(pairs[i].in, strlen(pairs[i].in), &text, NULL);
+		CHECK_INT(err, pairs[i].out != NULL ? 0 : ERR_BAD_JSON);
+		if (err == 0 && pairs[i].out != NULL)
+			CHECK_MEM(text.data, text.len, pairs[i].out, strlen(pairs[i].out));
+		check_input(pairs[i].in, pairs[i].in, strlen(pairs[i].in), pairs[i].out != NULL);
+		buf_release(&text);
+	}
+}
+
+static void
+test_numbers(void)
+{
+	static const struct pair pairs[] = {
+	    {"0", "0"},
+	    {"-0", "0"},
+	    {"-2147483649", "-2147483649"},
+	    {"9223372036854775808", "9223372036854775808"},
+	    {"123456789012345678901234567890", "123456789012345678901234567890"},
+	    {"1.0", "1.0"},
+	    {"-0.0", "0.0"},
+	    {"0e0", "0.0"},
+	    {"0.1", "0.1"},
+	    {"1.5e3", "1500.0"},
+	    {"1e3", "1000.0"},
+	    {"1E+2", "100.0"},
+	    {"1e-7", "1e-7"},
+	    {"0.000001", "0.000001"},
+	    {"0.0000001", "1e-7"},
+	    {"-1.25e-9", "-1.25e-9"},
+	    {"123456.789", "123456.789"},
+	    {"1e15", "1000000000000000.0"},
+	    {"1e16", "10000000000000000.0"},
+	    {"1e20", "100000000000000000000.0"},
+	    {"1e21", "1e+21"},
+	    {"1e22", "1e+22"},
+	    {"1.7976931348623157e308", "1.7976931348623157e+308"},
+	    {"0.30000000000000004", "0.30000000000000004"},
+	    {"12345678901234567.0", "12345678901234568.0"},
+	    {"1234567890.123456789", "1234567890.1234567"},
+	    {"3.14159265358979323846", "3.141592653589793"},
+	    {"0.1000000000000000000000", "0.1"},
+	    {"5.684341886080802e-14", "5.684341886080802e-14"},
+	    {"5e-324", "0.0"},
+	    {"1e-400", "0.0"},
+	    {"-1e-400", "0.0"},
+	    {"1e400", NULL},
+	    {"-1.5e309", NULL},
+	    {"01", NULL},
+	    {"+1", NULL},
+	    {".5", NULL},
+	    {"5.", NULL},
+	    {"1e", NULL},
+	    {"1e+", NULL},
+	    {"-", NULL},
+	    {"NaN", NULL},
+	    {"0x1", NULL},
+	};
+
+	check_pairs(pairs, sizeof(pairs) / sizeof(pairs[0]));
+}
+
+static void
+test_strings(void)
+{
+	static const struct pair pairs[] = {
+	    {"\"\"", "\"\""},
+	    {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\\"\\\\/\\b\\f\\n\\r\\t\""},
+	    {"\"\\u0000\\u001b\\u001F\\u007f\"", "\"\\u0000\\u001B\\u001F\x7f\""},
+	    {"\"\\u0041\\u00e9\\u4f60\\ud83d\\ude00\"", "\"A\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80\""},
+	    {"\"\\ufeff\\uffff\\u2028\"", "\"\xef\xbb\xbf\xef\xbf\xbf\xe2\x80\xa8\""},
+	    {"\"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz\\n\\n.\"",
+		"\"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz\\n\\n.\""},
+	    {"\"\\ud800\"", NULL},
+	    {"\"\\ud800x\"", NULL},
+	    {"\"\\udc00x\"", NULL},
+	    {"\"\\ude00\\ud83d\"", NULL},
+	    {"\"\\ud83d\\u0041\"", NULL},
+	    {"\"\n\"", NULL},
+	    {"\"\\x\"", NULL},
+	    {"\"\\u12\"", NULL},
+	    {"\"\xff\"", NULL},
+	    {"\"\xc0\xaf\"", NULL},
+	    {"\"\xed\xa0\x80\"", NULL},
+	    {"\"\xf4\x90\x80\x80\"", NULL},
+	    {"\"\xe4\xbd\"", NULL},
+	    {"\"open", NULL},
+	    {"\xef\xbb\xbf\"a\"", NULL},
+	};
+
+	check_pairs(pairs, sizeof(pairs) / sizeof(pairs[0]));
+	check_input("NUL byte", "\"a\0b\"", 5, 0);
+	check_input("NUL behind", "1\0", 2, 0);
+}
+
+static void
+test_structure(void)
+{
+	static const struct pair pairs[] = {
+	    {" \t\r\n{ \"a\" : 1 , \"b\" : [ 1 , 2 ] }\n", "{\"a\":1,\"b\":[1,2]}"},
+	    {"{}", "{}"},
+	    {"[ ]", "[]"},
+	    {"[[],{},[{}]]", "[[],{},[{}]]"},
+	    {"[true,false,null]", "[true,false,null]"},
+	    {"{\"z\":1,\"a\":2,\"10\":4,\"9\":5}", "{\"z\":1,\"a\":2,\"10\":4,\"9\":5}"},
+	    {"{\"a\":1,\"b\":2,\"a\":3}", "{\"b\":2,\"a\":3}"},
+	    {"{\"a\":1,\"a\":2}", "{\"a\":2}"},
+	    {"{\"a\":1,\"\\u0061\":2}", "{\"a\":2}"},
+	    {"{\"a\":{\"k\":1,\"l\":[1],\"k\":2},\"b\":1,\"a\":[{\"x\":1,\"x\":{}}]}", "{\"b\":1,\"a\":[{\"x\":{}}]}"},
+	    {"{\"a\":1,\"b\":2,\"c\":3,\"b\":4,\"c\":5,\"a\":6}", "{\"b\":4,\"c\":5,\"a\":6}"},
+	    {"", NULL},
+	    {" ", NULL},
+	    {"{", NULL},
+	    {"{\"a\":}", NULL},
+	    {"{\"a\" 1}", NULL},
+	    {"{\"a\":1,}", NULL},
+	    {"[1,]", NULL},
+	    {"[,1]", NULL},
+	    {"[1 2]", NULL},
+	    {"{a:1}", NULL},
+	    {"{'a':1}", NULL},
+	    {"{} {}", NULL},
+	    {"{}x", NULL},
+	    {"tru", NULL},
+	    {"//c\n{}", NULL},
+	    {"]", NULL},
+	    {"[}", NULL},
+	};
+
+	check_pairs(pairs, sizeof(pairs) / sizeof(pairs[0]));
+}
+
+static void
+check_depth(unsigned depth, int want)
+{
+	struct buf b;
+
+	buf_init(&b, 1u << 20);
+	for (unsigned i = 0; i < depth; i++)
+		buf_puts(&b, i % 2 ? "{\"a\":" : "[");
+	buf_puts(&b, "1");
+	for (unsigned i = depth; i-- > 0;)
+		buf_puts(&b, i % 2 ? "}" : "]");
+	check_input("depth", b.data, b.len, want);
+	buf_release(&b);
+}
+
+static void
+test_depth(void)
+{
+	struct buf b;
+
+	check_depth(400, 1);
+	check_depth(LIMIT_JSON_DEPTH, 1);
+	check_depth(LIMIT_JSON_DEPTH + 1, 0);
+	buf_init(&b, 1u << 20);
+	for (int i = 0; i < 200000; i++)
+		buf_putc(&b, '[');
+	check_input("open arrays", b.data, b.len, 0);
+	buf_release(&b);
+}
+
+/* Wide objects go another way to find duplicates. */
+static void
+test_wide(void)
+{
+	struct buf in, want, text, etf;
+
+	buf_init(&in, 1u << 20);
+	buf_init(&want, 1u << 20);
+	buf_init(&text, 1u << 20);
+	buf_init(&etf, 1u << 20);
+	buf_putc(&in, '{');
+	buf_putc(&want, '{');
+	for (int i = 0; i < 1000; i++) {
+		/* Keys that the hash cannot tell apart: equal ends. */
+		buf_printf(&in, "%s\"prefix--%d--suffix0\":%d", i > 0 ? "," : "", 1000 + i % 900, i);
+		if (i >= 100)
+			buf_printf(&want, "%s\"prefix--%d--suffix0\":%d", i > 100 ? "," : "", 1000 + i % 900, i);
+	}
+	buf_putc(&in, '}');
+	buf_putc(&want, '}');
+	CHECK_INT(to_text(in.data, in.len, &text, &etf), 0);
+	CHECK_MEM(text.data, text.len, want.data, want.len);
+	/* The term's list says how many are left. */
+	CHECK(etf.len > 7 && (unsigned char)etf.data[5] == 900 >> 8 && (unsigned char)etf.data[6] == (900 & 255));
+	buf_release(&in);
+	buf_release(&want);
+	buf_release(&text);
+	buf_release(&etf);
+}
+
+static void
+test_pull(void)
+{
+	static const char in[] =
+	    " { \"a\\n\" : [ 1 , \"x\\u0041\" , true ] , \"b\" : 18446744073709551615, \"c\":{}, \"d\":[] } ";
+	struct buf scratch;
+	struct jstr s;
+	struct json j;
+	uint64_t n;
+	int v;
+
+	buf_init(&scratch, 1000);
+	json_init(&j, in, sizeof(in) - 1);
+	CHECK_INT(json_peek(&j), JSON_OBJECT);
+	CHECK_INT(json_array_begin(&j), ERR_BAD_REQUEST);
+	CHECK_INT(json_object_begin(&j), 0);
+	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
+	CHECK_MEM(s.s, s.len, "a\n", 2);
+	CHECK_INT(json_array_begin(&j), 0);
+	CHECK_INT(json_array_next(&j), 0);
+	CHECK_INT(json_string(&j, &scratch, &s), ERR_BAD_REQUEST);
+	CHECK_INT(json_u64(&j, &n), 0);
+	CHECK_INT(n, 1);
+	CHECK_INT(json_array_next(&j), 0);
+	CHECK_INT(json_bool(&j, &v), ERR_BAD_REQUEST);
+	CHECK_INT(json_string(&j, &scratch, &s), 0);
+	CHECK_MEM(s.s, s.len, "xA", 2);
+	CHECK_INT(json_array_next(&j), 0);
+	CHECK_INT(json_bool(&j, &v), 0);
+	CHECK_INT(v, 1);
+	CHECK_INT(json_array_next(&j), ERR_END);
+	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
+	CHECK_INT(json_u64(&j, &n), 0);
+	CHECK(n == UINT64_MAX);
+	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
+	CHECK_INT(json_object_begin(&j), 0);
+	CHECK_INT(json_object_next(&j, &scratch, &s), ERR_END);
+	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
+	CHECK_INT(json_array_begin(&j), 0);
+	CHECK_INT(json_end(&j), ERR_BAD_JSON);
+	CHECK_INT(json_array_next(&j), ERR_END);
+	CHECK_INT(json_object_next(&j, &scratch, &s), ERR_END);
+	CHECK_INT(json_end(&j), 0);
+	json_init(&j, "18446744073709551616", 20);
+	CHECK_INT(json_u64(&j, &n), ERR_BAD_REQUEST);
+	json_init(&j, "-1", 2);
+	CHECK_INT(json_u64(&j, &n), ERR_BAD_REQUEST);
+	json_init(&j, "[1,]", 4);
+	CHECK_INT(json_array_begin(&j), 0);
+	CHECK_INT(json_array_next(&j), 0);
+	CHECK_INT(json_u64(&j, &n), 0);
+	CHECK_INT(json_array_next(&j), 0);
+	CHECK_INT(json_u64(&j, &n), ERR_BAD_JSON);
+	buf_release(&scratch);
+}
+
+static int
+significant(const char *p)
+{
+	int digits = 0, zeros = 0;
+
+	for (; *p != '\0' && *p != 'e'; p++) {
+		if (*p >= '1' && *p <= '9') {
+			digits += zeros + 1;
+			zeros = 0;
+		} else if (*p == '0' && digits > 0) {
+			zeros++;
+		}
+	}
+	return digits;
+}
+
+static void
+check_double(double v)
+{
+	char in[64];
+	struct buf text;
+	int prec = 1;
+
+	for (; prec < 17; prec++) {
+		snprintf(in, sizeof(in), "%.*e", prec - 1, v);
+		if (strtod(in, NULL) == v)
+			break;
+	}
+	snprintf(in, sizeof(in), "%.17e", v);
+	buf_init(&text, 4096);
+	CHECK_INT(to_text(in, strlen(in), &text, NULL), 0);
+	buf_putc(&text, '\0');
+	if (!CHECK(strtod(text.data, NULL) == v) || !CHECK(significant(text.data) <= prec))
+		fprintf(stderr, "%s became %s\n", in, text.data);
+	buf_release(&text);
+}
+
+/* Doubles of every size read back as themselves, in no more digits than the C library needs. */
+static void
+test_doubles(uint64_t seed)
+{
+	for (int i = 0; i < 20000; i++) {
+		double v;
+
+		seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		memcpy(&v, &seed, sizeof(v));
+		if (i % 3 == 0)
+			v = (double)(int64_t)(seed >> 20) / 1e6;
+		if (isfinite(v) && fabs(v) > 1e-300)
+			check_double(v);
+	}
+	for (int e = -900; e < 1000; e++)
+		check_double(ldexp(1, e));
+}
+
+/* Random bytes and damaged documents never crash, and what is accepted prints as itself. */
+static void
+test_damage(uint64_t seed)
+{
+	static const char doc[] = "{\"_id\":\"a\",\"n\":[1,2.5e3,-7,\"x\\u00e9y\",{\"k\":null,\"k\":true}],\"s\":"
+				  "\"\\\"\\n\xc3\xa9\",\"e\":{}}";
+	char *copy = malloc(sizeof(doc));
+
+	if (!CHECK(copy != NULL))
+		return;
+	for (int i = 0; i < 20000; i++) {
+		size_t len = sizeof(doc) - 1;
+
+		memcpy(copy, doc, len);
+		for (int k = 0; k < 1 + i % 3; k++) {
+			seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+			copy[(seed >> 33) % len] = i % 2 ? (char)(seed >> 25) : doc[(seed >> 20) % len];
+		}
+		check_input("damaged", copy, len - (seed >> 60), -1);
+	}
+	free(copy);
+}
+
+int
+main(void)
+{
+	test_suite();
+	test_numbers();
+	test_strings();
+	test_structure();
+	test_depth();
+	test_wide();
+	test_pull();
+	test_doubles(1);
+	test_damage(2);
+	return check_done();
+}
