@@ -160,6 +160,7 @@ write_end(struct apireq *r)
 static void
 submit(struct apireq *r, struct local_put *p)
 {
+	r->cookie = p;
 	p->write.kind = DB_WRITE_LOCAL;
 	p->write.id = r->id;
 	p->write.has_parent = p->has_rev;
