@@ -510,5 +510,5 @@ doc_parse(struct json *j, struct arena *a, struct doc_in *out, struct errtext *w
 		if (json_skip(j, NULL) != 0)
 			err = ERR_BAD_JSON;
 	}
-	return err;
+	return err == ERR_BAD_JSON ? err_why(why, err, "%s", "") : err;
 }
