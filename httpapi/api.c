@@ -16,7 +16,10 @@
 int
 api_new(struct api *api)
 {
-	int err = cors_load(api);
+	/* Clients ask for it; there is one shard. */
+	int err = config_get(api->config, "cluster", "q", NULL) ? 0 : config_set(api->config, "cluster", "q", "1");
+	if (!err)
+		err = cors_load(api);
 	if (!err)
 		err = auth_new(api);
 	if (!err)

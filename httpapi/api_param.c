@@ -119,7 +119,7 @@ api_param_json_string(const struct apireq *r, const char *name, struct jstr *out
 	if (!v)
 		return 0;
 	struct buf scratch;
-	buf_init(&scratch, v->len + 16);
+	buf_init(&scratch, v->len + API_SCRATCH);
 	struct json j;
 	struct jstr s;
 	json_init(&j, v->s, v->len);

@@ -85,8 +85,12 @@ refuse(struct apireq *r)
 		api_error(r, err, NULL);
 		return;
 	}
-	int status = redirect(r, "fail") ? 302 : err_status(ERR_BAD_LOGIN);
-	api_error_text(r, status, err_name(ERR_BAD_LOGIN), err_reason(ERR_BAD_LOGIN));
+	/* Not api_error(): a program that tries to log in is not sent to the page where one can. */
+	struct buf b;
+	buf_init(&b, 1024);
+	(void)buf_printf(
+	    &b, "{\"error\":\"%s\",\"reason\":\"%s\"}", err_name(ERR_BAD_LOGIN), err_reason(ERR_BAD_LOGIN));
+	api_json(r, redirect(r, "fail") ? 302 : 401, &b);
 }
 
 static void
@@ -186,7 +190,7 @@ read_json(struct apireq *r, const struct jstr *body, struct login *l, struct err
 			bad = json_end(&j);
 		return bad ? bad : err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 	}
-	buf_init(&scratch, body->len + 16);
+	buf_init(&scratch, body->len + API_SCRATCH);
 	int err = json_object_begin(&j);
 	while (!err)
 		err = read_member(r, &j, &scratch, l);

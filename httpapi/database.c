@@ -278,7 +278,7 @@ body_text(struct apireq *r, struct jstr *textp, struct errtext *why)
 	struct json j;
 	struct buf b;
 	/* Escapes may grow, and the arena bounds what is kept. */
-	buf_init(&b, body.len * 6 + 64);
+	buf_init(&b, body.len * 6 + API_SCRATCH);
 	json_init(&j, body.s, body.len);
 	err = json_text(&j, &b, NULL);
 	if (!err)
@@ -334,7 +334,7 @@ security_put(struct apireq *r)
 	struct buf scratch;
 	int err = body_text(r, &text, &why);
 	if (!err) {
-		buf_init(&scratch, text.len + 16);
+		buf_init(&scratch, text.len + API_SCRATCH);
 		err = check_security(&text, &scratch, &why);
 		buf_release(&scratch);
 	}

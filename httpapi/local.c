@@ -227,12 +227,12 @@ local_any(struct apireq *r)
 		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
 		return;
 	}
-	if (r->nparts > r->nid && r->nid > 0) {
+	if (r->nparts > r->nid) {
 		api_error_text(r, 400, "bad_request", "_local documents do not accept attachments.");
 		return;
 	}
-	if (r->nid == 0) {
-		api_error(r, get ? ERR_MISSING : ERR_BAD_LOCAL_ID, NULL);
+	if (r->id.len <= strlen("_local/")) {
+		api_error(r, ERR_BAD_LOCAL_ID, NULL);
 		return;
 	}
 	int err = doc_id_check(r->id.s, r->id.len, &why);

@@ -180,7 +180,7 @@ read_value(struct apireq *r, struct change *c, struct errtext *why)
 		err = err ? err : json_end(&j);
 		return err ? err : err_why(why, ERR_BAD_REQUEST, "a JSON string expected");
 	}
-	buf_init(&scratch, body.len + 16);
+	buf_init(&scratch, body.len + API_SCRATCH);
 	err = json_string(&j, &scratch, &value);
 	err = err ? err : json_end(&j);
 	if (!err && memchr(value.s, '\0', value.len))

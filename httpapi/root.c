@@ -404,7 +404,7 @@ infos_of(struct apireq *r)
 	l->limit = UINT64_MAX;
 	int err = api_is_json(r) ? api_body(r, &body, &l->why) : ERR_CONTENT_TYPE;
 	if (!err) {
-		buf_init(&scratch, body.len + 16);
+		buf_init(&scratch, body.len + API_SCRATCH);
 		err = read_keys(l, &body, &scratch);
 		buf_release(&scratch);
 	}
