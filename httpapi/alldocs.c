@@ -33,12 +33,14 @@ struct listing {
 	struct buf last; /* id of the last row */
 };
 
-static struct jstr jstr_of(const char *s)
+static struct jstr
+jstr_of(const char *s)
 {
 	return (struct jstr){s, strlen(s)};
 }
 
-static int cmp(const struct jstr *a, const struct jstr *b)
+static int
+cmp(const struct jstr *a, const struct jstr *b)
 {
 	size_t n = a->len < b->len ? a->len : b->len;
 	int c = n > 0 ? memcmp(a->s, b->s, n) : 0;
@@ -47,7 +49,8 @@ static int cmp(const struct jstr *a, const struct jstr *b)
 }
 
 /* A bound may be longer than any id can be. */
-static struct jstr cut(struct jstr s)
+static struct jstr
+cut(struct jstr s)
 {
 	if (s.len > LIMIT_ID_LEN)
 		s.len = LIMIT_ID_LEN;
@@ -57,7 +60,8 @@ static struct jstr cut(struct jstr s)
 /* ---- Ranges ---- */
 
 /* Set ${out} to the first or last id that ${q} wants in scan direction; returns 0 if nothing can match. */
-static int range_of(const struct listing *l, const struct alldocs_query *q, struct db_range *out)
+static int
+range_of(const struct listing *l, const struct alldocs_query *q, struct db_range *out)
 {
 	struct jstr first = jstr_of(design_first), end = jstr_of(design_end);
 	struct jstr *low, *high;
@@ -88,7 +92,8 @@ static int range_of(const struct listing *l, const struct alldocs_query *q, stru
 }
 
 /* Live documents before the first row in scan direction. */
-static int offset_of(struct db_snap *snap, const struct alldocs_query *q, const struct db_range *range, uint64_t total,
+static int
+offset_of(struct db_snap *snap, const struct alldocs_query *q, const struct db_range *range, uint64_t total,
     struct arena *a, uint64_t *np)
 {
 	uint64_t n = 0;
@@ -111,8 +116,8 @@ static int offset_of(struct db_snap *snap, const struct alldocs_query *q, const 
 	return err;
 }
 
-static int put_counts(
-    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+put_counts(struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	struct db_range range;
 	uint64_t total, low = 0, high = 0, offset = 0;
@@ -138,8 +143,8 @@ static int put_counts(
 	return 0;
 }
 
-static int put_head(
-    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+put_head(struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	int err = 0;
 
@@ -166,7 +171,8 @@ static int put_head(
 /* ---- Rows ---- */
 
 /* {"id":ID,"key":ID,"value":{"rev":" */
-static void put_row_start(struct listing *l, struct buf *b, const struct jstr *id)
+static void
+put_row_start(struct listing *l, struct buf *b, const struct jstr *id)
 {
 	size_t from, len;
 	char *p;
@@ -185,8 +191,8 @@ static void put_row_start(struct listing *l, struct buf *b, const struct jstr *i
 	buf_put(b, ",\"value\":{\"rev\":\"", 17);
 }
 
-static int put_doc_row(
-    struct listing *l, const struct alldocs_query *q, struct db_doc *doc, struct buf *b, struct arena *a)
+static int
+put_doc_row(struct listing *l, const struct alldocs_query *q, struct db_doc *doc, struct buf *b, struct arena *a)
 {
 	int err = 0;
 
@@ -204,7 +210,8 @@ static int put_doc_row(
 	return err;
 }
 
-static void put_local_row(struct listing *l, const struct alldocs_query *q, const struct jstr *id, uint64_t rev,
+static void
+put_local_row(struct listing *l, const struct alldocs_query *q, const struct jstr *id, uint64_t rev,
     const struct jstr *body, struct buf *b)
 {
 	put_row_start(l, b, id);
@@ -225,7 +232,8 @@ static void put_local_row(struct listing *l, const struct alldocs_query *q, cons
 	buf_putc(b, '}');
 }
 
-static int put_missing_row(struct listing *l, const struct alldocs_key *key, struct buf *b)
+static int
+put_missing_row(struct listing *l, const struct alldocs_key *key, struct buf *b)
 {
 	struct json j;
 
@@ -239,14 +247,16 @@ static int put_missing_row(struct listing *l, const struct alldocs_key *key, str
 
 /* ---- Batches: 0 when the turn is over, ERR_END behind the query's last row ---- */
 
-static int remember(struct listing *l, const struct jstr *id)
+static int
+remember(struct listing *l, const struct jstr *id)
 {
 	buf_clear(&l->last);
 	l->has_last = 1;
 	return buf_put(&l->last, id->s, id->len);
 }
 
-static void resume(struct listing *l, struct db_range *range)
+static void
+resume(struct listing *l, struct db_range *range)
 {
 	if (!l->has_last)
 		return;
@@ -257,8 +267,8 @@ static void resume(struct listing *l, struct db_range *range)
 	range->skip = 0;
 }
 
-static int fill_docs(
-    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_docs(struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	struct db_range range;
 	struct db_scan *scan;
@@ -289,8 +299,8 @@ static int fill_docs(
 	return err;
 }
 
-static int fill_locals(
-    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_locals(struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	struct db_range range;
 	struct db_scan *scan;
@@ -322,8 +332,9 @@ static int fill_locals(
 	return err;
 }
 
-static int put_key(struct listing *l, const struct alldocs_query *q, const struct alldocs_key *key,
-    struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+put_key(struct listing *l, const struct alldocs_query *q, const struct alldocs_key *key, struct db_snap *snap,
+    struct buf *b, struct arena *a)
 {
 	struct db_doc doc;
 	struct jstr body;
@@ -347,7 +358,8 @@ static int put_key(struct listing *l, const struct alldocs_query *q, const struc
 	return put_doc_row(l, q, &doc, b, a);
 }
 
-static int wanted(const struct listing *l, const struct alldocs_key *key)
+static int
+wanted(const struct listing *l, const struct alldocs_key *key)
 {
 	const char *prefix = l->kind == DESIGN ? design_first : "_local/";
 
@@ -356,8 +368,8 @@ static int wanted(const struct listing *l, const struct alldocs_key *key)
 	return key->id.s != NULL && key->id.len > strlen(prefix) && memcmp(key->id.s, prefix, strlen(prefix)) == 0;
 }
 
-static int fill_keys(
-    struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_keys(struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	const struct alldocs_key *key;
 	struct rows_turn turn;
@@ -381,7 +393,8 @@ static int fill_keys(
 	return err;
 }
 
-static int fill_query(struct listing *l, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_query(struct listing *l, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	const struct alldocs_query *q = &l->queries[l->current];
 	int err = 0;
@@ -404,7 +417,8 @@ static int fill_query(struct listing *l, struct db_snap *snap, struct buf *b, st
 	return err;
 }
 
-static int fill(void *cookie, struct buf *b, struct arena *a)
+static int
+fill(void *cookie, struct buf *b, struct arena *a)
 {
 	struct listing *l = cookie;
 	struct db_snap *snap;
@@ -427,7 +441,8 @@ static int fill(void *cookie, struct buf *b, struct arena *a)
 	return ERR_END;
 }
 
-static void drop(void *cookie)
+static void
+drop(void *cookie)
 {
 	struct listing *l = cookie;
 
@@ -436,8 +451,8 @@ static void drop(void *cookie)
 
 /* ---- Requests ---- */
 
-static int add_query(
-    struct listing *l, struct json *j, const struct alldocs_query *base, size_t *capp, struct errtext *why)
+static int
+add_query(struct listing *l, struct json *j, const struct alldocs_query *base, size_t *capp, struct errtext *why)
 {
 	struct alldocs_query *more;
 	int err;
@@ -461,7 +476,8 @@ static int add_query(
 	return err ? err : alldocs_query_check(more, why);
 }
 
-static int parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
+static int
+parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
 {
 	struct alldocs_query base;
 	struct buf scratch;
@@ -492,7 +508,8 @@ static int parse_queries(struct listing *l, const struct jstr *body, struct errt
 	return err == ERR_END ? 0 : err;
 }
 
-static int parse_one(struct listing *l, const struct jstr *body, struct errtext *why)
+static int
+parse_one(struct listing *l, const struct jstr *body, struct errtext *why)
 {
 	struct json j;
 	int err = 0;
@@ -511,14 +528,16 @@ static int parse_one(struct listing *l, const struct jstr *body, struct errtext 
 	return err ? err : alldocs_query_check(l->queries, why);
 }
 
-static enum kind kind_of(const struct jstr *name)
+static enum kind
+kind_of(const struct jstr *name)
 {
 	if (name->len == strlen("_all_docs") && memcmp(name->s, "_all_docs", name->len) == 0)
 		return ALL;
 	return name->len == strlen("_design_docs") ? DESIGN : LOCAL;
 }
 
-static int parse(struct listing *l, int post, struct errtext *why)
+static int
+parse(struct listing *l, int post, struct errtext *why)
 {
 	struct jstr body;
 	int err;
@@ -533,7 +552,8 @@ static int parse(struct listing *l, int post, struct errtext *why)
 	return l->multi ? parse_queries(l, &body, why) : parse_one(l, &body, why);
 }
 
-void alldocs_any(struct apireq *r)
+void
+alldocs_any(struct apireq *r)
 {
 	int post = strcmp(r->method, "POST") == 0;
 	int get = strcmp(r->method, "GET") == 0;

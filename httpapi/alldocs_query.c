@@ -20,18 +20,21 @@ struct value {
 	struct jstr text;
 };
 
-void alldocs_query_init(struct alldocs_query *q)
+void
+alldocs_query_init(struct alldocs_query *q)
 {
 	memset(q, 0, sizeof(*q));
 	q->limit = UINT64_MAX;
 }
 
-static int is(const struct jstr *name, const char *s)
+static int
+is(const struct jstr *name, const char *s)
 {
 	return name->len == strlen(s) && memcmp(name->s, s, name->len) == 0;
 }
 
-static int refuse(struct errtext *why, const char *what, const struct value *v)
+static int
+refuse(struct errtext *why, const char *what, const struct value *v)
 {
 	int n = v->text.len > SHOWN_MAX ? SHOWN_MAX : (int)v->text.len;
 
@@ -45,7 +48,8 @@ static int refuse(struct errtext *why, const char *what, const struct value *v)
 }
 
 /* Numbers and booleans may stand in quotes in a body. */
-static struct jstr unquoted(const struct value *v)
+static struct jstr
+unquoted(const struct value *v)
 {
 	struct jstr s = v->text;
 
@@ -56,7 +60,8 @@ static struct jstr unquoted(const struct value *v)
 	return s;
 }
 
-static int set_bool(const struct value *v, int *outp, struct errtext *why)
+static int
+set_bool(const struct value *v, int *outp, struct errtext *why)
 {
 	struct jstr s = unquoted(v);
 
@@ -69,7 +74,8 @@ static int set_bool(const struct value *v, int *outp, struct errtext *why)
 	return 0;
 }
 
-static int set_number(const struct value *v, uint64_t *outp, struct errtext *why)
+static int
+set_number(const struct value *v, uint64_t *outp, struct errtext *why)
 {
 	struct jstr s = unquoted(v);
 	size_t first = s.len > 0 && (s.s[0] == '-' || s.s[0] == '+');
@@ -89,7 +95,8 @@ static int set_number(const struct value *v, uint64_t *outp, struct errtext *why
 	return 0;
 }
 
-static int set_bound(struct apireq *r, const struct value *v, struct alldocs_bound *b)
+static int
+set_bound(struct apireq *r, const struct value *v, struct alldocs_bound *b)
 {
 	struct json j;
 	int err;
@@ -104,7 +111,8 @@ static int set_bound(struct apireq *r, const struct value *v, struct alldocs_bou
 	return err ? err : json_end(&j);
 }
 
-static int add_key(struct apireq *r, struct alldocs_query *q, const struct jstr *text, size_t *capp)
+static int
+add_key(struct apireq *r, struct alldocs_query *q, const struct jstr *text, size_t *capp)
 {
 	struct alldocs_key *more;
 	struct json j;
@@ -125,7 +133,8 @@ static int add_key(struct apireq *r, struct alldocs_query *q, const struct jstr 
 	return json_peek(&j) == JSON_STRING ? rows_string(r->arena, text, &more->id) : 0;
 }
 
-static int set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struct errtext *why)
+static int
+set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struct errtext *why)
 {
 	struct jstr text;
 	struct json j;
@@ -156,7 +165,8 @@ static int set_keys(struct apireq *r, const struct value *v, struct alldocs_quer
 }
 
 /* The switches, and where they go. */
-static int *find_switch(struct alldocs_query *q, const struct jstr *name, int *ignored)
+static int *
+find_switch(struct alldocs_query *q, const struct jstr *name, int *ignored)
 {
 	if (is(name, "descending"))
 		return &q->descending;
@@ -179,8 +189,8 @@ static int *find_switch(struct alldocs_query *q, const struct jstr *name, int *i
 	return NULL;
 }
 
-static int set(
-    struct apireq *r, struct alldocs_query *q, const struct jstr *name, const struct value *v, struct errtext *why)
+static int
+set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const struct value *v, struct errtext *why)
 {
 	uint64_t level = 0;
 	int ignored, inclusive, err;
@@ -216,7 +226,8 @@ static int set(
 	return 0;
 }
 
-int alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why)
+int
+alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why)
 {
 	struct value v = {0, {NULL, 0}};
 	size_t i;
@@ -229,7 +240,8 @@ int alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errte
 	return err;
 }
 
-int alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query *q, struct errtext *why)
+int
+alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query *q, struct errtext *why)
 {
 	struct value v = {1, {NULL, 0}};
 	struct buf scratch;
@@ -249,7 +261,8 @@ int alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query
 	return err == ERR_END ? 0 : err;
 }
 
-int alldocs_query_check(const struct alldocs_query *q, struct errtext *why)
+int
+alldocs_query_check(const struct alldocs_query *q, struct errtext *why)
 {
 	if (q->group)
 		return err_why(why, ERR_QUERY_PARSE, "Invalid use of grouping on a map view.");

@@ -51,7 +51,8 @@ struct feed {
 	uint8_t started; /* the head is out */
 	uint8_t more;    /* its last turn ended before the rows did */
 	uint8_t queued;
-	uint8_t ending; /* left; its last line waits for the client */
+	uint8_t in_flight; /* on_ready() will come */
+	uint8_t ending;    /* left; its last line waits for the client */
 };
 
 /* The feeds of one database in one thread. */
@@ -340,6 +341,13 @@ leave(struct feed *f)
 		drop_group(f->table, g);
 }
 
+static void
+send(struct feed *f, const char *data, size_t len)
+{
+	f->in_flight = 1;
+	http_send(f->r->http, data, len);
+}
+
 /* Send what is behind the rows in ${b}, and end.  The rows stay. */
 static void
 finish(struct feed *f, int with_tail)
@@ -349,17 +357,20 @@ finish(struct feed *f, int with_tail)
 	size_t rows = t->b.len;
 
 	leave(f);
-	if (f->started && !http_can_send(http)) {
+	if (f->started && f->in_flight) {
 		f->ending = 1;
 		return;
 	}
+	/* A head that is on its way alone leaves no room for a last line. */
+	if (f->started && !http_can_send(http))
+		with_tail = 0;
 	if (with_tail)
 		feedscan_tail(&f->scan, &t->b);
 	api_done(f->r);
 	if (!f->started) {
 		http_reply(http, 200, t->b.data, t->b.len);
 	} else {
-		if (t->b.len > 0)
+		if (t->b.len > 0 && http_can_send(http))
 			http_send(http, t->b.data, t->b.len);
 		http_finish(http);
 	}
@@ -432,8 +443,12 @@ serve(struct feed *f)
 	struct table *t = f->table;
 	int err;
 
-	if (!http_can_send(f->r->http))
-		return; /* on_ready() comes back to it */
+	if (!http_can_send(f->r->http)) {
+		/* on_ready() comes back to it, but for a head that is on its way alone. */
+		if (!f->in_flight)
+			enqueue(f);
+		return;
+	}
 	err = f->group->known == UINT64_MAX ? ERR_NO_DB : fill(f);
 	if (err != 0 && err != ERR_END) {
 		fail(f, err);
@@ -445,7 +460,7 @@ serve(struct feed *f)
 		return;
 	}
 	if (t->b.len > 0) {
-		http_send(f->r->http, t->b.data, t->b.len);
+		send(f, t->b.data, t->b.len);
 		f->active_ms = t->api->ex->now_ms(t->api->ex);
 	} else if (f->more) {
 		enqueue(f);
@@ -470,15 +485,16 @@ static void
 run_queue(struct table *t)
 {
 	uint64_t begin = rows_now_us();
+	struct feed *f, *last = t->run_last;
 	unsigned n = 0;
+	int over = 0;
 
 	t->shared_group = NULL;
-	while (t->run_first != NULL) {
-		struct feed *f = t->run_first;
+	/* Those that queue up again meanwhile wait for the next turn. */
+	while ((f = t->run_first) != NULL && !over) {
+		over = f == last || (++n % 16 == 0 && rows_now_us() - begin >= ROWS_TURN_US);
 		dequeue(f);
 		serve(f);
-		if (++n % 16 == 0 && rows_now_us() - begin >= ROWS_TURN_US)
-			break;
 	}
 	use_buffer(t);
 	if (t->run_first != NULL)
@@ -531,6 +547,7 @@ on_ready(void *cookie)
 	struct feed *f = cookie;
 	struct table *t = f->table;
 
+	f->in_flight = 0;
 	if (f->ending) {
 		use_buffer(t);
 		finish(f, f->scan.form != FEEDSCAN_EVENTSOURCE);
@@ -565,7 +582,7 @@ interval_over(struct feed *f, uint64_t now)
 	}
 	if (f->heartbeat && http_can_send(f->r->http)) {
 		beat = feedscan_heartbeat(&f->scan);
-		http_send(f->r->http, beat, strlen(beat));
+		send(f, beat, strlen(beat));
 	}
 	t->heap[f->heap_index].ms = due_of(f);
 	heap_sift(t, f->heap_index);
@@ -643,7 +660,7 @@ add(struct feed *f)
 	f->started = 1;
 	http_start(f->r->http, 200, UINT64_MAX, on_ready, on_stop, f);
 	if (t->b.len > 0) {
-		http_send(f->r->http, t->b.data, t->b.len);
+		send(f, t->b.data, t->b.len);
 	} else if (f->more) {
 		enqueue(f);
 		repost(t);

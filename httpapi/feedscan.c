@@ -28,7 +28,8 @@ struct row {
 	const struct rev *leaves;
 };
 
-void feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
+void
+feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
 {
 	memset(f, 0, sizeof(*f));
 	f->db = db;
@@ -36,23 +37,27 @@ void feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
 	f->until = f->limit = UINT64_MAX;
 }
 
-static int in_lines(const struct feedscan *f)
+static int
+in_lines(const struct feedscan *f)
 {
 	return f->form == FEEDSCAN_CONTINUOUS || f->form == FEEDSCAN_EVENTSOURCE;
 }
 
-void feedscan_head(const struct feedscan *f, struct buf *b)
+void
+feedscan_head(const struct feedscan *f, struct buf *b)
 {
 	if (!in_lines(f))
 		buf_puts(b, "{\"results\":[\n");
 }
 
-const char *feedscan_heartbeat(const struct feedscan *f)
+const char *
+feedscan_heartbeat(const struct feedscan *f)
 {
 	return f->form == FEEDSCAN_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n";
 }
 
-static int cmp_id(const void *a, const void *b)
+static int
+cmp_id(const void *a, const void *b)
 {
 	const struct jstr *x = a, *y = b;
 	size_t n = x->len < y->len ? x->len : y->len;
@@ -61,7 +66,8 @@ static int cmp_id(const void *a, const void *b)
 	return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
 }
 
-static int passes(const struct feedscan *f, const struct jstr *id)
+static int
+passes(const struct feedscan *f, const struct jstr *id)
 {
 	if (f->filter == FEEDSCAN_ALL)
 		return 1;
@@ -72,7 +78,8 @@ static int passes(const struct feedscan *f, const struct jstr *id)
 
 /* ---- One row ---- */
 
-static int put_doc(struct feedscan *f, const struct jstr *id, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+put_doc(struct feedscan *f, const struct jstr *id, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	struct render_opts o;
 	struct db_doc doc;
@@ -87,7 +94,8 @@ static int put_doc(struct feedscan *f, const struct jstr *id, struct db_snap *sn
 	return render_doc(b, &doc, &o, a, NULL);
 }
 
-static void put_seq(struct feedscan *f, uint64_t seq, struct buf *b)
+static void
+put_seq(struct feedscan *f, uint64_t seq, struct buf *b)
 {
 	buf_putc(b, '"');
 	db_seq_put(f->db, b, seq);
@@ -95,7 +103,8 @@ static void put_seq(struct feedscan *f, uint64_t seq, struct buf *b)
 }
 
 /* The row's object, without what separates it from its neighbours. */
-static int put_object(
+static int
+put_object(
     struct feedscan *f, const struct row *row, int with_seq, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	size_t i, n = f->all_leaves ? row->nleaves : 1;
@@ -125,7 +134,8 @@ static int put_object(
 	return err;
 }
 
-static void put_before(struct feedscan *f, struct buf *b)
+static void
+put_before(struct feedscan *f, struct buf *b)
 {
 	if (f->form == FEEDSCAN_EVENTSOURCE)
 		buf_puts(b, "data: ");
@@ -133,7 +143,8 @@ static void put_before(struct feedscan *f, struct buf *b)
 		buf_put(b, ",\n", 2);
 }
 
-static void put_behind(struct feedscan *f, uint64_t seq, struct buf *b)
+static void
+put_behind(struct feedscan *f, uint64_t seq, struct buf *b)
 {
 	if (f->form == FEEDSCAN_EVENTSOURCE) {
 		buf_puts(b, "\nid: ");
@@ -146,12 +157,14 @@ static void put_behind(struct feedscan *f, uint64_t seq, struct buf *b)
 	f->limit--;
 }
 
-static int wants_seq(const struct feedscan *f)
+static int
+wants_seq(const struct feedscan *f)
 {
 	return f->interval == 0 || (f->emitted + 1) % f->interval == 0;
 }
 
-static int put_row(struct feedscan *f, const struct row *row, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+put_row(struct feedscan *f, const struct row *row, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	size_t len = b->len;
 	int err;
@@ -165,7 +178,8 @@ static int put_row(struct feedscan *f, const struct row *row, struct db_snap *sn
 	return err;
 }
 
-static void row_of(const struct db_change *c, struct row *row)
+static void
+row_of(const struct db_change *c, struct row *row)
 {
 	row->seq = c->seq;
 	row->id = c->id;
@@ -176,13 +190,15 @@ static void row_of(const struct db_change *c, struct row *row)
 
 /* ---- Upward ---- */
 
-static void advance(struct feedscan *f, uint64_t seq)
+static void
+advance(struct feedscan *f, uint64_t seq)
 {
 	if (seq > f->since)
 		f->since = f->last = seq;
 }
 
-static int fill_up(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_up(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	uint64_t end = db_snap_seq(snap) < f->until ? db_snap_seq(snap) : f->until;
 	struct rows_turn turn;
@@ -222,14 +238,16 @@ static int fill_up(struct feedscan *f, struct db_snap *snap, struct buf *b, stru
 
 /* ---- Downward ---- */
 
-static int reached_bottom(struct feedscan *f)
+static int
+reached_bottom(struct feedscan *f)
 {
 	f->descending = 0;
 	f->at_end = 1;
 	return ERR_END;
 }
 
-static int fill_newest(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_newest(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	struct rows_turn turn;
 	struct db_scan *scan;
@@ -274,7 +292,8 @@ struct window {
 };
 
 /* Read (low, f->down).  Returns ERR_TOO_LARGE if it has more rows than fit. */
-static int read_window(struct feedscan *f, uint64_t low, struct db_snap *snap, struct window *w, struct arena *a)
+static int
+read_window(struct feedscan *f, uint64_t low, struct db_snap *snap, struct window *w, struct arena *a)
 {
 	struct db_scan *scan;
 	struct db_change c;
@@ -308,7 +327,8 @@ static int read_window(struct feedscan *f, uint64_t low, struct db_snap *snap, s
 	return err == ERR_END ? 0 : err;
 }
 
-static void put_window(struct feedscan *f, const struct window *w, struct buf *b)
+static void
+put_window(struct feedscan *f, const struct window *w, struct buf *b)
 {
 	size_t i, from;
 
@@ -324,7 +344,8 @@ static void put_window(struct feedscan *f, const struct window *w, struct buf *b
 	}
 }
 
-static int fill_down(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_down(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	uint64_t width = LIMIT_ROWS_PER_TURN, low;
 	uint64_t begin = rows_now_us();
@@ -366,14 +387,16 @@ struct hit {
 	size_t index;
 };
 
-static int cmp_hit(const void *a, const void *b)
+static int
+cmp_hit(const void *a, const void *b)
 {
 	const struct hit *x = a, *y = b;
 
 	return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static int put_hit(struct feedscan *f, const struct hit *hit, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+put_hit(struct feedscan *f, const struct hit *hit, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	const struct jstr *id = &f->ids[hit->index];
 	struct rev *leaves;
@@ -403,7 +426,8 @@ static int put_hit(struct feedscan *f, const struct hit *hit, struct db_snap *sn
 	return put_row(f, &row, snap, b, a);
 }
 
-static int fill_ids(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+static int
+fill_ids(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	uint64_t end = db_snap_seq(snap) < f->until ? db_snap_seq(snap) : f->until;
 	struct hit hits[IDS_BY_GET];
@@ -440,7 +464,8 @@ static int fill_ids(struct feedscan *f, struct db_snap *snap, struct buf *b, str
 	return ERR_END;
 }
 
-int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp)
+int
+feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp)
 {
 	struct db_snap *snap;
 	int err;
@@ -468,7 +493,8 @@ int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *
 
 /* ---- The end ---- */
 
-static uint64_t pending(const struct feedscan *f)
+static uint64_t
+pending(const struct feedscan *f)
 {
 	struct db_snap *snap;
 	uint64_t n = 0, done;
@@ -493,7 +519,8 @@ static uint64_t pending(const struct feedscan *f)
 	return err != 0 || n < done ? 0 : n - done;
 }
 
-void feedscan_tail(const struct feedscan *f, struct buf *b)
+void
+feedscan_tail(const struct feedscan *f, struct buf *b)
 {
 	if (f->form == FEEDSCAN_EVENTSOURCE)
 		return;
@@ -506,7 +533,8 @@ void feedscan_tail(const struct feedscan *f, struct buf *b)
 
 /* ---- Sharing ---- */
 
-int feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows)
+int
+feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows)
 {
 	return x->since == y->since && x->form == y->form && x->filter == FEEDSCAN_ALL && y->filter == FEEDSCAN_ALL &&
 	       !x->descending && !y->descending && x->until == y->until && x->all_leaves == y->all_leaves &&
@@ -515,7 +543,8 @@ int feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t r
 	       x->limit > rows && y->limit > rows && (x->emitted == 0) == (y->emitted == 0);
 }
 
-void feedscan_follow(struct feedscan *f, const struct feedscan *before, const struct feedscan *after)
+void
+feedscan_follow(struct feedscan *f, const struct feedscan *before, const struct feedscan *after)
 {
 	uint64_t rows = after->emitted - before->emitted;
 

@@ -32,7 +32,8 @@ struct rows {
 	int stopped;
 };
 
-uint64_t rows_now_us(void)
+uint64_t
+rows_now_us(void)
 {
 	struct timespec t;
 
@@ -40,14 +41,16 @@ uint64_t rows_now_us(void)
 	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
-void rows_turn_begin(struct rows_turn *t, const struct buf *b)
+void
+rows_turn_begin(struct rows_turn *t, const struct buf *b)
 {
 	t->start_us = rows_now_us();
 	t->rows = 0;
 	t->base = b->len;
 }
 
-int rows_turn_over(struct rows_turn *t, const struct buf *b)
+int
+rows_turn_over(struct rows_turn *t, const struct buf *b)
 {
 	t->rows++;
 	if (t->rows >= LIMIT_ROWS_PER_TURN || b->len - t->base >= ROWS_BATCH_BYTES)
@@ -55,12 +58,14 @@ int rows_turn_over(struct rows_turn *t, const struct buf *b)
 	return t->rows % CLOCK_EVERY == 0 && rows_now_us() - t->start_us >= ROWS_TURN_US;
 }
 
-int rows_is_head(const struct apireq *r)
+int
+rows_is_head(const struct apireq *r)
 {
 	return strcmp(http_method(r->http), "HEAD") == 0;
 }
 
-int rows_object(struct json *j, const struct jstr *text, struct errtext *why)
+int
+rows_object(struct json *j, const struct jstr *text, struct errtext *why)
 {
 	static const char empty[] = "{}";
 	struct json check;
@@ -80,7 +85,8 @@ int rows_object(struct json *j, const struct jstr *text, struct errtext *why)
 	return json_object_begin(j);
 }
 
-int rows_string(struct arena *a, const struct jstr *text, struct jstr *outp)
+int
+rows_string(struct arena *a, const struct jstr *text, struct jstr *outp)
 {
 	struct buf scratch;
 	struct json j;
@@ -102,7 +108,8 @@ int rows_string(struct arena *a, const struct jstr *text, struct jstr *outp)
 	return err;
 }
 
-static void release(struct rows *s)
+static void
+release(struct rows *s)
 {
 	if (s->drop != NULL)
 		s->drop(s->cookie);
@@ -111,19 +118,31 @@ static void release(struct rows *s)
 	api_done(s->r);
 }
 
-static void step(struct rows *s)
+static void
+yield(struct rows *s)
+{
+	http_hold(s->r->http);
+	http_post(http_req_thread(s->r->http), &s->msg);
+}
+
+static void
+step(struct rows *s)
 {
 	struct http_req *http = s->r->http;
 	int err;
 
+	/* The head may still be on its way alone, and nobody tells when it is out. */
+	if (!http_can_send(http)) {
+		yield(s);
+		return;
+	}
 	buf_clear(&s->b);
 	arena_reset(s->scratch);
 	err = s->fill(s->cookie, &s->b, s->scratch);
 	if (err == 0 || err == ERR_END)
 		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
 	if (err == 0 && s->b.len == 0) {
-		http_hold(http);
-		http_post(http_req_thread(http), &s->msg);
+		yield(s);
 		return;
 	}
 	if (err == 0) {
@@ -142,12 +161,14 @@ static void step(struct rows *s)
 	http_finish(http);
 }
 
-static void on_ready(void *cookie)
+static void
+on_ready(void *cookie)
 {
 	step(cookie);
 }
 
-static void on_stop(void *cookie)
+static void
+on_stop(void *cookie)
 {
 	struct rows *s = cookie;
 
@@ -155,7 +176,8 @@ static void on_stop(void *cookie)
 	release(s);
 }
 
-static void on_yielded(void *arg)
+static void
+on_yielded(void *arg)
 {
 	struct rows *s = arg;
 	struct http_req *http = s->r->http;
@@ -165,16 +187,23 @@ static void on_yielded(void *arg)
 	http_release(http);
 }
 
-/* The head alone; the producer is not asked. */
-static void send_head(struct apireq *r, void (*drop)(void *cookie), void *cookie)
+static void
+on_nothing(void *cookie)
 {
-	if (drop != NULL)
-		drop(cookie);
-	api_done(r);
-	http_reply(r->http, 200, "", 0);
+	(void)cookie;
 }
 
-static struct rows *rows_new(struct apireq *r)
+/* The head alone; the producer is not asked. */
+static void
+send_head(struct apireq *r, int status, uint64_t length)
+{
+	api_done(r);
+	http_start(r->http, status, length, on_nothing, on_nothing, NULL);
+	http_finish(r->http);
+}
+
+static struct rows *
+rows_new(struct apireq *r)
 {
 	struct rows *s = arena_calloc(r->arena, 1, sizeof(*s));
 
@@ -187,44 +216,55 @@ static struct rows *rows_new(struct apireq *r)
 	return s;
 }
 
-void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie)
+/* The first batch: the whole answer, the beginning of a stream, or an error. */
+static void
+begin(struct rows *s, int status, uint64_t length)
 {
-	struct rows *s;
+	struct apireq *r = s->r;
 	char *data;
 	size_t len;
-	int err;
+	int err = s->fill(s->cookie, &s->b, s->scratch);
 
-	if (rows_is_head(r)) {
-		send_head(r, drop, cookie);
-		return;
-	}
-	s = rows_new(r);
-	if (s == NULL) {
-		if (drop != NULL)
-			drop(cookie);
-		api_error(r, ERR_NOMEM, NULL);
-		return;
-	}
-	s->fill = fill;
-	s->drop = drop;
-	s->cookie = cookie;
-	err = fill(cookie, &s->b, s->scratch);
 	if (err == 0 || err == ERR_END)
 		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
 	if (err == ERR_END) {
 		data = buf_take(&s->b, &len);
 		release(s);
-		http_reply_take(r->http, 200, data, len);
+		http_reply_take(r->http, status, data, len);
 	} else if (err == 0) {
-		http_start(r->http, 200, UINT64_MAX, on_ready, on_stop, s);
-		if (s->b.len > 0) {
+		http_start(r->http, status, length, on_ready, on_stop, s);
+		if (s->b.len > 0)
 			http_send(r->http, s->b.data, s->b.len);
-		} else {
-			http_hold(r->http);
-			http_post(http_req_thread(r->http), &s->msg);
-		}
+		else
+			yield(s);
 	} else {
 		release(s);
 		api_error(r, err, NULL);
 	}
+}
+
+void
+rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie)
+{
+	struct rows *s = rows_is_head(r) ? NULL : rows_new(r);
+
+	if (s == NULL) {
+		if (drop != NULL)
+			drop(cookie);
+		if (rows_is_head(r))
+			send_head(r, status, length);
+		else
+			api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	s->fill = fill;
+	s->drop = drop;
+	s->cookie = cookie;
+	begin(s, status, length);
+}
+
+void
+rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie)
+{
+	rows_stream(r, 200, UINT64_MAX, fill, drop, cookie);
 }

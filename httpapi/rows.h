@@ -41,6 +41,10 @@ typedef int rows_f(void *cookie, struct buf *b, struct arena *scratch);
  */
 void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie);
 
+/** rows_stream(r, status, length, fill, drop, cookie): The same with another status, and the body's length where it is
+ * known (else UINT64_MAX), which HEAD gets too. */
+void rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie);
+
 /** rows_now_us(): The monotonic clock. */
 uint64_t rows_now_us(void);
 

@@ -1,0 +1,396 @@
+/*
+ * attachment.c: one attachment: GET, HEAD, PUT, DELETE.
+ *
+ * A PUT or DELETE is an edit of the document: the same body, the same other attachments as stubs.  An upload's bytes
+ *are taken piece by piece:
+ *
+ *	upload --pieces--> blob_add (large bodies: on an executor thread) --1 MiB pending--> flush --message--> upload
+ *	       --no more--> blob_end -> api_submit -> answer
+ */
+#include <strings.h>
+
+#include "attread.h"
+#include "base/limits.h"
+#include "write.h"
+
+#define FLUSH_BYTES ((size_t)1 << 20)
+
+/* A write on its way. */
+struct upload {
+	struct apireq *r;
+	struct jstr name;
+	struct jstr type;
+	struct db_blob *blob; /* until it is the write's */
+	struct jstr piece;
+	int ended; /* the last piece was taken */
+	int err;
+	uint64_t length;
+	struct http_msg flushed;
+	struct doc_in in;
+	struct db_write w;
+	struct db_request req;
+	struct write_answer how;
+	struct errtext why;
+};
+
+static void
+fail(struct upload *u, int err)
+{
+	db_blob_free(u->blob);
+	u->blob = NULL;
+	write_release(&u->w, 1);
+	/* A revision that is not there is a conflict, but does not say so. */
+	if (err == ERR_CHANGED)
+		api_error_text(u->r, 409, "not_found", "missing_rev");
+	else
+		api_error(u->r, err, &u->why);
+}
+
+static int
+find(const struct db_rev *rev, const struct jstr *name, size_t *ip)
+{
+	size_t i;
+
+	for (i = 0; i < rev->natts; i++) {
+		if (rev->atts[i].name.len == name->len && memcmp(rev->atts[i].name.s, name->s, name->len) == 0) {
+			*ip = i;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* The content of revision ${want}, or of a winner that is not deleted.  Errors: ERR_MISSING, ERR_DELETED. */
+static int
+read_rev(struct apireq *r, struct db_snap *snap, const struct revbuf *want, struct db_rev *out)
+{
+	struct revtree *tree;
+	struct revpos at;
+	struct db_doc doc;
+	struct rev rev;
+	int err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
+
+	if (err != 0)
+		return err;
+	if (want == NULL)
+		return doc.winner.deleted ? ERR_DELETED : db_doc_rev(&doc, &doc.winner, r->arena, out);
+	err = db_doc_tree(&doc, 1, &tree);
+	if (err != 0)
+		return err;
+	rev = rev_of(want);
+	if (!revtree_find(tree, &rev, &at))
+		return ERR_MISSING;
+	return db_doc_rev(&doc, revtree_at(tree, at), r->arena, out);
+}
+
+/* ---- GET ---- */
+
+static int
+copy_strings(struct apireq *r, struct doc_att *att)
+{
+	att->name.s = arena_dup(r->arena, att->name.s, att->name.len);
+	att->type.s = arena_dup(r->arena, att->type.s, att->type.len);
+	return att->name.s == NULL || att->type.s == NULL ? ERR_NOMEM : 0;
+}
+
+static void
+get(struct apireq *r, const struct jstr *name)
+{
+	const struct jstr *param = api_param(r, "rev");
+	struct doc_att att;
+	struct db_snap *snap;
+	struct revbuf want;
+	struct db_rev rev;
+	size_t i = 0;
+	int err = param != NULL ? rev_parse(param->s, param->len, &want) : 0;
+
+	if (err == 0)
+		err = db_snap_begin(r->db, &snap);
+	if (err != 0) {
+		api_error(r, err, NULL);
+		return;
+	}
+	err = read_rev(r, snap, param != NULL ? &want : NULL, &rev);
+	if (err == 0 && !find(&rev, name, &i))
+		err = ERR_NO_ATTACHMENT;
+	if (err == 0) {
+		att = rev.atts[i];
+		err = copy_strings(r, &att);
+	}
+	db_snap_end(snap);
+	if (err != 0)
+		api_error(r, err, NULL);
+	else
+		attread_send(r, &att);
+}
+
+/* ---- The edit ---- */
+
+/* Body and attachments of the edited revision; ${skip} is left out, and room is made for one in front. */
+static int
+take_parent(struct upload *u, const struct db_rev *rev, size_t skip, int room)
+{
+	struct apireq *r = u->r;
+	size_t i, n = 0;
+	struct json j;
+	char *body;
+
+	body = arena_dup(r->arena, rev->body.s, rev->body.len);
+	u->w.atts = arena_calloc(r->arena, rev->natts + 1, sizeof(*u->w.atts));
+	if (body == NULL || u->w.atts == NULL)
+		return ERR_NOMEM;
+	json_init(&j, body, rev->body.len);
+	int err = doc_parse(&j, r->arena, &u->in, &u->why);
+	if (err != 0)
+		return err;
+	u->w.body = u->in.body;
+	u->w.body_etf = u->in.body_etf;
+	n = room ? 1 : 0;
+	for (i = 0; i < rev->natts; i++) {
+		struct doc_att att = rev->atts[i];
+		if (i == skip)
+			continue;
+		err = copy_strings(r, &att);
+		if (err != 0)
+			return err;
+		u->w.atts[n].name = att.name;
+		u->w.atts[n++].type = att.type;
+	}
+	u->w.natts = n;
+	return 0;
+}
+
+/* The revision that is edited into the write.  ${room}: for a new attachment; else u->name is to be there, and goes. */
+static int
+prepare(struct upload *u, int room)
+{
+	static const struct db_rev none = {.body = {"{}", 2}};
+	struct apireq *r = u->r;
+	struct db_snap *snap;
+	struct db_rev rev;
+	size_t i = SIZE_MAX;
+	int found, err;
+
+	u->w.kind = DB_WRITE_EDIT;
+	u->w.id = r->id;
+	err = write_rev_param(r, NULL, &u->w.parent, &u->w.has_parent, &u->why);
+	if (err == 0)
+		err = db_snap_begin(r->db, &snap);
+	if (err != 0)
+		return err;
+	err = read_rev(r, snap, u->w.has_parent ? &u->w.parent : NULL, &rev);
+	if (err == 0 && !u->w.has_parent) {
+		err = ERR_CONFLICT;
+	} else if (err == ERR_MISSING && u->w.has_parent) {
+		err = ERR_CHANGED;
+	} else if (err == ERR_MISSING || err == ERR_DELETED) {
+		err = 0;
+		rev = none;
+	}
+	if (err == 0) {
+		found = find(&rev, &u->name, &i);
+		if (!room && !found)
+			err = ERR_NO_ATTACHMENT;
+		else
+			err = take_parent(u, &rev, i, room);
+	}
+	db_snap_end(snap);
+	return err;
+}
+
+static void
+stored(struct apireq *r)
+{
+	struct upload *u = r->cookie;
+
+	write_answer(r, &u->w, &u->how);
+}
+
+static void
+submit(struct upload *u)
+{
+	u->req.writes = &u->w;
+	u->req.nwrites = 1;
+	api_submit(u->r, &u->req, stored);
+}
+
+/* ---- Bytes ---- */
+
+static void next_piece(struct apireq *r);
+
+static void
+add_piece(struct apireq *r)
+{
+	struct upload *u = r->cookie;
+
+	if (u->piece.len > 0) {
+		u->length += u->piece.len;
+		u->err = db_blob_add(u->blob, u->piece.s, u->piece.len);
+	} else {
+		u->ended = 1;
+		u->err = db_blob_end(u->blob);
+	}
+}
+
+static void
+on_flushed(void *arg)
+{
+	struct upload *u = arg;
+	struct http_req *http = u->r->http;
+
+	next_piece(u->r);
+	http_release(http);
+}
+
+static void
+flushed(void *cookie, int err)
+{
+	struct upload *u = cookie;
+
+	u->err = err;
+	http_post(http_req_thread(u->r->http), &u->flushed);
+}
+
+static void
+added(struct apireq *r)
+{
+	struct upload *u = r->cookie;
+
+	if (u->err == 0 && !u->ended && db_blob_pending(u->blob) >= FLUSH_BYTES) {
+		http_hold(r->http);
+		db_blob_flush(u->blob, flushed, u);
+		return;
+	}
+	next_piece(r);
+}
+
+static void
+next_piece(struct apireq *r)
+{
+	struct upload *u = r->cookie;
+	int small = http_body_len(r->http) <= API_INLINE_BYTES;
+
+	while (u->err == 0 && !u->ended) {
+		u->err = http_body_read(r->http, &u->piece);
+		if (u->err != 0)
+			break;
+		if (!small) {
+			api_work(r, add_piece, added);
+			return;
+		}
+		add_piece(r);
+	}
+	if (u->err != 0) {
+		fail(u, u->err);
+		return;
+	}
+	u->w.atts[0].name = u->name;
+	u->w.atts[0].type = u->type;
+	u->w.atts[0].blob = u->blob;
+	u->w.atts[0].length = u->length;
+	u->blob = NULL;
+	submit(u);
+}
+
+static int
+encoding(const struct apireq *r, int *gzipped, struct errtext *why)
+{
+	struct jstr enc = http_header(r->http, "content-encoding");
+
+	*gzipped = enc.s != NULL && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
+	if (*gzipped || enc.s == NULL || enc.len == 0 || (enc.len == 8 && strncasecmp(enc.s, "identity", 8) == 0))
+		return 0;
+	return err_why(why, ERR_CONTENT_TYPE, "Only gzip and identity content-encodings are supported");
+}
+
+static void
+put(struct apireq *r, struct upload *u)
+{
+	static const char binary[] = "application/octet-stream";
+	int gzipped, err;
+
+	u->how = (struct write_answer){.status = 201, .location = 1, .att = u->name};
+	u->flushed.fn = on_flushed;
+	u->flushed.arg = u;
+	u->type = http_header(r->http, "content-type");
+	if (u->type.s == NULL || u->type.len == 0)
+		u->type = (struct jstr){binary, sizeof(binary) - 1};
+	err = encoding(r, &gzipped, &u->why);
+	if (err == 0 && (u->type.len > LIMIT_ATT_NAME_LEN || !json_utf8_ok(u->type.s, u->type.len)))
+		err = err_why(&u->why, ERR_BAD_REQUEST, "Content-Type is too long or not UTF-8.");
+	if (err == 0)
+		err = prepare(u, 1);
+	if (err == 0)
+		err = db_blob_new(
+		    r->db, gzipped ? DB_BLOB_GZIPPED : db_blob_mode_for(r->db, u->type.s, u->type.len), &u->blob);
+	if (err != 0)
+		fail(u, err);
+	else
+		next_piece(r);
+}
+
+static void delete (struct apireq *r, struct upload *u)
+{
+	int err;
+
+	(void)r;
+	u->how = (struct write_answer){.status = 200};
+	err = prepare(u, 0);
+	if (err != 0)
+		fail(u, err);
+	else
+		submit(u);
+}
+
+static int
+check_name(const struct jstr *name, struct errtext *why)
+{
+	if (name->len == 0)
+		return err_why(why, ERR_BAD_REQUEST, "Attachment name must not be empty");
+	if (name->len > LIMIT_ATT_NAME_LEN)
+		return err_why(why, ERR_BAD_REQUEST, "Attachment name is too long");
+	if (!json_utf8_ok(name->s, name->len))
+		return err_why(why, ERR_BAD_REQUEST, "Attachment name is not UTF-8 encoded");
+	if (name->s[0] == '_')
+		return err_why(why, ERR_BAD_REQUEST, "Attachment name '%.*s' starts with prohibited character '_'",
+		    (int)(name->len > 200 ? 200 : name->len), name->s);
+	return 0;
+}
+
+void
+attachment_any(struct apireq *r)
+{
+	int is_get = strcmp(r->method, "GET") == 0, is_put = strcmp(r->method, "PUT") == 0;
+	struct errtext why = {""};
+	struct upload *u;
+	struct jstr name;
+	int err;
+
+	if (!is_get && !is_put && strcmp(r->method, "DELETE") != 0) {
+		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
+		return;
+	}
+	err = api_tail(r, r->nid, &name);
+	if (err == 0 && is_get) {
+		get(r, &name);
+		return;
+	}
+	u = err == 0 ? arena_calloc(r->arena, 1, sizeof(*u)) : NULL;
+	if (u == NULL)
+		err = ERR_NOMEM;
+	if (err == 0)
+		err = doc_id_check(r->id.s, r->id.len, &why);
+	if (err == 0 && is_put)
+		err = check_name(&name, &why);
+	if (err != 0) {
+		api_error(r, err, &why);
+		return;
+	}
+	r->cookie = u;
+	u->r = r;
+	u->name = name;
+	if (is_put)
+		put(r, u);
+	else
+		delete (r, u);
+}
