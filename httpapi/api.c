@@ -121,7 +121,9 @@ split_path(struct apireq *r)
 {
 	struct jstr raw = http_path(r->http);
 	const char *p = raw.s;
-	const char *end = p + raw.len;
+	/* A fragment is the client's own affair; some send it. */
+	const char *hash = memchr(raw.s, '#', raw.len);
+	const char *end = hash ? hash : p + raw.len;
 	char *d = arena_alloc(r->arena, raw.len + 2);
 	if (!d)
 		return ERR_NOMEM;
