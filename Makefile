@@ -1,35 +1,50 @@
-# Divan.  Two commands: `make run` and `make test`.  `make help` lists the rest.
+# Divan.  Two commands do everything on a fresh Debian 12: `make run` and `make test`.
+#
+#   make             build divand into build/
+#   make run         install what is missing, build, start on 127.0.0.1:5984 with ./data
+#   make test        install what tests need, build, run all tests
+#   make check       layers, headers, symbols, layout
+#   make asan ubsan tsan   the unit and contract tests under a sanitizer
+#   make crash       the crash tests at full length
+#   make bench       ratios to the ceilings in bench/ceiling/
+#   make clean
 
 CC       ?= cc
 BUILD    ?= build
 OPT      ?= -O2 -g
-WERROR   ?= -Werror
+SAN      ?=
+PORT     ?= 5984
 
-LIBS_PC  := libh2o-evloop libzstd libssl libcrypto zlib jansson yaml-0.1
 CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -MMD -MP
-WARN     := -Wall -Wextra -Wpedantic $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+WARN     := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -fno-common
-HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-CFLAGS   := -std=c11 $(OPT) $(WARN) $(HARDEN) $(SAN)
-LDFLAGS  := -pie -Wl,-z,relro,-z,now $(SAN)
-LDLIBS    = -lh2o-evloop -lwslay -llmdb -ljansson -lyaml -lzstd -lssl -lcrypto -lz -lpthread -lm
+HARDEN    = -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
+CFLAGS   := -std=c11 $(WARN)
+LDFLAGS  := -pie -Wl,-z,relro,-z,now
+LDLIBS   := -lh2o-evloop -lwslay -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpthread -lm
 
-# Layers, bottom to top: an archive may use only those before it.
+# Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
 LAYERS   := base store db httpapi
+LIBS     := httpapi db store base
 srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c,$(call srcs,$(1))))
-# Linked top to bottom.
-ARCHIVES := $(foreach l,httpapi db store base,$(BUILD)/$(l).a)
+archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test check clean help
+.PHONY: all run test unit check asan ubsan tsan crash interop bench deps deps-test web clean help
+.DELETE_ON_ERROR:
 all: $(BUILD)/divand
 
-$(BUILD)/divand: $(BUILD)/httpapi/main.o $(ARCHIVES)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+help:
+	@sed -n '3,12s/^# \{0,1\}//p' Makefile
+
+# ---- divand ----
+
+$(BUILD)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS))
+	$(CC) $(OPT) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -include base/banned.h -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
 
 define archive
 $(BUILD)/$(1).a: $(call objs,$(1))
@@ -38,21 +53,103 @@ $(BUILD)/$(1).a: $(call objs,$(1))
 endef
 $(foreach l,$(LAYERS),$(eval $(call archive,$(l))))
 
-# Unit tests: tests/unit/test_LAYER_NAME.c links the archives up to LAYER.
+# ---- The page at /_utils/ ----
+
+WEB_SRCS := $(wildcard web/* web/*/*)
+web: $(BUILD)/web/index.html
+$(BUILD)/web/index.html: $(WEB_SRCS) node_modules/.package-lock.json
+	node web/build.mjs $(BUILD)/web
+	@touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund --ignore-scripts=false
+	@touch $@
+
+# ---- Running ----
+
+run: deps
+	@$(MAKE) --no-print-directory all web
+	@printf '%s\n' '' \
+	  '  page     http://127.0.0.1:$(PORT)/_utils/' \
+	  '  curl     curl -u admin:PASSWORD -X PUT http://127.0.0.1:$(PORT)/mydb' \
+	  '  PouchDB  new PouchDB("notes").sync("http://admin:PASSWORD@127.0.0.1:$(PORT)/mydb", {live: true})' \
+	  '  The administrator is shown once, at the very first start.  Stop with Ctrl-C.' ''
+	@exec $(BUILD)/divand --config docs/local.yaml --data data --port $(PORT)
+
+# ---- Tests ----
+
+# tests/unit/test_LAYER_NAME.c links the archives of LAYER and below.
 unit_base    := base
 unit_store   := store base
 unit_db      := db store base
 unit_httpapi := httpapi db store base
-UNIT_SRCS := $(wildcard tests/unit/test_*.c)
-UNIT_BINS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRCS))
-unit: $(UNIT_BINS)
+UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+TOOL_BINS    := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
+unit: $(UNIT_BINS) $(TOOL_BINS)
 
 .SECONDEXPANSION:
 $(BUILD)/tests/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(TOOL_BINS): $(BUILD)/tests/%: tests/tools/%.c $(call archives,db store base)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+test: deps-test
+	@$(MAKE) --no-print-directory -j2 all unit web
+	@tests/run --build $(BUILD)
+
+check: deps
+	@$(MAKE) --no-print-directory -j2 all unit
+	@tests/check $(BUILD)
+
+asan: deps-test
+	@$(MAKE) --no-print-directory -j2 BUILD=build-asan OPT='-O1 -g' SAN='-fsanitize=address -fno-omit-frame-pointer' all unit web
+	@tests/run --build build-asan unit contract api
+
+ubsan: deps-test
+	@$(MAKE) --no-print-directory -j2 BUILD=build-ubsan OPT='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=undefined' all unit web
+	@tests/run --build build-ubsan unit contract api
+
+tsan: deps-test
+	@$(MAKE) --no-print-directory -j2 BUILD=build-tsan OPT='-O1 -g' SAN='-fsanitize=thread' all unit
+	@tests/run --build build-tsan unit
+
+crash: deps-test
+	@$(MAKE) --no-print-directory -j2 all unit
+	@CRASH_KILLS=50 tests/run --build $(BUILD) crash
+
+interop: deps-test
+	@$(MAKE) --no-print-directory -j2 all web
+	@tests/run --build $(BUILD) interop
+
+# ---- Benchmarks ----
+
+bench: deps-bench
+	@$(MAKE) --no-print-directory -j2 all $(patsubst bench/ceiling/%.c,$(BUILD)/bench/%,$(wildcard bench/ceiling/*.c))
+	@node bench/run.mjs --build $(BUILD)
+
+$(BUILD)/bench/%: bench/ceiling/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(LDFLAGS) -o $@ $< $(LDLIBS)
+
+# ---- What a new machine needs ----
+
+DEBS       := gcc libc6-dev pkg-config libh2o-evloop-dev libwslay-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev
+DEBS_TEST  := chromium fonts-dejavu-core openssl curl procps
+DEBS_BENCH := wrk nghttp2-client
+# Node 18 or newer: Debian's, unless there is another.
+DEBS_NODE  := $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
+
+deps:
+	@.ci/debs $(DEBS) $(DEBS_NODE)
+deps-test:
+	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_TEST)
+deps-bench:
+	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_BENCH)
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf build build-*
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
