@@ -26,22 +26,22 @@ json_peek(struct json *j)
 {
 	j->p = jsonscan_ws(j->p, j->end);
 	if (j->p == j->end)
-		return JSON_T_ERROR;
+		return JSON_ERROR;
 	switch (*j->p) {
 	case '{':
-		return JSON_T_OBJECT;
+		return JSON_OBJECT;
 	case '[':
-		return JSON_T_ARRAY;
+		return JSON_ARRAY;
 	case '"':
-		return JSON_T_STRING;
+		return JSON_STRING;
 	case 't':
-		return JSON_T_TRUE;
+		return JSON_TRUE;
 	case 'f':
-		return JSON_T_FALSE;
+		return JSON_FALSE;
 	case 'n':
-		return JSON_T_NULL;
+		return JSON_NULL;
 	default:
-		return *j->p == '-' || (*j->p >= '0' && *j->p <= '9') ? JSON_T_NUMBER : JSON_T_ERROR;
+		return *j->p == '-' || (*j->p >= '0' && *j->p <= '9') ? JSON_NUMBER : JSON_ERROR;
 	}
 }
 
@@ -49,7 +49,7 @@ json_peek(struct json *j)
 static int
 wrong_type(enum json_type found)
 {
-	return found == JSON_T_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
+	return found == JSON_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
 }
 
 static int
@@ -69,13 +69,13 @@ begin(struct json *j, enum json_type type)
 int
 json_object_begin(struct json *j)
 {
-	return begin(j, JSON_T_OBJECT);
+	return begin(j, JSON_OBJECT);
 }
 
 int
 json_array_begin(struct json *j)
 {
-	return begin(j, JSON_T_ARRAY);
+	return begin(j, JSON_ARRAY);
 }
 
 /* Pass the comma or the closing bracket: ERR_END behind the latter. */
@@ -162,11 +162,11 @@ json_array_next(struct json *j)
 }
 
 int
-json_str(struct json *j, struct buf *scratch, struct jstr *sp)
+json_string(struct json *j, struct buf *scratch, struct jstr *sp)
 {
 	enum json_type found = json_peek(j);
 
-	if (found != JSON_T_STRING)
+	if (found != JSON_STRING)
 		return wrong_type(found);
 	return read_string(j, scratch, sp);
 }
@@ -176,9 +176,9 @@ json_bool(struct json *j, int *vp)
 {
 	enum json_type found = json_peek(j);
 
-	if (found != JSON_T_TRUE && found != JSON_T_FALSE)
+	if (found != JSON_TRUE && found != JSON_FALSE)
 		return wrong_type(found);
-	*vp = found == JSON_T_TRUE;
+	*vp = found == JSON_TRUE;
 	return json_skip(j, NULL);
 }
 
@@ -190,7 +190,7 @@ json_u64(struct json *j, uint64_t *vp)
 	uint64_t v = 0;
 	int is_float;
 
-	if (found != JSON_T_NUMBER)
+	if (found != JSON_NUMBER)
 		return wrong_type(found);
 	end = jsonnum_end(j->p, j->end, &is_float);
 	if (end == NULL)

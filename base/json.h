@@ -3,7 +3,7 @@
  * writes values in CouchDB's own text form.  No tree is built.
  *
  * Use: json_init(); then one value by json_object_*, json_array_*,
- * json_str, json_text or json_skip; then json_end().  Every error is
+ * json_string, json_text or json_skip; then json_end().  Every error is
  * ERR_BAD_JSON but where stated, and the reader is then of no further use.
  */
 #ifndef BASE_JSON_H_
@@ -15,31 +15,15 @@
 #include "base/err.h"
 
 enum json_type {
-	JSON_T_ERROR,
-	JSON_T_OBJECT,
-	JSON_T_ARRAY,
-	JSON_T_STRING,
-	JSON_T_NUMBER,
-	JSON_T_TRUE,
-	JSON_T_FALSE,
-	JSON_T_NULL
+	JSON_ERROR,
+	JSON_OBJECT,
+	JSON_ARRAY,
+	JSON_STRING,
+	JSON_NUMBER,
+	JSON_TRUE,
+	JSON_FALSE,
+	JSON_NULL
 };
-
-/*
- * The short names are jansson's too.  A file that needs both includes <jansson.h> before everything else and uses the
- * names above and json_str().
- */
-#ifndef JANSSON_H
-#define JSON_ERROR JSON_T_ERROR
-#define JSON_OBJECT JSON_T_OBJECT
-#define JSON_ARRAY JSON_T_ARRAY
-#define JSON_STRING JSON_T_STRING
-#define JSON_NUMBER JSON_T_NUMBER
-#define JSON_TRUE JSON_T_TRUE
-#define JSON_FALSE JSON_T_FALSE
-#define JSON_NULL JSON_T_NULL
-#define json_string json_str
-#endif
 
 struct json {
 	const char *p;   /* next byte to read */
@@ -56,7 +40,7 @@ struct jstr {
 /** json_init(j, text, len): Start to read ${text}, which must outlive ${j}. */
 void json_init(struct json *j, const char *text, size_t len);
 
-/** json_peek(j): Skip white space and tell the type of the next value from its first byte alone; JSON_T_ERROR at the end of input. */
+/** json_peek(j): Skip white space and tell the type of the next value from its first byte alone; JSON_ERROR at the end of input. */
 enum json_type json_peek(struct json *j);
 
 /** json_object_begin(j), json_array_begin(j): Step into an object or array. */
@@ -75,8 +59,8 @@ int json_object_next(struct json *j, struct buf *scratch, struct jstr *keyp) MUS
 /** json_array_next(j): Step to the next element.  Returns ERR_END once behind the closing bracket. */
 int json_array_next(struct json *j) MUST_CHECK;
 
-/** json_str(j, scratch, sp): Read a string, unescaped; memory as for keys.  A value of another type is ERR_BAD_REQUEST and is not consumed. */
-int json_str(struct json *j, struct buf *scratch, struct jstr *sp) MUST_CHECK;
+/** json_string(j, scratch, sp): Read a string, unescaped; memory as for keys.  A value of another type is ERR_BAD_REQUEST and is not consumed. */
+int json_string(struct json *j, struct buf *scratch, struct jstr *sp) MUST_CHECK;
 
 /** json_bool(j, vp), json_u64(j, vp): Read true or false; a non-negative integer up to 2^64 - 1.  Another type or range: ERR_BAD_REQUEST, not consumed. */
 int json_bool(struct json *j, int *vp) MUST_CHECK;

@@ -819,7 +819,7 @@ json_text_members(struct json *j, struct buf *text, struct buf *etf, json_member
 	enum json_type found = json_peek(j);
 
 	assert(etf != NULL);
-	if (found != JSON_T_OBJECT)
-		return found == JSON_T_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
+	if (found != JSON_OBJECT)
+		return found == JSON_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
 	return write_value(j, text, etf, fn, cookie);
 }

@@ -67,7 +67,7 @@ read_string(struct parser *p, struct json *j, struct jstr *sp, int *okp)
 	int err;
 
 	buf_init_arena(&scratch, p->a, SIZE_MAX / 2);
-	err = json_str(j, &scratch, sp);
+	err = json_string(j, &scratch, sp);
 	*okp = err == 0;
 	return err == ERR_BAD_REQUEST ? json_skip(j, NULL) : err;
 }
