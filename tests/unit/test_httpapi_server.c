@@ -1,0 +1,574 @@
+/* The engine over sockets: whole answers and streams, what clients may do to them, messages, timers, refusals, the end.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "httpapi/server.h"
+
+#define WAIT_MS 5000 /* for what must happen; much less is the rule */
+
+static struct http_server *server;
+static _Atomic unsigned stops, gones, hooks, lates;
+
+/* ---- The handler ---- */
+
+struct feed {
+	struct http_req *req;
+	struct http_timer *timer;
+	struct feed *next;
+	unsigned left;
+};
+
+static struct feed *feeds; /* of thread 0: the test's server has one */
+
+static void
+feed_end(struct feed *f)
+{
+	struct feed **p;
+
+	for (p = &feeds; *p != NULL; p = &(*p)->next)
+		if (*p == f) {
+			*p = f->next;
+			break;
+		}
+	http_timer_free(f->timer);
+	free(f);
+}
+
+static void
+feed_stop(void *cookie)
+{
+	atomic_fetch_add(&stops, 1);
+	feed_end(cookie);
+}
+
+static void
+feed_tick(void *cookie)
+{
+	struct feed *f = cookie;
+
+	if (http_can_send(f->req))
+		http_send(f->req, "tick", 4);
+}
+
+static void
+feed_ready(void *cookie)
+{
+	struct feed *f = cookie;
+
+	if (--f->left == 0) {
+		http_finish(f->req);
+		feed_end(f);
+	} else {
+		http_timer_set(f->timer, 5);
+	}
+}
+
+static void
+open_feed(struct http_req *req, unsigned ticks)
+{
+	struct feed *f = calloc(1, sizeof(*f));
+
+	if (f == NULL || http_timer_new(http_req_thread(req), feed_tick, f, &f->timer) != 0)
+		abort();
+	f->req = req;
+	f->left = ticks;
+	f->next = feeds;
+	feeds = f;
+	http_start(req, 200, UINT64_MAX, feed_ready, feed_stop, f);
+	if (ticks > 0)
+		http_timer_set(f->timer, 5);
+}
+
+static void
+end_feeds(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&hooks, 1);
+	while (feeds != NULL) {
+		struct feed *f = feeds;
+
+		http_send(f->req, "bye", 3);
+		http_finish(f->req);
+		feed_end(f);
+	}
+}
+
+/* Megabytes in pieces. */
+struct pour {
+	struct http_req *req;
+	unsigned left;
+};
+
+static char piece[65536];
+
+static void
+pour_more(void *cookie)
+{
+	struct pour *p = cookie;
+
+	if (p->left-- == 0) {
+		http_finish(p->req);
+		free(p);
+	} else {
+		http_send(p->req, piece, sizeof(piece));
+	}
+}
+
+static void
+pour_stop(void *cookie)
+{
+	atomic_fetch_add(&stops, 1);
+	free(cookie);
+}
+
+static void
+open_pour(struct http_req *req, unsigned pieces)
+{
+	struct pour *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		abort();
+	p->req = req;
+	p->left = pieces;
+	http_start(req, 200, (uint64_t)pieces * sizeof(piece), pour_more, pour_stop, p);
+	pour_more(p);
+}
+
+struct late {
+	struct http_msg msg;
+	struct http_req *req;
+	useconds_t after_us;
+};
+
+static void
+late_answer(void *arg)
+{
+	struct late *l = arg;
+
+	atomic_fetch_add(&lates, 1);
+	if (http_gone(l->req))
+		atomic_fetch_add(&gones, 1);
+	http_reply(l->req, 201, "late", 4);
+	http_release(l->req);
+	free(l);
+}
+
+static void *
+late_worker(void *arg)
+{
+	struct late *l = arg;
+
+	usleep(l->after_us);
+	http_post(http_req_thread(l->req), &l->msg);
+	return NULL;
+}
+
+static void
+answer_late(struct http_req *req, useconds_t after_us)
+{
+	struct late *l = calloc(1, sizeof(*l));
+	pthread_t id;
+
+	if (l == NULL)
+		abort();
+	*l = (struct late){{late_answer, l, NULL}, req, after_us};
+	http_hold(req);
+	if (pthread_create(&id, NULL, late_worker, l) != 0)
+		abort();
+	pthread_detach(id);
+}
+
+static void
+echo(struct http_req *req)
+{
+	struct jstr p = http_path(req), q = http_query(req), host = http_header(req, "host"),
+		    x = http_header(req, "x-thing"), body;
+	char line[512];
+	int n;
+
+	if (http_body_all(req, &body) != 0)
+		abort();
+	n = snprintf(line, sizeof(line), "%s|%.*s|%.*s|%.*s|%.*s|%x|%.*s", http_method(req), (int)p.len, p.s,
+	    (int)q.len, q.s, (int)host.len, host.s, (int)x.len, x.len > 0 ? x.s : "", (unsigned)http_version(req),
+	    (int)body.len, body.s);
+	http_set_header(req, "content-type", "text/plain", 10);
+	http_set_header(req, "etag", "\"1\"", 3);
+	http_set_header(req, "etag", "\"2\"", 3);
+	http_add_header(req, "x-own", "a", 1);
+	http_reply(req, 200, line, (size_t)n);
+}
+
+static int
+path_is(struct http_req *req, const char *path)
+{
+	struct jstr p = http_path(req);
+
+	return p.len == strlen(path) && memcmp(p.s, path, p.len) == 0;
+}
+
+static void
+handle(struct http_req *req, void *cookie)
+{
+	(void)cookie;
+	if (path_is(req, "/feed"))
+		open_feed(req, 0);
+	else if (path_is(req, "/ticks"))
+		open_feed(req, 3);
+	else if (path_is(req, "/pour"))
+		open_pour(req, 64);
+	else if (path_is(req, "/late"))
+		answer_late(req, 2000);
+	else if (path_is(req, "/later"))
+		answer_late(req, 300000);
+	else
+		echo(req);
+}
+
+/* ---- The client ---- */
+
+static int
+dial(void)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_server_port(server))};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0)
+		abort();
+	return fd;
+}
+
+static void
+say(int fd, const char *text, size_t len)
+{
+	/* The other side may have closed already, which is then seen when its answer is read. */
+	(void)!send(fd, text, len, MSG_NOSIGNAL);
+}
+
+/* Reads until ${until} (NULL: the end of the connection) has come; returns the bytes read, terminated. */
+static size_t
+hear(int fd, char *buf, size_t size, const char *until)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	size_t n = 0;
+	ssize_t got;
+
+	buf[0] = '\0';
+	while (n + 1 < size && (until == NULL || memmem(buf, n, until, strlen(until)) == NULL)) {
+		if (poll(&p, 1, WAIT_MS) != 1 || (got = recv(fd, buf + n, size - n - 1, 0)) <= 0)
+			break;
+		n += (size_t)got;
+		buf[n] = '\0';
+	}
+	return n;
+}
+
+/* One request on a connection of its own, and all that comes back. */
+static char *
+ask(const char *request)
+{
+	static char buf[8192];
+	int fd = dial();
+
+	say(fd, request, strlen(request));
+	shutdown(fd, SHUT_WR);
+	hear(fd, buf, sizeof(buf), NULL);
+	close(fd);
+	return buf;
+}
+
+static int
+has(const char *text, const char *part)
+{
+	if (strstr(text, part) != NULL)
+		return 1;
+	fprintf(stderr, "no \"%s\" in: %s\n", part, text);
+	return 0;
+}
+
+static int
+reaches(_Atomic unsigned *counter, unsigned n)
+{
+	int ms;
+
+	for (ms = 0; ms < WAIT_MS && atomic_load(counter) < n; ms++)
+		usleep(1000);
+	return atomic_load(counter) == n;
+}
+
+#define CLOSE "Connection: close\r\n\r\n"
+
+static void
+test_whole(void)
+{
+	char *a =
+	    ask("POST /a%2Fb/../c?x=%20&y HTTP/1.1\r\nHost: h:1\r\nX-Thing: t\r\nContent-Length: 3\r\n" CLOSE "abc");
+
+	CHECK(strncmp(a, "HTTP/1.1 200 OK\r\n", 17) == 0);
+	CHECK(has(a, "\r\n\r\nPOST|/a%2Fb/../c|x=%20&y|h:1|t|101|abc"));
+	CHECK(has(a, "\r\netag: \"2\"\r\n"));
+	CHECK(strstr(a, "\"1\"") == NULL);
+	CHECK(has(a, "\r\nServer: test\r\n"));
+	a = ask("HEAD /h HTTP/1.1\r\nHost: h\r\n" CLOSE);
+	CHECK(has(a, "Content-Length: 16\r\n"));
+	CHECK(has(a, "\r\nx-own: a\r\n"));
+	CHECK_STR(strstr(a, "\r\n\r\n"), "\r\n\r\n");
+	a = ask("GET http://other/p?q HTTP/1.1\r\nHost: h\r\n" CLOSE);
+	CHECK(has(a, "GET|/p|q|h||101|"));
+	a = ask(
+	    "PUT /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n" CLOSE "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+	CHECK(has(a, "PUT|/c||h||101|abcde"));
+	a = ask("GET /late HTTP/1.1\r\nHost: h\r\n" CLOSE);
+	CHECK(strncmp(a, "HTTP/1.1 201 Created\r\n", 22) == 0);
+	CHECK(has(a, "\r\n\r\nlate"));
+}
+
+static void
+test_pipeline(void)
+{
+	char *a = ask("GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /late HTTP/1.1\r\nHost: h\r\n\r\nGET /ticks "
+		      "HTTP/1.1\r\nHost: h\r\n\r\n"
+		      "POST /4 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nxyGET /5 HTTP/1.1\r\nHost: h\r\n" CLOSE);
+	const char *one = strstr(a, "GET|/1|"), *two = strstr(a, "\r\n\r\nlate"),
+		   *three = strstr(a, "4\r\ntick\r\n0\r\n\r\n"), *four = strstr(a, "POST|/4||h||101|xy"),
+		   *five = strstr(a, "GET|/5|");
+
+	CHECK(one != NULL && two != NULL && three != NULL && four != NULL && five != NULL);
+	CHECK(one < two && two < three && three < four && four < five);
+}
+
+/* Each is answered with CouchDB's JSON and the connection closed. */
+static void
+test_refused(void)
+{
+	static const struct {
+		const char *request;
+		const char *head;
+		const char *body;
+	} bad[] = {
+	    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: "
+	     "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+		"HTTP/1.1 400 ", "\"error\":\"bad_request\""},
+	    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\ncontent-length: 4\r\n\r\nabcd", "HTTP/1.1 400 ",
+		"\"error\":\"bad_request\""},
+	    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1x\r\n\r\na", "HTTP/1.1 400 ", "\"error\":\"bad_request\""},
+	    {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 400 ",
+		"\"error\":\"bad_request\""},
+	    {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000001\r\n\r\na", "HTTP/1.1 413 ",
+		"{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n"},
+	    {"GETGETGETGETGETGETGETGETGETGET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 400 ",
+		"\"error\":\"bad_request\""},
+	    {"\x01\x02\x03\r\n\r\n", "HTTP/1.1 400 ", "Bad Request"},
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char *a = ask(bad[i].request);
+
+		if (!CHECK(strncmp(a, bad[i].head, strlen(bad[i].head)) == 0) || !CHECK(has(a, bad[i].body)))
+			fprintf(stderr, "case %zu\n", i);
+	}
+}
+
+static void
+test_streams(void)
+{
+	static char big[64 * sizeof(piece) + 4096];
+	char buf[2048];
+	char *a;
+	int fd = dial();
+	size_t n;
+
+	/* The head comes although nothing is ever sent; a client that leaves is noticed although nothing is ever sent.
+	 */
+	say(fd, "GET /feed HTTP/1.1\r\nHost: h\r\n\r\n", 31);
+	hear(fd, buf, sizeof(buf), "\r\n\r\n");
+	CHECK(has(buf, "transfer-encoding: chunked\r\n"));
+	close(fd);
+	CHECK(reaches(&stops, 1));
+	/* So it is with data behind the request, which nobody reads until the feed ends. */
+	fd = dial();
+	say(fd, "GET /feed HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\n", 47);
+	hear(fd, buf, sizeof(buf), "\r\n\r\n");
+	close(fd);
+	CHECK(reaches(&stops, 2));
+	a = ask("GET /ticks HTTP/1.1\r\nHost: h\r\n" CLOSE);
+	CHECK(has(a, "4\r\ntick\r\n4\r\ntick\r\n4\r\ntick\r\n0\r\n\r\n"));
+	/* A client that has closed its side still reads to the end. */
+	fd = dial();
+	say(fd, "GET /pour HTTP/1.1\r\nHost: h\r\n" CLOSE, 30 + 20);
+	shutdown(fd, SHUT_WR);
+	n = hear(fd, big, sizeof(big), NULL);
+	a = strstr(big, "\r\n\r\n");
+	CHECK(a != NULL && n - (size_t)(a + 4 - big) == 64 * sizeof(piece));
+	close(fd);
+	CHECK_INT(atomic_load(&stops), 2);
+	a = ask("HEAD /pour HTTP/1.1\r\nHost: h\r\n" CLOSE);
+	CHECK(has(a, "Content-Length: 4194304\r\n"));
+	CHECK_STR(strstr(a, "\r\n\r\n"), "\r\n\r\n");
+}
+
+/* A frame of HTTP/2. */
+static void
+say_frame(int fd, unsigned char type, unsigned char flags, unsigned stream, const char *payload, unsigned char len)
+{
+	char head[9] = {0, 0, (char)len, (char)type, (char)flags, 0, 0, (char)(stream >> 8), (char)stream};
+
+	say(fd, head, sizeof(head));
+	say(fd, payload, len);
+}
+
+static int
+dial_h2(void)
+{
+	int fd = dial();
+
+	say(fd, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+	say_frame(fd, 4, 0, 0, "", 0);
+	return fd;
+}
+
+/* GET with authority "h", path of five bytes. */
+static void
+get_h2(int fd, unsigned stream, const char *path5)
+{
+	char headers[] = "\x82\x86\x41\x01h\x04\x05/xxxx";
+
+	memcpy(headers + 7, path5, 5);
+	say_frame(fd, 1, 5, stream, headers, sizeof(headers) - 1);
+}
+
+static void
+test_h2(void)
+{
+	char buf[4096];
+	size_t n;
+	int fd = dial_h2();
+	unsigned before = atomic_load(&stops), answered;
+
+	get_h2(fd, 1, "/h2h2");
+	n = hear(fd, buf, sizeof(buf), "|200|");
+	CHECK(memmem(buf, n, "GET|/h2h2||h||200|", 18) != NULL);
+	/* A stream that is reset ends its feed; one that waits for a worker is gone when that comes back. */
+	get_h2(fd, 3, "/feed");
+	usleep(20000);
+	say_frame(fd, 3, 0, 3, "\0\0\0\x08", 4);
+	CHECK(reaches(&stops, before + 1));
+	answered = atomic_load(&lates);
+	get_h2(fd, 5, "/late");
+	say_frame(fd, 3, 0, 5, "\0\0\0\x08", 4);
+	CHECK(reaches(&lates, answered + 1));
+	CHECK(reaches(&gones, 1));
+	/* A connection that is lost ends its feeds. */
+	get_h2(fd, 7, "/feed");
+	usleep(20000);
+	close(fd);
+	CHECK(reaches(&stops, before + 2));
+}
+
+/* Streams opened only to be reset: the connection is cut, others are served. */
+static void
+test_rapid_reset(void)
+{
+	int fd = dial_h2();
+	unsigned stream;
+	char buf[65536];
+	char *a;
+
+	for (stream = 1; stream < 1000; stream += 2) {
+		get_h2(fd, stream, "/late");
+		say_frame(fd, 3, 0, stream, "\0\0\0\x08", 4);
+	}
+	/* Not a GOAWAY for idleness, which comes after minutes: the connection ends at once. */
+	CHECK(hear(fd, buf, sizeof(buf), NULL) < sizeof(buf) - 1);
+	CHECK(recv(fd, buf, 1, MSG_DONTWAIT) <= 0 && errno != EAGAIN);
+	close(fd);
+	a = ask("GET /alive HTTP/1.1\r\nHost: h\r\n" CLOSE);
+	CHECK(has(a, "GET|/alive|"));
+}
+
+static void
+test_second_server(const struct http_config *config)
+{
+	struct http_config again = *config;
+	struct http_server *other;
+
+	again.port = http_server_port(server);
+	CHECK_INT(http_server_new(&again, &other), ERR_IO);
+}
+
+static void *
+serve(void *arg)
+{
+	*(int *)arg = http_server_run(server);
+	return NULL;
+}
+
+/* Feeds get their last line, a request that a worker has gets its answer, idle connections are closed. */
+static void
+test_stop(pthread_t id)
+{
+	char buf[2048];
+	int feed = dial(), later = dial(), idle = dial();
+
+	say(feed, "GET /feed HTTP/1.1\r\nHost: h\r\n\r\n", 31);
+	hear(feed, buf, sizeof(buf), "\r\n\r\n");
+	say(idle, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 27);
+	hear(idle, buf, sizeof(buf), "|101|");
+	say(later, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n", 32);
+	usleep(50000);
+	http_server_stop(server);
+	hear(feed, buf, sizeof(buf), NULL);
+	CHECK(has(buf, "3\r\nbye\r\n0\r\n\r\n"));
+	CHECK_INT(hear(idle, buf, sizeof(buf), NULL), 0);
+	hear(later, buf, sizeof(buf), NULL);
+	CHECK(has(buf, "\r\n\r\nlate"));
+	pthread_join(id, NULL);
+	CHECK_INT(atomic_load(&hooks), 1);
+	close(feed);
+	close(later);
+	close(idle);
+}
+
+int
+main(void)
+{
+	struct http_config config = {.bind = "127.0.0.1",
+	    .threads = 1,
+	    .max_body = 1000000,
+	    .spool_dir = "/tmp",
+	    .server_name = "test",
+	    .handle = handle};
+	pthread_t id;
+	int rc = -1;
+
+	signal(SIGPIPE, SIG_IGN);
+	memset(piece, 'p', sizeof(piece));
+	if (http_server_new(&config, &server) != 0 ||
+	    http_thread_on_shutdown(http_server_thread(server, 0), end_feeds, NULL) != 0)
+		return 1;
+	CHECK(http_server_port(server) != 0);
+	CHECK_INT(http_server_threads(server), 1);
+	if (pthread_create(&id, NULL, serve, &rc) != 0)
+		return 1;
+	test_whole();
+	test_pipeline();
+	test_refused();
+	test_streams();
+	test_h2();
+	test_rapid_reset();
+	test_second_server(&config);
+	test_stop(id);
+	CHECK_INT(rc, 0);
+	http_server_free(server);
+	return check_done();
+}
