@@ -200,6 +200,10 @@ void edit_put(struct apireq *r)
 		return;
 	err = doc_id_check(e->id.s, e->id.len, &e->why);
 	if (err != 0) {
+		if (e->id.len >= 6 && e->id.len <= 7 && memcmp(e->id.s, "_local/", e->id.len) == 0)
+			err = ERR_BAD_LOCAL_ID;
+		/* "/_design/" is refused as any other reserved name is. */
+		e->why.text[0] = '\0';
 		edit_fail(r, err);
 		return;
 	}
