@@ -59,6 +59,7 @@ struct writer {
 	struct out text;
 	struct out etf; /* b is NULL if no term is wanted */
 	unsigned depth;
+	int escaped; /* the string last written had escapes */
 	struct json *j;
 	json_member_f *fn; /* for members of the outermost object, or NULL */
 	void *cookie;
@@ -229,7 +230,8 @@ put_string(struct writer *w)
 		store_u32be(w->etf.p + 1, len);
 		w->etf.p = copy(w->etf.p + 5, s, len, w->end);
 	}
-	if (*q == '\\')
+	w->escaped = *q == '\\';
+	if (w->escaped)
 		return put_escaped(w, q, etf_at);
 	*w->text.p++ = '"';
 	w->p = q + 1;
@@ -499,18 +501,20 @@ drop_duplicates(struct writer *w, size_t base, size_t *leftp)
 
 /* ---- Containers ---- */
 
+/* ${end}: behind the memory that ${s} stands in. */
 static uint32_t
-hash_key(const char *s, size_t len)
+hash_key(const char *s, size_t len, const char *end)
 {
-	uint64_t a, b;
+	uint64_t a = 0, b = 0;
 
-	/* Reading 8 bytes of a shorter key stays within the buffer's slack; the rest is shifted out. */
-	memcpy(&a, s, 8);
-	if (len < 8) {
-		a <<= 64 - 8 * len;
-		b = 0;
-	} else {
+	if (len >= 8) {
+		memcpy(&a, s, 8);
 		memcpy(&b, s + len - 8, 8);
+	} else if (len > 0 && end - s >= 8) {
+		memcpy(&a, s, 8);
+		a <<= 64 - 8 * len;
+	} else if (len > 0) {
+		memcpy((char *)&a + 8 - len, s, len);
 	}
 	a = (a ^ len) * UINT64_C(0x9E3779B97F4A7C15);
 	b = (b + (a >> 29) + a) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -561,6 +565,7 @@ static int
 put_member(struct writer *w)
 {
 	struct member m = {.text = offset(&w->text)};
+	const char *key = w->p + 1;
 	int err;
 
 	if (w->etf.b != NULL) {
@@ -575,7 +580,12 @@ put_member(struct writer *w)
 	if (err != 0)
 		return err;
 	m.key_len = offset(&w->text) - m.text;
-	m.hash = hash_key(w->text.b->data + m.text, m.key_len);
+	/* What was just written in small pieces is slow to read back: a key without escapes is hashed where it came
+	 * from. */
+	if (w->escaped)
+		m.hash = hash_key(w->text.b->data + m.text + 1, m.key_len - 2, w->text.end);
+	else
+		m.hash = hash_key(key, m.key_len - 2, w->end);
 	if (w->nmembers == w->members_cap) {
 		err = grow_members(w);
 		if (err != 0)
