@@ -45,7 +45,8 @@ struct config {
 	struct entry *last;
 };
 
-static unsigned hash(const char *section, const char *key)
+static unsigned
+hash(const char *section, const char *key)
 {
 	unsigned h = 2166136261u;
 
@@ -57,7 +58,8 @@ static unsigned hash(const char *section, const char *key)
 	return h % BUCKETS;
 }
 
-static struct entry *find(const struct config *c, const char *section, const char *key)
+static struct entry *
+find(const struct config *c, const char *section, const char *key)
 {
 	struct entry *e = atomic_load_explicit(&c->buckets[hash(section, key)], memory_order_acquire);
 
@@ -66,7 +68,8 @@ static struct entry *find(const struct config *c, const char *section, const cha
 	return e;
 }
 
-int config_new(struct config **cp)
+int
+config_new(struct config **cp)
 {
 	struct config *c = calloc(1, sizeof(*c));
 
@@ -77,7 +80,8 @@ int config_new(struct config **cp)
 	return 0;
 }
 
-void config_free(struct config *c)
+void
+config_free(struct config *c)
 {
 	struct entry *e, *next;
 
@@ -99,7 +103,8 @@ void config_free(struct config *c)
 	free(c);
 }
 
-static struct entry *add(struct config *c, const char *section, const char *key)
+static struct entry *
+add(struct config *c, const char *section, const char *key)
 {
 	size_t slen = strlen(section) + 1, klen = strlen(key) + 1;
 	struct entry *e = calloc(1, sizeof(*e) + slen + klen);
@@ -117,7 +122,8 @@ static struct entry *add(struct config *c, const char *section, const char *key)
 	return e;
 }
 
-int config_set(struct config *c, const char *section, const char *key, const char *value)
+int
+config_set(struct config *c, const char *section, const char *key, const char *value)
 {
 	struct entry *e;
 	struct value *v = NULL;
@@ -149,7 +155,8 @@ int config_set(struct config *c, const char *section, const char *key, const cha
 	return err;
 }
 
-const char *config_get(const struct config *c, const char *section, const char *key, const char *dflt)
+const char *
+config_get(const struct config *c, const char *section, const char *key, const char *dflt)
 {
 	const struct entry *e = find(c, section, key);
 	const char *value = e != NULL ? atomic_load_explicit(&e->value, memory_order_acquire) : NULL;
@@ -157,7 +164,8 @@ const char *config_get(const struct config *c, const char *section, const char *
 	return value != NULL ? value : dflt;
 }
 
-uint64_t config_u64(const struct config *c, const char *section, const char *key, uint64_t dflt)
+uint64_t
+config_u64(const struct config *c, const char *section, const char *key, uint64_t dflt)
 {
 	const char *value = config_get(c, section, key, NULL);
 	char *end;
@@ -170,7 +178,8 @@ uint64_t config_u64(const struct config *c, const char *section, const char *key
 	return errno == 0 && *end == '\0' ? n : dflt;
 }
 
-int config_bool(const struct config *c, const char *section, const char *key, int dflt)
+int
+config_bool(const struct config *c, const char *section, const char *key, int dflt)
 {
 	static const char *const words[][2] = {{"false", "true"}, {"0", "1"}, {"no", "yes"}, {"off", "on"}};
 	const char *value = config_get(c, section, key, NULL);
@@ -184,7 +193,8 @@ int config_bool(const struct config *c, const char *section, const char *key, in
 	return dflt;
 }
 
-int config_all(const struct config *c, int (*fn)(const char *section, const char *key, const char *value, void *cookie),
+int
+config_all(const struct config *c, int (*fn)(const char *section, const char *key, const char *value, void *cookie),
     void *cookie)
 {
 	const struct entry *e = atomic_load_explicit(&c->first, memory_order_acquire);
@@ -205,15 +215,17 @@ struct each {
 	void *cookie;
 };
 
-static int each_one(const char *section, const char *key, const char *value, void *cookie)
+static int
+each_one(const char *section, const char *key, const char *value, void *cookie)
 {
 	const struct each *each = cookie;
 
 	return strcmp(section, each->section) == 0 ? each->fn(key, value, each->cookie) : 0;
 }
 
-int config_each(const struct config *c, const char *section,
-    int (*fn)(const char *key, const char *value, void *cookie), void *cookie)
+int
+config_each(const struct config *c, const char *section, int (*fn)(const char *key, const char *value, void *cookie),
+    void *cookie)
 {
 	struct each each = {section, fn, cookie};
 
@@ -231,12 +243,14 @@ struct loader {
 	int has_event;
 };
 
-static int fail(struct loader *l, size_t line, const char *what)
+static int
+fail(struct loader *l, size_t line, const char *what)
 {
 	return err_why(l->why, ERR_BAD_REQUEST, "%s:%zu: %s", l->path, line + 1, what);
 }
 
-static int step(struct loader *l)
+static int
+step(struct loader *l)
 {
 	if (l->has_event)
 		yaml_event_delete(&l->event);
@@ -247,18 +261,21 @@ static int step(struct loader *l)
 	return 0;
 }
 
-static int wrong(struct loader *l, const char *what)
+static int
+wrong(struct loader *l, const char *what)
 {
 	return fail(l, l->event.start_mark.line, what);
 }
 
-static const char *scalar(const struct loader *l)
+static const char *
+scalar(const struct loader *l)
 {
 	return (const char *)l->event.data.scalar.value;
 }
 
 /* "~", "null" and nothing at all are the empty text, unless quoted. */
-static const char *scalar_value(const struct loader *l)
+static const char *
+scalar_value(const struct loader *l)
 {
 	const char *s = scalar(l);
 
@@ -267,7 +284,8 @@ static const char *scalar_value(const struct loader *l)
 	return s;
 }
 
-static int load_list(struct loader *l, struct buf *text)
+static int
+load_list(struct loader *l, struct buf *text)
 {
 	int err;
 
@@ -283,7 +301,8 @@ static int load_list(struct loader *l, struct buf *text)
 	return err != 0 ? err : buf_failed(text);
 }
 
-static int load_value(struct loader *l, const char *section, const char *key)
+static int
+load_value(struct loader *l, const char *section, const char *key)
 {
 	struct buf text;
 	int err = step(l);
@@ -302,7 +321,8 @@ static int load_value(struct loader *l, const char *section, const char *key)
 	return err;
 }
 
-static int load_section(struct loader *l, const char *section)
+static int
+load_section(struct loader *l, const char *section)
 {
 	char *key;
 	int err = step(l);
@@ -327,7 +347,8 @@ static int load_section(struct loader *l, const char *section)
 	return err;
 }
 
-static int load_document(struct loader *l)
+static int
+load_document(struct loader *l)
 {
 	char *section;
 	int err = step(l);
@@ -355,7 +376,8 @@ static int load_document(struct loader *l)
 	return err;
 }
 
-int config_load(struct config *c, const char *path, struct errtext *why)
+int
+config_load(struct config *c, const char *path, struct errtext *why)
 {
 	struct loader l = {.config = c, .path = path, .why = why};
 	FILE *f = fopen(path, "re");

@@ -17,7 +17,8 @@
 #define BACKLOG 4096
 
 /* A bound socket; *portp is the port that it got. */
-static int bind_one(const struct addrinfo *ai, unsigned port, int share, unsigned *portp)
+static int
+bind_one(const struct addrinfo *ai, unsigned port, int share, unsigned *portp)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = ai->ai_addrlen;
@@ -45,7 +46,8 @@ static int bind_one(const struct addrinfo *ai, unsigned port, int share, unsigne
 	return fd;
 }
 
-static int listen_all(const struct addrinfo *ai, unsigned port, unsigned n, int *fds, unsigned *portp)
+static int
+listen_all(const struct addrinfo *ai, unsigned port, unsigned n, int *fds, unsigned *portp)
 {
 	unsigned i;
 	int probe;
@@ -68,7 +70,8 @@ static int listen_all(const struct addrinfo *ai, unsigned port, unsigned n, int 
 	return 0;
 }
 
-int server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *portp)
+int
+server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *portp)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *ai;
@@ -85,7 +88,8 @@ int server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigne
 	return rc == 0 ? 0 : ERR_IO;
 }
 
-static int choose_alpn(
+static int
+choose_alpn(
     SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
 {
 	static const unsigned char ours[] = "\x02h2\x08http/1.1";
@@ -98,7 +102,8 @@ static int choose_alpn(
 	return SSL_TLSEXT_ERR_OK;
 }
 
-int server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_st **ctxp)
+int
+server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_st **ctxp)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 	char why[256] = "out of memory";
@@ -124,12 +129,14 @@ int server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_s
 	return ERR_IO;
 }
 
-void server_tls_free(struct ssl_ctx_st *ctx)
+void
+server_tls_free(struct ssl_ctx_st *ctx)
 {
 	SSL_CTX_free(ctx);
 }
 
-const char *server_reason(int status)
+const char *
+server_reason(int status)
 {
 	static const struct {
 		int status;
@@ -149,7 +156,8 @@ const char *server_reason(int status)
 	return "Unknown";
 }
 
-int server_framing_ok(const char *head, size_t len)
+int
+server_framing_ok(const char *head, size_t len)
 {
 	const char *p = head, *end = head + len, *eol;
 	unsigned lengths = 0, encodings = 0;

@@ -1401,12 +1401,35 @@ http_server_new(const struct http_config *config, struct http_server **sp)
 	return 0;
 }
 
+/* Takes h2o's part of a thread down, which it can only do when no connection is left. */
+static void
+loop_release(struct http_thread *t)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (t->listener[i] != NULL)
+			h2o_socket_close(t->listener[i]);
+	h2o_socket_close(t->wake);
+	h2o_socket_close(t->watch);
+	t->wake_fd = t->watch_fd = -1;
+	h2o_evloop_run(t->ctx.loop, 0);
+	/* The second half of a graceful shutdown, a second after the first: there is nobody left to tell. */
+	if (h2o_timeout_is_linked(&t->ctx.http2._graceful_shutdown_timeout))
+		h2o_timeout_unlink(&t->ctx.http2._graceful_shutdown_timeout);
+	h2o_context_dispose(&t->ctx);
+	h2o_evloop_run(t->ctx.loop, 0);
+	h2o_evloop_destroy(t->ctx.loop);
+}
+
 static void
 thread_release(struct http_thread *t)
 {
 	struct http_req *req;
 	struct shutdown_hook *hook;
 
+	if (t->watch != NULL)
+		loop_release(t);
 	while ((req = t->free) != NULL) {
 		t->free = req->next;
 		arena_free(req->arena);
@@ -1430,12 +1453,12 @@ http_server_free(struct http_server *s)
 
 	if (s == NULL)
 		return;
-	/*
-	 * h2o 2.2 cannot take down a loop whose connections are still open, and the process ends after this: the
-	 * contexts stay.
-	 */
-	for (i = 0; i < s->nthreads; i++)
+	for (i = 0; i < s->nthreads; i++) {
+		assert(s->threads[i].conns == NULL && s->threads[i].live == 0);
 		thread_release(&s->threads[i]);
+	}
+	if (s->host != NULL)
+		h2o_config_dispose(&s->global);
 	for (k = 0; k < 2; k++) {
 		for (i = 0; s->fds[k] != NULL && i < s->nthreads; i++)
 			if (s->fds[k][i] >= 0)
@@ -1446,3 +1469,15 @@ http_server_free(struct http_server *s)
 	free(s->threads);
 	free(s);
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+/* h2o keeps buffers for reuse in each thread, and its message queues, for good. */
+const char *
+__lsan_default_suppressions(void);
+
+const char *
+__lsan_default_suppressions(void)
+{
+	return "leak:libh2o-evloop\n";
+}
+#endif

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-uint64_t timers_now(void)
+uint64_t
+timers_now(void)
 {
 	struct timespec ts;
 
@@ -13,20 +14,23 @@ uint64_t timers_now(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static void put(struct timers *h, size_t at, struct http_timer *t)
+static void
+put(struct timers *h, size_t at, struct http_timer *t)
 {
 	h->slot[at] = t;
 	t->at = at;
 }
 
-static void sift_up(struct timers *h, struct http_timer *t, size_t at)
+static void
+sift_up(struct timers *h, struct http_timer *t, size_t at)
 {
 	for (; at > 1 && h->slot[at / 2]->due_ms > t->due_ms; at /= 2)
 		put(h, at, h->slot[at / 2]);
 	put(h, at, t);
 }
 
-static void sift_down(struct timers *h, struct http_timer *t, size_t at)
+static void
+sift_down(struct timers *h, struct http_timer *t, size_t at)
 {
 	size_t child;
 
@@ -40,7 +44,8 @@ static void sift_down(struct timers *h, struct http_timer *t, size_t at)
 	put(h, at, t);
 }
 
-int timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg)
+int
+timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg)
 {
 	if (h->exist == h->room) {
 		size_t room = h->room > 0 ? 2 * h->room : 16;
@@ -56,14 +61,16 @@ int timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), vo
 	return 0;
 }
 
-void timers_remove(struct http_timer *t)
+void
+timers_remove(struct http_timer *t)
 {
 	http_timer_cancel(t);
 	assert(t->heap->exist > 0);
 	t->heap->exist--;
 }
 
-void http_timer_cancel(struct http_timer *t)
+void
+http_timer_cancel(struct http_timer *t)
 {
 	struct timers *h = t->heap;
 	size_t at = t->at;
@@ -81,7 +88,8 @@ void http_timer_cancel(struct http_timer *t)
 		sift_down(h, last, at);
 }
 
-void http_timer_set(struct http_timer *t, uint64_t ms)
+void
+http_timer_set(struct http_timer *t, uint64_t ms)
 {
 	struct timers *h = t->heap;
 
@@ -92,7 +100,8 @@ void http_timer_set(struct http_timer *t, uint64_t ms)
 	sift_up(h, t, h->n);
 }
 
-void http_timer_free(struct http_timer *t)
+void
+http_timer_free(struct http_timer *t)
 {
 	if (t == NULL)
 		return;
@@ -100,7 +109,8 @@ void http_timer_free(struct http_timer *t)
 	free(t);
 }
 
-int32_t timers_wait(const struct timers *h)
+int32_t
+timers_wait(const struct timers *h)
 {
 	uint64_t now, due;
 
@@ -113,7 +123,8 @@ int32_t timers_wait(const struct timers *h)
 	return due - now < INT32_MAX ? (int32_t)(due - now) : INT32_MAX;
 }
 
-struct http_timer *timers_next(struct timers *h, uint64_t now_ms)
+struct http_timer *
+timers_next(struct timers *h, uint64_t now_ms)
 {
 	struct http_timer *t;
 
@@ -124,7 +135,8 @@ struct http_timer *timers_next(struct timers *h, uint64_t now_ms)
 	return t;
 }
 
-void timers_release(struct timers *h)
+void
+timers_release(struct timers *h)
 {
 	free(h->slot);
 	*h = (struct timers){0};

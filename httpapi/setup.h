@@ -8,11 +8,13 @@
 
 /** setup_data_dir(dir, lock_fdp): Make ${dir} if it is missing and lock it for this process, for as long as
  * *${lock_fdp} is open.  Errors: ERR_LOCKED, ERR_IO, each with a log line. */
-int setup_data_dir(const char *dir, int *lock_fdp) MUST_CHECK;
+int
+setup_data_dir(const char *dir, int *lock_fdp) MUST_CHECK;
 
 /** setup_uuid(dir, out): The server's uuid, 32 hexadecimal digits and a NUL: drawn at the first start, then read from
  * ${dir}/uuid.  Errors: ERR_IO with a log line. */
-int setup_uuid(const char *dir, char out[33]) MUST_CHECK;
+int
+setup_uuid(const char *dir, char out[33]) MUST_CHECK;
 
 /**
  * setup_admins(c, dir): Complete section admins: what ${dir}/admins.yaml has and ${c} has not, then the environment's
@@ -20,6 +22,7 @@ int setup_uuid(const char *dir, char out[33]) MUST_CHECK;
  * there is then none, the administrator "admin" is made, its random password shown on standard error this once, and its
  * hash kept in ${dir}/admins.yaml.  Errors: ERR_IO, ERR_BAD_REQUEST, ERR_INTERNAL with a log line; ERR_NOMEM.
  */
-int setup_admins(struct config *c, const char *dir) MUST_CHECK;
+int
+setup_admins(struct config *c, const char *dir) MUST_CHECK;
 
 #endif

@@ -33,7 +33,8 @@ static h2o_globalconf_t global;
 static SSL_CTX *tls;
 static struct loop loops[THREADS_MAX];
 
-static int on_req(h2o_handler_t *self, h2o_req_t *req)
+static int
+on_req(h2o_handler_t *self, h2o_req_t *req)
 {
 	static h2o_generator_t whole = {NULL, NULL};
 	h2o_iovec_t iov = {body, sizeof(body)};
@@ -48,7 +49,8 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
 	return 0;
 }
 
-static void on_accept(h2o_socket_t *listener, const char *err)
+static void
+on_accept(h2o_socket_t *listener, const char *err)
 {
 	struct loop *loop = listener->data;
 	h2o_socket_t *sock;
@@ -57,7 +59,8 @@ static void on_accept(h2o_socket_t *listener, const char *err)
 		h2o_accept(&loop->accept, sock);
 }
 
-static void *run(void *arg)
+static void *
+run(void *arg)
 {
 	struct loop *loop = arg;
 	h2o_socket_t *listener;
@@ -74,7 +77,8 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static int listen_on(unsigned *portp)
+static int
+listen_on(unsigned *portp)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)*portp)};
 	socklen_t len = sizeof(sa);
@@ -92,7 +96,8 @@ static int listen_on(unsigned *portp)
 	return fd;
 }
 
-static void load_tls(const char *cert, const char *key)
+static void
+load_tls(const char *cert, const char *key)
 {
 	tls = SSL_CTX_new(TLS_server_method());
 	if (tls == NULL || SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION) != 1 ||
@@ -105,7 +110,8 @@ static void load_tls(const char *cert, const char *key)
 	h2o_ssl_register_alpn_protocols(tls, h2o_alpn_protocols);
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned n = cores < 1 ? 1 : cores > THREADS_MAX ? THREADS_MAX : (unsigned)cores;
