@@ -187,6 +187,8 @@ parse_body(struct parse *p)
 	if (!api_is_json(p->r))
 		return ERR_CONTENT_TYPE;
 	err = api_body(p->r, &body, p->why);
+	if (err == 0 && body.len == 0)
+		return 0;
 	if (err == 0)
 		err = rows_object(&j, &body, p->why);
 	if (err != 0)

@@ -67,19 +67,16 @@ rows_is_head(const struct apireq *r)
 int
 rows_object(struct json *j, const struct jstr *text, struct errtext *why)
 {
-	static const char empty[] = "{}";
 	struct json check;
-	const char *s = text->len > 0 ? text->s : empty;
-	size_t len = text->len > 0 ? text->len : 2;
 	int err;
 
-	json_init(&check, s, len);
+	json_init(&check, text->s, text->len);
 	err = json_skip(&check, NULL);
 	if (err == 0)
 		err = json_end(&check);
 	if (err != 0)
 		return err;
-	json_init(j, s, len);
+	json_init(j, text->s, text->len);
 	if (json_peek(j) != JSON_OBJECT)
 		return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 	return json_object_begin(j);

@@ -51,7 +51,7 @@ uint64_t rows_now_us(void);
 /** rows_is_head(r): 1 for a HEAD request. */
 int rows_is_head(const struct apireq *r);
 
-/** rows_object(r, j, why): Check that ${text} is one JSON object (empty text is taken for {}), in CouchDB's words, and
+/** rows_object(r, j, why): Check that ${text} is one JSON object, in CouchDB's words, and
  * set ${j} before its first member. */
 int rows_object(struct json *j, const struct jstr *text, struct errtext *why) MUST_CHECK;
 
