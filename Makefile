@@ -40,16 +40,18 @@ help:
 # ---- divand ----
 
 $(BUILD)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS))
-	$(CC) $(OPT) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo '  link    $@'
+	@$(CC) $(OPT) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
+	@echo '  cc      $<'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
 
 define archive
 $(BUILD)/$(1).a: $(call objs,$(1))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	@ar rcs $$@ $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call archive,$(l))))
 
@@ -90,11 +92,13 @@ unit: $(UNIT_BINS) $(TOOL_BINS)
 .SECONDEXPANSION:
 $(BUILD)/tests/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo '  link    $@'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(TOOL_BINS): $(BUILD)/tests/%: tests/tools/%.c $(call archives,db store base)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo '  link    $@'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 test: deps-test
 	@$(MAKE) --no-print-directory -j2 all unit web
@@ -132,7 +136,8 @@ bench: deps-bench
 
 $(BUILD)/bench/%: bench/ceiling/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(LDFLAGS) -o $@ $< $(LDLIBS)
+	@echo '  link    $@'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(LDFLAGS) -o $@ $< $(LDLIBS)
 
 # ---- What a new machine needs ----
 

@@ -127,26 +127,36 @@ struct db_snap {
 extern const char *const db_tree_names[TREE_COUNT];
 
 /* dbs.c */
-void dbfile_ref(struct dbfile *f);
-void dbfile_unref(struct dbfile *f);
+void
+dbfile_ref(struct dbfile *f);
+void
+dbfile_unref(struct dbfile *f);
 
 /* meta.c: the tree `meta` */
-int meta_state_get(struct store_snap *snap, struct dbstate *out) MUST_CHECK;
-int meta_state_put(struct store_batch *batch, const struct dbstate *s) MUST_CHECK;
+int
+meta_state_get(struct store_snap *snap, struct dbstate *out) MUST_CHECK;
+int
+meta_state_put(struct store_batch *batch, const struct dbstate *s) MUST_CHECK;
 /** meta_load(f): Read or, in a new file, write format, state, histories, security, dictionaries; remove unfinished
  * uploads. */
-int meta_load(struct dbfile *f) MUST_CHECK;
-int meta_put(struct store_batch *batch, const char *key, const void *val, size_t len) MUST_CHECK;
+int
+meta_load(struct dbfile *f) MUST_CHECK;
+int
+meta_put(struct store_batch *batch, const char *key, const void *val, size_t len) MUST_CHECK;
 /** meta_get(snap, key, b): Append a meta record's bytes to ${b}.  Errors: ERR_MISSING, ERR_CORRUPT. */
-int meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK;
+int
+meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK;
 
 /* access.c */
 /** access_parse(text, len, default_admin_only, ap): Compile a security object; text NULL: none was ever set. */
-int access_parse(const char *text, size_t len, int default_admin_only, struct access **ap) MUST_CHECK;
-void access_free(struct access *a);
+int
+access_parse(const char *text, size_t len, int default_admin_only, struct access **ap) MUST_CHECK;
+void
+access_free(struct access *a);
 /** access_check(a, who, adminp): May ${who} read and write?  *${adminp}: does it administer? Errors: ERR_UNAUTHORIZED,
  * ERR_FORBIDDEN. */
-int access_check(const struct access *a, const struct principal *who, int *adminp) MUST_CHECK;
+int
+access_check(const struct access *a, const struct principal *who, int *adminp) MUST_CHECK;
 
 /* docrec.c: a document's record.  See docs/FORMAT.md. */
 struct docrec {
@@ -158,38 +168,53 @@ struct docrec {
 	struct jstr payload; /* the winner's, if it is inline; else empty */
 };
 /** docrec_decode(r, out): Errors: ERR_CORRUPT. */
-int docrec_decode(struct bytes *r, struct docrec *out) MUST_CHECK;
-int docrec_encode(struct buf *b, const struct docrec *d) MUST_CHECK;
+int
+docrec_decode(struct bytes *r, struct docrec *out) MUST_CHECK;
+int
+docrec_encode(struct buf *b, const struct docrec *d) MUST_CHECK;
 /** docrec_weigh: 1 for a live document, 0 for a deleted one, a pointer's weight for a pointer. */
-uint64_t docrec_weigh(const struct store_val *key, const struct store_val *val);
+uint64_t
+docrec_weigh(const struct store_val *key, const struct store_val *val);
 /** docrec_live(val): The same for a record that is known to be no pointer. */
-uint64_t docrec_live(const struct store_val *val);
+uint64_t
+docrec_live(const struct store_val *val);
 
 /* A row of the tree `changes`. */
-int changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t idlen) MUST_CHECK;
-int changerow_decode(struct bytes *r, struct arena *a, struct db_change *out) MUST_CHECK;
-uint64_t changerow_weigh(const struct store_val *key, const struct store_val *val);
+int
+changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t idlen) MUST_CHECK;
+int
+changerow_decode(struct bytes *r, struct arena *a, struct db_change *out) MUST_CHECK;
+uint64_t
+changerow_weigh(const struct store_val *key, const struct store_val *val);
 
 struct revkey {
 	unsigned char bytes[20];
 };
 /** revkey_of(docno, run, block): The key of a spilled block. */
-struct revkey revkey_of(uint64_t docno, uint32_t run, uint64_t block);
+struct revkey
+revkey_of(uint64_t docno, uint32_t run, uint64_t block);
 
-void counts_of_docs(const struct dbfile *f, struct counts_of *out);
-void counts_of_changes(const struct dbfile *f, struct counts_of *out);
+void
+counts_of_docs(const struct dbfile *f, struct counts_of *out);
+void
+counts_of_changes(const struct dbfile *f, struct counts_of *out);
 extern const struct idkey_trees db_doc_trees;
 extern const struct idkey_trees db_local_trees;
 
-void put_u64be(unsigned char out[8], uint64_t n);
-uint64_t get_u64be(const unsigned char in[8]);
+void
+put_u64be(unsigned char out[8], uint64_t n);
+uint64_t
+get_u64be(const unsigned char in[8]);
 
 /* snap.c */
 /** payload_get(snap, number, r): The payload of body ${number}, in the snapshot's memory. */
-int payload_get(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
-int doc_from_record(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
+int
+payload_get(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
+int
+doc_from_record(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
     const struct store_val *val, struct arena *a, struct db_doc *out) MUST_CHECK;
-int local_from_record(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
+int
+local_from_record(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
     struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 
 /* prepare.c: what is known of a write before it is queued. */
@@ -200,9 +225,11 @@ struct prepared {
 	uint64_t external;    /* bytes of the body's text and of the attachments */
 };
 /** prepare_write(db, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets w->err. */
-void prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
+void
+prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
 /** prepare_rev(w, parent, out): The revision id of an edit. */
-int prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out) MUST_CHECK;
+int
+prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out) MUST_CHECK;
 
 /* blob.c */
 struct db_blob {
@@ -240,6 +267,13 @@ struct countlist {
 	size_t n, cap;
 };
 
+/* A _local document that the transaction has touched. */
+struct localdoc {
+	struct jstr id;
+	int exists;
+	struct localdoc *next;
+};
+
 struct commit {
 	struct dbfile *f;
 	struct store_snap *snap;
@@ -251,6 +285,7 @@ struct commit {
 	struct blobref *refs;
 	size_t nrefs, cap_refs;
 	struct newblob *newblobs;
+	struct localdoc *locals;
 	struct buf scratch;
 	int touched; /* something was put besides what state says */
 };
@@ -262,39 +297,53 @@ struct pending_write {
 	size_t order; /* of arrival */
 };
 
-void commit_job(void *arg);
+void
+commit_job(void *arg);
 /** commit_queue(f, w): Hand ${w} to the committer, which calls w->done(w) with w->err set.  Errors: ERR_BUSY,
  * ERR_NO_DB, ERR_SHUTDOWN. */
-int commit_queue(struct dbfile *f, struct dbwork *w) MUST_CHECK;
-int commit_doc_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
-int commit_local_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
-int commit_count(struct commit *c, struct countlist *l, const struct counts_change *change) MUST_CHECK;
+int
+commit_queue(struct dbfile *f, struct dbwork *w) MUST_CHECK;
+int
+commit_doc_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
+int
+commit_local_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
+int
+commit_count(struct commit *c, struct countlist *l, const struct counts_change *change) MUST_CHECK;
 
 /* docedit.c: all writes of one document in one transaction. */
 /** docedit_run(c, pw, n): Apply ${n} writes of one id, in order; outcomes stand in the writes.  An error returned is
  * the whole transaction's. */
-int docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
+int
+docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
 /** docedit_trim(c, id): Drop the bodies of superseded revisions, and pack the others anew.  The sequence stays. */
-int docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
+int
+docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
 /** docedit_local(c, w): A write of a _local document. */
-int docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
+int
+docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
 
 /* blob.c, the committer's side */
-int blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;
+int
+blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;
 /** blob_commit_drop(c, number): Remove the bytes of an upload that no document took. */
-int blob_commit_drop(struct commit *c, uint64_t number) MUST_CHECK;
+int
+blob_commit_drop(struct commit *c, uint64_t number) MUST_CHECK;
 /** blob_commit_adopt(c, b, numberp): A document takes the bytes: *${numberp} is the blob that has them, perhaps an
  * older, equal one. */
-int blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MUST_CHECK;
+int
+blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MUST_CHECK;
 /** blob_commit_ref(c, number, change): A stored revision more, or less, has the blob.  blob_commit_end: settle all of
  * them. */
-int blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
-int blob_commit_end(struct commit *c) MUST_CHECK;
+int
+blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
+int
+blob_commit_end(struct commit *c) MUST_CHECK;
 
 /* dict.c */
 /** dict_consider(f): Start to train a dictionary if the database has enough documents and no dictionary.  From the
  * committer. */
-void dict_consider(struct dbfile *f);
+void
+dict_consider(struct dbfile *f);
 struct dictwork {
 	struct dbwork work;
 	struct dbfile *f;
@@ -302,8 +351,10 @@ struct dictwork {
 	uint64_t number;
 	struct buf bytes;
 };
-int dict_commit(struct commit *c, const struct dictwork *d) MUST_CHECK;
-void dict_publish(struct dbfile *f, const struct dictwork *d);
+int
+dict_commit(struct commit *c, const struct dictwork *d) MUST_CHECK;
+void
+dict_publish(struct dbfile *f, const struct dictwork *d);
 
 /* compact.c */
 struct compactwork {
@@ -313,6 +364,7 @@ struct compactwork {
 	int trimmed;      /* every document was */
 };
 /** compact_slice(c, k): Trim some documents more. */
-int compact_slice(struct commit *c, struct compactwork *k) MUST_CHECK;
+int
+compact_slice(struct commit *c, struct compactwork *k) MUST_CHECK;
 
 #endif

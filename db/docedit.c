@@ -18,7 +18,6 @@
 #include <string.h>
 
 #define PENDING (UINT64_C(1) << 62)
-#define SPILLS_MAX 4096u
 
 /*
  * A record above 1,950 bytes takes whole pages of the store; the rest of a record is seldom above 300 bytes,
@@ -85,7 +84,7 @@ remember_spills(struct docedit *e)
 {
 	struct revspill s;
 
-	while (e->nspills < SPILLS_MAX && revtree_spilled(e->t, e->nspills, &s))
+	while (revtree_spilled(e->t, e->nspills, &s))
 		e->nspills++;
 	if (e->nspills == 0)
 		return 0;
@@ -572,9 +571,12 @@ docedit_trim(struct commit *c, const struct jstr *id)
 		if ((err = revtree_unspill(e.t, block_get, &e)) != 0)
 			return err;
 	}
+	/* What unspilling brought back of revisions that were stemmed within a block goes first. */
+	if ((err = revtree_stem(e.t, c->state.revs_limit, body_gone, &e)) != 0 || (err = e.err) != 0)
+		return err;
 	if ((err = revtree_each(e.t, trim_node, &t)) != 0)
 		return err;
-	return t.any ? settle(&e, e.rec.seq) : 0;
+	return t.any || e.unspilled ? settle(&e, e.rec.seq) : 0;
 }
 
 /* ---- _local documents ---- */
@@ -600,6 +602,32 @@ local_rev(struct db_write *w, uint64_t number)
 	w->rev.len = (size_t)len;
 }
 
+/* local_find: Is it there, for the transaction as it stands?  *${lp}: its entry in the transaction's list. */
+static int
+local_find(struct commit *c, const struct jstr *id, struct localdoc **lp)
+{
+	struct idkey_place place;
+	struct store_val val;
+	struct localdoc *l;
+	int err;
+
+	for (l = c->locals; l != NULL; l = l->next)
+		if (l->id.len == id->len && memcmp(l->id.s, id->s, id->len) == 0) {
+			*lp = l;
+			return 0;
+		}
+	if ((err = idkey_find(&db_local_trees, c->snap, id->s, id->len, &place)) == 0)
+		err = store_get(c->snap, place.tree, place.key, place.klen, &val);
+	if (err && err != ERR_MISSING)
+		return err;
+	if ((l = arena_alloc(c->a, sizeof(*l))) == NULL)
+		return ERR_NOMEM;
+	*l = (struct localdoc){*id, err == 0, c->locals};
+	c->locals = l;
+	*lp = l;
+	return 0;
+}
+
 int
 docedit_local(struct commit *c, struct db_write *w)
 {
@@ -607,18 +635,17 @@ docedit_local(struct commit *c, struct db_write *w)
 	uint64_t number = w->deleted ? 0 : local_number(w) + 1;
 	struct idkey_place place;
 	struct idkey_batch *keys;
-	struct store_val val;
+	struct localdoc *l;
 	int err, existed;
 
-	if ((err = idkey_find(&db_local_trees, c->snap, w->id.s, w->id.len, &place)) == 0)
-		err = store_get(c->snap, place.tree, place.key, place.klen, &val);
-	if (err && err != ERR_MISSING)
+	if ((err = local_find(c, &w->id, &l)) != 0)
 		return err;
-	existed = err == 0;
+	existed = l->exists;
 	if (w->deleted && !existed) {
 		w->err = ERR_MISSING;
 		return 0;
 	}
+	l->exists = !w->deleted;
 	local_rev(w, number);
 	c->touched = 1;
 	if ((err = commit_local_keys(c, &keys)) != 0)

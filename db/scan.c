@@ -158,7 +158,7 @@ skip_target(struct db_scan *s, uint64_t *targetp)
 	if (err)
 		return err;
 	if (!r->descending) {
-		*targetp = rank + r->skip;
+		*targetp = r->skip < UINT64_MAX - rank ? rank + r->skip : UINT64_MAX;
 		return 0;
 	}
 	if (rank <= r->skip)

@@ -1,0 +1,611 @@
+/* test_db.c: documents, revisions, attachments, counts and failures of a database, on both stores. */
+#include "dbtest.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+
+static struct arena *arena;
+
+static const char *
+rev_text(const struct revbuf *r)
+{
+	static char text[4][REV_TEXT_MAX + 1];
+	static unsigned next;
+	struct buf b;
+	struct rev rev = rev_of(r);
+	char *out = text[next++ % 4];
+
+	buf_init(&b, REV_TEXT_MAX);
+	CHECK_INT(rev_put(&b, &rev), 0);
+	memcpy(out, b.data, b.len);
+	out[b.len] = '\0';
+	buf_release(&b);
+	return out;
+}
+
+/* body_is: The body of a revision (NULL: the winner); "" if it cannot be had. */
+static int
+body_is(struct db *db, const char *id, const char *rev, const char *want)
+{
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct db_rev content;
+	struct revbuf r;
+	struct revtree *t;
+	struct revpos at;
+	int ok = 0;
+
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	if (db_get(snap, id, strlen(id), arena, &doc) == 0) {
+		struct revnode *node = &doc.winner;
+
+		if (rev != NULL) {
+			struct rev wanted;
+
+			CHECK_INT(rev_parse(rev, strlen(rev), &r), 0);
+			wanted = rev_of(&r);
+			CHECK_INT(db_doc_tree(&doc, 1, &t), 0);
+			node = revtree_find(t, &wanted, &at) ? revtree_at(t, at) : NULL;
+		}
+		if (node != NULL && db_doc_rev(&doc, node, arena, &content) == 0)
+			ok = content.body.len == strlen(want) && memcmp(content.body.s, want, content.body.len) == 0;
+		else
+			ok = want[0] == '\0';
+	} else {
+		ok = want[0] == '\0';
+	}
+	db_snap_end(snap);
+	return ok;
+}
+
+static void
+test_edits(struct db *db)
+{
+	struct db_write w, again;
+	char json[256];
+
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\",\"n\":1}", 1, &w), 0);
+	CHECK_STR(rev_text(&w.rev), "1-731bef401491606a3b246ed178e697c1");
+	CHECK(body_is(db, "a", NULL, "{\"n\":1}"));
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\",\"n\":2}", 1, &again), ERR_CONFLICT);
+	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":2}", rev_text(&w.rev));
+	CHECK_INT(dbtest_write(db, arena, json, 1, &again), 0);
+	CHECK_STR(rev_text(&again.rev), "2-c7b1fa7ae4e5ec669a544d4ef6eee928");
+	CHECK_INT(dbtest_write(db, arena, json, 1, &w), ERR_CONFLICT);
+	CHECK(body_is(db, "a", "1-731bef401491606a3b246ed178e697c1", "{\"n\":1}"));
+	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"_deleted\":true}", rev_text(&again.rev));
+	CHECK_INT(dbtest_write(db, arena, json, 1, &w), 0);
+	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":3}", rev_text(&w.rev));
+	CHECK_INT(dbtest_write(db, arena, json, 1, &again), ERR_CONFLICT);
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\",\"n\":3}", 1, &again), 0);
+	CHECK_INT(again.rev.gen, 4);
+	dbtest_check(db);
+}
+
+static void
+test_replicated(struct db *db)
+{
+	struct db_write w;
+	struct db_info before, after;
+
+	CHECK_INT(
+	    dbtest_write(db, arena,
+		"{\"_id\":\"r\",\"_rev\":\"3-c\",\"_revisions\":{\"start\":3,\"ids\":[\"c\",\"b\",\"a\"]},\"v\":1}", 0,
+		&w),
+	    0);
+	CHECK(w.seq != 0);
+	CHECK_INT(
+	    dbtest_write(db, arena,
+		"{\"_id\":\"r\",\"_rev\":\"3-d\",\"_revisions\":{\"start\":3,\"ids\":[\"d\",\"b\",\"a\"]},\"v\":2}", 0,
+		&w),
+	    0);
+	CHECK(body_is(db, "r", NULL, "{\"v\":2}"));
+	CHECK(body_is(db, "r", "3-c", "{\"v\":1}"));
+	CHECK_INT(db_info(db, &before), 0);
+	CHECK_INT(
+	    dbtest_write(db, arena,
+		"{\"_id\":\"r\",\"_rev\":\"2-b\",\"_revisions\":{\"start\":2,\"ids\":[\"b\",\"a\"]},\"v\":9}", 0, &w),
+	    0);
+	CHECK(body_is(db, "r", "2-b", "{\"v\":9}")); /* a known revision whose content was never seen gets it */
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"r\",\"_rev\":\"3-c\",\"v\":7}", 0, &w), 0);
+	CHECK_INT(w.seq, 0);
+	CHECK(body_is(db, "r", "3-c", "{\"v\":1}"));
+	CHECK_INT(db_info(db, &after), 0);
+	CHECK_INT(after.update_seq, before.update_seq + 1);
+	dbtest_check(db);
+}
+
+/* test_history: A long history stays in reach and is stemmed, and compaction leaves only leaves. */
+static void
+test_history(struct db *db)
+{
+	struct db_write w, limit = {.kind = DB_WRITE_REVS_LIMIT, .number = 100};
+	struct db_request req = {.writes = &limit, .nwrites = 1};
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct revtree *t;
+	struct rev *path;
+	char json[256], first[REV_TEXT_MAX + 1], late[REV_TEXT_MAX + 1];
+	size_t n;
+
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(limit.err, 0);
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"h\",\"n\":0}", 1, &w), 0);
+	snprintf(first, sizeof(first), "%s", rev_text(&w.rev));
+	for (int i = 1; i < 300; i++) {
+		snprintf(json, sizeof(json), "{\"_id\":\"h\",\"_rev\":\"%s\",\"n\":%d}", rev_text(&w.rev), i);
+		CHECK_INT(dbtest_write(db, arena, json, 1, &w), 0);
+		if (i == 250)
+			snprintf(late, sizeof(late), "%s", rev_text(&w.rev));
+	}
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_get(snap, "h", 1, arena, &doc), 0);
+	CHECK(doc.record.len < 2000);
+	CHECK_INT(db_doc_tree(&doc, 1, &t), 0);
+	CHECK_INT(db_doc_path(&doc, revtree_leaf_pos(t, 0), &path, &n), 0);
+	CHECK_INT(n, 100);
+	db_snap_end(snap);
+	CHECK(body_is(db, "h", first, ""));
+	CHECK(body_is(db, "h", late, "{\"n\":250}"));
+	dbtest_check(db);
+	/* A branch from a spilled ancestor. */
+	snprintf(json, sizeof(json),
+	    "{\"_id\":\"h\",\"_rev\":\"252-x\",\"_revisions\":{\"start\":252,\"ids\":[\"x\",\"%s\"]},\"b\":1}",
+	    strchr(late, '-') + 1);
+	CHECK_INT(dbtest_write(db, arena, json, 0, &w), 0);
+	CHECK(body_is(db, "h", "252-x", "{\"b\":1}"));
+	dbtest_check(db);
+}
+
+static void
+compact_and_wait(struct db *db)
+{
+	struct db_info info;
+
+	CHECK_INT(db_compact(db), 0);
+	do {
+		struct db_write w = {.kind = DB_WRITE_REVS_LIMIT, .number = 1000};
+		struct db_request req = {.writes = &w, .nwrites = 1};
+
+		CHECK_INT(dbtest_submit(db, &req), 0); /* writers are served meanwhile */
+		CHECK_INT(db_info(db, &info), 0);
+	} while (info.compact_running);
+}
+
+static void
+test_compaction(struct db *db)
+{
+	struct db_info before, after;
+
+	CHECK_INT(db_info(db, &before), 0);
+	compact_and_wait(db);
+	CHECK_INT(db_info(db, &after), 0);
+	CHECK_INT(before.doc_count, after.doc_count);
+	CHECK_INT(before.update_seq, after.update_seq);
+	CHECK(body_is(db, "a", "1-731bef401491606a3b246ed178e697c1", ""));
+	CHECK(body_is(db, "a", NULL, "{\"n\":3}"));
+	dbtest_check(db);
+}
+
+/* ---- Attachments ---- */
+
+static void
+flushed(void *cookie, int err)
+{
+	struct dbtest_wait *w = cookie;
+
+	w->err = err;
+	dbtest_wake(w);
+}
+
+static struct db_blob *
+make_blob(struct db *db, enum db_blob_mode mode, const char *bytes, size_t len, int flush)
+{
+	struct dbtest_wait w;
+	struct db_blob *b;
+
+	CHECK_INT(db_blob_new(db, mode, &b), 0);
+	for (size_t at = 0; at < len; at += 1u << 20) {
+		CHECK_INT(db_blob_add(b, bytes + at, len - at < 1u << 20 ? len - at : 1u << 20), 0);
+		if (!flush)
+			continue;
+		dbtest_wait_init(&w);
+		db_blob_flush(b, flushed, &w);
+		dbtest_wait_for(&w);
+		CHECK_INT(w.err, 0);
+	}
+	CHECK_INT(db_blob_end(b), 0);
+	return b;
+}
+
+static int
+write_att(struct db *db, const char *id, const struct revbuf *parent, struct db_blob *blob, struct db_write *w)
+{
+	struct db_write_att att = {.name = {"photo.jpg", 9}, .type = {"image/jpeg", 10}, .blob = blob};
+	struct db_request req = {.writes = w, .nwrites = 1};
+
+	*w = (struct db_write){.kind = DB_WRITE_EDIT,
+	    .id = {id, strlen(id)},
+	    .body = {"{}", 2},
+	    .body_etf = {"h\001j", 3},
+	    .atts = &att,
+	    .natts = 1};
+	if (parent != NULL) {
+		w->has_parent = 1;
+		w->parent = *parent;
+	}
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	return w->err;
+}
+
+static int
+att_is(struct db *db, const char *id, const char *bytes, size_t len, uint64_t *blobp)
+{
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct db_rev content;
+	struct buf b;
+	int ok = 0, err;
+
+	buf_init(&b, len + LIMIT_BLOB_CHUNK);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	if (db_get(snap, id, strlen(id), arena, &doc) == 0 && db_doc_rev(&doc, &doc.winner, arena, &content) == 0 &&
+	    content.natts == 1) {
+		for (uint64_t i = 0; (err = db_att_read(snap, content.atts, i, &b)) == 0; i++)
+			;
+		ok = err == ERR_END && b.len == len && memcmp(b.data, bytes, len) == 0;
+		*blobp = content.atts->blob;
+	}
+	db_snap_end(snap);
+	buf_release(&b);
+	return ok;
+}
+
+static void
+test_attachments(struct db *db)
+{
+	size_t len = 3u << 20;
+	char *bytes = malloc(len);
+	struct db_blob *one, *two, *lost;
+	struct db_write w, w2;
+	struct revbuf rev;
+	uint64_t b1 = 0, b2 = 0;
+
+	hash_random(bytes, len);
+	one = make_blob(db, DB_BLOB_PLAIN, bytes, len, 1);
+	two = make_blob(db, DB_BLOB_PLAIN, bytes, len, 1);
+	lost = make_blob(db, DB_BLOB_PLAIN, bytes, 1u << 20, 1);
+	CHECK_INT(write_att(db, "att1", NULL, one, &w), 0);
+	rev = w.rev;
+	CHECK_INT(write_att(db, "att2", NULL, two, &w2), 0);
+	CHECK(att_is(db, "att1", bytes, len, &b1));
+	CHECK(att_is(db, "att2", bytes, len, &b2));
+	CHECK_INT(b1, b2);                                   /* stored once */
+	CHECK_INT(write_att(db, "att1", &rev, NULL, &w), 0); /* a stub */
+	CHECK(att_is(db, "att1", bytes, len, &b1));
+	CHECK_INT(write_att(db, "att9", NULL, NULL, &w), ERR_MISSING_STUB);
+	CHECK_STR(w.why.text, "Invalid attachment stub in att9 for photo.jpg");
+	CHECK_INT(write_att(db, "att1", &rev, lost, &w), ERR_CONFLICT);
+	db_blob_free(one);
+	db_blob_free(two);
+	db_blob_free(lost);
+	compact_and_wait(db);
+	dbtest_check(db);
+	free(bytes);
+}
+
+/* ---- Scans and counts ---- */
+
+static void
+test_scans(struct db *db)
+{
+	struct db_range range = {.has_start = 1, .start = {"s0100", 5}, .skip = 10};
+	struct db_write *w = calloc(500, sizeof(*w));
+	struct db_request req = {.writes = w, .nwrites = 500};
+	char(*ids)[8] = calloc(500, sizeof(*ids));
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_doc doc;
+	struct db_change row;
+	uint64_t n, pending, seq;
+
+	for (unsigned i = 0; i < 500; i++) { /* in no order */
+		snprintf(ids[i], sizeof(*ids), "s%04u", i * 7 % 500);
+		w[i] = (struct db_write){
+		    .kind = DB_WRITE_EDIT, .id = {ids[i], 5}, .body = {"{}", 2}, .body_etf = {"h\001j", 3}};
+	}
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	for (unsigned i = 0; i < 500; i++)
+		CHECK_INT(w[i].err, 0);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_docs_before(snap, "s0100", 5, &n), 0);
+	CHECK_INT(db_docs_before(snap, "s0200", 5, &pending), 0);
+	CHECK_INT(pending - n, 100);
+	CHECK_INT(db_docs_open(snap, &range, &scan), 0);
+	CHECK_INT(db_docs_next(scan, arena, &doc), 0);
+	CHECK_MEM(doc.id.s, doc.id.len, "s0110", 5);
+	db_scan_close(scan);
+	range.descending = 1;
+	CHECK_INT(db_docs_open(snap, &range, &scan), 0);
+	CHECK_INT(db_docs_next(scan, arena, &doc), 0);
+	CHECK_MEM(doc.id.s, doc.id.len, "s0090", 5);
+	db_scan_close(scan);
+	range.skip = UINT64_MAX;
+	CHECK_INT(db_docs_open(snap, &range, &scan), 0);
+	CHECK_INT(db_docs_next(scan, arena, &doc), ERR_END);
+	db_scan_close(scan);
+	seq = db_snap_seq(snap);
+	CHECK_INT(db_changes_pending(snap, seq - 30, &pending), 0);
+	CHECK_INT(db_changes_open(snap, seq - 30, 0, &scan), 0);
+	for (n = 0; db_changes_next(scan, arena, &row) == 0; n++)
+		CHECK(row.seq > seq - 30);
+	CHECK_INT(n, pending);
+	db_scan_close(scan);
+	db_snap_end(snap);
+	free(w);
+	free(ids);
+}
+
+static void
+test_long_ids(struct db *db)
+{
+	static char id[3][LIMIT_ID_LEN];
+	struct db_write w[3];
+	struct db_request req = {.writes = w, .nwrites = 3};
+	struct db_snap *snap;
+	struct db_doc doc;
+
+	for (int i = 0; i < 3; i++) {
+		memset(id[i], 'x', sizeof(id[i]));
+		id[i][5000] = (char)('c' - i);
+		w[i] = (struct db_write){
+		    .kind = DB_WRITE_EDIT, .id = {id[i], sizeof(id[i])}, .body = {"{}", 2}, .body_etf = {"h\001j", 3}};
+	}
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	for (int i = 0; i < 3; i++) {
+		CHECK_INT(w[i].err, 0);
+		CHECK_INT(db_get(snap, id[i], sizeof(id[i]), arena, &doc), 0);
+	}
+	CHECK_INT(db_get(snap, id[0], 5000, arena, &doc), ERR_MISSING);
+	db_snap_end(snap);
+	dbtest_check(db);
+}
+
+/* ---- Conditional requests, conflicts by many writers ---- */
+
+static void
+test_condition(struct db *db)
+{
+	struct db_write w, merge[2];
+	struct db_request req = {.writes = merge, .nwrites = 2, .nleaves = 2};
+	struct revbuf leaf[2], out;
+	struct rev leaves[2], path[2][2];
+
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"m\",\"_rev\":\"1-a\",\"v\":1}", 0, &w), 0);
+	leaf[0] = w.rev;
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"m\",\"_rev\":\"1-b\",\"v\":2}", 0, &w), 0);
+	leaf[1] = w.rev;
+	CHECK_INT(rev_parse("2-c", 3, &out), 0);
+	for (int i = 0; i < 2; i++) {
+		leaves[i] = rev_of(&leaf[i]);
+		path[i][0] = rev_of(&out);
+		path[i][1] = leaves[i];
+		merge[i] = (struct db_write){.kind = DB_WRITE_REPLICATE,
+		    .id = {"m", 1},
+		    .path = path[i],
+		    .npath = 2,
+		    .deleted = i == 0,
+		    .body = {"{}", 2}};
+	}
+	path[0][0].id = (const unsigned char *)"d";
+	req.leaves = leaves;
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(merge[0].err, 0);
+	CHECK_INT(merge[1].err, 0);
+	CHECK_INT(dbtest_submit(db, &req), 0); /* the leaves are others now */
+	CHECK_INT(merge[0].err, ERR_CHANGED);
+	CHECK_INT(merge[1].err, ERR_CHANGED);
+	dbtest_check(db);
+}
+
+struct racer {
+	struct db *db;
+	unsigned wins;
+};
+
+static void *
+race(void *arg)
+{
+	struct racer *r = arg;
+	struct arena *a;
+	struct db_write w;
+	char json[64];
+
+	CHECK_INT(arena_new(64u << 20, &a), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(json, sizeof(json), "{\"_id\":\"race%u\",\"by\":%lu}", i, (unsigned long)(uintptr_t)arg);
+		if (dbtest_write(r->db, a, json, 1, &w) == 0)
+			r->wins++;
+	}
+	arena_free(a);
+	return NULL;
+}
+
+static void
+test_race(struct db *db)
+{
+	pthread_t threads[4];
+	struct racer racers[4] = {{NULL, 0}};
+	unsigned wins = 0;
+
+	for (int i = 0; i < 4; i++) {
+		racers[i].db = db;
+		CHECK_INT(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+	}
+	for (int i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		wins += racers[i].wins;
+	}
+	CHECK_INT(wins, 100); /* of each document exactly one writer made it */
+	dbtest_check(db);
+}
+
+/* ---- Failures ---- */
+
+static void
+test_failures(void)
+{
+	struct store *store;
+	struct dbs *s;
+	struct db *db;
+	struct db_write w;
+	struct db_info info;
+
+	CHECK_INT(store_mem_new(&store), 0);
+	s = dbtest_dbs(store);
+	CHECK_INT(dbs_create(s, "f", &dbtest_admin, NULL), 0);
+	db = dbtest_open(s, "f");
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\"}", 1, &w), 0);
+	store_mem_fail(store, 1, ERR_NOSPACE, 0);
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"b\"}", 1, &w), ERR_NOSPACE);
+	CHECK(body_is(db, "b", NULL, ""));
+	CHECK(body_is(db, "a", NULL, "{}"));
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"b\"}", 1, &w), 0);
+	store_mem_fail(store, 1, ERR_IN_DOUBT, 1); /* it was made after all */
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"c\"}", 1, &w), 0);
+	CHECK(body_is(db, "c", NULL, "{}"));
+	store_mem_fail(store, 1, ERR_IN_DOUBT, 0); /* it was not */
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"d\"}", 1, &w), ERR_IO);
+	CHECK(body_is(db, "d", NULL, ""));
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"d\"}", 1, &w), 0);
+	CHECK_INT(db_info(db, &info), 0);
+	CHECK_INT(info.doc_count, 4);
+	CHECK_INT(info.update_seq, 4);
+	dbtest_check(db);
+	db_close(db);
+	dbs_free(s);
+}
+
+static void
+test_names(struct dbs *s)
+{
+	struct errtext why;
+	struct principal nobody = {NULL, NULL, 0, 0};
+	struct db *old, *db;
+	struct db_write w;
+
+	CHECK_INT(dbs_create(s, "Upper", &dbtest_admin, &why), ERR_ILLEGAL_DB_NAME);
+	CHECK_INT(dbs_create(s, "a/b", &nobody, &why), ERR_NOT_ADMIN);
+	CHECK_INT(dbs_create(s, "a/b", &dbtest_admin, &why), 0);
+	CHECK_INT(dbs_create(s, "a/b", &dbtest_admin, &why), ERR_DB_EXISTS);
+	old = dbtest_open(s, "a/b");
+	CHECK_INT(dbtest_write(old, arena, "{\"_id\":\"old\"}", 1, &w), 0);
+	CHECK_INT(dbs_drop(s, "a/b", &dbtest_admin), 0);
+	CHECK_INT(dbs_create(s, "a/b", &dbtest_admin, &why), 0);
+	db = dbtest_open(s, "a/b");
+	CHECK(db_incarnation(db) != db_incarnation(old));
+	CHECK(body_is(db, "old", NULL, ""));
+	CHECK_INT(dbtest_write(old, arena, "{\"_id\":\"late\"}", 1, &w), ERR_INTERNAL); /* cannot be queued */
+	db_close(old);
+	db_close(db);
+	CHECK_INT(dbs_drop(s, "a/b", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(s, "a/b", &dbtest_admin), ERR_NO_DB);
+}
+
+static void
+test_seqs(struct dbs *s, struct db *db)
+{
+	struct buf b;
+	uint64_t seq;
+	struct db *other;
+
+	buf_init(&b, 256);
+	CHECK_INT(db_seq_put(db, &b, 7), 0);
+	CHECK_INT(db_seq_parse(db, b.data, b.len, &seq), 0);
+	CHECK_INT(seq, 7);
+	CHECK_INT(dbs_create(s, "other", &dbtest_admin, NULL), 0);
+	other = dbtest_open(s, "other");
+	CHECK_INT(db_seq_parse(other, b.data, b.len, &seq), 0);
+	CHECK_INT(seq, 0); /* another history */
+	CHECK_INT(db_seq_parse(db, "x-1", 3, &seq), ERR_BAD_REQUEST);
+	db_close(other);
+	buf_release(&b);
+}
+
+static void
+test_store(struct store *store)
+{
+	struct dbs *s = dbtest_dbs(store);
+	struct db *db;
+
+	CHECK_INT(dbs_create(s, "db", &dbtest_admin, NULL), 0);
+	db = dbtest_open(s, "db");
+	test_edits(db);
+	test_replicated(db);
+	test_history(db);
+	test_compaction(db);
+	test_attachments(db);
+	test_scans(db);
+	test_long_ids(db);
+	test_condition(db);
+	test_race(db);
+	test_names(s);
+	test_seqs(s, db);
+	dbtest_check(db);
+	db_close(db);
+	dbs_free(s);
+}
+
+/* test_reopen: What was written is there when the server starts again; a file that was moved has a new history. */
+static void
+test_reopen(const char *dir)
+{
+	struct store *store;
+	struct dbs *s;
+	struct db *db;
+	struct db_info info;
+	struct buf before, after;
+
+	buf_init(&before, 256);
+	buf_init(&after, 256);
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(store_lmdb_new(dir, &store), 0);
+		s = dbtest_dbs(store);
+		db = dbtest_open(s, "db");
+		CHECK_INT(db_info(db, &info), 0);
+		CHECK(info.doc_count > 600);
+		dbtest_check(db);
+		CHECK_INT(db_seq_put(db, i == 0 ? &before : &after, info.update_seq), 0);
+		db_close(db);
+		dbs_free(s);
+	}
+	CHECK_MEM(before.data, before.len, after.data, after.len);
+	buf_release(&before);
+	buf_release(&after);
+}
+
+int
+main(void)
+{
+	char dir[] = "/tmp/divan-test-db-XXXXXX", command[64];
+	struct store *store;
+
+	CHECK(mkdtemp(dir) != NULL);
+	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(arena_new(1u << 30, &arena), 0);
+	CHECK_INT(store_mem_new(&store), 0);
+	test_store(store);
+	CHECK_INT(store_lmdb_new(dir, &store), 0);
+	test_store(store);
+	test_reopen(dir);
+	test_failures();
+	arena_free(arena);
+	exec_threads_free(dbtest_threads);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	CHECK_INT(system(command), 0);
+	return check_done();
+}
