@@ -157,7 +157,7 @@ auth_cookie_step(struct apireq *r)
 	struct sessions *sessions = r->api->auth;
 	unsigned char digest[SHA256_LEN];
 	struct auth_entry *e;
-	hash_hmac_sha256(sessions->key, sizeof(sessions->key), v.s, v.len, digest);
+	auth_digest(sessions, v.s, v.len, digest);
 	if (auth_recall(r, digest, &e)) {
 		struct jstr name = {e->name, strlen(e->name)};
 		return is_live(r, e->issued_s) ? grant(r, name, e->issued_s) : 0;
