@@ -28,7 +28,8 @@ struct bulk {
 };
 
 /* Step into the object that a body must be. */
-static int body_object(struct json *j, struct jstr body, struct errtext *why)
+static int
+body_object(struct json *j, struct jstr body, struct errtext *why)
 {
 	json_init(j, body.s, body.len);
 	if (json_peek(j) == JSON_OBJECT)
@@ -38,7 +39,8 @@ static int body_object(struct json *j, struct jstr body, struct errtext *why)
 	return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 }
 
-static int key_is(struct jstr key, const char *name)
+static int
+key_is(struct jstr key, const char *name)
 {
 	size_t len = strlen(name);
 
@@ -47,7 +49,8 @@ static int key_is(struct jstr key, const char *name)
 
 /* ---- _bulk_docs ---- */
 
-static struct doc_in *next_doc(struct bulk *k, struct arena *a)
+static struct doc_in *
+next_doc(struct bulk *k, struct arena *a)
 {
 	struct doc_in *more;
 
@@ -64,7 +67,8 @@ static struct doc_in *next_doc(struct bulk *k, struct arena *a)
 }
 
 /* Keep the first error that leaves the reader usable; whether the rest is JSON at all comes before it. */
-static int keep(struct bulk *k, int err, const struct errtext *why)
+static int
+keep(struct bulk *k, int err, const struct errtext *why)
 {
 	if (err == 0 || err == ERR_BAD_JSON || err == ERR_NOMEM)
 		return err;
@@ -75,7 +79,8 @@ static int keep(struct bulk *k, int err, const struct errtext *why)
 	return 0;
 }
 
-static int read_docs(struct bulk *k, struct json *j, struct arena *a)
+static int
+read_docs(struct bulk *k, struct json *j, struct arena *a)
 {
 	struct errtext why = {{0}};
 	struct doc_in *doc;
@@ -100,7 +105,8 @@ static int read_docs(struct bulk *k, struct json *j, struct arena *a)
 	return err == ERR_END ? 0 : err;
 }
 
-static int read_flag(struct bulk *k, struct json *j, const char *name, int *vp)
+static int
+read_flag(struct bulk *k, struct json *j, const char *name, int *vp)
 {
 	struct errtext why = {{0}};
 
@@ -111,7 +117,8 @@ static int read_flag(struct bulk *k, struct json *j, const char *name, int *vp)
 	return json_skip(j, NULL);
 }
 
-static int read_body(struct bulk *k, struct arena *a)
+static int
+read_body(struct bulk *k, struct arena *a)
 {
 	struct errtext why = {{0}};
 	struct buf scratch;
@@ -145,7 +152,8 @@ static int read_body(struct bulk *k, struct arena *a)
 	return k->err;
 }
 
-static int convert_one(struct bulk *k, const struct doc_in *doc, struct arena *a, struct db_write *w)
+static int
+convert_one(struct bulk *k, const struct doc_in *doc, struct arena *a, struct db_write *w)
 {
 	struct jstr id = doc->id;
 	char *made;
@@ -163,7 +171,8 @@ static int convert_one(struct bulk *k, const struct doc_in *doc, struct arena *a
 	return write_convert(doc, id, !k->replicated, a, w, &k->why);
 }
 
-static int convert(struct bulk *k, struct db *db, struct arena *a)
+static int
+convert(struct bulk *k, struct db *db, struct arena *a)
 {
 	struct write_data *items;
 	size_t i, natts = 0;
@@ -192,7 +201,8 @@ static int convert(struct bulk *k, struct db *db, struct arena *a)
 	return 0;
 }
 
-static void docs_work(struct apireq *r)
+static void
+docs_work(struct apireq *r)
 {
 	struct bulk *k = r->cookie;
 	int err;
@@ -203,7 +213,8 @@ static void docs_work(struct apireq *r)
 	k->err = err;
 }
 
-static void put_error(struct buf *b, const struct db_write *w, int with_rev)
+static void
+put_error(struct buf *b, const struct db_write *w, int with_rev)
 {
 	const char *reason = w->why.text[0] != '\0' ? w->why.text : err_reason(w->err);
 	struct rev rev;
@@ -223,7 +234,8 @@ static void put_error(struct buf *b, const struct db_write *w, int with_rev)
 	buf_putc(b, '}');
 }
 
-static void put_ok(struct buf *b, const struct db_write *w)
+static void
+put_ok(struct buf *b, const struct db_write *w)
 {
 	struct rev rev = rev_of(&w->rev);
 
@@ -235,7 +247,8 @@ static void put_ok(struct buf *b, const struct db_write *w)
 }
 
 /* The error that all writes met alike, where it is the request's and not a document's. */
-static int common_error(const struct bulk *k)
+static int
+common_error(const struct bulk *k)
 {
 	size_t i;
 	int err = k->n > 0 ? k->writes[0].err : 0;
@@ -248,7 +261,8 @@ static int common_error(const struct bulk *k)
 	return err;
 }
 
-static void docs_done(struct apireq *r)
+static void
+docs_done(struct apireq *r)
 {
 	struct bulk *k = r->cookie;
 	const struct db_write *w;
@@ -279,7 +293,8 @@ static void docs_done(struct apireq *r)
 	api_json(r, 201, &b);
 }
 
-static void docs_submit(struct apireq *r)
+static void
+docs_submit(struct apireq *r)
 {
 	struct bulk *k = r->cookie;
 
@@ -297,7 +312,8 @@ static void docs_submit(struct apireq *r)
 	api_submit(r, &k->req, docs_done);
 }
 
-static void refuse_all_or_nothing(struct apireq *r, struct bulk *k)
+static void
+refuse_all_or_nothing(struct apireq *r, struct bulk *k)
 {
 	struct buf b;
 	size_t i;
@@ -314,7 +330,8 @@ static void refuse_all_or_nothing(struct apireq *r, struct bulk *k)
 	api_json(r, 417, &b);
 }
 
-static void docs_then(struct apireq *r)
+static void
+docs_then(struct apireq *r)
 {
 	struct bulk *k = r->cookie;
 
@@ -328,7 +345,8 @@ static void docs_then(struct apireq *r)
 		docs_submit(r);
 }
 
-void bulk_docs(struct apireq *r)
+void
+bulk_docs(struct apireq *r)
 {
 	struct bulk *k;
 	struct errtext why = {{0}};
@@ -368,7 +386,8 @@ struct diff {
 	struct errtext why;
 };
 
-static int read_revs(struct diff *d, struct json *j, struct buf *scratch, struct arena *a)
+static int
+read_revs(struct diff *d, struct json *j, struct buf *scratch, struct arena *a)
 {
 	struct revbuf *more;
 	struct jstr s;
@@ -395,7 +414,8 @@ static int read_revs(struct diff *d, struct json *j, struct buf *scratch, struct
 	return err == ERR_END ? 0 : err;
 }
 
-static int is_known(struct db_doc *doc, const struct rev *rev, int *knownp)
+static int
+is_known(struct db_doc *doc, const struct rev *rev, int *knownp)
 {
 	struct revtree *t;
 	struct revpos at;
@@ -411,7 +431,8 @@ static int is_known(struct db_doc *doc, const struct rev *rev, int *knownp)
 	return err;
 }
 
-static int put_ancestors(struct diff *d, struct db_doc *doc, uint64_t newest)
+static int
+put_ancestors(struct diff *d, struct db_doc *doc, uint64_t newest)
 {
 	const struct revnode *leaf;
 	struct revtree *t;
@@ -435,7 +456,8 @@ static int put_ancestors(struct diff *d, struct db_doc *doc, uint64_t newest)
 	return buf_failed(&d->out);
 }
 
-static void put_id(struct diff *d, struct jstr id)
+static void
+put_id(struct diff *d, struct jstr id)
 {
 	if (d->count++ > 0)
 		buf_putc(&d->out, ',');
@@ -443,7 +465,8 @@ static void put_id(struct diff *d, struct jstr id)
 	buf_puts(&d->out, d->missing_revs ? ":[\"" : ":{\"missing\":[\"");
 }
 
-static int diff_one(struct diff *d, struct jstr id)
+static int
+diff_one(struct diff *d, struct jstr id)
 {
 	struct db_doc doc;
 	struct rev rev;
@@ -480,7 +503,8 @@ static int diff_one(struct diff *d, struct jstr id)
 	return err;
 }
 
-static int diff_all(struct diff *d, struct arena *a)
+static int
+diff_all(struct diff *d, struct arena *a)
 {
 	struct buf keys, scratch;
 	struct json j;
@@ -503,7 +527,8 @@ static int diff_all(struct diff *d, struct arena *a)
 	return json_end(&j) != 0 ? ERR_BAD_JSON : 0;
 }
 
-static void diff_work(struct apireq *r)
+static void
+diff_work(struct apireq *r)
 {
 	struct diff *d = r->cookie;
 
@@ -520,7 +545,8 @@ static void diff_work(struct apireq *r)
 	arena_free(d->arena);
 }
 
-static void diff_then(struct apireq *r)
+static void
+diff_then(struct apireq *r)
 {
 	struct diff *d = r->cookie;
 
@@ -532,7 +558,8 @@ static void diff_then(struct apireq *r)
 	api_error(r, d->err, &d->why);
 }
 
-static void diff(struct apireq *r, int missing_revs)
+static void
+diff(struct apireq *r, int missing_revs)
 {
 	struct errtext why = {{0}};
 	struct diff *d;
@@ -559,12 +586,14 @@ static void diff(struct apireq *r, int missing_revs)
 	diff_then(r);
 }
 
-void bulk_revs_diff(struct apireq *r)
+void
+bulk_revs_diff(struct apireq *r)
 {
 	diff(r, 0);
 }
 
-void bulk_missing_revs(struct apireq *r)
+void
+bulk_missing_revs(struct apireq *r)
 {
 	diff(r, 1);
 }

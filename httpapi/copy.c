@@ -16,7 +16,8 @@ struct source {
 	size_t nbytes;
 };
 
-static void release(struct edit *e)
+static void
+release(struct edit *e)
 {
 	struct source *s = e->cookie;
 	size_t i;
@@ -26,7 +27,8 @@ static void release(struct edit *e)
 	s->nbytes = 0;
 }
 
-static int read_att(struct db_snap *snap, const struct doc_att *att, struct buf *b)
+static int
+read_att(struct db_snap *snap, const struct doc_att *att, struct buf *b)
 {
 	uint64_t chunk = 0;
 	int err;
@@ -37,8 +39,18 @@ static int read_att(struct db_snap *snap, const struct doc_att *att, struct buf 
 	return err == ERR_END ? 0 : err;
 }
 
-static int read_atts(struct apireq *r, struct source *s, struct db_snap *snap)
+/* What lies in the snapshot is copied. */
+static int
+keep(struct arena *a, struct jstr *s)
 {
+	s->s = arena_dup(a, s->s, s->len);
+	return s->s == NULL ? ERR_NOMEM : 0;
+}
+
+static int
+read_atts(struct apireq *r, struct source *s, struct db_snap *snap)
+{
+	struct doc_att *att;
 	size_t i;
 	int err = 0;
 
@@ -48,14 +60,20 @@ static int read_atts(struct apireq *r, struct source *s, struct db_snap *snap)
 	if (s->bytes == NULL)
 		return ERR_NOMEM;
 	for (i = 0; err == 0 && i < s->content.natts; i++) {
+		att = &s->content.atts[i];
 		buf_init(&s->bytes[i], RENDER_MAX);
 		s->nbytes++;
-		err = read_att(snap, &s->content.atts[i], &s->bytes[i]);
+		err = read_att(snap, att, &s->bytes[i]);
+		if (err == 0)
+			err = keep(r->arena, &att->name);
+		if (err == 0)
+			err = keep(r->arena, &att->type);
 	}
 	return err;
 }
 
-static int read_source(struct apireq *r, struct source *s, struct db_snap *snap)
+static int
+read_source(struct apireq *r, struct source *s, struct db_snap *snap)
 {
 	const struct revnode *node;
 	struct db_doc doc;
@@ -81,14 +99,12 @@ static int read_source(struct apireq *r, struct source *s, struct db_snap *snap)
 	err = db_doc_rev(&doc, node, r->arena, &s->content);
 	if (err != 0)
 		return err;
-	/* The text may lie in the snapshot. */
-	s->content.body.s = arena_dup(r->arena, s->content.body.s, s->content.body.len);
-	if (s->content.body.s == NULL)
-		return ERR_NOMEM;
-	return read_atts(r, s, snap);
+	err = keep(r->arena, &s->content.body);
+	return err != 0 ? err : read_atts(r, s, snap);
 }
 
-static void work(struct apireq *r)
+static void
+work(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 	struct source *s = e->cookie;
@@ -111,7 +127,8 @@ static void work(struct apireq *r)
 }
 
 /* The attachments of the source, as new bytes. */
-static int add_atts(struct apireq *r, struct edit *e, const struct source *s)
+static int
+add_atts(struct apireq *r, struct edit *e, const struct source *s)
 {
 	const struct doc_att *from;
 	struct db_write_att *to;
@@ -139,7 +156,8 @@ static int add_atts(struct apireq *r, struct edit *e, const struct source *s)
 	return 0;
 }
 
-static void then(struct apireq *r)
+static void
+then(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 	int err = e->err;
@@ -155,7 +173,8 @@ static void then(struct apireq *r)
 }
 
 /* "id" or "id?rev=REV", percent-encoded. */
-static int parse_destination(struct apireq *r, struct edit *e)
+static int
+parse_destination(struct apireq *r, struct edit *e)
 {
 	struct jstr d = http_header(r->http, "destination");
 	const char *query, *eq;
@@ -181,7 +200,8 @@ static int parse_destination(struct apireq *r, struct edit *e)
 	return err != 0 ? err : doc_id_check(e->id.s, e->id.len, &e->why);
 }
 
-void copy_document(struct apireq *r)
+void
+copy_document(struct apireq *r)
 {
 	struct edit *e = edit_new(r);
 	const struct jstr *rev = api_param(r, "rev");

@@ -12,7 +12,8 @@
 #define HEAD_ROOM 256u /* _id, _rev and punctuation of a document besides its body */
 
 /* The winner with nothing besides. */
-static void get_plain(struct apireq *r)
+static void
+get_plain(struct apireq *r)
 {
 	struct db_snap *snap;
 	struct db_doc doc;
@@ -69,14 +70,16 @@ struct get {
 	size_t nfollows;
 };
 
-static int param_true(const struct apireq *r, const char *name)
+static int
+param_true(const struct apireq *r, const char *name)
 {
 	const struct jstr *v = api_param(r, name);
 
 	return v != NULL && v->len == 4 && memcmp(v->s, "true", 4) == 0;
 }
 
-static int take_first(struct db_doc *doc, struct revpos at, void *cookie)
+static int
+take_first(struct db_doc *doc, struct revpos at, void *cookie)
 {
 	struct revpos *out = cookie;
 
@@ -86,7 +89,8 @@ static int take_first(struct db_doc *doc, struct revpos at, void *cookie)
 }
 
 /* The place of the revision that was asked for, or of the first leaf that follows it. */
-static int find_rev(struct get *g, struct db_doc *doc, struct revpos *atp)
+static int
+find_rev(struct get *g, struct db_doc *doc, struct revpos *atp)
 {
 	struct rev rev = rev_of(&g->rev);
 	size_t n;
@@ -98,14 +102,16 @@ static int find_rev(struct get *g, struct db_doc *doc, struct revpos *atp)
 	return n == 0 ? ERR_MISSING : 0;
 }
 
-static int put_tag(struct get *g, const struct rev *rev)
+static int
+put_tag(struct get *g, const struct rev *rev)
 {
 	buf_putc(&g->tag, '"');
 	rev_put(&g->tag, rev);
 	return buf_putc(&g->tag, '"');
 }
 
-static int read_rev(struct apireq *r, struct get *g, struct db_snap *snap)
+static int
+read_rev(struct apireq *r, struct get *g, struct db_snap *snap)
 {
 	const struct revnode *node;
 	const struct revpos *atp = NULL;
@@ -146,7 +152,8 @@ static int read_rev(struct apireq *r, struct get *g, struct db_snap *snap)
 	return render_doc(&g->body, &doc, &g->opts, r->arena, &g->meta);
 }
 
-static void get_work(struct apireq *r)
+static void
+get_work(struct apireq *r)
 {
 	struct get *g = r->cookie;
 	struct db_snap *snap;
@@ -158,7 +165,8 @@ static void get_work(struct apireq *r)
 	db_snap_end(snap);
 }
 
-static void send_related(struct apireq *r, struct get *g)
+static void
+send_related(struct apireq *r, struct get *g)
 {
 	struct multipart_out *o = arena_alloc(r->arena, sizeof(*o));
 	char boundary[MULTIPART_BOUNDARY_LEN];
@@ -181,7 +189,8 @@ static void send_related(struct apireq *r, struct get *g)
 	multipart_out_send(o, r, "multipart/related", boundary);
 }
 
-static void get_send(struct apireq *r)
+static void
+get_send(struct apireq *r)
 {
 	struct get *g = r->cookie;
 	int over = 0;
@@ -201,7 +210,8 @@ static void get_send(struct apireq *r)
 		api_json(r, 200, &g->body);
 }
 
-static void get_with_params(struct apireq *r)
+static void
+get_with_params(struct apireq *r)
 {
 	const struct jstr *rev = api_param(r, "rev");
 	const struct jstr *open = api_param(r, "open_revs");
@@ -241,12 +251,14 @@ static void get_with_params(struct apireq *r)
 	get_send(r);
 }
 
-void document_post(struct apireq *r)
+void
+document_post(struct apireq *r)
 {
 	edit_post(r);
 }
 
-void document_any(struct apireq *r)
+void
+document_any(struct apireq *r)
 {
 	if (strcmp(r->method, "GET") == 0) {
 		if (r->nparams == 0)

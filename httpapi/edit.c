@@ -12,7 +12,8 @@
 #include "httpapi/render.h"
 #include "httpapi/uuid.h"
 
-static int param_is(const struct apireq *r, const char *name, const char *value)
+static int
+param_is(const struct apireq *r, const char *name, const char *value)
 {
 	const struct jstr *v = r->nparams > 0 ? api_param(r, name) : NULL;
 	size_t len = strlen(value);
@@ -20,7 +21,8 @@ static int param_is(const struct apireq *r, const char *name, const char *value)
 	return v != NULL && v->len == len && memcmp(v->s, value, len) == 0;
 }
 
-struct edit *edit_new(struct apireq *r)
+struct edit *
+edit_new(struct apireq *r)
 {
 	struct edit *e = arena_calloc(r->arena, 1, sizeof(*e));
 
@@ -35,7 +37,8 @@ struct edit *edit_new(struct apireq *r)
 	return e;
 }
 
-void edit_parse(struct apireq *r)
+void
+edit_parse(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 	struct json j;
@@ -49,7 +52,8 @@ void edit_parse(struct apireq *r)
 	}
 }
 
-void edit_fail(struct apireq *r, int err)
+void
+edit_fail(struct apireq *r, int err)
 {
 	struct edit *e = r->cookie;
 
@@ -59,7 +63,8 @@ void edit_fail(struct apireq *r, int err)
 	api_error(r, err, &e->why);
 }
 
-int edit_convert(struct apireq *r)
+int
+edit_convert(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 	const struct revbuf *in_body = NULL;
@@ -82,7 +87,8 @@ int edit_convert(struct apireq *r)
 	return write_convert(&e->in, e->id, e->new_edits, r->arena, &e->w, &e->why);
 }
 
-static void store_done(struct apireq *r)
+static void
+store_done(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 
@@ -91,7 +97,8 @@ static void store_done(struct apireq *r)
 	write_answer(r, &e->w, &e->how);
 }
 
-static void store_submit(struct apireq *r)
+static void
+store_submit(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 
@@ -104,7 +111,8 @@ static void store_submit(struct apireq *r)
 	api_submit(r, &e->req, store_done);
 }
 
-void edit_store(struct apireq *r)
+void
+edit_store(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 	size_t n = write_blobs_count(&e->in);
@@ -128,7 +136,8 @@ void edit_store(struct apireq *r)
 /* ---- PUT and POST of JSON ---- */
 
 /* The id of a document that came by POST: its own, or a new one. */
-static int choose_id(struct apireq *r, struct edit *e)
+static int
+choose_id(struct apireq *r, struct edit *e)
 {
 	char *text;
 	int err;
@@ -149,7 +158,8 @@ static int choose_id(struct apireq *r, struct edit *e)
 	return err;
 }
 
-static void parsed(struct apireq *r)
+static void
+parsed(struct apireq *r)
 {
 	struct edit *e = r->cookie;
 	int err = e->err;
@@ -170,7 +180,8 @@ static void parsed(struct apireq *r)
 	edit_store(r);
 }
 
-static void parse_body(struct apireq *r, struct edit *e)
+static void
+parse_body(struct apireq *r, struct edit *e)
 {
 	int err = api_body(r, &e->text, &e->why);
 
@@ -186,7 +197,8 @@ static void parse_body(struct apireq *r, struct edit *e)
 	parsed(r);
 }
 
-void edit_put(struct apireq *r)
+void
+edit_put(struct apireq *r)
 {
 	struct edit *e;
 	int err;
@@ -212,7 +224,8 @@ void edit_put(struct apireq *r)
 	parse_body(r, e);
 }
 
-void edit_post(struct apireq *r)
+void
+edit_post(struct apireq *r)
 {
 	struct edit *e;
 
@@ -232,7 +245,8 @@ void edit_post(struct apireq *r)
 /* ---- DELETE ---- */
 
 /* ERR_MISSING, ERR_DELETED or 0 for the request's document. */
-static int look(struct apireq *r)
+static int
+look(struct apireq *r)
 {
 	struct db_snap *snap;
 	struct db_doc doc;
@@ -248,7 +262,8 @@ static int look(struct apireq *r)
 	return err;
 }
 
-void edit_delete(struct apireq *r)
+void
+edit_delete(struct apireq *r)
 {
 	static const char tombstone[] = "{\"_deleted\":true}";
 	struct edit *e = edit_new(r);

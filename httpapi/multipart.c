@@ -33,12 +33,14 @@ struct multipart {
 
 /* ---- Headers ---- */
 
-static int is_space(char c)
+static int
+is_space(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static struct jstr trim(struct jstr s)
+static struct jstr
+trim(struct jstr s)
 {
 	while (s.len > 0 && is_space(s.s[0])) {
 		s.s++;
@@ -50,7 +52,8 @@ static struct jstr trim(struct jstr s)
 }
 
 /* Cut ${s} at the first ${c} outside quotes: what stands before it; *restp is what stands behind. */
-static struct jstr cut(struct jstr s, char c, struct jstr *restp)
+static struct jstr
+cut(struct jstr s, char c, struct jstr *restp)
 {
 	struct jstr head = s;
 	int quoted = 0;
@@ -73,14 +76,16 @@ static struct jstr cut(struct jstr s, char c, struct jstr *restp)
 	return head;
 }
 
-static int word_is(struct jstr s, const char *word)
+static int
+word_is(struct jstr s, const char *word)
 {
 	size_t len = strlen(word);
 
 	return s.len == len && strncasecmp(s.s, word, len) == 0;
 }
 
-int multipart_is(struct jstr type, const char *kind)
+int
+multipart_is(struct jstr type, const char *kind)
 {
 	struct jstr rest;
 
@@ -89,7 +94,8 @@ int multipart_is(struct jstr type, const char *kind)
 	return word_is(trim(cut(type, ';', &rest)), kind);
 }
 
-static int unquote(struct jstr v, struct arena *a, struct jstr *outp)
+static int
+unquote(struct jstr v, struct arena *a, struct jstr *outp)
 {
 	char *text;
 	size_t i, n = 0;
@@ -113,7 +119,8 @@ static int unquote(struct jstr v, struct arena *a, struct jstr *outp)
 	return 0;
 }
 
-int multipart_param(struct jstr header, const char *name, struct arena *a, struct jstr *outp)
+int
+multipart_param(struct jstr header, const char *name, struct arena *a, struct jstr *outp)
 {
 	struct jstr rest, item, key, value;
 
@@ -130,7 +137,8 @@ int multipart_param(struct jstr header, const char *name, struct arena *a, struc
 }
 
 /* 0 if one of the parameters is a weight of zero. */
-static int has_weight(struct jstr params)
+static int
+has_weight(struct jstr params)
 {
 	struct jstr item, key, value;
 	size_t i;
@@ -149,7 +157,8 @@ static int has_weight(struct jstr params)
 	return 1;
 }
 
-int multipart_accepted(struct jstr accept, const char *type)
+int
+multipart_accepted(struct jstr accept, const char *type)
 {
 	size_t major = (size_t)(strchr(type, '/') - type) + 1;
 	struct jstr range, params;
@@ -167,7 +176,8 @@ int multipart_accepted(struct jstr accept, const char *type)
 	return 0;
 }
 
-struct jstr multipart_find(const struct multipart_header *headers, size_t n, const char *name)
+struct jstr
+multipart_find(const struct multipart_header *headers, size_t n, const char *name)
 {
 	struct jstr none = {NULL, 0};
 	size_t i;
@@ -180,7 +190,8 @@ struct jstr multipart_find(const struct multipart_header *headers, size_t n, con
 
 /* ---- Parsing ---- */
 
-int multipart_new(struct jstr boundary, const struct multipart_sink *sink, struct multipart **mp)
+int
+multipart_new(struct jstr boundary, const struct multipart_sink *sink, struct multipart **mp)
 {
 	struct multipart *m;
 	int err;
@@ -205,7 +216,8 @@ int multipart_new(struct jstr boundary, const struct multipart_sink *sink, struc
 	return 0;
 }
 
-void multipart_free(struct multipart *m)
+void
+multipart_free(struct multipart *m)
 {
 	if (m == NULL)
 		return;
@@ -213,13 +225,15 @@ void multipart_free(struct multipart *m)
 	free(m);
 }
 
-int multipart_done(const struct multipart *m)
+int
+multipart_done(const struct multipart *m)
 {
 	return m->state == EPILOGUE;
 }
 
 /* The lines of one part's headers, without the empty one. */
-static int take_headers(struct multipart *m, const char *p, const char *end)
+static int
+take_headers(struct multipart *m, const char *p, const char *end)
 {
 	struct multipart_header list[HEADERS_PER_PART];
 	struct jstr line;
@@ -245,7 +259,8 @@ static int take_headers(struct multipart *m, const char *p, const char *end)
 /* Each step takes what it can decide of the ${len} bytes at ${p}: *${usedp} 0 and no change of state mean that more is
  * needed. */
 
-static int step_data(struct multipart *m, const char *p, size_t len, size_t *usedp)
+static int
+step_data(struct multipart *m, const char *p, size_t len, size_t *usedp)
 {
 	const char *at = memmem(p, len, m->delimiter, m->dlen);
 	size_t n;
@@ -267,7 +282,8 @@ static int step_data(struct multipart *m, const char *p, size_t len, size_t *use
 	return err;
 }
 
-static int step_boundary(struct multipart *m, const char *p, size_t len, size_t *usedp)
+static int
+step_boundary(struct multipart *m, const char *p, size_t len, size_t *usedp)
 {
 	size_t i = 0;
 
@@ -288,7 +304,8 @@ static int step_boundary(struct multipart *m, const char *p, size_t len, size_t 
 	return 0;
 }
 
-static int step_headers(struct multipart *m, const char *p, size_t len, size_t *usedp)
+static int
+step_headers(struct multipart *m, const char *p, size_t len, size_t *usedp)
 {
 	const char *at = memmem(p, len, "\r\n\r\n", 4);
 
@@ -300,7 +317,8 @@ static int step_headers(struct multipart *m, const char *p, size_t len, size_t *
 }
 
 /* As many steps as the ${len} bytes at ${p} allow; *${usedp} of them are done with. */
-static int steps(struct multipart *m, const char *p, size_t len, size_t *usedp)
+static int
+steps(struct multipart *m, const char *p, size_t len, size_t *usedp)
 {
 	enum state before;
 	size_t used;
@@ -332,7 +350,8 @@ static int steps(struct multipart *m, const char *p, size_t len, size_t *usedp)
 	return err;
 }
 
-int multipart_feed(struct multipart *m, const char *data, size_t len)
+int
+multipart_feed(struct multipart *m, const char *data, size_t len)
 {
 	size_t used;
 	int err;

@@ -24,19 +24,22 @@ struct multipart_seg {
 	const struct doc_att *att;
 };
 
-void multipart_out_init(struct multipart_out *o, struct arena *a)
+void
+multipart_out_init(struct multipart_out *o, struct arena *a)
 {
 	memset(o, 0, sizeof(*o));
 	o->arena = a;
 	buf_init(&o->text, RENDER_MAX);
 }
 
-void multipart_out_release(struct multipart_out *o)
+void
+multipart_out_release(struct multipart_out *o)
 {
 	buf_release(&o->text);
 }
 
-static int add_seg(struct multipart_out *o, const struct multipart_seg *seg)
+static int
+add_seg(struct multipart_out *o, const struct multipart_seg *seg)
 {
 	struct multipart_seg *more;
 
@@ -54,7 +57,8 @@ static int add_seg(struct multipart_out *o, const struct multipart_seg *seg)
 }
 
 /* The text since the last segment becomes one. */
-static int end_text(struct multipart_out *o)
+static int
+end_text(struct multipart_out *o)
 {
 	struct multipart_seg seg = {o->text_done, o->text.len - o->text_done, NULL};
 	int err = buf_failed(&o->text);
@@ -66,7 +70,8 @@ static int end_text(struct multipart_out *o)
 	return add_seg(o, &seg);
 }
 
-int multipart_out_att(struct multipart_out *o, const struct doc_att *att)
+int
+multipart_out_att(struct multipart_out *o, const struct doc_att *att)
 {
 	struct multipart_seg seg = {0, 0, att};
 	int err = end_text(o);
@@ -78,7 +83,8 @@ int multipart_out_att(struct multipart_out *o, const struct doc_att *att)
 }
 
 /* A header's value: no line breaks, quotes escaped. */
-static void put_header_text(struct buf *b, struct jstr s)
+static void
+put_header_text(struct buf *b, struct jstr s)
 {
 	size_t i;
 
@@ -90,7 +96,8 @@ static void put_header_text(struct buf *b, struct jstr s)
 	}
 }
 
-static int put_att(struct multipart_out *o, const struct doc_att *att)
+static int
+put_att(struct multipart_out *o, const struct doc_att *att)
 {
 	struct buf *b = &o->text;
 
@@ -106,7 +113,8 @@ static int put_att(struct multipart_out *o, const struct doc_att *att)
 	return multipart_out_att(o, att);
 }
 
-int multipart_out_related(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
+int
+multipart_out_related(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
     const struct doc_att *const *atts, size_t natts)
 {
 	struct buf *b = &o->text;
@@ -130,7 +138,8 @@ int multipart_out_related(struct multipart_out *o, const char *boundary, const c
 	return buf_failed(b);
 }
 
-int multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
+int
+multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
     const struct doc_att *const *atts, size_t natts, int error)
 {
 	struct buf *b = &o->text;
@@ -156,7 +165,8 @@ int multipart_out_mixed(struct multipart_out *o, const char *boundary, const cha
 /* ---- Sending ---- */
 
 /* The next piece into ${b}; ERR_END behind the last. */
-static int next_piece(struct multipart_out *o, struct buf *b)
+static int
+next_piece(struct multipart_out *o, struct buf *b)
 {
 	const struct multipart_seg *seg;
 	struct db_snap *snap;
@@ -181,7 +191,8 @@ static int next_piece(struct multipart_out *o, struct buf *b)
 	return ERR_END;
 }
 
-static void stop(void *cookie)
+static void
+stop(void *cookie)
 {
 	struct multipart_out *o = cookie;
 
@@ -189,7 +200,8 @@ static void stop(void *cookie)
 	api_done(o->r);
 }
 
-static void ready(void *cookie)
+static void
+ready(void *cookie)
 {
 	struct multipart_out *o = cookie;
 	struct http_req *http = o->r->http;
@@ -213,7 +225,8 @@ static void ready(void *cookie)
 		http_abort(http);
 }
 
-static void send_small(struct multipart_out *o)
+static void
+send_small(struct multipart_out *o)
 {
 	struct apireq *r = o->r;
 	struct buf b;
@@ -236,7 +249,8 @@ static void send_small(struct multipart_out *o)
 	http_reply_take(r->http, 200, data, len);
 }
 
-void multipart_out_send(struct multipart_out *o, struct apireq *r, const char *kind, const char *boundary)
+void
+multipart_out_send(struct multipart_out *o, struct apireq *r, const char *kind, const char *boundary)
 {
 	char type[TYPE_MAX];
 	int n, err = end_text(o);

@@ -17,7 +17,8 @@
 
 /* ---- Parameters ---- */
 
-static int is_true(const struct apireq *r, const char *name)
+static int
+is_true(const struct apireq *r, const char *name)
 {
 	const struct jstr *v = api_param(r, name);
 
@@ -25,7 +26,8 @@ static int is_true(const struct apireq *r, const char *name)
 }
 
 /* A JSON list of revision ids. */
-static int parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *o, struct errtext *why)
+static int
+parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *o, struct errtext *why)
 {
 	struct revbuf *revs = NULL, *more;
 	size_t n = 0, cap = 0;
@@ -68,7 +70,8 @@ static int parse_revs(const struct apireq *r, const struct jstr *text, struct re
 	return 0;
 }
 
-int render_opts_parse(const struct apireq *r, struct render_opts *o, struct errtext *why)
+int
+render_opts_parse(const struct apireq *r, struct render_opts *o, struct errtext *why)
 {
 	const struct jstr *since;
 	int meta;
@@ -92,9 +95,11 @@ int render_opts_parse(const struct apireq *r, struct render_opts *o, struct errt
 /* ---- Attachment bytes ---- */
 
 /* Receives decoded bytes piece by piece. */
-typedef int sink_f(void *cookie, const void *data, size_t len);
+typedef int
+sink_f(void *cookie, const void *data, size_t len);
 
-static int sink_inflated(z_stream *z, struct buf *in, sink_f *sink, void *cookie, int *endp)
+static int
+sink_inflated(z_stream *z, struct buf *in, sink_f *sink, void *cookie, int *endp)
 {
 	unsigned char out[INFLATE_STEP];
 	int ret, err;
@@ -116,7 +121,8 @@ static int sink_inflated(z_stream *z, struct buf *in, sink_f *sink, void *cookie
 }
 
 /* All decoded bytes of ${att} into ${sink}. */
-static int att_each(struct db_snap *snap, const struct doc_att *att, sink_f *sink, void *cookie)
+static int
+att_each(struct db_snap *snap, const struct doc_att *att, sink_f *sink, void *cookie)
 {
 	struct buf chunk;
 	uint64_t i;
@@ -143,12 +149,14 @@ static int att_each(struct db_snap *snap, const struct doc_att *att, sink_f *sin
 	return err;
 }
 
-static int sink_append(void *cookie, const void *data, size_t len)
+static int
+sink_append(void *cookie, const void *data, size_t len)
 {
 	return len == 0 ? 0 : buf_put(cookie, data, len);
 }
 
-int render_att(struct buf *b, struct db_snap *snap, const struct doc_att *att)
+int
+render_att(struct buf *b, struct db_snap *snap, const struct doc_att *att)
 {
 	return att_each(snap, att, sink_append, b);
 }
@@ -160,7 +168,8 @@ struct base64 {
 	size_t nrest;
 };
 
-static int sink_base64(void *cookie, const void *data, size_t len)
+static int
+sink_base64(void *cookie, const void *data, size_t len)
 {
 	struct base64 *e = cookie;
 	const unsigned char *p = data;
@@ -194,7 +203,8 @@ struct atts {
 	size_t nfollows;
 };
 
-static int att_form(void *cookie, size_t i, enum doc_att_form *formp, struct buf *base64)
+static int
+att_form(void *cookie, size_t i, enum doc_att_form *formp, struct buf *base64)
 {
 	struct atts *t = cookie;
 	const struct doc_att *att = &t->atts[i];
@@ -215,14 +225,16 @@ static int att_form(void *cookie, size_t i, enum doc_att_form *formp, struct buf
 	return err;
 }
 
-static void put_rev_string(struct buf *b, const struct rev *rev)
+static void
+put_rev_string(struct buf *b, const struct rev *rev)
 {
 	buf_putc(b, '"');
 	rev_put(b, rev);
 	buf_putc(b, '"');
 }
 
-static void put_revs_info(struct buf *b, const struct revtree *t)
+static void
+put_revs_info(struct buf *b, const struct revtree *t)
 {
 	struct revpos at = revtree_leaf_pos(t, 0);
 	const struct revnode *node;
@@ -244,7 +256,8 @@ static void put_revs_info(struct buf *b, const struct revtree *t)
 }
 
 /* The leaves besides the winner that are ${deleted} or not; nothing if there are none. */
-static void put_conflicts(struct buf *b, const struct revtree *t, const char *name, int deleted)
+static void
+put_conflicts(struct buf *b, const struct revtree *t, const char *name, int deleted)
 {
 	size_t i, n = revtree_nleaves(t);
 	const struct revnode *leaf;
@@ -266,7 +279,8 @@ static void put_conflicts(struct buf *b, const struct revtree *t, const char *na
 }
 
 /* The members that only a winner has, each with a leading comma. */
-static int put_meta(struct buf *b, struct db_doc *doc, const struct render_opts *o)
+static int
+put_meta(struct buf *b, struct db_doc *doc, const struct render_opts *o)
 {
 	struct revtree *t;
 	int err;
@@ -290,7 +304,8 @@ static int put_meta(struct buf *b, struct db_doc *doc, const struct render_opts 
 }
 
 /* The generation up to which the reader has the attachments: of the newest revision of atts_since on ${path}. */
-static uint64_t atts_after(const struct render_opts *o, const struct rev *path, size_t n)
+static uint64_t
+atts_after(const struct render_opts *o, const struct rev *path, size_t n)
 {
 	struct rev since;
 	size_t i, k;
@@ -316,7 +331,8 @@ struct job {
 	int meta;
 };
 
-static int fill_path(struct job *job, struct doc_out *out)
+static int
+fill_path(struct job *job, struct doc_out *out)
 {
 	const struct render_opts *o = job->o;
 	struct revtree *t;
@@ -344,7 +360,8 @@ static int fill_path(struct job *job, struct doc_out *out)
 	return 0;
 }
 
-static int fill(struct job *job, const struct db_rev *rev, struct doc_out *out, struct buf *extra)
+static int
+fill(struct job *job, const struct db_rev *rev, struct doc_out *out, struct buf *extra)
 {
 	const struct render_opts *o = job->o;
 	int err;
@@ -378,7 +395,8 @@ static int fill(struct job *job, const struct db_rev *rev, struct doc_out *out, 
 	return 0;
 }
 
-static int render(struct buf *b, struct job *job)
+static int
+render(struct buf *b, struct job *job)
 {
 	struct doc_out out;
 	struct db_rev rev;
@@ -407,7 +425,8 @@ static int render(struct buf *b, struct job *job)
 	return err;
 }
 
-int render_doc(struct buf *b, struct db_doc *doc, const struct render_opts *o, struct arena *a, int *metap)
+int
+render_doc(struct buf *b, struct db_doc *doc, const struct render_opts *o, struct arena *a, int *metap)
 {
 	struct job job;
 	int err;
@@ -424,7 +443,8 @@ int render_doc(struct buf *b, struct db_doc *doc, const struct render_opts *o, s
 	return err;
 }
 
-int render_rev(struct buf *b, struct db_doc *doc, struct revpos at, const struct render_opts *o, struct arena *a)
+int
+render_rev(struct buf *b, struct db_doc *doc, struct revpos at, const struct render_opts *o, struct arena *a)
 {
 	struct revtree *t;
 	struct job job;
@@ -443,8 +463,30 @@ int render_rev(struct buf *b, struct db_doc *doc, struct revpos at, const struct
 	return render(b, &job);
 }
 
-int render_follows(struct buf *b, struct db_doc *doc, const struct revpos *at, const struct render_opts *o,
-    struct arena *a, int *metap, const struct doc_att ***attsp, size_t *nattsp)
+/* The attachments that follow are read when the snapshot is gone, so what lies in it is copied. */
+static int
+keep_follows(struct job *job)
+{
+	struct doc_att *att;
+	size_t i;
+
+	for (i = 0; i < job->atts.nfollows; i++) {
+		att = arena_alloc(job->arena, sizeof(*att));
+		if (att == NULL)
+			return ERR_NOMEM;
+		*att = *job->atts.follows[i];
+		att->name.s = arena_dup(job->arena, att->name.s, att->name.len);
+		att->type.s = arena_dup(job->arena, att->type.s, att->type.len);
+		if (att->name.s == NULL || att->type.s == NULL)
+			return ERR_NOMEM;
+		job->atts.follows[i] = att;
+	}
+	return 0;
+}
+
+int
+render_follows(struct buf *b, struct db_doc *doc, const struct revpos *at, const struct render_opts *o, struct arena *a,
+    int *metap, const struct doc_att ***attsp, size_t *nattsp)
 {
 	struct revtree *t;
 	struct job job;
@@ -464,6 +506,8 @@ int render_follows(struct buf *b, struct db_doc *doc, const struct revpos *at, c
 		job.node = revtree_at(t, *at);
 	}
 	err = render(b, &job);
+	if (err == 0)
+		err = keep_follows(&job);
 	if (metap != NULL)
 		*metap = job.meta;
 	*attsp = job.atts.follows;

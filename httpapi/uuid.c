@@ -16,7 +16,8 @@ static char prefix[2u * PREFIX_BYTES];
 static uint32_t counter = COUNTER_MAX + 1u;
 static uint32_t noise; /* xorshift state for the steps: they need no secrecy */
 
-static uint32_t step(void)
+static uint32_t
+step(void)
 {
 	noise ^= noise << 13;
 	noise ^= noise >> 17;
@@ -24,7 +25,8 @@ static uint32_t step(void)
 	return 1u + noise % STEP_MAX;
 }
 
-static void renew(void)
+static void
+renew(void)
 {
 	unsigned char bytes[PREFIX_BYTES];
 
@@ -35,7 +37,8 @@ static void renew(void)
 	counter = step();
 }
 
-void uuid_next(char out[UUID_LEN])
+void
+uuid_next(char out[UUID_LEN])
 {
 	unsigned char low[3];
 	uint32_t n;
@@ -53,7 +56,8 @@ void uuid_next(char out[UUID_LEN])
 	hex_encode(low, sizeof(low), out + sizeof(prefix));
 }
 
-void uuid_random(char out[UUID_LEN])
+void
+uuid_random(char out[UUID_LEN])
 {
 	unsigned char bytes[UUID_LEN / 2];
 

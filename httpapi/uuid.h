@@ -10,9 +10,11 @@
  * part when they overflow.  Ascending ids are appended to the trees, so they cost less than random ones.  Any thread.
  * Not terminated.
  */
-void uuid_next(char out[UUID_LEN]);
+void
+uuid_next(char out[UUID_LEN]);
 
 /** uuid_random(out): 32 random digits. */
-void uuid_random(char out[UUID_LEN]);
+void
+uuid_random(char out[UUID_LEN]);
 
 #endif

@@ -20,7 +20,8 @@
 
 /* ---- Documents to writes ---- */
 
-static int is_local(struct jstr id)
+static int
+is_local(struct jstr id)
 {
 	static const char local[] = "_local/";
 
@@ -28,7 +29,8 @@ static int is_local(struct jstr id)
 }
 
 /* The path that a replicated write brings. */
-static int convert_path(const struct doc_in *in, struct arena *a, struct db_write *w, struct errtext *why)
+static int
+convert_path(const struct doc_in *in, struct arena *a, struct db_write *w, struct errtext *why)
 {
 	struct rev *path;
 
@@ -50,7 +52,8 @@ static int convert_path(const struct doc_in *in, struct arena *a, struct db_writ
 	return 0;
 }
 
-static int convert_atts(const struct doc_in *in, struct arena *a, struct db_write *w)
+static int
+convert_atts(const struct doc_in *in, struct arena *a, struct db_write *w)
 {
 	const struct doc_att_in *from;
 	struct db_write_att *to;
@@ -74,7 +77,8 @@ static int convert_atts(const struct doc_in *in, struct arena *a, struct db_writ
 	return 0;
 }
 
-int write_convert(
+int
+write_convert(
     const struct doc_in *in, struct jstr id, int new_edits, struct arena *a, struct db_write *w, struct errtext *why)
 {
 	int err;
@@ -106,7 +110,8 @@ int write_convert(
 	return convert_atts(in, a, w);
 }
 
-size_t write_follows(const struct doc_in *in)
+size_t
+write_follows(const struct doc_in *in)
 {
 	size_t i, n = 0;
 
@@ -115,7 +120,8 @@ size_t write_follows(const struct doc_in *in)
 	return n;
 }
 
-void write_release(struct db_write *w, size_t n)
+void
+write_release(struct db_write *w, size_t n)
 {
 	size_t i, k;
 
@@ -135,7 +141,8 @@ struct blobs_trip {
 	struct write_blobs *wb;
 };
 
-size_t write_blobs_count(const struct doc_in *in)
+size_t
+write_blobs_count(const struct doc_in *in)
 {
 	size_t i, n = 0;
 
@@ -144,7 +151,8 @@ size_t write_blobs_count(const struct doc_in *in)
 	return n;
 }
 
-void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w, struct write_data *items)
+void
+write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w, struct write_data *items)
 {
 	const struct doc_att_in *att;
 	size_t i;
@@ -162,7 +170,8 @@ void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w
 }
 
 /* Go on until all is done, something failed (0 is returned) or the current blob must be flushed (1). */
-static int blobs_step(struct write_blobs *wb)
+static int
+blobs_step(struct write_blobs *wb)
 {
 	struct write_data *item;
 	size_t n;
@@ -195,7 +204,8 @@ static int blobs_step(struct write_blobs *wb)
 	return 0;
 }
 
-static void blobs_back(void *arg)
+static void
+blobs_back(void *arg)
 {
 	struct blobs_trip *trip = arg;
 	struct apireq *r = trip->wb->r;
@@ -205,7 +215,8 @@ static void blobs_back(void *arg)
 	http_release(http);
 }
 
-static void blobs_flushed(void *cookie, int err)
+static void
+blobs_flushed(void *cookie, int err)
 {
 	struct blobs_trip *trip = cookie;
 	struct executor *ex = trip->wb->r->api->ex;
@@ -214,7 +225,8 @@ static void blobs_flushed(void *cookie, int err)
 	ex->submit(ex, &trip->job);
 }
 
-static void blobs_run(void *arg)
+static void
+blobs_run(void *arg)
 {
 	struct blobs_trip *trip = arg;
 	struct write_blobs *wb = trip->wb;
@@ -225,7 +237,8 @@ static void blobs_run(void *arg)
 		http_post(http_req_thread(wb->r->http), &trip->msg);
 }
 
-void write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r))
+void
+write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r))
 {
 	struct blobs_trip *trip;
 	size_t i, total = 0;
@@ -259,14 +272,16 @@ void write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct a
 
 /* ---- Which revision a request means ---- */
 
-static int same_rev(const struct revbuf *a, const struct revbuf *b)
+static int
+same_rev(const struct revbuf *a, const struct revbuf *b)
 {
 	struct rev ra = rev_of(a), rb = rev_of(b);
 
 	return rev_equal(&ra, &rb);
 }
 
-int write_rev_param(
+int
+write_rev_param(
     const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp, struct errtext *why)
 {
 	const struct jstr *param = r->nparams > 0 ? api_param(r, "rev") : NULL;
@@ -306,7 +321,8 @@ int write_rev_param(
 	return 0;
 }
 
-int write_is_batch(const struct apireq *r)
+int
+write_is_batch(const struct apireq *r)
 {
 	const struct jstr *v = r->nparams > 0 ? api_param(r, "batch") : NULL;
 
@@ -315,7 +331,8 @@ int write_is_batch(const struct apireq *r)
 
 /* ---- Answers ---- */
 
-int write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att)
+int
+write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att)
 {
 	api_base_url(r, b);
 	buf_putc(b, '/');
@@ -329,7 +346,8 @@ int write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr 
 	return buf_failed(b);
 }
 
-static void put_ok(struct buf *b, const struct db_write *w, int with_rev)
+static void
+put_ok(struct buf *b, const struct db_write *w, int with_rev)
 {
 	struct rev rev;
 
@@ -344,7 +362,8 @@ static void put_ok(struct buf *b, const struct db_write *w, int with_rev)
 	buf_putc(b, '}');
 }
 
-void write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how)
+void
+write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how)
 {
 	int batch = write_is_batch(r);
 	struct buf b;

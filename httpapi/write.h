@@ -17,7 +17,8 @@ struct apireq;
  * left NULL: see write_blobs(). Memory of ${in} and ${a} is borrowed until the write is done.  Errors: ERR_BAD_REQUEST
  * (no _rev for new_edits=false, an attachment on a _local document), ERR_NOMEM.
  */
-int write_convert(const struct doc_in *in, struct jstr id, int new_edits, struct arena *a, struct db_write *w,
+int
+write_convert(const struct doc_in *in, struct jstr id, int new_edits, struct arena *a, struct db_write *w,
     struct errtext *why) MUST_CHECK;
 
 /* Bytes that become the blob of one attachment. */
@@ -42,8 +43,10 @@ struct write_blobs {
 
 /** write_blobs_count(in), write_blobs_list(db, in, w, items): How many attachments of ${in} carry data; the items for
  * them, ${w} having been made of ${in}. */
-size_t write_blobs_count(const struct doc_in *in);
-void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w, struct write_data *items);
+size_t
+write_blobs_count(const struct doc_in *in);
+void
+write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w, struct write_data *items);
 
 /**
  * write_blobs(r, wb, then):
@@ -51,25 +54,30 @@ void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w
  * is little to do.  wb->err tells the outcome: 0, ERR_ATT_TOO_LARGE, ERR_NOMEM, ERR_IO, ERR_NOSPACE.  Called on the
  * request's thread; ${wb} lives until ${then}.
  */
-void write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r));
+void
+write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r));
 
 /** write_follows(in): How many attachments of ${in} say that their bytes follow: only a multipart body may hold such.
  */
-size_t write_follows(const struct doc_in *in);
+size_t
+write_follows(const struct doc_in *in);
 
 /** write_release(w, n): Free the blobs of ${n} writes, once they are done or given up. */
-void write_release(struct db_write *w, size_t n);
+void
+write_release(struct db_write *w, size_t n);
 
 /**
  * write_rev_param(r, in_body, out, hasp, why):
  * The revision that a single-document write names: ?rev=, If-Match, and ${in_body} (_rev; NULL: none), which must
  * agree. Errors: ERR_BAD_REV, ERR_BAD_REQUEST with CouchDB's words.
  */
-int write_rev_param(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp,
+int
+write_rev_param(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp,
     struct errtext *why) MUST_CHECK;
 
 /** write_is_batch(r): 1 if batch=ok was asked for. */
-int write_is_batch(const struct apireq *r);
+int
+write_is_batch(const struct apireq *r);
 
 /* How to answer a request of one write. */
 struct write_answer {
@@ -81,9 +89,11 @@ struct write_answer {
 
 /** write_answer(r, w, how): {"ok":true,"id","rev"}; for batch=ok 202 without rev; or the error in w->err.  Blobs of
  * ${w} are freed. */
-void write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how);
+void
+write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how);
 
 /** write_location(b, r, id, att): Append the document's (or its attachment's) URL as CouchDB writes it in Location. */
-int write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att);
+int
+write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att);
 
 #endif

@@ -1,0 +1,212 @@
+// Documents that are too large to be handled at one go: attachments inline, in multipart bodies and in forms, bulk requests.
+import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import http from 'node:http';
+import { after, before, test } from 'node:test';
+import zlib from 'node:zlib';
+import { startDivand } from '../lib/divand.mjs';
+
+const MB = 1 << 20;
+let server, db;
+
+const md5 = (b) => 'md5-' + crypto.createHash('md5').update(b).digest('base64');
+const text = Buffer.from('The quick brown fox jumps over the lazy dog. '.repeat(120000));
+const noise = crypto.randomBytes(11 * MB + 17);
+
+async function ask(method, path, { json, body, headers = {}, status } = {}) {
+	const h = { authorization: server.auth, accept: 'application/json', ...headers };
+	if (json !== undefined) {
+		body = JSON.stringify(json);
+		h['content-type'] ??= 'application/json';
+	}
+	const r = await fetch(`${server.url}/${db}${path}`, { method, headers: h, body });
+	const bytes = Buffer.from(await r.arrayBuffer());
+	if (status !== undefined) assert.equal(r.status, status, `${method} ${path}: ${bytes.subarray(0, 300)}`);
+	const type = r.headers.get('content-type') ?? '';
+	return { status: r.status, headers: r.headers, bytes, json: type.startsWith('application/json') ? JSON.parse(bytes) : null };
+}
+
+/** Parts of a multipart answer: {headers, bytes}. */
+function parts(answer) {
+	const boundary = /boundary="([^"]+)"/.exec(answer.headers.get('content-type'))[1];
+	const out = [];
+	let at = answer.bytes.indexOf(`--${boundary}`);
+	for (;;) {
+		at += boundary.length + 2;
+		if (answer.bytes.subarray(at, at + 2).toString() === '--') return out;
+		const next = answer.bytes.indexOf(`\r\n--${boundary}`, at);
+		assert.notEqual(next, -1, 'a closing boundary');
+		const part = answer.bytes.subarray(at, next);
+		const gap = part.indexOf('\r\n\r\n');
+		out.push({ headers: part.subarray(0, gap).toString(), bytes: part.subarray(gap + 4) });
+		at = next + 2;
+	}
+}
+
+function related(boundary, doc, ...attachments) {
+	const out = [Buffer.from(`--${boundary}\r\nContent-Type: application/json\r\n\r\n${JSON.stringify(doc)}`)];
+	for (const a of attachments) out.push(Buffer.from(`\r\n--${boundary}\r\n\r\n`), a);
+	out.push(Buffer.from(`\r\n--${boundary}--`));
+	return Buffer.concat(out);
+}
+
+before(async () => {
+	server = await startDivand();
+	db = 'uploads';
+	await ask('PUT', '', { status: 201 });
+});
+after(() => server.stop());
+
+test('large attachments follow a document and come back in every form', async () => {
+	const doc = {
+		n: 1,
+		_attachments: {
+			'noise.bin': { follows: true, content_type: 'application/octet-stream', length: noise.length, digest: md5(noise) },
+			'text.txt': { follows: true, content_type: 'text/plain', length: text.length },
+			empty: { follows: true, content_type: 'x/y', length: 0 },
+		},
+	};
+	const put = await ask('PUT', '/big', {
+		body: related('bnd', doc, noise, text, Buffer.alloc(0)),
+		headers: { 'content-type': 'multipart/related; boundary="bnd"' },
+		status: 201,
+	});
+	const stubs = (await ask('GET', '/big?att_encoding_info=true', { status: 200 })).json;
+	assert.equal(stubs._rev, put.json.rev);
+	assert.equal(stubs._attachments['noise.bin'].digest, md5(noise));
+	assert.equal(stubs._attachments['text.txt'].length, text.length);
+	assert.equal(stubs._attachments['text.txt'].encoding, 'gzip');
+
+	const plain = (await ask('GET', '/big?attachments=true', { status: 200 })).json._attachments;
+	assert.ok(Buffer.from(plain['noise.bin'].data, 'base64').equals(noise));
+	assert.ok(Buffer.from(plain['text.txt'].data, 'base64').equals(text));
+	assert.equal(plain.empty.data, '');
+
+	const mixed = await ask('GET', '/big?attachments=true', { headers: { accept: 'multipart/related' }, status: 200 });
+	assert.equal(Number(mixed.headers.get('content-length')), mixed.bytes.length);
+	const [first, one, two, three] = parts(mixed);
+	const names = Object.keys(JSON.parse(first.bytes)._attachments);
+	assert.deepEqual(names, ['noise.bin', 'text.txt', 'empty']);
+	assert.ok(one.bytes.equals(noise));
+	assert.match(two.headers, /Content-Encoding: gzip/);
+	assert.ok(zlib.gunzipSync(two.bytes).equals(text));
+	assert.equal(three.bytes.length, 0);
+
+	const copy = await ask('COPY', '/big', { headers: { destination: 'copied' }, status: 201 });
+	assert.equal(copy.json.rev, put.json.rev, 'the same content has the same revision');
+	const got = (await ask('GET', '/copied?attachments=true', { status: 200 })).json._attachments;
+	assert.ok(Buffer.from(got['noise.bin'].data, 'base64').equals(noise));
+});
+
+test('what a replicator reads can be written back', async () => {
+	const read = await ask('GET', '/big?attachments=true&revs=true', { headers: { accept: 'multipart/related' }, status: 200 });
+	await ask('PUT', '/_revs_limit', { body: '1000', status: 200 });
+	db = 'uploads2';
+	await ask('PUT', '', { status: 201 });
+	const put = await ask('PUT', '/big?new_edits=false', {
+		body: read.bytes, headers: { 'content-type': read.headers.get('content-type') }, status: 201,
+	});
+	const there = (await ask('GET', '/big?attachments=true', { status: 200 })).json;
+	assert.equal(there._rev, put.json.rev);
+	assert.ok(Buffer.from(there._attachments['text.txt'].data, 'base64').equals(text));
+	db = 'uploads';
+	const here = (await ask('GET', '/big', { status: 200 })).json;
+	assert.equal(here._rev, there._rev);
+	assert.equal(here._attachments['text.txt'].digest, there._attachments['text.txt'].digest);
+});
+
+test('large inline attachments', async () => {
+	const json = { _attachments: { a: { content_type: 'image/png', data: noise.toString('base64') }, b: { content_type: 'text/plain', data: text.toString('base64') } } };
+	await ask('PUT', '/inline', { json, status: 201 });
+	const got = (await ask('GET', '/inline?attachments=true', { status: 200 })).json._attachments;
+	assert.ok(Buffer.from(got.a.data, 'base64').equals(noise));
+	assert.ok(Buffer.from(got.b.data, 'base64').equals(text));
+	const bulk = await ask('POST', '/_bulk_get?attachments=true', { json: { docs: [{ id: 'inline' }] }, status: 200 });
+	assert.ok(Buffer.from(bulk.json.results[0].docs[0].ok._attachments.a.data, 'base64').equals(noise));
+});
+
+test('a multipart body that is not what it says leaves nothing', async () => {
+	const say = (o) => ({ _attachments: { a: { follows: true, content_type: 'x/a', ...o } } });
+	const send = (doc, ...atts) => ask('PUT', '/wrong', { body: related('b', doc, ...atts), headers: { 'content-type': 'multipart/related; boundary=b' } });
+	const large = noise.subarray(0, 3 * MB);
+	for (const answer of [
+		await send(say({ length: 4 }), Buffer.from('hello')),
+		await send(say({ length: 5, digest: md5('other') }), Buffer.from('hello')),
+		await send(say({ length: large.length, digest: md5('other') }), large),
+		await send(say({ length: 5 })),
+		await send({ _bad: 1 }, Buffer.from('hello')),
+		await ask('PUT', '/wrong', { body: related('b', say({ length: 5 }), Buffer.from('hello')).subarray(0, -4), headers: { 'content-type': 'multipart/related; boundary=b' } }),
+	]) {
+		assert.ok(answer.status >= 400 && answer.status < 500, String(answer.status));
+		assert.ok(answer.json.error);
+	}
+	await ask('GET', '/wrong', { status: 404 });
+});
+
+test('open_revs sends every leaf with its attachments', async () => {
+	const leaf = (rev, data) => ({ _id: 'forked', _rev: rev, _attachments: { a: { content_type: 'x/a', revpos: 1, data: Buffer.from(data).toString('base64') } } });
+	await ask('POST', '/_bulk_docs', { json: { new_edits: false, docs: [leaf('1-aa', 'one'), leaf('1-bb', 'two'), { _id: 'forked', _rev: '1-cc', _deleted: true }] }, status: 201 });
+	const answer = await ask('GET', '/forked?open_revs=all', { headers: { accept: 'multipart/mixed' }, status: 200 });
+	const got = parts(answer).map((p) => {
+		if (!/multipart\/related/.test(p.headers)) return JSON.parse(p.bytes)._rev;
+		const inner = parts({ headers: new Headers({ 'content-type': /Content-Type: (.*)/i.exec(p.headers)[1] }), bytes: p.bytes });
+		return `${JSON.parse(inner[0].bytes)._rev} ${inner[1].bytes}`;
+	});
+	assert.deepEqual(got.sort(), ['1-aa one', '1-bb two', '1-cc']);
+});
+
+test('bulk requests that are larger than one turn', async () => {
+	const docs = Array.from({ length: 3000 }, (_, i) => ({ _id: `d${i}`, i, pad: 'x'.repeat(i % 700) }));
+	const rows = (await ask('POST', '/_bulk_docs', { json: { docs }, status: 201 })).json;
+	assert.equal(rows.length, docs.length);
+	assert.ok(rows.every((r, i) => r.ok && r.id === `d${i}` && r.rev.startsWith('1-')));
+	const { results } = (await ask('POST', '/_bulk_get?revs=true', { json: { docs: rows.map(({ id, rev }) => ({ id, rev })) }, status: 200 })).json;
+	assert.ok(results.every((r, i) => r.id === `d${i}` && r.docs.length === 1 && r.docs[0].ok.i === i && r.docs[0].ok._revisions.start === 1));
+	const asked = Object.fromEntries(rows.map(({ id, rev }, i) => [id, i % 2 ? [rev] : [rev, '2-abcd']]));
+	const diff = (await ask('POST', '/_revs_diff', { json: asked, status: 200 })).json;
+	assert.equal(Object.keys(diff).length, 1500);
+	assert.deepEqual(diff.d0, { missing: ['2-abcd'], possible_ancestors: [rows[0].rev] });
+	const gz = zlib.gzipSync(JSON.stringify({ docs: [{ _id: 'packed', pad: 'y'.repeat(200000) }] }));
+	await ask('POST', '/_bulk_docs', { body: gz, headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' }, status: 201 });
+	assert.equal((await ask('GET', '/packed', { status: 200 })).json.pad.length, 200000);
+});
+
+test('a form adds attachments to a document', async () => {
+	const { rev } = (await ask('PUT', '/formed', { json: { n: 1, _attachments: { old: { content_type: 'x/o', data: 'AAEC' } } }, status: 201 })).json;
+	const form = new FormData();
+	form.set('_rev', rev);
+	form.append('_attachments', new Blob([noise.subarray(0, 100000)], { type: 'image/gif' }), 'new.gif');
+	const r = await fetch(`${server.url}/${db}/formed`, { method: 'POST', body: form, headers: { authorization: server.auth, referer: `${server.url}/` } });
+	assert.equal(r.status, 201, await r.text());
+	const doc = (await ask('GET', '/formed?attachments=true', { status: 200 })).json;
+	assert.equal(doc.n, 1);
+	assert.equal(doc._attachments.old.data, 'AAEC');
+	assert.equal(doc._attachments['new.gif'].content_type, 'image/gif');
+	assert.ok(Buffer.from(doc._attachments['new.gif'].data, 'base64').equals(noise.subarray(0, 100000)));
+});
+
+test('a client that goes away in the middle harms nobody', async () => {
+	for (let i = 0; i < 5; i++) {
+		await new Promise((resolve, reject) => {
+			const req = http.get(`${server.url}/${db}/big?attachments=true`, { headers: { authorization: server.auth, accept: 'multipart/related' } }, (res) => {
+				res.once('data', () => {
+					req.destroy();
+					resolve();
+				});
+			});
+			req.on('error', () => {});
+			req.setTimeout(5000, () => reject(new Error('no data')));
+		});
+	}
+	const half = related('b', { _attachments: { a: { follows: true, content_type: 'x/a', length: noise.length } } }, noise);
+	await new Promise((resolve) => {
+		const req = http.request(`${server.url}/${db}/half`, { method: 'PUT', headers: { authorization: server.auth, 'content-type': 'multipart/related; boundary=b', 'content-length': half.length } });
+		req.on('error', () => {});
+		req.write(half.subarray(0, 2 * MB), () => {
+			req.destroy();
+			resolve();
+		});
+	});
+	await ask('GET', '/half', { status: 404 });
+	await ask('GET', '/big', { status: 200 });
+});
