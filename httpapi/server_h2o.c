@@ -52,6 +52,7 @@
 #define IDLE_MS (300u * 1000u)            /* keep-alive, and all of an HTTP/1 request's head and body */
 #define GRACE_MS 10000u                   /* for requests in flight when the server stops */
 #define SWEEP_MS 50u                      /* between looks at connections that are to end */
+#define REOPEN_MS 200u                    /* until the next try to accept after descriptors ran out */
 #define SPOOL_THRESHOLD ((size_t)8 << 20) /* request bodies beyond this go to a file */
 #define RESETS_FREE 200u                  /* streams that a connection may reset beyond half of those it let finish */
 #define ACCEPTS_PER_TURN 64
@@ -83,8 +84,9 @@ struct http_req {
 	char method[METHOD_MAX];
 	struct jstr path, query;
 	h2o_iovec_t entity;
-	uint64_t body_at; /* read by http_body_read() */
-	char *body_copy;  /* HTTP/2: what was lent */
+	uint64_t body_at;    /* read by http_body_read() */
+	char *body_copy;     /* HTTP/2: what was lent */
+	h2o_buffer_t *input; /* HTTP/1, vanished: what the body was lent from */
 	int version;
 	unsigned char gone, tls, is_head;
 	unsigned char started, headed, in_flight, finishing, aborting, on_flush, want_ready, answered;
@@ -117,6 +119,7 @@ struct http_thread {
 	_Atomic(struct http_msg *) inbox; /* newest first */
 	struct timers timers;
 	struct http_timer sweeper;
+	struct http_timer reopener; /* listens again after descriptors had run out */
 	struct http_conn *conns;
 	struct http_req *flush, **flush_tail;
 	struct http_req *free;
@@ -180,6 +183,8 @@ req_free(struct http_req *req)
 	t->live--;
 	free(req->out);
 	free(req->body_copy);
+	if (req->input != NULL)
+		h2o_buffer_dispose(&req->input);
 	if (t->nfree < FREE_MAX) {
 		arena_reset(req->arena);
 		req->next = t->free;
@@ -237,6 +242,11 @@ vanish(struct http_req *req)
 
 	req->gone = 1;
 	count_reset(req->conn);
+	if (req->version < 0x200 && req->entity.len > 0) {
+		/* A worker may still read the body: it outlives the connection. */
+		req->input = req->conn->sock->input;
+		h2o_buffer_init(&req->conn->sock->input, &h2o_socket_buffer_prototype);
+	}
 	req->refs++;
 	detach(req);
 	if (req->started && stop != NULL) {
@@ -812,12 +822,20 @@ on_accept(h2o_socket_t *listener, const char *err)
 
 	if (err != NULL)
 		return;
+	errno = 0;
 	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
 		h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
 		struct http_conn *conn;
 
-		if (sock == NULL)
+		if (sock == NULL) {
+			/* With no descriptor left, a listener that stays readable would keep the loop busy for nothing.
+			 */
+			if (errno == EMFILE || errno == ENFILE) {
+				h2o_socket_read_stop(listener);
+				http_timer_set(&t->reopener, REOPEN_MS);
+			}
 			return;
+		}
 		conn = calloc(1, sizeof(*conn));
 		if (conn == NULL) {
 			h2o_socket_close(sock);
@@ -834,6 +852,17 @@ on_accept(h2o_socket_t *listener, const char *err)
 		sock->on_close.data = conn;
 		h2o_accept(accept, sock);
 	}
+}
+
+static void
+on_reopen(void *arg)
+{
+	struct http_thread *t = arg;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (t->listener[i] != NULL)
+			h2o_socket_read_start(t->listener[i], on_accept);
 }
 
 /* Watch for the hang-up of a connection whose request goes on after its handler returned. */
@@ -1329,6 +1358,8 @@ thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 		return ERR_IO;
 	}
 	err = timers_add(&t->timers, &t->sweeper, on_sweep, t);
+	if (err == 0)
+		err = timers_add(&t->timers, &t->reopener, on_reopen, t);
 	if (err != 0)
 		return err;
 	h2o_context_init(&t->ctx, h2o_evloop_create(), &s->global);
