@@ -78,3 +78,20 @@ bytes_varint(struct bytes *r)
 	r->bad = 1;
 	return 0;
 }
+
+void
+bytes_store_u64be(unsigned char out[8], uint64_t n)
+{
+	for (int i = 7; i >= 0; i--, n >>= 8)
+		out[i] = (unsigned char)n;
+}
+
+uint64_t
+bytes_load_u64be(const unsigned char in[8])
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < 8; i++)
+		n = n << 8 | in[i];
+	return n;
+}

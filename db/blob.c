@@ -241,7 +241,7 @@ upload_key_of(uint64_t number)
 	struct upload_key k = {"upload/"};
 	unsigned char be[8];
 
-	put_u64be(be, number);
+	bytes_store_u64be(be, number);
 	hex_encode(be, sizeof(be), k.text + 7);
 	k.text[23] = '\0';
 	return k;
@@ -262,7 +262,7 @@ put_chunks(struct commit *c, uint64_t number, uint64_t chunk, const char *p, siz
 	int err = 0;
 
 	for (; len > 0 && err == 0; chunk++) {
-		struct blobkey key = blobkey_of(number, (uint32_t)chunk);
+		struct payload_key key = payload_blob_key(number, (uint32_t)chunk);
 		size_t n = len < LIMIT_BLOB_CHUNK ? len : LIMIT_BLOB_CHUNK;
 
 		err = record_put(c->batch, TREE_BLOBS, key.bytes, sizeof(key.bytes), p, n);
@@ -301,7 +301,7 @@ blob_commit_flush(struct commit *c, struct db_blob *b)
 static int
 delete_blob(struct commit *c, uint64_t number)
 {
-	struct blobkey key = blobkey_of(number, 0);
+	struct payload_key key = payload_blob_key(number, 0);
 	struct store_cursor *cur;
 	struct store_val k;
 	int err = store_cursor_open(c->snap, TREE_BLOBS, &cur);
@@ -377,13 +377,13 @@ static int
 adopt_new(struct commit *c, struct db_blob *b, uint64_t *numberp)
 {
 	struct newblob *n = arena_alloc(c->a, sizeof(*n));
-	struct blobkey key;
+	struct payload_key key;
 	int err;
 
 	if (n == NULL)
 		return ERR_NOMEM;
 	*n = (struct newblob){b, b->number != 0 ? b->number : c->state.next_blob++, c->newblobs};
-	key = blobkey_of(n->number, 0);
+	key = payload_blob_key(n->number, 0);
 	if ((err = put_chunks(c, n->number, b->flushed / LIMIT_BLOB_CHUNK, b->pending.data, b->pending.len)) != 0 ||
 	    (err = record_put(c->batch, TREE_BLOBS, key.bytes, 8, b->sha256, SHA256_LEN)) != 0)
 		return err;
@@ -443,7 +443,7 @@ ref_cmp(const void *a, const void *b)
 static int
 settle_ref(struct commit *c, uint64_t number, int64_t change)
 {
-	struct blobkey key = blobkey_of(number, 0);
+	struct payload_key key = payload_blob_key(number, 0);
 	const struct newblob *n;
 	const unsigned char *sha256;
 	struct digest d = {number, 0, 0};
@@ -472,7 +472,7 @@ settle_ref(struct commit *c, uint64_t number, int64_t change)
 	if ((err = store_del(c->batch, TREE_DIGESTS, sha256, SHA256_LEN)) != 0)
 		return err;
 	for (uint64_t at = 0; n != NULL && at < d.stored_len && err == 0; at += LIMIT_BLOB_CHUNK) {
-		struct blobkey k = blobkey_of(number, (uint32_t)(at / LIMIT_BLOB_CHUNK));
+		struct payload_key k = payload_blob_key(number, (uint32_t)(at / LIMIT_BLOB_CHUNK));
 
 		err = store_del(c->batch, TREE_BLOBS, k.bytes, sizeof(k.bytes));
 	}

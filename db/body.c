@@ -30,7 +30,7 @@ struct zdict {
 	ZSTD_DDict *d;
 };
 
-struct zdicts {
+struct body_dicts {
 	_Atomic(struct zdict *) head; /* newest first */
 };
 
@@ -100,7 +100,7 @@ decompressor(void)
 }
 
 int
-zdicts_new(struct zdicts **zp)
+body_dicts_new(struct body_dicts **zp)
 {
 	*zp = calloc(1, sizeof(**zp));
 	return *zp != NULL ? 0 : ERR_NOMEM;
@@ -115,7 +115,7 @@ zdict_free(struct zdict *d)
 }
 
 void
-zdicts_free(struct zdicts *z)
+body_dicts_free(struct body_dicts *z)
 {
 	struct zdict *d, *next;
 
@@ -129,7 +129,7 @@ zdicts_free(struct zdicts *z)
 }
 
 int
-zdicts_add(struct zdicts *z, uint64_t number, const void *data, size_t len)
+body_dicts_add(struct body_dicts *z, uint64_t number, const void *data, size_t len)
 {
 	struct zdict *d = calloc(1, sizeof(*d));
 
@@ -148,7 +148,7 @@ zdicts_add(struct zdicts *z, uint64_t number, const void *data, size_t len)
 }
 
 uint64_t
-zdicts_current(struct zdicts *z)
+body_dicts_current(struct body_dicts *z)
 {
 	struct zdict *d = atomic_load(&z->head);
 
@@ -156,7 +156,7 @@ zdicts_current(struct zdicts *z)
 }
 
 static const struct zdict *
-zdicts_find(struct zdicts *z, uint64_t number)
+zdicts_find(struct body_dicts *z, uint64_t number)
 {
 	const struct zdict *d;
 
@@ -166,7 +166,7 @@ zdicts_find(struct zdicts *z, uint64_t number)
 }
 
 int
-zdict_train(const void *samples, const size_t *sizes, unsigned n, struct buf *out)
+body_dict_train(const void *samples, const size_t *sizes, unsigned n, struct buf *out)
 {
 	char *room;
 	size_t len;
@@ -216,7 +216,7 @@ pack_frame(const struct zdict *d, const char *text, size_t len, struct buf *b)
 }
 
 int
-body_pack(struct zdicts *z, const char *text, size_t len, struct buf *b)
+body_pack(struct body_dicts *z, const char *text, size_t len, struct buf *b)
 {
 	const struct zdict *d = atomic_load(&z->head);
 	int err;
@@ -249,7 +249,7 @@ unpack_frame(const struct zdict *d, struct bytes *r, struct arena *a, struct jst
 }
 
 int
-body_unpack(struct zdicts *z, struct bytes *r, struct arena *a, struct jstr *textp)
+body_unpack(struct body_dicts *z, struct bytes *r, struct arena *a, struct jstr *textp)
 {
 	const struct zdict *d;
 	unsigned codec = bytes_u8(r);

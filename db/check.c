@@ -85,7 +85,7 @@ check_body(struct check *k, const struct revnode *node)
 		return 0;
 	if (node->body != REVTREE_INLINE) {
 		k->bodies++;
-		if (payload_get(k->snap, node->body, &r) != 0)
+		if (snap_payload(k->snap, node->body, &r) != 0)
 			return bad_doc(k, "a body is missing");
 	}
 	if (payload_atts(&r, k->a, &atts, &n) != 0 || body_unpack(k->f->dicts, &r, k->a, &text) != 0)
@@ -116,7 +116,7 @@ check_blocks(struct check *k, const struct revtree *t)
 
 	for (size_t i = 0; revtree_spilled(t, i, &s); i++)
 		for (uint64_t b = s.first_gen / REVTREE_BLOCK; b <= s.last_gen / REVTREE_BLOCK; b++) {
-			struct revkey key = revkey_of(k->docno, s.run_id, b);
+			struct docrec_key key = docrec_block_key(k->docno, s.run_id, b);
 			struct store_val val;
 			struct bytes r;
 
@@ -138,7 +138,7 @@ check_row(struct check *k, const struct docrec *rec, const struct revtree *t)
 	struct bytes r;
 	unsigned char key[8];
 
-	put_u64be(key, rec->seq);
+	bytes_store_u64be(key, rec->seq);
 	if (rec->seq > k->state.update_seq || store_get(k->snap, TREE_CHANGES, key, sizeof(key), &val) != 0 ||
 	    record_open(TREE_CHANGES, key, sizeof(key), &val, &r) != 0 || changerow_decode(&r, k->a, &row) != 0)
 		return bad_doc(k, "it is not in changes at its sequence");
@@ -257,7 +257,7 @@ check_digests(struct check *k)
 			break;
 		}
 		for (uint64_t at = 0; at < stored && err == 0; at += LIMIT_BLOB_CHUNK) {
-			struct blobkey bk = blobkey_of(number, (uint32_t)(at / LIMIT_BLOB_CHUNK));
+			struct payload_key bk = payload_blob_key(number, (uint32_t)(at / LIMIT_BLOB_CHUNK));
 
 			if (store_get(k->snap, TREE_BLOBS, bk.bytes, sizeof(bk.bytes), &chunk) != 0)
 				err = err_why(
@@ -303,8 +303,8 @@ check_all(struct check *k)
 	struct counts_of docs, changes;
 	int err = 0;
 
-	counts_of_docs(k->f, &docs);
-	counts_of_changes(k->f, &changes);
+	db_counts_of_docs(k->f, &docs);
+	db_counts_of_changes(k->f, &changes);
 	for (unsigned tree = 0; tree < TREE_COUNT && err == 0; tree++)
 		err = check_tree(k, tree);
 	if (err || (err = meta_state_get(k->snap, &k->state)) != 0 || (err = check_docs(k)) != 0 ||

@@ -52,7 +52,7 @@ commit_queue(struct dbfile *f, struct dbwork *w)
 	}
 	(void)pthread_mutex_unlock(&f->lock);
 	if (start) {
-		dbfile_ref(f);
+		dbs_file_ref(f);
 		f->dbs->config.ex->submit(f->dbs->config.ex, &f->job);
 	}
 	return err;
@@ -153,8 +153,8 @@ counts_settle(struct commit *c)
 	struct counts_of docs, changes;
 	int err;
 
-	counts_of_docs(c->f, &docs);
-	counts_of_changes(c->f, &changes);
+	db_counts_of_docs(c->f, &docs);
+	db_counts_of_changes(c->f, &changes);
 	if (c->docs.n > 0)
 		qsort(c->docs.v, c->docs.n, sizeof(*c->docs.v), change_cmp);
 	if (c->changes.n > 0)
@@ -445,7 +445,7 @@ commit_job(void *arg)
 	if (more)
 		f->dbs->config.ex->submit(f->dbs->config.ex, &f->job);
 	else
-		dbfile_unref(f);
+		dbs_file_unref(f);
 }
 
 /* ---- Submitting ---- */

@@ -50,7 +50,7 @@ compact_end(struct compactwork *k)
 	(void)pthread_mutex_unlock(&f->lock);
 	buf_release(&k->after);
 	free(k);
-	dbfile_unref(f);
+	dbs_file_unref(f);
 }
 
 static int
@@ -106,7 +106,7 @@ db_compact(struct db *db)
 		free(k);
 		return 0;
 	}
-	dbfile_ref(f);
+	dbs_file_ref(f);
 	if ((err = commit_queue(f, &k->work)) != 0)
 		compact_end(k);
 	return err;

@@ -95,8 +95,8 @@ struct dbfile {
 	struct exec_job job;
 	struct store_batch *batch;
 	struct arena *arena;
-	struct zdicts *dicts; /* body.h; has its own lock */
-	int dict_wanted;      /* (C) a training was started */
+	struct body_dicts *dicts; /* body.h; has its own lock */
+	int dict_wanted;          /* (C) a training was started */
 };
 
 struct dbs {
@@ -128,9 +128,9 @@ extern const char *const db_tree_names[TREE_COUNT];
 
 /* dbs.c */
 void
-dbfile_ref(struct dbfile *f);
+dbs_file_ref(struct dbfile *f);
 void
-dbfile_unref(struct dbfile *f);
+dbs_file_unref(struct dbfile *f);
 
 /* meta.c: the tree `meta` */
 int
@@ -167,6 +167,9 @@ struct docrec {
 	struct jstr ext;     /* tagged extension fields, kept as they are */
 	struct jstr payload; /* the winner's, if it is inline; else empty */
 };
+/** docrec_span(r, len): The next ${len} bytes, borrowed; ${r} is bad if there are fewer. */
+struct jstr
+docrec_span(struct bytes *r, uint64_t len);
 /** docrec_decode(r, out): Errors: ERR_CORRUPT. */
 int
 docrec_decode(struct bytes *r, struct docrec *out) MUST_CHECK;
@@ -187,35 +190,35 @@ changerow_decode(struct bytes *r, struct arena *a, struct db_change *out) MUST_C
 uint64_t
 changerow_weigh(const struct store_val *key, const struct store_val *val);
 
-struct revkey {
+struct docrec_key {
 	unsigned char bytes[20];
 };
-/** revkey_of(docno, run, block): The key of a spilled block. */
-struct revkey
-revkey_of(uint64_t docno, uint32_t run, uint64_t block);
+/** docrec_block_key(docno, run, block): The key of a spilled block. */
+struct docrec_key
+docrec_block_key(uint64_t docno, uint32_t run, uint64_t block);
 
 void
-counts_of_docs(const struct dbfile *f, struct counts_of *out);
+db_counts_of_docs(const struct dbfile *f, struct counts_of *out);
 void
-counts_of_changes(const struct dbfile *f, struct counts_of *out);
+db_counts_of_changes(const struct dbfile *f, struct counts_of *out);
 extern const struct idkey_trees db_doc_trees;
 extern const struct idkey_trees db_local_trees;
 
 void
-put_u64be(unsigned char out[8], uint64_t n);
+bytes_store_u64be(unsigned char out[8], uint64_t n);
 uint64_t
-get_u64be(const unsigned char in[8]);
+bytes_load_u64be(const unsigned char in[8]);
 
 /* snap.c */
-/** payload_get(snap, number, r): The payload of body ${number}, in the snapshot's memory. */
+/** snap_payload(snap, number, r): The payload of body ${number}, in the snapshot's memory. */
 int
-payload_get(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
+snap_payload(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
 int
-doc_from_record(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
-    const struct store_val *val, struct arena *a, struct db_doc *out) MUST_CHECK;
+snap_doc(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key, const struct store_val *val,
+    struct arena *a, struct db_doc *out) MUST_CHECK;
 int
-local_from_record(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
-    struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+snap_local(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val, struct arena *a,
+    uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 
 /* prepare.c: what is known of a write before it is queued. */
 struct prepared {

@@ -114,7 +114,7 @@ dbfile_free(struct dbfile *f)
 	store_batch_free(f->batch);
 	store_close(f->store);
 	arena_free(f->arena);
-	zdicts_free(f->dicts);
+	body_dicts_free(f->dicts);
 	access_free(f->access);
 	buf_release(&f->security);
 	free(f->histories);
@@ -140,7 +140,7 @@ dbfile_new(struct dbs *s, const char *name, struct store_db *store, struct dbfil
 	buf_init(&f->security, 1u << 20);
 	(void)pthread_mutex_init(&f->lock, NULL);
 	if ((f->name = strdup(name)) != NULL && (err = arena_new(4u * LIMIT_TXN_BYTES, &f->arena)) == 0 &&
-	    (err = zdicts_new(&f->dicts)) == 0 && (err = store_batch_new(store, &f->batch)) == 0)
+	    (err = body_dicts_new(&f->dicts)) == 0 && (err = store_batch_new(store, &f->batch)) == 0)
 		err = meta_load(f);
 	if (err) {
 		dbfile_free(f);
@@ -164,7 +164,7 @@ evict(struct dbs *s)
 }
 
 void
-dbfile_ref(struct dbfile *f)
+dbs_file_ref(struct dbfile *f)
 {
 	struct dbs *s = f->dbs;
 
@@ -175,7 +175,7 @@ dbfile_ref(struct dbfile *f)
 }
 
 void
-dbfile_unref(struct dbfile *f)
+dbs_file_unref(struct dbfile *f)
 {
 	struct dbs *s = f->dbs;
 	int last = 0;
@@ -373,7 +373,7 @@ db_open(struct dbs *s, const char *name, const struct principal *p, struct db **
 	if (err == 0 && (db = malloc(sizeof(*db))) == NULL)
 		err = ERR_NOMEM;
 	if (err) {
-		dbfile_unref(f);
+		dbs_file_unref(f);
 		return err;
 	}
 	*db = (struct db){f, p, admin};
@@ -386,7 +386,7 @@ db_close(struct db *db)
 {
 	if (db == NULL)
 		return;
-	dbfile_unref(db->file);
+	dbs_file_unref(db->file);
 	free(db);
 }
 

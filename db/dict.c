@@ -19,7 +19,7 @@ dict_done(struct dbwork *w)
 {
 	struct dictwork *d = (struct dictwork *)(void *)w;
 
-	dbfile_unref(d->f);
+	dbs_file_unref(d->f);
 	buf_release(&d->bytes);
 	free(d);
 }
@@ -37,7 +37,7 @@ dict_commit(struct commit *c, const struct dictwork *d)
 void
 dict_publish(struct dbfile *f, const struct dictwork *d)
 {
-	if (zdicts_add(f->dicts, d->number, d->bytes.data, d->bytes.len) != 0)
+	if (body_dicts_add(f->dicts, d->number, d->bytes.data, d->bytes.len) != 0)
 		log_line(LOG_WARNING, "database %s: its dictionary is in use from the next opening", f->name);
 }
 
@@ -88,7 +88,7 @@ dict_job(void *arg)
 	buf_init(&texts, (size_t)DICT_SAMPLES * DICT_SAMPLE_MAX);
 	err = sizes != NULL ? sample(d->f, &texts, sizes, &n) : ERR_NOMEM;
 	if (err == 0)
-		err = zdict_train(texts.data, sizes, n, &d->bytes);
+		err = body_dict_train(texts.data, sizes, n, &d->bytes);
 	d->work.bytes = d->bytes.len;
 	if (err == 0)
 		err = commit_queue(d->f, &d->work);
@@ -103,7 +103,7 @@ dict_consider(struct dbfile *f)
 {
 	struct dictwork *d;
 
-	if (f->dict_wanted || f->state.doc_count < DICT_MIN_DOCS || zdicts_current(f->dicts) != 0)
+	if (f->dict_wanted || f->state.doc_count < DICT_MIN_DOCS || body_dicts_current(f->dicts) != 0)
 		return;
 	f->dict_wanted = 1; /* once an opening: if the documents have nothing in common, not again */
 	if ((d = calloc(1, sizeof(*d))) == NULL)
@@ -114,6 +114,6 @@ dict_consider(struct dbfile *f)
 	d->work.done = dict_done;
 	buf_init(&d->bytes, 2u * BODY_DICT_LEN);
 	d->job = (struct exec_job){dict_job, d, NULL, 0};
-	dbfile_ref(f);
+	dbs_file_ref(f);
 	f->dbs->config.ex->submit(f->dbs->config.ex, &d->job);
 }

@@ -463,7 +463,8 @@ member(void *cookie, struct jstr key, struct json *j)
 		if (is(key, kept[i]))
 			return ERR_END;
 	}
-	FAULT(p, ERR_DOC_VALIDATION, "Bad special document member: %.*s", (int)(key.len < ERRTEXT_MAX ? key.len : ERRTEXT_MAX), key.s);
+	FAULT(p, ERR_DOC_VALIDATION, "Bad special document member: %.*s",
+	    (int)(key.len < ERRTEXT_MAX ? key.len : ERRTEXT_MAX), key.s);
 	return json_skip(j, NULL);
 }
 

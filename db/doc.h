@@ -14,14 +14,14 @@ enum doc_encoding { DOC_IDENTITY, DOC_GZIP };
 /* One member of _attachments as a client sent it. */
 struct doc_att_in {
 	struct jstr name;
-	struct jstr type;       /* content_type; "application/octet-stream" if absent */
+	struct jstr type; /* content_type; "application/octet-stream" if absent */
 	enum { DOC_ATT_DATA, DOC_ATT_STUB, DOC_ATT_FOLLOWS } kind;
-	struct jstr data;       /* kind DATA: the decoded bytes */
+	struct jstr data; /* kind DATA: the decoded bytes */
 	int has_revpos;
 	uint64_t revpos;
-	int has_digest;         /* "md5-..." was given */
+	int has_digest; /* "md5-..." was given */
 	unsigned char md5[16];
-	int has_length;         /* "length": of the identity form, or of what follows if not encoded */
+	int has_length; /* "length": of the identity form, or of what follows if not encoded */
 	uint64_t length;
 	int has_encoded_length;
 	uint64_t encoded_length;
@@ -31,17 +31,17 @@ struct doc_att_in {
 /* A document as a client sent it.  All memory is the arena's, or the input's. */
 struct doc_in {
 	int has_id;
-	struct jstr id;            /* checked: string, UTF-8, length, underscore rules */
+	struct jstr id; /* checked: string, UTF-8, length, underscore rules */
 	int has_rev;
-	struct revbuf rev;         /* _rev; of generation 0 (verbatim hash) for _local documents alone */
-	int deleted;               /* _deleted */
-	size_t nrevisions;         /* 0: no _revisions */
-	struct rev *revisions;     /* newest first; revisions[0].gen is start */
+	struct revbuf rev;     /* _rev; of generation 0 (verbatim hash) for _local documents alone */
+	int deleted;           /* _deleted */
+	size_t nrevisions;     /* 0: no _revisions */
+	struct rev *revisions; /* newest first; revisions[0].gen is start */
 	size_t natts;
-	int has_atts;              /* _attachments was there, perhaps empty */
-	struct doc_att_in *atts;   /* in the order written; of equal names the last */
-	struct jstr body;          /* CouchDB's text of the object without its underscore members; at least "{}" */
-	struct jstr body_etf;      /* its external term, for rev_make() */
+	int has_atts;            /* _attachments was there, perhaps empty */
+	struct doc_att_in *atts; /* in the order written; of equal names the last */
+	struct jstr body;        /* CouchDB's text of the object without its underscore members; at least "{}" */
+	struct jstr body_etf;    /* its external term, for rev_make() */
 };
 
 /**
@@ -52,21 +52,23 @@ struct doc_in {
  * Errors, with CouchDB's words in ${why}: ERR_BAD_JSON (the reader is then of no further use); ERR_NOT_OBJECT, ERR_DOC_VALIDATION,
  * ERR_BAD_REV, ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_BASE64, ERR_DOC_TOO_LARGE (the value has been read over and the next can be read); ERR_NOMEM.
  */
-int doc_parse(struct json *j, struct arena *a, struct doc_in *out, struct errtext *why) MUST_CHECK;
+int
+doc_parse(struct json *j, struct arena *a, struct doc_in *out, struct errtext *why) MUST_CHECK;
 
 /** doc_id_check(id, len, why): May this be a document's id?  "_design/x" is allowed, "_local/x" is.  Errors: ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_LOCAL_ID. */
-int doc_id_check(const char *id, size_t len, struct errtext *why) MUST_CHECK;
+int
+doc_id_check(const char *id, size_t len, struct errtext *why) MUST_CHECK;
 
 /* A stored attachment, as readers see it. */
 struct doc_att {
 	struct jstr name;
 	struct jstr type;
 	uint64_t revpos;
-	uint64_t length;         /* bytes, decoded */
-	uint64_t stored_length;  /* bytes, as stored */
+	uint64_t length;        /* bytes, decoded */
+	uint64_t stored_length; /* bytes, as stored */
 	enum doc_encoding encoding;
-	unsigned char md5[16];   /* of the stored bytes */
-	uint64_t blob;           /* number of its bytes in tree `blobs` */
+	unsigned char md5[16]; /* of the stored bytes */
+	uint64_t blob;         /* number of its bytes in tree `blobs` */
 };
 
 /* How doc_put_json() writes one attachment. */
@@ -77,7 +79,7 @@ struct doc_out {
 	struct jstr id;
 	struct rev rev;
 	int deleted;
-	struct jstr body;                 /* "{...}" */
+	struct jstr body; /* "{...}" */
 	const struct doc_att *atts;
 	size_t natts;
 	int att_encoding_info;
@@ -85,13 +87,14 @@ struct doc_out {
 	int (*att)(void *cookie, size_t i, enum doc_att_form *formp, struct buf *base64);
 	void *cookie;
 	/* extra members: whatever is set is written in CouchDB's order */
-	const struct rev *revisions;      /* _revisions, newest first */
+	const struct rev *revisions; /* _revisions, newest first */
 	size_t nrevisions;
-	const char *extra;                /* text of further members, each with a leading comma, or NULL */
+	const char *extra; /* text of further members, each with a leading comma, or NULL */
 	size_t extra_len;
 };
 
 /** doc_put_json(b, d): Append the document: _id, _rev, the body's members, _deleted, _revisions, extra, _attachments, where CouchDB 3.5 puts them.  Errors: b's, or att()'s. */
-int doc_put_json(struct buf *b, const struct doc_out *d) MUST_CHECK;
+int
+doc_put_json(struct buf *b, const struct doc_out *d) MUST_CHECK;
 
 #endif

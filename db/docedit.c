@@ -137,7 +137,7 @@ static int
 block_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
 {
 	struct docedit *e = cookie;
-	struct revkey key = revkey_of(e->rec.docno, run_id, block);
+	struct docrec_key key = docrec_block_key(e->rec.docno, run_id, block);
 	struct store_val val;
 	int err = store_get(e->c->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val);
 
@@ -322,8 +322,8 @@ body_gone(const struct revnode *node, void *cookie)
 		}
 		return;
 	}
-	put_u64be(key, node->body);
-	if ((e->err = payload_get(e->c->snap, node->body, &r)) == 0 && (e->err = unref_atts(e->c, &r)) == 0)
+	bytes_store_u64be(key, node->body);
+	if ((e->err = snap_payload(e->c->snap, node->body, &r)) == 0 && (e->err = unref_atts(e->c, &r)) == 0)
 		e->err = store_del(e->c->batch, TREE_BODIES, key, sizeof(key));
 }
 
@@ -382,7 +382,7 @@ place_body(struct revnode *node, struct revpos at, void *cookie)
 		return 0;
 	}
 	node->body = e->c->state.next_body++;
-	put_u64be(key, node->body);
+	bytes_store_u64be(key, node->body);
 	return record_put(e->c->batch, TREE_BODIES, key, sizeof(key), payload.s, payload.len);
 }
 
@@ -392,11 +392,11 @@ static int
 block_put(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie)
 {
 	struct docedit *e = cookie;
-	struct revkey key;
+	struct docrec_key key;
 
 	if (e->rec.docno == 0)
 		e->rec.docno = e->c->state.next_docno++;
-	key = revkey_of(e->rec.docno, run_id, block);
+	key = docrec_block_key(e->rec.docno, run_id, block);
 	return record_put(e->c->batch, TREE_REVS, key.bytes, sizeof(key.bytes), bytes->data, bytes->len);
 }
 
@@ -413,7 +413,7 @@ static int
 block_dropped(uint32_t run_id, uint64_t block, void *cookie)
 {
 	struct docedit *e = cookie;
-	struct revkey key = revkey_of(e->rec.docno, run_id, block);
+	struct docrec_key key = docrec_block_key(e->rec.docno, run_id, block);
 	struct bytes r;
 	int err = 0;
 
@@ -457,7 +457,7 @@ put_change_key(struct commit *c, uint64_t seq, int exists, unsigned char *key)
 {
 	const struct counts_change count = {key, 8, !exists, exists, (uint64_t)!exists, (uint64_t)exists};
 
-	put_u64be(key, seq);
+	bytes_store_u64be(key, seq);
 	return commit_count(c, &c->changes, &count);
 }
 

@@ -206,7 +206,7 @@ number_of(const char *hex, size_t len, uint64_t *np)
 
 	if (len > 16 || len % 2 != 0 || hex_decode(hex, len, be + 8 - len / 2) != 0)
 		return ERR_CORRUPT;
-	*np = get_u64be(be);
+	*np = bytes_load_u64be(be);
 	return 0;
 }
 
@@ -218,7 +218,7 @@ dict_load(void *cookie, const char *rest, size_t restlen, struct bytes *r)
 	size_t len = bytes_left(r);
 	int err = number_of(rest, restlen, &number);
 
-	return err ? err : zdicts_add(f->dicts, number, bytes_take(r, len), len);
+	return err ? err : body_dicts_add(f->dicts, number, bytes_take(r, len), len);
 }
 
 struct leftovers {

@@ -1,23 +1,6 @@
-#include "payload.h"
+#include "dbi.h"
 
 #include <string.h>
-
-#include "base/limits.h"
-
-static struct jstr
-take_string(struct bytes *r)
-{
-	uint64_t len = bytes_varint(r);
-	struct jstr s = {NULL, 0};
-
-	if (len > bytes_left(r)) {
-		r->bad = 1;
-		return s;
-	}
-	s.s = bytes_take(r, (size_t)len);
-	s.len = (size_t)len;
-	return s;
-}
 
 static void
 take_att(struct bytes *r, struct doc_att *out)
@@ -25,8 +8,8 @@ take_att(struct bytes *r, struct doc_att *out)
 	const void *md5;
 
 	memset(out, 0, sizeof(*out));
-	out->name = take_string(r);
-	out->type = take_string(r);
+	out->name = docrec_span(r, bytes_varint(r));
+	out->type = docrec_span(r, bytes_varint(r));
 	out->revpos = bytes_varint(r);
 	out->length = bytes_varint(r);
 	out->encoding = bytes_u8(r) == DOC_GZIP ? DOC_GZIP : DOC_IDENTITY;
@@ -79,10 +62,10 @@ payload_put_atts(struct buf *b, const struct doc_att *atts, size_t n)
 	return buf_failed(b);
 }
 
-struct blobkey
-blobkey_of(uint64_t number, uint32_t chunk)
+struct payload_key
+payload_blob_key(uint64_t number, uint32_t chunk)
 {
-	struct blobkey k;
+	struct payload_key k;
 
 	for (int i = 0; i < 8; i++)
 		k.bytes[i] = (unsigned char)(number >> (56 - 8 * i));

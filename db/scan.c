@@ -117,7 +117,7 @@ rank_of(struct db_snap *snap, const struct jstr *id, uint64_t *np)
 	uint64_t within;
 	int err;
 
-	counts_of_docs(snap->file, &counts);
+	db_counts_of_docs(snap->file, &counts);
 	if ((err = idkey_rank(&db_doc_trees, snap->snap, id->s, id->len, docrec_live, &top, &within)) != 0 ||
 	    (err = counts_before(&counts, snap->snap, top.key, top.klen, np)) != 0)
 		return err;
@@ -177,7 +177,7 @@ ids_skip(struct db_scan *s)
 	int err = skip_target(s, &target);
 
 	if (err == 0 && (err = store_cursor_open(s->snap->snap, TREE_DOCS, &c)) == 0) {
-		counts_of_docs(s->snap->file, &counts);
+		db_counts_of_docs(s->snap->file, &counts);
 		err = counts_seek(&counts, s->snap->snap, target, c, &key, NULL, &before);
 		if (err == 0)
 			err = idkey_walk_seek_weight(s->walk, &key, target - before, docrec_live, s->range.descending);
@@ -219,7 +219,7 @@ db_docs_next(struct db_scan *s, struct arena *a, struct db_doc *out)
 			return err;
 	} while (!docrec_live(&val));
 	idkey_walk_place(s->walk, &tree, &key);
-	return doc_from_record(s->snap, id, tree, &key, &val, a, out);
+	return snap_doc(s->snap, id, tree, &key, &val, a, out);
 }
 
 int
@@ -250,7 +250,7 @@ db_locals_next(struct db_scan *s, struct arena *a, struct jstr *idp, uint64_t *r
 			return err;
 	} while (s->range.skip > 0 && s->range.skip-- > 0);
 	idkey_walk_place(s->walk, &tree, &key);
-	return local_from_record(s->snap->file, tree, &key, &val, a, revp, bodyp);
+	return snap_local(s->snap->file, tree, &key, &val, a, revp, bodyp);
 }
 
 int
@@ -265,7 +265,7 @@ db_docs_before(struct db_snap *snap, const char *id, size_t len, uint64_t *np)
 		*np = 0;
 		return 0;
 	}
-	counts_of_docs(snap->file, &counts);
+	db_counts_of_docs(snap->file, &counts);
 	return counts_total(&counts, snap->snap, np);
 }
 
@@ -301,7 +301,7 @@ changes_move(struct db_scan *s, struct store_val *key, struct store_val *val)
 		return store_seek_le(s->cursor, NULL, 0, key, val);
 	if (s->since == UINT64_MAX)
 		return ERR_MISSING;
-	put_u64be(first, s->since + 1);
+	bytes_store_u64be(first, s->since + 1);
 	return store_seek(s->cursor, first, sizeof(first), key, val);
 }
 
@@ -316,7 +316,7 @@ db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
 		return err == ERR_MISSING ? ERR_END : err;
 	if (key.len != 8 || (err = record_open(TREE_CHANGES, key.p, key.len, &val, &r)) != 0)
 		return ERR_CORRUPT;
-	out->seq = get_u64be(key.p);
+	out->seq = bytes_load_u64be(key.p);
 	if (out->seq <= s->since)
 		return ERR_END;
 	return changerow_decode(&r, a, out);
@@ -333,8 +333,8 @@ db_changes_pending(struct db_snap *snap, uint64_t since, uint64_t *np)
 	*np = 0;
 	if (since == UINT64_MAX)
 		return 0;
-	counts_of_changes(snap->file, &counts);
-	put_u64be(key, since + 1);
+	db_counts_of_changes(snap->file, &counts);
+	bytes_store_u64be(key, since + 1);
 	if ((err = counts_total(&counts, snap->snap, &total)) != 0 ||
 	    (err = counts_before(&counts, snap->snap, key, sizeof(key), &before)) != 0)
 		return err;

@@ -50,7 +50,7 @@ db_snap_seq(const struct db_snap *snap)
 /* ---- Documents ---- */
 
 int
-doc_from_record(struct db_snap *snap, struct jstr id, unsigned tree_number, const struct store_val *key,
+snap_doc(struct db_snap *snap, struct jstr id, unsigned tree_number, const struct store_val *key,
     const struct store_val *val, struct arena *a, struct db_doc *out)
 {
 	struct bytes r, tree;
@@ -87,7 +87,7 @@ db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct
 	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
 		return err;
 	key = (struct store_val){place.key, place.klen};
-	return doc_from_record(snap, name, place.tree, &key, &val, a, out);
+	return snap_doc(snap, name, place.tree, &key, &val, a, out);
 }
 
 static int
@@ -97,13 +97,13 @@ block_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
 	struct bytes record;
 	struct docrec rec;
 	struct store_val val;
-	struct revkey key;
+	struct docrec_key key;
 	int err;
 
 	bytes_init(&record, doc->record.s, doc->record.len);
 	if ((err = docrec_decode(&record, &rec)) != 0)
 		return err;
-	key = revkey_of(rec.docno, run_id, block);
+	key = docrec_block_key(rec.docno, run_id, block);
 	if ((err = store_get(doc->snap->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val)) != 0)
 		return err == ERR_MISSING ? ERR_CORRUPT : err;
 	return record_open(TREE_REVS, key.bytes, sizeof(key.bytes), &val, r);
@@ -156,13 +156,13 @@ db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np
 /* ---- Contents ---- */
 
 int
-payload_get(struct store_snap *snap, uint64_t number, struct bytes *r)
+snap_payload(struct store_snap *snap, uint64_t number, struct bytes *r)
 {
 	unsigned char key[8];
 	struct store_val val;
 	int err;
 
-	put_u64be(key, number);
+	bytes_store_u64be(key, number);
 	if ((err = store_get(snap, TREE_BODIES, key, sizeof(key), &val)) != 0)
 		return err == ERR_MISSING ? ERR_CORRUPT : err;
 	return record_open(TREE_BODIES, key, sizeof(key), &val, r);
@@ -190,7 +190,7 @@ db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, stru
 
 	if (node->body == REVTREE_NO_BODY)
 		return ERR_MISSING;
-	err = node->body == REVTREE_INLINE ? inline_payload(doc, &r) : payload_get(doc->snap->snap, node->body, &r);
+	err = node->body == REVTREE_INLINE ? inline_payload(doc, &r) : snap_payload(doc->snap->snap, node->body, &r);
 	if (err || (err = payload_atts(&r, a, &out->atts, &out->natts)) != 0)
 		return err;
 	out->node = *node;
@@ -200,7 +200,7 @@ db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, stru
 int
 db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b)
 {
-	struct blobkey key = blobkey_of(att->blob, (uint32_t)chunk);
+	struct payload_key key = payload_blob_key(att->blob, (uint32_t)chunk);
 	struct store_val val;
 	struct bytes r;
 	size_t len;
@@ -219,8 +219,8 @@ db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, str
 /* ---- _local documents: varint rev number, body ---- */
 
 int
-local_from_record(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
-    struct arena *a, uint64_t *revp, struct jstr *bodyp)
+snap_local(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val, struct arena *a,
+    uint64_t *revp, struct jstr *bodyp)
 {
 	struct bytes r;
 	int err = record_open(tree, key->p, key->len, val, &r);
@@ -244,5 +244,5 @@ db_local_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, 
 	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
 		return err;
 	key = (struct store_val){place.key, place.klen};
-	return local_from_record(snap->file, place.tree, &key, &val, a, revp, bodyp);
+	return snap_local(snap->file, place.tree, &key, &val, a, revp, bodyp);
 }
