@@ -1,0 +1,187 @@
+// The server itself: databases that come and go, sessions, other origins, settings, local documents, hostile paths.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { after, before, test } from 'node:test';
+import { startDivand, tempDir } from '../lib/divand.mjs';
+import { client } from '../lib/wire.mjs';
+
+let server, c, web;
+
+before(async () => {
+	web = tempDir('divan-web');
+	fs.mkdirSync(path.join(web, 'page'));
+	fs.writeFileSync(path.join(web, 'page', 'index.html'), '<p>hello');
+	fs.writeFileSync(path.join(web, 'secret'), 'secret');
+	server = await startDivand({
+		config: {
+			chttpd: { enable_cors: 'true' },
+			cors: { origins: 'http://localhost:*', credentials: 'true' },
+			chttpd_auth: { iterations: '50000' },
+			divan: { web_dir: path.join(web, 'page') },
+		},
+	});
+	c = client(server);
+});
+
+after(async () => {
+	c.close();
+	await server.stop();
+});
+
+const nobody = { authorization: '' };
+
+/** What comes back for exactly these bytes. */
+const raw = (bytes) => new Promise((resolve, reject) => {
+	let text = '';
+	const s = net.connect(server.port, '127.0.0.1', () => s.end(bytes));
+	s.on('data', (d) => (text += d));
+	s.on('close', () => resolve(text));
+	s.on('error', reject);
+});
+
+test('the first answer has what PouchDB looks for', async () => {
+	const r = await c.request('GET', '/', undefined, { authorization: 'Basic: broken' });
+	assert.equal(r.status, 200);
+	assert.equal(r.json.couchdb, 'Welcome');
+	assert.match(r.json.uuid, /^[0-9a-f]{32}$/);
+	assert.ok(Array.isArray(r.json.features));
+	assert.match(r.headers['x-couch-request-id'], /^[0-9a-f]{10}$/);
+	assert.ok(r.text.endsWith('\n'));
+	const own = await c.request('GET', '/', undefined, { 'x-couch-request-id': 'my-id_1' });
+	assert.equal(own.headers['x-couch-request-id'], 'my-id_1');
+});
+
+test('a database recreated at once is a new one', async () => {
+	const starts = new Set();
+	for (let i = 0; i < 60; i++) {
+		assert.equal((await c.request('PUT', '/again')).status, 201);
+		assert.equal((await c.request('GET', '/again/x')).status, 404);
+		assert.equal((await c.request('PUT', '/again/x', { i })).status, 201);
+		const info = (await c.request('GET', '/again')).json;
+		assert.equal(info.doc_count, 1);
+		assert.ok(info.update_seq.startsWith('1-'));
+		starts.add(info.instance_start_time);
+		assert.equal((await c.request('DELETE', '/again')).status, 200);
+		assert.equal((await c.request('GET', '/again')).status, 404);
+	}
+	assert.equal(starts.size, 60);
+});
+
+test('of many who create one database, one does', async () => {
+	const all = await Promise.all(Array.from({ length: 12 }, () => c.request('PUT', '/race')));
+	assert.deepEqual(all.map((r) => r.status).sort(), [201, ...Array(11).fill(412)]);
+	await c.request('DELETE', '/race');
+});
+
+test('_ensure_full_commit names the database that GET names', async () => {
+	const db = await c.db();
+	const info = (await c.request('GET', db)).json;
+	const commit = await c.request('POST', `${db}/_ensure_full_commit`, {});
+	assert.equal(commit.status, 201);
+	assert.deepEqual(commit.json, { ok: true, instance_start_time: info.instance_start_time });
+});
+
+test('names of databases survive their encoding', async () => {
+	for (const name of ['a/b', 'x+y', 'p$(1)', 'under_score-dash']) {
+		const url = '/' + encodeURIComponent(name);
+		assert.equal((await c.request('PUT', url)).status, 201);
+		assert.equal((await c.request('GET', url)).json.db_name, name);
+		const list = await c.request('GET', `/_all_dbs?key=${encodeURIComponent(JSON.stringify(name))}`);
+		assert.deepEqual(list.json, [name]);
+		const again = await c.request('GET', `/_all_dbs?key=${encodeURIComponent(JSON.stringify(name))}`, undefined,
+			{ 'if-none-match': list.headers.etag });
+		assert.equal(again.status, 304);
+		assert.equal((await c.request('DELETE', url)).status, 200);
+	}
+});
+
+test('a session lasts, and a changed one does not', async () => {
+	const login = await c.request('POST', '/_session', { name: 'admin', password: 'adm' }, nobody);
+	assert.equal(login.status, 200);
+	const cookie = login.headers['set-cookie'][0].split(';')[0];
+	const me = async (value) => (await c.request('GET', '/_session', undefined, { ...nobody, cookie: value })).json.userCtx.name;
+	assert.equal(await me(cookie), 'admin');
+	assert.equal(await me('a=b; ' + cookie), 'admin');
+	// The last character holds bits that the decoder drops; one before it does not.
+	const at = cookie.length - 5;
+	assert.equal(await me(cookie.slice(0, at) + (cookie[at] === 'A' ? 'B' : 'A') + cookie.slice(at + 1)), null);
+	const bad = await c.request('POST', '/_session', { name: 'admin', password: 'no' }, nobody);
+	assert.equal(bad.status, 401);
+	assert.match(bad.headers['set-cookie'][0], /^AuthSession=;/);
+});
+
+test('many who come with one password at once are all let in', async () => {
+	const other = client(server);
+	const set = await c.request('PUT', '/_node/_local/_config/admins/second', JSON.stringify('pw'));
+	assert.equal(set.status, 200);
+	const auth = { authorization: 'Basic ' + Buffer.from('second:pw').toString('base64') };
+	const all = await Promise.all(Array.from({ length: 30 }, () => other.request('GET', '/_session', undefined, auth)));
+	assert.ok(all.every((r) => r.json.userCtx?.name === 'second'));
+	const stored = await c.request('GET', '/_node/_local/_config/admins/second');
+	assert.match(stored.json, /^-pbkdf2/);
+	assert.equal((await c.request('DELETE', '/_node/_local/_config/admins/second')).status, 200);
+	assert.equal((await other.request('GET', '/_session', undefined, auth)).status, 401);
+	other.close();
+});
+
+test('pages of allowed origins may ask, on errors too', async () => {
+	const origin = 'http://localhost:8123';
+	const missing = await c.request('GET', '/nosuch', undefined, { origin });
+	assert.equal(missing.status, 404);
+	assert.equal(missing.headers['access-control-allow-origin'], origin);
+	assert.equal(missing.headers['access-control-allow-credentials'], 'true');
+	const preflight = await c.request('OPTIONS', '/nosuch/doc', undefined, {
+		...nobody, origin, 'access-control-request-method': 'PUT', 'access-control-request-headers': 'content-type, authorization',
+	});
+	assert.equal(preflight.status, 204);
+	assert.equal(preflight.headers['access-control-allow-headers'], 'content-type, authorization');
+	const evil = await c.request('GET', '/', undefined, { origin: 'http://localhost.evil:8123' });
+	assert.equal(evil.headers['access-control-allow-origin'], undefined);
+});
+
+test('a local document is told by its content', async () => {
+	const db = await c.db();
+	const first = await c.request('PUT', `${db}/_local/x`, { a: 1 });
+	assert.equal(first.json.rev, '0-1');
+	const got = await c.request('GET', `${db}/_local/x`);
+	assert.equal(got.headers.etag, first.headers.etag);
+	const same = await c.request('GET', `${db}/_local/x`, undefined, { 'if-none-match': got.headers.etag });
+	assert.equal(same.status, 304);
+	await c.request('DELETE', `${db}/_local/x`);
+	await c.request('PUT', `${db}/_local/x`, { a: 2 });
+	const anew = await c.request('GET', `${db}/_local/x`, undefined, { 'if-none-match': got.headers.etag });
+	assert.deepEqual(anew.json, { _id: '_local/x', _rev: '0-1', a: 2 });
+	const head = await c.request('HEAD', `${db}/_local/x`);
+	assert.equal(Number(head.headers['content-length']), anew.raw.length);
+});
+
+test('compressed bodies are taken, broken ones refused', async () => {
+	const db = await c.db();
+	const gz = { 'content-encoding': 'gzip' };
+	const text = JSON.stringify({ big: 'x'.repeat(300000) });
+	assert.equal((await c.request('PUT', `${db}/_local/z`, gzipSync(text), gz)).status, 201);
+	assert.equal((await c.request('GET', `${db}/_local/z`)).json.big.length, 300000);
+	assert.equal((await c.request('PUT', `${db}/_local/z`, gzipSync(text).subarray(0, 100), gz)).status, 400);
+	assert.equal((await c.request('PUT', `${db}/_local/z`, 'plain', gz)).status, 400);
+	assert.equal((await c.request('PUT', `${db}/_local/z`, 'x', { 'content-encoding': 'br' })).status, 415);
+});
+
+test('no path leaves the page\'s folder, and none ends the server', async () => {
+	const page = await c.request('GET', '/_utils/', undefined, nobody);
+	assert.equal(page.text, '<p>hello');
+	assert.match(page.headers['content-security-policy'], /default-src 'self'/);
+	assert.equal((await c.request('GET', '/_utils')).headers.location, `http://127.0.0.1:${server.port}/_utils/`);
+	const parts = ['..', '%2e%2e', '%2E.', '..%2f', '%00', '%', '%zz', '#', '?', 'a'.repeat(9000), '_local', '_design', '', ' ', ';',
+		'+', '%2F', '_utils', 'secret', '%ff', '_node', '_session', '*'];
+	let seed = 7;
+	const pick = () => parts[(seed = (seed * 1103515245 + 12345) & 0x7fffffff) % parts.length];
+	for (let i = 0; i < 400; i++) {
+		const target = '/_utils/'.slice(0, i % 2 ? 1 : 8) + [pick(), pick(), pick(), 'secret'].slice(i % 3).join('/');
+		const answer = await raw(`GET ${target.replaceAll(' ', '%20')} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`);
+		assert.match(answer, /^HTTP\/1\.1 [345]\d\d |^HTTP\/1\.1 200 [^]*(hello|Welcome|userCtx)/, `request ${i}: ${target}`);
+	}
+	assert.equal((await c.request('GET', '/_up')).json.status, 'ok');
+});
