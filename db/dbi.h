@@ -69,6 +69,7 @@ struct dbfile {
 	struct dbs *dbs;
 	char *name;
 	uint64_t incarnation;
+	uint64_t salt;           /* state.salt, which never changes */
 	struct store_db *store;
 	struct history *histories; /* oldest first; the last is current */
 	size_t nhistories;
@@ -84,7 +85,7 @@ struct dbfile {
 	struct dbwork *head, *tail; /* the queue */
 	size_t queued_bytes;
 	int scheduled; /* the committer's job is submitted or runs */
-	int dropped;
+	_Atomic int dropped;     /* also read without the lock: a drop may always come a moment later */
 	int broken;           /* a commit is in doubt and could not be settled */
 	struct dbstate state; /* as of the last commit */
 	struct access *access;

@@ -95,11 +95,11 @@ const struct idkey_trees db_local_trees = {TREE_LOCAL, TREE_LOCAL_DEEP};
 void
 db_counts_of_docs(const struct dbfile *f, struct counts_of *out)
 {
-	*out = (struct counts_of){TREE_DOCS, TREE_COUNTS, 'd', f->state.salt, docrec_weigh};
+	*out = (struct counts_of){TREE_DOCS, TREE_COUNTS, 'd', f->salt, docrec_weigh};
 }
 
 void
 db_counts_of_changes(const struct dbfile *f, struct counts_of *out)
 {
-	*out = (struct counts_of){TREE_CHANGES, TREE_COUNTS, 'c', f->state.salt, changerow_weigh};
+	*out = (struct counts_of){TREE_CHANGES, TREE_COUNTS, 'c', f->salt, changerow_weigh};
 }

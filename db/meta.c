@@ -303,6 +303,7 @@ meta_load(struct dbfile *f)
 		err = meta_read(f, snap, f->batch, &changed);
 	}
 	store_snap_end(snap);
+	f->salt = f->state.salt;
 	if (err == 0 && changed)
 		err = store_commit(f->batch);
 	if (err)

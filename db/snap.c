@@ -15,7 +15,7 @@ db_snap_begin(struct db *db, struct db_snap **snapp)
 	struct db_snap *s;
 	int err;
 
-	if (db->file->dropped) /* unlocked: a drop at this moment may as well have come after */
+	if (db->file->dropped)
 		return ERR_NO_DB;
 	if ((s = malloc(sizeof(*s))) == NULL)
 		return ERR_NOMEM;

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static unsigned check_passed_;
-static unsigned check_failed_;
+static _Atomic unsigned check_passed_;
+static _Atomic unsigned check_failed_;
 
 #define CHECK(cond) check_(!!(cond), __FILE__, __LINE__, #cond)
 #define CHECK_INT(a, b) check_int_((long long)(a), (long long)(b), __FILE__, __LINE__, #a " == " #b)
