@@ -1153,8 +1153,8 @@ run_timers(struct http_thread *t)
 
 	if (t->timers.n == 0)
 		return 0;
-	now = timers_now();
-	for (; (timer = timers_next(&t->timers, now)) != NULL; ran = 1) {
+	now = server_timers_now();
+	for (; (timer = server_timers_next(&t->timers, now)) != NULL; ran = 1) {
 		timer->fn(timer->arg);
 		flush(t);
 	}
@@ -1165,7 +1165,7 @@ int
 http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, struct http_timer **tp)
 {
 	struct http_timer *timer = malloc(sizeof(*timer));
-	int err = timer != NULL ? timers_add(&t->timers, timer, fn, arg) : ERR_NOMEM;
+	int err = timer != NULL ? server_timers_add(&t->timers, timer, fn, arg) : ERR_NOMEM;
 
 	if (err != 0) {
 		free(timer);
@@ -1184,7 +1184,7 @@ begin_stop(struct http_thread *t)
 	int i;
 
 	t->stopping = 1;
-	t->stop_at_ms = timers_now() + GRACE_MS;
+	t->stop_at_ms = server_timers_now() + GRACE_MS;
 	for (i = 0; i < 2; i++) {
 		if (t->listener[i] != NULL)
 			h2o_socket_close(t->listener[i]);
@@ -1205,10 +1205,10 @@ thread_main(void *arg)
 	int ran = 0;
 
 	self_thread = t;
-	while (!t->stopping || ((t->conns != NULL || t->live > 0) && timers_now() < t->stop_at_ms)) {
+	while (!t->stopping || ((t->conns != NULL || t->live > 0) && server_timers_now() < t->stop_at_ms)) {
 		/* What runs outside of h2o's loop may leave it callbacks that it runs only after its next look at the
 		 * sockets. */
-		h2o_evloop_run(t->ctx.loop, ran ? 0 : timers_wait(&t->timers));
+		h2o_evloop_run(t->ctx.loop, ran ? 0 : server_timers_wait(&t->timers));
 		ran = 0;
 		if (atomic_load_explicit(&t->inbox, memory_order_relaxed) != NULL) {
 			run_messages(t);
@@ -1357,9 +1357,9 @@ thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 		log_line(LOG_ERROR, "cannot make an event loop: %s", strerror(errno));
 		return ERR_IO;
 	}
-	err = timers_add(&t->timers, &t->sweeper, on_sweep, t);
+	err = server_timers_add(&t->timers, &t->sweeper, on_sweep, t);
 	if (err == 0)
-		err = timers_add(&t->timers, &t->reopener, on_reopen, t);
+		err = server_timers_add(&t->timers, &t->reopener, on_reopen, t);
 	if (err != 0)
 		return err;
 	h2o_context_init(&t->ctx, h2o_evloop_create(), &s->global);
@@ -1470,7 +1470,7 @@ thread_release(struct http_thread *t)
 		t->hooks = hook->next;
 		free(hook);
 	}
-	timers_release(&t->timers);
+	server_timers_release(&t->timers);
 	if (t->wake_fd >= 0)
 		close(t->wake_fd);
 	if (t->watch_fd >= 0)

@@ -6,7 +6,7 @@
 #include <time.h>
 
 uint64_t
-timers_now(void)
+server_timers_now(void)
 {
 	struct timespec ts;
 
@@ -45,7 +45,7 @@ sift_down(struct timers *h, struct http_timer *t, size_t at)
 }
 
 int
-timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg)
+server_timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg)
 {
 	if (h->exist == h->room) {
 		size_t room = h->room > 0 ? 2 * h->room : 16;
@@ -62,7 +62,7 @@ timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *
 }
 
 void
-timers_remove(struct http_timer *t)
+server_timers_remove(struct http_timer *t)
 {
 	http_timer_cancel(t);
 	assert(t->heap->exist > 0);
@@ -95,7 +95,7 @@ http_timer_set(struct http_timer *t, uint64_t ms)
 
 	http_timer_cancel(t);
 	assert(h->n < h->room);
-	t->due_ms = timers_now() + ms;
+	t->due_ms = server_timers_now() + ms;
 	h->n++;
 	sift_up(h, t, h->n);
 }
@@ -105,18 +105,18 @@ http_timer_free(struct http_timer *t)
 {
 	if (t == NULL)
 		return;
-	timers_remove(t);
+	server_timers_remove(t);
 	free(t);
 }
 
 int32_t
-timers_wait(const struct timers *h)
+server_timers_wait(const struct timers *h)
 {
 	uint64_t now, due;
 
 	if (h->n == 0)
 		return INT32_MAX;
-	now = timers_now();
+	now = server_timers_now();
 	due = h->slot[1]->due_ms;
 	if (due <= now)
 		return 0;
@@ -124,7 +124,7 @@ timers_wait(const struct timers *h)
 }
 
 struct http_timer *
-timers_next(struct timers *h, uint64_t now_ms)
+server_timers_next(struct timers *h, uint64_t now_ms)
 {
 	struct http_timer *t;
 
@@ -136,7 +136,7 @@ timers_next(struct timers *h, uint64_t now_ms)
 }
 
 void
-timers_release(struct timers *h)
+server_timers_release(struct timers *h)
 {
 	free(h->slot);
 	*h = (struct timers){0};
