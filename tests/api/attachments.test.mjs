@@ -1,0 +1,118 @@
+// Single attachments: large ones, ranges, encodings.
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { client } from '../lib/wire.mjs';
+
+let server, c;
+before(async () => {
+	server = await startDivand();
+	c = client(server);
+});
+after(async () => {
+	c.close();
+	await server.stop();
+});
+
+const BIN = { 'content-type': 'application/octet-stream' };
+const equal = (a, b, what) => assert.ok(a.equals(b), `${what}: ${a.length} and ${b.length} bytes differ`);
+
+test('sizes around chunks and flushes come back as they went', async () => {
+	const db = await c.db();
+	for (const n of [0, 1, 65535, 65536, 65537, 131072, (1 << 20) - 1, 1 << 20, (3 << 20) + 5]) {
+		const bytes = randomBytes(n);
+		const put = await c.request('PUT', `${db}/d${n}/bytes`, bytes, BIN);
+		assert.equal(put.status, 201, put.text);
+		const got = await c.request('GET', `${db}/d${n}/bytes`);
+		equal(got.raw, bytes, `${n} bytes`);
+		assert.equal(got.headers['content-length'], String(n));
+		assert.equal(got.headers.etag, `"${createHash('md5').update(bytes).digest('base64')}"`);
+		const head = await c.request('HEAD', `${db}/d${n}/bytes`);
+		assert.equal(head.headers['content-length'], String(n));
+		const text = await c.request('PUT', `${db}/t${n}/text`, bytes, { 'content-type': 'text/plain' });
+		assert.equal(text.status, 201, text.text);
+		equal((await c.request('GET', `${db}/t${n}/text`)).raw, bytes, `${n} bytes of text`);
+	}
+});
+
+test('ranges', async () => {
+	const db = await c.db();
+	const bytes = randomBytes(300000);
+	await c.request('PUT', `${db}/d/a`, bytes, BIN);
+	const get = (range, method = 'GET') => c.request(method, `${db}/d/a`, undefined, { range: `bytes=${range}` });
+	for (const [range, from, to] of [['0-0', 0, 1], ['65535-65536', 65535, 65537], ['100000-', 100000, 300000], ['-10', 299990, 300000],
+		['0-400000', 0, 300000], ['131072-262143', 131072, 262144], ['-400000', 0, 300000]]) {
+		const r = await get(range);
+		assert.equal(r.status, 206, range);
+		assert.equal(r.headers['content-range'], `bytes ${from}-${to - 1}/300000`);
+		assert.equal(r.headers['content-length'], String(to - from));
+		equal(r.raw, bytes.subarray(from, to), range);
+		assert.equal((await get(range, 'HEAD')).headers['content-length'], String(to - from));
+	}
+	for (const range of ['300000-', '20-10', '-0']) assert.equal((await get(range)).status, 416, range);
+	for (const range of ['x', '', '1-2-3', 'a-b']) assert.equal((await get(range)).status, 200, range);
+});
+
+test('several ranges', async () => {
+	const db = await c.db();
+	const bytes = randomBytes(200000);
+	await c.request('PUT', `${db}/d/a`, bytes, { 'content-type': 'image/x' });
+	const r = await c.request('GET', `${db}/d/a`, undefined, { range: 'bytes=0-4, 70000-140000,-3' });
+	assert.equal(r.status, 206);
+	assert.equal(r.headers['content-length'], String(r.raw.length));
+	const [, boundary] = /^multipart\/byteranges; boundary="([^"]+)"$/.exec(r.headers['content-type']);
+	const part = (from, to) => Buffer.concat([
+		Buffer.from(`\r\n--${boundary}\r\nContent-Type: image/x\r\nContent-Range: bytes ${from}-${to - 1}/200000\r\n\r\n`), bytes.subarray(from, to)]);
+	equal(r.raw, Buffer.concat([part(0, 5), part(70000, 140001), part(199997, 200000), Buffer.from(`\r\n--${boundary}--`)]), 'parts');
+});
+
+test('what is stored compressed is sent as the client takes it', async () => {
+	const db = await c.db();
+	const text = Buffer.from('All work and no play makes Jack a dull boy. '.repeat(20000));
+	await c.request('PUT', `${db}/d/t`, text, { 'content-type': 'text/plain' });
+	const plain = await c.request('GET', `${db}/d/t`);
+	equal(plain.raw, text, 'plain');
+	assert.equal(plain.headers['content-length'], String(text.length));
+	assert.equal(plain.headers['content-encoding'], undefined);
+	for (const accept of ['gzip', 'br, gzip;q=0.5', '*']) {
+		const packed = await c.request('GET', `${db}/d/t`, undefined, { 'accept-encoding': accept });
+		assert.equal(packed.headers['content-encoding'], 'gzip', accept);
+		assert.ok(packed.raw.length < text.length / 10);
+	}
+	for (const accept of ['gzip;q=0', 'gzip;q=0.0, br', 'identity']) {
+		assert.equal((await c.request('GET', `${db}/d/t`, undefined, { 'accept-encoding': accept })).headers['content-encoding'], undefined, accept);
+	}
+	const up = gzipSync(text);
+	await c.request('PUT', `${db}/e/t`, up, { ...BIN, 'content-encoding': 'gzip' });
+	equal((await c.request('GET', `${db}/e/t`)).raw, text, 'packed by the client');
+	equal((await c.request('GET', `${db}/e/t`, undefined, { 'accept-encoding': 'gzip' })).raw, up, 'as it came');
+});
+
+test('edits keep the body and the other attachments', async () => {
+	const db = await c.db();
+	let rev = (await c.request('PUT', `${db}/d`, { a: [1, { b: 2 }], _attachments: { one: { content_type: 'x/y', data: 'AAEC' } } })).json.rev;
+	rev = (await c.request('PUT', `${db}/d/two?rev=${rev}`, 'two', BIN)).json.rev;
+	const del = await c.request('DELETE', `${db}/d/one?rev=${rev}`);
+	assert.equal(del.status, 200, del.text);
+	const doc = (await c.request('GET', `${db}/d`)).json;
+	assert.deepEqual(doc.a, [1, { b: 2 }]);
+	assert.deepEqual(Object.keys(doc._attachments), ['two']);
+	assert.equal((await c.request('PUT', `${db}/d/two?rev=${rev}`, 'x', BIN)).status, 409);
+	assert.equal((await c.request('GET', `${db}/d/one`)).status, 404);
+});
+
+test('an upload that a vanished client began leaves the server well', async () => {
+	const db = await c.db();
+	const { request } = await import('node:http');
+	for (let i = 0; i < 5; i++) {
+		await new Promise((resolve) => {
+			const req = request({ host: '127.0.0.1', port: server.port, method: 'PUT', path: `${db}/d${i}/a`,
+				headers: { authorization: server.auth, 'content-type': 'x/y', 'content-length': 5 << 20 } });
+			req.on('error', resolve);
+			req.write(randomBytes(2 << 20), () => req.destroy(new Error('gone')));
+		});
+	}
+	assert.equal((await c.request('GET', db)).json.doc_count, 0);
+});

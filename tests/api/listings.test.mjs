@@ -1,0 +1,133 @@
+// _all_docs and _changes over more rows than one batch holds.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { client } from '../lib/wire.mjs';
+
+const N = 6000;
+const ids = Array.from({ length: N }, (_, i) => createHash('md5').update(String(i)).digest('hex'));
+const sorted = [...ids].sort();
+let server, c, db, order, seqs;
+
+const same = (a, b, what) => assert.ok(a.length === b.length && a.every((x, i) => x === b[i]), `${what}: ${a.length} and ${b.length} items differ`);
+const rows = async (query, method = 'GET', body) => {
+	const r = await c.request(method, `${db}/_all_docs${query}`, body);
+	assert.equal(r.status, 200, r.text.slice(0, 300));
+	return r.json;
+};
+const changes = async (query, method = 'GET', body) => {
+	const r = await c.request(method, `${db}/_changes${query}`, body);
+	assert.equal(r.status, 200, r.text.slice(0, 300));
+	return r.json;
+};
+
+before(async () => {
+	server = await startDivand();
+	c = client(server);
+	db = await c.db();
+	for (let i = 0; i < N; i += 1000) {
+		const docs = ids.slice(i, i + 1000).map((_id, k) => ({ _id, n: i + k, text: 'x'.repeat(400) }));
+		assert.equal((await c.request('POST', `${db}/_bulk_docs`, { docs })).status, 201);
+	}
+	const all = await changes('');
+	order = all.results.map((x) => x.id);
+	seqs = all.results.map((x) => x.seq);
+	assert.equal(all.pending, 0);
+	assert.equal(all.last_seq, seqs.at(-1));
+});
+after(async () => {
+	c.close();
+	await server.stop();
+});
+
+test('all documents in order of ids, up and down', async () => {
+	const up = await rows('');
+	assert.equal(up.total_rows, N);
+	assert.equal(up.offset, 0);
+	same(up.rows.map((x) => x.id), sorted, 'up');
+	same((await rows('?descending=true')).rows.map((x) => x.id), [...sorted].reverse(), 'down');
+	const docs = (await rows('?include_docs=true')).rows;
+	same(docs.map((x) => x.doc._id), sorted, 'documents');
+	assert.ok(docs.every((x) => ids[x.doc.n] === x.id));
+});
+
+test('text as CouchDB writes it', async () => {
+	const r = await c.request('GET', `${db}/_all_docs?limit=2`);
+	assert.match(r.text, /^\{"total_rows":6000,"offset":0,"rows":\[\r\n\{"id":"[^\r\n]*\},\r\n\{"id":"[^\r\n]*\}\r\n\]\}\n$/);
+	const none = await c.request('GET', `${db}/_all_docs?limit=0`);
+	assert.equal(none.text, '{"total_rows":6000,"offset":0,"rows":[\r\n\r\n]}\n');
+	const ch = await c.request('GET', `${db}/_changes?limit=2`);
+	assert.match(ch.text, /^\{"results":\[\n\{"seq":"1-[^\n]*\},\n\{"seq":"2-[^\n]*\}\n\],\n"last_seq":"2-[^"]*","pending":5998\}\n$/);
+	const now = await c.request('GET', `${db}/_changes?since=now`);
+	assert.match(now.text, /^\{"results":\[\n\n\],\n"last_seq":"6000-[^"]*","pending":0\}\n$/);
+});
+
+test('ranges, skip and limit across batches', async () => {
+	const key = encodeURIComponent(JSON.stringify(sorted[3000]));
+	const part = await rows(`?startkey=${key}&skip=10&limit=1500`);
+	assert.equal(part.offset, 3010);
+	same(part.rows.map((x) => x.id), sorted.slice(3010, 4510), 'up');
+	const down = await rows(`?startkey=${key}&descending=true&skip=5&limit=900`);
+	assert.equal(down.offset, N - 3001 + 5);
+	same(down.rows.map((x) => x.id), sorted.slice(0, 3001).reverse().slice(5, 905), 'down');
+	same((await rows(`?endkey=${key}&inclusive_end=false`)).rows.map((x) => x.id), sorted.slice(0, 3000), 'end');
+});
+
+test('keys keep their order, and queries come one after the other', async () => {
+	same((await rows('', 'POST', { keys: ids })).rows.map((x) => x.id), ids, 'keys');
+	const r = await c.request('POST', `${db}/_all_docs/queries`, { queries: [{ keys: ids.slice(0, 700) }, { limit: 1500 }, { descending: true, limit: 300 }, {}] });
+	assert.deepEqual(r.json.results.map((x) => x.rows.length), [700, 1500, 300, N]);
+});
+
+test('changes downward and page by page', async () => {
+	const down = await changes('?descending=true');
+	same(down.results.map((x) => x.seq), [...seqs].reverse(), 'down');
+	assert.equal(down.pending, 0);
+	const some = await changes('?descending=true&limit=1000');
+	same(some.results.map((x) => x.seq), [...seqs].reverse().slice(0, 1000), 'down, limited');
+	assert.equal(some.pending, N - 1000);
+	const seen = [];
+	for (let since = 0; ;) {
+		const page = await changes(`?limit=777&since=${since}`);
+		if (page.results.length === 0) break;
+		seen.push(...page.results.map((x) => x.id));
+		since = page.last_seq;
+	}
+	same(seen, order, 'pages');
+});
+
+test('changes downward where sequences have holes', async () => {
+	const path = await c.db();
+	const docs = Array.from({ length: 3000 }, (_, i) => ({ _id: `d${i}` }));
+	const first = (await c.request('POST', `${path}/_bulk_docs`, { docs })).json;
+	const again = first.filter((_, i) => i % 300 !== 7).map((x) => ({ _id: x.id, _rev: x.rev, n: 1 }));
+	for (let i = 0; i < again.length; i += 1000) {
+		assert.equal((await c.request('POST', `${path}/_bulk_docs`, { docs: again.slice(i, i + 1000) })).status, 201);
+	}
+	const up = (await c.request('GET', `${path}/_changes`)).json.results.map((x) => x.id);
+	const down = (await c.request('GET', `${path}/_changes?descending=true`)).json.results.map((x) => x.id);
+	assert.equal(new Set(up).size, 3000);
+	same(down, [...up].reverse(), 'down');
+});
+
+test('a filtered scan is not ended by an empty batch', async () => {
+	const last = order.at(-1);
+	const few = await changes(`?filter=_doc_ids&doc_ids=${encodeURIComponent(JSON.stringify([last]))}`);
+	assert.deepEqual(few.results.map((x) => x.id), [last]);
+	const many = order.slice(-300);
+	const got = await changes('?filter=_doc_ids', 'POST', { doc_ids: [...many, ...Array.from({ length: 200 }, (_, i) => `none${i}`)] });
+	same(got.results.map((x) => x.id), many, 'many ids');
+	const down = await changes('?filter=_doc_ids&descending=true', 'POST', { doc_ids: order.slice(0, 150) });
+	same(down.results.map((x) => x.id), order.slice(0, 150).reverse(), 'down');
+});
+
+test('a reader that stops in the middle holds up nobody', async () => {
+	const slow = await c.open('GET', `${db}/_all_docs?include_docs=true`);
+	slow.pause();
+	same((await rows('')).rows.map((x) => x.id), sorted, 'meanwhile');
+	slow.resume();
+	const end = await slow.ended;
+	assert.ok(end.complete);
+	same(JSON.parse(end.text).rows.map((x) => x.id), sorted, 'slow');
+});
