@@ -1,0 +1,279 @@
+/*
+ * ceiling_scan.c: the least that reading a whole database out to a client can do.
+ *
+ * usage: ceiling_scan FILE docs|changes TIMES
+ *
+ * Walks the tree of a database file that divand wrote, decompresses the bodies with the file's dictionary, and writes
+ * rows like those of _all_docs?include_docs=true or of _changes, of the same length, to a socket on loopback that
+ * another process reads.  Revision ids are replaced by constants of their length.  Prints its own CPU time and the wall
+ * time in microseconds, and how many rows and bytes it wrote.
+ *
+ * docs/FORMAT.md describes the records.
+ */
+#include <lmdb.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#define OUT_LEN ((size_t)64 << 10)
+#define ROW_MAX ((size_t)16 << 10)
+#define SUM_LEN 4u /* the checksum behind each value */
+#define REV "1-0123456789abcdef0123456789abcdef"
+#define OPAQUE "-0123456789abcdefghijkl"
+
+static char out[OUT_LEN + 2 * ROW_MAX];
+static size_t out_len;
+static unsigned long bytes_sent;
+static int out_fd;
+static ZSTD_DCtx *dctx;
+static ZSTD_DDict *ddict;
+
+static void
+need(int ok, const char *what)
+{
+	if (!ok) {
+		fprintf(stderr, "ceiling_scan: %s\n", what);
+		exit(1);
+	}
+}
+
+static void
+must(int rc)
+{
+	need(rc == 0, mdb_strerror(rc));
+}
+
+static void
+flush(void)
+{
+	for (size_t at = 0; at < out_len;) {
+		ssize_t n = write(out_fd, out + at, out_len - at);
+
+		need(n > 0, "write");
+		at += (size_t)n;
+	}
+	bytes_sent += out_len;
+	out_len = 0;
+}
+
+static void
+put(const void *p, size_t len)
+{
+	memcpy(out + out_len, p, len);
+	out_len += len;
+}
+
+#define PUT(literal) put(literal, sizeof(literal) - 1)
+
+static uint64_t
+varint(const unsigned char **pp)
+{
+	uint64_t n = 0;
+	unsigned shift = 0, c;
+
+	do {
+		c = *(*pp)++;
+		n |= (uint64_t)(c & 127) << shift;
+		shift += 7;
+	} while ((c & 128) != 0 && shift < 63);
+	return n;
+}
+
+/* The members of a body without its braces. */
+static void
+put_body(const unsigned char *p, const unsigned char *end)
+{
+	unsigned codec = *p++;
+	size_t len, n;
+
+	if (codec == 0) {
+		put(p + 1, (size_t)(end - p) - 1);
+		return;
+	}
+	if (codec == 2)
+		need(varint(&p) == 1 && ddict != NULL, "another dictionary than the first");
+	len = (size_t)varint(&p);
+	need(len + 1024 < ROW_MAX, "a row is too long");
+	/* The brace that opens the body is overwritten by the comma that joins it to _id and _rev. */
+	out_len--;
+	n = ZSTD_decompress_usingDDict(dctx, out + out_len, len, p, (size_t)(end - p), ddict);
+	need(n == len, "a body is damaged");
+	out[out_len] = ',';
+	out_len += len;
+}
+
+static void
+doc_row(const MDB_val *k, const MDB_val *v)
+{
+	const unsigned char *p = v->mv_data, *end = p + v->mv_size - SUM_LEN;
+	unsigned flags = *p++;
+
+	(void)varint(&p);
+	if (flags & 2)
+		(void)varint(&p);
+	p += varint(&p);
+	if (flags & 4)
+		p += varint(&p);
+	need(p + 1 < end && *p == 0, "a document has attachments, or no body in its record");
+	p++;
+	PUT("{\"id\":\"");
+	put(k->mv_data, k->mv_size);
+	PUT("\",\"key\":\"");
+	put(k->mv_data, k->mv_size);
+	PUT("\",\"value\":{\"rev\":\"" REV "\"},\"doc\":{\"_id\":\"");
+	put(k->mv_data, k->mv_size);
+	PUT("\",\"_rev\":\"" REV "\",");
+	put_body(p, end);
+	PUT("},\n");
+}
+
+static void
+change_row(const MDB_val *k, const MDB_val *v)
+{
+	const unsigned char *p = v->mv_data, *end = p + v->mv_size - SUM_LEN, *be = k->mv_data;
+	unsigned flags = *p++;
+	char digits[20];
+	uint64_t seq = 0, rev = varint(&p);
+	size_t n = sizeof(digits);
+
+	need((flags & 6) == 0 && (rev & 1) == 0, "a document has conflicts");
+	p += 16;
+	for (int i = 0; i < 8; i++)
+		seq = seq << 8 | be[i];
+	do
+		digits[--n] = (char)('0' + seq % 10);
+	while ((seq /= 10) != 0);
+	PUT("{\"seq\":\"");
+	put(digits + n, sizeof(digits) - n);
+	PUT(OPAQUE "\",\"id\":\"");
+	put(p, (size_t)(end - p));
+	PUT("\",\"changes\":[{\"rev\":\"" REV "\"}]},\n");
+}
+
+static void
+load_dict(MDB_txn *txn)
+{
+	char name[] = "dict/00000001";
+	MDB_val k = {sizeof(name) - 1, name}, v;
+	MDB_dbi meta;
+
+	must(mdb_dbi_open(txn, "meta", 0, &meta));
+	if (mdb_get(txn, meta, &k, &v) == 0)
+		ddict = ZSTD_createDDict(v.mv_data, v.mv_size - SUM_LEN);
+	dctx = ZSTD_createDCtx();
+	need(dctx != NULL, "no memory");
+}
+
+static unsigned long
+scan(MDB_txn *txn, MDB_dbi dbi, void (*row)(const MDB_val *, const MDB_val *))
+{
+	MDB_cursor *mc;
+	MDB_val k, v;
+	unsigned long n = 0;
+	int rc;
+
+	must(mdb_cursor_open(txn, dbi, &mc));
+	for (rc = mdb_cursor_get(mc, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(mc, &k, &v, MDB_NEXT), n++) {
+		row(&k, &v);
+		if (out_len >= OUT_LEN)
+			flush();
+	}
+	need(rc == MDB_NOTFOUND, "cursor");
+	mdb_cursor_close(mc);
+	flush();
+	return n;
+}
+
+/* A connection on loopback to a child that reads all of it. */
+static pid_t
+start_reader(void)
+{
+	static char sink[256 << 10];
+	struct sockaddr_in sa = {.sin_family = AF_INET};
+	socklen_t len = sizeof(sa);
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd;
+	pid_t pid;
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	need(bind(listener, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(listener, 1) == 0 &&
+		getsockname(listener, (struct sockaddr *)&sa, &len) == 0,
+	    "listen");
+	pid = fork();
+	need(pid >= 0, "fork");
+	if (pid == 0) {
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		need(connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0, "connect");
+		while (read(fd, sink, sizeof(sink)) > 0)
+			;
+		_exit(0);
+	}
+	out_fd = accept(listener, NULL, NULL);
+	need(out_fd >= 0, "accept");
+	close(listener);
+	return pid;
+}
+
+static double
+cpu_us(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static double
+wall_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+int
+main(int argc, char **argv)
+{
+	unsigned long rows = 0;
+	unsigned times;
+	int docs;
+	double cpu, wall;
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	pid_t reader;
+
+	if (argc != 4) {
+		fprintf(stderr, "usage: ceiling_scan FILE docs|changes TIMES\n");
+		return 2;
+	}
+	docs = strcmp(argv[2], "docs") == 0;
+	times = (unsigned)strtoul(argv[3], NULL, 10);
+	reader = start_reader();
+	must(mdb_env_create(&env));
+	must(mdb_env_set_maxdbs(env, 64));
+	must(mdb_env_open(env, argv[1], MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0600));
+	must(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
+	must(mdb_dbi_open(txn, argv[2], 0, &dbi));
+	load_dict(txn);
+	cpu = cpu_us();
+	wall = wall_us();
+	for (unsigned i = 0; i < times; i++)
+		rows += scan(txn, dbi, docs ? doc_row : change_row);
+	cpu = cpu_us() - cpu;
+	wall = wall_us() - wall;
+	printf("{\"cpu_us\":%.0f,\"wall_us\":%.0f,\"rows\":%lu,\"bytes\":%lu}\n", cpu, wall, rows, bytes_sent);
+	close(out_fd);
+	waitpid(reader, NULL, 0);
+	mdb_txn_abort(txn);
+	mdb_env_close(env);
+	return 0;
+}
