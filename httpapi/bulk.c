@@ -56,7 +56,7 @@ next_doc(struct bulk *k, struct arena *a)
 
 	if (k->n == k->cap) {
 		k->cap = k->cap == 0 ? 16 : 2 * k->cap;
-		more = arena_calloc(a, k->cap, sizeof(*more));
+		more = arena_alloc(a, k->cap * sizeof(*more));
 		if (more == NULL)
 			return NULL;
 		if (k->n > 0)
@@ -178,7 +178,7 @@ convert(struct bulk *k, struct db *db, struct arena *a)
 	size_t i, natts = 0;
 	int err = 0;
 
-	k->writes = arena_calloc(a, k->n + 1, sizeof(*k->writes));
+	k->writes = arena_alloc(a, (k->n + 1) * sizeof(*k->writes));
 	if (k->writes == NULL)
 		return ERR_NOMEM;
 	for (i = 0; err == 0 && i < k->n; i++) {

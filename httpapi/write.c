@@ -94,6 +94,9 @@ write_convert(
 		w->parent = in->rev;
 		return 0;
 	}
+	/* Only _local documents have revisions of generation 0. */
+	if (in->has_rev && in->rev.gen == 0)
+		return ERR_BAD_REV;
 	if (!new_edits) {
 		w->kind = DB_WRITE_REPLICATE;
 		err = convert_path(in, a, w, why);
