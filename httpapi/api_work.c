@@ -50,16 +50,17 @@ run(void *arg)
 	post(w);
 }
 
-void
+int
 api_work(struct apireq *r, api_f *work, api_f *then)
 {
 	struct work *w = set_out(r, work, then);
 	if (!w) {
 		api_error(r, ERR_NOMEM, NULL);
-		return;
+		return ERR_NOMEM;
 	}
 	w->job.fn = run;
 	r->api->ex->submit(r->api->ex, &w->job);
+	return 0;
 }
 
 static void

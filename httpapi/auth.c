@@ -6,7 +6,9 @@
  * kept: per HTTP thread a small table, looked up by a digest of what the client
  * sent under a key that only this process knows.  A hit costs one HMAC.
  * Requests that bring the same credentials while they are being verified wait
- * for the one derivation.  Failures are not kept.
+ * for the one derivation.  Failures are not kept.  One HTTP thread has one
+ * derivation running and the others in line, so that whoever guesses passwords
+ * does not take the executor away from commits.
  *
  *	auth_step --cookie, cached or anonymous--> then
  *	    |
@@ -32,6 +34,8 @@ struct waiter {
 struct auth_check {
 	unsigned char digest[SHA256_LEN];
 	struct apireq *r;
+	struct exec_job job;
+	struct http_msg msg;
 	struct jstr name, password;
 	const char *stored;
 	uint64_t generation;
@@ -191,76 +195,97 @@ conclude(struct apireq *r, api_f *then, int ok, const struct jstr *name)
 }
 
 static void
-derive(struct apireq *r)
+derive(void *arg)
 {
-	struct auth_check *c = r->cookie;
+	struct auth_check *c = arg;
 	c->ok = secret_check(c->stored, c->password.s, c->password.len);
+	http_post(http_req_thread(c->r->http), &c->msg);
 }
 
 static void
-check_end(struct apireq *r)
+check_start(struct auth_check *c)
 {
-	struct auth_check *c = r->cookie;
-	struct auth_table *t = auth_table_of(r);
-	struct auth_check **cp = t ? &t->checks : NULL;
-	for (; cp && *cp; cp = &(*cp)->next) {
-		if (*cp == c) {
-			*cp = c->next;
-			t->nchecks--;
-			break;
-		}
+	struct executor *ex = c->r->api->ex;
+	ex->submit(ex, &c->job);
+}
+
+static void
+check_end(void *arg)
+{
+	struct auth_check *c = arg;
+	struct auth_table *t = auth_table_of(c->r);
+	/* It holds the memory of the check itself. */
+	struct http_req *first = c->r->http;
+	if (t) {
+		t->checks = c->next;
+		t->nchecks--;
+		if (t->checks)
+			check_start(t->checks);
 	}
-	r->cookie = NULL;
 	if (c->ok)
-		auth_remember(r, c->digest, c->generation, c->name, 0);
+		auth_remember(c->r, c->digest, c->generation, c->name, 0);
 	struct waiter *next;
 	for (struct waiter *w = c->waiters; w; w = next) {
 		next = w->next;
 		struct http_req *http = w->r->http;
-		/* The first waits in the arena that holds the check itself; api_work() keeps that one. */
-		int held = w->r != r;
 		conclude(w->r, w->then, c->ok, &c->name);
-		if (held)
+		if (http != first)
 			http_release(http);
 	}
+	http_release(first);
 }
 
-/* Wait for a derivation of the same credentials, if one is on its way. */
+/* 1: there is a derivation of the same credentials to wait for; 0: there is a place in line. */
 static int
-join(struct auth_table *t, struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN])
+join(struct auth_table *t, struct waiter *w, const unsigned char digest[SHA256_LEN])
 {
 	for (struct auth_check *c = t->checks; c; c = c->next) {
-		if (!hash_equal(c->digest, digest, SHA256_LEN))
-			continue;
-		struct waiter *w = arena_alloc(r->arena, sizeof(*w));
-		if (!w)
-			return -ERR_NOMEM;
-		*w = (struct waiter){r, then, c->waiters->next};
-		c->waiters->next = w;
-		http_hold(r->http);
-		return 1;
+		if (hash_equal(c->digest, digest, SHA256_LEN)) {
+			w->next = c->waiters->next;
+			c->waiters->next = w;
+			http_hold(w->r->http);
+			return 1;
+		}
 	}
 	return t->nchecks < AUTH_CHECKS ? 0 : -ERR_BUSY;
+}
+
+static void
+line_up(struct auth_table *t, struct auth_check *c)
+{
+	c->job.fn = derive;
+	c->msg.fn = check_end;
+	c->job.arg = c->msg.arg = c;
+	http_hold(c->r->http);
+	if (t) {
+		struct auth_check **cp = &t->checks;
+		while (*cp)
+			cp = &(*cp)->next;
+		*cp = c;
+		if (t->nchecks++ > 0)
+			return;
+	}
+	check_start(c);
 }
 
 static void
 check_begin(struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN], struct jstr plain)
 {
 	struct auth_table *t = auth_table_of(r);
-	int joined = t ? join(t, r, then, digest) : 0;
-	if (joined) {
-		if (joined < 0)
-			api_error(r, -joined, NULL);
-		return;
-	}
 	struct auth_check *c = arena_calloc(r->arena, 1, sizeof(*c));
 	struct waiter *w = arena_calloc(r->arena, 1, sizeof(*w));
 	if (!c || !w) {
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
-	const char *colon = memchr(plain.s, ':', plain.len);
 	*w = (struct waiter){r, then, NULL};
+	int joined = t ? join(t, w, digest) : 0;
+	if (joined) {
+		if (joined < 0)
+			api_error(r, -joined, NULL);
+		return;
+	}
+	const char *colon = memchr(plain.s, ':', plain.len);
 	memcpy(c->digest, digest, SHA256_LEN);
 	c->r = r;
 	c->waiters = w;
@@ -269,17 +294,10 @@ check_begin(struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN
 	/* Before the stored password is read: a change in between makes the entry void, not the other way. */
 	c->generation = atomic_load(&r->api->auth->generation);
 	c->stored = auth_stored(r->api, c->name.s, c->name.len);
-	if (!c->stored) {
+	if (c->stored)
+		line_up(t, c);
+	else
 		api_error(r, ERR_BAD_LOGIN, NULL);
-		return;
-	}
-	if (t) {
-		c->next = t->checks;
-		t->checks = c;
-		t->nchecks++;
-	}
-	r->cookie = c;
-	api_work(r, derive, check_end);
 }
 
 static void

@@ -11,7 +11,8 @@
 #define AUTH_SLOTS 64u    /* cached credentials of one thread; a power of 2 */
 #define AUTH_NAME_MAX 128u
 #define AUTH_BLOCK 64u  /* bytes that SHA-256 takes at a time */
-#define AUTH_CHECKS 64u /* passwords that one thread may have in derivation */
+#define AUTH_CHECKS 64u /* passwords that one thread may have in line */
+#define AUTH_LOGINS 4u  /* logins that one thread may have in derivation */
 
 /* Credentials that were verified.  Looked up by the keyed digest of what the client sent. */
 struct auth_entry {
@@ -26,6 +27,7 @@ struct auth_table {
 	struct auth_entry slots[AUTH_SLOTS];
 	struct auth_check *checks; /* passwords in derivation */
 	unsigned nchecks;
+	unsigned nlogins;
 };
 
 struct sessions {

@@ -97,6 +97,9 @@ static void
 login_end(struct apireq *r)
 {
 	struct login *l = r->cookie;
+	struct auth_table *t = auth_table_of(r);
+	if (t)
+		t->nlogins--;
 	if (!l->ok) {
 		refuse(r);
 		return;
@@ -234,8 +237,16 @@ login(struct apireq *r)
 		refuse(r);
 		return;
 	}
+	struct auth_table *t = auth_table_of(r);
+	if (t && t->nlogins >= AUTH_LOGINS) {
+		api_error(r, ERR_BUSY, NULL);
+		return;
+	}
 	r->cookie = l;
-	api_work(r, login_work, login_end);
+	if (t)
+		t->nlogins++;
+	if (api_work(r, login_work, login_end) && t)
+		t->nlogins--;
 }
 
 static void
