@@ -327,7 +327,8 @@ run_transaction(struct commit *c, struct dbwork *group)
 	err = apply(c, group);
 	if (err == 0 && c->touched) {
 		c->state.commits++;
-		err = meta_state_put(c->batch, &c->state);
+		if ((err = meta_state_put(c->batch, &c->state)) == 0)
+			err = history_session(c->f, c->batch);
 	}
 	store_snap_end(c->snap);
 	if (err == 0 && c->touched)

@@ -69,10 +69,12 @@ struct dbfile {
 	struct dbs *dbs;
 	char *name;
 	uint64_t incarnation;
-	uint64_t salt;           /* state.salt, which never changes */
+	uint64_t salt; /* state.salt, which never changes */
 	struct store_db *store;
 	struct history *histories; /* oldest first; the last is current */
 	size_t nhistories;
+	unsigned char session[HISTORY_LEN]; /* (C) what the file has; see history.c */
+	int session_begun;                  /* (C) it was drawn since the opening */
 
 	/* The table's, under dbs.lock. */
 	struct dbfile *hash_next;
@@ -84,8 +86,8 @@ struct dbfile {
 	pthread_mutex_t lock;
 	struct dbwork *head, *tail; /* the queue */
 	size_t queued_bytes;
-	int scheduled; /* the committer's job is submitted or runs */
-	_Atomic int dropped;     /* also read without the lock: a drop may always come a moment later */
+	int scheduled;        /* the committer's job is submitted or runs */
+	_Atomic int dropped;  /* also read without the lock: a drop may always come a moment later */
 	int broken;           /* a commit is in doubt and could not be settled */
 	struct dbstate state; /* as of the last commit */
 	struct access *access;
@@ -144,9 +146,28 @@ int
 meta_load(struct dbfile *f) MUST_CHECK;
 int
 meta_put(struct store_batch *batch, const char *key, const void *val, size_t len) MUST_CHECK;
+/** meta_find(snap, key, r): A meta record's bytes, in the snapshot's memory.  Errors: ERR_MISSING, ERR_CORRUPT. */
+int
+meta_find(struct store_snap *snap, const char *key, struct bytes *r) MUST_CHECK;
 /** meta_get(snap, key, b): Append a meta record's bytes to ${b}.  Errors: ERR_MISSING, ERR_CORRUPT. */
 int
 meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK;
+
+/* history.c */
+int
+history_load(struct dbfile *f, struct store_snap *snap) MUST_CHECK;
+/** history_moved(f, snap, movedp): 1 if the file is not the one that was last written here. */
+int
+history_moved(struct dbfile *f, struct store_snap *snap, int *movedp) MUST_CHECK;
+/** history_begin(f, batch): A new current history, from the present sequence on. */
+int
+history_begin(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
+/** history_session(f, batch): To be called for each commit: the first after the opening draws a new session. */
+int
+history_session(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
+/** history_close(f): Note what the file was like when it was closed. */
+void
+history_close(struct dbfile *f);
 
 /* access.c */
 /** access_parse(text, len, default_admin_only, ap): Compile a security object; text NULL: none was ever set. */

@@ -111,6 +111,7 @@ idle_remove(struct dbs *s, struct dbfile *f)
 static void
 dbfile_free(struct dbfile *f)
 {
+	history_close(f);
 	store_batch_free(f->batch);
 	store_close(f->store);
 	arena_free(f->arena);

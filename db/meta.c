@@ -4,13 +4,11 @@
  *   format      varint: FORMAT_VERSION
  *   state       the counters of struct dbstate, varints in the order of its members, the salt last as 8 bytes
  *   histories   for each, oldest first: 16 bytes, varint first seq
- *   stamp       16 bytes: store_stamp() of the file that the last history began in
+ *   stamp       16 bytes: store_stamp() of the file that the last history began in (history.c)
+ *   session     16 bytes: drawn at the first commit after each opening (history.c)
  *   security    the security object's text
  *   dict/NNNN   dictionary NNNN (8 hex digits), as zstd trained it
  *   upload/NNNN an attachment whose upload has not finished: its blob's number (16 hex digits)
- *
- * A file that is opened with another stamp than the one it keeps was copied, moved or restored: it begins a new
- * history, so that clients which saw more of the old one than the file has do not miss what comes next.
  */
 #include "dbi.h"
 
@@ -26,8 +24,7 @@ meta_put(struct store_batch *batch, const char *key, const void *val, size_t len
 	return record_put(batch, TREE_META, key, strlen(key), val, len);
 }
 
-/* meta_find: The bytes of a record, in the snapshot's memory. */
-static int
+int
 meta_find(struct store_snap *snap, const char *key, struct bytes *r)
 {
 	struct store_val val;
@@ -87,63 +84,6 @@ meta_state_put(struct store_batch *batch, const struct dbstate *s)
 /* ---- Opening ---- */
 
 static int
-histories_load(struct dbfile *f, struct store_snap *snap)
-{
-	struct bytes r;
-	int err = meta_find(snap, "histories", &r);
-
-	if (err)
-		return err;
-	while (bytes_left(&r) > 0) {
-		struct history *grown =
-		    realloc(f->histories, (f->nhistories + 2) * sizeof(*grown)); /* room for one more */
-		const void *id;
-
-		if (grown == NULL)
-			return ERR_NOMEM;
-		f->histories = grown;
-		if ((id = bytes_take(&r, HISTORY_LEN)) == NULL)
-			return ERR_CORRUPT;
-		memcpy(grown[f->nhistories].id, id, HISTORY_LEN);
-		grown[f->nhistories++].first_seq = bytes_varint(&r);
-	}
-	return r.bad || f->nhistories == 0 ? ERR_CORRUPT : 0;
-}
-
-static int
-histories_put(struct dbfile *f, struct store_batch *batch)
-{
-	struct buf b;
-	int err;
-
-	buf_init(&b, f->nhistories * (HISTORY_LEN + 10));
-	for (size_t i = 0; i < f->nhistories; i++) {
-		buf_put(&b, f->histories[i].id, HISTORY_LEN);
-		buf_put_varint(&b, f->histories[i].first_seq);
-	}
-	if ((err = buf_failed(&b)) == 0)
-		err = meta_put(batch, "histories", b.data, b.len);
-	buf_release(&b);
-	return err;
-}
-
-/* history_begin: A new current history from the present sequence on.  There is room for one. */
-static int
-history_begin(struct dbfile *f, struct store_batch *batch)
-{
-	struct history *h = &f->histories[f->nhistories++];
-	unsigned char stamp[16];
-	struct executor *ex = f->dbs->config.ex;
-	int err;
-
-	ex->random(ex, h->id, HISTORY_LEN);
-	h->first_seq = f->state.update_seq;
-	if ((err = store_stamp(f->store, stamp)) != 0 || (err = meta_put(batch, "stamp", stamp, sizeof(stamp))) != 0)
-		return err;
-	return histories_put(f, batch);
-}
-
-static int
 meta_init(struct dbfile *f, struct store_batch *batch)
 {
 	struct executor *ex = f->dbs->config.ex;
@@ -157,8 +97,6 @@ meta_init(struct dbfile *f, struct store_batch *batch)
 	    .revs_limit = LIMIT_REVS_LIMIT,
 	    .created_us = ex->wall_us(ex)};
 	ex->random(ex, &f->state.salt, sizeof(f->state.salt));
-	if ((f->histories = calloc(1, sizeof(*f->histories))) == NULL)
-		return ERR_NOMEM;
 	if ((err = meta_put(batch, "format", &version, 1)) != 0 || (err = meta_state_put(batch, &f->state)) != 0)
 		return err;
 	return history_begin(f, batch);
@@ -243,21 +181,6 @@ upload_remove(void *cookie, const char *rest, size_t restlen, struct bytes *r)
 }
 
 static int
-stamp_differs(struct dbfile *f, struct store_snap *snap, int *differsp)
-{
-	unsigned char stamp[16];
-	struct bytes r;
-	const void *kept;
-	int err = store_stamp(f->store, stamp);
-
-	if (err || (err = meta_find(snap, "stamp", &r)) != 0)
-		return err;
-	kept = bytes_take(&r, sizeof(stamp));
-	*differsp = kept == NULL || memcmp(kept, stamp, sizeof(stamp)) != 0;
-	return 0;
-}
-
-static int
 format_check(struct store_snap *snap)
 {
 	struct bytes r;
@@ -278,10 +201,10 @@ meta_read(struct dbfile *f, struct store_snap *snap, struct store_batch *batch, 
 	struct leftovers left = {f, snap, batch, 0};
 	int err, moved = 0;
 
-	if ((err = meta_state_get(snap, &f->state)) != 0 || (err = histories_load(f, snap)) != 0 ||
+	if ((err = meta_state_get(snap, &f->state)) != 0 || (err = history_load(f, snap)) != 0 ||
 	    (err = security_load(f, snap)) != 0 || (err = each_with_prefix(snap, "dict/", dict_load, f)) != 0 ||
 	    (err = each_with_prefix(snap, "upload/", upload_remove, &left)) != 0 ||
-	    (err = stamp_differs(f, snap, &moved)) != 0)
+	    (err = history_moved(f, snap, &moved)) != 0)
 		return err;
 	*changedp = left.any || moved;
 	return moved ? history_begin(f, batch) : 0;

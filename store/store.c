@@ -118,6 +118,19 @@ store_stamp(struct store_db *db, unsigned char out[16])
 	return db->impl->stamp(db, out);
 }
 
+void
+store_note_put(struct store_db *db, const void *note, size_t len)
+{
+	assert(len <= STORE_NOTE_MAX);
+	db->impl->note_put(db, note, len);
+}
+
+void
+store_note_get(struct store_db *db, void *note, size_t *lenp)
+{
+	db->impl->note_get(db, note, lenp);
+}
+
 int
 store_reads_wait(const struct store_db *db)
 {

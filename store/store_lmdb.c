@@ -39,6 +39,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include "base/log.h"
 
@@ -46,6 +47,7 @@
 #define READERS_MAX 1022u          /* snapshots at one time */
 #define DRAIN_FIRST_MS 20          /* the gate's first wait for snapshots to end */
 #define DRAIN_LAST_MS 5120         /* its last, after which the caller gets ERR_BUSY */
+#define NOTE_ATTR "user.divan"     /* the extended attribute that holds a note */
 
 struct lmdb_store {
 	struct store base;
@@ -1125,6 +1127,43 @@ lmdb_stamp(struct store_db *base, unsigned char out[16])
 	return 0;
 }
 
+/* The file that carries the note, with a snapshot that keeps it from being exchanged meanwhile. */
+static int
+note_fd(struct store_db *base, struct store_snap **snapp)
+{
+	int fd = -1;
+
+	if (lmdb_snap_begin(base, snapp) != 0)
+		return -1;
+	if (mdb_env_get_fd(((struct lmdb_db *)base)->env.mdb, &fd) != 0)
+		fd = -1;
+	return fd;
+}
+
+static void
+lmdb_note_put(struct store_db *base, const void *note, size_t len)
+{
+	struct store_snap *snap = NULL;
+	int fd = note_fd(base, &snap);
+
+	if (fd >= 0)
+		(void)fsetxattr(fd, NOTE_ATTR, note, len, 0);
+	if (snap != NULL)
+		lmdb_snap_end(snap);
+}
+
+static void
+lmdb_note_get(struct store_db *base, void *note, size_t *lenp)
+{
+	struct store_snap *snap = NULL;
+	int fd = note_fd(base, &snap);
+	ssize_t n = fd >= 0 ? fgetxattr(fd, NOTE_ATTR, note, *lenp) : -1;
+
+	*lenp = n > 0 ? (size_t)n : 0;
+	if (snap != NULL)
+		lmdb_snap_end(snap);
+}
+
 static const struct store_impl lmdb_impl = {
     .free = lmdb_free,
     .list = lmdb_list,
@@ -1137,6 +1176,8 @@ static const struct store_impl lmdb_impl = {
     .reopen = lmdb_reopen,
     .usage = lmdb_usage,
     .stamp = lmdb_stamp,
+    .note_put = lmdb_note_put,
+    .note_get = lmdb_note_get,
     .snap_begin = lmdb_snap_begin,
     .snap_end = lmdb_snap_end,
     .get = lmdb_get,

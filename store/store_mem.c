@@ -404,6 +404,22 @@ mem_copy(struct store_db *base, const char *path)
 	return ERR_NOT_IMPLEMENTED;
 }
 
+static void
+mem_note_put(struct store_db *base, const void *note, size_t len)
+{
+	(void)base;
+	(void)note;
+	(void)len;
+}
+
+static void
+mem_note_get(struct store_db *base, void *note, size_t *lenp)
+{
+	(void)base;
+	(void)note;
+	*lenp = 0;
+}
+
 static int
 mem_reopen(struct store_db *base)
 {
@@ -610,6 +626,8 @@ static const struct store_impl mem_impl = {
     .reopen = mem_reopen,
     .usage = mem_usage,
     .stamp = mem_stamp,
+    .note_put = mem_note_put,
+    .note_get = mem_note_get,
     .snap_begin = mem_snap_begin,
     .snap_end = mem_snap_end,
     .get = mem_get,

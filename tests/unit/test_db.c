@@ -588,6 +588,68 @@ test_reopen(const char *dir)
 	buf_release(&after);
 }
 
+static void
+copy_file(const char *dir, const char *from, const char *to)
+{
+	char command[512];
+
+	/* Overwrites in place, as cp does: the inode stays. */
+	snprintf(command, sizeof(command), "cat %s/%s > %s/%s", dir, from, dir, to);
+	CHECK_INT(system(command), 0);
+}
+
+/* put_back_open: Open "db" of the folder, note its wire sequence for ${seq}, write ${n} documents named by ${tag}. */
+static void
+put_back_open(const char *dir, const char *tag, int n, uint64_t seq, struct buf *wire, uint64_t *sharedp)
+{
+	struct store *store;
+	struct db_write w;
+	char json[64];
+	struct dbs *s;
+	struct db *db;
+
+	CHECK_INT(store_lmdb_new(dir, &store), 0);
+	s = dbtest_dbs(store);
+	db = dbtest_open(s, "db");
+	for (int i = 0; i < n; i++) {
+		snprintf(json, sizeof(json), "{\"_id\":\"%s%d\"}", tag, i);
+		CHECK_INT(dbtest_write(db, arena, json, 1, &w), 0);
+	}
+	if (sharedp != NULL)
+		CHECK_INT(db_seq_parse(db, wire->data, wire->len, sharedp), 0);
+	buf_clear(wire);
+	CHECK_INT(db_seq_put(db, wire, seq), 0);
+	db_close(db);
+	dbs_free(s);
+}
+
+/* test_put_back: An older content of the file, put back in place, is noticed: what was seen beyond it is not taken for granted. */
+static void
+test_put_back(const char *dir)
+{
+	struct store *store;
+	struct dbs *s;
+	struct buf wire;
+	uint64_t shared;
+
+	buf_init(&wire, 256);
+	CHECK_INT(store_lmdb_new(dir, &store), 0);
+	s = dbtest_dbs(store);
+	CHECK_INT(dbs_drop(s, "db", &dbtest_admin), 0);
+	CHECK_INT(dbs_create(s, "db", &dbtest_admin, NULL), 0);
+	dbs_free(s);
+	put_back_open(dir, "a", 3, 3, &wire, NULL);
+	copy_file(dir, "db.divan", "backup");
+	put_back_open(dir, "b", 4, 7, &wire, &shared);
+	CHECK_INT(shared, 3);
+	copy_file(dir, "backup", "db.divan");
+	put_back_open(dir, "c", 1, 4, &wire, &shared);
+	CHECK_INT(shared, 3); /* of the seven that were seen, the file still has three */
+	put_back_open(dir, "d", 0, 4, &wire, &shared);
+	CHECK_INT(shared, 4); /* and nothing else happened since */
+	buf_release(&wire);
+}
+
 int
 main(void)
 {
@@ -602,6 +664,7 @@ main(void)
 	CHECK_INT(store_lmdb_new(dir, &store), 0);
 	test_store(store);
 	test_reopen(dir);
+	test_put_back(dir);
 	test_failures();
 	arena_free(arena);
 	exec_threads_free(dbtest_threads);
