@@ -210,7 +210,7 @@ docs_work(struct apireq *r)
 	err = read_body(k, r->arena);
 	if (err == 0)
 		err = convert(k, r->db, r->arena);
-	k->err = err;
+	k->err = write_too_large(err, k->body.len);
 }
 
 static void

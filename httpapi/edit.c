@@ -44,7 +44,7 @@ edit_parse(struct apireq *r)
 	struct json j;
 
 	json_init(&j, e->text.s, e->text.len);
-	e->err = doc_parse(&j, r->arena, &e->in, &e->why);
+	e->err = write_too_large(doc_parse(&j, r->arena, &e->in, &e->why), e->text.len);
 	/* Text that is no JSON further on is that first of all. */
 	if (e->err != ERR_BAD_JSON && json_end(&j) != 0) {
 		e->err = ERR_BAD_JSON;

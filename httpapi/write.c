@@ -16,6 +16,7 @@
 #include "httpapi/api.h"
 
 #define BLOB_PIECE ((size_t)1 << 20)
+#define LARGE_BODY ((size_t)16 << 20) /* from here on lack of memory is the request's own fault */
 #define ANSWER_MAX (8u * LIMIT_ID_LEN + 4096u)
 
 /* ---- Documents to writes ---- */
@@ -121,6 +122,12 @@ write_follows(const struct doc_in *in)
 	for (i = 0; i < in->natts; i++)
 		n += in->atts[i].kind == DOC_ATT_FOLLOWS;
 	return n;
+}
+
+int
+write_too_large(int err, size_t body_len)
+{
+	return err == ERR_NOMEM && body_len >= LARGE_BODY ? ERR_TOO_LARGE : err;
 }
 
 void

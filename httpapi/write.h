@@ -62,6 +62,10 @@ write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq
 size_t
 write_follows(const struct doc_in *in);
 
+/** write_too_large(err, body_len): ERR_TOO_LARGE for an ERR_NOMEM that a large request brought upon itself, so that a replicator halves its batch; else ${err}. */
+int
+write_too_large(int err, size_t body_len);
+
 /** write_release(w, n): Free the blobs of ${n} writes, once they are done or given up. */
 void
 write_release(struct db_write *w, size_t n);
