@@ -49,14 +49,14 @@ function showStatus(state, words) {
 
 function startSync() {
 	sync?.stop();
-	sync = new Sync(store, REMOTE, localStorage.getItem(PERSON), showStatus);
+	sync = new Sync(store, REMOTE, localStorage.getItem(PERSON), sync?.state, showStatus);
 	sync.start();
 }
 
 /* ---- Views ---- */
 
 function welcome() {
-	return h('div.empty', {}, h('img', { src: '../couch.svg', alt: '', width: 96, height: 96 }), h('p', {}, 'Choose somebody on the left.'));
+	return h('div.empty', {}, h('img', { src: '../couch.svg', alt: '', width: 96, height: 96 }), h('p', {}, store.docs.size ? 'Choose somebody on the left.' : 'Your contacts live here.'));
 }
 
 function gone() {
@@ -187,7 +187,9 @@ async function start() {
 
 addEventListener('hashchange', () => store && navigate());
 addEventListener('beforeunload', (e) => editing?.dirty() && e.preventDefault());
-addEventListener('online', () => sync?.state === 'offline' && startSync());
+const again = () => document.visibilityState === 'visible' && sync?.state === 'offline' && !sync.stopped && startSync();
+addEventListener('online', again);
+addEventListener('visibilitychange', again);
 addEventListener('keydown', (e) => {
 	if (e.key === '/' && list && !e.target.closest('input, textarea, select')) {
 		e.preventDefault();

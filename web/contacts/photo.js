@@ -14,22 +14,26 @@ export function face(doc, store, size = '') {
 	return e;
 }
 
-// The middle square of a picture as a JPEG Blob.
+// The middle square of a picture as a JPEG Blob.  An <img> reads more kinds of picture than createImageBitmap.
 export async function shrink(file) {
-	let picture;
+	const url = URL.createObjectURL(file);
+	const picture = h('img', { src: url });
 	try {
-		picture = await createImageBitmap(file);
+		await picture.decode();
+		const [width, height] = [picture.naturalWidth || SIDE, picture.naturalHeight || SIDE];
+		const side = Math.min(width, height);
+		const to = Math.min(side, SIDE);
+		const canvas = h('canvas', { width: to, height: to });
+		const pen = canvas.getContext('2d');
+		pen.fillStyle = '#fff';
+		pen.fillRect(0, 0, to, to);
+		pen.drawImage(picture, (width - side) / 2, (height - side) / 2, side, side, 0, 0, to, to);
+		return await new Promise((resolve) => {
+			canvas.toBlob(resolve, 'image/jpeg', QUALITY);
+		});
 	} catch {
 		throw new Error('This file is not a picture that can be shown here.');
+	} finally {
+		URL.revokeObjectURL(url);
 	}
-	const side = Math.min(picture.width, picture.height);
-	const to = Math.min(side, SIDE);
-	const canvas = h('canvas', { width: to, height: to });
-	const pen = canvas.getContext('2d');
-	pen.fillStyle = '#fff';
-	pen.fillRect(0, 0, to, to);
-	pen.drawImage(picture, (picture.width - side) / 2, (picture.height - side) / 2, side, side, 0, 0, to, to);
-	return new Promise((resolve) => {
-		canvas.toBlob(resolve, 'image/jpeg', QUALITY);
-	});
 }

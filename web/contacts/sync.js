@@ -15,9 +15,9 @@ const RETRY_FIRST_MS = 500;
 const backOff = (delay) => Math.min(Math.max(delay * 1.5, RETRY_FIRST_MS), RETRY_MAX_MS);
 
 export class Sync {
-	// tell(state, words)
-	constructor(store, remote, who, tell) {
-		Object.assign(this, { store, remote, who, tell, stopped: false, state: '', waiting: RETRY_FIRST_MS });
+	// tell(state, words); state: how things stand already
+	constructor(store, remote, who, state, tell) {
+		Object.assign(this, { store, remote, who, state, tell, stopped: false, waiting: RETRY_FIRST_MS });
 	}
 
 	say(state, words) {
@@ -28,7 +28,8 @@ export class Sync {
 	}
 
 	async start() {
-		this.say('connecting');
+		if (this.state !== 'offline') // an attempt that fails again must not flicker
+			this.say('connecting');
 		try {
 			await this.ready();
 		} catch (e) {

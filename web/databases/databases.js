@@ -7,13 +7,16 @@ import { go, link, refresh } from './links.js';
 
 const INFOS_AT_ONCE = 100;
 
+// Databases the server keeps for itself come last and cannot be deleted here.
+const isSystem = (name) => name.startsWith('_');
+
 // The rows of /_dbs_info, which takes a hundred names at a time.
 async function readAll() {
 	const names = await json('GET', '_all_dbs');
 	const rows = [];
 	for (let i = 0; i < names.length; i += INFOS_AT_ONCE)
 		rows.push(...await json('POST', '_dbs_info', { keys: names.slice(i, i + INFOS_AT_ONCE) }));
-	return rows;
+	return rows.sort((a, b) => isSystem(a.key) - isSystem(b.key));
 }
 
 function create() {
@@ -48,11 +51,11 @@ async function remove(db, docs) {
 }
 
 function row({ key, info }) {
-	return h('li.row', {},
+	return h(`li.row${isSystem(key) ? '.system' : ''}`, {},
 		h('a.main', { href: link.db(key) }, icon('stack'), h('span.name', {}, key)),
 		h('span.docs.number.quiet', {}, info ? count(info.doc_count, 'document') : 'not readable'),
 		h('span.size.number.quiet', {}, info ? size(info.sizes.file) : ''),
-		h('button.bare.square.warnable', { type: 'button', title: 'Delete', 'aria-label': `Delete ${key}`, onclick: () => remove(key, info?.doc_count) }, icon('trash')));
+		isSystem(key) ? h('span.square') : h('button.bare.square.warnable', { type: 'button', title: 'Delete', 'aria-label': `Delete ${key}`, onclick: () => remove(key, info?.doc_count) }, icon('trash')));
 }
 
 // Only administrators may list databases; anybody else may know one by name.

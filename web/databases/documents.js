@@ -30,13 +30,21 @@ async function readPage(db, prefix, from, before) {
 	return { rows: shown, next: rows[PAGE]?.id, earlier: Boolean(from) };
 }
 
-// What a document is about, in a line: its plain members.
+// A value in a few words: of an object or a list the first plain values.
+function brief(value) {
+	if (typeof value !== 'object')
+		return value;
+	const inner = Object.values(value).filter((v) => typeof v !== 'object' && v !== '');
+	return inner.slice(0, Array.isArray(value) ? 3 : 1).join(', ');
+}
+
+// What a document is about, in a line.
 function preview(doc) {
 	const parts = [];
 	for (const [name, value] of Object.entries(doc || {})) {
-		if (name[0] === '_' || value === null || value === '')
-			continue;
-		parts.push(`${name}: ${typeof value === 'object' ? (Array.isArray(value) ? `[${value.length}]` : '{…}') : value}`);
+		const words = name[0] === '_' || value === null ? '' : brief(value);
+		if (words !== '')
+			parts.push(`${name}: ${words}`);
 	}
 	return parts.join('  ·  ').slice(0, PREVIEW);
 }
