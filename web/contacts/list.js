@@ -19,6 +19,7 @@ export class List {
 		this.rows = new Map(); // id -> { doc, name, words, element }
 		this.shown = BATCH;
 		this.current = '';
+		this.waiting = true;
 		this.search = h('input', { type: 'search', placeholder: 'Search', 'aria-label': 'Search the contacts', oninput: () => this.typed() });
 		this.head = h('h1', {}, 'Contacts');
 		this.total = h('p.quiet.number');
@@ -104,8 +105,19 @@ export class List {
 	nothing(all) {
 		if (all > 0)
 			return h('div.empty', {}, icon('search'), h('p', {}, 'Nobody like that here.'));
+		if (this.waiting)
+			return h('div.empty', {}, icon('people'), h('p', {}, 'Fetching your contacts…'));
 		return h('div.empty', {}, icon('people'), h('h2', {}, 'No contacts yet'), h('p', {}, 'Those you add appear in every window that is signed in, at once.'),
 			h('a.button', { href: '#/new' }, icon('add'), 'Add the first'));
+	}
+
+	// Contacts are on their way: an empty list is not the last word.
+	wait(on) {
+		if (on === this.waiting)
+			return;
+		this.waiting = on;
+		if (this.store.docs.size === 0)
+			this.draw();
 	}
 
 	mark(id) {

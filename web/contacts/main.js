@@ -24,8 +24,8 @@ const STATES = {
 	syncing: ['Syncing', 'Changes are on their way'],
 	synced: ['Synced', 'This browser and the server have the same contacts'],
 	offline: ['Offline', 'The server cannot be reached. You can go on: changes are kept here and sent when it is back'],
-	signin: ['Not signed in', 'Sign in so that your changes reach the server'],
-	refused: ['Not syncing', ''],
+	signin: ['Signed out', 'Sign in so that your changes reach the server'],
+	refused: ['Not synced', ''],
 };
 
 let store;
@@ -42,6 +42,7 @@ function showStatus(state, words) {
 	status.dataset.state = state;
 	status.title = words || long;
 	fill(status, h('span.dot'), h('span', {}, short));
+	list.wait(state === 'connecting' || state === 'syncing');
 	banner.hidden = state !== 'signin' && state !== 'refused';
 	fill(banner, h('span', {}, words || `${long}.`), state === 'signin' && h('button', { type: 'button', onclick: signInAgain }, 'Sign in'),
 		state === 'refused' && h('button', { type: 'button', onclick: startSync }, 'Try again'));
@@ -108,6 +109,8 @@ async function navigate() {
 function changed(ids) {
 	list.update(ids);
 	const { what, id } = route();
+	if (!what)
+		fill(pane, welcome());
 	if (!ids.includes(id))
 		return;
 	if (editing) {
@@ -143,14 +146,14 @@ async function leave() {
 
 function signInAgain() {
 	sync.stop();
-	showSignIn(`Your contacts are still here. Sign in as ${localStorage.getItem(PERSON)} to bring them up to date.`);
+	showSignIn(`Your contacts are still here. Sign in as ${localStorage.getItem(PERSON)} to bring them up to date.`, () => location.reload());
 }
 
-function showSignIn(text) {
+function showSignIn(text, without) {
 	bar($('#bar'), 'contacts', null);
 	$('#main').className = '';
 	fill($('#main'), signInForm({
-		title: 'Contacts', text,
+		title: 'Contacts', text, without,
 		done: async () => {
 			const { name } = await whoami();
 			await open(name);

@@ -4,6 +4,7 @@ import PouchDB from 'pouchdb';
 import { read } from './contact.js';
 
 const PHOTO = 'photo';
+const REDRAW_MS = 30;
 
 const isContact = (doc) => !doc._id.startsWith('_design/') && (doc.type === undefined || doc.type === 'contact');
 
@@ -20,16 +21,21 @@ export class Store {
 		const { rows } = await this.db.allDocs({ include_docs: true, conflicts: true });
 		for (const { doc } of rows)
 			this.take(doc);
-		// Changes come in flocks when a copy begins; one redraw serves all of a moment.
+		// Changes come in flocks when a copy begins.  One redraw serves all of a moment, and redrawing thousands takes
+		// no more than a fifth of the time.
 		const ids = new Set();
+		let pause = REDRAW_MS;
+		const redraw = () => {
+			const now = [...ids];
+			const start = performance.now();
+			ids.clear();
+			changed(now);
+			pause = Math.max(REDRAW_MS, 4 * (performance.now() - start));
+		};
 		this.feed = this.db.changes({ since, live: true, include_docs: true, conflicts: true }).on('change', ({ id, doc }) => {
 			this.take(doc);
 			if (ids.size === 0)
-				setTimeout(() => {
-					const now = [...ids];
-					ids.clear();
-					changed(now);
-				}, 30);
+				setTimeout(redraw, pause);
 			ids.add(id);
 		});
 	}

@@ -7,7 +7,7 @@ import { go, link } from './links.js';
 
 const PAGE = 50;
 const LAST = '\ufff0'; // sorts behind what ids begin with in practice
-const PREVIEW = 140;
+const PREVIEW = 160;
 
 // One page from an id on, or the page before an id; both ask for one row more than is shown.
 async function readPage(db, prefix, from, before) {
@@ -40,13 +40,15 @@ function brief(value) {
 
 // What a document is about, in a line.
 function preview(doc) {
-	const parts = [];
+	let line = '';
 	for (const [name, value] of Object.entries(doc || {})) {
 		const words = name[0] === '_' || value === null ? '' : brief(value);
 		if (words !== '')
-			parts.push(`${name}: ${words}`);
+			line += `${line && '  ·  '}${name}: ${words}`;
+		if (line.length > PREVIEW)
+			break;
 	}
-	return parts.join('  ·  ').slice(0, PREVIEW);
+	return line.slice(0, PREVIEW);
 }
 
 function row(db, { id, doc }) {
