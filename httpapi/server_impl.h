@@ -1,5 +1,4 @@
-/* server_impl.h: what server_h2o.c needs that is not h2o: listening sockets, TLS set-up, and a heap of timers.  Private
- * to the engine. */
+/* server_impl.h: what the engine needs that is not h2o: listening sockets, TLS set-up, checks of bytes.  Private to it. */
 #ifndef HTTPAPI_SERVER_IMPL_H_
 #define HTTPAPI_SERVER_IMPL_H_
 
@@ -32,38 +31,5 @@ server_reason(int status);
  */
 int
 server_framing_ok(const char *head, size_t len);
-
-/* A timer; in a heap while it is set. */
-struct http_timer {
-	struct timers *heap;
-	void (*fn)(void *arg);
-	void *arg;
-	uint64_t due_ms; /* monotonic */
-	size_t at;       /* place in the heap counted from 1; 0: not set */
-};
-
-/* Timers of one loop, the next one due at slot[1].  room is at least the number of timers that exist, so that setting
- * never fails. */
-struct timers {
-	struct http_timer **slot;
-	size_t n;
-	size_t room;
-	size_t exist;
-};
-
-int
-server_timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg) MUST_CHECK;
-void
-server_timers_remove(struct http_timer *t);
-/** server_timers_wait(h): Milliseconds until the next is due, at most INT32_MAX. */
-int32_t
-server_timers_wait(const struct timers *h);
-/** server_timers_next(h): Take out a timer that is due, or NULL. */
-struct http_timer *
-server_timers_next(struct timers *h, uint64_t now_ms);
-uint64_t
-server_timers_now(void);
-void
-server_timers_release(struct timers *h);
 
 #endif

@@ -1,12 +1,12 @@
-/* server_timer.c: a binary heap of timers.  h2o's own timeouts are lists of one duration each; feeds ask for any. */
-#include "server_impl.h"
+/* timers.c: a binary heap of timers.  h2o's own timeouts are lists of one duration each; feeds ask for any. */
+#include "timers.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <time.h>
 
 uint64_t
-server_timers_now(void)
+timers_now(void)
 {
 	struct timespec ts;
 
@@ -45,7 +45,7 @@ sift_down(struct timers *h, struct http_timer *t, size_t at)
 }
 
 int
-server_timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg)
+timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg)
 {
 	if (h->exist == h->room) {
 		size_t room = h->room > 0 ? 2 * h->room : 16;
@@ -62,7 +62,7 @@ server_timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg),
 }
 
 void
-server_timers_remove(struct http_timer *t)
+timers_remove(struct http_timer *t)
 {
 	http_timer_cancel(t);
 	assert(t->heap->exist > 0);
@@ -95,7 +95,7 @@ http_timer_set(struct http_timer *t, uint64_t ms)
 
 	http_timer_cancel(t);
 	assert(h->n < h->room);
-	t->due_ms = server_timers_now() + ms;
+	t->due_ms = timers_now() + ms;
 	h->n++;
 	sift_up(h, t, h->n);
 }
@@ -105,18 +105,18 @@ http_timer_free(struct http_timer *t)
 {
 	if (t == NULL)
 		return;
-	server_timers_remove(t);
+	timers_remove(t);
 	free(t);
 }
 
 int32_t
-server_timers_wait(const struct timers *h)
+timers_wait(const struct timers *h)
 {
 	uint64_t now, due;
 
 	if (h->n == 0)
 		return INT32_MAX;
-	now = server_timers_now();
+	now = timers_now();
 	due = h->slot[1]->due_ms;
 	if (due <= now)
 		return 0;
@@ -124,7 +124,7 @@ server_timers_wait(const struct timers *h)
 }
 
 struct http_timer *
-server_timers_next(struct timers *h, uint64_t now_ms)
+timers_next(struct timers *h, uint64_t now_ms)
 {
 	struct http_timer *t;
 
@@ -136,7 +136,7 @@ server_timers_next(struct timers *h, uint64_t now_ms)
 }
 
 void
-server_timers_release(struct timers *h)
+timers_release(struct timers *h)
 {
 	free(h->slot);
 	*h = (struct timers){0};

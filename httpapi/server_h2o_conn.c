@@ -1,0 +1,190 @@
+/*
+ * server_h2o_conn.c: connections, from accept to close, and clients that leave without a word.
+ *
+ * h2o does not read from an HTTP/1 connection while its request is being answered, so it does not see that a client of an
+ * idle feed has gone.  Each thread therefore has an epoll of its own which watches such sockets for a hang-up alone.  A
+ * client that merely half-closed may still read: only a stream that stays idle is then ended.
+ */
+#include <h2o.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "server_h2o_impl.h"
+
+#define SWEEP_MS 50u   /* between looks at connections that are to end */
+#define REOPEN_MS 200u /* until the next try to accept after descriptors ran out */
+#define ACCEPTS_PER_TURN 64
+
+struct http_conn *
+server_conn_of(h2o_req_t *h2o)
+{
+	return h2o->conn->callbacks->get_socket(h2o->conn)->on_close.data;
+}
+
+static void
+on_conn_close(void *data)
+{
+	struct http_conn *conn = data;
+
+	*conn->linkp = conn->next;
+	if (conn->next != NULL)
+		conn->next->linkp = conn->linkp;
+	free(conn);
+}
+
+void
+server_on_accept(h2o_socket_t *listener, const char *err)
+{
+	h2o_accept_ctx_t *accept = listener->data;
+	struct http_thread *t = H2O_STRUCT_FROM_MEMBER(struct http_thread, ctx, accept->ctx);
+	int i;
+
+	if (err != NULL)
+		return;
+	errno = 0;
+	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
+		h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
+		struct http_conn *conn;
+
+		if (sock == NULL) {
+			/* With no descriptor left, a listener that stays readable would keep the loop busy for nothing.
+			 */
+			if (errno == EMFILE || errno == ENFILE) {
+				h2o_socket_read_stop(listener);
+				http_timer_set(&t->reopener, REOPEN_MS);
+			}
+			return;
+		}
+		conn = calloc(1, sizeof(*conn));
+		if (conn == NULL) {
+			h2o_socket_close(sock);
+			return;
+		}
+		conn->thread = t;
+		conn->sock = sock;
+		conn->linkp = &t->conns;
+		conn->next = t->conns;
+		if (conn->next != NULL)
+			conn->next->linkp = &conn->next;
+		t->conns = conn;
+		sock->on_close.cb = on_conn_close;
+		sock->on_close.data = conn;
+		h2o_accept(accept, sock);
+	}
+}
+
+void
+server_on_reopen(void *arg)
+{
+	struct http_thread *t = arg;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (t->listener[i] != NULL)
+			h2o_socket_read_start(t->listener[i], server_on_accept);
+}
+
+/* Watch for the hang-up of a connection whose request goes on after its handler returned. */
+void
+server_watch(struct http_conn *conn, struct http_req *req)
+{
+	struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = conn};
+
+	conn->req = req;
+	conn->idle_mark = 0;
+	if (!conn->watched && epoll_ctl(conn->thread->watch_fd, EPOLL_CTL_ADD, h2o_socket_get_fd(conn->sock), &ev) == 0)
+		conn->watched = 1;
+	if (conn->hung_up && conn->thread->sweeper.at == 0)
+		http_timer_set(&conn->thread->sweeper, SWEEP_MS);
+}
+
+static int
+is_idle(const struct http_req *req)
+{
+	return req->started && !req->in_flight && req->out_len == 0 && !req->on_flush;
+}
+
+/* Ends an HTTP/1 connection whose client is gone: h2o learns it from a write that fails. */
+static void
+hang_up(struct http_conn *conn)
+{
+	static char byte[1] = " ";
+	struct http_req *req = conn->req;
+	h2o_iovec_t iov = {byte, 1};
+
+	shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
+	if (req != NULL && is_idle(req)) {
+		req->in_flight = 1;
+		h2o_send(req->h2o, &iov, 1, H2O_SEND_STATE_IN_PROGRESS);
+	}
+}
+
+void
+server_on_watch(h2o_socket_t *sock, const char *err)
+{
+	struct http_thread *t = sock->data;
+	struct epoll_event ev[64];
+	int i, n;
+
+	(void)err;
+	n = epoll_wait(t->watch_fd, ev, 64, 0);
+	for (i = 0; i < n; i++) {
+		struct http_conn *conn = ev[i].data.ptr;
+
+		conn->hung_up = 1;
+		if (conn->req == NULL)
+			continue;
+		if (ev[i].events & (EPOLLERR | EPOLLHUP)) {
+			conn->req->gone |= !conn->req->started;
+			hang_up(conn);
+		} else if (t->sweeper.at == 0) {
+			http_timer_set(&t->sweeper, SWEEP_MS);
+		}
+	}
+}
+
+static int
+mark_busy(h2o_req_t *h2o, void *data)
+{
+	(void)data;
+	server_conn_of(h2o)->busy = 1;
+	return 0;
+}
+
+/* Has nothing to finish: may be closed when the server stops. */
+static int
+conn_at_rest(struct http_conn *conn)
+{
+	return conn->req == NULL && !conn->busy && !h2o_socket_is_writing(conn->sock) && conn->sock->input->size == 0;
+}
+
+/* Looks after connections that are to end: idle streams of clients that half-closed and, once the server stops, all
+ * that are at rest. */
+void
+server_on_sweep(void *arg)
+{
+	struct http_thread *t = arg;
+	struct http_conn *conn, *next;
+	int again = 0;
+
+	if (t->stopping) {
+		for (conn = t->conns; conn != NULL; conn = conn->next)
+			conn->busy = 0;
+		t->server->global.http2.callbacks.foreach_request(&t->ctx, mark_busy, NULL);
+	}
+	for (conn = t->conns; conn != NULL; conn = next) {
+		next = conn->next;
+		if (conn->hung_up && conn->req != NULL && is_idle(conn->req)) {
+			if (conn->idle_mark == conn->req->nsent + 1)
+				hang_up(conn);
+			conn->idle_mark = conn->req->nsent + 1;
+		}
+		again |= conn->hung_up && conn->req != NULL;
+		if (t->stopping && conn_at_rest(conn))
+			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
+	}
+	if (again || t->stopping)
+		http_timer_set(&t->sweeper, SWEEP_MS);
+}

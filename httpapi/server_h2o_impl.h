@@ -1,0 +1,170 @@
+/*
+ * server_h2o_impl.h: what the engine's files on h2o share: connections, requests, threads.  Only server_h2o*.c see it, and h2o.
+ *
+ * A request (struct http_req) outlives h2o's: a worker may still hold it when its client has vanished.  So:
+ *
+ * 1. req->h2o is h2o's request while that lives and is not yet answered in full, else NULL; then every call does nothing.
+ * 2. The engine holds one reference while req->h2o is set.  What ends it: the final h2o_send() (answered), or h2o disposing
+ *    of its request (vanished: stop() of a started stream, or the pool entry of server_hook_pool() before that).
+ * 3. Method, path and headers that handlers see are copies in the request's arena.  A body is lent out of h2o's buffer over
+ *    HTTP/1, where nothing is freed before the answer; HTTP/2 may drop a stream at any moment, so there it is copied.
+ * 4. After h2o_send(FINAL) h2o's request may be gone already or be the next one: it is not touched again.
+ */
+#ifndef HTTPAPI_SERVER_H2O_IMPL_H_
+#define HTTPAPI_SERVER_H2O_IMPL_H_
+
+#include <h2o.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "server_impl.h"
+#include "timers.h"
+
+#define METHOD_MAX 24u
+
+/* A connection, from accept to close: found by h2o's on_close hook of the socket. */
+struct http_conn {
+	struct http_thread *thread;
+	h2o_socket_t *sock;
+	struct http_conn *next, **linkp;
+	struct http_req *req; /* HTTP/1: the one being answered after its handler returned */
+	unsigned resets;      /* HTTP/2 streams that vanished unanswered */
+	unsigned served;
+	unsigned char is_h2;
+	unsigned char watched; /* in the thread's epoll */
+	unsigned char hung_up; /* the client closed its side */
+	unsigned char busy;    /* scratch of sweep(): has streams */
+	uint64_t idle_mark;    /* req->nsent when sweep() first saw it idle, plus 1 */
+};
+
+struct http_req {
+	h2o_req_t *h2o; /* invariant 1 */
+	struct http_thread *thread;
+	struct http_conn *conn;
+	struct arena *arena;    /* made when first asked for, kept with the request */
+	struct http_req *next;  /* free list, or the thread's flush list */
+	struct http_req **hook; /* in h2o's pool: points here while h2o must tell us of its end */
+	unsigned refs;
+	char method[METHOD_MAX];
+	struct jstr path, query;
+	h2o_iovec_t entity;
+	uint64_t body_at;    /* read by http_body_read() */
+	char *body_copy;     /* HTTP/2: what was lent */
+	h2o_buffer_t *input; /* HTTP/1, vanished: what the body was lent from */
+	int version;
+	unsigned char gone, tls, is_head;
+	unsigned char started, headed, in_flight, finishing, aborting, on_flush, want_ready, answered;
+
+	h2o_generator_t gen;
+	void (*ready)(void *cookie);
+	void (*stop)(void *cookie);
+	void *cookie;
+	char *out; /* what waits for the next h2o_send() or, in flight, is being written */
+	size_t out_len, out_cap;
+	uint64_t nsent;
+};
+
+struct shutdown_hook {
+	void (*fn)(void *arg);
+	void *arg;
+	struct shutdown_hook *next;
+};
+
+struct http_thread {
+	struct http_server *server;
+	unsigned index;
+	pthread_t id;
+	h2o_context_t ctx;
+	h2o_accept_ctx_t accept[2]; /* plain, TLS */
+	h2o_socket_t *listener[2];
+	h2o_socket_t *wake;  /* an eventfd */
+	h2o_socket_t *watch; /* an epoll: see the top */
+	int wake_fd, watch_fd;
+	_Atomic(struct http_msg *) inbox; /* newest first */
+	struct timers timers;
+	struct http_timer sweeper;
+	struct http_timer reopener; /* listens again after descriptors had run out */
+	struct http_conn *conns;
+	struct http_req *flush, **flush_tail;
+	struct http_req *free;
+	unsigned nfree;
+	unsigned live; /* requests that somebody still holds */
+	int stopping;
+	uint64_t stop_at_ms; /* when grace is over */
+	struct shutdown_hook *hooks;
+};
+
+struct handler {
+	h2o_handler_t super;
+	struct http_server *server;
+};
+
+struct http_server {
+	struct http_config config;
+	h2o_globalconf_t global;
+	h2o_hostconf_t *host;
+	struct ssl_ctx_st *tls;
+	unsigned port, tls_port, nthreads;
+	_Atomic int stop;
+	struct http_thread *threads;
+	int *fds[2];
+};
+
+/* ---- server_h2o_req.c ---- */
+
+/** server_req_new(t): A request without references yet, or NULL. */
+struct http_req *
+server_req_new(struct http_thread *t) MUST_CHECK;
+/** server_detach(req): h2o's request is no longer ours to touch: drops the engine's reference. */
+void
+server_detach(struct http_req *req);
+/** server_vanish(req): h2o gave the request up before it was answered. */
+void
+server_vanish(struct http_req *req);
+/** server_hook_pool(req): Learn of the end of h2o's request while no stream was started. */
+void
+server_hook_pool(struct http_req *req);
+/** server_give_to_pool(h2o, mem): ${mem} is freed with h2o's request. */
+void
+server_give_to_pool(h2o_req_t *h2o, void *mem);
+
+/* ---- server_h2o_stream.c ---- */
+
+/** server_flush(t): Hand h2o what handlers have sent meanwhile; at the end of every callback into one. */
+void
+server_flush(struct http_thread *t);
+
+/* ---- server_h2o_conn.c ---- */
+
+struct http_conn *
+server_conn_of(h2o_req_t *h2o);
+/** server_watch(conn, req): Notice when the client hangs up while ${req}, which its handler left unanswered, goes on. */
+void
+server_watch(struct http_conn *conn, struct http_req *req);
+void
+server_on_accept(h2o_socket_t *listener, const char *err);
+void
+server_on_watch(h2o_socket_t *sock, const char *err);
+void
+server_on_sweep(void *arg);
+void
+server_on_reopen(void *arg);
+
+/* ---- server_h2o_dispatch.c ---- */
+
+int
+server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
+/** server_error_setup: A filter for what h2o answers by itself, which puts CouchDB's form in place of its text. */
+void
+server_error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot);
+
+/* ---- server_h2o_loop.c ---- */
+
+/** server_wake(t): Make ${t}'s loop turn.  Async-signal-safe. */
+void
+server_wake(struct http_thread *t);
+void
+server_on_wake(h2o_socket_t *sock, const char *err);
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * server_h2o_loop.c: what a thread does, turn by turn, from start to stop.
+ *
+ *	wait for sockets (messages from http_post() come as one)  ->  messages posted meanwhile  ->  timers that are due
+ */
+#include <h2o.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server_h2o_impl.h"
+#include "base/log.h"
+
+#define GRACE_MS 10000u /* for requests in flight when the server stops */
+
+static _Thread_local struct http_thread *self_thread;
+
+void
+server_wake(struct http_thread *t)
+{
+	uint64_t one = 1;
+	ssize_t rc;
+
+	do
+		rc = write(t->wake_fd, &one, sizeof(one));
+	while (rc < 0 && errno == EINTR);
+}
+
+void
+http_post(struct http_thread *t, struct http_msg *m)
+{
+	struct http_msg *head = atomic_load_explicit(&t->inbox, memory_order_relaxed);
+
+	do
+		m->next = head;
+	while (!atomic_compare_exchange_weak_explicit(&t->inbox, &head, m, memory_order_acq_rel, memory_order_relaxed));
+	/* Whoever finds the box empty wakes the loop; the loop empties it before it sleeps. */
+	if (head == NULL && t != self_thread)
+		server_wake(t);
+}
+
+static void
+run_messages(struct http_thread *t)
+{
+	struct http_msg *m = atomic_exchange_explicit(&t->inbox, NULL, memory_order_acquire);
+	struct http_msg *next, *inorder = NULL;
+
+	for (; m != NULL; m = next) {
+		next = m->next;
+		m->next = inorder;
+		inorder = m;
+	}
+	for (m = inorder; m != NULL; m = next) {
+		next = m->next;
+		m->fn(m->arg);
+		server_flush(t);
+	}
+}
+
+void
+server_on_wake(h2o_socket_t *sock, const char *err)
+{
+	struct http_thread *t = sock->data;
+	uint64_t n;
+
+	(void)err;
+	if (read(t->wake_fd, &n, sizeof(n)) == sizeof(n))
+		run_messages(t);
+}
+
+static int
+run_timers(struct http_thread *t)
+{
+	struct http_timer *timer;
+	uint64_t now;
+	int ran = 0;
+
+	if (t->timers.n == 0)
+		return 0;
+	now = timers_now();
+	for (; (timer = timers_next(&t->timers, now)) != NULL; ran = 1) {
+		timer->fn(timer->arg);
+		server_flush(t);
+	}
+	return ran;
+}
+
+int
+http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, struct http_timer **tp)
+{
+	struct http_timer *timer = malloc(sizeof(*timer));
+	int err = timer != NULL ? timers_add(&t->timers, timer, fn, arg) : ERR_NOMEM;
+
+	if (err != 0) {
+		free(timer);
+		return err;
+	}
+	*tp = timer;
+	return 0;
+}
+
+/* ---- The loop ---- */
+
+static void
+begin_stop(struct http_thread *t)
+{
+	struct shutdown_hook *hook;
+	int i;
+
+	t->stopping = 1;
+	t->stop_at_ms = timers_now() + GRACE_MS;
+	for (i = 0; i < 2; i++) {
+		if (t->listener[i] != NULL)
+			h2o_socket_close(t->listener[i]);
+		t->listener[i] = NULL;
+	}
+	h2o_context_request_shutdown(&t->ctx);
+	for (hook = t->hooks; hook != NULL; hook = hook->next) {
+		hook->fn(hook->arg);
+		server_flush(t);
+	}
+	http_timer_set(&t->sweeper, 0);
+}
+
+static void *
+thread_main(void *arg)
+{
+	struct http_thread *t = arg;
+	int ran = 0;
+
+	self_thread = t;
+	while (!t->stopping || ((t->conns != NULL || t->live > 0) && timers_now() < t->stop_at_ms)) {
+		/* What runs outside of h2o's loop may leave it callbacks that it runs only after its next look at the
+		 * sockets. */
+		h2o_evloop_run(t->ctx.loop, ran ? 0 : timers_wait(&t->timers));
+		ran = 0;
+		if (atomic_load_explicit(&t->inbox, memory_order_relaxed) != NULL) {
+			run_messages(t);
+			ran = 1;
+		}
+		ran |= run_timers(t);
+		if (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed)) {
+			begin_stop(t);
+			ran = 1;
+		}
+	}
+	self_thread = NULL;
+	return NULL;
+}
+
+int
+http_server_run(struct http_server *s)
+{
+	pthread_attr_t attr;
+	unsigned i, n = 1;
+	int rc = 0;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 512 * 1024);
+	for (; n < s->nthreads && rc == 0; n++)
+		rc = pthread_create(&s->threads[n].id, &attr, thread_main, &s->threads[n]);
+	pthread_attr_destroy(&attr);
+	if (rc != 0) {
+		log_line(LOG_ERROR, "cannot start a thread: %s", strerror(rc));
+		n--;
+		http_server_stop(s);
+	}
+	thread_main(&s->threads[0]);
+	for (i = 1; i < n; i++)
+		pthread_join(s->threads[i].id, NULL);
+	if (rc != 0)
+		return ERR_IO;
+	for (i = 0; i < n; i++)
+		if (s->threads[i].conns != NULL || s->threads[i].live > 0)
+			return ERR_BUSY;
+	return 0;
+}
+
+void
+http_server_stop(struct http_server *s)
+{
+	unsigned i;
+	int saved = errno;
+
+	atomic_store(&s->stop, 1);
+	for (i = 0; i < s->nthreads; i++)
+		server_wake(&s->threads[i]);
+	errno = saved;
+}

@@ -1,0 +1,356 @@
+/*
+ * server_h2o_req.c: a request's life and memory, and what handlers ask of it: see server_h2o_impl.h for the rules.
+ */
+#include <h2o.h>
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server_h2o_impl.h"
+#include "base/limits.h"
+
+#define ARENA_MAX (256u << 20) /* bytes of one request's arena */
+#define FREE_MAX 64u           /* requests a thread keeps for reuse */
+#define PIECE_MAX (1u << 20)   /* http_body_read()'s pieces */
+#define RESETS_FREE 200u       /* streams that a connection may reset beyond half of those it let finish */
+
+/* ---- Requests and their memory ---- */
+
+struct http_req *
+server_req_new(struct http_thread *t)
+{
+	struct http_req *req = t->free;
+	struct arena *arena = NULL;
+
+	if (req != NULL) {
+		t->free = req->next;
+		t->nfree--;
+		arena = req->arena;
+	} else if ((req = malloc(sizeof(*req))) == NULL) {
+		return NULL;
+	}
+	memset(req, 0, sizeof(*req));
+	req->arena = arena;
+	req->thread = t;
+	if (arena == NULL && arena_new(ARENA_MAX, &req->arena) != 0) {
+		free(req);
+		return NULL;
+	}
+	t->live++;
+	return req;
+}
+
+static void
+req_free(struct http_req *req)
+{
+	struct http_thread *t = req->thread;
+
+	assert(req->h2o == NULL && !req->on_flush);
+	t->live--;
+	free(req->out);
+	free(req->body_copy);
+	if (req->input != NULL)
+		h2o_buffer_dispose(&req->input);
+	if (t->nfree < FREE_MAX) {
+		arena_reset(req->arena);
+		req->next = t->free;
+		t->free = req;
+		t->nfree++;
+	} else {
+		arena_free(req->arena);
+		free(req);
+	}
+}
+
+void
+http_hold(struct http_req *req)
+{
+	req->refs++;
+}
+
+void
+http_release(struct http_req *req)
+{
+	assert(req->refs > 0);
+	if (--req->refs == 0)
+		req_free(req);
+}
+
+/* h2o's request is no longer ours to touch: drops the engine's reference. */
+void
+server_detach(struct http_req *req)
+{
+	req->h2o = NULL;
+	if (req->hook != NULL) {
+		*req->hook = NULL;
+		req->hook = NULL;
+	}
+	if (req->conn->req == req)
+		req->conn->req = NULL;
+	http_release(req);
+}
+
+static void
+count_reset(struct http_conn *conn)
+{
+	if (!conn->is_h2)
+		return;
+	conn->resets++;
+	/* A client that opens streams only to reset them costs us a handler's run each time. */
+	if (conn->resets > RESETS_FREE + conn->served / 2)
+		shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
+}
+
+void
+server_vanish(struct http_req *req)
+{
+	void (*stop)(void *) = req->finishing || req->aborting ? NULL : req->stop;
+
+	req->gone = 1;
+	count_reset(req->conn);
+	if (req->version < 0x200 && req->entity.len > 0) {
+		/* A worker may still read the body: it outlives the connection. */
+		req->input = req->conn->sock->input;
+		h2o_buffer_init(&req->conn->sock->input, &h2o_socket_buffer_prototype);
+	}
+	req->refs++;
+	server_detach(req);
+	if (req->started && stop != NULL) {
+		req->stop = NULL;
+		stop(req->cookie);
+	}
+	http_release(req);
+}
+
+/* h2o clears the pool of a request that nobody has answered. */
+static void
+on_pool_clear(void *p)
+{
+	struct http_req *req = *(struct http_req **)p;
+
+	if (req != NULL) {
+		req->hook = NULL;
+		server_vanish(req);
+	}
+}
+
+void
+server_hook_pool(struct http_req *req)
+{
+	req->hook = h2o_mem_alloc_shared(&req->h2o->pool, sizeof(struct http_req *), on_pool_clear);
+	*req->hook = req;
+}
+
+static void
+on_pool_free(void *p)
+{
+	free(*(void **)p);
+}
+
+/* ${mem} is freed with h2o's request. */
+void
+server_give_to_pool(h2o_req_t *h2o, void *mem)
+{
+	void **slot = h2o_mem_alloc_shared(&h2o->pool, sizeof(void *), on_pool_free);
+
+	*slot = mem;
+}
+
+/* ---- What handlers ask ---- */
+
+struct http_thread *
+http_req_thread(struct http_req *req)
+{
+	return req->thread;
+}
+
+const char *
+http_method(const struct http_req *req)
+{
+	return req->method;
+}
+
+struct jstr
+http_path(const struct http_req *req)
+{
+	return req->path;
+}
+
+struct jstr
+http_query(const struct http_req *req)
+{
+	return req->query;
+}
+
+static struct jstr
+arena_jstr(struct arena *a, const char *s, size_t len)
+{
+	char *copy = arena_dup(a, s, len);
+
+	return copy != NULL ? (struct jstr){copy, len} : (struct jstr){NULL, 0};
+}
+
+/* HTTP/2 clients may send their cookies as several headers: RFC 9113, 8.2.3. */
+static struct jstr
+join_cookies(const struct http_req *req, ssize_t at)
+{
+	const h2o_headers_t *headers = &req->h2o->headers;
+	size_t len = 0;
+	char *s, *p;
+	ssize_t i;
+
+	for (i = at; i != -1; i = h2o_find_header(headers, H2O_TOKEN_COOKIE, i))
+		len += headers->entries[i].value.len + 2;
+	s = arena_alloc(req->arena, len);
+	if (s == NULL)
+		return (struct jstr){NULL, 0};
+	for (p = s, i = at; i != -1; i = h2o_find_header(headers, H2O_TOKEN_COOKIE, i)) {
+		if (p != s) {
+			memcpy(p, "; ", 2);
+			p += 2;
+		}
+		memcpy(p, headers->entries[i].value.base, headers->entries[i].value.len);
+		p += headers->entries[i].value.len;
+	}
+	return (struct jstr){s, (size_t)(p - s)};
+}
+
+/* The headers that h2o takes out of its list. */
+static struct jstr
+special_header(const struct http_req *req, const h2o_token_t *token)
+{
+	char digits[24];
+
+	if (token == H2O_TOKEN_HOST)
+		return arena_jstr(req->arena, req->h2o->input.authority.base, req->h2o->input.authority.len);
+	if (token == H2O_TOKEN_CONTENT_LENGTH && req->entity.base != NULL) {
+		int n = snprintf(digits, sizeof(digits), "%zu", req->entity.len);
+
+		return arena_jstr(req->arena, digits, (size_t)n);
+	}
+	return (struct jstr){NULL, 0};
+}
+
+struct jstr
+http_header(const struct http_req *req, const char *name)
+{
+	size_t len = strlen(name);
+	const h2o_token_t *token;
+	ssize_t at;
+
+	if (req->h2o == NULL)
+		return (struct jstr){NULL, 0};
+	token = h2o_lookup_token(name, len);
+	if (token == NULL)
+		at = h2o_find_header_by_str(&req->h2o->headers, name, len, -1);
+	else
+		at = h2o_find_header(&req->h2o->headers, token, -1);
+	if (at == -1)
+		return token != NULL ? special_header(req, token) : (struct jstr){NULL, 0};
+	if (token == H2O_TOKEN_COOKIE && h2o_find_header(&req->h2o->headers, token, at) != -1)
+		return join_cookies(req, at);
+	return arena_jstr(
+	    req->arena, req->h2o->headers.entries[at].value.base, req->h2o->headers.entries[at].value.len);
+}
+
+int
+http_is_tls(const struct http_req *req)
+{
+	return req->tls;
+}
+
+int
+http_version(const struct http_req *req)
+{
+	return req->version;
+}
+
+const char *
+http_peer(const struct http_req *req)
+{
+	struct sockaddr_storage sa;
+	char host[NI_MAXHOST];
+	socklen_t len;
+	size_t n = SIZE_MAX;
+	const char *copy;
+
+	if (req->h2o == NULL)
+		return "-";
+	len = req->h2o->conn->callbacks->get_peername(req->h2o->conn, (struct sockaddr *)&sa);
+	if (len > 0)
+		n = h2o_socket_getnumerichost((struct sockaddr *)&sa, len, host);
+	if (n == SIZE_MAX)
+		return "-";
+	copy = arena_dup(req->arena, host, n);
+	return copy != NULL ? copy : "-";
+}
+
+struct arena *
+http_arena(struct http_req *req)
+{
+	return req->arena;
+}
+
+uint64_t
+http_body_len(const struct http_req *req)
+{
+	return req->entity.len;
+}
+
+/* Lends ${n} bytes of the body from ${at} on: invariant 3. */
+static int
+lend_body(struct http_req *req, uint64_t at, size_t n, struct jstr *outp)
+{
+	char *copy;
+
+	*outp = (struct jstr){"", 0};
+	if (n == 0)
+		return 0;
+	if (req->h2o == NULL)
+		return ERR_IO;
+	if (req->version < 0x200) {
+		*outp = (struct jstr){req->entity.base + at, n};
+		return 0;
+	}
+	copy = realloc(req->body_copy, n);
+	if (copy == NULL)
+		return ERR_NOMEM;
+	req->body_copy = copy;
+	memcpy(copy, req->entity.base + at, n);
+	*outp = (struct jstr){copy, n};
+	return 0;
+}
+
+int
+http_body_read(struct http_req *req, struct jstr *piecep)
+{
+	uint64_t left = req->entity.len - req->body_at;
+	int err = lend_body(req, req->body_at, left < PIECE_MAX ? (size_t)left : PIECE_MAX, piecep);
+
+	if (err == 0)
+		req->body_at += piecep->len;
+	return err;
+}
+
+int
+http_body_all(struct http_req *req, struct jstr *bodyp)
+{
+	int err;
+
+	assert(req->body_at == 0 || req->body_at == req->entity.len);
+	if (req->body_at > 0 && req->body_copy != NULL) {
+		*bodyp = (struct jstr){req->body_copy, req->entity.len};
+		return 0;
+	}
+	err = lend_body(req, 0, req->entity.len, bodyp);
+	if (err == 0)
+		req->body_at = req->entity.len;
+	return err;
+}
+
+int
+http_gone(const struct http_req *req)
+{
+	return req->gone;
+}
