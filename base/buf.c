@@ -8,6 +8,10 @@
 
 #include "base/arena.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define FIRST_CAP 64u
 
 void
@@ -202,12 +206,45 @@ buf_printf(struct buf *b, const char *fmt, ...)
 	return 0;
 }
 
+/* How many bytes at the start of ${s} stand for themselves in a JSON string. */
+static size_t
+plain(const char *s, size_t len)
+{
+	size_t i = 0;
+
+#if defined(__SSE2__)
+	for (; len - i >= 16; i += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
+		__m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+		__m128i marks =
+		    _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+		unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(control, marks));
+
+		if (mask != 0)
+			return i + (size_t)__builtin_ctz(mask);
+	}
+#endif
+	while (i < len && (unsigned char)s[i] >= 0x20 && s[i] != '"' && s[i] != '\\')
+		i++;
+	return i;
+}
+
 int
 buf_put_json(struct buf *b, const char *s, size_t len)
 {
 	static const char hex[] = "0123456789ABCDEF";
 	size_t from = 0;
 
+	if (plain(s, len) == len && room(b, len + 2) == 0) {
+		char *p = b->data + b->len;
+
+		p[0] = '"';
+		if (len > 0)
+			memcpy(p + 1, s, len);
+		p[len + 1] = '"';
+		b->len += len + 2;
+		return 0;
+	}
 	buf_putc(b, '"');
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];

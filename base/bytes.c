@@ -66,6 +66,8 @@ bytes_varint(struct bytes *r)
 {
 	uint64_t v = 0;
 
+	if (r->p < r->end && *r->p < 0x80) /* most are this small */
+		return *r->p++;
 	for (unsigned shift = 0; shift < 64; shift += 7) {
 		uint8_t c = bytes_u8(r);
 

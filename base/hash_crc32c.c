@@ -1,19 +1,18 @@
 /*
  * CRC-32C: polynomial 0x1EDC6F41, reflected, as SSE4.2's crc32 instruction computes it.  Where the CPU has none, eight
- * tables take eight bytes a step.  Both are found at the first call; threads that race there store the same values.
+ * tables take eight bytes a step.  Which it is is found before main().
  */
 #include "base/hash.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #define POLY_REFLECTED 0x82F63B78u
 
-typedef uint32_t crc_f(uint32_t crc, const unsigned char *p, size_t len);
+typedef uint32_t
+crc_f(uint32_t crc, const unsigned char *p, size_t len);
 
 static uint32_t tables[8][256];
 static crc_f *crc_of;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static uint32_t
 by_table(uint32_t crc, const unsigned char *p, size_t len)
@@ -57,13 +56,26 @@ by_instruction(uint32_t crc, const unsigned char *p, size_t len)
 		wide = __builtin_ia32_crc32di(wide, word);
 	}
 	crc = (uint32_t)wide;
-	for (; len > 0; p++, len--)
-		crc = __builtin_ia32_crc32qi(crc, *p);
-	return crc;
+	if (len & 4) {
+		uint32_t word;
+
+		memcpy(&word, p, sizeof(word));
+		crc = __builtin_ia32_crc32si(crc, word);
+		p += 4;
+	}
+	if (len & 2) {
+		uint16_t word;
+
+		memcpy(&word, p, sizeof(word));
+		crc = __builtin_ia32_crc32hi(crc, word);
+		p += 2;
+	}
+	return len & 1 ? __builtin_ia32_crc32qi(crc, *p) : crc;
 }
 #endif
 
-static void
+/* Before main(), so that a short record does not pay for asking whether it was done. */
+__attribute__((constructor)) static void
 choose(void)
 {
 #if defined(__x86_64__)
@@ -80,6 +92,5 @@ choose(void)
 uint32_t
 hash_crc32c(uint32_t seed, const void *data, size_t len)
 {
-	pthread_once(&once, choose);
 	return ~crc_of(~seed, data, len);
 }

@@ -99,6 +99,19 @@ rev_put_id(struct buf *b, const struct rev *r)
 int
 rev_put(struct buf *b, const struct rev *r)
 {
+	char *p;
+	int err;
+
+	if (r->len == REV_MD5_LEN && r->gen < 10) {
+		/* Nearly all: in one piece. */
+		if ((err = buf_reserve(b, 2 + 2 * REV_MD5_LEN, &p)) != 0)
+			return err;
+		p[0] = (char)('0' + r->gen);
+		p[1] = '-';
+		hex_encode(r->id, REV_MD5_LEN, p + 2);
+		buf_commit(b, 2 + 2 * REV_MD5_LEN);
+		return 0;
+	}
 	buf_put_u64(b, r->gen);
 	buf_putc(b, '-');
 	return rev_put_id(b, r);

@@ -14,15 +14,17 @@ static void
 history_text(const unsigned char id[HISTORY_LEN], char out[HISTORY_TEXT_LEN])
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	unsigned bits = 0, have = 0;
-	size_t n = 0;
+	/* Three bytes, four digits; of the last byte two. */
+	for (size_t i = 0; i + 2 < HISTORY_LEN; i += 3, out += 4) {
+		unsigned bits = (unsigned)id[i] << 16 | (unsigned)id[i + 1] << 8 | id[i + 2];
 
-	for (size_t i = 0; i < HISTORY_LEN; i++) {
-		bits = bits << 8 | id[i];
-		for (have += 8; have >= 6; have -= 6)
-			out[n++] = digits[bits >> (have - 6) & 63];
+		out[0] = digits[bits >> 18];
+		out[1] = digits[bits >> 12 & 63];
+		out[2] = digits[bits >> 6 & 63];
+		out[3] = digits[bits & 63];
 	}
-	out[n] = digits[bits << (6 - have) & 63];
+	out[0] = digits[id[HISTORY_LEN - 1] >> 2];
+	out[1] = digits[id[HISTORY_LEN - 1] << 4 & 63];
 }
 
 int
