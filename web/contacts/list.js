@@ -1,7 +1,7 @@
 // list.js: the contacts by name, with a search.  Rows are made as they scroll near, and kept while their contact stays.
 
 import { fill, h, icon } from '../lib/dom.js';
-import { count } from '../lib/words.js';
+import { count, plain } from '../lib/words.js';
 import { haystack, read, title } from './contact.js';
 import { face } from './photo.js';
 
@@ -85,7 +85,7 @@ export class List {
 
 	draw() {
 		const all = this.store.docs.size;
-		this.total.textContent = all === 0 ? '\u00a0' : this.found.length < all ? `${this.found.length} of ${count(all, 'person', 'people')}` : count(all, 'person', 'people');
+		this.total.textContent = all === 0 ? '\u00a0' : this.found.length < all ? `${plain(this.found.length)} of ${count(all, 'person', 'people')}` : count(all, 'person', 'people');
 		const focused = document.activeElement?.dataset?.id;
 		let group = '';
 		const children = [];

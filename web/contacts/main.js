@@ -25,7 +25,7 @@ const STATES = {
 	synced: ['Synced', 'This browser and the server have the same contacts'],
 	offline: ['Offline', 'The server cannot be reached. You can go on: changes are kept here and sent when it is back'],
 	signin: ['Signed out', 'Sign in so that your changes reach the server'],
-	refused: ['Not synced', ''],
+	refused: ['Stopped', ''],
 };
 
 let store;

@@ -48,6 +48,8 @@ export class Sync {
 		try {
 			await request('GET', path(this.remote));
 		} catch (e) {
+			if (e.status === 403)
+				e.message = `You are not allowed to use the database “${this.remote}” on this server. An administrator can change that.`;
 			if (e.status !== 404)
 				throw e;
 			if (!userCtx.roles.includes('_admin'))

@@ -22,11 +22,18 @@ const WORDS = {
 	500: 'The server had a problem.',
 };
 
+// The server's reasons are for programs; the ones people meet are said for people.
+const REASONS = {
+	missing: 'That document does not exist.',
+	deleted: 'That document was deleted.',
+	no_db_file: 'That database does not exist.',
+};
+
 function words(status, body) {
-	if (status === 401 || status === 409 || status === 413)
-		return body?.error === 'unauthorized' && body.reason?.startsWith('Name or') ? body.reason : WORDS[status];
+	if ([401, 409, 412, 413].includes(status))
+		return WORDS[status];
 	if (body?.reason)
-		return body.reason;
+		return REASONS[body.reason] || body.reason;
 	return WORDS[status] || `The server answered ${status}.`;
 }
 
