@@ -4,9 +4,9 @@
  * usage: ceiling_scan FILE docs|changes TIMES
  *
  * Walks the tree of a database file that divand wrote, decompresses the bodies with the file's dictionary, and writes
- * rows like those of _all_docs?include_docs=true or of _changes, of the same length, to a socket on loopback that
- * another process reads.  Revision ids are replaced by constants of their length.  Prints its own CPU time and the wall
- * time in microseconds, and how many rows and bytes it wrote.
+ * the rows of _all_docs?include_docs=true or of _changes to a socket on loopback that another process reads (only the
+ * history in a seq is another one).  Prints its own CPU time and the wall time in microseconds, and how many rows and
+ * bytes it wrote.
  *
  * docs/FORMAT.md describes the records.
  */
@@ -26,7 +26,6 @@
 #define OUT_LEN ((size_t)64 << 10)
 #define ROW_MAX ((size_t)16 << 10)
 #define SUM_LEN 4u /* the checksum behind each value */
-#define REV "1-0123456789abcdef0123456789abcdef"
 #define OPAQUE "-0123456789abcdefghijkl"
 
 static char out[OUT_LEN + 2 * ROW_MAX];
@@ -71,6 +70,22 @@ put(const void *p, size_t len)
 	out_len += len;
 }
 
+static void
+put_rev(const unsigned char *id)
+{
+	static char pairs[256][2];
+
+	if (pairs[0][0] == 0)
+		for (unsigned i = 0; i < 256; i++) {
+			pairs[i][0] = "0123456789abcdef"[i >> 4];
+			pairs[i][1] = "0123456789abcdef"[i & 15];
+		}
+	put("1-", 2);
+	for (int i = 0; i < 16; i++)
+		memcpy(out + out_len + 2 * i, pairs[id[i]], 2);
+	out_len += 32;
+}
+
 #define PUT(literal) put(literal, sizeof(literal) - 1)
 
 static uint64_t
@@ -113,24 +128,35 @@ put_body(const unsigned char *p, const unsigned char *end)
 static void
 doc_row(const MDB_val *k, const MDB_val *v)
 {
-	const unsigned char *p = v->mv_data, *end = p + v->mv_size - SUM_LEN;
+	const unsigned char *p = v->mv_data, *end = p + v->mv_size - SUM_LEN, *rev;
 	unsigned flags = *p++;
+	uint64_t len;
 
 	(void)varint(&p);
 	if (flags & 2)
 		(void)varint(&p);
-	p += varint(&p);
-	if (flags & 4)
-		p += varint(&p);
+	len = varint(&p);
+	/* One run, generation 1, one revision in memory: its flags and its hash. */
+	need(len > 20 && p[0] == 1 && p[1] == 1 && p[2] == 4 && (p[3] & 8) == 0, "a document has a history");
+	rev = p + 4;
+	p += len;
+	if (flags & 4) {
+		len = varint(&p);
+		p += len;
+	}
 	need(p + 1 < end && *p == 0, "a document has attachments, or no body in its record");
 	p++;
 	PUT("{\"id\":\"");
 	put(k->mv_data, k->mv_size);
 	PUT("\",\"key\":\"");
 	put(k->mv_data, k->mv_size);
-	PUT("\",\"value\":{\"rev\":\"" REV "\"},\"doc\":{\"_id\":\"");
+	PUT("\",\"value\":{\"rev\":\"");
+	put_rev(rev);
+	PUT("\"},\"doc\":{\"_id\":\"");
 	put(k->mv_data, k->mv_size);
-	PUT("\",\"_rev\":\"" REV "\",");
+	PUT("\",\"_rev\":\"");
+	put_rev(rev);
+	PUT("\",");
 	put_body(p, end);
 	PUT("},\n");
 }
@@ -142,9 +168,10 @@ change_row(const MDB_val *k, const MDB_val *v)
 	unsigned flags = *p++;
 	char digits[20];
 	uint64_t seq = 0, rev = varint(&p);
+	const unsigned char *hash = p;
 	size_t n = sizeof(digits);
 
-	need((flags & 6) == 0 && (rev & 1) == 0, "a document has conflicts");
+	need((flags & 6) == 0 && rev == 2, "a document has a history");
 	p += 16;
 	for (int i = 0; i < 8; i++)
 		seq = seq << 8 | be[i];
@@ -155,7 +182,9 @@ change_row(const MDB_val *k, const MDB_val *v)
 	put(digits + n, sizeof(digits) - n);
 	PUT(OPAQUE "\",\"id\":\"");
 	put(p, (size_t)(end - p));
-	PUT("\",\"changes\":[{\"rev\":\"" REV "\"}]},\n");
+	PUT("\",\"changes\":[{\"rev\":\"");
+	put_rev(hash);
+	PUT("\"}]},\n");
 }
 
 static void
@@ -204,7 +233,7 @@ start_reader(void)
 
 	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	need(bind(listener, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(listener, 1) == 0 &&
-		getsockname(listener, (struct sockaddr *)&sa, &len) == 0,
+		 getsockname(listener, (struct sockaddr *)&sa, &len) == 0,
 	    "listen");
 	pid = fork();
 	need(pid >= 0, "fork");
@@ -227,7 +256,8 @@ cpu_us(void)
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static double

@@ -32,11 +32,11 @@ static unsigned nenvs;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* A function pointer out of an object pointer, which ISO C has no cast for. */
-#define REAL(type, name)                                                                                               \
-	type;                                                                                                          \
-	static real_f *real;                                                                                           \
-	if (real == NULL)                                                                                              \
-		*(void **)(void *)&real = dlsym(RTLD_NEXT, name)
+#define REAL(type, name)     \
+	type;                \
+	static real_f *real; \
+	if (real == NULL)    \
+	*(void **)(void *)&real = dlsym(RTLD_NEXT, name)
 
 static struct env *
 env_of(MDB_env *mdb)
