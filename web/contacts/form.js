@@ -83,7 +83,12 @@ export function form(doc, store) {
 		}
 		for (let i = 0; ; i++) {
 			const now = await store.fresh(id);
-			const { fields, clashes } = merge(start, values(), { ...read(now) });
+			const theirs = read(now);
+			for (const name of Object.keys(FIELDS)) {
+				if (same(theirs[name], base[name])) // inputs trim: that is nobody's edit
+					theirs[name] = start[name];
+			}
+			const { fields, clashes } = merge(start, values(), theirs);
 			if (clashes.length && !await askAbout(clashes))
 				return false;
 			try {

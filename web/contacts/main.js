@@ -177,6 +177,11 @@ async function open(person) {
 	startSync();
 }
 
+function failed(e) {
+	fill($('#main'), h('div.empty', { role: 'alert' }, icon('warn'), h('h2', {}, 'Contacts cannot be kept here'),
+		h('p', {}, 'This browser does not let the page store data. A private window may be the reason.'), h('p.hint', {}, e.message)));
+}
+
 async function start() {
 	const last = localStorage.getItem(PERSON);
 	if (last)
@@ -200,4 +205,4 @@ addEventListener('keydown', (e) => {
 	}
 });
 navigator.serviceWorker?.register('worker.js').catch(() => {});
-start();
+start().catch(failed);

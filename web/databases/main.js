@@ -9,6 +9,8 @@ import { documents } from './documents.js';
 import { documentView } from './document.js';
 import { editor } from './editor.js';
 
+const SLOW_MS = 200; // what takes longer is seen to be on its way
+
 let who = { name: null, admin: false };
 let turn = 0; // the newest navigation; a view that comes late is dropped
 
@@ -67,6 +69,7 @@ export async function show() {
 		return;
 	}
 	const [view, args, title] = route();
+	const slow = setTimeout(() => $('#bar').classList.add('busy'), SLOW_MS);
 	let content;
 	try {
 		content = await view(args);
@@ -76,6 +79,10 @@ export async function show() {
 			return;
 		}
 		content = problem(e);
+	} finally {
+		clearTimeout(slow);
+		if (mine === turn)
+			$('#bar').classList.remove('busy');
 	}
 	if (mine !== turn)
 		return;

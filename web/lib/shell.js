@@ -1,6 +1,6 @@
 // shell.js: the bar at the top of both pages.
 
-import { fill, h, icon } from './dom.js';
+import { $, fill, h, icon } from './dom.js';
 import { ROOT } from './server.js';
 
 const PAGES = [
@@ -10,6 +10,11 @@ const PAGES = [
 
 // who is { name } or null; out() ends the session.
 export function bar(place, current, who, out, middle) {
+	// The address after # belongs to the views, so the link to the content must not change it.
+	$('.skip').onclick = (event) => {
+		event.preventDefault();
+		$('#main').focus();
+	};
 	fill(place,
 		h('a.brand', { href: `${ROOT}_utils/`, 'aria-label': 'Divan, to the databases' },
 			h('img', { src: `${ROOT}_utils/couch.svg`, alt: '', width: 32, height: 32 }), h('span', {}, 'Divan')),
