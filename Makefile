@@ -41,7 +41,7 @@ help:
 
 $(BUILD)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS))
 	@echo '  link    $@'
-	@$(CC) $(OPT) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@$(CC) $(OPT) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -93,12 +93,12 @@ unit: $(UNIT_BINS) $(TOOL_BINS)
 $(BUILD)/tests/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a)
 	@mkdir -p $(@D)
 	@echo '  link    $@'
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
 
 $(TOOL_BINS): $(BUILD)/tests/%: tests/tools/%.c $(call archives,db store base)
 	@mkdir -p $(@D)
 	@echo '  link    $@'
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
 
 test: deps-test
 	@$(MAKE) --no-print-directory -j2 all unit web

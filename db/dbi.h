@@ -81,6 +81,7 @@ struct dbfile {
 	struct dbfile *idle_prev, *idle_next; /* the list of files without handles, oldest first */
 	unsigned refs;                        /* handles, and 1 while work is queued */
 	int in_table;
+	int busy; /* it is being made, opened or removed; or stands in for one that is */
 
 	/* Under lock. */
 	pthread_mutex_t lock;
@@ -109,9 +110,9 @@ struct dbs {
 	struct dbfile **buckets;
 	size_t nbuckets; /* power of two */
 	size_t nopen;    /* files in the table */
+	size_t nfiles;           /* files, in the table or not */
 	struct dbfile *idle_head, *idle_tail;
 	uint64_t next_incarnation;
-	int closing;
 };
 
 struct db {

@@ -6,8 +6,8 @@
  * table at once and is closed by whoever lets go of it last, so that a new database of the same name never meets the
  * old one.
  *
- * Opening a file reads from disk, and happens under the table's lock: two openers of one file must not both open it. It
- * takes a fraction of a millisecond.
+ * Making, opening and removing a file waits for the disk, so it happens without the table's lock: an entry marked busy stands for
+ * the name meanwhile, and only those who ask for the same name wait.
  */
 #include "dbi.h"
 
@@ -106,12 +106,27 @@ idle_remove(struct dbs *s, struct dbfile *f)
 	*(f->idle_next != NULL ? &f->idle_next->idle_prev : &s->idle_tail) = f->idle_prev;
 }
 
+/* table_settled: The entry of a name, once nobody makes, opens or removes it. */
+static struct dbfile *
+table_settled(struct dbs *s, const char *name)
+{
+	struct dbfile *f;
+
+	while ((f = table_find(s, name)) != NULL && f->busy)
+		(void)pthread_cond_wait(&s->idle, &s->lock);
+	return f;
+}
+
 /* ---- Files ---- */
 
+/* dbfile_free: Close a file that nobody uses.  Under s->lock. */
 static void
 dbfile_free(struct dbfile *f)
 {
-	history_close(f);
+	if (f == NULL)
+		return;
+	if (f->store != NULL)
+		history_close(f);
 	store_batch_free(f->batch);
 	store_close(f->store);
 	arena_free(f->arena);
@@ -120,35 +135,45 @@ dbfile_free(struct dbfile *f)
 	buf_release(&f->security);
 	free(f->histories);
 	(void)pthread_mutex_destroy(&f->lock);
+	f->dbs->nfiles--;
+	(void)pthread_cond_broadcast(&f->dbs->idle);
 	free(f->name);
 	free(f);
 }
 
-static int
-dbfile_new(struct dbs *s, const char *name, struct store_db *store, struct dbfile **fp)
+/* claim: A busy entry for a name that has none.  Under s->lock; NULL: no memory. */
+static struct dbfile *
+claim(struct dbs *s, const char *name)
 {
 	struct dbfile *f = calloc(1, sizeof(*f));
-	int err = ERR_NOMEM;
 
-	if (f == NULL) {
-		store_close(store);
-		return ERR_NOMEM;
+	if (f == NULL || (f->name = strdup(name)) == NULL) {
+		free(f);
+		return NULL;
 	}
 	f->dbs = s;
-	f->store = store;
 	f->incarnation = ++s->next_incarnation;
 	f->job = (struct exec_job){commit_job, f, NULL, 0};
+	f->busy = 1;
 	buf_init(&f->security, 1u << 20);
 	(void)pthread_mutex_init(&f->lock, NULL);
-	if ((f->name = strdup(name)) != NULL && (err = arena_new(4u * LIMIT_TXN_BYTES, &f->arena)) == 0 &&
-	    (err = body_dicts_new(&f->dicts)) == 0 && (err = store_batch_new(store, &f->batch)) == 0)
-		err = meta_load(f);
-	if (err) {
-		dbfile_free(f);
+	s->nfiles++;
+	table_add(s, f);
+	return f;
+}
+
+typedef int
+open_f(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
+
+static int
+load(struct dbfile *f, open_f *how)
+{
+	int err = how(f->dbs->config.store, f->name, db_tree_names, TREE_COUNT, &f->store);
+
+	if (err || (err = arena_new(4u * LIMIT_TXN_BYTES, &f->arena)) != 0 || (err = body_dicts_new(&f->dicts)) != 0 ||
+	    (err = store_batch_new(f->store, &f->batch)) != 0)
 		return err;
-	}
-	*fp = f;
-	return 0;
+	return meta_load(f);
 }
 
 /* evict: Close the files that were idle longest until the table is within its bound. */
@@ -179,42 +204,62 @@ void
 dbs_file_unref(struct dbfile *f)
 {
 	struct dbs *s = f->dbs;
-	int last = 0;
 
 	(void)pthread_mutex_lock(&s->lock);
 	assert(f->refs > 0);
-	if (--f->refs == 0) {
-		if (f->in_table && f->broken) /* the next opener reads the file anew */
-			table_remove(s, f);
-		last = !f->in_table;
-		if (!last)
-			idle_add(s, f);
-		evict(s);
-		(void)pthread_cond_broadcast(&s->idle);
+	if (--f->refs > 0) {
+		(void)pthread_mutex_unlock(&s->lock);
+		return;
 	}
-	(void)pthread_mutex_unlock(&s->lock);
-	if (last)
+	if (f->in_table && f->broken) /* the next opener reads the file anew */
+		table_remove(s, f);
+	if (f->in_table)
+		idle_add(s, f);
+	else
 		dbfile_free(f);
+	evict(s);
+	(void)pthread_cond_broadcast(&s->idle);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+/* file_load: Make or open the file of a name without an entry, with one reference.  Under s->lock, which is released meanwhile. */
+static int
+file_load(struct dbs *s, const char *name, open_f *how, struct dbfile **fp)
+{
+	struct dbfile *f = claim(s, name);
+	int err;
+
+	if (f == NULL)
+		return ERR_NOMEM;
+	(void)pthread_mutex_unlock(&s->lock);
+	err = load(f, how);
+	(void)pthread_mutex_lock(&s->lock);
+	f->busy = 0;
+	f->refs = 1;
+	(void)pthread_cond_broadcast(&s->idle);
+	if (err) {
+		table_remove(s, f);
+		dbfile_free(f);
+		return err;
+	}
+	evict(s);
+	*fp = f;
+	return 0;
 }
 
 /* file_open: The open file, with a reference for the caller. */
 static int
 file_open(struct dbs *s, const char *name, struct dbfile **fp)
 {
-	struct store_db *store;
 	struct dbfile *f;
 	int err = 0;
 
 	(void)pthread_mutex_lock(&s->lock);
-	f = table_find(s, name);
-	if (f == NULL && (err = store_open(s->config.store, name, db_tree_names, TREE_COUNT, &store)) == 0 &&
-	    (err = dbfile_new(s, name, store, &f)) == 0) {
-		f->refs = 1;
-		table_add(s, f);
-		evict(s);
-	} else if (f != NULL && f->refs++ == 0) {
+	f = table_settled(s, name);
+	if (f == NULL)
+		err = file_load(s, name, store_open, &f);
+	else if (f->refs++ == 0)
 		idle_remove(s, f);
-	}
 	(void)pthread_mutex_unlock(&s->lock);
 	*fp = f;
 	return err;
@@ -251,17 +296,15 @@ dbs_free(struct dbs *s)
 	if (s == NULL)
 		return;
 	(void)pthread_mutex_lock(&s->lock);
-	s->closing = 1;
-	for (size_t i = 0; i < s->nbuckets; i++)
-		while ((f = s->buckets[i]) != NULL) {
-			if (f->refs > 0) { /* f may be gone when the wait ends */
-				(void)pthread_cond_wait(&s->idle, &s->lock);
-				continue;
-			}
+	while (s->nfiles > 0) { /* those that are in use, or dropped, are let go of by others */
+		while ((f = s->idle_head) != NULL) {
 			idle_remove(s, f);
 			table_remove(s, f);
 			dbfile_free(f);
 		}
+		if (s->nfiles > 0)
+			(void)pthread_cond_wait(&s->idle, &s->lock);
+	}
 	(void)pthread_mutex_unlock(&s->lock);
 	store_free(s->config.store);
 	(void)pthread_cond_destroy(&s->idle);
@@ -301,9 +344,7 @@ tell_moved(struct dbs *s, const char *name, uint64_t incarnation, uint64_t seq, 
 int
 dbs_create(struct dbs *s, const char *name, const struct principal *p, struct errtext *why)
 {
-	struct store_db *store;
 	struct dbfile *f;
-	uint64_t incarnation = 0;
 	int err;
 
 	if (!p->server_admin)
@@ -311,25 +352,19 @@ dbs_create(struct dbs *s, const char *name, const struct principal *p, struct er
 	if ((err = dbs_name_check(name, strlen(name), why)) != 0)
 		return err;
 	(void)pthread_mutex_lock(&s->lock);
-	if (table_find(s, name) != NULL)
-		err = ERR_DB_EXISTS;
-	else if ((err = store_create(s->config.store, name, db_tree_names, TREE_COUNT, &store)) == 0 &&
-		 (err = dbfile_new(s, name, store, &f)) == 0) {
-		incarnation = f->incarnation;
-		table_add(s, f);
-		idle_add(s, f);
-		evict(s);
-	}
+	err = table_settled(s, name) != NULL ? ERR_DB_EXISTS : file_load(s, name, store_create, &f);
 	(void)pthread_mutex_unlock(&s->lock);
-	if (err == 0)
-		tell_moved(s, name, incarnation, 0, 0);
-	return err;
+	if (err)
+		return err;
+	tell_moved(s, name, f->incarnation, 0, 0);
+	dbs_file_unref(f);
+	return 0;
 }
 
 int
 dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 {
-	struct dbfile *f;
+	struct dbfile *f, *standin, *unused = NULL;
 	uint64_t incarnation = 0;
 	int err;
 
@@ -338,16 +373,23 @@ dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 	if (dbs_name_check(name, strlen(name), NULL) != 0)
 		return ERR_NO_DB;
 	(void)pthread_mutex_lock(&s->lock);
-	if ((err = store_drop(s->config.store, name)) == 0 && (f = table_find(s, name)) != NULL) {
+	if ((f = table_settled(s, name)) != NULL) {
 		incarnation = f->incarnation;
 		table_remove(s, f);
-		(void)pthread_mutex_lock(&f->lock);
 		f->dropped = 1;
-		(void)pthread_mutex_unlock(&f->lock);
 		if (f->refs == 0) {
 			idle_remove(s, f);
-			dbfile_free(f);
+			unused = f;
 		}
+	}
+	standin = claim(s, name);
+	(void)pthread_mutex_unlock(&s->lock);
+	err = standin != NULL ? store_drop(s->config.store, name) : ERR_NOMEM;
+	(void)pthread_mutex_lock(&s->lock);
+	dbfile_free(unused);
+	if (standin != NULL) {
+		table_remove(s, standin);
+		dbfile_free(standin);
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 	if (err == 0)
