@@ -83,6 +83,7 @@ struct http_thread {
 	int wake_fd, watch_fd;
 	_Atomic(struct http_msg *) inbox; /* newest first */
 	struct timers timers;
+	h2o_timeout_entry_t turn; /* runs what is due within the loop: see on_turn() */
 	struct http_timer sweeper;
 	struct http_timer reopener; /* listens again after descriptors had run out */
 	struct http_conn *conns;

@@ -72,21 +72,19 @@ server_on_wake(h2o_socket_t *sock, const char *err)
 		run_messages(t);
 }
 
-static int
+static void
 run_timers(struct http_thread *t)
 {
 	struct http_timer *timer;
 	uint64_t now;
-	int ran = 0;
 
 	if (t->timers.n == 0)
-		return 0;
+		return;
 	now = timers_now();
-	for (; (timer = timers_next(&t->timers, now)) != NULL; ran = 1) {
+	while ((timer = timers_next(&t->timers, now)) != NULL) {
 		timer->fn(timer->arg);
 		server_flush(t);
 	}
-	return ran;
 }
 
 int
@@ -126,28 +124,46 @@ begin_stop(struct http_thread *t)
 	http_timer_set(&t->sweeper, 0);
 }
 
+/*
+ * Messages, timers and the stop run within h2o's loop. Behind it, a write that completes at once leaves its callback to the loop's
+ * next run, which first asks to be told when the socket can be written and forgets to take that back once the callback
+ * has run: when the socket next can be written, h2o asserts that somebody is writing.
+ */
+static void
+on_turn(h2o_timeout_entry_t *entry)
+{
+	struct http_thread *t = H2O_STRUCT_FROM_MEMBER(struct http_thread, turn, entry);
+
+	if (atomic_load_explicit(&t->inbox, memory_order_relaxed) != NULL)
+		run_messages(t);
+	run_timers(t);
+	if (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed))
+		begin_stop(t);
+}
+
+static int
+has_turn(struct http_thread *t)
+{
+	return atomic_load_explicit(&t->inbox, memory_order_relaxed) != NULL || timers_wait(&t->timers) == 0 ||
+	       (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed));
+}
+
 static void *
 thread_main(void *arg)
 {
 	struct http_thread *t = arg;
-	int ran = 0;
 
 	self_thread = t;
+	t->turn.cb = on_turn;
 	while (!t->stopping || ((t->conns != NULL || t->live > 0) && timers_now() < t->stop_at_ms)) {
-		/* What runs outside of h2o's loop may leave it callbacks that it runs only after its next look at the
-		 * sockets. */
-		h2o_evloop_run(t->ctx.loop, ran ? 0 : timers_wait(&t->timers));
-		ran = 0;
-		if (atomic_load_explicit(&t->inbox, memory_order_relaxed) != NULL) {
-			run_messages(t);
-			ran = 1;
-		}
-		ran |= run_timers(t);
-		if (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed)) {
-			begin_stop(t);
-			ran = 1;
-		}
+		int due = has_turn(t);
+
+		if (due && !h2o_timeout_is_linked(&t->turn))
+			h2o_timeout_link(t->ctx.loop, &t->ctx.zero_timeout, &t->turn);
+		h2o_evloop_run(t->ctx.loop, due ? 0 : timers_wait(&t->timers));
 	}
+	if (h2o_timeout_is_linked(&t->turn))
+		h2o_timeout_unlink(&t->turn);
 	self_thread = NULL;
 	return NULL;
 }
