@@ -11,6 +11,7 @@
 #undef sprintf
 #undef vsprintf
 
-#pragma GCC poison strcpy strcat strncpy strncat stpcpy sprintf vsprintf gets atoi atol atoll strtok gmtime localtime ctime asctime
+#pragma GCC poison strcpy strcat strncpy strncat stpcpy sprintf vsprintf gets atoi atol atoll strtok gmtime localtime \
+    ctime asctime
 
 #endif

@@ -13,55 +13,53 @@
  * errtext and overrides the default.  Grouped by status; the words are those
  * of the recorded answers.
  */
-#define ERR_LIST(X)                                                                                \
-	X(ERR_NOMEM, 500, "internal_server_error", "out of memory")                                \
-	X(ERR_IO, 500, "internal_server_error", "input/output error")                              \
-	X(ERR_CORRUPT, 500, "internal_server_error", "a record's checksum does not match")         \
-	X(ERR_IN_DOUBT, 500, "internal_server_error", "the outcome of the write is not known")     \
-	X(ERR_INTERNAL, 500, "internal_server_error", "internal error")                            \
-	X(ERR_NOSPACE, 507, "insufficient_storage", "no space left on the device")                 \
-	X(ERR_BUSY, 503, "service_unavailable", "too much work is waiting")                        \
-	X(ERR_SHUTDOWN, 503, "service_unavailable", "the server is shutting down")                 \
-	X(ERR_NOT_IMPLEMENTED, 501, "not_implemented", "not implemented")                          \
-	X(ERR_NEWER_FORMAT, 500, "internal_server_error", "the file was written by a newer Divan") \
-	X(ERR_LOCKED, 500, "internal_server_error", "another process holds the data folder")       \
-	X(ERR_BAD_REQUEST, 400, "bad_request", "bad request")                                      \
-	X(ERR_BAD_JSON, 400, "bad_request", "invalid UTF-8 JSON")                                  \
-	X(ERR_NOT_OBJECT, 400, "bad_request", "Document must be a JSON object")                    \
-	X(ERR_BAD_REV, 400, "bad_request", "Invalid rev format")                                   \
-	X(ERR_BAD_URL, 400, "bad_request", "invalid_url_encoding")                                 \
-	X(ERR_BAD_LOCAL_ID, 400, "bad_request", "Invalid _local document id.")                     \
-	X(ERR_BAD_BASE64, 400, "bad_request", "Attachment data is not valid base64")               \
-	X(ERR_RESERVED_ID, 400, "illegal_docid",                                                   \
-	    "Only reserved document ids may start with underscore.")                               \
-	X(ERR_ID_NOT_STRING, 400, "illegal_docid", "Document id must be a string")                 \
-	X(ERR_ID_NOT_UTF8, 400, "illegal_docid", "Document id must be valid UTF-8")                \
-	X(ERR_ID_EMPTY, 400, "illegal_docid", "Document id must not be empty")                     \
-	X(ERR_ID_TOO_LONG, 400, "illegal_docid", "Document id is too long")                        \
-	X(ERR_DOC_VALIDATION, 400, "doc_validation", "Bad special document member")                \
-	X(ERR_QUERY_PARSE, 400, "query_parse_error", "Invalid value for a query parameter")        \
-	X(ERR_ILLEGAL_DB_NAME, 400, "illegal_database_name", "illegal database name")              \
-	X(ERR_UNAUTHORIZED, 401, "unauthorized", "You are not authorized to access this db.")      \
-	X(ERR_BAD_LOGIN, 401, "unauthorized", "Name or password is incorrect.")                    \
-	X(ERR_NOT_ADMIN, 401, "unauthorized", "You are not a server admin.")                       \
-	X(ERR_FORBIDDEN, 403, "forbidden", "You are not allowed to access this db.")               \
-	X(ERR_NOT_DB_ADMIN, 401, "unauthorized", "You are not a db or server admin.")              \
-	X(ERR_NO_DB, 404, "not_found", "Database does not exist.")                                 \
-	X(ERR_MISSING, 404, "not_found", "missing")                                                \
-	X(ERR_DELETED, 404, "not_found", "deleted")                                                \
-	X(ERR_NO_ATTACHMENT, 404, "not_found", "Document is missing attachment")                   \
-	X(ERR_METHOD, 405, "method_not_allowed", "Only GET,HEAD allowed")                          \
-	X(ERR_NOT_ACCEPTABLE, 406, "not_acceptable", "not acceptable")                             \
-	X(ERR_CONFLICT, 409, "conflict", "Document update conflict.")                              \
-	X(ERR_DB_EXISTS, 412, "file_exists",                                                       \
-	    "The database could not be created, the file already exists.")                         \
-	X(ERR_MISSING_STUB, 412, "missing_stub", "Attachment stub does not resolve")               \
-	X(ERR_TOO_LARGE, 413, "too_large", "the request entity is too large")                      \
-	X(ERR_DOC_TOO_LARGE, 413, "document_too_large", "")                                        \
-	X(ERR_ATT_TOO_LARGE, 413, "attachment_too_large", "")                                      \
-	X(ERR_CONTENT_TYPE, 415, "bad_content_type", "Content-Type must be application/json")      \
-	X(ERR_RANGE, 416, "requested_range_not_satisfiable", "Requested range not satisfiable")    \
-	X(ERR_CHANGED, 409, "conflict", "The document's leaves have changed.")                     \
+#define ERR_LIST(X)                                                                                         \
+	X(ERR_NOMEM, 500, "internal_server_error", "out of memory")                                         \
+	X(ERR_IO, 500, "internal_server_error", "input/output error")                                       \
+	X(ERR_CORRUPT, 500, "internal_server_error", "a record's checksum does not match")                  \
+	X(ERR_IN_DOUBT, 500, "internal_server_error", "the outcome of the write is not known")              \
+	X(ERR_INTERNAL, 500, "internal_server_error", "internal error")                                     \
+	X(ERR_NOSPACE, 507, "insufficient_storage", "no space left on the device")                          \
+	X(ERR_BUSY, 503, "service_unavailable", "too much work is waiting")                                 \
+	X(ERR_SHUTDOWN, 503, "service_unavailable", "the server is shutting down")                          \
+	X(ERR_NOT_IMPLEMENTED, 501, "not_implemented", "not implemented")                                   \
+	X(ERR_NEWER_FORMAT, 500, "internal_server_error", "the file was written by a newer Divan")          \
+	X(ERR_LOCKED, 500, "internal_server_error", "another process holds the data folder")                \
+	X(ERR_BAD_REQUEST, 400, "bad_request", "bad request")                                               \
+	X(ERR_BAD_JSON, 400, "bad_request", "invalid UTF-8 JSON")                                           \
+	X(ERR_NOT_OBJECT, 400, "bad_request", "Document must be a JSON object")                             \
+	X(ERR_BAD_REV, 400, "bad_request", "Invalid rev format")                                            \
+	X(ERR_BAD_URL, 400, "bad_request", "invalid_url_encoding")                                          \
+	X(ERR_BAD_LOCAL_ID, 400, "bad_request", "Invalid _local document id.")                              \
+	X(ERR_BAD_BASE64, 400, "bad_request", "Attachment data is not valid base64")                        \
+	X(ERR_RESERVED_ID, 400, "illegal_docid", "Only reserved document ids may start with underscore.")   \
+	X(ERR_ID_NOT_STRING, 400, "illegal_docid", "Document id must be a string")                          \
+	X(ERR_ID_NOT_UTF8, 400, "illegal_docid", "Document id must be valid UTF-8")                         \
+	X(ERR_ID_EMPTY, 400, "illegal_docid", "Document id must not be empty")                              \
+	X(ERR_ID_TOO_LONG, 400, "illegal_docid", "Document id is too long")                                 \
+	X(ERR_DOC_VALIDATION, 400, "doc_validation", "Bad special document member")                         \
+	X(ERR_QUERY_PARSE, 400, "query_parse_error", "Invalid value for a query parameter")                 \
+	X(ERR_ILLEGAL_DB_NAME, 400, "illegal_database_name", "illegal database name")                       \
+	X(ERR_UNAUTHORIZED, 401, "unauthorized", "You are not authorized to access this db.")               \
+	X(ERR_BAD_LOGIN, 401, "unauthorized", "Name or password is incorrect.")                             \
+	X(ERR_NOT_ADMIN, 401, "unauthorized", "You are not a server admin.")                                \
+	X(ERR_FORBIDDEN, 403, "forbidden", "You are not allowed to access this db.")                        \
+	X(ERR_NOT_DB_ADMIN, 401, "unauthorized", "You are not a db or server admin.")                       \
+	X(ERR_NO_DB, 404, "not_found", "Database does not exist.")                                          \
+	X(ERR_MISSING, 404, "not_found", "missing")                                                         \
+	X(ERR_DELETED, 404, "not_found", "deleted")                                                         \
+	X(ERR_NO_ATTACHMENT, 404, "not_found", "Document is missing attachment")                            \
+	X(ERR_METHOD, 405, "method_not_allowed", "Only GET,HEAD allowed")                                   \
+	X(ERR_NOT_ACCEPTABLE, 406, "not_acceptable", "not acceptable")                                      \
+	X(ERR_CONFLICT, 409, "conflict", "Document update conflict.")                                       \
+	X(ERR_DB_EXISTS, 412, "file_exists", "The database could not be created, the file already exists.") \
+	X(ERR_MISSING_STUB, 412, "missing_stub", "Attachment stub does not resolve")                        \
+	X(ERR_TOO_LARGE, 413, "too_large", "the request entity is too large")                               \
+	X(ERR_DOC_TOO_LARGE, 413, "document_too_large", "")                                                 \
+	X(ERR_ATT_TOO_LARGE, 413, "attachment_too_large", "")                                               \
+	X(ERR_CONTENT_TYPE, 415, "bad_content_type", "Content-Type must be application/json")               \
+	X(ERR_RANGE, 416, "requested_range_not_satisfiable", "Requested range not satisfiable")             \
+	X(ERR_CHANGED, 409, "conflict", "The document's leaves have changed.")                              \
 	X(ERR_END, 500, "internal_server_error", "end")
 
 enum err {
@@ -69,7 +67,7 @@ enum err {
 #define ERR_ENUM_(code, status, error, reason) code,
 	ERR_LIST(ERR_ENUM_)
 #undef ERR_ENUM_
-	ERR_COUNT
+	    ERR_COUNT
 };
 
 #define ERRTEXT_MAX 512
@@ -80,19 +78,23 @@ struct errtext {
 };
 
 /** err_status(code): The HTTP status of ${code}; 200 for ERR_OK. */
-int err_status(int code);
+int
+err_status(int code);
 
 /** err_name(code): CouchDB's "error" string of ${code}.  Static. */
-const char *err_name(int code);
+const char *
+err_name(int code);
 
 /** err_reason(code): The default "reason" of ${code}.  Static. */
-const char *err_reason(int code);
+const char *
+err_reason(int code);
 
 /**
  * err_why(why, code, fmt, ...):
  * Write a reason into ${why} (which may be NULL; cut at ERRTEXT_MAX - 1 bytes
  * on a UTF-8 boundary) and return ${code}, so that a caller can `return err_why(...)`.
  */
-int err_why(struct errtext *why, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int
+err_why(struct errtext *why, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-typedef void exec_f(void *arg);
+typedef void
+exec_f(void *arg);
 
 /* A job lives inside its owner, so that submitting never allocates and never fails. */
 struct exec_job {
@@ -23,16 +24,19 @@ struct exec_job {
 struct executor {
 	void (*submit)(struct executor *ex, struct exec_job *job);
 	void (*later)(struct executor *ex, struct exec_job *job, uint64_t delay_ms);
-	uint64_t (*now_ms)(struct executor *ex);      /* monotonic */
-	uint64_t (*wall_us)(struct executor *ex);     /* since 1970 */
+	uint64_t (*now_ms)(struct executor *ex);  /* monotonic */
+	uint64_t (*wall_us)(struct executor *ex); /* since 1970 */
 	void (*random)(struct executor *ex, void *out, unsigned len);
 };
 
 /* The executor of threads (base/exec_threads.c). */
 struct exec_threads;
-int exec_threads_new(unsigned nthreads, struct exec_threads **xp);
-struct executor *exec_threads_executor(struct exec_threads *x);
+int
+exec_threads_new(unsigned nthreads, struct exec_threads **xp);
+struct executor *
+exec_threads_executor(struct exec_threads *x);
 /** exec_threads_free(x): Runs what was submitted, drops what was to run later, ends the threads. */
-void exec_threads_free(struct exec_threads *x);
+void
+exec_threads_free(struct exec_threads *x);
 
 #endif

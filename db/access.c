@@ -25,20 +25,20 @@ struct access {
 /* ---- Compiling.  What is no list of strings names nobody. ---- */
 
 static int
-parse_list(struct json *j, struct arena *a, struct buf *scratch, struct entry **listp)
+parse_list(struct jread *j, struct arena *a, struct buf *scratch, struct entry **listp)
 {
 	struct entry *e;
 	struct jstr s;
 	int err;
 
-	if (json_peek(j) != JSON_ARRAY)
-		return json_skip(j, NULL);
-	if ((err = json_array_begin(j)) != 0)
+	if (jread_peek(j) != JREAD_ARRAY)
+		return jread_skip(j, NULL);
+	if ((err = jread_array_begin(j)) != 0)
 		return err;
-	while ((err = json_array_next(j)) == 0) {
-		if (json_peek(j) != JSON_STRING) {
-			err = json_skip(j, NULL);
-		} else if ((err = json_string(j, scratch, &s)) == 0) {
+	while ((err = jread_array_next(j)) == 0) {
+		if (jread_peek(j) != JREAD_STRING) {
+			err = jread_skip(j, NULL);
+		} else if ((err = jread_string(j, scratch, &s)) == 0) {
 			if ((e = arena_alloc(a, sizeof(*e))) == NULL || (e->text.s = arena_dup(a, s.s, s.len)) == NULL)
 				return ERR_NOMEM;
 			e->text.len = s.len;
@@ -58,22 +58,22 @@ key_is(const struct jstr *key, const char *word)
 }
 
 static int
-parse_group(struct json *j, struct access *x, enum group g, struct buf *scratch)
+parse_group(struct jread *j, struct access *x, enum group g, struct buf *scratch)
 {
 	struct jstr key;
 	int err;
 
-	if (json_peek(j) != JSON_OBJECT)
-		return json_skip(j, NULL);
-	if ((err = json_object_begin(j)) != 0)
+	if (jread_peek(j) != JREAD_OBJECT)
+		return jread_skip(j, NULL);
+	if ((err = jread_object_begin(j)) != 0)
 		return err;
-	while ((err = json_object_next(j, scratch, &key)) == 0) {
+	while ((err = jread_object_next(j, scratch, &key)) == 0) {
 		if (key_is(&key, "names"))
 			err = parse_list(j, x->arena, scratch, &x->names[g]);
 		else if (key_is(&key, "roles"))
 			err = parse_list(j, x->arena, scratch, &x->roles[g]);
 		else
-			err = json_skip(j, NULL);
+			err = jread_skip(j, NULL);
 		if (err)
 			return err;
 	}
@@ -81,24 +81,24 @@ parse_group(struct json *j, struct access *x, enum group g, struct buf *scratch)
 }
 
 static int
-parse_object(struct json *j, struct access *x, struct buf *scratch)
+parse_object(struct jread *j, struct access *x, struct buf *scratch)
 {
 	struct jstr key;
 	int err;
 
-	if ((err = json_object_begin(j)) != 0)
+	if ((err = jread_object_begin(j)) != 0)
 		return err;
-	while ((err = json_object_next(j, scratch, &key)) == 0) {
+	while ((err = jread_object_next(j, scratch, &key)) == 0) {
 		if (key_is(&key, "admins"))
 			err = parse_group(j, x, ADMINS, scratch);
 		else if (key_is(&key, "members") || key_is(&key, "readers")) /* the name before CouchDB 1.2 */
 			err = parse_group(j, x, MEMBERS, scratch);
 		else
-			err = json_skip(j, NULL);
+			err = jread_skip(j, NULL);
 		if (err)
 			return err;
 	}
-	return err == ERR_END ? json_end(j) : err;
+	return err == ERR_END ? jread_end(j) : err;
 }
 
 int
@@ -106,7 +106,7 @@ access_parse(const char *text, size_t len, int default_admin_only, struct access
 {
 	struct access *x = calloc(1, sizeof(*x));
 	struct buf scratch;
-	struct json j;
+	struct jread j;
 	int err;
 
 	if (x == NULL)
@@ -114,7 +114,7 @@ access_parse(const char *text, size_t len, int default_admin_only, struct access
 	x->admin_only = text == NULL && default_admin_only;
 	if ((err = arena_new(2 * len + 65536, &x->arena)) == 0 && text != NULL) {
 		buf_init(&scratch, len + 1);
-		json_init(&j, text, len);
+		jread_init(&j, text, len);
 		err = parse_object(&j, x, &scratch);
 		buf_release(&scratch);
 	}

@@ -13,7 +13,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/json.h"
+#include "base/jread.h"
 
 enum body_codec { BODY_RAW = 0, BODY_ZSTD = 1, BODY_DICT = 2 };
 

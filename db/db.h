@@ -17,7 +17,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/exec.h"
-#include "base/json.h"
+#include "base/jread.h"
 #include "db/doc.h"
 #include "db/rev.h"
 #include "db/revtree.h"

@@ -110,7 +110,7 @@ struct dbs {
 	struct dbfile **buckets;
 	size_t nbuckets; /* power of two */
 	size_t nopen;    /* files in the table */
-	size_t nfiles;           /* files, in the table or not */
+	size_t nfiles;   /* files, in the table or not */
 	struct dbfile *idle_head, *idle_tail;
 	uint64_t next_incarnation;
 };

@@ -1,5 +1,5 @@
 /*
- * A document's JSON, in and out.  In: one pass by json_text_members() writes the body's text and term; the members that
+ * A document's JSON, in and out.  In: one pass by jread_text_members() writes the body's text and term; the members that
  * begin with an underscore are taken out as they come.  The first thing wrong with the document is kept while the
  * rest is read, because a body that is not JSON at all is a graver error, and because a bulk request goes on behind it.
  */
@@ -44,7 +44,7 @@ doc_id_check(const char *id, size_t len, struct errtext *why)
 		return err_why(why, ERR_RESERVED_ID, "Illegal document id `%.*s`", (int)len, id);
 	if (len > LIMIT_ID_LEN)
 		return ERR_ID_TOO_LONG;
-	if (!json_utf8_ok(id, len))
+	if (!jread_utf8_ok(id, len))
 		return ERR_ID_NOT_UTF8;
 	if (id[0] == '_' && !starts(id, len, "_design/") && !starts(id, len, "_local/"))
 		return ERR_RESERVED_ID;
@@ -61,19 +61,19 @@ doc_id_check(const char *id, size_t len, struct errtext *why)
  * escapes and are borrowed from the input.
  */
 static int
-read_string(struct parser *p, struct json *j, struct jstr *sp, int *okp)
+read_string(struct parser *p, struct jread *j, struct jstr *sp, int *okp)
 {
 	struct buf scratch;
 	int err;
 
 	buf_init_arena(&scratch, p->a, SIZE_MAX / 2);
-	err = json_string(j, &scratch, sp);
+	err = jread_string(j, &scratch, sp);
 	*okp = err == 0;
-	return err == ERR_BAD_REQUEST ? json_skip(j, NULL) : err;
+	return err == ERR_BAD_REQUEST ? jread_skip(j, NULL) : err;
 }
 
 static int
-take_id(struct parser *p, struct json *j)
+take_id(struct parser *p, struct jread *j)
 {
 	struct errtext why = {""};
 	int ok, err = read_string(p, j, &p->out->id, &ok);
@@ -92,7 +92,7 @@ take_id(struct parser *p, struct json *j)
 }
 
 static int
-take_rev(struct parser *p, struct json *j)
+take_rev(struct parser *p, struct jread *j)
 {
 	struct jstr s;
 	struct revbuf *rev = &p->out->rev;
@@ -113,14 +113,14 @@ take_rev(struct parser *p, struct json *j)
 }
 
 static int
-take_deleted(struct parser *p, struct json *j)
+take_deleted(struct parser *p, struct jread *j)
 {
-	int err = json_bool(j, &p->out->deleted);
+	int err = jread_bool(j, &p->out->deleted);
 
 	if (err != ERR_BAD_REQUEST)
 		return err;
 	FAULT(p, ERR_DOC_VALIDATION, "Bad special document member: _deleted");
-	return json_skip(j, NULL);
+	return jread_skip(j, NULL);
 }
 
 static int
@@ -153,21 +153,21 @@ add_revision(struct parser *p, size_t *capp, struct jstr s)
 }
 
 static int
-read_revision_ids(struct parser *p, struct json *j)
+read_revision_ids(struct parser *p, struct jread *j)
 {
 	size_t cap = 0;
-	int err = json_array_begin(j);
+	int err = jread_array_begin(j);
 
 	p->out->nrevisions = 0;
 	if (err == ERR_BAD_REQUEST) {
 		FAULT(p, ERR_DOC_VALIDATION, "_revisions.ids isn't a array.");
-		return json_skip(j, NULL);
+		return jread_skip(j, NULL);
 	}
 	while (err == 0) {
 		struct jstr s;
 		int ok;
 
-		err = json_array_next(j);
+		err = jread_array_next(j);
 		if (err == 0)
 			err = read_string(p, j, &s, &ok);
 		if (err != 0)
@@ -198,34 +198,34 @@ number_revisions(struct parser *p, int has_start, int has_ids, uint64_t start)
 }
 
 static int
-take_revisions(struct parser *p, struct json *j)
+take_revisions(struct parser *p, struct jread *j)
 {
 	int has_start = 0, has_ids = 0;
 	uint64_t start = 0;
 	struct buf scratch;
-	int err = json_object_begin(j);
+	int err = jread_object_begin(j);
 
 	if (err == ERR_BAD_REQUEST) {
 		FAULT(p, ERR_DOC_VALIDATION, "Bad special document member: _revisions");
-		return json_skip(j, NULL);
+		return jread_skip(j, NULL);
 	}
 	buf_init_arena(&scratch, p->a, SIZE_MAX / 2);
 	while (err == 0) {
 		struct jstr key;
 
-		err = json_object_next(j, &scratch, &key);
+		err = jread_object_next(j, &scratch, &key);
 		if (err != 0)
 			break;
 		if (is(key, "ids")) {
 			has_ids = 1;
 			err = read_revision_ids(p, j);
 		} else if (is(key, "start")) {
-			err = json_u64(j, &start);
+			err = jread_u64(j, &start);
 			has_start = err == 0;
 			if (err == ERR_BAD_REQUEST)
-				err = json_skip(j, NULL);
+				err = jread_skip(j, NULL);
 		} else {
-			err = json_skip(j, NULL);
+			err = jread_skip(j, NULL);
 		}
 	}
 	return err == ERR_END ? number_revisions(p, has_start, has_ids, start) : err;
@@ -272,31 +272,31 @@ struct att_members {
 };
 
 static int
-read_number(struct json *j, uint64_t *vp, int *hasp)
+read_number(struct jread *j, uint64_t *vp, int *hasp)
 {
-	int err = json_u64(j, vp);
+	int err = jread_u64(j, vp);
 
 	*hasp = 1;
 	if (err != ERR_BAD_REQUEST)
 		return err;
 	/* No number that any attachment has. */
 	*vp = UINT64_MAX;
-	return json_skip(j, NULL);
+	return jread_skip(j, NULL);
 }
 
 static int
-read_flag(struct json *j, int *vp)
+read_flag(struct jread *j, int *vp)
 {
-	int err = json_bool(j, vp);
+	int err = jread_bool(j, vp);
 
 	if (err != ERR_BAD_REQUEST)
 		return err;
 	*vp = 0;
-	return json_skip(j, NULL);
+	return jread_skip(j, NULL);
 }
 
 static int
-read_att_member(struct parser *p, struct json *j, struct jstr key, struct doc_att_in *att, struct att_members *m)
+read_att_member(struct parser *p, struct jread *j, struct jstr key, struct doc_att_in *att, struct att_members *m)
 {
 	struct jstr s;
 	int ok, err;
@@ -324,7 +324,7 @@ read_att_member(struct parser *p, struct json *j, struct jstr key, struct doc_at
 		err = read_string(p, j, &s, &ok);
 		m->gzip = err == 0 && ok && is(s, "gzip");
 	} else {
-		err = json_skip(j, NULL);
+		err = jread_skip(j, NULL);
 	}
 	return err;
 }
@@ -390,21 +390,21 @@ add_att(struct parser *p, const struct doc_att_in *att)
 }
 
 static int
-read_att(struct parser *p, struct json *j, struct jstr name)
+read_att(struct parser *p, struct jread *j, struct jstr name)
 {
 	struct doc_att_in att = {.name = name, .type = {DEFAULT_TYPE, sizeof(DEFAULT_TYPE) - 1}};
 	struct att_members m = {0};
 	struct buf scratch;
-	int err = json_object_begin(j);
+	int err = jread_object_begin(j);
 
 	/* CouchDB passes over what is no object. */
 	if (err == ERR_BAD_REQUEST)
-		return json_skip(j, NULL);
+		return jread_skip(j, NULL);
 	buf_init_arena(&scratch, p->a, SIZE_MAX / 2);
 	while (err == 0) {
 		struct jstr key;
 
-		err = json_object_next(j, &scratch, &key);
+		err = jread_object_next(j, &scratch, &key);
 		if (err == 0)
 			err = read_att_member(p, j, key, &att, &m);
 	}
@@ -414,23 +414,23 @@ read_att(struct parser *p, struct json *j, struct jstr name)
 }
 
 static int
-take_atts(struct parser *p, struct json *j)
+take_atts(struct parser *p, struct jread *j)
 {
 	struct buf scratch;
-	int err = json_object_begin(j);
+	int err = jread_object_begin(j);
 
 	p->out->has_atts = 1;
 	p->out->natts = 0;
 	if (err == ERR_BAD_REQUEST) {
 		FAULT(p, ERR_DOC_VALIDATION, "Bad special document member: _attachments");
-		return json_skip(j, NULL);
+		return jread_skip(j, NULL);
 	}
 	while (err == 0) {
 		struct jstr name;
 
 		/* A name with escapes stays in its own buffer. */
 		buf_init_arena(&scratch, p->a, SIZE_MAX / 2);
-		err = json_object_next(j, &scratch, &name);
+		err = jread_object_next(j, &scratch, &name);
 		if (err == 0)
 			err = read_att(p, j, name);
 	}
@@ -438,7 +438,7 @@ take_atts(struct parser *p, struct json *j)
 }
 
 static int
-member(void *cookie, struct jstr key, struct json *j)
+member(void *cookie, struct jstr key, struct jread *j)
 {
 	static const char *const dropped[] = {"_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq"};
 	static const char *const kept[] = {"_replication_id", "_replication_state", "_replication_state_time",
@@ -457,7 +457,7 @@ member(void *cookie, struct jstr key, struct json *j)
 		return take_atts(p, j);
 	for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++) {
 		if (is(key, dropped[i]))
-			return json_skip(j, NULL);
+			return jread_skip(j, NULL);
 	}
 	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
 		if (is(key, kept[i]))
@@ -465,24 +465,24 @@ member(void *cookie, struct jstr key, struct json *j)
 	}
 	FAULT(p, ERR_DOC_VALIDATION, "Bad special document member: %.*s",
 	    (int)(key.len < ERRTEXT_MAX ? key.len : ERRTEXT_MAX), key.s);
-	return json_skip(j, NULL);
+	return jread_skip(j, NULL);
 }
 
 static int
-parse(struct parser *p, struct json *j)
+parse(struct parser *p, struct jread *j)
 {
 	struct buf text, etf;
 	char *room;
 	int err;
 
-	/* Beyond the limit by what json_text() needs to spare. */
+	/* Beyond the limit by what jread_text() needs to spare. */
 	buf_init_arena(&text, p->a, LIMIT_BODY_LEN + 2 * FIRST_ROOM);
 	buf_init_arena(&etf, p->a, SIZE_MAX / 2);
 	err = buf_reserve(&text, FIRST_ROOM, &room);
 	if (err == 0)
 		err = buf_reserve(&etf, FIRST_ROOM, &room);
 	if (err == 0)
-		err = json_text_members(j, &text, &etf, member, p);
+		err = jread_text_members(j, &text, &etf, member, p);
 	if (err == ERR_BAD_REQUEST)
 		return err_why(p->why, ERR_NOT_OBJECT, "%s", "");
 	if (err == ERR_TOO_LARGE || (err == 0 && text.len > LIMIT_BODY_LEN))
@@ -495,9 +495,9 @@ parse(struct parser *p, struct json *j)
 }
 
 int
-doc_parse(struct json *j, struct arena *a, struct doc_in *out, struct errtext *why)
+doc_parse(struct jread *j, struct arena *a, struct doc_in *out, struct errtext *why)
 {
-	struct json start = *j;
+	struct jread start = *j;
 	struct parser p = {.a = a, .out = out, .why = why};
 	int err;
 
@@ -508,7 +508,7 @@ doc_parse(struct json *j, struct arena *a, struct doc_in *out, struct errtext *w
 	/* Where the reading stopped half-way, read over the value from its beginning. */
 	if (err != 0 && err != p.err && err != ERR_BAD_JSON && err != ERR_NOMEM) {
 		*j = start;
-		if (json_skip(j, NULL) != 0)
+		if (jread_skip(j, NULL) != 0)
 			err = ERR_BAD_JSON;
 	}
 	return err == ERR_BAD_JSON ? err_why(why, err, "%s", "") : err;

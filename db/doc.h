@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include "base/arena.h"
 #include "base/err.h"
-#include "base/json.h"
+#include "base/jread.h"
 #include "db/rev.h"
 
 enum doc_encoding { DOC_IDENTITY, DOC_GZIP };
@@ -53,7 +53,7 @@ struct doc_in {
  * ERR_BAD_REV, ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_BASE64, ERR_DOC_TOO_LARGE (the value has been read over and the next can be read); ERR_NOMEM.
  */
 int
-doc_parse(struct json *j, struct arena *a, struct doc_in *out, struct errtext *why) MUST_CHECK;
+doc_parse(struct jread *j, struct arena *a, struct doc_in *out, struct errtext *why) MUST_CHECK;
 
 /** doc_id_check(id, len, why): May this be a document's id?  "_design/x" is allowed, "_local/x" is.  Errors: ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_LOCAL_ID. */
 int

@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include "base/arena.h"
 #include "base/err.h"
-#include "base/json.h"
+#include "base/jread.h"
 #include "store/store.h"
 
 #define IDKEY_SHORT 480u

@@ -71,7 +71,7 @@ struct rev_att {
  * rev_make(deleted, parent, body_etf, etf_len, atts, natts, out):
  * The revision id that CouchDB gives: generation parent + 1, MD5 over the external
  * term of [Deleted, OldStart, OldRev, Body, Atts].  ${parent} NULL: a first
- * revision.  ${body_etf} as json_text() writes it, of the body's object;
+ * revision.  ${body_etf} as jread_text() writes it, of the body's object;
  * ${atts} in the document's order.  Errors: ERR_NOMEM.
  */
 int

@@ -235,12 +235,12 @@ put_local_row(struct listing *l, const struct alldocs_query *q, const struct jst
 static int
 put_missing_row(struct listing *l, const struct alldocs_key *key, struct buf *b)
 {
-	struct json j;
+	struct jread j;
 
 	buf_puts(b, l->rows ? ",\r\n{\"key\":" : "{\"key\":");
 	l->rows = 1;
-	json_init(&j, key->text.s, key->text.len);
-	int err = json_text(&j, b, NULL);
+	jread_init(&j, key->text.s, key->text.len);
+	int err = jread_text(&j, b, NULL);
 	buf_puts(b, ",\"error\":\"not_found\"}");
 	return err;
 }
@@ -452,12 +452,12 @@ drop(void *cookie)
 /* ---- Requests ---- */
 
 static int
-add_query(struct listing *l, struct json *j, const struct alldocs_query *base, size_t *capp, struct errtext *why)
+add_query(struct listing *l, struct jread *j, const struct alldocs_query *base, size_t *capp, struct errtext *why)
 {
 	struct alldocs_query *more;
 	int err;
 
-	if (json_peek(j) != JSON_OBJECT)
+	if (jread_peek(j) != JREAD_OBJECT)
 		return err_why(why, ERR_BAD_REQUEST, "Each of `queries` must be an object.");
 	if (l->nqueries == *capp) {
 		*capp = *capp == 0 ? 8 : *capp * 2;
@@ -470,7 +470,7 @@ add_query(struct listing *l, struct json *j, const struct alldocs_query *base, s
 	}
 	more = &l->queries[l->nqueries++];
 	*more = *base;
-	err = json_object_begin(j);
+	err = jread_object_begin(j);
 	if (err == 0)
 		err = alldocs_query_members(l->r, j, more, why);
 	return err ? err : alldocs_query_check(more, why);
@@ -482,7 +482,7 @@ parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
 	struct alldocs_query base;
 	struct buf scratch;
 	struct jstr name;
-	struct json j;
+	struct jread j;
 	size_t cap = 0;
 	int err, found = 0;
 
@@ -491,19 +491,19 @@ parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
 	if (err == 0)
 		err = rows_object(&j, body, why);
 	buf_init(&scratch, LIMIT_URL_LEN);
-	while (err == 0 && !found && (err = json_object_next(&j, &scratch, &name)) == 0) {
+	while (err == 0 && !found && (err = jread_object_next(&j, &scratch, &name)) == 0) {
 		found = name.len == 7 && memcmp(name.s, "queries", 7) == 0;
 		if (!found)
-			err = json_skip(&j, NULL);
+			err = jread_skip(&j, NULL);
 	}
 	buf_release(&scratch);
 	if (err == ERR_END)
 		return err_why(why, ERR_BAD_REQUEST, "POST body must include `queries` parameter.");
-	if (err == 0 && json_peek(&j) != JSON_ARRAY)
+	if (err == 0 && jread_peek(&j) != JREAD_ARRAY)
 		return err_why(why, ERR_BAD_REQUEST, "`queries` member must be an array.");
 	if (err == 0)
-		err = json_array_begin(&j);
-	while (err == 0 && (err = json_array_next(&j)) == 0)
+		err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0)
 		err = add_query(l, &j, &base, &cap, why);
 	return err == ERR_END ? 0 : err;
 }
@@ -511,7 +511,7 @@ parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
 static int
 parse_one(struct listing *l, const struct jstr *body, struct errtext *why)
 {
-	struct json j;
+	struct jread j;
 	int err = 0;
 
 	l->queries = arena_calloc(l->r->arena, 1, sizeof(*l->queries));

@@ -98,24 +98,24 @@ set_number(const struct value *v, uint64_t *outp, struct errtext *why)
 static int
 set_bound(struct apireq *r, const struct value *v, struct alldocs_bound *b)
 {
-	struct json j;
+	struct jread j;
 	int err;
 
 	memset(b, 0, sizeof(*b));
 	b->set = 1;
-	json_init(&j, v->text.s, v->text.len);
-	if (json_peek(&j) == JSON_STRING)
+	jread_init(&j, v->text.s, v->text.len);
+	if (jread_peek(&j) == JREAD_STRING)
 		return rows_string(r->arena, &v->text, &b->id);
 	b->low = 1;
-	err = json_skip(&j, NULL);
-	return err ? err : json_end(&j);
+	err = jread_skip(&j, NULL);
+	return err ? err : jread_end(&j);
 }
 
 static int
 add_key(struct apireq *r, struct alldocs_query *q, const struct jstr *text, size_t *capp)
 {
 	struct alldocs_key *more;
-	struct json j;
+	struct jread j;
 
 	if (q->nkeys == *capp) {
 		*capp = *capp == 0 ? KEYS_FIRST : *capp * 2;
@@ -129,35 +129,35 @@ add_key(struct apireq *r, struct alldocs_query *q, const struct jstr *text, size
 	more = &q->keys[q->nkeys++];
 	more->text = *text;
 	more->id.s = NULL;
-	json_init(&j, text->s, text->len);
-	return json_peek(&j) == JSON_STRING ? rows_string(r->arena, text, &more->id) : 0;
+	jread_init(&j, text->s, text->len);
+	return jread_peek(&j) == JREAD_STRING ? rows_string(r->arena, text, &more->id) : 0;
 }
 
 static int
 set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struct errtext *why)
 {
 	struct jstr text;
-	struct json j;
+	struct jread j;
 	size_t cap = 0;
 	int err;
 
-	json_init(&j, v->text.s, v->text.len);
-	err = json_skip(&j, NULL);
+	jread_init(&j, v->text.s, v->text.len);
+	err = jread_skip(&j, NULL);
 	if (err == 0)
-		err = json_end(&j);
+		err = jread_end(&j);
 	if (err != 0)
 		return err;
-	json_init(&j, v->text.s, v->text.len);
-	if (json_peek(&j) != JSON_ARRAY)
+	jread_init(&j, v->text.s, v->text.len);
+	if (jread_peek(&j) != JREAD_ARRAY)
 		return err_why(why, ERR_BAD_REQUEST,
 		    v->json ? "`keys` body member must be an array." : "`keys` parameter must be an array.");
 	q->has_keys = 1;
 	q->keys = NULL;
 	q->nkeys = 0;
-	err = json_array_begin(&j);
-	while (err == 0 && (err = json_array_next(&j)) == 0) {
-		(void)json_peek(&j); /* over white space */
-		err = json_skip(&j, &text);
+	err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0) {
+		(void)jread_peek(&j); /* over white space */
+		err = jread_skip(&j, &text);
 		if (err == 0)
 			err = add_key(r, q, &text, &cap);
 	}
@@ -241,7 +241,7 @@ alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *
 }
 
 int
-alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query *q, struct errtext *why)
+alldocs_query_members(struct apireq *r, struct jread *j, struct alldocs_query *q, struct errtext *why)
 {
 	struct value v = {1, {NULL, 0}};
 	struct buf scratch;
@@ -249,9 +249,9 @@ alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query *q,
 	int err;
 
 	buf_init(&scratch, LIMIT_URL_LEN);
-	while ((err = json_object_next(j, &scratch, &name)) == 0) {
-		(void)json_peek(j); /* over white space */
-		err = json_skip(j, &v.text);
+	while ((err = jread_object_next(j, &scratch, &name)) == 0) {
+		(void)jread_peek(j); /* over white space */
+		err = jread_skip(j, &v.text);
 		if (err == 0)
 			err = set(r, q, &name, &v, why);
 		if (err != 0)

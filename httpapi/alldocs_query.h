@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
-#include "base/json.h"
+#include "base/jread.h"
 #include "httpapi/api.h"
 #include "httpapi/render.h"
 
@@ -52,7 +52,7 @@ alldocs_query_init(struct alldocs_query *q);
 int
 alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
 int
-alldocs_query_members(struct apireq *r, struct json *j, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
+alldocs_query_members(struct apireq *r, struct jread *j, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
 
 /** alldocs_query_check(q, why): What can't be combined.  Errors: ERR_QUERY_PARSE. */
 int

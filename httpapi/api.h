@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/exec.h"
-#include "base/json.h"
+#include "base/jread.h"
 #include "db/db.h"
 #include "httpapi/config.h"
 #include "httpapi/server.h"

@@ -120,16 +120,16 @@ api_param_json_string(const struct apireq *r, const char *name, struct jstr *out
 		return 0;
 	struct buf scratch;
 	buf_init(&scratch, v->len + API_SCRATCH);
-	struct json j;
+	struct jread j;
 	struct jstr s;
-	json_init(&j, v->s, v->len);
-	int err = json_string(&j, &scratch, &s);
-	if (!err && (err = json_end(&j)) == 0) {
+	jread_init(&j, v->s, v->len);
+	int err = jread_string(&j, &scratch, &s);
+	if (!err && (err = jread_end(&j)) == 0) {
 		outp->s = arena_dup(r->arena, s.s, s.len);
 		outp->len = s.len;
 		if (!outp->s)
 			err = ERR_NOMEM;
-	} else if (err == ERR_BAD_REQUEST && (json_skip(&j, NULL) || json_end(&j))) {
+	} else if (err == ERR_BAD_REQUEST && (jread_skip(&j, NULL) || jread_end(&j))) {
 		err = ERR_BAD_JSON;
 	}
 	if (err == ERR_BAD_JSON)

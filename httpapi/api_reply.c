@@ -51,7 +51,7 @@ static void
 put_text(struct buf *b, const char *s)
 {
 	size_t len = strlen(s);
-	if (json_utf8_ok(s, len)) {
+	if (jread_utf8_ok(s, len)) {
 		(void)buf_put_json(b, s, len);
 		return;
 	}

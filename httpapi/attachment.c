@@ -132,14 +132,14 @@ take_parent(struct upload *u, const struct db_rev *rev, size_t skip, int room)
 {
 	struct apireq *r = u->r;
 	size_t i, n = 0;
-	struct json j;
+	struct jread j;
 	char *body;
 
 	body = arena_dup(r->arena, rev->body.s, rev->body.len);
 	u->w.atts = arena_calloc(r->arena, rev->natts + 1, sizeof(*u->w.atts));
 	if (body == NULL || u->w.atts == NULL)
 		return ERR_NOMEM;
-	json_init(&j, body, rev->body.len);
+	jread_init(&j, body, rev->body.len);
 	int err = doc_parse(&j, r->arena, &u->in, &u->why);
 	if (err != 0)
 		return err;
@@ -317,7 +317,7 @@ put(struct apireq *r, struct upload *u)
 	if (u->type.s == NULL || u->type.len == 0)
 		u->type = (struct jstr){binary, sizeof(binary) - 1};
 	err = encoding(r, &gzipped, &u->why);
-	if (err == 0 && (u->type.len > LIMIT_ATT_NAME_LEN || !json_utf8_ok(u->type.s, u->type.len)))
+	if (err == 0 && (u->type.len > LIMIT_ATT_NAME_LEN || !jread_utf8_ok(u->type.s, u->type.len)))
 		err = err_why(&u->why, ERR_BAD_REQUEST, "Content-Type is too long or not UTF-8.");
 	if (err == 0)
 		err = prepare(u, 1);
@@ -350,7 +350,7 @@ check_name(const struct jstr *name, struct errtext *why)
 		return err_why(why, ERR_BAD_REQUEST, "Attachment name must not be empty");
 	if (name->len > LIMIT_ATT_NAME_LEN)
 		return err_why(why, ERR_BAD_REQUEST, "Attachment name is too long");
-	if (!json_utf8_ok(name->s, name->len))
+	if (!jread_utf8_ok(name->s, name->len))
 		return err_why(why, ERR_BAD_REQUEST, "Attachment name is not UTF-8 encoded");
 	if (name->s[0] == '_')
 		return err_why(why, ERR_BAD_REQUEST, "Attachment name '%.*s' starts with prohibited character '_'",

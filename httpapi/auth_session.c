@@ -165,40 +165,40 @@ read_form(struct apireq *r, const struct jstr *body, struct login *l)
 }
 
 static int
-read_member(struct apireq *r, struct json *j, struct buf *scratch, struct login *l)
+read_member(struct apireq *r, struct jread *j, struct buf *scratch, struct login *l)
 {
 	struct jstr key, value;
-	int err = json_object_next(j, scratch, &key);
+	int err = jread_object_next(j, scratch, &key);
 	if (err)
 		return err;
 	const char *copy = arena_dup(r->arena, key.s, key.len);
 	if (!copy)
 		return ERR_NOMEM;
 	key.s = copy;
-	if (json_peek(j) != JSON_STRING)
-		return json_skip(j, NULL);
-	err = json_string(j, scratch, &value);
+	if (jread_peek(j) != JREAD_STRING)
+		return jread_skip(j, NULL);
+	err = jread_string(j, scratch, &value);
 	return err ? err : keep(r, l, &key, &value);
 }
 
 static int
 read_json(struct apireq *r, const struct jstr *body, struct login *l, struct errtext *why)
 {
-	struct json j;
+	struct jread j;
 	struct buf scratch;
-	json_init(&j, body->s, body->len);
-	if (json_peek(&j) != JSON_OBJECT) {
-		int bad = json_skip(&j, NULL);
+	jread_init(&j, body->s, body->len);
+	if (jread_peek(&j) != JREAD_OBJECT) {
+		int bad = jread_skip(&j, NULL);
 		if (!bad)
-			bad = json_end(&j);
+			bad = jread_end(&j);
 		return bad ? bad : err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 	}
 	buf_init(&scratch, body->len + API_SCRATCH);
-	int err = json_object_begin(&j);
+	int err = jread_object_begin(&j);
 	while (!err)
 		err = read_member(r, &j, &scratch, l);
 	if (err == ERR_END)
-		err = json_end(&j);
+		err = jread_end(&j);
 	buf_release(&scratch);
 	return err;
 }

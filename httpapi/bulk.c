@@ -29,12 +29,12 @@ struct bulk {
 
 /* Step into the object that a body must be. */
 static int
-body_object(struct json *j, struct jstr body, struct errtext *why)
+body_object(struct jread *j, struct jstr body, struct errtext *why)
 {
-	json_init(j, body.s, body.len);
-	if (json_peek(j) == JSON_OBJECT)
-		return json_object_begin(j);
-	if (json_skip(j, NULL) != 0 || json_end(j) != 0)
+	jread_init(j, body.s, body.len);
+	if (jread_peek(j) == JREAD_OBJECT)
+		return jread_object_begin(j);
+	if (jread_skip(j, NULL) != 0 || jread_end(j) != 0)
 		return ERR_BAD_JSON;
 	return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 }
@@ -80,21 +80,21 @@ keep(struct bulk *k, int err, const struct errtext *why)
 }
 
 static int
-read_docs(struct bulk *k, struct json *j, struct arena *a)
+read_docs(struct bulk *k, struct jread *j, struct arena *a)
 {
 	struct errtext why = {{0}};
 	struct doc_in *doc;
 	int err;
 
 	k->has_docs = 1;
-	if (json_peek(j) != JSON_ARRAY) {
+	if (jread_peek(j) != JREAD_ARRAY) {
 		(void)err_why(&why, ERR_BAD_REQUEST, "`docs` parameter must be an array.");
 		(void)keep(k, ERR_BAD_REQUEST, &why);
-		return json_skip(j, NULL);
+		return jread_skip(j, NULL);
 	}
 	k->n = 0;
-	err = json_array_begin(j);
-	while (err == 0 && (err = json_array_next(j)) == 0) {
+	err = jread_array_begin(j);
+	while (err == 0 && (err = jread_array_next(j)) == 0) {
 		doc = next_doc(k, a);
 		if (doc == NULL)
 			return ERR_NOMEM;
@@ -106,15 +106,15 @@ read_docs(struct bulk *k, struct json *j, struct arena *a)
 }
 
 static int
-read_flag(struct bulk *k, struct json *j, const char *name, int *vp)
+read_flag(struct bulk *k, struct jread *j, const char *name, int *vp)
 {
 	struct errtext why = {{0}};
 
-	if (json_bool(j, vp) == 0)
+	if (jread_bool(j, vp) == 0)
 		return 0;
 	(void)err_why(&why, ERR_BAD_REQUEST, "`%s` parameter must be a boolean.", name);
 	(void)keep(k, ERR_BAD_REQUEST, &why);
-	return json_skip(j, NULL);
+	return jread_skip(j, NULL);
 }
 
 static int
@@ -123,12 +123,12 @@ read_body(struct bulk *k, struct arena *a)
 	struct errtext why = {{0}};
 	struct buf scratch;
 	struct jstr key;
-	struct json j;
+	struct jread j;
 	int err, new_edits = 1;
 
 	err = body_object(&j, k->body, &k->why);
 	buf_init(&scratch, k->body.len + 16);
-	while (err == 0 && (err = json_object_next(&j, &scratch, &key)) == 0) {
+	while (err == 0 && (err = jread_object_next(&j, &scratch, &key)) == 0) {
 		if (key_is(key, "docs"))
 			err = read_docs(k, &j, a);
 		else if (key_is(key, "new_edits"))
@@ -136,12 +136,12 @@ read_body(struct bulk *k, struct arena *a)
 		else if (key_is(key, "all_or_nothing"))
 			err = read_flag(k, &j, "all_or_nothing", &k->all_or_nothing);
 		else
-			err = json_skip(&j, NULL);
+			err = jread_skip(&j, NULL);
 	}
 	buf_release(&scratch);
 	if (err != ERR_END)
 		return err;
-	if (json_end(&j) != 0)
+	if (jread_end(&j) != 0)
 		return ERR_BAD_JSON;
 	if (!k->has_docs) {
 		(void)err_why(&why, ERR_BAD_REQUEST, "POST body must include `docs` parameter.");
@@ -387,17 +387,17 @@ struct diff {
 };
 
 static int
-read_revs(struct diff *d, struct json *j, struct buf *scratch, struct arena *a)
+read_revs(struct diff *d, struct jread *j, struct buf *scratch, struct arena *a)
 {
 	struct revbuf *more;
 	struct jstr s;
 	int err;
 
 	d->n = 0;
-	if (json_peek(j) != JSON_ARRAY)
+	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(&d->why, ERR_BAD_REQUEST, "Revisions must be a list");
-	err = json_array_begin(j);
-	while (err == 0 && (err = json_array_next(j)) == 0) {
+	err = jread_array_begin(j);
+	while (err == 0 && (err = jread_array_next(j)) == 0) {
 		if (d->n == d->cap) {
 			d->cap = d->cap == 0 ? 16 : 2 * d->cap;
 			more = arena_calloc(a, d->cap, sizeof(*more));
@@ -407,7 +407,7 @@ read_revs(struct diff *d, struct json *j, struct buf *scratch, struct arena *a)
 				memcpy(more, d->revs, d->n * sizeof(*more));
 			d->revs = more;
 		}
-		if (json_string(j, scratch, &s) != 0 || rev_parse(s.s, s.len, &d->revs[d->n]) != 0)
+		if (jread_string(j, scratch, &s) != 0 || rev_parse(s.s, s.len, &d->revs[d->n]) != 0)
 			return ERR_BAD_REV;
 		d->n++;
 	}
@@ -507,14 +507,14 @@ static int
 diff_all(struct diff *d, struct arena *a)
 {
 	struct buf keys, scratch;
-	struct json j;
+	struct jread j;
 	struct jstr id;
 	int err;
 
 	err = body_object(&j, d->body, &d->why);
 	buf_init(&keys, d->body.len + 16);
 	buf_init(&scratch, d->body.len + 16);
-	while (err == 0 && (err = json_object_next(&j, &keys, &id)) == 0) {
+	while (err == 0 && (err = jread_object_next(&j, &keys, &id)) == 0) {
 		err = read_revs(d, &j, &scratch, a);
 		if (err == 0 && d->n > 0)
 			err = diff_one(d, id);
@@ -524,7 +524,7 @@ diff_all(struct diff *d, struct arena *a)
 	buf_release(&scratch);
 	if (err != ERR_END)
 		return err;
-	return json_end(&j) != 0 ? ERR_BAD_JSON : 0;
+	return jread_end(&j) != 0 ? ERR_BAD_JSON : 0;
 }
 
 static void

@@ -50,14 +50,14 @@ key_is(struct jstr key, const char *name)
 /* ---- Reading an item ---- */
 
 static int
-keep_string(struct json *j, struct arena *a, struct jstr *out, int *hasp, struct errtext *why)
+keep_string(struct jread *j, struct arena *a, struct jstr *out, int *hasp, struct errtext *why)
 {
 	struct buf scratch;
 	struct jstr s;
 	int err;
 
 	buf_init(&scratch, TEXT_MAX);
-	err = json_string(j, &scratch, &s);
+	err = jread_string(j, &scratch, &s);
 	if (err == 0) {
 		out->s = arena_dup(a, s.s, s.len);
 		out->len = s.len;
@@ -70,7 +70,7 @@ keep_string(struct json *j, struct arena *a, struct jstr *out, int *hasp, struct
 }
 
 static int
-read_since(struct json *j, struct arena *a, struct item *item)
+read_since(struct jread *j, struct arena *a, struct item *item)
 {
 	struct revbuf *more;
 	struct buf scratch;
@@ -78,12 +78,12 @@ read_since(struct json *j, struct arena *a, struct item *item)
 	size_t cap = 0;
 	int err;
 
-	if (json_peek(j) != JSON_ARRAY)
-		return json_skip(j, NULL);
+	if (jread_peek(j) != JREAD_ARRAY)
+		return jread_skip(j, NULL);
 	item->has_since = 1;
 	buf_init(&scratch, REV_TEXT_MAX);
-	err = json_array_begin(j);
-	while (err == 0 && (err = json_array_next(j)) == 0) {
+	err = jread_array_begin(j);
+	while (err == 0 && (err = jread_array_next(j)) == 0) {
 		if (item->nsince == cap) {
 			cap = cap == 0 ? 16 : 2 * cap;
 			more = arena_calloc(a, cap, sizeof(*more));
@@ -95,7 +95,7 @@ read_since(struct json *j, struct arena *a, struct item *item)
 				memcpy(more, item->since, item->nsince * sizeof(*more));
 			item->since = more;
 		}
-		if (json_string(j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &item->since[item->nsince]) != 0)
+		if (jread_string(j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &item->since[item->nsince]) != 0)
 			err = ERR_BAD_REV;
 		else
 			item->nsince++;
@@ -105,20 +105,20 @@ read_since(struct json *j, struct arena *a, struct item *item)
 }
 
 static int
-read_item(struct job *job, struct json *j, struct item *item)
+read_item(struct job *job, struct jread *j, struct item *item)
 {
 	struct buf keys;
 	struct jstr key;
 	int err;
 
 	memset(item, 0, sizeof(*item));
-	if (json_peek(j) != JSON_OBJECT)
-		return json_skip(j, NULL);
+	if (jread_peek(j) != JREAD_OBJECT)
+		return jread_skip(j, NULL);
 	item->is_object = 1;
 	item->empty = 1;
 	buf_init(&keys, TEXT_MAX);
-	err = json_object_begin(j);
-	while (err == 0 && (err = json_object_next(j, &keys, &key)) == 0) {
+	err = jread_object_begin(j);
+	while (err == 0 && (err = jread_object_next(j, &keys, &key)) == 0) {
 		item->empty = 0;
 		if (key_is(key, "id"))
 			err = keep_string(j, job->scratch, &item->id, &item->has_id, &job->why);
@@ -127,7 +127,7 @@ read_item(struct job *job, struct json *j, struct item *item)
 		else if (key_is(key, "atts_since"))
 			err = read_since(j, job->scratch, item);
 		else
-			err = json_skip(j, NULL);
+			err = jread_skip(j, NULL);
 	}
 	buf_release(&keys);
 	return err == ERR_END ? 0 : err;
@@ -279,15 +279,15 @@ put_item(struct job *job, struct item *item, int first)
 }
 
 static int
-put_items(struct job *job, struct json *j)
+put_items(struct job *job, struct jread *j)
 {
 	struct item item;
 	int err, first = 1;
 
-	if (json_peek(j) != JSON_ARRAY)
+	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(&job->why, ERR_BAD_REQUEST, "`docs` parameter must be an array.");
-	err = json_array_begin(j);
-	while (err == 0 && (err = json_array_next(j)) == 0) {
+	err = jread_array_begin(j);
+	while (err == 0 && (err = jread_array_next(j)) == 0) {
 		err = read_item(job, j, &item);
 		if (err == 0)
 			err = put_item(job, &item, first);
@@ -303,28 +303,28 @@ answer(struct job *job)
 {
 	struct buf keys;
 	struct jstr key;
-	struct json j;
+	struct jread j;
 	int err, seen = 0;
 
-	json_init(&j, job->body.s, job->body.len);
-	if (json_peek(&j) != JSON_OBJECT) {
-		if (json_skip(&j, NULL) != 0 || json_end(&j) != 0)
+	jread_init(&j, job->body.s, job->body.len);
+	if (jread_peek(&j) != JREAD_OBJECT) {
+		if (jread_skip(&j, NULL) != 0 || jread_end(&j) != 0)
 			return ERR_BAD_JSON;
 		return err_why(&job->why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 	}
 	buf_init(&keys, TEXT_MAX);
-	err = json_object_begin(&j);
-	while (err == 0 && (err = json_object_next(&j, &keys, &key)) == 0) {
+	err = jread_object_begin(&j);
+	while (err == 0 && (err = jread_object_next(&j, &keys, &key)) == 0) {
 		if (!seen && key_is(key, "docs")) {
 			seen = 1;
 			err = put_items(job, &j);
 		} else
-			err = json_skip(&j, NULL);
+			err = jread_skip(&j, NULL);
 	}
 	buf_release(&keys);
 	if (err != ERR_END)
 		return err;
-	if (json_end(&j) != 0)
+	if (jread_end(&j) != 0)
 		return ERR_BAD_JSON;
 	return seen ? 0 : err_why(&job->why, ERR_BAD_REQUEST, "Missing JSON list of 'docs'.");
 }

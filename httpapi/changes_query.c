@@ -181,7 +181,7 @@ parse_body(struct parse *p)
 {
 	struct buf scratch;
 	struct jstr body, name, text;
-	struct json j;
+	struct jread j;
 	int err;
 
 	if (!api_is_json(p->r))
@@ -194,9 +194,9 @@ parse_body(struct parse *p)
 	if (err != 0)
 		return err;
 	buf_init(&scratch, LIMIT_URL_LEN);
-	while ((err = json_object_next(&j, &scratch, &name)) == 0) {
-		(void)json_peek(&j); /* over white space */
-		err = json_skip(&j, &text);
+	while ((err = jread_object_next(&j, &scratch, &name)) == 0) {
+		(void)jread_peek(&j); /* over white space */
+		err = jread_skip(&j, &text);
 		if (err != 0)
 			break;
 		if (is(&name, "doc_ids"))
@@ -221,13 +221,13 @@ cmp_id(const void *a, const void *b)
 }
 
 static int
-add_id(struct parse *p, struct json *j, struct jstr **idsp, size_t *np, size_t *capp)
+add_id(struct parse *p, struct jread *j, struct jstr **idsp, size_t *np, size_t *capp)
 {
 	struct jstr text, *more;
 	int err;
 
-	(void)json_peek(j); /* over white space */
-	err = json_skip(j, &text);
+	(void)jread_peek(j); /* over white space */
+	err = jread_skip(j, &text);
 	if (err != 0)
 		return err;
 	if (*np == *capp) {
@@ -253,22 +253,22 @@ filter_doc_ids(struct parse *p)
 	struct feedscan *scan = &p->q->scan;
 	struct jstr *ids = NULL;
 	size_t i, n = 0, cap = 0;
-	struct json j;
+	struct jread j;
 	int err;
 
 	if (p->doc_ids.s == NULL)
 		return err_why(p->why, ERR_BAD_REQUEST, words);
-	json_init(&j, p->doc_ids.s, p->doc_ids.len);
-	err = json_skip(&j, NULL);
+	jread_init(&j, p->doc_ids.s, p->doc_ids.len);
+	err = jread_skip(&j, NULL);
 	if (err == 0)
-		err = json_end(&j);
+		err = jread_end(&j);
 	if (err != 0)
 		return err;
-	json_init(&j, p->doc_ids.s, p->doc_ids.len);
-	if (json_peek(&j) != JSON_ARRAY)
+	jread_init(&j, p->doc_ids.s, p->doc_ids.len);
+	if (jread_peek(&j) != JREAD_ARRAY)
 		return err_why(p->why, ERR_BAD_REQUEST, words);
-	err = json_array_begin(&j);
-	while (err == 0 && (err = json_array_next(&j)) == 0)
+	err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0)
 		err = add_id(p, &j, &ids, &n, &cap);
 	if (err == ERR_BAD_REQUEST)
 		return err_why(p->why, ERR_BAD_REQUEST, words);
@@ -287,20 +287,20 @@ filter_doc_ids(struct parse *p)
 
 /* Step from an object to its member ${name}; ERR_END if it has none. */
 static int
-find_member(struct json *j, const struct jstr *name)
+find_member(struct jread *j, const struct jstr *name)
 {
 	struct buf scratch;
 	struct jstr key;
 	int err, found = 0;
 
-	if (json_peek(j) != JSON_OBJECT)
+	if (jread_peek(j) != JREAD_OBJECT)
 		return ERR_END;
 	buf_init(&scratch, LIMIT_BODY_LEN);
-	err = json_object_begin(j);
-	while (err == 0 && !found && (err = json_object_next(j, &scratch, &key)) == 0) {
+	err = jread_object_begin(j);
+	while (err == 0 && !found && (err = jread_object_next(j, &scratch, &key)) == 0) {
 		found = key.len == name->len && memcmp(key.s, name->s, key.len) == 0;
 		if (!found)
-			err = json_skip(j, NULL);
+			err = jread_skip(j, NULL);
 	}
 	buf_release(&scratch);
 	return err;
@@ -313,7 +313,7 @@ look_up(struct parse *p, const struct jstr *id, const struct jstr *member, const
 	struct db_snap *snap;
 	struct db_doc doc;
 	struct db_rev rev;
-	struct json j;
+	struct jread j;
 	int err = db_snap_begin(p->r->db, &snap);
 
 	if (err != 0)
@@ -324,7 +324,7 @@ look_up(struct parse *p, const struct jstr *id, const struct jstr *member, const
 	if (err == 0)
 		err = db_doc_rev(&doc, &doc.winner, a, &rev);
 	if (err == 0) {
-		json_init(&j, rev.body.s, rev.body.len);
+		jread_init(&j, rev.body.s, rev.body.len);
 		err = find_member(&j, member);
 		if (err == ERR_END)
 			name = member;
@@ -367,12 +367,12 @@ filter_function(struct parse *p, const struct jstr *which, const char *member, c
 static int
 filter_selector(struct parse *p)
 {
-	struct json j;
+	struct jread j;
 
 	if (!p->post)
 		return err_why(p->why, ERR_BAD_REQUEST, "Selector must be specified in POST payload");
-	json_init(&j, p->selector.s, p->selector.len);
-	if (p->selector.s == NULL || json_peek(&j) != JSON_OBJECT)
+	jread_init(&j, p->selector.s, p->selector.len);
+	if (p->selector.s == NULL || jread_peek(&j) != JREAD_OBJECT)
 		return err_why(p->why, ERR_BAD_REQUEST, "Selector error: expected a JSON object");
 	return err_why(p->why, ERR_NOT_IMPLEMENTED, "The filter _selector is not implemented yet.");
 }

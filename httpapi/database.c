@@ -144,7 +144,7 @@ refuse_name(struct apireq *r)
 	int nul = memchr(name->s, '\0', name->len) != NULL;
 	if (!nul && name->len <= LIMIT_DB_NAME_LEN)
 		return 0;
-	if (!json_utf8_ok(name->s, name->len)) {
+	if (!jread_utf8_ok(name->s, name->len)) {
 		api_error(r, ERR_ILLEGAL_DB_NAME, NULL);
 		return 1;
 	}
@@ -212,35 +212,35 @@ database_root(struct apireq *r)
 
 /* A list of strings; other values are what ${what} must not be. */
 static int
-check_strings(struct json *j, struct buf *scratch, const char *what, struct errtext *why)
+check_strings(struct jread *j, struct buf *scratch, const char *what, struct errtext *why)
 {
 	struct jstr s;
-	if (json_peek(j) != JSON_ARRAY)
+	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(why, ERR_BAD_REQUEST, "%s must be a JSON list of strings", what);
-	int err = json_array_begin(j);
-	while (!err && (err = json_array_next(j)) == 0) {
-		if (json_peek(j) != JSON_STRING)
+	int err = jread_array_begin(j);
+	while (!err && (err = jread_array_next(j)) == 0) {
+		if (jread_peek(j) != JREAD_STRING)
 			return err_why(why, ERR_BAD_REQUEST, "%s must be a JSON list of strings", what);
-		err = json_string(j, scratch, &s);
+		err = jread_string(j, scratch, &s);
 	}
 	return err == ERR_END ? 0 : err;
 }
 
 /* {"names":[...],"roles":[...]}; other members are anybody's. */
 static int
-check_party(struct json *j, struct buf *scratch, struct errtext *why)
+check_party(struct jread *j, struct buf *scratch, struct errtext *why)
 {
 	struct jstr key;
-	if (json_peek(j) != JSON_OBJECT)
+	if (jread_peek(j) != JREAD_OBJECT)
 		return err_why(why, ERR_BAD_REQUEST, "admins and members must be JSON objects");
-	int err = json_object_begin(j);
-	while (!err && (err = json_object_next(j, scratch, &key)) == 0) {
+	int err = jread_object_begin(j);
+	while (!err && (err = jread_object_next(j, scratch, &key)) == 0) {
 		if (key.len == 5 && memcmp(key.s, "names", 5) == 0)
 			err = check_strings(j, scratch, "names", why);
 		else if (key.len == 5 && memcmp(key.s, "roles", 5) == 0)
 			err = check_strings(j, scratch, "roles", why);
 		else
-			err = json_skip(j, NULL);
+			err = jread_skip(j, NULL);
 	}
 	return err == ERR_END ? 0 : err;
 }
@@ -256,14 +256,14 @@ is_party(const struct jstr *key)
 static int
 check_security(const struct jstr *text, struct buf *scratch, struct errtext *why)
 {
-	struct json j;
+	struct jread j;
 	struct jstr key;
-	json_init(&j, text->s, text->len);
-	if (json_peek(&j) != JSON_OBJECT)
+	jread_init(&j, text->s, text->len);
+	if (jread_peek(&j) != JREAD_OBJECT)
 		return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
-	int err = json_object_begin(&j);
-	while (!err && (err = json_object_next(&j, scratch, &key)) == 0)
-		err = is_party(&key) ? check_party(&j, scratch, why) : json_skip(&j, NULL);
+	int err = jread_object_begin(&j);
+	while (!err && (err = jread_object_next(&j, scratch, &key)) == 0)
+		err = is_party(&key) ? check_party(&j, scratch, why) : jread_skip(&j, NULL);
 	return err == ERR_END ? 0 : err;
 }
 
@@ -275,14 +275,14 @@ body_text(struct apireq *r, struct jstr *textp, struct errtext *why)
 	int err = api_body(r, &body, why);
 	if (err)
 		return err;
-	struct json j;
+	struct jread j;
 	struct buf b;
 	/* Escapes may grow, and the arena bounds what is kept. */
 	buf_init(&b, body.len * 6 + API_SCRATCH);
-	json_init(&j, body.s, body.len);
-	err = json_text(&j, &b, NULL);
+	jread_init(&j, body.s, body.len);
+	err = jread_text(&j, &b, NULL);
 	if (!err)
-		err = json_end(&j);
+		err = jread_end(&j);
 	if (!err) {
 		textp->s = arena_dup(r->arena, b.data, b.len);
 		textp->len = b.len;
@@ -381,10 +381,10 @@ revs_limit_put(struct apireq *r)
 		api_error(r, err, &why);
 		return;
 	}
-	struct json j;
+	struct jread j;
 	uint64_t n = 0;
-	json_init(&j, text.s, text.len);
-	if (json_peek(&j) != JSON_NUMBER || json_u64(&j, &n) || json_end(&j) || n == 0 || n > INT32_MAX)
+	jread_init(&j, text.s, text.len);
+	if (jread_peek(&j) != JREAD_NUMBER || jread_u64(&j, &n) || jread_end(&j) || n == 0 || n > INT32_MAX)
 		api_error_text(r, 400, "bad_request", "`revs_limit` must be positive integer");
 	else
 		set(r, DB_WRITE_REVS_LIMIT, NULL, n);

@@ -41,12 +41,12 @@ void
 edit_parse(struct apireq *r)
 {
 	struct edit *e = r->cookie;
-	struct json j;
+	struct jread j;
 
-	json_init(&j, e->text.s, e->text.len);
+	jread_init(&j, e->text.s, e->text.len);
 	e->err = write_too_large(doc_parse(&j, r->arena, &e->in, &e->why), e->text.len);
 	/* Text that is no JSON further on is that first of all. */
-	if (e->err != ERR_BAD_JSON && json_end(&j) != 0) {
+	if (e->err != ERR_BAD_JSON && jread_end(&j) != 0) {
 		e->err = ERR_BAD_JSON;
 		e->why.text[0] = '\0';
 	}

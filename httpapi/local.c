@@ -177,10 +177,10 @@ parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
 	int err = api_body(r, &body, why);
 	if (err)
 		return err;
-	struct json j;
-	json_init(&j, body.s, body.len);
+	struct jread j;
+	jread_init(&j, body.s, body.len);
 	err = doc_parse(&j, r->arena, &p->in, why);
-	if (err != ERR_BAD_JSON && json_end(&j)) {
+	if (err != ERR_BAD_JSON && jread_end(&j)) {
 		why->text[0] = '\0';
 		return ERR_BAD_JSON;
 	}

@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/json.h"
+#include "base/jread.h"
 #include "db/doc.h"
 
 struct apireq;

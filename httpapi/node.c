@@ -23,7 +23,7 @@ static void
 put_string(struct buf *b, const char *s)
 {
 	size_t len = strlen(s);
-	if (json_utf8_ok(s, len))
+	if (jread_utf8_ok(s, len))
 		(void)buf_put_json(b, s, len);
 	else
 		(void)buf_puts(b, "\"\"");
@@ -169,20 +169,20 @@ static int
 read_value(struct apireq *r, struct change *c, struct errtext *why)
 {
 	struct jstr body, value;
-	struct json j;
+	struct jread j;
 	struct buf scratch;
 	int err = api_body(r, &body, why);
 	if (err)
 		return err;
-	json_init(&j, body.s, body.len);
-	if (json_peek(&j) != JSON_STRING) {
-		err = json_skip(&j, NULL);
-		err = err ? err : json_end(&j);
+	jread_init(&j, body.s, body.len);
+	if (jread_peek(&j) != JREAD_STRING) {
+		err = jread_skip(&j, NULL);
+		err = err ? err : jread_end(&j);
 		return err ? err : err_why(why, ERR_BAD_REQUEST, "a JSON string expected");
 	}
 	buf_init(&scratch, body.len + API_SCRATCH);
-	err = json_string(&j, &scratch, &value);
-	err = err ? err : json_end(&j);
+	err = jread_string(&j, &scratch, &value);
+	err = err ? err : jread_end(&j);
 	if (!err && memchr(value.s, '\0', value.len))
 		err = err_why(why, ERR_BAD_REQUEST, "a value must not hold a zero byte");
 	if (!err && value.len > NODE_VALUE_MAX / 8)

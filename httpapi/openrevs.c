@@ -57,7 +57,7 @@ parse_list(struct apireq *r, struct job *job, struct jstr text, struct errtext *
 {
 	struct buf scratch;
 	struct jstr s;
-	struct json j;
+	struct jread j;
 	size_t n = 0;
 	int err;
 
@@ -65,20 +65,20 @@ parse_list(struct apireq *r, struct job *job, struct jstr text, struct errtext *
 		job->all = 1;
 		return 0;
 	}
-	json_init(&j, text.s, text.len);
-	if (json_skip(&j, NULL) != 0 || json_end(&j) != 0)
+	jread_init(&j, text.s, text.len);
+	if (jread_skip(&j, NULL) != 0 || jread_end(&j) != 0)
 		return ERR_BAD_JSON;
-	json_init(&j, text.s, text.len);
-	if (json_peek(&j) != JSON_ARRAY)
+	jread_init(&j, text.s, text.len);
+	if (jread_peek(&j) != JREAD_ARRAY)
 		return err_why(why, ERR_BAD_REQUEST, "Invalid list of revisions");
 	/* A revision takes five characters at least: quotes, generation, dash, hash, comma. */
 	job->revs = arena_calloc(r->arena, text.len / 5 + 1, sizeof(*job->revs));
 	if (job->revs == NULL)
 		return ERR_NOMEM;
 	buf_init(&scratch, REV_TEXT_MAX);
-	err = json_array_begin(&j);
-	while (err == 0 && (err = json_array_next(&j)) == 0) {
-		if (json_string(&j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &job->revs[n]) != 0)
+	err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0) {
+		if (jread_string(&j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &job->revs[n]) != 0)
 			err = ERR_BAD_REV;
 		else
 			n++;

@@ -33,18 +33,18 @@ parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *
 	size_t n = 0, cap = 0;
 	struct buf scratch;
 	struct jstr s;
-	struct json j;
+	struct jread j;
 	int err;
 
-	json_init(&j, text->s, text->len);
-	if (json_skip(&j, NULL) != 0 || json_end(&j) != 0)
+	jread_init(&j, text->s, text->len);
+	if (jread_skip(&j, NULL) != 0 || jread_end(&j) != 0)
 		return ERR_BAD_JSON;
-	json_init(&j, text->s, text->len);
-	if (json_peek(&j) != JSON_ARRAY)
+	jread_init(&j, text->s, text->len);
+	if (jread_peek(&j) != JREAD_ARRAY)
 		return err_why(why, ERR_BAD_REQUEST, "Invalid list of revisions");
 	buf_init(&scratch, REV_TEXT_MAX);
-	err = json_array_begin(&j);
-	while (err == 0 && (err = json_array_next(&j)) == 0) {
+	err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0) {
 		if (n == cap) {
 			cap = cap == 0 ? 16 : 2 * cap;
 			more = arena_calloc(r->arena, cap, sizeof(*more));
@@ -56,7 +56,7 @@ parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *
 				memcpy(more, revs, n * sizeof(*more));
 			revs = more;
 		}
-		if (json_string(&j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &revs[n]) != 0)
+		if (jread_string(&j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &revs[n]) != 0)
 			err = ERR_BAD_REV;
 		else
 			n++;

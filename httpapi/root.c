@@ -343,16 +343,16 @@ root_all_dbs(struct apireq *r)
 }
 
 static int
-read_names(struct listing *l, struct json *j, struct buf *scratch)
+read_names(struct listing *l, struct jread *j, struct buf *scratch)
 {
 	struct jstr name;
-	if (json_peek(j) != JSON_ARRAY)
+	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
-	int err = json_array_begin(j);
-	while (!err && (err = json_array_next(j)) == 0) {
-		if (json_peek(j) != JSON_STRING)
+	int err = jread_array_begin(j);
+	while (!err && (err = jread_array_next(j)) == 0) {
+		if (jread_peek(j) != JREAD_STRING)
 			return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
-		err = json_string(j, scratch, &name);
+		err = jread_string(j, scratch, &name);
 		if (!err && l->n >= ROOT_INFO_KEYS)
 			return err_why(&l->why, ERR_BAD_REQUEST, "too_many_keys");
 		const char *copy = err ? NULL : arena_dup(l->r->arena, name.s, name.len);
@@ -365,22 +365,22 @@ read_names(struct listing *l, struct json *j, struct buf *scratch)
 static int
 read_keys(struct listing *l, const struct jstr *body, struct buf *scratch)
 {
-	struct json j;
+	struct jread j;
 	struct jstr key;
 	int found = 0;
 	/* First all of it: bad JSON is said before what else is wrong. */
-	json_init(&j, body->s, body->len);
-	int err = json_skip(&j, NULL);
-	err = err ? err : json_end(&j);
+	jread_init(&j, body->s, body->len);
+	int err = jread_skip(&j, NULL);
+	err = err ? err : jread_end(&j);
 	if (err)
 		return err;
-	json_init(&j, body->s, body->len);
-	if (json_peek(&j) != JSON_OBJECT)
+	jread_init(&j, body->s, body->len);
+	if (jread_peek(&j) != JREAD_OBJECT)
 		return err_why(&l->why, ERR_BAD_REQUEST, "Request body must be a JSON object");
-	err = json_object_begin(&j);
-	while (!err && (err = json_object_next(&j, scratch, &key)) == 0) {
+	err = jread_object_begin(&j);
+	while (!err && (err = jread_object_next(&j, scratch, &key)) == 0) {
 		if (key.len != 4 || memcmp(key.s, "keys", 4) != 0) {
-			err = json_skip(&j, NULL);
+			err = jread_skip(&j, NULL);
 			continue;
 		}
 		found = 1;

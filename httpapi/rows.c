@@ -65,36 +65,36 @@ rows_is_head(const struct apireq *r)
 }
 
 int
-rows_object(struct json *j, const struct jstr *text, struct errtext *why)
+rows_object(struct jread *j, const struct jstr *text, struct errtext *why)
 {
-	struct json check;
+	struct jread check;
 	int err;
 
-	json_init(&check, text->s, text->len);
-	err = json_skip(&check, NULL);
+	jread_init(&check, text->s, text->len);
+	err = jread_skip(&check, NULL);
 	if (err == 0)
-		err = json_end(&check);
+		err = jread_end(&check);
 	if (err != 0)
 		return err;
-	json_init(j, text->s, text->len);
-	if (json_peek(j) != JSON_OBJECT)
+	jread_init(j, text->s, text->len);
+	if (jread_peek(j) != JREAD_OBJECT)
 		return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
-	return json_object_begin(j);
+	return jread_object_begin(j);
 }
 
 int
 rows_string(struct arena *a, const struct jstr *text, struct jstr *outp)
 {
 	struct buf scratch;
-	struct json j;
+	struct jread j;
 	char *copy;
 	int err;
 
 	buf_init(&scratch, text->len + 16);
-	json_init(&j, text->s, text->len);
-	err = json_string(&j, &scratch, outp);
+	jread_init(&j, text->s, text->len);
+	err = jread_string(&j, &scratch, outp);
 	if (err == 0)
-		err = json_end(&j);
+		err = jread_end(&j);
 	if (err == 0 && (outp->s < text->s || outp->s >= text->s + text->len)) {
 		copy = arena_dup(a, outp->s, outp->len);
 		outp->s = copy;

@@ -61,7 +61,7 @@ rows_is_head(const struct apireq *r);
 /** rows_object(r, j, why): Check that ${text} is one JSON object, in CouchDB's words, and
  * set ${j} before its first member. */
 int
-rows_object(struct json *j, const struct jstr *text, struct errtext *why) MUST_CHECK;
+rows_object(struct jread *j, const struct jstr *text, struct errtext *why) MUST_CHECK;
 
 /** rows_string(a, text, outp): The JSON string ${text} unescaped, in ${a} or where it stands.  Errors: ERR_BAD_REQUEST
  * (not a string), ERR_BAD_JSON, ERR_NOMEM. */

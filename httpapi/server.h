@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include "base/arena.h"
 #include "base/err.h"
-#include "base/json.h"
+#include "base/jread.h"
 
 /* Opaque types. */
 struct http_server;

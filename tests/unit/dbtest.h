@@ -103,12 +103,12 @@ dbtest_write(struct db *db, struct arena *a, const char *json, int new_edits, st
 {
 	struct db_request req = {.writes = w, .nwrites = 1};
 	struct doc_in in;
-	struct json j;
+	struct jread j;
 	struct errtext why;
 	struct rev *path;
 
 	memset(w, 0, sizeof(*w));
-	json_init(&j, json, strlen(json));
+	jread_init(&j, json, strlen(json));
 	if (!CHECK_INT(doc_parse(&j, a, &in, &why), 0))
 		return ERR_BAD_JSON;
 	w->id = in.id;

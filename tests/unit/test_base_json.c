@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/json.h"
+#include "base/jread.h"
 #include "base/limits.h"
 #include "check.h"
 
@@ -14,23 +14,23 @@
 static int
 to_text(const char *in, size_t len, struct buf *text, struct buf *etf)
 {
-	struct json j;
+	struct jread j;
 	int err;
 
-	json_init(&j, in, len);
-	err = json_text(&j, text, etf);
-	return err != 0 ? err : json_end(&j);
+	jread_init(&j, in, len);
+	err = jread_text(&j, text, etf);
+	return err != 0 ? err : jread_end(&j);
 }
 
 static int
 skips(const char *in, size_t len)
 {
-	struct json j;
+	struct jread j;
 	int err;
 
-	json_init(&j, in, len);
-	err = json_skip(&j, NULL);
-	return err != 0 ? err : json_end(&j);
+	jread_init(&j, in, len);
+	err = jread_skip(&j, NULL);
+	return err != 0 ? err : jread_end(&j);
 }
 
 /* Check that ${in} is accepted, or refused, in every way of reading; and that its text is its own text. */
@@ -328,52 +328,52 @@ test_pull(void)
 	    " { \"a\\n\" : [ 1 , \"x\\u0041\" , true ] , \"b\" : 18446744073709551615, \"c\":{}, \"d\":[] } ";
 	struct buf scratch;
 	struct jstr s;
-	struct json j;
+	struct jread j;
 	uint64_t n;
 	int v;
 
 	buf_init(&scratch, 1000);
-	json_init(&j, in, sizeof(in) - 1);
-	CHECK_INT(json_peek(&j), JSON_OBJECT);
-	CHECK_INT(json_array_begin(&j), ERR_BAD_REQUEST);
-	CHECK_INT(json_object_begin(&j), 0);
-	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
+	jread_init(&j, in, sizeof(in) - 1);
+	CHECK_INT(jread_peek(&j), JREAD_OBJECT);
+	CHECK_INT(jread_array_begin(&j), ERR_BAD_REQUEST);
+	CHECK_INT(jread_object_begin(&j), 0);
+	CHECK_INT(jread_object_next(&j, &scratch, &s), 0);
 	CHECK_MEM(s.s, s.len, "a\n", 2);
-	CHECK_INT(json_array_begin(&j), 0);
-	CHECK_INT(json_array_next(&j), 0);
-	CHECK_INT(json_string(&j, &scratch, &s), ERR_BAD_REQUEST);
-	CHECK_INT(json_u64(&j, &n), 0);
+	CHECK_INT(jread_array_begin(&j), 0);
+	CHECK_INT(jread_array_next(&j), 0);
+	CHECK_INT(jread_string(&j, &scratch, &s), ERR_BAD_REQUEST);
+	CHECK_INT(jread_u64(&j, &n), 0);
 	CHECK_INT(n, 1);
-	CHECK_INT(json_array_next(&j), 0);
-	CHECK_INT(json_bool(&j, &v), ERR_BAD_REQUEST);
-	CHECK_INT(json_string(&j, &scratch, &s), 0);
+	CHECK_INT(jread_array_next(&j), 0);
+	CHECK_INT(jread_bool(&j, &v), ERR_BAD_REQUEST);
+	CHECK_INT(jread_string(&j, &scratch, &s), 0);
 	CHECK_MEM(s.s, s.len, "xA", 2);
-	CHECK_INT(json_array_next(&j), 0);
-	CHECK_INT(json_bool(&j, &v), 0);
+	CHECK_INT(jread_array_next(&j), 0);
+	CHECK_INT(jread_bool(&j, &v), 0);
 	CHECK_INT(v, 1);
-	CHECK_INT(json_array_next(&j), ERR_END);
-	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
-	CHECK_INT(json_u64(&j, &n), 0);
+	CHECK_INT(jread_array_next(&j), ERR_END);
+	CHECK_INT(jread_object_next(&j, &scratch, &s), 0);
+	CHECK_INT(jread_u64(&j, &n), 0);
 	CHECK(n == UINT64_MAX);
-	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
-	CHECK_INT(json_object_begin(&j), 0);
-	CHECK_INT(json_object_next(&j, &scratch, &s), ERR_END);
-	CHECK_INT(json_object_next(&j, &scratch, &s), 0);
-	CHECK_INT(json_array_begin(&j), 0);
-	CHECK_INT(json_end(&j), ERR_BAD_JSON);
-	CHECK_INT(json_array_next(&j), ERR_END);
-	CHECK_INT(json_object_next(&j, &scratch, &s), ERR_END);
-	CHECK_INT(json_end(&j), 0);
-	json_init(&j, "18446744073709551616", 20);
-	CHECK_INT(json_u64(&j, &n), ERR_BAD_REQUEST);
-	json_init(&j, "-1", 2);
-	CHECK_INT(json_u64(&j, &n), ERR_BAD_REQUEST);
-	json_init(&j, "[1,]", 4);
-	CHECK_INT(json_array_begin(&j), 0);
-	CHECK_INT(json_array_next(&j), 0);
-	CHECK_INT(json_u64(&j, &n), 0);
-	CHECK_INT(json_array_next(&j), 0);
-	CHECK_INT(json_u64(&j, &n), ERR_BAD_JSON);
+	CHECK_INT(jread_object_next(&j, &scratch, &s), 0);
+	CHECK_INT(jread_object_begin(&j), 0);
+	CHECK_INT(jread_object_next(&j, &scratch, &s), ERR_END);
+	CHECK_INT(jread_object_next(&j, &scratch, &s), 0);
+	CHECK_INT(jread_array_begin(&j), 0);
+	CHECK_INT(jread_end(&j), ERR_BAD_JSON);
+	CHECK_INT(jread_array_next(&j), ERR_END);
+	CHECK_INT(jread_object_next(&j, &scratch, &s), ERR_END);
+	CHECK_INT(jread_end(&j), 0);
+	jread_init(&j, "18446744073709551616", 20);
+	CHECK_INT(jread_u64(&j, &n), ERR_BAD_REQUEST);
+	jread_init(&j, "-1", 2);
+	CHECK_INT(jread_u64(&j, &n), ERR_BAD_REQUEST);
+	jread_init(&j, "[1,]", 4);
+	CHECK_INT(jread_array_begin(&j), 0);
+	CHECK_INT(jread_array_next(&j), 0);
+	CHECK_INT(jread_u64(&j, &n), 0);
+	CHECK_INT(jread_array_next(&j), 0);
+	CHECK_INT(jread_u64(&j, &n), ERR_BAD_JSON);
 	buf_release(&scratch);
 }
 

@@ -65,14 +65,14 @@ static struct arena *arena;
 static int
 parse(const char *in, size_t len, struct doc_in *doc, struct errtext *why)
 {
-	struct json j;
+	struct jread j;
 	int err;
 
 	arena_reset(arena);
-	json_init(&j, in, len);
+	jread_init(&j, in, len);
 	err = doc_parse(&j, arena, doc, why);
 	if (err != ERR_BAD_JSON)
-		CHECK_INT(json_end(&j), 0);
+		CHECK_INT(jread_end(&j), 0);
 	return err;
 }
 
@@ -84,7 +84,7 @@ test_faults(void)
 		const struct fault *f = &faults[i];
 		struct errtext why;
 		struct doc_in doc;
-		struct json j;
+		struct jread j;
 		struct buf b;
 
 		CHECK_INT(parse(f->in, strlen(f->in), &doc, &why), f->err);
@@ -94,15 +94,15 @@ test_faults(void)
 			continue;
 		buf_init(&b, 4096);
 		buf_printf(&b, "[%s , {\"_id\":\"second\",\"a\":1}]", f->in);
-		json_init(&j, b.data, b.len);
-		CHECK_INT(json_array_begin(&j), 0);
-		CHECK_INT(json_array_next(&j), 0);
+		jread_init(&j, b.data, b.len);
+		CHECK_INT(jread_array_begin(&j), 0);
+		CHECK_INT(jread_array_next(&j), 0);
 		CHECK_INT(doc_parse(&j, arena, &doc, &why), f->err);
-		CHECK_INT(json_array_next(&j), 0);
+		CHECK_INT(jread_array_next(&j), 0);
 		CHECK_INT(doc_parse(&j, arena, &doc, &why), 0);
 		CHECK_MEM(doc.id.s, doc.id.len, "second", 6);
-		CHECK_INT(json_array_next(&j), ERR_END);
-		CHECK_INT(json_end(&j), 0);
+		CHECK_INT(jread_array_next(&j), ERR_END);
+		CHECK_INT(jread_end(&j), 0);
 		buf_release(&b);
 	}
 }

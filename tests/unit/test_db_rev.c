@@ -24,13 +24,13 @@ struct vector {
 static struct arena *arena;
 
 static struct jstr
-string(struct json *j)
+string(struct jread *j)
 {
 	struct jstr s = {"", 0};
 	struct buf scratch;
 
 	buf_init_arena(&scratch, arena, 1u << 20);
-	CHECK_INT(json_string(j, &scratch, &s), 0);
+	CHECK_INT(jread_string(j, &scratch, &s), 0);
 	return s;
 }
 
@@ -42,36 +42,36 @@ key_is(struct jstr key, const char *word)
 
 /* "pieces": [[text, times], ...] */
 static void
-read_pieces(struct json *j, struct buf *body)
+read_pieces(struct jread *j, struct buf *body)
 {
-	CHECK_INT(json_array_begin(j), 0);
-	while (json_array_next(j) == 0) {
+	CHECK_INT(jread_array_begin(j), 0);
+	while (jread_array_next(j) == 0) {
 		struct jstr text;
 		uint64_t times = 0;
 
-		CHECK_INT(json_array_begin(j), 0);
-		CHECK_INT(json_array_next(j), 0);
+		CHECK_INT(jread_array_begin(j), 0);
+		CHECK_INT(jread_array_next(j), 0);
 		text = string(j);
-		CHECK_INT(json_array_next(j), 0);
-		CHECK_INT(json_u64(j, &times), 0);
-		CHECK_INT(json_array_next(j), ERR_END);
+		CHECK_INT(jread_array_next(j), 0);
+		CHECK_INT(jread_u64(j, &times), 0);
+		CHECK_INT(jread_array_next(j), ERR_END);
 		while (times-- > 0)
 			buf_put(body, text.s, text.len);
 	}
 }
 
 static void
-read_att(struct json *j, struct buf *scratch, struct rev_att *att, unsigned char *md5)
+read_att(struct jread *j, struct buf *scratch, struct rev_att *att, unsigned char *md5)
 {
 	struct jstr key;
 
-	CHECK_INT(json_object_begin(j), 0);
-	while (json_object_next(j, scratch, &key) == 0) {
+	CHECK_INT(jread_object_begin(j), 0);
+	while (jread_object_next(j, scratch, &key) == 0) {
 		struct buf b = {.data = (char *)md5, .cap = 64, .max = 64};
 		struct jstr s;
 
 		if (key_is(key, "length")) {
-			CHECK_INT(json_skip(j, NULL), 0);
+			CHECK_INT(jread_skip(j, NULL), 0);
 			continue;
 		}
 		s = string(j);
@@ -90,7 +90,7 @@ read_att(struct json *j, struct buf *scratch, struct rev_att *att, unsigned char
 }
 
 static void
-read_vector(struct json *j, struct vector *v)
+read_vector(struct jread *j, struct vector *v)
 {
 	struct buf scratch;
 	struct jstr key;
@@ -98,17 +98,17 @@ read_vector(struct json *j, struct vector *v)
 	*v = (struct vector){0};
 	buf_init_arena(&v->body, arena, 1u << 20);
 	buf_init_arena(&scratch, arena, 1u << 20);
-	CHECK_INT(json_object_begin(j), 0);
-	while (json_object_next(j, &scratch, &key) == 0) {
+	CHECK_INT(jread_object_begin(j), 0);
+	while (jread_object_next(j, &scratch, &key) == 0) {
 		if (key_is(key, "id")) {
 			v->id = string(j);
 		} else if (key_is(key, "rev")) {
 			v->want = string(j);
-		} else if (key_is(key, "parent") && json_peek(j) == JSON_STRING) {
+		} else if (key_is(key, "parent") && jread_peek(j) == JREAD_STRING) {
 			v->parent = string(j);
 			v->has_parent = 1;
 		} else if (key_is(key, "deleted")) {
-			CHECK_INT(json_bool(j, &v->deleted), 0);
+			CHECK_INT(jread_bool(j, &v->deleted), 0);
 		} else if (key_is(key, "body")) {
 			struct jstr s = string(j);
 
@@ -116,16 +116,16 @@ read_vector(struct json *j, struct vector *v)
 		} else if (key_is(key, "pieces")) {
 			read_pieces(j, &v->body);
 		} else if (key_is(key, "attachments")) {
-			CHECK_INT(json_array_begin(j), 0);
-			while (json_array_next(j) == 0 && CHECK(v->natts < ATTS_MAX)) {
+			CHECK_INT(jread_array_begin(j), 0);
+			while (jread_array_next(j) == 0 && CHECK(v->natts < ATTS_MAX)) {
 				read_att(j, &scratch, &v->atts[v->natts], v->md5[v->natts]);
 				v->natts++;
 			}
 		} else {
-			CHECK_INT(json_skip(j, NULL), 0);
+			CHECK_INT(jread_skip(j, NULL), 0);
 		}
 	}
-	CHECK_INT(json_end(j), 0);
+	CHECK_INT(jread_end(j), 0);
 }
 
 static void
@@ -136,11 +136,11 @@ check_vector(const struct vector *v)
 	struct errtext why;
 	struct doc_in doc;
 	struct buf text;
-	struct json j;
+	struct jread j;
 
 	buf_init(&text, 512);
-	json_init(&j, v->body.data, v->body.len);
-	if (!CHECK_INT(doc_parse(&j, arena, &doc, &why), 0) || !CHECK_INT(json_end(&j), 0))
+	jread_init(&j, v->body.data, v->body.len);
+	if (!CHECK_INT(doc_parse(&j, arena, &doc, &why), 0) || !CHECK_INT(jread_end(&j), 0))
 		fprintf(stderr, "%.*s: %s\n", (int)v->id.len, v->id.s, why.text);
 	CHECK_INT(doc.deleted, v->deleted);
 	CHECK_INT(doc.natts, v->natts);
@@ -169,10 +169,10 @@ test_vectors(void)
 		return;
 	while (fgets(line, sizeof(line), f) != NULL) {
 		struct vector v;
-		struct json j;
+		struct jread j;
 
 		arena_reset(arena);
-		json_init(&j, line, strlen(line));
+		jread_init(&j, line, strlen(line));
 		read_vector(&j, &v);
 		check_vector(&v);
 		n++;

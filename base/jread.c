@@ -1,9 +1,9 @@
 /*
  * The reader keeps no state but its place and depth.  Whether an object's or array's first member is next is told
- * from the byte before the reader: only json_object_begin() and json_array_begin() leave it behind a '{' or '[',
+ * from the byte before the reader: only jread_object_begin() and jread_array_begin() leave it behind a '{' or '[',
  * since a value ends in neither.
  */
-#include "base/json.h"
+#include "base/jread.h"
 
 #include <string.h>
 
@@ -12,7 +12,7 @@
 #include "jsonscan.h"
 
 void
-json_init(struct json *j, const char *text, size_t len)
+jread_init(struct jread *j, const char *text, size_t len)
 {
 	static const char nothing[] = "";
 
@@ -21,41 +21,41 @@ json_init(struct json *j, const char *text, size_t len)
 	j->depth = 0;
 }
 
-enum json_type
-json_peek(struct json *j)
+enum jread_type
+jread_peek(struct jread *j)
 {
 	j->p = jsonscan_ws(j->p, j->end);
 	if (j->p == j->end)
-		return JSON_ERROR;
+		return JREAD_ERROR;
 	switch (*j->p) {
 	case '{':
-		return JSON_OBJECT;
+		return JREAD_OBJECT;
 	case '[':
-		return JSON_ARRAY;
+		return JREAD_ARRAY;
 	case '"':
-		return JSON_STRING;
+		return JREAD_STRING;
 	case 't':
-		return JSON_TRUE;
+		return JREAD_TRUE;
 	case 'f':
-		return JSON_FALSE;
+		return JREAD_FALSE;
 	case 'n':
-		return JSON_NULL;
+		return JREAD_NULL;
 	default:
-		return *j->p == '-' || (*j->p >= '0' && *j->p <= '9') ? JSON_NUMBER : JSON_ERROR;
+		return *j->p == '-' || (*j->p >= '0' && *j->p <= '9') ? JREAD_NUMBER : JREAD_ERROR;
 	}
 }
 
 /* What to say of a value that is not of the type asked for. */
 static int
-wrong_type(enum json_type found)
+wrong_type(enum jread_type found)
 {
-	return found == JSON_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
+	return found == JREAD_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
 }
 
 static int
-begin(struct json *j, enum json_type type)
+begin(struct jread *j, enum jread_type type)
 {
-	enum json_type found = json_peek(j);
+	enum jread_type found = jread_peek(j);
 
 	if (found != type)
 		return wrong_type(found);
@@ -67,20 +67,20 @@ begin(struct json *j, enum json_type type)
 }
 
 int
-json_object_begin(struct json *j)
+jread_object_begin(struct jread *j)
 {
-	return begin(j, JSON_OBJECT);
+	return begin(j, JREAD_OBJECT);
 }
 
 int
-json_array_begin(struct json *j)
+jread_array_begin(struct jread *j)
 {
-	return begin(j, JSON_ARRAY);
+	return begin(j, JREAD_ARRAY);
 }
 
 /* Pass the comma or the closing bracket: ERR_END behind the latter. */
 static int
-next(struct json *j, char open, char close)
+next(struct jread *j, char open, char close)
 {
 	int first = j->p[-1] == open;
 
@@ -102,7 +102,7 @@ next(struct json *j, char open, char close)
 
 /* Read the string whose quote is at j->p. */
 static int
-read_string(struct json *j, struct buf *scratch, struct jstr *sp)
+read_string(struct jread *j, struct buf *scratch, struct jstr *sp)
 {
 	const char *s = j->p + 1;
 	const char *q = jsonscan_run(s, j->end);
@@ -137,7 +137,7 @@ read_string(struct json *j, struct buf *scratch, struct jstr *sp)
 }
 
 int
-json_object_next(struct json *j, struct buf *scratch, struct jstr *keyp)
+jread_object_next(struct jread *j, struct buf *scratch, struct jstr *keyp)
 {
 	int err = next(j, '{', '}');
 
@@ -156,41 +156,41 @@ json_object_next(struct json *j, struct buf *scratch, struct jstr *keyp)
 }
 
 int
-json_array_next(struct json *j)
+jread_array_next(struct jread *j)
 {
 	return next(j, '[', ']');
 }
 
 int
-json_string(struct json *j, struct buf *scratch, struct jstr *sp)
+jread_string(struct jread *j, struct buf *scratch, struct jstr *sp)
 {
-	enum json_type found = json_peek(j);
+	enum jread_type found = jread_peek(j);
 
-	if (found != JSON_STRING)
+	if (found != JREAD_STRING)
 		return wrong_type(found);
 	return read_string(j, scratch, sp);
 }
 
 int
-json_bool(struct json *j, int *vp)
+jread_bool(struct jread *j, int *vp)
 {
-	enum json_type found = json_peek(j);
+	enum jread_type found = jread_peek(j);
 
-	if (found != JSON_TRUE && found != JSON_FALSE)
+	if (found != JREAD_TRUE && found != JREAD_FALSE)
 		return wrong_type(found);
-	*vp = found == JSON_TRUE;
-	return json_skip(j, NULL);
+	*vp = found == JREAD_TRUE;
+	return jread_skip(j, NULL);
 }
 
 int
-json_u64(struct json *j, uint64_t *vp)
+jread_u64(struct jread *j, uint64_t *vp)
 {
-	enum json_type found = json_peek(j);
+	enum jread_type found = jread_peek(j);
 	const char *end;
 	uint64_t v = 0;
 	int is_float;
 
-	if (found != JSON_NUMBER)
+	if (found != JREAD_NUMBER)
 		return wrong_type(found);
 	end = jsonnum_end(j->p, j->end, &is_float);
 	if (end == NULL)
@@ -241,7 +241,8 @@ skip_number(const char *p, const char *end)
 	return jsonnum_float(p, (size_t)(behind - p), NULL, NULL, &v) == 0 ? behind : NULL;
 }
 
-static const char *skip_value(const char *p, const char *end, unsigned depth);
+static const char *
+skip_value(const char *p, const char *end, unsigned depth);
 
 static const char *
 skip_key(const char *p, const char *end)
@@ -310,7 +311,7 @@ skip_value(const char *p, const char *end, unsigned depth)
 }
 
 int
-json_skip(struct json *j, struct jstr *spanp)
+jread_skip(struct jread *j, struct jstr *spanp)
 {
 	const char *behind;
 
@@ -325,14 +326,14 @@ json_skip(struct json *j, struct jstr *spanp)
 }
 
 int
-json_end(struct json *j)
+jread_end(struct jread *j)
 {
 	j->p = jsonscan_ws(j->p, j->end);
 	return j->p == j->end && j->depth == 0 ? 0 : ERR_BAD_JSON;
 }
 
 int
-json_utf8_ok(const char *s, size_t len)
+jread_utf8_ok(const char *s, size_t len)
 {
 	const char *end = s + len;
 

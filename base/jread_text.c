@@ -10,7 +10,7 @@
  * 4. Duplicates are found by a hash of each key's text, which is canonical by then; equal hashes are compared in full.
  *    Wide objects sort the hashes, so that no input costs more than n log n.
  */
-#include "base/json.h"
+#include "base/jread.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -60,7 +60,7 @@ struct writer {
 	struct out etf; /* b is NULL if no term is wanted */
 	unsigned depth;
 	int escaped; /* the string last written had escapes */
-	struct json *j;
+	struct jread *j;
 	json_member_f *fn; /* for members of the outermost object, or NULL */
 	void *cookie;
 	unsigned fn_depth;
@@ -70,7 +70,8 @@ struct writer {
 	struct member inline_members[INLINE_MEMBERS];
 };
 
-static int put_value(struct writer *w);
+static int
+put_value(struct writer *w);
 
 /* ---- Output ---- */
 
@@ -782,7 +783,7 @@ open_out(struct out *o, struct buf *b)
 }
 
 static int
-write_value(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
+write_value(struct jread *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
 {
 	size_t text_len = text->len, etf_len = etf != NULL ? etf->len : 0;
 	struct writer w;
@@ -818,18 +819,18 @@ write_value(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn
 }
 
 int
-json_text(struct json *j, struct buf *text, struct buf *etf)
+jread_text(struct jread *j, struct buf *text, struct buf *etf)
 {
 	return write_value(j, text, etf, NULL, NULL);
 }
 
 int
-json_text_members(struct json *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
+jread_text_members(struct jread *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie)
 {
-	enum json_type found = json_peek(j);
+	enum jread_type found = jread_peek(j);
 
 	assert(etf != NULL);
-	if (found != JSON_OBJECT)
-		return found == JSON_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
+	if (found != JREAD_OBJECT)
+		return found == JREAD_ERROR ? ERR_BAD_JSON : ERR_BAD_REQUEST;
 	return write_value(j, text, etf, fn, cookie);
 }
