@@ -557,6 +557,40 @@ trim_node(struct revnode *node, struct revpos at, void *cookie)
 	return t->e->err;
 }
 
+/* repack: The winner's body, if it was stored before the database had a dictionary. */
+static int
+repack(struct docedit *e, int *anyp)
+{
+	const struct revnode *winner = revtree_leaf(e->t, 0);
+	struct buf *b = &e->c->scratch;
+	struct body_dicts *z = e->c->f->dicts;
+	struct pendbody *p;
+	struct doc_att *atts;
+	struct jstr text;
+	struct bytes r;
+	size_t n, head;
+	int err;
+
+	if (body_dicts_current(z) == 0 || winner->body < PENDING)
+		return 0;
+	p = &e->pend[winner->body - PENDING];
+	bytes_init(&r, p->raw.s, p->raw.len);
+	if ((err = payload_atts(&r, e->c->a, &atts, &n)) != 0)
+		return err;
+	head = p->raw.len - bytes_left(&r);
+	if (bytes_left(&r) == 0 || *r.p != BODY_RAW)
+		return 0;
+	buf_clear(b);
+	if ((err = body_unpack(z, &r, e->c->a, &text)) != 0 || (err = buf_put(b, p->raw.s, head)) != 0 ||
+	    (err = body_pack(z, text.s, text.len, b)) != 0)
+		return err;
+	if (b->len >= p->raw.len)
+		return 0;
+	p->raw = (struct jstr){arena_dup(e->c->a, b->data, b->len), b->len};
+	*anyp = 1;
+	return p->raw.s != NULL ? 0 : ERR_NOMEM;
+}
+
 int
 docedit_trim(struct commit *c, const struct jstr *id)
 {
@@ -574,7 +608,7 @@ docedit_trim(struct commit *c, const struct jstr *id)
 	/* What unspilling brought back of revisions that were stemmed within a block goes first. */
 	if ((err = revtree_stem(e.t, c->state.revs_limit, body_gone, &e)) != 0 || (err = e.err) != 0)
 		return err;
-	if ((err = revtree_each(e.t, trim_node, &t)) != 0)
+	if ((err = revtree_each(e.t, trim_node, &t)) != 0 || (err = repack(&e, &t.any)) != 0)
 		return err;
 	return t.any || e.unspilled ? settle(&e, e.rec.seq) : 0;
 }
