@@ -41,6 +41,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include "base/limits.h"
 #include "base/log.h"
 
 #define MAP_MIN ((size_t)16 << 20) /* bytes of a small file's map: address space only */
@@ -932,6 +933,75 @@ copy_to(struct lmdb_db *db, const char *path)
 	return err_of(rc, "copy", path);
 }
 
+/* Appends one tree to another, in transactions of bounded size. */
+static int
+append_tree(MDB_txn *from, MDB_dbi dbi, MDB_env *to, MDB_dbi to_dbi)
+{
+	MDB_cursor *in, *out = NULL;
+	MDB_txn *txn = NULL;
+	MDB_val k, v;
+	size_t bytes = 0;
+	int end, rc = mdb_cursor_open(from, dbi, &in);
+
+	if (rc != 0)
+		return rc;
+	while ((end = mdb_cursor_get(in, &k, &v, MDB_NEXT)) == 0 && rc == 0) {
+		if (txn == NULL && (rc = mdb_txn_begin(to, NULL, 0, &txn)) == 0)
+			rc = mdb_cursor_open(txn, to_dbi, &out);
+		if (rc == 0)
+			rc = mdb_cursor_put(out, &k, &v, MDB_APPEND);
+		bytes += k.mv_size + v.mv_size;
+		if (rc == 0 && bytes >= LIMIT_TXN_BYTES) {
+			rc = mdb_txn_commit(txn); /* frees the cursor */
+			txn = NULL;
+			bytes = 0;
+		}
+	}
+	mdb_cursor_close(in);
+	if (rc == 0 && end != MDB_NOTFOUND)
+		rc = end;
+	if (txn != NULL && rc == 0)
+		rc = mdb_txn_commit(txn);
+	else if (txn != NULL)
+		mdb_txn_abort(txn);
+	return rc;
+}
+
+static int
+append_trees(struct lmdb_db *db, struct lmdb_env *to)
+{
+	MDB_txn *from;
+	int rc = mdb_env_set_mapsize(to->mdb, db->env.map);
+
+	if (rc == 0)
+		rc = mdb_env_set_flags(to->mdb, MDB_NOSYNC, 1);
+	if (rc == 0)
+		rc = mdb_txn_begin(db->env.mdb, NULL, MDB_RDONLY, &from);
+	if (rc != 0)
+		return rc;
+	for (unsigned i = 0; i < db->base.ntrees && rc == 0; i++)
+		rc = append_tree(from, db->env.dbi[i], to->mdb, to->dbi[i]);
+	mdb_txn_abort(from);
+	return rc != 0 ? rc : mdb_env_sync(to->mdb, 1);
+}
+
+/*
+ * A new file with every tree written in the order of its keys, synced.  A copy by LMDB leaves out free pages, but keeps
+ * those that keys in no order left two thirds full.
+ */
+static int
+rewrite(struct lmdb_db *db, const char *path)
+{
+	struct lmdb_env fresh = {0};
+	int rc = env_open(&fresh, path, db->trees, db->base.ntrees, 1);
+
+	if (rc != 0)
+		return rc;
+	rc = err_of(append_trees(db, &fresh), "rewrite", path);
+	mdb_env_close(fresh.mdb);
+	return rc != 0 ? rc : store_files_sync(path, 0);
+}
+
 static int
 lmdb_copy(struct store_db *base, const char *path)
 {
@@ -1002,7 +1072,7 @@ lmdb_compact(struct store_db *base)
 	pthread_mutex_unlock(&s->lock);
 	rc = store_files_path(s->dir, tmp, "", path);
 	if (rc == 0)
-		rc = db->failed || db->env.mdb == NULL ? ERR_IO : copy_to(db, path);
+		rc = db->failed || db->env.mdb == NULL ? ERR_IO : rewrite(db, path);
 	if (rc == 0)
 		rc = drain(db);
 	if (rc == 0) {
