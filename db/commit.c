@@ -24,29 +24,31 @@
 
 #include "base/log.h"
 
+/* A request, or a part of a large one that goes into a transaction of its own. */
 struct reqwork {
 	struct dbwork work;
 	struct db_request *req;
+	struct db_write *writes;
+	size_t n;
 };
 
 /* ---- The queue ---- */
 
-int
-commit_queue(struct dbfile *f, struct dbwork *w)
+/* queue_chain: Queue all of a chain, or none of it. */
+static int
+queue_chain(struct dbfile *f, struct dbwork *first, struct dbwork *last, size_t bytes)
 {
 	int err = 0, start = 0;
 
-	w->next = NULL;
-	w->err = 0;
 	(void)pthread_mutex_lock(&f->lock);
 	if (f->dropped)
 		err = ERR_NO_DB;
-	else if (f->queued_bytes > 0 && f->queued_bytes + w->bytes > LIMIT_QUEUE_BYTES)
+	else if (f->queued_bytes > 0 && f->queued_bytes + bytes > LIMIT_QUEUE_BYTES)
 		err = ERR_BUSY;
 	else {
-		*(f->tail != NULL ? &f->tail->next : &f->head) = w;
-		f->tail = w;
-		f->queued_bytes += w->bytes;
+		*(f->tail != NULL ? &f->tail->next : &f->head) = first;
+		f->tail = last;
+		f->queued_bytes += bytes;
 		start = !f->scheduled;
 		f->scheduled = 1;
 	}
@@ -56,6 +58,14 @@ commit_queue(struct dbfile *f, struct dbwork *w)
 		f->dbs->config.ex->submit(f->dbs->config.ex, &f->job);
 	}
 	return err;
+}
+
+int
+commit_queue(struct dbfile *f, struct dbwork *w)
+{
+	w->next = NULL;
+	w->err = 0;
+	return queue_chain(f, w, w, w->bytes);
 }
 
 /* queue_take: What goes into the next transaction: at least one piece of work. Compaction goes alone. */
@@ -216,10 +226,10 @@ gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t
 	int err = 0;
 
 	for (struct dbwork *w = group; w != NULL; w = w->next) {
-		struct db_request *req = w->kind == WORK_REQUEST ? ((struct reqwork *)(void *)w)->req : NULL;
+		struct reqwork *r = w->kind == WORK_REQUEST ? (struct reqwork *)(void *)w : NULL;
 
-		for (size_t i = 0; req != NULL && i < req->nwrites && err == 0; i++) {
-			struct db_write *dw = &req->writes[i];
+		for (size_t i = 0; r != NULL && i < r->n && err == 0; i++) {
+			struct db_write *dw = &r->writes[i];
 
 			if (dw->err)
 				continue;
@@ -228,7 +238,7 @@ gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t
 			else if (dw->kind != DB_WRITE_EDIT && dw->kind != DB_WRITE_REPLICATE)
 				err = apply_setting(c, dw);
 			else {
-				out[n] = (struct pending_write){dw, req, n};
+				out[n] = (struct pending_write){dw, r->req, n};
 				n++;
 			}
 		}
@@ -246,7 +256,7 @@ apply_documents(struct commit *c, struct dbwork *group)
 
 	for (struct dbwork *w = group; w != NULL; w = w->next)
 		if (w->kind == WORK_REQUEST)
-			n += ((struct reqwork *)(void *)w)->req->nwrites;
+			n += ((struct reqwork *)(void *)w)->n;
 	if ((v = arena_calloc(c->a, n, sizeof(*v))) == NULL && n > 0)
 		return ERR_NOMEM;
 	if ((err = gather(c, group, v, &n)) != 0)
@@ -362,11 +372,11 @@ publish(struct commit *c, struct dbwork *group)
 	struct dbfile *f = c->f;
 
 	for (struct dbwork *w = group; w != NULL; w = w->next) {
-		const struct db_request *req = w->kind == WORK_REQUEST ? ((struct reqwork *)(void *)w)->req : NULL;
+		const struct reqwork *r = w->kind == WORK_REQUEST ? (struct reqwork *)(void *)w : NULL;
 
-		for (size_t i = 0; req != NULL && i < req->nwrites; i++)
-			if (req->writes[i].err == 0 && req->writes[i].kind == DB_WRITE_SECURITY)
-				adopt_security(f, &req->writes[i]);
+		for (size_t i = 0; r != NULL && i < r->n; i++)
+			if (r->writes[i].err == 0 && r->writes[i].kind == DB_WRITE_SECURITY)
+				adopt_security(f, &r->writes[i]);
 		if (w->kind == WORK_DICT)
 			dict_publish(f, (struct dictwork *)(void *)w);
 	}
@@ -378,11 +388,12 @@ publish(struct commit *c, struct dbwork *group)
 static void
 answer_request(struct dbwork *work)
 {
-	struct db_request *req = ((struct reqwork *)(void *)work)->req;
+	struct reqwork *r = (struct reqwork *)(void *)work;
+	struct db_request *req = r->req;
 	struct arena *arena = req->arena;
 
-	for (size_t i = 0; i < req->nwrites; i++) {
-		struct db_write *w = &req->writes[i];
+	for (size_t i = 0; i < r->n; i++) {
+		struct db_write *w = &r->writes[i];
 
 		if (work->err) {
 			w->err = w->err ? w->err : work->err;
@@ -393,6 +404,8 @@ answer_request(struct dbwork *work)
 				w->atts[k].blob->adopted = 1;
 		w->prepared = NULL;
 	}
+	if (--req->parts > 0)
+		return;
 	req->done(req); /* the request is the caller's again */
 	arena_free(arena);
 }
@@ -452,44 +465,74 @@ commit_job(void *arg)
 /* ---- Submitting ---- */
 
 static size_t
-request_bytes(const struct db_request *req)
+write_bytes(const struct db_write *w)
+{
+	size_t n = 256 + w->id.len + w->body.len;
+
+	for (size_t k = 0; k < w->natts; k++)
+		n += w->atts[k].blob != NULL ? w->atts[k].blob->pending.len : 0;
+	return n;
+}
+
+/* part_of: How many of the writes from ${from} on go into one transaction. A conditional request is not divided. */
+static size_t
+part_of(const struct db_request *req, size_t from, size_t *bytesp)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < req->nwrites; i++) {
-		const struct db_write *w = &req->writes[i];
+	for (*bytesp = 0; from + n < req->nwrites; n++) {
+		size_t more = write_bytes(&req->writes[from + n]);
 
-		n += 256 + w->id.len + w->body.len;
-		for (size_t k = 0; k < w->natts; k++)
-			n += w->atts[k].blob != NULL ? w->atts[k].blob->pending.len : 0;
+		if (n > 0 && *bytesp + more > LIMIT_TXN_BYTES && req->leaves == NULL)
+			break;
+		*bytesp += more;
 	}
 	return n;
+}
+
+static int
+queue_request(struct db *db, struct db_request *req)
+{
+	struct reqwork *r, *first = NULL, *last = NULL;
+	size_t from = 0;
+
+	req->parts = 0;
+	do {
+		if ((r = arena_calloc(req->arena, 1, sizeof(*r))) == NULL)
+			return ERR_NOMEM;
+		r->work = (struct dbwork){.kind = WORK_REQUEST, .done = answer_request};
+		r->req = req;
+		r->writes = req->writes + from;
+		r->n = part_of(req, from, &r->work.bytes);
+		from += r->n;
+		if (last != NULL)
+			last->work.next = &r->work;
+		else
+			first = r;
+		last = r;
+		req->parts++;
+	} while (from < req->nwrites);
+	return queue_chain(db->file, &first->work, &last->work, req->bytes);
 }
 
 int
 db_submit(struct db *db, struct db_request *req)
 {
-	struct reqwork *work;
 	struct buf scratch;
 	int err;
 
 	req->db = db;
-	req->bytes = request_bytes(req);
-	/* Prepared bodies are at most an eighth larger than what came in, and the rest is bounded by the number of
-	 * writes and attachments. */
+	req->bytes = 0;
+	for (size_t i = 0; i < req->nwrites; i++)
+		req->bytes += write_bytes(&req->writes[i]);
+	/* Prepared bodies are at most an eighth larger than what came in, and the rest is bounded by the number of writes and attachments. */
 	if ((err = arena_new(4 * req->bytes + (1u << 20), &req->arena)) != 0)
 		return err;
-	if ((work = arena_calloc(req->arena, 1, sizeof(*work))) == NULL) {
-		arena_free(req->arena);
-		return ERR_NOMEM;
-	}
 	buf_init(&scratch, SIZE_MAX);
 	for (size_t i = 0; i < req->nwrites; i++)
 		prepare_write(db, &req->writes[i], req->arena, &scratch);
 	buf_release(&scratch);
-	work->req = req;
-	work->work = (struct dbwork){.kind = WORK_REQUEST, .bytes = req->bytes, .done = answer_request};
-	if ((err = commit_queue(db->file, &work->work)) != 0)
+	if ((err = queue_request(db, req)) != 0)
 		arena_free(req->arena);
 	return err;
 }

@@ -346,6 +346,7 @@ struct db_request {
 	struct db_request *next;
 	struct arena *arena;
 	size_t bytes;
+	size_t parts; /* transactions that are still to be made */
 };
 
 /**

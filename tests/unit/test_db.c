@@ -349,6 +349,31 @@ test_scans(struct db *db)
 	free(ids);
 }
 
+/* test_large: A request beyond what one transaction holds is made in several, and answered once. */
+static void
+test_large(struct db *db)
+{
+	size_t len = 7000000;
+	char *body = malloc(len);
+	struct db_write w[4];
+	struct db_request req = {.writes = w, .nwrites = 4};
+	static const char *const ids[] = {"large1", "large2", "large3", "large4"};
+
+	memset(body, 'x', len);
+	memcpy(body, "{\"s\":\"", 6);
+	memcpy(body + len - 2, "\"}", 2);
+	for (int i = 0; i < 4; i++)
+		w[i] = (struct db_write){
+		    .kind = DB_WRITE_EDIT, .id = {ids[i], 6}, .body = {body, len}, .body_etf = {"h\001j", 3}};
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	for (int i = 0; i < 4; i++) {
+		CHECK_INT(w[i].err, 0);
+		CHECK(w[i].seq != 0);
+	}
+	dbtest_check(db);
+	free(body);
+}
+
 static void
 test_long_ids(struct db *db)
 {
@@ -550,6 +575,7 @@ test_store(struct store *store)
 	test_compaction(db);
 	test_attachments(db);
 	test_scans(db);
+	test_large(db);
 	test_long_ids(db);
 	test_condition(db);
 	test_race(db);
