@@ -64,7 +64,7 @@ $(BUILD)/web/index.html: $(WEB_SRCS) node_modules/.package-lock.json
 	@touch $@
 
 node_modules/.package-lock.json: package.json package-lock.json
-	npm ci --no-audit --no-fund --ignore-scripts=false
+	npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 # ---- Running ----
