@@ -1,0 +1,72 @@
+// Databases: made, listed, described, removed; names.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { ask, assertError, newDb } from './client.mjs';
+
+let server;
+before(async () => (server = await startDivand()));
+after(() => server.stop());
+
+test('made, described, listed, removed', async () => {
+	assert.deepEqual((await ask(server, 'PUT', '/one')).json, { ok: true });
+	assertError(await ask(server, 'PUT', '/one'), 412, 'file_exists');
+	const { json } = await ask(server, 'GET', '/one');
+	assert.equal(json.db_name, 'one');
+	assert.equal(json.doc_count, 0);
+	assert.equal(json.doc_del_count, 0);
+	assert.equal((await ask(server, 'HEAD', '/one')).status, 200);
+	assert.ok((await ask(server, 'GET', '/_all_dbs')).json.includes('one'));
+	assert.deepEqual((await ask(server, 'DELETE', '/one')).json, { ok: true });
+	for (const method of ['GET', 'DELETE']) assertError(await ask(server, method, '/one'), 404, 'not_found');
+	assert.equal((await ask(server, 'HEAD', '/one')).status, 404);
+});
+
+test('a database made again is empty', async () => {
+	await ask(server, 'PUT', '/again');
+	await ask(server, 'PUT', '/again/a', { json: {} });
+	await ask(server, 'DELETE', '/again');
+	await ask(server, 'PUT', '/again');
+	assert.equal((await ask(server, 'GET', '/again')).json.doc_count, 0);
+	assertError(await ask(server, 'GET', '/again/a'), 404, 'not_found', 'missing');
+});
+
+test('names with slashes and signs', async () => {
+	for (const name of ['a/b', 'x_$()+-9', 'l'.repeat(200)]) {
+		const path = `/${encodeURIComponent(name)}`;
+		assert.equal((await ask(server, 'PUT', path)).status, 201, name);
+		assert.equal((await ask(server, 'GET', path)).json.db_name, name);
+		assert.ok((await ask(server, 'GET', '/_all_dbs')).json.includes(name));
+		assert.equal((await ask(server, 'DELETE', path)).status, 200);
+	}
+});
+
+test('names that are refused', async () => {
+	for (const name of ['Upper', '9x', '_x', 'a b', 'a.b', 'ä', '..', 'a%00b']) {
+		const path = `/${name.includes('%') ? name : encodeURIComponent(name)}`;
+		assertError(await ask(server, 'PUT', path === '/..' ? '/%2e%2e' : path), 400, 'illegal_database_name');
+	}
+	assertError(await ask(server, 'PUT', `/${'l'.repeat(300)}`), 400, 'database_name_too_long');
+});
+
+test('security object and revs_limit are kept', async () => {
+	const db = await newDb(server);
+	const security = { admins: { names: ['a'], roles: [] }, members: { names: [], roles: ['r'] }, own: { x: [1, 'ü'] } };
+	assert.deepEqual((await ask(server, 'PUT', `/${db}/_security`, { json: security })).json, { ok: true });
+	assert.deepEqual((await ask(server, 'GET', `/${db}/_security`)).json, security);
+	assert.deepEqual((await ask(server, 'PUT', `/${db}/_revs_limit`, { body: '7' })).json, { ok: true });
+	assert.equal((await ask(server, 'GET', `/${db}/_revs_limit`)).text.trim(), '7');
+	await server.restart();
+	assert.deepEqual((await ask(server, 'GET', `/${db}/_security`)).json, security);
+	assert.equal((await ask(server, 'GET', `/${db}/_revs_limit`)).text.trim(), '7');
+});
+
+test('a hundred databases at once', async () => {
+	const names = Array.from({ length: 100 }, (_, i) => `many-${String(i).padStart(3, '0')}`);
+	const statuses = await Promise.all(names.map(async (name) => (await ask(server, 'PUT', `/${name}`)).status));
+	assert.deepEqual(new Set(statuses), new Set([201]));
+	const listed = (await ask(server, 'GET', '/_all_dbs')).json.filter((name) => name.startsWith('many-'));
+	assert.deepEqual(listed, names);
+	await Promise.all(names.map((name) => ask(server, 'DELETE', `/${name}`)));
+	assert.equal((await ask(server, 'GET', '/_all_dbs')).json.filter((name) => name.startsWith('many-')).length, 0);
+});
