@@ -27,6 +27,7 @@ struct api {
 	struct http_server *server;
 	struct config *config;
 	char uuid[33];         /* of this server, kept in the data folder */
+	char secret[65];       /* of session cookies, where none is configured; kept there too */
 	struct feeds *feeds;   /* open _changes requests: feeds.c */
 	struct sessions *auth; /* cached credential checks: auth.c */
 	struct cors *cors;     /* what is allowed to pages of other origins: cors.c */

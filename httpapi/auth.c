@@ -75,7 +75,10 @@ auth_new(struct api *api)
 		s->inner[i] = k ^ 0x36;
 		s->outer[i] = k ^ 0x5c;
 	}
-	hex_encode(secret, sizeof(secret), s->own_secret);
+	if (api->secret[0])
+		memcpy(s->own_secret, api->secret, sizeof(s->own_secret));
+	else
+		hex_encode(secret, sizeof(secret), s->own_secret);
 	api->auth = s;
 	return auth_load(api);
 }

@@ -262,6 +262,8 @@ start(struct divand *d, const struct options *o)
 	if (err == 0)
 		err = setup_uuid(d->data, d->api.uuid);
 	if (err == 0)
+		err = setup_secret(d->data, d->api.secret);
+	if (err == 0)
 		err = setup_admins(d->config, d->data);
 	if (err == 0)
 		err = open_databases(d);
@@ -298,6 +300,7 @@ main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a disk that is full: the write fails, the server goes on */
 	raise_file_limit();
 	err = start(&d, &o);
 	if (err == 0)

@@ -10,13 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "secret.h"
 #include "base/hash.h"
 #include "base/log.h"
-
-#define UUID_DIGITS 32u
-#define PASSWORD_LEN 24u
-#define NAME_MAX_LEN 256u
 
 static int
 complain(const char *what, const char *path)
@@ -84,12 +79,10 @@ setup_data_dir(const char *dir, int *lock_fdp)
 	return 0;
 }
 
-/* Writes a small file so that it is there whole, or not at all. */
-static int
-write_file(const char *dir, const char *name, const char *text)
+int
+setup_write(const char *dir, const char *name, const char *text, size_t len)
 {
 	char path[PATH_MAX], tmp[PATH_MAX];
-	size_t len = strlen(text);
 	int fd, dir_fd, ok;
 
 	if (join(path, dir, name) != 0 || join(tmp, dir, ".new") != 0)
@@ -108,180 +101,47 @@ write_file(const char *dir, const char *name, const char *text)
 	return 0;
 }
 
-int
-setup_uuid(const char *dir, char out[33])
+/* Random bytes as digits: drawn at the first start and written to a file, later read from it. */
+static int
+kept_random(const char *dir, const char *name, size_t digits, char *out)
 {
-	unsigned char random[UUID_DIGITS / 2];
-	char path[PATH_MAX], text[UUID_DIGITS + 2];
+	unsigned char random[SETUP_SECRET_DIGITS / 2];
+	char path[PATH_MAX];
 	ssize_t n;
 	int fd;
 
-	if (join(path, dir, "uuid") != 0)
+	if (join(path, dir, name) != 0)
 		return ERR_IO;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno != ENOENT)
 		return complain("read", path);
 	if (fd >= 0) {
-		n = read(fd, text, UUID_DIGITS);
+		n = read(fd, out, digits);
 		close(fd);
-		if (n != (ssize_t)UUID_DIGITS || hex_decode(text, UUID_DIGITS, random) != 0) {
-			log_line(LOG_ERROR, "%s is not a server's uuid", path);
+		if (n != (ssize_t)digits || hex_decode(out, digits, random) != 0) {
+			log_line(LOG_ERROR, "%s does not hold %zu hexadecimal digits", path, digits);
 			return ERR_IO;
 		}
-	} else {
-		hash_random(random, sizeof(random));
-		hex_encode(random, sizeof(random), text);
-		memcpy(text + UUID_DIGITS, "\n", 2);
-		if (write_file(dir, "uuid", text) != 0)
-			return ERR_IO;
-	}
-	memcpy(out, text, UUID_DIGITS);
-	out[UUID_DIGITS] = '\0';
-	return 0;
-}
-
-/* ---- Administrators ---- */
-
-static unsigned
-iterations(const struct config *c)
-{
-	uint64_t n = config_u64(c, "chttpd_auth", "iterations", SECRET_ITERATIONS);
-
-	return n >= 1 && n <= UINT32_MAX ? (unsigned)n : SECRET_ITERATIONS;
-}
-
-static int
-set_admin(struct config *c, const char *name, const char *password)
-{
-	char stored[SECRET_LEN];
-	int err = secret_hash(password, strlen(password), iterations(c), stored);
-
-	if (err != 0) {
-		log_line(LOG_ERROR, "cannot hash a password");
-		return err;
-	}
-	return config_set(c, "admins", name, stored);
-}
-
-struct adding {
-	struct config *config;
-	int err;
-	unsigned n;
-};
-
-static int
-hash_plain(const char *name, const char *value, void *cookie)
-{
-	struct adding *a = cookie;
-
-	if (*value != '\0' && !secret_is_hashed(value))
-		a->err = set_admin(a->config, name, value);
-	a->n++;
-	return a->err;
-}
-
-static int
-add_missing(const char *name, const char *value, void *cookie)
-{
-	struct adding *a = cookie;
-
-	if (config_get(a->config, "admins", name, NULL) == NULL)
-		a->err = config_set(a->config, "admins", name, value);
-	return a->err;
-}
-
-static int
-add_kept(struct config *c, const char *dir)
-{
-	struct adding a = {.config = c};
-	struct errtext why = {""};
-	struct config *kept;
-	char path[PATH_MAX];
-	int err = join(path, dir, "admins.yaml");
-
-	if (err != 0 || access(path, F_OK) != 0)
-		return err;
-	err = config_new(&kept);
-	if (err != 0)
-		return err;
-	err = config_load(kept, path, &why);
-	if (err == 0)
-		err = config_each(kept, "admins", add_missing, &a);
-	else
-		log_line(LOG_ERROR, "%s", why.text);
-	config_free(kept);
-	return err;
-}
-
-static int
-add_from_environment(struct config *c)
-{
-	const char *both = getenv("DIVAN_ADMIN"), *name = getenv("COUCHDB_USER"),
-		   *password = getenv("COUCHDB_PASSWORD");
-	const char *colon;
-	char buf[NAME_MAX_LEN];
-
-	if (both == NULL && name != NULL && password != NULL && *name != '\0' && *password != '\0')
-		return set_admin(c, name, password);
-	if (both == NULL || *both == '\0')
+		out[digits] = '\0';
 		return 0;
-	colon = strchr(both, ':');
-	if (colon == NULL || colon == both || (size_t)(colon - both) >= sizeof(buf) || colon[1] == '\0') {
-		log_line(LOG_ERROR, "DIVAN_ADMIN must be name:password");
-		return ERR_BAD_REQUEST;
 	}
-	memcpy(buf, both, (size_t)(colon - both));
-	buf[colon - both] = '\0';
-	return set_admin(c, buf, colon + 1);
-}
-
-static void
-make_password(char out[PASSWORD_LEN + 1])
-{
-	/* 32 characters without those that look alike, so that five bits choose one without a bias. */
-	static const char alphabet[] = "abcdefghijkmnpqrstuvwxyz23456789";
-	unsigned char random[PASSWORD_LEN];
-	size_t i;
-
-	_Static_assert(sizeof(alphabet) - 1 == 32, "a power of two");
-	hash_random(random, sizeof(random));
-	for (i = 0; i < PASSWORD_LEN; i++)
-		out[i] = alphabet[random[i] % 32];
-	out[PASSWORD_LEN] = '\0';
-}
-
-static int
-make_first(struct config *c, const char *dir)
-{
-	char password[PASSWORD_LEN + 1], text[SECRET_LEN + 64];
-	int err;
-
-	make_password(password);
-	err = set_admin(c, "admin", password);
-	if (err != 0)
-		return err;
-	snprintf(text, sizeof(text), "admins:\n  admin: \"%s\"\n", config_get(c, "admins", "admin", ""));
-	err = write_file(dir, "admins.yaml", text);
-	if (err != 0)
-		return err;
-	fprintf(stderr,
-	    "\nThis is the first start, so here is an administrator.  The password is shown this once:\n\n"
-	    "    user      admin\n    password  %s\n\n",
-	    password);
+	hash_random(random, digits / 2);
+	hex_encode(random, digits / 2, out);
+	out[digits] = '\n';
+	if (setup_write(dir, name, out, digits + 1) != 0)
+		return ERR_IO;
+	out[digits] = '\0';
 	return 0;
 }
 
 int
-setup_admins(struct config *c, const char *dir)
+setup_uuid(const char *dir, char out[SETUP_UUID_DIGITS + 1])
 {
-	struct adding a = {.config = c};
-	int err = add_kept(c, dir);
+	return kept_random(dir, "uuid", SETUP_UUID_DIGITS, out);
+}
 
-	if (err == 0)
-		err = add_from_environment(c);
-	if (err == 0)
-		err = config_each(c, "admins", hash_plain, &a);
-	if (err == 0 && a.n == 0)
-		err = make_first(c, dir);
-	return err;
+int
+setup_secret(const char *dir, char out[SETUP_SECRET_DIGITS + 1])
+{
+	return kept_random(dir, "secret", SETUP_SECRET_DIGITS, out);
 }

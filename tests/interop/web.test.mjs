@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { pbkdf2Sync } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
@@ -46,15 +45,8 @@ const CONTACTS = '/_utils/contacts/index.html';
 const person = (page, name) => page.locator('.person', { hasText: name });
 const state = (page, name) => page.locator(`.status[data-state=${name}]`).waitFor();
 
-// A secret and a salt that stay, so that the windows' cookies outlive a restart.
-function settings(name, password) {
-	const [salt, rounds] = ['0123456789abcdef', 10];
-	const hash = pbkdf2Sync(password, salt, rounds, 32, 'sha256').toString('hex');
-	return { chttpd_auth: { secret: 'for this test alone' }, admins: { [name]: `-pbkdf2:sha256-${hash},${salt},${rounds}` } };
-}
-
 before(async () => {
-	server = await startDivand({ config: settings('admin', 'adm'), env: { DIVAN_ADMIN: '' } });
+	server = await startDivand();
 	browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
 	await call('PUT', '/notes');
 	await call('POST', '/notes/_bulk_docs', { docs: [{ _id: 'one', text: 'first', big: 1 }, { _id: 'two' }, { _id: 'zoo' }] });
