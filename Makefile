@@ -21,7 +21,7 @@ WARN     := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmiss
 HARDEN    = -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 CFLAGS   := -std=c11 $(WARN)
 LDFLAGS  := -pie -Wl,-z,relro,-z,now
-LDLIBS   := -lh2o-evloop -lwslay -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpthread -lm
+LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
 LAYERS   := base store db httpapi
@@ -70,7 +70,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 # ---- Running ----
 
 run: deps
-	@$(MAKE) --no-print-directory all web
+	@$(MAKE) --no-print-directory -j$$(nproc) all web
 	@printf '%s\n' '' \
 	  '  page     http://127.0.0.1:$(PORT)/_utils/' \
 	  '  curl     curl -u admin:PASSWORD -X PUT http://127.0.0.1:$(PORT)/mydb' \
@@ -101,37 +101,37 @@ $(TOOL_BINS): $(BUILD)/tests/%: tests/tools/%.c $(call archives,db store base)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
 
 test: deps-test
-	@$(MAKE) --no-print-directory -j2 all unit web
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit web
 	@tests/run --build $(BUILD)
 
 check: deps
-	@$(MAKE) --no-print-directory -j2 all unit
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit
 	@tests/check $(BUILD)
 
 asan: deps-test
-	@$(MAKE) --no-print-directory -j2 BUILD=build-asan OPT='-O1 -g' SAN='-fsanitize=address -fno-omit-frame-pointer' all unit web
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-asan OPT='-O1 -g' SAN='-fsanitize=address -fno-omit-frame-pointer' all unit web
 	@tests/run --build build-asan unit contract api
 
 ubsan: deps-test
-	@$(MAKE) --no-print-directory -j2 BUILD=build-ubsan OPT='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=undefined' all unit web
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-ubsan OPT='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=undefined' all unit web
 	@tests/run --build build-ubsan unit contract api
 
 tsan: deps-test
-	@$(MAKE) --no-print-directory -j2 BUILD=build-tsan OPT='-O1 -g' SAN='-fsanitize=thread' all unit
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-tsan OPT='-O1 -g' SAN='-fsanitize=thread' all unit
 	@tests/run --build build-tsan unit
 
 crash: deps-test
-	@$(MAKE) --no-print-directory -j2 all unit
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit
 	@CRASH_KILLS=50 tests/run --build $(BUILD) crash
 
 interop: deps-test
-	@$(MAKE) --no-print-directory -j2 all web
+	@$(MAKE) --no-print-directory -j$$(nproc) all web
 	@tests/run --build $(BUILD) interop
 
 # ---- Benchmarks ----
 
 bench: deps-bench
-	@$(MAKE) --no-print-directory -j2 all $(patsubst bench/ceiling/%.c,$(BUILD)/bench/%,$(wildcard bench/ceiling/*.c))
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(patsubst bench/ceiling/%.c,$(BUILD)/bench/%,$(wildcard bench/ceiling/*.c))
 	@node bench/run.mjs --build $(BUILD)
 
 $(BUILD)/bench/%: bench/ceiling/%.c
@@ -141,8 +141,8 @@ $(BUILD)/bench/%: bench/ceiling/%.c
 
 # ---- What a new machine needs ----
 
-DEBS       := gcc libc6-dev pkg-config libh2o-evloop-dev libwslay-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev
-DEBS_TEST  := chromium fonts-dejavu-core openssl curl procps
+DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev
+DEBS_TEST  := chromium fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client
 # Node 18 or newer: Debian's, unless there is another.
 DEBS_NODE  := $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
