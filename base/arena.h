@@ -9,27 +9,21 @@
 struct arena;
 
 /** arena_new(max, ap): A new arena that gives out at most ${max} bytes in all.  Errors: ERR_NOMEM. */
-int
-arena_new(size_t max, struct arena **ap) MUST_CHECK;
+int arena_new(size_t max, struct arena **ap) MUST_CHECK;
 
 /** arena_free(a): Free everything that came from ${a}.  NULL is allowed. */
-void
-arena_free(struct arena *a);
+void arena_free(struct arena *a);
 
 /** arena_reset(a): As arena_free() followed by arena_new(), but keeps the first block. */
-void
-arena_reset(struct arena *a);
+void arena_reset(struct arena *a);
 
 /** arena_alloc(a, n): ${n} bytes, aligned for any object, not cleared; NULL if there is no memory or the maximum is reached. */
-void *
-arena_alloc(struct arena *a, size_t n) MUST_CHECK;
+void *arena_alloc(struct arena *a, size_t n) MUST_CHECK;
 
 /** arena_calloc(a, n, size): ${n} cleared objects of ${size} bytes; NULL also where the product overflows. */
-void *
-arena_calloc(struct arena *a, size_t n, size_t size) MUST_CHECK;
+void *arena_calloc(struct arena *a, size_t n, size_t size) MUST_CHECK;
 
 /** arena_dup(a, p, len): A copy of ${len} bytes with a NUL behind it; NULL as above. */
-char *
-arena_dup(struct arena *a, const void *p, size_t len) MUST_CHECK;
+char *arena_dup(struct arena *a, const void *p, size_t len) MUST_CHECK;
 
 #endif

@@ -78,23 +78,19 @@ struct errtext {
 };
 
 /** err_status(code): The HTTP status of ${code}; 200 for ERR_OK. */
-int
-err_status(int code);
+int err_status(int code);
 
 /** err_name(code): CouchDB's "error" string of ${code}.  Static. */
-const char *
-err_name(int code);
+const char *err_name(int code);
 
 /** err_reason(code): The default "reason" of ${code}.  Static. */
-const char *
-err_reason(int code);
+const char *err_reason(int code);
 
 /**
  * err_why(why, code, fmt, ...):
  * Write a reason into ${why} (which may be NULL; cut at ERRTEXT_MAX - 1 bytes
  * on a UTF-8 boundary) and return ${code}, so that a caller can `return err_why(...)`.
  */
-int
-err_why(struct errtext *why, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int err_why(struct errtext *why, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

@@ -4,8 +4,7 @@
 
 #include <stdint.h>
 
-typedef void
-exec_f(void *arg);
+typedef void exec_f(void *arg);
 
 /* A job lives inside its owner, so that submitting never allocates and never fails. */
 struct exec_job {
@@ -31,12 +30,9 @@ struct executor {
 
 /* The executor of threads (base/exec_threads.c). */
 struct exec_threads;
-int
-exec_threads_new(unsigned nthreads, struct exec_threads **xp);
-struct executor *
-exec_threads_executor(struct exec_threads *x);
+int exec_threads_new(unsigned nthreads, struct exec_threads **xp);
+struct executor *exec_threads_executor(struct exec_threads *x);
 /** exec_threads_free(x): Runs what was submitted, drops what was to run later, ends the threads. */
-void
-exec_threads_free(struct exec_threads *x);
+void exec_threads_free(struct exec_threads *x);
 
 #endif

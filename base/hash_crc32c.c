@@ -8,8 +8,7 @@
 
 #define POLY_REFLECTED 0x82F63B78u
 
-typedef uint32_t
-crc_f(uint32_t crc, const unsigned char *p, size_t len);
+typedef uint32_t crc_f(uint32_t crc, const unsigned char *p, size_t len);
 
 static uint32_t tables[8][256];
 static crc_f *crc_of;

@@ -241,8 +241,7 @@ skip_number(const char *p, const char *end)
 	return jsonnum_float(p, (size_t)(behind - p), NULL, NULL, &v) == 0 ? behind : NULL;
 }
 
-static const char *
-skip_value(const char *p, const char *end, unsigned depth);
+static const char *skip_value(const char *p, const char *end, unsigned depth);
 
 static const char *
 skip_key(const char *p, const char *end)

@@ -38,18 +38,14 @@ struct jstr {
 };
 
 /** jread_init(j, text, len): Start to read ${text}, which must outlive ${j}. */
-void
-jread_init(struct jread *j, const char *text, size_t len);
+void jread_init(struct jread *j, const char *text, size_t len);
 
 /** jread_peek(j): Skip white space and tell the type of the next value from its first byte alone; JREAD_ERROR at the end of input. */
-enum jread_type
-jread_peek(struct jread *j);
+enum jread_type jread_peek(struct jread *j);
 
 /** jread_object_begin(j), jread_array_begin(j): Step into an object or array. */
-int
-jread_object_begin(struct jread *j) MUST_CHECK;
-int
-jread_array_begin(struct jread *j) MUST_CHECK;
+int jread_object_begin(struct jread *j) MUST_CHECK;
+int jread_array_begin(struct jread *j) MUST_CHECK;
 
 /**
  * jread_object_next(j, scratch, keyp):
@@ -58,22 +54,17 @@ jread_array_begin(struct jread *j) MUST_CHECK;
  * ${scratch}; the reader then stands before the value, which the caller must
  * read.  Returns ERR_END once behind the closing brace.
  */
-int
-jread_object_next(struct jread *j, struct buf *scratch, struct jstr *keyp) MUST_CHECK;
+int jread_object_next(struct jread *j, struct buf *scratch, struct jstr *keyp) MUST_CHECK;
 
 /** jread_array_next(j): Step to the next element.  Returns ERR_END once behind the closing bracket. */
-int
-jread_array_next(struct jread *j) MUST_CHECK;
+int jread_array_next(struct jread *j) MUST_CHECK;
 
 /** jread_string(j, scratch, sp): Read a string, unescaped; memory as for keys.  A value of another type is ERR_BAD_REQUEST and is not consumed. */
-int
-jread_string(struct jread *j, struct buf *scratch, struct jstr *sp) MUST_CHECK;
+int jread_string(struct jread *j, struct buf *scratch, struct jstr *sp) MUST_CHECK;
 
 /** jread_bool(j, vp), jread_u64(j, vp): Read true or false; a non-negative integer up to 2^64 - 1.  Another type or range: ERR_BAD_REQUEST, not consumed. */
-int
-jread_bool(struct jread *j, int *vp) MUST_CHECK;
-int
-jread_u64(struct jread *j, uint64_t *vp) MUST_CHECK;
+int jread_bool(struct jread *j, int *vp) MUST_CHECK;
+int jread_u64(struct jread *j, uint64_t *vp) MUST_CHECK;
 
 /**
  * jread_text(j, text, etf):
@@ -83,8 +74,7 @@ jread_u64(struct jread *j, uint64_t *vp) MUST_CHECK;
  * Erlang external term that CouchDB hashes, without the version byte.
  * Errors also: ERR_NOMEM, ERR_TOO_LARGE (up to 64 bytes before a buffer's maximum); both buffers then hold what they held before.
  */
-int
-jread_text(struct jread *j, struct buf *text, struct buf *etf) MUST_CHECK;
+int jread_text(struct jread *j, struct buf *text, struct buf *etf) MUST_CHECK;
 
 /**
  * jread_text_members(j, text, etf, fn, cookie):
@@ -93,21 +83,16 @@ jread_text(struct jread *j, struct buf *text, struct buf *etf) MUST_CHECK;
  * written.  Or it reads nothing and returns ERR_END: the member is written as any other.  What else it returns ends
  * the reading.  ${etf} must not be NULL; ${key} lives until ${fn} returns.  Errors: as jread_text(); ERR_BAD_REQUEST: no object (not consumed).
  */
-typedef int
-json_member_f(void *cookie, struct jstr key, struct jread *j);
-int
-jread_text_members(struct jread *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie) MUST_CHECK;
+typedef int json_member_f(void *cookie, struct jstr key, struct jread *j);
+int jread_text_members(struct jread *j, struct buf *text, struct buf *etf, json_member_f *fn, void *cookie) MUST_CHECK;
 
 /** jread_skip(j, spanp): Validate and pass over a value; *${spanp} (may be NULL) is its text in the input. */
-int
-jread_skip(struct jread *j, struct jstr *spanp) MUST_CHECK;
+int jread_skip(struct jread *j, struct jstr *spanp) MUST_CHECK;
 
 /** jread_end(j): ERR_BAD_JSON unless only white space is left. */
-int
-jread_end(struct jread *j) MUST_CHECK;
+int jread_end(struct jread *j) MUST_CHECK;
 
 /** jread_utf8_ok(s, len): 1 if ${s} is valid UTF-8 as CouchDB takes it. */
-int
-jread_utf8_ok(const char *s, size_t len) MUST_CHECK;
+int jread_utf8_ok(const char *s, size_t len) MUST_CHECK;
 
 #endif

@@ -70,8 +70,7 @@ struct writer {
 	struct member inline_members[INLINE_MEMBERS];
 };
 
-static int
-put_value(struct writer *w);
+static int put_value(struct writer *w);
 
 /* ---- Output ---- */
 

@@ -92,8 +92,7 @@ jsonscan_run(const char *p, const char *end)
  * jsonscan_escape(p, end, out, np): Decode the escape at ${p}, a backslash, to the 1 to 4 bytes of ${out}.  Returns
  * what is behind it; NULL if it is not valid (a lone surrogate is not).
  */
-const char *
-jsonscan_escape(const char *p, const char *end, char out[4], size_t *np);
+const char *jsonscan_escape(const char *p, const char *end, char out[4], size_t *np);
 
 /** jsonscan_literal(p, end, word, len): 1 if ${word} stands at ${p}. */
 static inline int

@@ -14,6 +14,7 @@
 #define LIMIT_ATTACHMENTS 4096u                  /* attachments of one revision */
 #define LIMIT_ATT_NAME_LEN 4096u                 /* bytes of an attachment's name or type */
 #define LIMIT_REVS_LIMIT 1000u                   /* default revs_limit */
+#define LIMIT_PURGES 1000u                       /* purges that are remembered, by default */
 #define LIMIT_LEAVES 10000u                      /* leaves of one revision tree */
 #define LIMIT_TXN_BYTES (16u << 20)              /* bytes of one storage transaction */
 #define LIMIT_QUEUE_BYTES (64u << 20)            /* bytes waiting in one database's commit queue */

@@ -10,8 +10,8 @@
 #define CHANGE_HAS_LEAVES 2u
 #define CHANGE_HAS_EXT 4u
 
-static void
-rowrev_put(struct buf *b, const struct rev *r)
+void
+changerow_put_rev(struct buf *b, const struct rev *r)
 {
 	int odd = r->len != REV_MD5_LEN;
 
@@ -21,8 +21,8 @@ rowrev_put(struct buf *b, const struct rev *r)
 	buf_put(b, r->id, r->len);
 }
 
-static struct rev
-rowrev_take(struct bytes *r)
+struct rev
+changerow_take_rev(struct bytes *r)
 {
 	struct rev rev = {0, NULL, REV_MD5_LEN};
 	uint64_t head = bytes_varint(r);
@@ -41,14 +41,14 @@ changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t 
 	const struct revnode *winner = revtree_leaf(t, 0);
 
 	buf_putc(b, (char)((winner->deleted ? CHANGE_DELETED : 0) | (n > 1 ? CHANGE_HAS_LEAVES : 0)));
-	rowrev_put(b, &winner->rev);
+	changerow_put_rev(b, &winner->rev);
 	if (n > 1)
 		buf_put_varint(b, n - 1);
 	for (size_t i = 1; i < n; i++) {
 		const struct revnode *leaf = revtree_leaf(t, i);
 
 		buf_putc(b, (char)leaf->deleted);
-		rowrev_put(b, &leaf->rev);
+		changerow_put_rev(b, &leaf->rev);
 	}
 	buf_put(b, id, idlen);
 	return buf_failed(b);
@@ -58,7 +58,7 @@ int
 changerow_decode(struct bytes *r, struct arena *a, struct db_change *out)
 {
 	unsigned flags = bytes_u8(r);
-	struct rev winner = rowrev_take(r);
+	struct rev winner = changerow_take_rev(r);
 	uint64_t others = flags & CHANGE_HAS_LEAVES ? bytes_varint(r) : 0;
 	unsigned char *deleted;
 
@@ -76,7 +76,7 @@ changerow_decode(struct bytes *r, struct arena *a, struct db_change *out)
 	deleted[0] = (unsigned char)out->deleted;
 	for (size_t i = 1; i < out->nleaves; i++) {
 		deleted[i] = bytes_u8(r);
-		out->leaves[i] = rowrev_take(r);
+		out->leaves[i] = changerow_take_rev(r);
 	}
 	if (flags & CHANGE_HAS_EXT)
 		(void)docrec_span(r, bytes_varint(r));

@@ -176,14 +176,20 @@ counts_settle(struct commit *c)
 
 /* ---- Applying ---- */
 
-/* apply_setting: _security or _revs_limit. */
+/* apply_setting: _security, _revs_limit or _purged_infos_limit. */
 static int
 apply_setting(struct commit *c, struct db_write *w)
 {
 	c->touched = 1;
-	if (w->kind == DB_WRITE_REVS_LIMIT) {
+	switch (w->kind) {
+	case DB_WRITE_REVS_LIMIT:
 		c->state.revs_limit = w->number;
 		return 0;
+	case DB_WRITE_PURGED_LIMIT:
+		c->state.purged_limit = w->number;
+		return purge_forget(c);
+	default:
+		break;
 	}
 	return meta_put(c->batch, "security", w->body.s, w->body.len);
 }
@@ -235,7 +241,8 @@ gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t
 				continue;
 			if (dw->kind == DB_WRITE_LOCAL)
 				err = docedit_local(c, dw);
-			else if (dw->kind != DB_WRITE_EDIT && dw->kind != DB_WRITE_REPLICATE)
+			else if (dw->kind != DB_WRITE_EDIT && dw->kind != DB_WRITE_REPLICATE &&
+				 dw->kind != DB_WRITE_PURGE)
 				err = apply_setting(c, dw);
 			else {
 				out[n] = (struct pending_write){dw, r->req, n};

@@ -44,30 +44,25 @@ struct counts_change {
  * are sorted by key, one per key, and complete with regard to ${snap}, the state that ${batch} will be applied
  * to.  One call per counted tree and batch.  Memory from ${a}.  Errors: ERR_NOMEM, ERR_IO, ERR_CORRUPT.
  */
-int
-counts_apply(const struct counts_of *c, struct store_snap *snap, struct store_batch *batch, struct arena *a,
+int counts_apply(const struct counts_of *c, struct store_snap *snap, struct store_batch *batch, struct arena *a,
     const struct counts_change *changes, size_t n) MUST_CHECK;
 
 /** counts_before(c, snap, key, klen, np): The weight of all entries with keys less than ${key}. */
-int
-counts_before(
+int counts_before(
     const struct counts_of *c, struct store_snap *snap, const void *key, size_t klen, uint64_t *np) MUST_CHECK;
 
 /** counts_total(c, snap, np): The weight of all entries. */
-int
-counts_total(const struct counts_of *c, struct store_snap *snap, uint64_t *np) MUST_CHECK;
+int counts_total(const struct counts_of *c, struct store_snap *snap, uint64_t *np) MUST_CHECK;
 
 /**
  * counts_seek(c, snap, n, cursor, keyp, valp, skippedp): Move ${cursor} (of c->tree, same snapshot) to the entry
  * within whose weight the ${n}-th unit (from 0) lies; *${skippedp} is the weight before that entry.  ${keyp} and
  * ${valp} may be NULL. ERR_MISSING: there are not so many.
  */
-int
-counts_seek(const struct counts_of *c, struct store_snap *snap, uint64_t n, struct store_cursor *cursor,
+int counts_seek(const struct counts_of *c, struct store_snap *snap, uint64_t n, struct store_cursor *cursor,
     struct store_val *keyp, struct store_val *valp, uint64_t *skippedp) MUST_CHECK;
 
 /** counts_check(c, snap, why): Compare with a recount.  Errors: ERR_CORRUPT and ${why}. */
-int
-counts_check(const struct counts_of *c, struct store_snap *snap, struct errtext *why) MUST_CHECK;
+int counts_check(const struct counts_of *c, struct store_snap *snap, struct errtext *why) MUST_CHECK;
 
 #endif

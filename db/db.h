@@ -55,29 +55,23 @@ struct dbs_config {
 	void *cookie;
 };
 
-int
-dbs_new(const struct dbs_config *config, struct dbs **sp) MUST_CHECK;
+int dbs_new(const struct dbs_config *config, struct dbs **sp) MUST_CHECK;
 /** dbs_free(s): All handles are closed; finishes what is queued. */
-void
-dbs_free(struct dbs *s);
+void dbs_free(struct dbs *s);
 
 /** dbs_name_check(name, len, why): CouchDB's rules for database names, with its words.  Errors: ERR_ILLEGAL_DB_NAME. */
-int
-dbs_name_check(const char *name, size_t len, struct errtext *why) MUST_CHECK;
+int dbs_name_check(const char *name, size_t len, struct errtext *why) MUST_CHECK;
 
 /** dbs_list(s, fn, cookie): Each database's name in bytewise order until ${fn} returns not 0, which is then returned. */
-int
-dbs_list(struct dbs *s, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
+int dbs_list(struct dbs *s, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
 
 /**
  * dbs_create(s, name, p), dbs_drop(s, name, p): Durable on return, so call them off the event loop.
  * A drop ends the open handles: their calls then say ERR_NO_DB.
  * Errors: ERR_ILLEGAL_DB_NAME, ERR_DB_EXISTS, ERR_NO_DB, ERR_NOT_ADMIN, ERR_IO, ERR_NOSPACE, ERR_NOMEM.
  */
-int
-dbs_create(struct dbs *s, const char *name, const struct principal *p, struct errtext *why) MUST_CHECK;
-int
-dbs_drop(struct dbs *s, const char *name, const struct principal *p) MUST_CHECK;
+int dbs_create(struct dbs *s, const char *name, const struct principal *p, struct errtext *why) MUST_CHECK;
+int dbs_drop(struct dbs *s, const char *name, const struct principal *p) MUST_CHECK;
 
 /* ---- Handles ---- */
 
@@ -86,18 +80,14 @@ dbs_drop(struct dbs *s, const char *name, const struct principal *p) MUST_CHECK;
  * must outlive the handle.  Cheap when the database is open (no system call).
  * Errors: ERR_NO_DB, ERR_UNAUTHORIZED (anonymous), ERR_FORBIDDEN, ERR_NOMEM, ERR_IO, ERR_NEWER_FORMAT, ERR_CORRUPT.
  */
-int
-db_open(struct dbs *s, const char *name, const struct principal *p, struct db **dbp) MUST_CHECK;
-void
-db_close(struct db *db);
+int db_open(struct dbs *s, const char *name, const struct principal *p, struct db **dbp) MUST_CHECK;
+void db_close(struct db *db);
 
 /** db_is_admin(db): 1 if the handle's principal administers this database. */
-int
-db_is_admin(const struct db *db);
+int db_is_admin(const struct db *db);
 
 /** db_incarnation(db): A number that differs between two databases of one name, for the life of this process. */
-uint64_t
-db_incarnation(const struct db *db);
+uint64_t db_incarnation(const struct db *db);
 
 struct db_info {
 	uint64_t doc_count; /* documents whose winner is not deleted */
@@ -109,45 +99,37 @@ struct db_info {
 	uint64_t active_bytes;
 	uint64_t external_bytes; /* uncompressed bodies and attachments of the leaves */
 	uint64_t revs_limit;
+	uint64_t purged_limit;
 	int compact_running;
 };
-int
-db_info(struct db *db, struct db_info *out) MUST_CHECK;
+int db_info(struct db *db, struct db_info *out) MUST_CHECK;
 
 /** db_security(db, b): Append the security object's JSON text ("{}" forms included as CouchDB shows them). */
-int
-db_security(struct db *db, struct buf *b) MUST_CHECK;
+int db_security(struct db *db, struct buf *b) MUST_CHECK;
 
 /** db_compact(db): Start compaction in the background.  Errors: ERR_NOT_DB_ADMIN. */
-int
-db_compact(struct db *db) MUST_CHECK;
+int db_compact(struct db *db) MUST_CHECK;
 
 /** db_check(db, why): Verify every invariant of ARCHITECTURE section 5 in one snapshot.  Errors: ERR_CORRUPT and ${why}; ERR_IO. */
-int
-db_check(struct db *db, struct errtext *why) MUST_CHECK;
+int db_check(struct db *db, struct errtext *why) MUST_CHECK;
 
 /* ---- Sequences on the wire ---- */
 
 /** db_seq_put(db, b, seq): Append "N-OPAQUE" (no quotes): the history that ${seq} belongs to stands in the opaque part. */
-int
-db_seq_put(struct db *db, struct buf *b, uint64_t seq);
+int db_seq_put(struct db *db, struct buf *b, uint64_t seq);
 
 /**
  * db_seq_parse(db, s, len, seqp): The sequence after which nothing can be missed: of a current or older listed history as far as it is shared, of an unlisted one 0.
  * "0", "" and bare integers are taken as they are.  Errors: ERR_BAD_REQUEST (malformed).
  */
-int
-db_seq_parse(struct db *db, const char *s, size_t len, uint64_t *seqp) MUST_CHECK;
+int db_seq_parse(struct db *db, const char *s, size_t len, uint64_t *seqp) MUST_CHECK;
 
 /* ---- Snapshots and documents ---- */
 
-int
-db_snap_begin(struct db *db, struct db_snap **snapp) MUST_CHECK;
-void
-db_snap_end(struct db_snap *snap);
+int db_snap_begin(struct db *db, struct db_snap **snapp) MUST_CHECK;
+void db_snap_end(struct db_snap *snap);
 /** db_snap_seq(snap): The update sequence it sees. */
-uint64_t
-db_snap_seq(const struct db_snap *snap);
+uint64_t db_snap_seq(const struct db_snap *snap);
 
 /*
  * A document's record as found.  The tree is decoded when first asked for.  Memory is the arena's
@@ -167,16 +149,13 @@ struct db_doc {
 };
 
 /** db_get(snap, id, len, a, out): Errors: ERR_MISSING, ERR_CORRUPT, ERR_IO, ERR_NOMEM.  A deleted document is found too: see out->winner.deleted. */
-int
-db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct db_doc *out) MUST_CHECK;
+int db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct db_doc *out) MUST_CHECK;
 
 /** db_doc_tree(doc, whole, treep): Its revision tree; with ${whole} spilled generations as well. */
-int
-db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep) MUST_CHECK;
+int db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep) MUST_CHECK;
 
 /** db_doc_path(doc, at, revsp, np): The revisions from ${at} to its root, newest first, in the document's arena. */
-int
-db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np) MUST_CHECK;
+int db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np) MUST_CHECK;
 
 /* One revision's content.  Memory: the arena's. */
 struct db_rev {
@@ -187,16 +166,13 @@ struct db_rev {
 };
 
 /** db_doc_rev(doc, node, a, out): Content of a revision.  Errors: ERR_MISSING (its body is not kept), ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
-int
-db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out) MUST_CHECK;
+int db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out) MUST_CHECK;
 
 /** db_att_read(snap, att, chunk, b): Append stored bytes [chunk * LIMIT_BLOB_CHUNK, ...) of an attachment.  ERR_END: behind the last.  Errors: ERR_CORRUPT, ERR_IO. */
-int
-db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b) MUST_CHECK;
+int db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b) MUST_CHECK;
 
 /** db_local_get(snap, id, len, a, revp, bodyp): A _local document ("_local/x"): its number N of rev "0-N", and body.  Errors: ERR_MISSING and as above. */
-int
-db_local_get(
+int db_local_get(
     struct db_snap *snap, const char *id, size_t len, struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 
 /* ---- Scans.  A scan lives within its snapshot; to yield, end both and resume by key. ---- */
@@ -212,20 +188,16 @@ struct db_range {
 };
 
 /** db_docs_open(snap, range, scanp): Walk documents whose winner is not deleted, by id, bytewise.  Errors: ERR_NOMEM, ERR_IO. */
-int
-db_docs_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
+int db_docs_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
 /** db_docs_next(scan, a, out): ERR_END at the end. */
-int
-db_docs_next(struct db_scan *scan, struct arena *a, struct db_doc *out) MUST_CHECK;
+int db_docs_next(struct db_scan *scan, struct arena *a, struct db_doc *out) MUST_CHECK;
 /** db_locals_open/next: the same for _local documents. */
-int
-db_locals_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
-int
-db_locals_next(struct db_scan *scan, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+int db_locals_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
+int db_locals_next(
+    struct db_scan *scan, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 
 /** db_docs_before(snap, id, len, np): Live documents with ids less than ${id}; all of them for NULL. */
-int
-db_docs_before(struct db_snap *snap, const char *id, size_t len, uint64_t *np) MUST_CHECK;
+int db_docs_before(struct db_snap *snap, const char *id, size_t len, uint64_t *np) MUST_CHECK;
 
 /* A row of the changes feed. */
 struct db_change {
@@ -238,51 +210,49 @@ struct db_change {
 };
 
 /** db_changes_open(snap, since, descending, scanp): Rows with seq > ${since} upward, or all rows with seq > ${since} from the newest down. */
-int
-db_changes_open(struct db_snap *snap, uint64_t since, int descending, struct db_scan **scanp) MUST_CHECK;
-int
-db_changes_next(struct db_scan *scan, struct arena *a, struct db_change *out) MUST_CHECK;
+int db_changes_open(struct db_snap *snap, uint64_t since, int descending, struct db_scan **scanp) MUST_CHECK;
+int db_changes_next(struct db_scan *scan, struct arena *a, struct db_change *out) MUST_CHECK;
 /** db_changes_pending(snap, since, np): Rows with seq > ${since}, by counts. */
-int
-db_changes_pending(struct db_snap *snap, uint64_t since, uint64_t *np) MUST_CHECK;
+int db_changes_pending(struct db_snap *snap, uint64_t since, uint64_t *np) MUST_CHECK;
 
-void
-db_scan_close(struct db_scan *scan);
+/* A purge that is remembered. */
+struct db_purge {
+	uint64_t seq;
+	struct jstr id;
+	size_t nrevs;
+	struct rev *revs; /* valid until the scan's next step */
+};
+
+/** db_purges_open(snap, since, scanp): Purges with a purge sequence > ${since}, upward; the oldest are forgotten beyond the database's limit. */
+int db_purges_open(struct db_snap *snap, uint64_t since, struct db_scan **scanp) MUST_CHECK;
+int db_purges_next(struct db_scan *scan, struct arena *a, struct db_purge *out) MUST_CHECK;
+
+void db_scan_close(struct db_scan *scan);
 
 /* ---- Attachment bytes on their way in ---- */
 
 enum db_blob_mode { DB_BLOB_PLAIN, DB_BLOB_COMPRESS /* gzip, zlib level 8 */, DB_BLOB_GZIPPED /* is gzip already */ };
 
 /** db_blob_mode_for(db, type, len): What CouchDB does with this content type: COMPRESS for compressible types, else PLAIN. */
-enum db_blob_mode
-db_blob_mode_for(struct db *db, const char *type, size_t len);
+enum db_blob_mode db_blob_mode_for(struct db *db, const char *type, size_t len);
 
-int
-db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp) MUST_CHECK;
+int db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp) MUST_CHECK;
 /** db_blob_add(b, data, len): Take bytes into memory.  Errors: ERR_ATT_TOO_LARGE, ERR_NOMEM. */
-int
-db_blob_add(struct db_blob *b, const void *data, size_t len) MUST_CHECK;
+int db_blob_add(struct db_blob *b, const void *data, size_t len) MUST_CHECK;
 /** db_blob_pending(b): Bytes held in memory; from 1 MiB on, call db_blob_flush() before adding more. */
-size_t
-db_blob_pending(const struct db_blob *b);
+size_t db_blob_pending(const struct db_blob *b);
 /** db_blob_flush(b, done, cookie): Let the committer write what is pending; ${done} comes on an executor thread.  ${b} must not be used until then. */
-void
-db_blob_flush(struct db_blob *b, void (*done)(void *cookie, int err), void *cookie);
+void db_blob_flush(struct db_blob *b, void (*done)(void *cookie, int err), void *cookie);
 /** db_blob_end(b): No more bytes: completes digests and lengths.  Then put it into a struct db_write_att. */
-int
-db_blob_end(struct db_blob *b) MUST_CHECK;
+int db_blob_end(struct db_blob *b) MUST_CHECK;
 /** db_blob_md5(b): Of the stored bytes; after db_blob_end(). */
-const unsigned char *
-db_blob_md5(const struct db_blob *b);
+const unsigned char *db_blob_md5(const struct db_blob *b);
 /** db_blob_identity_md5(b): Of the bytes as they were added, for Content-MD5 checks. */
-const unsigned char *
-db_blob_identity_md5(const struct db_blob *b);
+const unsigned char *db_blob_identity_md5(const struct db_blob *b);
 /** db_blob_lengths(b, identityp, storedp). */
-void
-db_blob_lengths(const struct db_blob *b, uint64_t *identityp, uint64_t *storedp);
+void db_blob_lengths(const struct db_blob *b, uint64_t *identityp, uint64_t *storedp);
 /** db_blob_free(b): What was written and not taken into a document is removed.  NULL is allowed. */
-void
-db_blob_free(struct db_blob *b);
+void db_blob_free(struct db_blob *b);
 
 /* ---- Writes ---- */
 
@@ -297,11 +267,13 @@ struct db_write_att {
 };
 
 enum db_write_kind {
-	DB_WRITE_EDIT,      /* new_edits=true: the database makes the revision id */
-	DB_WRITE_REPLICATE, /* new_edits=false: the writer brings the path */
-	DB_WRITE_LOCAL,     /* a _local document; no revision tree */
-	DB_WRITE_SECURITY,  /* body: the security object */
-	DB_WRITE_REVS_LIMIT /* number */
+	DB_WRITE_EDIT,        /* new_edits=true: the database makes the revision id */
+	DB_WRITE_REPLICATE,   /* new_edits=false: the writer brings the path */
+	DB_WRITE_LOCAL,       /* a _local document; no revision tree */
+	DB_WRITE_SECURITY,    /* body: the security object */
+	DB_WRITE_REVS_LIMIT,  /* number */
+	DB_WRITE_PURGE,       /* path: leaves to forget, with the ancestors that only they have */
+	DB_WRITE_PURGED_LIMIT /* number: how many purges are remembered */
 };
 
 /* One write of a request.  Everything borrowed until the request is done. */
@@ -318,6 +290,7 @@ struct db_write {
 	struct db_write_att *atts;
 	size_t natts;
 	uint64_t number;
+	unsigned char *purged; /* PURGE: npath bytes; out: 1 for each revision that was a leaf and is gone */
 
 	/* The outcome. */
 	int err; /* 0, ERR_CONFLICT, ERR_MISSING_STUB, ERR_FORBIDDEN, ERR_DOC_TOO_LARGE, ... or the commit's */
@@ -354,7 +327,6 @@ struct db_request {
  * ${db} must stay open until done.  An error here means that nothing is queued and done will not be called:
  * ERR_NOMEM, ERR_BUSY (LIMIT_QUEUE_BYTES are waiting), ERR_NO_DB, ERR_SHUTDOWN.
  */
-int
-db_submit(struct db *db, struct db_request *req) MUST_CHECK;
+int db_submit(struct db *db, struct db_request *req) MUST_CHECK;
 
 #endif

@@ -39,6 +39,7 @@ struct dbstate {
 	uint64_t next_docno; /* numbers for documents with spilled revisions */
 	uint64_t next_node;  /* numbers for nodes of long ids */
 	uint64_t revs_limit;
+	uint64_t purged_limit; /* purges that are remembered */
 	uint64_t created_us;
 	uint64_t commits; /* transactions so far; tells whether one in doubt was made */
 	uint64_t salt;    /* of counts.h */
@@ -131,55 +132,39 @@ struct db_snap {
 extern const char *const db_tree_names[TREE_COUNT];
 
 /* dbs.c */
-void
-dbs_file_ref(struct dbfile *f);
-void
-dbs_file_unref(struct dbfile *f);
+void dbs_file_ref(struct dbfile *f);
+void dbs_file_unref(struct dbfile *f);
 
 /* meta.c: the tree `meta` */
-int
-meta_state_get(struct store_snap *snap, struct dbstate *out) MUST_CHECK;
-int
-meta_state_put(struct store_batch *batch, const struct dbstate *s) MUST_CHECK;
+int meta_state_get(struct store_snap *snap, struct dbstate *out) MUST_CHECK;
+int meta_state_put(struct store_batch *batch, const struct dbstate *s) MUST_CHECK;
 /** meta_load(f): Read or, in a new file, write format, state, histories, security, dictionaries; remove unfinished
  * uploads. */
-int
-meta_load(struct dbfile *f) MUST_CHECK;
-int
-meta_put(struct store_batch *batch, const char *key, const void *val, size_t len) MUST_CHECK;
+int meta_load(struct dbfile *f) MUST_CHECK;
+int meta_put(struct store_batch *batch, const char *key, const void *val, size_t len) MUST_CHECK;
 /** meta_find(snap, key, r): A meta record's bytes, in the snapshot's memory.  Errors: ERR_MISSING, ERR_CORRUPT. */
-int
-meta_find(struct store_snap *snap, const char *key, struct bytes *r) MUST_CHECK;
+int meta_find(struct store_snap *snap, const char *key, struct bytes *r) MUST_CHECK;
 /** meta_get(snap, key, b): Append a meta record's bytes to ${b}.  Errors: ERR_MISSING, ERR_CORRUPT. */
-int
-meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK;
+int meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK;
 
 /* history.c */
-int
-history_load(struct dbfile *f, struct store_snap *snap) MUST_CHECK;
+int history_load(struct dbfile *f, struct store_snap *snap) MUST_CHECK;
 /** history_moved(f, snap, movedp): 1 if the file is not the one that was last written here. */
-int
-history_moved(struct dbfile *f, struct store_snap *snap, int *movedp) MUST_CHECK;
+int history_moved(struct dbfile *f, struct store_snap *snap, int *movedp) MUST_CHECK;
 /** history_begin(f, batch): A new current history, from the present sequence on. */
-int
-history_begin(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
+int history_begin(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
 /** history_session(f, batch): To be called for each commit: the first after the opening draws a new session. */
-int
-history_session(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
+int history_session(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
 /** history_close(f): Note what the file was like when it was closed. */
-void
-history_close(struct dbfile *f);
+void history_close(struct dbfile *f);
 
 /* access.c */
 /** access_parse(text, len, default_admin_only, ap): Compile a security object; text NULL: none was ever set. */
-int
-access_parse(const char *text, size_t len, int default_admin_only, struct access **ap) MUST_CHECK;
-void
-access_free(struct access *a);
+int access_parse(const char *text, size_t len, int default_admin_only, struct access **ap) MUST_CHECK;
+void access_free(struct access *a);
 /** access_check(a, who, adminp): May ${who} read and write?  *${adminp}: does it administer? Errors: ERR_UNAUTHORIZED,
  * ERR_FORBIDDEN. */
-int
-access_check(const struct access *a, const struct principal *who, int *adminp) MUST_CHECK;
+int access_check(const struct access *a, const struct principal *who, int *adminp) MUST_CHECK;
 
 /* docrec.c: a document's record.  See docs/FORMAT.md. */
 struct docrec {
@@ -191,57 +176,44 @@ struct docrec {
 	struct jstr payload; /* the winner's, if it is inline; else empty */
 };
 /** docrec_span(r, len): The next ${len} bytes, borrowed; ${r} is bad if there are fewer. */
-struct jstr
-docrec_span(struct bytes *r, uint64_t len);
+struct jstr docrec_span(struct bytes *r, uint64_t len);
 /** docrec_decode(r, out): Errors: ERR_CORRUPT. */
-int
-docrec_decode(struct bytes *r, struct docrec *out) MUST_CHECK;
-int
-docrec_encode(struct buf *b, const struct docrec *d) MUST_CHECK;
+int docrec_decode(struct bytes *r, struct docrec *out) MUST_CHECK;
+int docrec_encode(struct buf *b, const struct docrec *d) MUST_CHECK;
 /** docrec_weigh: 1 for a live document, 0 for a deleted one, a pointer's weight for a pointer. */
-uint64_t
-docrec_weigh(const struct store_val *key, const struct store_val *val);
+uint64_t docrec_weigh(const struct store_val *key, const struct store_val *val);
 /** docrec_live(val): The same for a record that is known to be no pointer. */
-uint64_t
-docrec_live(const struct store_val *val);
+uint64_t docrec_live(const struct store_val *val);
 
 /* A row of the tree `changes`. */
-int
-changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t idlen) MUST_CHECK;
-int
-changerow_decode(struct bytes *r, struct arena *a, struct db_change *out) MUST_CHECK;
-uint64_t
-changerow_weigh(const struct store_val *key, const struct store_val *val);
+/** changerow_put_rev(b, r), changerow_take_rev(r): A revision id as rows have it. */
+void changerow_put_rev(struct buf *b, const struct rev *r);
+struct rev changerow_take_rev(struct bytes *r);
+int changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t idlen) MUST_CHECK;
+int changerow_decode(struct bytes *r, struct arena *a, struct db_change *out) MUST_CHECK;
+uint64_t changerow_weigh(const struct store_val *key, const struct store_val *val);
 
 struct docrec_key {
 	unsigned char bytes[20];
 };
 /** docrec_block_key(docno, run, block): The key of a spilled block. */
-struct docrec_key
-docrec_block_key(uint64_t docno, uint32_t run, uint64_t block);
+struct docrec_key docrec_block_key(uint64_t docno, uint32_t run, uint64_t block);
 
-void
-db_counts_of_docs(const struct dbfile *f, struct counts_of *out);
-void
-db_counts_of_changes(const struct dbfile *f, struct counts_of *out);
+void db_counts_of_docs(const struct dbfile *f, struct counts_of *out);
+void db_counts_of_changes(const struct dbfile *f, struct counts_of *out);
 extern const struct idkey_trees db_doc_trees;
 extern const struct idkey_trees db_local_trees;
 
-void
-bytes_store_u64be(unsigned char out[8], uint64_t n);
-uint64_t
-bytes_load_u64be(const unsigned char in[8]);
+void bytes_store_u64be(unsigned char out[8], uint64_t n);
+uint64_t bytes_load_u64be(const unsigned char in[8]);
 
 /* snap.c */
 /** snap_payload(snap, number, r): The payload of body ${number}, in the snapshot's memory. */
-int
-snap_payload(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
-int
-snap_doc(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key, const struct store_val *val,
-    struct arena *a, struct db_doc *out) MUST_CHECK;
-int
-snap_local(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val, struct arena *a,
-    uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+int snap_payload(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
+int snap_doc(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
+    const struct store_val *val, struct arena *a, struct db_doc *out) MUST_CHECK;
+int snap_local(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
+    struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 
 /* prepare.c: what is known of a write before it is queued. */
 struct prepared {
@@ -249,13 +221,12 @@ struct prepared {
 	struct doc_att *atts; /* natts; blob 0 where the bytes are new: see write->atts[i].blob */
 	struct jstr body;     /* codec, lengths and bytes: what follows the attachments in a payload */
 	uint64_t external;    /* bytes of the body's text and of the attachments */
+	int refused;          /* EDIT: of a design document, by one who is no administrator */
 };
 /** prepare_write(db, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets w->err. */
-void
-prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
+void prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
 /** prepare_rev(w, parent, out): The revision id of an edit. */
-int
-prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out) MUST_CHECK;
+int prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out) MUST_CHECK;
 
 /* blob.c */
 struct db_blob {
@@ -323,53 +294,45 @@ struct pending_write {
 	size_t order; /* of arrival */
 };
 
-void
-commit_job(void *arg);
+void commit_job(void *arg);
 /** commit_queue(f, w): Hand ${w} to the committer, which calls w->done(w) with w->err set.  Errors: ERR_BUSY,
  * ERR_NO_DB, ERR_SHUTDOWN. */
-int
-commit_queue(struct dbfile *f, struct dbwork *w) MUST_CHECK;
-int
-commit_doc_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
-int
-commit_local_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
-int
-commit_count(struct commit *c, struct countlist *l, const struct counts_change *change) MUST_CHECK;
+int commit_queue(struct dbfile *f, struct dbwork *w) MUST_CHECK;
+int commit_doc_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
+int commit_local_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
+int commit_count(struct commit *c, struct countlist *l, const struct counts_change *change) MUST_CHECK;
 
 /* docedit.c: all writes of one document in one transaction. */
 /** docedit_run(c, pw, n): Apply ${n} writes of one id, in order; outcomes stand in the writes.  An error returned is
  * the whole transaction's. */
-int
-docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
+int docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
 /** docedit_trim(c, id): Drop the bodies of superseded revisions, and pack the others anew.  The sequence stays. */
-int
-docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
+int docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
 /** docedit_local(c, w): A write of a _local document. */
-int
-docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
+int docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
 
 /* blob.c, the committer's side */
-int
-blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;
+int blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;
 /** blob_commit_drop(c, number): Remove the bytes of an upload that no document took. */
-int
-blob_commit_drop(struct commit *c, uint64_t number) MUST_CHECK;
+int blob_commit_drop(struct commit *c, uint64_t number) MUST_CHECK;
 /** blob_commit_adopt(c, b, numberp): A document takes the bytes: *${numberp} is the blob that has them, perhaps an
  * older, equal one. */
-int
-blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MUST_CHECK;
+int blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MUST_CHECK;
 /** blob_commit_ref(c, number, change): A stored revision more, or less, has the blob.  blob_commit_end: settle all of
  * them. */
-int
-blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
-int
-blob_commit_end(struct commit *c) MUST_CHECK;
+int blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
+int blob_commit_end(struct commit *c) MUST_CHECK;
+
+/* purge.c: what is remembered of purges */
+/** purge_remember(c, w): Count a purge, and keep it for those who copy purges. */
+int purge_remember(struct commit *c, struct db_write *w) MUST_CHECK;
+/** purge_forget(c): Drop what is beyond the limit. */
+int purge_forget(struct commit *c) MUST_CHECK;
 
 /* dict.c */
 /** dict_consider(f): Start to train a dictionary if the database has enough documents and no dictionary.  From the
  * committer. */
-void
-dict_consider(struct dbfile *f);
+void dict_consider(struct dbfile *f);
 struct dictwork {
 	struct dbwork work;
 	struct dbfile *f;
@@ -377,10 +340,8 @@ struct dictwork {
 	uint64_t number;
 	struct buf bytes;
 };
-int
-dict_commit(struct commit *c, const struct dictwork *d) MUST_CHECK;
-void
-dict_publish(struct dbfile *f, const struct dictwork *d);
+int dict_commit(struct commit *c, const struct dictwork *d) MUST_CHECK;
+void dict_publish(struct dbfile *f, const struct dictwork *d);
 
 /* compact.c */
 struct compactwork {
@@ -390,7 +351,6 @@ struct compactwork {
 	int trimmed;      /* every document was */
 };
 /** compact_slice(c, k): Trim some documents more. */
-int
-compact_slice(struct commit *c, struct compactwork *k) MUST_CHECK;
+int compact_slice(struct commit *c, struct compactwork *k) MUST_CHECK;
 
 #endif

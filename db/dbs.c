@@ -162,8 +162,7 @@ claim(struct dbs *s, const char *name)
 	return f;
 }
 
-typedef int
-open_f(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
+typedef int open_f(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
 
 static int
 load(struct dbfile *f, open_f *how)
@@ -461,6 +460,7 @@ db_info(struct db *db, struct db_info *out)
 	    .created_us = f->state.created_us,
 	    .external_bytes = f->state.external_bytes,
 	    .revs_limit = f->state.revs_limit,
+	    .purged_limit = f->state.purged_limit,
 	    .compact_running = f->compact_running};
 	(void)pthread_mutex_unlock(&f->lock);
 	if (dropped)

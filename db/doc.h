@@ -52,12 +52,10 @@ struct doc_in {
  * Errors, with CouchDB's words in ${why}: ERR_BAD_JSON (the reader is then of no further use); ERR_NOT_OBJECT, ERR_DOC_VALIDATION,
  * ERR_BAD_REV, ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_BASE64, ERR_DOC_TOO_LARGE (the value has been read over and the next can be read); ERR_NOMEM.
  */
-int
-doc_parse(struct jread *j, struct arena *a, struct doc_in *out, struct errtext *why) MUST_CHECK;
+int doc_parse(struct jread *j, struct arena *a, struct doc_in *out, struct errtext *why) MUST_CHECK;
 
 /** doc_id_check(id, len, why): May this be a document's id?  "_design/x" is allowed, "_local/x" is.  Errors: ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_LOCAL_ID. */
-int
-doc_id_check(const char *id, size_t len, struct errtext *why) MUST_CHECK;
+int doc_id_check(const char *id, size_t len, struct errtext *why) MUST_CHECK;
 
 /* A stored attachment, as readers see it. */
 struct doc_att {
@@ -94,7 +92,6 @@ struct doc_out {
 };
 
 /** doc_put_json(b, d): Append the document: _id, _rev, the body's members, _deleted, _revisions, extra, _attachments, where CouchDB 3.5 puts them.  Errors: b's, or att()'s. */
-int
-doc_put_json(struct buf *b, const struct doc_out *d) MUST_CHECK;
+int doc_put_json(struct buf *b, const struct doc_out *d) MUST_CHECK;
 
 #endif

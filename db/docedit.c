@@ -208,6 +208,8 @@ apply_edit(struct docedit *e, struct db_write *w)
 	int err;
 
 	if (revtree_nleaves(e->t) == 0) {
+		if (p->refused)
+			return ERR_NOT_DB_ADMIN;
 		path[1] = parent;
 		n += w->has_parent != 0;
 	} else {
@@ -218,6 +220,8 @@ apply_edit(struct docedit *e, struct db_write *w)
 			return ERR_CONFLICT;
 		if (w->has_parent ? winner->deleted && revtree_at(e->t, at)->deleted && !w->deleted : !winner->deleted)
 			return ERR_CONFLICT;
+		if (p->refused)
+			return ERR_NOT_DB_ADMIN;
 		path[1] = revtree_at(e->t, at)->rev;
 		n = 2;
 		if (!w->has_parent) {
@@ -241,6 +245,31 @@ apply_replicated(struct docedit *e, struct db_write *w)
 	return merge(e, w, w->path, n);
 }
 
+static void body_gone(const struct revnode *node, void *cookie);
+
+/* apply_purge: Leaves go, with what only they had. A revision that is no leaf stays, and is not reported. */
+static int
+apply_purge(struct docedit *e, struct db_write *w)
+{
+	int err, removed;
+
+	if (e->nspills > 0 && !e->unspilled) {
+		e->unspilled = 1;
+		if ((err = revtree_unspill(e->t, block_get, e)) != 0)
+			return err;
+	}
+	for (size_t i = 0; i < w->npath; i++) {
+		w->purged[i] = 0;
+		if (revtree_nleaves(e->t) == 0)
+			continue;
+		if ((err = revtree_drop_leaf(e->t, &w->path[i], &removed, body_gone, e)) != 0 || (err = e->err) != 0)
+			return err;
+		w->purged[i] = (unsigned char)removed;
+		e->changed |= removed;
+	}
+	return purge_remember(e->c, w);
+}
+
 /* leaves_match: The condition of struct db_request: the leaves are those that the writer saw. */
 static int
 leaves_match(const struct docedit *e, const struct db_request *req)
@@ -261,7 +290,7 @@ leaves_match(const struct docedit *e, const struct db_request *req)
 	return 1;
 }
 
-/* apply_writes: An error is the transaction's; a conflict is the write's own. */
+/* apply_writes: An error is the transaction's; a conflict or a refusal is the write's own. */
 static int
 apply_writes(struct docedit *e, struct pending_write *pw, size_t n)
 {
@@ -279,8 +308,10 @@ apply_writes(struct docedit *e, struct pending_write *pw, size_t n)
 			w->err = ERR_CHANGED;
 			continue;
 		}
-		err = w->kind == DB_WRITE_EDIT ? apply_edit(e, w) : apply_replicated(e, w);
-		if (err == ERR_CONFLICT)
+		err = w->kind == DB_WRITE_PURGE  ? apply_purge(e, w)
+		      : w->kind == DB_WRITE_EDIT ? apply_edit(e, w)
+						 : apply_replicated(e, w);
+		if (err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN)
 			w->err = err;
 		else if (err)
 			return err;
@@ -461,6 +492,37 @@ put_change_key(struct commit *c, uint64_t seq, int exists, unsigned char *key)
 	return commit_count(c, &c->changes, &count);
 }
 
+/* remove_record: Nothing is left of the document. */
+static int
+remove_record(struct docedit *e)
+{
+	struct commit *c = e->c;
+	struct counts_change count = {.existed = 1, .old_weight = !e->rec.deleted};
+	unsigned char *seq = arena_alloc(c->a, 8);
+	struct idkey_batch *keys;
+	struct idkey_place place;
+	int err;
+
+	if (seq == NULL)
+		return ERR_NOMEM;
+	if ((err = revtree_spill_dropped(e->spills, e->nspills, e->t, block_dropped, e)) != 0 ||
+	    (err = commit_doc_keys(c, &keys)) != 0 ||
+	    (err = idkey_del(keys, e->id.s, e->id.len, -(int64_t)count.old_weight, &place)) != 0 ||
+	    (err = store_del(c->batch, place.tree, place.key, place.klen)) != 0 ||
+	    (err = put_change_key(c, e->rec.seq, 0, seq)) != 0 ||
+	    (err = store_del(c->batch, TREE_CHANGES, seq, 8)) != 0)
+		return err;
+	c->state.doc_count -= count.old_weight;
+	c->state.doc_del_count -= e->rec.deleted != 0;
+	c->state.external_bytes -= e->old_external;
+	c->touched = 1;
+	if (place.tree != TREE_DOCS)
+		return 0;
+	count.key = arena_dup(c->a, place.key, place.klen);
+	count.klen = place.klen;
+	return count.key != NULL ? commit_count(c, &c->docs, &count) : ERR_NOMEM;
+}
+
 /* put_change: The document's row moves to its new sequence. */
 static int
 put_change(struct docedit *e, uint64_t seq)
@@ -510,6 +572,8 @@ store_edit(struct docedit *e, struct pending_write *pw, size_t n)
 	uint64_t seq = ++e->c->state.update_seq;
 	int err;
 
+	if (revtree_nleaves(e->t) == 0)
+		return e->existed ? remove_record(e) : 0;
 	if ((err = revtree_stem(e->t, e->c->state.revs_limit, body_gone, e)) != 0 || (err = e->err) != 0)
 		return err;
 	if ((err = settle(e, seq)) != 0 || (err = put_change(e, seq)) != 0)

@@ -16,17 +16,14 @@
 
 /** payload_atts(r, a, attsp, np): Read the attachments; ${r} then stands at the body.  Strings point into ${r}'s
  * memory. */
-int
-payload_atts(struct bytes *r, struct arena *a, struct doc_att **attsp, size_t *np) MUST_CHECK;
-int
-payload_put_atts(struct buf *b, const struct doc_att *atts, size_t n) MUST_CHECK;
+int payload_atts(struct bytes *r, struct arena *a, struct doc_att **attsp, size_t *np) MUST_CHECK;
+int payload_put_atts(struct buf *b, const struct doc_att *atts, size_t n) MUST_CHECK;
 
 struct payload_key {
 	unsigned char bytes[12];
 };
 /** payload_blob_key(number, chunk): The key of a chunk of a blob in tree `blobs`.  The blob's own record has the first 8
  * bytes alone. */
-struct payload_key
-payload_blob_key(uint64_t number, uint32_t chunk);
+struct payload_key payload_blob_key(uint64_t number, uint32_t chunk);
 
 #endif

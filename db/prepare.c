@@ -168,8 +168,6 @@ check_bounds(const struct db *db, struct db_write *w)
 		return ERR_ID_EMPTY;
 	if (w->id.len > LIMIT_ID_LEN)
 		return ERR_ID_TOO_LONG;
-	if (is_design(&w->id) && !db->is_admin)
-		return ERR_NOT_DB_ADMIN;
 	return 0;
 }
 
@@ -181,6 +179,10 @@ prepare_doc(struct db *db, struct db_write *w, struct prepared *p, struct arena 
 
 	if (err)
 		return err;
+	p->refused = is_design(&w->id) && !db->is_admin;
+	/* An edit that conflicts is told so even to those who may not make it: apply_edit() refuses the others. */
+	if (p->refused && w->kind != DB_WRITE_EDIT)
+		return ERR_NOT_DB_ADMIN;
 	p->external = w->body.len;
 	if (w->natts > 0 && (err = prepare_atts(db, w, p, a)) != 0)
 		return err;
@@ -218,6 +220,8 @@ prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *sc
 	}
 	if (w->kind == DB_WRITE_SECURITY || w->kind == DB_WRITE_REVS_LIMIT)
 		w->err = db->is_admin ? 0 : ERR_NOT_DB_ADMIN;
+	else if (w->kind == DB_WRITE_PURGE || w->kind == DB_WRITE_PURGED_LIMIT)
+		w->err = db->who->server_admin ? 0 : ERR_NOT_ADMIN;
 	else if (w->kind == DB_WRITE_LOCAL)
 		w->err = w->id.len > LIMIT_ID_LEN ? ERR_ID_TOO_LONG : pack(db, w, p, a, scratch);
 	else if ((w->err = prepare_doc(db, w, p, a)) == 0)

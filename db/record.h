@@ -28,16 +28,13 @@ enum db_tree {
 };
 
 /** record_seal(tree, key, klen, b, from): Append the checksum of the value that stands in ${b} from offset ${from}. */
-int
-record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size_t from);
+int record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size_t from);
 
 /** record_open(tree, key, klen, val, r): Verify ${val} and give its bytes without the checksum.  Errors: ERR_CORRUPT. */
-int
-record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r) MUST_CHECK;
+int record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r) MUST_CHECK;
 
 /** record_put(batch, tree, key, klen, val, vlen): Put ${val} with its checksum. */
-int
-record_put(
+int record_put(
     struct store_batch *batch, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen) MUST_CHECK;
 
 #endif

@@ -33,30 +33,22 @@ struct revbuf {
  * rev_parse(s, len, out): Read "GEN-HASH".  Errors: ERR_BAD_REV (no dash, generation not a
  * number or 0 or too large, empty hash, 32 characters of which one is no hex digit, hash too long).
  */
-int
-rev_parse(const char *s, size_t len, struct revbuf *out) MUST_CHECK;
+int rev_parse(const char *s, size_t len, struct revbuf *out) MUST_CHECK;
 
 /** rev_parse_id(s, len, gen, out): The same for the hash part alone, as in _revisions.ids. */
-int
-rev_parse_id(const char *s, size_t len, uint64_t gen, struct revbuf *out) MUST_CHECK;
+int rev_parse_id(const char *s, size_t len, uint64_t gen, struct revbuf *out) MUST_CHECK;
 
-struct rev
-rev_of(const struct revbuf *r);
+struct rev rev_of(const struct revbuf *r);
 /** rev_copy(out, r): ${r}.len must be at most LIMIT_REV_LEN. */
-void
-rev_copy(struct revbuf *out, const struct rev *r);
+void rev_copy(struct revbuf *out, const struct rev *r);
 
 /** rev_put(b, r): Append "GEN-HASH".  rev_put_id: the hash part alone.  No quotes; valid inside a JSON string. */
-int
-rev_put(struct buf *b, const struct rev *r);
-int
-rev_put_id(struct buf *b, const struct rev *r);
+int rev_put(struct buf *b, const struct rev *r);
+int rev_put_id(struct buf *b, const struct rev *r);
 
-int
-rev_equal(const struct rev *a, const struct rev *b);
+int rev_equal(const struct rev *a, const struct rev *b);
 /** rev_cmp(a, b): <0, 0, >0: by generation, then by the bytes of the hash part: the order of winners among equals in deletion. */
-int
-rev_cmp(const struct rev *a, const struct rev *b);
+int rev_cmp(const struct rev *a, const struct rev *b);
 
 /* What an attachment contributes to a revision id. */
 struct rev_att {
@@ -74,8 +66,7 @@ struct rev_att {
  * revision.  ${body_etf} as jread_text() writes it, of the body's object;
  * ${atts} in the document's order.  Errors: ERR_NOMEM.
  */
-int
-rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf_len, const struct rev_att *atts,
+int rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf_len, const struct rev_att *atts,
     size_t natts, struct revbuf *out) MUST_CHECK;
 
 #endif

@@ -69,23 +69,19 @@ enum revmerge {
 };
 
 /** revtree_new(a, tp): An empty tree.  Errors: ERR_NOMEM. */
-int
-revtree_new(struct arena *a, struct revtree **tp) MUST_CHECK;
+int revtree_new(struct arena *a, struct revtree **tp) MUST_CHECK;
 
 /** revtree_decode(a, r, tp): Read what revtree_encode() wrote; ids point into the input, which must outlive the tree.  Errors: ERR_CORRUPT, ERR_NOMEM. */
-int
-revtree_decode(struct arena *a, struct bytes *r, struct revtree **tp) MUST_CHECK;
+int revtree_decode(struct arena *a, struct bytes *r, struct revtree **tp) MUST_CHECK;
 
 /**
  * revtree_winner_decode(r, out): The winner's node from an encoded tree without
  * reading the rest; ${r} is left anywhere.  Errors: ERR_CORRUPT.
  */
-int
-revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp) MUST_CHECK;
+int revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp) MUST_CHECK;
 
 /** revtree_encode(t, b): Append the tree without what is spilled; docs/FORMAT.md has the bytes.  The winner's run comes first. */
-int
-revtree_encode(const struct revtree *t, struct buf *b) MUST_CHECK;
+int revtree_encode(const struct revtree *t, struct buf *b) MUST_CHECK;
 
 /**
  * revtree_merge(t, path, atp, howp):
@@ -97,8 +93,7 @@ revtree_encode(const struct revtree *t, struct buf *b) MUST_CHECK;
  * revtree_unspill() first.  That is rare if the caller cuts ${path} to the newest revs_limit revisions, as stemming would anyway.
  * Errors: ERR_NOMEM; ${t} is then of no further use.
  */
-int
-revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp, enum revmerge *howp) MUST_CHECK;
+int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp, enum revmerge *howp) MUST_CHECK;
 
 /**
  * revtree_stem(t, limit, gone, cookie): Keep at most ${limit} (>= 1) generations of each leaf's path; a revision stays while any leaf's path keeps it.
@@ -106,43 +101,33 @@ revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp,
  * spilled blocks which revtree_unspill() has brought back since.  Spilled revisions that go now are not reported: see
  * revtree_spill_dropped().  Errors: ERR_NOMEM; ${t} is then of no further use.
  */
-int
-revtree_stem(
+int revtree_stem(
     struct revtree *t, uint64_t limit, void (*gone)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
 /**
  * revtree_drop_leaf(t, r, removedp, gone, cookie): Purge leaf ${r} and the ancestors that only it had; *${removedp} 0 if ${r} is not a leaf.
  * ${gone} as in revtree_stem().  Errors: ERR_CHANGED if anything is spilled (${t} is as it was: call revtree_unspill() first), ERR_NOMEM.
  */
-int
-revtree_drop_leaf(struct revtree *t, const struct rev *r, int *removedp,
+int revtree_drop_leaf(struct revtree *t, const struct rev *r, int *removedp,
     void (*gone)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
 /* Reading.  A node pointer lives until the tree is next changed. */
-size_t
-revtree_nleaves(const struct revtree *t);
+size_t revtree_nleaves(const struct revtree *t);
 /** revtree_leaf(t, i): Leaf ${i}, winner order. */
-struct revnode *
-revtree_leaf(const struct revtree *t, size_t i);
-struct revpos
-revtree_leaf_pos(const struct revtree *t, size_t i);
+struct revnode *revtree_leaf(const struct revtree *t, size_t i);
+struct revpos revtree_leaf_pos(const struct revtree *t, size_t i);
 /** revtree_find(t, r, atp): 1 and its place if ${r} is in the tree and not spilled, else 0. */
-int
-revtree_find(const struct revtree *t, const struct rev *r, struct revpos *atp);
-struct revnode *
-revtree_at(const struct revtree *t, struct revpos at);
+int revtree_find(const struct revtree *t, const struct rev *r, struct revpos *atp);
+struct revnode *revtree_at(const struct revtree *t, struct revpos at);
 /** revtree_parent(t, at, parentp): 1 and the parent's place; 0 at a root or where the rest of the run is spilled. */
-int
-revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp);
+int revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp);
 /** revtree_is_leaf(t, at). */
-int
-revtree_is_leaf(const struct revtree *t, struct revpos at);
+int revtree_is_leaf(const struct revtree *t, struct revpos at);
 /** revtree_descends(t, at, leaf): 1 if leaf number ${leaf} is ${at} or descends from it. */
-int
-revtree_descends(const struct revtree *t, struct revpos at, size_t leaf);
+int revtree_descends(const struct revtree *t, struct revpos at, size_t leaf);
 /** revtree_each(t, fn, cookie): Every revision that is not spilled, in no order, until ${fn} returns not 0. */
-int
-revtree_each(const struct revtree *t, int (*fn)(struct revnode *node, struct revpos at, void *cookie), void *cookie);
+int revtree_each(
+    const struct revtree *t, int (*fn)(struct revnode *node, struct revpos at, void *cookie), void *cookie);
 
 /*
  * Spilling.  A block is the revisions of generations [32 * block, 32 * block + 31]
@@ -160,15 +145,13 @@ struct revspill {
  */
 
 /** revtree_spilled(t, i, out): The ${i}-th run that has a spilled part; 0 if there are no more. */
-int
-revtree_spilled(const struct revtree *t, size_t i, struct revspill *out);
+int revtree_spilled(const struct revtree *t, size_t i, struct revspill *out);
 
 /**
  * revtree_spill(t, put, cookie): Move whole aligned blocks out of every run that has more than REVTREE_BLOCK +
  * REVTREE_RECENT generations in memory.  ${put} receives each block's encoded bytes to store.  Errors: ${put}'s, ERR_NOMEM.
  */
-int
-revtree_spill(struct revtree *t, int (*put)(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie),
+int revtree_spill(struct revtree *t, int (*put)(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie),
     void *cookie) MUST_CHECK;
 
 /**
@@ -176,8 +159,7 @@ revtree_spill(struct revtree *t, int (*put)(uint32_t run_id, uint64_t block, con
  * tree, or an error.  The blocks' names are not used again: revtree_spill_dropped() gives them for deletion.
  * Errors: ${get}'s, ERR_CORRUPT, ERR_NOMEM; ${t} is then of no further use.
  */
-int
-revtree_unspill(struct revtree *t, int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie),
+int revtree_unspill(struct revtree *t, int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie),
     void *cookie) MUST_CHECK;
 
 /**
@@ -187,20 +169,17 @@ revtree_unspill(struct revtree *t, int (*get)(uint32_t run_id, uint64_t block, s
  * revisions in it (revtree_block_each()), all of which are stemmed; if it did, revtree_stem() has reported them.
  * Ends with ${fn}'s first result that is not 0, and returns it.
  */
-int
-revtree_spill_dropped(const struct revspill *before, size_t n, const struct revtree *t,
+int revtree_spill_dropped(const struct revspill *before, size_t n, const struct revtree *t,
     int (*fn)(uint32_t run_id, uint64_t block, void *cookie), void *cookie) MUST_CHECK;
 
 /**
  * revtree_block_each(r, block, fn, cookie): Every revision of block number ${block}, newest first, also those that
  * are stemmed, until ${fn} returns not 0; returns that.  Errors: ERR_CORRUPT.
  */
-int
-revtree_block_each(
+int revtree_block_each(
     struct bytes *r, uint64_t block, int (*fn)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
 /** revtree_check(t): Assert the invariants. */
-void
-revtree_check(const struct revtree *t);
+void revtree_check(const struct revtree *t);
 
 #endif

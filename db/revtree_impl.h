@@ -76,15 +76,12 @@ revrun_before(const struct revrun *a, const struct revrun *b)
 
 /** revtree_settle_(t): After a change: join what needs no branch, order the runs, count the leaves.  Errors: ERR_NOMEM.
  */
-int
-revtree_settle_(struct revtree *t) MUST_CHECK;
+int revtree_settle_(struct revtree *t) MUST_CHECK;
 
 /** revtree_node_get_(r, node, gen): Read one revision as revtree_code.c has it; 0 where the bytes are wrong. */
-int
-revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen) MUST_CHECK;
+int revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen) MUST_CHECK;
 
 /** revtree_node_put_(b, node): Its inverse. */
-int
-revtree_node_put_(struct buf *b, const struct revnode *node) MUST_CHECK;
+int revtree_node_put_(struct buf *b, const struct revnode *node) MUST_CHECK;
 
 #endif

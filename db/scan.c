@@ -341,3 +341,45 @@ db_changes_pending(struct db_snap *snap, uint64_t since, uint64_t *np)
 	*np = total - before;
 	return 0;
 }
+
+/* ---- Purges ---- */
+
+int
+db_purges_open(struct db_snap *snap, uint64_t since, struct db_scan **scanp)
+{
+	struct db_scan *s;
+	int err = scan_new(snap, &s);
+
+	if (err)
+		return err;
+	s->since = since;
+	if ((err = store_cursor_open(snap->snap, TREE_PURGES, &s->cursor)) != 0) {
+		db_scan_close(s);
+		return err;
+	}
+	*scanp = s;
+	return 0;
+}
+
+int
+db_purges_next(struct db_scan *s, struct arena *a, struct db_purge *out)
+{
+	struct store_val key, val;
+	struct bytes r;
+	int err = changes_move(s, &key, &val);
+
+	if (err)
+		return err == ERR_MISSING ? ERR_END : err;
+	if (key.len != 8 || record_open(TREE_PURGES, key.p, key.len, &val, &r) != 0)
+		return ERR_CORRUPT;
+	out->seq = bytes_load_u64be(key.p);
+	out->id = docrec_span(&r, bytes_varint(&r));
+	out->nrevs = bytes_varint(&r);
+	if (r.bad || out->nrevs > bytes_left(&r))
+		return ERR_CORRUPT;
+	if ((out->revs = arena_calloc(a, out->nrevs, sizeof(*out->revs))) == NULL && out->nrevs > 0)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < out->nrevs; i++)
+		out->revs[i] = changerow_take_rev(&r);
+	return r.bad ? ERR_CORRUPT : 0;
+}

@@ -54,30 +54,25 @@ struct store_usage {
  * interrupted create, copy or drop left.  Errors: ERR_IO, ERR_NOMEM.
  * The caller holds the folder's lock.
  */
-int
-store_lmdb_new(const char *dir, struct store **sp) MUST_CHECK;
+int store_lmdb_new(const char *dir, struct store **sp) MUST_CHECK;
 
 /**
  * store_mem_new(sp): A store in memory, for tests.  Its faults are set by
  * store_mem_fail(): the ${nth} commit (1 = the next) fails with ${code};
  * with ERR_IN_DOUBT, ${applied} says whether it took effect all the same.
  */
-int
-store_mem_new(struct store **sp) MUST_CHECK;
-void
-store_mem_fail(struct store *s, unsigned nth, int code, int applied);
+int store_mem_new(struct store **sp) MUST_CHECK;
+void store_mem_fail(struct store *s, unsigned nth, int code, int applied);
 
 /** store_free(s): Every database must be closed. */
-void
-store_free(struct store *s);
+void store_free(struct store *s);
 
 /**
  * store_list(s, after, fn, cookie): Call ${fn} with each database's name, in bytewise
  * order, that is greater than ${after} (NULL: all) until it returns not 0, which
  * is then returned.
  */
-int
-store_list(struct store *s, const char *after, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
+int store_list(struct store *s, const char *after, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
 
 /**
  * store_create(s, name, trees, ntrees, dbp), store_open(...): Make or open a
@@ -86,24 +81,19 @@ store_list(struct store *s, const char *after, int (*fn)(const char *name, void 
  * ERR_NOSPACE, ERR_NOMEM, ERR_NEWER_FORMAT (a tree is missing, or LMDB's version),
  * ERR_CORRUPT (not a database), ERR_BUSY (it is open already), ERR_ILLEGAL_DB_NAME.
  */
-int
-store_create(
+int store_create(
     struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp) MUST_CHECK;
-int
-store_open(
+int store_open(
     struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp) MUST_CHECK;
 
 /** store_close(db): No snapshot or batch of ${db} may be left.  NULL is allowed. */
-void
-store_close(struct store_db *db);
+void store_close(struct store_db *db);
 
 /** store_drop(s, name): Remove a database; snapshots that are open on it still read it.  Durable on return.  Errors: ERR_NO_DB, ERR_IO. */
-int
-store_drop(struct store *s, const char *name) MUST_CHECK;
+int store_drop(struct store *s, const char *name) MUST_CHECK;
 
 /** store_copy(db, path): A consistent, compact copy as a file that must not exist.  Errors: ERR_IO, ERR_NOSPACE. */
-int
-store_copy(struct store_db *db, const char *path) MUST_CHECK;
+int store_copy(struct store_db *db, const char *path) MUST_CHECK;
 
 /**
  * store_compact(db): Rewrite the file without its free space.  Waits for
@@ -111,22 +101,18 @@ store_copy(struct store_db *db, const char *path) MUST_CHECK;
  * the old or the new file.  The stamp changes.  Errors: as store_copy();
  * ERR_BUSY if snapshots do not end, ERR_NO_DB if the database was dropped.
  */
-int
-store_compact(struct store_db *db) MUST_CHECK;
+int store_compact(struct store_db *db) MUST_CHECK;
 
 /**
  * store_reopen(db): Forget what is held in memory and read the file again: how a database leaves the
  * state that ERR_IN_DOUBT put it in.  Waits for snapshots.  Errors: ERR_IO, ERR_NOMEM; the database then stays in that state.
  */
-int
-store_reopen(struct store_db *db) MUST_CHECK;
+int store_reopen(struct store_db *db) MUST_CHECK;
 
-int
-store_usage(struct store_db *db, struct store_usage *up) MUST_CHECK;
+int store_usage(struct store_db *db, struct store_usage *up) MUST_CHECK;
 
 /** store_stamp(db, out): 16 bytes that name the file itself (device, inode and the like): another value means that the file was put there from elsewhere. */
-int
-store_stamp(struct store_db *db, unsigned char out[16]) MUST_CHECK;
+int store_stamp(struct store_db *db, unsigned char out[16]) MUST_CHECK;
 
 /**
  * store_note_put(db, note, len), store_note_get(db, note, lenp):
@@ -135,34 +121,25 @@ store_stamp(struct store_db *db, unsigned char out[16]) MUST_CHECK;
  * *${lenp} is the room, then the length; 0: there is no note.
  */
 #define STORE_NOTE_MAX 64u
-void
-store_note_put(struct store_db *db, const void *note, size_t len);
-void
-store_note_get(struct store_db *db, void *note, size_t *lenp);
+void store_note_put(struct store_db *db, const void *note, size_t len);
+void store_note_get(struct store_db *db, void *note, size_t *lenp);
 
 /** store_reads_wait(db): 1 if reads may wait for a network or disk beyond page faults. */
-int
-store_reads_wait(const struct store_db *db);
+int store_reads_wait(const struct store_db *db);
 
 /** store_snap_begin(db, snapp), store_snap_end(snap): Errors: ERR_NOMEM, ERR_IO, ERR_BUSY (over a thousand at one time). */
-int
-store_snap_begin(struct store_db *db, struct store_snap **snapp) MUST_CHECK;
-void
-store_snap_end(struct store_snap *snap);
+int store_snap_begin(struct store_db *db, struct store_snap **snapp) MUST_CHECK;
+void store_snap_end(struct store_snap *snap);
 
 /** store_get(snap, tree, key, klen, valp): Errors: ERR_MISSING, ERR_IO.  A key longer than STORE_KEY_MAX is missing. */
-int
-store_get(struct store_snap *snap, unsigned tree, const void *key, size_t klen, struct store_val *valp) MUST_CHECK;
+int store_get(struct store_snap *snap, unsigned tree, const void *key, size_t klen, struct store_val *valp) MUST_CHECK;
 
 /** store_count(snap, tree, np): The number of keys in ${tree}. */
-int
-store_count(struct store_snap *snap, unsigned tree, uint64_t *np) MUST_CHECK;
+int store_count(struct store_snap *snap, unsigned tree, uint64_t *np) MUST_CHECK;
 
 /** store_cursor_open(snap, tree, cp): A cursor that stands nowhere.  Close it before the snapshot. */
-int
-store_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp) MUST_CHECK;
-void
-store_cursor_close(struct store_cursor *c);
+int store_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp) MUST_CHECK;
+void store_cursor_close(struct store_cursor *c);
 
 /**
  * Moves: seek to the first key that is >= ${key} (klen 0: the first of all);
@@ -170,16 +147,12 @@ store_cursor_close(struct store_cursor *c);
  * Each sets *${keyp} and *${valp} (either may be NULL).  ERR_MISSING: there is none,
  * and the cursor stands nowhere; next and prev from nowhere are ERR_MISSING too.
  */
-int
-store_seek(
+int store_seek(
     struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
-int
-store_seek_le(
+int store_seek_le(
     struct store_cursor *c, const void *key, size_t klen, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
-int
-store_next(struct store_cursor *c, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
-int
-store_prev(struct store_cursor *c, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
+int store_next(struct store_cursor *c, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
+int store_prev(struct store_cursor *c, struct store_val *keyp, struct store_val *valp) MUST_CHECK;
 
 /**
  * store_batch_new(db, bp): An empty batch; it may be filled while snapshots are
@@ -187,25 +160,19 @@ store_prev(struct store_cursor *c, struct store_val *keyp, struct store_val *val
  * for the caller to fill before the next call on ${b}.  Errors: ERR_NOMEM;
  * ERR_INTERNAL for a key that is empty or too long.
  */
-int
-store_batch_new(struct store_db *db, struct store_batch **bp) MUST_CHECK;
-int
-store_put(struct store_batch *b, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen) MUST_CHECK;
-int
-store_put_room(struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, void **valp) MUST_CHECK;
-int
-store_del(struct store_batch *b, unsigned tree, const void *key, size_t klen) MUST_CHECK;
-size_t
-store_batch_bytes(const struct store_batch *b);
+int store_batch_new(struct store_db *db, struct store_batch **bp) MUST_CHECK;
+int store_put(
+    struct store_batch *b, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen) MUST_CHECK;
+int store_put_room(
+    struct store_batch *b, unsigned tree, const void *key, size_t klen, size_t vlen, void **valp) MUST_CHECK;
+int store_del(struct store_batch *b, unsigned tree, const void *key, size_t klen) MUST_CHECK;
+size_t store_batch_bytes(const struct store_batch *b);
 
 /** store_batch_clear(b): Forget what was put, keep the memory for the next use. */
-void
-store_batch_clear(struct store_batch *b);
+void store_batch_clear(struct store_batch *b);
 
 /** store_commit(b): Apply ${b} (rule 3) and, whatever comes of it, empty it for the next use.  ERR_NOSPACE, ERR_IO, ERR_IN_DOUBT, ERR_BUSY, ERR_NOMEM, ERR_CORRUPT. */
-int
-store_commit(struct store_batch *b) MUST_CHECK;
-void
-store_batch_free(struct store_batch *b);
+int store_commit(struct store_batch *b) MUST_CHECK;
+void store_batch_free(struct store_batch *b);
 
 #endif

@@ -78,8 +78,7 @@ struct store_cursor {
 };
 
 /** store_key_cmp(a, alen, b, blen): Below, equal to or above 0, in the order of keys. */
-int
-store_key_cmp(const void *a, size_t alen, const void *b, size_t blen);
+int store_key_cmp(const void *a, size_t alen, const void *b, size_t blen);
 
 /*
  * File names of databases (store_names.c).
@@ -88,13 +87,11 @@ store_key_cmp(const void *a, size_t alen, const void *b, size_t blen);
 #define STORE_FILE_MAX 250u /* bytes of a file name with its suffix; LMDB adds 5 for the lock file's */
 
 /** store_names_encode(name, file): ${name}'s file name with the suffix.  Errors: ERR_ILLEGAL_DB_NAME. */
-int
-store_names_encode(const char *name, char file[STORE_FILE_MAX + 1]) MUST_CHECK;
+int store_names_encode(const char *name, char file[STORE_FILE_MAX + 1]) MUST_CHECK;
 
 /** store_names_decode(file, name): The name whose file name is ${file}.  Errors: ERR_ILLEGAL_DB_NAME, it is no
  * database's. */
-int
-store_names_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHECK;
+int store_names_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHECK;
 
 /*
  * The folder (store_files.c).  ${suffix} is "" or "-lock".
@@ -102,25 +99,18 @@ store_names_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHECK;
 #define STORE_TMP_PREFIX ".tmp-" /* of unfinished files */
 
 /** store_files_err(code, what, file): The ERR_* of an errno, logged. */
-int
-store_files_err(int code, const char *what, const char *file);
-int
-store_files_path(const char *dir, const char *file, const char *suffix, char path[PATH_MAX]) MUST_CHECK;
+int store_files_err(int code, const char *what, const char *file);
+int store_files_path(const char *dir, const char *file, const char *suffix, char path[PATH_MAX]) MUST_CHECK;
 /** store_files_sync(path, flags), store_files_sync_parent(path): fsync a file (0) or folder (O_DIRECTORY); the folder
  * that ${path} is in. */
-int
-store_files_sync(const char *path, int flags) MUST_CHECK;
-int
-store_files_sync_parent(const char *path) MUST_CHECK;
+int store_files_sync(const char *path, int flags) MUST_CHECK;
+int store_files_sync_parent(const char *path) MUST_CHECK;
 /** store_files_unlink(dir, file): Remove a file and its lock file, if they are there. */
-void
-store_files_unlink(const char *dir, const char *file);
+void store_files_unlink(const char *dir, const char *file);
 /** store_files_publish(dir, tmp, file): Give the synced file ${tmp} the name ${file}, durably. */
-int
-store_files_publish(const char *dir, const char *tmp, const char *file) MUST_CHECK;
+int store_files_publish(const char *dir, const char *tmp, const char *file) MUST_CHECK;
 /** store_files_sweep(dir): Remove unfinished files, and lock files whose database is gone. */
-int
-store_files_sweep(const char *dir) MUST_CHECK;
+int store_files_sweep(const char *dir) MUST_CHECK;
 
 /* Names to be sorted and told. */
 struct store_names {
@@ -129,12 +119,9 @@ struct store_names {
 	size_t cap;
 };
 
-int
-store_names_add(struct store_names *names, const char *name) MUST_CHECK;
+int store_names_add(struct store_names *names, const char *name) MUST_CHECK;
 /** store_names_tell(names, fn, cookie): Sort, call ${fn} as store_list() does, and release. */
-int
-store_names_tell(struct store_names *names, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
-void
-store_names_release(struct store_names *names);
+int store_names_tell(struct store_names *names, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
+void store_names_release(struct store_names *names);
 
 #endif

@@ -400,6 +400,64 @@ test_long_ids(struct db *db)
 	dbtest_check(db);
 }
 
+/* ---- Purging ---- */
+
+static void
+test_purge(struct db *db)
+{
+	struct db_write w, purge;
+	struct db_request req = {.writes = &purge, .nwrites = 1};
+	struct revbuf leaf[2];
+	struct rev revs[2];
+	struct db_info before, after;
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_purge found;
+	unsigned char purged[2];
+	char json[512];
+	size_t at;
+
+	CHECK_INT(db_info(db, &before), 0);
+	/* A history long enough to be spilled, with a conflict. */
+	at = (size_t)snprintf(
+	    json, sizeof(json), "{\"_id\":\"p\",\"_rev\":\"90-x89\",\"_revisions\":{\"start\":90,\"ids\":[");
+	for (int i = 89; i >= 30; i--)
+		at += (size_t)snprintf(json + at, sizeof(json) - at, "%s\"x%d\"", i == 89 ? "" : ",", i);
+	snprintf(json + at, sizeof(json) - at, "]}}");
+	CHECK_INT(dbtest_write(db, arena, json, 0, &w), 0);
+	leaf[0] = w.rev;
+	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"p\",\"_rev\":\"5-z\"}", 0, &w), 0);
+	leaf[1] = w.rev;
+	dbtest_check(db);
+	for (int i = 0; i < 2; i++)
+		revs[i] = rev_of(&leaf[i]);
+	purge = (struct db_write){.kind = DB_WRITE_PURGE, .id = {"p", 1}, .path = revs, .npath = 1, .purged = purged};
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(purge.err, 0);
+	CHECK_INT(purged[0], 1);
+	CHECK(body_is(db, "p", "5-z", "{}"));
+	CHECK(body_is(db, "p", "90-x89", ""));
+	dbtest_check(db);
+	purge.npath = 2;
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(purged[0], 0);
+	CHECK_INT(purged[1], 1);
+	CHECK(body_is(db, "p", NULL, ""));
+	dbtest_check(db);
+	CHECK_INT(db_info(db, &after), 0);
+	CHECK_INT(after.doc_count, before.doc_count);
+	CHECK_INT(after.purge_seq, before.purge_seq + 2);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_purges_open(snap, after.purge_seq - 1, &scan), 0);
+	CHECK_INT(db_purges_next(scan, arena, &found), 0);
+	CHECK_INT(found.seq, after.purge_seq);
+	CHECK_INT(found.nrevs, 2);
+	CHECK(rev_equal(&found.revs[1], &revs[1]));
+	CHECK_INT(db_purges_next(scan, arena, &found), ERR_END);
+	db_scan_close(scan);
+	db_snap_end(snap);
+}
+
 /* ---- Conditional requests, conflicts by many writers ---- */
 
 static void
@@ -577,6 +635,7 @@ test_store(struct store *store)
 	test_scans(db);
 	test_large(db);
 	test_long_ids(db);
+	test_purge(db);
 	test_condition(db);
 	test_race(db);
 	test_names(s);
