@@ -62,47 +62,37 @@ struct apireq {
 };
 
 /* Handlers end in exactly one answer, at once or later. */
-typedef void
-api_f(struct apireq *r);
+typedef void api_f(struct apireq *r);
 
 /** api_new(api): Make what the files below keep, once dbs, ex, config and uuid are set.  api_free() frees that alone.
  */
-int
-api_new(struct api *api) MUST_CHECK;
-void
-api_free(struct api *api);
+int api_new(struct api *api) MUST_CHECK;
+void api_free(struct api *api);
 /** api_handle(http, cookie): The engine's handle() callback: builds the struct apireq, authenticates, routes. ${cookie}
  * is the struct api. */
-void
-api_handle(struct http_req *http, void *cookie);
+void api_handle(struct http_req *http, void *cookie);
 
 /* ---- Parameters ---- */
 
 /** api_param(r, name): The last value of query parameter ${name}, or NULL. */
-const struct jstr *
-api_param(const struct apireq *r, const char *name);
+const struct jstr *api_param(const struct apireq *r, const char *name);
 /** api_param_bool(r, name, vp): *${vp} is set if the parameter is "true" or "false"; other values: ERR_QUERY_PARSE and
  * ${why} in CouchDB's words. */
-int
-api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext *why) MUST_CHECK;
+int api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext *why) MUST_CHECK;
 /** api_param_u64(r, name, vp, why): The same for a non-negative integer. */
-int
-api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct errtext *why) MUST_CHECK;
+int api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct errtext *why) MUST_CHECK;
 /**
  * api_param_json_string(r, name, outp, why): A parameter that is a JSON string, such as startkey, unescaped into the
  * arena; *${outp} stays as it was where there is none.  Errors: ERR_BAD_JSON; ERR_BAD_REQUEST where it is JSON of
  * another type; ERR_NOMEM.
  */
-int
-api_param_json_string(const struct apireq *r, const char *name, struct jstr *outp, struct errtext *why) MUST_CHECK;
+int api_param_json_string(const struct apireq *r, const char *name, struct jstr *outp, struct errtext *why) MUST_CHECK;
 /** api_tail(r, from, outp): The decoded parts from index ${from} on, joined by '/' and terminated, in the arena; len 0
  * if there are none.  Errors: ERR_NOMEM. */
-int
-api_tail(struct apireq *r, size_t from, struct jstr *outp) MUST_CHECK;
+int api_tail(struct apireq *r, size_t from, struct jstr *outp) MUST_CHECK;
 /** api_url_decode(a, s, len, plus_is_space, outp): Percent-decode into ${a}, terminated.  Errors: ERR_BAD_URL,
  * ERR_NOMEM. */
-int
-api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space, struct jstr *outp) MUST_CHECK;
+int api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space, struct jstr *outp) MUST_CHECK;
 
 /* ---- Answers ---- */
 
@@ -112,50 +102,37 @@ api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space, st
  * request (http_reply, http_finish, http_abort) and in the stream's stop callback.
  */
 /** api_done(r): Close what the router opened for the request.  May be called again; r->db is NULL behind it. */
-void
-api_done(struct apireq *r);
+void api_done(struct apireq *r);
 /** api_json_head(r): The headers of a JSON answer (content-type, cache-control: must-revalidate), for streams. */
-void
-api_json_head(struct apireq *r);
+void api_json_head(struct apireq *r);
 /** api_not_modified(r, etag, len): Set the ETag header (${etag} has its quotes) and, if If-None-Match names it, answer
  * 304 and return 1: the request is then over. */
-int
-api_not_modified(struct apireq *r, const char *etag, size_t len) MUST_CHECK;
+int api_not_modified(struct apireq *r, const char *etag, size_t len) MUST_CHECK;
 
 /** api_error(r, code, why): {"error","reason"} with the status of ${code}; ${why} may be NULL or empty. */
-void
-api_error(struct apireq *r, int code, const struct errtext *why);
+void api_error(struct apireq *r, int code, const struct errtext *why);
 /** api_error_text(r, status, error, reason): The same with words that stand in no table. */
-void
-api_error_text(struct apireq *r, int status, const char *error, const char *reason);
+void api_error_text(struct apireq *r, int status, const char *error, const char *reason);
 /** api_json(r, status, b): ${b} with a newline behind it as application/json; ${b}'s memory is taken.  cache-control
  * and the like are set here. */
-void
-api_json(struct apireq *r, int status, struct buf *b);
+void api_json(struct apireq *r, int status, struct buf *b);
 /** api_ok(r, status): {"ok":true}. */
-void
-api_ok(struct apireq *r, int status);
+void api_ok(struct apireq *r, int status);
 /** api_method_not_allowed(r, allow): 405 with Allow: ${allow}, e.g. "GET,HEAD". */
-void
-api_method_not_allowed(struct apireq *r, const char *allow);
+void api_method_not_allowed(struct apireq *r, const char *allow);
 /** api_is_json(r): 0 if the Content-Type is missing or not application/json; the caller answers ERR_CONTENT_TYPE.  Only
  * POST endpoints ask. */
-int
-api_is_json(const struct apireq *r);
+int api_is_json(const struct apireq *r);
 /** api_referer_check(r, why): A form's Referer must name this host.  Errors: ERR_BAD_REQUEST. */
-int
-api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
+int api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
 /** api_body(r, bodyp, why): The request's body, uncompressed (Content-Encoding: gzip, bounded).  Errors: ERR_TOO_LARGE,
  * ERR_BAD_REQUEST, ERR_CONTENT_TYPE (415 for other encodings). */
-int
-api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHECK;
+int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHECK;
 /** api_url_encode(b, s, len): Append ${s} with everything but letters, digits and "-._:" as %XX, as CouchDB writes ids
  * into Location. */
-int
-api_url_encode(struct buf *b, const char *s, size_t len);
+int api_url_encode(struct buf *b, const char *s, size_t len);
 /** api_base_url(r, b): Append "http://host[:port]" as the client sees this server, for Location. */
-int
-api_base_url(struct apireq *r, struct buf *b);
+int api_base_url(struct apireq *r, struct buf *b);
 
 /* ---- Off the event loop ---- */
 
@@ -164,82 +141,58 @@ api_base_url(struct apireq *r, struct buf *b);
  * may use r->arena, r->db and r->cookie, and nothing of r->http.  Holds the request meanwhile.
  * Without memory it answers the request and returns ERR_NOMEM, which only those look at who have more to undo.
  */
-int
-api_work(struct apireq *r, api_f *work, api_f *then);
+int api_work(struct apireq *r, api_f *work, api_f *then);
 
 /**
  * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request is done.  Large
  * requests are prepared on an executor thread (more than API_INLINE_BYTES of bodies).  If it could not be queued, every
  * write's err is set, and ${then} runs all the same.
  */
-void
-api_submit(struct apireq *r, struct db_request *req, api_f *then);
+void api_submit(struct apireq *r, struct db_request *req, api_f *then);
 #define API_INLINE_BYTES 65536u
 
 /* ---- Handlers, by file.  The router (router.c) has the table. ---- */
 
 /* server.c's neighbours: root.c */
-void
-root_welcome(struct apireq *r); /* / */
-void
-root_up(struct apireq *r); /* /_up */
-void
-root_uuids(struct apireq *r); /* /_uuids */
-void
-root_all_dbs(struct apireq *r); /* /_all_dbs */
-void
-root_dbs_info(struct apireq *r); /* /_dbs_info */
-void
-root_active_tasks(struct apireq *r); /* /_active_tasks */
-void
-root_membership(struct apireq *r); /* /_membership */
+void root_welcome(struct apireq *r);      /* / */
+void root_up(struct apireq *r);           /* /_up */
+void root_uuids(struct apireq *r);        /* /_uuids */
+void root_all_dbs(struct apireq *r);      /* /_all_dbs */
+void root_dbs_info(struct apireq *r);     /* /_dbs_info */
+void root_active_tasks(struct apireq *r); /* /_active_tasks */
+void root_membership(struct apireq *r);   /* /_membership */
 /* node.c */
-void
-node_any(struct apireq *r); /* /_node/... */
+void node_any(struct apireq *r); /* /_node/... */
 /* auth.c */
-void
-auth_session(struct apireq *r); /* /_session */
+void auth_session(struct apireq *r); /* /_session */
 /* web.c */
-void
-web_file(struct apireq *r); /* /_utils/... and /favicon.ico */
+void web_file(struct apireq *r); /* /_utils/... and /favicon.ico */
 /* database.c */
-void
-database_root(struct apireq *r); /* /{db}: GET HEAD PUT DELETE POST (POST is documents.c's document_post) */
-void
-database_security(struct apireq *r);
-void
-database_revs_limit(struct apireq *r);
-void
-database_full_commit(struct apireq *r);
-void
-database_compact(struct apireq *r); /* _compact and _compact/{ddoc} */
-void
-database_view_cleanup(struct apireq *r);
+void database_root(struct apireq *r); /* /{db}: GET HEAD PUT DELETE POST (POST is documents.c's document_post) */
+void database_security(struct apireq *r);
+void database_revs_limit(struct apireq *r);
+void database_full_commit(struct apireq *r);
+void database_compact(struct apireq *r); /* _compact and _compact/{ddoc} */
+void database_view_cleanup(struct apireq *r);
 /* document.c: one document */
-void
-document_post(struct apireq *r); /* POST /{db} */
-void
-document_any(struct apireq *r); /* /{db}/{id}, /{db}/_design/{d} */
+void document_post(struct apireq *r); /* POST /{db} */
+void document_any(struct apireq *r);  /* /{db}/{id}, /{db}/_design/{d} */
 /* local.c */
-void
-local_any(struct apireq *r); /* /{db}/_local/{id} */
+void local_any(struct apireq *r); /* /{db}/_local/{id} */
 /* bulk.c */
-void
-bulk_docs(struct apireq *r);
-void
-bulk_get(struct apireq *r);
-void
-bulk_revs_diff(struct apireq *r);
-void
-bulk_missing_revs(struct apireq *r);
+void bulk_docs(struct apireq *r);
+void bulk_get(struct apireq *r);
+void bulk_revs_diff(struct apireq *r);
+void bulk_missing_revs(struct apireq *r);
 /* alldocs.c */
-void
-alldocs_any(struct apireq *r); /* _all_docs, _design_docs, _local_docs and their /queries */
+void alldocs_any(struct apireq *r); /* _all_docs, _design_docs, _local_docs and their /queries */
 /* changes.c, feeds.c */
-void
-changes_any(struct apireq *r);
+void changes_any(struct apireq *r);
+/* purge.c */
+void purge_docs(struct apireq *r);  /* _purge */
+void purge_infos(struct apireq *r); /* _purged_infos */
+void purge_limit(struct apireq *r); /* _purged_infos_limit */
 /* attachment.c */
-void
-attachment_any(struct apireq *r); /* /{db}/{id}/{name...} */
+void attachment_any(struct apireq *r); /* /{db}/{id}/{name...} */
 
 #endif

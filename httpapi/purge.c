@@ -1,0 +1,310 @@
+/*
+ * _purge, _purged_infos, _purged_infos_limit: leaves that are to be forgotten as if they had never been.
+ *
+ * A request names any number of documents, each with revisions: {"id": ["rev", ...]}. Each becomes one write, and
+ * the answer tells for each which of the revisions were leaves and are gone.
+ */
+#include <string.h>
+
+#include "api.h"
+#include "base/limits.h"
+
+#define PURGE_DOCS_MAX 100u  /* documents of one request, as CouchDB's purge/max_document_id_number */
+#define PURGE_REVS_MAX 1000u /* revisions of one request, as its purge/max_revisions_number */
+
+struct purge {
+	struct db_request req;
+	struct db_write writes[PURGE_DOCS_MAX];
+	struct rev revs[PURGE_REVS_MAX];
+	unsigned char purged[PURGE_REVS_MAX];
+	size_t nrevs;
+};
+
+/* ---- Reading ---- */
+
+static int
+too_many(struct errtext *why, const char *what, unsigned max)
+{
+	return err_why(why, ERR_TOO_LARGE, "Exceeded maximum number of %s, %u", what, max);
+}
+
+static int
+read_rev(struct apireq *r, struct jread *j, struct purge *p, struct buf *scratch, struct errtext *why)
+{
+	struct revbuf *rev = arena_alloc(r->arena, sizeof(*rev));
+	struct jstr text;
+	int err;
+
+	if (rev == NULL)
+		return ERR_NOMEM;
+	if (p->nrevs == PURGE_REVS_MAX)
+		return too_many(why, "revisions", PURGE_REVS_MAX);
+	if ((err = jread_string(j, scratch, &text)) != 0)
+		return err == ERR_BAD_REQUEST ? ERR_BAD_REV : err;
+	if ((err = rev_parse(text.s, text.len, rev)) != 0)
+		return err;
+	p->revs[p->nrevs++] = rev_of(rev);
+	return 0;
+}
+
+static int
+read_revs(
+    struct apireq *r, struct jread *j, struct purge *p, struct db_write *w, struct buf *scratch, struct errtext *why)
+{
+	int err;
+
+	w->path = p->revs + p->nrevs;
+	w->purged = p->purged + p->nrevs;
+	if (jread_peek(j) != JREAD_ARRAY) {
+		if ((err = jread_skip(j, NULL)) != 0)
+			return err;
+		return err_why(why, ERR_BAD_REQUEST, "Invalid list of revisions");
+	}
+	err = jread_array_begin(j);
+	while (err == 0 && (err = jread_array_next(j)) == 0)
+		err = read_rev(r, j, p, scratch, why);
+	w->npath = (size_t)(p->revs + p->nrevs - w->path);
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+read_docs(struct apireq *r, struct jread *j, struct purge *p, struct buf *scratch, struct errtext *why)
+{
+	struct jstr id;
+	int err = jread_object_begin(j);
+
+	while (err == 0 && (err = jread_object_next(j, scratch, &id)) == 0) {
+		struct db_write *w = &p->writes[p->req.nwrites];
+
+		if (p->req.nwrites == PURGE_DOCS_MAX)
+			return too_many(why, "documents", PURGE_DOCS_MAX);
+		*w = (struct db_write){.kind = DB_WRITE_PURGE, .id = {arena_dup(r->arena, id.s, id.len), id.len}};
+		if (w->id.s == NULL)
+			return ERR_NOMEM;
+		p->req.nwrites++;
+		err = read_revs(r, j, p, w, scratch, why);
+	}
+	return err == ERR_END ? jread_end(j) : err;
+}
+
+/* well_formed: What is no JSON at all is told before what is wrong with its meaning. */
+static int
+well_formed(const struct jstr *body)
+{
+	struct jread j;
+	int err;
+
+	jread_init(&j, body->s, body->len);
+	err = jread_skip(&j, NULL);
+	return err ? err : jread_end(&j);
+}
+
+static int
+read_body(struct apireq *r, struct purge *p, struct errtext *why)
+{
+	struct jstr body;
+	struct jread j;
+	struct buf scratch;
+	int err;
+
+	if (!api_is_json(r))
+		return ERR_CONTENT_TYPE;
+	if ((err = api_body(r, &body, why)) != 0 || (err = well_formed(&body)) != 0)
+		return err;
+	jread_init(&j, body.s, body.len);
+	if (jread_peek(&j) != JREAD_OBJECT)
+		return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
+	buf_init(&scratch, body.len + API_SCRATCH);
+	err = read_docs(r, &j, p, &scratch, why);
+	buf_release(&scratch);
+	return err;
+}
+
+/* ---- Answering ---- */
+
+static void
+put_purged(struct buf *b, const struct db_write *w)
+{
+	const char *comma = "";
+
+	(void)buf_put_json(b, w->id.s, w->id.len);
+	(void)buf_puts(b, ":[");
+	for (size_t i = 0; i < w->npath; i++) {
+		if (!w->purged[i])
+			continue;
+		(void)buf_printf(b, "%s\"", comma);
+		(void)rev_put(b, &w->path[i]);
+		(void)buf_putc(b, '"');
+		comma = ",";
+	}
+	(void)buf_putc(b, ']');
+}
+
+static void
+purge_end(struct apireq *r)
+{
+	const struct purge *p = r->cookie;
+	struct buf b;
+
+	for (size_t i = 0; i < p->req.nwrites; i++)
+		if (p->writes[i].err) {
+			api_error(r, p->writes[i].err, &p->writes[i].why);
+			return;
+		}
+	buf_init(&b, LIMIT_BODY_LEN);
+	(void)buf_puts(&b, "{\"purge_seq\":null,\"purged\":{");
+	for (size_t i = 0; i < p->req.nwrites; i++) {
+		if (i > 0)
+			(void)buf_putc(&b, ',');
+		put_purged(&b, &p->writes[i]);
+	}
+	(void)buf_puts(&b, "}}");
+	api_json(r, 201, &b);
+}
+
+void
+purge_docs(struct apireq *r)
+{
+	struct errtext why = {""};
+	struct purge *p;
+	int err = ERR_NOMEM;
+
+	if (strcmp(r->method, "POST") != 0) {
+		api_method_not_allowed(r, "POST");
+		return;
+	}
+	if ((p = arena_calloc(r->arena, 1, sizeof(*p))) != NULL) {
+		p->req.writes = p->writes;
+		err = r->who.server_admin ? read_body(r, p, &why) : ERR_NOT_ADMIN;
+	}
+	r->cookie = p;
+	if (err)
+		api_error(r, err, &why);
+	else if (p->req.nwrites == 0)
+		purge_end(r);
+	else
+		api_submit(r, &p->req, purge_end);
+}
+
+/* ---- What is remembered ---- */
+
+static int
+put_infos(struct apireq *r, struct buf *b)
+{
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_purge info;
+	const char *comma = "";
+	int err = db_snap_begin(r->db, &snap);
+
+	if (err)
+		return err;
+	(void)buf_puts(b, "{\"purged_infos\":[");
+	if ((err = db_purges_open(snap, 0, &scan)) == 0) {
+		while ((err = db_purges_next(scan, r->arena, &info)) == 0) {
+			(void)buf_printf(b, "%s{\"id\":", comma);
+			(void)buf_put_json(b, info.id.s, info.id.len);
+			(void)buf_puts(b, ",\"revs\":[");
+			for (size_t i = 0; i < info.nrevs; i++) {
+				(void)buf_puts(b, i > 0 ? ",\"" : "\"");
+				(void)rev_put(b, &info.revs[i]);
+				(void)buf_putc(b, '"');
+			}
+			(void)buf_puts(b, "]}");
+			comma = ",";
+		}
+		db_scan_close(scan);
+	}
+	db_snap_end(snap);
+	(void)buf_puts(b, "]}");
+	return err == ERR_END ? buf_failed(b) : err;
+}
+
+void
+purge_infos(struct apireq *r)
+{
+	struct buf b;
+	int err;
+
+	if (strcmp(r->method, "GET") != 0) {
+		api_method_not_allowed(r, "GET");
+		return;
+	}
+	buf_init(&b, 8 * LIMIT_BODY_LEN);
+	err = r->who.server_admin ? put_infos(r, &b) : ERR_NOT_ADMIN;
+	if (err) {
+		buf_release(&b);
+		api_error(r, err, NULL);
+		return;
+	}
+	api_json(r, 200, &b);
+}
+
+static void
+limit_end(struct apireq *r)
+{
+	const struct purge *p = r->cookie;
+
+	if (p->writes[0].err)
+		api_error(r, p->writes[0].err, &p->writes[0].why);
+	else
+		api_ok(r, 200);
+}
+
+static void
+limit_put(struct apireq *r)
+{
+	struct purge *p = arena_calloc(r->arena, 1, sizeof(*p));
+	struct errtext why = {""};
+	struct jstr body;
+	struct jread j;
+	uint64_t n = 0;
+	int err = p == NULL ? ERR_NOMEM : api_body(r, &body, &why);
+
+	if (err == 0)
+		err = well_formed(&body);
+	if (err) {
+		api_error(r, err, &why);
+		return;
+	}
+	jread_init(&j, body.s, body.len);
+	if (jread_peek(&j) != JREAD_NUMBER || jread_u64(&j, &n) != 0 || n == 0 || n > INT32_MAX) {
+		api_error_text(r, 400, "bad_request", "`purged_infos_limit` must be positive integer");
+		return;
+	}
+	r->cookie = p;
+	p->writes[0] = (struct db_write){.kind = DB_WRITE_PURGED_LIMIT, .number = n};
+	p->req = (struct db_request){.writes = p->writes, .nwrites = 1};
+	api_submit(r, &p->req, limit_end);
+}
+
+static void
+limit_get(struct apireq *r)
+{
+	struct db_info info;
+	struct buf b;
+	int err = db_info(r->db, &info);
+
+	if (err) {
+		api_error(r, err, NULL);
+		return;
+	}
+	buf_init(&b, 64);
+	(void)buf_put_u64(&b, info.purged_limit);
+	api_json(r, 200, &b);
+}
+
+void
+purge_limit(struct apireq *r)
+{
+	int get = strcmp(r->method, "GET") == 0;
+
+	if (!get && strcmp(r->method, "PUT") != 0)
+		api_method_not_allowed(r, "GET,PUT");
+	else if (!r->who.server_admin)
+		api_error(r, ERR_NOT_ADMIN, NULL);
+	else if (get)
+		limit_get(r);
+	else
+		limit_put(r);
+}
