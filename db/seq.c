@@ -31,16 +31,21 @@ int
 db_seq_put(struct db *db, struct buf *b, uint64_t seq)
 {
 	const struct dbfile *f = db->file;
-	char *room;
+	char digits[20], *room;
+	size_t at = sizeof(digits), n;
 	int err;
 
-	buf_put_u64(b, seq);
-	buf_putc(b, '-');
-	if ((err = buf_reserve(b, HISTORY_TEXT_LEN, &room)) != 0)
+	do
+		digits[--at] = (char)('0' + seq % 10);
+	while ((seq /= 10) != 0);
+	n = sizeof(digits) - at;
+	if ((err = buf_reserve(b, n + 1 + HISTORY_TEXT_LEN, &room)) != 0)
 		return err;
-	history_text(f->histories[f->nhistories - 1].id, room);
-	buf_commit(b, HISTORY_TEXT_LEN);
-	return buf_failed(b);
+	memcpy(room, digits + at, n);
+	room[n] = '-';
+	history_text(f->histories[f->nhistories - 1].id, room + n + 1);
+	buf_commit(b, n + 1 + HISTORY_TEXT_LEN);
+	return 0;
 }
 
 static uint64_t

@@ -110,20 +110,24 @@ put_object(
 	size_t i, n = f->all_leaves ? row->nleaves : 1;
 	int err = 0;
 
-	buf_put(b, "{\"seq\":", 7);
-	if (with_seq)
-		put_seq(f, row->seq, b);
-	else
-		buf_put(b, "null", 4);
-	buf_put(b, ",\"id\":", 6);
-	buf_put_json(b, row->id.s, row->id.len);
-	buf_put(b, ",\"changes\":[", 12);
-	for (i = 0; i < n; i++) {
-		buf_puts(b, i > 0 ? ",{\"rev\":\"" : "{\"rev\":\"");
-		rev_put(b, &row->leaves[i]);
-		buf_put(b, "\"}", 2);
+	/* In few pieces, for a feed is made of these. */
+	if (with_seq) {
+		buf_put(b, "{\"seq\":\"", 8);
+		db_seq_put(f->db, b, row->seq);
+		buf_put(b, "\",\"id\":", 7);
+	} else {
+		buf_put(b, "{\"seq\":null,\"id\":", 17);
 	}
-	buf_putc(b, ']');
+	buf_put_json(b, row->id.s, row->id.len);
+	buf_put(b, ",\"changes\":[{\"rev\":\"", 20);
+	rev_put(b, &row->leaves[0]);
+	for (i = 1; i < n; i++) {
+		buf_put(b, "\"},{\"rev\":\"", 11);
+		rev_put(b, &row->leaves[i]);
+	}
+	if (n == 1 && !row->deleted && !f->include_docs)
+		return buf_put(b, "\"}]}", 4);
+	buf_put(b, "\"}]", 3);
 	if (row->deleted)
 		buf_puts(b, ",\"deleted\":true");
 	if (f->include_docs) {
