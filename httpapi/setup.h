@@ -30,8 +30,9 @@ setup_secret(const char *dir, char out[SETUP_SECRET_DIGITS + 1]) MUST_CHECK;
 /**
  * setup_admins(c, dir): Complete section admins: what ${dir}/admins.yaml has and ${c} has not, then the environment's
  * (DIVAN_ADMIN=name:password, or COUCHDB_USER and COUCHDB_PASSWORD); plain passwords are replaced by their hashes,
- * which ${dir}/admins.yaml keeps so that sessions outlive a restart.  If there is then none, the administrator "admin" is made, its random password shown on standard error this once, and its
- * hash kept in ${dir}/admins.yaml.  Errors: ERR_IO, ERR_BAD_REQUEST, ERR_INTERNAL with a log line; ERR_NOMEM.
+ * which ${dir}/admins.yaml keeps so that sessions outlive a restart.  If there is then none, the administrator "admin"
+ * is made, its random password shown on standard error this once, and its hash kept in ${dir}/admins.yaml.  Errors:
+ * ERR_IO, ERR_BAD_REQUEST, ERR_INTERNAL with a log line; ERR_NOMEM.
  */
 int
 setup_admins(struct config *c, const char *dir) MUST_CHECK;
