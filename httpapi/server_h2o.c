@@ -20,7 +20,8 @@
 #include "base/limits.h"
 #include "base/log.h"
 
-#define IDLE_MS (300u * 1000u)            /* keep-alive, and all of an HTTP/1 request's head and body */
+#define IDLE_MS (300u * 1000u) /* of an HTTP/2 connection */
+#define DAY_MS (24u * 3600u * 1000u)
 #define SPOOL_THRESHOLD ((size_t)8 << 20) /* request bodies beyond this go to a file */
 
 unsigned
@@ -76,7 +77,7 @@ configure(struct http_server *s)
 	if (s->config.server_name != NULL)
 		g->server_name = h2o_iovec_init(s->config.server_name, strlen(s->config.server_name));
 	g->max_request_entity_size = s->config.max_body > 0 ? s->config.max_body : LIMIT_REQUEST_LEN;
-	g->http1.req_timeout = IDLE_MS;
+	g->http1.req_timeout = DAY_MS; /* server_h2o_gate.c is stricter, and fairer to large bodies */
 	g->http2.idle_timeout = IDLE_MS;
 	s->host = h2o_config_register_host(g, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 	handler = (struct handler *)h2o_create_handler(h2o_config_register_path(s->host, "/", 0), sizeof(*handler));
@@ -117,9 +118,13 @@ thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 	err = timers_add(&t->timers, &t->sweeper, server_on_sweep, t);
 	if (err == 0)
 		err = timers_add(&t->timers, &t->reopener, server_on_reopen, t);
+	if (err == 0)
+		err = timers_add(&t->timers, &t->pacer, server_on_pace, t);
 	if (err != 0)
 		return err;
 	h2o_context_init(&t->ctx, h2o_evloop_create(), &s->global);
+	t->global = s->global;
+	t->ctx.globalconf = &t->global;
 	t->wake = add_socket(t, t->wake_fd, t, server_on_wake);
 	t->watch = add_socket(t, t->watch_fd, t, server_on_watch);
 	for (i = 0; i < 2; i++) {
@@ -130,7 +135,7 @@ thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 		t->listener[i] = add_socket(t, s->fds[i][index], &t->accept[i], server_on_accept);
 		s->fds[i][index] = -1;
 	}
-	return 0;
+	return server_gate_learn(t);
 }
 
 static int
@@ -260,8 +265,7 @@ http_server_free(struct http_server *s)
 
 #if defined(__SANITIZE_ADDRESS__)
 /* h2o keeps buffers for reuse in each thread, and its message queues, for good. */
-const char *
-__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void);
 
 const char *
 __lsan_default_suppressions(void)

@@ -28,6 +28,7 @@ on_conn_close(void *data)
 {
 	struct http_conn *conn = data;
 
+	server_gate_close(conn);
 	*conn->linkp = conn->next;
 	if (conn->next != NULL)
 		conn->next->linkp = conn->linkp;
@@ -71,6 +72,7 @@ server_on_accept(h2o_socket_t *listener, const char *err)
 		t->conns = conn;
 		sock->on_close.cb = on_conn_close;
 		sock->on_close.data = conn;
+		server_gate_open(conn);
 		h2o_accept(accept, sock);
 	}
 }

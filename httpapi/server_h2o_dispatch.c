@@ -52,13 +52,14 @@ req_fill(struct http_req *req, h2o_req_t *h2o)
 }
 
 static void
-refuse(struct http_req *req)
+refuse(struct http_req *req, int err)
 {
-	static const char text[] = "{\"error\":\"bad_request\",\"reason\":\"bad request\"}\n";
+	char text[128];
+	int n = snprintf(text, sizeof(text), "{\"error\":\"%s\",\"reason\":\"%s\"}\n", err_name(err), err_reason(err));
 
 	req->h2o->http1_is_persistent = 0;
 	http_set_header(req, "content-type", "application/json", 16);
-	http_reply(req, 400, text, sizeof(text) - 1);
+	http_reply(req, err_status(err), text, (size_t)n);
 }
 
 int
@@ -77,7 +78,9 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	req->conn->is_h2 = h2o->version >= 0x200;
 	req->refs = 2; /* the engine's, and ours until the handler has returned */
 	if (req_fill(req, h2o) != 0 || !framing_ok(req))
-		refuse(req);
+		refuse(req, ERR_BAD_REQUEST);
+	else if (req->entity.len > s->global.max_request_entity_size)
+		refuse(req, ERR_TOO_LARGE);
 	else
 		s->config.handle(req, s->config.cookie);
 	if (req->h2o != NULL && !req->answered) {

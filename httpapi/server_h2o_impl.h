@@ -36,6 +36,18 @@ struct http_conn {
 	unsigned char hung_up; /* the client closed its side */
 	unsigned char busy;    /* scratch of sweep(): has streams */
 	uint64_t idle_mark;    /* req->nsent when sweep() first saw it idle, plus 1 */
+
+	/* The gate: server_h2o_gate.c. */
+	h2o_socket_cb read;
+	struct http_conn *gate_next, **gate_linkp; /* in the thread's ungated */
+	uint64_t got;                              /* bytes, decrypted */
+	uint64_t since_ms, since_got;              /* where the window began */
+	uint64_t idle_ms, idle_got;                /* the same of an idle connection; 0: not seen yet */
+	size_t head_at;                            /* an HTTP/1 head: looked at so far */
+	unsigned head_lines;
+	unsigned char head_done;
+	unsigned char receiving;       /* a request comes in, over HTTP/2: perhaps */
+	unsigned char coming, overdue; /* scratch of server_on_pace() */
 };
 
 struct http_req {
@@ -86,6 +98,11 @@ struct http_thread {
 	h2o_timeout_entry_t turn; /* runs what is due within the loop: see on_turn() */
 	struct http_timer sweeper;
 	struct http_timer reopener; /* listens again after descriptors had run out */
+	struct http_timer pacer;    /* looks for connections that are too slow or idle */
+	h2o_socket_cb read1;        /* what h2o reads HTTP/1 with */
+	struct http_conn *ungated;  /* h2o reads from them, or soon will, and the gate is not in place */
+	struct http_conn *in_gate;  /* whose bytes h2o is given just now; NULL when that ends the connection */
+	h2o_globalconf_t global;    /* the server's, with a limit of this thread's own */
 	struct http_conn *conns;
 	struct http_req *flush, **flush_tail;
 	struct http_req *free;
@@ -115,57 +132,57 @@ struct http_server {
 /* ---- server_h2o_req.c ---- */
 
 /** server_req_new(t): A request without references yet, or NULL. */
-struct http_req *
-server_req_new(struct http_thread *t) MUST_CHECK;
+struct http_req *server_req_new(struct http_thread *t) MUST_CHECK;
 /** server_detach(req): h2o's request is no longer ours to touch: drops the engine's reference. */
-void
-server_detach(struct http_req *req);
+void server_detach(struct http_req *req);
 /** server_vanish(req): h2o gave the request up before it was answered. */
-void
-server_vanish(struct http_req *req);
+void server_vanish(struct http_req *req);
 /** server_hook_pool(req): Learn of the end of h2o's request while no stream was started. */
-void
-server_hook_pool(struct http_req *req);
+void server_hook_pool(struct http_req *req);
 /** server_give_to_pool(h2o, mem): ${mem} is freed with h2o's request. */
-void
-server_give_to_pool(h2o_req_t *h2o, void *mem);
+void server_give_to_pool(h2o_req_t *h2o, void *mem);
 
 /* ---- server_h2o_stream.c ---- */
 
 /** server_flush(t): Hand h2o what handlers have sent meanwhile; at the end of every callback into one. */
-void
-server_flush(struct http_thread *t);
+void server_flush(struct http_thread *t);
 
 /* ---- server_h2o_conn.c ---- */
 
-struct http_conn *
-server_conn_of(h2o_req_t *h2o);
+struct http_conn *server_conn_of(h2o_req_t *h2o);
 /** server_watch(conn, req): Notice when the client hangs up while ${req}, which its handler left unanswered, goes on. */
-void
-server_watch(struct http_conn *conn, struct http_req *req);
-void
-server_on_accept(h2o_socket_t *listener, const char *err);
-void
-server_on_watch(h2o_socket_t *sock, const char *err);
-void
-server_on_sweep(void *arg);
-void
-server_on_reopen(void *arg);
+void server_watch(struct http_conn *conn, struct http_req *req);
+void server_on_accept(h2o_socket_t *listener, const char *err);
+void server_on_watch(h2o_socket_t *sock, const char *err);
+void server_on_sweep(void *arg);
+void server_on_reopen(void *arg);
 
 /* ---- server_h2o_dispatch.c ---- */
 
-int
-server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
+int server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
 /** server_error_setup: A filter for what h2o answers by itself, which puts CouchDB's form in place of its text. */
-void
-server_error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot);
+void server_error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot);
+
+/* ---- server_h2o_gate.c ---- */
+
+/** server_gate_learn(t): Before the first connection.  Errors: ERR_IO. */
+int server_gate_learn(struct http_thread *t) MUST_CHECK;
+/** server_gate_open(conn): A new connection; h2o has it. */
+void server_gate_open(struct http_conn *conn);
+/** server_gate_answered(conn): The next head may come on an HTTP/1 connection. */
+void server_gate_answered(struct http_conn *conn);
+void server_gate_link(struct http_conn *conn);
+/** server_gate_close(conn): The connection is gone. */
+void server_gate_close(struct http_conn *conn);
+/** server_gate_turn(t): Stand before h2o where it has begun to read; after every turn of its loop. */
+void server_gate_turn(struct http_thread *t);
+/** server_on_pace(t): Cut off who is too slow. */
+void server_on_pace(void *arg);
 
 /* ---- server_h2o_loop.c ---- */
 
 /** server_wake(t): Make ${t}'s loop turn.  Async-signal-safe. */
-void
-server_wake(struct http_thread *t);
-void
-server_on_wake(h2o_socket_t *sock, const char *err);
+void server_wake(struct http_thread *t);
+void server_on_wake(h2o_socket_t *sock, const char *err);
 
 #endif

@@ -161,6 +161,7 @@ thread_main(void *arg)
 		if (due && !h2o_timeout_is_linked(&t->turn))
 			h2o_timeout_link(t->ctx.loop, &t->ctx.zero_timeout, &t->turn);
 		h2o_evloop_run(t->ctx.loop, due ? 0 : timers_wait(&t->timers));
+		server_gate_turn(t);
 	}
 	if (h2o_timeout_is_linked(&t->turn))
 		h2o_timeout_unlink(&t->turn);

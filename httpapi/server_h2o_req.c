@@ -88,6 +88,8 @@ server_detach(struct http_req *req)
 	}
 	if (req->conn->req == req)
 		req->conn->req = NULL;
+	if (!req->conn->is_h2)
+		server_gate_answered(req->conn);
 	http_release(req);
 }
 

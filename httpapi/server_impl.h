@@ -10,26 +10,21 @@
  * server_listen(addr, port, n, fds, portp): ${n} sockets that share one port (SO_REUSEPORT), listening, after a plain
  * bind has shown that nobody else has it.  Errors: ERR_IO with a log line; no socket is then left open.
  */
-int
-server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *portp) MUST_CHECK;
+int server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *portp) MUST_CHECK;
 
 /** server_tls_new(cert, key, ctxp): An SSL_CTX for TLS 1.2 and 1.3 that offers h2 and http/1.1.  Errors: ERR_IO with a
  * log line. */
 struct ssl_ctx_st;
-int
-server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_st **ctxp) MUST_CHECK;
-void
-server_tls_free(struct ssl_ctx_st *ctx);
+int server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_st **ctxp) MUST_CHECK;
+void server_tls_free(struct ssl_ctx_st *ctx);
 
 /** server_reason(status): The reason phrase of an HTTP status.  Static. */
-const char *
-server_reason(int status);
+const char *server_reason(int status);
 
 /**
  * server_framing_ok(head, len): 0 if an HTTP/1 request's head frames its body in more than one way (Content-Length and
  * Transfer-Encoding, or two of one): what request smuggling is made of.  ${head} may go on behind the empty line.
  */
-int
-server_framing_ok(const char *head, size_t len);
+int server_framing_ok(const char *head, size_t len);
 
 #endif

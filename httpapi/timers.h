@@ -24,19 +24,13 @@ struct timers {
 	size_t exist;
 };
 
-int
-timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg) MUST_CHECK;
-void
-timers_remove(struct http_timer *t);
+int timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg) MUST_CHECK;
+void timers_remove(struct http_timer *t);
 /** timers_wait(h): Milliseconds until the next is due, at most INT32_MAX. */
-int32_t
-timers_wait(const struct timers *h);
+int32_t timers_wait(const struct timers *h);
 /** timers_next(h): Take out a timer that is due, or NULL. */
-struct http_timer *
-timers_next(struct timers *h, uint64_t now_ms);
-uint64_t
-timers_now(void);
-void
-timers_release(struct timers *h);
+struct http_timer *timers_next(struct timers *h, uint64_t now_ms);
+uint64_t timers_now(void);
+void timers_release(struct timers *h);
 
 #endif

@@ -14,6 +14,7 @@
 #include "httpapi/server.h"
 
 #define WAIT_MS 5000 /* for what must happen; much less is the rule */
+#define SLOW_MS 600
 
 static struct http_server *server;
 static _Atomic unsigned stops, gones, hooks, lates;
@@ -192,7 +193,7 @@ echo(struct http_req *req)
 {
 	struct jstr p = http_path(req), q = http_query(req), host = http_header(req, "host"),
 		    x = http_header(req, "x-thing"), body;
-	char line[512];
+	char line[4096];
 	int n;
 
 	if (http_body_all(req, &body) != 0)
@@ -254,6 +255,12 @@ say(int fd, const char *text, size_t len)
 	(void)!send(fd, text, len, MSG_NOSIGNAL);
 }
 
+static void
+say_text(int fd, const char *text)
+{
+	say(fd, text, strlen(text));
+}
+
 /* Reads until ${until} (NULL: the end of the connection) has come; returns the bytes read, terminated. */
 static size_t
 hear(int fd, char *buf, size_t size, const char *until)
@@ -284,6 +291,15 @@ ask(const char *request)
 	hear(fd, buf, sizeof(buf), NULL);
 	close(fd);
 	return buf;
+}
+
+static int
+has_ended(int fd)
+{
+	char byte;
+	ssize_t rc = recv(fd, &byte, 1, MSG_DONTWAIT);
+
+	return rc == 0 || (rc < 0 && errno != EAGAIN);
 }
 
 static int
@@ -367,7 +383,7 @@ test_refused(void)
 		"{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n"},
 	    {"GETGETGETGETGETGETGETGETGETGET / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 400 ",
 		"\"error\":\"bad_request\""},
-	    {"\x01\x02\x03\r\n\r\n", "HTTP/1.1 400 ", "Bad Request"},
+	    {"\x01\x02\x03\r\n\r\n", "HTTP/1.1 400 ", "\"error\":\"bad_request\""},
 	};
 	size_t i;
 
@@ -377,6 +393,51 @@ test_refused(void)
 		if (!CHECK(strncmp(a, bad[i].head, strlen(bad[i].head)) == 0) || !CHECK(has(a, bad[i].body)))
 			fprintf(stderr, "case %zu\n", i);
 	}
+}
+
+/* A head of ${n} headers of ${len} bytes each, in pieces, or at once behind another request. */
+static char *
+ask_headers(int fd, unsigned n, size_t len)
+{
+	static char buf[8192], line[65536];
+	unsigned i;
+
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "a: ", 3);
+	memcpy(line + len - 2, "\r\n", 2);
+	say(fd, "GET /n HTTP/1.1\r\n", 17);
+	for (i = 0; i < n; i++)
+		say(fd, line, len);
+	say_text(fd, CLOSE);
+	hear(fd, buf, sizeof(buf), NULL);
+	close(fd);
+	return buf;
+}
+
+static void
+test_long_heads(void)
+{
+	static const char json[] = "\r\nContent-Type: application/json\r\n";
+	char buf[2048];
+	int fd;
+	char *a = ask_headers(dial(), 99, 100);
+
+	CHECK(has(a, "GET|/n|"));
+	a = ask_headers(dial(), 100, 10);
+	CHECK(strncmp(a, "HTTP/1.1 400 ", 13) == 0 && has(a, json));
+	CHECK(has(a, "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n"));
+	a = ask_headers(dial(), 3, 65000);
+	CHECK(has(a, "GET|/n|"));
+	a = ask_headers(dial(), 7, 65000);
+	CHECK(strncmp(a, "HTTP/1.1 400 ", 13) == 0 && has(a, json));
+	/* The gate is back for the next request on the same connection. */
+	fd = dial();
+	say_text(fd, "GET /late HTTP/1.1\r\nHost: h\r\n\r\n");
+	hear(fd, buf, sizeof(buf), "late");
+	say_text(fd, "PUT /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
+	hear(fd, buf, sizeof(buf), "|abc");
+	a = ask_headers(fd, 120, 20);
+	CHECK(strncmp(a, "HTTP/1.1 400 ", 13) == 0 && has(a, json));
 }
 
 static void
@@ -475,6 +536,69 @@ test_h2(void)
 	CHECK(reaches(&stops, before + 2));
 }
 
+static void
+say_data(int fd, unsigned stream, size_t len, unsigned char flags)
+{
+	static const char zeros[16384];
+	char head[9] = {0, (char)(len >> 8), (char)len, 0, (char)flags, 0, 0, (char)(stream >> 8), (char)stream};
+
+	say(fd, head, sizeof(head));
+	say(fd, zeros, len);
+}
+
+/* A body beyond the limit gets an answer, and the connection goes on. */
+static void
+test_h2_too_large(void)
+{
+	static const char json[] = "{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n";
+	static const char post[] = "\x83\x86\x41\x01h\x04\x05/body";
+	char buf[8192];
+	int fd = dial_h2(), i;
+	size_t n;
+
+	say_frame(fd, 1, 4, 1, post, sizeof(post) - 1);
+	for (i = 0; i < 62; i++)
+		say_data(fd, 1, 16384, i == 61);
+	n = hear(fd, buf, sizeof(buf), json);
+	CHECK(memmem(buf, n, json, sizeof(json) - 1) != NULL);
+	say_frame(fd, 1, 4, 3, post, sizeof(post) - 1);
+	say_data(fd, 3, 5, 1);
+	n = hear(fd, buf, sizeof(buf), "POST|/body|");
+	CHECK(memmem(buf, n, "POST|/body||h||200|", 19) != NULL);
+	close(fd);
+}
+
+/* Who sends too slowly is cut off, who is merely idle is not. */
+static void
+test_slow(void)
+{
+	char buf[2048], hundred[100];
+	int head = dial(), body = dial(), stream = dial_h2(), feed = dial(), steady = dial(), i;
+	unsigned before = atomic_load(&stops);
+
+	memset(hundred, 'h', sizeof(hundred));
+	say(feed, "GET /feed HTTP/1.1\r\nHost: h\r\n\r\n", 31);
+	hear(feed, buf, sizeof(buf), "\r\n\r\n");
+	say_text(head, "GET / HTTP/1.1\r\nHost: h");
+	say_text(body, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n1");
+	say_frame(stream, 1, 4, 1, "\x83\x86\x41\x01h\x04\x05/body", 12);
+	say_text(steady, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n" CLOSE);
+	for (i = 0; i < 30; i++) {
+		say(steady, hundred, sizeof(hundred));
+		usleep(2 * SLOW_MS * 1000 / 30);
+	}
+	hear(steady, buf, sizeof(buf), NULL);
+	CHECK(has(buf, "POST|/||h||101|hhh"));
+	CHECK_INT(hear(head, buf, sizeof(buf), NULL), 0);
+	CHECK_INT(hear(body, buf, sizeof(buf), NULL), 0);
+	hear(stream, buf, sizeof(buf), NULL);
+	CHECK(has_ended(stream));
+	CHECK(!has_ended(feed));
+	CHECK_INT(atomic_load(&stops), before);
+	close(head), close(body), close(stream), close(feed), close(steady);
+	CHECK(reaches(&stops, before + 1));
+}
+
 /* Streams opened only to be reset: the connection is cut, others are served. */
 static void
 test_rapid_reset(void)
@@ -490,7 +614,7 @@ test_rapid_reset(void)
 	}
 	/* Not a GOAWAY for idleness, which comes after minutes: the connection ends at once. */
 	CHECK(hear(fd, buf, sizeof(buf), NULL) < sizeof(buf) - 1);
-	CHECK(recv(fd, buf, 1, MSG_DONTWAIT) <= 0 && errno != EAGAIN);
+	CHECK(has_ended(fd));
 	close(fd);
 	a = ask("GET /alive HTTP/1.1\r\nHost: h\r\n" CLOSE);
 	CHECK(has(a, "GET|/alive|"));
@@ -545,6 +669,7 @@ main(void)
 	struct http_config config = {.bind = "127.0.0.1",
 	    .threads = 1,
 	    .max_body = 1000000,
+	    .slow_ms = SLOW_MS,
 	    .spool_dir = "/tmp",
 	    .server_name = "test",
 	    .handle = handle};
@@ -563,8 +688,11 @@ main(void)
 	test_whole();
 	test_pipeline();
 	test_refused();
+	test_long_heads();
 	test_streams();
 	test_h2();
+	test_h2_too_large();
+	test_slow();
 	test_rapid_reset();
 	test_second_server(&config);
 	test_stop(id);

@@ -1,0 +1,340 @@
+/*
+ * server_h2o_gate.c: what h2o 2.2 does not look at while a request comes in: how fast, how long its head, and whether
+ * its body is too large to begin with.
+ *
+ * The gate stands before h2o's own read callback: server_gate_turn() puts it there whenever h2o has begun to read.
+ *
+ *	ungated --server_gate_turn()--> gated --request complete, h2o stops reading--> ungated
+ *	  ^ accept, answer given                                                  a feed leaves until its answer
+ *
+ * 1. conn->read is what h2o asked to be called; while the gate is in place, sock->_cb.read is on_gate().
+ * 2. HTTP/1 is being read where conn->read is t->read1; else it is HTTP/2, a TLS handshake, or the end of TLS.
+ * 3. Bytes that were read together with an earlier request never pass the gate.  They had nothing to wait for.
+ *
+ * A head takes no longer than one window; then a body, or all of an HTTP/2 connection with a request in it, keeps up a
+ * minimum rate from window to window.  So h2o's own time limit for head and body together can be a day.
+ */
+#include <h2o.h>
+#include <h2o/http1.h>
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "server_h2o_impl.h"
+#include "base/log.h"
+
+#define WINDOW_MS 30000u
+#define RATE 1024u             /* bytes per second */
+#define IDLE_MS (300u * 1000u) /* an HTTP/1 connection between requests; h2o sees to HTTP/2's */
+#define SMALL_HEAD 400u        /* 100 headers need more: nothing to count */
+#define SLACK (64u << 20)      /* over HTTP/2: how much too large a body is taken in, so that it gets an answer */
+
+static unsigned
+window_ms(const struct http_thread *t)
+{
+	return t->server->config.slow_ms > 0 ? t->server->config.slow_ms : WINDOW_MS;
+}
+
+void
+server_gate_link(struct http_conn *conn)
+{
+	struct http_thread *t = conn->thread;
+
+	if (conn->gate_linkp != NULL)
+		return;
+	conn->gate_linkp = &t->ungated;
+	conn->gate_next = t->ungated;
+	if (conn->gate_next != NULL)
+		conn->gate_next->gate_linkp = &conn->gate_next;
+	t->ungated = conn;
+}
+
+static void
+unlink_conn(struct http_conn *conn)
+{
+	if (conn->gate_linkp == NULL)
+		return;
+	*conn->gate_linkp = conn->gate_next;
+	if (conn->gate_next != NULL)
+		conn->gate_next->gate_linkp = conn->gate_linkp;
+	conn->gate_linkp = NULL;
+}
+
+void
+server_gate_close(struct http_conn *conn)
+{
+	unlink_conn(conn);
+	if (conn->thread->in_gate == conn)
+		conn->thread->in_gate = NULL;
+}
+
+void
+server_gate_answered(struct http_conn *conn)
+{
+	conn->head_done = 0;
+	conn->head_lines = 0;
+	conn->head_at = 0;
+	server_gate_link(conn);
+}
+
+static void
+receiving(struct http_conn *conn, int is)
+{
+	struct http_thread *t = conn->thread;
+
+	if (is && !conn->receiving) {
+		conn->since_ms = h2o_now(t->ctx.loop);
+		conn->since_got = conn->got;
+		if (t->pacer.at == 0 || t->pacer.due_ms > timers_now() + window_ms(t))
+			http_timer_set(&t->pacer, window_ms(t));
+	}
+	conn->receiving = (unsigned char)is;
+}
+
+/* ---- HTTP/1: the head ---- */
+
+/* Counts the lines that have come since the last look. */
+static void
+scan_head(struct http_conn *conn)
+{
+	const h2o_buffer_t *in = conn->sock->input;
+	const char *eol;
+
+	while (!conn->head_done && conn->head_at < in->size &&
+	       (eol = memchr(in->bytes + conn->head_at, '\n', in->size - conn->head_at)) != NULL) {
+		const char *line = in->bytes + conn->head_at;
+
+		if (eol == line || (eol == line + 1 && *line == '\r'))
+			conn->head_done = conn->head_lines > 0;
+		else
+			conn->head_lines++;
+		conn->head_at = (size_t)(eol + 1 - in->bytes);
+	}
+}
+
+/* h2o would answer these in plain text. */
+static int
+head_ok(struct http_conn *conn)
+{
+	const h2o_buffer_t *in = conn->sock->input;
+
+	if (in->size == 0)
+		return 1;
+	if ((unsigned char)in->bytes[0] <= ' ' || (unsigned char)in->bytes[0] >= 0x7f)
+		return in->bytes[0] == '\r' || in->bytes[0] == '\n';
+	if (in->size < SMALL_HEAD)
+		return 1;
+	scan_head(conn);
+	return conn->head_lines <= 1 + H2O_MAX_HEADERS && (conn->head_done ? conn->head_at : in->size) < H2O_MAX_REQLEN;
+}
+
+/* To close while the client still sends would take the answer from it: what comes is dropped, for one window. */
+static void
+on_dropped(h2o_socket_t *sock, const char *err)
+{
+	struct http_conn *conn = sock->on_close.data;
+
+	if (err != NULL)
+		conn->read(sock, err);
+	else
+		h2o_buffer_consume(&sock->input, sock->input->size);
+}
+
+static void
+on_refused(h2o_socket_t *sock, const char *err)
+{
+	struct http_conn *conn = sock->on_close.data;
+
+	if (err != NULL) {
+		conn->read(sock, err);
+		return;
+	}
+	shutdown(h2o_socket_get_fd(sock), SHUT_WR);
+	receiving(conn, 1);
+	h2o_socket_read_start(sock, on_dropped);
+}
+
+static void
+refuse_head(struct http_conn *conn)
+{
+	static char text[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+			     "Content-Length: 69\r\n\r\n"
+			     "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n";
+	h2o_iovec_t iov = {text, sizeof(text) - 1};
+
+	h2o_socket_read_stop(conn->sock);
+	h2o_socket_write(conn->sock, &iov, 1, on_refused);
+}
+
+/* ---- The gate ---- */
+
+static void on_gate(h2o_socket_t *sock, const char *err);
+
+static void
+put_gate(struct http_conn *conn)
+{
+	conn->read = conn->sock->_cb.read;
+	conn->sock->_cb.read = on_gate;
+	/* Of HTTP/2 it is not known here: server_on_pace() asks h2o. */
+	receiving(conn, conn->read != conn->thread->read1 || conn->sock->input->size > 0);
+}
+
+static void
+on_gate(h2o_socket_t *sock, const char *err)
+{
+	struct http_conn *conn = sock->on_close.data;
+	struct http_thread *t = conn->thread;
+	int is_http1 = conn->read == t->read1;
+
+	conn->got += sock->bytes_read;
+	if (is_http1 && err == NULL && !conn->head_done && !head_ok(conn)) {
+		refuse_head(conn);
+		return;
+	}
+	sock->_cb.read = conn->read;
+	t->in_gate = conn;
+	/* Over HTTP/1 h2o answers; over HTTP/2 it would reset the stream, so server_on_req() answers. */
+	t->global.max_request_entity_size = t->server->global.max_request_entity_size + (is_http1 ? 0 : SLACK);
+	conn->read(sock, err);
+	if (t->in_gate == NULL)
+		return;
+	t->in_gate = NULL;
+	if (sock->_cb.read != NULL) {
+		put_gate(conn);
+	} else {
+		receiving(conn, 0);
+		server_gate_link(conn);
+	}
+}
+
+/* h2o's reader of HTTP/1 has no name outside of it: it is what a first connection asks to be called. */
+int
+server_gate_learn(struct http_thread *t)
+{
+	h2o_accept_ctx_t accept = {.ctx = &t->ctx, .hosts = t->server->global.hosts};
+	h2o_socket_t *sock;
+	struct timeval now = {0, 0};
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) {
+		log_line(LOG_ERROR, "cannot make a pair of sockets: %s", strerror(errno));
+		return ERR_IO;
+	}
+	sock = h2o_evloop_socket_create(t->ctx.loop, fds[0], 0);
+	h2o_http1_accept(&accept, sock, now);
+	t->read1 = sock->_cb.read;
+	t->read1(sock, h2o_socket_error_closed);
+	close(fds[1]);
+	return 0;
+}
+
+void
+server_gate_turn(struct http_thread *t)
+{
+	struct http_conn *conn, *next;
+
+	for (conn = t->ungated; conn != NULL; conn = next) {
+		next = conn->gate_next;
+		if (conn->sock->_cb.read != NULL) {
+			unlink_conn(conn);
+			if (conn->sock->_cb.read != on_gate)
+				put_gate(conn);
+		} else if (conn->req != NULL) {
+			unlink_conn(conn);
+		}
+	}
+}
+
+/* ---- Too slow, or idle for too long ---- */
+
+static int
+mark_coming(h2o_req_t *h2o, void *data)
+{
+	struct http_thread *t = data;
+	struct http_conn *conn = server_conn_of(h2o);
+	const struct timeval *began = &h2o->timestamps.request_begin_at;
+	struct timeval now = *h2o_get_timestamp(&t->ctx, NULL, NULL);
+	int64_t ms;
+
+	if (h2o->processed_at.at.tv_sec != 0 || began->tv_sec == 0)
+		return 0;
+	ms = (now.tv_sec - began->tv_sec) * 1000 + (now.tv_usec - began->tv_usec) / 1000;
+	conn->coming = 1;
+	conn->overdue |= ms >= (int64_t)window_ms(t);
+	return 0;
+}
+
+/* Sets coming and overdue of every connection: a request is coming in, and has for a whole window. */
+static void
+look_at_requests(struct http_thread *t)
+{
+	struct http_conn *conn;
+	uint64_t now = h2o_now(t->ctx.loop);
+
+	for (conn = t->conns; conn != NULL; conn = conn->next) {
+		int is_http1 = conn->read == t->read1;
+
+		conn->coming = is_http1 && conn->receiving;
+		conn->overdue = conn->coming && now - conn->since_ms >= window_ms(t);
+	}
+	t->global.http2.callbacks.foreach_request(&t->ctx, mark_coming, t);
+}
+
+static int
+too_slow(struct http_conn *conn, uint64_t now)
+{
+	unsigned window = window_ms(conn->thread);
+	uint64_t got = conn->got - conn->since_got;
+
+	if (now - conn->since_ms < window)
+		return 0;
+	conn->since_ms = now;
+	conn->since_got = conn->got;
+	if (conn->overdue && conn->read == conn->thread->read1) {
+		scan_head(conn);
+		if (!conn->head_done)
+			return 1;
+	}
+	return conn->overdue && got < (uint64_t)RATE * window / 1000;
+}
+
+static int
+idle_too_long(struct http_conn *conn, uint64_t now)
+{
+	if (conn->read != conn->thread->read1 || conn->req != NULL || conn->sock->_cb.read != on_gate)
+		return 0;
+	if (conn->got != conn->idle_got || conn->idle_ms == 0) {
+		conn->idle_got = conn->got;
+		conn->idle_ms = now;
+	}
+	return now - conn->idle_ms >= IDLE_MS;
+}
+
+void
+server_on_pace(void *arg)
+{
+	struct http_thread *t = arg;
+	struct http_conn *conn;
+	uint64_t now = h2o_now(t->ctx.loop);
+	int any = 0;
+
+	look_at_requests(t);
+	for (conn = t->conns; conn != NULL; conn = conn->next) {
+		conn->receiving &= conn->coming;
+		if (conn->receiving ? too_slow(conn, now) : idle_too_long(conn, now))
+			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
+		any |= conn->receiving;
+	}
+	if (t->conns != NULL)
+		http_timer_set(&t->pacer, any ? window_ms(t) / 2 + 1 : IDLE_MS / 5);
+}
+
+void
+server_gate_open(struct http_conn *conn)
+{
+	server_gate_link(conn);
+	if (conn->thread->pacer.at == 0)
+		http_timer_set(&conn->thread->pacer, IDLE_MS / 5);
+}
