@@ -113,12 +113,12 @@ async function overHttp2(session) {
 test('HTTP/2 by prior knowledge', () => overHttp2(http2.connect(server.url)));
 
 test('HTTP/2 by ALPN, and HTTP/1.1 on the same TLS port', async () => {
-	const session = http2.connect(server.tlsUrl, { rejectUnauthorized: false });
+	const session = http2.connect(server.tlsUrl, { rejectUnauthorized: false, servername: 'localhost' });
 	await new Promise((resolve, reject) => session.on('connect', resolve).on('error', reject));
 	assert.equal(session.alpnProtocol, 'h2');
 	await overHttp2(session);
 	const status = await new Promise((resolve, reject) => {
-		https.get(`${server.tlsUrl}/_up`, { rejectUnauthorized: false, agent: false }, (res) => {
+		https.get(`${server.tlsUrl}/_up`, { rejectUnauthorized: false, servername: 'localhost', agent: false }, (res) => {
 			res.resume();
 			resolve([res.statusCode, res.httpVersion, res.socket.getProtocol()]);
 		}).on('error', reject);
