@@ -76,10 +76,10 @@ async function single({ client, ledger, random, db, name }) {
 		const deleted = Boolean(old && !old.deleted && random.below(8) === 0);
 		const state = { n: random.below(1e9), deleted, atts: {} };
 		ledger.ask(id, state);
-		const rev = old ? { _rev: old.rev } : {};
+		const rev = old && !old.deleted ? { _rev: old.rev } : {}; // a deleted document is written again as if it were new
 		const doc = { ...rev, n: state.n, pad: random.text(random.between(20, 900)), ...(deleted ? { _deleted: true } : {}) };
 		const answer = await client.request('PUT', `/${db}/${id}`, doc);
-		if (answer.status !== 201) throw refused(`PUT ${id}`, answer);
+		if (answer.status !== (deleted ? 200 : 201)) throw refused(`PUT ${id}`, answer);
 		ledger.acknowledge(id, answer.json.rev);
 		if (!old) own.push(id);
 	}
