@@ -10,6 +10,7 @@
 #define LIMIT_NUMBER_LEN 4096u                   /* characters of one JSON number */
 #define LIMIT_BODY_LEN 8000000u                  /* bytes of one document's body, couchdb/max_document_size's default */
 #define LIMIT_REQUEST_LEN (4ull << 30)           /* bytes of one request body, chttpd/max_http_request_size's default */
+#define LIMIT_HEAD_LEN (128u << 10)              /* bytes of an HTTP/1 request's head */
 #define LIMIT_URL_LEN 65536u                     /* bytes of a request target */
 #define LIMIT_ATTACHMENTS 4096u                  /* attachments of one revision */
 #define LIMIT_ATT_NAME_LEN 4096u                 /* bytes of an attachment's name or type */

@@ -65,12 +65,18 @@ int dbs_name_check(const char *name, size_t len, struct errtext *why) MUST_CHECK
 /** dbs_list(s, fn, cookie): Each database's name in bytewise order until ${fn} returns not 0, which is then returned. */
 int dbs_list(struct dbs *s, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
 
+/* What a database is made with, for its life.  All zero: an ordinary one. */
+struct db_options {
+	int partitioned; /* ids are PARTITION:ID */
+};
+
 /**
- * dbs_create(s, name, p), dbs_drop(s, name, p): Durable on return, so call them off the event loop.
+ * dbs_create(s, name, options, p, why), dbs_drop(s, name, p): Durable on return, so call them off the event loop.
  * A drop ends the open handles: their calls then say ERR_NO_DB.
  * Errors: ERR_ILLEGAL_DB_NAME, ERR_DB_EXISTS, ERR_NO_DB, ERR_NOT_ADMIN, ERR_IO, ERR_NOSPACE, ERR_NOMEM.
  */
-int dbs_create(struct dbs *s, const char *name, const struct principal *p, struct errtext *why) MUST_CHECK;
+int dbs_create(struct dbs *s, const char *name, const struct db_options *options, const struct principal *p,
+    struct errtext *why) MUST_CHECK;
 int dbs_drop(struct dbs *s, const char *name, const struct principal *p) MUST_CHECK;
 
 /* ---- Handles ---- */
@@ -89,6 +95,12 @@ int db_is_admin(const struct db *db);
 /** db_incarnation(db): A number that differs between two databases of one name, for the life of this process. */
 uint64_t db_incarnation(const struct db *db);
 
+/** db_is_partitioned(db). */
+int db_is_partitioned(const struct db *db);
+
+/** db_id_check(db, id, len, why): doc_id_check(), and what a partitioned database asks of ids.  Errors: as there; ERR_ILLEGAL_PARTITION. */
+int db_id_check(const struct db *db, const char *id, size_t len, struct errtext *why) MUST_CHECK;
+
 struct db_info {
 	uint64_t doc_count; /* documents whose winner is not deleted */
 	uint64_t doc_del_count;
@@ -100,6 +112,7 @@ struct db_info {
 	uint64_t external_bytes; /* uncompressed bodies and attachments of the leaves */
 	uint64_t revs_limit;
 	uint64_t purged_limit;
+	int partitioned;
 	int compact_running;
 };
 int db_info(struct db *db, struct db_info *out) MUST_CHECK;
@@ -195,6 +208,9 @@ int db_docs_next(struct db_scan *scan, struct arena *a, struct db_doc *out) MUST
 int db_locals_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
 int db_locals_next(
     struct db_scan *scan, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+
+/** db_docs_deleted(snap, range, np): Deleted documents in ${range}.  Walks all of it. */
+int db_docs_deleted(struct db_snap *snap, const struct db_range *range, uint64_t *np) MUST_CHECK;
 
 /** db_docs_before(snap, id, len, np): Live documents with ids less than ${id}; all of them for NULL. */
 int db_docs_before(struct db_snap *snap, const char *id, size_t len, uint64_t *np) MUST_CHECK;

@@ -40,6 +40,7 @@ struct dbstate {
 	uint64_t next_node;  /* numbers for nodes of long ids */
 	uint64_t revs_limit;
 	uint64_t purged_limit; /* purges that are remembered */
+	uint64_t partitioned;  /* 1: ids are PARTITION:ID */
 	uint64_t created_us;
 	uint64_t commits; /* transactions so far; tells whether one in doubt was made */
 	uint64_t salt;    /* of counts.h */
@@ -70,7 +71,8 @@ struct dbfile {
 	struct dbs *dbs;
 	char *name;
 	uint64_t incarnation;
-	uint64_t salt; /* state.salt, which never changes */
+	uint64_t salt;   /* state.salt, which never changes */
+	int partitioned; /* nor does this: while the file is being made, what was asked for */
 	struct store_db *store;
 	struct history *histories; /* oldest first; the last is current */
 	size_t nhistories;

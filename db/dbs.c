@@ -223,13 +223,14 @@ dbs_file_unref(struct dbfile *f)
 
 /* file_load: Make or open the file of a name without an entry, with one reference.  Under s->lock, which is released meanwhile. */
 static int
-file_load(struct dbs *s, const char *name, open_f *how, struct dbfile **fp)
+file_load(struct dbs *s, const char *name, open_f *how, const struct db_options *options, struct dbfile **fp)
 {
 	struct dbfile *f = claim(s, name);
 	int err;
 
 	if (f == NULL)
 		return ERR_NOMEM;
+	f->partitioned = options != NULL && options->partitioned;
 	(void)pthread_mutex_unlock(&s->lock);
 	err = load(f, how);
 	(void)pthread_mutex_lock(&s->lock);
@@ -256,7 +257,7 @@ file_open(struct dbs *s, const char *name, struct dbfile **fp)
 	(void)pthread_mutex_lock(&s->lock);
 	f = table_settled(s, name);
 	if (f == NULL)
-		err = file_load(s, name, store_open, &f);
+		err = file_load(s, name, store_open, NULL, &f);
 	else if (f->refs++ == 0)
 		idle_remove(s, f);
 	(void)pthread_mutex_unlock(&s->lock);
@@ -341,7 +342,8 @@ tell_moved(struct dbs *s, const char *name, uint64_t incarnation, uint64_t seq, 
 }
 
 int
-dbs_create(struct dbs *s, const char *name, const struct principal *p, struct errtext *why)
+dbs_create(
+    struct dbs *s, const char *name, const struct db_options *options, const struct principal *p, struct errtext *why)
 {
 	struct dbfile *f;
 	int err;
@@ -351,7 +353,7 @@ dbs_create(struct dbs *s, const char *name, const struct principal *p, struct er
 	if ((err = dbs_name_check(name, strlen(name), why)) != 0)
 		return err;
 	(void)pthread_mutex_lock(&s->lock);
-	err = table_settled(s, name) != NULL ? ERR_DB_EXISTS : file_load(s, name, store_create, &f);
+	err = table_settled(s, name) != NULL ? ERR_DB_EXISTS : file_load(s, name, store_create, options, &f);
 	(void)pthread_mutex_unlock(&s->lock);
 	if (err)
 		return err;
@@ -445,6 +447,27 @@ db_incarnation(const struct db *db)
 }
 
 int
+db_is_partitioned(const struct db *db)
+{
+	return db->file->partitioned;
+}
+
+int
+db_id_check(const struct db *db, const char *id, size_t len, struct errtext *why)
+{
+	const char *colon;
+	int err = doc_id_check(id, len, why);
+
+	if (err || !db->file->partitioned || (len > 0 && id[0] == '_'))
+		return err;
+	if ((colon = memchr(id, ':', len)) == NULL)
+		return err_why(why, ERR_RESERVED_ID, "Doc id must be of form partition:id");
+	if (colon == id)
+		return ERR_ILLEGAL_PARTITION;
+	return colon + 1 == id + len ? ERR_ID_EMPTY : 0;
+}
+
+int
 db_info(struct db *db, struct db_info *out)
 {
 	struct dbfile *f = db->file;
@@ -461,6 +484,7 @@ db_info(struct db *db, struct db_info *out)
 	    .external_bytes = f->state.external_bytes,
 	    .revs_limit = f->state.revs_limit,
 	    .purged_limit = f->state.purged_limit,
+	    .partitioned = f->partitioned,
 	    .compact_running = f->compact_running};
 	(void)pthread_mutex_unlock(&f->lock);
 	if (dropped)

@@ -51,7 +51,7 @@ meta_state_get(struct store_snap *snap, struct dbstate *out)
 {
 	uint64_t *fields[] = {&out->update_seq, &out->doc_count, &out->doc_del_count, &out->external_bytes,
 	    &out->purge_seq, &out->next_body, &out->next_blob, &out->next_docno, &out->next_node, &out->revs_limit,
-	    &out->purged_limit, &out->created_us, &out->commits};
+	    &out->purged_limit, &out->partitioned, &out->created_us, &out->commits};
 	struct bytes r;
 	int err = meta_find(snap, "state", &r);
 
@@ -67,8 +67,8 @@ int
 meta_state_put(struct store_batch *batch, const struct dbstate *s)
 {
 	const uint64_t fields[] = {s->update_seq, s->doc_count, s->doc_del_count, s->external_bytes, s->purge_seq,
-	    s->next_body, s->next_blob, s->next_docno, s->next_node, s->revs_limit, s->purged_limit, s->created_us,
-	    s->commits};
+	    s->next_body, s->next_blob, s->next_docno, s->next_node, s->revs_limit, s->purged_limit, s->partitioned,
+	    s->created_us, s->commits};
 	struct buf b;
 	int err;
 
@@ -97,6 +97,7 @@ meta_init(struct dbfile *f, struct store_batch *batch)
 	    .next_node = 1,
 	    .revs_limit = LIMIT_REVS_LIMIT,
 	    .purged_limit = LIMIT_PURGES,
+	    .partitioned = (uint64_t)f->partitioned,
 	    .created_us = ex->wall_us(ex)};
 	ex->random(ex, &f->state.salt, sizeof(f->state.salt));
 	if ((err = meta_put(batch, "format", &version, 1)) != 0 || (err = meta_state_put(batch, &f->state)) != 0)
@@ -229,6 +230,7 @@ meta_load(struct dbfile *f)
 	}
 	store_snap_end(snap);
 	f->salt = f->state.salt;
+	f->partitioned = f->state.partitioned != 0;
 	if (err == 0 && changed)
 		err = store_commit(f->batch);
 	if (err)

@@ -254,6 +254,24 @@ db_locals_next(struct db_scan *s, struct arena *a, struct jstr *idp, uint64_t *r
 }
 
 int
+db_docs_deleted(struct db_snap *snap, const struct db_range *range, uint64_t *np)
+{
+	struct db_scan *s;
+	struct store_val val;
+	struct jstr id;
+	int err = ids_open(snap, &db_doc_trees, range, &s);
+
+	*np = 0;
+	if (err)
+		return err;
+	if ((err = ids_seek(s)) == 0)
+		while ((err = ids_step(s, &id, &val)) == 0)
+			*np += !docrec_live(&val);
+	db_scan_close(s);
+	return err == ERR_END ? 0 : err;
+}
+
+int
 db_docs_before(struct db_snap *snap, const char *id, size_t len, uint64_t *np)
 {
 	struct counts_of counts;

@@ -20,7 +20,8 @@ static const char design_end[] = "_design0"; /* behind every design document; no
 struct listing {
 	struct apireq *r;
 	enum kind kind;
-	int multi; /* /queries */
+	struct jstr first, end; /* DESIGN, or of a partition: ids from first on, below end; else empty */
+	int multi;              /* /queries */
 	struct alldocs_query *queries;
 	size_t nqueries;
 	size_t current;
@@ -63,7 +64,6 @@ cut(struct jstr s)
 static int
 range_of(const struct listing *l, const struct alldocs_query *q, struct db_range *out)
 {
-	struct jstr first = jstr_of(design_first), end = jstr_of(design_end);
 	struct jstr *low, *high;
 	int *has_low, *has_high;
 
@@ -77,16 +77,16 @@ range_of(const struct listing *l, const struct alldocs_query *q, struct db_range
 	out->start = cut(q->start.id);
 	out->has_end = q->end.set && !q->end.low;
 	out->end = cut(q->end.id);
-	if (l->kind != DESIGN)
+	if (l->end.len == 0)
 		return 1;
 	low = q->descending ? &out->end : &out->start;
 	has_low = q->descending ? &out->has_end : &out->has_start;
 	high = q->descending ? &out->start : &out->end;
 	has_high = q->descending ? &out->has_start : &out->has_end;
-	if (!*has_low || cmp(low, &first) < 0)
-		*low = first;
-	if (!*has_high || cmp(high, &end) > 0)
-		*high = end;
+	if (!*has_low || cmp(low, &l->first) < 0)
+		*low = l->first;
+	if (!*has_high || cmp(high, &l->end) > 0)
+		*high = l->end;
 	*has_low = *has_high = 1;
 	return 1;
 }
@@ -552,8 +552,36 @@ parse(struct listing *l, int post, struct errtext *why)
 	return l->multi ? parse_queries(l, &body, why) : parse_one(l, &body, why);
 }
 
-void
-alldocs_any(struct apireq *r)
+/* bound: What part of the ids the listing is confined to. */
+static int
+bound(struct listing *l, const struct jstr *partition)
+{
+	struct buf b;
+
+	if (l->kind == DESIGN) {
+		l->first = jstr_of(design_first);
+		l->end = jstr_of(design_end);
+	}
+	if (partition == NULL)
+		return 0;
+	/* From "PARTITION:" to "PARTITION;", the character after the colon. */
+	buf_init(&b, 2 * LIMIT_ID_LEN + 2);
+	(void)buf_put(&b, partition->s, partition->len);
+	(void)buf_putc(&b, ':');
+	(void)buf_put(&b, partition->s, partition->len);
+	(void)buf_putc(&b, ';');
+	if (buf_failed(&b) == 0)
+		l->first.s = arena_dup(l->r->arena, b.data, b.len);
+	buf_release(&b);
+	if (l->first.s == NULL)
+		return ERR_NOMEM;
+	l->first.len = l->end.len = partition->len + 1;
+	l->end.s = l->first.s + l->first.len;
+	return 0;
+}
+
+static void
+list(struct apireq *r, const struct jstr *partition)
 {
 	int post = strcmp(r->method, "POST") == 0;
 	int get = strcmp(r->method, "GET") == 0;
@@ -561,7 +589,7 @@ alldocs_any(struct apireq *r)
 	struct listing *l;
 	int err;
 
-	if (r->nparts > 2 && (r->part[2].len != 7 || memcmp(r->part[2].s, "queries", 7) != 0)) {
+	if (partition == NULL && r->nparts > 2 && (r->part[2].len != 7 || memcmp(r->part[2].s, "queries", 7) != 0)) {
 		/* Read as an attachment of a document that can't be. */
 		if (get)
 			api_error(r, ERR_MISSING, NULL);
@@ -569,8 +597,10 @@ alldocs_any(struct apireq *r)
 			api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
 		return;
 	}
-	if (!post && (!get || r->nparts > 2)) {
-		api_method_not_allowed(r, r->nparts > 2 ? "POST" : "GET,HEAD,POST");
+	int multi = partition == NULL && r->nparts > 2;
+
+	if (!post && (!get || multi)) {
+		api_method_not_allowed(r, multi ? "POST" : "GET,HEAD,POST");
 		return;
 	}
 	l = arena_calloc(r->arena, 1, sizeof(*l));
@@ -579,14 +609,28 @@ alldocs_any(struct apireq *r)
 		return;
 	}
 	l->r = r;
-	l->multi = r->nparts > 2;
-	l->kind = kind_of(&r->part[1]);
+	l->multi = multi;
+	l->kind = partition != NULL ? ALL : kind_of(&r->part[1]);
+	err = bound(l, partition);
 	buf_init(&l->last, LIMIT_ID_LEN);
-	err = parse(l, post, &why);
+	if (err == 0)
+		err = parse(l, post, &why);
 	if (err != 0) {
 		api_error(r, err, &why);
 		return;
 	}
 	api_json_head(r);
 	rows_send(r, fill, drop, l);
+}
+
+void
+alldocs_any(struct apireq *r)
+{
+	list(r, NULL);
+}
+
+void
+alldocs_partition(struct apireq *r)
+{
+	list(r, &r->part[2]);
 }

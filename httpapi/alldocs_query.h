@@ -40,8 +40,7 @@ struct alldocs_query {
 };
 
 /** alldocs_query_init(q): Everything, ascending. */
-void
-alldocs_query_init(struct alldocs_query *q);
+void alldocs_query_init(struct alldocs_query *q);
 
 /**
  * alldocs_query_params(r, q, why), alldocs_query_members(r, j, q, why): Lay the query string, or the members of the
@@ -49,13 +48,10 @@ alldocs_query_init(struct alldocs_query *q);
  * ${j} has stepped into, over ${q}; unknown names are passed over.  Memory: r->arena and the input's.
  * Errors, in CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST; ERR_NOMEM.
  */
-int
-alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
-int
-alldocs_query_members(struct apireq *r, struct jread *j, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
+int alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
+int alldocs_query_members(struct apireq *r, struct jread *j, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
 
 /** alldocs_query_check(q, why): What can't be combined.  Errors: ERR_QUERY_PARSE. */
-int
-alldocs_query_check(const struct alldocs_query *q, struct errtext *why) MUST_CHECK;
+int alldocs_query_check(const struct alldocs_query *q, struct errtext *why) MUST_CHECK;
 
 #endif

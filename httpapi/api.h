@@ -185,7 +185,10 @@ void bulk_get(struct apireq *r);
 void bulk_revs_diff(struct apireq *r);
 void bulk_missing_revs(struct apireq *r);
 /* alldocs.c */
-void alldocs_any(struct apireq *r); /* _all_docs, _design_docs, _local_docs and their /queries */
+void alldocs_any(struct apireq *r);       /* _all_docs, _design_docs, _local_docs and their /queries */
+void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */
+/* partition.c */
+void partition_any(struct apireq *r); /* /{db}/_partition/... */
 /* changes.c, feeds.c */
 void changes_any(struct apireq *r);
 /* purge.c */

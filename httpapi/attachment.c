@@ -216,8 +216,7 @@ submit(struct upload *u)
 
 /* ---- Bytes ---- */
 
-static void
-next_piece(struct apireq *r);
+static void next_piece(struct apireq *r);
 
 static void
 add_piece(struct apireq *r)

@@ -10,7 +10,6 @@
  * the client takes it, Range where it is stored as it was sent.  Bytes are read chunk by chunk, each in a snapshot of
  * its own.
  */
-void
-attread_send(struct apireq *r, const struct doc_att *att);
+void attread_send(struct apireq *r, const struct doc_att *att);
 
 #endif

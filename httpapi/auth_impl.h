@@ -43,34 +43,26 @@ struct sessions {
 };
 
 /** auth_stored(api, name, len): The stored password of account ${name} (not terminated), or NULL. */
-const char *
-auth_stored(struct api *api, const char *name, size_t len);
+const char *auth_stored(struct api *api, const char *name, size_t len);
 /** auth_table_of(r): The table of ${r}'s thread, or NULL. */
-struct auth_table *
-auth_table_of(struct apireq *r);
+struct auth_table *auth_table_of(struct apireq *r);
 /** auth_grant(r, name, len, how): Set who asks; ERR_NOMEM. */
-int
-auth_grant(struct apireq *r, const char *name, size_t len, const char *how) MUST_CHECK;
+int auth_grant(struct apireq *r, const char *name, size_t len, const char *how) MUST_CHECK;
 
 /** auth_digest(s, text, len, out): The HMAC-SHA256 of what a client sent, under the process's key. */
-void
-auth_digest(const struct sessions *s, const char *text, size_t len, unsigned char out[SHA256_LEN]);
+void auth_digest(const struct sessions *s, const char *text, size_t len, unsigned char out[SHA256_LEN]);
 /** auth_recall(r, digest, ep): 1 and the entry if these credentials were verified. */
-int
-auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct auth_entry **ep) MUST_CHECK;
+int auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct auth_entry **ep) MUST_CHECK;
 /** auth_remember(r, digest, generation, name, issued_s): Keep verified credentials, as of ${generation}. */
-void
-auth_remember(
+void auth_remember(
     struct apireq *r, const unsigned char digest[SHA256_LEN], uint64_t generation, struct jstr name, uint64_t issued_s);
 
 /**
  * auth_cookie_step(r): 1 if a session cookie says who asks, 0 if there is none or it is over, else a negative ERR_*:
  * -ERR_BAD_REQUEST for one that is malformed.
  */
-int
-auth_cookie_step(struct apireq *r) MUST_CHECK;
+int auth_cookie_step(struct apireq *r) MUST_CHECK;
 /** auth_cookie_issue(r, name, stored): Set the Set-Cookie header of a new session; NULL: of the end of one. */
-int
-auth_cookie_issue(struct apireq *r, const char *name, const char *stored) MUST_CHECK;
+int auth_cookie_issue(struct apireq *r, const char *name, const char *stored) MUST_CHECK;
 
 #endif

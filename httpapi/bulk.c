@@ -153,7 +153,7 @@ read_body(struct bulk *k, struct arena *a)
 }
 
 static int
-convert_one(struct bulk *k, const struct doc_in *doc, struct arena *a, struct db_write *w)
+convert_one(struct bulk *k, struct db *db, const struct doc_in *doc, struct arena *a, struct db_write *w)
 {
 	struct jstr id = doc->id;
 	char *made;
@@ -168,7 +168,7 @@ convert_one(struct bulk *k, const struct doc_in *doc, struct arena *a, struct db
 	}
 	if (write_follows(doc) > 0)
 		return err_why(&k->why, ERR_BAD_REQUEST, "Attachments can only follow in a multipart/related body.");
-	return write_convert(doc, id, !k->replicated, a, w, &k->why);
+	return write_convert(db, doc, id, !k->replicated, a, w, &k->why);
 }
 
 static int
@@ -182,7 +182,7 @@ convert(struct bulk *k, struct db *db, struct arena *a)
 	if (k->writes == NULL)
 		return ERR_NOMEM;
 	for (i = 0; err == 0 && i < k->n; i++) {
-		err = convert_one(k, &k->docs[i], a, &k->writes[i]);
+		err = convert_one(k, db, &k->docs[i], a, &k->writes[i]);
 		natts += write_blobs_count(&k->docs[i]);
 	}
 	if (err != 0 || natts == 0)

@@ -18,7 +18,6 @@ struct changes_query {
  * Errors, in CouchDB's words: ERR_CONTENT_TYPE, ERR_BAD_JSON, ERR_BAD_REQUEST, ERR_MISSING (no such design document or
  * function), ERR_NOT_IMPLEMENTED (filters that need code); the body's and the database's.
  */
-int
-changes_query_parse(struct apireq *r, struct changes_query *q, struct errtext *why) MUST_CHECK;
+int changes_query_parse(struct apireq *r, struct changes_query *q, struct errtext *why) MUST_CHECK;
 
 #endif

@@ -6,14 +6,11 @@
 
 /** cors_load(api): Read the configuration into api->cors, and again after it changed; what was there stays valid.
  * Errors: ERR_NOMEM. */
-int
-cors_load(struct api *api) MUST_CHECK;
-void
-cors_free(struct api *api);
+int cors_load(struct api *api) MUST_CHECK;
+void cors_free(struct api *api);
 
 /** cors_step(r): Set the CORS headers of the answer to come.  1 if the request was a preflight and has been answered.
  */
-int
-cors_step(struct apireq *r);
+int cors_step(struct apireq *r);
 
 #endif

@@ -21,7 +21,8 @@ database_put_info(struct buf *b, struct db *db, const char *name)
 	(void)buf_put_u64(b, info.external_bytes);
 	(void)buf_puts(b, ",\"active\":");
 	(void)buf_put_u64(b, info.active_bytes);
-	(void)buf_puts(b, "},\"props\":{},\"doc_del_count\":");
+	(void)buf_puts(b, info.partitioned ? "},\"props\":{\"partitioned\":true},\"doc_del_count\":"
+					   : "},\"props\":{},\"doc_del_count\":");
 	(void)buf_put_u64(b, info.doc_del_count);
 	(void)buf_puts(b, ",\"doc_count\":");
 	(void)buf_put_u64(b, info.doc_count);
@@ -57,7 +58,9 @@ static void
 create_work(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
-	o->err = dbs_create(r->api->dbs, r->part[0].s, &r->who, &o->why);
+	const struct jstr *partitioned = api_param(r, "partitioned");
+	const struct db_options options = {.partitioned = partitioned != NULL && strcmp(partitioned->s, "true") == 0};
+	o->err = dbs_create(r->api->dbs, r->part[0].s, &options, &r->who, &o->why);
 }
 
 static void
@@ -131,8 +134,6 @@ check_layout(struct apireq *r, struct errtext *why)
 	const struct jstr *v = api_param(r, "partitioned");
 	if (v && strcmp(v->s, "true") != 0 && strcmp(v->s, "false") != 0)
 		return err_why(why, ERR_BAD_REQUEST, "Invalid `partitioned` parameter");
-	if (v && strcmp(v->s, "true") == 0)
-		return err_why(why, ERR_NOT_IMPLEMENTED, "Partitioned databases are not implemented.");
 	return 0;
 }
 

@@ -5,7 +5,6 @@
 #include "httpapi/api.h"
 
 /** database_put_info(b, db, name): Append the object that GET /{db} answers. */
-int
-database_put_info(struct buf *b, struct db *db, const char *name) MUST_CHECK;
+int database_put_info(struct buf *b, struct db *db, const char *name) MUST_CHECK;
 
 #endif

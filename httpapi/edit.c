@@ -84,7 +84,7 @@ edit_convert(struct apireq *r)
 			return err;
 		e->in.has_rev = has;
 	}
-	return write_convert(&e->in, e->id, e->new_edits, r->arena, &e->w, &e->why);
+	return write_convert(r->db, &e->in, e->id, e->new_edits, r->arena, &e->w, &e->why);
 }
 
 static void

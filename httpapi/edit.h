@@ -30,45 +30,34 @@ struct edit {
 
 /** edit_new(r): In r->cookie, with id and new_edits of the request; NULL if there is no memory: the request is then
  * answered. */
-struct edit *
-edit_new(struct apireq *r);
+struct edit *edit_new(struct apireq *r);
 
 /** edit_parse(r): e->text into e->in; e->err says how it went.  Any thread. */
-void
-edit_parse(struct apireq *r);
+void edit_parse(struct apireq *r);
 
 /** edit_fail(r, err): Answer with e->why or the default words, and release. */
-void
-edit_fail(struct apireq *r, int err);
+void edit_fail(struct apireq *r, int err);
 
 /** edit_convert(r): e->in into e->w, with the revision that the request names.  Errors: as write_rev_param(),
  * write_convert(). */
-int
-edit_convert(struct apireq *r) MUST_CHECK;
+int edit_convert(struct apireq *r) MUST_CHECK;
 
 /** edit_store(r): e->w has all but the blobs of inline attachments: make them, submit, answer. */
-void
-edit_store(struct apireq *r);
+void edit_store(struct apireq *r);
 
 /** edit_put(r), edit_post(r), edit_delete(r): The requests with JSON or no bodies. */
-void
-edit_put(struct apireq *r);
-void
-edit_post(struct apireq *r);
-void
-edit_delete(struct apireq *r);
+void edit_put(struct apireq *r);
+void edit_post(struct apireq *r);
+void edit_delete(struct apireq *r);
 
 /* copy.c */
 /** copy_document(r): COPY. */
-void
-copy_document(struct apireq *r);
+void copy_document(struct apireq *r);
 
 /* upload.c */
 /** upload_related(r): PUT of multipart/related. */
-void
-upload_related(struct apireq *r);
+void upload_related(struct apireq *r);
 /** upload_form(r): POST of multipart/form-data to a document. */
-void
-upload_form(struct apireq *r);
+void upload_form(struct apireq *r);
 
 #endif

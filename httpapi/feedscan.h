@@ -39,12 +39,10 @@ struct feedscan {
 };
 
 /** feedscan_init(f, db, since): Every row behind ${since}, as a normal feed. */
-void
-feedscan_init(struct feedscan *f, struct db *db, uint64_t since);
+void feedscan_init(struct feedscan *f, struct db *db, uint64_t since);
 
 /** feedscan_head(f, b): What stands before the first row. */
-void
-feedscan_head(const struct feedscan *f, struct buf *b);
+void feedscan_head(const struct feedscan *f, struct buf *b);
 
 /**
  * feedscan_fill(f, b, a, seqp):
@@ -52,23 +50,18 @@ feedscan_head(const struct feedscan *f, struct buf *b);
  * the end or at the limit; *${seqp} is the update sequence that was seen.  Errors: ERR_NO_DB, ERR_CORRUPT, ERR_IO,
  * ERR_NOMEM, ERR_TOO_LARGE.
  */
-int
-feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp) MUST_CHECK;
+int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp) MUST_CHECK;
 
 /** feedscan_tail(f, b): The last line: last_seq and pending. */
-void
-feedscan_tail(const struct feedscan *f, struct buf *b);
+void feedscan_tail(const struct feedscan *f, struct buf *b);
 
 /** feedscan_heartbeat(f): The text that shows that the feed is alive. */
-const char *
-feedscan_heartbeat(const struct feedscan *f);
+const char *feedscan_heartbeat(const struct feedscan *f);
 
 /** feedscan_same(x, y, rows): 1 if the next ${rows} rows of both are the same bytes. */
-int
-feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows);
+int feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows);
 
 /** feedscan_follow(f, before, after): ${f} took the bytes that led another one from ${before} to ${after}. */
-void
-feedscan_follow(struct feedscan *f, const struct feedscan *before, const struct feedscan *after);
+void feedscan_follow(struct feedscan *f, const struct feedscan *before, const struct feedscan *after);
 
 #endif

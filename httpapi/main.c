@@ -178,7 +178,7 @@ open_databases(struct divand *d)
 	    strcmp(config_get(d->config, "couchdb", "default_security", "admin_only"), "everyone") != 0;
 	err = dbs_new(&c, &d->api.dbs);
 	for (i = 0; i < sizeof(system_names) / sizeof(system_names[0]) && err == 0; i++) {
-		err = dbs_create(d->api.dbs, system_names[i], &server, NULL);
+		err = dbs_create(d->api.dbs, system_names[i], NULL, &server, NULL);
 		if (err == ERR_DB_EXISTS)
 			err = 0;
 	}

@@ -17,19 +17,16 @@ struct apireq;
 
 /** multipart_is(type, kind): 1 if the Content-Type ${type} is ${kind}, e.g. "multipart/related"; parameters are not
  * looked at. */
-int
-multipart_is(struct jstr type, const char *kind);
+int multipart_is(struct jstr type, const char *kind);
 
 /**
  * multipart_param(header, name, a, outp): Parameter ${name} of a header's value, unquoted, e.g. boundary or filename.
  * Memory: the header's or ${a}'s. Errors: ERR_MISSING, ERR_NOMEM.
  */
-int
-multipart_param(struct jstr header, const char *name, struct arena *a, struct jstr *outp) MUST_CHECK;
+int multipart_param(struct jstr header, const char *name, struct arena *a, struct jstr *outp) MUST_CHECK;
 
 /** multipart_accepted(accept, type): 1 if an Accept header (NULL: none was sent) takes ${type}. */
-int
-multipart_accepted(struct jstr accept, const char *type);
+int multipart_accepted(struct jstr accept, const char *type);
 
 /* ---- Reading ---- */
 
@@ -55,23 +52,18 @@ struct multipart;
 
 /** multipart_new(boundary, sink, mp): ${sink} is copied.  Errors: ERR_BAD_REQUEST (no boundary, or too long),
  * ERR_NOMEM. */
-int
-multipart_new(struct jstr boundary, const struct multipart_sink *sink, struct multipart **mp) MUST_CHECK;
-void
-multipart_free(struct multipart *m);
+int multipart_new(struct jstr boundary, const struct multipart_sink *sink, struct multipart **mp) MUST_CHECK;
+void multipart_free(struct multipart *m);
 
 /** multipart_feed(m, data, len): The next bytes of the body, cut anywhere.  Errors: ERR_BAD_REQUEST (malformed),
  * ERR_NOMEM, the sink's. */
-int
-multipart_feed(struct multipart *m, const char *data, size_t len) MUST_CHECK;
+int multipart_feed(struct multipart *m, const char *data, size_t len) MUST_CHECK;
 
 /** multipart_done(m): 1 once the closing boundary was read. */
-int
-multipart_done(const struct multipart *m);
+int multipart_done(const struct multipart *m);
 
 /** multipart_find(headers, n, name): The value of header ${name} (lower case), or {NULL, 0}. */
-struct jstr
-multipart_find(const struct multipart_header *headers, size_t n, const char *name);
+struct jstr multipart_find(const struct multipart_header *headers, size_t n, const char *name);
 
 /* ---- Writing ---- */
 
@@ -94,25 +86,20 @@ struct multipart_out {
 };
 
 /** multipart_out_init(o, a): Nothing yet. */
-void
-multipart_out_init(struct multipart_out *o, struct arena *a);
-void
-multipart_out_release(struct multipart_out *o);
+void multipart_out_init(struct multipart_out *o, struct arena *a);
+void multipart_out_release(struct multipart_out *o);
 
 /** multipart_out_att(o, att): The stored bytes of ${att}, which must outlive ${o}, go here. */
-int
-multipart_out_att(struct multipart_out *o, const struct doc_att *att) MUST_CHECK;
+int multipart_out_att(struct multipart_out *o, const struct doc_att *att) MUST_CHECK;
 
 /** multipart_out_related(o, boundary, json, jlen, atts, natts): A whole multipart/related body: the JSON, then the
  * attachments with their headers. */
-int
-multipart_out_related(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
+int multipart_out_related(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
     const struct doc_att *const *atts, size_t natts) MUST_CHECK;
 
 /** multipart_out_mixed(o, boundary, json, jlen, atts, natts, error): One part behind "--boundary": the JSON alone,
  * marked if it is an ${error}, or a multipart/related one. */
-int
-multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
+int multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
     const struct doc_att *const *atts, size_t natts, int error) MUST_CHECK;
 
 /**
@@ -120,7 +107,6 @@ multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *j
  * ${kind}; boundary="...".
  * ${o} is released when it went out.
  */
-void
-multipart_out_send(struct multipart_out *o, struct apireq *r, const char *kind, const char *boundary);
+void multipart_out_send(struct multipart_out *o, struct apireq *r, const char *kind, const char *boundary);
 
 #endif

@@ -95,8 +95,7 @@ render_opts_parse(const struct apireq *r, struct render_opts *o, struct errtext 
 /* ---- Attachment bytes ---- */
 
 /* Receives decoded bytes piece by piece. */
-typedef int
-sink_f(void *cookie, const void *data, size_t len);
+typedef int sink_f(void *cookie, const void *data, size_t len);
 
 static int
 sink_inflated(z_stream *z, struct buf *in, sink_f *sink, void *cookie, int *endp)

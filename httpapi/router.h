@@ -6,7 +6,6 @@
 
 /** router_go(r): Call the handler of ${r}'s path, or answer.  ${r} is authenticated.  Opens r->db and sets r->id where
  * the path names them. */
-void
-router_go(struct apireq *r);
+void router_go(struct apireq *r);
 
 #endif

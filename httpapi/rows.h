@@ -22,18 +22,15 @@ struct rows_turn {
 };
 
 /** rows_turn_begin(t, b): A turn that appends to ${b} begins. */
-void
-rows_turn_begin(struct rows_turn *t, const struct buf *b);
+void rows_turn_begin(struct rows_turn *t, const struct buf *b);
 /** rows_turn_over(t, b): Count a row; 1 if the turn is over behind it. */
-int
-rows_turn_over(struct rows_turn *t, const struct buf *b);
+int rows_turn_over(struct rows_turn *t, const struct buf *b);
 
 /**
  * A producer appends its next batch to ${b} within one turn and one snapshot.  ${scratch} may be reset by it.
  * Returns 0 if there is more to come, ERR_END behind the last row, or an error.
  */
-typedef int
-rows_f(void *cookie, struct buf *b, struct arena *scratch);
+typedef int rows_f(void *cookie, struct buf *b, struct arena *scratch);
 
 /**
  * rows_send(r, fill, drop, cookie):
@@ -42,30 +39,24 @@ rows_f(void *cookie, struct buf *b, struct arena *scratch);
  * sees that it is incomplete.  HEAD gets the head alone.  ${drop}(cookie), which may be NULL, runs once, when no more
  * is needed.
  */
-void
-rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie);
+void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie);
 
 /** rows_stream(r, status, length, fill, drop, cookie): The same with another status, and the body's length where it is
  * known (else UINT64_MAX), which HEAD gets too. */
-void
-rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie);
+void rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie);
 
 /** rows_now_us(): The monotonic clock. */
-uint64_t
-rows_now_us(void);
+uint64_t rows_now_us(void);
 
 /** rows_is_head(r): 1 for a HEAD request. */
-int
-rows_is_head(const struct apireq *r);
+int rows_is_head(const struct apireq *r);
 
 /** rows_object(r, j, why): Check that ${text} is one JSON object, in CouchDB's words, and
  * set ${j} before its first member. */
-int
-rows_object(struct jread *j, const struct jstr *text, struct errtext *why) MUST_CHECK;
+int rows_object(struct jread *j, const struct jstr *text, struct errtext *why) MUST_CHECK;
 
 /** rows_string(a, text, outp): The JSON string ${text} unescaped, in ${a} or where it stands.  Errors: ERR_BAD_REQUEST
  * (not a string), ERR_BAD_JSON, ERR_NOMEM. */
-int
-rows_string(struct arena *a, const struct jstr *text, struct jstr *outp) MUST_CHECK;
+int rows_string(struct arena *a, const struct jstr *text, struct jstr *outp) MUST_CHECK;
 
 #endif

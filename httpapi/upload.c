@@ -40,8 +40,7 @@ struct upload {
 	int err;
 };
 
-static void
-next(struct apireq *r);
+static void next(struct apireq *r);
 
 static void
 release(struct edit *e)

@@ -10,11 +10,9 @@
  * part when they overflow.  Ascending ids are appended to the trees, so they cost less than random ones.  Any thread.
  * Not terminated.
  */
-void
-uuid_next(char out[UUID_LEN]);
+void uuid_next(char out[UUID_LEN]);
 
 /** uuid_random(out): 32 random digits. */
-void
-uuid_random(char out[UUID_LEN]);
+void uuid_random(char out[UUID_LEN]);
 
 #endif

@@ -6,9 +6,7 @@
 
 /** web_new(api): Set api->web.  The folder is config divan/web_dir, else "web" beside the executable.  Errors:
  * ERR_NOMEM. */
-int
-web_new(struct api *api) MUST_CHECK;
-void
-web_free(struct api *api);
+int web_new(struct api *api) MUST_CHECK;
+void web_free(struct api *api);
 
 #endif

@@ -78,12 +78,56 @@ convert_atts(const struct doc_in *in, struct arena *a, struct db_write *w)
 	return 0;
 }
 
-int
-write_convert(
-    const struct doc_in *in, struct jstr id, int new_edits, struct arena *a, struct db_write *w, struct errtext *why)
+/* find_member: Stand before the value of member ${name} of the object ahead; ERR_END: it has none, or no object is ahead. */
+static int
+find_member(struct jread *j, struct buf *scratch, const char *name)
 {
+	struct jstr key;
 	int err;
 
+	if (jread_peek(j) != JREAD_OBJECT)
+		return ERR_END;
+	if ((err = jread_object_begin(j)) != 0)
+		return err;
+	while ((err = jread_object_next(j, scratch, &key)) == 0) {
+		if (key.len == strlen(name) && memcmp(key.s, name, key.len) == 0)
+			return 0;
+		if ((err = jread_skip(j, NULL)) != 0)
+			return err;
+	}
+	return err;
+}
+
+/* check_design: What a design document asks of its database that it does not have. */
+static int
+check_design(const struct db *db, struct jstr id, const struct jstr *body, struct errtext *why)
+{
+	struct buf scratch;
+	struct jread j;
+	int err;
+
+	if (db_is_partitioned(db) || id.len < 8 || memcmp(id.s, "_design/", 8) != 0)
+		return 0;
+	buf_init(&scratch, body->len + API_SCRATCH);
+	jread_init(&j, body->s, body->len);
+	err = find_member(&j, &scratch, "options");
+	if (err == 0)
+		err = find_member(&j, &scratch, "partitioned");
+	if (err == 0 && jread_peek(&j) == JREAD_TRUE)
+		err = err_why(
+		    why, ERR_INVALID_DESIGN, "partitioned option cannot be true in a non-partitioned database.");
+	buf_release(&scratch);
+	return err == ERR_END ? 0 : err;
+}
+
+int
+write_convert(struct db *db, const struct doc_in *in, struct jstr id, int new_edits, struct arena *a,
+    struct db_write *w, struct errtext *why)
+{
+	int err = is_local(id) ? 0 : db_id_check(db, id.s, id.len, why);
+
+	if (err != 0)
+		return err;
 	memset(w, 0, sizeof(*w));
 	w->id = id;
 	w->deleted = in->deleted;
@@ -104,6 +148,9 @@ write_convert(
 		if (err != 0)
 			return err;
 	} else {
+		err = check_design(db, id, &in->body, why);
+		if (err != 0)
+			return err;
 		w->kind = DB_WRITE_EDIT;
 		w->has_parent = in->has_rev || in->nrevisions > 0;
 		if (in->nrevisions > 0)

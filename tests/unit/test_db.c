@@ -550,7 +550,7 @@ test_failures(void)
 
 	CHECK_INT(store_mem_new(&store), 0);
 	s = dbtest_dbs(store);
-	CHECK_INT(dbs_create(s, "f", &dbtest_admin, NULL), 0);
+	CHECK_INT(dbs_create(s, "f", NULL, &dbtest_admin, NULL), 0);
 	db = dbtest_open(s, "f");
 	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\"}", 1, &w), 0);
 	store_mem_fail(store, 1, ERR_NOSPACE, 0);
@@ -581,14 +581,14 @@ test_names(struct dbs *s)
 	struct db *old, *db;
 	struct db_write w;
 
-	CHECK_INT(dbs_create(s, "Upper", &dbtest_admin, &why), ERR_ILLEGAL_DB_NAME);
-	CHECK_INT(dbs_create(s, "a/b", &nobody, &why), ERR_NOT_ADMIN);
-	CHECK_INT(dbs_create(s, "a/b", &dbtest_admin, &why), 0);
-	CHECK_INT(dbs_create(s, "a/b", &dbtest_admin, &why), ERR_DB_EXISTS);
+	CHECK_INT(dbs_create(s, "Upper", NULL, &dbtest_admin, &why), ERR_ILLEGAL_DB_NAME);
+	CHECK_INT(dbs_create(s, "a/b", NULL, &nobody, &why), ERR_NOT_ADMIN);
+	CHECK_INT(dbs_create(s, "a/b", NULL, &dbtest_admin, &why), 0);
+	CHECK_INT(dbs_create(s, "a/b", NULL, &dbtest_admin, &why), ERR_DB_EXISTS);
 	old = dbtest_open(s, "a/b");
 	CHECK_INT(dbtest_write(old, arena, "{\"_id\":\"old\"}", 1, &w), 0);
 	CHECK_INT(dbs_drop(s, "a/b", &dbtest_admin), 0);
-	CHECK_INT(dbs_create(s, "a/b", &dbtest_admin, &why), 0);
+	CHECK_INT(dbs_create(s, "a/b", NULL, &dbtest_admin, &why), 0);
 	db = dbtest_open(s, "a/b");
 	CHECK(db_incarnation(db) != db_incarnation(old));
 	CHECK(body_is(db, "old", NULL, ""));
@@ -610,7 +610,7 @@ test_seqs(struct dbs *s, struct db *db)
 	CHECK_INT(db_seq_put(db, &b, 7), 0);
 	CHECK_INT(db_seq_parse(db, b.data, b.len, &seq), 0);
 	CHECK_INT(seq, 7);
-	CHECK_INT(dbs_create(s, "other", &dbtest_admin, NULL), 0);
+	CHECK_INT(dbs_create(s, "other", NULL, &dbtest_admin, NULL), 0);
 	other = dbtest_open(s, "other");
 	CHECK_INT(db_seq_parse(other, b.data, b.len, &seq), 0);
 	CHECK_INT(seq, 0); /* another history */
@@ -625,7 +625,7 @@ test_store(struct store *store)
 	struct dbs *s = dbtest_dbs(store);
 	struct db *db;
 
-	CHECK_INT(dbs_create(s, "db", &dbtest_admin, NULL), 0);
+	CHECK_INT(dbs_create(s, "db", NULL, &dbtest_admin, NULL), 0);
 	db = dbtest_open(s, "db");
 	test_edits(db);
 	test_replicated(db);
@@ -721,7 +721,7 @@ test_put_back(const char *dir)
 	CHECK_INT(store_lmdb_new(dir, &store), 0);
 	s = dbtest_dbs(store);
 	CHECK_INT(dbs_drop(s, "db", &dbtest_admin), 0);
-	CHECK_INT(dbs_create(s, "db", &dbtest_admin, NULL), 0);
+	CHECK_INT(dbs_create(s, "db", NULL, &dbtest_admin, NULL), 0);
 	dbs_free(s);
 	put_back_open(dir, "a", 3, 3, &wire, NULL);
 	copy_file(dir, "db.divan", "backup");

@@ -1,0 +1,105 @@
+/* _partition/{p}: the documents of one partition, whose ids begin with its name and a colon. */
+#include <string.h>
+
+#include "api.h"
+#include "base/limits.h"
+
+/* count: Live documents with ids from "PARTITION:" on and before "PARTITION;", and the range itself. */
+static int
+count(struct db_snap *snap, const struct jstr *name, struct db_range *range, struct buf *ids, uint64_t *np)
+{
+	uint64_t before, to;
+	int err;
+
+	buf_put(ids, name->s, name->len);
+	buf_putc(ids, ':');
+	buf_put(ids, name->s, name->len);
+	if ((err = buf_putc(ids, ';')) != 0)
+		return err;
+	*range = (struct db_range){.has_start = 1, .has_end = 1, .exclusive_end = 1};
+	range->start = (struct jstr){ids->data, name->len + 1};
+	range->end = (struct jstr){ids->data + name->len + 1, name->len + 1};
+	if ((err = db_docs_before(snap, range->start.s, range->start.len, &before)) != 0 ||
+	    (err = db_docs_before(snap, range->end.s, range->end.len, &to)) != 0)
+		return err;
+	*np = to - before;
+	return 0;
+}
+
+static int
+put_info(struct apireq *r, struct buf *b)
+{
+	struct db_snap *snap;
+	struct db_range range;
+	struct buf ids;
+	uint64_t live, deleted;
+	int err = db_snap_begin(r->db, &snap);
+
+	if (err)
+		return err;
+	buf_init(&ids, 2 * LIMIT_ID_LEN + 2);
+	if ((err = count(snap, &r->part[2], &range, &ids, &live)) == 0 &&
+	    (err = db_docs_deleted(snap, &range, &deleted)) == 0) {
+		(void)buf_puts(b, "{\"db_name\":");
+		(void)buf_put_json(b, r->part[0].s, r->part[0].len);
+		(void)buf_puts(b, ",\"sizes\":{\"active\":0,\"external\":0},\"partition\":");
+		(void)buf_put_json(b, r->part[2].s, r->part[2].len);
+		(void)buf_printf(b, ",\"doc_count\":%llu,\"doc_del_count\":%llu}", (unsigned long long)live,
+		    (unsigned long long)deleted);
+		err = buf_failed(b);
+	}
+	buf_release(&ids);
+	db_snap_end(snap);
+	return err;
+}
+
+static void
+info(struct apireq *r)
+{
+	struct buf b;
+	int err;
+
+	if (strcmp(r->method, "GET") != 0) {
+		api_method_not_allowed(r, "GET");
+		return;
+	}
+	buf_init(&b, 65536);
+	if ((err = put_info(r, &b)) != 0) {
+		buf_release(&b);
+		api_error(r, err, NULL);
+		return;
+	}
+	api_json(r, 200, &b);
+}
+
+static int
+is(const struct jstr *part, const char *name)
+{
+	return part->len == strlen(name) && memcmp(part->s, name, part->len) == 0;
+}
+
+void
+partition_any(struct apireq *r)
+{
+	struct db_info db;
+	int err;
+
+	if (r->nparts < 3) {
+		api_error_text(r, 400, "bad_request", "invalid_partition_req");
+		return;
+	}
+	if ((err = db_info(r->db, &db)) != 0)
+		api_error(r, err, NULL);
+	else if (!db.partitioned)
+		api_error_text(r, 400, "bad_request", "database is not partitioned");
+	else if (r->part[2].s[0] == '_')
+		api_error_text(r, 400, "illegal_partition", "Partition must not start with an underscore");
+	else if (r->nparts == 3)
+		info(r);
+	else if (is(&r->part[3], "_all_docs") && r->nparts == 4)
+		alldocs_partition(r);
+	else if (is(&r->part[3], "_find") || is(&r->part[3], "_explain") || is(&r->part[3], "_design"))
+		api_error(r, ERR_NOT_IMPLEMENTED, NULL);
+	else
+		api_error(r, ERR_MISSING, NULL);
+}
