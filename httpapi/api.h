@@ -171,6 +171,7 @@ void web_file(struct apireq *r); /* /_utils/... and /favicon.ico */
 void database_root(struct apireq *r); /* /{db}: GET HEAD PUT DELETE POST (POST is documents.c's document_post) */
 void database_security(struct apireq *r);
 void database_revs_limit(struct apireq *r);
+void database_purged_limit(struct apireq *r); /* _purged_infos_limit */
 void database_full_commit(struct apireq *r);
 void database_compact(struct apireq *r); /* _compact and _compact/{ddoc} */
 void database_view_cleanup(struct apireq *r);
@@ -194,7 +195,6 @@ void changes_any(struct apireq *r);
 /* purge.c */
 void purge_docs(struct apireq *r);  /* _purge */
 void purge_infos(struct apireq *r); /* _purged_infos */
-void purge_limit(struct apireq *r); /* _purged_infos_limit */
 /* attachment.c */
 void attachment_any(struct apireq *r); /* /{db}/{id}/{name...} */
 

@@ -370,10 +370,10 @@ database_security(struct apireq *r)
 		api_method_not_allowed(r, "PUT,GET");
 }
 
-/* ---- revs_limit ---- */
+/* ---- revs_limit, purged_infos_limit ---- */
 
 static void
-revs_limit_put(struct apireq *r)
+limit_put(struct apireq *r, enum db_write_kind kind, const char *name)
 {
 	struct errtext why = {""};
 	struct jstr text;
@@ -385,14 +385,16 @@ revs_limit_put(struct apireq *r)
 	struct jread j;
 	uint64_t n = 0;
 	jread_init(&j, text.s, text.len);
-	if (jread_peek(&j) != JREAD_NUMBER || jread_u64(&j, &n) || jread_end(&j) || n == 0 || n > INT32_MAX)
-		api_error_text(r, 400, "bad_request", "`revs_limit` must be positive integer");
-	else
-		set(r, DB_WRITE_REVS_LIMIT, NULL, n);
+	if (jread_peek(&j) == JREAD_NUMBER && !jread_u64(&j, &n) && !jread_end(&j) && n > 0 && n <= INT32_MAX) {
+		set(r, kind, NULL, n);
+		return;
+	}
+	(void)err_why(&why, ERR_BAD_REQUEST, "`%s` must be positive integer", name);
+	api_error(r, ERR_BAD_REQUEST, &why);
 }
 
 static void
-revs_limit_get(struct apireq *r)
+limit_get(struct apireq *r, enum db_write_kind kind)
 {
 	struct db_info info;
 	struct buf b;
@@ -402,19 +404,34 @@ revs_limit_get(struct apireq *r)
 		return;
 	}
 	buf_init(&b, 64);
-	(void)buf_put_u64(&b, info.revs_limit);
+	(void)buf_put_u64(&b, kind == DB_WRITE_REVS_LIMIT ? info.revs_limit : info.purged_limit);
 	api_json(r, 200, &b);
+}
+
+static void
+limit_any(struct apireq *r, enum db_write_kind kind, const char *name, const char *allow)
+{
+	if (strcmp(r->method, "GET") == 0)
+		limit_get(r, kind);
+	else if (strcmp(r->method, "PUT") == 0)
+		limit_put(r, kind, name);
+	else
+		api_method_not_allowed(r, allow);
 }
 
 void
 database_revs_limit(struct apireq *r)
 {
-	if (strcmp(r->method, "GET") == 0)
-		revs_limit_get(r);
-	else if (strcmp(r->method, "PUT") == 0)
-		revs_limit_put(r);
+	limit_any(r, DB_WRITE_REVS_LIMIT, "revs_limit", "PUT,GET");
+}
+
+void
+database_purged_limit(struct apireq *r)
+{
+	if (r->who.server_admin)
+		limit_any(r, DB_WRITE_PURGED_LIMIT, "purged_infos_limit", "GET,PUT");
 	else
-		api_method_not_allowed(r, "PUT,GET");
+		api_error(r, ERR_NOT_ADMIN, NULL);
 }
 
 /* ---- Maintenance ---- */

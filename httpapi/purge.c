@@ -1,5 +1,5 @@
 /*
- * _purge, _purged_infos, _purged_infos_limit: leaves that are to be forgotten as if they had never been.
+ * _purge, _purged_infos: leaves that are to be forgotten as if they had never been.
  *
  * A request names any number of documents, each with revisions: {"id": ["rev", ...]}. Each becomes one write, and
  * the answer tells for each which of the revisions were leaves and are gone.
@@ -238,73 +238,4 @@ purge_infos(struct apireq *r)
 		return;
 	}
 	api_json(r, 200, &b);
-}
-
-static void
-limit_end(struct apireq *r)
-{
-	const struct purge *p = r->cookie;
-
-	if (p->writes[0].err)
-		api_error(r, p->writes[0].err, &p->writes[0].why);
-	else
-		api_ok(r, 200);
-}
-
-static void
-limit_put(struct apireq *r)
-{
-	struct purge *p = arena_calloc(r->arena, 1, sizeof(*p));
-	struct errtext why = {""};
-	struct jstr body;
-	struct jread j;
-	uint64_t n = 0;
-	int err = p == NULL ? ERR_NOMEM : api_body(r, &body, &why);
-
-	if (err == 0)
-		err = well_formed(&body);
-	if (err) {
-		api_error(r, err, &why);
-		return;
-	}
-	jread_init(&j, body.s, body.len);
-	if (jread_peek(&j) != JREAD_NUMBER || jread_u64(&j, &n) != 0 || n == 0 || n > INT32_MAX) {
-		api_error_text(r, 400, "bad_request", "`purged_infos_limit` must be positive integer");
-		return;
-	}
-	r->cookie = p;
-	p->writes[0] = (struct db_write){.kind = DB_WRITE_PURGED_LIMIT, .number = n};
-	p->req = (struct db_request){.writes = p->writes, .nwrites = 1};
-	api_submit(r, &p->req, limit_end);
-}
-
-static void
-limit_get(struct apireq *r)
-{
-	struct db_info info;
-	struct buf b;
-	int err = db_info(r->db, &info);
-
-	if (err) {
-		api_error(r, err, NULL);
-		return;
-	}
-	buf_init(&b, 64);
-	(void)buf_put_u64(&b, info.purged_limit);
-	api_json(r, 200, &b);
-}
-
-void
-purge_limit(struct apireq *r)
-{
-	int get = strcmp(r->method, "GET") == 0;
-
-	if (!get && strcmp(r->method, "PUT") != 0)
-		api_method_not_allowed(r, "GET,PUT");
-	else if (!r->who.server_admin)
-		api_error(r, ERR_NOT_ADMIN, NULL);
-	else if (get)
-		limit_get(r);
-	else
-		limit_put(r);
 }

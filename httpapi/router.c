@@ -61,7 +61,7 @@ static const struct route db_table[] = {
     {"_index", not_implemented, API_PATH_PARTS},
     {"_purge", purge_docs, 2},
     {"_purged_infos", purge_infos, 2},
-    {"_purged_infos_limit", purge_limit, 2},
+    {"_purged_infos_limit", database_purged_limit, 2},
     {"_partition", partition_any, API_PATH_PARTS},
     {"_shards", not_implemented, 3},
     {"_sync_shards", not_implemented, 2},
