@@ -188,6 +188,10 @@ void bulk_missing_revs(struct apireq *r);
 /* alldocs.c */
 void alldocs_any(struct apireq *r);       /* _all_docs, _design_docs, _local_docs and their /queries */
 void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */
+/* cluster.c */
+void cluster_shards(struct apireq *r);      /* /{db}/_shards */
+void cluster_sync_shards(struct apireq *r); /* /{db}/_sync_shards */
+void cluster_setup(struct apireq *r);       /* /_cluster_setup */
 /* partition.c */
 void partition_any(struct apireq *r); /* /{db}/_partition/... */
 /* changes.c, feeds.c */

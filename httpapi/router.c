@@ -39,7 +39,7 @@ static const struct route server_table[] = {
     {"_replicate", not_implemented, 1},
     {"_scheduler", not_implemented, API_PATH_PARTS},
     {"_db_updates", not_implemented, 1},
-    {"_cluster_setup", not_implemented, 1},
+    {"_cluster_setup", cluster_setup, 1},
 };
 
 static const struct route db_table[] = {
@@ -63,8 +63,8 @@ static const struct route db_table[] = {
     {"_purged_infos", purge_infos, 2},
     {"_purged_infos_limit", database_purged_limit, 2},
     {"_partition", partition_any, API_PATH_PARTS},
-    {"_shards", not_implemented, 3},
-    {"_sync_shards", not_implemented, 2},
+    {"_shards", cluster_shards, 3},
+    {"_sync_shards", cluster_sync_shards, 2},
 };
 
 /* Functions of a design document; every other name behind it is an attachment's. */
