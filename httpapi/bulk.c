@@ -352,6 +352,10 @@ bulk_docs(struct apireq *r)
 	struct errtext why = {{0}};
 	int err;
 
+	if (strcmp(r->method, "POST") != 0) {
+		api_method_not_allowed(r, "POST");
+		return;
+	}
 	if (!api_is_json(r)) {
 		api_error(r, ERR_CONTENT_TYPE, NULL);
 		return;
@@ -565,6 +569,10 @@ diff(struct apireq *r, int missing_revs)
 	struct diff *d;
 	int err;
 
+	if (strcmp(r->method, "POST") != 0) {
+		api_method_not_allowed(r, "POST");
+		return;
+	}
 	if (!api_is_json(r)) {
 		api_error(r, ERR_CONTENT_TYPE, NULL);
 		return;

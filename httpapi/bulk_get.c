@@ -406,6 +406,10 @@ bulk_get(struct apireq *r)
 	struct job *job;
 	int err;
 
+	if (strcmp(r->method, "POST") != 0) {
+		api_method_not_allowed(r, "POST");
+		return;
+	}
 	if (!api_is_json(r)) {
 		api_error(r, ERR_CONTENT_TYPE, NULL);
 		return;

@@ -132,7 +132,7 @@ test('requests that are not HTTP, and headers that are too large, are refused; t
 		['\x16\x03\x01\x02\x00\x01\x00', null],
 		['NONSENSE\r\n\r\n', /^HTTP\/1\.1 400|^$/],
 		[`GET /${'x'.repeat(100000)} HTTP/1.1\r\n${HEAD()}\r\n`, /^HTTP\/1\.1 4\d\d|^$/],
-		[`GET /_up HTTP/1.1\r\n${HEAD()}X-Long: ${'x'.repeat(200000)}\r\n\r\n`, /^HTTP\/1\.1 4\d\d|^$/],
+		[`GET /_up HTTP/1.1\r\n${HEAD()}X-Long: ${'x'.repeat(1000000)}\r\n\r\n`, /^HTTP\/1\.1 4\d\d|^$/],
 		[`GET /_up HTTP/1.1\r\n${HEAD()}${Array.from({ length: 500 }, (_, i) => `X-${i}: 1\r\n`).join('')}\r\n`, /^HTTP\/1\.1 (4\d\d|200)|^$/],
 	];
 	for (const [bytes, want] of bad) {
