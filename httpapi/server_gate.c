@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -127,6 +128,32 @@ server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_st **
 	log_line(LOG_ERROR, "cannot use certificate %s with key %s: %s", cert_file, key_file, why);
 	SSL_CTX_free(ctx);
 	return ERR_IO;
+}
+
+struct ssl_ctx_st *
+server_tls_hold(struct ssl_ctx_st *ctx)
+{
+	if (ctx != NULL)
+		SSL_CTX_up_ref(ctx);
+	return ctx;
+}
+
+uint64_t
+server_tls_stamp(const char *cert_file, const char *key_file)
+{
+	const char *files[] = {cert_file, key_file};
+	uint64_t stamp = 1;
+	struct stat st;
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		if (stat(files[i], &st) != 0)
+			return 0;
+		stamp = stamp * 31 + (uint64_t)st.st_mtim.tv_sec;
+		stamp = stamp * 31 + (uint64_t)st.st_mtim.tv_nsec;
+		stamp = stamp * 31 + (uint64_t)st.st_ino;
+	}
+	return stamp;
 }
 
 void

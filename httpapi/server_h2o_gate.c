@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "server_h2o_impl.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 #define WINDOW_MS 30000u
@@ -127,7 +128,8 @@ head_ok(struct http_conn *conn)
 	if (in->size < SMALL_HEAD)
 		return 1;
 	scan_head(conn);
-	return conn->head_lines <= 1 + H2O_MAX_HEADERS && (conn->head_done ? conn->head_at : in->size) < H2O_MAX_REQLEN;
+	return conn->head_lines <= 1 + H2O_MAX_HEADERS &&
+	       (conn->head_done ? conn->head_at : in->size) <= LIMIT_HEAD_LEN;
 }
 
 /* To close while the client still sends would take the answer from it: what comes is dropped, for one window. */

@@ -90,8 +90,9 @@ struct http_thread {
 	h2o_context_t ctx;
 	h2o_accept_ctx_t accept[2]; /* plain, TLS */
 	h2o_socket_t *listener[2];
-	h2o_socket_t *wake;  /* an eventfd */
-	h2o_socket_t *watch; /* an epoll: see the top */
+	uint64_t tls_stamp, tls_looked_ms; /* of the certificate in accept[1] */
+	h2o_socket_t *wake;                /* an eventfd */
+	h2o_socket_t *watch;               /* an epoll: see the top */
 	int wake_fd, watch_fd;
 	_Atomic(struct http_msg *) inbox; /* newest first */
 	struct timers timers;
@@ -123,6 +124,7 @@ struct http_server {
 	h2o_globalconf_t global;
 	h2o_hostconf_t *host;
 	struct ssl_ctx_st *tls;
+	uint64_t tls_stamp;
 	unsigned port, tls_port, nthreads;
 	_Atomic int stop;
 	struct http_thread *threads;

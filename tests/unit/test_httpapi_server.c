@@ -2,6 +2,10 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -237,15 +241,21 @@ handle(struct http_req *req, void *cookie)
 /* ---- The client ---- */
 
 static int
-dial(void)
+dial_port(unsigned port)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_server_port(server))};
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0)
 		abort();
 	return fd;
+}
+
+static int
+dial(void)
+{
+	return dial_port(http_server_port(server));
 }
 
 static void
@@ -426,9 +436,11 @@ test_long_heads(void)
 	a = ask_headers(dial(), 100, 10);
 	CHECK(strncmp(a, "HTTP/1.1 400 ", 13) == 0 && has(a, json));
 	CHECK(has(a, "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n"));
-	a = ask_headers(dial(), 3, 65000);
+	a = ask_headers(dial(), 2, 65000);
 	CHECK(has(a, "GET|/n|"));
-	a = ask_headers(dial(), 7, 65000);
+	a = ask_headers(dial(), 3, 65000);
+	CHECK(strncmp(a, "HTTP/1.1 400 ", 13) == 0 && has(a, json));
+	a = ask_headers(dial(), 30, 65000);
 	CHECK(strncmp(a, "HTTP/1.1 400 ", 13) == 0 && has(a, json));
 	/* The gate is back for the next request on the same connection. */
 	fd = dial();
@@ -620,6 +632,100 @@ test_rapid_reset(void)
 	CHECK(has(a, "GET|/alive|"));
 }
 
+/* ---- TLS ---- */
+
+static void
+save_pem(const char *path, X509 *cert, EVP_PKEY *key)
+{
+	FILE *f = fopen(path, "w");
+
+	if (f == NULL || (cert != NULL && PEM_write_X509(f, cert) != 1) ||
+	    (key != NULL && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) != 1) || fclose(f) != 0)
+		abort();
+}
+
+static void
+make_certificate(const struct http_config *config, const char *name)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *cert = X509_new();
+
+	if (key == NULL || cert == NULL)
+		abort();
+	X509_set_version(cert, X509_VERSION_3);
+	ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
+	X509_gmtime_adj(X509_getm_notBefore(cert), -60);
+	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+	X509_NAME_add_entry_by_txt(
+	    X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+	X509_set_issuer_name(cert, X509_get_subject_name(cert));
+	X509_set_pubkey(cert, key);
+	X509_sign(cert, key, EVP_sha256());
+	save_pem(config->cert_file, cert, NULL);
+	save_pem(config->key_file, NULL, key);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+}
+
+/* Asks over TLS; the server's name goes to ${name}. */
+static char *
+ask_tls(const char *request, char *name, int size)
+{
+	static char buf[8192];
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	int fd = dial_port(http_server_tls_port(server)), n = 0, got;
+	X509 *cert;
+
+	SSL_set_fd(ssl, fd);
+	if (SSL_connect(ssl) != 1)
+		abort();
+	cert = SSL_get1_peer_certificate(ssl);
+	X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, name, size);
+	X509_free(cert);
+	SSL_write(ssl, request, (int)strlen(request));
+	while (n < (int)sizeof(buf) - 1 && (got = SSL_read(ssl, buf + n, (int)sizeof(buf) - 1 - n)) > 0)
+		n += got;
+	buf[n] = '\0';
+	SSL_shutdown(ssl);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fd);
+	return buf;
+}
+
+/* A renewed certificate serves new connections; one that does not fit its key changes nothing. */
+static void
+test_tls(const struct http_config *config)
+{
+	char name[64], many[4096] = "GET /t HTTP/1.1\r\n";
+	char *a = ask_tls("GET /t HTTP/1.1\r\nHost: h\r\n" CLOSE, name, sizeof(name));
+	EVP_PKEY *other;
+	int i;
+
+	CHECK(has(a, "GET|/t||h||101|"));
+	CHECK_STR(name, "first");
+	for (i = 0; i < 200; i++)
+		memcpy(many + 17 + 6 * i, "a: b\r\n", 7);
+	memcpy(many + 17 + 6 * 200, CLOSE, sizeof(CLOSE));
+	a = ask_tls(many, name, sizeof(name));
+	CHECK(has(a, "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n"));
+	make_certificate(config, "second");
+	for (i = 0; i < WAIT_MS / 100 && strcmp(name, "second") != 0; i++) {
+		usleep(100000);
+		a = ask_tls("GET /t HTTP/1.1\r\nHost: h\r\n" CLOSE, name, sizeof(name));
+	}
+	CHECK_STR(name, "second");
+	CHECK(has(a, "GET|/t||h||101|"));
+	other = EVP_EC_gen("P-256");
+	save_pem(config->key_file, NULL, other);
+	EVP_PKEY_free(other);
+	usleep(1100000);
+	a = ask_tls("GET /t HTTP/1.1\r\nHost: h\r\n" CLOSE, name, sizeof(name));
+	CHECK_STR(name, "second");
+	CHECK(has(a, "GET|/t||h||101|"));
+}
+
 static void
 test_second_server(const struct http_config *config)
 {
@@ -672,12 +778,19 @@ main(void)
 	    .slow_ms = SLOW_MS,
 	    .spool_dir = "/tmp",
 	    .server_name = "test",
+	    .tls_bind = "127.0.0.1",
 	    .handle = handle};
+	char cert[] = "/tmp/divan-cert-XXXXXX", key[] = "/tmp/divan-key-XXXXXX";
 	pthread_t id;
 	int rc = -1;
 
 	signal(SIGPIPE, SIG_IGN);
 	memset(piece, 'p', sizeof(piece));
+	close(mkstemp(cert));
+	close(mkstemp(key));
+	config.cert_file = cert;
+	config.key_file = key;
+	make_certificate(&config, "first");
 	if (http_server_new(&config, &server) != 0 ||
 	    http_thread_on_shutdown(http_server_thread(server, 0), end_feeds, NULL) != 0)
 		return 1;
@@ -694,9 +807,12 @@ main(void)
 	test_h2_too_large();
 	test_slow();
 	test_rapid_reset();
+	test_tls(&config);
 	test_second_server(&config);
 	test_stop(id);
 	CHECK_INT(rc, 0);
 	http_server_free(server);
+	unlink(cert);
+	unlink(key);
 	return check_done();
 }
