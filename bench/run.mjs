@@ -23,6 +23,7 @@ const DOCS = 10000;
 const DB = 'contacts';
 const PUBLIC = '{"admins":{"names":[],"roles":[]},"members":{"names":[],"roles":[]}}';
 const PRELOAD = 3000; /* documents in a database before writes are measured: enough for it to have its dictionary */
+process.setMaxListeners(0); // each server's folder is removed at the end
 const tmp = tempDir('divan-bench');
 const program = (name) => path.join(BUILD, 'bench', name);
 const file = (name) => path.join(tmp, name);
