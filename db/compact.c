@@ -60,7 +60,8 @@ compact_file(struct compactwork *k)
 	unsigned char stamp[16];
 	int err = store_compact(f->store);
 
-	/* The file is another one now, but its history goes on. */
+	/* The file is another one now, without a note; its history goes on, and the next commit notes it. */
+	f->session_begun = 0;
 	if (err == 0 && (err = store_stamp(f->store, stamp)) == 0 &&
 	    (err = meta_put(f->batch, "stamp", stamp, sizeof(stamp))) == 0)
 		err = store_commit(f->batch);

@@ -235,6 +235,16 @@ apply_edit(struct docedit *e, struct db_write *w)
 	return merge(e, w, path, n);
 }
 
+/* room_for: A tree of LIMIT_LEAVES leaves takes what it knows and what extends a leaf, but no further branch. */
+static int
+room_for(const struct docedit *e, const struct db_write *w)
+{
+	struct revpos at;
+
+	return revtree_nleaves(e->t) < LIMIT_LEAVES || revtree_find(e->t, &w->path[0], &at) ||
+	       (w->npath > 1 && revtree_find(e->t, &w->path[1], &at) && revtree_is_leaf(e->t, at));
+}
+
 static int
 apply_replicated(struct docedit *e, struct db_write *w)
 {
@@ -242,6 +252,8 @@ apply_replicated(struct docedit *e, struct db_write *w)
 	size_t n = w->npath < limit ? w->npath : (size_t)limit;
 
 	rev_copy(&w->rev, &w->path[0]);
+	if (!room_for(e, w))
+		return err_why(&w->why, ERR_DOC_TOO_LARGE, "The document has too many conflicts.");
 	return merge(e, w, w->path, n);
 }
 
@@ -311,7 +323,7 @@ apply_writes(struct docedit *e, struct pending_write *pw, size_t n)
 		err = w->kind == DB_WRITE_PURGE  ? apply_purge(e, w)
 		      : w->kind == DB_WRITE_EDIT ? apply_edit(e, w)
 						 : apply_replicated(e, w);
-		if (err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN)
+		if (err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN || err == ERR_DOC_TOO_LARGE)
 			w->err = err;
 		else if (err)
 			return err;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 
 static uint32_t
 checksum(unsigned tree, const void *key, size_t klen, const void *val, size_t vlen)
@@ -29,6 +30,27 @@ record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size_t f
 	return buf_put_u32be(b, checksum(tree, key, klen, b->data + from, b->len - from));
 }
 
+/* damaged: Say which record it is: the tree's number, and the key as text and digits. */
+static int
+damaged(unsigned tree, const void *key, size_t klen)
+{
+	char text[33], hex[65];
+	size_t n = klen < 32 ? klen : 32;
+
+	for (size_t i = 0; i < n; i++) {
+		char c = ((const char *)key)[i];
+
+		text[i] = '.';
+		if (c >= ' ' && c <= '~')
+			text[i] = c;
+	}
+	text[n] = '\0';
+	hex_encode(key, n, hex);
+	hex[2 * n] = '\0';
+	log_line(LOG_ERROR, "a damaged record: tree %u, key %s (%s), %zu bytes", tree, text, hex, klen);
+	return ERR_CORRUPT;
+}
+
 int
 record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r)
 {
@@ -36,11 +58,11 @@ record_open(unsigned tree, const void *key, size_t klen, const struct store_val 
 	size_t vlen;
 
 	if (val->len < RECORD_SUM_LEN)
-		return ERR_CORRUPT;
+		return damaged(tree, key, klen);
 	vlen = val->len - RECORD_SUM_LEN;
 	store_u32(sum, checksum(tree, key, klen, val->p, vlen));
 	bytes_init(r, val->p, vlen);
-	return memcmp(sum, (const unsigned char *)val->p + vlen, RECORD_SUM_LEN) == 0 ? 0 : ERR_CORRUPT;
+	return memcmp(sum, (const unsigned char *)val->p + vlen, RECORD_SUM_LEN) == 0 ? 0 : damaged(tree, key, klen);
 }
 
 int
