@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/log.h"
 
@@ -24,6 +25,21 @@ store_files_err(int code, const char *what, const char *file)
 		return ERR_NOMEM;
 	log_line(LOG_ERROR, "%s: %s: %s", file, what, strerror(code));
 	return code == ENOSPC || code == EDQUOT || code == EFBIG ? ERR_NOSPACE : ERR_IO;
+}
+
+int
+store_files_why(int fd, int code)
+{
+	static const char page[4096];
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return code;
+	if (pwrite(fd, page, sizeof(page), st.st_size) < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+		code = errno;
+	if (ftruncate(fd, st.st_size) != 0)
+		log_line(LOG_WARNING, "a failed write left up to %zu bytes behind a file", sizeof(page));
+	return code;
 }
 
 int

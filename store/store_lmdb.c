@@ -41,8 +41,8 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-#include "base/limits.h"
 #include "base/log.h"
+#include "store_lmdb_append.h"
 
 #define MAP_MIN ((size_t)16 << 20) /* bytes of a small file's map: address space only */
 #define READERS_MAX 1022u          /* snapshots at one time */
@@ -854,24 +854,13 @@ try_commit(struct lmdb_env *e, const struct store_item *items, size_t n, int *do
 	return rc;
 }
 
-/*
- * LMDB reports a write that was cut short as EIO, though a full disk may be the
- * reason: one more write behind the end of the file tells, without harm.
- */
+/* LMDB reports a write that was cut short as EIO. */
 static int
 why_failed(const struct lmdb_env *e, int rc)
 {
-	static const char page[4096];
-	struct stat st;
 	int fd;
 
-	if (rc != EIO || mdb_env_get_fd(e->mdb, &fd) != 0 || fstat(fd, &st) != 0)
-		return rc;
-	if (pwrite(fd, page, sizeof(page), st.st_size) < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-		rc = errno;
-	if (ftruncate(fd, st.st_size) != 0)
-		log_line(LOG_WARNING, "a failed write left up to %zu bytes behind a file", sizeof(page));
-	return rc;
+	return rc == EIO && mdb_env_get_fd(e->mdb, &fd) == 0 ? store_files_why(fd, rc) : rc;
 }
 
 static size_t
@@ -933,62 +922,7 @@ copy_to(struct lmdb_db *db, const char *path)
 	return err_of(rc, "copy", path);
 }
 
-/* Appends one tree to another, in transactions of bounded size. */
-static int
-append_tree(MDB_txn *from, MDB_dbi dbi, MDB_env *to, MDB_dbi to_dbi)
-{
-	MDB_cursor *in, *out = NULL;
-	MDB_txn *txn = NULL;
-	MDB_val k, v;
-	size_t bytes = 0;
-	int end, rc = mdb_cursor_open(from, dbi, &in);
-
-	if (rc != 0)
-		return rc;
-	while ((end = mdb_cursor_get(in, &k, &v, MDB_NEXT)) == 0 && rc == 0) {
-		if (txn == NULL && (rc = mdb_txn_begin(to, NULL, 0, &txn)) == 0)
-			rc = mdb_cursor_open(txn, to_dbi, &out);
-		if (rc == 0)
-			rc = mdb_cursor_put(out, &k, &v, MDB_APPEND);
-		bytes += k.mv_size + v.mv_size;
-		if (rc == 0 && bytes >= LIMIT_TXN_BYTES) {
-			rc = mdb_txn_commit(txn); /* frees the cursor */
-			txn = NULL;
-			bytes = 0;
-		}
-	}
-	mdb_cursor_close(in);
-	if (rc == 0 && end != MDB_NOTFOUND)
-		rc = end;
-	if (txn != NULL && rc == 0)
-		rc = mdb_txn_commit(txn);
-	else if (txn != NULL)
-		mdb_txn_abort(txn);
-	return rc;
-}
-
-static int
-append_trees(struct lmdb_db *db, struct lmdb_env *to)
-{
-	MDB_txn *from;
-	int rc = mdb_env_set_mapsize(to->mdb, db->env.map);
-
-	if (rc == 0)
-		rc = mdb_env_set_flags(to->mdb, MDB_NOSYNC, 1);
-	if (rc == 0)
-		rc = mdb_txn_begin(db->env.mdb, NULL, MDB_RDONLY, &from);
-	if (rc != 0)
-		return rc;
-	for (unsigned i = 0; i < db->base.ntrees && rc == 0; i++)
-		rc = append_tree(from, db->env.dbi[i], to->mdb, to->dbi[i]);
-	mdb_txn_abort(from);
-	return rc != 0 ? rc : mdb_env_sync(to->mdb, 1);
-}
-
-/*
- * A new file with every tree written in the order of its keys, synced.  A copy by LMDB leaves out free pages, but keeps
- * those that keys in no order left two thirds full.
- */
+/* Writes the trees anew: a copy by LMDB keeps the pages that keys in no order left two thirds full. */
 static int
 rewrite(struct lmdb_db *db, const char *path)
 {
@@ -997,7 +931,10 @@ rewrite(struct lmdb_db *db, const char *path)
 
 	if (rc != 0)
 		return rc;
-	rc = err_of(append_trees(db, &fresh), "rewrite", path);
+	rc = mdb_env_set_mapsize(fresh.mdb, db->env.map);
+	if (rc == 0)
+		rc = store_lmdb_append(db->env.mdb, db->env.dbi, fresh.mdb, fresh.dbi, db->base.ntrees);
+	rc = err_of(rc, "rewrite", path);
 	mdb_env_close(fresh.mdb);
 	return rc != 0 ? rc : store_files_sync(path, 0);
 }
