@@ -6,6 +6,7 @@
 #   make check       layers, headers, symbols, layout
 #   make asan ubsan tsan   the unit and contract tests under a sanitizer
 #   make crash       the crash tests at full length
+#   make fuzz        each fuzz target for SECONDS=60 under clang; findings and inputs in build-fuzz/
 #   make bench       ratios to the ceilings in bench/ceiling/
 #   make clean
 
@@ -13,6 +14,9 @@ CC       ?= cc
 BUILD    ?= build
 OPT      ?= -O2 -g
 SAN      ?=
+# gcc optimises divand as a whole: a GET costs a tenth less. The objects are ordinary ones as well, for the tests.
+LTO      := $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto -ffat-lto-objects)
+AR       := $(if $(LTO),gcc-ar,ar)
 PORT     ?= 5984
 
 CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -MMD -MP
@@ -30,28 +34,28 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test unit check asan ubsan tsan crash interop bench deps deps-test web clean help
+.PHONY: all run test unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand
 
 help:
-	@sed -n '3,12s/^# \{0,1\}//p' Makefile
+	@sed -n '3,13s/^# \{0,1\}//p' Makefile
 
 # ---- divand ----
 
 $(BUILD)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS))
 	@echo '  link    $@'
-	@$(CC) $(OPT) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
+	@$(CC) $(OPT) $(LTO) $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo '  cc      $<'
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(LTO) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
 
 define archive
 $(BUILD)/$(1).a: $(call objs,$(1))
 	@rm -f $$@
-	@ar rcs $$@ $$^
+	@$(AR) rcs $$@ $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call archive,$(l))))
 
@@ -87,7 +91,18 @@ unit_db      := db store base
 unit_httpapi := httpapi db store base
 UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TOOL_BINS    := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
-unit: $(UNIT_BINS) $(TOOL_BINS)
+# tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
+FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BINS    := $(FUZZ_NAMES:%=$(BUILD)/tests/test_fuzz_%)
+unit: $(UNIT_BINS) $(TOOL_BINS) $(FUZZ_BINS)
+
+$(FUZZ_BINS): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(call archives,$(LIBS))
+	@echo '  link    $@'
+	@$(CC) $(OPT) $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(call archives,$(LIBS))
+	@echo '  link    $@'
+	@$(CC) $(OPT) $(subst fuzzer-no-link,fuzzer,$(SAN)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
 .SECONDEXPANSION:
 $(BUILD)/tests/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a)
@@ -124,6 +139,16 @@ crash: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
 	@CRASH_KILLS=50 tests/run --build $(BUILD) crash
 
+SECONDS ?= 60
+fuzz: deps-fuzz
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-fuzz CC=clang OPT='-O1 -g' \
+	  SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' $(FUZZ_NAMES:%=build-fuzz/tests/fuzz_%)
+	@for name in $(FUZZ_NAMES); do \
+	  echo "== $$name"; mkdir -p build-fuzz/corpus/$$name && \
+	  build-fuzz/tests/fuzz_$$name -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=4096 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=build-fuzz/$$name- build-fuzz/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
+	done
+
 interop: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all web
 	@tests/run --build $(BUILD) interop
@@ -142,8 +167,9 @@ $(BUILD)/bench/%: bench/ceiling/%.c
 # ---- What a new machine needs ----
 
 DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev
-DEBS_TEST  := chromium fonts-dejavu-core openssl
+DEBS_TEST  := chromium curl fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client
+DEBS_FUZZ  := clang libclang-rt-dev
 # Node 18 or newer: Debian's, unless there is another.
 DEBS_NODE  := $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 
@@ -151,6 +177,8 @@ deps:
 	@.ci/debs $(DEBS) $(DEBS_NODE)
 deps-test:
 	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_TEST)
+deps-fuzz:
+	@.ci/debs $(DEBS) $(DEBS_FUZZ)
 deps-bench:
 	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_BENCH)
 
