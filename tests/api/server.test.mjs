@@ -3,17 +3,22 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { after, before, test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
 import { client } from '../lib/wire.mjs';
 
+const APP = 'let many = words;\n'.repeat(1000);
 let server, c, web;
 
 before(async () => {
 	web = tempDir('divan-web');
 	fs.mkdirSync(path.join(web, 'page'));
 	fs.writeFileSync(path.join(web, 'page', 'index.html'), '<p>hello');
+	fs.mkdirSync(path.join(web, 'page', 'sub é'));
+	fs.writeFileSync(path.join(web, 'page', 'sub é', 'index.html'), '<p>below');
+	fs.writeFileSync(path.join(web, 'page', 'app.js'), APP);
+	fs.writeFileSync(path.join(web, 'page', 'dot.png'), APP);
 	fs.writeFileSync(path.join(web, 'secret'), 'secret');
 	server = await startDivand({
 		config: {
@@ -167,6 +172,40 @@ test('compressed bodies are taken, broken ones refused', async () => {
 	assert.equal((await c.request('PUT', `${db}/_local/z`, gzipSync(text).subarray(0, 100), gz)).status, 400);
 	assert.equal((await c.request('PUT', `${db}/_local/z`, 'plain', gz)).status, 400);
 	assert.equal((await c.request('PUT', `${db}/_local/z`, 'x', { 'content-encoding': 'br' })).status, 415);
+});
+
+test('a folder of the page is its index.html', async () => {
+	const sub = '/_utils/sub%20%C3%A9';
+	const page = await c.request('GET', `${sub}/`, undefined, nobody);
+	assert.equal(page.text, '<p>below');
+	assert.match(page.headers['content-type'], /^text\/html/);
+	const moved = await c.request('GET', sub, undefined, nobody);
+	assert.equal(moved.status, 301);
+	assert.equal(moved.headers.location, `http://127.0.0.1:${server.port}${sub}/`);
+	assert.equal((await c.request('GET', '/_utils/app.js/', undefined, nobody)).status, 404);
+	assert.equal((await c.request('GET', '/_utils/nothing/', undefined, nobody)).status, 404);
+});
+
+test('the page goes out compressed to who takes it, and as it is now', async () => {
+	const get = (name, encoding, more) => c.request('GET', `/_utils/${name}`, undefined, { ...nobody, 'accept-encoding': encoding, ...more });
+	const plain = await get('app.js', 'identity');
+	assert.equal(plain.text, APP);
+	assert.equal(plain.headers['content-encoding'], undefined);
+	assert.equal(plain.headers['content-security-policy'].includes('unsafe'), false);
+	for (const encoding of ['gzip', 'br, GZIP;q=0.5', 'deflate, gzip']) {
+		const small = await get('app.js', encoding);
+		assert.equal(small.headers['content-encoding'], 'gzip');
+		assert.equal(small.headers.vary, 'Accept-Encoding');
+		assert.equal(gunzipSync(small.raw).toString(), APP);
+		assert.notEqual(small.headers.etag, plain.headers.etag);
+		assert.equal((await get('app.js', encoding, { 'if-none-match': small.headers.etag })).status, 304);
+	}
+	for (const encoding of ['br', 'gzip;q=0', 'gzip;q=0.00, br', 'xgzip', 'gzipped']) {
+		assert.equal((await get('app.js', encoding)).text, APP);
+	}
+	assert.equal((await get('dot.png', 'gzip')).text, APP);
+	fs.writeFileSync(path.join(web, 'page', 'app.js'), APP + '// more');
+	assert.equal(gunzipSync((await get('app.js', 'gzip')).raw).toString(), APP + '// more');
 });
 
 test('no path leaves the page\'s folder, and none ends the server', async () => {

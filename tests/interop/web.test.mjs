@@ -41,7 +41,7 @@ async function signIn(page, path) {
 	await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
-const CONTACTS = '/_utils/contacts/index.html';
+const CONTACTS = '/_utils/contacts/';
 const person = (page, name) => page.locator('.person', { hasText: name });
 const state = (page, name) => page.locator(`.status[data-state=${name}]`).waitFor();
 
