@@ -26,8 +26,10 @@
 struct zdict {
 	uint64_t number;
 	struct zdict *next;
-	ZSTD_CDict *c;
-	ZSTD_DDict *d;
+	_Atomic(ZSTD_CDict *) c; /* made at first use */
+	_Atomic(ZSTD_DDict *) d;
+	size_t len;
+	char bytes[]; /* as it was trained */
 };
 
 struct body_dicts {
@@ -109,9 +111,36 @@ body_dicts_new(struct body_dicts **zp)
 static void
 zdict_free(struct zdict *d)
 {
-	ZSTD_freeCDict(d->c);
-	ZSTD_freeDDict(d->d);
+	ZSTD_freeCDict(atomic_load(&d->c));
+	ZSTD_freeDDict(atomic_load(&d->d));
 	free(d);
+}
+
+/* for_packing, for_reading: The compiled form, made by whoever needs it first; NULL: no memory. */
+static const ZSTD_CDict *
+for_packing(struct zdict *d)
+{
+	ZSTD_CDict *c = atomic_load(&d->c), *mine;
+
+	if (c != NULL || (mine = ZSTD_createCDict(d->bytes, d->len, BODY_LEVEL)) == NULL)
+		return c;
+	if (atomic_compare_exchange_strong(&d->c, &c, mine))
+		return mine;
+	ZSTD_freeCDict(mine);
+	return c;
+}
+
+static const ZSTD_DDict *
+for_reading(struct zdict *d)
+{
+	ZSTD_DDict *r = atomic_load(&d->d), *mine;
+
+	if (r != NULL || (mine = ZSTD_createDDict(d->bytes, d->len)) == NULL)
+		return r;
+	if (atomic_compare_exchange_strong(&d->d, &r, mine))
+		return mine;
+	ZSTD_freeDDict(mine);
+	return r;
 }
 
 void
@@ -131,17 +160,14 @@ body_dicts_free(struct body_dicts *z)
 int
 body_dicts_add(struct body_dicts *z, uint64_t number, const void *data, size_t len)
 {
-	struct zdict *d = calloc(1, sizeof(*d));
+	struct zdict *d = calloc(1, sizeof(*d) + len);
 
 	if (d == NULL)
 		return ERR_NOMEM;
 	d->number = number;
-	d->c = ZSTD_createCDict(data, len, BODY_LEVEL);
-	d->d = ZSTD_createDDict(data, len);
-	if (d->c == NULL || d->d == NULL) {
-		zdict_free(d);
-		return ERR_NOMEM;
-	}
+	d->len = len;
+	if (len > 0)
+		memcpy(d->bytes, data, len);
 	d->next = atomic_load(&z->head);
 	atomic_store(&z->head, d);
 	return 0;
@@ -155,10 +181,10 @@ body_dicts_current(struct body_dicts *z)
 	return d != NULL ? d->number : 0;
 }
 
-static const struct zdict *
+static struct zdict *
 zdicts_find(struct body_dicts *z, uint64_t number)
 {
-	const struct zdict *d;
+	struct zdict *d;
 
 	for (d = atomic_load(&z->head); d != NULL && d->number != number; d = d->next)
 		;
@@ -190,14 +216,15 @@ pack_raw(const char *text, size_t len, struct buf *b)
 
 /* pack_frame: Append head and frame, or nothing and ERR_MISSING where it does not pay. */
 static int
-pack_frame(const struct zdict *d, const char *text, size_t len, struct buf *b)
+pack_frame(struct zdict *d, const char *text, size_t len, struct buf *b)
 {
+	const ZSTD_CDict *compiled = NULL;
 	ZSTD_CCtx *ctx = compressor();
 	size_t start = b->len, bound = ZSTD_compressBound(len), n;
 	char *room;
 	int err;
 
-	if (ctx == NULL)
+	if (ctx == NULL || (d != NULL && (compiled = for_packing(d)) == NULL))
 		return ERR_NOMEM;
 	buf_putc(b, d != NULL ? BODY_DICT : BODY_ZSTD);
 	if (d != NULL)
@@ -205,7 +232,7 @@ pack_frame(const struct zdict *d, const char *text, size_t len, struct buf *b)
 	buf_put_varint(b, len);
 	if ((err = buf_reserve(b, bound, &room)) != 0)
 		return err;
-	(void)ZSTD_CCtx_refCDict(ctx, d != NULL ? d->c : NULL);
+	(void)ZSTD_CCtx_refCDict(ctx, compiled);
 	n = ZSTD_compress2(ctx, room, bound, text, len);
 	if (ZSTD_isError(n) || n > len - len / 8) {
 		b->len = start;
@@ -218,7 +245,7 @@ pack_frame(const struct zdict *d, const char *text, size_t len, struct buf *b)
 int
 body_pack(struct body_dicts *z, const char *text, size_t len, struct buf *b)
 {
-	const struct zdict *d = atomic_load(&z->head);
+	struct zdict *d = atomic_load(&z->head);
 	int err;
 
 	if (len < BODY_WORTH_MIN || (d == NULL && len < BODY_ALONE_MIN))
@@ -228,8 +255,9 @@ body_pack(struct body_dicts *z, const char *text, size_t len, struct buf *b)
 }
 
 static int
-unpack_frame(const struct zdict *d, struct bytes *r, struct arena *a, struct jstr *textp)
+unpack_frame(struct zdict *d, struct bytes *r, struct arena *a, struct jstr *textp)
 {
+	const ZSTD_DDict *compiled = NULL;
 	ZSTD_DCtx *ctx = decompressor();
 	uint64_t len = bytes_varint(r);
 	size_t left = bytes_left(r), n;
@@ -237,9 +265,10 @@ unpack_frame(const struct zdict *d, struct bytes *r, struct arena *a, struct jst
 
 	if (r->bad || len > UINT32_MAX)
 		return ERR_CORRUPT;
-	if (ctx == NULL || (text = arena_alloc(a, (size_t)len + 1)) == NULL)
+	if (ctx == NULL || (d != NULL && (compiled = for_reading(d)) == NULL) ||
+	    (text = arena_alloc(a, (size_t)len + 1)) == NULL)
 		return ERR_NOMEM;
-	n = d != NULL ? ZSTD_decompress_usingDDict(ctx, text, (size_t)len, bytes_take(r, left), left, d->d)
+	n = d != NULL ? ZSTD_decompress_usingDDict(ctx, text, (size_t)len, bytes_take(r, left), left, compiled)
 		      : ZSTD_decompressDCtx(ctx, text, (size_t)len, bytes_take(r, left), left);
 	if (ZSTD_isError(n) || n != len)
 		return ERR_CORRUPT;
@@ -251,7 +280,7 @@ unpack_frame(const struct zdict *d, struct bytes *r, struct arena *a, struct jst
 int
 body_unpack(struct body_dicts *z, struct bytes *r, struct arena *a, struct jstr *textp)
 {
-	const struct zdict *d;
+	struct zdict *d;
 	unsigned codec = bytes_u8(r);
 
 	if (r->bad)

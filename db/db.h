@@ -98,8 +98,11 @@ uint64_t db_incarnation(const struct db *db);
 /** db_is_partitioned(db). */
 int db_is_partitioned(const struct db *db);
 
-/** db_id_check(db, id, len, why): doc_id_check(), and what a partitioned database asks of ids.  Errors: as there; ERR_ILLEGAL_PARTITION. */
-int db_id_check(const struct db *db, const char *id, size_t len, struct errtext *why) MUST_CHECK;
+/**
+ * db_doc_check(db, id, len, body_len, why): May this document be written: doc_id_check(), what a partitioned database asks of ids, and the
+ * bound on a body's size.  Errors: as there; ERR_ILLEGAL_PARTITION, ERR_DOC_TOO_LARGE.
+ */
+int db_doc_check(const struct db *db, const char *id, size_t len, size_t body_len, struct errtext *why) MUST_CHECK;
 
 struct db_info {
 	uint64_t doc_count; /* documents whose winner is not deleted */

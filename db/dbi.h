@@ -25,6 +25,7 @@
 #include "store/store.h"
 
 #define HISTORY_LEN 16u
+#define HISTORY_TEXT_LEN 22u
 #define FORMAT_VERSION 1u
 
 /* The counters of a database: one record, rewritten by every commit. */
@@ -49,7 +50,8 @@ struct dbstate {
 /* One history: the database's life between two restores, copies or moves. */
 struct history {
 	unsigned char id[HISTORY_LEN];
-	uint64_t first_seq; /* the update sequence when it began */
+	uint64_t first_seq;          /* the update sequence when it began */
+	char text[HISTORY_TEXT_LEN]; /* id as sequences on the wire have it */
 };
 
 /* The security object, compiled.  Immutable; replaced whole. */

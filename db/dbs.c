@@ -453,11 +453,13 @@ db_is_partitioned(const struct db *db)
 }
 
 int
-db_id_check(const struct db *db, const char *id, size_t len, struct errtext *why)
+db_doc_check(const struct db *db, const char *id, size_t len, size_t body_len, struct errtext *why)
 {
 	const char *colon;
 	int err = doc_id_check(id, len, why);
 
+	if (err == 0 && body_len > db->file->dbs->config.max_document_size)
+		return err_why(why, ERR_DOC_TOO_LARGE, "%.*s", (int)len, id);
 	if (err || !db->file->partitioned || (len > 0 && id[0] == '_'))
 		return err;
 	if ((colon = memchr(id, ':', len)) == NULL)

@@ -183,20 +183,10 @@ merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_
 	return 0;
 }
 
-/* move_revpos: New attachments of an edit whose parent turned out to be another than was prepared for. */
-static void
-move_revpos(const struct db_write *w, uint64_t gen)
-{
-	const struct prepared *p = w->prepared;
-
-	for (size_t i = 0; i < w->natts; i++)
-		if (w->atts[i].blob != NULL)
-			p->atts[i].revpos = gen;
-}
-
 /*
  * apply_edit: new_edits=true. The parent must be a leaf; a document that is not there takes any parent; one that is
- * deleted may be made anew without naming its tombstone, as the tombstone's child, but not by naming it.
+ * deleted may be made anew without naming its tombstone, as the tombstone's child, but not by naming it. (New attachments then
+ * keep revpos 1, as CouchDB has it.)
  */
 static int
 apply_edit(struct docedit *e, struct db_write *w)
@@ -225,7 +215,6 @@ apply_edit(struct docedit *e, struct db_write *w)
 		path[1] = revtree_at(e->t, at)->rev;
 		n = 2;
 		if (!w->has_parent) {
-			move_revpos(w, path[1].gen + 1);
 			if ((err = prepare_rev(w, &path[1], &p->rev)) != 0)
 				return err;
 		}

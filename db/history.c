@@ -23,6 +23,24 @@ enum note_state { NOTE_OPEN = 1, NOTE_CLOSED = 2 };
 
 #define NOTE_LEN (1u + 2u * HISTORY_LEN + 8u)
 
+/* write_text: The id as 22 characters of URL-safe base64. */
+static void
+write_text(const unsigned char id[HISTORY_LEN], char out[HISTORY_TEXT_LEN])
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	/* Three bytes, four digits; of the last byte two. */
+	for (size_t i = 0; i + 2 < HISTORY_LEN; i += 3, out += 4) {
+		unsigned bits = (unsigned)id[i] << 16 | (unsigned)id[i + 1] << 8 | id[i + 2];
+
+		out[0] = digits[bits >> 18];
+		out[1] = digits[bits >> 12 & 63];
+		out[2] = digits[bits >> 6 & 63];
+		out[3] = digits[bits & 63];
+	}
+	out[0] = digits[id[HISTORY_LEN - 1] >> 2];
+	out[1] = digits[id[HISTORY_LEN - 1] << 4 & 63];
+}
+
 /* room_for_one_more: The list may be one entry longer. */
 static int
 room_for_one_more(struct dbfile *f)
@@ -48,6 +66,7 @@ history_load(struct dbfile *f, struct store_snap *snap)
 		if ((id = bytes_take(&r, HISTORY_LEN)) == NULL)
 			return ERR_CORRUPT;
 		memcpy(f->histories[f->nhistories].id, id, HISTORY_LEN);
+		write_text(id, f->histories[f->nhistories].text);
 		f->histories[f->nhistories++].first_seq = bytes_varint(&r);
 	}
 	if (err == 0 && (r.bad || f->nhistories == 0))
@@ -86,6 +105,7 @@ history_begin(struct dbfile *f, struct store_batch *batch)
 	if (err)
 		return err;
 	ex->random(ex, f->histories[f->nhistories].id, HISTORY_LEN);
+	write_text(f->histories[f->nhistories].id, f->histories[f->nhistories].text);
 	f->histories[f->nhistories++].first_seq = f->state.update_seq;
 	if ((err = store_stamp(f->store, stamp)) != 0 || (err = meta_put(batch, "stamp", stamp, sizeof(stamp))) != 0)
 		return err;

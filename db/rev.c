@@ -33,12 +33,24 @@ is_hex(const char *s, size_t len)
 	return 1;
 }
 
+/* Revision ids are written into headers and JSON as they are. */
+static int
+is_plain(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (s[i] < '!' || s[i] > '~' || s[i] == '"' || s[i] == '\\')
+			return 0;
+	return 1;
+}
+
 int
 rev_parse_id(const char *s, size_t len, uint64_t gen, struct revbuf *out)
 {
 	if (gen == 0 || gen > LIMIT_REV_GEN || len == 0 || len > LIMIT_REV_LEN)
 		return ERR_BAD_REV;
 	out->gen = gen;
+	if (!is_plain(s, len))
+		return ERR_BAD_REV;
 	if (len == 2 * REV_MD5_LEN) {
 		if (!is_hex(s, len) || hex_decode(s, len, out->id) != 0)
 			return ERR_BAD_REV;

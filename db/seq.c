@@ -8,25 +8,6 @@
 
 #include <string.h>
 
-#define HISTORY_TEXT_LEN 22u
-
-static void
-history_text(const unsigned char id[HISTORY_LEN], char out[HISTORY_TEXT_LEN])
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	/* Three bytes, four digits; of the last byte two. */
-	for (size_t i = 0; i + 2 < HISTORY_LEN; i += 3, out += 4) {
-		unsigned bits = (unsigned)id[i] << 16 | (unsigned)id[i + 1] << 8 | id[i + 2];
-
-		out[0] = digits[bits >> 18];
-		out[1] = digits[bits >> 12 & 63];
-		out[2] = digits[bits >> 6 & 63];
-		out[3] = digits[bits & 63];
-	}
-	out[0] = digits[id[HISTORY_LEN - 1] >> 2];
-	out[1] = digits[id[HISTORY_LEN - 1] << 4 & 63];
-}
-
 int
 db_seq_put(struct db *db, struct buf *b, uint64_t seq)
 {
@@ -43,7 +24,7 @@ db_seq_put(struct db *db, struct buf *b, uint64_t seq)
 		return err;
 	memcpy(room, digits + at, n);
 	room[n] = '-';
-	history_text(f->histories[f->nhistories - 1].id, room + n + 1);
+	memcpy(room + n + 1, f->histories[f->nhistories - 1].text, HISTORY_TEXT_LEN);
 	buf_commit(b, n + 1 + HISTORY_TEXT_LEN);
 	return 0;
 }
@@ -51,11 +32,8 @@ db_seq_put(struct db *db, struct buf *b, uint64_t seq)
 static uint64_t
 shared_seq(const struct dbfile *f, const char *text, uint64_t seq)
 {
-	char own[HISTORY_TEXT_LEN];
-
 	for (size_t i = f->nhistories; i-- > 0;) {
-		history_text(f->histories[i].id, own);
-		if (memcmp(own, text, HISTORY_TEXT_LEN) != 0)
+		if (memcmp(f->histories[i].text, text, HISTORY_TEXT_LEN) != 0)
 			continue;
 		if (i + 1 < f->nhistories && seq > f->histories[i + 1].first_seq)
 			return f->histories[i + 1].first_seq;

@@ -124,7 +124,7 @@ int
 write_convert(struct db *db, const struct doc_in *in, struct jstr id, int new_edits, struct arena *a,
     struct db_write *w, struct errtext *why)
 {
-	int err = is_local(id) ? 0 : db_id_check(db, id.s, id.len, why);
+	int err = is_local(id) ? 0 : db_doc_check(db, id.s, id.len, in->body.len, why);
 
 	if (err != 0)
 		return err;
