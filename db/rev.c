@@ -189,6 +189,15 @@ put_list(struct buf *b, size_t count)
 }
 
 static void
+put_atom(struct buf *b, const char *name)
+{
+	buf_putc(b, TAG_ATOM);
+	buf_putc(b, 0);
+	buf_putc(b, (char)strlen(name));
+	buf_puts(b, name);
+}
+
+static void
 put_atts(struct buf *b, const struct rev_att *atts, size_t natts)
 {
 	put_list(b, natts);
@@ -196,6 +205,11 @@ put_atts(struct buf *b, const struct rev_att *atts, size_t natts)
 	for (size_t i = natts; i-- > 0;) {
 		buf_putc(b, TAG_SMALL_TUPLE);
 		buf_putc(b, 3);
+		if (atts[i].name == NULL) {
+			for (int k = 0; k < 3; k++)
+				put_atom(b, "undefined");
+			continue;
+		}
 		put_binary(b, atts[i].name, atts[i].name_len);
 		put_binary(b, atts[i].type, atts[i].type_len);
 		put_binary(b, atts[i].md5, MD5_LEN);
@@ -206,10 +220,7 @@ put_atts(struct buf *b, const struct rev_att *atts, size_t natts)
 static void
 put_deleted(struct buf *b, int deleted)
 {
-	buf_putc(b, TAG_ATOM);
-	buf_putc(b, 0);
-	buf_putc(b, deleted ? 4 : 5);
-	buf_puts(b, deleted ? "true" : "false");
+	put_atom(b, deleted ? "true" : "false");
 }
 
 int

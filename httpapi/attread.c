@@ -70,6 +70,19 @@ takes_gzip(struct jstr h)
 	return 0;
 }
 
+/* A type comes from a document's JSON, where it may hold what ends a header. */
+static void
+make_safe(struct jstr *type)
+{
+	static const char binary[] = "application/octet-stream";
+
+	for (size_t i = 0; i < type->len; i++)
+		if ((unsigned char)type->s[i] < ' ' || type->s[i] == 127) {
+			*type = (struct jstr){binary, sizeof(binary) - 1};
+			return;
+		}
+}
+
 /* Digits at *${pp}; returns 0 if there are none. */
 static int
 number(const char **pp, const char *end, uint64_t *np)
@@ -373,6 +386,7 @@ attread_send(struct apireq *r, const struct doc_att *att)
 		return;
 	t->r = r;
 	t->att = *att;
+	make_safe(&t->att.type);
 	buf_init(&t->chunk, LIMIT_BLOB_CHUNK);
 	if (att->encoding == DOC_IDENTITY && parse_ranges(t) != 0) {
 		api_error(r, ERR_RANGE, NULL);

@@ -372,7 +372,7 @@ file_end(struct apireq *r)
 		add_slash(r);
 		return;
 	}
-	http_set_header(r->http, "vary", "Accept-Encoding", 15);
+	http_add_header(r->http, "vary", "Accept-Encoding", 15); /* beside what CORS says */
 	if (api_not_modified(r, f->tag, strlen(f->tag))) {
 		free(f->data);
 		return;
