@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include "httpapi/auth.h"
+#include "secret.h"
 #include "base/hash.h"
 
 #define AUTH_THREADS 128u /* HTTP threads that cache; more do without */
@@ -35,6 +36,7 @@ struct sessions {
 	unsigned char inner[AUTH_BLOCK]; /* the key as HMAC mixes it in */
 	unsigned char outer[AUTH_BLOCK];
 	char own_secret[2 * SHA256_LEN + 1]; /* cookies' secret where none is configured */
+	char nobody[SECRET_LEN];             /* a stored password that nothing verifies */
 	_Atomic(const char *) secret;
 	atomic_uint_fast64_t generation; /* grows with every change of the configuration */
 	atomic_uint_fast64_t timeout_s;

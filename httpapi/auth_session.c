@@ -8,7 +8,8 @@
 /* A login; lives in the request's arena. */
 struct login {
 	struct jstr name, password;
-	const char *stored; /* NULL: there is no such account */
+	const char *stored;
+	int unknown; /* there is no such account */
 	int ok;
 };
 
@@ -123,7 +124,7 @@ static void
 login_work(struct apireq *r)
 {
 	struct login *l = r->cookie;
-	l->ok = secret_check(l->stored, l->password.s, l->password.len);
+	l->ok = secret_check(l->stored, l->password.s, l->password.len) && !l->unknown;
 }
 
 static int
@@ -233,10 +234,14 @@ login(struct apireq *r)
 	}
 	if (l->name.s)
 		l->stored = auth_stored(r->api, l->name.s, l->name.len);
-	if (!l->stored || !l->password.s) {
+	if (!l->name.s || !l->password.s) {
 		refuse(r);
 		return;
 	}
+	/* Who guesses names is not told by the time it takes. */
+	l->unknown = l->stored == NULL;
+	if (l->unknown)
+		l->stored = r->api->auth->nobody;
 	struct auth_table *t = auth_table_of(r);
 	if (t && t->nlogins >= AUTH_LOGINS) {
 		api_error(r, ERR_BUSY, NULL);

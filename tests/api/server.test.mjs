@@ -118,6 +118,37 @@ test('a session lasts, and a changed one does not', async () => {
 	assert.match(bad.headers['set-cookie'][0], /^AuthSession=;/);
 });
 
+test('a name that does not exist takes as long as a wrong password', async () => {
+	const time = async (name) => {
+		const start = process.hrtime.bigint();
+		const auth = { authorization: 'Basic ' + Buffer.from(`${name}:wrong`).toString('base64') };
+		assert.equal((await c.request('GET', '/_session', undefined, auth)).status, 401);
+		assert.equal((await c.request('POST', '/_session', { name, password: 'wrong' }, nobody)).status, 401);
+		return Number(process.hrtime.bigint() - start);
+	};
+	const best = async (name) => Math.min(await time(name), await time(name), await time(name), await time(name));
+	const [known, unknown] = [await best('admin'), await best('nobody')];
+	assert.ok(unknown > known / 3, `${unknown} and ${known} ns`);
+});
+
+test('nothing that is stored becomes a header of an answer', async () => {
+	const db = await c.db();
+	const evil = 'text/plain\r\nx-evil: 1';
+	const put = await c.request('PUT', `${db}/a`, { _attachments: { x: { content_type: evil, data: 'aaaa' }, y: { content_type: `image/${evil}`, data: 'aaaa' } } });
+	assert.equal(put.status, 201);
+	for (const name of ['x', 'y']) {
+		const got = await c.request('GET', `${db}/a/${name}`, undefined, { range: 'bytes=0-0,2-2' });
+		assert.ok(got.status < 300);
+		assert.equal(got.headers['x-evil'], undefined);
+		assert.doesNotMatch(got.text, /x-evil/);
+	}
+	for (const rev of ['1-a\r\nx-evil: 1', '1-a"b', '1-a\\', '1-\u00fc', '1- ']) {
+		assert.equal((await c.request('PUT', `${db}/r?new_edits=false`, { _rev: rev })).status, 400, rev);
+		assert.equal((await c.request('PUT', `${db}/r?rev=${encodeURIComponent(rev)}`, {})).status, 400, rev);
+	}
+	assert.equal((await c.request('GET', `${db}/r`)).status, 404);
+});
+
 test('many who come with one password at once are all let in', async () => {
 	const other = client(server);
 	const set = await c.request('PUT', '/_node/_local/_config/admins/second', JSON.stringify('pw'));
@@ -195,7 +226,7 @@ test('the page goes out compressed to who takes it, and as it is now', async () 
 	for (const encoding of ['gzip', 'br, GZIP;q=0.5', 'deflate, gzip']) {
 		const small = await get('app.js', encoding);
 		assert.equal(small.headers['content-encoding'], 'gzip');
-		assert.equal(small.headers.vary, 'Accept-Encoding');
+		assert.equal(small.headers.vary, 'origin, Accept-Encoding');
 		assert.equal(gunzipSync(small.raw).toString(), APP);
 		assert.notEqual(small.headers.etag, plain.headers.etag);
 		assert.equal((await get('app.js', encoding, { 'if-none-match': small.headers.etag })).status, 304);
