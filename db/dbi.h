@@ -229,8 +229,11 @@ struct prepared {
 };
 /** prepare_write(db, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets w->err. */
 void prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
-/** prepare_rev(w, parent, out): The revision id of an edit. */
-int prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out) MUST_CHECK;
+/**
+ * prepare_rev(w, parent, anew, out): The revision id of an edit.  ${anew}: it makes a deleted document anew without naming
+ * its tombstone; CouchDB computes the id a second time then, when it no longer sees what the attachments are.
+ */
+int prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct revbuf *out) MUST_CHECK;
 
 /* blob.c */
 struct db_blob {

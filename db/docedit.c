@@ -215,7 +215,7 @@ apply_edit(struct docedit *e, struct db_write *w)
 		path[1] = revtree_at(e->t, at)->rev;
 		n = 2;
 		if (!w->has_parent) {
-			if ((err = prepare_rev(w, &path[1], &p->rev)) != 0)
+			if ((err = prepare_rev(w, &path[1], 1, &p->rev)) != 0)
 				return err;
 		}
 	}

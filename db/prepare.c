@@ -14,7 +14,7 @@ is_design(const struct jstr *id)
 }
 
 int
-prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *out)
+prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct revbuf *out)
 {
 	const struct prepared *p = w->prepared;
 	struct rev_att few[8], *atts = few;
@@ -32,7 +32,8 @@ prepare_rev(const struct db_write *w, const struct rev *parent, struct revbuf *o
 	for (size_t i = 0; i < w->natts; i++) {
 		const struct doc_att *att = &p->atts[i];
 
-		atts[i] = (struct rev_att){att->name.s, att->name.len, att->type.s, att->type.len, att->md5};
+		atts[i] = anew ? (struct rev_att){0}
+			       : (struct rev_att){att->name.s, att->name.len, att->type.s, att->type.len, att->md5};
 	}
 	err = rev_make(w->deleted, parent, w->body_etf.s, w->body_etf.len, atts, w->natts, out);
 	arena_free(a);
@@ -187,7 +188,7 @@ prepare_doc(struct db *db, struct db_write *w, struct prepared *p, struct arena 
 	if (w->natts > 0 && (err = prepare_atts(db, w, p, a)) != 0)
 		return err;
 	if (w->kind == DB_WRITE_EDIT)
-		err = prepare_rev(w, w->has_parent ? &parent : NULL, &p->rev);
+		err = prepare_rev(w, w->has_parent ? &parent : NULL, 0, &p->rev);
 	else
 		rev_copy(&p->rev, &w->path[0]);
 	return err;

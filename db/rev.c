@@ -217,12 +217,6 @@ put_atts(struct buf *b, const struct rev_att *atts, size_t natts)
 	buf_putc(b, TAG_NIL);
 }
 
-static void
-put_deleted(struct buf *b, int deleted)
-{
-	put_atom(b, deleted ? "true" : "false");
-}
-
 int
 rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf_len, const struct rev_att *atts,
     size_t natts, struct revbuf *out)
@@ -237,7 +231,7 @@ rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf
 		b = (struct buf){.data = inline_term, .cap = INLINE_TERM, .max = INLINE_TERM};
 	buf_putc(&b, (char)TAG_VERSION);
 	put_list(&b, 5);
-	put_deleted(&b, deleted);
+	put_atom(&b, deleted ? "true" : "false");
 	put_integer(&b, parent != NULL ? parent->gen : 0);
 	if (parent != NULL)
 		put_binary(&b, parent->id, parent->len);

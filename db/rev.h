@@ -52,7 +52,7 @@ int rev_cmp(const struct rev *a, const struct rev *b);
 
 /* What an attachment contributes to a revision id. */
 struct rev_att {
-	const char *name;
+	const char *name; /* NULL: an attachment that CouchDB fails to see, see rev_make() */
 	size_t name_len;
 	const char *type;
 	size_t type_len;
@@ -64,7 +64,7 @@ struct rev_att {
  * The revision id that CouchDB gives: generation parent + 1, MD5 over the external
  * term of [Deleted, OldStart, OldRev, Body, Atts].  ${parent} NULL: a first
  * revision.  ${body_etf} as jread_text() writes it, of the body's object;
- * ${atts} in the document's order.  Errors: ERR_NOMEM.
+ * ${atts} in the document's order; those without a name count as {undefined, undefined, undefined}.  Errors: ERR_NOMEM.
  */
 int rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf_len, const struct rev_att *atts,
     size_t natts, struct revbuf *out) MUST_CHECK;
