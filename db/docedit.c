@@ -622,6 +622,16 @@ trim_node(struct revnode *node, struct revpos at, void *cookie)
 	return t->e->err;
 }
 
+/* stemmed: A revision beyond the limit, which may have been lowered since the document was written. */
+static void
+stemmed(const struct revnode *node, void *cookie)
+{
+	struct trimming *t = cookie;
+
+	body_gone(node, t->e);
+	t->any = 1;
+}
+
 /* repack: The winner's body, if it was stored before the database had a dictionary. */
 static int
 repack(struct docedit *e, int *anyp)
@@ -671,7 +681,7 @@ docedit_trim(struct commit *c, const struct jstr *id)
 			return err;
 	}
 	/* What unspilling brought back of revisions that were stemmed within a block goes first. */
-	if ((err = revtree_stem(e.t, c->state.revs_limit, body_gone, &e)) != 0 || (err = e.err) != 0)
+	if ((err = revtree_stem(e.t, c->state.revs_limit, stemmed, &t)) != 0 || (err = e.err) != 0)
 		return err;
 	if ((err = revtree_each(e.t, trim_node, &t)) != 0 || (err = repack(&e, &t.any)) != 0)
 		return err;

@@ -159,7 +159,7 @@ merge(struct version *old, struct version *fresh, unsigned t, const struct store
 	added[(*naddedp)++] = (void *)to;
 	for (size_t i = 0; i < n; i++) {
 		const struct store_op *op = items[i].op;
-		size_t at = in + lower(from + in, old->n[t] - in, op->key, op->klen);
+		size_t at = in < old->n[t] ? in + lower(from + in, old->n[t] - in, op->key, op->klen) : in;
 
 		if (at > in)
 			memcpy(to + out, from + in, (at - in) * sizeof(struct rec *));
