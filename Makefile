@@ -168,7 +168,7 @@ $(BUILD)/bench/%: bench/ceiling/%.c
 
 DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev
 DEBS_TEST  := chromium curl fonts-dejavu-core openssl
-DEBS_BENCH := wrk nghttp2-client
+DEBS_BENCH := wrk nghttp2-client openssl
 DEBS_FUZZ  := clang libclang-rt-dev
 # Node 18 or newer: Debian's, unless there is another.
 DEBS_NODE  := $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
