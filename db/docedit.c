@@ -160,15 +160,37 @@ leaf_of_write(struct docedit *e, const struct db_write *w, struct revnode *out)
 	return pend_add(e, &pend, &out->body);
 }
 
+/*
+ * stubs_there: The stubs were resolved before the queue. What they resolved to may have gone since, with a body that compaction
+ * or a purge removed.
+ */
+static int
+stubs_there(const struct docedit *e, const struct db_write *w)
+{
+	const struct prepared *p = w->prepared;
+	struct store_val val;
+	int err = 0;
+
+	for (size_t i = 0; i < w->natts && err == 0; i++) {
+		struct payload_key key;
+
+		if (w->atts[i].blob != NULL)
+			continue;
+		key = payload_blob_key(p->atts[i].blob, 0);
+		err = store_get(e->c->snap, TREE_BLOBS, key.bytes, 8, &val);
+	}
+	return err == ERR_MISSING ? ERR_MISSING_STUB : err;
+}
+
 static int
 merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_t n)
 {
 	struct revpath path = {.revs = revs, .n = n};
 	enum revmerge how;
 	struct revpos at;
-	int err = leaf_of_write(e, w, &path.leaf);
+	int err;
 
-	if (err)
+	if ((err = stubs_there(e, w)) != 0 || (err = leaf_of_write(e, w, &path.leaf)) != 0)
 		return err;
 	err = revtree_merge(e->t, &path, &at, &how);
 	if (err == ERR_CHANGED) {
@@ -312,7 +334,8 @@ apply_writes(struct docedit *e, struct pending_write *pw, size_t n)
 		err = w->kind == DB_WRITE_PURGE  ? apply_purge(e, w)
 		      : w->kind == DB_WRITE_EDIT ? apply_edit(e, w)
 						 : apply_replicated(e, w);
-		if (err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN || err == ERR_DOC_TOO_LARGE)
+		if (err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN || err == ERR_DOC_TOO_LARGE ||
+		    err == ERR_MISSING_STUB)
 			w->err = err;
 		else if (err)
 			return err;
