@@ -126,7 +126,8 @@ settle(struct machine *m)
 			unsigned d = q->doc[k];
 
 			if (w->err == ERR_CORRUPT || w->err == ERR_INTERNAL || w->err == ERR_NOMEM)
-				fprintf(stderr, "write of kind %d to document %u: %s: %s\n", (int)w->kind, d, err_reason(w->err), w->why.text);
+				fprintf(stderr, "write of kind %d to document %u: %s: %s\n", (int)w->kind, d,
+				    err_reason(w->err), w->why.text);
 			FUZZ_CHECK(w->err != ERR_CORRUPT && w->err != ERR_INTERNAL && w->err != ERR_NOMEM);
 			if (w->err == 0 && w->kind <= DB_WRITE_REPLICATE)
 				m->revs[d][m->nrevs[d]++ % REVS] = w->rev;
