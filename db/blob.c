@@ -151,10 +151,14 @@ db_blob_pending(const struct db_blob *b)
 static void
 flush_done(struct dbwork *w)
 {
-	struct db_blob *b = (struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work));
+	struct db_blob *b = OUTER_OF(w, struct db_blob, work);
 
-	if (w->err && b->flushed_before == 0)
-		b->number = 0; /* the number was given back with the transaction */
+	if (w->err == 0 && b->flushing > 0) { /* else the bytes stay pending, and may be flushed again */
+		b->number = b->flushing_as;
+		b->flushed += b->flushing;
+		b->pending.len -= b->flushing;
+		memmove(b->pending.data, b->pending.data + b->flushing, b->pending.len);
+	}
 	b->done(b->cookie, w->err);
 }
 
@@ -212,7 +216,7 @@ db_blob_lengths(const struct db_blob *b, uint64_t *identityp, uint64_t *storedp)
 static void
 drop_done(struct dbwork *w)
 {
-	struct db_blob *b = (struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work));
+	struct db_blob *b = OUTER_OF(w, struct db_blob, work);
 
 	/* If it could not be removed now, its upload record has it removed at the next open. */
 	blob_release(b);
@@ -275,26 +279,21 @@ put_chunks(struct commit *c, uint64_t number, uint64_t chunk, const char *p, siz
 int
 blob_commit_flush(struct commit *c, struct db_blob *b)
 {
-	size_t whole = b->pending.len - b->pending.len % LIMIT_BLOB_CHUNK;
 	struct upload_key k;
 	int err;
 
-	b->flushed_before = b->flushed;
-	if (whole == 0)
+	b->flushing = b->pending.len - b->pending.len % LIMIT_BLOB_CHUNK;
+	b->flushing_as = b->number;
+	if (b->flushing == 0)
 		return 0;
+	c->touched = 1;
 	if (b->number == 0) {
-		b->number = c->state.next_blob++;
-		k = upload_key_of(b->number);
+		b->flushing_as = c->state.next_blob++;
+		k = upload_key_of(b->flushing_as);
 		if ((err = meta_put(c->batch, k.text, "", 0)) != 0)
 			return err;
 	}
-	if ((err = put_chunks(c, b->number, b->flushed / LIMIT_BLOB_CHUNK, b->pending.data, whole)) != 0)
-		return err;
-	memmove(b->pending.data, b->pending.data + whole, b->pending.len - whole);
-	b->pending.len -= whole;
-	b->flushed += whole;
-	c->touched = 1;
-	return 0;
+	return put_chunks(c, b->flushing_as, b->flushed / LIMIT_BLOB_CHUNK, b->pending.data, b->flushing);
 }
 
 /* delete_blob: Every record of tree blobs that begins with the number. */
@@ -398,10 +397,15 @@ int
 blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp)
 {
 	const struct newblob *n = newblob_find(c, b->sha256);
+	struct takenblob *taken = arena_alloc(c->a, sizeof(*taken));
 	struct digest d;
 	int err = 0;
 
 	assert(b->ended);
+	if (taken == NULL)
+		return ERR_NOMEM;
+	*taken = (struct takenblob){b, c->taken};
+	c->taken = taken;
 	if (n != NULL)
 		*numberp = n->number;
 	else if ((err = digest_get(c, b->sha256, &d)) == ERR_MISSING)
@@ -411,6 +415,13 @@ blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp)
 	if (err == 0 && b->number != 0 && b->number != *numberp)
 		err = blob_commit_drop(c, b->number);
 	return err;
+}
+
+void
+blob_committed(struct commit *c)
+{
+	for (struct takenblob *t = c->taken; t != NULL; t = t->next)
+		t->blob->adopted = 1;
 }
 
 int
@@ -467,17 +478,10 @@ settle_ref(struct commit *c, uint64_t number, int64_t change)
 	if (err || change < -(int64_t)d.refs)
 		return err && err != ERR_MISSING ? err : ERR_CORRUPT;
 	d.refs += (uint64_t)change;
+	assert(n == NULL || d.refs > 0); /* who adopts a blob also refers to it, and nothing was referring before */
 	if (d.refs > 0)
-		return change != 0 || n != NULL ? digest_put(c, sha256, &d) : 0;
-	if ((err = store_del(c->batch, TREE_DIGESTS, sha256, SHA256_LEN)) != 0)
-		return err;
-	for (uint64_t at = 0; n != NULL && at < d.stored_len && err == 0; at += LIMIT_BLOB_CHUNK) {
-		struct payload_key k = payload_blob_key(number, (uint32_t)(at / LIMIT_BLOB_CHUNK));
-
-		err = store_del(c->batch, TREE_BLOBS, k.bytes, sizeof(k.bytes));
-	}
-	if (err == 0 && n != NULL)
-		err = store_del(c->batch, TREE_BLOBS, key.bytes, 8);
+		return change != 0 ? digest_put(c, sha256, &d) : 0;
+	err = store_del(c->batch, TREE_DIGESTS, sha256, SHA256_LEN);
 	return err ? err : delete_blob(c, number);
 }
 

@@ -187,7 +187,7 @@ apply_setting(struct commit *c, struct db_write *w)
 		return 0;
 	case DB_WRITE_PURGED_LIMIT:
 		c->state.purged_limit = w->number;
-		return purge_forget(c);
+		return 0;
 	default:
 		break;
 	}
@@ -232,7 +232,7 @@ gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t
 	int err = 0;
 
 	for (struct dbwork *w = group; w != NULL; w = w->next) {
-		struct reqwork *r = w->kind == WORK_REQUEST ? (struct reqwork *)(void *)w : NULL;
+		struct reqwork *r = w->kind == WORK_REQUEST ? OUTER_OF(w, struct reqwork, work) : NULL;
 
 		for (size_t i = 0; r != NULL && i < r->n && err == 0; i++) {
 			struct db_write *dw = &r->writes[i];
@@ -263,7 +263,7 @@ apply_documents(struct commit *c, struct dbwork *group)
 
 	for (struct dbwork *w = group; w != NULL; w = w->next)
 		if (w->kind == WORK_REQUEST)
-			n += ((struct reqwork *)(void *)w)->n;
+			n += OUTER_OF(w, struct reqwork, work)->n;
 	if ((v = arena_calloc(c->a, n, sizeof(*v))) == NULL && n > 0)
 		return ERR_NOMEM;
 	if ((err = gather(c, group, v, &n)) != 0)
@@ -282,14 +282,13 @@ apply_other(struct commit *c, struct dbwork *w)
 {
 	switch (w->kind) {
 	case WORK_BLOB:
-		return blob_commit_flush(c, (struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work)));
+		return blob_commit_flush(c, OUTER_OF(w, struct db_blob, work));
 	case WORK_BLOB_DROP:
-		return blob_commit_drop(
-		    c, ((struct db_blob *)(void *)((char *)w - offsetof(struct db_blob, work)))->number);
+		return blob_commit_drop(c, OUTER_OF(w, struct db_blob, work)->number);
 	case WORK_DICT:
-		return dict_commit(c, (struct dictwork *)(void *)w);
+		return dict_commit(c, OUTER_OF(w, struct dictwork, work));
 	case WORK_COMPACT:
-		return compact_slice(c, (struct compactwork *)(void *)w);
+		return compact_slice(c, OUTER_OF(w, struct compactwork, work));
 	case WORK_REQUEST:
 		break;
 	}
@@ -303,7 +302,8 @@ apply(struct commit *c, struct dbwork *group)
 
 	for (struct dbwork *w = group; w != NULL && err == 0; w = w->next)
 		err = apply_other(c, w);
-	if (err || (err = apply_documents(c, group)) != 0 || (err = blob_commit_end(c)) != 0)
+	if (err || (err = apply_documents(c, group)) != 0 || (err = blob_commit_end(c)) != 0 ||
+	    (err = purge_forget(c)) != 0)
 		return err;
 	if (c->doc_keys != NULL && (err = idkey_batch_end(c->doc_keys, c->batch, count_pointer, c)) != 0)
 		return err;
@@ -379,14 +379,16 @@ publish(struct commit *c, struct dbwork *group)
 	struct dbfile *f = c->f;
 
 	for (struct dbwork *w = group; w != NULL; w = w->next) {
-		const struct reqwork *r = w->kind == WORK_REQUEST ? (struct reqwork *)(void *)w : NULL;
+		const struct reqwork *r = w->kind == WORK_REQUEST ? OUTER_OF(w, struct reqwork, work) : NULL;
 
 		for (size_t i = 0; r != NULL && i < r->n; i++)
 			if (r->writes[i].err == 0 && r->writes[i].kind == DB_WRITE_SECURITY)
 				adopt_security(f, &r->writes[i]);
 		if (w->kind == WORK_DICT)
-			dict_publish(f, (struct dictwork *)(void *)w);
+			dict_publish(f, OUTER_OF(w, struct dictwork, work));
 	}
+	blob_committed(c);
+	history_committed(f);
 	(void)pthread_mutex_lock(&f->lock);
 	f->state = c->state;
 	(void)pthread_mutex_unlock(&f->lock);
@@ -395,7 +397,7 @@ publish(struct commit *c, struct dbwork *group)
 static void
 answer_request(struct dbwork *work)
 {
-	struct reqwork *r = (struct reqwork *)(void *)work;
+	struct reqwork *r = OUTER_OF(work, struct reqwork, work);
 	struct db_request *req = r->req;
 	struct arena *arena = req->arena;
 
@@ -406,9 +408,6 @@ answer_request(struct dbwork *work)
 			w->err = w->err ? w->err : work->err;
 			w->seq = 0;
 		}
-		for (size_t k = 0; w->err == 0 && k < w->natts; k++)
-			if (w->atts[k].blob != NULL)
-				w->atts[k].blob->adopted = 1;
 		w->prepared = NULL;
 	}
 	if (--req->parts > 0)

@@ -72,7 +72,7 @@ compact_file(struct compactwork *k)
 static void
 compact_done(struct dbwork *w)
 {
-	struct compactwork *k = (struct compactwork *)(void *)w;
+	struct compactwork *k = OUTER_OF(w, struct compactwork, work);
 
 	if (w->err == 0 && !k->trimmed && (w->err = commit_queue(k->f, w)) == 0)
 		return;

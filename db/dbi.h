@@ -10,6 +10,7 @@
 #define DB_DBI_H_
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "base/arena.h"
 #include "base/buf.h"
@@ -23,6 +24,9 @@
 #include "db/payload.h"
 #include "db/record.h"
 #include "store/store.h"
+
+/* OUTER_OF(p, type, member): The ${type} whose ${member} ${p} points to: how a callback finds what its work is part of. */
+#define OUTER_OF(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 #define HISTORY_LEN 16u
 #define HISTORY_TEXT_LEN 22u
@@ -79,7 +83,8 @@ struct dbfile {
 	struct history *histories; /* oldest first; the last is current */
 	size_t nhistories;
 	unsigned char session[HISTORY_LEN]; /* (C) what the file has; see history.c */
-	int session_begun;                  /* (C) it was drawn since the opening */
+	unsigned char drawn[HISTORY_LEN];   /* (C) what the commit on its way gives it */
+	int session_begun;                  /* (C) the session was drawn since the opening */
 
 	/* The table's, under dbs.lock. */
 	struct dbfile *hash_next;
@@ -157,8 +162,12 @@ int history_load(struct dbfile *f, struct store_snap *snap) MUST_CHECK;
 int history_moved(struct dbfile *f, struct store_snap *snap, int *movedp) MUST_CHECK;
 /** history_begin(f, batch): A new current history, from the present sequence on. */
 int history_begin(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
-/** history_session(f, batch): To be called for each commit: the first after the opening draws a new session. */
+/**
+ * history_session(f, batch), history_committed(f): To be called for each commit, and when it was made: the first
+ * after the opening draws a new session.
+ */
 int history_session(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
+void history_committed(struct dbfile *f);
 /** history_close(f): Note what the file was like when it was closed. */
 void history_close(struct dbfile *f);
 
@@ -244,10 +253,12 @@ struct db_blob {
 	struct z_stream_s *z;            /* mode COMPRESS */
 	struct buf pending;              /* stored bytes that the store does not have yet */
 	uint64_t identity_len, stored_len;
-	uint64_t flushed;        /* stored bytes that the store has: whole chunks */
-	uint64_t flushed_before; /* (C) flushed, before the flush on its way */
-	uint64_t number;         /* the blob's, once something was flushed; else 0 */
-	int ended, adopted;
+	uint64_t flushed;     /* stored bytes that the store has: whole chunks */
+	uint64_t number;      /* the blob's, once something was flushed; else 0 */
+	size_t flushing;      /* (C) bytes of pending that the flush on its way puts, */
+	uint64_t flushing_as; /* (C) and under which number */
+	int ended;
+	int adopted; /* its bytes are a document's, or were removed for an equal blob's: nothing is left to remove */
 	unsigned char md5[MD5_LEN], sha256[SHA256_LEN], identity_md5[MD5_LEN];
 	struct dbwork work; /* a flush on its way */
 	void (*done)(void *cookie, int err);
@@ -264,6 +275,12 @@ struct newblob {
 	const struct db_blob *blob;
 	uint64_t number;
 	struct newblob *next;
+};
+
+/* A blob that a document of the transaction takes: its own bytes, or older ones that equal them. */
+struct takenblob {
+	struct db_blob *blob;
+	struct takenblob *next;
 };
 
 struct countlist {
@@ -289,6 +306,7 @@ struct commit {
 	struct blobref *refs;
 	size_t nrefs, cap_refs;
 	struct newblob *newblobs;
+	struct takenblob *taken;
 	struct localdoc *locals;
 	struct buf scratch;
 	int touched; /* something was put besides what state says */
@@ -329,11 +347,13 @@ int blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MU
  * them. */
 int blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
 int blob_commit_end(struct commit *c) MUST_CHECK;
+/** blob_committed(c): The transaction was made: the blobs that it took are no longer their writers' to remove. */
+void blob_committed(struct commit *c);
 
 /* purge.c: what is remembered of purges */
 /** purge_remember(c, w): Count a purge, and keep it for those who copy purges. */
 int purge_remember(struct commit *c, struct db_write *w) MUST_CHECK;
-/** purge_forget(c): Drop what is beyond the limit. */
+/** purge_forget(c): Once all is applied: drop what is beyond the limit. */
 int purge_forget(struct commit *c) MUST_CHECK;
 
 /* dict.c */

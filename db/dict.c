@@ -17,7 +17,7 @@
 static void
 dict_done(struct dbwork *w)
 {
-	struct dictwork *d = (struct dictwork *)(void *)w;
+	struct dictwork *d = OUTER_OF(w, struct dictwork, work);
 
 	dbs_file_unref(d->f);
 	buf_release(&d->bytes);

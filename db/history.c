@@ -167,11 +167,19 @@ history_session(struct dbfile *f, struct store_batch *batch)
 	if (f->session_begun)
 		return 0;
 	memcpy(note + 1 + HISTORY_LEN, f->session, HISTORY_LEN);
-	ex->random(ex, f->session, HISTORY_LEN);
-	memcpy(note + 1, f->session, HISTORY_LEN);
+	ex->random(ex, f->drawn, HISTORY_LEN);
+	memcpy(note + 1, f->drawn, HISTORY_LEN);
 	store_note_put(f->store, note, sizeof(note));
+	return meta_put(batch, "session", f->drawn, HISTORY_LEN);
+}
+
+void
+history_committed(struct dbfile *f)
+{
+	if (f->session_begun)
+		return;
+	memcpy(f->session, f->drawn, HISTORY_LEN);
 	f->session_begun = 1;
-	return meta_put(batch, "session", f->session, HISTORY_LEN);
 }
 
 void

@@ -9,20 +9,27 @@
 int
 purge_forget(struct commit *c)
 {
+	uint64_t before = c->f->state.purge_seq, bound;
 	unsigned char key[8];
 	struct store_cursor *cur;
 	struct store_val k;
 	int err;
 
-	if (c->state.purge_seq <= c->state.purged_limit)
+	if (c->state.purge_seq <= c->state.purged_limit ||
+	    (c->state.purge_seq == before && c->state.purged_limit == c->f->state.purged_limit))
 		return 0;
-	bytes_store_u64be(key, c->state.purge_seq - c->state.purged_limit);
+	bound = c->state.purge_seq - c->state.purged_limit; /* the newest that goes */
+	bytes_store_u64be(key, bound);
 	if ((err = store_cursor_open(c->snap, TREE_PURGES, &cur)) != 0)
 		return err;
 	for (err = store_seek_le(cur, key, sizeof(key), &k, NULL); err == 0; err = store_prev(cur, &k, NULL))
 		if ((err = store_del(c->batch, TREE_PURGES, k.p, k.len)) != 0)
 			break;
 	store_cursor_close(cur);
+	for (uint64_t seq = before + 1; seq <= bound && (err == 0 || err == ERR_MISSING); seq++) {
+		bytes_store_u64be(key, seq); /* one of this transaction's own */
+		err = store_del(c->batch, TREE_PURGES, key, sizeof(key));
+	}
 	return err == ERR_MISSING ? 0 : err;
 }
 
@@ -41,8 +48,7 @@ purge_remember(struct commit *c, struct db_write *w)
 	buf_put_varint(&c->scratch, w->npath);
 	for (size_t i = 0; i < w->npath; i++)
 		changerow_put_rev(&c->scratch, &w->path[i]);
-	if ((err = buf_failed(&c->scratch)) != 0 ||
-	    (err = record_put(c->batch, TREE_PURGES, key, sizeof(key), c->scratch.data, c->scratch.len)) != 0)
+	if ((err = buf_failed(&c->scratch)) != 0)
 		return err;
-	return purge_forget(c);
+	return record_put(c->batch, TREE_PURGES, key, sizeof(key), c->scratch.data, c->scratch.len);
 }
