@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -36,6 +37,15 @@ struct jstr {
 	const char *s;
 	size_t len;
 };
+
+/** jstr_is(s, word): 1 if ${s} is ${word}, byte for byte. */
+static inline int
+jstr_is(const struct jstr *s, const char *word)
+{
+	size_t len = strlen(word);
+
+	return s->len == len && (len == 0 || memcmp(s->s, word, len) == 0);
+}
 
 /** jread_init(j, text, len): Start to read ${text}, which must outlive ${j}. */
 void jread_init(struct jread *j, const char *text, size_t len);

@@ -236,11 +236,12 @@ static int
 put_missing_row(struct listing *l, const struct alldocs_key *key, struct buf *b)
 {
 	struct jread j;
+	int err;
 
 	buf_puts(b, l->rows ? ",\r\n{\"key\":" : "{\"key\":");
 	l->rows = 1;
 	jread_init(&j, key->text.s, key->text.len);
-	int err = jread_text(&j, b, NULL);
+	err = jread_text(&j, b, NULL);
 	buf_puts(b, ",\"error\":\"not_found\"}");
 	return err;
 }
@@ -492,7 +493,7 @@ parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
 		err = rows_object(&j, body, why);
 	buf_init(&scratch, LIMIT_URL_LEN);
 	while (err == 0 && !found && (err = jread_object_next(&j, &scratch, &name)) == 0) {
-		found = name.len == 7 && memcmp(name.s, "queries", 7) == 0;
+		found = jstr_is(&name, "queries");
 		if (!found)
 			err = jread_skip(&j, NULL);
 	}
@@ -531,7 +532,7 @@ parse_one(struct listing *l, const struct jstr *body, struct errtext *why)
 static enum kind
 kind_of(const struct jstr *name)
 {
-	if (name->len == strlen("_all_docs") && memcmp(name->s, "_all_docs", name->len) == 0)
+	if (jstr_is(name, "_all_docs"))
 		return ALL;
 	return name->len == strlen("_design_docs") ? DESIGN : LOCAL;
 }
@@ -566,10 +567,10 @@ bound(struct listing *l, const struct jstr *partition)
 		return 0;
 	/* From "PARTITION:" to "PARTITION;", the character after the colon. */
 	buf_init(&b, 2 * LIMIT_ID_LEN + 2);
-	(void)buf_put(&b, partition->s, partition->len);
-	(void)buf_putc(&b, ':');
-	(void)buf_put(&b, partition->s, partition->len);
-	(void)buf_putc(&b, ';');
+	buf_put(&b, partition->s, partition->len);
+	buf_putc(&b, ':');
+	buf_put(&b, partition->s, partition->len);
+	buf_putc(&b, ';');
 	if (buf_failed(&b) == 0)
 		l->first.s = arena_dup(l->r->arena, b.data, b.len);
 	buf_release(&b);
@@ -588,8 +589,9 @@ list(struct apireq *r, const struct jstr *partition)
 	struct errtext why = {""};
 	struct listing *l;
 	int err;
+	int multi;
 
-	if (partition == NULL && r->nparts > 2 && (r->part[2].len != 7 || memcmp(r->part[2].s, "queries", 7) != 0)) {
+	if (partition == NULL && r->nparts > 2 && !jstr_is(&r->part[2], "queries")) {
 		/* Read as an attachment of a document that can't be. */
 		if (get)
 			api_error(r, ERR_MISSING, NULL);
@@ -597,7 +599,7 @@ list(struct apireq *r, const struct jstr *partition)
 			api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
 		return;
 	}
-	int multi = partition == NULL && r->nparts > 2;
+	multi = partition == NULL && r->nparts > 2;
 
 	if (!post && (!get || multi)) {
 		api_method_not_allowed(r, multi ? "POST" : "GET,HEAD,POST");

@@ -28,12 +28,6 @@ alldocs_query_init(struct alldocs_query *q)
 }
 
 static int
-is(const struct jstr *name, const char *s)
-{
-	return name->len == strlen(s) && memcmp(name->s, s, name->len) == 0;
-}
-
-static int
 refuse(struct errtext *why, const char *what, const struct value *v)
 {
 	int n = v->text.len > SHOWN_MAX ? SHOWN_MAX : (int)v->text.len;
@@ -168,23 +162,23 @@ set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struc
 static int *
 find_switch(struct alldocs_query *q, const struct jstr *name, int *ignored)
 {
-	if (is(name, "descending"))
+	if (jstr_is(name, "descending"))
 		return &q->descending;
-	if (is(name, "include_docs"))
+	if (jstr_is(name, "include_docs"))
 		return &q->include_docs;
-	if (is(name, "conflicts"))
+	if (jstr_is(name, "conflicts"))
 		return &q->render.conflicts;
-	if (is(name, "attachments"))
+	if (jstr_is(name, "attachments"))
 		return &q->render.attachments;
-	if (is(name, "att_encoding_info"))
+	if (jstr_is(name, "att_encoding_info"))
 		return &q->render.att_encoding_info;
-	if (is(name, "update_seq"))
+	if (jstr_is(name, "update_seq"))
 		return &q->update_seq;
-	if (is(name, "reduce"))
+	if (jstr_is(name, "reduce"))
 		return &q->reduce;
-	if (is(name, "group"))
+	if (jstr_is(name, "group"))
 		return &q->group;
-	if (is(name, "sorted") || is(name, "stable"))
+	if (jstr_is(name, "sorted") || jstr_is(name, "stable"))
 		return ignored;
 	return NULL;
 }
@@ -198,27 +192,27 @@ set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const st
 
 	if (on != NULL)
 		return set_bool(v, on, why);
-	if (is(name, "limit"))
+	if (jstr_is(name, "limit"))
 		return set_number(v, &q->limit, why);
-	if (is(name, "skip"))
+	if (jstr_is(name, "skip"))
 		return set_number(v, &q->skip, why);
-	if (is(name, "startkey") || is(name, "start_key"))
+	if (jstr_is(name, "startkey") || jstr_is(name, "start_key"))
 		return set_bound(r, v, &q->start);
-	if (is(name, "endkey") || is(name, "end_key"))
+	if (jstr_is(name, "endkey") || jstr_is(name, "end_key"))
 		return set_bound(r, v, &q->end);
-	if (is(name, "keys"))
+	if (jstr_is(name, "keys"))
 		return set_keys(r, v, q, why);
-	if (is(name, "key")) {
+	if (jstr_is(name, "key")) {
 		err = set_bound(r, v, &q->start);
 		q->end = q->start;
 		return err;
 	}
-	if (is(name, "inclusive_end")) {
+	if (jstr_is(name, "inclusive_end")) {
 		err = set_bool(v, &inclusive, why);
 		q->exclusive_end = err ? 0 : !inclusive;
 		return err;
 	}
-	if (is(name, "group_level")) {
+	if (jstr_is(name, "group_level")) {
 		err = set_number(v, &level, why);
 		q->group = q->group || level > 0;
 		return err;

@@ -81,15 +81,6 @@ set_common_headers(struct apireq *r)
 	http_set_header(r->http, "x-couchdb-body-time", "0", 1);
 }
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Decode up to the next '/', and return where it was; NULL: bad percent-encoding. */
 static const char *
 decode_part(const char *p, const char *end, char **dp)
@@ -100,9 +91,11 @@ decode_part(const char *p, const char *end, char **dp)
 		if (c == '+') {
 			c = ' ';
 		} else if (c == '%') {
-			if (end - p < 2 || hex_digit(p[0]) < 0 || hex_digit(p[1]) < 0)
+			unsigned char byte;
+
+			if (end - p < 2 || hex_decode(p, 2, &byte))
 				return NULL;
-			c = (char)(hex_digit(p[0]) << 4 | hex_digit(p[1]));
+			c = (char)byte;
 			p += 2;
 		}
 		*d++ = c;

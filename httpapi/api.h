@@ -76,6 +76,8 @@ void api_handle(struct http_req *http, void *cookie);
 
 /** api_param(r, name): The last value of query parameter ${name}, or NULL. */
 const struct jstr *api_param(const struct apireq *r, const char *name);
+/** api_param_is(r, name, value): 1 if ${name} was given and is ${value}. */
+int api_param_is(const struct apireq *r, const char *name, const char *value);
 /** api_param_bool(r, name, vp): *${vp} is set if the parameter is "true" or "false"; other values: ERR_QUERY_PARSE and
  * ${why} in CouchDB's words. */
 int api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext *why) MUST_CHECK;

@@ -9,10 +9,13 @@ int
 api_is_json(const struct apireq *r)
 {
 	struct jstr type = http_header(r->http, "content-type");
+	const char *semi;
+	size_t n;
+
 	if (!type.s)
 		return 0;
-	const char *semi = memchr(type.s, ';', type.len);
-	size_t n = semi ? (size_t)(semi - type.s) : type.len;
+	semi = memchr(type.s, ';', type.len);
+	n = semi ? (size_t)(semi - type.s) : type.len;
 	while (n > 0 && type.s[n - 1] == ' ')
 		n--;
 	return n == 16 && strncasecmp(type.s, "application/json", 16) == 0;
@@ -22,11 +25,13 @@ static int
 inflate_into(z_stream *z, char *out, size_t cap, size_t *lenp)
 {
 	int rc = Z_OK;
+
 	while (rc == Z_OK) {
 		size_t room = cap - *lenp;
+		uInt n = room > 1u << 30 ? 1u << 30 : (uInt)room;
+
 		if (room == 0)
 			return ERR_TOO_LARGE;
-		uInt n = room > 1u << 30 ? 1u << 30 : (uInt)room;
 		z->next_out = (Bytef *)out + *lenp;
 		z->avail_out = n;
 		rc = inflate(z, Z_NO_FLUSH);
@@ -41,23 +46,27 @@ gunzip(struct apireq *r, struct jstr *bodyp, uint64_t max)
 {
 	int err = ERR_TOO_LARGE;
 	size_t cap = bodyp->len * 4 + 1024;
+
 	while (err == ERR_TOO_LARGE) {
-		if (cap > max)
-			cap = (size_t)max;
-		char *out = arena_alloc(r->arena, cap + 1);
-		if (!out)
-			return ERR_NOMEM;
-		z_stream z = {0};
-		/* 16: a gzip header is required. */
-		if (inflateInit2(&z, 15 + 16) != Z_OK)
-			return ERR_NOMEM;
+		/* zlib does not write what it reads, and does not say so. */
 		union {
 			const char *in;
 			Bytef *z;
 		} text = {bodyp->s};
+		z_stream z = {0};
+		size_t len = 0;
+		char *out;
+
+		if (cap > max)
+			cap = (size_t)max;
+		out = arena_alloc(r->arena, cap + 1);
+		if (!out)
+			return ERR_NOMEM;
+		/* 16: a gzip header is required. */
+		if (inflateInit2(&z, 15 + 16) != Z_OK)
+			return ERR_NOMEM;
 		z.next_in = text.z;
 		z.avail_in = (uInt)bodyp->len;
-		size_t len = 0;
 		/* One byte more than fits, so that what fits exactly can end. */
 		err = inflate_into(&z, out, cap + 1, &len);
 		(void)inflateEnd(&z);
@@ -80,9 +89,11 @@ api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
 {
 	struct jstr enc = http_header(r->http, "content-encoding");
 	int gzip = enc.s && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
+	int err;
+
 	if (enc.s && enc.len > 0 && !gzip && !(enc.len == 8 && strncasecmp(enc.s, "identity", 8) == 0))
 		return err_why(why, ERR_CONTENT_TYPE, "Only gzip and identity content-encodings are supported");
-	int err = http_body_all(r->http, bodyp);
+	err = http_body_all(r->http, bodyp);
 	if (err || !gzip)
 		return err;
 	if (bodyp->len > UINT32_MAX / 8)
@@ -97,6 +108,7 @@ static struct jstr
 host_of(const struct apireq *r)
 {
 	struct jstr host = http_header(r->http, "x-forwarded-host");
+
 	if (!host.s || host.len == 0)
 		host = http_header(r->http, "host");
 	return host;
@@ -107,10 +119,10 @@ api_base_url(struct apireq *r, struct buf *b)
 {
 	struct jstr ssl = http_header(r->http, "x-forwarded-ssl");
 	struct jstr proto = http_header(r->http, "x-forwarded-proto");
-	int https = http_is_tls(r->http) || (ssl.s && ssl.len == 2 && memcmp(ssl.s, "on", 2) == 0) ||
-		    (proto.s && proto.len == 5 && memcmp(proto.s, "https", 5) == 0);
+	int https = http_is_tls(r->http) || jstr_is(&ssl, "on") || jstr_is(&proto, "https");
 	struct jstr host = host_of(r);
-	(void)buf_puts(b, https ? "https://" : "http://");
+
+	buf_puts(b, https ? "https://" : "http://");
 	if (host.s && host.len > 0)
 		return buf_put(b, host.s, host.len);
 	return buf_printf(
@@ -121,13 +133,16 @@ int
 api_referer_check(const struct apireq *r, struct errtext *why)
 {
 	struct jstr ref = http_header(r->http, "referer");
+	struct jstr host;
+	const char *end, *p, *stop;
+
 	if (!ref.s)
 		return err_why(why, ERR_BAD_REQUEST, "Referer header required.");
-	struct jstr host = host_of(r);
-	const char *end = ref.s + ref.len;
-	const char *p = memmem(ref.s, ref.len, "://", 3);
+	host = host_of(r);
+	end = ref.s + ref.len;
+	p = memmem(ref.s, ref.len, "://", 3);
 	p = p ? p + 3 : ref.s;
-	const char *stop = p;
+	stop = p;
 	while (stop < end && *stop != '/' && *stop != '?' && *stop != '#')
 		stop++;
 	if (!host.s || (size_t)(stop - p) != host.len || strncasecmp(p, host.s, host.len) != 0)

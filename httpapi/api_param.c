@@ -5,34 +5,25 @@
 #include "api.h"
 
 #include <strings.h>
-
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#include "base/hash.h"
 
 int
 api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space, struct jstr *outp)
 {
 	char *d = arena_alloc(a, len + 1);
+	size_t n = 0;
+
 	if (!d)
 		return ERR_NOMEM;
-	size_t n = 0;
 	for (size_t i = 0; i < len; i++) {
 		char c = s[i];
+
 		if (c == '%') {
-			int hi = i + 2 < len ? hex_digit(s[i + 1]) : -1;
-			int lo = hi >= 0 ? hex_digit(s[i + 2]) : -1;
-			if (lo < 0)
+			unsigned char byte;
+
+			if (len - i < 3 || hex_decode(s + i + 1, 2, &byte))
 				return ERR_BAD_URL;
-			c = (char)(hi << 4 | lo);
+			c = (char)byte;
 			i += 2;
 		} else if (c == '+' && plus_is_space) {
 			c = ' ';
@@ -52,12 +43,14 @@ api_url_encode(struct buf *b, const char *s, size_t len)
 
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
+
 		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
 		    c == '.' || c == '_' || c == ':') {
-			(void)buf_putc(b, (char)c);
+			buf_putc(b, (char)c);
 		} else {
 			char hex[3] = {'%', digits[c >> 4], digits[c & 15]};
-			(void)buf_put(b, hex, sizeof(hex));
+
+			buf_put(b, hex, sizeof(hex));
 		}
 	}
 	return buf_failed(b);
@@ -66,19 +59,26 @@ api_url_encode(struct buf *b, const char *s, size_t len)
 const struct jstr *
 api_param(const struct apireq *r, const char *name)
 {
-	size_t len = strlen(name);
 	for (size_t i = r->nparams; i > 0; i--) {
-		const struct api_param *p = &r->params[i - 1];
-		if (p->name.len == len && memcmp(p->name.s, name, len) == 0)
-			return &p->value;
+		if (jstr_is(&r->params[i - 1].name, name))
+			return &r->params[i - 1].value;
 	}
 	return NULL;
+}
+
+int
+api_param_is(const struct apireq *r, const char *name, const char *value)
+{
+	const struct jstr *v = api_param(r, name);
+
+	return v && jstr_is(v, value);
 }
 
 int
 api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext *why)
 {
 	const struct jstr *v = api_param(r, name);
+
 	if (!v)
 		return 0;
 	if (v->len == 4 && strncasecmp(v->s, "true", 4) == 0)
@@ -94,13 +94,16 @@ int
 api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct errtext *why)
 {
 	const struct jstr *v = api_param(r, name);
-	if (!v)
-		return 0;
-	size_t i = v->len > 0 && (v->s[0] == '-' || v->s[0] == '+');
+	size_t i;
 	uint64_t n = 0;
 	int digits = 0;
+
+	if (!v)
+		return 0;
+	i = v->len > 0 && (v->s[0] == '-' || v->s[0] == '+');
 	for (; i < v->len && v->s[i] >= '0' && v->s[i] <= '9'; i++, digits = 1) {
 		unsigned d = (unsigned)(v->s[i] - '0');
+
 		/* What is beyond any count means as much as the largest. */
 		n = n > (UINT64_MAX - d) / 10 ? UINT64_MAX : n * 10 + d;
 	}
@@ -116,14 +119,16 @@ int
 api_param_json_string(const struct apireq *r, const char *name, struct jstr *outp, struct errtext *why)
 {
 	const struct jstr *v = api_param(r, name);
-	if (!v)
-		return 0;
 	struct buf scratch;
-	buf_init(&scratch, v->len + API_SCRATCH);
 	struct jread j;
 	struct jstr s;
+	int err;
+
+	if (!v)
+		return 0;
+	buf_init(&scratch, v->len + API_SCRATCH);
 	jread_init(&j, v->s, v->len);
-	int err = jread_string(&j, &scratch, &s);
+	err = jread_string(&j, &scratch, &s);
 	if (!err && (err = jread_end(&j)) == 0) {
 		outp->s = arena_dup(r->arena, s.s, s.len);
 		outp->len = s.len;
@@ -141,14 +146,17 @@ api_param_json_string(const struct apireq *r, const char *name, struct jstr *out
 int
 api_tail(struct apireq *r, size_t from, struct jstr *outp)
 {
+	size_t len;
+	char *d;
+
 	outp->s = "";
 	outp->len = 0;
 	if (from >= r->nparts)
 		return 0;
-	size_t len = r->nparts - from - 1;
+	len = r->nparts - from - 1;
 	for (size_t i = from; i < r->nparts; i++)
 		len += r->part[i].len;
-	char *d = arena_alloc(r->arena, len + 1);
+	d = arena_alloc(r->arena, len + 1);
 	if (!d)
 		return ERR_NOMEM;
 	outp->s = d;

@@ -24,15 +24,18 @@ api_json_head(struct apireq *r)
 void
 api_json(struct apireq *r, int status, struct buf *b)
 {
-	(void)buf_putc(b, '\n');
+	size_t len;
+	char *data;
+
+	buf_putc(b, '\n');
 	if (buf_failed(b)) {
 		int err = buf_failed(b);
+
 		buf_release(b);
 		api_error(r, err, NULL);
 		return;
 	}
-	size_t len;
-	char *data = buf_take(b, &len);
+	data = buf_take(b, &len);
 	api_done(r);
 	api_json_head(r);
 	http_reply_take(r->http, status, data, len);
@@ -51,14 +54,15 @@ static void
 put_text(struct buf *b, const char *s)
 {
 	size_t len = strlen(s);
+
 	if (jread_utf8_ok(s, len)) {
-		(void)buf_put_json(b, s, len);
+		buf_put_json(b, s, len);
 		return;
 	}
-	(void)buf_putc(b, '"');
+	buf_putc(b, '"');
 	for (; *s; s++)
-		(void)buf_putc(b, *s < ' ' || *s == '"' || *s == '\\' || *s == 127 ? '?' : *s);
-	(void)buf_putc(b, '"');
+		buf_putc(b, *s < ' ' || *s == '"' || *s == '\\' || *s == 127 ? '?' : *s);
+	buf_putc(b, '"');
 }
 
 /* 1 if an Accept header names ${type}, or "*" or "*" "/" "*" alike, as far as browsers and tools write them. */
@@ -70,13 +74,17 @@ accepts(const struct jstr *accept, const char *type)
 	size_t major = (size_t)(slash - type) + 1;
 	const char *p = accept->s;
 	const char *end = p + accept->len;
+
 	while (p < end) {
 		const char *comma = memchr(p, ',', (size_t)(end - p));
 		const char *stop = comma ? comma : end;
+		const char *semi;
+		size_t n;
+
 		while (p < stop && *p == ' ')
 			p++;
-		const char *semi = memchr(p, ';', (size_t)(stop - p));
-		size_t n = (size_t)((semi ? semi : stop) - p);
+		semi = memchr(p, ';', (size_t)(stop - p));
+		n = (size_t)((semi ? semi : stop) - p);
 		while (n > 0 && p[n - 1] == ' ')
 			n--;
 		if ((n == tlen && strncasecmp(p, type, n) == 0) || (n == 3 && memcmp(p, "*/*", 3) == 0) ||
@@ -92,20 +100,22 @@ static int
 redirect_to_login(struct apireq *r, const char *reason)
 {
 	struct jstr accept = http_header(r->http, "accept");
+	struct buf b;
+	struct jstr path, raw;
+	int ok;
+
 	if (!accept.s || accepts(&accept, "application/json") || !accepts(&accept, "text/html"))
 		return 0;
-	struct buf b;
-	struct jstr path;
-	struct jstr raw = http_path(r->http);
+	raw = http_path(r->http);
 	if (api_url_decode(r->arena, raw.s, raw.len, 0, &path))
 		return 0;
 	buf_init(&b, LIMIT_URL_LEN * 4);
-	(void)api_base_url(r, &b);
-	(void)buf_puts(&b, "/_utils/session.html?return=");
-	(void)api_url_encode(&b, path.s, path.len);
-	(void)buf_puts(&b, "&reason=");
-	(void)api_url_encode(&b, reason, strlen(reason));
-	int ok = !buf_failed(&b);
+	api_base_url(r, &b);
+	buf_puts(&b, "/_utils/session.html?return=");
+	api_url_encode(&b, path.s, path.len);
+	buf_puts(&b, "&reason=");
+	api_url_encode(&b, reason, strlen(reason));
+	ok = !buf_failed(&b);
 	if (ok)
 		http_set_header(r->http, "location", b.data, b.len);
 	buf_release(&b);
@@ -116,6 +126,7 @@ static int
 unauthorized(struct apireq *r, const char *reason)
 {
 	struct jstr ask = http_header(r->http, "x-couchdb-www-authenticate");
+
 	if (ask.s)
 		http_set_header(r->http, "www-authenticate", ask.s, ask.len);
 	else if (auth_required(r->api))
@@ -130,13 +141,15 @@ api_error_text(struct apireq *r, int status, const char *error, const char *reas
 {
 	static const char last[] = "{\"error\":\"internal_server_error\",\"reason\":\"out of memory\"}\n";
 	struct buf b;
+	size_t len;
+	char *data;
 
 	buf_init(&b, 64 + 8 * ERRTEXT_MAX + 8 * strlen(reason));
-	(void)buf_puts(&b, "{\"error\":");
+	buf_puts(&b, "{\"error\":");
 	put_text(&b, error);
-	(void)buf_puts(&b, ",\"reason\":");
+	buf_puts(&b, ",\"reason\":");
 	put_text(&b, reason);
-	(void)buf_puts(&b, "}\n");
+	buf_puts(&b, "}\n");
 	if (status == 401 && strcmp(error, "unauthorized") == 0)
 		status = unauthorized(r, reason);
 	api_done(r);
@@ -146,8 +159,7 @@ api_error_text(struct apireq *r, int status, const char *error, const char *reas
 		http_reply(r->http, 500, last, sizeof(last) - 1);
 		return;
 	}
-	size_t len;
-	char *data = buf_take(&b, &len);
+	data = buf_take(&b, &len);
 	http_reply_take(r->http, status, data, len);
 }
 
@@ -155,6 +167,7 @@ void
 api_error(struct apireq *r, int code, const struct errtext *why)
 {
 	const char *reason = why && why->text[0] ? why->text : err_reason(code);
+
 	api_error_text(r, err_status(code), err_name(code), reason);
 }
 
@@ -162,6 +175,7 @@ void
 api_method_not_allowed(struct apireq *r, const char *allow)
 {
 	char reason[128];
+
 	(void)snprintf(reason, sizeof(reason), "Only %s allowed", allow);
 	http_set_header(r->http, "allow", allow, strlen(allow));
 	api_error_text(r, 405, "method_not_allowed", reason);
@@ -170,14 +184,19 @@ api_method_not_allowed(struct apireq *r, const char *allow)
 int
 api_not_modified(struct apireq *r, const char *etag, size_t len)
 {
+	struct jstr list;
+	const char *p, *end;
+
 	http_set_header(r->http, "etag", etag, len);
-	struct jstr list = http_header(r->http, "if-none-match");
-	const char *p = list.s;
-	const char *end = list.s ? list.s + list.len : NULL;
+	list = http_header(r->http, "if-none-match");
+	p = list.s;
+	end = list.s ? list.s + list.len : NULL;
 	while (p && p < end) {
+		const char *start;
+
 		while (p < end && (*p == ' ' || *p == ','))
 			p++;
-		const char *start = p;
+		start = p;
 		while (p < end && *p != ' ' && *p != ',')
 			p++;
 		/* A proxy that compresses makes a tag weak; it still names the same content. */

@@ -16,6 +16,7 @@ come_back(void *arg)
 {
 	struct work *w = arg;
 	struct http_req *http = w->r->http;
+
 	w->then(w->r);
 	http_release(http);
 }
@@ -30,6 +31,7 @@ static struct work *
 set_out(struct apireq *r, api_f *work, api_f *then)
 {
 	struct work *w = arena_calloc(r->arena, 1, sizeof(*w));
+
 	if (!w)
 		return NULL;
 	w->r = r;
@@ -46,6 +48,7 @@ static void
 run(void *arg)
 {
 	struct work *w = arg;
+
 	w->work(w->r);
 	post(w);
 }
@@ -54,6 +57,7 @@ int
 api_work(struct apireq *r, api_f *work, api_f *then)
 {
 	struct work *w = set_out(r, work, then);
+
 	if (!w) {
 		api_error(r, ERR_NOMEM, NULL);
 		return ERR_NOMEM;
@@ -76,6 +80,7 @@ static void
 submit_done(struct db_request *req)
 {
 	struct work *w = req->cookie;
+
 	post(w);
 }
 
@@ -84,6 +89,7 @@ submit_run(void *arg)
 {
 	struct work *w = arg;
 	int err = db_submit(w->r->db, w->req);
+
 	if (err) {
 		fail_all(w->req, err);
 		post(w);
@@ -94,6 +100,8 @@ void
 api_submit(struct apireq *r, struct db_request *req, api_f *then)
 {
 	struct work *w = set_out(r, NULL, then);
+	size_t bytes = 0;
+
 	if (!w) {
 		fail_all(req, ERR_NOMEM);
 		then(r);
@@ -102,7 +110,6 @@ api_submit(struct apireq *r, struct db_request *req, api_f *then)
 	w->req = req;
 	req->done = submit_done;
 	req->cookie = w;
-	size_t bytes = 0;
 	for (size_t i = 0; i < req->nwrites; i++)
 		bytes += req->writes[i].body.len;
 	if (bytes > API_INLINE_BYTES) {

@@ -134,13 +134,14 @@ take_parent(struct upload *u, const struct db_rev *rev, size_t skip, int room)
 	size_t i, n = 0;
 	struct jread j;
 	char *body;
+	int err;
 
 	body = arena_dup(r->arena, rev->body.s, rev->body.len);
 	u->w.atts = arena_calloc(r->arena, rev->natts + 1, sizeof(*u->w.atts));
 	if (body == NULL || u->w.atts == NULL)
 		return ERR_NOMEM;
 	jread_init(&j, body, rev->body.len);
-	int err = doc_parse(&j, r->arena, &u->in, &u->why);
+	err = doc_parse(&j, r->arena, &u->in, &u->why);
 	if (err != 0)
 		return err;
 	u->w.body = u->in.body;
@@ -148,6 +149,7 @@ take_parent(struct upload *u, const struct db_rev *rev, size_t skip, int room)
 	n = room ? 1 : 0;
 	for (i = 0; i < rev->natts; i++) {
 		struct doc_att att = rev->atts[i];
+
 		if (i == skip)
 			continue;
 		err = copy_strings(r, &att);

@@ -92,6 +92,7 @@ number(const char **pp, const char *end, uint64_t *np)
 	*np = 0;
 	while (p < end && *p >= '0' && *p <= '9') {
 		unsigned digit = (unsigned)(*p++ - '0');
+
 		*np = *np > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *np * 10 + digit;
 	}
 	if (p == *pp)
@@ -254,12 +255,14 @@ fill_ranges(struct attread *t, struct db_snap *snap, struct buf *b)
 	int err = 0;
 
 	while (err == 0 && b->len < TURN_BYTES) {
+		const struct range *range;
+
 		if (t->current == n) {
 			if (n > 1)
 				buf_put(b, text, part_end(t, text, sizeof(text)));
 			return ERR_END;
 		}
-		const struct range *range = t->nranges > 0 ? &t->ranges[t->current] : &whole;
+		range = t->nranges > 0 ? &t->ranges[t->current] : &whole;
 		if (!t->in_range) {
 			t->in_range = 1;
 			t->at = range->from;

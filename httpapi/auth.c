@@ -51,12 +51,15 @@ auth_load(struct api *api)
 	struct sessions *s = api->auth;
 	const struct config *c = api->config;
 	const char *secret = config_get(c, "chttpd_auth", "secret", "");
+	uint64_t timeout;
+	int required;
+
 	if (!*secret)
 		secret = config_get(c, "couch_httpd_auth", "secret", "");
 	atomic_store(&s->secret, *secret ? secret : s->own_secret);
-	uint64_t timeout = config_u64(c, "chttpd_auth", "timeout", 600);
+	timeout = config_u64(c, "chttpd_auth", "timeout", 600);
 	atomic_store(&s->timeout_s, config_u64(c, "couch_httpd_auth", "timeout", timeout));
-	int required = config_bool(c, "chttpd_auth", "require_valid_user", 0);
+	required = config_bool(c, "chttpd_auth", "require_valid_user", 0);
 	atomic_store(&s->required, config_bool(c, "chttpd", "require_valid_user", required));
 	atomic_fetch_add(&s->generation, 1);
 	return 0;
@@ -66,17 +69,20 @@ int
 auth_new(struct api *api)
 {
 	struct sessions *s = calloc(1, sizeof(*s));
+	unsigned char secret[SHA256_LEN];
+	uint64_t n;
+
 	if (!s)
 		return ERR_NOMEM;
-	unsigned char secret[SHA256_LEN];
 	hash_random(s->key, sizeof(s->key));
 	hash_random(secret, sizeof(secret));
-	uint64_t n = config_u64(api->config, "chttpd_auth", "iterations", SECRET_ITERATIONS);
+	n = config_u64(api->config, "chttpd_auth", "iterations", SECRET_ITERATIONS);
 	if (n < 1 || n > UINT32_MAX)
 		n = SECRET_ITERATIONS;
 	(void)snprintf(s->nobody, sizeof(s->nobody), "-pbkdf2:sha256-%064d,%032d,%llu", 0, 0, (unsigned long long)n);
 	for (size_t i = 0; i < AUTH_BLOCK; i++) {
 		unsigned char k = i < sizeof(s->key) ? s->key[i] : 0;
+
 		s->inner[i] = k ^ 0x36;
 		s->outer[i] = k ^ 0x5c;
 	}
@@ -92,6 +98,7 @@ void
 auth_free(struct api *api)
 {
 	struct sessions *s = api->auth;
+
 	if (!s)
 		return;
 	for (size_t i = 0; i < AUTH_THREADS; i++)
@@ -110,6 +117,7 @@ const char *
 auth_stored(struct api *api, const char *name, size_t len)
 {
 	char key[LIMIT_ID_LEN];
+
 	if (len == 0 || len >= sizeof(key) || memchr(name, '\0', len))
 		return NULL;
 	memcpy(key, name, len);
@@ -121,9 +129,11 @@ struct auth_table *
 auth_table_of(struct apireq *r)
 {
 	unsigned i = http_thread_index(http_req_thread(r->http));
+	struct auth_table **tp;
+
 	if (i >= AUTH_THREADS)
 		return NULL;
-	struct auth_table **tp = &r->api->auth->tables[i];
+	tp = &r->api->auth->tables[i];
 	if (!*tp)
 		*tp = calloc(1, sizeof(**tp));
 	return *tp;
@@ -168,9 +178,11 @@ auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct aut
 {
 	struct sessions *s = r->api->auth;
 	struct auth_table *t = auth_table_of(r);
+	struct auth_entry *e;
+
 	if (!t)
 		return 0;
-	struct auth_entry *e = &t->slots[digest[0] & (AUTH_SLOTS - 1)];
+	e = &t->slots[digest[0] & (AUTH_SLOTS - 1)];
 	*ep = e;
 	return e->generation == atomic_load_explicit(&s->generation, memory_order_acquire) &&
 	       hash_equal(e->digest, digest, SHA256_LEN);
@@ -181,9 +193,11 @@ auth_remember(
     struct apireq *r, const unsigned char digest[SHA256_LEN], uint64_t generation, struct jstr name, uint64_t issued_s)
 {
 	struct auth_table *t = auth_table_of(r);
+	struct auth_entry *e;
+
 	if (!t || name.len >= AUTH_NAME_MAX)
 		return;
-	struct auth_entry *e = &t->slots[digest[0] & (AUTH_SLOTS - 1)];
+	e = &t->slots[digest[0] & (AUTH_SLOTS - 1)];
 	memcpy(e->digest, digest, SHA256_LEN);
 	memcpy(e->name, name.s, name.len);
 	e->name[name.len] = '\0';
@@ -206,6 +220,7 @@ static void
 derive(void *arg)
 {
 	struct auth_check *c = arg;
+
 	c->ok = secret_check(c->stored, c->password.s, c->password.len) && !c->unknown;
 	http_post(http_req_thread(c->r->http), &c->msg);
 }
@@ -214,6 +229,7 @@ static void
 check_start(struct auth_check *c)
 {
 	struct executor *ex = c->r->api->ex;
+
 	ex->submit(ex, &c->job);
 }
 
@@ -224,6 +240,8 @@ check_end(void *arg)
 	struct auth_table *t = auth_table_of(c->r);
 	/* It holds the memory of the check itself. */
 	struct http_req *first = c->r->http;
+	struct waiter *next;
+
 	if (t) {
 		t->checks = c->next;
 		t->nchecks--;
@@ -232,10 +250,11 @@ check_end(void *arg)
 	}
 	if (c->ok)
 		auth_remember(c->r, c->digest, c->generation, c->name, 0);
-	struct waiter *next;
 	for (struct waiter *w = c->waiters; w; w = next) {
+		struct http_req *http;
+
 		next = w->next;
-		struct http_req *http = w->r->http;
+		http = w->r->http;
 		conclude(w->r, w->then, c->ok, &c->name);
 		if (http != first)
 			http_release(http);
@@ -267,6 +286,7 @@ line_up(struct auth_table *t, struct auth_check *c)
 	http_hold(c->r->http);
 	if (t) {
 		struct auth_check **cp = &t->checks;
+
 		while (*cp)
 			cp = &(*cp)->next;
 		*cp = c;
@@ -282,18 +302,21 @@ check_begin(struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN
 	struct auth_table *t = auth_table_of(r);
 	struct auth_check *c = arena_calloc(r->arena, 1, sizeof(*c));
 	struct waiter *w = arena_calloc(r->arena, 1, sizeof(*w));
+	int joined;
+	const char *colon;
+
 	if (!c || !w) {
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
 	*w = (struct waiter){r, then, NULL};
-	int joined = t ? join(t, w, digest) : 0;
+	joined = t ? join(t, w, digest) : 0;
 	if (joined) {
 		if (joined < 0)
 			api_error(r, -joined, NULL);
 		return;
 	}
-	const char *colon = memchr(plain.s, ':', plain.len);
+	colon = memchr(plain.s, ':', plain.len);
 	memcpy(c->digest, digest, SHA256_LEN);
 	c->r = r;
 	c->waiters = w;
@@ -314,6 +337,7 @@ anonymous(struct apireq *r, api_f *then)
 {
 	/* Whoever must log in must be able to. */
 	int login = r->nparts == 1 && strcmp(r->part[0].s, "_session") == 0 && strcmp(r->method, "POST") == 0;
+
 	if (auth_required(r->api) && !login)
 		api_error_text(r, 401, "unauthorized", "Authentication required.");
 	else
@@ -325,8 +349,10 @@ static int
 decode_basic(struct apireq *r, const struct jstr *h, struct jstr *plainp)
 {
 	struct buf b;
+	int err;
+
 	buf_init(&b, LIMIT_ID_LEN);
-	int err = base64_get(&b, h->s + 6, h->len - 6);
+	err = base64_get(&b, h->s + 6, h->len - 6);
 	if (!err && (b.len == 0 || !memchr(b.data, ':', b.len)))
 		err = ERR_MISSING;
 	if (!err && b.len == 3 && memcmp(b.data, "_:_", 3) == 0)
@@ -346,6 +372,7 @@ basic(struct apireq *r, api_f *then, const struct jstr *h)
 	unsigned char digest[SHA256_LEN];
 	struct auth_entry *e;
 	struct jstr plain;
+	int err;
 
 	auth_digest(r->api->auth, h->s, h->len, digest);
 	if (auth_recall(r, digest, &e)) {
@@ -355,7 +382,7 @@ basic(struct apireq *r, api_f *then, const struct jstr *h)
 			then(r);
 		return;
 	}
-	int err = decode_basic(r, h, &plain);
+	err = decode_basic(r, h, &plain);
 	if (err == ERR_MISSING)
 		anonymous(r, then);
 	else if (err == ERR_BAD_BASE64 || err == ERR_TOO_LARGE)
@@ -370,19 +397,22 @@ void
 auth_step(struct apireq *r, api_f *then)
 {
 	int cookie = auth_cookie_step(r);
+	struct jstr h;
+
 	if (cookie > 0) {
 		then(r);
 		return;
 	}
 	if (cookie < 0) {
 		struct errtext why = {""};
+
 		if (cookie == -ERR_BAD_REQUEST)
 			(void)err_why(
 			    &why, ERR_BAD_REQUEST, "Malformed AuthSession cookie. Please clear your cookies.");
 		api_error(r, -cookie, &why);
 		return;
 	}
-	struct jstr h = http_header(r->http, "authorization");
+	h = http_header(r->http, "authorization");
 	if (h.s && h.len > 6 && strncasecmp(h.s, "Basic ", 6) == 0)
 		basic(r, then, &h);
 	else

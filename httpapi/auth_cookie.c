@@ -18,13 +18,17 @@ find_cookie(struct apireq *r, const char *name)
 	size_t nlen = strlen(name);
 	const char *p = h.s;
 	const char *end = h.s ? h.s + h.len : NULL;
+
 	while (p && p < end) {
+		const char *semi, *stop;
+
 		while (p < end && (*p == ' ' || *p == ';'))
 			p++;
-		const char *semi = memchr(p, ';', (size_t)(end - p));
-		const char *stop = semi ? semi : end;
+		semi = memchr(p, ';', (size_t)(end - p));
+		stop = semi ? semi : end;
 		if ((size_t)(stop - p) > nlen && memcmp(p, name, nlen) == 0 && p[nlen] == '=') {
 			struct jstr v = {p + nlen + 1, (size_t)(stop - p) - nlen - 1};
+
 			if (v.len >= 2 && v.s[0] == '"' && v.s[v.len - 1] == '"')
 				v = (struct jstr){v.s + 1, v.len - 2};
 			return v;
@@ -40,6 +44,7 @@ salt_of(const char *stored)
 {
 	const char *comma = strchr(stored, ',');
 	const char *salt = comma ? comma + 1 : stored;
+
 	return (struct jstr){salt, strcspn(salt, ",")};
 }
 
@@ -48,10 +53,12 @@ make_mac(struct apireq *r, const char *stored, const char *text, size_t len, uns
 {
 	struct buf key;
 	struct jstr salt = salt_of(stored);
+	int err;
+
 	buf_init(&key, 65536);
-	(void)buf_puts(&key, atomic_load(&r->api->auth->secret));
-	(void)buf_put(&key, salt.s, salt.len);
-	int err = buf_failed(&key);
+	buf_puts(&key, atomic_load(&r->api->auth->secret));
+	buf_put(&key, salt.s, salt.len);
+	err = buf_failed(&key);
 	if (!err)
 		hash_hmac_sha256(key.data, key.len, text, len, mac);
 	buf_release(&key);
@@ -68,11 +75,13 @@ static int
 parse_hex(const char *s, size_t len, uint64_t *np)
 {
 	uint64_t n = 0;
+
 	if (len == 0 || len > 15)
 		return ERR_BAD_REQUEST;
 	for (size_t i = 0; i < len; i++) {
 		char c = s[i];
 		unsigned d;
+
 		if (c >= '0' && c <= '9')
 			d = (unsigned)(c - '0');
 		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
@@ -99,6 +108,7 @@ parse(const struct buf *b, struct session *out)
 	const char *end = b->data + b->len;
 	const char *c1 = b->len ? memchr(b->data, ':', b->len) : NULL;
 	const char *c2 = c1 ? memchr(c1 + 1, ':', (size_t)(end - c1 - 1)) : NULL;
+
 	if (!c2)
 		return ERR_BAD_REQUEST;
 	out->name = (struct jstr){b->data, (size_t)(c1 - b->data)};
@@ -113,6 +123,7 @@ is_live(struct apireq *r, uint64_t issued_s)
 {
 	uint64_t now = now_s(r);
 	uint64_t timeout = atomic_load_explicit(&r->api->auth->timeout_s, memory_order_relaxed);
+
 	return now < issued_s + timeout && issued_s <= now + timeout;
 }
 
@@ -120,9 +131,11 @@ static int
 renew(struct apireq *r, uint64_t issued_s, const struct jstr *name)
 {
 	uint64_t timeout = atomic_load_explicit(&r->api->auth->timeout_s, memory_order_relaxed);
+	const char *stored;
+
 	if (issued_s + timeout >= now_s(r) + timeout * 9 / 10)
 		return 0;
-	const char *stored = auth_stored(r->api, name->s, name->len);
+	stored = auth_stored(r->api, name->s, name->len);
 	return stored ? auth_cookie_issue(r, r->who.name, stored) : 0;
 }
 
@@ -131,9 +144,11 @@ verify(struct apireq *r, const struct session *s)
 {
 	unsigned char mac[SHA256_LEN];
 	const char *stored = auth_stored(r->api, s->name.s, s->name.len);
+	int err;
+
 	if (!stored || s->mac.len != SHA256_LEN || !is_live(r, s->issued_s))
 		return 0;
-	int err = make_mac(r, stored, s->signed_text.s, s->signed_text.len, mac);
+	err = make_mac(r, stored, s->signed_text.s, s->signed_text.len, mac);
 	if (err)
 		return -err;
 	return hash_equal(mac, s->mac.s, SHA256_LEN);
@@ -143,6 +158,7 @@ static int
 grant(struct apireq *r, struct jstr name, uint64_t issued_s)
 {
 	int err = auth_grant(r, name.s, name.len, "cookie");
+
 	if (!err)
 		err = renew(r, issued_s, &name);
 	return err ? -err : 1;
@@ -152,21 +168,25 @@ int
 auth_cookie_step(struct apireq *r)
 {
 	struct jstr v = find_cookie(r, COOKIE_NAME);
-	if (v.len == 0)
-		return 0;
-	struct sessions *sessions = r->api->auth;
+	struct sessions *sessions;
 	unsigned char digest[SHA256_LEN];
 	struct auth_entry *e;
+	uint64_t generation;
+	struct buf b;
+	struct session s;
+	int rc;
+
+	if (v.len == 0)
+		return 0;
+	sessions = r->api->auth;
 	auth_digest(sessions, v.s, v.len, digest);
 	if (auth_recall(r, digest, &e)) {
 		struct jstr name = {e->name, strlen(e->name)};
+
 		return is_live(r, e->issued_s) ? grant(r, name, e->issued_s) : 0;
 	}
-	uint64_t generation = atomic_load(&sessions->generation);
-	struct buf b;
-	struct session s;
+	generation = atomic_load(&sessions->generation);
 	buf_init(&b, LIMIT_ID_LEN);
-	int rc;
 	if (base64_get(&b, v.s, v.len) || parse(&b, &s)) {
 		rc = -ERR_BAD_REQUEST;
 	} else {
@@ -186,6 +206,7 @@ put_base64url(struct buf *out, const struct buf *in)
 {
 	size_t start = out->len;
 	int err = base64_put(out, in->data, in->len);
+
 	if (err)
 		return err;
 	while (out->len > start && out->data[out->len - 1] == '=')
@@ -204,8 +225,10 @@ put_session(struct apireq *r, struct buf *out, const char *name, const char *sto
 {
 	unsigned char mac[SHA256_LEN];
 	struct buf b;
+	int err;
+
 	buf_init(&b, LIMIT_ID_LEN);
-	int err = buf_printf(&b, "%s:%llX", name, (unsigned long long)now_s(r));
+	err = buf_printf(&b, "%s:%llX", name, (unsigned long long)now_s(r));
 	if (!err)
 		err = make_mac(r, stored, b.data, b.len, mac);
 	if (!err)
@@ -226,9 +249,10 @@ auth_cookie_issue(struct apireq *r, const char *name, const char *stored)
 	struct tm tm;
 	char date[64];
 	struct buf b;
+	int err;
 
 	buf_init(&b, 2 * LIMIT_ID_LEN);
-	int err = buf_puts(&b, COOKIE_NAME "=");
+	err = buf_puts(&b, COOKIE_NAME "=");
 	if (!err && name)
 		err = put_session(r, &b, name, stored);
 	if (!gmtime_r(&until, &tm) || strftime(date, sizeof(date), "%a, %d-%b-%Y %H:%M:%S GMT", &tm) == 0)

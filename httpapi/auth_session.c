@@ -16,24 +16,24 @@ struct login {
 static void
 put_roles(struct buf *b, const struct principal *who)
 {
-	(void)buf_putc(b, '[');
+	buf_putc(b, '[');
 	for (size_t i = 0; i < who->nroles; i++) {
 		if (i > 0)
-			(void)buf_putc(b, ',');
-		(void)buf_put_json(b, who->roles[i], strlen(who->roles[i]));
+			buf_putc(b, ',');
+		buf_put_json(b, who->roles[i], strlen(who->roles[i]));
 	}
-	(void)buf_putc(b, ']');
+	buf_putc(b, ']');
 }
 
 static void
 put_name(struct buf *b, const struct principal *who)
 {
-	(void)buf_puts(b, "\"name\":");
+	buf_puts(b, "\"name\":");
 	if (who->name)
-		(void)buf_put_json(b, who->name, strlen(who->name));
+		buf_put_json(b, who->name, strlen(who->name));
 	else
-		(void)buf_puts(b, "null");
-	(void)buf_puts(b, ",\"roles\":");
+		buf_puts(b, "null");
+	buf_puts(b, ",\"roles\":");
 	put_roles(b, who);
 }
 
@@ -41,18 +41,19 @@ static void
 tell(struct apireq *r)
 {
 	const struct jstr *ask = api_param(r, "basic");
+	struct buf b;
+
 	if (!r->who.name && ask && strcmp(ask->s, "true") == 0) {
 		api_error_text(r, 401, "unauthorized", "Please login.");
 		return;
 	}
-	struct buf b;
 	buf_init(&b, 65536);
-	(void)buf_puts(&b, "{\"ok\":true,\"userCtx\":{");
+	buf_puts(&b, "{\"ok\":true,\"userCtx\":{");
 	put_name(&b, &r->who);
-	(void)buf_puts(&b, "},\"info\":{\"authentication_handlers\":[\"cookie\",\"default\"]");
+	buf_puts(&b, "},\"info\":{\"authentication_handlers\":[\"cookie\",\"default\"]");
 	if (r->authenticated)
-		(void)buf_printf(&b, ",\"authenticated\":\"%s\"", r->authenticated);
-	(void)buf_puts(&b, "}}");
+		buf_printf(&b, ",\"authenticated\":\"%s\"", r->authenticated);
+	buf_puts(&b, "}}");
 	api_json(r, 200, &b);
 }
 
@@ -61,17 +62,19 @@ static int
 redirect(struct apireq *r, const char *param)
 {
 	const struct jstr *to = api_param(r, param);
+	struct buf b;
+	int ok;
+
 	if (!to || to->len == 0 || to->s[0] != '/' || to->s[1] == '/' || to->s[1] == '\\')
 		return 0;
 	for (size_t i = 0; i < to->len; i++) {
 		if ((unsigned char)to->s[i] <= ' ' || to->s[i] == 127)
 			return 0;
 	}
-	struct buf b;
 	buf_init(&b, LIMIT_URL_LEN * 2);
-	(void)api_base_url(r, &b);
-	(void)buf_put(&b, to->s, to->len);
-	int ok = !buf_failed(&b);
+	api_base_url(r, &b);
+	buf_put(&b, to->s, to->len);
+	ok = !buf_failed(&b);
 	if (ok)
 		http_set_header(r->http, "location", b.data, b.len);
 	buf_release(&b);
@@ -82,15 +85,15 @@ static void
 refuse(struct apireq *r)
 {
 	int err = auth_cookie_issue(r, NULL, NULL);
+	struct buf b;
+
 	if (err) {
 		api_error(r, err, NULL);
 		return;
 	}
 	/* Not api_error(): a program that tries to log in is not sent to the page where one can. */
-	struct buf b;
 	buf_init(&b, 1024);
-	(void)buf_printf(
-	    &b, "{\"error\":\"%s\",\"reason\":\"%s\"}", err_name(ERR_BAD_LOGIN), err_reason(ERR_BAD_LOGIN));
+	buf_printf(&b, "{\"error\":\"%s\",\"reason\":\"%s\"}", err_name(ERR_BAD_LOGIN), err_reason(ERR_BAD_LOGIN));
 	api_json(r, redirect(r, "fail") ? 302 : 401, &b);
 }
 
@@ -99,24 +102,26 @@ login_end(struct apireq *r)
 {
 	struct login *l = r->cookie;
 	struct auth_table *t = auth_table_of(r);
+	int err;
+	struct buf b;
+
 	if (t)
 		t->nlogins--;
 	if (!l->ok) {
 		refuse(r);
 		return;
 	}
-	int err = auth_grant(r, l->name.s, l->name.len, "default");
+	err = auth_grant(r, l->name.s, l->name.len, "default");
 	if (!err)
 		err = auth_cookie_issue(r, r->who.name, l->stored);
 	if (err) {
 		api_error(r, err, NULL);
 		return;
 	}
-	struct buf b;
 	buf_init(&b, 65536);
-	(void)buf_puts(&b, "{\"ok\":true,");
+	buf_puts(&b, "{\"ok\":true,");
 	put_name(&b, &r->who);
-	(void)buf_putc(&b, '}');
+	buf_putc(&b, '}');
 	api_json(r, redirect(r, "next") ? 302 : 200, &b);
 }
 
@@ -124,6 +129,7 @@ static void
 login_work(struct apireq *r)
 {
 	struct login *l = r->cookie;
+
 	l->ok = secret_check(l->stored, l->password.s, l->password.len) && !l->unknown;
 }
 
@@ -131,9 +137,10 @@ static int
 keep(struct apireq *r, struct login *l, const struct jstr *key, const struct jstr *value)
 {
 	struct jstr *to = NULL;
-	if ((key->len == 4 && memcmp(key->s, "name", 4) == 0) || (key->len == 8 && memcmp(key->s, "username", 8) == 0))
+
+	if (jstr_is(key, "name") || jstr_is(key, "username"))
 		to = &l->name;
-	else if (key->len == 8 && memcmp(key->s, "password", 8) == 0)
+	else if (jstr_is(key, "password"))
 		to = &l->password;
 	if (!to)
 		return 0;
@@ -148,12 +155,15 @@ read_form(struct apireq *r, const struct jstr *body, struct login *l)
 	const char *p = body->s;
 	const char *end = p + body->len;
 	int err = 0;
+
 	while (p < end && !err) {
 		const char *amp = memchr(p, '&', (size_t)(end - p));
 		const char *stop = amp ? amp : end;
 		const char *eq = memchr(p, '=', (size_t)(stop - p));
+
 		if (eq) {
 			struct jstr key, value;
+
 			err = api_url_decode(r->arena, p, (size_t)(eq - p), 1, &key);
 			if (!err)
 				err = api_url_decode(r->arena, eq + 1, (size_t)(stop - eq) - 1, 1, &value);
@@ -170,9 +180,11 @@ read_member(struct apireq *r, struct jread *j, struct buf *scratch, struct login
 {
 	struct jstr key, value;
 	int err = jread_object_next(j, scratch, &key);
+	const char *copy;
+
 	if (err)
 		return err;
-	const char *copy = arena_dup(r->arena, key.s, key.len);
+	copy = arena_dup(r->arena, key.s, key.len);
 	if (!copy)
 		return ERR_NOMEM;
 	key.s = copy;
@@ -187,15 +199,18 @@ read_json(struct apireq *r, const struct jstr *body, struct login *l, struct err
 {
 	struct jread j;
 	struct buf scratch;
+	int err;
+
 	jread_init(&j, body->s, body->len);
 	if (jread_peek(&j) != JREAD_OBJECT) {
 		int bad = jread_skip(&j, NULL);
+
 		if (!bad)
 			bad = jread_end(&j);
 		return bad ? bad : err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 	}
 	buf_init(&scratch, body->len + API_SCRATCH);
-	int err = jread_object_begin(&j);
+	err = jread_object_begin(&j);
 	while (!err)
 		err = read_member(r, &j, &scratch, l);
 	if (err == ERR_END)
@@ -208,6 +223,7 @@ static int
 has_type(const struct jstr *type, const char *want)
 {
 	size_t len = strlen(want);
+
 	return type->s && type->len >= len && strncasecmp(type->s, want, len) == 0;
 }
 
@@ -216,16 +232,21 @@ login(struct apireq *r)
 {
 	struct jstr type = http_header(r->http, "content-type");
 	int form = has_type(&type, "application/x-www-form-urlencoded");
+	struct errtext why;
+	struct jstr body;
+	struct login *l;
+	int err;
+	struct auth_table *t;
+
 	if (!form && !has_type(&type, "application/json")) {
 		api_error_text(r, 415, "bad_content_type",
 		    "Content-Type must be 'application/x-www-form-urlencoded' or "
 		    "'application/json'");
 		return;
 	}
-	struct errtext why = {""};
-	struct jstr body;
-	struct login *l = arena_calloc(r->arena, 1, sizeof(*l));
-	int err = l ? api_body(r, &body, &why) : ERR_NOMEM;
+	why = (struct errtext){""};
+	l = arena_calloc(r->arena, 1, sizeof(*l));
+	err = l ? api_body(r, &body, &why) : ERR_NOMEM;
 	if (!err)
 		err = form ? read_form(r, &body, l) : read_json(r, &body, l, &why);
 	if (err) {
@@ -242,7 +263,7 @@ login(struct apireq *r)
 	l->unknown = l->stored == NULL;
 	if (l->unknown)
 		l->stored = r->api->auth->nobody;
-	struct auth_table *t = auth_table_of(r);
+	t = auth_table_of(r);
 	if (t && t->nlogins >= AUTH_LOGINS) {
 		api_error(r, ERR_BUSY, NULL);
 		return;
@@ -258,6 +279,7 @@ static void
 logout(struct apireq *r)
 {
 	int err = auth_cookie_issue(r, NULL, NULL);
+
 	if (err) {
 		api_error(r, err, NULL);
 		return;

@@ -39,14 +39,6 @@ body_object(struct jread *j, struct jstr body, struct errtext *why)
 	return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 }
 
-static int
-key_is(struct jstr key, const char *name)
-{
-	size_t len = strlen(name);
-
-	return key.len == len && memcmp(key.s, name, len) == 0;
-}
-
 /* ---- _bulk_docs ---- */
 
 static struct doc_in *
@@ -129,11 +121,11 @@ read_body(struct bulk *k, struct arena *a)
 	err = body_object(&j, k->body, &k->why);
 	buf_init(&scratch, k->body.len + 16);
 	while (err == 0 && (err = jread_object_next(&j, &scratch, &key)) == 0) {
-		if (key_is(key, "docs"))
+		if (jstr_is(&key, "docs"))
 			err = read_docs(k, &j, a);
-		else if (key_is(key, "new_edits"))
+		else if (jstr_is(&key, "new_edits"))
 			err = read_flag(k, &j, "new_edits", &new_edits);
-		else if (key_is(key, "all_or_nothing"))
+		else if (jstr_is(&key, "all_or_nothing"))
 			err = read_flag(k, &j, "all_or_nothing", &k->all_or_nothing);
 		else
 			err = jread_skip(&j, NULL);

@@ -39,14 +39,6 @@ struct job {
 	struct errtext why;
 };
 
-static int
-key_is(struct jstr key, const char *name)
-{
-	size_t len = strlen(name);
-
-	return key.len == len && memcmp(key.s, name, len) == 0;
-}
-
 /* ---- Reading an item ---- */
 
 static int
@@ -120,11 +112,11 @@ read_item(struct job *job, struct jread *j, struct item *item)
 	err = jread_object_begin(j);
 	while (err == 0 && (err = jread_object_next(j, &keys, &key)) == 0) {
 		item->empty = 0;
-		if (key_is(key, "id"))
+		if (jstr_is(&key, "id"))
 			err = keep_string(j, job->scratch, &item->id, &item->has_id, &job->why);
-		else if (key_is(key, "rev"))
+		else if (jstr_is(&key, "rev"))
 			err = keep_string(j, job->scratch, &item->rev, &item->has_rev, &job->why);
-		else if (key_is(key, "atts_since"))
+		else if (jstr_is(&key, "atts_since"))
 			err = read_since(j, job->scratch, item);
 		else
 			err = jread_skip(j, NULL);
@@ -315,7 +307,7 @@ answer(struct job *job)
 	buf_init(&keys, TEXT_MAX);
 	err = jread_object_begin(&j);
 	while (err == 0 && (err = jread_object_next(&j, &keys, &key)) == 0) {
-		if (!seen && key_is(key, "docs")) {
+		if (!seen && jstr_is(&key, "docs")) {
 			seen = 1;
 			err = put_items(job, &j);
 		} else

@@ -27,12 +27,6 @@ struct parse {
 };
 
 static int
-is(const struct jstr *s, const char *word)
-{
-	return s->len == strlen(word) && memcmp(s->s, word, s->len) == 0;
-}
-
-static int
 names(const struct jstr *s, const char *word)
 {
 	return s->len == strlen(word) && strncasecmp(s->s, word, s->len) == 0;
@@ -63,13 +57,13 @@ set_feed(struct parse *p, const struct jstr *v)
 {
 	struct feedscan *scan = &p->q->scan;
 
-	if (is(v, "normal"))
+	if (jstr_is(v, "normal"))
 		scan->form = FEEDSCAN_NORMAL;
-	else if (is(v, "longpoll"))
+	else if (jstr_is(v, "longpoll"))
 		scan->form = FEEDSCAN_LONGPOLL;
-	else if (is(v, "continuous") || is(v, "live"))
+	else if (jstr_is(v, "continuous") || jstr_is(v, "live"))
 		scan->form = FEEDSCAN_CONTINUOUS;
-	else if (is(v, "eventsource"))
+	else if (jstr_is(v, "eventsource"))
 		scan->form = FEEDSCAN_EVENTSOURCE;
 	else
 		return err_why(
@@ -84,7 +78,7 @@ set_heartbeat(struct parse *p, const struct jstr *v)
 
 	p->has_heartbeat = 1;
 	p->heartbeat_ms = INTERVAL_DEFAULT_MS;
-	if (is(v, "true"))
+	if (jstr_is(v, "true"))
 		return 0;
 	if (!integer(v, &negative, &p->heartbeat_ms))
 		return err_why(p->why, ERR_BAD_REQUEST,
@@ -98,7 +92,7 @@ set_heartbeat(struct parse *p, const struct jstr *v)
 static int
 set_style(struct parse *p, const struct jstr *v)
 {
-	if (!is(v, "all_docs") && !is(v, "main_only"))
+	if (!jstr_is(v, "all_docs") && !jstr_is(v, "main_only"))
 		return err_why(p->why, ERR_BAD_REQUEST, "Supported `style` values: main_only, all_docs");
 	p->q->scan.all_leaves = v->len == strlen("all_docs");
 	return 0;
@@ -150,7 +144,7 @@ set(struct parse *p, const struct jstr *name, const struct jstr *v)
 	uint8_t *on = find_switch(&p->q->scan, name);
 
 	if (on != NULL) {
-		*on = is(v, "true");
+		*on = jstr_is(v, "true");
 		return 0;
 	}
 	if (names(name, "feed"))
@@ -199,9 +193,9 @@ parse_body(struct parse *p)
 		err = jread_skip(&j, &text);
 		if (err != 0)
 			break;
-		if (is(&name, "doc_ids"))
+		if (jstr_is(&name, "doc_ids"))
 			p->doc_ids = text;
-		else if (is(&name, "selector"))
+		else if (jstr_is(&name, "selector"))
 			p->selector = text;
 	}
 	buf_release(&scratch);
@@ -384,17 +378,17 @@ set_filter(struct parse *p)
 
 	if (!p->has_filter || f->len == 0)
 		return 0;
-	if (is(f, "_doc_ids"))
+	if (jstr_is(f, "_doc_ids"))
 		return filter_doc_ids(p);
-	if (is(f, "_design")) {
+	if (jstr_is(f, "_design")) {
 		p->q->scan.filter = FEEDSCAN_DESIGN;
 		return 0;
 	}
-	if (is(f, "_selector"))
+	if (jstr_is(f, "_selector"))
 		return filter_selector(p);
-	if (is(f, "_view") && (!p->has_view || p->view.len == 0))
+	if (jstr_is(f, "_view") && (!p->has_view || p->view.len == 0))
 		return err_why(p->why, ERR_BAD_REQUEST, "`view` filter parameter is not provided.");
-	if (is(f, "_view"))
+	if (jstr_is(f, "_view"))
 		return filter_function(p, &p->view, "views", "`view` must be of the form `designname/viewname`");
 	if (f->s[0] == '_')
 		return err_why(p->why, ERR_BAD_REQUEST, "unknown builtin filter name");
@@ -417,7 +411,7 @@ set_since(struct parse *p)
 		s = header;
 		p->has_since = 1;
 	}
-	if (p->has_since && is(&s, "now")) {
+	if (p->has_since && jstr_is(&s, "now")) {
 		err = db_snap_begin(p->r->db, &snap);
 		if (err != 0)
 			return err;

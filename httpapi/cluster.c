@@ -18,9 +18,9 @@ cluster_shards(struct apireq *r)
 	}
 	buf_init(&b, 256);
 	if (r->nparts > 2)
-		(void)buf_puts(&b, "{\"range\":\"" ALL_SHARDS "\",\"nodes\":[\"" API_NODE "\"]}");
+		buf_puts(&b, "{\"range\":\"" ALL_SHARDS "\",\"nodes\":[\"" API_NODE "\"]}");
 	else
-		(void)buf_puts(&b, "{\"shards\":{\"" ALL_SHARDS "\":[\"" API_NODE "\"]}}");
+		buf_puts(&b, "{\"shards\":{\"" ALL_SHARDS "\":[\"" API_NODE "\"]}}");
 	api_json(r, 200, &b);
 }
 
@@ -52,6 +52,6 @@ cluster_setup(struct apireq *r)
 		return;
 	}
 	buf_init(&b, 64);
-	(void)buf_puts(&b, get ? "{\"state\":\"single_node_enabled\"}" : "{\"ok\":true}");
+	buf_puts(&b, get ? "{\"state\":\"single_node_enabled\"}" : "{\"ok\":true}");
 	api_json(r, get ? 200 : 201, &b);
 }

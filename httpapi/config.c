@@ -293,11 +293,11 @@ load_list(struct loader *l, struct buf *text)
 		if (l->event.type != YAML_SCALAR_EVENT)
 			return wrong(l, "a list's items must be plain values");
 		if (text->len > 0)
-			(void)buf_putc(text, ',');
-		(void)buf_puts(text, scalar_value(l));
+			buf_putc(text, ',');
+		buf_puts(text, scalar_value(l));
 	}
 	if (err == 0)
-		(void)buf_putc(text, '\0');
+		buf_putc(text, '\0');
 	return err != 0 ? err : buf_failed(text);
 }
 

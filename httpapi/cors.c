@@ -34,6 +34,7 @@ static const char *
 setting(const struct config *c, const char *key, const char *dflt)
 {
 	const char *v = config_get(c, "cors", key, dflt);
+
 	return *v ? v : dflt;
 }
 
@@ -42,6 +43,7 @@ cors_load(struct api *api)
 {
 	const struct config *c = api->config;
 	struct cors *n = calloc(1, sizeof(*n));
+
 	if (!n)
 		return ERR_NOMEM;
 	n->enabled = config_bool(c, "chttpd", "enable_cors", config_bool(c, "httpd", "enable_cors", 0));
@@ -61,6 +63,7 @@ void
 cors_free(struct api *api)
 {
 	struct cors *next;
+
 	for (struct cors *c = api->cors; c; c = next) {
 		next = c->older;
 		free(c);
@@ -73,9 +76,11 @@ static int
 next_item(const char **pp, const char *end, struct jstr *item)
 {
 	const char *p = *pp;
+	const char *start;
+
 	while (p < end && (*p == ' ' || *p == ',' || *p == '\t'))
 		p++;
-	const char *start = p;
+	start = p;
 	while (p < end && *p != ',')
 		p++;
 	*pp = p;
@@ -90,6 +95,7 @@ list_has(const char *list, const struct jstr *what, int (*same)(struct jstr, con
 {
 	struct jstr item;
 	const char *end = list + strlen(list);
+
 	while (next_item(&list, end, &item)) {
 		if (same(item, what))
 			return 1;
@@ -106,6 +112,8 @@ same_word(struct jstr item, const struct jstr *what)
 static int
 same_origin(struct jstr item, const struct jstr *origin)
 {
+	size_t n;
+
 	if (item.len == 1 && *item.s == '*')
 		return 1;
 	if (item.len == origin->len && memcmp(item.s, origin->s, item.len) == 0)
@@ -113,7 +121,7 @@ same_origin(struct jstr item, const struct jstr *origin)
 	if (item.len < 3 || memcmp(item.s + item.len - 2, ":*", 2) != 0)
 		return 0;
 	/* Any port, which may be left out where it is the scheme's own. */
-	size_t n = item.len - 2;
+	n = item.len - 2;
 	if (origin->len < n || memcmp(item.s, origin->s, n) != 0)
 		return 0;
 	if (origin->len == n)
@@ -133,6 +141,7 @@ headers_allowed(const struct cors *c, const struct jstr *asked)
 	struct jstr item;
 	const char *p = asked->s;
 	const char *end = p ? p + asked->len : p;
+
 	while (p && next_item(&p, end, &item)) {
 		if (!list_has(c->headers, &item, same_word))
 			return 0;
@@ -146,6 +155,7 @@ preflight(struct apireq *r, const struct cors *c)
 {
 	struct jstr method = http_header(r->http, "access-control-request-method");
 	struct jstr asked = http_header(r->http, "access-control-request-headers");
+
 	if (!method.s || !list_has(c->methods, &method, same_word) || !headers_allowed(c, &asked))
 		return 0;
 	http_set_header(r->http, "access-control-allow-methods", c->methods, strlen(c->methods));
@@ -159,9 +169,11 @@ int
 cors_step(struct apireq *r)
 {
 	const struct cors *c = __atomic_load_n(&r->api->cors, __ATOMIC_ACQUIRE);
+	struct jstr origin;
+
 	if (!c->enabled)
 		return 0;
-	struct jstr origin = http_header(r->http, "origin");
+	origin = http_header(r->http, "origin");
 	/* Caches must not show one origin's answer to another. */
 	http_add_header(r->http, "vary", "origin", 6);
 	if (!origin.s || origin.len == 0 || !list_has(c->origins, &origin, same_origin))

@@ -7,26 +7,27 @@ database_put_info(struct buf *b, struct db *db, const char *name)
 {
 	struct db_info info;
 	int err = db_info(db, &info);
+
 	if (err)
 		return err;
-	(void)buf_printf(b, "{\"instance_start_time\":\"%llu\",\"db_name\":", (unsigned long long)info.created_us);
-	(void)buf_put_json(b, name, strlen(name));
-	(void)buf_puts(b, ",\"purge_seq\":\"");
-	(void)db_seq_put(db, b, info.purge_seq);
-	(void)buf_puts(b, "\",\"update_seq\":\"");
-	(void)db_seq_put(db, b, info.update_seq);
-	(void)buf_puts(b, "\",\"sizes\":{\"file\":");
-	(void)buf_put_u64(b, info.file_bytes);
-	(void)buf_puts(b, ",\"external\":");
-	(void)buf_put_u64(b, info.external_bytes);
-	(void)buf_puts(b, ",\"active\":");
-	(void)buf_put_u64(b, info.active_bytes);
-	(void)buf_puts(b, info.partitioned ? "},\"props\":{\"partitioned\":true},\"doc_del_count\":"
-					   : "},\"props\":{},\"doc_del_count\":");
-	(void)buf_put_u64(b, info.doc_del_count);
-	(void)buf_puts(b, ",\"doc_count\":");
-	(void)buf_put_u64(b, info.doc_count);
-	(void)buf_printf(b,
+	buf_printf(b, "{\"instance_start_time\":\"%llu\",\"db_name\":", (unsigned long long)info.created_us);
+	buf_put_json(b, name, strlen(name));
+	buf_puts(b, ",\"purge_seq\":\"");
+	db_seq_put(db, b, info.purge_seq);
+	buf_puts(b, "\",\"update_seq\":\"");
+	db_seq_put(db, b, info.update_seq);
+	buf_puts(b, "\",\"sizes\":{\"file\":");
+	buf_put_u64(b, info.file_bytes);
+	buf_puts(b, ",\"external\":");
+	buf_put_u64(b, info.external_bytes);
+	buf_puts(b, ",\"active\":");
+	buf_put_u64(b, info.active_bytes);
+	buf_puts(b, info.partitioned ? "},\"props\":{\"partitioned\":true},\"doc_del_count\":"
+				     : "},\"props\":{},\"doc_del_count\":");
+	buf_put_u64(b, info.doc_del_count);
+	buf_puts(b, ",\"doc_count\":");
+	buf_put_u64(b, info.doc_count);
+	buf_printf(b,
 	    ",\"disk_format_version\":8,\"compact_running\":%s,"
 	    "\"cluster\":{\"q\":1,\"n\":1,\"w\":1,\"r\":1}}",
 	    info.compact_running ? "true" : "false");
@@ -37,8 +38,10 @@ static void
 show_info(struct apireq *r)
 {
 	struct buf b;
+	int err;
+
 	buf_init(&b, 65536);
-	int err = database_put_info(&b, r->db, r->part[0].s);
+	err = database_put_info(&b, r->db, r->part[0].s);
 	if (err) {
 		buf_release(&b);
 		api_error(r, err, NULL);
@@ -60,6 +63,7 @@ create_work(struct apireq *r)
 	struct outcome *o = r->cookie;
 	const struct jstr *partitioned = api_param(r, "partitioned");
 	const struct db_options options = {.partitioned = partitioned != NULL && strcmp(partitioned->s, "true") == 0};
+
 	o->err = dbs_create(r->api->dbs, r->part[0].s, &options, &r->who, &o->why);
 }
 
@@ -68,14 +72,15 @@ create_end(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
 	struct buf b;
+
 	if (o->err) {
 		api_error(r, o->err, &o->why);
 		return;
 	}
 	buf_init(&b, LIMIT_URL_LEN * 4);
-	(void)api_base_url(r, &b);
-	(void)buf_putc(&b, '/');
-	(void)api_url_encode(&b, r->part[0].s, r->part[0].len);
+	api_base_url(r, &b);
+	buf_putc(&b, '/');
+	api_url_encode(&b, r->part[0].s, r->part[0].len);
 	if (!buf_failed(&b))
 		http_set_header(r->http, "location", b.data, b.len);
 	buf_release(&b);
@@ -86,6 +91,7 @@ static void
 drop_work(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
+
 	o->err = dbs_drop(r->api->dbs, r->part[0].s, &r->who);
 }
 
@@ -93,6 +99,7 @@ static void
 drop_end(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
+
 	if (o->err)
 		api_error(r, o->err, NULL);
 	else
@@ -113,6 +120,7 @@ static int
 is_positive(const struct jstr *v)
 {
 	int some = 0;
+
 	for (size_t i = 0; i < v->len; i++) {
 		if (v->s[i] < '0' || v->s[i] > '9')
 			return 0;
@@ -126,12 +134,14 @@ static int
 check_layout(struct apireq *r, struct errtext *why)
 {
 	static const char *const names[] = {"q", "n"};
+	const struct jstr *v;
+
 	for (size_t i = 0; i < 2; i++) {
-		const struct jstr *v = api_param(r, names[i]);
+		v = api_param(r, names[i]);
 		if (v && !is_positive(v))
 			return err_why(why, ERR_BAD_REQUEST, "The `%s` value should be a positive integer.", names[i]);
 	}
-	const struct jstr *v = api_param(r, "partitioned");
+	v = api_param(r, "partitioned");
 	if (v && strcmp(v->s, "true") != 0 && strcmp(v->s, "false") != 0)
 		return err_why(why, ERR_BAD_REQUEST, "Invalid `partitioned` parameter");
 	return 0;
@@ -143,28 +153,29 @@ refuse_name(struct apireq *r)
 {
 	const struct jstr *name = &r->part[0];
 	int nul = memchr(name->s, '\0', name->len) != NULL;
+	struct buf b, text;
+
 	if (!nul && name->len <= LIMIT_DB_NAME_LEN)
 		return 0;
 	if (!jread_utf8_ok(name->s, name->len)) {
 		api_error(r, ERR_ILLEGAL_DB_NAME, NULL);
 		return 1;
 	}
-	struct buf b, text;
 	buf_init(&b, LIMIT_URL_LEN * 8);
 	buf_init(&text, LIMIT_URL_LEN * 2);
 	if (nul) {
-		(void)buf_puts(&text, "Name: '");
-		(void)buf_put(&text, name->s, name->len);
-		(void)buf_puts(&text, "'. Only lowercase characters (a-z), digits (0-9), and any of the "
-				      "characters _, $, (, ), +, -, and / are allowed. Must begin with a letter.");
+		buf_puts(&text, "Name: '");
+		buf_put(&text, name->s, name->len);
+		buf_puts(&text, "'. Only lowercase characters (a-z), digits (0-9), and any of the "
+				"characters _, $, (, ), +, -, and / are allowed. Must begin with a letter.");
 	} else {
-		(void)buf_puts(&text, "At least one path segment of `");
-		(void)buf_put(&text, name->s, name->len);
-		(void)buf_puts(&text, "` is too long.");
+		buf_puts(&text, "At least one path segment of `");
+		buf_put(&text, name->s, name->len);
+		buf_puts(&text, "` is too long.");
 	}
-	(void)buf_printf(&b, "{\"error\":\"%s\",\"reason\":", nul ? "illegal_database_name" : "database_name_too_long");
-	(void)buf_put_json(&b, text.data, text.len);
-	(void)buf_putc(&b, '}');
+	buf_printf(&b, "{\"error\":\"%s\",\"reason\":", nul ? "illegal_database_name" : "database_name_too_long");
+	buf_put_json(&b, text.data, text.len);
+	buf_putc(&b, '}');
 	buf_release(&text);
 	api_json(r, 400, &b);
 	return 1;
@@ -175,6 +186,7 @@ create(struct apireq *r)
 {
 	struct errtext why = {""};
 	int err = r->who.server_admin ? check_layout(r, &why) : ERR_NOT_ADMIN;
+
 	if (err)
 		api_error(r, err, &why);
 	else if (!refuse_name(r))
@@ -216,9 +228,11 @@ static int
 check_strings(struct jread *j, struct buf *scratch, const char *what, struct errtext *why)
 {
 	struct jstr s;
+	int err;
+
 	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(why, ERR_BAD_REQUEST, "%s must be a JSON list of strings", what);
-	int err = jread_array_begin(j);
+	err = jread_array_begin(j);
 	while (!err && (err = jread_array_next(j)) == 0) {
 		if (jread_peek(j) != JREAD_STRING)
 			return err_why(why, ERR_BAD_REQUEST, "%s must be a JSON list of strings", what);
@@ -232,13 +246,15 @@ static int
 check_party(struct jread *j, struct buf *scratch, struct errtext *why)
 {
 	struct jstr key;
+	int err;
+
 	if (jread_peek(j) != JREAD_OBJECT)
 		return err_why(why, ERR_BAD_REQUEST, "admins and members must be JSON objects");
-	int err = jread_object_begin(j);
+	err = jread_object_begin(j);
 	while (!err && (err = jread_object_next(j, scratch, &key)) == 0) {
-		if (key.len == 5 && memcmp(key.s, "names", 5) == 0)
+		if (jstr_is(&key, "names"))
 			err = check_strings(j, scratch, "names", why);
-		else if (key.len == 5 && memcmp(key.s, "roles", 5) == 0)
+		else if (jstr_is(&key, "roles"))
 			err = check_strings(j, scratch, "roles", why);
 		else
 			err = jread_skip(j, NULL);
@@ -249,9 +265,7 @@ check_party(struct jread *j, struct buf *scratch, struct errtext *why)
 static int
 is_party(const struct jstr *key)
 {
-	return (key->len == 6 && memcmp(key->s, "admins", 6) == 0) ||
-	       (key->len == 7 && memcmp(key->s, "members", 7) == 0) ||
-	       (key->len == 7 && memcmp(key->s, "readers", 7) == 0);
+	return jstr_is(key, "admins") || jstr_is(key, "members") || jstr_is(key, "readers");
 }
 
 static int
@@ -259,10 +273,12 @@ check_security(const struct jstr *text, struct buf *scratch, struct errtext *why
 {
 	struct jread j;
 	struct jstr key;
+	int err;
+
 	jread_init(&j, text->s, text->len);
 	if (jread_peek(&j) != JREAD_OBJECT)
 		return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
-	int err = jread_object_begin(&j);
+	err = jread_object_begin(&j);
 	while (!err && (err = jread_object_next(&j, scratch, &key)) == 0)
 		err = is_party(&key) ? check_party(&j, scratch, why) : jread_skip(&j, NULL);
 	return err == ERR_END ? 0 : err;
@@ -274,10 +290,11 @@ body_text(struct apireq *r, struct jstr *textp, struct errtext *why)
 {
 	struct jstr body;
 	int err = api_body(r, &body, why);
-	if (err)
-		return err;
 	struct jread j;
 	struct buf b;
+
+	if (err)
+		return err;
 	/* Escapes may grow, and the arena bounds what is kept. */
 	buf_init(&b, body.len * 6 + API_SCRATCH);
 	jread_init(&j, body.s, body.len);
@@ -303,6 +320,7 @@ static void
 set_end(struct apireq *r)
 {
 	struct setting *s = r->cookie;
+
 	if (s->write.err)
 		api_error(r, s->write.err, &s->write.why);
 	else
@@ -313,6 +331,7 @@ static void
 set(struct apireq *r, enum db_write_kind kind, const struct jstr *body, uint64_t number)
 {
 	struct setting *s = arena_calloc(r->arena, 1, sizeof(*s));
+
 	if (!s) {
 		api_error(r, ERR_NOMEM, NULL);
 		return;
@@ -334,6 +353,7 @@ security_put(struct apireq *r)
 	struct jstr text;
 	struct buf scratch;
 	int err = body_text(r, &text, &why);
+
 	if (!err) {
 		buf_init(&scratch, text.len + API_SCRATCH);
 		err = check_security(&text, &scratch, &why);
@@ -349,8 +369,10 @@ static void
 security_get(struct apireq *r)
 {
 	struct buf b;
+	int err;
+
 	buf_init(&b, LIMIT_BODY_LEN);
-	int err = db_security(r->db, &b);
+	err = db_security(r->db, &b);
 	if (err) {
 		buf_release(&b);
 		api_error(r, err, NULL);
@@ -378,12 +400,13 @@ limit_put(struct apireq *r, enum db_write_kind kind, const char *name)
 	struct errtext why = {""};
 	struct jstr text;
 	int err = body_text(r, &text, &why);
+	struct jread j;
+	uint64_t n = 0;
+
 	if (err) {
 		api_error(r, err, &why);
 		return;
 	}
-	struct jread j;
-	uint64_t n = 0;
 	jread_init(&j, text.s, text.len);
 	if (jread_peek(&j) == JREAD_NUMBER && !jread_u64(&j, &n) && !jread_end(&j) && n > 0 && n <= INT32_MAX) {
 		set(r, kind, NULL, n);
@@ -399,12 +422,13 @@ limit_get(struct apireq *r, enum db_write_kind kind)
 	struct db_info info;
 	struct buf b;
 	int err = db_info(r->db, &info);
+
 	if (err) {
 		api_error(r, err, NULL);
 		return;
 	}
 	buf_init(&b, 64);
-	(void)buf_put_u64(&b, kind == DB_WRITE_REVS_LIMIT ? info.revs_limit : info.purged_limit);
+	buf_put_u64(&b, kind == DB_WRITE_REVS_LIMIT ? info.revs_limit : info.purged_limit);
 	api_json(r, 200, &b);
 }
 
@@ -442,17 +466,19 @@ database_full_commit(struct apireq *r)
 {
 	struct db_info info;
 	struct buf b;
+	int err;
+
 	if (strcmp(r->method, "POST") != 0) {
 		api_method_not_allowed(r, "POST");
 		return;
 	}
-	int err = api_is_json(r) ? db_info(r->db, &info) : ERR_CONTENT_TYPE;
+	err = api_is_json(r) ? db_info(r->db, &info) : ERR_CONTENT_TYPE;
 	if (err) {
 		api_error(r, err, NULL);
 		return;
 	}
 	buf_init(&b, 128);
-	(void)buf_printf(&b, "{\"ok\":true,\"instance_start_time\":\"%llu\"}", (unsigned long long)info.created_us);
+	buf_printf(&b, "{\"ok\":true,\"instance_start_time\":\"%llu\"}", (unsigned long long)info.created_us);
 	api_json(r, 201, &b);
 }
 
@@ -469,10 +495,12 @@ find_design(struct apireq *r)
 	struct db_snap *snap;
 	struct db_doc doc;
 	struct buf id;
+	int err;
+
 	buf_init(&id, LIMIT_ID_LEN + 16);
-	(void)buf_puts(&id, "_design/");
-	(void)buf_put(&id, r->part[2].s, r->part[2].len);
-	int err = buf_failed(&id);
+	buf_puts(&id, "_design/");
+	buf_put(&id, r->part[2].s, r->part[2].len);
+	err = buf_failed(&id);
 	if (!err)
 		err = db_snap_begin(r->db, &snap);
 	if (!err) {
@@ -488,6 +516,8 @@ find_design(struct apireq *r)
 void
 database_compact(struct apireq *r)
 {
+	int err;
+
 	if (strcmp(r->method, "POST") != 0) {
 		api_method_not_allowed(r, "POST");
 		return;
@@ -500,7 +530,7 @@ database_compact(struct apireq *r)
 		refuse_maintenance(r);
 		return;
 	}
-	int err = r->nparts > 2 ? find_design(r) : db_compact(r->db);
+	err = r->nparts > 2 ? find_design(r) : db_compact(r->db);
 	if (err)
 		api_error(r, err, NULL);
 	else

@@ -71,14 +71,6 @@ struct get {
 };
 
 static int
-param_true(const struct apireq *r, const char *name)
-{
-	const struct jstr *v = api_param(r, name);
-
-	return v != NULL && v->len == 4 && memcmp(v->s, "true", 4) == 0;
-}
-
-static int
 take_first(struct db_doc *doc, struct revpos at, void *cookie)
 {
 	struct revpos *out = cookie;
@@ -234,11 +226,11 @@ get_with_params(struct apireq *r)
 		return;
 	}
 	/* An empty list of revisions counts as none. */
-	if (open != NULL && !(open->len == 2 && memcmp(open->s, "[]", 2) == 0)) {
+	if (open != NULL && !jstr_is(open, "[]")) {
 		openrevs_get(r, &g->opts, *open);
 		return;
 	}
-	g->deleted = param_true(r, "deleted");
+	g->deleted = api_param_is(r, "deleted", "true");
 	g->related = multipart_accepted(http_header(r->http, "accept"), "multipart/related");
 	buf_init(&g->tag, REV_TEXT_MAX + 2u);
 	buf_init(&g->body, RENDER_MAX);

@@ -12,15 +12,6 @@
 #include "httpapi/render.h"
 #include "httpapi/uuid.h"
 
-static int
-param_is(const struct apireq *r, const char *name, const char *value)
-{
-	const struct jstr *v = r->nparams > 0 ? api_param(r, name) : NULL;
-	size_t len = strlen(value);
-
-	return v != NULL && v->len == len && memcmp(v->s, value, len) == 0;
-}
-
 struct edit *
 edit_new(struct apireq *r)
 {
@@ -32,7 +23,7 @@ edit_new(struct apireq *r)
 	}
 	r->cookie = e;
 	e->id = r->id;
-	e->new_edits = !param_is(r, "new_edits", "false");
+	e->new_edits = !api_param_is(r, "new_edits", "false");
 	e->how.status = 201;
 	return e;
 }

@@ -142,8 +142,10 @@ join(struct feed *f)
 static void
 drop_group(struct table *t, struct group *g)
 {
+	int gone;
+
 	pthread_mutex_lock(&t->lock);
-	int gone = !g->dirty;
+	gone = !g->dirty;
 	if (gone)
 		*slot(t, g->incarnation) = g->hash_next;
 	pthread_mutex_unlock(&t->lock);
@@ -507,6 +509,7 @@ on_message(void *arg)
 	struct table *t = arg;
 	struct group *g, *next;
 	struct feed *f;
+	struct group *empty = NULL;
 
 	pthread_mutex_lock(&t->lock);
 	t->posted = 0;
@@ -520,7 +523,6 @@ on_message(void *arg)
 	}
 	/* A group that is not dirty any more may be marked again at once, which writes dirty_next: leave the lock
 	 * behind the walk. */
-	struct group *empty = NULL;
 	for (; g != NULL; g = next) {
 		next = g->dirty_next;
 		if (g->feeds == NULL) {
@@ -597,6 +599,7 @@ on_timer(void *arg)
 
 	while (t->nheap > 0 && t->heap[0].ms <= now && n++ < TIMER_BATCH) {
 		struct feed *f = t->heap[0].feed;
+
 		if (due_of(f) > now) {
 			/* It sent something meanwhile. */
 			t->heap[0].ms = due_of(f);
@@ -619,11 +622,14 @@ on_shutdown(void *arg)
 	for (i = 0; i < BUCKETS; i++) {
 		/* finish() frees a group with its last feed, unless it is dirty: then it stays, empty. */
 		struct group *g = t->buckets[i];
+
 		while (g != NULL) {
 			struct group *next = g->hash_next;
 			struct feed *f = g->feeds;
+
 			while (f != NULL) {
 				struct feed *follower = f->next;
+
 				finish(f, 1);
 				f = follower;
 			}

@@ -21,8 +21,8 @@ struct local_put {
 static void
 put_rev(struct buf *b, uint64_t n)
 {
-	(void)buf_puts(b, "0-");
-	(void)buf_put_u64(b, n);
+	buf_puts(b, "0-");
+	buf_put_u64(b, n);
 }
 
 /* Of revision and body: the count alone begins again when a document is made anew. */
@@ -30,6 +30,7 @@ static void
 make_tag(uint64_t rev, const struct jstr *body, char tag[2 * MD5_LEN + 2])
 {
 	unsigned char md5[MD5_LEN];
+
 	hash_md5(body->s, body->len, md5);
 	for (unsigned i = 0; i < 8; i++)
 		md5[i] ^= (unsigned char)(rev >> 8 * i);
@@ -45,6 +46,8 @@ local_get(struct apireq *r)
 	struct buf b;
 	uint64_t rev;
 	int err = db_snap_begin(r->db, &snap);
+	char tag[2 * MD5_LEN + 2];
+
 	if (err) {
 		api_error(r, err, NULL);
 		return;
@@ -55,15 +58,14 @@ local_get(struct apireq *r)
 		api_error(r, err, NULL);
 		return;
 	}
-	char tag[2 * MD5_LEN + 2];
 	make_tag(rev, &body, tag);
 	buf_init(&b, body.len + 8 * LIMIT_ID_LEN);
-	(void)buf_puts(&b, "{\"_id\":");
-	(void)buf_put_json(&b, r->id.s, r->id.len);
-	(void)buf_puts(&b, ",\"_rev\":\"");
+	buf_puts(&b, "{\"_id\":");
+	buf_put_json(&b, r->id.s, r->id.len);
+	buf_puts(&b, ",\"_rev\":\"");
 	put_rev(&b, rev);
-	(void)buf_puts(&b, body.len > 2 ? "\"," : "\"");
-	(void)buf_put(&b, body.s + 1, body.len - 1);
+	buf_puts(&b, body.len > 2 ? "\"," : "\"");
+	buf_put(&b, body.s + 1, body.len - 1);
 	db_snap_end(snap);
 	if (!buf_failed(&b) && api_not_modified(r, tag, sizeof(tag))) {
 		buf_release(&b);
@@ -95,11 +97,13 @@ take_param(struct apireq *r, struct local_put *p)
 	const struct jstr *param = api_param(r, "rev");
 	struct jstr text = param ? *param : http_header(r->http, "if-match");
 	struct revbuf rev;
+	int err;
+
 	if (!text.s || text.len == 0)
 		return 0;
 	if (text.len > 2 && text.s[0] == '"' && text.s[text.len - 1] == '"')
 		text = (struct jstr){text.s + 1, text.len - 2};
-	int err = parse_rev(&text, &rev);
+	err = parse_rev(&text, &rev);
 	if (err)
 		return err;
 	if (p->has_rev && (rev.len != p->rev.len || memcmp(rev.id, p->rev.id, rev.len) != 0))
@@ -113,13 +117,15 @@ static int
 location(struct apireq *r)
 {
 	struct buf b;
+	int err;
+
 	buf_init(&b, LIMIT_URL_LEN * 4);
-	(void)api_base_url(r, &b);
-	(void)buf_putc(&b, '/');
-	(void)api_url_encode(&b, r->part[0].s, r->part[0].len);
-	(void)buf_putc(&b, '/');
-	(void)api_url_encode(&b, r->id.s, r->id.len);
-	int err = buf_failed(&b);
+	api_base_url(r, &b);
+	buf_putc(&b, '/');
+	api_url_encode(&b, r->part[0].s, r->part[0].len);
+	buf_putc(&b, '/');
+	api_url_encode(&b, r->id.s, r->id.len);
+	err = buf_failed(&b);
 	if (!err)
 		http_set_header(r->http, "location", b.data, b.len);
 	buf_release(&b);
@@ -134,6 +140,8 @@ write_end(struct apireq *r)
 	char tag[2 * MD5_LEN + 2];
 	struct buf b;
 	int err = w->err;
+	uint64_t n = 0;
+
 	/* What a PUT is to delete need not be there. */
 	if (err == ERR_MISSING && w->deleted && !p->is_delete)
 		err = 0;
@@ -143,17 +151,16 @@ write_end(struct apireq *r)
 		api_error(r, err, &w->why);
 		return;
 	}
-	uint64_t n = 0;
 	for (size_t i = 0; i < w->rev.len && !w->deleted; i++)
 		n = n * 10 + (uint64_t)(w->rev.id[i] - '0');
 	make_tag(n, &w->body, tag);
 	http_set_header(r->http, "etag", tag, sizeof(tag));
 	buf_init(&b, 8 * LIMIT_ID_LEN);
-	(void)buf_puts(&b, "{\"ok\":true,\"id\":");
-	(void)buf_put_json(&b, r->id.s, r->id.len);
-	(void)buf_puts(&b, ",\"rev\":\"");
+	buf_puts(&b, "{\"ok\":true,\"id\":");
+	buf_put_json(&b, r->id.s, r->id.len);
+	buf_puts(&b, ",\"rev\":\"");
 	put_rev(&b, n);
-	(void)buf_puts(&b, "\"}");
+	buf_puts(&b, "\"}");
 	api_json(r, w->deleted ? 200 : 201, &b);
 }
 
@@ -175,9 +182,10 @@ parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
 {
 	struct jstr body;
 	int err = api_body(r, &body, why);
+	struct jread j;
+
 	if (err)
 		return err;
-	struct jread j;
 	jread_init(&j, body.s, body.len);
 	err = doc_parse(&j, r->arena, &p->in, why);
 	if (err != ERR_BAD_JSON && jread_end(&j)) {
@@ -204,6 +212,7 @@ local_write(struct apireq *r, int is_put)
 	struct errtext why = {""};
 	struct local_put *p = arena_calloc(r->arena, 1, sizeof(*p));
 	int err = ERR_NOMEM;
+
 	if (p && is_put) {
 		err = parse_put(r, p, &why);
 	} else if (p) {
@@ -223,6 +232,8 @@ local_any(struct apireq *r)
 	struct errtext why = {""};
 	int put = strcmp(r->method, "PUT") == 0;
 	int get = strcmp(r->method, "GET") == 0;
+	int err;
+
 	if (!put && !get && strcmp(r->method, "DELETE") != 0) {
 		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
 		return;
@@ -235,7 +246,7 @@ local_any(struct apireq *r)
 		api_error(r, ERR_BAD_LOCAL_ID, NULL);
 		return;
 	}
-	int err = doc_id_check(r->id.s, r->id.len, &why);
+	err = doc_id_check(r->id.s, r->id.len, &why);
 	if (err)
 		api_error(r, err, &why);
 	else if (get)

@@ -207,6 +207,7 @@ open_server(struct divand *d)
 		h.tls_bind = config_get(c, "ssl", "bind_address", h.bind);
 		h.tls_port = tls_port;
 	}
+
 	err = http_server_new(&h, &d->api.server);
 	if (err == 0)
 		err = feeds_new(&d->api);

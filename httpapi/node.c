@@ -14,8 +14,9 @@ static void
 reply_text(struct apireq *r, const char *text)
 {
 	struct buf b;
+
 	buf_init(&b, NODE_VALUE_MAX);
-	(void)buf_puts(&b, text);
+	buf_puts(&b, text);
 	api_json(r, 200, &b);
 }
 
@@ -23,10 +24,11 @@ static void
 put_string(struct buf *b, const char *s)
 {
 	size_t len = strlen(s);
+
 	if (jread_utf8_ok(s, len))
-		(void)buf_put_json(b, s, len);
+		buf_put_json(b, s, len);
 	else
-		(void)buf_puts(b, "\"\"");
+		buf_puts(b, "\"\"");
 }
 
 /* ---- Configuration ---- */
@@ -49,10 +51,11 @@ static int
 put_pair(const char *key, const char *value, void *cookie)
 {
 	struct dump *d = cookie;
+
 	if (d->count++ > 0)
-		(void)buf_putc(d->b, ',');
+		buf_putc(d->b, ',');
 	put_string(d->b, key);
-	(void)buf_putc(d->b, ':');
+	buf_putc(d->b, ':');
 	put_string(d->b, value);
 	return buf_failed(d->b);
 }
@@ -61,9 +64,10 @@ static void
 put_section(const struct config *c, const char *section, struct buf *b)
 {
 	struct dump d = {c, b, section, 0};
-	(void)buf_putc(b, '{');
+
+	buf_putc(b, '{');
 	(void)config_each(c, section, put_pair, &d);
-	(void)buf_putc(b, '}');
+	buf_putc(b, '}');
 }
 
 /* The first key of a section; finds out whether another pair began it. */
@@ -71,6 +75,7 @@ static int
 first_key(const char *key, const char *value, void *cookie)
 {
 	const char **first = cookie;
+
 	(void)value;
 	*first = key;
 	return 1;
@@ -81,14 +86,15 @@ put_all(const char *section, const char *key, const char *value, void *cookie)
 {
 	struct dump *d = cookie;
 	const char *first = NULL;
+
 	(void)value;
 	(void)config_each(d->c, section, first_key, &first);
 	if (!first || strcmp(first, key) != 0)
 		return 0;
 	if (d->count++ > 0)
-		(void)buf_putc(d->b, ',');
+		buf_putc(d->b, ',');
 	put_string(d->b, section);
-	(void)buf_putc(d->b, ':');
+	buf_putc(d->b, ':');
 	put_section(d->c, section, d->b);
 	return buf_failed(d->b);
 }
@@ -98,15 +104,16 @@ show_sections(struct apireq *r)
 {
 	struct buf b;
 	struct dump d = {r->api->config, &b, NULL, 0};
+
 	if (strcmp(r->method, "GET") != 0) {
 		api_method_not_allowed(r, "GET");
 		return;
 	}
 	buf_init(&b, NODE_VALUE_MAX);
-	(void)buf_putc(&b, '{');
+	buf_putc(&b, '{');
 	if (r->nparts == 3)
 		(void)config_all(d.c, put_all, &d);
-	(void)buf_putc(&b, '}');
+	buf_putc(&b, '}');
 	if (r->nparts > 3) {
 		buf_clear(&b);
 		put_section(d.c, r->part[3].s, &b);
@@ -118,6 +125,7 @@ static void
 show_value(struct apireq *r, const char *value)
 {
 	struct buf b;
+
 	buf_init(&b, NODE_VALUE_MAX);
 	put_string(&b, value);
 	api_json(r, 200, &b);
@@ -139,6 +147,7 @@ change_end(struct apireq *r)
 	const char *key = r->part[4].s;
 	const char *old = config_get(api->config, section, key, "");
 	int err = c->err;
+
 	if (!err)
 		err = config_set(api->config, section, key, c->hashed ? c->hashed : c->value);
 	if (!err)
@@ -158,6 +167,7 @@ hash_work(struct apireq *r)
 	struct change *c = r->cookie;
 	char *out = arena_alloc(r->arena, SECRET_LEN);
 	uint64_t n = config_u64(r->api->config, "chttpd_auth", "iterations", SECRET_ITERATIONS);
+
 	c->err = ERR_NOMEM;
 	if (out)
 		c->err = secret_hash(
@@ -172,6 +182,7 @@ read_value(struct apireq *r, struct change *c, struct errtext *why)
 	struct jread j;
 	struct buf scratch;
 	int err = api_body(r, &body, why);
+
 	if (err)
 		return err;
 	jread_init(&j, body.s, body.len);
@@ -201,6 +212,7 @@ set_value(struct apireq *r)
 	struct errtext why = {""};
 	struct change *c = arena_calloc(r->arena, 1, sizeof(*c));
 	int err = c ? read_value(r, c, &why) : ERR_NOMEM;
+
 	if (err) {
 		api_error(r, err, &why);
 		return;
@@ -216,6 +228,7 @@ static void
 one_value(struct apireq *r)
 {
 	const char *old = config_get(r->api->config, r->part[3].s, r->part[4].s, NULL);
+
 	if (strcmp(r->method, "PUT") == 0) {
 		set_value(r);
 	} else if (strcmp(r->method, "GET") == 0) {
@@ -225,6 +238,7 @@ one_value(struct apireq *r)
 			unknown(r);
 	} else if (strcmp(r->method, "DELETE") == 0) {
 		struct change *c = arena_calloc(r->arena, 1, sizeof(*c));
+
 		r->cookie = c;
 		if (!c)
 			api_error(r, ERR_NOMEM, NULL);
@@ -261,6 +275,8 @@ statistics(struct apireq *r)
 	static const char zero[] = "{\"value\":{\"min\":0,\"max\":0,\"arithmetic_mean\":0,\"n\":0},"
 				   "\"type\":\"histogram\",\"desc\":\"length of a request\"}";
 	struct buf b;
+	int known;
+
 	if (!r->who.server_admin) {
 		api_error_text(r, 401, "unauthorized", "You are not a server admin or read-only metrics user");
 		return;
@@ -269,13 +285,13 @@ statistics(struct apireq *r)
 		api_method_not_allowed(r, "GET");
 		return;
 	}
-	int known = r->nparts < 4 || strcmp(r->part[3].s, "couchdb") == 0;
+	known = r->nparts < 4 || strcmp(r->part[3].s, "couchdb") == 0;
 	known = known && (r->nparts < 5 || strcmp(r->part[4].s, "request_time") == 0);
 	buf_init(&b, 4096);
 	if (!known)
-		(void)buf_puts(&b, "null");
+		buf_puts(&b, "null");
 	else
-		(void)buf_printf(&b, "%s%s%s%s%s", r->nparts < 4 ? "{\"couchdb\":" : "",
+		buf_printf(&b, "%s%s%s%s%s", r->nparts < 4 ? "{\"couchdb\":" : "",
 		    r->nparts < 5 ? "{\"request_time\":" : "", zero, r->nparts < 5 ? "}" : "",
 		    r->nparts < 4 ? "}" : "");
 	api_json(r, 200, &b);
@@ -296,6 +312,7 @@ void
 node_any(struct apireq *r)
 {
 	static const char name[] = API_NODE;
+
 	if (r->nparts < 2)
 		api_error_text(r, 400, "bad_request", "Incomplete path to _node request");
 	else if (strcmp(r->part[1].s, "_local") != 0 && strcmp(r->part[1].s, name) != 0)

@@ -61,7 +61,7 @@ parse_list(struct apireq *r, struct job *job, struct jstr text, struct errtext *
 	size_t n = 0;
 	int err;
 
-	if (text.len == 3 && memcmp(text.s, "all", 3) == 0) {
+	if (jstr_is(&text, "all")) {
 		job->all = 1;
 		return 0;
 	}

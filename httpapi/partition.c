@@ -40,11 +40,11 @@ put_info(struct apireq *r, struct buf *b)
 	buf_init(&ids, 2 * LIMIT_ID_LEN + 2);
 	if ((err = count(snap, &r->part[2], &range, &ids, &live)) == 0 &&
 	    (err = db_docs_deleted(snap, &range, &deleted)) == 0) {
-		(void)buf_puts(b, "{\"db_name\":");
-		(void)buf_put_json(b, r->part[0].s, r->part[0].len);
-		(void)buf_puts(b, ",\"sizes\":{\"active\":0,\"external\":0},\"partition\":");
-		(void)buf_put_json(b, r->part[2].s, r->part[2].len);
-		(void)buf_printf(b, ",\"doc_count\":%llu,\"doc_del_count\":%llu}", (unsigned long long)live,
+		buf_puts(b, "{\"db_name\":");
+		buf_put_json(b, r->part[0].s, r->part[0].len);
+		buf_puts(b, ",\"sizes\":{\"active\":0,\"external\":0},\"partition\":");
+		buf_put_json(b, r->part[2].s, r->part[2].len);
+		buf_printf(b, ",\"doc_count\":%llu,\"doc_del_count\":%llu}", (unsigned long long)live,
 		    (unsigned long long)deleted);
 		err = buf_failed(b);
 	}
@@ -72,12 +72,6 @@ info(struct apireq *r)
 	api_json(r, 200, &b);
 }
 
-static int
-is(const struct jstr *part, const char *name)
-{
-	return part->len == strlen(name) && memcmp(part->s, name, part->len) == 0;
-}
-
 void
 partition_any(struct apireq *r)
 {
@@ -96,9 +90,9 @@ partition_any(struct apireq *r)
 		api_error_text(r, 400, "illegal_partition", "Partition must not start with an underscore");
 	else if (r->nparts == 3)
 		info(r);
-	else if (is(&r->part[3], "_all_docs") && r->nparts == 4)
+	else if (jstr_is(&r->part[3], "_all_docs") && r->nparts == 4)
 		alldocs_partition(r);
-	else if (is(&r->part[3], "_find") || is(&r->part[3], "_explain") || is(&r->part[3], "_design"))
+	else if (jstr_is(&r->part[3], "_find") || jstr_is(&r->part[3], "_explain") || jstr_is(&r->part[3], "_design"))
 		api_error(r, ERR_NOT_IMPLEMENTED, NULL);
 	else
 		api_error(r, ERR_MISSING, NULL);

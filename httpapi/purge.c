@@ -127,17 +127,17 @@ put_purged(struct buf *b, const struct db_write *w)
 {
 	const char *comma = "";
 
-	(void)buf_put_json(b, w->id.s, w->id.len);
-	(void)buf_puts(b, ":[");
+	buf_put_json(b, w->id.s, w->id.len);
+	buf_puts(b, ":[");
 	for (size_t i = 0; i < w->npath; i++) {
 		if (!w->purged[i])
 			continue;
-		(void)buf_printf(b, "%s\"", comma);
-		(void)rev_put(b, &w->path[i]);
-		(void)buf_putc(b, '"');
+		buf_printf(b, "%s\"", comma);
+		rev_put(b, &w->path[i]);
+		buf_putc(b, '"');
 		comma = ",";
 	}
-	(void)buf_putc(b, ']');
+	buf_putc(b, ']');
 }
 
 static void
@@ -152,13 +152,13 @@ purge_end(struct apireq *r)
 			return;
 		}
 	buf_init(&b, LIMIT_BODY_LEN);
-	(void)buf_puts(&b, "{\"purge_seq\":null,\"purged\":{");
+	buf_puts(&b, "{\"purge_seq\":null,\"purged\":{");
 	for (size_t i = 0; i < p->req.nwrites; i++) {
 		if (i > 0)
-			(void)buf_putc(&b, ',');
+			buf_putc(&b, ',');
 		put_purged(&b, &p->writes[i]);
 	}
-	(void)buf_puts(&b, "}}");
+	buf_puts(&b, "}}");
 	api_json(r, 201, &b);
 }
 
@@ -199,24 +199,24 @@ put_infos(struct apireq *r, struct buf *b)
 
 	if (err)
 		return err;
-	(void)buf_puts(b, "{\"purged_infos\":[");
+	buf_puts(b, "{\"purged_infos\":[");
 	if ((err = db_purges_open(snap, 0, &scan)) == 0) {
 		while ((err = db_purges_next(scan, r->arena, &info)) == 0) {
-			(void)buf_printf(b, "%s{\"id\":", comma);
-			(void)buf_put_json(b, info.id.s, info.id.len);
-			(void)buf_puts(b, ",\"revs\":[");
+			buf_printf(b, "%s{\"id\":", comma);
+			buf_put_json(b, info.id.s, info.id.len);
+			buf_puts(b, ",\"revs\":[");
 			for (size_t i = 0; i < info.nrevs; i++) {
-				(void)buf_puts(b, i > 0 ? ",\"" : "\"");
-				(void)rev_put(b, &info.revs[i]);
-				(void)buf_putc(b, '"');
+				buf_puts(b, i > 0 ? ",\"" : "\"");
+				rev_put(b, &info.revs[i]);
+				buf_putc(b, '"');
 			}
-			(void)buf_puts(b, "]}");
+			buf_puts(b, "]}");
 			comma = ",";
 		}
 		db_scan_close(scan);
 	}
 	db_snap_end(snap);
-	(void)buf_puts(b, "]}");
+	buf_puts(b, "]}");
 	return err == ERR_END ? buf_failed(b) : err;
 }
 

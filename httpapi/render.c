@@ -17,14 +17,6 @@
 
 /* ---- Parameters ---- */
 
-static int
-is_true(const struct apireq *r, const char *name)
-{
-	const struct jstr *v = api_param(r, name);
-
-	return v != NULL && v->len == 4 && memcmp(v->s, "true", 4) == 0;
-}
-
 /* A JSON list of revision ids. */
 static int
 parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *o, struct errtext *why)
@@ -79,15 +71,15 @@ render_opts_parse(const struct apireq *r, struct render_opts *o, struct errtext 
 	memset(o, 0, sizeof(*o));
 	if (r->nparams == 0)
 		return 0;
-	meta = is_true(r, "meta");
-	o->revs = is_true(r, "revs");
-	o->revs_info = meta || is_true(r, "revs_info");
-	o->conflicts = meta || is_true(r, "conflicts");
-	o->deleted_conflicts = meta || is_true(r, "deleted_conflicts");
-	o->local_seq = is_true(r, "local_seq");
-	o->attachments = is_true(r, "attachments");
-	o->att_encoding_info = is_true(r, "att_encoding_info");
-	o->latest = is_true(r, "latest");
+	meta = api_param_is(r, "meta", "true");
+	o->revs = api_param_is(r, "revs", "true");
+	o->revs_info = meta || api_param_is(r, "revs_info", "true");
+	o->conflicts = meta || api_param_is(r, "conflicts", "true");
+	o->deleted_conflicts = meta || api_param_is(r, "deleted_conflicts", "true");
+	o->local_seq = api_param_is(r, "local_seq", "true");
+	o->attachments = api_param_is(r, "attachments", "true");
+	o->att_encoding_info = api_param_is(r, "att_encoding_info", "true");
+	o->latest = api_param_is(r, "latest", "true");
 	since = api_param(r, "atts_since");
 	return since == NULL ? 0 : parse_revs(r, since, o, why);
 }

@@ -30,8 +30,9 @@ static void
 reply_text(struct apireq *r, const char *text)
 {
 	struct buf b;
+
 	buf_init(&b, 4096);
-	(void)buf_puts(&b, text);
+	buf_puts(&b, text);
 	api_json(r, 200, &b);
 }
 
@@ -41,6 +42,7 @@ reply_tagged(struct apireq *r, struct buf *b)
 {
 	unsigned char md5[MD5_LEN];
 	char tag[2 * MD5_LEN + 2];
+
 	if (buf_failed(b)) {
 		api_json(r, 200, b); /* which tells the failure */
 		return;
@@ -58,13 +60,14 @@ void
 root_welcome(struct apireq *r)
 {
 	struct buf b;
+
 	if (!must_get(r))
 		return;
 	buf_init(&b, 4096);
-	(void)buf_puts(&b, "{\"couchdb\":\"Welcome\",\"version\":\"" ROOT_VERSION "\",\"git_sha\":\"");
-	(void)buf_puts(&b, "divan\",\"uuid\":\"");
-	(void)buf_puts(&b, r->api->uuid);
-	(void)buf_puts(&b, "\",\"features\":[],\"vendor\":{\"name\":\"Divan\",\"version\":\"0.1.0\"}}");
+	buf_puts(&b, "{\"couchdb\":\"Welcome\",\"version\":\"" ROOT_VERSION "\",\"git_sha\":\"");
+	buf_puts(&b, "divan\",\"uuid\":\"");
+	buf_puts(&b, r->api->uuid);
+	buf_puts(&b, "\",\"features\":[],\"vendor\":{\"name\":\"Divan\",\"version\":\"0.1.0\"}}");
 	api_json(r, 200, &b);
 }
 
@@ -80,8 +83,10 @@ root_up(struct apireq *r)
 static int
 uuid_count(struct apireq *r, uint64_t *np, struct errtext *why)
 {
+	int err;
+
 	*np = 1;
-	int err = api_param_u64(r, "count", np, why);
+	err = api_param_u64(r, "count", np, why);
 	if (err)
 		return err_why(why, ERR_BAD_REQUEST, "count must be a positive integer");
 	if (*np > ROOT_UUIDS_MAX)
@@ -95,6 +100,9 @@ reply_uuids(struct apireq *r, struct buf *b)
 {
 	unsigned char md5[MD5_LEN];
 	char tag[2 * MD5_LEN + 2];
+	size_t len;
+	char *data;
+
 	hash_md5(b->data, b->len, md5);
 	tag[0] = tag[sizeof(tag) - 1] = '"';
 	hex_encode(md5, sizeof(md5), tag + 1);
@@ -102,8 +110,7 @@ reply_uuids(struct apireq *r, struct buf *b)
 	http_set_header(r->http, "pragma", "no-cache", 8);
 	http_set_header(r->http, "content-type", "application/json", 16);
 	http_set_header(r->http, "etag", tag, sizeof(tag));
-	size_t len;
-	char *data = buf_take(b, &len);
+	data = buf_take(b, &len);
 	api_done(r);
 	http_reply_take(r->http, 200, data, len);
 }
@@ -113,30 +120,33 @@ root_uuids(struct apireq *r)
 {
 	struct errtext why = {""};
 	uint64_t n;
+	int err, at_random;
+	struct buf b;
+
 	if (strcmp(r->method, "GET") != 0) {
 		api_method_not_allowed(r, "GET");
 		return;
 	}
-	int err = uuid_count(r, &n, &why);
+	err = uuid_count(r, &n, &why);
 	if (err) {
 		api_error(r, err, &why);
 		return;
 	}
-	int at_random = strcmp(config_get(r->api->config, "uuids", "algorithm", "sequential"), "random") == 0;
-	struct buf b;
+	at_random = strcmp(config_get(r->api->config, "uuids", "algorithm", "sequential"), "random") == 0;
 	buf_init(&b, (UUID_LEN + 3) * ROOT_UUIDS_MAX + 64);
-	(void)buf_puts(&b, "{\"uuids\":[");
+	buf_puts(&b, "{\"uuids\":[");
 	for (uint64_t i = 0; i < n; i++) {
 		char id[UUID_LEN];
+
 		if (at_random)
 			uuid_random(id);
 		else
 			uuid_next(id);
-		(void)buf_puts(&b, i > 0 ? ",\"" : "\"");
-		(void)buf_put(&b, id, sizeof(id));
-		(void)buf_putc(&b, '"');
+		buf_puts(&b, i > 0 ? ",\"" : "\"");
+		buf_put(&b, id, sizeof(id));
+		buf_putc(&b, '"');
 	}
-	(void)buf_puts(&b, "]}\n");
+	buf_puts(&b, "]}\n");
 	if (buf_failed(&b)) {
 		err = buf_failed(&b);
 		buf_release(&b);
@@ -169,6 +179,7 @@ static int
 bound(struct apireq *r, const char *name, struct jstr *out, struct errtext *why)
 {
 	int err = api_param_json_string(r, name, out, why);
+
 	return err == ERR_BAD_REQUEST ? 0 : err;
 }
 
@@ -177,8 +188,10 @@ read_range(struct apireq *r, struct listing *l)
 {
 	struct jstr start = {NULL, 0}, end = {NULL, 0}, key = {NULL, 0};
 	int inclusive = 1;
+	int err;
+
 	l->limit = UINT64_MAX;
-	int err = bound(r, "startkey", &start, &l->why);
+	err = bound(r, "startkey", &start, &l->why);
 	err = err ? err : bound(r, "start_key", &start, &l->why);
 	err = err ? err : bound(r, "endkey", &end, &l->why);
 	err = err ? err : bound(r, "end_key", &end, &l->why);
@@ -202,6 +215,7 @@ compare(const char *name, const struct jstr *bound_)
 	size_t len = strlen(name);
 	size_t n = len < bound_->len ? len : bound_->len;
 	int c = memcmp(name, bound_->s, n);
+
 	return c ? c : (len > bound_->len) - (len < bound_->len);
 }
 
@@ -211,6 +225,7 @@ push(struct listing *l, const char *name)
 	if (l->n == l->cap) {
 		size_t cap = l->cap ? 2 * l->cap : 64;
 		const char **names = arena_calloc(l->r->arena, cap, sizeof(*names));
+
 		if (!names)
 			return ERR_NOMEM;
 		if (l->n > 0)
@@ -226,13 +241,16 @@ static int
 take_name(const char *name, void *cookie)
 {
 	struct listing *l = cookie;
+
 	if (l->low.s) {
 		int c = compare(name, &l->low);
+
 		if (c < 0 || (c == 0 && l->low_open))
 			return 0;
 	}
 	if (l->high.s) {
 		int c = compare(name, &l->high);
+
 		if (c > 0 || (c == 0 && l->high_open))
 			return 0;
 	}
@@ -245,19 +263,20 @@ put_info(struct listing *l, const char *name)
 	struct apireq *r = l->r;
 	struct db *db;
 	int err = db_open(r->api->dbs, name, &r->who, &db);
+
 	if (err == ERR_NO_DB && !l->by_keys)
 		return ERR_NO_DB; /* deleted since it was listed */
-	(void)buf_puts(&l->b, l->b.len > 1 ? ",{\"key\":" : "{\"key\":");
-	(void)buf_put_json(&l->b, name, strlen(name));
+	buf_puts(&l->b, l->b.len > 1 ? ",{\"key\":" : "{\"key\":");
+	buf_put_json(&l->b, name, strlen(name));
 	if (err == ERR_NO_DB) {
-		(void)buf_puts(&l->b, ",\"error\":\"not_found\"}");
+		buf_puts(&l->b, ",\"error\":\"not_found\"}");
 		return 0;
 	}
 	if (err)
 		return err;
-	(void)buf_puts(&l->b, ",\"info\":");
+	buf_puts(&l->b, ",\"info\":");
 	err = database_put_info(&l->b, db, name);
-	(void)buf_putc(&l->b, '}');
+	buf_putc(&l->b, '}');
 	db_close(db);
 	return err;
 }
@@ -267,10 +286,11 @@ put_name(struct listing *l, const char *name)
 {
 	if (l->infos) {
 		int err = put_info(l, name);
+
 		return err == ERR_NO_DB ? 0 : err;
 	}
 	if (l->b.len > 1)
-		(void)buf_putc(&l->b, ',');
+		buf_putc(&l->b, ',');
 	return buf_put_json(&l->b, name, strlen(name));
 }
 
@@ -279,10 +299,11 @@ static void
 list_work(struct apireq *r)
 {
 	struct listing *l = r->cookie;
+
 	if (!l->by_keys)
 		l->err = dbs_list(r->api->dbs, take_name, l);
 	buf_init(&l->b, (size_t)1 << 30);
-	(void)buf_putc(&l->b, '[');
+	buf_putc(&l->b, '[');
 	for (size_t i = 0; !l->err && i < l->n && l->limit > 0; i++) {
 		if (l->skip > 0) {
 			l->skip--;
@@ -291,13 +312,14 @@ list_work(struct apireq *r)
 		l->limit--;
 		l->err = put_name(l, l->names[l->descending ? l->n - 1 - i : i]);
 	}
-	(void)buf_putc(&l->b, ']');
+	buf_putc(&l->b, ']');
 }
 
 static void
 list_end(struct apireq *r)
 {
 	struct listing *l = r->cookie;
+
 	if (l->err) {
 		buf_release(&l->b);
 		api_error(r, l->err, &l->why);
@@ -312,6 +334,7 @@ static struct listing *
 new_listing(struct apireq *r)
 {
 	struct listing *l = arena_calloc(r->arena, 1, sizeof(*l));
+
 	if (!l) {
 		api_error(r, ERR_NOMEM, NULL);
 		return NULL;
@@ -325,10 +348,12 @@ static void
 list(struct apireq *r, int infos)
 {
 	struct listing *l = new_listing(r);
+	int err;
+
 	if (!l)
 		return;
 	l->infos = infos;
-	int err = read_range(r, l);
+	err = read_range(r, l);
 	if (err)
 		api_error(r, err, &l->why);
 	else
@@ -346,16 +371,20 @@ static int
 read_names(struct listing *l, struct jread *j, struct buf *scratch)
 {
 	struct jstr name;
+	int err;
+
 	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
-	int err = jread_array_begin(j);
+	err = jread_array_begin(j);
 	while (!err && (err = jread_array_next(j)) == 0) {
+		const char *copy;
+
 		if (jread_peek(j) != JREAD_STRING)
 			return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
 		err = jread_string(j, scratch, &name);
 		if (!err && l->n >= ROOT_INFO_KEYS)
 			return err_why(&l->why, ERR_BAD_REQUEST, "too_many_keys");
-		const char *copy = err ? NULL : arena_dup(l->r->arena, name.s, name.len);
+		copy = err ? NULL : arena_dup(l->r->arena, name.s, name.len);
 		if (!err)
 			err = copy ? push(l, copy) : ERR_NOMEM;
 	}
@@ -368,9 +397,11 @@ read_keys(struct listing *l, const struct jstr *body, struct buf *scratch)
 	struct jread j;
 	struct jstr key;
 	int found = 0;
+	int err;
+
 	/* First all of it: bad JSON is said before what else is wrong. */
 	jread_init(&j, body->s, body->len);
-	int err = jread_skip(&j, NULL);
+	err = jread_skip(&j, NULL);
 	err = err ? err : jread_end(&j);
 	if (err)
 		return err;
@@ -379,7 +410,7 @@ read_keys(struct listing *l, const struct jstr *body, struct buf *scratch)
 		return err_why(&l->why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 	err = jread_object_begin(&j);
 	while (!err && (err = jread_object_next(&j, scratch, &key)) == 0) {
-		if (key.len != 4 || memcmp(key.s, "keys", 4) != 0) {
+		if (!jstr_is(&key, "keys")) {
 			err = jread_skip(&j, NULL);
 			continue;
 		}
@@ -398,11 +429,13 @@ infos_of(struct apireq *r)
 	struct listing *l = new_listing(r);
 	struct jstr body;
 	struct buf scratch;
+	int err;
+
 	if (!l)
 		return;
 	l->infos = l->by_keys = 1;
 	l->limit = UINT64_MAX;
-	int err = api_is_json(r) ? api_body(r, &body, &l->why) : ERR_CONTENT_TYPE;
+	err = api_is_json(r) ? api_body(r, &body, &l->why) : ERR_CONTENT_TYPE;
 	if (!err) {
 		buf_init(&scratch, body.len + API_SCRATCH);
 		err = read_keys(l, &body, &scratch);

@@ -104,6 +104,7 @@ static void
 join_id(struct apireq *r)
 {
 	char *slash;
+
 	union {
 		const char *c;
 		char *m;
@@ -122,24 +123,28 @@ redirect_design(struct apireq *r)
 	struct buf b;
 	struct jstr raw = {r->raw_rest, r->raw_rest_len};
 	struct jstr name = r->part[0];
+	const char *rest;
+	struct jstr q;
+
 	buf_init(&b, LIMIT_URL_LEN * 4);
-	(void)api_base_url(r, &b);
-	(void)buf_putc(&b, '/');
-	(void)api_url_encode(&b, name.s, name.len);
-	(void)buf_puts(&b, "/_design/");
+	api_base_url(r, &b);
+	buf_putc(&b, '/');
+	api_url_encode(&b, name.s, name.len);
+	buf_puts(&b, "/_design/");
 	/* Behind "_design%2F", which was written in one of two ways. */
-	const char *rest = memmem(raw.s, raw.len, "_design%2", 9);
+	rest = memmem(raw.s, raw.len, "_design%2", 9);
 	if (rest)
-		(void)buf_put(&b, rest + 10, (size_t)(raw.s + raw.len - rest) - 10);
+		buf_put(&b, rest + 10, (size_t)(raw.s + raw.len - rest) - 10);
 	else
-		(void)api_url_encode(&b, r->part[1].s + 8, r->part[1].len - 8);
-	struct jstr q = http_query(r->http);
+		api_url_encode(&b, r->part[1].s + 8, r->part[1].len - 8);
+	q = http_query(r->http);
 	if (q.len > 0) {
-		(void)buf_putc(&b, '?');
-		(void)buf_put(&b, q.s, q.len);
+		buf_putc(&b, '?');
+		buf_put(&b, q.s, q.len);
 	}
 	if (buf_failed(&b)) {
 		int err = buf_failed(&b);
+
 		buf_release(&b);
 		api_error(r, err, NULL);
 		return;
@@ -166,6 +171,7 @@ go_design(struct apireq *r)
 {
 	if (r->nparts > 3) {
 		api_f *fn = lookup(design_table, COUNT(design_table), &r->part[3], r->nparts);
+
 		if (fn) {
 			fn(r);
 			return;
@@ -182,6 +188,7 @@ static void
 go_underscore(struct apireq *r)
 {
 	const struct jstr *name = &r->part[1];
+
 	if (is(name, "_design", 7) && r->nparts > 2) {
 		go_design(r);
 	} else if (is(name, "_local", 6) && r->nparts > 2) {
@@ -195,6 +202,7 @@ go_underscore(struct apireq *r)
 		redirect_design(r);
 	} else {
 		api_f *fn = lookup(db_table, COUNT(db_table), name, r->nparts);
+
 		if (fn)
 			fn(r);
 		else
@@ -205,6 +213,8 @@ go_underscore(struct apireq *r)
 static void
 go_database(struct apireq *r)
 {
+	int err;
+
 	if (r->nparts == 1 && (strcmp(r->method, "PUT") == 0 || strcmp(r->method, "DELETE") == 0)) {
 		database_root(r);
 		return;
@@ -214,7 +224,7 @@ go_database(struct apireq *r)
 		api_error(r, ERR_NO_DB, NULL);
 		return;
 	}
-	int err = db_open(r->api->dbs, r->part[0].s, &r->who, &r->db);
+	err = db_open(r->api->dbs, r->part[0].s, &r->who, &r->db);
 	if (err) {
 		r->db = NULL;
 		api_error(r, err, NULL);
@@ -233,12 +243,14 @@ go_database(struct apireq *r)
 void
 router_go(struct apireq *r)
 {
+	const struct jstr *first;
+	api_f *fn = NULL;
+
 	if (r->nparts == 0) {
 		root_welcome(r);
 		return;
 	}
-	const struct jstr *first = &r->part[0];
-	api_f *fn = NULL;
+	first = &r->part[0];
 	if (first->s[0] == '_')
 		fn = lookup(server_table, COUNT(server_table), first, r->nparts);
 	else if (r->nparts == 1 && is(first, "favicon.ico", 11))

@@ -165,6 +165,8 @@ server_tls_free(struct ssl_ctx_st *ctx)
 const char *
 server_reason(int status)
 {
+	size_t i;
+
 	static const struct {
 		int status;
 		const char *reason;
@@ -175,7 +177,6 @@ server_reason(int status)
 	    {415, "Unsupported Media Type"}, {416, "Requested Range Not Satisfiable"}, {417, "Expectation Failed"},
 	    {500, "Internal Server Error"}, {501, "Not Implemented"}, {503, "Service Unavailable"},
 	    {507, "Insufficient Storage"}};
-	size_t i;
 
 	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (table[i].status == status)

@@ -114,10 +114,10 @@ put_entry(const char *name, const char *value, void *cookie)
 {
 	struct buf *b = cookie;
 
-	(void)buf_puts(b, "  ");
-	(void)buf_put_json(b, name, strlen(name));
-	(void)buf_puts(b, ": ");
-	(void)buf_put_json(b, value, strlen(value));
+	buf_puts(b, "  ");
+	buf_put_json(b, name, strlen(name));
+	buf_puts(b, ": ");
+	buf_put_json(b, value, strlen(value));
 	return buf_putc(b, '\n');
 }
 

@@ -40,14 +40,6 @@ release(struct edit *e)
 }
 
 static int
-name_is(struct jstr name, const char *word)
-{
-	size_t len = strlen(word);
-
-	return name.len == len && memcmp(name.s, word, len) == 0;
-}
-
-static int
 copy(struct arena *a, struct jstr from, struct jstr *to)
 {
 	to->s = arena_dup(a, from.s, from.len);
@@ -84,13 +76,13 @@ begin(void *cookie, const struct multipart_header *headers, size_t n)
 	f->current = NULL;
 	if (multipart_param(disposition, "name", f->r->arena, &name) != 0)
 		return 0;
-	if (name_is(name, "_doc")) {
+	if (jstr_is(&name, "_doc")) {
 		f->has_doc = 1;
 		f->current = &f->doc;
-	} else if (name_is(name, "_rev")) {
+	} else if (jstr_is(&name, "_rev")) {
 		f->has_rev = 1;
 		f->current = &f->rev;
-	} else if (name_is(name, "_attachments"))
+	} else if (jstr_is(&name, "_attachments"))
 		return begin_file(f, disposition, multipart_find(headers, n, "content-type"));
 	return 0;
 }

@@ -67,13 +67,16 @@ open_root(const struct config *c)
 {
 	char path[4096];
 	const char *dir = config_get(c, "divan", "web_dir", "");
+	ssize_t n;
+	char *slash;
+
 	if (*dir)
 		return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 5);
+	n = readlink("/proc/self/exe", path, sizeof(path) - 5);
 	if (n <= 0)
 		return -1;
 	path[n] = '\0';
-	char *slash = strrchr(path, '/');
+	slash = strrchr(path, '/');
 	if (!slash)
 		return -1;
 	memcpy(slash, "/web", 5);
@@ -84,6 +87,7 @@ int
 web_new(struct api *api)
 {
 	struct web *w = calloc(1, sizeof(*w));
+
 	if (!w)
 		return ERR_NOMEM;
 	if (pthread_mutex_init(&w->lock, NULL) != 0) {
@@ -106,6 +110,7 @@ void
 web_free(struct api *api)
 {
 	struct web *w = api->web;
+
 	if (!w)
 		return;
 	for (size_t i = 0; i < w->ncache; i++)
@@ -143,6 +148,7 @@ content_type(const struct jstr *name)
 	};
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		size_t n = strlen(types[i].end);
+
 		if (name->len > n && memcmp(name->s + name->len - n, types[i].end, n) == 0)
 			return types[i].type;
 	}
@@ -153,6 +159,7 @@ static int
 is_text(const struct jstr *name)
 {
 	const char *type = content_type(name);
+
 	return strncmp(type, "text/", 5) == 0 || strstr(type, "json") || strstr(type, "svg") || strstr(type, "wasm");
 }
 
@@ -180,8 +187,10 @@ static int
 recall(struct web *w, struct file *f)
 {
 	int hit = 0;
+	const struct packed *p;
+
 	(void)pthread_mutex_lock(&w->lock);
-	const struct packed *p = find_packed(w, f->name.s);
+	p = find_packed(w, f->name.s);
 	if (p && same_file(&p->st, &f->st) && (f->data = malloc(p->len)) != NULL) {
 		memcpy(f->data, p->data, p->len);
 		f->len = p->len;
@@ -197,11 +206,15 @@ static void
 keep(struct web *w, const struct file *f)
 {
 	struct packed new = {.name = strdup(f->name.s), .st = f->st, .data = malloc(f->len), .len = f->len};
+	struct packed *p;
+	size_t before;
+
 	(void)pthread_mutex_lock(&w->lock);
-	struct packed *p = find_packed(w, f->name.s);
-	size_t before = p ? p->len : 0;
+	p = find_packed(w, f->name.s);
+	before = p ? p->len : 0;
 	if (new.name &&new.data && w->bytes - before + f->len <= CACHE_BYTES && (p || w->ncache < CACHE_FILES)) {
 		struct packed old = {0};
+
 		memcpy(new.data, f->data, f->len);
 		memcpy(new.tag, f->tag, sizeof(new.tag));
 		w->bytes = w->bytes - before + f->len;
@@ -221,16 +234,20 @@ static void
 pack(struct file *f)
 {
 	z_stream z = {0};
+	size_t room;
+	char *out;
+
 	if (deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
 		return;
-	size_t room = f->len; /* at most WEB_FILE_MAX */
-	char *out = malloc(room ? room : 1);
+	room = f->len; /* at most WEB_FILE_MAX */
+	out = malloc(room ? room : 1);
 	z.next_in = (Bytef *)f->data;
 	z.avail_in = (uInt)f->len;
 	z.next_out = (Bytef *)out;
 	z.avail_out = (uInt)room;
 	if (out && deflate(&z, Z_FINISH) == Z_STREAM_END) {
 		char *fewer = realloc(out, z.total_out);
+
 		free(f->data);
 		f->data = fewer ? fewer : out;
 		f->len = z.total_out;
@@ -249,9 +266,11 @@ read_all(int fd, struct buf *b)
 	for (;;) {
 		char *room;
 		int err = buf_reserve(b, 65536, &room);
+		ssize_t n;
+
 		if (err)
 			return err;
-		ssize_t n = read(fd, room, 65536);
+		n = read(fd, room, 65536);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -268,14 +287,17 @@ open_file(const struct web *w, struct apireq *r, struct file *f, int *fdp)
 {
 	/* O_NONBLOCK: a pipe in the folder must not hold the thread. */
 	int fd = openat(w->root, f->name.s, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
 	if (fd < 0)
 		return ERR_MISSING;
 	if (fstat(fd, &f->st) == 0 && S_ISDIR(f->st.st_mode)) {
 		int sub = openat(fd, "index.html", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		char *name;
+
 		(void)close(fd);
 		if (sub < 0)
 			return ERR_MISSING;
-		char *name = arena_alloc(r->arena, f->name.len + sizeof("/index.html"));
+		name = arena_alloc(r->arena, f->name.len + sizeof("/index.html"));
 		if (!name) {
 			(void)close(sub);
 			return ERR_NOMEM;
@@ -303,8 +325,10 @@ load(struct file *f, int fd)
 	unsigned char md5[MD5_LEN];
 	char hex[2 * MD5_LEN];
 	struct buf b;
+	int err;
+
 	buf_init(&b, WEB_FILE_MAX);
-	int err = read_all(fd, &b);
+	err = read_all(fd, &b);
 	if (err) {
 		buf_release(&b);
 		return err;
@@ -324,6 +348,7 @@ file_work(struct apireq *r)
 	struct file *f = r->cookie;
 	struct web *w = r->api->web;
 	int fd = -1;
+
 	f->err = open_file(w, r, f, &fd);
 	f->gzip = f->gzip && is_text(&f->name);
 	if (f->err == 0 && !f->redirect && !(f->gzip && recall(w, f))) {
@@ -341,14 +366,16 @@ static void
 add_slash(struct apireq *r)
 {
 	struct buf b;
+	int err;
+
 	buf_init(&b, 4 * LIMIT_URL_LEN);
-	(void)api_base_url(r, &b);
+	api_base_url(r, &b);
 	for (size_t i = 0; i < r->nparts; i++) {
-		(void)buf_putc(&b, '/');
-		(void)api_url_encode(&b, r->part[i].s, r->part[i].len);
+		buf_putc(&b, '/');
+		api_url_encode(&b, r->part[i].s, r->part[i].len);
 	}
-	(void)buf_putc(&b, '/');
-	int err = buf_failed(&b);
+	buf_putc(&b, '/');
+	err = buf_failed(&b);
 	if (!err)
 		http_set_header(r->http, "location", b.data, b.len);
 	buf_release(&b);
@@ -364,6 +391,8 @@ static void
 file_end(struct apireq *r)
 {
 	struct file *f = r->cookie;
+	const char *type;
+
 	if (f->err) {
 		api_error(r, f->err, NULL);
 		return;
@@ -377,7 +406,7 @@ file_end(struct apireq *r)
 		free(f->data);
 		return;
 	}
-	const char *type = content_type(&f->name);
+	type = content_type(&f->name);
 	http_set_header(r->http, "content-type", type, strlen(type));
 	if (f->packed)
 		http_set_header(r->http, "content-encoding", "gzip", 4);
@@ -394,14 +423,17 @@ takes_gzip(struct apireq *r)
 {
 	struct jstr h = http_header(r->http, "accept-encoding");
 	const char *p = h.s, *end = h.s ? h.s + h.len : NULL;
+
 	while (p && p < end) {
 		const char *comma = memchr(p, ',', (size_t)(end - p));
 		const char *stop = comma ? comma : end;
+
 		while (p < stop && (*p == ' ' || *p == '\t'))
 			p++;
 		if (stop - p >= 4 && strncasecmp(p, "gzip", 4) == 0) {
 			const char *q = memchr(p, '=', (size_t)(stop - p));
 			int zero = q && q + 1 < stop;
+
 			for (q = zero ? q + 1 : stop; q < stop && zero; q++)
 				zero = *q == '0' || *q == '.' || *q == ' ';
 			return !zero && (stop == p + 4 || p[4] == ';' || p[4] == ' ');
@@ -437,6 +469,9 @@ web_file(struct apireq *r)
 {
 	int icon = strcmp(r->part[0].s, "favicon.ico") == 0;
 	struct jstr raw = http_path(r->http);
+	struct file *f;
+	int err;
+
 	if (strcmp(r->method, "GET") != 0) {
 		api_method_not_allowed(r, "GET,HEAD");
 		return;
@@ -445,8 +480,8 @@ web_file(struct apireq *r)
 		add_slash(r);
 		return;
 	}
-	struct file *f = arena_calloc(r->arena, 1, sizeof(*f));
-	int err = f ? name_of(r, icon ? 0 : 1, &f->name) : ERR_NOMEM;
+	f = arena_calloc(r->arena, 1, sizeof(*f));
+	err = f ? name_of(r, icon ? 0 : 1, &f->name) : ERR_NOMEM;
 	if (!err && r->api->web->root < 0)
 		err = ERR_MISSING;
 	if (err) {

@@ -90,7 +90,7 @@ find_member(struct jread *j, struct buf *scratch, const char *name)
 	if ((err = jread_object_begin(j)) != 0)
 		return err;
 	while ((err = jread_object_next(j, scratch, &key)) == 0) {
-		if (key.len == strlen(name) && memcmp(key.s, name, key.len) == 0)
+		if (jstr_is(&key, name))
 			return 0;
 		if ((err = jread_skip(j, NULL)) != 0)
 			return err;
@@ -381,9 +381,7 @@ write_rev_param(
 int
 write_is_batch(const struct apireq *r)
 {
-	const struct jstr *v = r->nparams > 0 ? api_param(r, "batch") : NULL;
-
-	return v != NULL && v->len == 2 && memcmp(v->s, "ok", 2) == 0;
+	return api_param_is(r, "batch", "ok");
 }
 
 /* ---- Answers ---- */
