@@ -7,6 +7,7 @@
 #define LIMIT_REV_LEN 128u                       /* bytes of a revision's hash part, verbatim form */
 #define LIMIT_REV_GEN UINT64_C(9007199254740991) /* highest generation, 2^53 - 1 */
 #define LIMIT_JSON_DEPTH 2000u                   /* nesting of arrays and objects */
+#define LIMIT_THREAD_STACK (4u << 20)            /* bytes of a thread's stack: a value of LIMIT_JSON_DEPTH levels takes half a MiB, under a sanitizer twice that */
 #define LIMIT_NUMBER_LEN 4096u                   /* characters of one JSON number */
 #define LIMIT_BODY_LEN 8000000u                  /* bytes of one document's body, couchdb/max_document_size's default */
 #define LIMIT_REQUEST_LEN (4ull << 30)           /* bytes of one request body, chttpd/max_http_request_size's default */

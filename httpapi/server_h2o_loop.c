@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "server_h2o_impl.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 #define GRACE_MS 10000u /* for requests in flight when the server stops */
@@ -177,7 +178,7 @@ http_server_run(struct http_server *s)
 	int rc = 0;
 
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 512 * 1024);
+	pthread_attr_setstacksize(&attr, LIMIT_THREAD_STACK);
 	for (; n < s->nthreads && rc == 0; n++)
 		rc = pthread_create(&s->threads[n].id, &attr, thread_main, &s->threads[n]);
 	pthread_attr_destroy(&attr);
