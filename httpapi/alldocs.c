@@ -1,9 +1,10 @@
 /*
  * alldocs.c: _all_docs, _design_docs, _local_docs and their /queries.
  *
- * A listing is one query or several.  Rows are appended straight to the batch's buffer; what lives from one batch to
- *the next is the number of rows left and the last id (or the place in keys).  total_rows and offset come from the
- *counts, so that the first row of a listing costs the same in a database of any size.
+ * A listing is one query or several.  Rows are appended straight to the batch's buffer; what lives
+ * from one batch to the next is the number of rows left and the last id (or the place in keys).
+ * total_rows and offset come from the counts, so that the first row of a listing costs the same in
+ * a database of any size.
  *
  *	{"total_rows":N,"offset":N,"rows":[\r\n row,\r\n row \r\n]}\n
  *	{"results":[\r\n listing,\r\n listing \r\n]}\n
@@ -123,7 +124,7 @@ put_counts(struct listing *l, const struct alldocs_query *q, struct db_snap *sna
 	uint64_t total, low = 0, high = 0, offset = 0;
 	int err;
 
-	(void)range_of(l, q, &range);
+	range_of(l, q, &range);
 	err = db_docs_before(snap, NULL, 0, &total);
 	if (err == 0 && l->kind == DESIGN)
 		err = db_docs_before(snap, design_first, strlen(design_first), &low);

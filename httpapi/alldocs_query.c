@@ -1,9 +1,9 @@
 /*
  * alldocs_query.c: the parameters of listings.
  *
- * They come as text in the query string and as JSON in a body; CouchDB names a bad value in its own notation: "abc"
- * from the query string, <<"abc">> from a JSON string, [] for empty text.  Where a name comes twice, the last one
- * counts.
+ * They come as text in the query string and as JSON in a body; CouchDB names a bad value in its own
+ * notation: "abc" from the query string, <<"abc">> from a JSON string, [] for empty text.  Where a
+ * name comes twice, the last one counts.
  */
 #include "alldocs_query.h"
 
@@ -150,7 +150,7 @@ set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struc
 	q->nkeys = 0;
 	err = jread_array_begin(&j);
 	while (err == 0 && (err = jread_array_next(&j)) == 0) {
-		(void)jread_peek(&j); /* over white space */
+		jread_peek(&j); /* over white space */
 		err = jread_skip(&j, &text);
 		if (err == 0)
 			err = add_key(r, q, &text, &cap);
@@ -244,7 +244,7 @@ alldocs_query_members(struct apireq *r, struct jread *j, struct alldocs_query *q
 
 	buf_init(&scratch, LIMIT_URL_LEN);
 	while ((err = jread_object_next(j, &scratch, &name)) == 0) {
-		(void)jread_peek(j); /* over white space */
+		jread_peek(j); /* over white space */
 		err = jread_skip(j, &v.text);
 		if (err == 0)
 			err = set(r, q, &name, &v, why);

@@ -1,4 +1,7 @@
-/* alldocs_query.h: what a listing of documents asks for: parameters of the query string and members of the body. */
+/*
+ * alldocs_query.h: what a listing of documents asks for: parameters of the query string and members
+ * of the body.
+ */
 #ifndef HTTPAPI_ALLDOCS_QUERY_H_
 #define HTTPAPI_ALLDOCS_QUERY_H_
 
@@ -43,10 +46,10 @@ struct alldocs_query {
 void alldocs_query_init(struct alldocs_query *q);
 
 /**
- * alldocs_query_params(r, q, why), alldocs_query_members(r, j, q, why): Lay the query string, or the members of the
- * object that
- * ${j} has stepped into, over ${q}; unknown names are passed over.  Memory: r->arena and the input's.
- * Errors, in CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST; ERR_NOMEM.
+ * alldocs_query_params(r, q, why), alldocs_query_members(r, j, q, why): Lay the query string, or
+ * the members of the object that ${j} has stepped into, over ${q}; unknown names are passed over.
+ * Memory: r->arena and the input's.  Errors, in CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON,
+ * ERR_BAD_REQUEST; ERR_NOMEM.
  */
 int alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why) MUST_CHECK;
 int alldocs_query_members(struct apireq *r, struct jread *j, struct alldocs_query *q, struct errtext *why) MUST_CHECK;

@@ -1,5 +1,5 @@
 /*
- * The way of a request into the API: its path and query are decoded into the
+ * api.c: the way of a request into the API: its path and query are decoded into the
  * arena, CORS comes before authentication, authentication before routing.
  *
  * This runs for every request, so it makes one arena allocation for the

@@ -64,12 +64,16 @@ struct apireq {
 /* Handlers end in exactly one answer, at once or later. */
 typedef void api_f(struct apireq *r);
 
-/** api_new(api): Make what the files below keep, once dbs, ex, config and uuid are set.  api_free() frees that alone.
+/**
+ * api_new(api): Make what the files below keep, once dbs, ex, config and uuid are set.  api_free()
+ * frees that alone.
  */
 int api_new(struct api *api) MUST_CHECK;
 void api_free(struct api *api);
-/** api_handle(http, cookie): The engine's handle() callback: builds the struct apireq, authenticates, routes. ${cookie}
- * is the struct api. */
+/**
+ * api_handle(http, cookie): The engine's handle() callback: builds the struct apireq,
+ * authenticates, routes.  ${cookie} is the struct api.
+ */
 void api_handle(struct http_req *http, void *cookie);
 
 /* ---- Parameters ---- */
@@ -78,60 +82,83 @@ void api_handle(struct http_req *http, void *cookie);
 const struct jstr *api_param(const struct apireq *r, const char *name);
 /** api_param_is(r, name, value): 1 if ${name} was given and is ${value}. */
 int api_param_is(const struct apireq *r, const char *name, const char *value);
-/** api_param_bool(r, name, vp): *${vp} is set if the parameter is "true" or "false"; other values: ERR_QUERY_PARSE and
- * ${why} in CouchDB's words. */
+/**
+ * api_param_bool(r, name, vp): *${vp} is set if the parameter is "true" or "false"; other values:
+ * ERR_QUERY_PARSE and ${why} in CouchDB's words.
+ */
 int api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext *why) MUST_CHECK;
 /** api_param_u64(r, name, vp, why): The same for a non-negative integer. */
 int api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct errtext *why) MUST_CHECK;
 /**
- * api_param_json_string(r, name, outp, why): A parameter that is a JSON string, such as startkey, unescaped into the
- * arena; *${outp} stays as it was where there is none.  Errors: ERR_BAD_JSON; ERR_BAD_REQUEST where it is JSON of
- * another type; ERR_NOMEM.
+ * api_param_json_string(r, name, outp, why): A parameter that is a JSON string, such as startkey,
+ * unescaped into the arena; *${outp} stays as it was where there is none.  Errors: ERR_BAD_JSON;
+ * ERR_BAD_REQUEST where it is JSON of another type; ERR_NOMEM.
  */
 int api_param_json_string(const struct apireq *r, const char *name, struct jstr *outp, struct errtext *why) MUST_CHECK;
-/** api_tail(r, from, outp): The decoded parts from index ${from} on, joined by '/' and terminated, in the arena; len 0
- * if there are none.  Errors: ERR_NOMEM. */
+/**
+ * api_tail(r, from, outp): The decoded parts from index ${from} on, joined by '/' and terminated,
+ * in the arena; len 0 if there are none.  Errors: ERR_NOMEM.
+ */
 int api_tail(struct apireq *r, size_t from, struct jstr *outp) MUST_CHECK;
-/** api_url_decode(a, s, len, plus_is_space, outp): Percent-decode into ${a}, terminated.  Errors: ERR_BAD_URL,
- * ERR_NOMEM. */
+/**
+ * api_url_decode(a, s, len, plus_is_space, outp): Percent-decode into ${a}, terminated.  Errors:
+ * ERR_BAD_URL, ERR_NOMEM.
+ */
 int api_url_decode(struct arena *a, const char *s, size_t len, int plus_is_space, struct jstr *outp) MUST_CHECK;
 
 /* ---- Answers ---- */
 
 /*
- * The common headers (x-couch-request-id, x-couchdb-body-time, CORS) are set before a handler runs.  The api_* answers
- * call api_done(); who answers through http_reply() or http_start() calls it itself, before the last http_* call on the
- * request (http_reply, http_finish, http_abort) and in the stream's stop callback.
+ * The common headers (x-couch-request-id, x-couchdb-body-time, CORS) are set before a handler runs.
+ * The api_* answers call api_done(); who answers through http_reply() or http_start() calls it
+ * itself, before the last http_* call on the request (http_reply, http_finish, http_abort) and in
+ * the stream's stop callback.
  */
-/** api_done(r): Close what the router opened for the request.  May be called again; r->db is NULL behind it. */
+/**
+ * api_done(r): Close what the router opened for the request.  May be called again; r->db is NULL
+ * behind it.
+ */
 void api_done(struct apireq *r);
-/** api_json_head(r): The headers of a JSON answer (content-type, cache-control: must-revalidate), for streams. */
+/**
+ * api_json_head(r): The headers of a JSON answer (content-type, cache-control: must-revalidate),
+ * for streams.
+ */
 void api_json_head(struct apireq *r);
-/** api_not_modified(r, etag, len): Set the ETag header (${etag} has its quotes) and, if If-None-Match names it, answer
- * 304 and return 1: the request is then over. */
+/**
+ * api_not_modified(r, etag, len): Set the ETag header (${etag} has its quotes) and, if
+ * If-None-Match names it, answer 304 and return 1: the request is then over.
+ */
 int api_not_modified(struct apireq *r, const char *etag, size_t len) MUST_CHECK;
 
 /** api_error(r, code, why): {"error","reason"} with the status of ${code}; ${why} may be NULL or empty. */
 void api_error(struct apireq *r, int code, const struct errtext *why);
 /** api_error_text(r, status, error, reason): The same with words that stand in no table. */
 void api_error_text(struct apireq *r, int status, const char *error, const char *reason);
-/** api_json(r, status, b): ${b} with a newline behind it as application/json; ${b}'s memory is taken.  cache-control
- * and the like are set here. */
+/**
+ * api_json(r, status, b): ${b} with a newline behind it as application/json; ${b}'s memory is
+ * taken.  cache-control and the like are set here.
+ */
 void api_json(struct apireq *r, int status, struct buf *b);
 /** api_ok(r, status): {"ok":true}. */
 void api_ok(struct apireq *r, int status);
 /** api_method_not_allowed(r, allow): 405 with Allow: ${allow}, e.g. "GET,HEAD". */
 void api_method_not_allowed(struct apireq *r, const char *allow);
-/** api_is_json(r): 0 if the Content-Type is missing or not application/json; the caller answers ERR_CONTENT_TYPE.  Only
- * POST endpoints ask. */
+/**
+ * api_is_json(r): 0 if the Content-Type is missing or not application/json; the caller answers
+ * ERR_CONTENT_TYPE.  Only POST endpoints ask.
+ */
 int api_is_json(const struct apireq *r);
 /** api_referer_check(r, why): A form's Referer must name this host.  Errors: ERR_BAD_REQUEST. */
 int api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
-/** api_body(r, bodyp, why): The request's body, uncompressed (Content-Encoding: gzip, bounded).  Errors: ERR_TOO_LARGE,
- * ERR_BAD_REQUEST, ERR_CONTENT_TYPE (415 for other encodings). */
+/**
+ * api_body(r, bodyp, why): The request's body, uncompressed (Content-Encoding: gzip, bounded).
+ * Errors: ERR_TOO_LARGE, ERR_BAD_REQUEST, ERR_CONTENT_TYPE (415 for other encodings).
+ */
 int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHECK;
-/** api_url_encode(b, s, len): Append ${s} with everything but letters, digits and "-._:" as %XX, as CouchDB writes ids
- * into Location. */
+/**
+ * api_url_encode(b, s, len): Append ${s} with everything but letters, digits and "-._:" as %XX, as
+ * CouchDB writes ids into Location.
+ */
 int api_url_encode(struct buf *b, const char *s, size_t len);
 /** api_base_url(r, b): Append "http://host[:port]" as the client sees this server, for Location. */
 int api_base_url(struct apireq *r, struct buf *b);
@@ -139,16 +166,18 @@ int api_base_url(struct apireq *r, struct buf *b);
 /* ---- Off the event loop ---- */
 
 /**
- * api_work(r, work, then): Run ${work}(r) on an executor thread, then ${then}(r) on the request's own thread.  ${work}
- * may use r->arena, r->db and r->cookie, and nothing of r->http.  Holds the request meanwhile.
- * Without memory it answers the request and returns ERR_NOMEM, which only those look at who have more to undo.
+ * api_work(r, work, then): Run ${work}(r) on an executor thread, then ${then}(r) on the request's
+ * own thread.  ${work} may use r->arena, r->db and r->cookie, and nothing of r->http.  Holds the
+ * request meanwhile.
+ * Without memory it answers the request and returns ERR_NOMEM, which only those look at who have
+ * more to undo.
  */
 int api_work(struct apireq *r, api_f *work, api_f *then);
 
 /**
- * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request is done.  Large
- * requests are prepared on an executor thread (more than API_INLINE_BYTES of bodies).  If it could not be queued, every
- * write's err is set, and ${then} runs all the same.
+ * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request
+ * is done.  Large requests are prepared on an executor thread (more than API_INLINE_BYTES of
+ * bodies).  If it could not be queued, every write's err is set, and ${then} runs all the same.
  */
 void api_submit(struct apireq *r, struct db_request *req, api_f *then);
 #define API_INLINE_BYTES 65536u

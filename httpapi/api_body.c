@@ -1,4 +1,4 @@
-/* What a request says about itself and its body: type, encoding, host. */
+/* api_body.c: what a request says about itself and its body: type, encoding, host. */
 #include "api.h"
 #include "base/limits.h"
 
@@ -69,7 +69,7 @@ gunzip(struct apireq *r, struct jstr *bodyp, uint64_t max)
 		z.avail_in = (uInt)bodyp->len;
 		/* One byte more than fits, so that what fits exactly can end. */
 		err = inflate_into(&z, out, cap + 1, &len);
-		(void)inflateEnd(&z);
+		inflateEnd(&z);
 		if (!err && len <= cap) {
 			out[len] = '\0';
 			bodyp->s = out;

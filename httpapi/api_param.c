@@ -1,5 +1,5 @@
 /*
- * The query string and percent-encoding.  Values are decoded once, when the
+ * api_param.c: the query string and percent-encoding.  Values are decoded once, when the
  * request is built, into its arena; '+' is a space, as CouchDB has it.
  */
 #include "api.h"

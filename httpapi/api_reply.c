@@ -1,4 +1,7 @@
-/* Answers in CouchDB's form: JSON with a newline behind it, errors as {"error","reason"}. */
+/*
+ * api_reply.c: answers in CouchDB's form: JSON with a newline behind it, errors as
+ * {"error","reason"}.
+ */
 #include "api.h"
 #include "auth.h"
 #include "base/limits.h"
@@ -65,7 +68,10 @@ put_text(struct buf *b, const char *s)
 	buf_putc(b, '"');
 }
 
-/* 1 if an Accept header names ${type}, or "*" or "*" "/" "*" alike, as far as browsers and tools write them. */
+/*
+ * 1 if an Accept header names ${type}, or "*" or "*" "/" "*" alike, as far as browsers and tools
+ * write them.
+ */
 static int
 accepts(const struct jstr *accept, const char *type)
 {
@@ -176,7 +182,7 @@ api_method_not_allowed(struct apireq *r, const char *allow)
 {
 	char reason[128];
 
-	(void)snprintf(reason, sizeof(reason), "Only %s allowed", allow);
+	snprintf(reason, sizeof(reason), "Only %s allowed", allow);
 	http_set_header(r->http, "allow", allow, strlen(allow));
 	api_error_text(r, 405, "method_not_allowed", reason);
 }

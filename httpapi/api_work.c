@@ -1,4 +1,4 @@
-/* Work off the event loop, and its way back to the request's own thread. */
+/* api_work.c: work off the event loop, and its way back to the request's own thread. */
 #include "api.h"
 
 /* One excursion; lives in the request's arena, which the reference keeps. */

@@ -1,11 +1,13 @@
 /*
  * attachment.c: one attachment: GET, HEAD, PUT, DELETE.
  *
- * A PUT or DELETE is an edit of the document: the same body, the same other attachments as stubs.  An upload's bytes
- *are taken piece by piece:
+ * A PUT or DELETE is an edit of the document: the same body, the same other attachments as stubs.
+ * An upload's bytes are taken piece by piece:
  *
- *	upload --pieces--> blob_add (large bodies: on an executor thread) --1 MiB pending--> flush --message--> upload
- *	       --no more--> blob_end -> api_submit -> answer
+ *	upload --pieces--> blob_add (large bodies: on an executor thread)
+ *	    |                  |
+ *	    |                  +--1 MiB pending--> flush --message--> upload
+ *	    +--no more--> blob_end -> api_submit -> answer
  */
 #include <strings.h>
 
@@ -162,7 +164,10 @@ take_parent(struct upload *u, const struct db_rev *rev, size_t skip, int room)
 	return 0;
 }
 
-/* The revision that is edited into the write.  ${room}: for a new attachment; else u->name is to be there, and goes. */
+/*
+ * The revision that is edited into the write.  ${room}: for a new attachment; else u->name is to be
+ * there, and goes.
+ */
 static int
 prepare(struct upload *u, int room)
 {

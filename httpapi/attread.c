@@ -1,10 +1,10 @@
 /*
  * attread.c: the bytes of a stored attachment on their way out.
  *
- * The answer is a row of pieces, each some text (the heads of multipart/byteranges) and a range of the stored bytes; a
- * whole attachment is one piece.  What is stored compressed and wanted plain is inflated on the way, one chunk or
- * one buffer full at a time, whichever is less, so that a small attachment that inflates to a large one holds no
- * memory.
+ * The answer is a row of pieces, each some text (the heads of multipart/byteranges) and a range of
+ * the stored bytes; a whole attachment is one piece.  What is stored compressed and wanted plain is
+ * inflated on the way, one chunk or one buffer full at a time, whichever is less, so that a small
+ * attachment that inflates to a large one holds no memory.
  */
 #include "attread.h"
 
@@ -332,7 +332,7 @@ drop(void *cookie)
 	struct attread *t = cookie;
 
 	if (t->inflating)
-		(void)inflateEnd(&t->z);
+		inflateEnd(&t->z);
 	buf_release(&t->chunk);
 }
 

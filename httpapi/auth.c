@@ -1,18 +1,16 @@
 /*
- * Who asks.
+ * auth.c: who asks.
  *
- * A password is verified by deriving a key from it, which takes a good part of
- * a second by design, so it happens on an executor thread, and its outcome is
- * kept: per HTTP thread a small table, looked up by a digest of what the client
- * sent under a key that only this process knows.  A hit costs one HMAC.
- * Requests that bring the same credentials while they are being verified wait
- * for the one derivation.  Failures are not kept.  One HTTP thread has one
- * derivation running and the others in line, so that whoever guesses passwords
- * does not take the executor away from commits.
+ * A password is verified by deriving a key from it, which takes a good part of a second by design,
+ * so it happens on an executor thread, and its outcome is kept: per HTTP thread a small table,
+ * looked up by a digest of what the client sent under a key that only this process knows.  A hit
+ * costs one HMAC.  Requests that bring the same credentials while they are being verified wait for
+ * the one derivation.  Failures are not kept.  One HTTP thread has one derivation running and the
+ * others in line, so that whoever guesses passwords does not take the executor away from commits.
  *
  *	auth_step --cookie, cached or anonymous--> then
  *	    |
- *	    +--unknown credentials--> check_begin -> (executor) derive -> check_end -> then, for each that waits
+ *	    +--unknown credentials--> check_begin -> (executor) derive -> check_end -> then, for all
  *
  * An entry holds for one generation of the configuration: a changed password ends it at once.
  */
@@ -79,7 +77,7 @@ auth_new(struct api *api)
 	n = config_u64(api->config, "chttpd_auth", "iterations", SECRET_ITERATIONS);
 	if (n < 1 || n > UINT32_MAX)
 		n = SECRET_ITERATIONS;
-	(void)snprintf(s->nobody, sizeof(s->nobody), "-pbkdf2:sha256-%064d,%032d,%llu", 0, 0, (unsigned long long)n);
+	snprintf(s->nobody, sizeof(s->nobody), "-pbkdf2:sha256-%064d,%032d,%llu", 0, 0, (unsigned long long)n);
 	for (size_t i = 0; i < AUTH_BLOCK; i++) {
 		unsigned char k = i < sizeof(s->key) ? s->key[i] : 0;
 
@@ -155,7 +153,10 @@ auth_grant(struct apireq *r, const char *name, size_t len, const char *how)
 	return 0;
 }
 
-/* Every request with credentials comes here, and the library's HMAC costs more than the two hashes it is made of. */
+/*
+ * Every request with credentials comes here, and the library's HMAC costs more than the two hashes
+ * it is made of.
+ */
 void
 auth_digest(const struct sessions *s, const char *text, size_t len, unsigned char out[SHA256_LEN])
 {
@@ -407,7 +408,7 @@ auth_step(struct apireq *r, api_f *then)
 		struct errtext why = {""};
 
 		if (cookie == -ERR_BAD_REQUEST)
-			(void)err_why(
+			err_why(
 			    &why, ERR_BAD_REQUEST, "Malformed AuthSession cookie. Please clear your cookies.");
 		api_error(r, -cookie, &why);
 		return;

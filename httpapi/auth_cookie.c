@@ -1,8 +1,7 @@
 /*
- * Session cookies in CouchDB's form: base64url of "NAME:TIME:MAC", TIME in
- * hexadecimal seconds, MAC the raw HMAC-SHA256 of "NAME:TIME" under the
- * server's secret followed by the account's salt.  A changed password has a
- * new salt, and so ends the account's sessions.
+ * auth_cookie.c: session cookies in CouchDB's form: base64url of "NAME:TIME:MAC", TIME in
+ * hexadecimal seconds, MAC the raw HMAC-SHA256 of "NAME:TIME" under the server's secret followed by
+ * the account's salt.  A changed password has a new salt, and so ends the account's sessions.
  */
 #include "auth_impl.h"
 #include "base/limits.h"

@@ -60,11 +60,14 @@ void auth_remember(
     struct apireq *r, const unsigned char digest[SHA256_LEN], uint64_t generation, struct jstr name, uint64_t issued_s);
 
 /**
- * auth_cookie_step(r): 1 if a session cookie says who asks, 0 if there is none or it is over, else a negative ERR_*:
- * -ERR_BAD_REQUEST for one that is malformed.
+ * auth_cookie_step(r): 1 if a session cookie says who asks, 0 if there is none or it is over, else
+ * a negative ERR_*: -ERR_BAD_REQUEST for one that is malformed.
  */
 int auth_cookie_step(struct apireq *r) MUST_CHECK;
-/** auth_cookie_issue(r, name, stored): Set the Set-Cookie header of a new session; NULL: of the end of one. */
+/**
+ * auth_cookie_issue(r, name, stored): Set the Set-Cookie header of a new session; NULL: of the end
+ * of one.
+ */
 int auth_cookie_issue(struct apireq *r, const char *name, const char *stored) MUST_CHECK;
 
 #endif

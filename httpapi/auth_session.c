@@ -1,4 +1,4 @@
-/* /_session: log in, log out, and who am I. */
+/* auth_session.c: /_session: log in, log out, and who am I. */
 #include "auth_impl.h"
 #include "secret.h"
 #include "base/limits.h"

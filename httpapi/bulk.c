@@ -1,9 +1,9 @@
 /*
  * bulk.c: _bulk_docs, _revs_diff and _missing_revs.
  *
- * A _bulk_docs body is read once: doc_parse() takes each element of `docs` from the reader where it stands.  The order
- * of members is free, so documents are turned into writes only behind the closing brace, when new_edits is known. Large
- * bodies are read on an executor thread.
+ * A _bulk_docs body is read once: doc_parse() takes each element of `docs` from the reader where it
+ * stands.  The order of members is free, so documents are turned into writes only behind the
+ * closing brace, when new_edits is known.  Large bodies are read on an executor thread.
  */
 #include "httpapi/api.h"
 #include "httpapi/uuid.h"
@@ -80,8 +80,8 @@ read_docs(struct bulk *k, struct jread *j, struct arena *a)
 
 	k->has_docs = 1;
 	if (jread_peek(j) != JREAD_ARRAY) {
-		(void)err_why(&why, ERR_BAD_REQUEST, "`docs` parameter must be an array.");
-		(void)keep(k, ERR_BAD_REQUEST, &why);
+		err_why(&why, ERR_BAD_REQUEST, "`docs` parameter must be an array.");
+		keep(k, ERR_BAD_REQUEST, &why);
 		return jread_skip(j, NULL);
 	}
 	k->n = 0;
@@ -104,8 +104,8 @@ read_flag(struct bulk *k, struct jread *j, const char *name, int *vp)
 
 	if (jread_bool(j, vp) == 0)
 		return 0;
-	(void)err_why(&why, ERR_BAD_REQUEST, "`%s` parameter must be a boolean.", name);
-	(void)keep(k, ERR_BAD_REQUEST, &why);
+	err_why(&why, ERR_BAD_REQUEST, "`%s` parameter must be a boolean.", name);
+	keep(k, ERR_BAD_REQUEST, &why);
 	return jread_skip(j, NULL);
 }
 
@@ -136,9 +136,9 @@ read_body(struct bulk *k, struct arena *a)
 	if (jread_end(&j) != 0)
 		return ERR_BAD_JSON;
 	if (!k->has_docs) {
-		(void)err_why(&why, ERR_BAD_REQUEST, "POST body must include `docs` parameter.");
+		err_why(&why, ERR_BAD_REQUEST, "POST body must include `docs` parameter.");
 		k->err = 0;
-		(void)keep(k, ERR_BAD_REQUEST, &why);
+		keep(k, ERR_BAD_REQUEST, &why);
 	}
 	k->replicated = !new_edits;
 	return k->err;

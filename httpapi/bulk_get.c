@@ -1,9 +1,9 @@
 /*
  * bulk_get.c: _bulk_get: revisions of many documents.
  *
- * The body is read and answered in one pass over one snapshot.  The answer is JSON; only where the client takes no JSON
- * it is multipart, one part a revision.  The replicator wants results in the order of the request and nothing besides
- * them.
+ * The body is read and answered in one pass over one snapshot.  The answer is JSON; only where the
+ * client takes no JSON it is multipart, one part a revision.  The replicator wants results in the
+ * order of the request and nothing besides them.
  */
 #include "httpapi/api.h"
 #include "httpapi/multipart.h"
@@ -56,7 +56,7 @@ keep_string(struct jread *j, struct arena *a, struct jstr *out, int *hasp, struc
 		*hasp = 1;
 		err = out->s == NULL ? ERR_NOMEM : 0;
 	} else if (err == ERR_BAD_REQUEST)
-		(void)err_why(why, err, "id and rev must be strings");
+		err_why(why, err, "id and rev must be strings");
 	buf_release(&scratch);
 	return err;
 }

@@ -1,7 +1,8 @@
 /*
  * changes_query.c: the parameters of _changes.
  *
- * CouchDB reads them leniently: names in any case, switches that are on only by "true", unknown names are for filters.
+ * CouchDB reads them leniently: names in any case, switches that are on only by "true", unknown
+ * names are for filters.
  */
 #include "changes_query.h"
 
@@ -189,7 +190,7 @@ parse_body(struct parse *p)
 		return err;
 	buf_init(&scratch, LIMIT_URL_LEN);
 	while ((err = jread_object_next(&j, &scratch, &name)) == 0) {
-		(void)jread_peek(&j); /* over white space */
+		jread_peek(&j); /* over white space */
 		err = jread_skip(&j, &text);
 		if (err != 0)
 			break;
@@ -220,7 +221,7 @@ add_id(struct parse *p, struct jread *j, struct jstr **idsp, size_t *np, size_t 
 	struct jstr text, *more;
 	int err;
 
-	(void)jread_peek(j); /* over white space */
+	jread_peek(j); /* over white space */
 	err = jread_skip(j, &text);
 	if (err != 0)
 		return err;

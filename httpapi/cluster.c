@@ -1,4 +1,7 @@
-/* What a cluster would answer, as the single node that this is: _shards, _sync_shards, _cluster_setup. */
+/*
+ * cluster.c: what a cluster would answer, as the single node that this is: _shards, _sync_shards,
+ * _cluster_setup.
+ */
 #include <string.h>
 
 #include "api.h"

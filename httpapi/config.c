@@ -1,9 +1,9 @@
 /*
  * config.c: settings by section and key.
  *
- * Read on every request, changed almost never: so readers take no lock.  A setting's entry, once made, stays at its
- * place for good; a change swaps the pointer to its value, and the old value stays on the entry's list until
- * config_free(), because a reader may still look at it.
+ * Read on every request, changed almost never: so readers take no lock.  A setting's entry, once
+ * made, stays at its place for good; a change swaps the pointer to its value, and the old value
+ * stays on the entry's list until config_free(), because a reader may still look at it.
  *
  * 1. An entry is complete before it is linked, into its bucket and at the end of the list of all.
  * 2. Writers hold the lock.

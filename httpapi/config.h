@@ -1,5 +1,7 @@
-/* config.h: the server's configuration: one YAML file with CouchDB's sections and names, command line and environment
- * on top. */
+/*
+ * config.h: the server's configuration: one YAML file with CouchDB's sections and names, command
+ * line and environment on top.
+ */
 #ifndef HTTPAPI_CONFIG_H_
 #define HTTPAPI_CONFIG_H_
 
@@ -11,10 +13,10 @@
 struct config;
 
 /**
- * config_new(cp): An empty configuration: who reads a value brings its default.  config_load(c, path, why): Lay a YAML
- * file over it: a mapping of sections, each a mapping of scalars (lists become comma-separated text).  Errors: ERR_IO
- * (the file cannot be read), ERR_NOMEM, ERR_BAD_REQUEST with path and line in ${why}; what stood before the fault is
- * then set.
+ * config_new(cp): An empty configuration: who reads a value brings its default.  config_load(c,
+ * path, why): Lay a YAML file over it: a mapping of sections, each a mapping of scalars (lists
+ * become comma-separated text).  Errors: ERR_IO (the file cannot be read), ERR_NOMEM,
+ * ERR_BAD_REQUEST with path and line in ${why}; what stood before the fault is then set.
  */
 int config_new(struct config **cp) MUST_CHECK;
 int config_load(struct config *c, const char *path, struct errtext *why) MUST_CHECK;
@@ -23,16 +25,22 @@ void config_free(struct config *c);
 /** config_set(c, section, key, value): Copies its strings; ${value} NULL unsets.  Errors: ERR_NOMEM. */
 int config_set(struct config *c, const char *section, const char *key, const char *value) MUST_CHECK;
 
-/** config_get(c, section, key, dflt): The value, which lives as long as ${c} (values that were replaced are kept until
- * then), or ${dflt}. */
+/**
+ * config_get(c, section, key, dflt): The value, which lives as long as ${c} (values that were
+ * replaced are kept until then), or ${dflt}.
+ */
 const char *config_get(const struct config *c, const char *section, const char *key, const char *dflt);
-/** config_u64, config_bool: ${dflt} also where the value is no number; "true", "1", "yes" and "on", or "false", "0",
- * "no" and "off". */
+/**
+ * config_u64, config_bool: ${dflt} also where the value is no number; "true", "1", "yes" and "on",
+ * or "false", "0", "no" and "off".
+ */
 uint64_t config_u64(const struct config *c, const char *section, const char *key, uint64_t dflt);
 int config_bool(const struct config *c, const char *section, const char *key, int dflt);
 
-/** config_each(c, section, fn, cookie): Every key of a section, in the order in which they were first set, until ${fn}
- * returns not 0. */
+/**
+ * config_each(c, section, fn, cookie): Every key of a section, in the order in which they were
+ * first set, until ${fn} returns not 0.
+ */
 int config_each(const struct config *c, const char *section,
     int (*fn)(const char *key, const char *value, void *cookie), void *cookie);
 /** config_all(c, fn, cookie): The same for every key of every section. */

@@ -1,6 +1,7 @@
 /*
- * copy.c: COPY of a document.  The stored text is read as if the client had sent it; stored attachments
- * are added again in their stored form, so that their digests, and with them the revision id, stay.
+ * copy.c: COPY of a document.  The stored text is read as if the client had sent it;
+ * stored attachments are added again in their stored form, so that their digests, and with them the
+ * revision id, stay.
  */
 #include <strings.h>
 

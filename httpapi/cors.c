@@ -1,10 +1,10 @@
 /*
- * Requests from pages of other origins, by CouchDB's settings: chttpd/enable_cors
- * and the section cors: origins (a list, or "*"), credentials, methods, headers, max_age.
+ * cors.c: requests from pages of other origins, by CouchDB's settings: chttpd/enable_cors and the
+ * section cors: origins (a list, or "*"), credentials, methods, headers, max_age.
  * "http://localhost:*" is any port of that host, which CouchDB lacks.
  *
- * The settings are read once and replaced as a whole when they change; what was
- * replaced is kept for requests that are looking at it.
+ * The settings are read once and replaced as a whole when they change; what was replaced is kept
+ * for requests that are looking at it.
  */
 #include "cors.h"
 
@@ -51,7 +51,7 @@ cors_load(struct api *api)
 	n->origins = setting(c, "origins", "");
 	n->methods = setting(c, "methods", CORS_METHODS);
 	n->headers = setting(c, "headers", CORS_HEADERS);
-	(void)snprintf(
+	snprintf(
 	    n->max_age, sizeof(n->max_age), "%llu", (unsigned long long)config_u64(c, "cors", "max_age", 600));
 	n->older = __atomic_load_n(&api->cors, __ATOMIC_ACQUIRE);
 	while (!__atomic_compare_exchange_n(&api->cors, &n->older, n, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE)) {

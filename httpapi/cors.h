@@ -4,12 +4,16 @@
 
 #include "httpapi/api.h"
 
-/** cors_load(api): Read the configuration into api->cors, and again after it changed; what was there stays valid.
- * Errors: ERR_NOMEM. */
+/**
+ * cors_load(api): Read the configuration into api->cors, and again after it changed; what was there
+ * stays valid.  Errors: ERR_NOMEM.
+ */
 int cors_load(struct api *api) MUST_CHECK;
 void cors_free(struct api *api);
 
-/** cors_step(r): Set the CORS headers of the answer to come.  1 if the request was a preflight and has been answered.
+/**
+ * cors_step(r): Set the CORS headers of the answer to come.  1 if the request was a preflight and
+ * has been answered.
  */
 int cors_step(struct apireq *r);
 

@@ -1,4 +1,7 @@
-/* /{db} itself: create, delete, information, the security object, limits and maintenance. */
+/*
+ * database.c: /{db} itself: create, delete, information, the security object, limits and
+ * maintenance.
+ */
 #include "database.h"
 #include "base/limits.h"
 
@@ -412,7 +415,7 @@ limit_put(struct apireq *r, enum db_write_kind kind, const char *name)
 		set(r, kind, NULL, n);
 		return;
 	}
-	(void)err_why(&why, ERR_BAD_REQUEST, "`%s` must be positive integer", name);
+	err_why(&why, ERR_BAD_REQUEST, "`%s` must be positive integer", name);
 	api_error(r, ERR_BAD_REQUEST, &why);
 }
 

@@ -1,7 +1,8 @@
 /*
  * document.c: /{db}/{id}: which request it is, and reads of one revision.
  *
- * GET without parameters is the hottest path of the server: one read of the database and one copy into the response.
+ * GET without parameters is the hottest path of the server: one read of the database and one copy
+ * into the response.
  */
 #include "httpapi/edit.h"
 #include "httpapi/multipart.h"

@@ -1,8 +1,8 @@
 /*
  * edit.c: requests that write one document.
  *
- *   edit_new -> edit_parse (large bodies: on an executor thread) -> edit_convert -> edit_store: blobs -> submit ->
- * answer
+ *	edit_new -> edit_parse (large bodies: on an executor thread) -> edit_convert
+ *	         -> edit_store: blobs -> submit -> answer
  */
 #include "httpapi/edit.h"
 

@@ -1,4 +1,6 @@
-/* edit.h: requests that write one document: the steps that PUT, POST, DELETE, COPY, multipart and form uploads share.
+/*
+ * edit.h: requests that write one document: the steps that PUT, POST, DELETE, COPY, multipart and
+ * form uploads share.
  */
 #ifndef HTTPAPI_EDIT_H_
 #define HTTPAPI_EDIT_H_
@@ -28,8 +30,10 @@ struct edit {
 	void *cookie;
 };
 
-/** edit_new(r): In r->cookie, with id and new_edits of the request; NULL if there is no memory: the request is then
- * answered. */
+/**
+ * edit_new(r): In r->cookie, with id and new_edits of the request; NULL if there is no memory: the
+ * request is then answered.
+ */
 struct edit *edit_new(struct apireq *r);
 
 /** edit_parse(r): e->text into e->in; e->err says how it went.  Any thread. */
@@ -38,8 +42,10 @@ void edit_parse(struct apireq *r);
 /** edit_fail(r, err): Answer with e->why or the default words, and release. */
 void edit_fail(struct apireq *r, int err);
 
-/** edit_convert(r): e->in into e->w, with the revision that the request names.  Errors: as write_rev_param(),
- * write_convert(). */
+/**
+ * edit_convert(r): e->in into e->w, with the revision that the request names.  Errors: as
+ * write_rev_param(), write_convert().
+ */
 int edit_convert(struct apireq *r) MUST_CHECK;
 
 /** edit_store(r): e->w has all but the blobs of inline attachments: make them, submit, answer. */

@@ -1,21 +1,23 @@
 /*
  * feeds.c: open _changes requests.
  *
- * Each HTTP thread has a table of groups, one for each database (incarnation) that it has feeds of.  A commit marks the
- * group dirty in every table that has it and posts one message per thread; what else is committed until the thread gets
- *to it joins that message.  The thread then serves its feeds in turns:
+ * Each HTTP thread has a table of groups, one for each database (incarnation) that it has feeds of.
+ * A commit marks the group dirty in every table that has it and posts one message per thread; what
+ * else is committed until the thread gets to it joins that message.  The thread then serves its
+ * feeds in turns:
  *
  *	feeds_add -> serve --rows, not at the end--> sent --ready--> run queue -> serve
  *	                   --at the end, longpoll with rows, limit--> finished
  *	                   --at the end--> waiting --the group moved on--> run queue -> serve
  *	                                           --interval is over--> heartbeat, or finished
  *
- * Feeds that stand at the same place and want the same form get the same bytes: the rows of the last one served are
- *kept for the next within a turn.  Intervals are kept in a heap per thread, and one timer is set for its top: no feed,
- *no timer.
+ * Feeds that stand at the same place and want the same form get the same bytes: the rows of the
+ * last one served are kept for the next within a turn.  Intervals are kept in a heap per thread,
+ * and one timer is set for its top: no feed, no timer.
  *
  * Invariants:
- * 1. A feed is in its group before its first snapshot begins, so no commit falls between its scan and its waiting.
+ * 1. A feed is in its group before its first snapshot begins, so no commit falls between its scan
+ *    and its waiting.
  * 2. A waiting feed has seen >= its group's known, or is in the run queue.
  * 3. Groups, their seq and dirty, and posted are guarded by the lock; all else is the thread's own.
  * 4. A feed that is not in a group any more (ending) only waits to send its last line.
@@ -312,7 +314,10 @@ heap_remove(struct feed *f)
 		heap_put(t, i, t->heap[t->nheap]);
 		heap_sift(t, i);
 	}
-	/* A top that went is only looked at when the timer fires, but the last one takes the timer with it. */
+	/*
+	 * A top that went is only looked at when the timer fires, but the last one takes the timer
+	 * with it.
+	 */
 	if (t->nheap == 0) {
 		http_timer_cancel(t->timer);
 		free(t->heap);
@@ -521,8 +526,10 @@ on_message(void *arg)
 		if (d->feeds == NULL)
 			*slot(t, d->incarnation) = d->hash_next;
 	}
-	/* A group that is not dirty any more may be marked again at once, which writes dirty_next: leave the lock
-	 * behind the walk. */
+	/*
+	 * A group that is not dirty any more may be marked again at once, which writes dirty_next:
+	 * leave the lock behind the walk.
+	 */
 	for (; g != NULL; g = next) {
 		next = g->dirty_next;
 		if (g->feeds == NULL) {
@@ -738,7 +745,7 @@ table_release(struct table *t)
 	arena_free(t->scratch);
 	buf_release(&t->b);
 	free(t->heap);
-	(void)pthread_mutex_destroy(&t->lock);
+	pthread_mutex_destroy(&t->lock);
 }
 
 int

@@ -1,9 +1,10 @@
 /*
  * feedscan.c: the rows of a changes feed.
  *
- * Upward, a turn resumes behind the last row's sequence.  Downward the database can only begin at the newest row, so
- *all turns but the first read a window of sequences upward and write it backwards: each sequence has at most one row,
- *so a window of 256 is a batch; where rows are sparse it doubles.
+ * Upward, a turn resumes behind the last row's sequence.  Downward the database can only begin at
+ * the newest row, so all turns but the first read a window of sequences upward and write it
+ * backwards: each sequence has at most one row, so a window of 256 is a batch; where rows are
+ * sparse it doubles.
  *
  * A feed of few ids asks for each document instead of walking over all rows.
  *

@@ -46,9 +46,9 @@ void feedscan_head(const struct feedscan *f, struct buf *b);
 
 /**
  * feedscan_fill(f, b, a, seqp):
- * Append rows for one turn of the event loop; ${a} is reset between them.  Returns 0 if there may be more, ERR_END at
- * the end or at the limit; *${seqp} is the update sequence that was seen.  Errors: ERR_NO_DB, ERR_CORRUPT, ERR_IO,
- * ERR_NOMEM, ERR_TOO_LARGE.
+ * Append rows for one turn of the event loop; ${a} is reset between them.  Returns 0 if there may
+ * be more, ERR_END at the end or at the limit; *${seqp} is the update sequence that was seen.
+ * Errors: ERR_NO_DB, ERR_CORRUPT, ERR_IO, ERR_NOMEM, ERR_TOO_LARGE.
  */
 int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp) MUST_CHECK;
 

@@ -1,5 +1,5 @@
 /*
- * /{db}/_local/{id}: documents that are not replicated, such as checkpoints.
+ * local.c: /{db}/_local/{id}: documents that are not replicated, such as checkpoints.
  *
  * Their revision is "0-N", a count of writes; one that is stale is no conflict.
  */

@@ -1,5 +1,7 @@
-/* main.c: divand's composition root: reads the command line and the configuration, takes the data folder, and puts the
- * layers together. */
+/*
+ * main.c: divand's composition root: reads the command line and the configuration, takes
+ * the data folder, and puts the layers together.
+ */
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -141,7 +143,7 @@ raise_file_limit(void)
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
 		rl.rlim_cur = rl.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &rl);
+		setrlimit(RLIMIT_NOFILE, &rl);
 	}
 }
 
@@ -309,8 +311,10 @@ main(int argc, char **argv)
 	else
 		log_line(LOG_ERROR, "divand cannot start: %s", err_reason(err));
 	if (err == ERR_BUSY) {
-		/* Whoever still waits has no answer yet, so nothing that was acknowledged is lost; and nothing may be
-		 * freed below it. */
+		/*
+		 * Whoever still waits has no answer yet, so nothing that was acknowledged is lost;
+		 * and nothing may be freed below it.
+		 */
 		log_line(LOG_WARNING, "requests that did not end in time were cut off");
 		_exit(0);
 	}

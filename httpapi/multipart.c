@@ -1,15 +1,15 @@
 /*
  * multipart.c: multipart request bodies taken apart.
  *
- * The body comes in pieces that are cut anywhere.  What can't be decided yet (the beginning of a delimiter, incomplete
- * headers) is held over to the next piece:
+ * The body comes in pieces that are cut anywhere.  What can't be decided yet (the beginning of a
+ * delimiter, incomplete headers) is held over to the next piece:
  *
  *   PREAMBLE --delimiter--> BOUNDARY --CRLF--> HEADERS --empty line--> DATA --delimiter--> BOUNDARY
  *                              |
  *                              +--"--"--> EPILOGUE
  *
- * A delimiter is CRLF "--" boundary.  The CRLF belongs to it, so one is held at the start: the first delimiter may open
- * the body.
+ * A delimiter is CRLF "--" boundary.  The CRLF belongs to it, so one is held at the start: the
+ * first delimiter may open the body.
  */
 #include "httpapi/multipart.h"
 
@@ -126,7 +126,7 @@ multipart_param(struct jstr header, const char *name, struct arena *a, struct js
 
 	if (header.s == NULL)
 		return ERR_MISSING;
-	(void)cut(header, ';', &rest);
+	cut(header, ';', &rest);
 	while (rest.len > 0) {
 		item = cut(rest, ';', &rest);
 		key = trim(cut(item, '=', &value));
@@ -256,8 +256,10 @@ take_headers(struct multipart *m, const char *p, const char *end)
 	return m->sink.begin(m->sink.cookie, list, n);
 }
 
-/* Each step takes what it can decide of the ${len} bytes at ${p}: *${usedp} 0 and no change of state mean that more is
- * needed. */
+/*
+ * Each step takes what it can decide of the ${len} bytes at ${p}: *${usedp} 0 and no change of
+ * state mean that more is needed.
+ */
 
 static int
 step_data(struct multipart *m, const char *p, size_t len, size_t *usedp)

@@ -1,10 +1,11 @@
 /*
  * multipart_out.c: multipart answers.
  *
- * An answer is a row of segments, each a stretch of the gathered text or an attachment.  Its length is known before
- * the first byte goes out.  Small answers go out at once.  Others are streamed: whenever the client took what it was
- * sent, the next chunk is read in a snapshot of its own, so that a slow reader pins none.  An attachment that was
- * compacted away meanwhile breaks the answer off.
+ * An answer is a row of segments, each a stretch of the gathered text or an attachment.  Its length
+ * is known before the first byte goes out.  Small answers go out at once.  Others are streamed:
+ * whenever the client took what it was sent, the next chunk is read in a snapshot of its own, so
+ * that a slow reader pins none.  An attachment that was compacted away meanwhile breaks the answer
+ * off.
  */
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
- * /_node/{name}: the one node: its configuration, and what monitoring asks for.
+ * node.c: /_node/{name}: the one node: its configuration, and what monitoring asks for.
  *
  * A changed value holds at once, and until the server ends; the file that the
  * values came from is its administrator's.
@@ -66,7 +66,7 @@ put_section(const struct config *c, const char *section, struct buf *b)
 	struct dump d = {c, b, section, 0};
 
 	buf_putc(b, '{');
-	(void)config_each(c, section, put_pair, &d);
+	config_each(c, section, put_pair, &d);
 	buf_putc(b, '}');
 }
 
@@ -88,7 +88,7 @@ put_all(const char *section, const char *key, const char *value, void *cookie)
 	const char *first = NULL;
 
 	(void)value;
-	(void)config_each(d->c, section, first_key, &first);
+	config_each(d->c, section, first_key, &first);
 	if (!first || strcmp(first, key) != 0)
 		return 0;
 	if (d->count++ > 0)
@@ -112,7 +112,7 @@ show_sections(struct apireq *r)
 	buf_init(&b, NODE_VALUE_MAX);
 	buf_putc(&b, '{');
 	if (r->nparts == 3)
-		(void)config_all(d.c, put_all, &d);
+		config_all(d.c, put_all, &d);
 	buf_putc(&b, '}');
 	if (r->nparts > 3) {
 		buf_clear(&b);

@@ -1,4 +1,7 @@
-/* _partition/{p}: the documents of one partition, whose ids begin with its name and a colon. */
+/*
+ * partition.c: _partition/{p}: the documents of one partition, whose ids begin with its name and a
+ * colon.
+ */
 #include <string.h>
 
 #include "api.h"

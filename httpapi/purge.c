@@ -1,8 +1,8 @@
 /*
- * _purge, _purged_infos: leaves that are to be forgotten as if they had never been.
+ * purge.c: _purge, _purged_infos: leaves that are to be forgotten as if they had never been.
  *
- * A request names any number of documents, each with revisions: {"id": ["rev", ...]}. Each becomes one write, and
- * the answer tells for each which of the revisions were leaves and are gone.
+ * A request names any number of documents, each with revisions: {"id": ["rev", ...]}.  Each becomes
+ * one write, and the answer tells for each which of the revisions were leaves and are gone.
  */
 #include <string.h>
 

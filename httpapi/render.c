@@ -1,9 +1,10 @@
 /*
  * render.c: revisions of documents as JSON.
  *
- * The plain winner, which nearly every read wants, needs neither the revision tree nor any memory but the output's:
- * doc_put_json() appends it.  Everything else that a reader may ask for is gathered first: the path of the revision,
- * the text of the members that only a winner has, and which attachments go out as data.
+ * The plain winner, which nearly every read wants, needs neither the revision tree nor any memory
+ * but the output's: doc_put_json() appends it.  Everything else that a reader may ask for is
+ * gathered first: the path of the revision, the text of the members that only a winner has, and
+ * which attachments go out as data.
  */
 #include "httpapi/render.h"
 
@@ -294,7 +295,10 @@ put_meta(struct buf *b, struct db_doc *doc, const struct render_opts *o)
 	return buf_failed(b);
 }
 
-/* The generation up to which the reader has the attachments: of the newest revision of atts_since on ${path}. */
+/*
+ * The generation up to which the reader has the attachments: of the newest revision of atts_since
+ * on ${path}.
+ */
 static uint64_t
 atts_after(const struct render_opts *o, const struct rev *path, size_t n)
 {

@@ -31,39 +31,44 @@ struct render_opts {
 
 /**
  * render_opts_parse(r, o, why):
- * Read ${o} from the query: revs revs_info conflicts deleted_conflicts meta local_seq attachments att_encoding_info
- * latest atts_since.  As in CouchDB whatever is not "true" is false.  Memory: r->arena.
+ * Read ${o} from the query: revs revs_info conflicts deleted_conflicts meta local_seq attachments
+ * att_encoding_info latest atts_since.  As in CouchDB whatever is not "true" is false.  Memory:
+ * r->arena.
  * Errors: ERR_BAD_JSON, ERR_BAD_REV, ERR_BAD_REQUEST (atts_since), ERR_NOMEM.
  */
 int render_opts_parse(const struct apireq *r, struct render_opts *o, struct errtext *why) MUST_CHECK;
 
 /**
  * render_doc(b, doc, o, a, metap):
- * Append ${doc}'s winner, deleted or not, as a JSON object.  ${o} may be NULL.  *${metap} (may be NULL) is set to 1 if
- * _revs_info, _conflicts, _deleted_conflicts or _local_seq was written (CouchDB then sends no ETag).  Temporary memory
- * from ${a}. On an error what was appended is taken back.  Errors: ${b}'s, db_doc_rev()'s.
+ * Append ${doc}'s winner, deleted or not, as a JSON object.  ${o} may be NULL.  *${metap} (may be
+ * NULL) is set to 1 if _revs_info, _conflicts, _deleted_conflicts or _local_seq was written
+ * (CouchDB then sends no ETag).  Temporary memory from ${a}.  On an error what was appended is
+ * taken back.  Errors: ${b}'s, db_doc_rev()'s.
  */
 int render_doc(struct buf *b, struct db_doc *doc, const struct render_opts *o, struct arena *a, int *metap) MUST_CHECK;
 
 /**
  * render_rev(b, doc, at, o, a):
- * Append the revision at ${at} of the tree that db_doc_tree(doc, 1, ..) gave, without the members that only a winner
- * has. Errors: ERR_MISSING (its body is not kept), and as above.
+ * Append the revision at ${at} of the tree that db_doc_tree(doc, 1, ..) gave, without the members
+ * that only a winner has.  Errors: ERR_MISSING (its body is not kept), and as above.
  */
 int render_rev(
     struct buf *b, struct db_doc *doc, struct revpos at, const struct render_opts *o, struct arena *a) MUST_CHECK;
 
 /**
  * render_follows(b, doc, at, o, a, attsp, nattsp):
- * As render_rev() (or as render_doc(), *${metap} included, where ${at} is NULL), but attachments that would be data are
- * "follows":true, with att_encoding_info: the first part of a multipart/related answer.  *${attsp} are the ${nattsp}
- * attachments that follow, in order; ${a}'s memory.
+ * As render_rev() (or as render_doc(), *${metap} included, where ${at} is NULL), but attachments
+ * that would be data are "follows":true, with att_encoding_info: the first part of a
+ * multipart/related answer.  *${attsp} are the ${nattsp} attachments that follow, in order; ${a}'s
+ * memory.
  */
 int render_follows(struct buf *b, struct db_doc *doc, const struct revpos *at, const struct render_opts *o,
     struct arena *a, int *metap, const struct doc_att ***attsp, size_t *nattsp) MUST_CHECK;
 
-/** render_att(b, snap, att): Append all bytes of an attachment, decompressed if it is stored compressed.  Errors:
- * ${b}'s, ERR_CORRUPT, ERR_IO. */
+/**
+ * render_att(b, snap, att): Append all bytes of an attachment, decompressed if it is stored
+ * compressed.  Errors: ${b}'s, ERR_CORRUPT, ERR_IO.
+ */
 int render_att(struct buf *b, struct db_snap *snap, const struct doc_att *att) MUST_CHECK;
 
 #endif

@@ -1,4 +1,7 @@
-/* The server itself: welcome, liveness, ids, lists of databases, and what a cluster of one tells of itself. */
+/*
+ * root.c: the server itself: welcome, liveness, ids, lists of databases, and what a cluster of
+ * one tells of itself.
+ */
 #include "database.h"
 #include "uuid.h"
 #include "base/hash.h"

@@ -1,5 +1,5 @@
 /*
- * From a path to its handler.
+ * router.c: from a path to its handler.
  *
  *	/                     the server                        server_table
  *	/_x...                of the server                     server_table

@@ -4,8 +4,10 @@
 
 #include "httpapi/api.h"
 
-/** router_go(r): Call the handler of ${r}'s path, or answer.  ${r} is authenticated.  Opens r->db and sets r->id where
- * the path names them. */
+/**
+ * router_go(r): Call the handler of ${r}'s path, or answer.  ${r} is authenticated.  Opens r->db
+ * and sets r->id where the path names them.
+ */
 void router_go(struct apireq *r);
 
 #endif

@@ -1,15 +1,17 @@
 /*
  * rows.c: answers of many rows.
  *
- * A listing of a million rows must neither be held in memory nor keep a snapshot open while a slow client reads, nor
- *keep its event loop from others.  So the producer makes one batch per turn and remembers the last key itself:
+ * A listing of a million rows must neither be held in memory nor keep a snapshot open while a slow
+ * client reads, nor keep its event loop from others.  So the producer makes one batch per turn and
+ * remembers the last key itself:
  *
  *	rows_send -> fill -> ERR_END: one answer
  *	                  -> 0: http_start, send --ready--> step -> fill, send ... -> ERR_END: http_finish
  *	                                                      \ nothing to send: yield --message--> step
  *
  * Invariants:
- * 1. release() runs once, before the last http_* call or in on_stop(); nothing of the request is touched behind it.
+ * 1. release() runs once, before the last http_* call or in on_stop(); nothing of the request is
+ *    touched behind it.
  * 2. While a message is under way the request is held, because its memory is the request's.
  */
 #include "rows.h"
@@ -37,7 +39,7 @@ rows_now_us(void)
 {
 	struct timespec t;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 

@@ -1,5 +1,7 @@
-/* rows.h: answers of many rows, made and sent batch by batch, so that no snapshot and no large buffer outlives a turn
- * of the event loop. */
+/*
+ * rows.h: answers of many rows, made and sent batch by batch, so that no snapshot and no large
+ * buffer outlives a turn of the event loop.
+ */
 #ifndef HTTPAPI_ROWS_H_
 #define HTTPAPI_ROWS_H_
 
@@ -34,15 +36,17 @@ typedef int rows_f(void *cookie, struct buf *b, struct arena *scratch);
 
 /**
  * rows_send(r, fill, drop, cookie):
- * Answer 200 with what ${fill} appends.  All headers have been set.  One batch goes out as a whole answer; more of them
- * as a stream.  An error of the first batch is answered as one; a later one cuts the stream off, so that the client
- * sees that it is incomplete.  HEAD gets the head alone.  ${drop}(cookie), which may be NULL, runs once, when no more
- * is needed.
+ * Answer 200 with what ${fill} appends.  All headers have been set.  One batch goes out as a whole
+ * answer; more of them as a stream.  An error of the first batch is answered as one; a later one
+ * cuts the stream off, so that the client sees that it is incomplete.  HEAD gets the head alone.
+ * ${drop}(cookie), which may be NULL, runs once, when no more is needed.
  */
 void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie);
 
-/** rows_stream(r, status, length, fill, drop, cookie): The same with another status, and the body's length where it is
- * known (else UINT64_MAX), which HEAD gets too. */
+/**
+ * rows_stream(r, status, length, fill, drop, cookie): The same with another status, and the body's
+ * length where it is known (else UINT64_MAX), which HEAD gets too.
+ */
 void rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie);
 
 /** rows_now_us(): The monotonic clock. */
@@ -51,12 +55,16 @@ uint64_t rows_now_us(void);
 /** rows_is_head(r): 1 for a HEAD request. */
 int rows_is_head(const struct apireq *r);
 
-/** rows_object(r, j, why): Check that ${text} is one JSON object, in CouchDB's words, and
- * set ${j} before its first member. */
+/**
+ * rows_object(r, j, why): Check that ${text} is one JSON object, in CouchDB's words, and set ${j}
+ * before its first member.
+ */
 int rows_object(struct jread *j, const struct jstr *text, struct errtext *why) MUST_CHECK;
 
-/** rows_string(a, text, outp): The JSON string ${text} unescaped, in ${a} or where it stands.  Errors: ERR_BAD_REQUEST
- * (not a string), ERR_BAD_JSON, ERR_NOMEM. */
+/**
+ * rows_string(a, text, outp): The JSON string ${text} unescaped, in ${a} or where it stands.
+ * Errors: ERR_BAD_REQUEST (not a string), ERR_BAD_JSON, ERR_NOMEM.
+ */
 int rows_string(struct arena *a, const struct jstr *text, struct jstr *outp) MUST_CHECK;
 
 #endif

@@ -1,3 +1,10 @@
+/*
+ * secret.c: stored passwords.
+ *
+ * CouchDB has changed its form thrice, and accounts outlive that: every form is verified, and the
+ * newest is made.  What is compared is compared in constant time.  A stored form comes from the
+ * configuration, so its lengths and its number of iterations are bounded here.
+ */
 #include "secret.h"
 
 #include <openssl/evp.h>

@@ -18,9 +18,9 @@ int secret_is_hashed(const char *stored);
 int secret_hash(const char *password, size_t len, unsigned iterations, char out[SECRET_LEN]) MUST_CHECK;
 
 /**
- * secret_check(stored, password, len): 1 if ${password} is the one that ${stored} was made of.  Knows
- * "-pbkdf2:PRF-KEY,SALT,ITERATIONS", "-pbkdf2-KEY,SALT,ITERATIONS" (SHA-1), "-hashed-KEY,SALT" and plain text.  Cost as
- * secret_hash().
+ * secret_check(stored, password, len): 1 if ${password} is the one that ${stored} was made of.
+ * Knows "-pbkdf2:PRF-KEY,SALT,ITERATIONS", "-pbkdf2-KEY,SALT,ITERATIONS" (SHA-1),
+ * "-hashed-KEY,SALT" and plain text.  Cost as secret_hash().
  */
 int secret_check(const char *stored, const char *password, size_t len) MUST_CHECK;
 

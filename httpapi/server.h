@@ -1,9 +1,10 @@
 /*
- * server.h: the HTTP engine as handlers see it; h2o stands behind it, in server_h2o.c alone.
+ * server.h: the HTTP engine as handlers see it; h2o stands behind it, in server_h2o*.c alone.
  *
- * Handlers are written as if request bodies were streams and responses were streams.  One request belongs to one HTTP
- * thread; every call on it is made on that thread, and work that came back from another thread returns through http_post().
- * A request may vanish (the client went away) while a worker has it: hold a reference, and look at http_gone().
+ * Handlers are written as if request bodies were streams and responses were streams.  One request
+ * belongs to one HTTP thread; every call on it is made on that thread, and work that came back from
+ * another thread returns through http_post().  A request may vanish (the client went away) while a
+ * worker has it: hold a reference, and look at http_gone().
  */
 #ifndef HTTPAPI_SERVER_H_
 #define HTTPAPI_SERVER_H_
@@ -38,12 +39,19 @@ struct http_config {
 	void *cookie;
 };
 
-/** http_server_new(config, sp): Bind and listen (first a plain probe, so that a second server fails), start no thread yet.  Errors: ERR_IO with a log line, ERR_NOMEM. */
+/**
+ * http_server_new(config, sp): Bind and listen (first a plain probe, so that a second server
+ * fails), start no thread yet.  Errors: ERR_IO with a log line, ERR_NOMEM.
+ */
 int http_server_new(const struct http_config *config, struct http_server **sp) MUST_CHECK;
 /** http_server_port(s), http_server_tls_port(s): The ports that are listened on. */
 unsigned http_server_port(const struct http_server *s);
 unsigned http_server_tls_port(const struct http_server *s);
-/** http_server_run(s): Serve until http_server_stop(); returns when every request has ended and been released, or after a grace of 10 s: ERR_BUSY; somebody may then still use ${s}.  ERR_IO: a thread could not be started. */
+/**
+ * http_server_run(s): Serve until http_server_stop(); returns when every request has ended and been
+ * released, or after a grace of 10 s: ERR_BUSY; somebody may then still use ${s}.  ERR_IO: a thread
+ * could not be started.
+ */
 int http_server_run(struct http_server *s) MUST_CHECK;
 /** http_server_stop(s): Async-signal-safe.  Listeners close, requests finish, on_shutdown callbacks run. */
 void http_server_stop(struct http_server *s);
@@ -55,16 +63,25 @@ struct http_thread *http_server_thread(struct http_server *s, unsigned i);
 struct http_thread *http_req_thread(struct http_req *req);
 /** http_thread_index(t): 0 .. threads - 1, for per-thread tables. */
 unsigned http_thread_index(const struct http_thread *t);
-/** http_thread_on_shutdown(t, fn, arg): Run ${fn} on ${t}'s loop when the server stops, so that feeds can send their last line.  Before run. */
+/**
+ * http_thread_on_shutdown(t, fn, arg): Run ${fn} on ${t}'s loop when the server stops, so that
+ * feeds can send their last line.  Before run.
+ */
 int http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *arg) MUST_CHECK;
 
-/* A message to a thread's loop.  Lives in its owner; posting never fails or allocates; not posted twice at once. */
+/*
+ * A message to a thread's loop.  Lives in its owner; posting never fails or allocates; not posted
+ * twice at once.
+ */
 struct http_msg {
 	void (*fn)(void *arg);
 	void *arg;
 	struct http_msg *next; /* the engine's */
 };
-/** http_post(t, m): Any thread may call it.  Messages to one thread arrive in order; wake-ups are coalesced. */
+/**
+ * http_post(t, m): Any thread may call it.  Messages to one thread arrive in order; wake-ups are
+ * coalesced.
+ */
 void http_post(struct http_thread *t, struct http_msg *m);
 
 /* ---- The request ---- */
@@ -87,13 +104,17 @@ struct arena *http_arena(struct http_req *req);
 /** http_body_len(req): The body's length. */
 uint64_t http_body_len(const struct http_req *req);
 /**
- * http_body_read(req, piecep): The next piece of the body (at most 1 MiB), borrowed until the next call; length 0 at the end.
+ * http_body_read(req, piecep): The next piece of the body (at most 1 MiB), borrowed until the next
+ * call; length 0 at the end.
  * http_body_all(req, bodyp): The body in one piece, if nothing was read yet.
  */
 int http_body_read(struct http_req *req, struct jstr *piecep) MUST_CHECK;
 int http_body_all(struct http_req *req, struct jstr *bodyp) MUST_CHECK;
 
-/** http_hold(req), http_release(req): References for work on other threads; handle()'s own ends with the response.  Both on the request's thread. */
+/**
+ * http_hold(req), http_release(req): References for work on other threads; handle()'s own ends with
+ * the response.  Both on the request's thread.
+ */
 void http_hold(struct http_req *req);
 void http_release(struct http_req *req);
 /** http_gone(req): 1 once the client has vanished; sending is then harmless and does nothing. */
@@ -101,32 +122,48 @@ int http_gone(const struct http_req *req);
 
 /* ---- The response ---- */
 
-/** http_set_header(req, name, value, len): Before http_reply() or http_start(); ${name} (lower case) is static, ${value} is copied.  http_add_header: another one of the same name. */
+/**
+ * http_set_header(req, name, value, len): Before http_reply() or http_start(); ${name} (lower case)
+ * is static, ${value} is copied.  http_add_header: another one of the same name.
+ */
 void http_set_header(struct http_req *req, const char *name, const char *value, size_t len);
 void http_add_header(struct http_req *req, const char *name, const char *value, size_t len);
 
-/** http_reply(req, status, body, len): The whole response at once.  ${body} is copied.  On HEAD only the head goes out, with content-length of ${len}. */
+/**
+ * http_reply(req, status, body, len): The whole response at once.  ${body} is copied.  On HEAD only
+ * the head goes out, with content-length of ${len}.
+ */
 void http_reply(struct http_req *req, int status, const void *body, size_t len);
 /** http_reply_take(req, status, body, len): The same; ${body} is malloc()ed and becomes the engine's. */
 void http_reply_take(struct http_req *req, int status, char *body, size_t len);
 
 /**
- * http_start(req, status, length, ready, stop, cookie): A streamed response; its head is sent at once, with content-length
- * if ${length} is not UINT64_MAX.  ${ready} is called (never from within http_start or http_send) whenever what was sent has gone to the socket and more may be sent.
+ * http_start(req, status, length, ready, stop, cookie): A streamed response; its head is sent at
+ * once, with content-length if ${length} is not UINT64_MAX.  ${ready} is called (never from within
+ * http_start or http_send) whenever what was sent has gone to the socket and more may be sent.
  * ${stop} is called once if the client vanishes before http_finish().
  */
 void http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie),
     void (*stop)(void *cookie), void *cookie);
-/** http_send(req, data, len): Copy and send; only once after each ready (the first: at once after http_start()).  http_can_send(req): 1 if it may be called now. */
+/**
+ * http_send(req, data, len): Copy and send; only once after each ready (the first: at once after
+ * http_start()).  http_can_send(req): 1 if it may be called now.
+ */
 void http_send(struct http_req *req, const void *data, size_t len);
 int http_can_send(const struct http_req *req);
-/** http_finish(req): End of the response, allowed whether or not http_can_send().  http_abort(req): End it so that the client sees that it is incomplete. */
+/**
+ * http_finish(req): End of the response, allowed whether or not http_can_send().  http_abort(req):
+ * End it so that the client sees that it is incomplete.
+ */
 void http_finish(struct http_req *req);
 void http_abort(struct http_req *req);
 
 /* ---- Timers on a thread's loop ---- */
 
-/** http_timer_new(t, fn, arg, tp): A timer that is not set.  http_timer_set: fire once, ${ms} from now; replaces an earlier setting.  Free cancels. */
+/**
+ * http_timer_new(t, fn, arg, tp): A timer that is not set.  http_timer_set: fire once, ${ms} from
+ * now; replaces an earlier setting.  Free cancels.
+ */
 int http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, struct http_timer **tp) MUST_CHECK;
 void http_timer_set(struct http_timer *t, uint64_t ms);
 void http_timer_cancel(struct http_timer *t);

@@ -1,5 +1,7 @@
-/* server_gate.c: the parts of the engine that are plain sockets, OpenSSL and bytes: listening, TLS set-up, the check of
- * a request's framing. */
+/*
+ * server_gate.c: the parts of the engine that are plain sockets, OpenSSL and
+ * bytes: listening, TLS set-up, the check of a request's framing.
+ */
 #include "server_impl.h"
 
 #include <errno.h>
@@ -53,8 +55,10 @@ listen_all(const struct addrinfo *ai, unsigned port, unsigned n, int *fds, unsig
 	unsigned i;
 	int probe;
 
-	/* Two servers with SO_REUSEPORT would silently share the port's connections; a plain bind fails if anybody
-	 * listens. */
+	/*
+	 * Two servers with SO_REUSEPORT would silently share the port's connections; a plain bind
+	 * fails if anybody listens.
+	 */
 	probe = bind_one(ai, port, 0, portp);
 	if (probe < 0)
 		return -1;

@@ -1,8 +1,9 @@
 /*
- * server_h2o.c: the HTTP engine on libh2o-evloop 2.2: birth and death of the server and its threads.
+ * server_h2o.c: the HTTP engine on libh2o-evloop 2.2: birth and death of the server
+ * and its threads.
  *
- * One event loop per thread, each with its own listening sockets (SO_REUSEPORT), its own h2o context, its own timers and
- * its own requests; nothing of h2o is shared between threads.
+ * One event loop per thread, each with its own listening sockets (SO_REUSEPORT), its own h2o
+ * context, its own timers and its own requests; nothing of h2o is shared between threads.
  */
 #include <h2o.h>
 #include <h2o/http1.h>

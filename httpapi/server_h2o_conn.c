@@ -1,9 +1,11 @@
 /*
- * server_h2o_conn.c: connections, from accept to close, and clients that leave without a word.
+ * server_h2o_conn.c: connections, from accept to close, and clients that leave
+ * without a word.
  *
- * h2o does not read from an HTTP/1 connection while its request is being answered, so it does not see that a client of an
- * idle feed has gone.  Each thread therefore has an epoll of its own which watches such sockets for a hang-up alone.  A
- * client that merely half-closed may still read: only a stream that stays idle is then ended.
+ * h2o does not read from an HTTP/1 connection while its request is being answered, so it does not
+ * see that a client of an idle feed has gone.  Each thread therefore has an epoll of its own which
+ * watches such sockets for a hang-up alone.  A client that merely half-closed may still read: only
+ * a stream that stays idle is then ended.
  */
 #include <h2o.h>
 
@@ -75,7 +77,9 @@ server_on_accept(h2o_socket_t *listener, const char *err)
 		struct http_conn *conn;
 
 		if (sock == NULL) {
-			/* With no descriptor left, a listener that stays readable would keep the loop busy for nothing.
+			/*
+			 * With no descriptor left, a listener that stays readable would keep the
+			 * loop busy for nothing.
 			 */
 			if (errno == EMFILE || errno == ENFILE) {
 				h2o_socket_read_stop(listener);
@@ -187,8 +191,10 @@ conn_at_rest(struct http_conn *conn)
 	return conn->req == NULL && !conn->busy && !h2o_socket_is_writing(conn->sock) && conn->sock->input->size == 0;
 }
 
-/* Looks after connections that are to end: idle streams of clients that half-closed and, once the server stops, all
- * that are at rest. */
+/*
+ * Looks after connections that are to end: idle streams of clients that half-closed and, once the
+ * server stops, all that are at rest.
+ */
 void
 server_on_sweep(void *arg)
 {

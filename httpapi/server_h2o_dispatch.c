@@ -1,5 +1,6 @@
 /*
- * server_h2o_dispatch.c: from h2o to the handler, and what is refused on the way.
+ * server_h2o_dispatch.c: from h2o to the handler, and what is refused on
+ * the way.
  */
 #include <h2o.h>
 

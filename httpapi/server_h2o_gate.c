@@ -1,18 +1,23 @@
 /*
- * server_h2o_gate.c: what h2o 2.2 does not look at while a request comes in: how fast, how long its head, and whether
- * its body is too large to begin with.
+ * server_h2o_gate.c: what h2o 2.2 does not look at while a request comes in:
+ * how fast, how long its head, and whether its body is too large to begin with.
  *
- * The gate stands before h2o's own read callback: server_gate_turn() puts it there whenever h2o has begun to read.
+ * The gate stands before h2o's own read callback: server_gate_turn() puts it there whenever h2o has
+ * begun to read.
  *
  *	ungated --server_gate_turn()--> gated --request complete, h2o stops reading--> ungated
  *	  ^ accept, answer given                                                  a feed leaves until its answer
  *
- * 1. conn->read is what h2o asked to be called; while the gate is in place, sock->_cb.read is on_gate().
- * 2. HTTP/1 is being read where conn->read is t->read1; else it is HTTP/2, a TLS handshake, or the end of TLS.
- * 3. Bytes that were read together with an earlier request never pass the gate.  They had nothing to wait for.
+ * 1. conn->read is what h2o asked to be called; while the gate is in place, sock->_cb.read is
+ *    on_gate().
+ * 2. HTTP/1 is being read where conn->read is t->read1; else it is HTTP/2, a TLS handshake, or the
+ *    end of TLS.
+ * 3. Bytes that were read together with an earlier request never pass the gate.  They had nothing
+ *    to wait for.
  *
- * A head takes no longer than one window; then a body, or all of an HTTP/2 connection with a request in it, keeps up a
- * minimum rate from window to window.  So h2o's own time limit for head and body together can be a day.
+ * A head takes no longer than one window; then a body, or all of an HTTP/2 connection with a
+ * request in it, keeps up a minimum rate from window to window.  So h2o's own time limit for head
+ * and body together can be a day.
  */
 #include <h2o.h>
 #include <h2o/http1.h>
@@ -132,7 +137,10 @@ head_ok(struct http_conn *conn)
 	       (conn->head_done ? conn->head_at : in->size) <= LIMIT_HEAD_LEN;
 }
 
-/* To close while the client still sends would take the answer from it: what comes is dropped, for one window. */
+/*
+ * To close while the client still sends would take the answer from it: what comes is dropped, for
+ * one window.
+ */
 static void
 on_dropped(h2o_socket_t *sock, const char *err)
 {

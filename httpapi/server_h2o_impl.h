@@ -1,14 +1,20 @@
 /*
- * server_h2o_impl.h: what the engine's files on h2o share: connections, requests, threads.  Only server_h2o*.c see it, and h2o.
+ * server_h2o_impl.h: what the engine's files on h2o share: connections, requests, threads.  Only
+ * server_h2o*.c see it, and h2o.
  *
- * A request (struct http_req) outlives h2o's: a worker may still hold it when its client has vanished.  So:
+ * A request (struct http_req) outlives h2o's: a worker may still hold it when its client has
+ * vanished.  So:
  *
- * 1. req->h2o is h2o's request while that lives and is not yet answered in full, else NULL; then every call does nothing.
- * 2. The engine holds one reference while req->h2o is set.  What ends it: the final h2o_send() (answered), or h2o disposing
- *    of its request (vanished: stop() of a started stream, or the pool entry of server_hook_pool() before that).
- * 3. Method, path and headers that handlers see are copies in the request's arena.  A body is lent out of h2o's buffer over
- *    HTTP/1, where nothing is freed before the answer; HTTP/2 may drop a stream at any moment, so there it is copied.
- * 4. After h2o_send(FINAL) h2o's request may be gone already or be the next one: it is not touched again.
+ * 1. req->h2o is h2o's request while that lives and is not yet answered in full, else NULL; then
+ *    every call does nothing.
+ * 2. The engine holds one reference while req->h2o is set.  What ends it: the final h2o_send()
+ *    (answered), or h2o disposing of its request (vanished: stop() of a started stream, or the pool
+ *    entry of server_hook_pool() before that).
+ * 3. Method, path and headers that handlers see are copies in the request's arena.  A body is lent
+ *    out of h2o's buffer over HTTP/1, where nothing is freed before the answer; HTTP/2 may drop a
+ *    stream at any moment, so there it is copied.
+ * 4. After h2o_send(FINAL) h2o's request may be gone already or be the next one: it is not touched
+ *    again.
  */
 #ifndef HTTPAPI_SERVER_H2O_IMPL_H_
 #define HTTPAPI_SERVER_H2O_IMPL_H_
@@ -152,7 +158,10 @@ void server_flush(struct http_thread *t);
 /* ---- server_h2o_conn.c ---- */
 
 struct http_conn *server_conn_of(h2o_req_t *h2o);
-/** server_watch(conn, req): Notice when the client hangs up while ${req}, which its handler left unanswered, goes on. */
+/**
+ * server_watch(conn, req): Notice when the client hangs up while ${req}, which its handler left
+ * unanswered, goes on.
+ */
 void server_watch(struct http_conn *conn, struct http_req *req);
 void server_on_accept(h2o_socket_t *listener, const char *err);
 void server_on_watch(h2o_socket_t *sock, const char *err);
@@ -162,7 +171,10 @@ void server_on_reopen(void *arg);
 /* ---- server_h2o_dispatch.c ---- */
 
 int server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
-/** server_error_setup: A filter for what h2o answers by itself, which puts CouchDB's form in place of its text. */
+/**
+ * server_error_setup: A filter for what h2o answers by itself, which puts CouchDB's form in place
+ * of its text.
+ */
 void server_error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot);
 
 /* ---- server_h2o_gate.c ---- */

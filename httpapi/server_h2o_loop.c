@@ -126,9 +126,10 @@ begin_stop(struct http_thread *t)
 }
 
 /*
- * Messages, timers and the stop run within h2o's loop. Behind it, a write that completes at once leaves its callback to the loop's
- * next run, which first asks to be told when the socket can be written and forgets to take that back once the callback
- * has run: when the socket next can be written, h2o asserts that somebody is writing.
+ * Messages, timers and the stop run within h2o's loop.  Behind it, a write that completes at once
+ * leaves its callback to the loop's next run, which first asks to be told when the socket can be
+ * written and forgets to take that back once the callback has run: when the socket next can be
+ * written, h2o asserts that somebody is writing.
  */
 static void
 on_turn(h2o_timeout_entry_t *entry)

@@ -1,5 +1,6 @@
 /*
- * server_h2o_req.c: a request's life and memory, and what handlers ask of it: see server_h2o_impl.h for the rules.
+ * server_h2o_req.c: a request's life and memory, and what handlers ask of it:
+ * see server_h2o_impl.h for the rules.
  */
 #include <h2o.h>
 

@@ -1,9 +1,9 @@
 /*
  * server_h2o_stream.c: answers, whole and streamed.
  *
- * Output of a stream is collected in req->out and goes to h2o when the callback into the handler returns (server_flush()),
- * so that a head and its first rows, or the last rows and the end, share one write; and handlers are never called from
- * within their own calls.
+ * Output of a stream is collected in req->out and goes to h2o when the callback into the handler
+ * returns (server_flush()), so that a head and its first rows, or the last rows and the end, share
+ * one write; and handlers are never called from within their own calls.
  *
  *	http_start -> [in flight] -> proceed -> ready() -> http_send -> [in flight] ... -> http_finish -> final
  */
@@ -118,8 +118,9 @@ schedule_flush(struct http_req *req)
 }
 
 /*
- * A head without a body yet.  h2o keeps it back over HTTP/1 until there is a byte of body, and its chunked encoder
- * passes on no empty buffer; so the empty buffer goes to the last output stream directly.
+ * A head without a body yet.  h2o keeps it back over HTTP/1 until there is a byte of body, and its
+ * chunked encoder passes on no empty buffer; so the empty buffer goes to the last output stream
+ * directly.
  */
 static void
 send_head(h2o_req_t *h2o)
@@ -175,7 +176,10 @@ flush_one(struct http_req *req)
 		req->stop = NULL;
 		stop(req->cookie);
 	} else if (req->is_head && req->want_ready && !req->finishing) {
-		/* Nothing goes out after the head of a HEAD, but the handler counts on being asked for more. */
+		/*
+		 * Nothing goes out after the head of a HEAD, but the handler counts on being asked
+		 * for more.
+		 */
 		req->want_ready = 0;
 		req->ready(req->cookie);
 	}

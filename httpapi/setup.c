@@ -1,3 +1,10 @@
+/*
+ * setup.c: the data folder before a database is opened.
+ *
+ * Two servers in one folder would destroy it, so a lock is taken first and held by the process.
+ * Small files are written beside their place, synced and renamed, so that a crash leaves the old
+ * one or the new one.
+ */
 #include "setup.h"
 
 #include <errno.h>
@@ -71,7 +78,7 @@ setup_data_dir(const char *dir, int *lock_fdp)
 		if (held)
 			log_line(LOG_ERROR, "another divand is running on the data folder %s", dir);
 		else
-			(void)complain("lock", path);
+			complain("lock", path);
 		close(fd);
 		return held ? ERR_LOCKED : ERR_IO;
 	}
@@ -95,7 +102,7 @@ setup_write(const char *dir, const char *name, const char *text, size_t len)
 		return complain("write", path);
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir_fd >= 0) {
-		(void)fsync(dir_fd);
+		fsync(dir_fd);
 		close(dir_fd);
 	}
 	return 0;

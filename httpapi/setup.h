@@ -1,34 +1,43 @@
-/* setup.h: what divand finds or makes in its data folder before it opens a database: the lock, the server's uuid, the
- * administrators. */
+/*
+ * setup.h: what divand finds or makes in its data folder before it opens a database: the lock, the
+ * server's uuid, the administrators.
+ */
 #ifndef HTTPAPI_SETUP_H_
 #define HTTPAPI_SETUP_H_
 
 #include "base/err.h"
 #include "httpapi/config.h"
 
-/** setup_data_dir(dir, lock_fdp): Make ${dir} if it is missing and lock it for this process, for as long as
- * *${lock_fdp} is open.  Errors: ERR_LOCKED, ERR_IO, each with a log line. */
+/**
+ * setup_data_dir(dir, lock_fdp): Make ${dir} if it is missing and lock it for this process, for as
+ * long as *${lock_fdp} is open.  Errors: ERR_LOCKED, ERR_IO, each with a log line.
+ */
 int setup_data_dir(const char *dir, int *lock_fdp) MUST_CHECK;
 
 #define SETUP_UUID_DIGITS 32u
 #define SETUP_SECRET_DIGITS 64u
 
-/** setup_write(dir, name, text, len): Write the small file ${dir}/${name}, for this user alone, so that it is there
- * whole or not at all.  Errors: ERR_IO with a log line. */
+/**
+ * setup_write(dir, name, text, len): Write the small file ${dir}/${name}, for this user alone, so
+ * that it is there whole or not at all.  Errors: ERR_IO with a log line.
+ */
 int setup_write(const char *dir, const char *name, const char *text, size_t len) MUST_CHECK;
 
-/** setup_uuid(dir, out), setup_secret(dir, out): The server's uuid, and the secret of its session cookies where none is
- * configured: hexadecimal digits and a NUL, drawn at the first start, then read from ${dir}/uuid and ${dir}/secret.
- * Errors: ERR_IO with a log line. */
+/**
+ * setup_uuid(dir, out), setup_secret(dir, out): The server's uuid, and the secret of its session
+ * cookies where none is configured: hexadecimal digits and a NUL, drawn at the first start, then
+ * read from ${dir}/uuid and ${dir}/secret.  Errors: ERR_IO with a log line.
+ */
 int setup_uuid(const char *dir, char out[SETUP_UUID_DIGITS + 1]) MUST_CHECK;
 int setup_secret(const char *dir, char out[SETUP_SECRET_DIGITS + 1]) MUST_CHECK;
 
 /**
- * setup_admins(c, dir): Complete section admins: what ${dir}/admins.yaml has and ${c} has not, then the environment's
- * (DIVAN_ADMIN=name:password, or COUCHDB_USER and COUCHDB_PASSWORD); plain passwords are replaced by their hashes,
- * which ${dir}/admins.yaml keeps so that sessions outlive a restart.  If there is then none, the administrator "admin"
- * is made, its random password shown on standard error this once, and its hash kept in ${dir}/admins.yaml.  Errors:
- * ERR_IO, ERR_BAD_REQUEST, ERR_INTERNAL with a log line; ERR_NOMEM.
+ * setup_admins(c, dir): Complete section admins: what ${dir}/admins.yaml has and ${c} has not, then
+ * the environment's (DIVAN_ADMIN=name:password, or COUCHDB_USER and COUCHDB_PASSWORD); plain
+ * passwords are replaced by their hashes, which ${dir}/admins.yaml keeps so that sessions outlive a
+ * restart.  If there is then none, the administrator "admin" is made, its random password shown on
+ * standard error this once, and its hash kept in ${dir}/admins.yaml.  Errors: ERR_IO,
+ * ERR_BAD_REQUEST, ERR_INTERNAL with a log line; ERR_NOMEM.
  */
 int setup_admins(struct config *c, const char *dir) MUST_CHECK;
 

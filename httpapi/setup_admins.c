@@ -1,11 +1,11 @@
 /*
- * Who administrates the server, from four places, the first that names an
- * account winning: the environment, the configuration, what an earlier start
- * made, and where there is none, a first one with a random password.
+ * setup_admins.c: who administrates the server, from four places, the first that names an account
+ * winning: the environment, the configuration, what an earlier start made, and where there is none,
+ * a first one with a random password.
  *
- * A plain password is replaced by its hash.  Sessions depend on the hash's
- * salt, so that a changed password ends them; for them to outlive a restart
- * the hash must be the same one.  admins.yaml therefore has two sections:
+ * A plain password is replaced by its hash.  Sessions depend on the hash's salt, so that a changed
+ * password ends them; for them to outlive a restart the hash must be the same one.  admins.yaml
+ * therefore has two sections:
  *
  *	admins   the first administrator, who counts
  *	hashes   of passwords given elsewhere, used for as long as the one given still verifies.

@@ -1,4 +1,7 @@
-/* timers.c: a binary heap of timers.  h2o's own timeouts are lists of one duration each; feeds ask for any. */
+/*
+ * timers.c: a binary heap of timers.  h2o's own timeouts are lists of one duration
+ * each; feeds ask for any.
+ */
 #include "timers.h"
 
 #include <assert.h>

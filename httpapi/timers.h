@@ -1,4 +1,7 @@
-/* timers.h: a heap of timers, one per event loop; behind http_timer_*() of server.h.  Private to the engine. */
+/*
+ * timers.h: a heap of timers, one per event loop; behind http_timer_*() of server.h.  Private to
+ * the engine.
+ */
 #ifndef HTTPAPI_TIMERS_H_
 #define HTTPAPI_TIMERS_H_
 
@@ -15,8 +18,10 @@ struct http_timer {
 	size_t at;       /* place in the heap counted from 1; 0: not set */
 };
 
-/* Timers of one loop, the next one due at slot[1].  room is at least the number of timers that exist, so that setting
- * never fails. */
+/*
+ * Timers of one loop, the next one due at slot[1].  room is at least the number of timers that
+ * exist, so that setting never fails.
+ */
 struct timers {
 	struct http_timer **slot;
 	size_t n;

@@ -1,17 +1,17 @@
 /*
  * upload.c: documents that come as multipart bodies.
  *
- * multipart/related: the first part is the document, the parts behind it are the attachments that say "follows", in the
- * order of the JSON. The body is read piece by piece and never held in whole; a blob that has gathered 1 MiB is flushed
- * before the next piece:
+ * multipart/related: the first part is the document, the parts behind it are the attachments that
+ * say "follows", in the order of the JSON.  The body is read piece by piece and never held in
+ * whole; a blob that has gathered 1 MiB is flushed before the next piece:
  *
- *   next -> read a piece -> take (small bodies: at once; others: on an executor thread) -> taken --(blob full)--> flush
- * -> next
- *     |
- *     +--(end of body)--> finish -> edit_convert -> edit_store
+ *	next -> read a piece -> take (large bodies: on an executor thread) -> taken -> next
+ *	  |                                                                     |
+ *	  |                                                                     +--blob full--> flush -> next
+ *	  +--end of body--> finish -> edit_convert -> edit_store
  *
- * multipart/form-data: `_doc`, or `_rev` alone, and any number of `_attachments`; held in memory, as browsers' forms
- * are small.
+ * multipart/form-data: `_doc`, or `_rev` alone, and any number of `_attachments`; held in memory,
+ * as browsers' forms are small.
  */
 #include "httpapi/edit.h"
 

@@ -1,6 +1,7 @@
 /*
- * upload_form.c: a document that comes from a browser's form.  Its text is `_doc`; or the revision in `_rev` is
- * edited by adding attachments alone.  Parts named `_attachments` replace attachments of the same name.
+ * upload_form.c: a document that comes from a browser's form.  Its text is `_doc`;
+ * or the revision in `_rev` is edited by adding attachments alone.  Parts named `_attachments`
+ * replace attachments of the same name.
  */
 #include "httpapi/edit.h"
 

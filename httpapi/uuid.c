@@ -1,5 +1,7 @@
-/* uuid.c: see uuid.h.  The counter steps by a random amount, so that two servers that share a prefix by accident soon
- * differ. */
+/*
+ * uuid.c: see uuid.h.  The counter steps by a random amount, so that two servers that share a
+ * prefix by accident soon differ.
+ */
 #include "httpapi/uuid.h"
 
 #include <pthread.h>

@@ -6,9 +6,9 @@
 
 /**
  * uuid_next(out):
- * The next id in CouchDB's "sequential" form: 26 random digits, then 6 that grow by small random steps; a new random
- * part when they overflow.  Ascending ids are appended to the trees, so they cost less than random ones.  Any thread.
- * Not terminated.
+ * The next id in CouchDB's "sequential" form: 26 random digits, then 6 that grow by small random
+ * steps; a new random part when they overflow.  Ascending ids are appended to the trees, so they
+ * cost less than random ones.  Any thread.  Not terminated.
  */
 void uuid_next(char out[UUID_LEN]);
 

@@ -1,5 +1,5 @@
 /*
- * The built page: files below one folder, served below /_utils/.
+ * web.c: the built page: files below one folder, served below /_utils/.
  *
  * A name is made of the path's decoded parts, none of which may begin with a
  * dot or hold a slash, so no request leaves the folder.  Files are small and
@@ -116,8 +116,8 @@ web_free(struct api *api)
 	for (size_t i = 0; i < w->ncache; i++)
 		packed_release(&w->cache[i]);
 	if (w->root >= 0)
-		(void)close(w->root);
-	(void)pthread_mutex_destroy(&w->lock);
+		close(w->root);
+	pthread_mutex_destroy(&w->lock);
 	free(w);
 	api->web = NULL;
 }
@@ -189,7 +189,7 @@ recall(struct web *w, struct file *f)
 	int hit = 0;
 	const struct packed *p;
 
-	(void)pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&w->lock);
 	p = find_packed(w, f->name.s);
 	if (p && same_file(&p->st, &f->st) && (f->data = malloc(p->len)) != NULL) {
 		memcpy(f->data, p->data, p->len);
@@ -197,7 +197,7 @@ recall(struct web *w, struct file *f)
 		memcpy(f->tag, p->tag, sizeof(f->tag));
 		f->packed = hit = 1;
 	}
-	(void)pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&w->lock);
 	return hit;
 }
 
@@ -209,7 +209,7 @@ keep(struct web *w, const struct file *f)
 	struct packed *p;
 	size_t before;
 
-	(void)pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&w->lock);
 	p = find_packed(w, f->name.s);
 	before = p ? p->len : 0;
 	if (new.name &&new.data && w->bytes - before + f->len <= CACHE_BYTES && (p || w->ncache < CACHE_FILES)) {
@@ -225,7 +225,7 @@ keep(struct web *w, const struct file *f)
 		*p = new;
 		new = old;
 	}
-	(void)pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&w->lock);
 	packed_release(&new);
 }
 
@@ -255,7 +255,7 @@ pack(struct file *f)
 		out = NULL;
 	}
 	free(out);
-	(void)deflateEnd(&z);
+	deflateEnd(&z);
 }
 
 /* ---- Reading ---- */
@@ -281,7 +281,10 @@ read_all(int fd, struct buf *b)
 	}
 }
 
-/* Opens the file, or a folder's index.html.  Errors: ERR_MISSING for what is no plain file, however it is not. */
+/*
+ * Opens the file, or a folder's index.html.  Errors: ERR_MISSING for what is no plain file, however
+ * it is not.
+ */
 static int
 open_file(const struct web *w, struct apireq *r, struct file *f, int *fdp)
 {
@@ -294,12 +297,12 @@ open_file(const struct web *w, struct apireq *r, struct file *f, int *fdp)
 		int sub = openat(fd, "index.html", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		char *name;
 
-		(void)close(fd);
+		close(fd);
 		if (sub < 0)
 			return ERR_MISSING;
 		name = arena_alloc(r->arena, f->name.len + sizeof("/index.html"));
 		if (!name) {
-			(void)close(sub);
+			close(sub);
 			return ERR_NOMEM;
 		}
 		memcpy(name, f->name.s, f->name.len);
@@ -308,11 +311,11 @@ open_file(const struct web *w, struct apireq *r, struct file *f, int *fdp)
 		f->redirect = !f->slash;
 		fd = sub;
 	} else if (f->slash) {
-		(void)close(fd);
+		close(fd);
 		return ERR_MISSING;
 	}
 	if (fstat(fd, &f->st) != 0 || !S_ISREG(f->st.st_mode)) {
-		(void)close(fd);
+		close(fd);
 		return ERR_MISSING;
 	}
 	*fdp = fd;
@@ -338,7 +341,7 @@ load(struct file *f, int fd)
 	f->data = buf_take(&b, &f->len);
 	if (f->gzip)
 		pack(f);
-	(void)snprintf(f->tag, sizeof(f->tag), "\"%.*s%s\"", (int)sizeof(hex), hex, f->packed ? "-gz" : "");
+	snprintf(f->tag, sizeof(f->tag), "\"%.*s%s\"", (int)sizeof(hex), hex, f->packed ? "-gz" : "");
 	return 0;
 }
 
@@ -357,7 +360,7 @@ file_work(struct apireq *r)
 			keep(w, f);
 	}
 	if (fd >= 0)
-		(void)close(fd);
+		close(fd);
 }
 
 /* ---- Answering ---- */

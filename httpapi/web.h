@@ -4,8 +4,10 @@
 
 #include "httpapi/api.h"
 
-/** web_new(api): Set api->web.  The folder is config divan/web_dir, else "web" beside the executable.  Errors:
- * ERR_NOMEM. */
+/**
+ * web_new(api): Set api->web.  The folder is config divan/web_dir, else "web" beside the
+ * executable.  Errors: ERR_NOMEM.
+ */
 int web_new(struct api *api) MUST_CHECK;
 void web_free(struct api *api);
 

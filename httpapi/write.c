@@ -1,8 +1,9 @@
 /*
  * write.c: from documents as clients send them to writes of the database.
  *
- * Attachment bytes that came inside JSON are in memory already.  Few bytes are made into blobs on the event loop; many
- * on executor threads, one after the other, since a blob that holds 1 MiB waits for the committer to write it:
+ * Attachment bytes that came inside JSON are in memory already.  Few bytes are made into blobs on
+ * the event loop; many on executor threads, one after the other, since a blob that holds 1 MiB
+ * waits for the committer to write it:
  *
  *   write_blobs --(little)--> blobs_step until done --> then()
  *        |
@@ -78,7 +79,10 @@ convert_atts(const struct doc_in *in, struct arena *a, struct db_write *w)
 	return 0;
 }
 
-/* find_member: Stand before the value of member ${name} of the object ahead; ERR_END: it has none, or no object is ahead. */
+/*
+ * find_member: Stand before the value of member ${name} of the object ahead; ERR_END: it has none,
+ * or no object is ahead.
+ */
 static int
 find_member(struct jread *j, struct buf *scratch, const char *name)
 {
@@ -308,7 +312,7 @@ write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq
 	for (i = 0; i < wb->n; i++)
 		total += wb->items[i].data.len;
 	if (total <= API_INLINE_BYTES) {
-		(void)blobs_step(wb);
+		blobs_step(wb);
 		then(r);
 		return;
 	}

@@ -12,10 +12,11 @@ struct apireq;
 
 /**
  * write_convert(db, in, id, new_edits, a, w, why):
- * Fill ${w} from ${in} for document ${id} (in->id is not looked at).  "_local/" ids become DB_WRITE_LOCAL.  With
- * ${new_edits} 0 the path is _revisions, or _rev alone.  Attachments get their name, type and revpos; their blobs are
- * left NULL: see write_blobs(). Memory of ${in} and ${a} is borrowed until the write is done.  Errors: ERR_BAD_REQUEST
- * (no _rev for new_edits=false, an attachment on a _local document), ERR_NOMEM.
+ * Fill ${w} from ${in} for document ${id} (in->id is not looked at).  "_local/" ids become
+ * DB_WRITE_LOCAL.  With ${new_edits} 0 the path is _revisions, or _rev alone.  Attachments get
+ * their name, type and revpos; their blobs are left NULL: see write_blobs().  Memory of ${in} and
+ * ${a} is borrowed until the write is done.  Errors: ERR_BAD_REQUEST (no _rev for new_edits=false,
+ * an attachment on a _local document), ERR_NOMEM.
  */
 int write_convert(struct db *db, const struct doc_in *in, struct jstr id, int new_edits, struct arena *a,
     struct db_write *w, struct errtext *why) MUST_CHECK;
@@ -40,24 +41,31 @@ struct write_blobs {
 	void *state;
 };
 
-/** write_blobs_count(in), write_blobs_list(db, in, w, items): How many attachments of ${in} carry data; the items for
- * them, ${w} having been made of ${in}. */
+/**
+ * write_blobs_count(in), write_blobs_list(db, in, w, items): How many attachments of ${in} carry
+ * data; the items for them, ${w} having been made of ${in}.
+ */
 size_t write_blobs_count(const struct doc_in *in);
 void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w, struct write_data *items);
 
 /**
  * write_blobs(r, wb, then):
- * Make the blobs of ${wb}, flushing large ones bit by bit, and run ${then}(r) on the request's thread, at once if there
- * is little to do.  wb->err tells the outcome: 0, ERR_ATT_TOO_LARGE, ERR_NOMEM, ERR_IO, ERR_NOSPACE.  Called on the
- * request's thread; ${wb} lives until ${then}.
+ * Make the blobs of ${wb}, flushing large ones bit by bit, and run ${then}(r) on the request's
+ * thread, at once if there is little to do.  wb->err tells the outcome: 0, ERR_ATT_TOO_LARGE,
+ * ERR_NOMEM, ERR_IO, ERR_NOSPACE.  Called on the request's thread; ${wb} lives until ${then}.
  */
 void write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r));
 
-/** write_follows(in): How many attachments of ${in} say that their bytes follow: only a multipart body may hold such.
+/**
+ * write_follows(in): How many attachments of ${in} say that their bytes follow: only a multipart
+ * body may hold such.
  */
 size_t write_follows(const struct doc_in *in);
 
-/** write_too_large(err, body_len): ERR_TOO_LARGE for an ERR_NOMEM that a large request brought upon itself, so that a replicator halves its batch; else ${err}. */
+/**
+ * write_too_large(err, body_len): ERR_TOO_LARGE for an ERR_NOMEM that a large request brought upon
+ * itself, so that a replicator halves its batch; else ${err}.
+ */
 int write_too_large(int err, size_t body_len);
 
 /** write_release(w, n): Free the blobs of ${n} writes, once they are done or given up. */
@@ -65,8 +73,8 @@ void write_release(struct db_write *w, size_t n);
 
 /**
  * write_rev_param(r, in_body, out, hasp, why):
- * The revision that a single-document write names: ?rev=, If-Match, and ${in_body} (_rev; NULL: none), which must
- * agree. Errors: ERR_BAD_REV, ERR_BAD_REQUEST with CouchDB's words.
+ * The revision that a single-document write names: ?rev=, If-Match, and ${in_body} (_rev; NULL:
+ * none), which must agree.  Errors: ERR_BAD_REV, ERR_BAD_REQUEST with CouchDB's words.
  */
 int write_rev_param(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp,
     struct errtext *why) MUST_CHECK;
@@ -82,11 +90,16 @@ struct write_answer {
 	struct jstr att; /* the attachment's name behind the id in Location, or len 0 */
 };
 
-/** write_answer(r, w, how): {"ok":true,"id","rev"}; for batch=ok 202 without rev; or the error in w->err.  Blobs of
- * ${w} are freed. */
+/**
+ * write_answer(r, w, how): {"ok":true,"id","rev"}; for batch=ok 202 without rev; or the error in
+ * w->err.  Blobs of ${w} are freed.
+ */
 void write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how);
 
-/** write_location(b, r, id, att): Append the document's (or its attachment's) URL as CouchDB writes it in Location. */
+/**
+ * write_location(b, r, id, att): Append the document's (or its attachment's) URL as CouchDB writes
+ * it in Location.
+ */
 int write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att);
 
 #endif
