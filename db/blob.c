@@ -259,6 +259,15 @@ upload_forget(struct commit *c, uint64_t number)
 	return store_del(c->batch, TREE_META, k.text, strlen(k.text));
 }
 
+int
+blob_uploading(struct store_snap *snap, uint64_t number)
+{
+	struct upload_key k = upload_key_of(number);
+	struct store_val unused;
+
+	return store_get(snap, TREE_META, k.text, strlen(k.text), &unused) == 0;
+}
+
 /* put_chunks: Store ${len} bytes as chunks from number ${chunk} on; the last may be short. */
 static int
 put_chunks(struct commit *c, uint64_t number, uint64_t chunk, const char *p, size_t len)

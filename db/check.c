@@ -272,6 +272,29 @@ check_digests(struct check *k)
 	return err == ERR_MISSING ? 0 : err;
 }
 
+/* check_blobs: Each blob is of an attachment, or of an upload that is noted as unfinished. */
+static int
+check_blobs(struct check *k)
+{
+	uint64_t number, last = 0;
+	struct store_cursor *c;
+	struct store_val key;
+	int err = store_cursor_open(k->snap, TREE_BLOBS, &c);
+
+	if (err)
+		return err;
+	for (err = store_seek(c, NULL, 0, &key, NULL); err == 0; err = store_next(c, &key, NULL)) {
+		number = key.len >= 8 ? bytes_load_u64be(key.p) : 0;
+		if (number != last && refs_of(k, number) == 0 && !blob_uploading(k->snap, number)) {
+			err = err_why(k->why, ERR_CORRUPT, "blob %llu is nobody's", (unsigned long long)number);
+			break;
+		}
+		last = number;
+	}
+	store_cursor_close(c);
+	return err == ERR_MISSING ? 0 : err;
+}
+
 /* ---- All of it ---- */
 
 static int
@@ -297,6 +320,14 @@ check_totals(struct check *k)
 	return 0;
 }
 
+/* local_weigh: A _local document that is there is live. */
+static uint64_t
+local_weigh(const struct store_val *val)
+{
+	(void)val;
+	return 1;
+}
+
 static int
 check_all(struct check *k)
 {
@@ -308,8 +339,9 @@ check_all(struct check *k)
 	for (unsigned tree = 0; tree < TREE_COUNT && err == 0; tree++)
 		err = check_tree(k, tree);
 	if (err || (err = meta_state_get(k->snap, &k->state)) != 0 || (err = check_docs(k)) != 0 ||
-	    (err = check_totals(k)) != 0 || (err = check_digests(k)) != 0 ||
+	    (err = check_totals(k)) != 0 || (err = check_digests(k)) != 0 || (err = check_blobs(k)) != 0 ||
 	    (err = idkey_check(&db_doc_trees, k->snap, docrec_live, k->why)) != 0 ||
+	    (err = idkey_check(&db_local_trees, k->snap, local_weigh, k->why)) != 0 ||
 	    (err = counts_check(&docs, k->snap, k->why)) != 0)
 		return err;
 	return counts_check(&changes, k->snap, k->why);

@@ -3,18 +3,18 @@
  *
  *   queue --take--> group --apply--> batch --store_commit--> done --answer--> callbacks
  *
- * Writers queue work and leave. One job at a time takes what is waiting, up to LIMIT_TXN_BYTES, applies all of it in
- * one storage transaction with one flush, and answers. While it flushes, more work gathers: so the group grows with the
- * load.
+ * Writers queue work and leave. One job at a time takes what is waiting, up to LIMIT_TXN_BYTES, applies all of
+ * it in one storage transaction with one flush, and answers. While it flushes, more work gathers: so the group
+ * grows with the load.
  *
  * 1. Only the committer writes, so what it read from its snapshot stays true until it commits.
  * 2. A write is answered as done after the flush, never before.
  * 3. If the transaction fails, every write in it is answered with that error and nothing of it is there: counters are
  *    published only after the commit.
- * 4. If its outcome is in doubt, the file is read anew and the sequence found there says whether it was made. Until
- * then nothing is answered and nothing else written.
- * 5. Documents are written in the order of their ids, which is the order of their keys, whatever the order of arrival;
- * writes of one document are applied in the order of arrival, and cost one record together.
+ * 4. If its outcome is in doubt, the file is read anew, and the number of commits found there says whether it was
+ *    made. Until then nothing is answered and nothing else written.
+ * 5. Documents are written in the order of their ids, which is the order of their keys, whatever the order of
+ *    arrival; writes of one document are applied in the order of arrival, and cost one record together.
  */
 #include "dbi.h"
 
@@ -429,7 +429,7 @@ answer(struct dbwork *group, int err)
 static void
 commit_group(struct dbfile *f, struct dbwork *group)
 {
-	struct commit c = {.f = f, .batch = f->batch, .a = f->arena};
+	struct commit c = {.f = f, .batch = f->batch, .a = f->arena, .doc_a = f->doc_arena};
 	uint64_t seq = f->state.update_seq;
 	int err;
 
@@ -447,6 +447,7 @@ commit_group(struct dbfile *f, struct dbwork *group)
 		f->dbs->config.moved(f->dbs->config.cookie, f->name, f->incarnation, c.state.update_seq, 0);
 	answer(group, err);
 	arena_reset(f->arena);
+	arena_reset(f->doc_arena);
 	if (err == 0)
 		dict_consider(f);
 }
@@ -475,8 +476,10 @@ write_bytes(const struct db_write *w)
 {
 	size_t n = 256 + w->id.len + w->body.len;
 
-	for (size_t k = 0; k < w->natts; k++)
+	for (size_t k = 0; k < w->natts; k++) {
+		n += 128 + w->atts[k].name.len + w->atts[k].type.len;
 		n += w->atts[k].blob != NULL ? w->atts[k].blob->pending.len : 0;
+	}
 	return n;
 }
 
@@ -531,7 +534,8 @@ db_submit(struct db *db, struct db_request *req)
 	req->bytes = 0;
 	for (size_t i = 0; i < req->nwrites; i++)
 		req->bytes += write_bytes(&req->writes[i]);
-	/* Prepared bodies are at most an eighth larger than what came in, and the rest is bounded by the number of writes and attachments. */
+	/* Prepared bodies are at most an eighth larger than what came in; the rest goes by the number of writes and
+	 * attachments. */
 	if ((err = arena_new(4 * req->bytes + (1u << 20), &req->arena)) != 0)
 		return err;
 	buf_init(&scratch, SIZE_MAX);

@@ -1,7 +1,7 @@
 /*
- * Compaction: the bodies of superseded revisions go, document by document, in slices between other
- * transactions; then the file is rewritten without its free pages. Killed at any point, the database is whole: a slice
- * is a transaction, and the rewritten file replaces the old one in one rename.
+ * Compaction: the bodies of superseded revisions go, document by document, in slices between other transactions;
+ * then the file is rewritten without its free pages. Killed at any point, the database is whole: a slice is a
+ * transaction, and the rewritten file replaces the old one in one rename.
  */
 #include "dbi.h"
 
@@ -25,7 +25,7 @@ compact_slice(struct commit *c, struct compactwork *k)
 	if ((err = idkey_walk_open(&db_doc_trees, c->snap, c->a, &walk)) != 0)
 		return err;
 	err = idkey_walk_seek(walk, k->after.data, k->after.len, 0);
-	for (; n <= SLICE_DOCS && err == 0; n++) {
+	for (; n <= SLICE_DOCS && err == 0 && store_batch_bytes(c->batch) < LIMIT_TXN_BYTES; n++) {
 		if ((err = idkey_walk_step(walk, &id, &val)) != 0)
 			break;
 		buf_clear(&k->after);

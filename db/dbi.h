@@ -108,7 +108,8 @@ struct dbfile {
 	/* The committer's. */
 	struct exec_job job;
 	struct store_batch *batch;
-	struct arena *arena;
+	struct arena *arena;      /* a transaction's */
+	struct arena *doc_arena;  /* what it needs for one document */
 	struct body_dicts *dicts; /* body.h; has its own lock */
 	int dict_wanted;          /* (C) a training was started */
 };
@@ -299,7 +300,8 @@ struct commit {
 	struct dbfile *f;
 	struct store_snap *snap;
 	struct store_batch *batch;
-	struct arena *a;
+	struct arena *a;     /* until the transaction ends */
+	struct arena *doc_a; /* until the next document: trees and payloads, so that their number has no bound */
 	struct dbstate state;
 	struct idkey_batch *doc_keys, *local_keys; /* made when first needed */
 	struct countlist docs, changes;
@@ -347,6 +349,8 @@ int blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MU
  * them. */
 int blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
 int blob_commit_end(struct commit *c) MUST_CHECK;
+/** blob_uploading(snap, number): 1 if the blob is noted as an upload that has not finished. */
+int blob_uploading(struct store_snap *snap, uint64_t number);
 /** blob_committed(c): The transaction was made: the blobs that it took are no longer their writers' to remove. */
 void blob_committed(struct commit *c);
 

@@ -130,6 +130,7 @@ dbfile_free(struct dbfile *f)
 	store_batch_free(f->batch);
 	store_close(f->store);
 	arena_free(f->arena);
+	arena_free(f->doc_arena);
 	body_dicts_free(f->dicts);
 	access_free(f->access);
 	buf_release(&f->security);
@@ -169,7 +170,8 @@ load(struct dbfile *f, open_f *how)
 {
 	int err = how(f->dbs->config.store, f->name, db_tree_names, TREE_COUNT, &f->store);
 
-	if (err || (err = arena_new(4u * LIMIT_TXN_BYTES, &f->arena)) != 0 || (err = body_dicts_new(&f->dicts)) != 0 ||
+	if (err || (err = arena_new(4u * LIMIT_TXN_BYTES, &f->arena)) != 0 ||
+	    (err = arena_new(4u * LIMIT_TXN_BYTES, &f->doc_arena)) != 0 || (err = body_dicts_new(&f->dicts)) != 0 ||
 	    (err = store_batch_new(f->store, &f->batch)) != 0)
 		return err;
 	return meta_load(f);

@@ -1,14 +1,14 @@
 /*
  * All writes of one document within one transaction.
  *
- *   load --> edit or replicate, for each write --> stem --> place bodies --> spill --> put the record and its row in
- * `changes`
+ *   load --> edit, replicate or purge, for each write --> stem --> place bodies --> spill
+ *        --> put the record and its row in `changes`
  *
- * While a document is edited, bodies that are not in the store under a number of their own are *pending*: their node's
- * body is PENDING plus an index into e->pend. The winner's body, if it was inline, is loaded as pending number 0. At
- * the end the winner's pending body goes into the record if it is small, and every other one that is still in the tree
- * goes into `bodies`. So a body moves at most once, when its revision is superseded, and one that was stemmed before is
- * never written.
+ * While a document is edited, bodies that are not in the store under a number of their own are *pending*: their
+ * node's body is PENDING plus an index into e->pend. The winner's body, if it was inline, is loaded as pending
+ * number 0. At the end the winner's pending body goes into the record if it is small, and every other one that is
+ * still in the tree goes into `bodies`. So a body moves at most once, when its revision is superseded, and one that
+ * was stemmed before is never written.
  *
  * A document gets one new sequence for all that happened to it here.
  */
@@ -55,7 +55,7 @@ pend_add(struct docedit *e, const struct pendbody *p, uint64_t *bodyp)
 {
 	if (e->npend == e->cap_pend) {
 		size_t cap = e->cap_pend != 0 ? 2 * e->cap_pend : 4;
-		struct pendbody *grown = arena_calloc(e->c->a, cap, sizeof(*grown));
+		struct pendbody *grown = arena_calloc(e->c->doc_a, cap, sizeof(*grown));
 
 		if (grown == NULL)
 			return ERR_NOMEM;
@@ -88,7 +88,7 @@ remember_spills(struct docedit *e)
 		e->nspills++;
 	if (e->nspills == 0)
 		return 0;
-	if ((e->spills = arena_calloc(e->c->a, e->nspills, sizeof(*e->spills))) == NULL)
+	if ((e->spills = arena_calloc(e->c->doc_a, e->nspills, sizeof(*e->spills))) == NULL)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < e->nspills; i++)
 		(void)revtree_spilled(e->t, i, &e->spills[i]);
@@ -106,7 +106,7 @@ decode(struct docedit *e, const struct idkey_place *place, const struct store_va
 	    (err = docrec_decode(&r, &e->rec)) != 0)
 		return err;
 	bytes_init(&r, e->rec.tree.s, e->rec.tree.len);
-	if ((err = revtree_decode(e->c->a, &r, &e->t)) != 0)
+	if ((err = revtree_decode(e->c->doc_a, &r, &e->t)) != 0)
 		return err;
 	e->existed = 1;
 	e->old_external = external_of(e->t);
@@ -123,13 +123,14 @@ load(struct docedit *e, struct commit *c, const struct jstr *id)
 	struct store_val val;
 	int err;
 
+	arena_reset(c->doc_a);
 	memset(e, 0, sizeof(*e));
 	e->c = c;
 	e->id = *id;
 	if ((err = idkey_find(&db_doc_trees, c->snap, id->s, id->len, &place)) == 0)
 		err = store_get(c->snap, place.tree, place.key, place.klen, &val);
 	if (err == ERR_MISSING)
-		return revtree_new(c->a, &e->t);
+		return revtree_new(c->doc_a, &e->t);
 	return err ? err : decode(e, &place, &val);
 }
 
@@ -350,7 +351,7 @@ unref_atts(struct commit *c, struct bytes *payload)
 {
 	struct doc_att *atts;
 	size_t n;
-	int err = payload_atts(payload, c->a, &atts, &n);
+	int err = payload_atts(payload, c->doc_a, &atts, &n);
 
 	for (size_t i = 0; i < n && err == 0; i++)
 		err = blob_commit_ref(c, atts[i].blob, -1);
@@ -407,7 +408,7 @@ payload_of(struct docedit *e, const struct pendbody *p, struct jstr *out)
 	    (err = buf_put(b, prep->body.s, prep->body.len)) != 0)
 		return err;
 	out->len = b->len;
-	out->s = arena_dup(e->c->a, b->data, b->len);
+	out->s = arena_dup(e->c->doc_a, b->data, b->len);
 	return out->s != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -673,18 +674,18 @@ repack(struct docedit *e, int *anyp)
 		return 0;
 	p = &e->pend[winner->body - PENDING];
 	bytes_init(&r, p->raw.s, p->raw.len);
-	if ((err = payload_atts(&r, e->c->a, &atts, &n)) != 0)
+	if ((err = payload_atts(&r, e->c->doc_a, &atts, &n)) != 0)
 		return err;
 	head = p->raw.len - bytes_left(&r);
 	if (bytes_left(&r) == 0 || *r.p != BODY_RAW)
 		return 0;
 	buf_clear(b);
-	if ((err = body_unpack(z, &r, e->c->a, &text)) != 0 || (err = buf_put(b, p->raw.s, head)) != 0 ||
+	if ((err = body_unpack(z, &r, e->c->doc_a, &text)) != 0 || (err = buf_put(b, p->raw.s, head)) != 0 ||
 	    (err = body_pack(z, text.s, text.len, b)) != 0)
 		return err;
 	if (b->len >= p->raw.len)
 		return 0;
-	p->raw = (struct jstr){arena_dup(e->c->a, b->data, b->len), b->len};
+	p->raw = (struct jstr){arena_dup(e->c->doc_a, b->data, b->len), b->len};
 	*anyp = 1;
 	return p->raw.s != NULL ? 0 : ERR_NOMEM;
 }
@@ -696,13 +697,12 @@ docedit_trim(struct commit *c, const struct jstr *id)
 	struct trimming t = {&e, 0};
 	int err;
 
-	if ((err = load(&e, c, id)) != 0)
-		return err;
-	if (e.nspills > 0) {
+	if ((err = load(&e, c, id)) == 0 && e.nspills > 0) {
 		e.unspilled = 1;
-		if ((err = revtree_unspill(e.t, block_get, &e)) != 0)
-			return err;
+		err = revtree_unspill(e.t, block_get, &e);
 	}
+	if (err) /* what is damaged stays as it is, and keeps no other document from being compacted */
+		return err == ERR_CORRUPT ? 0 : err;
 	/* What unspilling brought back of revisions that were stemmed within a block goes first. */
 	if ((err = revtree_stem(e.t, c->state.revs_limit, stemmed, &t)) != 0 || (err = e.err) != 0)
 		return err;

@@ -132,6 +132,7 @@ static int
 prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena *a)
 {
 	struct db_snap *snap = NULL;
+	struct arena *reading = NULL; /* the ancestor's tree and content: not of the request's size */
 	struct doc_att *old = NULL;
 	size_t nold = 0;
 	uint64_t gen = w->kind == DB_WRITE_REPLICATE ? w->path[0].gen : w->has_parent ? w->parent.gen + 1 : 1;
@@ -143,8 +144,8 @@ prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena
 		return ERR_NOMEM;
 	for (size_t i = 0; i < w->natts; i++)
 		stubs |= w->atts[i].blob == NULL;
-	if (stubs && (err = db_snap_begin(db, &snap)) == 0)
-		err = ancestor_atts(snap, w, a, &old, &nold);
+	if (stubs && (err = arena_new(4u * LIMIT_TXN_BYTES, &reading)) == 0 && (err = db_snap_begin(db, &snap)) == 0)
+		err = ancestor_atts(snap, w, reading, &old, &nold);
 	if (err == ERR_MISSING) /* no ancestor: no stub resolves */
 		err = 0;
 	for (size_t i = 0; i < w->natts && err == 0; i++) {
@@ -155,6 +156,7 @@ prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena
 		p->external += err == 0 ? p->atts[i].stored_length : 0;
 	}
 	db_snap_end(snap);
+	arena_free(reading);
 	return err;
 }
 

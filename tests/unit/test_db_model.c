@@ -281,6 +281,20 @@ flush(struct db_blob *b)
 	return w.err;
 }
 
+/*
+ * fail_next: The next commit fails. What is queued comes before it: the removal of an upload that nothing took is not tried again
+ * until the database is next opened.
+ */
+static void
+fail_next(void)
+{
+	struct db_write w = {.kind = DB_WRITE_LOCAL, .id = {"_local/none", 11}, .deleted = 1, .body = {"{}", 2}};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	store_mem_fail(store, 1, dice(2) != 0 ? ERR_NOSPACE : ERR_IN_DOUBT, (int)dice(2));
+}
+
 /* blob_of: The bytes number ${c}; now and then a flush of them fails and is made again. */
 static struct db_blob *
 blob_of(int c)
@@ -292,7 +306,7 @@ blob_of(int c)
 	CHECK_INT(db_blob_add(b, content[c], half), 0);
 	if (dice(2) != 0) {
 		if (faulty && dice(3) == 0) {
-			store_mem_fail(store, 1, dice(2) != 0 ? ERR_NOSPACE : ERR_IN_DOUBT, (int)dice(2));
+			fail_next();
 			(void)flush(b);
 			store_mem_fail(store, 0, 0, 0);
 		}
@@ -574,7 +588,7 @@ request(size_t n)
 	for (size_t i = 0; i < n; i++)
 		w[i] = t[i].w;
 	if (inject)
-		store_mem_fail(store, 1, dice(2) != 0 ? ERR_NOSPACE : ERR_IN_DOUBT, (int)dice(2));
+		fail_next();
 	CHECK_INT(dbtest_submit(db, &req), 0);
 	if (inject)
 		store_mem_fail(store, 0, 0, 0);
