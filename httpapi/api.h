@@ -48,8 +48,7 @@ struct apireq {
 	const char *method;  /* X-HTTP-Method-Override is applied; "GET" for HEAD too (http_method() tells) */
 	struct jstr part[API_PATH_PARTS]; /* decoded: part[0] is the database or "_session" ... */
 	size_t nparts;
-	struct jstr
-	    id; /* /{db}/{id}..., /{db}/_design/{d}..., /{db}/_local/{l}: the whole decoded id, such as "_design/d" */
+	struct jstr id;       /* of a document, whole and decoded, such as "_design/d" or "_local/l" */
 	size_t nid;           /* index of the first part behind the id; see api_tail() */
 	const char *raw_rest; /* undecoded path behind part[0]'s slash, not terminated; */
 	size_t raw_rest_len;  /* api_tail() is what attachment names want */
@@ -160,8 +159,14 @@ int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHE
  * CouchDB writes ids into Location.
  */
 int api_url_encode(struct buf *b, const char *s, size_t len);
-/** api_base_url(r, b): Append "http://host[:port]" as the client sees this server, for Location. */
+/** api_base_url(r, b): Append "http://host[:port]", as the client sees this server. */
 int api_base_url(struct apireq *r, struct buf *b);
+/**
+ * api_location(r, id, att): Set Location to the URL of the request's database, of its document ${id}
+ * where that is not empty, of that one's attachment ${att} likewise.  Without memory none is set,
+ * which is an error only to who says so: ERR_NOMEM, ERR_TOO_LARGE.
+ */
+int api_location(struct apireq *r, struct jstr id, struct jstr att);
 
 /* ---- Off the event loop ---- */
 
@@ -184,7 +189,7 @@ void api_submit(struct apireq *r, struct db_request *req, api_f *then);
 
 /* ---- Handlers, by file.  The router (router.c) has the table. ---- */
 
-/* server.c's neighbours: root.c */
+/* root.c */
 void root_welcome(struct apireq *r);      /* / */
 void root_up(struct apireq *r);           /* /_up */
 void root_uuids(struct apireq *r);        /* /_uuids */
@@ -192,45 +197,46 @@ void root_all_dbs(struct apireq *r);      /* /_all_dbs */
 void root_dbs_info(struct apireq *r);     /* /_dbs_info */
 void root_active_tasks(struct apireq *r); /* /_active_tasks */
 void root_membership(struct apireq *r);   /* /_membership */
-/* node.c */
-void node_any(struct apireq *r); /* /_node/... */
-/* auth.c */
+
+/* node.c, auth_session.c, web.c */
+void node_any(struct apireq *r);     /* /_node/... */
 void auth_session(struct apireq *r); /* /_session */
-/* web.c */
-void web_file(struct apireq *r); /* /_utils/... and /favicon.ico */
-/* database.c */
-void database_root(struct apireq *r); /* /{db}: GET HEAD PUT DELETE POST (POST is documents.c's document_post) */
-void database_security(struct apireq *r);
-void database_revs_limit(struct apireq *r);
-void database_purged_limit(struct apireq *r); /* _purged_infos_limit */
-void database_full_commit(struct apireq *r);
-void database_compact(struct apireq *r); /* _compact and _compact/{ddoc} */
-void database_view_cleanup(struct apireq *r);
-/* document.c: one document */
-void document_post(struct apireq *r); /* POST /{db} */
-void document_any(struct apireq *r);  /* /{db}/{id}, /{db}/_design/{d} */
-/* local.c */
-void local_any(struct apireq *r); /* /{db}/_local/{id} */
-/* bulk.c */
-void bulk_docs(struct apireq *r);
-void bulk_get(struct apireq *r);
-void bulk_revs_diff(struct apireq *r);
-void bulk_missing_revs(struct apireq *r);
-/* alldocs.c */
-void alldocs_any(struct apireq *r);       /* _all_docs, _design_docs, _local_docs and their /queries */
-void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */
+void web_file(struct apireq *r);     /* /_utils/... and /favicon.ico */
+
 /* cluster.c */
-void cluster_shards(struct apireq *r);      /* /{db}/_shards */
-void cluster_sync_shards(struct apireq *r); /* /{db}/_sync_shards */
 void cluster_setup(struct apireq *r);       /* /_cluster_setup */
-/* partition.c */
-void partition_any(struct apireq *r); /* /{db}/_partition/... */
-/* changes.c, feeds.c */
-void changes_any(struct apireq *r);
-/* purge.c */
-void purge_docs(struct apireq *r);  /* _purge */
-void purge_infos(struct apireq *r); /* _purged_infos */
-/* attachment.c */
+void cluster_shards(struct apireq *r);      /* /{db}/_shards and /{db}/_shards/{id} */
+void cluster_sync_shards(struct apireq *r); /* /{db}/_sync_shards */
+
+/* database.c */
+void database_root(struct apireq *r);         /* /{db}, but for POST */
+void database_security(struct apireq *r);     /* /{db}/_security */
+void database_revs_limit(struct apireq *r);   /* /{db}/_revs_limit */
+void database_purged_limit(struct apireq *r); /* /{db}/_purged_infos_limit */
+void database_full_commit(struct apireq *r);  /* /{db}/_ensure_full_commit */
+void database_compact(struct apireq *r);      /* /{db}/_compact and /{db}/_compact/{ddoc} */
+void database_view_cleanup(struct apireq *r); /* /{db}/_view_cleanup */
+
+/* alldocs.c, partition.c */
+void alldocs_any(struct apireq *r);       /* /{db}/_all_docs, _design_docs, _local_docs, their /queries */
+void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */
+void partition_any(struct apireq *r);     /* /{db}/_partition/... */
+
+/* bulk.c, bulk_get.c */
+void bulk_docs(struct apireq *r);         /* /{db}/_bulk_docs */
+void bulk_revs_diff(struct apireq *r);    /* /{db}/_revs_diff */
+void bulk_missing_revs(struct apireq *r); /* /{db}/_missing_revs */
+void bulk_get(struct apireq *r);          /* /{db}/_bulk_get */
+
+/* changes.c, purge.c */
+void changes_any(struct apireq *r); /* /{db}/_changes */
+void purge_docs(struct apireq *r);  /* /{db}/_purge */
+void purge_infos(struct apireq *r); /* /{db}/_purged_infos */
+
+/* document.c, local.c, attachment.c */
+void document_post(struct apireq *r);  /* POST /{db} */
+void document_any(struct apireq *r);   /* /{db}/{id}, /{db}/_design/{d} */
+void local_any(struct apireq *r);      /* /{db}/_local/{id} */
 void attachment_any(struct apireq *r); /* /{db}/{id}/{name...} */
 
 #endif

@@ -130,6 +130,26 @@ api_base_url(struct apireq *r, struct buf *b)
 }
 
 int
+api_location(struct apireq *r, struct jstr id, struct jstr att)
+{
+	const struct jstr parts[] = {r->part[0], id, att};
+	struct buf b;
+	int err;
+
+	buf_init(&b, LIMIT_URL_LEN * 4);
+	api_base_url(r, &b);
+	for (size_t i = 0; i < 3 && parts[i].len > 0; i++) {
+		buf_putc(&b, '/');
+		api_url_encode(&b, parts[i].s, parts[i].len);
+	}
+	err = buf_failed(&b);
+	if (!err)
+		http_set_header(r->http, "location", b.data, b.len);
+	buf_release(&b);
+	return err;
+}
+
+int
 api_referer_check(const struct apireq *r, struct errtext *why)
 {
 	struct jstr ref = http_header(r->http, "referer");

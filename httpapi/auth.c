@@ -43,6 +43,23 @@ struct auth_check {
 	struct auth_check *next;
 };
 
+/* What a cookie says of requests that other sites cause; without the setting browsers decide. */
+static const char *
+same_site_of(const struct config *c)
+{
+	const char *value = config_get(c, "chttpd_auth", "same_site", "");
+
+	if (!*value)
+		value = config_get(c, "couch_httpd_auth", "same_site", "");
+	if (strcasecmp(value, "strict") == 0)
+		return "; SameSite=Strict";
+	if (strcasecmp(value, "lax") == 0)
+		return "; SameSite=Lax";
+	if (strcasecmp(value, "none") == 0)
+		return "; SameSite=None";
+	return "";
+}
+
 int
 auth_load(struct api *api)
 {
@@ -55,6 +72,7 @@ auth_load(struct api *api)
 	if (!*secret)
 		secret = config_get(c, "couch_httpd_auth", "secret", "");
 	atomic_store(&s->secret, *secret ? secret : s->own_secret);
+	atomic_store(&s->same_site, same_site_of(c));
 	timeout = config_u64(c, "chttpd_auth", "timeout", 600);
 	atomic_store(&s->timeout_s, config_u64(c, "couch_httpd_auth", "timeout", timeout));
 	required = config_bool(c, "chttpd_auth", "require_valid_user", 0);
@@ -408,8 +426,7 @@ auth_step(struct apireq *r, api_f *then)
 		struct errtext why = {""};
 
 		if (cookie == -ERR_BAD_REQUEST)
-			err_why(
-			    &why, ERR_BAD_REQUEST, "Malformed AuthSession cookie. Please clear your cookies.");
+			err_why(&why, ERR_BAD_REQUEST, "Malformed AuthSession cookie. Please clear your cookies.");
 		api_error(r, -cookie, &why);
 		return;
 	}

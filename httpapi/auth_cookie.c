@@ -257,8 +257,9 @@ auth_cookie_issue(struct apireq *r, const char *name, const char *stored)
 	if (!gmtime_r(&until, &tm) || strftime(date, sizeof(date), "%a, %d-%b-%Y %H:%M:%S GMT", &tm) == 0)
 		err = ERR_INTERNAL;
 	if (!err)
-		err = buf_printf(&b, "; Version=1; Expires=%s; Max-Age=%llu%s; Path=/; HttpOnly", date,
-		    (unsigned long long)timeout, http_is_tls(r->http) ? "; Secure" : "");
+		err = buf_printf(&b, "; Version=1; Expires=%s; Max-Age=%llu%s; Path=/; HttpOnly%s", date,
+		    (unsigned long long)timeout, http_is_tls(r->http) ? "; Secure" : "",
+		    atomic_load(&r->api->auth->same_site));
 	if (!err)
 		http_add_header(r->http, "set-cookie", b.data, b.len);
 	buf_release(&b);

@@ -38,6 +38,7 @@ struct sessions {
 	char own_secret[2 * SHA256_LEN + 1]; /* cookies' secret where none is configured */
 	char nobody[SECRET_LEN];             /* a stored password that nothing verifies */
 	_Atomic(const char *) secret;
+	_Atomic(const char *) same_site; /* the attribute as it ends a cookie, or "" */
 	atomic_uint_fast64_t generation; /* grows with every change of the configuration */
 	atomic_uint_fast64_t timeout_s;
 	atomic_int required; /* no anonymous requests */

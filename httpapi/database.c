@@ -74,19 +74,12 @@ static void
 create_end(struct apireq *r)
 {
 	struct outcome *o = r->cookie;
-	struct buf b;
 
 	if (o->err) {
 		api_error(r, o->err, &o->why);
 		return;
 	}
-	buf_init(&b, LIMIT_URL_LEN * 4);
-	api_base_url(r, &b);
-	buf_putc(&b, '/');
-	api_url_encode(&b, r->part[0].s, r->part[0].len);
-	if (!buf_failed(&b))
-		http_set_header(r->http, "location", b.data, b.len);
-	buf_release(&b);
+	api_location(r, (struct jstr){NULL, 0}, (struct jstr){NULL, 0});
 	api_ok(r, 201);
 }
 

@@ -113,25 +113,6 @@ take_param(struct apireq *r, struct local_put *p)
 	return 0;
 }
 
-static int
-location(struct apireq *r)
-{
-	struct buf b;
-	int err;
-
-	buf_init(&b, LIMIT_URL_LEN * 4);
-	api_base_url(r, &b);
-	buf_putc(&b, '/');
-	api_url_encode(&b, r->part[0].s, r->part[0].len);
-	buf_putc(&b, '/');
-	api_url_encode(&b, r->id.s, r->id.len);
-	err = buf_failed(&b);
-	if (!err)
-		http_set_header(r->http, "location", b.data, b.len);
-	buf_release(&b);
-	return err;
-}
-
 static void
 write_end(struct apireq *r)
 {
@@ -146,7 +127,7 @@ write_end(struct apireq *r)
 	if (err == ERR_MISSING && w->deleted && !p->is_delete)
 		err = 0;
 	if (!err && !p->is_delete)
-		err = location(r);
+		err = api_location(r, r->id, (struct jstr){NULL, 0});
 	if (err) {
 		api_error(r, err, &w->why);
 		return;

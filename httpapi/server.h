@@ -29,9 +29,8 @@ struct http_config {
 	unsigned tls_port;
 	const char *cert_file; /* PEM, with chain */
 	const char *key_file;
-	uint64_t max_body; /* bytes; larger requests get 413 without being taken in whole where the engine lets us */
-	unsigned
-	    slow_ms; /* a request's head may take this long, its body must come at 1 KiB/s over such windows; 0: 30,000 */
+	uint64_t max_body;       /* bytes; larger requests get 413, over HTTP/1 without being taken in whole */
+	unsigned slow_ms;        /* a head's time; a body keeps up 1 KiB/s over such windows; 0: 30,000 */
 	const char *spool_dir;   /* where large request bodies wait, on disk */
 	const char *server_name; /* the Server header of every response; NULL: h2o's own */
 	/* Called once per request when its head and body are there. */
@@ -124,7 +123,8 @@ int http_gone(const struct http_req *req);
 
 /**
  * http_set_header(req, name, value, len): Before http_reply() or http_start(); ${name} (lower case)
- * is static, ${value} is copied.  http_add_header: another one of the same name.
+ * is static, ${value} is copied.  http_add_header: another one of the same name.  A value with CR, LF or
+ * NUL is dropped.
  */
 void http_set_header(struct http_req *req, const char *name, const char *value, size_t len);
 void http_add_header(struct http_req *req, const char *name, const char *value, size_t len);

@@ -28,7 +28,8 @@ put_header(struct http_req *req, const char *name, const char *value, size_t len
 	size_t nlen = strlen(name);
 	char *copy;
 
-	if (h2o == NULL)
+	/* Whoever made the value should have seen to it: what would begin another header is not sent. */
+	if (h2o == NULL || memchr(value, '\r', len) || memchr(value, '\n', len) || memchr(value, '\0', len))
 		return;
 	token = h2o_lookup_token(name, nlen);
 	copy = h2o_mem_alloc_pool(&h2o->pool, len + 1);

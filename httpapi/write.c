@@ -390,21 +390,6 @@ write_is_batch(const struct apireq *r)
 
 /* ---- Answers ---- */
 
-int
-write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att)
-{
-	api_base_url(r, b);
-	buf_putc(b, '/');
-	api_url_encode(b, r->part[0].s, r->part[0].len);
-	buf_putc(b, '/');
-	api_url_encode(b, id.s, id.len);
-	if (att.len > 0) {
-		buf_putc(b, '/');
-		api_url_encode(b, att.s, att.len);
-	}
-	return buf_failed(b);
-}
-
 static void
 put_ok(struct buf *b, const struct db_write *w, int with_rev)
 {
@@ -433,11 +418,10 @@ write_answer(struct apireq *r, struct db_write *w, const struct write_answer *ho
 		api_error(r, w->err, &w->why);
 		return;
 	}
+	if (how->location && !batch)
+		api_location(r, w->id, how->att);
 	buf_init(&b, ANSWER_MAX);
-	/* The headers' values are copied, so one buffer serves them and the body. */
-	if (how->location && !batch && write_location(&b, r, w->id, how->att) == 0)
-		http_set_header(r->http, "location", b.data, b.len);
-	buf_clear(&b);
+	/* The header's value is copied, so one buffer serves it and the body. */
 	if (how->etag && !batch) {
 		rev = rev_of(&w->rev);
 		buf_putc(&b, '"');

@@ -96,10 +96,4 @@ struct write_answer {
  */
 void write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how);
 
-/**
- * write_location(b, r, id, att): Append the document's (or its attachment's) URL as CouchDB writes
- * it in Location.
- */
-int write_location(struct buf *b, struct apireq *r, struct jstr id, struct jstr att);
-
 #endif

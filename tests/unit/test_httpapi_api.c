@@ -144,13 +144,21 @@ test_cookie(void)
 	expect("GET", "/_session", with, 200, "\"name\":null");
 	fake_wall_us -= UINT64_C(601000000);
 	expect("GET", "/_session", with, 200, "\"name\":\"admin\"");
-	cookie[strlen(cookie) - 8] ^= 1;
+	cookie[strlen(cookie) - 8] = cookie[strlen(cookie) - 8] == 'A' ? 'B' : 'A';
 	expect("GET", "/_session", with, 200, "\"name\":null");
 	(void)snprintf(cookie, sizeof(cookie), "AuthSession=garbage");
 	expect("GET", "/_session", with, 400, "Malformed AuthSession cookie");
 	ask(&q, "POST", "/_session?next=//evil.example/", form, "name=admin&password=adm");
 	CHECK_INT(q.status, 200);
+	CHECK(strstr(fake_header(&q, "set-cookie"), "SameSite") == NULL);
 	fake_end(&q);
+	CHECK_INT(config_set(api.config, "chttpd_auth", "same_site", "Strict"), 0);
+	CHECK_INT(auth_load(&api), 0);
+	ask(&q, "POST", "/_session", form, "name=admin&password=adm");
+	CHECK(strstr(fake_header(&q, "set-cookie"), "; HttpOnly; SameSite=Strict") != NULL);
+	fake_end(&q);
+	CHECK_INT(config_set(api.config, "chttpd_auth", "same_site", NULL), 0);
+	CHECK_INT(auth_load(&api), 0);
 }
 
 static void

@@ -209,6 +209,8 @@ echo(struct http_req *req)
 	http_set_header(req, "etag", "\"1\"", 3);
 	http_set_header(req, "etag", "\"2\"", 3);
 	http_add_header(req, "x-own", "a", 1);
+	http_add_header(req, "x-split", "a\r\nx-smuggled: b", 16);
+	http_set_header(req, "x-nul", "a\0b", 3);
 	http_reply(req, 200, line, (size_t)n);
 }
 
@@ -347,6 +349,7 @@ test_whole(void)
 	a = ask("HEAD /h HTTP/1.1\r\nHost: h\r\n" CLOSE);
 	CHECK(has(a, "Content-Length: 16\r\n"));
 	CHECK(has(a, "\r\nx-own: a\r\n"));
+	CHECK(!has(a, "x-split") && !has(a, "x-smuggled") && !has(a, "x-nul"));
 	CHECK_STR(strstr(a, "\r\n\r\n"), "\r\n\r\n");
 	a = ask("GET http://other/p?q HTTP/1.1\r\nHost: h\r\n" CLOSE);
 	CHECK(has(a, "GET|/p|q|h||101|"));
