@@ -3,7 +3,8 @@
  * arena's own allocation, so that a small request costs one malloc() in all, and none once its arena is reused.
  *
  * 1. used counts every byte given out, alignment included, and never exceeds max.
- * 2. A block is never smaller than the request that made it; small requests go on from the block with the most room.
+ * 2. A block is never smaller than the request that made it; small requests go on from the block with the
+ *    most room.
  */
 #include "base/arena.h"
 

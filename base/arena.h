@@ -17,7 +17,10 @@ void arena_free(struct arena *a);
 /** arena_reset(a): As arena_free() followed by arena_new(), but keeps the first block. */
 void arena_reset(struct arena *a);
 
-/** arena_alloc(a, n): ${n} bytes, aligned for any object, not cleared; NULL if there is no memory or the maximum is reached. */
+/**
+ * arena_alloc(a, n): ${n} bytes, aligned for any object, not cleared; NULL if there is no memory or the
+ * maximum is reached.
+ */
 void *arena_alloc(struct arena *a, size_t n) MUST_CHECK;
 
 /** arena_calloc(a, n, size): ${n} cleared objects of ${size} bytes; NULL also where the product overflows. */

@@ -1,4 +1,7 @@
-/* banned.h: functions that do not compile here.  Included by the compiler for every file of ours (see Makefile), after the system headers. */
+/*
+ * banned.h: functions that do not compile here.  Included by the compiler for every file of ours (see
+ * Makefile), after the system headers.
+ */
 #ifndef BASE_BANNED_H_
 #define BASE_BANNED_H_
 
@@ -7,7 +10,9 @@
 #include <string.h>
 #include <time.h>
 
-/* With fortification these two are macros of the C library's headers in clang, which poisons only plain names. */
+/*
+ * With fortification these two are macros of the C library's headers in clang, which poisons only plain names.
+ */
 #undef sprintf
 #undef vsprintf
 

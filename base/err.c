@@ -13,7 +13,10 @@ static const struct {
 #undef ERR_ROW_
 };
 
-/* A code that is none of ours is a bug, but one that must not take the server down while it reports another error. */
+/*
+ * A code that is none of ours is a bug, but one that must not take the server down while it reports another
+ * error.
+ */
 static int
 known(int code)
 {

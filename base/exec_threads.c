@@ -2,11 +2,11 @@
  * A pool of threads around one first-in-first-out queue and one list of timers, sorted by when they are due.
  *
  * 1. All state is guarded by lock.  An idle thread sleeps in cond_wait; nothing wakes it but work.
- * 2. While timers wait and a thread is idle, exactly one idle thread, the keeper, sleeps with a deadline: the earliest
- *    timer's.  It gives the role up when it wakes; a thread that leaves the pool of sleepers wakes another if a
- *    timer would else go unwatched.
- * 3. A job belongs to the pool from submit() to just before its function runs, so the function may free or submit it
- * again.
+ * 2. While timers wait and a thread is idle, exactly one idle thread, the keeper, sleeps with a deadline:
+ *    the earliest timer's.  It gives the role up when it wakes; a thread that leaves the pool of sleepers
+ *    wakes another if a timer would else go unwatched.
+ * 3. A job belongs to the pool from submit() to just before its function runs, so the function may free or
+ *    submit it again.
  */
 #include "base/exec.h"
 

@@ -1,7 +1,8 @@
 /*
- * MD5 and SHA-256 run on OpenSSL's block functions with their state on the stack: no allocation, no look-up of a
- * provider, nothing that can fail, which matters where a revision id is made for each document.  OpenSSL calls these
- * functions deprecated because a FIPS provider cannot stand behind them; MD5 is no secret's guard here.
+ * MD5 and SHA-256 run on OpenSSL's block functions with their state on the stack: no allocation, no look-up
+ * of a provider, nothing that can fail, which matters where a revision id is made for each document.  OpenSSL
+ * calls these functions deprecated because a FIPS provider cannot stand behind them; MD5 is no secret's guard
+ * here.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/hash.h"

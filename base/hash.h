@@ -27,7 +27,10 @@ void hash_both_free(struct hash_both *h);
 void hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA1_LEN]);
 void hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN]);
 
-/** hash_pbkdf2(prf, pass, plen, salt, slen, iterations, out, outlen): ${prf} is "sha" or "sha256".  Errors: ERR_INTERNAL. */
+/**
+ * hash_pbkdf2(prf, pass, plen, salt, slen, iterations, out, outlen): ${prf} is "sha" or "sha256".  Errors:
+ * ERR_INTERNAL.
+ */
 int hash_pbkdf2(const char *prf, const char *pass, size_t plen, const char *salt, size_t slen, unsigned iterations,
     unsigned char *out, size_t outlen) MUST_CHECK;
 
@@ -37,21 +40,27 @@ void hash_random(void *out, size_t len);
 /** hash_equal(a, b, len): 1 if equal, in time that depends on ${len} alone. */
 int hash_equal(const void *a, const void *b, size_t len) MUST_CHECK;
 
-/** hash_crc32c(seed, data, len): CRC-32C (Castagnoli), continued from ${seed} (0 to begin); SSE4.2 where the CPU has it. */
+/**
+ * hash_crc32c(seed, data, len): CRC-32C (Castagnoli), continued from ${seed} (0 to begin); SSE4.2 where the
+ * CPU has it.
+ */
 uint32_t hash_crc32c(uint32_t seed, const void *data, size_t len);
 
 /** hex_encode(in, len, out): 2 * ${len} lower-case digits, not terminated. */
 void hex_encode(const void *in, size_t len, char *out);
 
-/** hex_decode(in, len, out): ${len} digits (even) to ${len} / 2 bytes.  Returns 0, or ERR_BAD_REQUEST if one is no hex digit. */
+/**
+ * hex_decode(in, len, out): ${len} digits (even) to ${len} / 2 bytes.  Returns 0, or ERR_BAD_REQUEST if one
+ * is no hex digit.
+ */
 int hex_decode(const char *in, size_t len, unsigned char *out) MUST_CHECK;
 
 /** base64_put(b, in, len): Append standard base64 with padding. */
 int base64_put(struct buf *b, const void *in, size_t len);
 
 /**
- * base64_get(b, in, len): Append what ${in} encodes: standard or URL alphabet,
- * white space skipped, padding optional, as CouchDB's decoder.  Errors: ERR_BAD_BASE64, ERR_NOMEM, ERR_TOO_LARGE.
+ * base64_get(b, in, len): Append what ${in} encodes: standard or URL alphabet, white space skipped, padding
+ * optional, as CouchDB's decoder.  Errors: ERR_BAD_BASE64, ERR_NOMEM, ERR_TOO_LARGE.
  */
 int base64_get(struct buf *b, const char *in, size_t len) MUST_CHECK;
 

@@ -1,6 +1,6 @@
 /*
- * CRC-32C: polynomial 0x1EDC6F41, reflected, as SSE4.2's crc32 instruction computes it.  Where the CPU has none, eight
- * tables take eight bytes a step.  Which it is is found before main().
+ * CRC-32C: polynomial 0x1EDC6F41, reflected, as SSE4.2's crc32 instruction computes it.  Where the CPU has
+ * none, eight tables take eight bytes a step.  Which it is is found before main().
  */
 #include "base/hash.h"
 

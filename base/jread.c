@@ -1,7 +1,7 @@
 /*
- * The reader keeps no state but its place and depth.  Whether an object's or array's first member is next is told
- * from the byte before the reader: only jread_object_begin() and jread_array_begin() leave it behind a '{' or '[',
- * since a value ends in neither.
+ * The reader keeps no state but its place and depth.  Whether an object's or array's first member is next is
+ * told from the byte before the reader: only jread_object_begin() and jread_array_begin() leave it behind a
+ * '{' or '[', since a value ends in neither.
  */
 #include "base/jread.h"
 

@@ -1,14 +1,14 @@
 /*
  * One pass writes a value twice: as CouchDB's text, and as the external term that its revision ids hash.
  *
- * 1. Output goes through struct out, whose p runs ahead of its buffer's len; room() before each token is the only bound
- * check.
- * 2. An object's member is written as `"key":value,` and, in the term, as a pair: whole segments, so that a duplicate
- *    is removed by moving the segments behind it.  The last comma becomes the closing brace.
- * 3. Lengths in the term are patched when a container ends.  An array whose elements were all integers from 0 to
- *    255 is then folded into the term's STRING_EXT, as Erlang does.
- * 4. Duplicates are found by a hash of each key's text, which is canonical by then; equal hashes are compared in full.
- *    Wide objects sort the hashes, so that no input costs more than n log n.
+ * 1. Output goes through struct out, whose p runs ahead of its buffer's len; room() before each token is
+ *    the only bound check.
+ * 2. An object's member is written as `"key":value,` and, in the term, as a pair: whole segments, so that
+ *    a duplicate is removed by moving the segments behind it.  The last comma becomes the closing brace.
+ * 3. Lengths in the term are patched when a container ends.  An array whose elements were all integers
+ *    from 0 to 255 is then folded into the term's STRING_EXT, as Erlang does.
+ * 4. Duplicates are found by a hash of each key's text, which is canonical by then; equal hashes are
+ *    compared in full. Wide objects sort the hashes, so that no input costs more than n log n.
  */
 #include "base/jread.h"
 
@@ -162,8 +162,10 @@ put_run(struct writer *w, const char *s, size_t len)
 	return 0;
 }
 
-/* The rest of a string from its first escape ${q} on; what is before has been written.  ${etf_at}: where its term
- * began. */
+/*
+ * The rest of a string from its first escape ${q} on; what is before has been written.  ${etf_at}: where its
+ * term began.
+ */
 static int
 put_escaped(struct writer *w, const char *q, size_t etf_at)
 {

@@ -1,13 +1,13 @@
 /*
- * CouchDB keeps integers of any size, and every other number as a double that it prints in the fewest digits that read
- * back the same.  Nearly all floats in documents have at most 15 significant digits.  Two such decimals never share a
- * double, so the shortest text of the double is made of the very digits that were read, and nothing need be
- * converted to print them.  The rest goes through the C library: print with 15, 16 and 17 digits until one reads back
- * equal.
+ * CouchDB keeps integers of any size, and every other number as a double that it prints in the fewest digits
+ * that read back the same.  Nearly all floats in documents have at most 15 significant digits.  Two such
+ * decimals never share a double, so the shortest text of the double is made of the very digits that were
+ * read, and nothing need be converted to print them.  The rest goes through the C library: print with 15, 16
+ * and 17 digits until one reads back equal.
  *
- * CouchDB's decoder leaves a number that strtod() calls out of range to Erlang: with a fraction it is read again,
- * without one it is integer * pow(10, exponent).  That is why 5e-324 is 0.0 (the power alone vanishes) and 4.9e-324 is
- * not.
+ * CouchDB's decoder leaves a number that strtod() calls out of range to Erlang: with a fraction it is read
+ * again, without one it is integer * pow(10, exponent).  That is why 5e-324 is 0.0 (the power alone vanishes)
+ * and 4.9e-324 is not.
  */
 #include "jsonnum.h"
 

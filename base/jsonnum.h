@@ -8,7 +8,10 @@
 
 #define JSONNUM_FLOAT_MAX 32u /* bytes of a float's text */
 
-/** jsonnum_end(p, end, floatp): Behind the number at ${p}; NULL if it is none.  *${floatp}: it has a fraction or an exponent. */
+/**
+ * jsonnum_end(p, end, floatp): Behind the number at ${p}; NULL if it is none.  *${floatp}: it has a fraction
+ * or an exponent.
+ */
 const char *jsonnum_end(const char *p, const char *end, int *floatp);
 
 /**

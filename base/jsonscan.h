@@ -18,8 +18,10 @@ jsonscan_ws(const char *p, const char *end)
 	return p;
 }
 
-/** jsonscan_plain(p, end): The first byte that is not simply itself within a string: quote, backslash, control or
- * beyond ASCII; or ${end}. */
+/**
+ * jsonscan_plain(p, end): The first byte that is not simply itself within a string: quote, backslash, control
+ * or beyond ASCII; or ${end}.
+ */
 static inline const char *
 jsonscan_plain(const char *p, const char *end)
 {
@@ -45,8 +47,10 @@ jsonscan_plain(const char *p, const char *end)
 	return p;
 }
 
-/** jsonscan_utf8(p, end): Bytes of the character beyond ASCII at ${p}, 2 to 4; 0 if it is malformed, overlong, a
- * surrogate or above U+10FFFF. */
+/**
+ * jsonscan_utf8(p, end): Bytes of the character beyond ASCII at ${p}, 2 to 4; 0 if it is malformed, overlong, a
+ * surrogate or above U+10FFFF.
+ */
 static inline size_t
 jsonscan_utf8(const char *p, const char *end)
 {
@@ -66,8 +70,10 @@ jsonscan_utf8(const char *p, const char *end)
 	return (u[0] == 0xF0 && u[1] < 0x90) || (u[0] == 0xF4 && u[1] > 0x8F) ? 0 : 4;
 }
 
-/** jsonscan_run(p, end): Within a string: the closing quote or the next backslash; NULL if what stands before it is not
- * valid. */
+/**
+ * jsonscan_run(p, end): Within a string: the closing quote or the next backslash; NULL if what stands before
+ * it is not valid.
+ */
 static inline const char *
 jsonscan_run(const char *p, const char *end)
 {
@@ -89,8 +95,8 @@ jsonscan_run(const char *p, const char *end)
 }
 
 /**
- * jsonscan_escape(p, end, out, np): Decode the escape at ${p}, a backslash, to the 1 to 4 bytes of ${out}.  Returns
- * what is behind it; NULL if it is not valid (a lone surrogate is not).
+ * jsonscan_escape(p, end, out, np): Decode the escape at ${p}, a backslash, to the 1 to 4 bytes of ${out}.
+ * Returns what is behind it; NULL if it is not valid (a lone surrogate is not).
  */
 const char *jsonscan_escape(const char *p, const char *end, char out[4], size_t *np);
 

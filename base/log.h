@@ -12,7 +12,9 @@ void log_set_level(enum log_level level);
 /** log_enabled(level): 1 if a line of ${level} would be written. */
 int log_enabled(enum log_level level);
 
-/** log_line(level, fmt, ...): Write "TIME [level] TEXT\n" in one write; control characters in TEXT become '?'. */
+/**
+ * log_line(level, fmt, ...): Write "TIME [level] TEXT\n" in one write; control characters in TEXT become '?'.
+ */
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Who may use a database, by its security object: {"admins":{"names":[],"roles":[]},"members":{...}}.  A database whose
- * members name nobody is public.  One that never had an object set is for server administrators alone, as in CouchDB 3,
- * unless configured otherwise.
+ * Who may use a database, by its security object: {"admins":{"names":[],"roles":[]},"members":{...}}.  A
+ * database whose members name nobody is public.  One that never had an object set is for server
+ * administrators alone, as in CouchDB 3, unless configured otherwise.
  */
 #include "dbi.h"
 

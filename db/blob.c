@@ -1,16 +1,17 @@
 /*
  * Attachment bytes: on their way in, at rest, and counted.
  *
- * Bytes are compressed (where the type asks for it) and hashed as they arrive. Small ones stay in memory and are put by
- * the transaction that writes their document. Large ones go ahead in chunks, under a number of their own and with a
- * record `upload/NUMBER` in `meta` that the document's transaction removes; what such a record names at open belongs to
- * an upload that never finished.
+ * Bytes are compressed (where the type asks for it) and hashed as they arrive. Small ones stay in memory and
+ * are put by the transaction that writes their document. Large ones go ahead in chunks, under a number of
+ * their own and with a record `upload/NUMBER` in `meta` that the document's transaction removes; what such a
+ * record names at open belongs to an upload that never finished.
  *
  *   blobs:   number (8), chunk (4) -> bytes;  number (8) -> SHA-256 (32)
  *   digests: SHA-256 of the stored bytes -> varint blob number, varint stored length, varint references
  *
- * A reference is a stored revision that lists the attachment. Equal bytes are stored once: a document that brings
- * bytes whose digest is known takes the older blob. The digest is computed here; a client's never selects content.
+ * A reference is a stored revision that lists the attachment. Equal bytes are stored once: a document that
+ * brings bytes whose digest is known takes the older blob. The digest is computed here; a client's never
+ * selects content.
  */
 #include "dbi.h"
 

@@ -1,11 +1,12 @@
 /*
- * Small texts repeat each other more than themselves: without a dictionary a contact of 500 bytes shrinks by a quarter
- * at five microseconds, with one by two thirds at two.  So bodies below BODY_ALONE_MIN are kept raw until the database
- * has a dictionary; larger ones have enough of their own.  A compressed form that saves less than an eighth is not
- * worth the time it takes to read.
+ * Small texts repeat each other more than themselves: without a dictionary a contact of 500 bytes shrinks by
+ * a quarter at five microseconds, with one by two thirds at two.  So bodies below BODY_ALONE_MIN are kept raw
+ * until the database has a dictionary; larger ones have enough of their own.  A compressed form that saves
+ * less than an eighth is not worth the time it takes to read.
  *
- * Contexts are kept per thread.  A dictionary's compressed form is built when first used; dictionaries are few (one per
- * training) and never removed, so readers need no lock once they have found one: the list is only ever prepended to.
+ * Contexts are kept per thread.  A dictionary's compressed form is built when first used; dictionaries are
+ * few (one per training) and never removed, so readers need no lock once they have found one: the list is
+ * only ever prepended to.
  */
 #include "body.h"
 

@@ -2,8 +2,8 @@
  * body.h: a body's bytes at rest: CouchDB's text, compressed with zstd where that pays, with a dictionary
  * trained on the database's own documents once it has enough of them.
  *
- * A stored body is: codec (1 byte), then RAW: the text; ZSTD: varint length of the text, a zstd frame; DICT: varint
- * number of the dictionary, varint length of the text, a zstd frame.
+ * A stored body is: codec (1 byte), then RAW: the text; ZSTD: varint length of the text, a zstd frame; DICT:
+ * varint number of the dictionary, varint length of the text, a zstd frame.
  */
 #ifndef DB_BODY_H_
 #define DB_BODY_H_
@@ -22,12 +22,17 @@ struct body_dicts;
 
 int body_dicts_new(struct body_dicts **zp) MUST_CHECK;
 void body_dicts_free(struct body_dicts *z);
-/** body_dicts_add(z, number, data, len): Learn of a dictionary; the one with the highest number compresses.  Copies. */
+/**
+ * body_dicts_add(z, number, data, len): Learn of a dictionary; the one with the highest number compresses.
+ * Copies.
+ */
 int body_dicts_add(struct body_dicts *z, uint64_t number, const void *data, size_t len) MUST_CHECK;
 uint64_t body_dicts_current(struct body_dicts *z);
 
-/** body_dict_train(samples, sizes, n, out): A dictionary of at most BODY_DICT_LEN bytes from ${n} texts that stand one
- * behind the other.  ERR_MISSING: they have nothing in common. */
+/**
+ * body_dict_train(samples, sizes, n, out): A dictionary of at most BODY_DICT_LEN bytes from ${n} texts that
+ * stand one behind the other.  ERR_MISSING: they have nothing in common.
+ */
 #define BODY_DICT_LEN 16384u
 int body_dict_train(const void *samples, const size_t *sizes, unsigned n, struct buf *out) MUST_CHECK;
 

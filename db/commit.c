@@ -9,10 +9,10 @@
  *
  * 1. Only the committer writes, so what it read from its snapshot stays true until it commits.
  * 2. A write is answered as done after the flush, never before.
- * 3. If the transaction fails, every write in it is answered with that error and nothing of it is there: counters are
- *    published only after the commit.
- * 4. If its outcome is in doubt, the file is read anew, and the number of commits found there says whether it was
- *    made. Until then nothing is answered and nothing else written.
+ * 3. If the transaction fails, every write in it is answered with that error and nothing of it is there:
+ *    counters are published only after the commit.
+ * 4. If its outcome is in doubt, the file is read anew, and the number of commits found there says whether
+ *    it was made. Until then nothing is answered and nothing else written.
  * 5. Documents are written in the order of their ids, which is the order of their keys, whatever the order of
  *    arrival; writes of one document are applied in the order of arrival, and cost one record together.
  */
@@ -483,7 +483,10 @@ write_bytes(const struct db_write *w)
 	return n;
 }
 
-/* part_of: How many of the writes from ${from} on go into one transaction. A conditional request is not divided. */
+/*
+ * part_of: How many of the writes from ${from} on go into one transaction. A conditional request is not
+ * divided.
+ */
 static size_t
 part_of(const struct db_request *req, size_t from, size_t *bytesp)
 {

@@ -1,7 +1,7 @@
 /*
- * Compaction: the bodies of superseded revisions go, document by document, in slices between other transactions;
- * then the file is rewritten without its free pages. Killed at any point, the database is whole: a slice is a
- * transaction, and the rewritten file replaces the old one in one rename.
+ * Compaction: the bodies of superseded revisions go, document by document, in slices between other
+ * transactions; then the file is rewritten without its free pages. Killed at any point, the database is
+ * whole: a slice is a transaction, and the rewritten file replaces the old one in one rename.
  */
 #include "dbi.h"
 

@@ -153,8 +153,10 @@ key_cmp(const void *a, size_t alen, const void *b, size_t blen)
 	return alen < blen ? -1 : alen > blen;
 }
 
-/* A key that is too long for a boundary is cut: no boundary lies between the cut key and the whole one but such as
- * would be equal. */
+/*
+ * A key that is too long for a boundary is cut: no boundary lies between the cut key and the whole one but
+ * such as would be equal.
+ */
 static void
 range_key_set(struct range_key *r, const struct counts_of *c, unsigned level, const void *key, size_t klen)
 {

@@ -55,9 +55,9 @@ int counts_before(
 int counts_total(const struct counts_of *c, struct store_snap *snap, uint64_t *np) MUST_CHECK;
 
 /**
- * counts_seek(c, snap, n, cursor, keyp, valp, skippedp): Move ${cursor} (of c->tree, same snapshot) to the entry
- * within whose weight the ${n}-th unit (from 0) lies; *${skippedp} is the weight before that entry.  ${keyp} and
- * ${valp} may be NULL. ERR_MISSING: there are not so many.
+ * counts_seek(c, snap, n, cursor, keyp, valp, skippedp): Move ${cursor} (of c->tree, same snapshot) to the
+ * entry within whose weight the ${n}-th unit (from 0) lies; *${skippedp} is the weight before that entry.
+ * ${keyp} and ${valp} may be NULL. ERR_MISSING: there are not so many.
  */
 int counts_seek(const struct counts_of *c, struct store_snap *snap, uint64_t n, struct store_cursor *cursor,
     struct store_val *keyp, struct store_val *valp, uint64_t *skippedp) MUST_CHECK;

@@ -2,12 +2,12 @@
  * db.h: databases: documents, revisions, changes, attachments.
  *
  * Reads are synchronous, against a snapshot, and never wait for a writer; they may run on an event loop.
- * Writes are requests: db_submit() prepares them in the calling thread (hashing, compressing, resolving stubs), queues them, and
- * the database's committer answers by a callback on one of the executor's threads after ONE durable storage transaction for
- * everything that was waiting.
+ * Writes are requests: db_submit() prepares them in the calling thread (hashing, compressing, resolving
+ * stubs), queues them, and the database's committer answers by a callback on one of the executor's threads
+ * after ONE durable storage transaction for everything that was waiting.
  *
- * Every call that reads, writes or waits goes through a handle (struct db) that was opened for a principal; what the
- * principal may not do ends in ERR_UNAUTHORIZED or ERR_FORBIDDEN here, whoever calls.
+ * Every call that reads, writes or waits goes through a handle (struct db) that was opened for a principal;
+ * what the principal may not do ends in ERR_UNAUTHORIZED or ERR_FORBIDDEN here, whoever calls.
  */
 #ifndef DB_DB_H_
 #define DB_DB_H_
@@ -59,10 +59,16 @@ int dbs_new(const struct dbs_config *config, struct dbs **sp) MUST_CHECK;
 /** dbs_free(s): All handles are closed; finishes what is queued. */
 void dbs_free(struct dbs *s);
 
-/** dbs_name_check(name, len, why): CouchDB's rules for database names, with its words.  Errors: ERR_ILLEGAL_DB_NAME. */
+/**
+ * dbs_name_check(name, len, why): CouchDB's rules for database names, with its words.  Errors:
+ * ERR_ILLEGAL_DB_NAME.
+ */
 int dbs_name_check(const char *name, size_t len, struct errtext *why) MUST_CHECK;
 
-/** dbs_list(s, fn, cookie): Each database's name in bytewise order until ${fn} returns not 0, which is then returned. */
+/**
+ * dbs_list(s, fn, cookie): Each database's name in bytewise order until ${fn} returns not 0, which is then
+ * returned.
+ */
 int dbs_list(struct dbs *s, int (*fn)(const char *name, void *cookie), void *cookie) MUST_CHECK;
 
 /* What a database is made with, for its life.  All zero: an ordinary one. */
@@ -71,8 +77,8 @@ struct db_options {
 };
 
 /**
- * dbs_create(s, name, options, p, why), dbs_drop(s, name, p): Durable on return, so call them off the event loop.
- * A drop ends the open handles: their calls then say ERR_NO_DB.
+ * dbs_create(s, name, options, p, why), dbs_drop(s, name, p): Durable on return, so call them off the event
+ * loop. A drop ends the open handles: their calls then say ERR_NO_DB.
  * Errors: ERR_ILLEGAL_DB_NAME, ERR_DB_EXISTS, ERR_NO_DB, ERR_NOT_ADMIN, ERR_IO, ERR_NOSPACE, ERR_NOMEM.
  */
 int dbs_create(struct dbs *s, const char *name, const struct db_options *options, const struct principal *p,
@@ -84,7 +90,8 @@ int dbs_drop(struct dbs *s, const char *name, const struct principal *p) MUST_CH
 /**
  * db_open(s, name, p, dbp): A handle on database ${name} for ${p}, which must be a member of it; ${p}'s strings
  * must outlive the handle.  Cheap when the database is open (no system call).
- * Errors: ERR_NO_DB, ERR_UNAUTHORIZED (anonymous), ERR_FORBIDDEN, ERR_NOMEM, ERR_IO, ERR_NEWER_FORMAT, ERR_CORRUPT.
+ * Errors: ERR_NO_DB, ERR_UNAUTHORIZED (anonymous), ERR_FORBIDDEN, ERR_NOMEM, ERR_IO, ERR_NEWER_FORMAT,
+ * ERR_CORRUPT.
  */
 int db_open(struct dbs *s, const char *name, const struct principal *p, struct db **dbp) MUST_CHECK;
 void db_close(struct db *db);
@@ -92,15 +99,18 @@ void db_close(struct db *db);
 /** db_is_admin(db): 1 if the handle's principal administers this database. */
 int db_is_admin(const struct db *db);
 
-/** db_incarnation(db): A number that differs between two databases of one name, for the life of this process. */
+/**
+ * db_incarnation(db): A number that differs between two databases of one name, for the life of this process.
+ */
 uint64_t db_incarnation(const struct db *db);
 
 /** db_is_partitioned(db). */
 int db_is_partitioned(const struct db *db);
 
 /**
- * db_doc_check(db, id, len, body_len, why): May this document be written: doc_id_check(), what a partitioned database asks of ids, and the
- * bound on a body's size.  Errors: as there; ERR_ILLEGAL_PARTITION, ERR_DOC_TOO_LARGE.
+ * db_doc_check(db, id, len, body_len, why): May this document be written: doc_id_check(), what a partitioned
+ * database asks of ids, and the bound on a body's size.  Errors: as there; ERR_ILLEGAL_PARTITION,
+ * ERR_DOC_TOO_LARGE.
  */
 int db_doc_check(const struct db *db, const char *id, size_t len, size_t body_len, struct errtext *why) MUST_CHECK;
 
@@ -126,17 +136,24 @@ int db_security(struct db *db, struct buf *b) MUST_CHECK;
 /** db_compact(db): Start compaction in the background.  Errors: ERR_NOT_DB_ADMIN. */
 int db_compact(struct db *db) MUST_CHECK;
 
-/** db_check(db, why): Verify every invariant of ARCHITECTURE section 5 in one snapshot.  Errors: ERR_CORRUPT and ${why}; ERR_IO. */
+/**
+ * db_check(db, why): Verify every invariant of ARCHITECTURE section 5 in one snapshot.  Errors: ERR_CORRUPT
+ * and ${why}; ERR_IO.
+ */
 int db_check(struct db *db, struct errtext *why) MUST_CHECK;
 
 /* ---- Sequences on the wire ---- */
 
-/** db_seq_put(db, b, seq): Append "N-OPAQUE" (no quotes): the history that ${seq} belongs to stands in the opaque part. */
+/**
+ * db_seq_put(db, b, seq): Append "N-OPAQUE" (no quotes): the history that ${seq} belongs to stands in the
+ * opaque part.
+ */
 int db_seq_put(struct db *db, struct buf *b, uint64_t seq);
 
 /**
- * db_seq_parse(db, s, len, seqp): The sequence after which nothing can be missed: of a current or older listed history as far as it is shared, of an unlisted one 0.
- * "0", "" and bare integers are taken as they are.  Errors: ERR_BAD_REQUEST (malformed).
+ * db_seq_parse(db, s, len, seqp): The sequence after which nothing can be missed: of a current or older
+ * listed history as far as it is shared, of an unlisted one 0. "0", "" and bare integers are taken as they
+ * are.  Errors: ERR_BAD_REQUEST (malformed).
  */
 int db_seq_parse(struct db *db, const char *s, size_t len, uint64_t *seqp) MUST_CHECK;
 
@@ -164,13 +181,18 @@ struct db_doc {
 	int unspilled;
 };
 
-/** db_get(snap, id, len, a, out): Errors: ERR_MISSING, ERR_CORRUPT, ERR_IO, ERR_NOMEM.  A deleted document is found too: see out->winner.deleted. */
+/**
+ * db_get(snap, id, len, a, out): Errors: ERR_MISSING, ERR_CORRUPT, ERR_IO, ERR_NOMEM.  A deleted document is
+ * found too: see out->winner.deleted.
+ */
 int db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct db_doc *out) MUST_CHECK;
 
 /** db_doc_tree(doc, whole, treep): Its revision tree; with ${whole} spilled generations as well. */
 int db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep) MUST_CHECK;
 
-/** db_doc_path(doc, at, revsp, np): The revisions from ${at} to its root, newest first, in the document's arena. */
+/**
+ * db_doc_path(doc, at, revsp, np): The revisions from ${at} to its root, newest first, in the document's arena.
+ */
 int db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np) MUST_CHECK;
 
 /* One revision's content.  Memory: the arena's. */
@@ -181,13 +203,22 @@ struct db_rev {
 	size_t natts;
 };
 
-/** db_doc_rev(doc, node, a, out): Content of a revision.  Errors: ERR_MISSING (its body is not kept), ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+/**
+ * db_doc_rev(doc, node, a, out): Content of a revision.  Errors: ERR_MISSING (its body is not kept),
+ * ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ */
 int db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out) MUST_CHECK;
 
-/** db_att_read(snap, att, chunk, b): Append stored bytes [chunk * LIMIT_BLOB_CHUNK, ...) of an attachment.  ERR_END: behind the last.  Errors: ERR_CORRUPT, ERR_IO. */
+/**
+ * db_att_read(snap, att, chunk, b): Append stored bytes [chunk * LIMIT_BLOB_CHUNK, ...) of an attachment.
+ * ERR_END: behind the last.  Errors: ERR_CORRUPT, ERR_IO.
+ */
 int db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b) MUST_CHECK;
 
-/** db_local_get(snap, id, len, a, revp, bodyp): A _local document ("_local/x"): its number N of rev "0-N", and body.  Errors: ERR_MISSING and as above. */
+/**
+ * db_local_get(snap, id, len, a, revp, bodyp): A _local document ("_local/x"): its number N of rev "0-N", and
+ * body.  Errors: ERR_MISSING and as above.
+ */
 int db_local_get(
     struct db_snap *snap, const char *id, size_t len, struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 
@@ -203,7 +234,10 @@ struct db_range {
 	uint64_t skip; /* live documents to pass over, by counts, not one by one */
 };
 
-/** db_docs_open(snap, range, scanp): Walk documents whose winner is not deleted, by id, bytewise.  Errors: ERR_NOMEM, ERR_IO. */
+/**
+ * db_docs_open(snap, range, scanp): Walk documents whose winner is not deleted, by id, bytewise.  Errors:
+ * ERR_NOMEM, ERR_IO.
+ */
 int db_docs_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
 /** db_docs_next(scan, a, out): ERR_END at the end. */
 int db_docs_next(struct db_scan *scan, struct arena *a, struct db_doc *out) MUST_CHECK;
@@ -228,7 +262,10 @@ struct db_change {
 	const unsigned char *leaf_deleted; /* one byte a leaf */
 };
 
-/** db_changes_open(snap, since, descending, scanp): Rows with seq > ${since} upward, or all rows with seq > ${since} from the newest down. */
+/**
+ * db_changes_open(snap, since, descending, scanp): Rows with seq > ${since} upward, or all rows with seq >
+ * ${since} from the newest down.
+ */
 int db_changes_open(struct db_snap *snap, uint64_t since, int descending, struct db_scan **scanp) MUST_CHECK;
 int db_changes_next(struct db_scan *scan, struct arena *a, struct db_change *out) MUST_CHECK;
 /** db_changes_pending(snap, since, np): Rows with seq > ${since}, by counts. */
@@ -242,7 +279,10 @@ struct db_purge {
 	struct rev *revs; /* valid until the scan's next step */
 };
 
-/** db_purges_open(snap, since, scanp): Purges with a purge sequence > ${since}, upward; the oldest are forgotten beyond the database's limit. */
+/**
+ * db_purges_open(snap, since, scanp): Purges with a purge sequence > ${since}, upward; the oldest are
+ * forgotten beyond the database's limit.
+ */
 int db_purges_open(struct db_snap *snap, uint64_t since, struct db_scan **scanp) MUST_CHECK;
 int db_purges_next(struct db_scan *scan, struct arena *a, struct db_purge *out) MUST_CHECK;
 
@@ -252,7 +292,10 @@ void db_scan_close(struct db_scan *scan);
 
 enum db_blob_mode { DB_BLOB_PLAIN, DB_BLOB_COMPRESS /* gzip, zlib level 8 */, DB_BLOB_GZIPPED /* is gzip already */ };
 
-/** db_blob_mode_for(db, type, len): What CouchDB does with this content type: COMPRESS for compressible types, else PLAIN. */
+/**
+ * db_blob_mode_for(db, type, len): What CouchDB does with this content type: COMPRESS for compressible types,
+ * else PLAIN.
+ */
 enum db_blob_mode db_blob_mode_for(struct db *db, const char *type, size_t len);
 
 int db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp) MUST_CHECK;
@@ -260,7 +303,10 @@ int db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp) MUST
 int db_blob_add(struct db_blob *b, const void *data, size_t len) MUST_CHECK;
 /** db_blob_pending(b): Bytes held in memory; from 1 MiB on, call db_blob_flush() before adding more. */
 size_t db_blob_pending(const struct db_blob *b);
-/** db_blob_flush(b, done, cookie): Let the committer write what is pending; ${done} comes on an executor thread.  ${b} must not be used until then. */
+/**
+ * db_blob_flush(b, done, cookie): Let the committer write what is pending; ${done} comes on an executor
+ * thread.  ${b} must not be used until then.
+ */
 void db_blob_flush(struct db_blob *b, void (*done)(void *cookie, int err), void *cookie);
 /** db_blob_end(b): No more bytes: completes digests and lengths.  Then put it into a struct db_write_att. */
 int db_blob_end(struct db_blob *b) MUST_CHECK;
@@ -342,8 +388,9 @@ struct db_request {
 };
 
 /**
- * db_submit(db, req): Prepare and queue.  Costs CPU in proportion to the bodies: call it on an executor thread for large requests.
- * ${db} must stay open until done.  An error here means that nothing is queued and done will not be called:
+ * db_submit(db, req): Prepare and queue.  Costs CPU in proportion to the bodies: call it on an executor
+ * thread for large requests. ${db} must stay open until done.  An error here means that nothing is queued and
+ * done will not be called:
  * ERR_NOMEM, ERR_BUSY (LIMIT_QUEUE_BYTES are waiting), ERR_NO_DB, ERR_SHUTDOWN.
  */
 int db_submit(struct db *db, struct db_request *req) MUST_CHECK;

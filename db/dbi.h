@@ -1,10 +1,10 @@
 /*
  * dbi.h: what the files of db/ share and nobody else sees.
  *
- * A database file is opened once (struct dbfile) however many handles (struct db) it has.  Locks, in the order in which
- * they are taken: dbs.lock (the table of databases, reference counts, the list of idle ones), dbfile.lock (queue,
- * published state, security). The committer of a database runs at most once at a time; what only it touches needs no
- * lock and is marked (C).
+ * A database file is opened once (struct dbfile) however many handles (struct db) it has.  Locks, in the
+ * order in which they are taken: dbs.lock (the table of databases, reference counts, the list of idle ones),
+ * dbfile.lock (queue, published state, security). The committer of a database runs at most once at a time;
+ * what only it touches needs no lock and is marked (C).
  */
 #ifndef DB_DBI_H_
 #define DB_DBI_H_
@@ -25,7 +25,10 @@
 #include "db/record.h"
 #include "store/store.h"
 
-/* OUTER_OF(p, type, member): The ${type} whose ${member} ${p} points to: how a callback finds what its work is part of. */
+/*
+ * OUTER_OF(p, type, member): The ${type} whose ${member} ${p} points to: how a callback finds what its work
+ * is part of.
+ */
 #define OUTER_OF(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 #define HISTORY_LEN 16u
@@ -148,11 +151,15 @@ void dbs_file_unref(struct dbfile *f);
 /* meta.c: the tree `meta` */
 int meta_state_get(struct store_snap *snap, struct dbstate *out) MUST_CHECK;
 int meta_state_put(struct store_batch *batch, const struct dbstate *s) MUST_CHECK;
-/** meta_load(f): Read or, in a new file, write format, state, histories, security, dictionaries; remove unfinished
- * uploads. */
+/**
+ * meta_load(f): Read or, in a new file, write format, state, histories, security, dictionaries; remove
+ * unfinished uploads.
+ */
 int meta_load(struct dbfile *f) MUST_CHECK;
 int meta_put(struct store_batch *batch, const char *key, const void *val, size_t len) MUST_CHECK;
-/** meta_find(snap, key, r): A meta record's bytes, in the snapshot's memory.  Errors: ERR_MISSING, ERR_CORRUPT. */
+/**
+ * meta_find(snap, key, r): A meta record's bytes, in the snapshot's memory.  Errors: ERR_MISSING, ERR_CORRUPT.
+ */
 int meta_find(struct store_snap *snap, const char *key, struct bytes *r) MUST_CHECK;
 /** meta_get(snap, key, b): Append a meta record's bytes to ${b}.  Errors: ERR_MISSING, ERR_CORRUPT. */
 int meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK;
@@ -164,8 +171,8 @@ int history_moved(struct dbfile *f, struct store_snap *snap, int *movedp) MUST_C
 /** history_begin(f, batch): A new current history, from the present sequence on. */
 int history_begin(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
 /**
- * history_session(f, batch), history_committed(f): To be called for each commit, and when it was made: the first
- * after the opening draws a new session.
+ * history_session(f, batch), history_committed(f): To be called for each commit, and when it was made: the
+ * first after the opening draws a new session.
  */
 int history_session(struct dbfile *f, struct store_batch *batch) MUST_CHECK;
 void history_committed(struct dbfile *f);
@@ -176,8 +183,10 @@ void history_close(struct dbfile *f);
 /** access_parse(text, len, default_admin_only, ap): Compile a security object; text NULL: none was ever set. */
 int access_parse(const char *text, size_t len, int default_admin_only, struct access **ap) MUST_CHECK;
 void access_free(struct access *a);
-/** access_check(a, who, adminp): May ${who} read and write?  *${adminp}: does it administer? Errors: ERR_UNAUTHORIZED,
- * ERR_FORBIDDEN. */
+/**
+ * access_check(a, who, adminp): May ${who} read and write?  *${adminp}: does it administer?
+ * Errors: ERR_UNAUTHORIZED, ERR_FORBIDDEN.
+ */
 int access_check(const struct access *a, const struct principal *who, int *adminp) MUST_CHECK;
 
 /* docrec.c: a document's record.  See docs/FORMAT.md. */
@@ -237,11 +246,15 @@ struct prepared {
 	uint64_t external;    /* bytes of the body's text and of the attachments */
 	int refused;          /* EDIT: of a design document, by one who is no administrator */
 };
-/** prepare_write(db, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets w->err. */
+/**
+ * prepare_write(db, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets
+ * w->err.
+ */
 void prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
 /**
- * prepare_rev(w, parent, anew, out): The revision id of an edit.  ${anew}: it makes a deleted document anew without naming
- * its tombstone; CouchDB computes the id a second time then, when it no longer sees what the attachments are.
+ * prepare_rev(w, parent, anew, out): The revision id of an edit.  ${anew}: it makes a deleted document anew
+ * without naming its tombstone; CouchDB computes the id a second time then, when it no longer sees what the
+ * attachments are.
  */
 int prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct revbuf *out) MUST_CHECK;
 
@@ -330,10 +343,14 @@ int commit_local_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
 int commit_count(struct commit *c, struct countlist *l, const struct counts_change *change) MUST_CHECK;
 
 /* docedit.c: all writes of one document in one transaction. */
-/** docedit_run(c, pw, n): Apply ${n} writes of one id, in order; outcomes stand in the writes.  An error returned is
- * the whole transaction's. */
+/**
+ * docedit_run(c, pw, n): Apply ${n} writes of one id, in order; outcomes stand in the writes.  An error
+ * returned is the whole transaction's.
+ */
 int docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
-/** docedit_trim(c, id): Drop the bodies of superseded revisions, and pack the others anew.  The sequence stays. */
+/**
+ * docedit_trim(c, id): Drop the bodies of superseded revisions, and pack the others anew.  The sequence stays.
+ */
 int docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
 /** docedit_local(c, w): A write of a _local document. */
 int docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
@@ -342,16 +359,22 @@ int docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
 int blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;
 /** blob_commit_drop(c, number): Remove the bytes of an upload that no document took. */
 int blob_commit_drop(struct commit *c, uint64_t number) MUST_CHECK;
-/** blob_commit_adopt(c, b, numberp): A document takes the bytes: *${numberp} is the blob that has them, perhaps an
- * older, equal one. */
+/**
+ * blob_commit_adopt(c, b, numberp): A document takes the bytes: *${numberp} is the blob that has them,
+ * perhaps an older, equal one.
+ */
 int blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MUST_CHECK;
-/** blob_commit_ref(c, number, change): A stored revision more, or less, has the blob.  blob_commit_end: settle all of
- * them. */
+/**
+ * blob_commit_ref(c, number, change): A stored revision more, or less, has the blob.  blob_commit_end: settle
+ * all of them.
+ */
 int blob_commit_ref(struct commit *c, uint64_t number, int change) MUST_CHECK;
 int blob_commit_end(struct commit *c) MUST_CHECK;
 /** blob_uploading(snap, number): 1 if the blob is noted as an upload that has not finished. */
 int blob_uploading(struct store_snap *snap, uint64_t number);
-/** blob_committed(c): The transaction was made: the blobs that it took are no longer their writers' to remove. */
+/**
+ * blob_committed(c): The transaction was made: the blobs that it took are no longer their writers' to remove.
+ */
 void blob_committed(struct commit *c);
 
 /* purge.c: what is remembered of purges */
@@ -361,8 +384,10 @@ int purge_remember(struct commit *c, struct db_write *w) MUST_CHECK;
 int purge_forget(struct commit *c) MUST_CHECK;
 
 /* dict.c */
-/** dict_consider(f): Start to train a dictionary if the database has enough documents and no dictionary.  From the
- * committer. */
+/**
+ * dict_consider(f): Start to train a dictionary if the database has enough documents and no dictionary.  From
+ * the committer.
+ */
 void dict_consider(struct dbfile *f);
 struct dictwork {
 	struct dbwork work;

@@ -1,13 +1,13 @@
 /*
  * The server's databases and the handles on them.
  *
- * The table holds every open file by name.  A file without handles and without queued work stays open in the idle list
- * until more than LIMIT_OPEN_DBS are open; then the one that was idle longest is closed.  A dropped file leaves the
- * table at once and is closed by whoever lets go of it last, so that a new database of the same name never meets the
- * old one.
+ * The table holds every open file by name.  A file without handles and without queued work stays open in the
+ * idle list until more than LIMIT_OPEN_DBS are open; then the one that was idle longest is closed.  A dropped
+ * file leaves the table at once and is closed by whoever lets go of it last, so that a new database of the
+ * same name never meets the old one.
  *
- * Making, opening and removing a file waits for the disk, so it happens without the table's lock: an entry marked busy stands for
- * the name meanwhile, and only those who ask for the same name wait.
+ * Making, opening and removing a file waits for the disk, so it happens without the table's lock: an entry
+ * marked busy stands for the name meanwhile, and only those who ask for the same name wait.
  */
 #include "dbi.h"
 
@@ -223,7 +223,10 @@ dbs_file_unref(struct dbfile *f)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
-/* file_load: Make or open the file of a name without an entry, with one reference.  Under s->lock, which is released meanwhile. */
+/*
+ * file_load: Make or open the file of a name without an entry, with one reference.  Under s->lock, which is
+ * released meanwhile.
+ */
 static int
 file_load(struct dbs *s, const char *name, open_f *how, const struct db_options *options, struct dbfile **fp)
 {

@@ -1,7 +1,7 @@
 /*
- * Training a database's dictionary: once, when it has DICT_MIN_DOCS documents, off the committer, from bodies spread
- * over its newest changes. The dictionary becomes part of the file by a commit of its own; from then on new bodies use
- * it, and compaction packs older ones anew.
+ * Training a database's dictionary: once, when it has DICT_MIN_DOCS documents, off the committer, from bodies
+ * spread over its newest changes. The dictionary becomes part of the file by a commit of its own; from then
+ * on new bodies use it, and compaction packs older ones anew.
  */
 #include "dbi.h"
 

@@ -1,7 +1,8 @@
 /*
- * A document's JSON, in and out.  In: one pass by jread_text_members() writes the body's text and term; the members that
- * begin with an underscore are taken out as they come.  The first thing wrong with the document is kept while the
- * rest is read, because a body that is not JSON at all is a graver error, and because a bulk request goes on behind it.
+ * A document's JSON, in and out.  In: one pass by jread_text_members() writes the body's text and term; the
+ * members that begin with an underscore are taken out as they come.  The first thing wrong with the document
+ * is kept while the rest is read, because a body that is not JSON at all is a graver error, and because a
+ * bulk request goes on behind it.
  */
 #include "db/doc.h"
 
@@ -57,8 +58,8 @@ doc_id_check(const char *id, size_t len, struct errtext *why)
 #define FAULT(p, ...) ((p)->err == 0 ? ((p)->err = err_why((p)->why, __VA_ARGS__)) : (p)->err)
 
 /*
- * Read a string into the arena, or step over a value of another type and set *${okp} to 0.  Most strings have no
- * escapes and are borrowed from the input.
+ * Read a string into the arena, or step over a value of another type and set *${okp} to 0.  Most strings have
+ * no escapes and are borrowed from the input.
  */
 static int
 read_string(struct parser *p, struct jread *j, struct jstr *sp, int *okp)

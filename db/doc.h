@@ -46,15 +46,19 @@ struct doc_in {
 
 /**
  * doc_parse(j, a, out, why):
- * Read one document, an object, from ${j}, which goes on behind it.  Underscore members as CouchDB 3.5:
- * _id _rev _deleted _revisions _attachments are taken; _revs_info _conflicts _deleted_conflicts _local_seq are dropped;
- * _replication_* and _access stay in the body; others are ERR_DOC_VALIDATION.
- * Errors, with CouchDB's words in ${why}: ERR_BAD_JSON (the reader is then of no further use); ERR_NOT_OBJECT, ERR_DOC_VALIDATION,
- * ERR_BAD_REV, ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_BASE64, ERR_DOC_TOO_LARGE (the value has been read over and the next can be read); ERR_NOMEM.
+ * Read one document, an object, from ${j}, which goes on behind it.  Underscore members as CouchDB 3.5: _id
+ * _rev _deleted _revisions _attachments are taken; _revs_info _conflicts _deleted_conflicts _local_seq are
+ * dropped; _replication_* and _access stay in the body; others are ERR_DOC_VALIDATION. Errors, with CouchDB's
+ * words in ${why}: ERR_BAD_JSON (the reader is then of no further use); ERR_NOT_OBJECT, ERR_DOC_VALIDATION,
+ * ERR_BAD_REV, ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_BASE64, ERR_DOC_TOO_LARGE (the value has been read over and
+ * the next can be read); ERR_NOMEM.
  */
 int doc_parse(struct jread *j, struct arena *a, struct doc_in *out, struct errtext *why) MUST_CHECK;
 
-/** doc_id_check(id, len, why): May this be a document's id?  "_design/x" is allowed, "_local/x" is.  Errors: ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_LOCAL_ID. */
+/**
+ * doc_id_check(id, len, why): May this be a document's id?  "_design/x" is allowed, "_local/x" is.  Errors:
+ * ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_LOCAL_ID.
+ */
 int doc_id_check(const char *id, size_t len, struct errtext *why) MUST_CHECK;
 
 /* A stored attachment, as readers see it. */
@@ -91,7 +95,10 @@ struct doc_out {
 	size_t extra_len;
 };
 
-/** doc_put_json(b, d): Append the document: _id, _rev, the body's members, _deleted, _revisions, extra, _attachments, where CouchDB 3.5 puts them.  Errors: b's, or att()'s. */
+/**
+ * doc_put_json(b, d): Append the document: _id, _rev, the body's members, _deleted, _revisions, extra,
+ * _attachments, where CouchDB 3.5 puts them.  Errors: b's, or att()'s.
+ */
 int doc_put_json(struct buf *b, const struct doc_out *d) MUST_CHECK;
 
 #endif

@@ -4,11 +4,11 @@
  *   load --> edit, replicate or purge, for each write --> stem --> place bodies --> spill
  *        --> put the record and its row in `changes`
  *
- * While a document is edited, bodies that are not in the store under a number of their own are *pending*: their
- * node's body is PENDING plus an index into e->pend. The winner's body, if it was inline, is loaded as pending
- * number 0. At the end the winner's pending body goes into the record if it is small, and every other one that is
- * still in the tree goes into `bodies`. So a body moves at most once, when its revision is superseded, and one that
- * was stemmed before is never written.
+ * While a document is edited, bodies that are not in the store under a number of their own are *pending*:
+ * their node's body is PENDING plus an index into e->pend. The winner's body, if it was inline, is loaded as
+ * pending number 0. At the end the winner's pending body goes into the record if it is small, and every other
+ * one that is still in the tree goes into `bodies`. So a body moves at most once, when its revision is
+ * superseded, and one that was stemmed before is never written.
  *
  * A document gets one new sequence for all that happened to it here.
  */
@@ -162,8 +162,8 @@ leaf_of_write(struct docedit *e, const struct db_write *w, struct revnode *out)
 }
 
 /*
- * stubs_there: The stubs were resolved before the queue. What they resolved to may have gone since, with a body that compaction
- * or a purge removed.
+ * stubs_there: The stubs were resolved before the queue. What they resolved to may have gone since, with a
+ * body that compaction or a purge removed.
  */
 static int
 stubs_there(const struct docedit *e, const struct db_write *w)
@@ -207,9 +207,9 @@ merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_
 }
 
 /*
- * apply_edit: new_edits=true. The parent must be a leaf; a document that is not there takes any parent; one that is
- * deleted may be made anew without naming its tombstone, as the tombstone's child, but not by naming it. (New attachments then
- * keep revpos 1, as CouchDB has it.)
+ * apply_edit: new_edits=true. The parent must be a leaf; a document that is not there takes any parent; one
+ * that is deleted may be made anew without naming its tombstone, as the tombstone's child, but not by naming
+ * it. (New attachments then keep revpos 1, as CouchDB has it.)
  */
 static int
 apply_edit(struct docedit *e, struct db_write *w)
@@ -247,7 +247,9 @@ apply_edit(struct docedit *e, struct db_write *w)
 	return merge(e, w, path, n);
 }
 
-/* room_for: A tree of LIMIT_LEAVES leaves takes what it knows and what extends a leaf, but no further branch. */
+/*
+ * room_for: A tree of LIMIT_LEAVES leaves takes what it knows and what extends a leaf, but no further branch.
+ */
 static int
 room_for(const struct docedit *e, const struct db_write *w)
 {

@@ -1,10 +1,12 @@
 /*
- * The records of the trees docs and revs, as bytes.  docs/FORMAT.md describes them for readers of a file; here is the code.
+ * The records of the trees docs and revs, as bytes.  docs/FORMAT.md describes them for readers of a file;
+ * here is the code.
  *
  *   docs: flags (1), varint seq, [varint docno], varint length of tree, tree, [varint length of ext, ext],
  *         payload to the end
  *
- * The payload is there if the winner's body is inline.  Tags within ext are skipped by readers that do not know them.
+ * The payload is there if the winner's body is inline.  Tags within ext are skipped by readers that do not
+ * know them.
  */
 #include "dbi.h"
 

@@ -1,18 +1,22 @@
 /*
  * A database's histories: which past its sequences belong to.
  *
- * A client that comes back with a sequence trusts that the server's past is the one it saw. That ceases when somebody puts an older copy in
- * the file's place. So a file whose content is not what was last written here begins a new history. Two signs tell:
+ * A client that comes back with a sequence trusts that the server's past is the one it saw. That ceases when
+ * somebody puts an older copy in the file's place. So a file whose content is not what was last written here
+ * begins a new history. Two signs tell:
  *
- * 1. The stamp: the file's device, inode and birth are kept in the file. A copy, or a restore into a new file, has others.
- * 2. The note: bytes beside the content (an extended attribute), which stay when the content is overwritten in place. The first commit
- *    after an opening draws a session, 16 random bytes, and puts it in the file and, just before, in the note, next to the session that the
- *    file had. The note of a file that was closed also has its number of commits. So an older content has another session, or fewer commits.
+ * 1. The stamp: the file's device, inode and birth are kept in the file. A copy, or a restore into a new
+ *    file, has others.
+ * 2. The note: bytes beside the content (an extended attribute), which stay when the content is
+ *    overwritten in place. The first commit after an opening draws a session, 16 random bytes, and puts it in
+ *    the file and, just before, in the note, next to the session that the file had. The note of a file that
+ *    was closed also has its number of commits. So an older content has another session, or fewer commits.
  *
  *   note: state (1: NOTE_OPEN or NOTE_CLOSED), session (16), session before it (16), commits (8, NOTE_CLOSED)
  *
- * A crash between note and commit leaves a file that has the session before. Where the file system keeps no notes, the stamp alone decides.
- * A false alarm costs nothing: a sequence of the older history is still good up to where the new one began.
+ * A crash between note and commit leaves a file that has the session before. Where the file system keeps no
+ * notes, the stamp alone decides. A false alarm costs nothing: a sequence of the older history is still good
+ * up to where the new one began.
  */
 #include "dbi.h"
 

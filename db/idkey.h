@@ -1,14 +1,14 @@
 /*
  * idkey.h: document ids of up to 8 KiB as keys of at most 511 bytes, in bytewise order.
  *
- * An id of at most IDKEY_SHORT bytes is its own key in the tree `top`.  The ids that are longer and share their
- * first IDKEY_SHORT bytes P hang below one pointer, at key P followed by 0x01 in `top` (no short id sorts between
- * P and it, nor is it a prefix of any): its value names a node.  In the tree `deep`, the keys of a node begin with
- * its number, 8 bytes big-endian, and go on with the id's next at most IDKEY_SHORT bytes: a record, or, where more
- * follows, again 0x01 and a pointer.  So the depth is at most 18.  A pointer's value also keeps the weight (live
- * documents) below it, so that counts.h can count it as one entry.
- * A pointer's value: varint node, varint weight, varint number of records and pointers in the node, then the
- * record checksum.
+ * An id of at most IDKEY_SHORT bytes is its own key in the tree `top`.  The ids that are longer and share
+ * their first IDKEY_SHORT bytes P hang below one pointer, at key P followed by 0x01 in `top` (no short id
+ * sorts between P and it, nor is it a prefix of any): its value names a node.  In the tree `deep`, the keys
+ * of a node begin with its number, 8 bytes big-endian, and go on with the id's next at most IDKEY_SHORT
+ * bytes: a record, or, where more follows, again 0x01 and a pointer.  So the depth is at most 18.  A
+ * pointer's value also keeps the weight (live documents) below it, so that counts.h can count it as one
+ * entry. A pointer's value: varint node, varint weight, varint number of records and pointers in the node,
+ * then the record checksum.
  */
 #ifndef DB_IDKEY_H_
 #define DB_IDKEY_H_
@@ -65,7 +65,10 @@ int idkey_rank(const struct idkey_trees *t, struct store_snap *snap, const char 
  * After an error the batch is of no further use.
  */
 struct idkey_batch;
-/** idkey_batch_new(t, snap, a, next_node, bp): *${next_node} is the database's counter of nodes; it is counted up. */
+/**
+ * idkey_batch_new(t, snap, a, next_node, bp): *${next_node} is the database's counter of nodes; it is counted
+ * up.
+ */
 int idkey_batch_new(const struct idkey_trees *t, struct store_snap *snap, struct arena *a, uint64_t *next_node,
     struct idkey_batch **bp) MUST_CHECK;
 /**
@@ -76,15 +79,15 @@ int idkey_batch_new(const struct idkey_trees *t, struct store_snap *snap, struct
 int idkey_put(struct idkey_batch *b, const char *id, size_t len, int existed, int64_t weight_change,
     struct idkey_place *out) MUST_CHECK;
 /**
- * idkey_del(b, id, len, weight_change, out): The same for a record that is there and is to be deleted; empty nodes
- * lose their pointers.
+ * idkey_del(b, id, len, weight_change, out): The same for a record that is there and is to be deleted; empty
+ * nodes lose their pointers.
  */
 int idkey_del(
     struct idkey_batch *b, const char *id, size_t len, int64_t weight_change, struct idkey_place *out) MUST_CHECK;
 /**
- * idkey_batch_end(b, batch, fn, cookie): Put the changed pointers into ${batch}; ${fn} (may be NULL) is told of each
- * pointer of `top` that came, went or changed its weight, in key order, for counts_apply(); the key lives as long as
- * the arena.  Errors: ERR_NOMEM, or ${fn}'s.
+ * idkey_batch_end(b, batch, fn, cookie): Put the changed pointers into ${batch}; ${fn} (may be NULL) is told
+ * of each pointer of `top` that came, went or changed its weight, in key order, for counts_apply(); the key
+ * lives as long as the arena.  Errors: ERR_NOMEM, or ${fn}'s.
  */
 int idkey_batch_end(struct idkey_batch *b, struct store_batch *batch,
     int (*fn)(
@@ -99,31 +102,33 @@ int idkey_walk_open(
 /** idkey_walk_close(w): NULL is allowed. */
 void idkey_walk_close(struct idkey_walk *w);
 /**
- * idkey_walk_seek(w, id, len, descending): To the first id >= ${id}, or the last <= ${id}; len 0: the first, the
- * last.  Then read by idkey_walk_step(), which goes on in the same direction.
+ * idkey_walk_seek(w, id, len, descending): To the first id >= ${id}, or the last <= ${id}; len 0: the first,
+ * the last.  Then read by idkey_walk_step(), which goes on in the same direction.
  */
 int idkey_walk_seek(struct idkey_walk *w, const char *id, size_t len, int descending) MUST_CHECK;
 /**
- * idkey_walk_seek_weight(w, key, n, weigh, descending): To the record within whose weight the ${n}-th unit (from 0)
- * lies, counted in ascending order from the entry ${key} of `top`, a record or a pointer.  After counts_seek(n, ...,
- * &key, &val, &skipped): ${n} - skipped.  Then read by idkey_walk_step() in the direction given.  Takes time by the
- * entries of the pointer's nodes.  Errors: ERR_MISSING: ${key} is not there; ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ * idkey_walk_seek_weight(w, key, n, weigh, descending): To the record within whose weight the ${n}-th unit
+ * (from 0) lies, counted in ascending order from the entry ${key} of `top`, a record or a pointer.  After
+ * counts_seek(n, ..., &key, &val, &skipped): ${n} - skipped.  Then read by idkey_walk_step() in the direction
+ * given.  Takes time by the entries of the pointer's nodes.  Errors: ERR_MISSING: ${key} is not there;
+ * ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
 int idkey_walk_seek_weight(
     struct idkey_walk *w, const struct store_val *key, uint64_t n, idkey_weigh_f *weigh, int descending) MUST_CHECK;
 /**
- * idkey_walk_step(w, idp, valp): The record the walk stands on; the next step moves on first.  ${idp} and ${valp} live
- * until the next step.  ERR_END: no more.  Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ * idkey_walk_step(w, idp, valp): The record the walk stands on; the next step moves on first.  ${idp} and
+ * ${valp} live until the next step.  ERR_END: no more.  Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
 int idkey_walk_step(struct idkey_walk *w, struct jstr *idp, struct store_val *valp) MUST_CHECK;
 /**
- * idkey_walk_place(w, treep, keyp): Tree and key of the record of the last step, for its checksum; borrowed until the
- * next step.
+ * idkey_walk_place(w, treep, keyp): Tree and key of the record of the last step, for its checksum; borrowed
+ * until the next step.
  */
 void idkey_walk_place(const struct idkey_walk *w, unsigned *treep, struct store_val *keyp);
 
 /**
- * idkey_check(t, snap, weigh, why): Compare every pointer with a recount of its node.  Errors: ERR_CORRUPT and ${why}.
+ * idkey_check(t, snap, weigh, why): Compare every pointer with a recount of its node.  Errors: ERR_CORRUPT
+ * and ${why}.
  */
 int idkey_check(
     const struct idkey_trees *t, struct store_snap *snap, idkey_weigh_f *weigh, struct errtext *why) MUST_CHECK;

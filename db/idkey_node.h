@@ -27,8 +27,10 @@ struct idkey_pointer {
 /** idkey_node_head(p, node): What the keys of ${node} in `deep` begin with: IDKEY_NODE_LEN bytes. */
 void idkey_node_head(unsigned char *p, uint64_t node);
 
-/** idkey_node_place(out, t, node, rest, len): The key in ${node} (0: `top`) of the record ${rest} or, where ${len}
- * bytes are too many, of its pointer. */
+/**
+ * idkey_node_place(out, t, node, rest, len): The key in ${node} (0: `top`) of the record ${rest} or, where
+ * ${len} bytes are too many, of its pointer.
+ */
 void idkey_node_place(
     struct idkey_place *out, const struct idkey_trees *t, uint64_t node, const char *rest, size_t len);
 
@@ -45,7 +47,9 @@ int idkey_node_cmp(const struct store_val *a, const unsigned char *b, size_t ble
 int idkey_node_pointer(
     unsigned tree, const void *key, size_t klen, const struct store_val *val, struct idkey_pointer *out) MUST_CHECK;
 
-/** idkey_node_weight(tree, key, val, weigh, weightp): What an entry of `deep` (${tree}) weighs.  Errors: ERR_CORRUPT.
+/**
+ * idkey_node_weight(tree, key, val, weigh, weightp): What an entry of `deep` (${tree}) weighs.  Errors:
+ * ERR_CORRUPT.
  */
 int idkey_node_weight(unsigned tree, const struct store_val *key, const struct store_val *val, idkey_weigh_f *weigh,
     uint64_t *weightp) MUST_CHECK;

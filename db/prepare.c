@@ -1,7 +1,8 @@
 /*
- * What can be done to a write before it is queued, in the writer's own thread: bounds, stubs resolved against the
- * parent or nearest ancestor, revision id, compression.  All of it is a function of the request and of revisions that
- * never change, so the committer has nothing to check again but what it checks anyway: that the parent is still a leaf.
+ * What can be done to a write before it is queued, in the writer's own thread: bounds, stubs resolved against
+ * the parent or nearest ancestor, revision id, compression.  All of it is a function of the request and of
+ * revisions that never change, so the committer has nothing to check again but what it checks anyway: that
+ * the parent is still a leaf.
  */
 #include "dbi.h"
 
@@ -43,9 +44,9 @@ prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct
 /* ---- Attachments ---- */
 
 /*
- * ancestor_atts: The attachments that this write's stubs may name: of the revision it replaces; of a replicated
- * revision, of its nearest ancestor (or itself) whose content is here; where a deleted document is made anew, of the
- * tombstone.
+ * ancestor_atts: The attachments that this write's stubs may name: of the revision it replaces; of a
+ * replicated revision, of its nearest ancestor (or itself) whose content is here; where a deleted document is
+ * made anew, of the tombstone.
  */
 static int
 ancestor_atts(struct db_snap *snap, const struct db_write *w, struct arena *a, struct doc_att **attsp, size_t *np)

@@ -1,6 +1,6 @@
 /*
- * What is remembered of purges: for each, under its purge sequence, the document and the revisions that were asked for, so
- * that indexes and copies can follow. The oldest are forgotten beyond purged_limit.
+ * What is remembered of purges: for each, under its purge sequence, the document and the revisions that were
+ * asked for, so that indexes and copies can follow. The oldest are forgotten beyond purged_limit.
  *
  *   purges: purge seq (8) -> varint length of id, id, varint revisions, each as changerow.c writes it
  */

@@ -27,10 +27,16 @@ enum db_tree {
 	TREE_COUNT
 };
 
-/** record_seal(tree, key, klen, b, from): Append the checksum of the value that stands in ${b} from offset ${from}. */
+/**
+ * record_seal(tree, key, klen, b, from): Append the checksum of the value that stands in ${b} from offset
+ * ${from}.
+ */
 int record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size_t from);
 
-/** record_open(tree, key, klen, val, r): Verify ${val} and give its bytes without the checksum.  Errors: ERR_CORRUPT. */
+/**
+ * record_open(tree, key, klen, val, r): Verify ${val} and give its bytes without the checksum.  Errors:
+ * ERR_CORRUPT.
+ */
 int record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r) MUST_CHECK;
 
 /** record_put(batch, tree, key, klen, val, vlen): Put ${val} with its checksum. */

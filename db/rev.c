@@ -1,6 +1,6 @@
 /*
- * CouchDB's revision id is the MD5 of an Erlang term in its external format.  The term is written here byte by byte
- * around the body's, which jread_text() made while it read the document.
+ * CouchDB's revision id is the MD5 of an Erlang term in its external format.  The term is written here byte
+ * by byte around the body's, which jread_text() made while it read the document.
  */
 #include "db/rev.h"
 

@@ -42,12 +42,17 @@ struct rev rev_of(const struct revbuf *r);
 /** rev_copy(out, r): ${r}.len must be at most LIMIT_REV_LEN. */
 void rev_copy(struct revbuf *out, const struct rev *r);
 
-/** rev_put(b, r): Append "GEN-HASH".  rev_put_id: the hash part alone.  No quotes; valid inside a JSON string. */
+/**
+ * rev_put(b, r): Append "GEN-HASH".  rev_put_id: the hash part alone.  No quotes; valid inside a JSON string.
+ */
 int rev_put(struct buf *b, const struct rev *r);
 int rev_put_id(struct buf *b, const struct rev *r);
 
 int rev_equal(const struct rev *a, const struct rev *b);
-/** rev_cmp(a, b): <0, 0, >0: by generation, then by the bytes of the hash part: the order of winners among equals in deletion. */
+/**
+ * rev_cmp(a, b): <0, 0, >0: by generation, then by the bytes of the hash part: the order of winners among
+ * equals in deletion.
+ */
 int rev_cmp(const struct rev *a, const struct rev *b);
 
 /* What an attachment contributes to a revision id. */
@@ -61,10 +66,10 @@ struct rev_att {
 
 /**
  * rev_make(deleted, parent, body_etf, etf_len, atts, natts, out):
- * The revision id that CouchDB gives: generation parent + 1, MD5 over the external
- * term of [Deleted, OldStart, OldRev, Body, Atts].  ${parent} NULL: a first
- * revision.  ${body_etf} as jread_text() writes it, of the body's object;
- * ${atts} in the document's order; those without a name count as {undefined, undefined, undefined}.  Errors: ERR_NOMEM.
+ * The revision id that CouchDB gives: generation parent + 1, MD5 over the external term of [Deleted,
+ * OldStart, OldRev, Body, Atts].  ${parent} NULL: a first revision.  ${body_etf} as jread_text() writes it,
+ * of the body's object; ${atts} in the document's order; those without a name count as {undefined, undefined,
+ * undefined}.  Errors: ERR_NOMEM.
  */
 int rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf_len, const struct rev_att *atts,
     size_t natts, struct revbuf *out) MUST_CHECK;

@@ -95,7 +95,9 @@ find_overlap(const struct revtree *t, const struct revpath *path, size_t from, s
 	return o->run != NULL;
 }
 
-/* The place in the path of the first revision that is older than the root below ${run}; n: nothing is to be put there.
+/*
+ * The place in the path of the first revision that is older than the root below ${run}; n: nothing is to be
+ * put there.
  */
 static size_t
 below_root(struct revrun *run, const struct revpath *path)
@@ -206,7 +208,9 @@ grow(struct revtree *t, struct revrun *run, size_t before, size_t after)
 	return 0;
 }
 
-/* Write ${n} revisions of a path; their hashes are copied.  ${leaf} describes the first, NULL: nothing is known of it.
+/*
+ * Write ${n} revisions of a path; their hashes are copied.  ${leaf} describes the first, NULL: nothing is
+ * known of it.
  */
 static int
 fill(struct revtree *t, struct revnode *nodes, const struct rev *revs, size_t n, const struct revnode *leaf)

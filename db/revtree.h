@@ -53,7 +53,9 @@ struct revpos {
 	uint32_t index; /* distance from the run's newest revision */
 };
 
-/* A path as a writer brings it: revs[0] is the newest, each next one its parent, generations descending by 1. */
+/*
+ * A path as a writer brings it: revs[0] is the newest, each next one its parent, generations descending by 1.
+ */
 struct revpath {
 	const struct rev *revs;
 	size_t n;
@@ -71,7 +73,10 @@ enum revmerge {
 /** revtree_new(a, tp): An empty tree.  Errors: ERR_NOMEM. */
 int revtree_new(struct arena *a, struct revtree **tp) MUST_CHECK;
 
-/** revtree_decode(a, r, tp): Read what revtree_encode() wrote; ids point into the input, which must outlive the tree.  Errors: ERR_CORRUPT, ERR_NOMEM. */
+/**
+ * revtree_decode(a, r, tp): Read what revtree_encode() wrote; ids point into the input, which must outlive
+ * the tree.  Errors: ERR_CORRUPT, ERR_NOMEM.
+ */
 int revtree_decode(struct arena *a, struct bytes *r, struct revtree **tp) MUST_CHECK;
 
 /**
@@ -80,33 +85,38 @@ int revtree_decode(struct arena *a, struct bytes *r, struct revtree **tp) MUST_C
  */
 int revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp) MUST_CHECK;
 
-/** revtree_encode(t, b): Append the tree without what is spilled; docs/FORMAT.md has the bytes.  The winner's run comes first. */
+/**
+ * revtree_encode(t, b): Append the tree without what is spilled; docs/FORMAT.md has the bytes.  The winner's
+ * run comes first.
+ */
 int revtree_encode(const struct revtree *t, struct buf *b) MUST_CHECK;
 
 /**
  * revtree_merge(t, path, atp, howp):
- * Graft ${path} onto ${t}.  Merging commutes and repeats harmlessly: any order of the
- * same paths gives the same tree, except which body a revision that came twice keeps (the first that had one:
- * the path's body is in use if revtree_at(*${atp})->body is it, whatever *${howp}).
- * A path that shares no revision with the tree becomes another root.  *${atp} is where revs[0] now stands.
- * If revisions that are spilled are needed to decide, returns ERR_CHANGED and leaves ${t} as it was: call
- * revtree_unspill() first.  That is rare if the caller cuts ${path} to the newest revs_limit revisions, as stemming would anyway.
+ * Graft ${path} onto ${t}.  Merging commutes and repeats harmlessly: any order of the same paths gives the
+ * same tree, except which body a revision that came twice keeps (the first that had one: the path's body is
+ * in use if revtree_at(*${atp})->body is it, whatever *${howp}). A path that shares no revision with the tree
+ * becomes another root.  *${atp} is where revs[0] now stands. If revisions that are spilled are needed to
+ * decide, returns ERR_CHANGED and leaves ${t} as it was: call revtree_unspill() first.  That is rare if the
+ * caller cuts ${path} to the newest revs_limit revisions, as stemming would anyway.
  * Errors: ERR_NOMEM; ${t} is then of no further use.
  */
 int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp, enum revmerge *howp) MUST_CHECK;
 
 /**
- * revtree_stem(t, limit, gone, cookie): Keep at most ${limit} (>= 1) generations of each leaf's path; a revision stays while any leaf's path keeps it.
- * ${gone} (may be NULL) is called with each revision removed, and with those that earlier stemmings cut from
- * spilled blocks which revtree_unspill() has brought back since.  Spilled revisions that go now are not reported: see
- * revtree_spill_dropped().  Errors: ERR_NOMEM; ${t} is then of no further use.
+ * revtree_stem(t, limit, gone, cookie): Keep at most ${limit} (>= 1) generations of each leaf's path; a
+ * revision stays while any leaf's path keeps it. ${gone} (may be NULL) is called with each revision removed,
+ * and with those that earlier stemmings cut from spilled blocks which revtree_unspill() has brought back
+ * since.  Spilled revisions that go now are not reported: see revtree_spill_dropped().  Errors: ERR_NOMEM;
+ * ${t} is then of no further use.
  */
 int revtree_stem(
     struct revtree *t, uint64_t limit, void (*gone)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
 /**
- * revtree_drop_leaf(t, r, removedp, gone, cookie): Purge leaf ${r} and the ancestors that only it had; *${removedp} 0 if ${r} is not a leaf.
- * ${gone} as in revtree_stem().  Errors: ERR_CHANGED if anything is spilled (${t} is as it was: call revtree_unspill() first), ERR_NOMEM.
+ * revtree_drop_leaf(t, r, removedp, gone, cookie): Purge leaf ${r} and the ancestors that only it had;
+ * *${removedp} 0 if ${r} is not a leaf. ${gone} as in revtree_stem().  Errors: ERR_CHANGED if anything is
+ * spilled (${t} is as it was: call revtree_unspill() first), ERR_NOMEM.
  */
 int revtree_drop_leaf(struct revtree *t, const struct rev *r, int *removedp,
     void (*gone)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
@@ -119,7 +129,10 @@ struct revpos revtree_leaf_pos(const struct revtree *t, size_t i);
 /** revtree_find(t, r, atp): 1 and its place if ${r} is in the tree and not spilled, else 0. */
 int revtree_find(const struct revtree *t, const struct rev *r, struct revpos *atp);
 struct revnode *revtree_at(const struct revtree *t, struct revpos at);
-/** revtree_parent(t, at, parentp): 1 and the parent's place; 0 at a root or where the rest of the run is spilled. */
+/**
+ * revtree_parent(t, at, parentp): 1 and the parent's place; 0 at a root or where the rest of the run is
+ * spilled.
+ */
 int revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp);
 /** revtree_is_leaf(t, at). */
 int revtree_is_leaf(const struct revtree *t, struct revpos at);
@@ -141,22 +154,25 @@ struct revspill {
 
 /*
  * What a commit does: decode; merge, and on ERR_CHANGED unspill and merge again; stem; spill; encode; then
- * revtree_spill_dropped() with what was spilled before the merge.  A block of a name is written once and never changed.
+ * revtree_spill_dropped() with what was spilled before the merge.  A block of a name is written once and
+ * never changed.
  */
 
 /** revtree_spilled(t, i, out): The ${i}-th run that has a spilled part; 0 if there are no more. */
 int revtree_spilled(const struct revtree *t, size_t i, struct revspill *out);
 
 /**
- * revtree_spill(t, put, cookie): Move whole aligned blocks out of every run that has more than REVTREE_BLOCK +
- * REVTREE_RECENT generations in memory.  ${put} receives each block's encoded bytes to store.  Errors: ${put}'s, ERR_NOMEM.
+ * revtree_spill(t, put, cookie): Move whole aligned blocks out of every run that has more than REVTREE_BLOCK
+ * + REVTREE_RECENT generations in memory.  ${put} receives each block's encoded bytes to store.  Errors:
+ * ${put}'s, ERR_NOMEM.
  */
 int revtree_spill(struct revtree *t, int (*put)(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie),
     void *cookie) MUST_CHECK;
 
 /**
- * revtree_unspill(t, get, cookie): Bring everything back into memory.  ${get} returns a block's bytes, which must outlive the
- * tree, or an error.  The blocks' names are not used again: revtree_spill_dropped() gives them for deletion.
+ * revtree_unspill(t, get, cookie): Bring everything back into memory.  ${get} returns a block's bytes, which
+ * must outlive the tree, or an error.  The blocks' names are not used again: revtree_spill_dropped() gives
+ * them for deletion.
  * Errors: ${get}'s, ERR_CORRUPT, ERR_NOMEM; ${t} is then of no further use.
  */
 int revtree_unspill(struct revtree *t, int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie),
@@ -164,17 +180,17 @@ int revtree_unspill(struct revtree *t, int (*get)(uint32_t run_id, uint64_t bloc
 
 /**
  * revtree_spill_dropped(before, n, t, fn, cookie):
- * Call ${fn} with each block that the ${n} spilled parts in ${before} (of the same tree, earlier, by revtree_spilled()) name and
- * ${t} does not: the caller deletes it.  If it did not unspill, it also frees the bodies of the
- * revisions in it (revtree_block_each()), all of which are stemmed; if it did, revtree_stem() has reported them.
- * Ends with ${fn}'s first result that is not 0, and returns it.
+ * Call ${fn} with each block that the ${n} spilled parts in ${before} (of the same tree, earlier, by
+ * revtree_spilled()) name and ${t} does not: the caller deletes it.  If it did not unspill, it also frees the
+ * bodies of the revisions in it (revtree_block_each()), all of which are stemmed; if it did, revtree_stem()
+ * has reported them. Ends with ${fn}'s first result that is not 0, and returns it.
  */
 int revtree_spill_dropped(const struct revspill *before, size_t n, const struct revtree *t,
     int (*fn)(uint32_t run_id, uint64_t block, void *cookie), void *cookie) MUST_CHECK;
 
 /**
- * revtree_block_each(r, block, fn, cookie): Every revision of block number ${block}, newest first, also those that
- * are stemmed, until ${fn} returns not 0; returns that.  Errors: ERR_CORRUPT.
+ * revtree_block_each(r, block, fn, cookie): Every revision of block number ${block}, newest first, also those
+ * that are stemmed, until ${fn} returns not 0; returns that.  Errors: ERR_CORRUPT.
  */
 int revtree_block_each(
     struct bytes *r, uint64_t block, int (*fn)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;

@@ -74,7 +74,9 @@ revrun_before(const struct revrun *a, const struct revrun *b)
 	return rev_cmp(&a->nodes[0].rev, &b->nodes[0].rev) > 0;
 }
 
-/** revtree_settle_(t): After a change: join what needs no branch, order the runs, count the leaves.  Errors: ERR_NOMEM.
+/**
+ * revtree_settle_(t): After a change: join what needs no branch, order the runs, count the leaves.  Errors:
+ * ERR_NOMEM.
  */
 int revtree_settle_(struct revtree *t) MUST_CHECK;
 

@@ -1,10 +1,10 @@
 /*
  * Spilled revisions.
  *
- * A document edited often would carry, and rewrite with each edit, a thousand ids
- * of which an edit needs two.  So when a run has more than REVTREE_BLOCK + REVTREE_RECENT revisions in memory, those of
- * whole aligned blocks go out, each block once: the record then holds at most 40 generations of a run,
- * and 31 edits of 32 touch no block.
+ * A document edited often would carry, and rewrite with each edit, a thousand ids of which an edit needs two.
+ * So when a run has more than REVTREE_BLOCK + REVTREE_RECENT revisions in memory, those of whole aligned
+ * blocks go out, each block once: the record then holds at most 40 generations of a run, and 31 edits of 32
+ * touch no block.
  *
  *   block := newest count node*    newest: generation, a varint; count: a varint, 1 to 32; node as in revtree_code.c,
  *                                  newest first, generations falling by 1, all in [32 * block, 32 * block + 31]

@@ -89,10 +89,15 @@ int store_open(
 /** store_close(db): No snapshot or batch of ${db} may be left.  NULL is allowed. */
 void store_close(struct store_db *db);
 
-/** store_drop(s, name): Remove a database; snapshots that are open on it still read it.  Durable on return.  Errors: ERR_NO_DB, ERR_IO. */
+/**
+ * store_drop(s, name): Remove a database; snapshots that are open on it still read it.  Durable on return.
+ * Errors: ERR_NO_DB, ERR_IO.
+ */
 int store_drop(struct store *s, const char *name) MUST_CHECK;
 
-/** store_copy(db, path): A consistent, compact copy as a file that must not exist.  Errors: ERR_IO, ERR_NOSPACE. */
+/**
+ * store_copy(db, path): A consistent, compact copy as a file that must not exist.  Errors: ERR_IO, ERR_NOSPACE.
+ */
 int store_copy(struct store_db *db, const char *path) MUST_CHECK;
 
 /**
@@ -104,21 +109,25 @@ int store_copy(struct store_db *db, const char *path) MUST_CHECK;
 int store_compact(struct store_db *db) MUST_CHECK;
 
 /**
- * store_reopen(db): Forget what is held in memory and read the file again: how a database leaves the
- * state that ERR_IN_DOUBT put it in.  Waits for snapshots.  Errors: ERR_IO, ERR_NOMEM; the database then stays in that state.
+ * store_reopen(db): Forget what is held in memory and read the file again: how a database leaves the state
+ * that ERR_IN_DOUBT put it in.  Waits for snapshots.  Errors: ERR_IO, ERR_NOMEM; the database then stays in
+ * that state.
  */
 int store_reopen(struct store_db *db) MUST_CHECK;
 
 int store_usage(struct store_db *db, struct store_usage *up) MUST_CHECK;
 
-/** store_stamp(db, out): 16 bytes that name the file itself (device, inode and the like): another value means that the file was put there from elsewhere. */
+/**
+ * store_stamp(db, out): 16 bytes that name the file itself (device, inode and the like): another value means
+ * that the file was put there from elsewhere.
+ */
 int store_stamp(struct store_db *db, unsigned char out[16]) MUST_CHECK;
 
 /**
  * store_note_put(db, note, len), store_note_get(db, note, lenp):
- * At most STORE_NOTE_MAX bytes that stand beside the database and not in it: they do not travel with its content when the
- * file is overwritten from elsewhere, nor when it is copied.  A hint: not part of any commit, and a file system may not keep it.
- * *${lenp} is the room, then the length; 0: there is no note.
+ * At most STORE_NOTE_MAX bytes that stand beside the database and not in it: they do not travel with its
+ * content when the file is overwritten from elsewhere, nor when it is copied.  A hint: not part of any
+ * commit, and a file system may not keep it. *${lenp} is the room, then the length; 0: there is no note.
  */
 #define STORE_NOTE_MAX 64u
 void store_note_put(struct store_db *db, const void *note, size_t len);
@@ -127,11 +136,17 @@ void store_note_get(struct store_db *db, void *note, size_t *lenp);
 /** store_reads_wait(db): 1 if reads may wait for a network or disk beyond page faults. */
 int store_reads_wait(const struct store_db *db);
 
-/** store_snap_begin(db, snapp), store_snap_end(snap): Errors: ERR_NOMEM, ERR_IO, ERR_BUSY (over a thousand at one time). */
+/**
+ * store_snap_begin(db, snapp), store_snap_end(snap): Errors: ERR_NOMEM, ERR_IO, ERR_BUSY (over a thousand at
+ * one time).
+ */
 int store_snap_begin(struct store_db *db, struct store_snap **snapp) MUST_CHECK;
 void store_snap_end(struct store_snap *snap);
 
-/** store_get(snap, tree, key, klen, valp): Errors: ERR_MISSING, ERR_IO.  A key longer than STORE_KEY_MAX is missing. */
+/**
+ * store_get(snap, tree, key, klen, valp): Errors: ERR_MISSING, ERR_IO.  A key longer than STORE_KEY_MAX is
+ * missing.
+ */
 int store_get(struct store_snap *snap, unsigned tree, const void *key, size_t klen, struct store_val *valp) MUST_CHECK;
 
 /** store_count(snap, tree, np): The number of keys in ${tree}. */
@@ -171,7 +186,10 @@ size_t store_batch_bytes(const struct store_batch *b);
 /** store_batch_clear(b): Forget what was put, keep the memory for the next use. */
 void store_batch_clear(struct store_batch *b);
 
-/** store_commit(b): Apply ${b} (rule 3) and, whatever comes of it, empty it for the next use.  ERR_NOSPACE, ERR_IO, ERR_IN_DOUBT, ERR_BUSY, ERR_NOMEM, ERR_CORRUPT. */
+/**
+ * store_commit(b): Apply ${b} (rule 3) and, whatever comes of it, empty it for the next use.  ERR_NOSPACE,
+ * ERR_IO, ERR_IN_DOUBT, ERR_BUSY, ERR_NOMEM, ERR_CORRUPT.
+ */
 int store_commit(struct store_batch *b) MUST_CHECK;
 void store_batch_free(struct store_batch *b);
 

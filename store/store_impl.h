@@ -100,12 +100,16 @@ int store_names_decode(const char *file, char name[STORE_FILE_MAX + 1]) MUST_CHE
 
 /** store_files_err(code, what, file): The ERR_* of an errno, logged. */
 int store_files_err(int code, const char *what, const char *file);
-/** store_files_why(fd, code): A write to ${fd} was cut short: the errno of one more behind the end of the file, if the
- * disk is full, else ${code}.  The file stays as it is. */
+/**
+ * store_files_why(fd, code): A write to ${fd} was cut short: the errno of one more behind the end of the
+ * file, if the disk is full, else ${code}.  The file stays as it is.
+ */
 int store_files_why(int fd, int code) MUST_CHECK;
 int store_files_path(const char *dir, const char *file, const char *suffix, char path[PATH_MAX]) MUST_CHECK;
-/** store_files_sync(path, flags), store_files_sync_parent(path): fsync a file (0) or folder (O_DIRECTORY); the folder
- * that ${path} is in. */
+/**
+ * store_files_sync(path, flags), store_files_sync_parent(path): fsync a file (0) or folder (O_DIRECTORY); the
+ * folder that ${path} is in.
+ */
 int store_files_sync(const char *path, int flags) MUST_CHECK;
 int store_files_sync_parent(const char *path) MUST_CHECK;
 /** store_files_unlink(dir, file): Remove a file and its lock file, if they are there. */

@@ -870,7 +870,7 @@ name_it(char *id, const char *prefix, int i)
 		while (len < LONG_ID - 1)
 			id[len - 1 + (len % 2 == 0)] = 'x', len++;
 	if (i % 3 == 2)
-		snprintf(id + 600, 10, "-%d", i);
+		snprintf(id + 600, 16, "-%d", i);
 }
 
 static void
