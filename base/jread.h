@@ -2,7 +2,7 @@
  * jread.h: a pull reader over JSON text that validates as CouchDB does and
  * writes values in CouchDB's own text form.  No tree is built.
  *
- * Use: jread_init(); then one value by json_object_*, json_array_*,
+ * Use: jread_init(); then one value by jread_object_*, jread_array_*,
  * jread_string, jread_text or jread_skip; then jread_end().  Every error is
  * ERR_BAD_JSON but where stated, and the reader is then of no further use.
  */

@@ -52,6 +52,7 @@ struct model {
 	struct mdoc docs[NDOCS];
 	struct mlocal locals[NLOCALS];
 	uint64_t revs_limit;
+	uint64_t purged_limit;
 	unsigned next_n;
 };
 
@@ -744,6 +745,24 @@ compare_locals(struct db_snap *snap)
 	}
 }
 
+/* compare_purges: No more are remembered than there may be, and the last of them is. */
+static void
+compare_purges(struct db_snap *snap, uint64_t purge_seq)
+{
+	struct db_scan *scan;
+	struct db_purge p = {.seq = 0};
+	uint64_t n = 0;
+	int err;
+
+	CHECK_INT(db_purges_open(snap, 0, &scan), 0);
+	while ((err = db_purges_next(scan, arena, &p)) == 0)
+		n++;
+	CHECK_INT(err, ERR_END);
+	CHECK(n <= m.purged_limit);
+	CHECK_INT(p.seq, purge_seq);
+	db_scan_close(scan);
+}
+
 static void
 compare(void)
 {
@@ -762,8 +781,9 @@ compare(void)
 	}
 	compare_changes(snap);
 	compare_locals(snap);
-	db_snap_end(snap);
 	CHECK_INT(db_info(db, &info), 0);
+	compare_purges(snap, info.purge_seq);
+	db_snap_end(snap);
 	CHECK_INT(info.doc_count, live);
 	CHECK_INT(info.doc_del_count, dead);
 	arena_reset(arena);
@@ -849,7 +869,8 @@ step(const char *dir)
 		m.revs_limit = limits[dice(6)];
 		setting(DB_WRITE_REVS_LIMIT, m.revs_limit);
 	} else if (kind == 1) {
-		setting(DB_WRITE_PURGED_LIMIT, 1 + dice(10));
+		m.purged_limit = 1 + dice(10);
+		setting(DB_WRITE_PURGED_LIMIT, m.purged_limit);
 	} else if (kind == 2) {
 		compact();
 	} else if (kind == 3) {
@@ -878,6 +899,7 @@ model_init(void)
 {
 	memset(&m, 0, sizeof(m));
 	m.revs_limit = LIMIT_REVS_LIMIT;
+	m.purged_limit = LIMIT_PURGES;
 	m.next_n = 10;
 	for (int i = 0; i < NDOCS; i++) {
 		name_it(m.docs[i].id, "doc", i);
