@@ -97,9 +97,6 @@ struct multipart_out {
 void multipart_out_init(struct multipart_out *o, struct arena *a);
 void multipart_out_release(struct multipart_out *o);
 
-/** multipart_out_att(o, att): The stored bytes of ${att}, which must outlive ${o}, go here. */
-int multipart_out_att(struct multipart_out *o, const struct doc_att *att) MUST_CHECK;
-
 /**
  * multipart_out_related(o, boundary, json, jlen, atts, natts): A whole multipart/related body: the
  * JSON, then the attachments with their headers.

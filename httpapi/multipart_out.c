@@ -71,8 +71,8 @@ end_text(struct multipart_out *o)
 	return add_seg(o, &seg);
 }
 
-int
-multipart_out_att(struct multipart_out *o, const struct doc_att *att)
+static int
+add_att(struct multipart_out *o, const struct doc_att *att)
 {
 	struct multipart_seg seg = {0, 0, att};
 	int err = end_text(o);
@@ -111,7 +111,7 @@ put_att(struct multipart_out *o, const struct doc_att *att)
 	if (att->encoding == DOC_GZIP)
 		buf_puts(b, "\r\nContent-Encoding: gzip");
 	buf_puts(b, "\r\n\r\n");
-	return multipart_out_att(o, att);
+	return add_att(o, att);
 }
 
 int

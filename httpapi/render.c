@@ -141,18 +141,6 @@ att_each(struct db_snap *snap, const struct doc_att *att, sink_f *sink, void *co
 	return err;
 }
 
-static int
-sink_append(void *cookie, const void *data, size_t len)
-{
-	return len == 0 ? 0 : buf_put(cookie, data, len);
-}
-
-int
-render_att(struct buf *b, struct db_snap *snap, const struct doc_att *att)
-{
-	return att_each(snap, att, sink_append, b);
-}
-
 /* Base64 of a stream: up to two bytes wait for the next piece. */
 struct base64 {
 	struct buf *out;

@@ -65,10 +65,4 @@ int render_rev(
 int render_follows(struct buf *b, struct db_doc *doc, const struct revpos *at, const struct render_opts *o,
     struct arena *a, int *metap, const struct doc_att ***attsp, size_t *nattsp) MUST_CHECK;
 
-/**
- * render_att(b, snap, att): Append all bytes of an attachment, decompressed if it is stored
- * compressed.  Errors: ${b}'s, ERR_CORRUPT, ERR_IO.
- */
-int render_att(struct buf *b, struct db_snap *snap, const struct doc_att *att) MUST_CHECK;
-
 #endif

@@ -43,8 +43,8 @@ window_ms(const struct http_thread *t)
 	return t->server->config.slow_ms > 0 ? t->server->config.slow_ms : WINDOW_MS;
 }
 
-void
-server_gate_link(struct http_conn *conn)
+static void
+link_conn(struct http_conn *conn)
 {
 	struct http_thread *t = conn->thread;
 
@@ -82,7 +82,7 @@ server_gate_answered(struct http_conn *conn)
 	conn->head_done = 0;
 	conn->head_lines = 0;
 	conn->head_at = 0;
-	server_gate_link(conn);
+	link_conn(conn);
 }
 
 static void
@@ -166,13 +166,17 @@ on_refused(h2o_socket_t *sock, const char *err)
 	h2o_socket_read_start(sock, on_dropped);
 }
 
+static char bad_head[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+			 "Content-Length: 69\r\n\r\n"
+			 "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n";
+static char no_room[] = "HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/json\r\nConnection: close\r\n"
+			"Content-Length: 73\r\n\r\n"
+			"{\"error\":\"insufficient_storage\",\"reason\":\"no room for the request body\"}\n";
+
 static void
-refuse_head(struct http_conn *conn)
+refuse(struct http_conn *conn, char *answer)
 {
-	static char text[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
-			     "Content-Length: 69\r\n\r\n"
-			     "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n";
-	h2o_iovec_t iov = {text, sizeof(text) - 1};
+	h2o_iovec_t iov = {answer, strlen(answer)};
 
 	h2o_socket_read_stop(conn->sock);
 	h2o_socket_write(conn->sock, &iov, 1, on_refused);
@@ -200,7 +204,13 @@ on_gate(h2o_socket_t *sock, const char *err)
 
 	conn->got += sock->bytes_read;
 	if (is_http1 && err == NULL && !conn->head_done && !head_ok(conn)) {
-		refuse_head(conn);
+		refuse(conn, bad_head);
+		return;
+	}
+	/* Neither memory nor the disk that bodies wait on has room.  What came is given up, so that the rest fits. */
+	if (is_http1 && err == h2o_socket_error_out_of_memory && conn->req == NULL) {
+		h2o_buffer_consume(&sock->input, sock->input->size);
+		refuse(conn, no_room);
 		return;
 	}
 	sock->_cb.read = conn->read;
@@ -215,7 +225,7 @@ on_gate(h2o_socket_t *sock, const char *err)
 		put_gate(conn);
 	} else {
 		receiving(conn, 0);
-		server_gate_link(conn);
+		link_conn(conn);
 	}
 }
 
@@ -344,7 +354,7 @@ server_on_pace(void *arg)
 void
 server_gate_open(struct http_conn *conn)
 {
-	server_gate_link(conn);
+	link_conn(conn);
 	if (conn->thread->pacer.at == 0)
 		http_timer_set(&conn->thread->pacer, IDLE_MS / 5);
 }

@@ -185,7 +185,6 @@ int server_gate_learn(struct http_thread *t) MUST_CHECK;
 void server_gate_open(struct http_conn *conn);
 /** server_gate_answered(conn): The next head may come on an HTTP/1 connection. */
 void server_gate_answered(struct http_conn *conn);
-void server_gate_link(struct http_conn *conn);
 /** server_gate_close(conn): The connection is gone. */
 void server_gate_close(struct http_conn *conn);
 /** server_gate_turn(t): Stand before h2o where it has begun to read; after every turn of its loop. */
@@ -195,8 +194,6 @@ void server_on_pace(void *arg);
 
 /* ---- server_h2o_loop.c ---- */
 
-/** server_wake(t): Make ${t}'s loop turn.  Async-signal-safe. */
-void server_wake(struct http_thread *t);
 void server_on_wake(h2o_socket_t *sock, const char *err);
 
 #endif

@@ -20,8 +20,8 @@
 
 static _Thread_local struct http_thread *self_thread;
 
-void
-server_wake(struct http_thread *t)
+static void
+wake(struct http_thread *t)
 {
 	uint64_t one = 1;
 	ssize_t rc;
@@ -41,7 +41,7 @@ http_post(struct http_thread *t, struct http_msg *m)
 	while (!atomic_compare_exchange_weak_explicit(&t->inbox, &head, m, memory_order_acq_rel, memory_order_relaxed));
 	/* Whoever finds the box empty wakes the loop; the loop empties it before it sleeps. */
 	if (head == NULL && t != self_thread)
-		server_wake(t);
+		wake(t);
 }
 
 static void
@@ -207,6 +207,6 @@ http_server_stop(struct http_server *s)
 
 	atomic_store(&s->stop, 1);
 	for (i = 0; i < s->nthreads; i++)
-		server_wake(&s->threads[i]);
+		wake(&s->threads[i]);
 	errno = saved;
 }

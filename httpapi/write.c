@@ -382,8 +382,8 @@ write_rev_param(
 	return 0;
 }
 
-int
-write_is_batch(const struct apireq *r)
+static int
+is_batch(const struct apireq *r)
 {
 	return api_param_is(r, "batch", "ok");
 }
@@ -409,7 +409,7 @@ put_ok(struct buf *b, const struct db_write *w, int with_rev)
 void
 write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how)
 {
-	int batch = write_is_batch(r);
+	int batch = is_batch(r);
 	struct buf b;
 	struct rev rev;
 

@@ -79,9 +79,6 @@ void write_release(struct db_write *w, size_t n);
 int write_rev_param(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp,
     struct errtext *why) MUST_CHECK;
 
-/** write_is_batch(r): 1 if batch=ok was asked for. */
-int write_is_batch(const struct apireq *r);
-
 /* How to answer a request of one write. */
 struct write_answer {
 	int status;      /* where all went well */
