@@ -615,14 +615,19 @@ int
 docedit_run(struct commit *c, struct pending_write *pw, size_t n)
 {
 	struct docedit e;
+	size_t put = store_batch_bytes(c->batch), refs = c->nrefs;
 	int err = load(&e, c, &pw[0].w->id);
 
-	if (err == ERR_CORRUPT) { /* this document cannot be written; the others can */
+	if (err == 0)
+		err = apply_writes(&e, pw, n);
+	/* A document whose record or older revisions are damaged cannot be written; the others of the group can, if
+	 * nothing of this one is in the transaction yet. */
+	if (err == ERR_CORRUPT && store_batch_bytes(c->batch) == put && c->nrefs == refs) {
 		for (size_t i = 0; i < n; i++)
 			pw[i].w->err = err;
 		return 0;
 	}
-	if (err || (err = apply_writes(&e, pw, n)) != 0)
+	if (err)
 		return err;
 	return e.changed ? store_edit(&e, pw, n) : 0;
 }
