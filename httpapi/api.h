@@ -155,6 +155,11 @@ int api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
  */
 int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHECK;
 /**
+ * api_object(j, text, why): Set ${j} before the first member of the object that the body ${text} must
+ * be; what follows is not looked at yet.  Errors: ERR_BAD_JSON, ERR_BAD_REQUEST.
+ */
+int api_object(struct jread *j, struct jstr text, struct errtext *why) MUST_CHECK;
+/**
  * api_url_encode(b, s, len): Append ${s} with everything but letters, digits and "-._:" as %XX, as
  * CouchDB writes ids into Location.
  */
@@ -222,7 +227,7 @@ void alldocs_any(struct apireq *r);       /* /{db}/_all_docs, _design_docs, _loc
 void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */
 void partition_any(struct apireq *r);     /* /{db}/_partition/... */
 
-/* bulk.c, bulk_get.c */
+/* bulk.c, bulk_diff.c, bulk_get.c */
 void bulk_docs(struct apireq *r);         /* /{db}/_bulk_docs */
 void bulk_revs_diff(struct apireq *r);    /* /{db}/_revs_diff */
 void bulk_missing_revs(struct apireq *r); /* /{db}/_missing_revs */

@@ -21,6 +21,17 @@ api_is_json(const struct apireq *r)
 	return n == 16 && strncasecmp(type.s, "application/json", 16) == 0;
 }
 
+int
+api_object(struct jread *j, struct jstr text, struct errtext *why)
+{
+	jread_init(j, text.s, text.len);
+	if (jread_peek(j) == JREAD_OBJECT)
+		return jread_object_begin(j);
+	if (jread_skip(j, NULL) != 0 || jread_end(j) != 0)
+		return ERR_BAD_JSON;
+	return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
+}
+
 static int
 inflate_into(z_stream *z, char *out, size_t cap, size_t *lenp)
 {
