@@ -18,8 +18,8 @@
 
 #define RANGES_MAX 10u /* a client that asks for more gets everything */
 #define BOUNDARY_LEN 32u
-#define TURN_BYTES ((size_t)128 << 10)
-#define TEXT_MAX (LIMIT_ATT_NAME_LEN + 256u)
+#define TURN_BYTES ((size_t)128 << 10)       /* sent in one turn of the event loop */
+#define TEXT_MAX (LIMIT_ATT_NAME_LEN + 256u) /* bytes of the head of one range */
 
 /* Stored bytes [from, to). */
 struct range {

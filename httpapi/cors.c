@@ -51,8 +51,7 @@ cors_load(struct api *api)
 	n->origins = setting(c, "origins", "");
 	n->methods = setting(c, "methods", CORS_METHODS);
 	n->headers = setting(c, "headers", CORS_HEADERS);
-	snprintf(
-	    n->max_age, sizeof(n->max_age), "%llu", (unsigned long long)config_u64(c, "cors", "max_age", 600));
+	snprintf(n->max_age, sizeof(n->max_age), "%llu", (unsigned long long)config_u64(c, "cors", "max_age", 600));
 	n->older = __atomic_load_n(&api->cors, __ATOMIC_ACQUIRE);
 	while (!__atomic_compare_exchange_n(&api->cors, &n->older, n, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE)) {
 	}

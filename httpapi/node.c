@@ -8,7 +8,7 @@
 #include "cors.h"
 #include "secret.h"
 
-#define NODE_VALUE_MAX ((size_t)1 << 20)
+#define NODE_VALUE_MAX ((size_t)1 << 20) /* bytes of an answer about the configuration */
 
 static void
 reply_text(struct apireq *r, const char *text)

@@ -22,7 +22,7 @@
 #include "httpapi/render.h"
 
 #define BLOB_PIECE ((size_t)1 << 20)
-#define JSON_MAX ((size_t)256 << 20)
+#define JSON_MAX ((size_t)256 << 20) /* bytes of the first part */
 
 /* One multipart/related upload. */
 struct upload {

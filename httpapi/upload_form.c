@@ -8,8 +8,8 @@
 #include "httpapi/multipart.h"
 #include "httpapi/render.h"
 
-#define FORM_MAX ((size_t)64 << 20)
-#define FORM_FILES 64u
+#define FORM_MAX ((size_t)64 << 20) /* bytes of one part */
+#define FORM_FILES 64u              /* attachments of one form */
 
 /* One file of the form. */
 struct file {

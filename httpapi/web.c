@@ -23,13 +23,13 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define WEB_FILE_MAX ((size_t)64 << 20)
+#define WEB_FILE_MAX ((size_t)64 << 20) /* bytes of one file */
 #define WEB_CSP                                                                                                   \
 	"default-src 'self'; img-src 'self' data: blob:; worker-src 'self'; object-src 'none'; base-uri 'none'; " \
 	"form-action 'self'; frame-ancestors 'none'"
-#define TAG_LEN (2 * MD5_LEN + 5) /* "DIGEST-gz" in quotes */
-#define CACHE_FILES 64u
-#define CACHE_BYTES ((size_t)16 << 20)
+#define TAG_LEN (2 * MD5_LEN + 5)      /* "DIGEST-gz" in quotes */
+#define CACHE_FILES 64u                /* compressed files that are kept */
+#define CACHE_BYTES ((size_t)16 << 20) /* bytes of all of them */
 
 /* One file, compressed.  Never changed once it is in the cache, but replaced. */
 struct packed {
