@@ -158,7 +158,8 @@ check_doc(struct check *k, const struct docrec *rec)
 	bytes_init(&r, rec->tree.s, rec->tree.len);
 	if (revtree_decode(k->a, &r, &t) != 0 || revtree_nleaves(t) == 0)
 		return bad_doc(k, "its revision tree cannot be read");
-	revtree_check(t);
+	if (!revtree_valid(t))
+		return bad_doc(k, "its revision tree breaks its own rules");
 	k->docno = rec->docno;
 	bytes_init(&k->payload, rec->payload.s, rec->payload.len);
 	k->docs++;

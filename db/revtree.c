@@ -607,48 +607,55 @@ revtree_each(const struct revtree *t, int (*fn)(struct revnode *node, struct rev
 	return 0;
 }
 
-static void
-check_run(const struct revtree *t, const struct revrun *run)
+static int
+valid_run(const struct revtree *t, const struct revrun *run)
 {
-	uint32_t i;
+	int ok =
+	    run->n > 0 && (run->id == 0) == (run->spilled_from == 0) && run->id <= t->last_id && revrun_first(run) > 0;
 
-	assert(run->n > 0 && (run->id == 0) == (run->spilled_from == 0));
-	assert(run->id <= t->last_id && revrun_first(run) > 0);
-	for (i = 0; i < run->n; i++) {
-		assert(run->nodes[i].rev.gen == run->nodes[0].rev.gen - i);
-		assert(run->nodes[i].rev.len > 0 && run->nodes[i].rev.len <= LIMIT_REV_LEN);
+	for (uint32_t i = 0; ok && i < run->n; i++) {
+		ok = run->nodes[i].rev.gen == run->nodes[0].rev.gen - i;
+		ok = ok && run->nodes[i].rev.len > 0 && run->nodes[i].rev.len <= LIMIT_REV_LEN;
 	}
-	assert(run->id == 0 || (run->spilled_from < revrun_low(run) && revrun_low(run) % REVTREE_BLOCK == 0));
-	if (run->parent != NULL) {
-		assert(t->runs[run->parent->index] == run->parent);
-		assert(revrun_tip(run->parent) + 1 == revrun_first(run));
-		assert(run->parent->nchildren > 1 || run->id != 0);
+	ok = ok && (run->id == 0 || (run->spilled_from < revrun_low(run) && revrun_low(run) % REVTREE_BLOCK == 0));
+	if (ok && run->parent != NULL)
+		ok = t->runs[run->parent->index] == run->parent && revrun_tip(run->parent) + 1 == revrun_first(run) &&
+		     (run->parent->nchildren > 1 || run->id != 0);
+	return ok;
+}
+
+/* valid_place: Run ${i} stands where it belongs, has the children that name it, and each of its revisions is found in it. */
+static int
+valid_place(const struct revtree *t, uint32_t i)
+{
+	const struct revrun *run = t->runs[i];
+	uint32_t children = 0, j;
+	struct revpos at;
+	int ok = run->index == i && (run->nchildren == 0) == (i < t->nleaves) &&
+		 (i == 0 || revrun_before(t->runs[i - 1], run));
+
+	for (j = 0; ok && j < t->nruns; j++) {
+		children += t->runs[j]->parent == run;
+		ok = j == i || run->id == 0 || t->runs[j]->id != run->id;
 	}
+	ok = ok && children == run->nchildren;
+	for (j = 0; ok && j < run->n; j++)
+		ok = revtree_find(t, &run->nodes[j].rev, &at) && at.run == i && at.index == j;
+	return ok;
+}
+
+int
+revtree_valid(const struct revtree *t)
+{
+	int ok = t->nruns <= t->cap && t->nleaves <= t->nruns && (t->nleaves > 0) == (t->nruns > 0);
+
+	for (uint32_t i = 0; ok && i < t->nruns; i++)
+		ok = valid_run(t, t->runs[i]) && valid_place(t, i);
+	return ok;
 }
 
 void
 revtree_check(const struct revtree *t)
 {
-	uint32_t i;
-	uint32_t j;
-
-	assert(t->nruns <= t->cap && t->nleaves <= t->nruns && (t->nleaves > 0) == (t->nruns > 0));
-	for (i = 0; i < t->nruns; i++) {
-		const struct revrun *run = t->runs[i];
-		uint32_t children = 0;
-		struct revpos at;
-
-		check_run(t, run);
-		assert(run->index == i && (run->nchildren == 0) == (i < t->nleaves));
-		assert(i == 0 || revrun_before(t->runs[i - 1], run));
-		for (j = 0; j < t->nruns; j++) {
-			children += t->runs[j]->parent == run;
-			assert(j == i || run->id == 0 || t->runs[j]->id != run->id);
-		}
-		assert(children == run->nchildren);
-		for (j = 0; j < run->n; j++) {
-			assert(revtree_find(t, &run->nodes[j].rev, &at));
-			assert(at.run == i && at.index == j);
-		}
-	}
+	assert(revtree_valid(t));
 }

@@ -8,7 +8,7 @@
  * generations outside the encoded tree (tree `revs` of docs/FORMAT.md), so that
  * an edit rewrites a bounded record whatever the document's history.
  *
- * Invariants (asserted by revtree_check()):
+ * Invariants (told by revtree_valid()):
  * 1. Every run has at least one revision; generations within a run are consecutive.
  * 2. A run's first generation is its parent run's last plus 1.
  * 3. A run without children ends in a leaf; a run with children has at least two
@@ -195,7 +195,8 @@ int revtree_spill_dropped(const struct revspill *before, size_t n, const struct 
 int revtree_block_each(
     struct bytes *r, uint64_t block, int (*fn)(const struct revnode *node, void *cookie), void *cookie) MUST_CHECK;
 
-/** revtree_check(t): Assert the invariants. */
+/** revtree_valid(t): 1 if the invariants hold.  revtree_check(t): Assert it; for trees that were not read from disk. */
+int revtree_valid(const struct revtree *t);
 void revtree_check(const struct revtree *t);
 
 #endif
