@@ -147,6 +147,8 @@ void api_method_not_allowed(struct apireq *r, const char *allow);
  * ERR_CONTENT_TYPE.  Only POST endpoints ask.
  */
 int api_is_json(const struct apireq *r);
+/** api_json_post(r): 1 if the request is a POST of JSON; else it is answered, by 405 or 415. */
+int api_json_post(struct apireq *r) MUST_CHECK;
 /** api_referer_check(r, why): A form's Referer must name this host.  Errors: ERR_BAD_REQUEST. */
 int api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
 /**

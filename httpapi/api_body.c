@@ -22,6 +22,19 @@ api_is_json(const struct apireq *r)
 }
 
 int
+api_json_post(struct apireq *r)
+{
+	if (strcmp(r->method, "POST") != 0) {
+		api_method_not_allowed(r, "POST");
+		return 0;
+	}
+	if (api_is_json(r))
+		return 1;
+	api_error(r, ERR_CONTENT_TYPE, NULL);
+	return 0;
+}
+
+int
 api_object(struct jread *j, struct jstr text, struct errtext *why)
 {
 	jread_init(j, text.s, text.len);

@@ -329,14 +329,8 @@ bulk_docs(struct apireq *r)
 	struct errtext why = {{0}};
 	int err;
 
-	if (strcmp(r->method, "POST") != 0) {
-		api_method_not_allowed(r, "POST");
+	if (!api_json_post(r))
 		return;
-	}
-	if (!api_is_json(r)) {
-		api_error(r, ERR_CONTENT_TYPE, NULL);
-		return;
-	}
 	k = arena_calloc(r->arena, 1, sizeof(*k));
 	err = k == NULL ? ERR_NOMEM : api_body(r, &k->body, &why);
 	if (err != 0) {

@@ -201,14 +201,8 @@ diff(struct apireq *r, int missing_revs)
 	struct diff *d;
 	int err;
 
-	if (strcmp(r->method, "POST") != 0) {
-		api_method_not_allowed(r, "POST");
+	if (!api_json_post(r))
 		return;
-	}
-	if (!api_is_json(r)) {
-		api_error(r, ERR_CONTENT_TYPE, NULL);
-		return;
-	}
 	d = arena_calloc(r->arena, 1, sizeof(*d));
 	err = d == NULL ? ERR_NOMEM : api_body(r, &d->body, &why);
 	if (err != 0) {

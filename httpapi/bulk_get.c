@@ -398,14 +398,8 @@ bulk_get(struct apireq *r)
 	struct job *job;
 	int err;
 
-	if (strcmp(r->method, "POST") != 0) {
-		api_method_not_allowed(r, "POST");
+	if (!api_json_post(r))
 		return;
-	}
-	if (!api_is_json(r)) {
-		api_error(r, ERR_CONTENT_TYPE, NULL);
-		return;
-	}
 	job = arena_calloc(r->arena, 1, sizeof(*job));
 	err = job == NULL ? ERR_NOMEM : check_params(r, &why);
 	if (err == 0)
