@@ -62,7 +62,8 @@
 	X(ERR_CONTENT_TYPE, 415, "bad_content_type", "Content-Type must be application/json")               \
 	X(ERR_RANGE, 416, "requested_range_not_satisfiable", "Requested range not satisfiable")             \
 	X(ERR_CHANGED, 409, "conflict", "The document's leaves have changed.")                              \
-	X(ERR_END, 500, "internal_server_error", "end")
+	X(ERR_END, 500, "internal_server_error", "end")                                                     \
+	X(ERR_AGAIN, 500, "internal_server_error", "not yet")
 
 enum err {
 	ERR_OK = 0,

@@ -33,7 +33,7 @@ struct http_config {
 	unsigned slow_ms;        /* a head's time; a body keeps up 1 KiB/s over such windows; 0: 30,000 */
 	const char *spool_dir;   /* where large request bodies wait, on disk */
 	const char *server_name; /* the Server header of every response; NULL: h2o's own */
-	/* Called once per request when its head and body are there. */
+	/* Called once per request when its head is there, and its body or the beginning of a large one. */
 	void (*handle)(struct http_req *req, void *cookie);
 	void *cookie;
 };
@@ -100,14 +100,34 @@ const char *http_peer(const struct http_req *req);
 /** http_arena(req): Memory that lives until the request is released. */
 struct arena *http_arena(struct http_req *req);
 
-/** http_body_len(req): The body's length. */
+/*
+ * The body.  A large one may still be on its way when handle() is called: the handler refuses it by its
+ * answer, reads it piece by piece, or gathers it.  What is not read is not taken from the socket.  An answer
+ * given before the end of the body ends the connection.
+ */
+/** http_body_len(req): The body's length; UINT64_MAX while that is not known (chunked, and still coming). */
 uint64_t http_body_len(const struct http_req *req);
+/** http_body_is_whole(req): 1 if all of it is there, so that reading never waits. */
+int http_body_is_whole(const struct http_req *req);
 /**
  * http_body_read(req, piecep): The next piece of the body (at most 1 MiB), borrowed until the next
- * call; length 0 at the end.
- * http_body_all(req, bodyp): The body in one piece, if nothing was read yet.
+ * call, also by another thread; length 0 at the end.  Errors: ERR_AGAIN (nothing is there yet: http_body_wait()),
+ * ERR_TOO_LARGE (more than max_body came), ERR_BAD_REQUEST (malformed framing), ERR_IO (the client is gone),
+ * ERR_NOMEM.
  */
 int http_body_read(struct http_req *req, struct jstr *piecep) MUST_CHECK;
+/**
+ * http_body_wait(req, fn, arg): Call ${fn} once on the request's thread, never from within this call, when
+ * http_body_read() has a piece, the end or an error to tell.  Keeps a reference until then.
+ * http_body_gather(req, fn, arg): The same when http_body_all() has: all of the body is then in memory or, if it is
+ * large, in a file.
+ */
+void http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg);
+void http_body_gather(struct http_req *req, void (*fn)(void *arg), void *arg);
+/**
+ * http_body_all(req, bodyp): The body in one piece, if nothing was read yet and it is whole or was gathered.
+ * Errors as http_body_read().
+ */
 int http_body_all(struct http_req *req, struct jstr *bodyp) MUST_CHECK;
 
 /**

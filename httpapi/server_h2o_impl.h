@@ -69,6 +69,9 @@ struct http_req {
 	h2o_iovec_t entity;
 	uint64_t body_at;    /* read by http_body_read() */
 	char *body_copy;     /* HTTP/2: what was lent */
+	struct http_msg body_msg; /* http_body_wait()'s way back */
+	void (*body_fn)(void *arg);
+	void *body_arg;
 	h2o_buffer_t *input; /* HTTP/1, vanished: what the body was lent from */
 	int version;
 	unsigned char gone, tls, is_head;

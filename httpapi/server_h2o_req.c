@@ -353,6 +353,38 @@ http_body_all(struct http_req *req, struct jstr *bodyp)
 }
 
 int
+http_body_is_whole(const struct http_req *req)
+{
+	(void)req;
+	return 1;
+}
+
+static void
+body_ready(void *arg)
+{
+	struct http_req *req = arg;
+
+	req->body_fn(req->body_arg);
+	http_release(req);
+}
+
+void
+http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	http_hold(req);
+	req->body_fn = fn;
+	req->body_arg = arg;
+	req->body_msg = (struct http_msg){.fn = body_ready, .arg = req};
+	http_post(req->thread, &req->body_msg);
+}
+
+void
+http_body_gather(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	http_body_wait(req, fn, arg);
+}
+
+int
 http_gone(const struct http_req *req)
 {
 	return req->gone;

@@ -189,6 +189,26 @@ http_body_read(struct http_req *req, struct jstr *piecep)
 	return 0;
 }
 
+int
+http_body_is_whole(const struct http_req *req)
+{
+	(void)req;
+	return 1;
+}
+
+void
+http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	(void)req;
+	fn(arg);
+}
+
+void
+http_body_gather(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	http_body_wait(req, fn, arg);
+}
+
 void
 http_hold(struct http_req *req)
 {
