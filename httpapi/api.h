@@ -40,6 +40,10 @@ struct api_param {
 	struct jstr value;
 };
 
+/* Handlers end in exactly one answer, at once or later. */
+struct apireq;
+typedef void api_f(struct apireq *r);
+
 /* One request. */
 struct apireq {
 	struct api *api;
@@ -58,10 +62,8 @@ struct apireq {
 	const char *authenticated; /* "default", "cookie", or NULL: anonymous */
 	struct db *db;             /* opened by the router for /{db}/...; closed by api_done() */
 	void *cookie;              /* the handler's own state */
+	api_f *gathered;           /* who waits for the body: api_gather() */
 };
-
-/* Handlers end in exactly one answer, at once or later. */
-typedef void api_f(struct apireq *r);
 
 /**
  * api_new(api): Make what the files below keep, once dbs, ex, config and uuid are set.  api_free()
@@ -152,10 +154,17 @@ int api_json_post(struct apireq *r) MUST_CHECK;
 /** api_referer_check(r, why): A form's Referer must name this host.  Errors: ERR_BAD_REQUEST. */
 int api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
 /**
- * api_body(r, bodyp, why): The request's body, uncompressed (Content-Encoding: gzip, bounded).
+ * api_gather(r, fn): ${fn}(r) once all of the request's body is there, which is at once for all but large ones,
+ * and where api_body() will refuse it by the request's head.  What can be refused without the body is refused before.
+ */
+void api_gather(struct apireq *r, api_f *fn);
+/**
+ * api_body(r, bodyp, why): The request's body, which was gathered, uncompressed (Content-Encoding: gzip, bounded).
  * Errors: ERR_TOO_LARGE, ERR_BAD_REQUEST, ERR_CONTENT_TYPE (415 for other encodings).
  */
 int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHECK;
+/** api_body_encoding(r, gzipp, why): *${gzipp} is 1 if the body comes as gzip.  Errors: ERR_CONTENT_TYPE for other encodings. */
+int api_body_encoding(const struct apireq *r, int *gzipp, struct errtext *why) MUST_CHECK;
 /**
  * api_object(j, text, why): Set ${j} before the first member of the object that the body ${text} must
  * be; what follows is not looked at yet.  Errors: ERR_BAD_JSON, ERR_BAD_REQUEST.

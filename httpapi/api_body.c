@@ -109,14 +109,45 @@ gunzip(struct apireq *r, struct jstr *bodyp, uint64_t max)
 }
 
 int
-api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
+api_body_encoding(const struct apireq *r, int *gzipp, struct errtext *why)
 {
 	struct jstr enc = http_header(r->http, "content-encoding");
-	int gzip = enc.s && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
-	int err;
 
-	if (enc.s && enc.len > 0 && !gzip && !(enc.len == 8 && strncasecmp(enc.s, "identity", 8) == 0))
-		return err_why(why, ERR_CONTENT_TYPE, "Only gzip and identity content-encodings are supported");
+	*gzipp = enc.s && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
+	if (*gzipp || !enc.s || enc.len == 0 || (enc.len == 8 && strncasecmp(enc.s, "identity", 8) == 0))
+		return 0;
+	return err_why(why, ERR_CONTENT_TYPE, "Only gzip and identity content-encodings are supported");
+}
+
+static void
+gathered(void *arg)
+{
+	struct apireq *r = arg;
+
+	r->gathered(r);
+}
+
+void
+api_gather(struct apireq *r, api_f *fn)
+{
+	struct errtext why;
+	int gzip;
+
+	if (http_body_is_whole(r->http) || api_body_encoding(r, &gzip, &why)) {
+		fn(r);
+		return;
+	}
+	r->gathered = fn;
+	http_body_gather(r->http, gathered, r);
+}
+
+int
+api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
+{
+	int gzip, err = api_body_encoding(r, &gzip, why);
+
+	if (err)
+		return err;
 	err = http_body_all(r->http, bodyp);
 	if (err || !gzip)
 		return err;

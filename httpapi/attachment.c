@@ -9,8 +9,6 @@
  *	    |                  +--1 MiB pending--> flush --message--> upload
  *	    +--no more--> blob_end -> api_submit -> answer
  */
-#include <strings.h>
-
 #include "attread.h"
 #include "base/limits.h"
 #include "write.h"
@@ -272,6 +270,12 @@ added(struct apireq *r)
 }
 
 static void
+more_came(void *arg)
+{
+	next_piece(arg);
+}
+
+static void
 next_piece(struct apireq *r)
 {
 	struct upload *u = r->cookie;
@@ -279,6 +283,11 @@ next_piece(struct apireq *r)
 
 	while (u->err == 0 && !u->ended) {
 		u->err = http_body_read(r->http, &u->piece);
+		if (u->err == ERR_AGAIN) {
+			u->err = 0;
+			http_body_wait(r->http, more_came, r);
+			return;
+		}
 		if (u->err != 0)
 			break;
 		if (!small) {
@@ -299,17 +308,6 @@ next_piece(struct apireq *r)
 	submit(u);
 }
 
-static int
-encoding(const struct apireq *r, int *gzipped, struct errtext *why)
-{
-	struct jstr enc = http_header(r->http, "content-encoding");
-
-	*gzipped = enc.s != NULL && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
-	if (*gzipped || enc.s == NULL || enc.len == 0 || (enc.len == 8 && strncasecmp(enc.s, "identity", 8) == 0))
-		return 0;
-	return err_why(why, ERR_CONTENT_TYPE, "Only gzip and identity content-encodings are supported");
-}
-
 static void
 put(struct apireq *r, struct upload *u)
 {
@@ -322,7 +320,7 @@ put(struct apireq *r, struct upload *u)
 	u->type = http_header(r->http, "content-type");
 	if (u->type.s == NULL || u->type.len == 0)
 		u->type = (struct jstr){binary, sizeof(binary) - 1};
-	err = encoding(r, &gzipped, &u->why);
+	err = api_body_encoding(r, &gzipped, &u->why);
 	if (err == 0 && (u->type.len > LIMIT_ATT_NAME_LEN || !jread_utf8_ok(u->type.s, u->type.len)))
 		err = err_why(&u->why, ERR_BAD_REQUEST, "Content-Type is too long or not UTF-8.");
 	if (err == 0)

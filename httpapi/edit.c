@@ -172,8 +172,9 @@ parsed(struct apireq *r)
 }
 
 static void
-parse_body(struct apireq *r, struct edit *e)
+parse_body(struct apireq *r)
 {
+	struct edit *e = r->cookie;
 	int err = api_body(r, &e->text, &e->why);
 
 	if (err != 0) {
@@ -212,7 +213,7 @@ edit_put(struct apireq *r)
 	}
 	e->how.etag = 1;
 	e->how.location = 1;
-	parse_body(r, e);
+	api_gather(r, parse_body);
 }
 
 void
@@ -230,7 +231,7 @@ edit_post(struct apireq *r)
 	e->id_from_body = 1;
 	e->new_edits = 1;
 	e->how.location = 1;
-	parse_body(r, e);
+	api_gather(r, parse_body);
 }
 
 /* ---- DELETE ---- */

@@ -188,21 +188,31 @@ parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
 }
 
 static void
-local_write(struct apireq *r, int is_put)
+local_put(struct apireq *r)
 {
 	struct errtext why = {""};
 	struct local_put *p = arena_calloc(r->arena, 1, sizeof(*p));
+	int err = p ? parse_put(r, p, &why) : ERR_NOMEM;
+
+	if (err)
+		api_error(r, err, &why);
+	else
+		submit(r, p);
+}
+
+static void
+local_delete(struct apireq *r)
+{
+	struct local_put *p = arena_calloc(r->arena, 1, sizeof(*p));
 	int err = ERR_NOMEM;
 
-	if (p && is_put) {
-		err = parse_put(r, p, &why);
-	} else if (p) {
+	if (p) {
 		p->is_delete = p->write.deleted = 1;
 		p->write.body = (struct jstr){"{}", 2};
 		err = take_param(r, p);
 	}
 	if (err)
-		api_error(r, err, &why);
+		api_error(r, err, NULL);
 	else
 		submit(r, p);
 }
@@ -232,6 +242,8 @@ local_any(struct apireq *r)
 		api_error(r, err, &why);
 	else if (get)
 		local_get(r);
+	else if (put)
+		api_gather(r, local_put);
 	else
-		local_write(r, put);
+		local_delete(r);
 }

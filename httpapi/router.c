@@ -10,6 +10,9 @@
  *	/{db}/{id}[/{name...}] a document, an attachment
  *
  * What stands in no table is a document's id: its handler says what is wrong with ids such as "_foo".
+ *
+ * A large body may still be on its way.  Where a table says so it is gathered before the handler runs, unless
+ * the handler will refuse the request without it; documents and attachments see to theirs themselves.
  */
 #include "router.h"
 #include "base/limits.h"
@@ -17,7 +20,8 @@
 struct route {
 	const char *name;
 	api_f *fn;
-	size_t max_parts; /* more are not served */
+	size_t max_parts;                                                        /* more are not served */
+	enum { NONE, POST_JSON, POST_ANY, PUT_ANY, POST_ADMIN, PUT_ADMIN } body; /* the requests whose body it reads */
 };
 
 static void
@@ -27,58 +31,58 @@ not_implemented(struct apireq *r)
 }
 
 static const struct route server_table[] = {
-    {"_up", root_up, 1},
-    {"_session", auth_session, 1},
-    {"_all_dbs", root_all_dbs, 1},
-    {"_dbs_info", root_dbs_info, 1},
-    {"_uuids", root_uuids, 1},
-    {"_active_tasks", root_active_tasks, 1},
-    {"_membership", root_membership, 1},
-    {"_node", node_any, API_PATH_PARTS},
-    {"_utils", web_file, API_PATH_PARTS},
-    {"_replicate", not_implemented, 1},
-    {"_scheduler", not_implemented, API_PATH_PARTS},
-    {"_db_updates", not_implemented, 1},
-    {"_cluster_setup", cluster_setup, 1},
+    {"_up", root_up, 1, NONE},
+    {"_session", auth_session, 1, POST_ANY},
+    {"_all_dbs", root_all_dbs, 1, NONE},
+    {"_dbs_info", root_dbs_info, 1, POST_ADMIN},
+    {"_uuids", root_uuids, 1, NONE},
+    {"_active_tasks", root_active_tasks, 1, NONE},
+    {"_membership", root_membership, 1, NONE},
+    {"_node", node_any, API_PATH_PARTS, PUT_ADMIN},
+    {"_utils", web_file, API_PATH_PARTS, NONE},
+    {"_replicate", not_implemented, 1, NONE},
+    {"_scheduler", not_implemented, API_PATH_PARTS, NONE},
+    {"_db_updates", not_implemented, 1, NONE},
+    {"_cluster_setup", cluster_setup, 1, NONE},
 };
 
 static const struct route db_table[] = {
-    {"_changes", changes_any, 2},
-    {"_bulk_docs", bulk_docs, 2},
-    {"_bulk_get", bulk_get, 2},
-    {"_revs_diff", bulk_revs_diff, 2},
-    {"_missing_revs", bulk_missing_revs, 2},
-    {"_all_docs", alldocs_any, 3},
-    {"_design_docs", alldocs_any, 3},
-    {"_local_docs", alldocs_any, 3},
-    {"_ensure_full_commit", database_full_commit, 2},
-    {"_security", database_security, 2},
-    {"_revs_limit", database_revs_limit, 2},
-    {"_compact", database_compact, 3},
-    {"_view_cleanup", database_view_cleanup, 2},
-    {"_find", not_implemented, 2},
-    {"_explain", not_implemented, 2},
-    {"_index", not_implemented, API_PATH_PARTS},
-    {"_purge", purge_docs, 2},
-    {"_purged_infos", purge_infos, 2},
-    {"_purged_infos_limit", database_purged_limit, 2},
-    {"_partition", partition_any, API_PATH_PARTS},
-    {"_shards", cluster_shards, 3},
-    {"_sync_shards", cluster_sync_shards, 2},
+    {"_changes", changes_any, 2, POST_JSON},
+    {"_bulk_docs", bulk_docs, 2, POST_JSON},
+    {"_bulk_get", bulk_get, 2, POST_JSON},
+    {"_revs_diff", bulk_revs_diff, 2, POST_JSON},
+    {"_missing_revs", bulk_missing_revs, 2, POST_JSON},
+    {"_all_docs", alldocs_any, 3, POST_JSON},
+    {"_design_docs", alldocs_any, 3, POST_JSON},
+    {"_local_docs", alldocs_any, 3, POST_JSON},
+    {"_ensure_full_commit", database_full_commit, 2, NONE},
+    {"_security", database_security, 2, PUT_ANY},
+    {"_revs_limit", database_revs_limit, 2, PUT_ANY},
+    {"_compact", database_compact, 3, NONE},
+    {"_view_cleanup", database_view_cleanup, 2, NONE},
+    {"_find", not_implemented, 2, NONE},
+    {"_explain", not_implemented, 2, NONE},
+    {"_index", not_implemented, API_PATH_PARTS, NONE},
+    {"_purge", purge_docs, 2, POST_ADMIN},
+    {"_purged_infos", purge_infos, 2, NONE},
+    {"_purged_infos_limit", database_purged_limit, 2, PUT_ADMIN},
+    {"_partition", partition_any, API_PATH_PARTS, POST_JSON},
+    {"_shards", cluster_shards, 3, NONE},
+    {"_sync_shards", cluster_sync_shards, 2, NONE},
 };
 
 /* Functions of a design document; every other name behind it is an attachment's. */
 static const struct route design_table[] = {
-    {"_view", not_implemented, API_PATH_PARTS},
-    {"_info", not_implemented, 4},
-    {"_show", not_implemented, API_PATH_PARTS},
-    {"_list", not_implemented, API_PATH_PARTS},
-    {"_update", not_implemented, API_PATH_PARTS},
-    {"_rewrite", not_implemented, API_PATH_PARTS},
-    {"_search", not_implemented, API_PATH_PARTS},
-    {"_search_info", not_implemented, API_PATH_PARTS},
-    {"_nouveau", not_implemented, API_PATH_PARTS},
-    {"_nouveau_info", not_implemented, API_PATH_PARTS},
+    {"_view", not_implemented, API_PATH_PARTS, NONE},
+    {"_info", not_implemented, 4, NONE},
+    {"_show", not_implemented, API_PATH_PARTS, NONE},
+    {"_list", not_implemented, API_PATH_PARTS, NONE},
+    {"_update", not_implemented, API_PATH_PARTS, NONE},
+    {"_rewrite", not_implemented, API_PATH_PARTS, NONE},
+    {"_search", not_implemented, API_PATH_PARTS, NONE},
+    {"_search_info", not_implemented, API_PATH_PARTS, NONE},
+    {"_nouveau", not_implemented, API_PATH_PARTS, NONE},
+    {"_nouveau_info", not_implemented, API_PATH_PARTS, NONE},
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
@@ -89,14 +93,44 @@ is(const struct jstr *part, const char *name, size_t len)
 	return part->len == len && memcmp(part->s, name, len) == 0;
 }
 
-static api_f *
+static const struct route *
 lookup(const struct route *table, size_t n, const struct jstr *name, size_t nparts)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (is(name, table[i].name, strlen(table[i].name)))
-			return nparts <= table[i].max_parts ? table[i].fn : NULL;
+			return nparts <= table[i].max_parts ? &table[i] : NULL;
 	}
 	return NULL;
+}
+
+/* reads_body: 1 if the route's handler gets as far as the body: what it refuses by the head is not waited for. */
+static int
+reads_body(const struct apireq *r, const struct route *route)
+{
+	switch (route->body) {
+	case NONE:
+		return 0;
+	case POST_JSON:
+		return strcmp(r->method, "POST") == 0 && api_is_json(r);
+	case POST_ANY:
+		return strcmp(r->method, "POST") == 0;
+	case PUT_ANY:
+		return strcmp(r->method, "PUT") == 0;
+	case POST_ADMIN:
+		return strcmp(r->method, "POST") == 0 && r->who.server_admin && api_is_json(r);
+	case PUT_ADMIN:
+		return strcmp(r->method, "PUT") == 0 && r->who.server_admin;
+	}
+	return 0;
+}
+
+static void
+enter(struct apireq *r, const struct route *route)
+{
+	if (reads_body(r, route))
+		api_gather(r, route->fn);
+	else
+		route->fn(r);
 }
 
 /* Part 1 and part 2 are one id: the slash between them is put back where the splitter ended part 1. */
@@ -170,10 +204,10 @@ static void
 go_design(struct apireq *r)
 {
 	if (r->nparts > 3) {
-		api_f *fn = lookup(design_table, COUNT(design_table), &r->part[3], r->nparts);
+		const struct route *route = lookup(design_table, COUNT(design_table), &r->part[3], r->nparts);
 
-		if (fn) {
-			fn(r);
+		if (route) {
+			enter(r, route);
 			return;
 		}
 	}
@@ -201,10 +235,10 @@ go_underscore(struct apireq *r)
 	} else if (name->len > 8 && memcmp(name->s, "_design/", 8) == 0 && strcmp(r->method, "GET") == 0) {
 		redirect_design(r);
 	} else {
-		api_f *fn = lookup(db_table, COUNT(db_table), name, r->nparts);
+		const struct route *route = lookup(db_table, COUNT(db_table), name, r->nparts);
 
-		if (fn)
-			fn(r);
+		if (route)
+			enter(r, route);
 		else
 			go_document(r);
 	}
@@ -244,7 +278,7 @@ void
 router_go(struct apireq *r)
 {
 	const struct jstr *first;
-	api_f *fn = NULL;
+	const struct route *route = NULL;
 
 	if (r->nparts == 0) {
 		root_welcome(r);
@@ -252,11 +286,11 @@ router_go(struct apireq *r)
 	}
 	first = &r->part[0];
 	if (first->s[0] == '_')
-		fn = lookup(server_table, COUNT(server_table), first, r->nparts);
+		route = lookup(server_table, COUNT(server_table), first, r->nparts);
+	if (route)
+		enter(r, route);
 	else if (r->nparts == 1 && is(first, "favicon.ico", 11))
-		fn = web_file;
-	if (fn)
-		fn(r);
+		web_file(r);
 	else
 		go_database(r);
 }

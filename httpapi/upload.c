@@ -231,6 +231,12 @@ taken(struct apireq *r)
 }
 
 static void
+more_came(void *arg)
+{
+	next(arg);
+}
+
+static void
 next(struct apireq *r)
 {
 	struct edit *e = r->cookie;
@@ -240,6 +246,10 @@ next(struct apireq *r)
 
 	do {
 		err = http_body_read(r->http, &u->piece);
+		if (err == ERR_AGAIN) {
+			http_body_wait(r->http, more_came, r);
+			return;
+		}
 		if (err != 0) {
 			edit_fail(r, err);
 			return;

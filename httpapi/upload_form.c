@@ -200,26 +200,19 @@ parse(struct apireq *r, struct edit *e, struct form *f, struct jstr body)
 	return err != 0 ? err : add_files(f);
 }
 
-void
-upload_form(struct apireq *r)
+static void
+gathered(struct apireq *r)
 {
-	struct errtext why = {{0}};
 	struct jstr body;
 	struct form *f;
 	struct edit *e;
 	int err;
 
-	err = api_referer_check(r, &why);
-	if (err == 0)
-		err = doc_id_check(r->id.s, r->id.len, &why);
-	if (err == 0 && !multipart_is(http_header(r->http, "content-type"), "multipart/form-data"))
-		err = err_why(&why, ERR_CONTENT_TYPE, "Content-Type must be multipart/form-data");
-	if (err == 0 && http_body_len(r->http) > FORM_MAX)
+	err = http_body_all(r->http, &body);
+	if (err == 0 && body.len > FORM_MAX)
 		err = ERR_TOO_LARGE;
-	if (err == 0)
-		err = http_body_all(r->http, &body);
 	if (err != 0) {
-		api_error(r, err, &why);
+		api_error(r, err, NULL);
 		return;
 	}
 	e = edit_new(r);
@@ -245,4 +238,23 @@ upload_form(struct apireq *r)
 		edit_fail(r, err);
 	else
 		edit_store(r);
+}
+
+void
+upload_form(struct apireq *r)
+{
+	struct errtext why = {{0}};
+	int err;
+
+	err = api_referer_check(r, &why);
+	if (err == 0)
+		err = doc_id_check(r->id.s, r->id.len, &why);
+	if (err == 0 && !multipart_is(http_header(r->http, "content-type"), "multipart/form-data"))
+		err = err_why(&why, ERR_CONTENT_TYPE, "Content-Type must be multipart/form-data");
+	if (err == 0 && http_body_len(r->http) > FORM_MAX && http_body_len(r->http) != UINT64_MAX)
+		err = ERR_TOO_LARGE;
+	if (err != 0)
+		api_error(r, err, &why);
+	else
+		api_gather(r, gathered);
 }
