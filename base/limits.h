@@ -23,6 +23,7 @@
 #define LIMIT_QUEUE_BYTES (64u << 20)  /* bytes waiting in one database's commit queue */
 #define LIMIT_OPEN_DBS 400u            /* databases kept open */
 #define LIMIT_BLOB_CHUNK 65472u        /* bytes of one attachment chunk: with key and headers it fills 16 pages */
+#define LIMIT_COPIES 4u                /* databases being copied or sent as a file at one time */
 #define LIMIT_ROWS_PER_TURN 256u       /* rows a handler writes before it yields to the event loop */
 
 #endif

@@ -504,6 +504,14 @@ db_info(struct db *db, struct db_info *out)
 }
 
 int
+db_copy(struct db *db, const char *path)
+{
+	if (!db->who->server_admin)
+		return ERR_NOT_ADMIN;
+	return db->file->dropped ? ERR_NO_DB : store_copy(db->file->store, path);
+}
+
+int
 db_security(struct db *db, struct buf *b)
 {
 	struct dbfile *f = db->file;

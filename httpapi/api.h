@@ -32,6 +32,7 @@ struct api {
 	struct sessions *auth; /* cached credential checks: auth.c */
 	struct cors *cors;     /* what is allowed to pages of other origins: cors.c */
 	struct web *web;       /* the built page: web.c */
+	struct copies *copies; /* copies of databases on their way: copyfile.c */
 };
 
 /* One parameter of the query string, decoded. */
@@ -248,6 +249,9 @@ void bulk_get(struct apireq *r);          /* /{db}/_bulk_get */
 void changes_any(struct apireq *r); /* /{db}/_changes */
 void purge_docs(struct apireq *r);  /* /{db}/_purge */
 void purge_infos(struct apireq *r); /* /{db}/_purged_infos */
+
+/* copyfile.c */
+void copyfile_get(struct apireq *r); /* /{db}/_copy */
 
 /* document.c, local.c, attachment.c */
 void document_post(struct apireq *r);  /* POST /{db} */

@@ -13,16 +13,17 @@
 #include "base/exec.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "db/db.h"
 #include "httpapi/api.h"
 #include "httpapi/config.h"
+#include "httpapi/copyfile.h"
 #include "httpapi/feeds.h"
 #include "httpapi/server.h"
 #include "httpapi/setup.h"
 #include "store/store.h"
 
-#define VERSION "0.1.0"
-#define SERVER_NAME "Divan/" VERSION " (CouchDB compatible)"
+#define SERVER_NAME "Divan/" DIVAN_VERSION " (CouchDB compatible)"
 
 struct options {
 	const char *config;
@@ -34,6 +35,7 @@ struct options {
 struct divand {
 	struct config *config;
 	struct exec_threads *threads;
+	struct exec_threads *copier; /* of whole databases: one thread, which nothing else waits for */
 	struct store *store;
 	struct api api;
 	const char *data;
@@ -83,7 +85,7 @@ parse_options(int argc, char **argv, struct options *o)
 			o->port = optarg;
 			break;
 		case 'v':
-			printf("divand %s\n", VERSION);
+			printf("divand %s\n", DIVAN_VERSION);
 			return 0;
 		case 'h':
 			usage(stdout);
@@ -273,6 +275,10 @@ start(struct divand *d, const struct options *o)
 	if (err == 0)
 		err = api_new(&d->api);
 	if (err == 0)
+		err = exec_threads_new(1, &d->copier);
+	if (err == 0)
+		err = copyfile_new(&d->api, exec_threads_executor(d->copier), d->data);
+	if (err == 0)
 		err = open_server(d);
 	return err;
 }
@@ -284,6 +290,8 @@ end(struct divand *d)
 	if (d->api.dbs != NULL)
 		dbs_free(d->api.dbs);
 	exec_threads_free(d->threads);
+	exec_threads_free(d->copier);
+	copyfile_free(&d->api);
 	feeds_free(&d->api);
 	http_server_free(d->api.server);
 	api_free(&d->api);

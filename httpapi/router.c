@@ -63,6 +63,7 @@ static const struct route db_table[] = {
     {"_find", not_implemented, 2, NONE},
     {"_explain", not_implemented, 2, NONE},
     {"_index", not_implemented, API_PATH_PARTS, NONE},
+    {"_copy", copyfile_get, 2, NONE},
     {"_purge", purge_docs, 2, POST_ADMIN},
     {"_purged_infos", purge_infos, 2, NONE},
     {"_purged_infos_limit", database_purged_limit, 2, PUT_ADMIN},

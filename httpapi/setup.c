@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/filelock.h"
 #include "base/hash.h"
 #include "base/log.h"
 
@@ -62,28 +62,14 @@ make_dirs(const char *dir)
 int
 setup_data_dir(const char *dir, int *lock_fdp)
 {
-	char path[PATH_MAX];
-	int fd;
+	int err;
 
 	if (make_dirs(dir) != 0)
 		return complain("make the data folder", dir);
-	if (join(path, dir, ".lock") != 0)
-		return ERR_IO;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return complain("open", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		int held = errno == EWOULDBLOCK;
-
-		if (held)
-			log_line(LOG_ERROR, "another divand is running on the data folder %s", dir);
-		else
-			complain("lock", path);
-		close(fd);
-		return held ? ERR_LOCKED : ERR_IO;
-	}
-	*lock_fdp = fd;
-	return 0;
+	err = filelock_take(dir, lock_fdp);
+	if (err == ERR_LOCKED)
+		log_line(LOG_ERROR, "another divand is running on the data folder %s", dir);
+	return err;
 }
 
 int

@@ -64,6 +64,13 @@ int store_lmdb_new(const char *dir, struct store **sp) MUST_CHECK;
 int store_mem_new(struct store **sp) MUST_CHECK;
 void store_mem_fail(struct store *s, unsigned nth, int code, int applied);
 
+/**
+ * store_lmdb_file(name, file): The file name, with its suffix, that database ${name} has in such a store's folder.
+ * Errors: ERR_ILLEGAL_DB_NAME.
+ */
+#define STORE_FILE_ROOM 256u
+int store_lmdb_file(const char *name, char file[STORE_FILE_ROOM]) MUST_CHECK;
+
 /** store_free(s): Every database must be closed. */
 void store_free(struct store *s);
 

@@ -75,6 +75,13 @@ store_names_encode(const char *name, char file[STORE_FILE_MAX + 1])
 	return 0;
 }
 
+int
+store_lmdb_file(const char *name, char file[STORE_FILE_ROOM])
+{
+	_Static_assert(STORE_FILE_ROOM > STORE_FILE_MAX, "a file's name and its NUL");
+	return store_names_encode(name, file);
+}
+
 static int
 hex_digit(char c)
 {
