@@ -16,11 +16,12 @@ struct check {
 	struct arena *a; /* reset for each document */
 	struct errtext *why;
 	struct dbstate state;
-	uint64_t docs, live, external, bodies, blocks; /* counted */
-	uint64_t *refs;                                /* the blob of each attachment of each stored revision */
+	uint64_t docs, live, external, bodies, blocks, superseded; /* counted */
+	uint64_t *refs; /* the blob of each attachment of each stored revision */
 	size_t nrefs, cap_refs;
 	/* the document that is looked at */
 	struct jstr id;
+	const struct revtree *tree;
 	uint64_t docno;
 	struct bytes payload; /* the inline one */
 };
@@ -73,7 +74,7 @@ add_ref(struct check *k, uint64_t blob)
 }
 
 static int
-check_body(struct check *k, const struct revnode *node)
+check_body(struct check *k, const struct revnode *node, int leaf)
 {
 	struct bytes r = k->payload;
 	struct doc_att *atts;
@@ -87,6 +88,7 @@ check_body(struct check *k, const struct revnode *node)
 		k->bodies++;
 		if (snap_payload(k->snap, node->body, &r) != 0)
 			return bad_doc(k, "a body is missing");
+		k->superseded += !leaf && node->body >= k->state.counted_from ? bytes_left(&r) : 0;
 	}
 	if (payload_atts(&r, k->a, &atts, &n) != 0 || body_unpack(k->f->dicts, &r, k->a, &text) != 0)
 		return bad_doc(k, "a body cannot be read");
@@ -98,14 +100,15 @@ check_body(struct check *k, const struct revnode *node)
 static int
 check_node(struct revnode *node, struct revpos at, void *cookie)
 {
-	(void)at;
-	return check_body(cookie, node);
+	struct check *k = cookie;
+
+	return check_body(k, node, revtree_is_leaf(k->tree, at));
 }
 
 static int
 check_spilled_node(const struct revnode *node, void *cookie)
 {
-	return check_body(cookie, node);
+	return check_body(cookie, node, 0);
 }
 
 static int
@@ -160,6 +163,7 @@ check_doc(struct check *k, const struct docrec *rec)
 		return bad_doc(k, "its revision tree cannot be read");
 	if (!revtree_valid(t))
 		return bad_doc(k, "its revision tree breaks its own rules");
+	k->tree = t;
 	k->docno = rec->docno;
 	bytes_init(&k->payload, rec->payload.s, rec->payload.len);
 	k->docs++;
@@ -316,7 +320,7 @@ check_totals(struct check *k)
 		    "%llu bodies and %llu blocks, of which %llu and %llu are referenced", (unsigned long long)bodies,
 		    (unsigned long long)blocks, (unsigned long long)k->bodies, (unsigned long long)k->blocks);
 	if (k->live != k->state.doc_count || k->docs - k->live != k->state.doc_del_count ||
-	    k->external != k->state.external_bytes)
+	    k->external != k->state.external_bytes || k->superseded != k->state.superseded_bytes)
 		return err_why(k->why, ERR_CORRUPT, "the counters do not equal a recount");
 	return 0;
 }

@@ -50,8 +50,10 @@ struct dbstate {
 	uint64_t purged_limit; /* purges that are remembered */
 	uint64_t partitioned;  /* 1: ids are PARTITION:ID */
 	uint64_t created_us;
-	uint64_t commits; /* transactions so far; tells whether one in doubt was made */
-	uint64_t salt;    /* of counts.h */
+	uint64_t commits;      /* transactions so far; tells whether one in doubt was made */
+	uint64_t salt;         /* of counts.h */
+	uint64_t counted_from; /* bodies with lower numbers are not in superseded_bytes: the file is older than it */
+	uint64_t superseded_bytes; /* payloads in tree bodies of revisions that are no leaves: what compaction drops */
 };
 
 /* One history: the database's life between two restores, copies or moves. */

@@ -110,6 +110,8 @@ decode(struct docedit *e, const struct idkey_place *place, const struct store_va
 		return err;
 	e->existed = 1;
 	e->old_external = external_of(e->t);
+	for (size_t i = 0; i < revtree_nleaves(e->t); i++)
+		revtree_leaf(e->t, i)->was_leaf = 1;
 	inlined.raw = e->rec.payload;
 	if (revtree_leaf(e->t, 0)->body == REVTREE_INLINE)
 		err = pend_add(e, &inlined, &revtree_leaf(e->t, 0)->body);
@@ -360,6 +362,14 @@ unref_atts(struct commit *c, struct bytes *payload)
 	return err;
 }
 
+/* superseded: A body in `bodies` becomes a revision's that is no leaf, or is that no longer. */
+static void
+superseded(struct commit *c, uint64_t body, int is, size_t len)
+{
+	if (body >= c->state.counted_from)
+		c->state.superseded_bytes += is ? len : -(uint64_t)len;
+}
+
 /* body_gone: A revision left the tree, or its body is not kept any longer. */
 static void
 body_gone(const struct revnode *node, void *cookie)
@@ -381,7 +391,11 @@ body_gone(const struct revnode *node, void *cookie)
 		return;
 	}
 	bytes_store_u64be(key, node->body);
-	if ((e->err = snap_payload(e->c->snap, node->body, &r)) == 0 && (e->err = unref_atts(e->c, &r)) == 0)
+	if ((e->err = snap_payload(e->c->snap, node->body, &r)) != 0)
+		return;
+	if (!node->was_leaf)
+		superseded(e->c, node->body, 0, bytes_left(&r));
+	if ((e->err = unref_atts(e->c, &r)) == 0)
 		e->err = store_del(e->c->batch, TREE_BODIES, key, sizeof(key));
 }
 
@@ -420,6 +434,20 @@ struct placing {
 	struct jstr inlined;
 };
 
+/* note_superseded: A leaf with a body in `bodies` may have got a child. */
+static int
+note_superseded(struct docedit *e, struct revnode *node, struct revpos at)
+{
+	struct bytes r;
+	int err;
+
+	if (!node->was_leaf || revtree_is_leaf(e->t, at) || node->body == REVTREE_NO_BODY)
+		return 0;
+	if ((err = snap_payload(e->c->snap, node->body, &r)) == 0)
+		superseded(e->c, node->body, 1, bytes_left(&r));
+	return err;
+}
+
 static int
 place_body(struct revnode *node, struct revpos at, void *cookie)
 {
@@ -429,9 +457,8 @@ place_body(struct revnode *node, struct revpos at, void *cookie)
 	unsigned char key[8];
 	int err;
 
-	(void)at;
 	if (node->body < PENDING)
-		return 0;
+		return note_superseded(e, node, at);
 	if ((err = payload_of(e, &e->pend[node->body - PENDING], &payload)) != 0)
 		return err;
 	if (node == pl->winner && payload.len <= INLINE_MAX) {
@@ -440,6 +467,8 @@ place_body(struct revnode *node, struct revpos at, void *cookie)
 		return 0;
 	}
 	node->body = e->c->state.next_body++;
+	if (!revtree_is_leaf(e->t, at))
+		superseded(e->c, node->body, 1, payload.len);
 	bytes_store_u64be(key, node->body);
 	return record_put(e->c->batch, TREE_BODIES, key, sizeof(key), payload.s, payload.len);
 }

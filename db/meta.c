@@ -2,7 +2,7 @@
  * The tree `meta`: what is known of a database as a whole.
  *
  *   format      varint: FORMAT_VERSION
- *   state       the counters of struct dbstate, varints in the order of its members, the salt last as 8 bytes
+ *   state       the counters of struct dbstate in the order of its members: varints, the salt as 8 bytes
  *   histories   for each, oldest first: 16 bytes, varint first seq
  *   stamp       16 bytes: store_stamp() of the file that the last history began in (history.c)
  *   session     16 bytes: drawn at the first commit after each opening (history.c)
@@ -60,6 +60,12 @@ meta_state_get(struct store_snap *snap, struct dbstate *out)
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
 		*fields[i] = bytes_varint(&r);
 	out->salt = bytes_u64be(&r);
+	out->counted_from = out->next_body;
+	out->superseded_bytes = 0;
+	if (bytes_left(&r) > 0) { /* else nobody has counted yet */
+		out->counted_from = bytes_varint(&r);
+		out->superseded_bytes = bytes_varint(&r);
+	}
 	return r.bad ? ERR_CORRUPT : 0;
 }
 
@@ -76,6 +82,8 @@ meta_state_put(struct store_batch *batch, const struct dbstate *s)
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
 		buf_put_varint(&b, fields[i]);
 	buf_put_u64be(&b, s->salt);
+	buf_put_varint(&b, s->counted_from);
+	buf_put_varint(&b, s->superseded_bytes);
 	if ((err = buf_failed(&b)) == 0)
 		err = meta_put(batch, "state", b.data, b.len);
 	buf_release(&b);
@@ -95,6 +103,7 @@ meta_init(struct dbfile *f, struct store_batch *batch)
 	    .next_blob = 1,
 	    .next_docno = 1,
 	    .next_node = 1,
+	    .counted_from = REVTREE_BODY_FIRST,
 	    .revs_limit = LIMIT_REVS_LIMIT,
 	    .purged_limit = LIMIT_PURGES,
 	    .partitioned = (uint64_t)f->partitioned,

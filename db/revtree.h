@@ -33,8 +33,9 @@
 
 /* What is known of one revision besides its id. */
 struct revnode {
-	struct rev rev;  /* id; bytes live in the tree's arena */
-	uint8_t deleted; /* 1 for a tombstone */
+	struct rev rev;   /* id; bytes live in the tree's arena */
+	uint8_t deleted;  /* 1 for a tombstone */
+	uint8_t was_leaf; /* its reader's: 1 if it was a leaf when the tree was read */
 	uint64_t
 	    body; /* number of its body in tree `bodies`; REVTREE_NO_BODY: gone or never seen; REVTREE_INLINE: in the document's record */
 	uint64_t body_len; /* bytes of the body's JSON text, plus its attachments' stored lengths; 0 where no body */

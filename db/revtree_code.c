@@ -106,6 +106,7 @@ revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen)
 	node->rev.len = (size_t)len;
 	r->p += len;
 	node->deleted = flags & NODE_DELETED;
+	node->was_leaf = 0;
 	node->body = REVTREE_NO_BODY;
 	node->body_len = 0;
 	return flags & (NODE_INLINE | NODE_NUMBER) ? get_body(r, node, flags) : 1;
