@@ -95,6 +95,14 @@ db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp)
 	return 0;
 }
 
+int
+db_blob_expect(const struct db *db, uint64_t len)
+{
+	uint64_t max = db->file->dbs->config.max_attachment_size;
+
+	return max != 0 && len > max ? ERR_ATT_TOO_LARGE : 0;
+}
+
 static int
 store_bytes(struct db_blob *b, const void *data, size_t len)
 {
@@ -126,13 +134,12 @@ int
 db_blob_add(struct db_blob *b, const void *data, size_t len)
 {
 	const unsigned char *p = data;
-	uint64_t max = b->db->file->dbs->config.max_attachment_size;
 	size_t n;
-	int err = 0;
+	int err;
 
 	b->identity_len += len;
-	if (max != 0 && b->identity_len > max)
-		return ERR_ATT_TOO_LARGE;
+	if ((err = db_blob_expect(b->db, b->identity_len)) != 0)
+		return err;
 	if (b->mode != DB_BLOB_COMPRESS)
 		return store_bytes(b, data, len);
 	hash_both_add(b->identity_hash, data, len);
@@ -159,6 +166,8 @@ flush_done(struct dbwork *w)
 		b->flushed += b->flushing;
 		b->pending.len -= b->flushing;
 		memmove(b->pending.data, b->pending.data + b->flushing, b->pending.len);
+		if (b->ended)
+			buf_release(&b->pending);
 	}
 	b->done(b->cookie, w->err);
 }
@@ -292,7 +301,7 @@ blob_commit_flush(struct commit *c, struct db_blob *b)
 	struct upload_key k;
 	int err;
 
-	b->flushing = b->pending.len - b->pending.len % LIMIT_BLOB_CHUNK;
+	b->flushing = b->pending.len - (b->ended ? 0 : b->pending.len % LIMIT_BLOB_CHUNK);
 	b->flushing_as = b->number;
 	if (b->flushing == 0)
 		return 0;

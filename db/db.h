@@ -306,6 +306,8 @@ enum db_blob_mode { DB_BLOB_PLAIN, DB_BLOB_COMPRESS /* gzip, zlib level 8 */, DB
  */
 enum db_blob_mode db_blob_mode_for(struct db *db, const char *type, size_t len);
 
+/** db_blob_expect(db, len): May an attachment have ${len} bytes?  Errors: ERR_ATT_TOO_LARGE. */
+int db_blob_expect(const struct db *db, uint64_t len) MUST_CHECK;
 int db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp) MUST_CHECK;
 /** db_blob_add(b, data, len): Take bytes into memory.  Errors: ERR_ATT_TOO_LARGE, ERR_NOMEM. */
 int db_blob_add(struct db_blob *b, const void *data, size_t len) MUST_CHECK;
@@ -316,7 +318,10 @@ size_t db_blob_pending(const struct db_blob *b);
  * thread.  ${b} must not be used until then.
  */
 void db_blob_flush(struct db_blob *b, void (*done)(void *cookie, int err), void *cookie);
-/** db_blob_end(b): No more bytes: completes digests and lengths.  Then put it into a struct db_write_att. */
+/**
+ * db_blob_end(b): No more bytes: completes digests and lengths.  Then put it into a struct db_write_att; what is still
+ * pending may be flushed before.
+ */
 int db_blob_end(struct db_blob *b) MUST_CHECK;
 /** db_blob_md5(b): Of the stored bytes; after db_blob_end(). */
 const unsigned char *db_blob_md5(const struct db_blob *b);
@@ -329,11 +334,15 @@ void db_blob_free(struct db_blob *b);
 
 /* ---- Writes ---- */
 
-/* An attachment of a write: new bytes, or a stub that names its ancestor's. */
+/*
+ * An attachment of a write: new bytes, or those of any stored attachment, or a stub that names its ancestor's.
+ * Where such a one is gone when the write is made, that is ERR_MISSING_STUB.
+ */
 struct db_write_att {
 	struct jstr name;
 	struct jstr type;
-	struct db_blob *blob; /* new bytes, ended; NULL: a stub.  Freed by its owner after the request is done. */
+	struct db_blob *blob;       /* new bytes, ended; else NULL.  Freed by its owner after the request is done. */
+	const struct doc_att *same; /* else that one's bytes; NULL: a stub */
 	int has_revpos;
 	uint64_t revpos; /* new bytes in a replicated write: as given; stub: must match where given */
 	uint64_t length; /* DB_BLOB_GZIPPED: the decoded length, as the client told; else ignored */

@@ -129,6 +129,16 @@ take_blob(const struct db_write *w, const struct db_write_att *in, uint64_t gen,
 	memcpy(out->md5, b->md5, sizeof(out->md5));
 }
 
+/* take_same: The bytes of another revision's attachment: what is stored is referred to once more. */
+static void
+take_same(const struct db_write_att *in, uint64_t gen, struct doc_att *out)
+{
+	*out = *in->same;
+	out->name = in->name;
+	out->type = in->type;
+	out->revpos = gen;
+}
+
 static int
 prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena *a)
 {
@@ -144,7 +154,7 @@ prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena
 	if ((p->atts = arena_calloc(a, w->natts, sizeof(*p->atts))) == NULL)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < w->natts; i++)
-		stubs |= w->atts[i].blob == NULL;
+		stubs |= w->atts[i].blob == NULL && w->atts[i].same == NULL;
 	if (stubs && (err = arena_new(4u * LIMIT_TXN_BYTES, &reading)) == 0 && (err = db_snap_begin(db, &snap)) == 0)
 		err = ancestor_atts(snap, w, reading, &old, &nold);
 	if (err == ERR_MISSING) /* no ancestor: no stub resolves */
@@ -152,6 +162,8 @@ prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena
 	for (size_t i = 0; i < w->natts && err == 0; i++) {
 		if (w->atts[i].blob != NULL)
 			take_blob(w, &w->atts[i], gen, &p->atts[i]);
+		else if (w->atts[i].same != NULL)
+			take_same(&w->atts[i], gen, &p->atts[i]);
 		else
 			err = resolve_stub(w, &w->atts[i], old, nold, a, &p->atts[i]);
 		p->external += err == 0 ? p->atts[i].stored_length : 0;

@@ -1,19 +1,15 @@
 /*
  * attachment.c: one attachment: GET, HEAD, PUT, DELETE.
  *
- * A PUT or DELETE is an edit of the document: the same body, the same other attachments as stubs.
- * An upload's bytes are taken piece by piece:
+ * A PUT or DELETE is an edit of the document: the same body, the same other attachments as stubs.  What would not
+ * be allowed, or conflicts, is refused before an upload's bytes are taken in:
  *
- *	upload --pieces--> blob_add (large bodies: on an executor thread)
- *	    |                  |
- *	    |                  +--1 MiB pending--> flush --message--> upload
- *	    +--no more--> blob_end -> api_submit -> answer
+ *	put --prepare--> attwrite_pour --take...--> poured -> submit -> answer
  */
 #include "attread.h"
+#include "attwrite.h"
 #include "base/limits.h"
 #include "write.h"
-
-#define FLUSH_BYTES ((size_t)1 << 20)
 
 /* A write on its way. */
 struct upload {
@@ -21,11 +17,7 @@ struct upload {
 	struct jstr name;
 	struct jstr type;
 	struct db_blob *blob; /* until it is the write's */
-	struct jstr piece;
-	int ended; /* the last piece was taken */
-	int err;
-	uint64_t length;
-	struct http_msg flushed;
+	struct attwrite pour;
 	struct doc_in in;
 	struct db_write w;
 	struct db_request req;
@@ -60,9 +52,12 @@ find(const struct db_rev *rev, const struct jstr *name, size_t *ip)
 	return 0;
 }
 
-/* The content of revision ${want}, or of a winner that is not deleted.  Errors: ERR_MISSING, ERR_DELETED. */
+/*
+ * The content of revision ${want}, or of a winner that is not deleted.  Errors: ERR_MISSING, ERR_DELETED; ERR_CONFLICT
+ * where it is to be edited and is no leaf.
+ */
 static int
-read_rev(struct apireq *r, struct db_snap *snap, const struct revbuf *want, struct db_rev *out)
+read_rev(struct apireq *r, struct db_snap *snap, const struct revbuf *want, int edit, struct db_rev *out)
 {
 	struct revtree *tree;
 	struct revpos at;
@@ -80,6 +75,8 @@ read_rev(struct apireq *r, struct db_snap *snap, const struct revbuf *want, stru
 	rev = rev_of(want);
 	if (!revtree_find(tree, &rev, &at))
 		return ERR_MISSING;
+	if (edit && !revtree_is_leaf(tree, at))
+		return ERR_CONFLICT;
 	return db_doc_rev(&doc, revtree_at(tree, at), r->arena, out);
 }
 
@@ -110,7 +107,7 @@ get(struct apireq *r, const struct jstr *name)
 		api_error(r, err, NULL);
 		return;
 	}
-	err = read_rev(r, snap, param != NULL ? &want : NULL, &rev);
+	err = read_rev(r, snap, param != NULL ? &want : NULL, 0, &rev);
 	if (err == 0 && !find(&rev, name, &i))
 		err = ERR_NO_ATTACHMENT;
 	if (err == 0) {
@@ -178,12 +175,12 @@ prepare(struct upload *u, int room)
 
 	u->w.kind = DB_WRITE_EDIT;
 	u->w.id = r->id;
-	err = write_rev_param(r, NULL, &u->w.parent, &u->w.has_parent, &u->why);
+	err = write_rev_param(r, &u->w.parent, &u->w.has_parent, &u->why);
 	if (err == 0)
 		err = db_snap_begin(r->db, &snap);
 	if (err != 0)
 		return err;
-	err = read_rev(r, snap, u->w.has_parent ? &u->w.parent : NULL, &rev);
+	err = read_rev(r, snap, u->w.has_parent ? &u->w.parent : NULL, 1, &rev);
 	if (err == 0 && !u->w.has_parent) {
 		err = ERR_CONFLICT;
 	} else if (err == ERR_MISSING && u->w.has_parent) {
@@ -200,6 +197,8 @@ prepare(struct upload *u, int room)
 			err = take_parent(u, &rev, i, room);
 	}
 	db_snap_end(snap);
+	if (err == 0 && !db_is_admin(r->db) && r->id.len > 8 && memcmp(r->id.s, "_design/", 8) == 0)
+		err = ERR_NOT_DB_ADMIN;
 	return err;
 }
 
@@ -221,89 +220,31 @@ submit(struct upload *u)
 
 /* ---- Bytes ---- */
 
-static void next_piece(struct apireq *r);
-
-static void
-add_piece(struct apireq *r)
-{
-	struct upload *u = r->cookie;
-
-	if (u->piece.len > 0) {
-		u->length += u->piece.len;
-		u->err = db_blob_add(u->blob, u->piece.s, u->piece.len);
-	} else {
-		u->ended = 1;
-		u->err = db_blob_end(u->blob);
-	}
-}
-
-static void
-on_flushed(void *arg)
-{
-	struct upload *u = arg;
-	struct http_req *http = u->r->http;
-
-	next_piece(u->r);
-	http_release(http);
-}
-
-static void
-flushed(void *cookie, int err)
+static int
+take(void *cookie, const char *data, size_t len)
 {
 	struct upload *u = cookie;
 
-	u->err = err;
-	http_post(http_req_thread(u->r->http), &u->flushed);
+	return attwrite_add(&u->pour, data, len);
 }
 
 static void
-added(struct apireq *r)
+poured(struct apireq *r)
 {
 	struct upload *u = r->cookie;
+	uint64_t stored;
+	int err = u->pour.err;
 
-	if (u->err == 0 && !u->ended && db_blob_pending(u->blob) >= FLUSH_BYTES) {
-		http_hold(r->http);
-		db_blob_flush(u->blob, flushed, u);
-		return;
-	}
-	next_piece(r);
-}
-
-static void
-more_came(void *arg)
-{
-	next_piece(arg);
-}
-
-static void
-next_piece(struct apireq *r)
-{
-	struct upload *u = r->cookie;
-	int small = http_body_len(r->http) <= API_INLINE_BYTES;
-
-	while (u->err == 0 && !u->ended) {
-		u->err = http_body_read(r->http, &u->piece);
-		if (u->err == ERR_AGAIN) {
-			u->err = 0;
-			http_body_wait(r->http, more_came, r);
-			return;
-		}
-		if (u->err != 0)
-			break;
-		if (!small) {
-			api_work(r, add_piece, added);
-			return;
-		}
-		add_piece(r);
-	}
-	if (u->err != 0) {
-		fail(u, u->err);
+	if (err == 0)
+		err = attwrite_close(&u->pour);
+	if (err != 0) {
+		fail(u, err);
 		return;
 	}
 	u->w.atts[0].name = u->name;
 	u->w.atts[0].type = u->type;
 	u->w.atts[0].blob = u->blob;
-	u->w.atts[0].length = u->length;
+	db_blob_lengths(u->blob, &u->w.atts[0].length, &stored);
 	u->blob = NULL;
 	submit(u);
 }
@@ -312,11 +253,11 @@ static void
 put(struct apireq *r, struct upload *u)
 {
 	static const char binary[] = "application/octet-stream";
+	enum db_blob_mode mode;
 	int gzipped, err;
 
 	u->how = (struct write_answer){.status = 201, .location = 1, .att = u->name};
-	u->flushed.fn = on_flushed;
-	u->flushed.arg = u;
+	u->pour = (struct attwrite){.r = r, .take = take, .then = poured, .cookie = u};
 	u->type = http_header(r->http, "content-type");
 	if (u->type.s == NULL || u->type.len == 0)
 		u->type = (struct jstr){binary, sizeof(binary) - 1};
@@ -325,13 +266,14 @@ put(struct apireq *r, struct upload *u)
 		err = err_why(&u->why, ERR_BAD_REQUEST, "Content-Type is too long or not UTF-8.");
 	if (err == 0)
 		err = prepare(u, 1);
-	if (err == 0)
-		err = db_blob_new(
-		    r->db, gzipped ? DB_BLOB_GZIPPED : db_blob_mode_for(r->db, u->type.s, u->type.len), &u->blob);
+	if (err == 0) {
+		mode = gzipped ? DB_BLOB_GZIPPED : db_blob_mode_for(r->db, u->type.s, u->type.len);
+		err = attwrite_open(&u->pour, mode, http_body_len(r->http), &u->blob);
+	}
 	if (err != 0)
 		fail(u, err);
 	else
-		next_piece(r);
+		attwrite_pour(&u->pour);
 }
 
 static void delete (struct apireq *r, struct upload *u)
@@ -345,21 +287,6 @@ static void delete (struct apireq *r, struct upload *u)
 		fail(u, err);
 	else
 		submit(u);
-}
-
-static int
-check_name(const struct jstr *name, struct errtext *why)
-{
-	if (name->len == 0)
-		return err_why(why, ERR_BAD_REQUEST, "Attachment name must not be empty");
-	if (name->len > LIMIT_ATT_NAME_LEN)
-		return err_why(why, ERR_BAD_REQUEST, "Attachment name is too long");
-	if (!jread_utf8_ok(name->s, name->len))
-		return err_why(why, ERR_BAD_REQUEST, "Attachment name is not UTF-8 encoded");
-	if (name->s[0] == '_')
-		return err_why(why, ERR_BAD_REQUEST, "Attachment name '%.*s' starts with prohibited character '_'",
-		    (int)(name->len > 200 ? 200 : name->len), name->s);
-	return 0;
 }
 
 void
@@ -384,9 +311,9 @@ attachment_any(struct apireq *r)
 	if (u == NULL)
 		err = ERR_NOMEM;
 	if (err == 0)
-		err = doc_id_check(r->id.s, r->id.len, &why);
+		err = db_doc_check(r->db, r->id.s, r->id.len, 0, &why);
 	if (err == 0 && is_put)
-		err = check_name(&name, &why);
+		err = attwrite_name_check(&name, &why);
 	if (err != 0) {
 		api_error(r, err, &why);
 		return;

@@ -218,7 +218,6 @@ copy_document(struct apireq *r)
 	}
 	e->cookie = s;
 	e->release = release;
-	e->no_params = 1;
 	e->new_edits = 1;
 	e->how.etag = 1;
 	e->how.location = 1;

@@ -55,27 +55,58 @@ edit_fail(struct apireq *r, int err)
 }
 
 int
+edit_param(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+
+	return write_rev_param(r, &e->given, &e->has_given, &e->why);
+}
+
+int
 edit_convert(struct apireq *r)
 {
 	struct edit *e = r->cookie;
-	const struct revbuf *in_body = NULL;
-	struct revbuf rev;
-	int err, has;
+	struct revbuf rev = e->given;
+	int err = 0, has = e->has_given;
 
-	if (e->in.nrevisions > 0) {
-		rev_copy(&rev, &e->in.revisions[0]);
-		in_body = &rev;
-	} else if (e->in.has_rev) {
-		rev = e->in.rev;
-		in_body = &rev;
-	}
-	if (!e->no_params) {
-		err = write_rev_param(r, in_body, &e->in.rev, &has, &e->why);
-		if (err != 0)
-			return err;
-		e->in.has_rev = has;
-	}
+	if (e->in.nrevisions > 0)
+		rev_copy(&e->in.rev, &e->in.revisions[0]);
+	if (e->in.nrevisions > 0 || e->in.has_rev)
+		err = write_rev_join(&e->in.rev, &rev, &has, &e->why);
+	if (err != 0)
+		return err;
+	e->in.rev = rev;
+	e->in.has_rev = has;
 	return write_convert(r->db, &e->in, e->id, e->new_edits, r->arena, &e->w, &e->why);
+}
+
+int
+edit_check(struct apireq *r)
+{
+	const struct edit *e = r->cookie;
+	const struct rev parent = rev_of(&e->w.parent);
+	struct db_snap *snap;
+	struct revtree *t;
+	struct revpos at;
+	struct db_doc doc;
+	int err;
+
+	if (e->w.kind != DB_WRITE_EDIT)
+		return 0;
+	err = db_snap_begin(r->db, &snap);
+	if (err != 0)
+		return err;
+	err = db_get(snap, e->id.s, e->id.len, r->arena, &doc);
+	if (err == 0 && e->w.has_parent) {
+		err = db_doc_tree(&doc, 1, &t);
+		if (err == 0 && (!revtree_find(t, &parent, &at) || !revtree_is_leaf(t, at)))
+			err = ERR_CONFLICT;
+	} else if (err == 0 && !doc.winner.deleted) {
+		err = ERR_CONFLICT;
+	}
+	db_snap_end(snap);
+	/* A document that is not there takes any parent. */
+	return err == ERR_MISSING ? 0 : err;
 }
 
 static void
@@ -159,6 +190,8 @@ parsed(struct apireq *r)
 		err = choose_id(r, e);
 	if (err == 0 && write_follows(&e->in) > 0)
 		err = err_why(&e->why, ERR_BAD_REQUEST, "Attachments can only follow in a multipart/related body.");
+	if (err == 0)
+		err = edit_param(r);
 	if (err == 0)
 		err = edit_convert(r);
 	if (err != 0) {
@@ -272,6 +305,8 @@ edit_delete(struct apireq *r)
 		edit_parse(r);
 		err = e->err;
 	}
+	if (err == 0)
+		err = edit_param(r);
 	if (err == 0)
 		err = edit_convert(r);
 	if (err != 0)

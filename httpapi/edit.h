@@ -15,7 +15,8 @@ struct edit {
 	struct jstr id;   /* the document's; len 0: taken from the body, or made */
 	int new_edits;    /* 0 with new_edits=false */
 	int id_from_body; /* POST /{db} */
-	int no_params;    /* COPY: ?rev= is the source's */
+	int has_given;    /* the request names a revision: edit_param() */
+	struct revbuf given;
 	struct jstr text; /* the document's JSON */
 	struct doc_in in; /* what it says */
 	struct db_write w;
@@ -42,11 +43,20 @@ void edit_parse(struct apireq *r);
 /** edit_fail(r, err): Answer with e->why or the default words, and release. */
 void edit_fail(struct apireq *r, int err);
 
+/** edit_param(r): The revision in ?rev= or If-Match.  On the request's thread.  Errors: as write_rev_param(). */
+int edit_param(struct apireq *r) MUST_CHECK;
+
 /**
- * edit_convert(r): e->in into e->w, with the revision that the request names.  Errors: as
- * write_rev_param(), write_convert().
+ * edit_convert(r): e->in into e->w, with the revision that edit_param() found.  Any thread.  Errors: as
+ * write_rev_join(), write_convert().
  */
 int edit_convert(struct apireq *r) MUST_CHECK;
+
+/**
+ * edit_check(r): Would e->w conflict as things are now?  So that what can't be stored is refused before it is taken in.
+ * Errors: ERR_CONFLICT.  Any thread.
+ */
+int edit_check(struct apireq *r) MUST_CHECK;
 
 /** edit_store(r): e->w has all but the blobs of inline attachments: make them, submit, answer. */
 void edit_store(struct apireq *r);

@@ -233,6 +233,8 @@ gathered(struct apireq *r)
 	e->how.etag = 1;
 	err = parse(r, e, f, body);
 	if (err == 0)
+		err = edit_param(r);
+	if (err == 0)
 		err = edit_convert(r);
 	if (err != 0)
 		edit_fail(r, err);

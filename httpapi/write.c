@@ -342,8 +342,7 @@ same_rev(const struct revbuf *a, const struct revbuf *b)
 }
 
 int
-write_rev_param(
-    const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp, struct errtext *why)
+write_rev_param(const struct apireq *r, struct revbuf *out, int *hasp, struct errtext *why)
 {
 	const struct jstr *param = r->nparams > 0 ? api_param(r, "rev") : NULL;
 	struct jstr tag = http_header(r->http, "if-match");
@@ -372,8 +371,12 @@ write_rev_param(
 		*out = from_tag;
 		*hasp = 1;
 	}
-	if (in_body == NULL)
-		return 0;
+	return 0;
+}
+
+int
+write_rev_join(const struct revbuf *in_body, struct revbuf *out, int *hasp, struct errtext *why)
+{
 	if (*hasp && !same_rev(out, in_body))
 		return err_why(
 		    why, ERR_BAD_REQUEST, "Document rev from request body and query string have different values");

@@ -72,12 +72,12 @@ int write_too_large(int err, size_t body_len);
 void write_release(struct db_write *w, size_t n);
 
 /**
- * write_rev_param(r, in_body, out, hasp, why):
- * The revision that a single-document write names: ?rev=, If-Match, and ${in_body} (_rev; NULL:
- * none), which must agree.  Errors: ERR_BAD_REV, ERR_BAD_REQUEST with CouchDB's words.
+ * write_rev_param(r, out, hasp, why): The revision that a single-document write names in ?rev= or If-Match.  On the
+ * request's thread.  Errors: ERR_BAD_REV, ERR_BAD_REQUEST with CouchDB's words.
+ * write_rev_join(in_body, out, hasp, why): The same with that of the body, with which it must agree.
  */
-int write_rev_param(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp,
-    struct errtext *why) MUST_CHECK;
+int write_rev_param(const struct apireq *r, struct revbuf *out, int *hasp, struct errtext *why) MUST_CHECK;
+int write_rev_join(const struct revbuf *in_body, struct revbuf *out, int *hasp, struct errtext *why) MUST_CHECK;
 
 /* How to answer a request of one write. */
 struct write_answer {
