@@ -20,6 +20,7 @@
 #define LIMIT_PURGES 1000u             /* purges that are remembered, by default */
 #define LIMIT_LEAVES 10000u            /* leaves of one revision tree */
 #define LIMIT_TXN_BYTES (16u << 20)    /* bytes of one storage transaction */
+#define LIMIT_REWRITE_LOG (16u << 20)  /* bytes of keys committed between two steps of a compaction or copy */
 #define LIMIT_QUEUE_BYTES (64u << 20)  /* bytes waiting in one database's commit queue */
 #define LIMIT_OPEN_DBS 400u            /* databases kept open */
 #define LIMIT_BLOB_CHUNK 65472u        /* bytes of one attachment chunk: with key and headers it fills 16 pages */

@@ -89,15 +89,63 @@ store_drop(struct store *s, const char *name)
 }
 
 int
+store_rewrite_begin(struct store_db *db, const char *path, struct store_rewrite **rp)
+{
+	return db->impl->rewrite_begin(db, path, rp);
+}
+
+int
+store_rewrite_step(struct store_rewrite *r)
+{
+	return r->db->impl->rewrite_step(r);
+}
+
+void
+store_rewrite_end(struct store_rewrite *r)
+{
+	if (r != NULL)
+		r->db->impl->rewrite_end(r);
+}
+
+void
+store_rewrite_progress(const struct store_rewrite *r, uint64_t *donep, uint64_t *totalp)
+{
+	r->db->impl->rewrite_progress(r, donep, totalp);
+}
+
+int
+store_rewrite_stamp(struct store_rewrite *r, unsigned char out[16])
+{
+	return r->db->impl->rewrite_stamp(r, out);
+}
+
+/* All of a rewrite in one go. */
+static int
+rewrite(struct store_db *db, const char *path)
+{
+	struct store_rewrite *r;
+	int rc = store_rewrite_begin(db, path, &r);
+
+	if (rc != 0)
+		return rc;
+	while ((rc = store_rewrite_step(r)) == 0)
+		;
+	if (rc == ERR_END)
+		rc = store_rewrite_finish(r, NULL);
+	store_rewrite_end(r);
+	return rc;
+}
+
+int
 store_copy(struct store_db *db, const char *path)
 {
-	return db->impl->copy(db, path);
+	return rewrite(db, path);
 }
 
 int
 store_compact(struct store_db *db)
 {
-	return db->impl->compact(db);
+	return rewrite(db, NULL);
 }
 
 int
@@ -486,20 +534,39 @@ sort(struct store_batch *b)
 	return n;
 }
 
+/* Room for the sort of the batch. */
+static int
+items_for(struct store_batch *b)
+{
+	if (b->icap >= b->nops)
+		return 0;
+	free(b->items);
+	b->items = malloc(b->cap * sizeof(*b->items));
+	b->icap = b->items == NULL ? 0 : b->cap;
+	return b->items == NULL ? ERR_NOMEM : 0;
+}
+
 int
 store_commit(struct store_batch *b)
 {
-	int rc = 0;
+	int rc = items_for(b);
 
-	if (b->icap < b->nops) {
-		free(b->items);
-		b->items = malloc(b->cap * sizeof(*b->items));
-		b->icap = b->items == NULL ? 0 : b->cap;
-		if (b->items == NULL)
-			rc = ERR_NOMEM;
-	}
 	if (rc == 0 && b->nops > 0)
 		rc = b->db->impl->commit(b->db, b->items, sort(b));
 	clear(b);
+	return rc;
+}
+
+int
+store_rewrite_finish(struct store_rewrite *r, struct store_batch *extra)
+{
+	int rc;
+
+	if (extra == NULL || extra->nops == 0)
+		return r->db->impl->rewrite_finish(r, NULL, 0);
+	rc = items_for(extra);
+	if (rc == 0)
+		rc = r->db->impl->rewrite_finish(r, extra->items, sort(extra));
+	clear(extra);
 	return rc;
 }

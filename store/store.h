@@ -102,17 +102,49 @@ void store_close(struct store_db *db);
  */
 int store_drop(struct store *s, const char *name) MUST_CHECK;
 
-/**
- * store_copy(db, path): A consistent, compact copy as a file that must not exist.  Errors: ERR_IO, ERR_NOSPACE.
+/*
+ * Writing a database anew, in the order of keys and without free space, while it is read and written: begin, steps of
+ * milliseconds until one says ERR_END, finish, end.  It holds no snapshot between steps.  Its calls may come from any
+ * thread, one at a time; it ends before the database is closed.
  */
-int store_copy(struct store_db *db, const char *path) MUST_CHECK;
+struct store_rewrite;
 
 /**
- * store_compact(db): Rewrite the file without its free space.  Waits for
- * snapshots and keeps commits out meanwhile.  Killed at any point it leaves
- * the old or the new file.  The stamp changes.  Errors: as store_copy();
- * ERR_BUSY if snapshots do not end, ERR_NO_DB if the database was dropped.
+ * store_rewrite_begin(db, path, rp): Into a file that takes the place of the database's own (${path} NULL), or into a
+ * file ${path} that must not exist, as a copy.  Errors: ERR_IO, ERR_NOSPACE (there is less room than it will take), ERR_NOMEM;
+ * ERR_NOT_IMPLEMENTED.
  */
+int store_rewrite_begin(struct store_db *db, const char *path, struct store_rewrite **rp) MUST_CHECK;
+
+/**
+ * store_rewrite_step(r): Copy more of it, and what was committed behind what is copied.  ERR_END: little is left to
+ * do, which store_rewrite_finish() does.  Other errors end the rewrite: ERR_IO, ERR_NOSPACE, ERR_NOMEM, ERR_CORRUPT, ERR_BUSY
+ * (what was committed between two steps is beyond LIMIT_REWRITE_LOG).
+ */
+int store_rewrite_step(struct store_rewrite *r) MUST_CHECK;
+
+/**
+ * store_rewrite_finish(r, extra): After ERR_END: what was committed since goes into the new file, and the operations of
+ * ${extra} (NULL: none), which it empties; then the file is synced and, killed at any point, either the old or the new one
+ * is the database.  Keeps commits out meanwhile, and waits for snapshots unless it is a copy.  Errors: as
+ * store_rewrite_step(); ERR_BUSY if snapshots do not end, ERR_NO_DB if the database was dropped.
+ */
+int store_rewrite_finish(struct store_rewrite *r, struct store_batch *extra) MUST_CHECK;
+
+/** store_rewrite_end(r): Unless it is finished, nothing is left of it.  NULL is allowed. */
+void store_rewrite_end(struct store_rewrite *r);
+
+/** store_rewrite_progress(r, donep, totalp): Keys copied, of as many as there were at the beginning. */
+void store_rewrite_progress(const struct store_rewrite *r, uint64_t *donep, uint64_t *totalp);
+
+/** store_rewrite_stamp(r, out): The stamp that the new file will have. */
+int store_rewrite_stamp(struct store_rewrite *r, unsigned char out[16]) MUST_CHECK;
+
+/**
+ * store_copy(db, path), store_compact(db): A rewrite in one go.  The copy is of one moment, the call's end.
+ * The stamp changes with a compaction.
+ */
+int store_copy(struct store_db *db, const char *path) MUST_CHECK;
 int store_compact(struct store_db *db) MUST_CHECK;
 
 /**

@@ -27,7 +27,7 @@ enum store_move { STORE_SEEK, STORE_SEEK_LE, STORE_NEXT, STORE_PREV };
  * An implementation.  store.c has checked the arguments: trees exist, keys are
  * at most STORE_KEY_MAX bytes, next and prev come to a cursor that stands on a
  * key.  commit is given at least one item; they are sorted by tree, then key,
- * each key once.  The others are as in store.h.
+ * each key once; rewrite_finish may be given none.  The others are as in store.h.
  */
 struct store_impl {
 	void (*free)(struct store *s);
@@ -38,8 +38,12 @@ struct store_impl {
 	    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
 	int (*drop)(struct store *s, const char *name);
 	void (*close)(struct store_db *db);
-	int (*copy)(struct store_db *db, const char *path);
-	int (*compact)(struct store_db *db);
+	int (*rewrite_begin)(struct store_db *db, const char *path, struct store_rewrite **rp);
+	int (*rewrite_step)(struct store_rewrite *r);
+	int (*rewrite_finish)(struct store_rewrite *r, const struct store_item *items, size_t n);
+	void (*rewrite_end)(struct store_rewrite *r);
+	void (*rewrite_progress)(const struct store_rewrite *r, uint64_t *donep, uint64_t *totalp);
+	int (*rewrite_stamp)(struct store_rewrite *r, unsigned char out[16]);
 	int (*reopen)(struct store_db *db);
 	int (*usage)(struct store_db *db, struct store_usage *up);
 	int (*stamp)(struct store_db *db, unsigned char out[16]);
@@ -69,6 +73,10 @@ struct store_db {
 
 struct store_snap {
 	const struct store_impl *impl;
+	struct store_db *db;
+};
+
+struct store_rewrite {
 	struct store_db *db;
 };
 

@@ -396,14 +396,6 @@ mem_drop(struct store *base, const char *name)
 	return f != NULL ? 0 : ERR_NO_DB;
 }
 
-static int
-mem_copy(struct store_db *base, const char *path)
-{
-	(void)base;
-	(void)path;
-	return ERR_NOT_IMPLEMENTED;
-}
-
 static void
 mem_note_put(struct store_db *base, const void *note, size_t len)
 {
@@ -426,13 +418,6 @@ mem_reopen(struct store_db *base)
 	struct mem_db *db = (struct mem_db *)base;
 
 	db->failed = 0;
-	return 0;
-}
-
-static int
-mem_compact(struct store_db *base)
-{
-	(void)base;
 	return 0;
 }
 
@@ -614,6 +599,56 @@ mem_commit(struct store_db *base, const struct store_item *items, size_t n)
 	return code != 0 ? code : rc;
 }
 
+/*
+ * Rewriting: there is nothing to gain, and no file to copy to.
+ */
+
+static int
+mem_rewrite_begin(struct store_db *base, const char *path, struct store_rewrite **rp)
+{
+	struct store_rewrite *r;
+
+	if (path != NULL)
+		return ERR_NOT_IMPLEMENTED;
+	if ((r = malloc(sizeof(*r))) == NULL)
+		return ERR_NOMEM;
+	r->db = base;
+	*rp = r;
+	return 0;
+}
+
+static int
+mem_rewrite_step(struct store_rewrite *r)
+{
+	(void)r;
+	return ERR_END;
+}
+
+static int
+mem_rewrite_finish(struct store_rewrite *r, const struct store_item *items, size_t n)
+{
+	return n > 0 ? mem_commit(r->db, items, n) : 0;
+}
+
+static void
+mem_rewrite_end(struct store_rewrite *r)
+{
+	free(r);
+}
+
+static void
+mem_rewrite_progress(const struct store_rewrite *r, uint64_t *donep, uint64_t *totalp)
+{
+	(void)r;
+	*donep = *totalp = 0;
+}
+
+static int
+mem_rewrite_stamp(struct store_rewrite *r, unsigned char out[16])
+{
+	return mem_stamp(r->db, out);
+}
+
 static const struct store_impl mem_impl = {
     .free = mem_free,
     .list = mem_list,
@@ -621,8 +656,12 @@ static const struct store_impl mem_impl = {
     .open = mem_open,
     .drop = mem_drop,
     .close = mem_close,
-    .copy = mem_copy,
-    .compact = mem_compact,
+    .rewrite_begin = mem_rewrite_begin,
+    .rewrite_step = mem_rewrite_step,
+    .rewrite_finish = mem_rewrite_finish,
+    .rewrite_end = mem_rewrite_end,
+    .rewrite_progress = mem_rewrite_progress,
+    .rewrite_stamp = mem_rewrite_stamp,
     .reopen = mem_reopen,
     .usage = mem_usage,
     .stamp = mem_stamp,

@@ -1,0 +1,145 @@
+/*
+ * store_lmdb_write.c: commits.  A failed commit is in doubt only if LMDB failed to write the meta page; it then
+ * refuses every further transaction (MDB_PANIC), which is how that is told from failures before, where the old
+ * meta page still holds.
+ */
+#include "store_lmdb.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The tree's last key before the batch: what sorts behind it is appended, or cannot be deleted. */
+struct tail {
+	unsigned char key[STORE_KEY_MAX];
+	size_t len; /* 0: the tree is empty */
+};
+
+static int
+find_tail(MDB_cursor *mc, struct tail *t)
+{
+	MDB_val k, v;
+	int rc = mdb_cursor_get(mc, &k, &v, MDB_LAST);
+
+	t->len = 0;
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	if (rc == 0 && k.mv_size > sizeof(t->key))
+		return MDB_CORRUPTED;
+	if (rc == 0) {
+		memcpy(t->key, k.mv_data, k.mv_size);
+		t->len = k.mv_size;
+	}
+	return rc;
+}
+
+/* Applies the items of one tree, which rise. */
+static int
+apply_tree(MDB_txn *txn, MDB_dbi dbi, const struct store_item *items, size_t n)
+{
+	MDB_cursor *mc;
+	struct tail tail;
+	int beyond = 0, rc = mdb_cursor_open(txn, dbi, &mc);
+
+	if (rc != 0)
+		return rc;
+	rc = find_tail(mc, &tail);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		const struct store_op *op = items[i].op;
+		MDB_val k = store_lmdb_val(op->key, op->klen), v = store_lmdb_val(op->val, op->vlen);
+
+		if (!beyond)
+			beyond = store_key_cmp(op->key, op->klen, tail.key, tail.len) > 0;
+		if (!op->del) {
+			rc = mdb_cursor_put(mc, &k, &v, beyond ? MDB_APPEND : 0);
+		} else if (!beyond) {
+			rc = mdb_del(txn, dbi, &k, NULL);
+			if (rc == MDB_NOTFOUND)
+				rc = 0;
+		}
+	}
+	mdb_cursor_close(mc);
+	return rc;
+}
+
+int
+store_lmdb_apply(struct lmdb_env *e, MDB_txn *txn, const struct store_item *items, size_t n)
+{
+	size_t end;
+	int rc = 0;
+
+	for (size_t i = 0; i < n && rc == 0; i = end) {
+		unsigned tree = items[i].op->tree;
+
+		for (end = i + 1; end < n && items[end].op->tree == tree;)
+			end++;
+		rc = apply_tree(txn, e->dbi[tree], items + i, end - i);
+	}
+	return rc;
+}
+
+/* One try: an LMDB error after which nothing has changed, or *doubtp set to 1. */
+static int
+try_commit(struct lmdb_env *e, const struct store_item *items, size_t n, int *doubtp)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
+
+	if (rc != 0)
+		return rc;
+	rc = store_lmdb_apply(e, txn, items, n);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	rc = mdb_txn_commit(txn);
+	if (rc != 0 && rc != MDB_MAP_FULL) {
+		/* Only a meta page that could not be written makes LMDB refuse to go on. */
+		int again = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
+
+		if (again == 0)
+			mdb_txn_abort(txn);
+		else
+			*doubtp = 1;
+	}
+	return rc;
+}
+
+static size_t
+bytes_of(const struct store_item *items, size_t n)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += items[i].op->klen + items[i].op->vlen + 16;
+	return sum;
+}
+
+int
+store_lmdb_commit(struct store_db *base, const struct store_item *items, size_t n)
+{
+	struct lmdb_db *db = (struct lmdb_db *)base;
+	int doubt = 0, rc, full;
+
+	pthread_mutex_lock(&db->write_lock);
+	do {
+		full = 0;
+		rc = db->failed || db->env.mdb == NULL ? ERR_IO : 0;
+		if (rc == 0) {
+			rc = try_commit(&db->env, items, n, &doubt);
+			full = rc == MDB_MAP_FULL;
+			if (full)
+				rc = store_lmdb_grow(db, 2 * bytes_of(items, n));
+			else
+				rc = store_lmdb_err(doubt ? rc : store_lmdb_why(&db->env, rc), "commit", db->file);
+		}
+	} while (full && rc == 0);
+	if (rc == 0)
+		store_lmdb_rewrite_note(db, items, n);
+	if (doubt) {
+		db->failed = 1;
+		store_lmdb_rewrite_doubt(db);
+		rc = ERR_IN_DOUBT;
+	}
+	pthread_mutex_unlock(&db->write_lock);
+	return rc;
+}
