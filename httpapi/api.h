@@ -126,6 +126,8 @@ void api_done(struct apireq *r);
  * for streams.
  */
 void api_json_head(struct apireq *r);
+/** api_compress_load(api): Tell ${api}->server what chttpd/compress_responses says: at the start, and when it changes. */
+void api_compress_load(struct api *api);
 /**
  * api_not_modified(r, etag, len): Set the ETag header (${etag} has its quotes) and, if
  * If-None-Match names it, answer 304 and return 1: the request is then over.

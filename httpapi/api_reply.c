@@ -22,6 +22,17 @@ api_json_head(struct apireq *r)
 {
 	http_set_header(r->http, "cache-control", "must-revalidate", 15);
 	http_set_header(r->http, "content-type", "application/json", 16);
+	http_may_encode(r->http);
+}
+
+void
+api_compress_load(struct api *api)
+{
+	const char *mode = config_get(api->config, "chttpd", "compress_responses", "auto");
+
+	http_server_compress(api->server, strcmp(mode, "always") == 0  ? HTTP_COMPRESS_ALWAYS
+					  : strcmp(mode, "never") == 0 ? HTTP_COMPRESS_NEVER
+								       : HTTP_COMPRESS_AUTO);
 }
 
 void

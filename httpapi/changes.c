@@ -85,6 +85,7 @@ changes_any(struct apireq *r)
 	if (q.scan.form == FEEDSCAN_EVENTSOURCE) {
 		http_set_header(r->http, "content-type", "text/event-stream", 17);
 		http_set_header(r->http, "cache-control", "no-cache", 8);
+		http_may_encode(r->http);
 	} else {
 		api_json_head(r);
 	}

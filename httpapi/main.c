@@ -214,6 +214,8 @@ open_server(struct divand *d)
 
 	err = http_server_new(&h, &d->api.server);
 	if (err == 0)
+		api_compress_load(&d->api);
+	if (err == 0)
 		err = feeds_new(&d->api);
 	return err;
 }

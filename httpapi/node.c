@@ -154,6 +154,8 @@ change_end(struct apireq *r)
 		err = cors_load(api);
 	if (!err)
 		err = auth_load(api);
+	if (!err)
+		api_compress_load(api);
 	if (err)
 		api_error(r, err, NULL);
 	else

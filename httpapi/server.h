@@ -21,6 +21,9 @@ struct http_thread; /* one event loop */
 struct http_req;
 struct http_timer;
 
+/* Which answers are compressed for clients that take it: auto: those to other machines. */
+enum http_compress { HTTP_COMPRESS_AUTO, HTTP_COMPRESS_ALWAYS, HTTP_COMPRESS_NEVER };
+
 struct http_config {
 	const char *bind;     /* address, e.g. "127.0.0.1" */
 	unsigned port;        /* 0: any free one */
@@ -55,6 +58,9 @@ int http_server_run(struct http_server *s) MUST_CHECK;
 /** http_server_stop(s): Async-signal-safe.  Listeners close, requests finish, on_shutdown callbacks run. */
 void http_server_stop(struct http_server *s);
 void http_server_free(struct http_server *s);
+
+/** http_server_compress(s, mode): For answers that begin from now on.  Any thread; a new server's mode is auto. */
+void http_server_compress(struct http_server *s, enum http_compress mode);
 
 /** http_server_threads(s), http_server_thread(s, i), http_req_thread(req). */
 unsigned http_server_threads(const struct http_server *s);
@@ -148,6 +154,11 @@ int http_gone(const struct http_req *req);
  */
 void http_set_header(struct http_req *req, const char *name, const char *value, size_t len);
 void http_add_header(struct http_req *req, const char *name, const char *value, size_t len);
+/**
+ * http_may_encode(req): Before http_reply() or http_start(): the body is text that may go out compressed, as the
+ * client takes it.  The engine then sets Content-Encoding and Vary, and the length is the compressed one's.
+ */
+void http_may_encode(struct http_req *req);
 
 /**
  * http_reply(req, status, body, len): The whole response at once.  ${body} is copied.  On HEAD only

@@ -236,6 +236,7 @@ thread_release(struct http_thread *t)
 		free(hook);
 	}
 	server_tls_free(t->accept[1].ssl_ctx);
+	encode_ctx_free(t->encode);
 	timers_release(&t->timers);
 	if (t->wake_fd >= 0)
 		close(t->wake_fd);

@@ -24,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "encode.h"
 #include "server_impl.h"
 #include "timers.h"
 
@@ -41,6 +42,7 @@ struct http_conn {
 	unsigned char watched; /* in the thread's epoll */
 	unsigned char hung_up; /* the client closed its side */
 	unsigned char busy;    /* scratch of sweep(): has streams */
+	unsigned char place;   /* the client: 0 not known yet, 1 on this machine, 2 on another */
 	uint64_t idle_mark;    /* req->nsent when sweep() first saw it idle, plus 1 */
 
 	/* The gate: server_h2o_gate.c. */
@@ -67,8 +69,8 @@ struct http_req {
 	char method[METHOD_MAX];
 	struct jstr path, query;
 	h2o_iovec_t entity;
-	uint64_t body_at;    /* read by http_body_read() */
-	char *body_copy;     /* HTTP/2: what was lent */
+	uint64_t body_at;         /* read by http_body_read() */
+	char *body_copy;          /* HTTP/2: what was lent */
 	struct http_msg body_msg; /* http_body_wait()'s way back */
 	void (*body_fn)(void *arg);
 	void *body_arg;
@@ -81,7 +83,11 @@ struct http_req {
 	void (*ready)(void *cookie);
 	void (*stop)(void *cookie);
 	void *cookie;
-	char *out; /* what waits for the next h2o_send() or, in flight, is being written */
+	unsigned char may_encode;
+	struct encode_stream *enc; /* NULL: the body goes out as it is */
+	char *raw;                 /* what waits to be encoded into out */
+	size_t raw_at, raw_len;    /* 0 where none is left */
+	char *out;                 /* what waits for the next h2o_send() or, in flight, is being written */
 	size_t out_len, out_cap;
 	uint64_t nsent;
 };
@@ -98,6 +104,7 @@ struct http_thread {
 	pthread_t id;
 	h2o_context_t ctx;
 	h2o_accept_ctx_t accept[2]; /* plain, TLS */
+	struct encode_ctx *encode;  /* made when first needed */
 	h2o_socket_t *listener[2];
 	uint64_t tls_stamp, tls_looked_ms; /* of the certificate in accept[1] */
 	h2o_socket_t *wake;                /* an eventfd */
@@ -136,6 +143,7 @@ struct http_server {
 	uint64_t tls_stamp;
 	unsigned port, tls_port, nthreads;
 	_Atomic int stop;
+	_Atomic int compress; /* enum http_compress */
 	struct http_thread *threads;
 	int *fds[2];
 };
@@ -157,6 +165,22 @@ void server_give_to_pool(h2o_req_t *h2o, void *mem);
 
 /** server_flush(t): Hand h2o what handlers have sent meanwhile; at the end of every callback into one. */
 void server_flush(struct http_thread *t);
+
+/* ---- server_h2o_encode.c ---- */
+
+/**
+ * server_encode_choose(req, status, len): How the answer goes out, by what its client takes and by its length,
+ * UINT64_MAX if that is not known.  Sets Vary.
+ */
+enum encode_coding server_encode_choose(struct http_req *req, int status, uint64_t len);
+/** server_encode_name(req, coding): Set Content-Encoding; the two below do it as well. */
+void server_encode_name(struct http_req *req, enum encode_coding coding);
+/** server_encode_whole(req, coding, body): At most ENCODE_PIECE bytes, into h2o's pool.  Errors: ERR_NOMEM. */
+int server_encode_whole(struct http_req *req, enum encode_coding coding, h2o_iovec_t *body) MUST_CHECK;
+/** server_encode_begin(req, coding): What is sent is encoded from now on.  Errors: ERR_NOMEM. */
+int server_encode_begin(struct http_req *req, enum encode_coding coding) MUST_CHECK;
+/** server_encode_next(req): The next piece of ${req}->raw, or the end, into ${req}->out.  Errors: ERR_NOMEM. */
+int server_encode_next(struct http_req *req) MUST_CHECK;
 
 /* ---- server_h2o_conn.c ---- */
 

@@ -50,6 +50,8 @@ req_free(struct http_req *req)
 	assert(req->h2o == NULL && !req->on_flush);
 	t->live--;
 	free(req->out);
+	free(req->raw);
+	encode_stream_free(req->enc);
 	free(req->body_copy);
 	if (req->input != NULL)
 		h2o_buffer_dispose(&req->input);

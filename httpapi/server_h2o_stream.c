@@ -6,6 +6,9 @@
  * one write; and handlers are never called from within their own calls.
  *
  *	http_start -> [in flight] -> proceed -> ready() -> http_send -> [in flight] ... -> http_finish -> final
+ *
+ * What is encoded waits in req->raw and goes into req->out piece by piece, whenever the one before has gone to the
+ * socket: ready() comes behind the last.  A whole answer of more than a piece is such a stream without a handler.
  */
 #include <h2o.h>
 
@@ -58,7 +61,7 @@ http_add_header(struct http_req *req, const char *name, const char *value, size_
 }
 
 static void
-reply_iov(struct http_req *req, int status, h2o_iovec_t body)
+reply_iov(struct http_req *req, int status, h2o_iovec_t body, size_t length)
 {
 	static h2o_generator_t whole = {NULL, NULL};
 	h2o_req_t *h2o = req->h2o;
@@ -66,40 +69,12 @@ reply_iov(struct http_req *req, int status, h2o_iovec_t body)
 
 	h2o->res.status = status;
 	h2o->res.reason = server_reason(status);
-	h2o->res.content_length = body.len;
+	h2o->res.content_length = length;
 	req->answered = 1;
 	req->conn->served++;
 	server_detach(req);
 	h2o_start_response(h2o, &whole);
 	h2o_send(h2o, &body, is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
-}
-
-void
-http_reply(struct http_req *req, int status, const void *body, size_t len)
-{
-	h2o_iovec_t iov = {NULL, len};
-
-	assert(!req->started && !req->answered);
-	if (req->h2o == NULL)
-		return;
-	if (!req->is_head && len > 0) {
-		iov.base = h2o_mem_alloc_pool(&req->h2o->pool, len);
-		memcpy(iov.base, body, len);
-	}
-	reply_iov(req, status, iov);
-}
-
-void
-http_reply_take(struct http_req *req, int status, char *body, size_t len)
-{
-	if (req->h2o == NULL || req->is_head || len <= SMALL_BODY) {
-		http_reply(req, status, body, len);
-		free(body);
-		return;
-	}
-	assert(!req->started && !req->answered);
-	server_give_to_pool(req->h2o, body);
-	reply_iov(req, status, h2o_iovec_init(body, len));
 }
 
 /* ---- Streams ---- */
@@ -140,12 +115,17 @@ static void
 push(struct http_req *req)
 {
 	h2o_req_t *h2o = req->h2o;
-	h2o_iovec_t iov = {req->out, req->out_len};
-	size_t n = req->out_len > 0 ? 1 : 0;
-	int head_alone = !req->headed && n == 0;
+	h2o_iovec_t iov;
+	size_t n;
+	int head_alone;
 
+	if (req->enc != NULL && !req->aborting && server_encode_next(req) != 0)
+		req->aborting = 1;
+	iov = h2o_iovec_init(req->out, req->out_len);
+	n = req->out_len > 0 ? 1 : 0;
+	head_alone = !req->headed && n == 0;
 	req->headed = 1;
-	if (req->finishing || req->aborting) {
+	if ((req->finishing && req->raw_len == 0) || req->aborting) {
 		h2o_send_state_t state = req->aborting ? H2O_SEND_STATE_ERROR : H2O_SEND_STATE_FINAL;
 
 		if (req->out != NULL)
@@ -168,7 +148,7 @@ static void
 flush_one(struct http_req *req)
 {
 	if (req->h2o != NULL && !req->in_flight &&
-	    (!req->headed || req->out_len > 0 || req->finishing || req->aborting)) {
+	    (!req->headed || req->out_len > 0 || req->raw_len > 0 || req->finishing || req->aborting)) {
 		push(req);
 	} else if (req->gone && req->started && req->stop != NULL) {
 		void (*stop)(void *) = req->stop;
@@ -215,7 +195,7 @@ on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 		req->out = NULL;
 		req->out_cap = 0;
 	}
-	if (req->finishing || req->aborting) {
+	if (req->finishing || req->aborting || req->raw_len > 0) {
 		push(req);
 		return;
 	}
@@ -237,36 +217,64 @@ on_stop(h2o_generator_t *gen, h2o_req_t *h2o)
 	server_flush(t);
 }
 
+/* The head; what follows goes out when the callback into the handler returns. */
+static void
+begin_stream(struct http_req *req, int status, uint64_t length)
+{
+	h2o_req_t *h2o = req->h2o;
+
+	h2o->res.status = status;
+	h2o->res.reason = server_reason(status);
+	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
+	req->gen = (h2o_generator_t){on_proceed, on_stop};
+	h2o_start_response(h2o, &req->gen);
+	schedule_flush(req);
+}
+
+/* The head of a HEAD, and nothing behind it. */
+static void
+begin_head(struct http_req *req, int status, uint64_t length)
+{
+	static h2o_generator_t whole = {NULL, NULL};
+	h2o_req_t *h2o = req->h2o;
+
+	h2o->res.status = status;
+	h2o->res.reason = server_reason(status);
+	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
+	req->refs++; /* the handler still counts on the request until http_finish() */
+	server_detach(req);
+	h2o_start_response(h2o, &whole);
+	h2o_send(h2o, NULL, 0, H2O_SEND_STATE_FINAL);
+}
+
 void
 http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie), void (*stop)(void *cookie),
     void *cookie)
 {
-	h2o_req_t *h2o = req->h2o;
+	enum encode_coding coding;
 
 	assert(!req->started && !req->answered);
 	req->started = 1;
 	req->ready = ready;
 	req->stop = stop;
 	req->cookie = cookie;
-	if (h2o == NULL) {
+	if (req->h2o == NULL) {
 		schedule_flush(req);
 		return;
 	}
-	h2o->res.status = status;
-	h2o->res.reason = server_reason(status);
-	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
-	if (req->is_head) {
-		static h2o_generator_t whole = {NULL, NULL};
-
-		req->refs++; /* the handler still counts on the request until http_finish() */
-		server_detach(req);
-		h2o_start_response(h2o, &whole);
-		h2o_send(h2o, NULL, 0, H2O_SEND_STATE_FINAL);
-		return;
+	if (req->may_encode) {
+		coding = server_encode_choose(req, status, length);
+		if (coding != ENCODE_IDENTITY && req->is_head)
+			server_encode_name(req, coding);
+		else if (coding != ENCODE_IDENTITY && server_encode_begin(req, coding) != 0)
+			coding = ENCODE_IDENTITY;
+		if (coding != ENCODE_IDENTITY)
+			length = UINT64_MAX;
 	}
-	req->gen = (h2o_generator_t){on_proceed, on_stop};
-	h2o_start_response(h2o, &req->gen);
-	schedule_flush(req);
+	if (req->is_head)
+		begin_head(req, status, length);
+	else
+		begin_stream(req, status, length);
 }
 
 int
@@ -276,6 +284,33 @@ http_can_send(const struct http_req *req)
 	       !req->aborting;
 }
 
+/* Bytes that wait for the next push: as they go out, or to be encoded. */
+static int
+keep(struct http_req *req, const void *data, size_t len)
+{
+	char *copy;
+
+	if (req->enc != NULL) {
+		copy = malloc(len);
+		if (copy == NULL)
+			return ERR_NOMEM;
+		memcpy(copy, data, len);
+		req->raw = copy;
+		req->raw_len = len;
+		return 0;
+	}
+	if (req->out_cap < len) {
+		copy = realloc(req->out, len);
+		if (copy == NULL)
+			return ERR_NOMEM;
+		req->out = copy;
+		req->out_cap = len;
+	}
+	memcpy(req->out, data, len);
+	req->out_len = len;
+	return 0;
+}
+
 void
 http_send(struct http_req *req, const void *data, size_t len)
 {
@@ -283,19 +318,9 @@ http_send(struct http_req *req, const void *data, size_t len)
 	if (req->gone)
 		return;
 	req->want_ready = 1;
-	if (req->h2o != NULL && len > 0) {
-		if (req->out_cap < len) {
-			char *out = realloc(req->out, len);
-
-			if (out == NULL) {
-				http_abort(req);
-				return;
-			}
-			req->out = out;
-			req->out_cap = len;
-		}
-		memcpy(req->out, data, len);
-		req->out_len = len;
+	if (req->h2o != NULL && len > 0 && keep(req, data, len) != 0) {
+		http_abort(req);
+		return;
 	}
 	schedule_flush(req);
 }
@@ -327,4 +352,101 @@ http_abort(struct http_req *req)
 		schedule_flush(req);
 	else if (req->is_head)
 		http_release(req);
+}
+
+/* ---- Whole answers ---- */
+
+/* More than a piece: a stream that ends by itself.  ${body} is then the request's. */
+static int
+reply_in_pieces(struct http_req *req, int status, enum encode_coding coding, char *body, size_t len)
+{
+	int err = server_encode_begin(req, coding);
+
+	if (err != 0)
+		return err;
+	req->raw = body;
+	req->raw_len = len;
+	req->started = 1;
+	req->finishing = 1;
+	begin_stream(req, status, SIZE_MAX);
+	return 0;
+}
+
+/*
+ * 1 if the answer goes out encoded; without memory for that it goes as it is.  *${ownp} is ${body} where that is
+ * malloc()ed, and NULL if it was taken.
+ */
+static int
+reply_encoded(struct http_req *req, int status, const void *body, size_t len, char **ownp)
+{
+	enum encode_coding coding = server_encode_choose(req, status, len);
+	h2o_iovec_t iov = h2o_iovec_init(body, len);
+	char *copy = *ownp;
+
+	if (coding == ENCODE_IDENTITY)
+		return 0;
+	if (req->is_head) {
+		/* The length is not known before the work has been done, and may be left out. */
+		server_encode_name(req, coding);
+		reply_iov(req, status, h2o_iovec_init(NULL, 0), SIZE_MAX);
+		return 1;
+	}
+	if (len <= ENCODE_PIECE) {
+		if (server_encode_whole(req, coding, &iov) != 0)
+			return 0;
+		reply_iov(req, status, iov, iov.len);
+		return 1;
+	}
+	if (copy == NULL) {
+		copy = malloc(len);
+		if (copy == NULL)
+			return 0;
+		memcpy(copy, body, len);
+	}
+	if (reply_in_pieces(req, status, coding, copy, len) != 0) {
+		if (copy != *ownp)
+			free(copy);
+		return 0;
+	}
+	*ownp = NULL;
+	return 1;
+}
+
+static void
+reply_copy(struct http_req *req, int status, const void *body, size_t len)
+{
+	h2o_iovec_t iov = {NULL, len};
+
+	if (!req->is_head && len > 0) {
+		iov.base = h2o_mem_alloc_pool(&req->h2o->pool, len);
+		memcpy(iov.base, body, len);
+	}
+	reply_iov(req, status, iov, len);
+}
+
+void
+http_reply(struct http_req *req, int status, const void *body, size_t len)
+{
+	char *own = NULL;
+
+	assert(!req->started && !req->answered);
+	if (req->h2o == NULL)
+		return;
+	if (!req->may_encode || !reply_encoded(req, status, body, len, &own))
+		reply_copy(req, status, body, len);
+}
+
+void
+http_reply_take(struct http_req *req, int status, char *body, size_t len)
+{
+	assert(!req->started && !req->answered);
+	if (req->h2o == NULL || (req->may_encode && reply_encoded(req, status, body, len, &body))) {
+		free(body);
+	} else if (req->is_head || len <= SMALL_BODY) {
+		reply_copy(req, status, body, len);
+		free(body);
+	} else {
+		server_give_to_pool(req->h2o, body);
+		reply_iov(req, status, h2o_iovec_init(body, len), len);
+	}
 }

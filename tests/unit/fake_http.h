@@ -244,6 +244,19 @@ http_set_header(struct http_req *req, const char *name, const char *value, size_
 }
 
 void
+http_may_encode(struct http_req *req)
+{
+	(void)req;
+}
+
+void
+http_server_compress(struct http_server *s, enum http_compress mode)
+{
+	(void)s;
+	(void)mode;
+}
+
+void
 http_reply(struct http_req *req, int status, const void *body, size_t len)
 {
 	if (req->status)
