@@ -8,7 +8,6 @@
  */
 #include "attread.h"
 #include "attwrite.h"
-#include "base/limits.h"
 #include "write.h"
 
 /* A write on its way. */
@@ -262,8 +261,8 @@ put(struct apireq *r, struct upload *u)
 	if (u->type.s == NULL || u->type.len == 0)
 		u->type = (struct jstr){binary, sizeof(binary) - 1};
 	err = api_body_encoding(r, &gzipped, &u->why);
-	if (err == 0 && (u->type.len > LIMIT_ATT_NAME_LEN || !jread_utf8_ok(u->type.s, u->type.len)))
-		err = err_why(&u->why, ERR_BAD_REQUEST, "Content-Type is too long or not UTF-8.");
+	if (err == 0)
+		err = attwrite_type_check(&u->type, &u->why);
 	if (err == 0)
 		err = prepare(u, 1);
 	if (err == 0) {

@@ -192,3 +192,11 @@ attwrite_name_check(const struct jstr *name, struct errtext *why)
 		    (int)(name->len > 200 ? 200 : name->len), name->s);
 	return 0;
 }
+
+int
+attwrite_type_check(const struct jstr *type, struct errtext *why)
+{
+	if (type->len > LIMIT_ATT_NAME_LEN || !jread_utf8_ok(type->s, type->len))
+		return err_why(why, ERR_BAD_REQUEST, "Content-Type is too long or not UTF-8.");
+	return 0;
+}

@@ -46,7 +46,11 @@ int attwrite_open(struct attwrite *t, enum db_blob_mode mode, uint64_t len, stru
 int attwrite_add(struct attwrite *t, const char *data, size_t len) MUST_CHECK;
 int attwrite_close(struct attwrite *t) MUST_CHECK;
 
-/** attwrite_name_check(name, why): May an attachment be called so?  Errors: ERR_BAD_REQUEST. */
+/**
+ * attwrite_name_check(name, why): May an attachment be called so?  Errors: ERR_BAD_REQUEST.
+ * attwrite_type_check(type, why): May that be its content type?
+ */
 int attwrite_name_check(const struct jstr *name, struct errtext *why) MUST_CHECK;
+int attwrite_type_check(const struct jstr *type, struct errtext *why) MUST_CHECK;
 
 #endif

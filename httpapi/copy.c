@@ -1,44 +1,17 @@
 /*
- * copy.c: COPY of a document.  The stored text is read as if the client had sent it;
- * stored attachments are added again in their stored form, so that their digests, and with them the
- * revision id, stay.
+ * copy.c: COPY of a document, _local ones included.  The stored text is read as if the client had sent it; the copy
+ * refers to the stored bytes of the attachments, so that their digests, and with them the revision id, stay.
  */
 #include <strings.h>
 
 #include "httpapi/edit.h"
-#include "httpapi/render.h"
 
 /* The source as it was read. */
 struct source {
 	struct revbuf rev; /* ?rev= */
 	int has_rev;
 	struct db_rev content;
-	struct buf *bytes; /* stored bytes, one an attachment */
-	size_t nbytes;
 };
-
-static void
-release(struct edit *e)
-{
-	struct source *s = e->cookie;
-	size_t i;
-
-	for (i = 0; i < s->nbytes; i++)
-		buf_release(&s->bytes[i]);
-	s->nbytes = 0;
-}
-
-static int
-read_att(struct db_snap *snap, const struct doc_att *att, struct buf *b)
-{
-	uint64_t chunk = 0;
-	int err;
-
-	do
-		err = db_att_read(snap, att, chunk++, b);
-	while (err == 0);
-	return err == ERR_END ? 0 : err;
-}
 
 /* What lies in the snapshot is copied. */
 static int
@@ -49,28 +22,31 @@ keep(struct arena *a, struct jstr *s)
 }
 
 static int
-read_atts(struct apireq *r, struct source *s, struct db_snap *snap)
+keep_atts(struct apireq *r, struct source *s)
 {
-	struct doc_att *att;
-	size_t i;
 	int err = 0;
 
-	if (s->content.natts == 0)
-		return 0;
-	s->bytes = arena_calloc(r->arena, s->content.natts, sizeof(*s->bytes));
-	if (s->bytes == NULL)
-		return ERR_NOMEM;
-	for (i = 0; err == 0 && i < s->content.natts; i++) {
-		att = &s->content.atts[i];
-		buf_init(&s->bytes[i], RENDER_MAX);
-		s->nbytes++;
-		err = read_att(snap, att, &s->bytes[i]);
+	for (size_t i = 0; err == 0 && i < s->content.natts; i++) {
+		err = keep(r->arena, &s->content.atts[i].name);
 		if (err == 0)
-			err = keep(r->arena, &att->name);
-		if (err == 0)
-			err = keep(r->arena, &att->type);
+			err = keep(r->arena, &s->content.atts[i].type);
 	}
 	return err;
+}
+
+static int
+is_local(const struct jstr *id)
+{
+	return id->len > 7 && memcmp(id->s, "_local/", 7) == 0;
+}
+
+static int
+read_local(struct apireq *r, struct source *s, struct db_snap *snap)
+{
+	uint64_t rev;
+	int err = db_local_get(snap, r->id.s, r->id.len, r->arena, &rev, &s->content.body);
+
+	return err != 0 ? err : keep(r->arena, &s->content.body);
 }
 
 static int
@@ -101,7 +77,7 @@ read_source(struct apireq *r, struct source *s, struct db_snap *snap)
 	if (err != 0)
 		return err;
 	err = keep(r->arena, &s->content.body);
-	return err != 0 ? err : read_atts(r, s, snap);
+	return err != 0 ? err : keep_atts(r, s);
 }
 
 static void
@@ -116,7 +92,7 @@ work(struct apireq *r)
 	e->err = db_snap_begin(r->db, &snap);
 	if (e->err != 0)
 		return;
-	e->err = read_source(r, s, snap);
+	e->err = is_local(&r->id) ? read_local(r, s, snap) : read_source(r, s, snap);
 	db_snap_end(snap);
 	if (e->err != 0)
 		return;
@@ -127,32 +103,22 @@ work(struct apireq *r)
 	e->in.has_rev = has_parent;
 }
 
-/* The attachments of the source, as new bytes. */
 static int
 add_atts(struct apireq *r, struct edit *e, const struct source *s)
 {
-	const struct doc_att *from;
-	struct db_write_att *to;
-	size_t i, n = s->content.natts;
+	size_t n = s->content.natts;
 
-	if (n == 0)
+	/* _local documents have none. */
+	if (n == 0 || e->w.kind == DB_WRITE_LOCAL)
 		return 0;
 	e->w.atts = arena_calloc(r->arena, n, sizeof(*e->w.atts));
-	e->extra = arena_calloc(r->arena, n, sizeof(*e->extra));
-	if (e->w.atts == NULL || e->extra == NULL)
+	if (e->w.atts == NULL)
 		return ERR_NOMEM;
 	e->w.natts = n;
-	e->nextra = n;
-	for (i = 0; i < n; i++) {
-		from = &s->content.atts[i];
-		to = &e->w.atts[i];
-		to->name = from->name;
-		to->type = from->type;
-		to->length = from->length;
-		e->extra[i].att = to;
-		e->extra[i].mode = from->encoding == DOC_GZIP ? DB_BLOB_GZIPPED : DB_BLOB_PLAIN;
-		e->extra[i].data.s = s->bytes[i].data;
-		e->extra[i].data.len = s->bytes[i].len;
+	for (size_t i = 0; i < n; i++) {
+		const struct doc_att *from = &s->content.atts[i];
+
+		e->w.atts[i] = (struct db_write_att){.name = from->name, .type = from->type, .same = from};
 	}
 	return 0;
 }
@@ -217,7 +183,6 @@ copy_document(struct apireq *r)
 		return;
 	}
 	e->cookie = s;
-	e->release = release;
 	e->new_edits = 1;
 	e->how.etag = 1;
 	e->how.location = 1;

@@ -139,19 +139,17 @@ edit_store(struct apireq *r)
 	struct edit *e = r->cookie;
 	size_t n = write_blobs_count(&e->in);
 
-	if (n + e->nextra == 0) {
+	if (n == 0) {
 		store_submit(r);
 		return;
 	}
-	e->blobs.n = n + e->nextra;
+	e->blobs.n = n;
 	e->blobs.items = arena_calloc(r->arena, e->blobs.n, sizeof(*e->blobs.items));
 	if (e->blobs.items == NULL) {
 		edit_fail(r, ERR_NOMEM);
 		return;
 	}
 	write_blobs_list(r->db, &e->in, &e->w, e->blobs.items);
-	if (e->nextra > 0)
-		memcpy(e->blobs.items + n, e->extra, e->nextra * sizeof(*e->extra));
 	write_blobs(r, &e->blobs, store_submit);
 }
 

@@ -23,8 +23,6 @@ struct edit {
 	struct db_request req;
 	struct write_blobs blobs;
 	struct write_answer how;
-	struct write_data *extra; /* COPY, forms: attachments besides those of ${in}; blobs.items, if there are any */
-	size_t nextra;
 	int err;
 	struct errtext why;
 	void (*release)(struct edit *e); /* frees what the arena doesn't hold; may be NULL */

@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "db/doc.h"
-#include "api.h"
+#include "edit.h"
 
 /* A write; lives in the request's arena. */
 struct local_put {
@@ -223,10 +223,11 @@ local_any(struct apireq *r)
 	struct errtext why = {""};
 	int put = strcmp(r->method, "PUT") == 0;
 	int get = strcmp(r->method, "GET") == 0;
+	int copy = strcmp(r->method, "COPY") == 0;
 	int err;
 
-	if (!put && !get && strcmp(r->method, "DELETE") != 0) {
-		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
+	if (!put && !get && !copy && strcmp(r->method, "DELETE") != 0) {
+		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT,COPY");
 		return;
 	}
 	if (r->nparts > r->nid) {
@@ -242,6 +243,8 @@ local_any(struct apireq *r)
 		api_error(r, err, &why);
 	else if (get)
 		local_get(r);
+	else if (copy)
+		copy_document(r);
 	else if (put)
 		api_gather(r, local_put);
 	else

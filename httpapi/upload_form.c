@@ -1,27 +1,34 @@
 /*
- * upload_form.c: a document that comes from a browser's form.  Its text is `_doc`;
- * or the revision in `_rev` is edited by adding attachments alone.  Parts named `_attachments`
- * replace attachments of the same name.
+ * upload_form.c: a document that comes from a browser's form.  Its text is `_doc`; or the revision in `_rev` is edited
+ * by adding attachments alone.  Parts named `_attachments` replace attachments of the same name; their bytes
+ * go into blobs as they come.
+ *
+ *	upload_form -> attwrite_pour --take: multipart_feed--> begin, data, end --> poured
+ *	            -> (executor) work -> parsed -> edit_convert -> edit_store
  */
 #include "httpapi/edit.h"
 
+#include "httpapi/attwrite.h"
 #include "httpapi/multipart.h"
 #include "httpapi/render.h"
 
-#define FORM_MAX ((size_t)64 << 20) /* bytes of one part */
-#define FORM_FILES 64u              /* attachments of one form */
+#define DOC_MAX ((size_t)64 << 20) /* bytes of `_doc` */
+#define FORM_FILES 64u             /* attachments of one form */
 
 /* One file of the form. */
 struct file {
 	struct jstr name, type;
-	struct buf bytes;
+	struct db_blob *blob; /* until it is the write's */
 };
 
 struct form {
 	struct edit *edit;
 	struct apireq *r;
+	struct multipart *parser;
+	struct attwrite pour;
 	struct buf doc, rev;
-	struct buf *current; /* of the part at hand; NULL: passed over */
+	struct buf *text; /* of the part at hand, or NULL */
+	int in_file;      /* the part at hand is one */
 	struct file files[FORM_FILES];
 	size_t nfiles;
 	int has_doc, has_rev;
@@ -33,12 +40,16 @@ release(struct edit *e)
 	struct form *f = e->cookie;
 	size_t i;
 
+	multipart_free(f->parser);
+	f->parser = NULL;
 	buf_release(&f->doc);
 	buf_release(&f->rev);
 	for (i = 0; i < f->nfiles; i++)
-		buf_release(&f->files[i].bytes);
+		db_blob_free(f->files[i].blob);
 	f->nfiles = 0;
 }
+
+/* ---- Parts ---- */
 
 static int
 copy(struct arena *a, struct jstr from, struct jstr *to)
@@ -60,11 +71,20 @@ begin_file(struct form *f, struct jstr disposition, struct jstr type)
 		return 0;
 	if (f->nfiles == FORM_FILES)
 		return ERR_TOO_LARGE;
-	buf_init(&file->bytes, FORM_MAX);
+	*file = (struct file){.type = type.s != NULL ? type : octets};
+	err = attwrite_name_check(&name, &f->edit->why);
+	if (err == 0)
+		err = attwrite_type_check(&file->type, &f->edit->why);
+	if (err == 0)
+		err = copy(f->r->arena, name, &file->name);
+	if (err == 0)
+		err = copy(f->r->arena, file->type, &file->type);
+	if (err != 0)
+		return err;
 	f->nfiles++;
-	f->current = &file->bytes;
-	err = copy(f->r->arena, name, &file->name);
-	return err != 0 ? err : copy(f->r->arena, type.s != NULL ? type : octets, &file->type);
+	f->in_file = 1;
+	return attwrite_open(
+	    &f->pour, db_blob_mode_for(f->r->db, file->type.s, file->type.len), UINT64_MAX, &file->blob);
 }
 
 static int
@@ -74,15 +94,16 @@ begin(void *cookie, const struct multipart_header *headers, size_t n)
 	struct jstr disposition = multipart_find(headers, n, "content-disposition");
 	struct jstr name;
 
-	f->current = NULL;
+	f->text = NULL;
+	f->in_file = 0;
 	if (multipart_param(disposition, "name", f->r->arena, &name) != 0)
 		return 0;
 	if (jstr_is(&name, "_doc")) {
 		f->has_doc = 1;
-		f->current = &f->doc;
+		f->text = &f->doc;
 	} else if (jstr_is(&name, "_rev")) {
 		f->has_rev = 1;
-		f->current = &f->rev;
+		f->text = &f->rev;
 	} else if (jstr_is(&name, "_attachments"))
 		return begin_file(f, disposition, multipart_find(headers, n, "content-type"));
 	return 0;
@@ -93,15 +114,20 @@ data(void *cookie, const char *bytes, size_t len)
 {
 	struct form *f = cookie;
 
-	return f->current == NULL ? 0 : buf_put(f->current, bytes, len);
+	if (f->in_file)
+		return attwrite_add(&f->pour, bytes, len);
+	return f->text == NULL ? 0 : buf_put(f->text, bytes, len);
 }
 
 static int
 end(void *cookie)
 {
-	(void)cookie;
-	return 0;
+	struct form *f = cookie;
+
+	return f->in_file ? attwrite_close(&f->pour) : 0;
 }
+
+/* ---- The document ---- */
 
 /* The document that `_rev` names, as if the client had sent it with all its attachments as stubs. */
 static int
@@ -134,129 +160,164 @@ read_current(struct form *f)
 	return err;
 }
 
-/* The files as attachments with data, in place of those of the same names. */
+/* 1 if a file behind number ${from} has that name: of equal names the last counts. */
+static int
+has_file(const struct form *f, size_t from, const struct jstr *name)
+{
+	for (size_t i = from; i < f->nfiles; i++)
+		if (f->files[i].name.len == name->len && memcmp(f->files[i].name.s, name->s, name->len) == 0)
+			return 1;
+	return 0;
+}
+
+/* The files as attachments that follow, in place of those of the same names. */
 static int
 add_files(struct form *f)
 {
 	struct doc_in *in = &f->edit->in;
 	struct doc_att_in *atts;
-	size_t i, k, n = 0;
+	size_t i, n = 0;
 
 	if (f->nfiles == 0)
 		return 0;
 	atts = arena_calloc(f->r->arena, in->natts + f->nfiles, sizeof(*atts));
 	if (atts == NULL)
 		return ERR_NOMEM;
-	for (i = 0; i < f->nfiles; i++) {
-		atts[n].name = f->files[i].name;
-		atts[n].type = f->files[i].type;
-		atts[n].kind = DOC_ATT_DATA;
-		atts[n].data.s = f->files[i].bytes.data;
-		atts[n].data.len = f->files[i].bytes.len;
-		n++;
-	}
-	for (i = 0; i < in->natts; i++) {
-		for (k = 0; k < f->nfiles; k++)
-			if (in->atts[i].name.len == f->files[k].name.len &&
-			    memcmp(in->atts[i].name.s, f->files[k].name.s, in->atts[i].name.len) == 0)
-				break;
-		if (k == f->nfiles)
+	for (i = 0; i < f->nfiles; i++)
+		if (!has_file(f, i + 1, &f->files[i].name))
+			atts[n++] = (struct doc_att_in){
+			    .name = f->files[i].name, .type = f->files[i].type, .kind = DOC_ATT_FOLLOWS};
+	for (i = 0; i < in->natts; i++)
+		if (!has_file(f, 0, &in->atts[i].name))
 			atts[n++] = in->atts[i];
-	}
 	in->atts = atts;
 	in->natts = n;
 	in->has_atts = 1;
 	return 0;
 }
 
-static int
-parse(struct apireq *r, struct edit *e, struct form *f, struct jstr body)
+/* Their blobs become the write's, in the same order. */
+static void
+give_blobs(struct form *f)
 {
-	struct multipart_sink sink = {begin, data, end, f};
-	struct multipart *m;
-	struct jstr boundary;
-	int err;
+	size_t i, n = 0;
 
-	err = multipart_param(http_header(r->http, "content-type"), "boundary", r->arena, &boundary);
-	if (err != 0)
-		return err_why(&e->why, ERR_BAD_REQUEST, "The Content-Type has no boundary.");
-	err = multipart_new(boundary, &sink, &m);
-	if (err != 0)
-		return err;
-	err = multipart_feed(m, body.s, body.len);
-	if (err == 0 && !multipart_done(m))
-		err = ERR_BAD_REQUEST;
-	multipart_free(m);
-	if (err != 0)
-		return err;
-	e->text.s = f->doc.data;
-	e->text.len = f->doc.len;
-	if (!f->has_doc)
-		err = f->has_rev ? read_current(f) : ERR_BAD_REV;
-	if (err == 0) {
-		edit_parse(r);
-		err = e->err;
-	}
-	return err != 0 ? err : add_files(f);
+	for (i = 0; i < f->nfiles; i++)
+		if (!has_file(f, i + 1, &f->files[i].name)) {
+			f->edit->w.atts[n++].blob = f->files[i].blob;
+			f->files[i].blob = NULL;
+		}
 }
 
 static void
-gathered(struct apireq *r)
+work(struct apireq *r)
 {
-	struct jstr body;
-	struct form *f;
-	struct edit *e;
-	int err;
+	struct edit *e = r->cookie;
+	struct form *f = e->cookie;
 
-	err = http_body_all(r->http, &body);
-	if (err == 0 && body.len > FORM_MAX)
-		err = ERR_TOO_LARGE;
+	e->text.s = f->doc.data;
+	e->text.len = f->doc.len;
+	e->err = f->has_doc ? 0 : f->has_rev ? read_current(f) : ERR_BAD_REV;
+	if (e->err == 0)
+		edit_parse(r);
+	if (e->err == 0 && write_follows(&e->in) > 0)
+		e->err = err_why(&e->why, ERR_BAD_REQUEST, "Attachments can only follow in a multipart/related body.");
+	if (e->err == 0)
+		e->err = add_files(f);
+}
+
+static void
+parsed(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	int err = e->err;
+
+	if (err == 0)
+		err = edit_param(r);
+	if (err == 0)
+		err = edit_convert(r);
 	if (err != 0) {
-		api_error(r, err, NULL);
+		edit_fail(r, err);
 		return;
 	}
-	e = edit_new(r);
-	if (e == NULL)
-		return;
-	f = arena_calloc(r->arena, 1, sizeof(*f));
-	if (f == NULL) {
-		edit_fail(r, ERR_NOMEM);
-		return;
-	}
+	give_blobs(e->cookie);
+	edit_store(r);
+}
+
+/* ---- The body ---- */
+
+static int
+take(void *cookie, const char *bytes, size_t len)
+{
+	struct form *f = cookie;
+
+	return multipart_feed(f->parser, bytes, len);
+}
+
+static void
+poured(struct apireq *r)
+{
+	struct edit *e = r->cookie;
+	struct form *f = e->cookie;
+	int err = f->pour.err;
+
+	if (err == 0 && !multipart_done(f->parser))
+		err = err_why(&e->why, ERR_BAD_REQUEST, "The multipart body is incomplete.");
+	if (err != 0)
+		edit_fail(r, err);
+	else if (api_work(r, work, parsed) != 0)
+		release(e);
+}
+
+static int
+start(struct apireq *r, struct edit *e)
+{
+	struct multipart_sink sink = {begin, data, end, NULL};
+	struct form *f = arena_calloc(r->arena, 1, sizeof(*f));
+	struct jstr boundary;
+
+	if (f == NULL)
+		return ERR_NOMEM;
+	if (multipart_param(http_header(r->http, "content-type"), "boundary", r->arena, &boundary) != 0)
+		return err_why(&e->why, ERR_BAD_REQUEST, "The Content-Type has no boundary.");
 	f->edit = e;
 	f->r = r;
-	buf_init(&f->doc, FORM_MAX);
+	f->pour = (struct attwrite){.r = r, .take = take, .then = poured, .cookie = f};
+	buf_init(&f->doc, DOC_MAX);
 	buf_init(&f->rev, REV_TEXT_MAX);
 	e->cookie = f;
 	e->release = release;
 	e->new_edits = 1;
 	e->how.etag = 1;
-	err = parse(r, e, f, body);
-	if (err == 0)
-		err = edit_param(r);
-	if (err == 0)
-		err = edit_convert(r);
-	if (err != 0)
-		edit_fail(r, err);
-	else
-		edit_store(r);
+	sink.cookie = f;
+	return multipart_new(boundary, &sink, &f->parser);
 }
 
 void
 upload_form(struct apireq *r)
 {
 	struct errtext why = {{0}};
+	struct form *f;
+	struct edit *e;
 	int err;
 
 	err = api_referer_check(r, &why);
 	if (err == 0)
-		err = doc_id_check(r->id.s, r->id.len, &why);
+		err = db_doc_check(r->db, r->id.s, r->id.len, 0, &why);
 	if (err == 0 && !multipart_is(http_header(r->http, "content-type"), "multipart/form-data"))
 		err = err_why(&why, ERR_CONTENT_TYPE, "Content-Type must be multipart/form-data");
-	if (err == 0 && http_body_len(r->http) > FORM_MAX && http_body_len(r->http) != UINT64_MAX)
-		err = ERR_TOO_LARGE;
-	if (err != 0)
+	if (err != 0) {
 		api_error(r, err, &why);
-	else
-		api_gather(r, gathered);
+		return;
+	}
+	e = edit_new(r);
+	if (e == NULL)
+		return;
+	err = start(r, e);
+	if (err != 0) {
+		edit_fail(r, err);
+		return;
+	}
+	f = e->cookie;
+	attwrite_pour(&f->pour);
 }
