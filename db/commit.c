@@ -348,6 +348,7 @@ run_transaction(struct commit *c, struct dbwork *group)
 			err = history_session(c->f, c->batch);
 	}
 	store_snap_end(c->snap);
+	c->put_bytes = store_batch_bytes(c->batch);
 	if (err == 0 && c->touched)
 		err = store_commit(c->batch);
 	else
@@ -450,6 +451,8 @@ commit_group(struct dbfile *f, struct dbwork *group)
 	arena_reset(f->doc_arena);
 	if (err == 0)
 		dict_consider(f);
+	if (err == 0 && c.touched)
+		compact_consider(f, c.put_bytes);
 }
 
 void

@@ -1,31 +1,124 @@
 /*
- * Compaction: the bodies of superseded revisions go, document by document, in slices between other
- * transactions; then the file is rewritten without its free pages. Killed at any point, the database is
- * whole: a slice is a transaction, and the rewritten file replaces the old one in one rename.
+ * Compaction of one database, while it is read and written.
+ *
+ *   db_compact() or by itself --> trim --> copy --> finish --> end
+ *
+ * trim    In the committer, a slice of documents in a transaction of its own: the bodies of superseded revisions go
+ *         (compact_slice).  A slice that others wait behind ends after SLICE_MS.
+ * copy    On the executor, a step of the store's rewrite after another; commits go on (compact_step).
+ * finish  In the committer, between two transactions: what was committed since the last step, and the exchange of the files
+ *         (compact_file).
+ *
+ * Killed at any point, the database is whole: a slice is a transaction, and the new file, which has the stamp that it
+ * will be known by, replaces the old one in one rename.  No thread is held while it runs; what is on its way stands in the
+ * server's list, from which dbs_tasks() tells.
+ *
+ * By itself: now and then, after a commit, the file's size is held against what is needed of it, the pages in use without
+ * the bodies that compaction would drop.  If too much is waste, a compaction begins, or waits for its turn where as many
+ * run as may.
+ *
+ * 1. It does not run in circles: where it did not help, or failed, the waste must double before it begins by itself again.
+ * 2. While some wait, as many run as may: each that ends begins the next.
  */
 #include "dbi.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 
 #define SLICE_DOCS 256u
+#define SLICE_MS 2u
+
+/* How often the waste is looked at: after so many bytes or commits, or after a commit when so much time has passed. */
+#define LOOK_BYTES (64u << 10)
+#define LOOK_COMMITS 64u
+#define LOOK_MS 50u
+
+/* ---- The list of tasks; under s->lock ---- */
+
+static void
+list_add(struct compactwork *k)
+{
+	struct dbs *s = k->f->dbs;
+
+	k->task.started_us = k->task.updated_us = s->config.ex->wall_us(s->config.ex);
+	(void)pthread_mutex_lock(&s->lock);
+	k->next = s->compactions;
+	s->compactions = k;
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+static void
+list_remove(struct compactwork *k)
+{
+	struct dbs *s = k->f->dbs;
+
+	(void)pthread_mutex_lock(&s->lock);
+	for (struct compactwork **p = &s->compactions; *p != NULL; p = &(*p)->next)
+		if (*p == k) {
+			*p = k->next;
+			break;
+		}
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+static void
+tell(struct compactwork *k, const char *phase, uint64_t done, uint64_t total)
+{
+	struct dbs *s = k->f->dbs;
+
+	(void)pthread_mutex_lock(&s->lock);
+	k->task.phase = phase;
+	k->task.done = done < total ? done : total;
+	k->task.total = total;
+	k->task.updated_us = s->config.ex->wall_us(s->config.ex);
+	(void)pthread_mutex_unlock(&s->lock);
+}
 
 int
-compact_slice(struct commit *c, struct compactwork *k)
+dbs_tasks(struct dbs *s, int (*fn)(const struct db_task *task, void *cookie), void *cookie)
 {
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	for (const struct compactwork *k = s->compactions; k != NULL && rc == 0; k = k->next)
+		rc = fn(&k->task, cookie);
+	(void)pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+/* ---- Trim ---- */
+
+/* others_wait: Writers are queued behind the slice. */
+static int
+others_wait(struct dbfile *f)
+{
+	int waiting;
+
+	(void)pthread_mutex_lock(&f->lock);
+	waiting = f->head != NULL;
+	(void)pthread_mutex_unlock(&f->lock);
+	return waiting;
+}
+
+static int
+trim_slice(struct commit *c, struct compactwork *k)
+{
+	struct executor *ex = k->f->dbs->config.ex;
+	uint64_t began = ex->now_ms(ex);
 	struct idkey_walk *walk;
 	struct store_val val;
 	struct jstr id;
 	unsigned n = 0;
 	int err;
 
-	if (k->trimmed)
-		return 0;
 	if ((err = idkey_walk_open(&db_doc_trees, c->snap, c->a, &walk)) != 0)
 		return err;
 	err = idkey_walk_seek(walk, k->after.data, k->after.len, 0);
 	for (; n <= SLICE_DOCS && err == 0 && store_batch_bytes(c->batch) < LIMIT_TXN_BYTES; n++) {
+		if (n > 1 && ex->now_ms(ex) - began >= SLICE_MS && others_wait(k->f))
+			break;
 		if ((err = idkey_walk_step(walk, &id, &val)) != 0)
 			break;
 		buf_clear(&k->after);
@@ -33,82 +126,340 @@ compact_slice(struct commit *c, struct compactwork *k)
 			err = docedit_trim(c, &id);
 	}
 	idkey_walk_close(walk);
+	k->trimmed += n > 0 ? n - 1 : 0; /* the walk begins at the last document of the slice before */
 	if (err == ERR_END) {
-		k->trimmed = 1;
+		k->phase = COMPACT_COPY;
 		err = 0;
 	}
+	tell(k, "document_trim", k->trimmed, c->state.doc_count + c->state.doc_del_count);
 	return err;
 }
 
+int
+compact_slice(struct commit *c, struct compactwork *k)
+{
+	return k->phase == COMPACT_TRIM ? trim_slice(c, k) : 0;
+}
+
+/* ---- Waste ---- */
+
+/* waste_of: Bytes of the file that a compaction may give back; 0 if that is not known. */
+static uint64_t
+waste_of(struct dbfile *f, struct store_usage *u)
+{
+	uint64_t superseded, needed;
+
+	if (store_usage(f->store, u) != 0)
+		return 0;
+	(void)pthread_mutex_lock(&f->lock);
+	superseded = f->state.superseded_bytes;
+	(void)pthread_mutex_unlock(&f->lock);
+	needed = superseded < u->active_bytes ? u->active_bytes - superseded : 0;
+	return needed < u->file_bytes ? u->file_bytes - needed : 0;
+}
+
+/* is_wasteful: *${wastep} is so much that the settings ask for a compaction. */
+static int
+is_wasteful(struct dbfile *f, uint64_t *wastep)
+{
+	const struct db_autocompact *set = &f->dbs->config.autocompact;
+	struct store_usage u;
+	uint64_t waste = waste_of(f, &u);
+
+	*wastep = waste;
+	if (waste == 0 || u.file_bytes < set->min_bytes)
+		return 0;
+	if (set->ratio_percent != 0 && u.file_bytes / set->ratio_percent * 100 > u.file_bytes - waste)
+		return 1;
+	return set->slack_bytes != 0 && waste >= set->slack_bytes;
+}
+
+/* ---- Beginning and end ---- */
+
+static void compact_step(void *arg);
+static void compact_done(struct dbwork *w);
+
+static struct compactwork *
+work_new(struct dbfile *f, int automatic)
+{
+	struct compactwork *k = calloc(1, sizeof(*k));
+
+	if (k == NULL)
+		return NULL;
+	k->f = f;
+	k->automatic = automatic;
+	k->work.kind = WORK_COMPACT;
+	k->work.done = compact_done;
+	k->job = (struct exec_job){compact_step, k, NULL, 0};
+	k->task = (struct db_task){.type = "database_compaction", .database = f->name, .phase = "document_trim"};
+	buf_init(&k->after, LIMIT_ID_LEN);
+	dbs_file_ref(f);
+	return k;
+}
+
 static void
-compact_end(struct compactwork *k)
+work_free(struct compactwork *k)
 {
 	struct dbfile *f = k->f;
 
-	(void)pthread_mutex_lock(&f->lock);
-	f->compact_running = 0;
-	(void)pthread_mutex_unlock(&f->lock);
+	if (k->automatic) {
+		(void)pthread_mutex_lock(&f->lock);
+		f->compact_wanted = 0;
+		(void)pthread_mutex_unlock(&f->lock);
+	}
 	buf_release(&k->after);
 	free(k);
 	dbs_file_unref(f);
 }
 
+/* leave: ${k}, which runs no longer or never did, makes room for the one that is returned. */
+static struct compactwork *
+leave(struct compactwork *k)
+{
+	struct dbs *s = k->f->dbs;
+	struct compactwork *next = NULL;
+
+	if (!k->automatic)
+		return NULL;
+	(void)pthread_mutex_lock(&s->lock);
+	if ((next = s->waiting) != NULL) {
+		if ((s->waiting = next->next) == NULL)
+			s->waiting_tail = NULL;
+		s->nwaiting--;
+	} else {
+		s->nauto--;
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	return next;
+}
+
+/* try_begin: Errors: those of commit_queue(); ERR_END: it is not wanted any more. */
+static int
+try_begin(struct compactwork *k)
+{
+	struct dbfile *f = k->f;
+	uint64_t waste;
+	int running, err;
+
+	if (f->dbs->closing)
+		return ERR_SHUTDOWN;
+	if (k->automatic && !is_wasteful(f, &waste))
+		return ERR_END;
+	(void)pthread_mutex_lock(&f->lock);
+	running = f->compact_running;
+	f->compact_running = 1;
+	(void)pthread_mutex_unlock(&f->lock);
+	if (running)
+		return ERR_END;
+	list_add(k);
+	if ((err = commit_queue(f, &k->work)) == 0)
+		return 0;
+	list_remove(k);
+	(void)pthread_mutex_lock(&f->lock);
+	f->compact_running = 0;
+	(void)pthread_mutex_unlock(&f->lock);
+	return err;
+}
+
+/* begin: Begin ${k}, which is freed if that fails, and then those that wait, until one begins.  The first one's outcome. */
+static int
+begin(struct compactwork *k)
+{
+	struct compactwork *next;
+	int err = try_begin(k), first = err;
+
+	for (; err != 0; k = next) {
+		next = leave(k);
+		work_free(k);
+		if (next == NULL)
+			break;
+		err = try_begin(next);
+	}
+	return first;
+}
+
+static void
+end(struct compactwork *k, int err)
+{
+	struct dbfile *f = k->f;
+	struct store_usage u;
+	struct compactwork *next;
+	uint64_t waste;
+
+	store_rewrite_end(k->rewrite);
+	if (err && err != ERR_NO_DB && err != ERR_SHUTDOWN)
+		log_line(LOG_WARNING, "database %s: compaction ended early: %s", f->name, err_reason(err));
+	waste = waste_of(f, &u);
+	list_remove(k);
+	(void)pthread_mutex_lock(&f->lock);
+	f->waste_floor = 2 * waste;
+	f->compact_running = 0;
+	(void)pthread_mutex_unlock(&f->lock);
+	next = leave(k);
+	work_free(k);
+	if (next != NULL)
+		(void)begin(next);
+}
+
+/* ---- Copy and finish ---- */
+
+/* compact_file: Nobody else commits meanwhile. */
 static int
 compact_file(struct compactwork *k)
 {
 	struct dbfile *f = k->f;
 	unsigned char stamp[16];
-	int err = store_compact(f->store);
+	int err;
 
-	/* The file is another one now, without a note; its history goes on, and the next commit notes it. */
-	f->session_begun = 0;
-	if (err == 0 && (err = store_stamp(f->store, stamp)) == 0 &&
+	if ((err = store_rewrite_stamp(k->rewrite, stamp)) == 0 &&
 	    (err = meta_put(f->batch, "stamp", stamp, sizeof(stamp))) == 0)
-		err = store_commit(f->batch);
+		err = store_rewrite_finish(k->rewrite, f->batch);
+	else
+		store_batch_clear(f->batch);
+	/* The file may be another one now, without a note; its history goes on, and the next commit notes it. */
+	f->session_begun = 0;
 	return err;
 }
 
-/* compact_done: A slice was committed: the next, or the file, or the end. */
+static void
+compact_step(void *arg)
+{
+	struct compactwork *k = arg;
+	struct executor *ex = k->f->dbs->config.ex;
+	uint64_t done, total;
+	int err = 0;
+
+	if (k->f->dropped)
+		err = ERR_NO_DB;
+	else if (k->f->dbs->closing)
+		err = ERR_SHUTDOWN;
+	if (err == 0)
+		err = store_rewrite_step(k->rewrite);
+	if (err == 0 || err == ERR_END) {
+		store_rewrite_progress(k->rewrite, &done, &total);
+		tell(k, "document_copy", done, total);
+	}
+	if (err == ERR_END) {
+		k->phase = COMPACT_FINISH;
+		if ((err = commit_queue(k->f, &k->work)) == 0)
+			return;
+		k->phase = COMPACT_COPY; /* with ERR_BUSY, so much waits that it has to be tried again */
+		err = err == ERR_BUSY ? 0 : err;
+	}
+	if (err == 0)
+		ex->submit(ex, &k->job);
+	else
+		end(k, err);
+}
+
+/* compact_done: The committer did its part. */
 static void
 compact_done(struct dbwork *w)
 {
 	struct compactwork *k = OUTER_OF(w, struct compactwork, work);
+	struct executor *ex = k->f->dbs->config.ex;
+	int err = w->err;
 
-	if (w->err == 0 && !k->trimmed && (w->err = commit_queue(k->f, w)) == 0)
+	if (err == 0 && k->f->dbs->closing)
+		err = ERR_SHUTDOWN;
+	if (err == 0 && k->phase == COMPACT_TRIM && (err = commit_queue(k->f, &k->work)) == 0)
 		return;
-	if (w->err == 0)
-		w->err = compact_file(k);
-	if (w->err)
-		log_line(LOG_WARNING, "database %s: compaction ended early: %s", k->f->name, err_reason(w->err));
-	compact_end(k);
+	if (err == 0 && k->phase == COMPACT_COPY) {
+		if ((err = store_rewrite_begin(k->f->store, NULL, &k->rewrite)) == 0) {
+			ex->submit(ex, &k->job);
+			return;
+		}
+	}
+	if (err == 0)
+		err = compact_file(k);
+	end(k, err);
 }
 
 int
 db_compact(struct db *db)
 {
-	struct dbfile *f = db->file;
 	struct compactwork *k;
-	int err, running;
+	int err;
 
 	if (!db->is_admin)
 		return ERR_NOT_DB_ADMIN;
-	if ((k = calloc(1, sizeof(*k))) == NULL)
+	if ((k = work_new(db->file, 0)) == NULL)
 		return ERR_NOMEM;
-	k->f = f;
-	k->work.kind = WORK_COMPACT;
-	k->work.done = compact_done;
-	buf_init(&k->after, LIMIT_ID_LEN);
-	(void)pthread_mutex_lock(&f->lock);
-	running = f->compact_running;
-	f->compact_running = 1;
-	(void)pthread_mutex_unlock(&f->lock);
-	if (running) {
-		buf_release(&k->after);
-		free(k);
+	err = begin(k);
+	return err == ERR_END ? 0 : err; /* one is running */
+}
+
+/* ---- By itself ---- */
+
+/* is_due: Is it time to look? */
+static int
+is_due(struct dbfile *f, size_t bytes)
+{
+	struct executor *ex = f->dbs->config.ex;
+	uint64_t now = ex->now_ms(ex);
+
+	f->look_bytes += bytes;
+	f->look_commits++;
+	if (f->look_bytes < LOOK_BYTES && f->look_commits < LOOK_COMMITS && now - f->looked_ms < LOOK_MS)
 		return 0;
+	f->look_bytes = 0;
+	f->look_commits = 0;
+	f->looked_ms = now;
+	return 1;
+}
+
+/* enter: 1 if the compaction may begin now, 0 if it waits, -1 if too many wait. */
+static int
+enter(struct compactwork *k)
+{
+	struct dbs *s = k->f->dbs;
+	unsigned limit = s->config.autocompact.concurrency != 0 ? s->config.autocompact.concurrency : 1;
+	int now = -1;
+
+	(void)pthread_mutex_lock(&s->lock);
+	if (s->nauto < limit) {
+		s->nauto++;
+		now = 1;
+	} else if (s->nwaiting < LIMIT_COMPACTIONS) {
+		*(s->waiting_tail != NULL ? &s->waiting_tail->next : &s->waiting) = k;
+		s->waiting_tail = k;
+		s->nwaiting++;
+		now = 0;
 	}
-	dbs_file_ref(f);
-	if ((err = commit_queue(f, &k->work)) != 0)
-		compact_end(k);
-	return err;
+	(void)pthread_mutex_unlock(&s->lock);
+	return now;
+}
+
+void
+compact_consider(struct dbfile *f, size_t bytes)
+{
+	const struct db_autocompact *set = &f->dbs->config.autocompact;
+	struct compactwork *k;
+	uint64_t waste;
+	int wanted;
+
+	if ((set->ratio_percent == 0 && set->slack_bytes == 0) || !is_due(f, bytes) || !is_wasteful(f, &waste))
+		return;
+	(void)pthread_mutex_lock(&f->lock);
+	wanted = waste > f->waste_floor && !f->compact_running && !f->compact_wanted && !f->dropped;
+	f->compact_wanted |= wanted;
+	(void)pthread_mutex_unlock(&f->lock);
+	if (!wanted)
+		return;
+	if ((k = work_new(f, 1)) == NULL) {
+		(void)pthread_mutex_lock(&f->lock);
+		f->compact_wanted = 0;
+		(void)pthread_mutex_unlock(&f->lock);
+		return;
+	}
+	switch (enter(k)) {
+	case -1: /* a later commit will ask again */
+		work_free(k);
+		break;
+	case 1:
+		(void)begin(k);
+		break;
+	default:
+		break;
+	}
 }

@@ -40,12 +40,21 @@ struct principal {
 
 /* ---- The server's databases ---- */
 
+/* When a database is compacted by itself.  All zero: never. */
+struct db_autocompact {
+	unsigned ratio_percent; /* the file is larger than so many hundredths of what is needed of it */
+	uint64_t slack_bytes;   /* or more than so many bytes of it are not needed, */
+	uint64_t min_bytes;     /* and it has at least so many bytes */
+	unsigned concurrency;   /* how many at a time begin by themselves; 0: one */
+};
+
 /* What main.c gives. */
 struct dbs_config {
 	struct store *store;          /* becomes the dbs' */
 	struct executor *ex;          /* borrowed */
 	uint64_t max_document_size;   /* bytes of a body's JSON text; 0: LIMIT_BODY_LEN */
 	uint64_t max_attachment_size; /* bytes; 0: no bound */
+	struct db_autocompact autocompact;
 	int default_security_admin_only; /* 1 (CouchDB 3.5's default): new databases are for server administrators until _security says otherwise */
 	/*
 	 * Called after each commit (seq: the database's new update sequence), after a create (seq 0) and
@@ -84,6 +93,20 @@ struct db_options {
 int dbs_create(struct dbs *s, const char *name, const struct db_options *options, const struct principal *p,
     struct errtext *why) MUST_CHECK;
 int dbs_drop(struct dbs *s, const char *name, const struct principal *p) MUST_CHECK;
+
+/* What runs in the background, as /_active_tasks tells it. */
+struct db_task {
+	const char *type;
+	const char *database;
+	const char *phase;
+	uint64_t done, total;            /* of the phase */
+	uint64_t started_us, updated_us; /* since 1970 */
+};
+/**
+ * dbs_tasks(s, fn, cookie): Call ${fn} with each until it returns not 0, which is then returned.  It must not wait,
+ * nor call what is declared here; the task lives for the call.
+ */
+int dbs_tasks(struct dbs *s, int (*fn)(const struct db_task *task, void *cookie), void *cookie) MUST_CHECK;
 
 /* ---- Handles ---- */
 
@@ -138,9 +161,9 @@ int db_compact(struct db *db) MUST_CHECK;
 
 /**
  * db_copy(db, path): What is committed now, as a compact file that must not exist, synced.  Reads and writes go on
- * meanwhile, but a write that makes the file larger may wait for its end; it takes as long as the disk does, so it
- * wants a thread of its own.  For server administrators.  Where the file is opened, in whatever place, a history
- * begins (docs/FORMAT.md).  Errors: ERR_NOT_ADMIN, ERR_NO_DB, ERR_IO, ERR_NOSPACE; there is then no file.
+ * meanwhile; it takes as long as the disk does, so it wants a thread of its own.  For server administrators.  Where the
+ * file is opened, in whatever place, a history begins (docs/FORMAT.md).  Errors: ERR_NOT_ADMIN, ERR_NO_DB, ERR_IO,
+ * ERR_NOSPACE; there is then no file.
  */
 int db_copy(struct db *db, const char *path) MUST_CHECK;
 

@@ -109,6 +109,8 @@ struct dbfile {
 	struct access *access;
 	struct buf security; /* its text; empty: never set */
 	int compact_running;
+	int compact_wanted;   /* one that began by itself runs or waits */
+	uint64_t waste_floor; /* none begins by itself as long as there is no more waste than this */
 
 	/* The committer's. */
 	struct exec_job job;
@@ -117,6 +119,9 @@ struct dbfile {
 	struct arena *doc_arena;  /* what it needs for one document */
 	struct body_dicts *dicts; /* body.h; has its own lock */
 	int dict_wanted;          /* (C) a training was started */
+	size_t look_bytes;        /* (C) put since the waste was last looked at, */
+	unsigned look_commits;    /* (C) in so many commits; */
+	uint64_t looked_ms;       /* (C) and when that was */
 };
 
 struct dbs {
@@ -129,6 +134,10 @@ struct dbs {
 	size_t nfiles;   /* files, in the table or not */
 	struct dbfile *idle_head, *idle_tail;
 	uint64_t next_incarnation;
+	_Atomic int closing;                        /* dbs_free() was called: what would go on for long ends */
+	struct compactwork *compactions;            /* those that run */
+	struct compactwork *waiting, *waiting_tail; /* those that would have begun by themselves */
+	unsigned nauto, nwaiting;                   /* how many run that began by themselves; how many wait */
 };
 
 struct db {
@@ -326,7 +335,8 @@ struct commit {
 	struct takenblob *taken;
 	struct localdoc *locals;
 	struct buf scratch;
-	int touched; /* something was put besides what state says */
+	int touched;      /* something was put besides what state says */
+	size_t put_bytes; /* of the batch that was committed */
 };
 
 /* A write and where it comes from. */
@@ -402,13 +412,24 @@ int dict_commit(struct commit *c, const struct dictwork *d) MUST_CHECK;
 void dict_publish(struct dbfile *f, const struct dictwork *d);
 
 /* compact.c */
+enum compact_phase { COMPACT_TRIM, COMPACT_COPY, COMPACT_FINISH };
+
+/* A compaction that runs, or waits. */
 struct compactwork {
-	struct dbwork work;
+	struct dbwork work;  /* a slice or the finish, by the committer */
+	struct exec_job job; /* a step of the copy */
 	struct dbfile *f;
+	struct compactwork *next; /* in dbs.compactions or dbs.waiting */
+	int automatic;            /* it began by itself */
+	enum compact_phase phase;
 	struct buf after; /* the last id that was trimmed */
-	int trimmed;      /* every document was */
+	uint64_t trimmed; /* documents */
+	struct store_rewrite *rewrite;
+	struct db_task task; /* under dbs.lock */
 };
 /** compact_slice(c, k): Trim some documents more. */
 int compact_slice(struct commit *c, struct compactwork *k) MUST_CHECK;
+/** compact_consider(f, bytes): So much was committed: begin a compaction if there is too much waste.  From the committer. */
+void compact_consider(struct dbfile *f, size_t bytes);
 
 #endif

@@ -300,6 +300,7 @@ dbs_free(struct dbs *s)
 
 	if (s == NULL)
 		return;
+	s->closing = 1;
 	(void)pthread_mutex_lock(&s->lock);
 	while (s->nfiles > 0) { /* those that are in use, or dropped, are let go of by others */
 		while ((f = s->idle_head) != NULL) {

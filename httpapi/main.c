@@ -158,6 +158,33 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 		feeds_moved(cookie, name, incarnation, seq, dropped);
 }
 
+/* In hundredths, "2.0" and "2" alike. */
+static unsigned
+get_ratio(const struct config *c, const char *section, const char *key, unsigned dflt)
+{
+	const char *text = config_get(c, section, key, NULL);
+	char *end;
+	double ratio = text != NULL ? strtod(text, &end) : 0;
+
+	if (text == NULL || end == text || *end != '\0' || !(ratio >= 1 && ratio <= 1000))
+		return dflt;
+	return (unsigned)(ratio * 100 + 0.5);
+}
+
+/* CouchDB's channels ratio_dbs and slack_dbs; one that smoosh/db_channels does not name is off. */
+static void
+load_compaction(const struct config *c, struct db_autocompact *out)
+{
+	const char *channels = config_get(c, "smoosh", "db_channels", "ratio_dbs,slack_dbs");
+
+	out->min_bytes = config_u64(c, "smoosh.ratio_dbs", "min_size", 1u << 20);
+	out->concurrency = (unsigned)config_u64(c, "smoosh.ratio_dbs", "concurrency", 1);
+	if (strstr(channels, "ratio_dbs") != NULL)
+		out->ratio_percent = get_ratio(c, "smoosh.ratio_dbs", "min_priority", 200);
+	if (strstr(channels, "slack_dbs") != NULL)
+		out->slack_bytes = config_u64(c, "smoosh.slack_dbs", "min_priority", 512u << 20);
+}
+
 static int
 open_databases(struct divand *d)
 {
@@ -180,6 +207,7 @@ open_databases(struct divand *d)
 	c.max_attachment_size = config_u64(d->config, "couchdb", "max_attachment_size", 0);
 	c.default_security_admin_only =
 	    strcmp(config_get(d->config, "couchdb", "default_security", "admin_only"), "everyone") != 0;
+	load_compaction(d->config, &c.autocompact);
 	err = dbs_new(&c, &d->api.dbs);
 	for (i = 0; i < sizeof(system_names) / sizeof(system_names[0]) && err == 0; i++) {
 		err = dbs_create(d->api.dbs, system_names[i], NULL, &server, NULL);

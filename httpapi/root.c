@@ -465,11 +465,47 @@ root_dbs_info(struct apireq *r)
 
 /* ---- A cluster of one ---- */
 
+struct tasks {
+	struct buf b;
+	unsigned n;
+};
+
+static int
+put_task(const struct db_task *t, void *cookie)
+{
+	struct tasks *all = cookie;
+	struct buf *b = &all->b;
+
+	buf_puts(b, all->n++ > 0 ? "," : "");
+	buf_printf(b, "{\"node\":\"" API_NODE "\",\"pid\":\"<0.%u.0>\",\"process_status\":\"running\",", all->n);
+	buf_printf(b, "\"changes_done\":%llu,\"database\":", (unsigned long long)t->done);
+	buf_put_json(b, t->database, strlen(t->database));
+	buf_printf(b, ",\"phase\":\"%s\",\"progress\":%llu,\"started_on\":%llu,", t->phase,
+	    (unsigned long long)(t->total > 0 ? t->done * 100 / t->total : 0),
+	    (unsigned long long)(t->started_us / 1000000));
+	buf_printf(b, "\"total_changes\":%llu,\"type\":\"%s\",\"updated_on\":%llu}", (unsigned long long)t->total,
+	    t->type, (unsigned long long)(t->updated_us / 1000000));
+	return buf_failed(b);
+}
+
 void
 root_active_tasks(struct apireq *r)
 {
-	if (must_admin(r) && must_get(r))
-		reply_text(r, "[]");
+	struct tasks all = {.n = 0};
+	int err;
+
+	if (!must_admin(r) || !must_get(r))
+		return;
+	buf_init(&all.b, 1u << 20);
+	buf_puts(&all.b, "[");
+	err = dbs_tasks(r->api->dbs, put_task, &all);
+	buf_puts(&all.b, "]\n");
+	if (err) {
+		buf_release(&all.b);
+		api_error(r, err, NULL);
+		return;
+	}
+	api_json(r, 200, &all.b);
 }
 
 void
