@@ -158,6 +158,26 @@ set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struc
 	return err == ERR_END ? 0 : err;
 }
 
+/* What says which index is asked and how fresh it is to be: checked, and without meaning here. */
+static int
+check_freshness(const struct jstr *name, const struct value *v, struct errtext *why)
+{
+	static const char *const allowed[][4] = {{"stale", "ok", "update_after", NULL},
+	    {"stable", "true", "false", NULL}, {"update", "true", "false", "lazy"}};
+	struct jstr s = unquoted(v);
+	size_t i, k;
+
+	for (i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+		if (!jstr_is(name, allowed[i][0]))
+			continue;
+		for (k = 1; k < 4 && allowed[i][k] != NULL; k++)
+			if (jstr_is(&s, allowed[i][k]))
+				return 0;
+		return err_why(why, ERR_QUERY_PARSE, "Invalid value for `%s`.", allowed[i][0]);
+	}
+	return 0;
+}
+
 /* The switches, and where they go. */
 static int *
 find_switch(struct alldocs_query *q, const struct jstr *name, int *ignored)
@@ -178,7 +198,7 @@ find_switch(struct alldocs_query *q, const struct jstr *name, int *ignored)
 		return &q->reduce;
 	if (jstr_is(name, "group"))
 		return &q->group;
-	if (jstr_is(name, "sorted") || jstr_is(name, "stable"))
+	if (jstr_is(name, "sorted"))
 		return ignored;
 	return NULL;
 }
@@ -217,7 +237,7 @@ set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const st
 		q->group = q->group || level > 0;
 		return err;
 	}
-	return 0;
+	return check_freshness(name, v, why);
 }
 
 int

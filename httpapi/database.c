@@ -125,6 +125,44 @@ is_positive(const struct jstr *v)
 	return some && v->len <= 18;
 }
 
+/* "zone:n,zone:n" */
+static int
+is_placement(const struct jstr *v)
+{
+	const char *p = v->s, *end = v->s + v->len;
+
+	while (p < end) {
+		const char *stop = memchr(p, ',', (size_t)(end - p));
+		const char *colon = memchr(p, ':', (size_t)(end - p));
+		struct jstr n;
+
+		stop = stop != NULL ? stop : end;
+		if (colon == NULL || colon == p || colon >= stop)
+			return 0;
+		n = (struct jstr){colon + 1, (size_t)(stop - colon - 1)};
+		if (!is_positive(&n))
+			return 0;
+		p = stop + 1;
+	}
+	return v->len > 0;
+}
+
+/* is_system_name: _users, _replicator and the like, also behind a folder. */
+static int
+is_system_name(const struct jstr *name)
+{
+	static const char *const names[] = {"_dbs", "_nodes", "_users", "_replicator", "_global_changes"};
+	const char *slash = memrchr(name->s, '/', name->len);
+	struct jstr last = *name;
+
+	if (slash != NULL)
+		last = (struct jstr){slash + 1, (size_t)(name->s + name->len - slash - 1)};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (jstr_is(&last, names[i]))
+			return 1;
+	return 0;
+}
+
 /* There is one shard on one node; what clients ask for is checked and then not needed. */
 static int
 check_layout(struct apireq *r, struct errtext *why)
@@ -140,6 +178,14 @@ check_layout(struct apireq *r, struct errtext *why)
 	v = api_param(r, "partitioned");
 	if (v && strcmp(v->s, "true") != 0 && strcmp(v->s, "false") != 0)
 		return err_why(why, ERR_BAD_REQUEST, "Invalid `partitioned` parameter");
+	if (v && strcmp(v->s, "true") == 0 && is_system_name(&r->part[0]))
+		return err_why(why, ERR_BAD_REQUEST, "Cannot partition a system database");
+	v = api_param(r, "placement");
+	if (v && !is_placement(v))
+		return err_why(why, ERR_BAD_REQUEST, "The `placement` value should be in a format `zone:n`.");
+	v = api_param(r, "engine");
+	if (v && !jstr_is(v, "couch"))
+		return err_why(why, ERR_BAD_REQUEST, "invalid_engine_extension");
 	return 0;
 }
 

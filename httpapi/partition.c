@@ -75,10 +75,22 @@ info(struct apireq *r)
 	api_json(r, 200, &b);
 }
 
+/* check_name: NULL, or what is wrong with a partition's name. */
+static const char *
+check_name(const struct jstr *name)
+{
+	if (name->s[0] == '_')
+		return "Partition must not start with an underscore";
+	if (!jread_utf8_ok(name->s, name->len))
+		return "Partition must be valid UTF-8";
+	return memchr(name->s, ':', name->len) != NULL ? "Partition must not contain a colon" : NULL;
+}
+
 void
 partition_any(struct apireq *r)
 {
 	struct db_info db;
+	const char *wrong;
 	int err;
 
 	if (r->nparts < 3) {
@@ -89,8 +101,8 @@ partition_any(struct apireq *r)
 		api_error(r, err, NULL);
 	else if (!db.partitioned)
 		api_error_text(r, 400, "bad_request", "database is not partitioned");
-	else if (r->part[2].s[0] == '_')
-		api_error_text(r, 400, "illegal_partition", "Partition must not start with an underscore");
+	else if ((wrong = check_name(&r->part[2])) != NULL)
+		api_error_text(r, 400, "illegal_partition", wrong);
 	else if (r->nparts == 3)
 		info(r);
 	else if (jstr_is(&r->part[3], "_all_docs") && r->nparts == 4)

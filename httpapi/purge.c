@@ -9,10 +9,11 @@
 #include "api.h"
 #include "base/limits.h"
 
-#define PURGE_DOCS_MAX 100u  /* documents of one request, as CouchDB's purge/max_document_id_number */
-#define PURGE_REVS_MAX 1000u /* revisions of one request, as its purge/max_revisions_number */
+#define PURGE_DOCS_MAX 100u  /* documents of one request; purge/max_document_id_number may say less */
+#define PURGE_REVS_MAX 1000u /* revisions of one request; purge/max_revisions_number may say less */
 
 struct purge {
+	uint64_t max_docs, max_revs; /* the settings; at most the sizes below */
 	struct db_request req;
 	struct db_write writes[PURGE_DOCS_MAX];
 	struct rev revs[PURGE_REVS_MAX];
@@ -23,9 +24,17 @@ struct purge {
 /* ---- Reading ---- */
 
 static int
-too_many(struct errtext *why, const char *what, unsigned max)
+too_many(struct errtext *why, const char *what)
 {
-	return err_why(why, ERR_TOO_LARGE, "Exceeded maximum number of %s, %u", what, max);
+	return err_why(why, ERR_BAD_REQUEST, "Exceeded maximum number of %s.", what);
+}
+
+static uint64_t
+setting(const struct apireq *r, const char *key, uint64_t max)
+{
+	uint64_t n = config_u64(r->api->config, "purge", key, max);
+
+	return n < max ? n : max;
 }
 
 static int
@@ -37,8 +46,8 @@ read_rev(struct apireq *r, struct jread *j, struct purge *p, struct buf *scratch
 
 	if (rev == NULL)
 		return ERR_NOMEM;
-	if (p->nrevs == PURGE_REVS_MAX)
-		return too_many(why, "revisions", PURGE_REVS_MAX);
+	if (p->nrevs == p->max_revs)
+		return too_many(why, "revisions");
 	if ((err = jread_string(j, scratch, &text)) != 0)
 		return err == ERR_BAD_REQUEST ? ERR_BAD_REV : err;
 	if ((err = rev_parse(text.s, text.len, rev)) != 0)
@@ -76,8 +85,8 @@ read_docs(struct apireq *r, struct jread *j, struct purge *p, struct buf *scratc
 	while (err == 0 && (err = jread_object_next(j, scratch, &id)) == 0) {
 		struct db_write *w = &p->writes[p->req.nwrites];
 
-		if (p->req.nwrites == PURGE_DOCS_MAX)
-			return too_many(why, "documents", PURGE_DOCS_MAX);
+		if (p->req.nwrites == p->max_docs)
+			return too_many(why, "documents");
 		*w = (struct db_write){.kind = DB_WRITE_PURGE, .id = {arena_dup(r->arena, id.s, id.len), id.len}};
 		if (w->id.s == NULL)
 			return ERR_NOMEM;
@@ -175,6 +184,8 @@ purge_docs(struct apireq *r)
 	}
 	if ((p = arena_calloc(r->arena, 1, sizeof(*p))) != NULL) {
 		p->req.writes = p->writes;
+		p->max_docs = setting(r, "max_document_id_number", PURGE_DOCS_MAX);
+		p->max_revs = setting(r, "max_revisions_number", PURGE_REVS_MAX);
 		err = r->who.server_admin ? read_body(r, p, &why) : ERR_NOT_ADMIN;
 	}
 	r->cookie = p;

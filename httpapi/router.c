@@ -245,6 +245,16 @@ go_underscore(struct apireq *r)
 	}
 }
 
+/* for_server_admins: Who asks for these is looked at before the database is. */
+static int
+for_server_admins(const struct apireq *r)
+{
+	const struct jstr *name = &r->part[1];
+
+	return r->nparts == 2 && (is(name, "_purge", 6) || is(name, "_purged_infos", 13) ||
+				     is(name, "_purged_infos_limit", 19) || is(name, "_sync_shards", 12));
+}
+
 static void
 go_database(struct apireq *r)
 {
@@ -257,6 +267,10 @@ go_database(struct apireq *r)
 	/* A NUL would cut the name short and so name another database. */
 	if (memchr(r->part[0].s, '\0', r->part[0].len)) {
 		api_error(r, ERR_NO_DB, NULL);
+		return;
+	}
+	if (for_server_admins(r) && !r->who.server_admin) {
+		api_error(r, ERR_NOT_ADMIN, NULL);
 		return;
 	}
 	err = db_open(r->api->dbs, r->part[0].s, &r->who, &r->db);
