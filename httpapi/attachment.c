@@ -184,7 +184,7 @@ prepare(struct upload *u, int room)
 		err = ERR_CONFLICT;
 	} else if (err == ERR_MISSING && u->w.has_parent) {
 		err = ERR_CHANGED;
-	} else if (err == ERR_MISSING || err == ERR_DELETED) {
+	} else if (room && (err == ERR_MISSING || err == ERR_DELETED)) {
 		err = 0;
 		rev = none;
 	}
