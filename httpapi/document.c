@@ -10,7 +10,16 @@
 #include "httpapi/render.h"
 #include "httpapi/uuid.h"
 
-#define HEAD_ROOM 256u /* _id, _rev and punctuation of a document besides its body */
+#define HEAD_ROOM 256u    /* _id, _rev and punctuation of a document besides its body */
+#define FIRST_ROOM 65536u /* at most so much is set aside at first: the length counts attachments as well */
+
+static size_t
+first_room(const struct db_doc *doc)
+{
+	size_t body = doc->winner.body_len < FIRST_ROOM ? (size_t)doc->winner.body_len : FIRST_ROOM;
+
+	return body + doc->id.len + HEAD_ROOM;
+}
 
 /* The winner with nothing besides. */
 static void
@@ -32,7 +41,7 @@ get_plain(struct apireq *r)
 	if (err == 0 && doc.winner.deleted)
 		err = ERR_DELETED;
 	if (err == 0)
-		err = buf_reserve(&b, (size_t)doc.winner.body_len + doc.id.len + HEAD_ROOM, &room);
+		err = buf_reserve(&b, first_room(&doc), &room);
 	if (err == 0) {
 		/* The tag is written into the buffer that the body will use. */
 		buf_putc(&b, '"');
