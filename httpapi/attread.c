@@ -47,7 +47,7 @@ struct attread {
 static int
 takes_gzip(struct jstr h)
 {
-	const char *p = h.s, *end = h.s + h.len, *stop, *q;
+	const char *p = h.s, *end = h.s != NULL ? h.s + h.len : NULL, *stop, *q;
 	size_t n;
 
 	while (p != NULL && p < end) {
