@@ -136,7 +136,7 @@ static int
 parse_ranges(struct attread *t)
 {
 	struct jstr h = http_header(t->r->http, "range");
-	const char *p = h.s, *end = h.s + h.len;
+	const char *p = h.s, *end = p != NULL ? p + h.len : NULL;
 	int err = 0;
 
 	if (h.s == NULL || h.len < 6 || strncasecmp(p, "bytes=", 6) != 0)
