@@ -64,6 +64,8 @@ struct apireq {
 	struct db *db;             /* opened by the router for /{db}/...; closed by api_done() */
 	void *cookie;              /* the handler's own state */
 	api_f *gathered;           /* who waits for the body: api_gather() */
+	struct jstr body;          /* what api_body() gives, */
+	int body_err;              /* or says */
 };
 
 /**
@@ -157,12 +159,13 @@ int api_json_post(struct apireq *r) MUST_CHECK;
 /** api_referer_check(r, why): A form's Referer must name this host.  Errors: ERR_BAD_REQUEST. */
 int api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
 /**
- * api_gather(r, fn): ${fn}(r) once all of the request's body is there, which is at once for all but large ones,
- * and where api_body() will refuse it by the request's head.  What can be refused without the body is refused before.
+ * api_gather(r, fn): ${fn}(r) once all of the request's body is there and unpacked, which is at once for all but large
+ * or compressed ones.  What can be refused without the body is refused before.
  */
 void api_gather(struct apireq *r, api_f *fn);
 /**
- * api_body(r, bodyp, why): The request's body, which was gathered, uncompressed (Content-Encoding: gzip, bounded).
+ * api_body(r, bodyp, why): The request's body, for who was called by api_gather() alone, uncompressed
+ * (Content-Encoding: gzip, bounded).
  * Errors: ERR_TOO_LARGE, ERR_BAD_REQUEST, ERR_CONTENT_TYPE (415 for other encodings).
  */
 int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHECK;

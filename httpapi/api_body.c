@@ -5,6 +5,9 @@
 #include <strings.h>
 #include <zlib.h>
 
+#define UNPACKED_MAX (256u << 20) /* bytes of a body that came compressed */
+#define UNKNOWN_ENCODING "Only gzip and identity content-encodings are supported"
+
 int
 api_is_json(const struct apireq *r)
 {
@@ -45,67 +48,35 @@ api_object(struct jread *j, struct jstr text, struct errtext *why)
 	return err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 }
 
+/* Inflate ${in} into ${cap} bytes at ${out}, or only count what comes of it where ${out} is NULL. */
 static int
-inflate_into(z_stream *z, char *out, size_t cap, size_t *lenp)
+gunzip(const struct jstr *in, char *out, size_t cap, size_t *lenp)
 {
+	/* zlib does not write what it reads, and does not say so. */
+	union {
+		const char *in;
+		Bytef *z;
+	} text = {in->s};
+	z_stream z = {0};
+	Bytef unused[16384];
 	int rc = Z_OK;
 
-	while (rc == Z_OK) {
-		size_t room = cap - *lenp;
-		uInt n = room > 1u << 30 ? 1u << 30 : (uInt)room;
+	*lenp = 0;
+	/* 16: a gzip header is required. */
+	if (inflateInit2(&z, 15 + 16) != Z_OK)
+		return ERR_NOMEM;
+	z.next_in = text.z;
+	z.avail_in = (uInt)in->len;
+	while (rc == Z_OK && *lenp <= cap) {
+		uInt n = out ? (uInt)(cap - *lenp) : sizeof(unused);
 
-		if (room == 0)
-			return ERR_TOO_LARGE;
-		z->next_out = (Bytef *)out + *lenp;
-		z->avail_out = n;
-		rc = inflate(z, Z_NO_FLUSH);
-		*lenp += n - z->avail_out;
+		z.next_out = out ? (Bytef *)out + *lenp : unused;
+		z.avail_out = n;
+		rc = inflate(&z, Z_NO_FLUSH);
+		*lenp += n - z.avail_out;
 	}
-	return rc == Z_STREAM_END ? 0 : ERR_BAD_REQUEST;
-}
-
-/* Grows in place of streaming: JSON is parsed from one piece. */
-static int
-gunzip(struct apireq *r, struct jstr *bodyp, uint64_t max)
-{
-	int err = ERR_TOO_LARGE;
-	size_t cap = bodyp->len * 4 + 1024;
-
-	while (err == ERR_TOO_LARGE) {
-		/* zlib does not write what it reads, and does not say so. */
-		union {
-			const char *in;
-			Bytef *z;
-		} text = {bodyp->s};
-		z_stream z = {0};
-		size_t len = 0;
-		char *out;
-
-		if (cap > max)
-			cap = (size_t)max;
-		out = arena_alloc(r->arena, cap + 1);
-		if (!out)
-			return ERR_NOMEM;
-		/* 16: a gzip header is required. */
-		if (inflateInit2(&z, 15 + 16) != Z_OK)
-			return ERR_NOMEM;
-		z.next_in = text.z;
-		z.avail_in = (uInt)bodyp->len;
-		/* One byte more than fits, so that what fits exactly can end. */
-		err = inflate_into(&z, out, cap + 1, &len);
-		inflateEnd(&z);
-		if (!err && len <= cap) {
-			out[len] = '\0';
-			bodyp->s = out;
-			bodyp->len = len;
-		} else if (!err) {
-			err = ERR_TOO_LARGE;
-		}
-		if (err == ERR_TOO_LARGE && cap >= max)
-			return err;
-		cap *= 4;
-	}
-	return err;
+	inflateEnd(&z);
+	return *lenp > cap ? ERR_TOO_LARGE : rc == Z_STREAM_END ? 0 : ERR_BAD_REQUEST;
 }
 
 int
@@ -116,15 +87,46 @@ api_body_encoding(const struct apireq *r, int *gzipp, struct errtext *why)
 	*gzipp = enc.s && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
 	if (*gzipp || !enc.s || enc.len == 0 || (enc.len == 8 && strncasecmp(enc.s, "identity", 8) == 0))
 		return 0;
-	return err_why(why, ERR_CONTENT_TYPE, "Only gzip and identity content-encodings are supported");
+	return err_why(why, ERR_CONTENT_TYPE, UNKNOWN_ENCODING);
+}
+
+/* Inflated twice, so that one that is too large, or a lie, costs no memory. */
+static int
+unpack(struct apireq *r, const struct jstr *body)
+{
+	char *out;
+	size_t len;
+	int err = body->len > UNPACKED_MAX ? ERR_TOO_LARGE : gunzip(body, NULL, UNPACKED_MAX, &len);
+
+	if (err)
+		return err;
+	out = arena_alloc(r->arena, len + 1);
+	if (!out)
+		return ERR_TOO_LARGE;
+	err = gunzip(body, out, len, &len);
+	out[len] = '\0';
+	r->body = (struct jstr){out, len};
+	return err;
+}
+
+static void
+unpack_work(struct apireq *r)
+{
+	r->body_err = unpack(r, &r->body);
 }
 
 static void
 gathered(void *arg)
 {
 	struct apireq *r = arg;
+	struct errtext why;
+	int gzip, err = api_body_encoding(r, &gzip, &why);
 
-	r->gathered(r);
+	r->body_err = err ? err : http_body_all(r->http, &r->body);
+	if (r->body_err == 0 && gzip)
+		api_work(r, unpack_work, r->gathered);
+	else
+		r->gathered(r);
 }
 
 void
@@ -133,28 +135,22 @@ api_gather(struct apireq *r, api_f *fn)
 	struct errtext why;
 	int gzip;
 
-	if (http_body_is_whole(r->http) || api_body_encoding(r, &gzip, &why)) {
-		fn(r);
-		return;
-	}
 	r->gathered = fn;
-	http_body_gather(r->http, gathered, r);
+	if (http_body_is_whole(r->http) || api_body_encoding(r, &gzip, &why))
+		gathered(r);
+	else
+		http_body_gather(r->http, gathered, r);
 }
 
 int
 api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
 {
-	int gzip, err = api_body_encoding(r, &gzip, why);
+	int gzip, err = r->body_err;
 
-	if (err)
-		return err;
-	err = http_body_all(r->http, bodyp);
-	if (err || !gzip)
-		return err;
-	if (bodyp->len > UINT32_MAX / 8)
-		return ERR_TOO_LARGE;
-	err = gunzip(r, bodyp, LIMIT_REQUEST_LEN / 16);
-	if (err == ERR_BAD_REQUEST)
+	*bodyp = r->body;
+	if (err == ERR_CONTENT_TYPE)
+		return err_why(why, err, UNKNOWN_ENCODING);
+	if (err == ERR_BAD_REQUEST && !api_body_encoding(r, &gzip, why) && gzip)
 		return err_why(why, err, "The request body is not valid gzip.");
 	return err;
 }

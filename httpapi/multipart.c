@@ -9,7 +9,8 @@
  *                              +--"--"--> EPILOGUE
  *
  * A delimiter is CRLF "--" boundary.  The CRLF belongs to it, so one is held at the start: the
- * first delimiter may open the body.
+ * first delimiter may open the body.  What stands before the first and behind the last is passed over, but not
+ * without end; nor are the headers of a part.
  */
 #include "httpapi/multipart.h"
 
@@ -19,6 +20,7 @@
 
 #define HEADERS_PER_PART 32u
 #define HOLD_MAX ((size_t)2 << 20)
+#define OUTSIDE_MAX 65536u /* bytes before the first delimiter, and behind the last */
 
 enum state { PREAMBLE, BOUNDARY, HEADERS, DATA, EPILOGUE };
 
@@ -27,6 +29,7 @@ struct multipart {
 	enum state state;
 	int bad;         /* the error that ended it */
 	struct buf hold; /* bytes that are not decided yet */
+	size_t outside;  /* bytes passed over so far: preamble and epilogue */
 	size_t dlen;     /* of the delimiter */
 	char delimiter[MULTIPART_BOUNDARY + 4];
 };
@@ -262,18 +265,31 @@ take_headers(struct multipart *m, const char *p, const char *end)
  */
 
 static int
+pass_over(struct multipart *m, size_t n)
+{
+	m->outside += n;
+	return m->outside > OUTSIDE_MAX ? ERR_BAD_REQUEST : 0;
+}
+
+/* How many of the ${len} bytes at ${p}, which hold no delimiter, are not the beginning of one either. */
+static size_t
+plain_bytes(const struct multipart *m, const char *p, size_t len)
+{
+	size_t from = len >= m->dlen ? len - m->dlen + 1 : 0;
+	const char *cr = memchr(p + from, '\r', len - from);
+
+	return cr != NULL ? (size_t)(cr - p) : len;
+}
+
+static int
 step_data(struct multipart *m, const char *p, size_t len, size_t *usedp)
 {
 	const char *at = memmem(p, len, m->delimiter, m->dlen);
-	size_t n;
+	size_t n = at != NULL ? (size_t)(at - p) : plain_bytes(m, p, len);
 	int err = 0;
 
-	if (at != NULL)
-		n = (size_t)(at - p);
-	else
-		n = len >= m->dlen ? len - m->dlen + 1 : 0;
-	if (m->state == DATA && n > 0)
-		err = m->sink.data(m->sink.cookie, p, n);
+	if (n > 0)
+		err = m->state == DATA ? m->sink.data(m->sink.cookie, p, n) : pass_over(m, n);
 	*usedp = n;
 	if (err != 0 || at == NULL)
 		return err;
@@ -291,7 +307,7 @@ step_boundary(struct multipart *m, const char *p, size_t len, size_t *usedp)
 
 	if (len >= 2 && p[0] == '-' && p[1] == '-') {
 		m->state = EPILOGUE;
-		*usedp = len;
+		*usedp = 2;
 		return 0;
 	}
 	while (i < len && (p[i] == ' ' || p[i] == '\t'))
@@ -311,8 +327,10 @@ step_headers(struct multipart *m, const char *p, size_t len, size_t *usedp)
 {
 	const char *at = memmem(p, len, "\r\n\r\n", 4);
 
+	if ((at != NULL ? (size_t)(at - p) : len) > MULTIPART_HEADERS)
+		return ERR_BAD_REQUEST;
 	if (at == NULL)
-		return len > MULTIPART_HEADERS ? ERR_BAD_REQUEST : 0;
+		return 0;
 	*usedp = (size_t)(at - p) + 4;
 	m->state = DATA;
 	return take_headers(m, p, at);
@@ -343,6 +361,7 @@ steps(struct multipart *m, const char *p, size_t len, size_t *usedp)
 			break;
 		case EPILOGUE:
 			used = len;
+			err = pass_over(m, len);
 			break;
 		}
 		p += used;

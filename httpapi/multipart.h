@@ -62,7 +62,7 @@ int multipart_new(struct jstr boundary, const struct multipart_sink *sink, struc
 void multipart_free(struct multipart *m);
 
 /**
- * multipart_feed(m, data, len): The next bytes of the body, cut anywhere.  Errors: ERR_BAD_REQUEST
+ * multipart_feed(m, data, len): The next bytes of the body (at most 1 MiB), cut anywhere.  Errors: ERR_BAD_REQUEST
  * (malformed), ERR_NOMEM, the sink's.
  */
 int multipart_feed(struct multipart *m, const char *data, size_t len) MUST_CHECK;
