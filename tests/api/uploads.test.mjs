@@ -125,22 +125,62 @@ test('large inline attachments', async () => {
 	assert.ok(Buffer.from(bulk.json.results[0].docs[0].ok._attachments.a.data, 'base64').equals(noise));
 });
 
+/** What a database holds, once what was begun before has been settled. */
+async function held() {
+	await ask('PUT', `/settled${Math.random()}`, { json: {}, status: 201 });
+	return (await ask('GET', '', { status: 200 })).json;
+}
+
 test('a multipart body that is not what it says leaves nothing', async () => {
-	const say = (o) => ({ _attachments: { a: { follows: true, content_type: 'x/a', ...o } } });
-	const send = (doc, ...atts) => ask('PUT', '/wrong', { body: related('b', doc, ...atts), headers: { 'content-type': 'multipart/related; boundary=b' } });
+	const type = { headers: { 'content-type': 'multipart/related; boundary=b' } };
+	const att = (o) => ({ follows: true, content_type: 'x/a', ...o });
+	const say = (o, more = {}) => ({ _attachments: { a: att(o), ...more } });
 	const large = noise.subarray(0, 3 * MB);
-	for (const answer of [
-		await send(say({ length: 4 }), Buffer.from('hello')),
-		await send(say({ length: 5, digest: md5('other') }), Buffer.from('hello')),
-		await send(say({ length: large.length, digest: md5('other') }), large),
-		await send(say({ length: 5 })),
-		await send({ _bad: 1 }, Buffer.from('hello')),
-		await ask('PUT', '/wrong', { body: related('b', say({ length: 5 }), Buffer.from('hello')).subarray(0, -4), headers: { 'content-type': 'multipart/related; boundary=b' } }),
-	]) {
-		assert.ok(answer.status >= 400 && answer.status < 500, String(answer.status));
-		assert.ok(answer.json.error);
+	const whole = related('b', say({ length: large.length }), large);
+	const { rev } = (await ask('PUT', '/right', { json: { n: 1, _attachments: { old: { content_type: 'x/o', data: 'AAEC' } } }, status: 201 })).json;
+	await ask('PUT', '/right', { json: { n: 2, _rev: rev, _attachments: { old: { stub: true } } }, status: 201 });
+	const before = await held();
+	const bodies = {
+		'too long': [400, related('b', say({ length: large.length - 1 }), large)],
+		'too short': [400, related('b', say({ length: large.length + 1 }), large)],
+		'a small one too short': [400, related('b', say({ length: 6 }), Buffer.from('hello'))],
+		'gzip of another length': [400, related('b', say({ length: 5, encoding: 'gzip', encoded_length: 7 }), zlib.gzipSync('hello'))],
+		'another digest': [400, related('b', say({ length: large.length, digest: md5('other') }), large)],
+		'in the wrong order': [400, related('b', say({ length: 5 }, { b: att({ length: large.length }) }), large, Buffer.from('hello'))],
+		'one that is missing': [400, related('b', say({ length: large.length }, { b: att({ length: 5 }) }), large)],
+		'one that nobody announced': [400, related('b', say({ length: large.length }), large, large)],
+		'one for a stub': [400, related('b', { _attachments: { a: { stub: true } } }, large)],
+		'a stub without an ancestor': [412, related('b', say({ length: large.length }, { s: { stub: true } }), large)],
+		'another stub': [412, related('b', { ...say({ length: large.length }, { s: { stub: true } }) }, large), '/right?rev=2-' ],
+		'the wrong boundary': [400, related('c', say({ length: large.length }), large)],
+		'no boundary': [400, whole, '/wrong', 'multipart/related'],
+		'an endless preamble': [400, Buffer.concat([noise, Buffer.from('\r\n'), whole])],
+		'an endless epilogue': [400, Buffer.concat([whole, noise])],
+		'endless headers': [400, Buffer.concat([whole.subarray(0, -3), Buffer.from('\r\nA: '), Buffer.alloc(MB, 'h')])],
+		'too many headers': [400, Buffer.concat([whole.subarray(0, -2), Buffer.from('\r\n'), Buffer.from('a: b\r\n'.repeat(100) + '\r\n')])],
+		'cut off in an attachment': [400, whole.subarray(0, 2 * MB)],
+		'cut off before the end': [400, whole.subarray(0, -4)],
+		'cut off in the document': [400, whole.subarray(0, 60)],
+		'no JSON': [400, Buffer.concat([Buffer.from('--b\r\n\r\n{nonsense\r\n--b\r\n\r\n'), large, Buffer.from('\r\n--b--')])],
+		'a bad member': [400, related('b', { _bad: 1 }, large)],
+		'a conflict': [409, related('b', say({ length: large.length }), large), `/right?rev=${rev}`],
+		'a conflict without a revision': [409, related('b', say({ length: large.length }), large), '/right'],
+		'two revisions': [400, related('b', { _rev: '1-aa', ...say({ length: large.length }) }, large), '/wrong?rev=1-bb'],
+		'no revision to replicate': [400, related('b', say({ length: large.length }), large), '/wrong?new_edits=false'],
+	};
+	for (const [what, [status, body, path = '/wrong', contentType]] of Object.entries(bodies)) {
+		const where = path.endsWith('2-') ? `/right?rev=${(await ask('GET', '/right')).json._rev}` : path;
+		const answer = await ask('PUT', where, { body, headers: { 'content-type': contentType ?? type.headers['content-type'] } });
+		assert.equal(answer.status, status, `${what}: ${answer.bytes}`);
+		assert.ok(answer.json.error && answer.json.reason, what);
 	}
 	await ask('GET', '/wrong', { status: 404 });
+	assert.equal((await ask('GET', '/right')).json.n, 2);
+	const after = await held();
+	assert.equal(after.doc_count, before.doc_count + 1);
+	assert.equal(after.update_seq.split('-')[0] - before.update_seq.split('-')[0], 1);
+	assert.ok(after.sizes.active - before.sizes.active < MB, `${after.sizes.active - before.sizes.active} bytes are left`);
+	assert.equal(after.sizes.external - before.sizes.external < MB, true);
 });
 
 test('open_revs sends every leaf with its attachments', async () => {

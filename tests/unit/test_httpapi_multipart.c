@@ -122,6 +122,50 @@ test_malformed(void)
 	buf_release(&t.b);
 }
 
+/* ${len} times 'x' between ${before} and ${behind}, in pieces of ${step}. */
+static int
+feed_long(const char *before, size_t len, const char *behind, size_t step, int *donep)
+{
+	struct taken t = {.fail_at_data = 0};
+	struct buf text;
+	size_t i;
+	int err;
+
+	buf_init(&t.b, 1 << 20);
+	buf_init(&text, 1 << 20);
+	buf_puts(&text, before);
+	for (i = 0; i < len; i++)
+		buf_putc(&text, 'x');
+	buf_puts(&text, behind);
+	*donep = 0;
+	err = feed("b", text.data, text.len, step, step, &t, donep);
+	buf_release(&t.b);
+	buf_release(&text);
+	return err;
+}
+
+/* What is passed over ends somewhere, in whatever pieces it comes. */
+static void
+test_bounds(void)
+{
+	static const size_t steps[] = {1 << 20, 1000, 7};
+	int done;
+
+	for (size_t i = 0; i < 3; i++) {
+		CHECK_INT(feed_long("", 60000, "\r\n--b\r\n\r\n\r\n--b--", steps[i], &done), 0);
+		CHECK(done);
+		CHECK_INT(feed_long("", 70000, "\r\n--b\r\n\r\n\r\n--b--", steps[i], &done), ERR_BAD_REQUEST);
+		CHECK_INT(feed_long("--b\r\n\r\n\r\n--b--", 60000, "", steps[i], &done), 0);
+		CHECK(done);
+		CHECK_INT(feed_long("--b\r\n\r\n\r\n--b--", 70000, "", steps[i], &done), ERR_BAD_REQUEST);
+		CHECK_INT(feed_long("--b\r\nA: ", 16000, "\r\n\r\n\r\n--b--", steps[i], &done), 0);
+		CHECK(done);
+		CHECK_INT(feed_long("--b\r\nA: ", 17000, "\r\n\r\n\r\n--b--", steps[i], &done), ERR_BAD_REQUEST);
+		CHECK_INT(feed_long("--b\r\n\r\n", 500000, "\r\n--b--", steps[i], &done), 0);
+		CHECK(done);
+	}
+}
+
 /* Binary data that is full of almost-delimiters comes through whole. */
 static void
 test_random(unsigned seed)
@@ -202,6 +246,7 @@ main(void)
 {
 	test_parts();
 	test_malformed();
+	test_bounds();
 	test_random(20250703);
 	test_headers();
 	return check_done();
