@@ -181,6 +181,11 @@ void http_start(struct http_req *req, int status, uint64_t length, void (*ready)
  * http_start()).  http_can_send(req): 1 if it may be called now.
  */
 void http_send(struct http_req *req, const void *data, size_t len);
+/**
+ * http_lend(req, data, len): The same without a copy: ${data} stays as it is until ready() or stop() comes, and the
+ * stream is not ended before.
+ */
+void http_lend(struct http_req *req, const void *data, size_t len);
 int http_can_send(const struct http_req *req);
 /**
  * http_finish(req): End of the response, allowed whether or not http_can_send().  http_abort(req):

@@ -1,6 +1,6 @@
 /*
  * server_gate.c: the parts of the engine that are plain sockets, OpenSSL and
- * bytes: listening, TLS set-up, the check of a request's framing.
+ * bytes: listening, TLS set-up, reasons.
  */
 #include "server_impl.h"
 
@@ -10,7 +10,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -186,24 +185,4 @@ server_reason(int status)
 		if (table[i].status == status)
 			return table[i].reason;
 	return "Unknown";
-}
-
-int
-server_framing_ok(const char *head, size_t len)
-{
-	const char *p = head, *end = head + len, *eol;
-	unsigned lengths = 0, encodings = 0;
-
-	while ((eol = memchr(p, '\n', (size_t)(end - p))) != NULL) {
-		size_t n = (size_t)(eol - p);
-
-		if (n == 0 || (n == 1 && p[0] == '\r'))
-			break;
-		if (n > 15 && strncasecmp(p, "content-length:", 15) == 0)
-			lengths++;
-		else if (n > 18 && strncasecmp(p, "transfer-encoding:", 18) == 0)
-			encodings++;
-		p = eol + 1;
-	}
-	return lengths + encodings <= 1;
 }

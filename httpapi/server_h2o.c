@@ -23,7 +23,7 @@
 
 #define IDLE_MS (300u * 1000u) /* of an HTTP/2 connection */
 #define DAY_MS (24u * 3600u * 1000u)
-#define SPOOL_THRESHOLD ((size_t)8 << 20) /* request bodies beyond this go to a file */
+#define SPOOL_THRESHOLD ((size_t)2 << 20) /* a buffer of h2o's from this size on is a file: bodies beyond 1 MiB */
 
 unsigned
 http_server_port(const struct http_server *s)

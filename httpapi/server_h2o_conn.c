@@ -8,6 +8,8 @@
  * a stream that stays idle is then ended.
  */
 #include <h2o.h>
+#include <h2o/http1.h>
+#include <h2o/http2.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,6 +37,7 @@ on_conn_close(void *data)
 	*conn->linkp = conn->next;
 	if (conn->next != NULL)
 		conn->next->linkp = conn->linkp;
+	server_tls_free(conn->tls);
 	free(conn);
 }
 
@@ -58,6 +61,25 @@ renew_certificate(struct http_thread *t)
 		return;
 	server_tls_free(t->accept[1].ssl_ctx);
 	t->accept[1].ssl_ctx = ctx;
+}
+
+static void
+on_handshake(h2o_socket_t *sock, const char *err)
+{
+	struct http_conn *conn = sock->on_close.data;
+	struct http_thread *t = conn->thread;
+	h2o_iovec_t proto;
+
+	conn->handshaking = 0;
+	if (err != NULL) {
+		h2o_socket_close(sock);
+		return;
+	}
+	proto = h2o_socket_ssl_get_selected_protocol(sock);
+	if (h2o_memis(proto.base, proto.len, H2O_STRLIT("h2")))
+		h2o_http2_accept(&t->accept[1], sock, *h2o_get_timestamp(&t->ctx, NULL, NULL));
+	else
+		server_gate_http1(conn, &t->accept[1]);
 }
 
 void
@@ -102,7 +124,13 @@ server_on_accept(h2o_socket_t *listener, const char *err)
 		sock->on_close.cb = on_conn_close;
 		sock->on_close.data = conn;
 		server_gate_open(conn);
-		h2o_accept(accept, sock);
+		if (accept->ssl_ctx == NULL) {
+			h2o_accept(accept, sock);
+			continue;
+		}
+		conn->tls = server_tls_hold(accept->ssl_ctx);
+		conn->handshaking = 1;
+		h2o_socket_ssl_handshake(sock, conn->tls, NULL, on_handshake);
 	}
 }
 

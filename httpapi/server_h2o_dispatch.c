@@ -15,7 +15,8 @@ framing_ok(const struct http_req *req)
 	const h2o_buffer_t *in = req->conn->sock->input;
 
 	/* The head still stands at the input's start: h2o consumes a request when it has been answered. */
-	return req->version >= 0x200 || req->entity.base == NULL || server_framing_ok(in->bytes, in->size);
+	return req->version >= 0x200 || req->entity.base == NULL || req->conn->framed ||
+	       server_framing_ok(in->bytes, in->size);
 }
 
 /* What a request to a proxy has before the path, as in "GET http://host/path": RFC 9112, 3.2.2. */
@@ -71,6 +72,7 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	struct http_req *req = server_req_new(t);
 
 	if (req == NULL) {
+		h2o->http1_is_persistent = 0; /* a body may follow */
 		h2o_send_error_503(h2o, "Service Unavailable", "out of memory", 0);
 		return 0;
 	}
@@ -78,13 +80,14 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	req->conn = server_conn_of(h2o);
 	req->conn->is_h2 = h2o->version >= 0x200;
 	req->refs = 2; /* the engine's, and ours until the handler has returned */
+	server_body_begin(req);
 	if (req_fill(req, h2o) != 0 || !framing_ok(req))
 		refuse(req, ERR_BAD_REQUEST);
-	else if (req->entity.len > s->global.max_request_entity_size)
+	else if (http_body_len(req) > s->global.max_request_entity_size && http_body_len(req) != UINT64_MAX)
 		refuse(req, ERR_TOO_LARGE);
 	else
 		s->config.handle(req, s->config.cookie);
-	if (req->h2o != NULL && !req->answered) {
+	if (req->h2o != NULL && (!req->answered || req->held)) {
 		if (!req->started)
 			server_hook_pool(req);
 		if (!req->conn->is_h2)

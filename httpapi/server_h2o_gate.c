@@ -1,6 +1,6 @@
 /*
  * server_h2o_gate.c: what h2o 2.2 does not look at while a request comes in:
- * how fast, how long its head, and whether its body is too large to begin with.
+ * how fast, how long its head, and whether its body is large, so that we had better read it ourselves.
  *
  * The gate stands before h2o's own read callback: server_gate_turn() puts it there whenever h2o has
  * begun to read.
@@ -13,7 +13,11 @@
  * 2. HTTP/1 is being read where conn->read is t->read1; else it is HTTP/2, a TLS handshake, or the
  *    end of TLS.
  * 3. Bytes that were read together with an earlier request never pass the gate.  They had nothing
- *    to wait for.
+ *    to wait for.  A head that stands among them is h2o's, with its body: conn->head_done is then set
+ *    when the gate is put in place.
+ * 4. Over HTTP/1 a request whose body is large, or chunked and not there yet, is given to h2o without it:
+ *    server_h2o_body.c.  GET and HEAD are not looked at; what they have for a body is small or refused.
+ * 5. While conn->body is set, the socket is that file's and not gated.
  *
  * A head takes no longer than one window; then a body, or all of an HTTP/2 connection with a
  * request in it, keeps up a minimum rate from window to window.  So h2o's own time limit for head
@@ -32,10 +36,12 @@
 #include "base/log.h"
 
 #define WINDOW_MS 30000u
-#define RATE 1024u             /* bytes per second */
-#define IDLE_MS (300u * 1000u) /* an HTTP/1 connection between requests; h2o sees to HTTP/2's */
-#define SMALL_HEAD 400u        /* 100 headers need more: nothing to count */
-#define SLACK (64u << 20)      /* over HTTP/2: how much too large a body is taken in, so that it gets an answer */
+#define RATE 1024u                     /* bytes per second */
+#define IDLE_MS (300u * 1000u)         /* an HTTP/1 connection between requests; h2o sees to HTTP/2's */
+#define SMALL_HEAD 400u                /* 100 headers need more: nothing to count */
+#define STREAM_MIN ((size_t)256 << 10) /* bodies up to this are taken in whole by h2o */
+#define GET_MAX ((size_t)1 << 20)      /* a GET's head and body */
+#define SLACK (64u << 20) /* over HTTP/2: how much too large a body is taken in, so that it gets an answer */
 
 static unsigned
 window_ms(const struct http_thread *t)
@@ -72,6 +78,7 @@ void
 server_gate_close(struct http_conn *conn)
 {
 	unlink_conn(conn);
+	server_body_closed(conn);
 	if (conn->thread->in_gate == conn)
 		conn->thread->in_gate = NULL;
 }
@@ -80,13 +87,14 @@ void
 server_gate_answered(struct http_conn *conn)
 {
 	conn->head_done = 0;
+	conn->framed = 0;
 	conn->head_lines = 0;
 	conn->head_at = 0;
 	link_conn(conn);
 }
 
-static void
-receiving(struct http_conn *conn, int is)
+void
+server_gate_receiving(struct http_conn *conn, int is)
 {
 	struct http_thread *t = conn->thread;
 
@@ -162,7 +170,7 @@ on_refused(h2o_socket_t *sock, const char *err)
 		return;
 	}
 	shutdown(h2o_socket_get_fd(sock), SHUT_WR);
-	receiving(conn, 1);
+	server_gate_receiving(conn, 1);
 	h2o_socket_read_start(sock, on_dropped);
 }
 
@@ -172,6 +180,9 @@ static char bad_head[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/
 static char no_room[] = "HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/json\r\nConnection: close\r\n"
 			"Content-Length: 73\r\n\r\n"
 			"{\"error\":\"insufficient_storage\",\"reason\":\"no room for the request body\"}\n";
+static char too_large[] = "HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\n"
+			  "Connection: close\r\nContent-Length: 68\r\n\r\n"
+			  "{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n";
 
 static void
 refuse(struct http_conn *conn, char *answer)
@@ -180,6 +191,87 @@ refuse(struct http_conn *conn, char *answer)
 
 	h2o_socket_read_stop(conn->sock);
 	h2o_socket_write(conn->sock, &iov, 1, on_refused);
+}
+
+/* ---- A body that is to be streamed ---- */
+
+static int
+is_get(const h2o_buffer_t *in)
+{
+	return in->size >= 2 && (memcmp(in->bytes, "GE", 2) == 0 || memcmp(in->bytes, "HE", 2) == 0);
+}
+
+/* 1 if all of a chunked body has come with its head. */
+static int
+chunks_are_there(const h2o_buffer_t *in, size_t at)
+{
+	struct server_chunks c = {0};
+	struct jstr data;
+
+	while (at < in->size && !server_chunks_done(&c) && !server_chunks_bad(&c))
+		at += server_chunks_next(&c, in->bytes + at, in->size - at, SIZE_MAX, &data);
+	return server_chunks_done(&c);
+}
+
+/* Of a head that has just become complete.  0: it was refused. */
+static int
+look_at_framing(struct http_conn *conn)
+{
+	const h2o_buffer_t *in = conn->sock->input;
+	struct server_head h;
+
+	server_head_read(in->bytes, conn->head_at, &h);
+	if (h.framings > 1) {
+		refuse(conn, bad_head);
+		return 0;
+	}
+	conn->framed = 1;
+	if (!server_head_framed(&h) || (!h.chunked && h.body_len <= STREAM_MIN) ||
+	    (h.chunked && chunks_are_there(in, h.len)))
+		return 1;
+	if (server_body_open(conn, &h) == 0)
+		return 1;
+	refuse(conn, no_room);
+	return 0;
+}
+
+/* What h2o reads as HTTP/1 before it is given it.  0: it was refused. */
+static int
+look(struct http_conn *conn)
+{
+	if (conn->head_done)
+		return 1;
+	if (!head_ok(conn)) {
+		refuse(conn, bad_head);
+		return 0;
+	}
+	if (conn->sock->input->size == 0 || is_get(conn->sock->input))
+		return 1;
+	scan_head(conn);
+	return !conn->head_done || look_at_framing(conn);
+}
+
+static int
+end_after_answer(h2o_req_t *h2o, void *data)
+{
+	if (server_conn_of(h2o) == data)
+		h2o->http1_is_persistent = 0;
+	return 0;
+}
+
+/* h2o has been given a head without its body. */
+static void
+see_if_begun(struct http_conn *conn)
+{
+	struct http_thread *t = conn->thread;
+
+	if (server_body_begun(conn))
+		return;
+	/* It has answered by itself, or did not see the end that we saw: the body must not be taken for a request. */
+	server_body_closed(conn);
+	t->global.http1.callbacks.foreach_request(&t->ctx, end_after_answer, conn);
+	if (conn->sock->_cb.read != NULL)
+		refuse(conn, bad_head);
 }
 
 /* ---- The gate ---- */
@@ -192,7 +284,7 @@ put_gate(struct http_conn *conn)
 	conn->read = conn->sock->_cb.read;
 	conn->sock->_cb.read = on_gate;
 	/* Of HTTP/2 it is not known here: server_on_pace() asks h2o. */
-	receiving(conn, conn->read != conn->thread->read1 || conn->sock->input->size > 0);
+	server_gate_receiving(conn, conn->read != conn->thread->read1 || conn->sock->input->size > 0);
 }
 
 static void
@@ -203,10 +295,8 @@ on_gate(h2o_socket_t *sock, const char *err)
 	int is_http1 = conn->read == t->read1;
 
 	conn->got += sock->bytes_read;
-	if (is_http1 && err == NULL && !conn->head_done && !head_ok(conn)) {
-		refuse(conn, bad_head);
+	if (is_http1 && err == NULL && !look(conn))
 		return;
-	}
 	/* Neither memory nor the disk that bodies wait on has room.  What came is given up, so that the rest fits. */
 	if (is_http1 && err == h2o_socket_error_out_of_memory && conn->req == NULL) {
 		h2o_buffer_consume(&sock->input, sock->input->size);
@@ -221,12 +311,37 @@ on_gate(h2o_socket_t *sock, const char *err)
 	if (t->in_gate == NULL)
 		return;
 	t->in_gate = NULL;
+	if (conn->body != NULL) {
+		see_if_begun(conn);
+		return;
+	}
 	if (sock->_cb.read != NULL) {
 		put_gate(conn);
+		if (is_http1 && sock->input->size > GET_MAX && is_get(sock->input))
+			refuse(conn, too_large);
 	} else {
-		receiving(conn, 0);
+		server_gate_receiving(conn, 0);
 		link_conn(conn);
 	}
+}
+
+void
+server_gate_http1(struct http_conn *conn, h2o_accept_ctx_t *accept)
+{
+	h2o_socket_t *sock = conn->sock;
+	h2o_buffer_t *early = sock->input;
+
+	/* h2o would parse at once what came with the end of the handshake. */
+	h2o_buffer_init(&sock->input, &h2o_socket_buffer_prototype);
+	h2o_http1_accept(accept, sock, *h2o_get_timestamp(accept->ctx, NULL, NULL));
+	h2o_buffer_dispose(&sock->input);
+	sock->input = early;
+	if (early->size == 0)
+		return;
+	unlink_conn(conn);
+	put_gate(conn);
+	sock->bytes_read = early->size;
+	on_gate(sock, NULL);
 }
 
 /* h2o's reader of HTTP/1 has no name outside of it: it is what a first connection asks to be called. */
@@ -257,10 +372,15 @@ server_gate_turn(struct http_thread *t)
 
 	for (conn = t->ungated; conn != NULL; conn = next) {
 		next = conn->gate_next;
-		if (conn->sock->_cb.read != NULL) {
+		if (conn->body != NULL) {
 			unlink_conn(conn);
-			if (conn->sock->_cb.read != on_gate)
+		} else if (conn->sock->_cb.read != NULL) {
+			unlink_conn(conn);
+			if (conn->sock->_cb.read != on_gate) {
 				put_gate(conn);
+				if (conn->read == t->read1)
+					scan_head(conn);
+			}
 		} else if (conn->req != NULL) {
 			unlink_conn(conn);
 		}
@@ -294,9 +414,10 @@ look_at_requests(struct http_thread *t)
 	uint64_t now = h2o_now(t->ctx.loop);
 
 	for (conn = t->conns; conn != NULL; conn = conn->next) {
-		int is_http1 = conn->read == t->read1;
+		/* Of HTTP/2 that is asked below; with TLS there is a handshake before it is known what comes. */
+		int is_known = conn->read == t->read1 || conn->handshaking;
 
-		conn->coming = is_http1 && conn->receiving;
+		conn->coming = is_known && conn->receiving;
 		conn->overdue = conn->coming && now - conn->since_ms >= window_ms(t);
 	}
 	t->global.http2.callbacks.foreach_request(&t->ctx, mark_coming, t);
@@ -312,7 +433,9 @@ too_slow(struct http_conn *conn, uint64_t now)
 		return 0;
 	conn->since_ms = now;
 	conn->since_got = conn->got;
-	if (conn->overdue && conn->read == conn->thread->read1) {
+	if (conn->overdue && conn->lingers)
+		return 1;
+	if (conn->overdue && conn->body == NULL && conn->read == conn->thread->read1) {
 		scan_head(conn);
 		if (!conn->head_done)
 			return 1;

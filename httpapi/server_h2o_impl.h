@@ -10,9 +10,10 @@
  * 2. The engine holds one reference while req->h2o is set.  What ends it: the final h2o_send()
  *    (answered), or h2o disposing of its request (vanished: stop() of a started stream, or the pool
  *    entry of server_hook_pool() before that).
- * 3. Method, path and headers that handlers see are copies in the request's arena.  A body is lent
- *    out of h2o's buffer over HTTP/1, where nothing is freed before the answer; HTTP/2 may drop a
- *    stream at any moment, so there it is copied.
+ * 3. Method, path and headers that handlers see are copies in the request's arena.  A body that h2o
+ *    has taken in is lent out of its buffer over HTTP/1, where nothing is freed before the answer;
+ *    HTTP/2 may drop a stream at any moment, so there it is copied.  A streamed one has buffers of
+ *    its own: server_h2o_body.c.
  * 4. After h2o_send(FINAL) h2o's request may be gone already or be the next one: it is not touched
  *    again.
  */
@@ -56,6 +57,11 @@ struct http_conn {
 	unsigned char head_done;
 	unsigned char receiving;       /* a request comes in, over HTTP/2: perhaps */
 	unsigned char coming, overdue; /* scratch of server_on_pace() */
+	unsigned char framed;          /* the head was found to say one thing of its body */
+	unsigned char handshaking;     /* of TLS */
+	unsigned char lingers;         /* answered before its body's end: has one more window */
+	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
+	struct ssl_ctx_st *tls;        /* what OpenSSL needs until the first bytes of a handshake */
 };
 
 struct http_req {
@@ -69,6 +75,7 @@ struct http_req {
 	char method[METHOD_MAX];
 	struct jstr path, query;
 	h2o_iovec_t entity;
+	struct http_body *body;   /* NULL: h2o has taken it in */
 	uint64_t body_at;         /* read by http_body_read() */
 	char *body_copy;          /* HTTP/2: what was lent */
 	struct http_msg body_msg; /* http_body_wait()'s way back */
@@ -83,12 +90,15 @@ struct http_req {
 	void (*ready)(void *cookie);
 	void (*stop)(void *cookie);
 	void *cookie;
+	unsigned char held; /* a whole answer waits for 100 Continue to be written: last */
+	h2o_iovec_t last;
 	unsigned char may_encode;
 	struct encode_stream *enc; /* NULL: the body goes out as it is */
 	char *raw;                 /* what waits to be encoded into out */
 	size_t raw_at, raw_len;    /* 0 where none is left */
 	char *out;                 /* what waits for the next h2o_send() or, in flight, is being written */
 	size_t out_len, out_cap;
+	const char *lent; /* goes out in place of out */
 	uint64_t nsent;
 };
 
@@ -161,8 +171,32 @@ void server_hook_pool(struct http_req *req);
 /** server_give_to_pool(h2o, mem): ${mem} is freed with h2o's request. */
 void server_give_to_pool(h2o_req_t *h2o, void *mem);
 
+/* ---- server_h2o_body.c ---- */
+
+/**
+ * server_body_open(conn, h): The head that stands alone in the socket's input, or with the beginning of its body, is
+ * told h2o without its body, which is ours.  Errors: ERR_NOMEM, ERR_NOSPACE.
+ */
+int server_body_open(struct http_conn *conn, const struct server_head *h) MUST_CHECK;
+/** server_body_begin(req): h2o has called with what may be that head; server_body_begun(conn): it has. */
+void server_body_begin(struct http_req *req);
+int server_body_begun(const struct http_conn *conn);
+/** server_body_coming(conn): 1 while a handler may want more of a body. */
+int server_body_coming(const struct http_conn *conn);
+/** server_body_announced(req): The Content-Length of a streamed body, or UINT64_MAX. */
+uint64_t server_body_announced(const struct http_req *req);
+/** server_body_closed(conn), server_body_release(req): The one or the other is gone. */
+void server_body_closed(struct http_conn *conn);
+void server_body_release(struct http_req *req);
+/** server_body_answer(req): Before the head of the answer is made. */
+void server_body_answer(struct http_req *req);
+/** server_send_last(req, bufs, n, state): Detach and give h2o the end of the answer. */
+void server_send_last(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state);
+
 /* ---- server_h2o_stream.c ---- */
 
+/** server_send_held(req): What waited for req->in_flight may go. */
+void server_send_held(struct http_req *req);
 /** server_flush(t): Hand h2o what handlers have sent meanwhile; at the end of every callback into one. */
 void server_flush(struct http_thread *t);
 
@@ -212,6 +246,10 @@ int server_gate_learn(struct http_thread *t) MUST_CHECK;
 void server_gate_open(struct http_conn *conn);
 /** server_gate_answered(conn): The next head may come on an HTTP/1 connection. */
 void server_gate_answered(struct http_conn *conn);
+/** server_gate_receiving(conn, is): We wait for the client, which has to keep up the rate, or no longer. */
+void server_gate_receiving(struct http_conn *conn, int is);
+/** server_gate_http1(conn, accept): h2o's HTTP/1 on a connection whose first bytes may be there already. */
+void server_gate_http1(struct http_conn *conn, h2o_accept_ctx_t *accept);
 /** server_gate_close(conn): The connection is gone. */
 void server_gate_close(struct http_conn *conn);
 /** server_gate_turn(t): Stand before h2o where it has begun to read; after every turn of its loop. */

@@ -13,7 +13,6 @@
 
 #define ARENA_MAX (256u << 20) /* bytes of one request's arena */
 #define FREE_MAX 64u           /* requests a thread keeps for reuse */
-#define PIECE_MAX (1u << 20)   /* http_body_read()'s pieces */
 #define RESETS_FREE 200u       /* streams that a connection may reset beyond half of those it let finish */
 
 /* ---- Requests and their memory ---- */
@@ -53,6 +52,7 @@ req_free(struct http_req *req)
 	free(req->raw);
 	encode_stream_free(req->enc);
 	free(req->body_copy);
+	server_body_release(req);
 	if (req->input != NULL)
 		h2o_buffer_dispose(&req->input);
 	if (t->nfree < FREE_MAX) {
@@ -229,9 +229,12 @@ special_header(const struct http_req *req, const h2o_token_t *token)
 
 	if (token == H2O_TOKEN_HOST)
 		return arena_jstr(req->arena, req->h2o->input.authority.base, req->h2o->input.authority.len);
-	if (token == H2O_TOKEN_CONTENT_LENGTH && req->entity.base != NULL) {
-		int n = snprintf(digits, sizeof(digits), "%zu", req->entity.len);
+	if (token == H2O_TOKEN_CONTENT_LENGTH && (req->entity.base != NULL || req->body != NULL)) {
+		uint64_t len = req->body != NULL ? server_body_announced(req) : req->entity.len;
+		int n = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)len);
 
+		if (len == UINT64_MAX)
+			return (struct jstr){NULL, 0};
 		return arena_jstr(req->arena, digits, (size_t)n);
 	}
 	return (struct jstr){NULL, 0};
@@ -295,95 +298,6 @@ struct arena *
 http_arena(struct http_req *req)
 {
 	return req->arena;
-}
-
-uint64_t
-http_body_len(const struct http_req *req)
-{
-	return req->entity.len;
-}
-
-/* Lends ${n} bytes of the body from ${at} on: invariant 3. */
-static int
-lend_body(struct http_req *req, uint64_t at, size_t n, struct jstr *outp)
-{
-	char *copy;
-
-	*outp = (struct jstr){"", 0};
-	if (n == 0)
-		return 0;
-	if (req->h2o == NULL)
-		return ERR_IO;
-	if (req->version < 0x200) {
-		*outp = (struct jstr){req->entity.base + at, n};
-		return 0;
-	}
-	copy = realloc(req->body_copy, n);
-	if (copy == NULL)
-		return ERR_NOMEM;
-	req->body_copy = copy;
-	memcpy(copy, req->entity.base + at, n);
-	*outp = (struct jstr){copy, n};
-	return 0;
-}
-
-int
-http_body_read(struct http_req *req, struct jstr *piecep)
-{
-	uint64_t left = req->entity.len - req->body_at;
-	int err = lend_body(req, req->body_at, left < PIECE_MAX ? (size_t)left : PIECE_MAX, piecep);
-
-	if (err == 0)
-		req->body_at += piecep->len;
-	return err;
-}
-
-int
-http_body_all(struct http_req *req, struct jstr *bodyp)
-{
-	int err;
-
-	assert(req->body_at == 0 || req->body_at == req->entity.len);
-	if (req->body_at > 0 && req->body_copy != NULL) {
-		*bodyp = (struct jstr){req->body_copy, req->entity.len};
-		return 0;
-	}
-	err = lend_body(req, 0, req->entity.len, bodyp);
-	if (err == 0)
-		req->body_at = req->entity.len;
-	return err;
-}
-
-int
-http_body_is_whole(const struct http_req *req)
-{
-	(void)req;
-	return 1;
-}
-
-static void
-body_ready(void *arg)
-{
-	struct http_req *req = arg;
-
-	req->body_fn(req->body_arg);
-	http_release(req);
-}
-
-void
-http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg)
-{
-	http_hold(req);
-	req->body_fn = fn;
-	req->body_arg = arg;
-	req->body_msg = (struct http_msg){.fn = body_ready, .arg = req};
-	http_post(req->thread, &req->body_msg);
-}
-
-void
-http_body_gather(struct http_req *req, void (*fn)(void *arg), void *arg)
-{
-	http_body_wait(req, fn, arg);
 }
 
 int

@@ -61,20 +61,29 @@ http_add_header(struct http_req *req, const char *name, const char *value, size_
 }
 
 static void
-reply_iov(struct http_req *req, int status, h2o_iovec_t body, size_t length)
+send_whole(struct http_req *req)
 {
 	static h2o_generator_t whole = {NULL, NULL};
+	h2o_iovec_t body = req->last;
+
+	h2o_start_response(req->h2o, &whole);
+	server_send_last(req, &body, req->is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
+}
+
+static void
+reply_iov(struct http_req *req, int status, h2o_iovec_t body, size_t length)
+{
 	h2o_req_t *h2o = req->h2o;
-	int is_head = req->is_head;
 
 	h2o->res.status = status;
 	h2o->res.reason = server_reason(status);
 	h2o->res.content_length = length;
 	req->answered = 1;
-	req->conn->served++;
-	server_detach(req);
-	h2o_start_response(h2o, &whole);
-	h2o_send(h2o, &body, is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
+	server_body_answer(req);
+	req->last = body;
+	req->held = req->in_flight;
+	if (!req->held)
+		send_whole(req);
 }
 
 /* ---- Streams ---- */
@@ -121,7 +130,7 @@ push(struct http_req *req)
 
 	if (req->enc != NULL && !req->aborting && server_encode_next(req) != 0)
 		req->aborting = 1;
-	iov = h2o_iovec_init(req->out, req->out_len);
+	iov = h2o_iovec_init(req->lent != NULL ? req->lent : req->out, req->out_len);
 	n = req->out_len > 0 ? 1 : 0;
 	head_alone = !req->headed && n == 0;
 	req->headed = 1;
@@ -131,9 +140,7 @@ push(struct http_req *req)
 		if (req->out != NULL)
 			server_give_to_pool(h2o, req->out);
 		req->out = NULL;
-		req->conn->served++;
-		server_detach(req);
-		h2o_send(h2o, &iov, n, state);
+		server_send_last(req, &iov, n, state);
 		return;
 	}
 	req->in_flight = 1;
@@ -181,6 +188,17 @@ server_flush(struct http_thread *t)
 	}
 }
 
+void
+server_send_held(struct http_req *req)
+{
+	if (req->held) {
+		req->held = 0;
+		send_whole(req);
+	} else if (req->started) {
+		schedule_flush(req);
+	}
+}
+
 static void
 on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 {
@@ -190,6 +208,7 @@ on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 	(void)h2o;
 	req->in_flight = 0;
 	req->out_len = 0;
+	req->lent = NULL;
 	if (req->out_cap > KEEP_OUT) {
 		free(req->out);
 		req->out = NULL;
@@ -226,6 +245,7 @@ begin_stream(struct http_req *req, int status, uint64_t length)
 	h2o->res.status = status;
 	h2o->res.reason = server_reason(status);
 	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
+	server_body_answer(req);
 	req->gen = (h2o_generator_t){on_proceed, on_stop};
 	h2o_start_response(h2o, &req->gen);
 	schedule_flush(req);
@@ -326,9 +346,23 @@ http_send(struct http_req *req, const void *data, size_t len)
 }
 
 void
+http_lend(struct http_req *req, const void *data, size_t len)
+{
+	assert(req->started && !req->finishing && !req->aborting && !req->want_ready && len > 0);
+	if (req->enc != NULL || req->h2o == NULL) {
+		http_send(req, data, len);
+		return;
+	}
+	req->want_ready = 1;
+	req->lent = data;
+	req->out_len = len;
+	schedule_flush(req);
+}
+
+void
 http_finish(struct http_req *req)
 {
-	assert(req->started && !req->finishing);
+	assert(req->started && !req->finishing && req->lent == NULL);
 	if (req->gone || req->aborting)
 		return;
 	req->finishing = 1;

@@ -34,11 +34,44 @@ uint64_t server_tls_stamp(const char *cert_file, const char *key_file);
 /** server_reason(status): The reason phrase of an HTTP status.  Static. */
 const char *server_reason(int status);
 
+/* ---- server_framing.c ---- */
+
+/* What the head of an HTTP/1 request says of its body. */
+struct server_head {
+	size_t len;            /* bytes, with the empty line */
+	uint64_t body_len;     /* the Content-Length; UINT64_MAX: none, or not digits alone */
+	unsigned framings;     /* headers that say how long the body is: one, or it is what smuggling is made of */
+	unsigned char chunked; /* a Transfer-Encoding */
+	unsigned char expects; /* an Expect */
+	unsigned char odd;     /* not HTTP/1.1, folded lines, values that are not the usual ones */
+};
+/** server_head_read(head, len, h): Of a head that is there up to and with its empty line. */
+void server_head_read(const char *head, size_t len, struct server_head *h);
+/** server_head_framed(h): 1 if it is clear where the body ends, so that it may be read without h2o. */
+int server_head_framed(const struct server_head *h);
+/** server_head_hide(head, len): Rename the headers that speak of the body, and Upgrade, so that h2o knows of none. */
+void server_head_hide(char *head, size_t len);
+
 /**
  * server_framing_ok(head, len): 0 if an HTTP/1 request's head frames its body in more than one way
  * (Content-Length and Transfer-Encoding, or two of one): what request smuggling is made of.
  * ${head} may go on behind the empty line.
  */
 int server_framing_ok(const char *head, size_t len);
+
+/* A chunked body on its way; zeroed at first. */
+struct server_chunks {
+	uint64_t left; /* of the chunk */
+	unsigned line; /* bytes of the line, or of the trailer */
+	unsigned char state, digits;
+};
+/**
+ * server_chunks_next(c, p, n, max, datap): Take bytes from ${p} up to the next data and at most ${max} bytes of that.
+ * Returns how many were taken; the data, perhaps none, are the last of them.
+ * server_chunks_done(c), server_chunks_bad(c): The end has come; the framing is broken.  Nothing is taken then.
+ */
+size_t server_chunks_next(struct server_chunks *c, const char *p, size_t n, size_t max, struct jstr *datap);
+int server_chunks_done(const struct server_chunks *c);
+int server_chunks_bad(const struct server_chunks *c);
 
 #endif

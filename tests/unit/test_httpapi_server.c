@@ -21,7 +21,7 @@
 #define SLOW_MS 600
 
 static struct http_server *server;
-static _Atomic unsigned stops, gones, hooks, lates;
+static _Atomic unsigned stops, gones, hooks, lates, lost;
 
 /* ---- The handler ---- */
 
@@ -192,19 +192,48 @@ answer_late(struct http_req *req, useconds_t after_us)
 	pthread_detach(id);
 }
 
-static void
-echo(struct http_req *req)
+/* ---- Bodies ---- */
+
+static uint32_t
+fnv(uint32_t h, const char *p, size_t n)
 {
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		h = (h ^ (unsigned char)p[i]) * 16777619u;
+	return h;
+}
+
+static void
+reply_err(struct http_req *req, int err)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), "{\"error\":\"%s\"}", err_name(err));
+
+	if (err == ERR_IO)
+		atomic_fetch_add(&lost, 1);
+	http_reply(req, err_status(err), text, (size_t)n);
+}
+
+static void
+echo_body(void *arg)
+{
+	struct http_req *req = arg;
 	struct jstr p = http_path(req), q = http_query(req), host = http_header(req, "host"),
 		    x = http_header(req, "x-thing"), body;
 	char line[4096];
-	int n;
+	int n, err = http_body_all(req, &body);
 
-	if (http_body_all(req, &body) != 0)
-		abort();
-	n = snprintf(line, sizeof(line), "%s|%.*s|%.*s|%.*s|%.*s|%x|%.*s", http_method(req), (int)p.len, p.s,
-	    (int)q.len, q.s, (int)host.len, host.s, (int)x.len, x.len > 0 ? x.s : "", (unsigned)http_version(req),
-	    (int)body.len, body.s);
+	if (err != 0) {
+		reply_err(req, err);
+		return;
+	}
+	n = snprintf(line, sizeof(line), "%s|%.*s|%.*s|%.*s|%.*s|%x|", http_method(req), (int)p.len, p.s, (int)q.len,
+	    q.s, (int)host.len, host.s, (int)x.len, x.len > 0 ? x.s : "", (unsigned)http_version(req));
+	if (body.len < 3500)
+		n += snprintf(line + n, sizeof(line) - (size_t)n, "%.*s", (int)body.len, body.s);
+	else
+		n += snprintf(line + n, sizeof(line) - (size_t)n, "%zu %08x", body.len, fnv(0, body.s, body.len));
 	http_set_header(req, "content-type", "text/plain", 10);
 	http_set_header(req, "etag", "\"1\"", 3);
 	http_set_header(req, "etag", "\"2\"", 3);
@@ -212,6 +241,90 @@ echo(struct http_req *req)
 	http_add_header(req, "x-split", "a\r\nx-smuggled: b", 16);
 	http_set_header(req, "x-nul", "a\0b", 3);
 	http_reply(req, 200, line, (size_t)n);
+}
+
+static void
+echo(struct http_req *req)
+{
+	if (http_body_is_whole(req))
+		echo_body(req);
+	else
+		http_body_gather(req, echo_body, req);
+}
+
+/* Reads a body piece by piece, each on another thread, and answers with its length and sum. */
+struct summing {
+	struct http_msg msg;
+	struct http_req *req;
+	struct jstr piece;
+	uint64_t len;
+	uint32_t sum;
+	unsigned pieces, waits;
+	int half; /* answer before the end */
+};
+
+static void sum_next(void *arg);
+
+static void *
+sum_worker(void *arg)
+{
+	struct summing *s = arg;
+
+	usleep(500);
+	s->sum = fnv(s->sum, s->piece.s, s->piece.len);
+	s->len += s->piece.len;
+	http_post(http_req_thread(s->req), &s->msg);
+	return NULL;
+}
+
+static void
+sum_end(struct summing *s, int err)
+{
+	char text[128];
+	struct jstr len = http_header(s->req, "content-length");
+	int n = snprintf(text, sizeof(text), "sum %llu %08x %.*s", (unsigned long long)s->len, s->sum, (int)len.len,
+	    len.len > 0 ? len.s : "");
+
+	if (err != 0)
+		reply_err(s->req, err);
+	else
+		http_reply(s->req, 200, text, (size_t)n);
+	http_release(s->req);
+	free(s);
+}
+
+static void
+sum_next(void *arg)
+{
+	struct summing *s = arg;
+	pthread_t id;
+	int err = http_body_read(s->req, &s->piece);
+
+	if (err == ERR_AGAIN) {
+		s->waits++;
+		http_body_wait(s->req, sum_next, s);
+	} else if (err != 0 || s->piece.len == 0 || (s->half && s->pieces > 0)) {
+		sum_end(s, err);
+	} else {
+		s->pieces++;
+		if (pthread_create(&id, NULL, sum_worker, s) != 0)
+			abort();
+		pthread_detach(id);
+	}
+}
+
+static void
+sum_body(struct http_req *req, int half)
+{
+	struct summing *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		abort();
+	s->msg = (struct http_msg){sum_next, s, NULL};
+	s->req = req;
+	s->half = half;
+	http_hold(req);
+	sum_next(s);
 }
 
 static int
@@ -236,6 +349,12 @@ handle(struct http_req *req, void *cookie)
 		answer_late(req, 2000);
 	else if (path_is(req, "/later"))
 		answer_late(req, 300000);
+	else if (path_is(req, "/sum"))
+		sum_body(req, 0);
+	else if (path_is(req, "/half"))
+		sum_body(req, 1);
+	else if (path_is(req, "/refuse"))
+		reply_err(req, ERR_UNAUTHORIZED);
 	else
 		echo(req);
 }
@@ -493,6 +612,285 @@ test_streams(void)
 	CHECK_STR(strstr(a, "\r\n\r\n"), "\r\n\r\n");
 }
 
+/* ---- Streamed bodies ---- */
+
+#define BIG 900000u /* over HTTP/1 more than h2o is given to collect; gathered, a chunked one goes to a file */
+
+static char big[BIG + 1];
+static char big_sum[64]; /* what /sum says of it */
+static char big_echo[64];
+
+static void
+make_big(void)
+{
+	unsigned i;
+
+	for (i = 0; i < BIG; i++)
+		big[i] = (char)('a' + (i * 7919u >> 5) % 26);
+	snprintf(big_sum, sizeof(big_sum), "sum %u %08x ", BIG, fnv(0, big, BIG));
+	snprintf(big_echo, sizeof(big_echo), "||h||101|%u %08x", BIG, fnv(0, big, BIG));
+}
+
+static void
+say_head(int fd, const char *path, const char *headers)
+{
+	char head[512];
+	int n = snprintf(head, sizeof(head), "PUT %s HTTP/1.1\r\nHost: h\r\n%s\r\n", path, headers);
+
+	say(fd, head, (size_t)n);
+}
+
+#define BIG_LEN "Content-Length: 900000\r\n"
+#define CHUNKED "Transfer-Encoding: chunked\r\n"
+
+static void
+say_chunks(int fd, size_t size)
+{
+	size_t at = 0;
+	char line[64];
+
+	while (at < BIG) {
+		size_t n = BIG - at < size ? BIG - at : size;
+
+		say(fd, line, (size_t)snprintf(line, sizeof(line), "%zX%s\r\n", n, at == 0 ? ";a=b" : ""));
+		say(fd, big + at, n);
+		say_text(fd, "\r\n");
+		at += n;
+	}
+	say_text(fd, "0\r\nx-trailer: 1\r\n\r\n");
+}
+
+/* The answer on a connection that goes on. */
+static int
+hears(int fd, const char *what)
+{
+	static char buf[8192];
+
+	hear(fd, buf, sizeof(buf), what);
+	return has(buf, what);
+}
+
+static int
+hears_end(int fd, const char *what)
+{
+	static char buf[8192];
+
+	hear(fd, buf, sizeof(buf), NULL);
+	return has(buf, what) && has(buf, "Connection: close");
+}
+
+static void
+test_streamed(void)
+{
+	static const char next[] = "GET /next HTTP/1.1\r\nHost: h\r\n\r\n";
+	int fd = dial(), i;
+
+	say_head(fd, "/sum", BIG_LEN);
+	say(fd, big, BIG);
+	CHECK(hears(fd, big_sum));
+	say_head(fd, "/sum", CHUNKED);
+	say_chunks(fd, 70000);
+	CHECK(hears(fd, big_sum));
+	say_head(fd, "/gathered", BIG_LEN);
+	say(fd, big, BIG);
+	CHECK(hears(fd, big_echo));
+	say_head(fd, "/gathered", CHUNKED);
+	say_chunks(fd, 1000);
+	CHECK(hears(fd, big_echo));
+	/* In small pieces, with pauses. */
+	say_head(fd, "/sum", BIG_LEN);
+	for (i = 0; i < 30; i++) {
+		say(fd, big + (BIG / 30) * (unsigned)i, BIG / 30);
+		usleep(2000);
+	}
+	CHECK(hears(fd, big_sum));
+	/* Requests that come right behind. */
+	say_head(fd, "/sum", BIG_LEN);
+	say(fd, big, BIG);
+	say_text(fd, next);
+	CHECK(hears(fd, "GET|/next|"));
+	say_head(fd, "/sum", CHUNKED);
+	say_chunks(fd, 70000);
+	say_text(fd, next);
+	CHECK(hears(fd, "GET|/next|"));
+	say_head(fd, "/next", "Content-Length: 3\r\n");
+	say_text(fd, "abc");
+	CHECK(hears(fd, "|abc"));
+	close(fd);
+}
+
+/* Chunks whose framing comes byte by byte. */
+static void
+test_dribbled(void)
+{
+	static const char text[] = "3;x=y\r\nabc\r\n00a\r\n0123456789\r\n1 \r\nZ\r\n0\r\nt: 1\r\nu: 2\r\n\r\n";
+	const char *p;
+	int fd = dial();
+
+	say_head(fd, "/echo", CHUNKED);
+	for (p = text; *p != '\0'; p++) {
+		say(fd, p, 1);
+		usleep(200);
+	}
+	CHECK(hears(fd, "PUT|/echo||h||101|abc0123456789Z"));
+	say_text(fd, "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+	CHECK(hears(fd, "GET|/next|"));
+	close(fd);
+}
+
+static void
+test_bad_chunks(void)
+{
+	static const char *const bad[] = {"xyz\r\n", "\r\n", "3\nabc", "0000000000000003\r\nabc",
+	    "ffffffffffffffff\r\nabc", "-3\r\nabc", "3\r\nabcd\r\n0\r\n\r\n", "3\r\nabc\n0\r\n\r\n",
+	    "3\r\nabc0\r\n\r\n", "0\r\nt: 1\n\r\n", "0\r\n\rx", "3;a\nabc", "3,\r\nabc"};
+	static char lines[9000], line[2000];
+	size_t i;
+	int fd;
+
+	for (i = 0; i < 2 * sizeof(bad) / sizeof(bad[0]); i++) {
+		fd = dial();
+		say_head(fd, i % 2 ? "/sum" : "/gathered", CHUNKED);
+		usleep(1000);
+		say_text(fd, bad[i / 2]);
+		if (!CHECK(hears_end(fd, "HTTP/1.1 400 Bad Request\r\n")))
+			fprintf(stderr, "case %zu\n", i / 2);
+		close(fd);
+	}
+	fd = dial();
+	memset(line, ' ', sizeof(line));
+	line[0] = '3';
+	say_head(fd, "/sum", CHUNKED);
+	say(fd, line, sizeof(line));
+	CHECK(hears_end(fd, "HTTP/1.1 400 Bad Request\r\n"));
+	close(fd);
+	fd = dial();
+	memset(lines, 't', sizeof(lines));
+	say_head(fd, "/sum", CHUNKED);
+	say_text(fd, "0\r\n");
+	say(fd, lines, sizeof(lines));
+	CHECK(hears_end(fd, "HTTP/1.1 400 Bad Request\r\n"));
+	close(fd);
+}
+
+/* An answer before the end of the body reaches a client that has sent nothing, or sends it all before it reads. */
+static void
+test_refused_body(void)
+{
+	static const char json[] = "{\"error\":\"too_large\"";
+	int fd = dial(), i;
+
+	say_head(fd, "/refuse", BIG_LEN);
+	CHECK(hears_end(fd, "HTTP/1.1 401 Unauthorized\r\n"));
+	close(fd);
+	fd = dial();
+	say_head(fd, "/refuse", BIG_LEN);
+	say(fd, big, BIG);
+	CHECK(hears_end(fd, "HTTP/1.1 401 Unauthorized\r\n"));
+	close(fd);
+	fd = dial();
+	say_head(fd, "/half", CHUNKED);
+	say_chunks(fd, 300);
+	CHECK(hears_end(fd, "HTTP/1.1 200 OK\r\n"));
+	close(fd);
+	fd = dial();
+	say_head(fd, "/sum", "Content-Length: 200000000\r\n");
+	CHECK(hears_end(fd, json));
+	close(fd);
+	fd = dial();
+	say_head(fd, "/sum", "Content-Length: 4000000\r\n");
+	for (i = 0; i < 4; i++)
+		say(fd, big, BIG);
+	CHECK(hears_end(fd, json));
+	close(fd);
+	for (i = 0; i < 2; i++) {
+		fd = dial();
+		say_head(fd, i == 0 ? "/sum" : "/gathered", CHUNKED);
+		say_text(fd, "f4242\r\n");
+		say(fd, big, BIG);
+		say(fd, big, 1000002 - BIG);
+		CHECK(hears_end(fd, json));
+		close(fd);
+	}
+	fd = dial();
+	say_head(fd, "/sum", BIG_LEN CHUNKED);
+	say_chunks(fd, 1000);
+	CHECK(hears_end(fd, "HTTP/1.1 400 Bad Request\r\n"));
+	close(fd);
+	/* What a GET brings is not wanted. */
+	fd = dial();
+	say_text(fd, "GET /sum HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+	usleep(2000);
+	for (i = 0; i < 3; i++) {
+		say_text(fd, "dbba0\r\n");
+		say(fd, big, BIG);
+		say_text(fd, "\r\n");
+	}
+	CHECK(hears_end(fd, json));
+	close(fd);
+}
+
+static void
+test_expect(void)
+{
+	char buf[4096];
+	int fd = dial();
+
+	say_head(fd, "/sum", BIG_LEN "Expect: 100-continue\r\n");
+	CHECK(hears(fd, "HTTP/1.1 100 Continue\r\n\r\n"));
+	say(fd, big, BIG);
+	CHECK(hears(fd, big_sum));
+	say_head(fd, "/gathered", "expect: 100-Continue\r\n" CHUNKED);
+	CHECK(hears(fd, "HTTP/1.1 100 Continue\r\n\r\n"));
+	say_chunks(fd, 5000);
+	CHECK(hears(fd, big_echo));
+	say_head(fd, "/refuse", BIG_LEN "Expect: 100-continue\r\n");
+	hear(fd, buf, sizeof(buf), NULL);
+	CHECK(strncmp(buf, "HTTP/1.1 401 Unauthorized\r\n", 27) == 0);
+	close(fd);
+	/* Small bodies are h2o's. */
+	fd = dial();
+	say_head(fd, "/small", "Content-Length: 3\r\nExpect: 100-continue\r\n");
+	CHECK(hears(fd, "HTTP/1.1 100 Continue\r\n\r\n"));
+	say_text(fd, "abc");
+	CHECK(hears(fd, "|abc"));
+	close(fd);
+	fd = dial();
+	say_head(fd, "/sum", BIG_LEN "Expect: 200-ok\r\n");
+	CHECK(hears(fd, "HTTP/1.1 417 "));
+	close(fd);
+}
+
+/* Clients that leave in the middle. */
+static void
+test_body_lost(void)
+{
+	static const char *const paths[] = {"/sum", "/gathered"};
+	unsigned before = atomic_load(&lost), answered = atomic_load(&lates), i;
+	struct linger hard = {1, 0};
+	int fd;
+
+	for (i = 0; i < 8; i++) {
+		fd = dial();
+		say_head(fd, paths[i % 2], i & 2 ? BIG_LEN : CHUNKED);
+		say_text(fd, "dbba0\r\n");
+		say(fd, big, i & 1 ? 300000 : 1);
+		usleep(20000);
+		if (i & 4)
+			setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+		close(fd);
+		CHECK(reaches(&lost, before + i + 1));
+	}
+	/* While nobody reads. */
+	fd = dial();
+	say_head(fd, "/later", BIG_LEN);
+	say(fd, big, 100000);
+	usleep(5000);
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+	CHECK(reaches(&lates, answered + 1));
+}
+
 /* A frame of HTTP/2. */
 static void
 say_frame(int fd, unsigned char type, unsigned char flags, unsigned stream, const char *payload, unsigned char len)
@@ -529,7 +927,7 @@ test_h2(void)
 	char buf[4096];
 	size_t n;
 	int fd = dial_h2();
-	unsigned before = atomic_load(&stops), answered;
+	unsigned before = atomic_load(&stops), left = atomic_load(&gones), answered;
 
 	get_h2(fd, 1, "/h2h2");
 	n = hear(fd, buf, sizeof(buf), "|200|");
@@ -543,7 +941,7 @@ test_h2(void)
 	get_h2(fd, 5, "/late");
 	say_frame(fd, 3, 0, 5, "\0\0\0\x08", 4);
 	CHECK(reaches(&lates, answered + 1));
-	CHECK(reaches(&gones, 1));
+	CHECK(reaches(&gones, left + 1));
 	/* A connection that is lost ends its feeds. */
 	get_h2(fd, 7, "/feed");
 	usleep(20000);
@@ -806,6 +1204,13 @@ main(void)
 	test_refused();
 	test_long_heads();
 	test_streams();
+	make_big();
+	test_streamed();
+	test_dribbled();
+	test_bad_chunks();
+	test_refused_body();
+	test_expect();
+	test_body_lost();
 	test_h2();
 	test_h2_too_large();
 	test_slow();
