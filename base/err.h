@@ -16,6 +16,7 @@
 #define ERR_LIST(X)                                                                                         \
 	X(ERR_NOMEM, 500, "internal_server_error", "out of memory")                                         \
 	X(ERR_IO, 500, "internal_server_error", "input/output error")                                       \
+	X(ERR_NOT_GZIP, 500, "internal_server_error", "an attachment that was stored as gzip is none")      \
 	X(ERR_CORRUPT, 500, "internal_server_error", "a record's checksum does not match")                  \
 	X(ERR_IN_DOUBT, 500, "internal_server_error", "the outcome of the write is not known")              \
 	X(ERR_INTERNAL, 500, "internal_server_error", "internal error")                                     \
@@ -42,6 +43,13 @@
 	X(ERR_DOC_VALIDATION, 400, "doc_validation", "Bad special document member")                         \
 	X(ERR_QUERY_PARSE, 400, "query_parse_error", "Invalid value for a query parameter")                 \
 	X(ERR_ILLEGAL_DB_NAME, 400, "illegal_database_name", "illegal database name")                       \
+	X(ERR_SELECTOR_JSON, 400, "invalid_selector_json", "Selector must be a JSON object")                \
+	X(ERR_SELECTOR, 400, "invalid_selector", "invalid selector")                                        \
+	X(ERR_OPERATOR, 400, "invalid_operator", "Invalid operator")                                        \
+	X(ERR_OPERATOR_ARG, 400, "bad_arg", "Bad argument for operator")                                    \
+	X(ERR_UNSUPPORTED, 400, "not_supported", "Unsupported operator")                                    \
+	X(ERR_FIELD, 400, "bad_field", "Invalid field normalization on selector")                           \
+	X(ERR_FIELD_NAME, 400, "invalid_field_name", "Invalid field name")                                  \
 	X(ERR_UNAUTHORIZED, 401, "unauthorized", "You are not authorized to access this db.")               \
 	X(ERR_BAD_LOGIN, 401, "unauthorized", "Name or password is incorrect.")                             \
 	X(ERR_NOT_ADMIN, 401, "unauthorized", "You are not a server admin.")                                \

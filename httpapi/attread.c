@@ -19,6 +19,7 @@
 #define RANGES_MAX 10u /* a client that asks for more gets everything */
 #define BOUNDARY_LEN 32u
 #define TURN_BYTES ((size_t)128 << 10)       /* sent in one turn of the event loop */
+#define TURN_CHUNKS 16u                      /* read in one turn: compressed bytes may stand for nothing at all */
 #define TEXT_MAX (LIMIT_ATT_NAME_LEN + 256u) /* bytes of the head of one range */
 
 /* Stored bytes [from, to). */
@@ -34,6 +35,7 @@ struct attread {
 	size_t current;
 	uint64_t at;  /* next stored byte */
 	int in_range; /* the current range's text is out */
+	int whole;    /* whatever ranges were asked for */
 	char boundary[BOUNDARY_LEN + 1];
 	int inflating;
 	z_stream z;
@@ -156,17 +158,20 @@ parse_ranges(struct attread *t)
 	return err == ERR_RANGE ? err : 0;
 }
 
+/* Returns 1 if the request is answered by its If-None-Match.  A range of another version (If-Range) is not wanted. */
 static int
-set_tag(struct apireq *r, const struct doc_att *att)
+set_tag(struct attread *t)
 {
+	struct jstr part_of = http_header(t->r->http, "if-range");
 	struct buf b;
 	int done;
 
 	buf_init(&b, 64);
 	buf_putc(&b, '"');
-	base64_put(&b, att->md5, sizeof(att->md5));
+	base64_put(&b, t->att.md5, sizeof(t->att.md5));
 	buf_putc(&b, '"');
-	done = !buf_failed(&b) && api_not_modified(r, b.data, b.len);
+	t->whole = part_of.s != NULL && (part_of.len != b.len || memcmp(part_of.s, b.data, b.len) != 0);
+	done = !buf_failed(&b) && api_not_modified(t->r, b.data, b.len);
 	buf_release(&b);
 	return done;
 }
@@ -282,11 +287,14 @@ fill_ranges(struct attread *t, struct db_snap *snap, struct buf *b)
 static int
 fill_inflated(struct attread *t, struct db_snap *snap, struct buf *b)
 {
+	unsigned chunks = 0;
 	char *room;
 	int err, ret;
 
 	while (b->len < TURN_BYTES) {
 		if (t->z.avail_in == 0) {
+			if (chunks++ == TURN_CHUNKS)
+				return 0;
 			buf_clear(&t->chunk);
 			err = db_att_read(snap, &t->att, t->next_chunk, &t->chunk);
 			/* What ends before its compressed stream does was uploaded so. */
@@ -306,7 +314,7 @@ fill_inflated(struct attread *t, struct db_snap *snap, struct buf *b)
 		if (ret == Z_STREAM_END)
 			return ERR_END;
 		if (ret != Z_OK && ret != Z_BUF_ERROR)
-			return ERR_CORRUPT;
+			return ERR_NOT_GZIP;
 	}
 	return 0;
 }
@@ -385,13 +393,13 @@ attread_send(struct apireq *r, const struct doc_att *att)
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
-	if (set_tag(r, att))
-		return;
 	t->r = r;
 	t->att = *att;
+	if (set_tag(t))
+		return;
 	make_safe(&t->att.type);
 	buf_init(&t->chunk, LIMIT_BLOB_CHUNK);
-	if (att->encoding == DOC_IDENTITY && parse_ranges(t) != 0) {
+	if (att->encoding == DOC_IDENTITY && !t->whole && parse_ranges(t) != 0) {
 		api_error(r, ERR_RANGE, NULL);
 		return;
 	}

@@ -103,7 +103,7 @@ sink_inflated(z_stream *z, struct buf *in, sink_f *sink, void *cookie, int *endp
 		z->avail_out = sizeof(out);
 		ret = inflate(z, Z_NO_FLUSH);
 		if (ret != Z_OK && ret != Z_STREAM_END && ret != Z_BUF_ERROR)
-			return ERR_CORRUPT;
+			return ERR_NOT_GZIP;
 		err = sink(cookie, out, sizeof(out) - z->avail_out);
 		if (err != 0)
 			return err;
