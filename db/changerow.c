@@ -3,12 +3,80 @@
  *
  *   flags (1), winner's rev, [varint other leaves, each: deleted (1), rev], [varint length of ext, ext], id to the end
  *   a rev: varint gen * 2 + odd, [odd: length (1)], bytes (16 unless odd)
+ *
+ * Most ids are made by servers or libraries: 32 lower-case hexadecimal digits, or a UUID in its usual form.  Of these the
+ * 16 bytes are stored that they stand for.
  */
 #include "dbi.h"
+
+#include <string.h>
 
 #define CHANGE_DELETED 1u
 #define CHANGE_HAS_LEAVES 2u
 #define CHANGE_HAS_EXT 4u
+#define CHANGE_HEX_ID 8u
+#define CHANGE_UUID_ID 16u
+
+#define ID_BYTES 16u
+#define HEX_LEN 32u
+#define UUID_LEN 36u
+
+/* is_dash: Is there a dash in a UUID's text at ${i}? */
+static int
+is_dash(size_t i)
+{
+	return i == 8 || i == 13 || i == 18 || i == 23;
+}
+
+/* pack_id: The flag of the form that the id has, and its 16 bytes; 0: it has neither. */
+static unsigned
+pack_id(const char *id, size_t len, unsigned char *out)
+{
+	unsigned high = 0;
+	size_t n = 0;
+
+	if (len != HEX_LEN && len != UUID_LEN)
+		return 0;
+	for (size_t i = 0; i < len; i++) {
+		unsigned c = (unsigned char)id[i], digit;
+
+		if (len == UUID_LEN && is_dash(i)) {
+			if (c != '-')
+				return 0;
+			continue;
+		}
+		digit = c - '0' < 10 ? c - '0' : c - 'a' < 6 ? c - 'a' + 10 : 16;
+		if (digit == 16)
+			return 0;
+		if (n++ % 2 == 0)
+			high = digit << 4;
+		else
+			out[n / 2 - 1] = (unsigned char)(high | digit);
+	}
+	return len == HEX_LEN ? CHANGE_HEX_ID : CHANGE_UUID_ID;
+}
+
+static int
+unpack_id(struct bytes *r, unsigned form, struct arena *a, struct jstr *out)
+{
+	const void *packed = bytes_take(r, ID_BYTES);
+	char *text, digits[HEX_LEN];
+
+	if (packed == NULL)
+		return ERR_CORRUPT;
+	out->len = form == CHANGE_HEX_ID ? HEX_LEN : UUID_LEN;
+	if ((text = arena_alloc(a, UUID_LEN)) == NULL)
+		return ERR_NOMEM;
+	out->s = text;
+	if (form == CHANGE_HEX_ID) {
+		hex_encode(packed, ID_BYTES, text);
+		return 0;
+	}
+	hex_encode(packed, ID_BYTES, digits);
+	for (size_t i = 0, n = 0; i < UUID_LEN; i++)
+		text[i] = is_dash(i) ? '-' : digits[n++];
+	return 0;
+}
 
 void
 changerow_put_rev(struct buf *b, const struct rev *r)
@@ -39,8 +107,10 @@ changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t 
 {
 	size_t n = revtree_nleaves(t);
 	const struct revnode *winner = revtree_leaf(t, 0);
+	unsigned char packed[ID_BYTES];
+	unsigned form = pack_id(id, idlen, packed);
 
-	buf_putc(b, (char)((winner->deleted ? CHANGE_DELETED : 0) | (n > 1 ? CHANGE_HAS_LEAVES : 0)));
+	buf_putc(b, (char)((winner->deleted ? CHANGE_DELETED : 0) | (n > 1 ? CHANGE_HAS_LEAVES : 0) | form));
 	changerow_put_rev(b, &winner->rev);
 	if (n > 1)
 		buf_put_varint(b, n - 1);
@@ -50,7 +120,10 @@ changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t 
 		buf_putc(b, (char)leaf->deleted);
 		changerow_put_rev(b, &leaf->rev);
 	}
-	buf_put(b, id, idlen);
+	if (form != 0)
+		buf_put(b, packed, sizeof(packed));
+	else
+		buf_put(b, id, idlen);
 	return buf_failed(b);
 }
 
@@ -80,6 +153,8 @@ changerow_decode(struct bytes *r, struct arena *a, struct db_change *out)
 	}
 	if (flags & CHANGE_HAS_EXT)
 		(void)docrec_span(r, bytes_varint(r));
+	if (flags & (CHANGE_HEX_ID | CHANGE_UUID_ID))
+		return unpack_id(r, flags & CHANGE_HEX_ID, a, &out->id);
 	out->id = docrec_span(r, bytes_left(r));
 	return r->bad ? ERR_CORRUPT : 0;
 }

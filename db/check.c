@@ -23,6 +23,7 @@ struct check {
 	struct jstr id;
 	const struct revtree *tree;
 	uint64_t docno;
+	uint64_t dict;        /* a dictionary that is there */
 	struct bytes payload; /* the inline one */
 };
 
@@ -73,28 +74,66 @@ add_ref(struct check *k, uint64_t blob)
 	return 0;
 }
 
+/* check_dict: The dictionary that a body needs is in the file, and not in memory alone. */
 static int
-check_body(struct check *k, const struct revnode *node, int leaf)
+check_dict(struct check *k, const struct bytes *body)
 {
-	struct bytes r = k->payload;
+	uint64_t number = body_dict_of(body);
+	struct bytes r;
+	char key[32];
+
+	if (number == 0 || number == k->dict)
+		return 0;
+	(void)snprintf(key, sizeof(key), "dict/%08llx", (unsigned long long)number);
+	if (meta_find(k->snap, key, &r) != 0)
+		return bad_doc(k, "a body needs a dictionary that is not there");
+	k->dict = number;
+	return 0;
+}
+
+static int
+check_payload(struct check *k, struct bytes r)
+{
 	struct doc_att *atts;
 	struct jstr text;
 	size_t n;
-	int err = 0;
+	int err;
 
-	if (node->body == REVTREE_NO_BODY)
-		return 0;
-	if (node->body != REVTREE_INLINE) {
-		k->bodies++;
-		if (snap_payload(k->snap, node->body, &r) != 0)
-			return bad_doc(k, "a body is missing");
-		k->superseded += !leaf && node->body >= k->state.counted_from ? bytes_left(&r) : 0;
-	}
-	if (payload_atts(&r, k->a, &atts, &n) != 0 || body_unpack(k->f->dicts, &r, k->a, &text) != 0)
+	if (payload_atts(&r, k->a, &atts, &n) != 0)
+		return bad_doc(k, "a body cannot be read");
+	if ((err = check_dict(k, &r)) != 0)
+		return err;
+	if (body_unpack(k->f->dicts, &r, k->a, &text) != 0)
 		return bad_doc(k, "a body cannot be read");
 	for (size_t i = 0; i < n && err == 0; i++)
 		err = add_ref(k, atts[i].blob);
 	return err;
+}
+
+static int
+check_numbered(struct check *k, uint64_t number, int superseded)
+{
+	struct bytes r;
+
+	k->bodies++;
+	if (snap_payload(k->snap, number, &r) != 0)
+		return bad_doc(k, "a body is missing");
+	k->superseded += superseded && number >= k->state.counted_from ? bytes_left(&r) : 0;
+	return check_payload(k, r);
+}
+
+static int
+check_body(struct check *k, const struct revnode *node, int leaf)
+{
+	int err = 0;
+
+	if (leaf && node->kept != REVTREE_NO_BODY)
+		return bad_doc(k, "a leaf's body is kept for merging");
+	if (node->kept != REVTREE_NO_BODY)
+		err = check_numbered(k, node->kept, 0);
+	if (err || node->body == REVTREE_NO_BODY)
+		return err;
+	return node->body == REVTREE_INLINE ? check_payload(k, k->payload) : check_numbered(k, node->body, !leaf);
 }
 
 static int

@@ -176,7 +176,7 @@ counts_settle(struct commit *c)
 
 /* ---- Applying ---- */
 
-/* apply_setting: _security, _revs_limit or _purged_infos_limit. */
+/* apply_setting: _security, _revs_limit, _purged_infos_limit or _history_kept. */
 static int
 apply_setting(struct commit *c, struct db_write *w)
 {
@@ -188,6 +188,10 @@ apply_setting(struct commit *c, struct db_write *w)
 	case DB_WRITE_PURGED_LIMIT:
 		c->state.purged_limit = w->number;
 		return 0;
+	case DB_WRITE_HISTORY_KEPT:
+		c->state.keep_revs = w->number;
+		c->state.keep_seconds = w->seconds;
+		return ages_begin(c);
 	default:
 		break;
 	}

@@ -1,8 +1,9 @@
 /*
  * Compaction of one database, while it is read and written.
  *
- *   db_compact() or by itself --> trim --> copy --> finish --> end
+ *   db_compact() or by itself --> dictionary --> trim --> copy --> finish --> end
  *
+ * dictionary  On the executor, a better one for bodies is trained, if there is one (dict_renew).
  * trim    In the committer, a slice of documents in a transaction of its own: the bodies of superseded revisions go
  *         (compact_slice).  A slice that others wait behind ends after SLICE_MS.
  * copy    On the executor, a step of the store's rewrite after another; commits go on (compact_step).
@@ -113,6 +114,8 @@ trim_slice(struct commit *c, struct compactwork *k)
 	unsigned n = 0;
 	int err;
 
+	if (k->after.len == 0)
+		dict_pass_begin(k->f);
 	if ((err = idkey_walk_open(&db_doc_trees, c->snap, c->a, &walk)) != 0)
 		return err;
 	err = idkey_walk_seek(walk, k->after.data, k->after.len, 0);
@@ -129,7 +132,7 @@ trim_slice(struct commit *c, struct compactwork *k)
 	k->trimmed += n > 0 ? n - 1 : 0; /* the walk begins at the last document of the slice before */
 	if (err == ERR_END) {
 		k->phase = COMPACT_COPY;
-		err = 0;
+		err = dict_pass_end(c);
 	}
 	tell(k, "document_trim", k->trimmed, c->state.doc_count + c->state.doc_del_count);
 	return err;
@@ -178,6 +181,7 @@ is_wasteful(struct dbfile *f, uint64_t *wastep)
 
 static void compact_step(void *arg);
 static void compact_done(struct dbwork *w);
+static void end(struct compactwork *k, int err);
 
 static struct compactwork *
 work_new(struct dbfile *f, int automatic)
@@ -233,6 +237,17 @@ leave(struct compactwork *k)
 	return next;
 }
 
+/* trim_begin: A better dictionary is in force, if there is one. */
+static void
+trim_begin(void *cookie)
+{
+	struct compactwork *k = cookie;
+	int err = k->f->dbs->closing ? ERR_SHUTDOWN : commit_queue(k->f, &k->work);
+
+	if (err)
+		end(k, err);
+}
+
 /* try_begin: Errors: those of commit_queue(); ERR_END: it is not wanted any more. */
 static int
 try_begin(struct compactwork *k)
@@ -252,7 +267,7 @@ try_begin(struct compactwork *k)
 	if (running)
 		return ERR_END;
 	list_add(k);
-	if ((err = commit_queue(f, &k->work)) == 0)
+	if (dict_renew(f, trim_begin, k) || (err = commit_queue(f, &k->work)) == 0)
 		return 0;
 	list_remove(k);
 	(void)pthread_mutex_lock(&f->lock);

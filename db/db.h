@@ -148,6 +148,9 @@ struct db_info {
 	uint64_t external_bytes; /* uncompressed bodies and attachments of the leaves */
 	uint64_t revs_limit;
 	uint64_t purged_limit;
+	uint64_t
+	    keep_revs; /* superseded bodies that compaction leaves on a live leaf's path, for db_doc_base() alone, */
+	uint64_t keep_seconds; /* and those that are younger than this */
 	int partitioned;
 	int compact_running;
 };
@@ -239,6 +242,12 @@ struct db_rev {
  * ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
 int db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out) MUST_CHECK;
+
+/**
+ * db_doc_base(doc, node, a, out): The same for those who merge: also of a revision whose body compaction has taken from
+ * all others.
+ */
+int db_doc_base(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out) MUST_CHECK;
 
 /**
  * db_att_read(snap, att, chunk, b): Append stored bytes [chunk * LIMIT_BLOB_CHUNK, ...) of an attachment.
@@ -372,13 +381,14 @@ struct db_write_att {
 };
 
 enum db_write_kind {
-	DB_WRITE_EDIT,        /* new_edits=true: the database makes the revision id */
-	DB_WRITE_REPLICATE,   /* new_edits=false: the writer brings the path */
-	DB_WRITE_LOCAL,       /* a _local document; no revision tree */
-	DB_WRITE_SECURITY,    /* body: the security object */
-	DB_WRITE_REVS_LIMIT,  /* number */
-	DB_WRITE_PURGE,       /* path: leaves to forget, with the ancestors that only they have */
-	DB_WRITE_PURGED_LIMIT /* number: how many purges are remembered */
+	DB_WRITE_EDIT,         /* new_edits=true: the database makes the revision id */
+	DB_WRITE_REPLICATE,    /* new_edits=false: the writer brings the path */
+	DB_WRITE_LOCAL,        /* a _local document; no revision tree */
+	DB_WRITE_SECURITY,     /* body: the security object */
+	DB_WRITE_REVS_LIMIT,   /* number */
+	DB_WRITE_PURGE,        /* path: leaves to forget, with the ancestors that only they have */
+	DB_WRITE_PURGED_LIMIT, /* number: how many purges are remembered */
+	DB_WRITE_HISTORY_KEPT  /* number, seconds: what compaction leaves for merging, see struct db_info */
 };
 
 /* One write of a request.  Everything borrowed until the request is done. */
@@ -395,6 +405,7 @@ struct db_write {
 	struct db_write_att *atts;
 	size_t natts;
 	uint64_t number;
+	uint64_t seconds;
 	unsigned char *purged; /* PURGE: npath bytes; out: 1 for each revision that was a leaf and is gone */
 
 	/* The outcome. */

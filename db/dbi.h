@@ -33,7 +33,7 @@
 
 #define HISTORY_LEN 16u
 #define HISTORY_TEXT_LEN 22u
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u
 
 /* The counters of a database: one record, rewritten by every commit. */
 struct dbstate {
@@ -53,7 +53,10 @@ struct dbstate {
 	uint64_t commits;      /* transactions so far; tells whether one in doubt was made */
 	uint64_t salt;         /* of counts.h */
 	uint64_t counted_from; /* bodies with lower numbers are not in superseded_bytes: the file is older than it */
-	uint64_t superseded_bytes; /* payloads in tree bodies of revisions that are no leaves: what compaction drops */
+	uint64_t
+	    superseded_bytes;  /* payloads in tree bodies of revisions that are no leaves: what compaction may drop */
+	uint64_t keep_revs;    /* superseded bodies that compaction leaves on a live leaf's path, for merging, */
+	uint64_t keep_seconds; /* and how old they may be to be left whatever their number; 0: none */
 };
 
 /* One history: the database's life between two restores, copies or moves. */
@@ -119,6 +122,9 @@ struct dbfile {
 	struct arena *doc_arena;  /* what it needs for one document */
 	struct body_dicts *dicts; /* body.h; has its own lock */
 	int dict_wanted;          /* (C) a training was started */
+	uint64_t dict_first;      /* (C) lower dictionaries are no longer in the file */
+	uint64_t dict_low;        /* (C) the lowest that is in use, as far as the running compaction knows */
+	uint64_t ages_due;        /* (C) when the next note in ages.c is due, seconds since 1970 */
 	size_t look_bytes;        /* (C) put since the waste was last looked at, */
 	unsigned look_commits;    /* (C) in so many commits; */
 	uint64_t looked_ms;       /* (C) and when that was */
@@ -335,8 +341,11 @@ struct commit {
 	struct takenblob *taken;
 	struct localdoc *locals;
 	struct buf scratch;
-	int touched;      /* something was put besides what state says */
-	size_t put_bytes; /* of the batch that was committed */
+	int touched; /* something was put besides what state says */
+	int dict_put;
+	int young_known;
+	uint64_t young_from; /* if it is known: bodies from this number on may be younger than state.keep_seconds */
+	size_t put_bytes;    /* of the batch that was committed */
 };
 
 /* A write and where it comes from. */
@@ -361,7 +370,8 @@ int commit_count(struct commit *c, struct countlist *l, const struct counts_chan
  */
 int docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
 /**
- * docedit_trim(c, id): Drop the bodies of superseded revisions, and pack the others anew.  The sequence stays.
+ * docedit_trim(c, id): For compaction: drop the bodies of superseded revisions or keep them for merging alone, and pack the
+ * others anew.  The sequence stays.
  */
 int docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
 /** docedit_local(c, w): A write of a _local document. */
@@ -406,10 +416,36 @@ struct dictwork {
 	struct dbfile *f;
 	struct exec_job job;
 	uint64_t number;
+	size_t max;
 	struct buf bytes;
+	void (*then)(void *cookie); /* NULL: nobody waits */
+	void *cookie;
 };
-int dict_commit(struct commit *c, const struct dictwork *d) MUST_CHECK;
+/**
+ * dict_renew(f, then, cookie): Before a compaction: train another dictionary, take it if it serves better, and call
+ * ${then} on an executor thread.  0: there is nothing to do, and ${then} will not be called.
+ */
+int dict_renew(struct dbfile *f, void (*then)(void *cookie), void *cookie);
+int dict_commit(struct commit *c, struct dictwork *d) MUST_CHECK;
 void dict_publish(struct dbfile *f, const struct dictwork *d);
+/** dict_refresh(c, body): Pack ${body}, of a writer, anew if its dictionary is no longer in the file. */
+int dict_refresh(struct commit *c, struct jstr *body) MUST_CHECK;
+/** dict_used(f, number): Compaction leaves a body that needs this dictionary. */
+void dict_used(struct dbfile *f, uint64_t number);
+/**
+ * dict_pass_begin(f), dict_pass_end(c): Around the transactions in which compaction sees every document: the last one
+ * drops the dictionaries that nobody uses.
+ */
+void dict_pass_begin(struct dbfile *f);
+int dict_pass_end(struct commit *c) MUST_CHECK;
+
+/* ages.c: about when a body was given its number */
+/** ages_note(c): Numbers are given from here on; notes the time now and then if state.keep_seconds asks for it. */
+int ages_note(struct commit *c) MUST_CHECK;
+/** ages_begin(c): state.keep_seconds was set: what is there counts as written now. */
+int ages_begin(struct commit *c) MUST_CHECK;
+/** ages_young(c): Finds c->young_from. */
+int ages_young(struct commit *c) MUST_CHECK;
 
 /* compact.c */
 enum compact_phase { COMPACT_TRIM, COMPACT_COPY, COMPACT_FINISH };

@@ -492,6 +492,8 @@ db_info(struct db *db, struct db_info *out)
 	    .external_bytes = f->state.external_bytes,
 	    .revs_limit = f->state.revs_limit,
 	    .purged_limit = f->state.purged_limit,
+	    .keep_revs = f->state.keep_revs,
+	    .keep_seconds = f->state.keep_seconds,
 	    .partitioned = f->partitioned,
 	    .compact_running = f->compact_running};
 	(void)pthread_mutex_unlock(&f->lock);

@@ -7,6 +7,7 @@
  *   stamp       16 bytes: store_stamp() of the file that the last history began in (history.c)
  *   session     16 bytes: drawn at the first commit after each opening (history.c)
  *   security    the security object's text
+ *   ages        while bodies are kept by age: for each note, oldest first: varint seconds since 1970, varint next body
  *   dict/NNNN   dictionary NNNN (8 hex digits), as zstd trained it
  *   upload/NNNN an attachment whose upload has not finished: its blob's number (16 hex digits)
  */
@@ -62,9 +63,13 @@ meta_state_get(struct store_snap *snap, struct dbstate *out)
 	out->salt = bytes_u64be(&r);
 	out->counted_from = out->next_body;
 	out->superseded_bytes = 0;
-	if (bytes_left(&r) > 0) { /* else nobody has counted yet */
+	out->keep_revs = 0;
+	out->keep_seconds = 0;
+	if (bytes_left(&r) > 0) { /* else it is of version 1, and nobody has counted yet */
 		out->counted_from = bytes_varint(&r);
 		out->superseded_bytes = bytes_varint(&r);
+		out->keep_revs = bytes_varint(&r);
+		out->keep_seconds = bytes_varint(&r);
 	}
 	return r.bad ? ERR_CORRUPT : 0;
 }
@@ -84,6 +89,8 @@ meta_state_put(struct store_batch *batch, const struct dbstate *s)
 	buf_put_u64be(&b, s->salt);
 	buf_put_varint(&b, s->counted_from);
 	buf_put_varint(&b, s->superseded_bytes);
+	buf_put_varint(&b, s->keep_revs);
+	buf_put_varint(&b, s->keep_seconds);
 	if ((err = buf_failed(&b)) == 0)
 		err = meta_put(batch, "state", b.data, b.len);
 	buf_release(&b);
@@ -193,18 +200,17 @@ upload_remove(void *cookie, const char *rest, size_t restlen, struct bytes *r)
 }
 
 static int
-format_check(struct store_snap *snap)
+format_check(struct store_snap *snap, uint64_t *versionp)
 {
 	struct bytes r;
-	uint64_t version;
 	int err = meta_find(snap, "format", &r);
 
 	if (err)
 		return err;
-	version = bytes_varint(&r);
+	*versionp = bytes_varint(&r);
 	if (r.bad)
 		return ERR_CORRUPT;
-	return version > FORMAT_VERSION ? ERR_NEWER_FORMAT : 0;
+	return *versionp > FORMAT_VERSION ? ERR_NEWER_FORMAT : 0;
 }
 
 static int
@@ -226,16 +232,24 @@ int
 meta_load(struct dbfile *f)
 {
 	struct store_snap *snap;
+	const unsigned char current = FORMAT_VERSION;
+	uint64_t version;
 	int err, changed = 1;
 
 	if ((err = store_snap_begin(f->store, &snap)) != 0)
 		return err;
-	err = format_check(snap);
+	err = format_check(snap, &version);
 	if (err == ERR_MISSING) { /* a new file, or one whose creation was cut short */
 		if ((err = meta_init(f, f->batch)) == 0)
 			err = security_load(f, snap);
 	} else if (err == 0) {
 		err = meta_read(f, snap, f->batch, &changed);
+		if (err == 0 &&
+		    version < FORMAT_VERSION) { /* what it holds is read as it is; what is written is newer */
+			changed = 1;
+			if ((err = meta_put(f->batch, "format", &current, 1)) == 0)
+				err = meta_state_put(f->batch, &f->state);
+		}
 	}
 	store_snap_end(snap);
 	f->salt = f->state.salt;

@@ -215,7 +215,9 @@ pack(struct db *db, const struct db_write *w, struct prepared *p, struct arena *
 	int err;
 
 	buf_clear(scratch);
-	if ((err = body_pack(db->file->dicts, w->body.s, w->body.len, scratch)) != 0)
+	err = w->kind == DB_WRITE_LOCAL ? body_pack_alone(w->body.s, w->body.len, scratch)
+					: body_pack(db->file->dicts, w->body.s, w->body.len, scratch);
+	if (err)
 		return err;
 	p->body = (struct jstr){arena_dup(a, scratch->data, scratch->len), scratch->len};
 	return p->body.s != NULL ? 0 : ERR_NOMEM;
@@ -234,7 +236,7 @@ prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *sc
 		w->err = ERR_NOMEM;
 		return;
 	}
-	if (w->kind == DB_WRITE_SECURITY || w->kind == DB_WRITE_REVS_LIMIT)
+	if (w->kind == DB_WRITE_SECURITY || w->kind == DB_WRITE_REVS_LIMIT || w->kind == DB_WRITE_HISTORY_KEPT)
 		w->err = db->is_admin ? 0 : ERR_NOT_DB_ADMIN;
 	else if (w->kind == DB_WRITE_PURGE || w->kind == DB_WRITE_PURGED_LIMIT)
 		w->err = db->who->server_admin ? 0 : ERR_NOT_ADMIN;

@@ -607,6 +607,23 @@ revtree_each(const struct revtree *t, int (*fn)(struct revnode *node, struct rev
 	return 0;
 }
 
+void
+revtree_each_fork(struct revtree *t, void (*fn)(struct revnode *node, void *cookie), void *cookie)
+{
+	for (uint32_t i = 0; i < t->nruns; i++)
+		t->runs[i]->need = 0;
+	/* A run needs as many leaves as it has children with a live leaf; each tells its parent once. */
+	for (uint32_t i = 0; i < t->nleaves; i++) {
+		struct revrun *run = t->runs[i]->nodes[0].deleted ? NULL : t->runs[i]->parent;
+
+		while (run != NULL && run->need++ == 0)
+			run = run->parent;
+	}
+	for (uint32_t i = t->nleaves; i < t->nruns; i++)
+		if (t->runs[i]->need > 1)
+			fn(&t->runs[i]->nodes[0], cookie);
+}
+
 static int
 valid_run(const struct revtree *t, const struct revrun *run)
 {

@@ -33,12 +33,14 @@
 
 /* What is known of one revision besides its id. */
 struct revnode {
-	struct rev rev;   /* id; bytes live in the tree's arena */
-	uint8_t deleted;  /* 1 for a tombstone */
-	uint8_t was_leaf; /* its reader's: 1 if it was a leaf when the tree was read */
+	struct rev rev;  /* id; bytes live in the tree's arena */
+	uint8_t deleted; /* 1 for a tombstone */
+	uint8_t mark;    /* the caller's; not stored, 0 when read */
 	uint64_t
 	    body; /* number of its body in tree `bodies`; REVTREE_NO_BODY: gone or never seen; REVTREE_INLINE: in the document's record */
 	uint64_t body_len; /* bytes of the body's JSON text, plus its attachments' stored lengths; 0 where no body */
+	uint64_t
+	    kept; /* number of a body that is there for merging alone: for all others the revision has none; REVTREE_NO_BODY: none */
 };
 
 #define REVTREE_NO_BODY UINT64_C(0)
@@ -142,6 +144,12 @@ int revtree_descends(const struct revtree *t, struct revpos at, size_t leaf);
 /** revtree_each(t, fn, cookie): Every revision that is not spilled, in no order, until ${fn} returns not 0. */
 int revtree_each(
     const struct revtree *t, int (*fn)(struct revnode *node, struct revpos at, void *cookie), void *cookie);
+
+/**
+ * revtree_each_fork(t, fn, cookie): Each revision at which the paths of two leaves that are not deleted part: what a merge
+ * of them begins from.
+ */
+void revtree_each_fork(struct revtree *t, void (*fn)(struct revnode *node, void *cookie), void *cookie);
 
 /*
  * Spilling.  A block is the revisions of generations [32 * block, 32 * block + 31]

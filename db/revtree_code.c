@@ -13,11 +13,12 @@
  *     parent: only with PARENT: the place (from 0) of the run whose newest revision is the parent of this run's oldest
  *     id span: only with SPILLED: the run's number in the spilled blocks' keys, >= 1; spilled generations - 1.
  *             The newest spilled one is tip - count, and is 31 modulo 32.
- *   node   := flags [length] hash [number] [size]
+ *   node   := flags [length] hash [number] [size] [kept]
  *     flags: one byte: 1 deleted; 2 the body is in the document's record; 4 the body has a number;
- *             8 the hash is not 16 bytes long; others 0.  Not both of 2 and 4.
+ *             8 the hash is not 16 bytes long; 16 a body is kept for merging; others 0.  Not both of 2 and 4.
  *     length: only with 8: bytes of the hash, 1 to 128 and not 16
  *     number: only with 4: the body's, >= 2;   size: only with 2 or 4: body_len
+ *     kept: only with 16: the kept body's number, >= 2
  *
  * Runs stand in the order of revtree.h, so their places below `leaves` are the leaves.
  * A document of one revision takes 22 bytes with a body of 128 to 16383 bytes.
@@ -42,7 +43,8 @@
 #define NODE_INLINE 2u
 #define NODE_NUMBER 4u
 #define NODE_ODD 8u
-#define NODE_FLAGS 15u
+#define NODE_KEPT 16u
+#define NODE_FLAGS 31u
 
 #define NODE_MIN 3u /* bytes of the shortest node: flags, length, one byte of hash */
 #define RUN_MIN (2u + NODE_MIN)
@@ -106,10 +108,17 @@ revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen)
 	node->rev.len = (size_t)len;
 	r->p += len;
 	node->deleted = flags & NODE_DELETED;
-	node->was_leaf = 0;
+	node->mark = 0;
 	node->body = REVTREE_NO_BODY;
 	node->body_len = 0;
-	return flags & (NODE_INLINE | NODE_NUMBER) ? get_body(r, node, flags) : 1;
+	node->kept = REVTREE_NO_BODY;
+	if (flags & (NODE_INLINE | NODE_NUMBER) && !get_body(r, node, flags))
+		return 0;
+	if (flags & NODE_KEPT) {
+		node->kept = get_number(r);
+		return !r->bad && node->kept >= REVTREE_BODY_FIRST;
+	}
+	return 1;
 }
 
 int
@@ -120,7 +129,7 @@ revtree_node_put_(struct buf *b, const struct revnode *node)
 	unsigned flags = node->deleted ? NODE_DELETED : 0;
 	int rc;
 
-	rc = buf_reserve(b, 1 + 2 + node->rev.len + 10 + 10, &room);
+	rc = buf_reserve(b, 1 + 2 + node->rev.len + 10 + 10 + 10, &room);
 	if (rc)
 		return rc;
 	if (node->body == REVTREE_INLINE)
@@ -129,6 +138,8 @@ revtree_node_put_(struct buf *b, const struct revnode *node)
 		flags |= NODE_NUMBER;
 	if (node->rev.len != REV_MD5_LEN)
 		flags |= NODE_ODD;
+	if (node->kept != REVTREE_NO_BODY)
+		flags |= NODE_KEPT;
 	p = (unsigned char *)room;
 	*p++ = (unsigned char)flags;
 	if (flags & NODE_ODD)
@@ -139,6 +150,8 @@ revtree_node_put_(struct buf *b, const struct revnode *node)
 		p = put_number(p, node->body);
 	if (flags & (NODE_NUMBER | NODE_INLINE))
 		p = put_number(p, node->body_len);
+	if (flags & NODE_KEPT)
+		p = put_number(p, node->kept);
 	buf_commit(b, (size_t)(p - (unsigned char *)room));
 	return 0;
 }

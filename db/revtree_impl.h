@@ -20,7 +20,8 @@ struct revrun {
 	uint32_t id;           /* names the spilled blocks; 0: nothing is spilled */
 	uint32_t nchildren;
 	uint32_t index; /* its place in the tree's runs */
-	uint64_t need;  /* while stemming: generations that some leaf keeps, counted from the newest */
+	uint64_t
+	    need; /* while stemming: generations that some leaf keeps, counted from the newest; in each_fork: children with live leaves */
 };
 
 /* Revisions that had been stemmed before their block was brought back; their bodies are still to be freed. */

@@ -22,7 +22,7 @@
 #include "db/revtree.h"
 #include "revtree_impl.h"
 
-#define BLOCK_LEN_MAX (20u + REVTREE_BLOCK * (LIMIT_REV_LEN + 23u))
+#define BLOCK_LEN_MAX (20u + REVTREE_BLOCK * (LIMIT_REV_LEN + 33u))
 
 static void
 describe(const struct revrun *run, struct revspill *out)

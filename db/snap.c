@@ -182,19 +182,31 @@ inline_payload(const struct db_doc *doc, struct bytes *r)
 	return 0;
 }
 
-int
-db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out)
+static int
+read_body(struct db_doc *doc, const struct revnode *node, uint64_t body, struct arena *a, struct db_rev *out)
 {
 	struct bytes r;
 	int err;
 
-	if (node->body == REVTREE_NO_BODY)
+	if (body == REVTREE_NO_BODY)
 		return ERR_MISSING;
-	err = node->body == REVTREE_INLINE ? inline_payload(doc, &r) : snap_payload(doc->snap->snap, node->body, &r);
+	err = body == REVTREE_INLINE ? inline_payload(doc, &r) : snap_payload(doc->snap->snap, body, &r);
 	if (err || (err = payload_atts(&r, a, &out->atts, &out->natts)) != 0)
 		return err;
 	out->node = *node;
 	return body_unpack(doc->snap->file->dicts, &r, a, &out->body);
+}
+
+int
+db_doc_rev(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out)
+{
+	return read_body(doc, node, node->body, a, out);
+}
+
+int
+db_doc_base(struct db_doc *doc, const struct revnode *node, struct arena *a, struct db_rev *out)
+{
+	return read_body(doc, node, node->body != REVTREE_NO_BODY ? node->body : node->kept, a, out);
 }
 
 int

@@ -235,6 +235,7 @@ void database_root(struct apireq *r);         /* /{db}, but for POST */
 void database_security(struct apireq *r);     /* /{db}/_security */
 void database_revs_limit(struct apireq *r);   /* /{db}/_revs_limit */
 void database_purged_limit(struct apireq *r); /* /{db}/_purged_infos_limit */
+void database_history_kept(struct apireq *r); /* /{db}/_history_kept */
 void database_full_commit(struct apireq *r);  /* /{db}/_ensure_full_commit */
 void database_compact(struct apireq *r);      /* /{db}/_compact and /{db}/_compact/{ddoc} */
 void database_view_cleanup(struct apireq *r); /* /{db}/_view_cleanup */

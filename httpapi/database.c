@@ -370,7 +370,7 @@ set_end(struct apireq *r)
 }
 
 static void
-set(struct apireq *r, enum db_write_kind kind, const struct jstr *body, uint64_t number)
+set(struct apireq *r, const struct db_write *write)
 {
 	struct setting *s = arena_calloc(r->arena, 1, sizeof(*s));
 
@@ -378,10 +378,7 @@ set(struct apireq *r, enum db_write_kind kind, const struct jstr *body, uint64_t
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
-	s->write.kind = kind;
-	s->write.number = number;
-	if (body)
-		s->write.body = *body;
+	s->write = *write;
 	s->req.writes = &s->write;
 	s->req.nwrites = 1;
 	r->cookie = s;
@@ -404,7 +401,7 @@ security_put(struct apireq *r)
 	if (err)
 		api_error(r, err, &why);
 	else
-		set(r, DB_WRITE_SECURITY, &text, 0);
+		set(r, &(struct db_write){.kind = DB_WRITE_SECURITY, .body = text});
 }
 
 static void
@@ -451,7 +448,7 @@ limit_put(struct apireq *r, enum db_write_kind kind, const char *name)
 	}
 	jread_init(&j, text.s, text.len);
 	if (jread_peek(&j) == JREAD_NUMBER && !jread_u64(&j, &n) && !jread_end(&j) && n > 0 && n <= INT32_MAX) {
-		set(r, kind, NULL, n);
+		set(r, &(struct db_write){.kind = kind, .number = n});
 		return;
 	}
 	err_why(&why, ERR_BAD_REQUEST, "`%s` must be positive integer", name);
@@ -498,6 +495,83 @@ database_purged_limit(struct apireq *r)
 		limit_any(r, DB_WRITE_PURGED_LIMIT, "purged_infos_limit", "GET,PUT");
 	else
 		api_error(r, ERR_NOT_ADMIN, NULL);
+}
+
+/* ---- What compaction leaves for merging ---- */
+
+static int
+history_member(struct jread *j, const struct jstr *key, struct db_write *w)
+{
+	uint64_t *n = jstr_is(key, "revs") ? &w->number : jstr_is(key, "seconds") ? &w->seconds : NULL;
+
+	if (n == NULL || jread_peek(j) != JREAD_NUMBER || jread_u64(j, n) || *n > INT32_MAX)
+		return ERR_BAD_REQUEST;
+	return 0;
+}
+
+/* {"revs":N,"seconds":T}: a member that is not there is 0. */
+static int
+history_parse(const struct jstr *text, struct db_write *w)
+{
+	struct buf scratch;
+	struct jread j;
+	struct jstr key;
+	int err = ERR_BAD_REQUEST;
+
+	buf_init(&scratch, text->len + API_SCRATCH);
+	jread_init(&j, text->s, text->len);
+	if (jread_peek(&j) == JREAD_OBJECT && (err = jread_object_begin(&j)) == 0)
+		while (err == 0 && (err = jread_object_next(&j, &scratch, &key)) == 0)
+			err = history_member(&j, &key, w);
+	buf_release(&scratch);
+	return err == ERR_END ? 0 : err;
+}
+
+static void
+history_put(struct apireq *r)
+{
+	struct db_write w = {.kind = DB_WRITE_HISTORY_KEPT};
+	struct errtext why = {""};
+	struct jstr text;
+	int err = body_text(r, &text, &why);
+
+	if (err == 0 && history_parse(&text, &w) != 0)
+		err = err_why(
+		    &why, ERR_BAD_REQUEST, "`_history_kept` must be {\"revs\":N,\"seconds\":T}, integers from 0 on");
+	if (err)
+		api_error(r, err, &why);
+	else
+		set(r, &w);
+}
+
+static void
+history_get(struct apireq *r)
+{
+	struct db_info info;
+	struct buf b;
+	int err = db_info(r->db, &info);
+
+	if (err) {
+		api_error(r, err, NULL);
+		return;
+	}
+	buf_init(&b, 128);
+	buf_printf(&b, "{\"revs\":%llu,\"seconds\":%llu}", (unsigned long long)info.keep_revs,
+	    (unsigned long long)info.keep_seconds);
+	api_json(r, 200, &b);
+}
+
+void
+database_history_kept(struct apireq *r)
+{
+	if (!db_is_admin(r->db))
+		api_error(r, ERR_NOT_DB_ADMIN, NULL);
+	else if (strcmp(r->method, "GET") == 0)
+		history_get(r);
+	else if (strcmp(r->method, "PUT") == 0)
+		history_put(r);
+	else
+		api_method_not_allowed(r, "GET,PUT");
 }
 
 /* ---- Maintenance ---- */

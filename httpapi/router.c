@@ -58,6 +58,7 @@ static const struct route db_table[] = {
     {"_ensure_full_commit", database_full_commit, 2, NONE},
     {"_security", database_security, 2, PUT_ANY},
     {"_revs_limit", database_revs_limit, 2, PUT_ANY},
+    {"_history_kept", database_history_kept, 2, PUT_ANY},
     {"_compact", database_compact, 3, NONE},
     {"_view_cleanup", database_view_cleanup, 2, NONE},
     {"_find", not_implemented, 2, NONE},
