@@ -206,9 +206,8 @@ buf_printf(struct buf *b, const char *fmt, ...)
 	return 0;
 }
 
-/* How many bytes at the start of ${s} stand for themselves in a JSON string. */
-static size_t
-plain(const char *s, size_t len)
+size_t
+buf_json_plain(const char *s, size_t len)
 {
 	size_t i = 0;
 
@@ -235,7 +234,7 @@ buf_put_json(struct buf *b, const char *s, size_t len)
 	static const char hex[] = "0123456789ABCDEF";
 	size_t from = 0;
 
-	if (plain(s, len) == len && room(b, len + 2) == 0) {
+	if (buf_json_plain(s, len) == len && room(b, len + 2) == 0) {
 		char *p = b->data + b->len;
 
 		p[0] = '"';

@@ -57,6 +57,9 @@ int buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** buf_put_json(b, s, len): Append ${s}, valid UTF-8, as a quoted JSON string in CouchDB's form. */
 int buf_put_json(struct buf *b, const char *s, size_t len);
 
+/** buf_json_plain(s, len): How many bytes at the start of ${s} stand for themselves in a JSON string. */
+size_t buf_json_plain(const char *s, size_t len);
+
 /** buf_failed(b): The first error of any append since buf_init() or buf_clear(), or 0. */
 int buf_failed(const struct buf *b) MUST_CHECK;
 

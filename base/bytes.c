@@ -91,9 +91,7 @@ bytes_store_u64be(unsigned char out[8], uint64_t n)
 uint64_t
 bytes_load_u64be(const unsigned char in[8])
 {
-	uint64_t n = 0;
-
-	for (int i = 0; i < 8; i++)
-		n = n << 8 | in[i];
-	return n;
+	/* Written out, gcc makes one load of it. */
+	return (uint64_t)in[0] << 56 | (uint64_t)in[1] << 48 | (uint64_t)in[2] << 40 | (uint64_t)in[3] << 32 |
+	       (uint64_t)in[4] << 24 | (uint64_t)in[5] << 16 | (uint64_t)in[6] << 8 | (uint64_t)in[7];
 }

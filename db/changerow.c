@@ -127,22 +127,50 @@ changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t 
 	return buf_failed(b);
 }
 
+/* The row that nearly all are: one leaf, named by an MD5, generation below 64, nothing else.  1 if this is one. */
+static int
+decode_plain(struct bytes *r, struct arena *a, struct db_change *out)
+{
+	const unsigned char *p = r->p;
+	unsigned char *deleted;
+
+	if (bytes_left(r) < 2 + REV_MD5_LEN || (p[0] & ~CHANGE_DELETED) != 0 || (p[1] & 0x81) != 0)
+		return 0;
+	out->leaves = arena_alloc(a, sizeof(*out->leaves) + 1);
+	if (out->leaves == NULL)
+		return 0;
+	out->leaves[0] = (struct rev){p[1] >> 1, p + 2, REV_MD5_LEN};
+	out->nleaves = 1;
+	out->deleted = p[0];
+	deleted = (unsigned char *)(out->leaves + 1);
+	*deleted = p[0];
+	out->leaf_deleted = deleted;
+	p += 2 + REV_MD5_LEN;
+	out->id = (struct jstr){(const char *)p, (size_t)(r->end - p)};
+	return 1;
+}
+
 int
 changerow_decode(struct bytes *r, struct arena *a, struct db_change *out)
 {
-	unsigned flags = bytes_u8(r);
-	struct rev winner = changerow_take_rev(r);
-	uint64_t others = flags & CHANGE_HAS_LEAVES ? bytes_varint(r) : 0;
 	unsigned char *deleted;
+	uint64_t others;
+	struct rev winner;
+	unsigned flags;
 
+	if (decode_plain(r, a, out))
+		return 0;
+	flags = bytes_u8(r);
+	winner = changerow_take_rev(r);
+	others = flags & CHANGE_HAS_LEAVES ? bytes_varint(r) : 0;
 	/* Each leaf takes at least two bytes, so a length beyond the record is found before memory is asked for. */
 	if (r->bad || others > bytes_left(r) / 2)
 		return ERR_CORRUPT;
 	out->nleaves = (size_t)others + 1;
-	out->leaves = arena_calloc(a, out->nleaves, sizeof(*out->leaves));
-	deleted = arena_alloc(a, out->nleaves);
-	if (out->leaves == NULL || deleted == NULL)
+	out->leaves = arena_alloc(a, out->nleaves * (sizeof(*out->leaves) + 1));
+	if (out->leaves == NULL)
 		return ERR_NOMEM;
+	deleted = (unsigned char *)(out->leaves + out->nleaves);
 	out->deleted = (flags & CHANGE_DELETED) != 0;
 	out->leaf_deleted = deleted;
 	out->leaves[0] = winner;

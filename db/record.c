@@ -24,6 +24,12 @@ store_u32(unsigned char *p, uint32_t n)
 	p[3] = (unsigned char)n;
 }
 
+static uint32_t
+load_u32(const unsigned char *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
 int
 record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size_t from)
 {
@@ -54,15 +60,15 @@ damaged(unsigned tree, const void *key, size_t klen)
 int
 record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r)
 {
-	unsigned char sum[RECORD_SUM_LEN];
 	size_t vlen;
 
 	if (val->len < RECORD_SUM_LEN)
 		return damaged(tree, key, klen);
 	vlen = val->len - RECORD_SUM_LEN;
-	store_u32(sum, checksum(tree, key, klen, val->p, vlen));
 	bytes_init(r, val->p, vlen);
-	return memcmp(sum, (const unsigned char *)val->p + vlen, RECORD_SUM_LEN) == 0 ? 0 : damaged(tree, key, klen);
+	if (load_u32((const unsigned char *)val->p + vlen) != checksum(tree, key, klen, val->p, vlen))
+		return damaged(tree, key, klen);
+	return 0;
 }
 
 int

@@ -95,7 +95,7 @@ set_style(struct parse *p, const struct jstr *v)
 {
 	if (!jstr_is(v, "all_docs") && !jstr_is(v, "main_only"))
 		return err_why(p->why, ERR_BAD_REQUEST, "Supported `style` values: main_only, all_docs");
-	p->q->scan.all_leaves = v->len == strlen("all_docs");
+	p->q->scan.row.all_leaves = v->len == strlen("all_docs");
 	return 0;
 }
 
@@ -129,13 +129,13 @@ find_switch(struct feedscan *scan, const struct jstr *name)
 	if (names(name, "descending"))
 		return &scan->descending;
 	if (names(name, "include_docs"))
-		return &scan->include_docs;
+		return &scan->row.include_docs;
 	if (names(name, "conflicts"))
-		return &scan->conflicts;
+		return &scan->row.conflicts;
 	if (names(name, "attachments"))
-		return &scan->attachments;
+		return &scan->row.attachments;
 	if (names(name, "att_encoding_info"))
-		return &scan->att_encoding_info;
+		return &scan->row.att_encoding_info;
 	return NULL;
 }
 
@@ -206,16 +206,6 @@ parse_body(struct parse *p)
 /* ---- Filters ---- */
 
 static int
-cmp_id(const void *a, const void *b)
-{
-	const struct jstr *x = a, *y = b;
-	size_t n = x->len < y->len ? x->len : y->len;
-	int c = n > 0 ? memcmp(x->s, y->s, n) : 0;
-
-	return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
-}
-
-static int
 add_id(struct parse *p, struct jread *j, struct jstr **idsp, size_t *np, size_t *capp)
 {
 	struct jstr text, *more;
@@ -245,9 +235,8 @@ static int
 filter_doc_ids(struct parse *p)
 {
 	static const char words[] = "`doc_ids` filter parameter is not a list of doc ids.";
-	struct feedscan *scan = &p->q->scan;
 	struct jstr *ids = NULL;
-	size_t i, n = 0, cap = 0;
+	size_t n = 0, cap = 0;
 	struct jread j;
 	int err;
 
@@ -269,14 +258,7 @@ filter_doc_ids(struct parse *p)
 		return err_why(p->why, ERR_BAD_REQUEST, words);
 	if (err != ERR_END)
 		return err;
-	if (n > 0)
-		qsort(ids, n, sizeof(*ids), cmp_id);
-	scan->filter = FEEDSCAN_DOC_IDS;
-	scan->ids = ids;
-	for (i = 0; i < n; i++) {
-		if (scan->nids == 0 || cmp_id(&ids[scan->nids - 1], &ids[i]) != 0)
-			ids[scan->nids++] = ids[i];
-	}
+	feedscan_only(&p->q->scan, ids, n);
 	return 0;
 }
 

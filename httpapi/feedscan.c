@@ -14,20 +14,10 @@
  */
 #include "feedscan.h"
 
-#include "render.h"
 #include "rows.h"
 
 #define IDS_BY_GET 100u /* up to so many ids are asked for one by one */
 #define WINDOW_MAX ((uint64_t)1 << 24)
-
-/* What one row is made of. */
-struct row {
-	uint64_t seq;
-	struct jstr id;
-	int deleted;
-	size_t nleaves;
-	const struct rev *leaves;
-};
 
 void
 feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
@@ -67,6 +57,21 @@ cmp_id(const void *a, const void *b)
 	return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
 }
 
+void
+feedscan_only(struct feedscan *f, struct jstr *ids, size_t n)
+{
+	size_t i;
+
+	if (n > 0)
+		qsort(ids, n, sizeof(*ids), cmp_id);
+	f->filter = FEEDSCAN_DOC_IDS;
+	f->ids = ids;
+	f->nids = 0;
+	for (i = 0; i < n; i++)
+		if (f->nids == 0 || cmp_id(&ids[f->nids - 1], &ids[i]) != 0)
+			ids[f->nids++] = ids[i];
+}
+
 static int
 passes(const struct feedscan *f, const struct jstr *id)
 {
@@ -79,87 +84,24 @@ passes(const struct feedscan *f, const struct jstr *id)
 
 /* ---- One row ---- */
 
-static int
-put_doc(struct feedscan *f, const struct jstr *id, struct db_snap *snap, struct buf *b, struct arena *a)
-{
-	struct render_opts o;
-	struct db_doc doc;
-	int err = db_get(snap, id->s, id->len, a, &doc);
-
-	if (err != 0)
-		return err;
-	memset(&o, 0, sizeof(o));
-	o.conflicts = f->conflicts;
-	o.attachments = f->attachments;
-	o.att_encoding_info = f->att_encoding_info;
-	return render_doc(b, &doc, &o, a, NULL);
-}
-
-static void
-put_seq(struct feedscan *f, uint64_t seq, struct buf *b)
-{
-	buf_putc(b, '"');
-	db_seq_put(f->db, b, seq);
-	buf_putc(b, '"');
-}
-
-/* The row's object, without what separates it from its neighbours. */
-static int
-put_object(
-    struct feedscan *f, const struct row *row, int with_seq, struct db_snap *snap, struct buf *b, struct arena *a)
-{
-	size_t i, n = f->all_leaves ? row->nleaves : 1;
-	int err = 0;
-
-	/* In few pieces, for a feed is made of these. */
-	if (with_seq) {
-		buf_put(b, "{\"seq\":\"", 8);
-		db_seq_put(f->db, b, row->seq);
-		buf_put(b, "\",\"id\":", 7);
-	} else {
-		buf_put(b, "{\"seq\":null,\"id\":", 17);
-	}
-	buf_put_json(b, row->id.s, row->id.len);
-	buf_put(b, ",\"changes\":[{\"rev\":\"", 20);
-	rev_put(b, &row->leaves[0]);
-	for (i = 1; i < n; i++) {
-		buf_put(b, "\"},{\"rev\":\"", 11);
-		rev_put(b, &row->leaves[i]);
-	}
-	if (n == 1 && !row->deleted && !f->include_docs)
-		return buf_put(b, "\"}]}", 4);
-	buf_put(b, "\"}]", 3);
-	if (row->deleted)
-		buf_puts(b, ",\"deleted\":true");
-	if (f->include_docs) {
-		buf_puts(b, ",\"doc\":");
-		err = put_doc(f, &row->id, snap, b, a);
-	}
-	buf_putc(b, '}');
-	return err;
-}
-
-static void
-put_before(struct feedscan *f, struct buf *b)
-{
-	if (f->form == FEEDSCAN_EVENTSOURCE)
-		buf_puts(b, "data: ");
-	else if (!in_lines(f) && f->emitted > 0)
-		buf_put(b, ",\n", 2);
-}
-
 static void
 put_behind(struct feedscan *f, uint64_t seq, struct buf *b)
 {
 	if (f->form == FEEDSCAN_EVENTSOURCE) {
-		buf_puts(b, "\nid: ");
-		put_seq(f, seq, b);
-		buf_puts(b, "\n\n");
+		buf_puts(b, "\nid: \"");
+		db_seq_put(f->db, b, seq);
+		buf_puts(b, "\"\n\n");
 	} else if (in_lines(f)) {
 		buf_putc(b, '\n');
 	}
 	f->emitted++;
 	f->limit--;
+}
+
+static const char *
+before(const struct feedscan *f)
+{
+	return f->form == FEEDSCAN_EVENTSOURCE ? "data: " : in_lines(f) || f->emitted == 0 ? "" : ",\n";
 }
 
 static int
@@ -169,28 +111,16 @@ wants_seq(const struct feedscan *f)
 }
 
 static int
-put_row(struct feedscan *f, const struct row *row, struct db_snap *snap, struct buf *b, struct arena *a)
+put_row(struct feedscan *f, struct feedrow *w, const struct db_change *c, struct buf *b)
 {
 	size_t len = b->len;
-	int err;
+	int err = feedrow_put(w, c, wants_seq(f), before(f), b);
 
-	put_before(f, b);
-	err = put_object(f, row, wants_seq(f), snap, b, a);
 	if (err == 0)
-		put_behind(f, row->seq, b);
+		put_behind(f, c->seq, b);
 	else
 		b->len = len;
 	return err;
-}
-
-static void
-row_of(const struct db_change *c, struct row *row)
-{
-	row->seq = c->seq;
-	row->id = c->id;
-	row->deleted = c->deleted;
-	row->nleaves = c->nleaves;
-	row->leaves = c->leaves;
 }
 
 /* ---- Upward ---- */
@@ -203,21 +133,20 @@ advance(struct feedscan *f, uint64_t seq)
 }
 
 static int
-fill_up(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+fill_up(struct feedscan *f, struct feedrow *w, struct buf *b)
 {
-	uint64_t end = db_snap_seq(snap) < f->until ? db_snap_seq(snap) : f->until;
+	uint64_t end = db_snap_seq(w->snap) < f->until ? db_snap_seq(w->snap) : f->until;
 	struct rows_turn turn;
 	struct db_scan *scan;
 	struct db_change c;
-	struct row row;
-	int err = db_changes_open(snap, f->since, 0, &scan);
+	int err = db_changes_open(w->snap, f->since, 0, &scan);
 
 	if (err != 0)
 		return err;
 	rows_turn_begin(&turn, b);
 	for (;;) {
-		arena_reset(a);
-		err = db_changes_next(scan, a, &c);
+		arena_reset(w->arena);
+		err = db_changes_next(scan, w->arena, &c);
 		if (err == 0 && c.seq > f->until)
 			err = ERR_END;
 		if (err == ERR_END) {
@@ -226,9 +155,8 @@ fill_up(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a
 		}
 		if (err != 0)
 			break;
-		row_of(&c, &row);
 		if (passes(f, &c.id))
-			err = put_row(f, &row, snap, b, a);
+			err = put_row(f, w, &c, b);
 		if (err != 0)
 			break;
 		advance(f, c.seq);
@@ -252,29 +180,27 @@ reached_bottom(struct feedscan *f)
 }
 
 static int
-fill_newest(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+fill_newest(struct feedscan *f, struct feedrow *w, struct buf *b)
 {
 	struct rows_turn turn;
 	struct db_scan *scan;
 	struct db_change c;
-	struct row row;
-	int err = db_changes_open(snap, 0, 1, &scan);
+	int err = db_changes_open(w->snap, 0, 1, &scan);
 
 	if (err != 0)
 		return err;
 	/* What comes later comes upward from here. */
-	f->since = db_snap_seq(snap);
+	f->since = db_snap_seq(w->snap);
 	rows_turn_begin(&turn, b);
 	for (;;) {
-		arena_reset(a);
-		err = db_changes_next(scan, a, &c);
+		arena_reset(w->arena);
+		err = db_changes_next(scan, w->arena, &c);
 		if (err == ERR_END)
 			err = reached_bottom(f);
 		if (err != 0)
 			break;
-		row_of(&c, &row);
 		if (passes(f, &c.id))
-			err = put_row(f, &row, snap, b, a);
+			err = put_row(f, w, &c, b);
 		if (err != 0)
 			break;
 		f->down = f->last = c.seq;
@@ -298,29 +224,27 @@ struct window {
 
 /* Read (low, f->down).  Returns ERR_TOO_LARGE if it has more rows than fit. */
 static int
-read_window(struct feedscan *f, uint64_t low, struct db_snap *snap, struct window *w, struct arena *a)
+read_window(struct feedscan *f, uint64_t low, struct feedrow *row, struct window *w)
 {
 	struct db_scan *scan;
 	struct db_change c;
-	struct row row;
-	int err = db_changes_open(snap, low, 0, &scan);
+	int err = db_changes_open(row->snap, low, 0, &scan);
 
 	if (err != 0)
 		return err;
 	w->n = 0;
 	buf_clear(&w->text);
 	for (;;) {
-		arena_reset(a);
-		err = db_changes_next(scan, a, &c);
+		arena_reset(row->arena);
+		err = db_changes_next(scan, row->arena, &c);
 		if (err == 0 && c.seq >= f->down)
 			err = ERR_END;
 		if (err == 0 && w->n == LIMIT_ROWS_PER_TURN)
 			err = ERR_TOO_LARGE;
 		if (err != 0)
 			break;
-		row_of(&c, &row);
 		if (passes(f, &c.id))
-			err = put_object(f, &row, 1, snap, &w->text, a);
+			err = feedrow_put(row, &c, 1, "", &w->text);
 		if (err == 0)
 			err = buf_failed(&w->text);
 		if (err != 0)
@@ -340,7 +264,7 @@ put_window(struct feedscan *f, const struct window *w, struct buf *b)
 	for (i = w->n; i-- > 0 && f->limit > 0;) {
 		from = i > 0 ? w->end[i - 1] : 0;
 		if (w->end[i] > from) {
-			put_before(f, b);
+			buf_puts(b, before(f));
 			buf_put(b, w->text.data + from, w->end[i] - from);
 			put_behind(f, w->seq[i], b);
 		}
@@ -350,7 +274,7 @@ put_window(struct feedscan *f, const struct window *w, struct buf *b)
 }
 
 static int
-fill_down(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 {
 	uint64_t width = LIMIT_ROWS_PER_TURN, low;
 	uint64_t begin = rows_now_us();
@@ -362,7 +286,7 @@ fill_down(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena 
 	buf_init(&w->text, ROWS_BATCH_MAX);
 	do {
 		low = f->down - 1 > width ? f->down - 1 - width : 0;
-		err = read_window(f, low, snap, w, a);
+		err = read_window(f, low, row, w);
 		if (err == ERR_TOO_LARGE && width > LIMIT_ROWS_PER_TURN) {
 			width = LIMIT_ROWS_PER_TURN;
 			err = 0;
@@ -401,48 +325,49 @@ cmp_hit(const void *a, const void *b)
 }
 
 static int
-put_hit(struct feedscan *f, const struct hit *hit, struct db_snap *snap, struct buf *b, struct arena *a)
+put_hit(struct feedscan *f, const struct hit *hit, struct feedrow *w, struct buf *b)
 {
 	const struct jstr *id = &f->ids[hit->index];
-	struct rev *leaves;
+	struct db_change c = {.nleaves = 1};
 	struct revtree *tree;
 	struct db_doc doc;
-	struct row row;
 	size_t i;
 	int err;
 
-	arena_reset(a);
-	err = db_get(snap, id->s, id->len, a, &doc);
+	arena_reset(w->arena);
+	err = db_get(w->snap, id->s, id->len, w->arena, &doc);
 	if (err != 0)
 		return err;
-	row = (struct row){doc.seq, doc.id, doc.winner.deleted, 1, &doc.winner.rev};
-	if (f->all_leaves && doc.nleaves > 1) {
+	c.seq = doc.seq;
+	c.id = doc.id;
+	c.deleted = doc.winner.deleted;
+	c.leaves = &doc.winner.rev;
+	if (w->opts.all_leaves && doc.nleaves > 1) {
 		err = db_doc_tree(&doc, 0, &tree);
 		if (err != 0)
 			return err;
-		row.nleaves = revtree_nleaves(tree);
-		leaves = arena_calloc(a, row.nleaves, sizeof(*leaves));
-		if (leaves == NULL)
+		c.nleaves = revtree_nleaves(tree);
+		c.leaves = arena_calloc(w->arena, c.nleaves, sizeof(*c.leaves));
+		if (c.leaves == NULL)
 			return ERR_NOMEM;
-		for (i = 0; i < row.nleaves; i++)
-			leaves[i] = revtree_leaf(tree, i)->rev;
-		row.leaves = leaves;
+		for (i = 0; i < c.nleaves; i++)
+			c.leaves[i] = revtree_leaf(tree, i)->rev;
 	}
-	return put_row(f, &row, snap, b, a);
+	return put_row(f, w, &c, b);
 }
 
 static int
-fill_ids(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *a)
+fill_ids(struct feedscan *f, struct feedrow *w, struct buf *b)
 {
-	uint64_t end = db_snap_seq(snap) < f->until ? db_snap_seq(snap) : f->until;
+	uint64_t end = db_snap_seq(w->snap) < f->until ? db_snap_seq(w->snap) : f->until;
 	struct hit hits[IDS_BY_GET];
 	struct db_doc doc;
 	size_t i, n = 0;
 	int err;
 
 	for (i = 0; i < f->nids; i++) {
-		arena_reset(a);
-		err = db_get(snap, f->ids[i].s, f->ids[i].len, a, &doc);
+		arena_reset(w->arena);
+		err = db_get(w->snap, f->ids[i].s, f->ids[i].len, w->arena, &doc);
 		if (err != 0 && err != ERR_MISSING)
 			return err;
 		if (err == 0 && doc.seq <= end && (f->descending || doc.seq > f->since))
@@ -451,7 +376,7 @@ fill_ids(struct feedscan *f, struct db_snap *snap, struct buf *b, struct arena *
 	qsort(hits, n, sizeof(hits[0]), cmp_hit);
 	for (i = 0; i < n && f->limit > 0; i++) {
 		const struct hit *hit = &hits[f->descending ? n - 1 - i : i];
-		err = put_hit(f, hit, snap, b, a);
+		err = put_hit(f, hit, w, b);
 		if (err != 0)
 			return err;
 		f->last = hit->seq;
@@ -473,6 +398,7 @@ int
 feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp)
 {
 	struct db_snap *snap;
+	struct feedrow w;
 	int err;
 
 	if (f->limit == 0)
@@ -482,14 +408,15 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 		return err;
 	*seqp = db_snap_seq(snap);
 	f->at_end = 0;
+	feedrow_init(&w, f->db, snap, a, &f->row);
 	if (f->filter == FEEDSCAN_DOC_IDS && f->nids <= IDS_BY_GET)
-		err = fill_ids(f, snap, b, a);
+		err = fill_ids(f, &w, b);
 	else if (!f->descending)
-		err = fill_up(f, snap, b, a);
+		err = fill_up(f, &w, b);
 	else if (f->down == 0)
-		err = fill_newest(f, snap, b, a);
+		err = fill_newest(f, &w, b);
 	else
-		err = fill_down(f, snap, b, a);
+		err = fill_down(f, &w, b);
 	db_snap_end(snap);
 	if (err == 0 || err == ERR_END)
 		return buf_failed(b) ? buf_failed(b) : err;
@@ -542,9 +469,8 @@ int
 feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows)
 {
 	return x->since == y->since && x->form == y->form && x->filter == FEEDSCAN_ALL && y->filter == FEEDSCAN_ALL &&
-	       !x->descending && !y->descending && x->until == y->until && x->all_leaves == y->all_leaves &&
-	       x->include_docs == y->include_docs && x->conflicts == y->conflicts && x->attachments == y->attachments &&
-	       x->att_encoding_info == y->att_encoding_info && x->interval == 0 && y->interval == 0 &&
+	       !x->descending && !y->descending && x->until == y->until &&
+	       memcmp(&x->row, &y->row, sizeof(x->row)) == 0 && x->interval == 0 && y->interval == 0 &&
 	       x->limit > rows && y->limit > rows && (x->emitted == 0) == (y->emitted == 0);
 }
 

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/jread.h"
 #include "db/db.h"
+#include "httpapi/feedrow.h"
 
 enum feedscan_form { FEEDSCAN_NORMAL, FEEDSCAN_LONGPOLL, FEEDSCAN_CONTINUOUS, FEEDSCAN_EVENTSOURCE };
 enum feedscan_filter { FEEDSCAN_ALL, FEEDSCAN_DOC_IDS, FEEDSCAN_DESIGN };
@@ -27,19 +28,18 @@ struct feedscan {
 	uint64_t interval;      /* seq_interval, or 0 */
 	const struct jstr *ids; /* of DOC_IDS, ascending, none twice */
 	size_t nids;
+	struct feedrow_opts row;
 	uint8_t form;
 	uint8_t filter;
 	uint8_t descending; /* becomes 0 when the oldest row has been passed: what comes later comes upward */
-	uint8_t all_leaves; /* style=all_docs */
-	uint8_t include_docs;
-	uint8_t conflicts;
-	uint8_t attachments;
-	uint8_t att_encoding_info;
-	uint8_t at_end; /* nothing was left when the last turn ended */
+	uint8_t at_end;     /* nothing was left when the last turn ended */
 };
 
 /** feedscan_init(f, db, since): Every row behind ${since}, as a normal feed. */
 void feedscan_init(struct feedscan *f, struct db *db, uint64_t since);
+
+/** feedscan_only(f, ids, n): Only rows of these ids, which are put in order and stay borrowed. */
+void feedscan_only(struct feedscan *f, struct jstr *ids, size_t n);
 
 /** feedscan_head(f, b): What stands before the first row. */
 void feedscan_head(const struct feedscan *f, struct buf *b);

@@ -21,7 +21,7 @@
 #include "base/log.h"
 
 #define SCRATCH_MAX ((size_t)256 << 20) /* memory for one row: its record, tree and body */
-#define CLOCK_EVERY 16u                 /* rows between two looks at the clock */
+#define CLOCK_EVERY 32u                 /* rows between two looks at the clock */
 
 struct rows {
 	struct apireq *r;
@@ -55,7 +55,7 @@ int
 rows_turn_over(struct rows_turn *t, const struct buf *b)
 {
 	t->rows++;
-	if (t->rows >= LIMIT_ROWS_PER_TURN || b->len - t->base >= ROWS_BATCH_BYTES)
+	if (t->rows >= ROWS_TURN_ROWS || b->len - t->base >= ROWS_BATCH_BYTES)
 		return 1;
 	return t->rows % CLOCK_EVERY == 0 && rows_now_us() - t->start_us >= ROWS_TURN_US;
 }
@@ -145,7 +145,7 @@ step(struct rows *s)
 		return;
 	}
 	if (err == 0) {
-		http_send(http, s->b.data, s->b.len);
+		http_lend(http, s->b.data, s->b.len);
 		return;
 	}
 	if (err != ERR_END) {
@@ -233,7 +233,7 @@ begin(struct rows *s, int status, uint64_t length)
 	} else if (err == 0) {
 		http_start(r->http, status, length, on_ready, on_stop, s);
 		if (s->b.len > 0)
-			http_send(r->http, s->b.data, s->b.len);
+			http_lend(r->http, s->b.data, s->b.len);
 		else
 			yield(s);
 	} else {

@@ -14,6 +14,7 @@
 
 #define ROWS_BATCH_BYTES ((size_t)128 << 10) /* a batch ends behind the row that passes this */
 #define ROWS_TURN_US 1000u                   /* and behind the row that passes this time */
+#define ROWS_TURN_ROWS 1024u                 /* and behind so many, whatever they are */
 #define ROWS_BATCH_MAX ((size_t)1 << 30)     /* one row with its attachments may be this large */
 
 /* How much of its turn a producer has used. */

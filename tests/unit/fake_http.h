@@ -287,6 +287,12 @@ http_send(struct http_req *req, const void *data, size_t len)
 	(void)buf_put(&req->out, data, len);
 }
 
+void
+http_lend(struct http_req *req, const void *data, size_t len)
+{
+	http_send(req, data, len);
+}
+
 int
 http_can_send(const struct http_req *req)
 {
