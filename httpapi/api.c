@@ -71,7 +71,11 @@ static void
 set_common_headers(struct apireq *r)
 {
 	char id[10];
-	struct jstr given = http_header(r->http, "x-couch-request-id");
+	struct jstr given = http_header(r->http, "prefer");
+	r->minimal = jstr_is(&given, "return=minimal");
+	if (r->minimal)
+		return;
+	given = http_header(r->http, "x-couch-request-id");
 	if (is_request_id(&given)) {
 		http_set_header(r->http, "x-couch-request-id", given.s, given.len);
 	} else {

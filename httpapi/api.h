@@ -64,6 +64,7 @@ struct apireq {
 	struct db *db;             /* opened by the router for /{db}/...; closed by api_done() */
 	void *cookie;              /* the handler's own state */
 	api_f *gathered;           /* who waits for the body: api_gather() */
+	int minimal;               /* "Prefer: return=minimal": only headers that clients can't do without */
 	struct jstr body;          /* what api_body() gives, */
 	int body_err;              /* or says */
 };

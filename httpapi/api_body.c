@@ -187,6 +187,8 @@ api_location(struct apireq *r, struct jstr id, struct jstr att)
 	struct buf b;
 	int err;
 
+	if (r->minimal)
+		return 0;
 	buf_init(&b, LIMIT_URL_LEN * 4);
 	api_base_url(r, &b);
 	for (size_t i = 0; i < 3 && parts[i].len > 0; i++) {

@@ -4,6 +4,8 @@
 #include "httpapi/multipart.h"
 #include "httpapi/uuid.h"
 
+#define INLINE_REVS 8u /* so many revisions are read on the event loop */
+
 /* One request. */
 struct job {
 	struct render_opts opts;
@@ -267,7 +269,7 @@ openrevs_get(struct apireq *r, const struct render_opts *o, struct jstr list)
 	uuid_random(job->boundary);
 	buf_init(&job->json, RENDER_MAX);
 	multipart_out_init(&job->out, r->arena);
-	if (!job->mixed && (o->attachments || o->has_atts_since)) {
+	if (job->all || job->nrevs > INLINE_REVS || (!job->mixed && (o->attachments || o->has_atts_since))) {
 		api_work(r, work, then);
 		return;
 	}
