@@ -6,6 +6,7 @@
 #   make check       layers, headers, symbols, layout
 #   make asan ubsan tsan   the unit and contract tests under a sanitizer
 #   make crash       the crash tests at full length
+#   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make fuzz        each fuzz target for SECONDS=60 under clang; findings and inputs in build-fuzz/
 #   make bench       ratios to the ceilings in bench/ceiling/
 #   make clean
@@ -34,7 +35,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help
+.PHONY: all run test test-large unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand
 
@@ -118,6 +119,11 @@ $(TOOL_BINS): $(BUILD)/tests/%: tests/tools/%.c $(call archives,db store base)
 test: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit web
 	@tests/run --build $(BUILD)
+
+SIZE_MIB ?= 1024
+test-large: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@SIZE_MIB=$(SIZE_MIB) tests/run --build $(BUILD) large
 
 check: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
