@@ -26,11 +26,11 @@ WARN     := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmiss
 HARDEN    = -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 CFLAGS   := -std=c11 $(WARN)
 LDFLAGS  := -pie -Wl,-z,relro,-z,now
-LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpthread -lm
+LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
-LAYERS   := base store db httpapi
-LIBS     := httpapi db store base
+LAYERS   := base store query db httpapi
+LIBS     := httpapi db query store base
 srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
@@ -88,8 +88,9 @@ run: deps
 # tests/unit/test_LAYER_NAME.c links the archives of LAYER and below.
 unit_base    := base
 unit_store   := store base
+unit_query   := query base
 unit_db      := db store base
-unit_httpapi := httpapi db store base
+unit_httpapi := httpapi db query store base
 UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TOOL_BINS    := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 # tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
@@ -172,7 +173,7 @@ $(BUILD)/bench/%: bench/ceiling/%.c
 
 # ---- What a new machine needs ----
 
-DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev
+DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev libicu-dev libpcre2-dev
 DEBS_TEST  := chromium curl fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client openssl
 DEBS_FUZZ  := clang libclang-rt-dev

@@ -1,4 +1,4 @@
-/* jsonnum.h: JSON's numbers as CouchDB reads, prints and hashes them.  Private to base/. */
+/* jsonnum.h: JSON's numbers as CouchDB reads, prints and hashes them.  Private to base/ and to query/number.c. */
 #ifndef BASE_JSONNUM_H_
 #define BASE_JSONNUM_H_
 

@@ -33,8 +33,7 @@
 #define LIMIT_SELECTOR_VALUES 100000u  /* values that a selector compares with */
 #define LIMIT_SELECTOR_MEM (64u << 20) /* bytes that a compiled selector may take */
 #define LIMIT_REGEX_LEN 8192u          /* bytes of a regular expression */
-#define LIMIT_REGEX_CALLS 500000u      /* backtracking points of all regular expressions in one document: about 10 ms */
-#define LIMIT_REGEX_CHARS (256u << 20) /* bytes that they may pass over */
+#define LIMIT_REGEX_WORK 1000000u      /* steps of all regular expressions in one document: 10 to 20 ms */
 #define LIMIT_REGEX_HEAP_KIB 4096u     /* memory of one match */
 
 #endif
