@@ -6,7 +6,7 @@
  * until the database has a dictionary; larger ones have enough of their own, and those above SHARED_MAX so much that
  * a dictionary does not help.  A compressed form that saves less than an eighth is not worth the time it takes to read.
  *
- * Compaction has more time, and packs tight: at a higher level, and without what zstd puts around a block.  Of a frame
+ * Compaction has more time, and packs what is not large tight: at a higher level, and without what zstd puts around a block.  Of a frame
  * with one compressed block that is magic number, header and block header, 9 or 10 bytes, all of which follow from the text's
  * length and the block's; they are put before it again for zstd to read.
  *
@@ -22,7 +22,8 @@
 
 #define ALONE_MIN 1024u
 #define WORTH_MIN 64u
-#define SHARED_MAX 65536u /* below zstd's block size: what is tight has one block */
+#define SHARED_MAX 65536u
+#define TIGHT_MAX 16384u
 
 #define FRAME_HEAD 12u /* magic (4), descriptor (1), length of the text (4), block header (3) */
 #define FRAME_STACK 2048u
@@ -199,8 +200,8 @@ body_pack_tight(struct body_dicts *z, const char *text, size_t len, struct buf *
 	size_t start = b->len, from, skip;
 	int err;
 
-	if (d == NULL || len > SHARED_MAX)
-		return body_pack_alone(text, len, b);
+	if (d == NULL || len > TIGHT_MAX)
+		return body_pack(z, text, len, b);
 	if (len < WORTH_MIN)
 		return pack_raw(text, len, b);
 	put_tight(b, d->number);
@@ -210,7 +211,11 @@ body_pack_tight(struct body_dicts *z, const char *text, size_t len, struct buf *
 	if ((err = put_frame(d, BODY_TIGHTLY, text, len, b)) != 0)
 		return err;
 	skip = block_of((const unsigned char *)b->data + from, b->len - from);
-	if (skip == 0 || b->len - from - skip > len - len / 8) {
+	if (skip == 0) { /* seldom: a few hundred bytes that do not compress at all, or a text that zstd cuts up */
+		b->len = start;
+		return body_pack(z, text, len, b);
+	}
+	if (b->len - from - skip > len - len / 8) {
 		b->len = start;
 		return pack_raw(text, len, b);
 	}
@@ -260,7 +265,8 @@ body_loose(struct body_dicts *z, const struct bytes *r)
 		len = bytes_varint(&copy);
 		return current != 0 && !copy.bad && len <= SHARED_MAX;
 	case BODY_DICT:
-		return 1;
+		len = bytes_varint(&copy);
+		return !copy.bad && (number != current || len <= TIGHT_MAX);
 	case BODY_TIGHT:
 		return !copy.bad && number != current;
 	default:
@@ -297,7 +303,7 @@ unpack_tight(struct zdict *d, const void *block, size_t n, uint64_t len, struct 
 	unsigned char few[FRAME_STACK], *frame = few;
 	const uint32_t head = (uint32_t)n << 3 | 5;
 
-	if (n == 0 || n > SHARED_MAX || len > SHARED_MAX)
+	if (n == 0 || n > TIGHT_MAX || len > TIGHT_MAX)
 		return ERR_CORRUPT;
 	if (n > FRAME_STACK - FRAME_HEAD && (frame = arena_alloc(a, n + FRAME_HEAD)) == NULL)
 		return ERR_NOMEM;

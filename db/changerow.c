@@ -16,6 +16,7 @@
 #define CHANGE_HAS_EXT 4u
 #define CHANGE_HEX_ID 8u
 #define CHANGE_UUID_ID 16u
+#define CHANGE_ID_FORM (CHANGE_HEX_ID | CHANGE_UUID_ID)
 
 #define ID_BYTES 16u
 #define HEX_LEN 32u
@@ -56,25 +57,33 @@ pack_id(const char *id, size_t len, unsigned char *out)
 	return len == HEX_LEN ? CHANGE_HEX_ID : CHANGE_UUID_ID;
 }
 
-static int
-unpack_id(struct bytes *r, unsigned form, struct arena *a, struct jstr *out)
+/* spell_id: The text of a packed id, at most UUID_LEN characters. */
+static struct jstr
+spell_id(const void *packed, unsigned form, char *text)
 {
-	const void *packed = bytes_take(r, ID_BYTES);
-	char *text, digits[HEX_LEN];
+	char digits[HEX_LEN];
 
-	if (packed == NULL)
-		return ERR_CORRUPT;
-	out->len = form == CHANGE_HEX_ID ? HEX_LEN : UUID_LEN;
-	if ((text = arena_alloc(a, UUID_LEN)) == NULL)
-		return ERR_NOMEM;
-	out->s = text;
-	if (form == CHANGE_HEX_ID) {
+	if (form & CHANGE_HEX_ID) {
 		hex_encode(packed, ID_BYTES, text);
-		return 0;
+		return (struct jstr){text, HEX_LEN};
 	}
 	hex_encode(packed, ID_BYTES, digits);
 	for (size_t i = 0, n = 0; i < UUID_LEN; i++)
 		text[i] = is_dash(i) ? '-' : digits[n++];
+	return (struct jstr){text, UUID_LEN};
+}
+
+static int
+unpack_id(struct bytes *r, unsigned form, struct arena *a, struct jstr *out)
+{
+	const void *packed = bytes_take(r, ID_BYTES);
+	char *text;
+
+	if (packed == NULL)
+		return ERR_CORRUPT;
+	if ((text = arena_alloc(a, UUID_LEN)) == NULL)
+		return ERR_NOMEM;
+	*out = spell_id(packed, form, text);
 	return 0;
 }
 
@@ -127,26 +136,32 @@ changerow_encode(struct buf *b, const struct revtree *t, const char *id, size_t 
 	return buf_failed(b);
 }
 
-/* The row that nearly all are: one leaf, named by an MD5, generation below 64, nothing else.  1 if this is one. */
+/* The row that nearly all are: one leaf, named by an MD5, generation below 64, no extension.  1 if this is one. */
 static int
 decode_plain(struct bytes *r, struct arena *a, struct db_change *out)
 {
-	const unsigned char *p = r->p;
+	const unsigned char *p = r->p, *id = p + 2 + REV_MD5_LEN;
 	unsigned char *deleted;
+	unsigned form;
 
-	if (bytes_left(r) < 2 + REV_MD5_LEN || (p[0] & ~CHANGE_DELETED) != 0 || (p[1] & 0x81) != 0)
+	if (bytes_left(r) < 2 + REV_MD5_LEN || (p[0] & ~(CHANGE_DELETED | CHANGE_ID_FORM)) != 0 || (p[1] & 0x81) != 0)
 		return 0;
-	out->leaves = arena_alloc(a, sizeof(*out->leaves) + 1);
+	form = p[0] & CHANGE_ID_FORM;
+	if (form != 0 && r->end - id != ID_BYTES)
+		return 0;
+	out->leaves = arena_alloc(a, sizeof(*out->leaves) + 1 + (form != 0 ? UUID_LEN : 0));
 	if (out->leaves == NULL)
 		return 0;
 	out->leaves[0] = (struct rev){p[1] >> 1, p + 2, REV_MD5_LEN};
 	out->nleaves = 1;
-	out->deleted = p[0];
+	out->deleted = p[0] & CHANGE_DELETED;
 	deleted = (unsigned char *)(out->leaves + 1);
-	*deleted = p[0];
+	*deleted = (unsigned char)out->deleted;
 	out->leaf_deleted = deleted;
-	p += 2 + REV_MD5_LEN;
-	out->id = (struct jstr){(const char *)p, (size_t)(r->end - p)};
+	if (form != 0)
+		out->id = spell_id(id, form, (char *)deleted + 1);
+	else
+		out->id = (struct jstr){(const char *)id, (size_t)(r->end - id)};
 	return 1;
 }
 
@@ -181,8 +196,8 @@ changerow_decode(struct bytes *r, struct arena *a, struct db_change *out)
 	}
 	if (flags & CHANGE_HAS_EXT)
 		(void)docrec_span(r, bytes_varint(r));
-	if (flags & (CHANGE_HEX_ID | CHANGE_UUID_ID))
-		return unpack_id(r, flags & CHANGE_HEX_ID, a, &out->id);
+	if (flags & CHANGE_ID_FORM)
+		return unpack_id(r, flags, a, &out->id);
 	out->id = docrec_span(r, bytes_left(r));
 	return r->bad ? ERR_CORRUPT : 0;
 }
