@@ -29,7 +29,7 @@
 #include "base/log.h"
 
 #define SLICE_DOCS 256u
-#define SLICE_MS 2u
+#define SLICE_MS 10u /* about what a group of writers takes on a disk */
 
 /* How often the waste is looked at: after so many bytes or commits, or after a commit when so much time has passed. */
 #define LOOK_BYTES (64u << 10)
