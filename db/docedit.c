@@ -44,6 +44,23 @@ stubs_there(const struct docedit *e, const struct db_write *w)
 	return err == ERR_MISSING ? ERR_MISSING_STUB : err;
 }
 
+/*
+ * is_history: A path that is known and ends before a leaf tells nothing, even if its last revision's body is not
+ * here: it is taken silently, as CouchDB does, and no sequence is spent on it.
+ */
+static int
+is_history(const struct docedit *e, const struct rev *revs, size_t n)
+{
+	struct revpos at;
+
+	if (!revtree_find(e->t, &revs[0], &at) || revtree_is_leaf(e->t, at))
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if (!revtree_parent(e->t, at, &at))
+			return 0;
+	return 1;
+}
+
 static int
 merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_t n)
 {
@@ -52,11 +69,18 @@ merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_
 	struct revpos at;
 	int err;
 
+	if (is_history(e, revs, n))
+		return 0;
 	if ((err = stubs_there(e, w)) != 0 || (err = leaf_of_write(e, w, &path.leaf)) != 0)
 		return err;
 	err = revtree_merge(e->t, &path, &at, &how);
-	if (err == ERR_CHANGED && (err = docedit_unspill_(e)) == 0)
+	if (err == ERR_CHANGED && (err = docedit_unspill_(e)) == 0) {
+		if (is_history(e, revs, n)) {
+			e->pend[path.leaf.body - DOCEDIT_PENDING].gone = 1;
+			return 0;
+		}
 		err = revtree_merge(e->t, &path, &at, &how);
+	}
 	if (err)
 		return err;
 	e->changed |= how != REVMERGE_NONE;

@@ -182,9 +182,24 @@ make_up(struct mdoc *d, int parent)
 	return at;
 }
 
+/* model_is_history: A known path that ends before a leaf; the body that comes with it is passed over. */
+static int
+model_is_history(struct mdoc *d, const int *way, size_t n)
+{
+	count_kids(d);
+	if (!d->v[way[0]].in || is_leaf(d, way[0]))
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if (d->v[way[i - 1]].up != way[i])
+			return 0;
+	return 1;
+}
+
 static void
 model_merge(struct mdoc *d, const int *way, size_t n)
 {
+	if (model_is_history(d, way, n))
+		return;
 	for (size_t i = 0; i < n; i++) {
 		struct mrev *v = &d->v[way[i]];
 
