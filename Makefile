@@ -1,6 +1,6 @@
 # Divan.  Two commands do everything on a fresh Debian 12: `make run` and `make test`.
 #
-#   make             build divand into build/
+#   make             build divand and divan into build/
 #   make run         install what is missing, build, start on 127.0.0.1:5984 with ./data
 #   make test        install what tests need, build, run all tests
 #   make check       layers, headers, symbols, layout
@@ -29,15 +29,16 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now
 LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
-LAYERS   := base store query db httpapi
+LAYERS   := base store query db httpapi cli
 LIBS     := httpapi db query store base
+CLI_LIBS := cli db store base
 srcs      = $(wildcard $(1)/*.c)
-objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c,$(call srcs,$(1))))
+objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
 .PHONY: all run test test-large unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help
 .DELETE_ON_ERROR:
-all: $(BUILD)/divand
+all: $(BUILD)/divand $(BUILD)/divan
 
 help:
 	@sed -n '3,13s/^# \{0,1\}//p' Makefile
@@ -47,6 +48,13 @@ help:
 $(BUILD)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS))
 	@echo '  link    $@'
 	@$(CC) $(OPT) $(LTO) $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+
+# ---- divan ----
+
+# libcurl is here alone: divand does not load it.
+$(BUILD)/divan: $(BUILD)/cli/main.o $(call archives,$(CLI_LIBS))
+	@echo '  link    $@'
+	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcurl -llmdb -lzstd -lcrypto -lz -lpthread -lm
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -92,11 +100,10 @@ unit_query   := query base
 unit_db      := db store base
 unit_httpapi := httpapi db query store base
 UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
-TOOL_BINS    := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 # tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINS    := $(FUZZ_NAMES:%=$(BUILD)/tests/test_fuzz_%)
-unit: $(UNIT_BINS) $(TOOL_BINS) $(FUZZ_BINS)
+unit: $(UNIT_BINS) $(FUZZ_BINS)
 
 $(FUZZ_BINS): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(call archives,$(LIBS))
 	@echo '  link    $@'
@@ -106,13 +113,10 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(call archives,$(LIBS))
 	@echo '  link    $@'
 	@$(CC) $(OPT) $(subst fuzzer-no-link,fuzzer,$(SAN)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
+$(BUILD)/tests/test_base_httpc: LDLIBS += -lcurl
+
 .SECONDEXPANSION:
 $(BUILD)/tests/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a)
-	@mkdir -p $(@D)
-	@echo '  link    $@'
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) -fno-lto $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
-
-$(TOOL_BINS): $(BUILD)/tests/%: tests/tools/%.c $(call archives,db store base)
 	@mkdir -p $(@D)
 	@echo '  link    $@'
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) -fno-lto $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
@@ -173,7 +177,7 @@ $(BUILD)/bench/%: bench/ceiling/%.c
 
 # ---- What a new machine needs ----
 
-DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev libicu-dev libpcre2-dev
+DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev libicu-dev libpcre2-dev libcurl4-openssl-dev
 DEBS_TEST  := chromium curl fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client openssl
 DEBS_FUZZ  := clang libclang-rt-dev

@@ -163,10 +163,10 @@ int db_security(struct db *db, struct buf *b) MUST_CHECK;
 int db_compact(struct db *db) MUST_CHECK;
 
 /**
- * db_copy(db, path): What is committed now, as a compact file that must not exist, synced.  Reads and writes go on
- * meanwhile; it takes as long as the disk does, so it wants a thread of its own.  For server administrators.  Where the
- * file is opened, in whatever place, a history begins (docs/FORMAT.md).  Errors: ERR_NOT_ADMIN, ERR_NO_DB, ERR_IO,
- * ERR_NOSPACE; there is then no file.
+ * db_copy(db, path): What is committed when it returns, as a compact file that must not exist, synced.  Reads and
+ * writes go on meanwhile; it takes as long as the disk does, so it wants a thread of its own.  For server
+ * administrators.  Where the file is opened, in whatever place, a history begins (docs/FORMAT.md).  Errors:
+ * ERR_NOT_ADMIN, ERR_NO_DB, ERR_NOSPACE, ERR_BUSY (writers were faster for long), ERR_IO; there is then no file.
  */
 int db_copy(struct db *db, const char *path) MUST_CHECK;
 

@@ -273,8 +273,8 @@ copyfile_get(struct apireq *r)
 		return;
 	}
 	c = arena_calloc(r->arena, 1, sizeof(*c));
-	if (c == NULL) {
-		api_error(r, ERR_NOMEM, NULL);
+	if (c == NULL || all == NULL) {
+		api_error(r, all == NULL ? ERR_NOT_IMPLEMENTED : ERR_NOMEM, NULL);
 		return;
 	}
 	if (atomic_fetch_add(&all->n, 1) >= LIMIT_COPIES) {

@@ -9,7 +9,7 @@ import { after, test } from 'node:test';
 import { DIVAND, startDivand } from '../lib/divand.mjs';
 import { ask } from './client.mjs';
 
-const CHECK = path.join(path.dirname(DIVAND), 'tests/divan_check');
+const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
 const noise = (bytes) => crypto.randomBytes(bytes);
 const text = (bytes = 300) => noise(bytes).toString('hex');
@@ -154,7 +154,7 @@ test('half of a database goes while it is read and written, and the file shrinks
 	await content.check();
 	await running.stop();
 	assert.deepEqual(fs.readdirSync(running.dataDir).filter((name) => name.startsWith('.tmp-')), []);
-	if (fs.existsSync(CHECK)) execFileSync(CHECK, [running.dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
+	execFileSync(DIVAN, ['check', '--data', running.dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
 });
 
 test('a file that is mostly waste is compacted without being asked', { timeout: 60000 }, async () => {
@@ -169,7 +169,7 @@ test('a file that is mostly waste is compacted without being asked', { timeout: 
 	while ((await info('auto')).compact_running) await content.put('more', content.docs.get('more'));
 	await content.check();
 	await running.stop();
-	if (fs.existsSync(CHECK)) execFileSync(CHECK, [running.dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
+	execFileSync(DIVAN, ['check', '--data', running.dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
 });
 
 test('superseded bodies count as waste', { timeout: 120000 }, async () => {

@@ -3,13 +3,12 @@
 // Two ways to fill it: a limit on the size of files, which needs no rights, and a small file system of its own.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask, assertError } from './client.mjs';
 
-const CHECK = path.join(path.dirname(DIVAND), 'tests/divan_check');
+const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const LIMIT = 8 << 20;
 
 /** Of the running server: the soft limit alone, so that it can be lifted again. */
@@ -97,7 +96,7 @@ async function full(server, makeFull, makeSpace) {
 	await server.restart();
 	await assertWhole(server, 'full', kept);
 	await server.stop();
-	if (fs.existsSync(CHECK)) execFileSync(CHECK, [server.dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
+	execFileSync(DIVAN, ['check', '--data', server.dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
 let running;

@@ -8,7 +8,7 @@ import { Client, Ledger, WRITERS, md5 } from './writers.mjs';
 
 const KILLS = Number(process.env.CRASH_KILLS ?? 8);
 const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 1e9);
-const CHECKER = path.join(process.env.DIVAN_BUILD ?? path.dirname(DIVAND), 'tests/divan_check');
+const CHECKER = path.join(process.env.DIVAN_BUILD ?? path.dirname(DIVAND), 'divan');
 const DB = 'crash';
 
 const random = new Random(SEED);
@@ -128,7 +128,7 @@ async function compareDatabases(client) {
 
 function check() {
 	try {
-		execFileSync(CHECKER, [dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+		execFileSync(CHECKER, ['check', '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 		return [];
 	} catch (e) {
 		return `${e.stdout ?? ''}${e.stderr ?? ''}${e.status === null || e.status === undefined ? e.message : ''}`.trim().split('\n');

@@ -1,0 +1,26 @@
+/* cli.h: what the commands of `divan` share.  A command is a file: its function, its options, its help. */
+#ifndef CLI_CLI_H_
+#define CLI_CLI_H_
+
+#include "base/err.h"
+
+/* Exit statuses. */
+enum {
+	CLI_DONE = 0,
+	CLI_FAILED = 1, /* it could not be done, or something is wrong with the data; standard error says what */
+	CLI_USAGE = 2   /* the command line is wrong */
+};
+
+/** cli_say(fmt, ...): "divan: TEXT" as a line on standard error. */
+void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+/**
+ * A command: argv[0] is its name, options and arguments follow (getopt_long() is at its beginning).  Returns an exit
+ * status.  ..._help is what `divan COMMAND --help` prints.
+ */
+int copy_run(int argc, char **argv);
+int restore_run(int argc, char **argv);
+int check_run(int argc, char **argv);
+extern const char copy_help[], restore_help[], check_help[];
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * main.c: divan, the command-line tool.
+ *
+ * Two ways to the data, and no third: a data folder that nobody serves, under its lock (folder.h), or a running
+ * divand over HTTP (base/httpc.h).
+ */
+#include "cli.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/version.h"
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+	const char *summary;
+};
+
+static const struct command commands[] = {
+    {"copy", copy_run, copy_help, "one database as one file, while it is served or not"},
+    {"restore", restore_run, restore_help, "such a file as a database of a data folder that nobody serves"},
+    {"check", check_run, check_help, "whether the databases of such a folder are sound"},
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+void
+cli_say(const char *fmt, ...)
+{
+	char text[4096];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* Part of it may be a server's words: no control character reaches the terminal. */
+	for (char *p = text; *p != '\0'; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	fflush(stdout);
+	fprintf(stderr, "divan: %s\n", text);
+}
+
+static void
+usage(FILE *to)
+{
+	fprintf(to, "usage: divan COMMAND [OPTION...] ARGUMENT...\n\n");
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fprintf(to, "\n`divan COMMAND --help` tells more. `divan --version` prints the version.\n"
+		    "Exit status: 0 done, 1 it failed or something is wrong with the data, 2 wrong usage.\n");
+}
+
+static int
+wants_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0)
+			return 1;
+	return 0;
+}
+
+static int
+run(const struct command *c, int argc, char **argv)
+{
+	int status;
+
+	if (wants_help(argc, argv)) {
+		fputs(c->help, stdout);
+		return CLI_DONE;
+	}
+	status = c->run(argc, argv);
+	if (status == CLI_USAGE)
+		fputs(c->help, stderr);
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	/* Writes to what is gone, or may not grow, fail; they do not end the process. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+		printf("divan %s\n", DIVAN_VERSION);
+		return CLI_DONE;
+	}
+	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+		usage(stdout);
+		return CLI_DONE;
+	}
+	for (size_t i = 0; argc > 1 && i < COMMANDS; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return run(&commands[i], argc - 1, argv + 1);
+	if (argc > 1)
+		cli_say("there is no command %s", argv[1]);
+	usage(stderr);
+	return CLI_USAGE;
+}
