@@ -223,6 +223,46 @@ function scanLine(name, label, budget, tree, target) {
 	};
 }
 
+/** Updates of documents at a generation, against those at generation 10: what an update costs must not grow with a history. */
+function updateLine(generation) {
+	const UPDATES = 20;
+	const docs = generation > 1000 ? 100 : 200;
+	let round = 0;
+	const updates = (from) => async () => {
+		const rnd = random(++round);
+		const db = `u${round}`;
+		await preloaded(server, db);
+		await lib.expect(200, server.url, 'PUT', `/${db}/_revs_limit`, { auth: server.auth, body: String(Math.max(generation, 1000)) });
+		let list = Array.from({ length: docs }, (_, i) => ({ _id: `doc${i}`, _revisions: { start: from, ids: Array.from({ length: from }, () => hexId(rnd)) } }));
+		for (const d of list) { // with a whole history, as a replicator would bring it
+			const doc = { ...JSON.parse(contactText(rnd, d._id)), ...d };
+			await lib.expect(201, server.url, 'POST', `/${db}/_bulk_docs`, { body: JSON.stringify({ new_edits: false, docs: [doc] }) });
+		}
+		let revs = list.map((d) => `${from}-${d._revisions.ids[0]}`);
+		await lib.quiet(server.pid);
+		const c = await lib.cost(server.pid, async () => {
+			for (let n = 0; n < UPDATES; n++) {
+				const body = `{"docs":[${revs.map((rev, i) => contactText(rnd, `doc${i}`).replace('{', `{"_rev":"${rev}",`)).join(',')}]}`;
+				const res = await lib.expect(201, server.url, 'POST', `/${db}/_bulk_docs`, { body });
+				revs = JSON.parse(res.text).map((r) => r.rev);
+			}
+		});
+		if (!revs.every((rev) => rev?.startsWith(`${from + UPDATES}-`))) throw new Error('an update failed');
+		await lib.expect(200, server.url, 'DELETE', `/${db}`, { auth: server.auth });
+		return { ...c, n: docs * UPDATES };
+	};
+	let server;
+	return {
+		name: `update-${generation}`, label: `Update at generation ${generation.toLocaleString('en')}, against generation 10`, budget: 0.67, unit: 'document',
+		async setup() {
+			server = await startDivand();
+			this.divan = updates(generation);
+			this.ceiling = updates(10);
+		},
+		async end() { await server.stop(); },
+	};
+}
+
 async function idleMemory() {
 	const server = await startDivand();
 	await lib.expect(200, server.url, 'GET', '/_all_dbs', { auth: server.auth });
@@ -270,6 +310,8 @@ const LINES = [
 	writeLine('bulk', '`_bulk_docs`, 1,000 new, ascending ids', 0.5, bulk(true)),
 	writeLine('bulk-random', '`_bulk_docs`, 1,000 new, random ids', 0.5, bulk(false)),
 	writeLine('put', 'PUT of new documents, 128 connections', 0.5, put),
+	updateLine(1000),
+	updateLine(10000),
 	{ name: 'idle', label: 'Idle server after one authenticated GET', budget: 12, unit: 'MiB resident', size: idleMemory },
 	{ name: 'wakeups', label: 'Idle server, wake-ups in 5 s', budget: 0, unit: 'switches', size: idleWakeups },
 	{ name: 'open', label: 'An idle open database', budget: 96, unit: 'KiB', size: openDatabase },

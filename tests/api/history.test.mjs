@@ -66,18 +66,6 @@ test('a stub does not resolve to what is kept for merging alone', async () => {
 	assertError(await ask(server, 'POST', `/${db}/_bulk_docs`, { json: late('d') }), 412, 'missing_stub');
 });
 
-test('a revision that is sent again after compaction has its body again', async () => {
-	const db = await newDb(server, 'again');
-	const { one } = await conflict(db, 'doc');
-	await compact(db);
-	await assertGone(db, 'doc', one);
-	const docs = [{ _id: 'doc', _rev: one, n: 1 }];
-	assert.deepEqual((await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { new_edits: false, docs } })).json, []);
-	assert.equal((await ask(server, 'GET', `/${db}/doc?rev=${one}`)).json.n, 1);
-	await compact(db);
-	await assertGone(db, 'doc', one);
-});
-
 test('_history_kept is set by administrators of the database and outlives a restart', async () => {
 	const db = await newDb(server, 'setting');
 	const path = `/${db}/_history_kept`;

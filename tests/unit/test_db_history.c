@@ -220,24 +220,30 @@ test_fork(struct dbs *s)
 	db_close(db);
 }
 
-/* A body that comes again is everybody's, and the next compaction does not keep two. */
+/* A body that comes again, with ancestors that were not known, is everybody's; the next compaction does not keep two. */
 static void
 test_sent_again(struct dbs *s)
 {
+	static const char two[] = "2-22222222222222222222222222222222";
 	struct db *db = new_db(s, "again");
-	struct revbuf one, two;
+	struct revbuf rev;
 
-	CHECK_INT(write_json(db, 1, &one, "{\"_id\":\"d\",\"n\":1}"), 0);
-	CHECK_INT(write_json(db, 1, &two, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":2}", rev_text(&one)), 0);
+	CHECK_INT(write_json(db, 0, &rev, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":2}", two), 0);
+	CHECK_INT(write_json(db, 1, NULL, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":3}", two), 0);
 	set_kept(db, 1, 0);
 	compact(db);
-	CHECK(body_is(db, "d", &one, CLIENTS, ""));
-	CHECK_INT(write_json(db, 0, NULL, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":1}", rev_text(&one)), 0);
-	CHECK(body_is(db, "d", &one, CLIENTS, "{\"n\":1}"));
+	CHECK(body_is(db, "d", &rev, CLIENTS, ""));
+	CHECK(body_is(db, "d", &rev, MERGERS, "{\"n\":2}"));
+	CHECK_INT(write_json(db, 0, NULL,
+		      "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":2,\"_revisions\":{\"start\":2,\"ids\":[\"%s\","
+		      "\"11111111111111111111111111111111\"]}}",
+		      two, two + 2),
+	    0);
+	CHECK(body_is(db, "d", &rev, CLIENTS, "{\"n\":2}"));
 	dbtest_check(db);
 	compact(db);
-	CHECK(body_is(db, "d", &one, CLIENTS, ""));
-	CHECK(body_is(db, "d", &one, MERGERS, "{\"n\":1}"));
+	CHECK(body_is(db, "d", &rev, CLIENTS, ""));
+	CHECK(body_is(db, "d", &rev, MERGERS, "{\"n\":2}"));
 	db_close(db);
 }
 
