@@ -205,7 +205,8 @@ int api_work(struct apireq *r, api_f *work, api_f *then);
 /**
  * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request
  * is done.  Large requests are prepared on an executor thread (more than API_INLINE_BYTES of
- * bodies).  If it could not be queued, every write's err is set, and ${then} runs all the same.
+ * bodies); one with attachments waits while the database's queue is full.  If it could not be queued, every write's err
+ * is set, and ${then} runs all the same.
  */
 void api_submit(struct apireq *r, struct db_request *req, api_f *then);
 #define API_INLINE_BYTES 65536u

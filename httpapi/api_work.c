@@ -1,6 +1,8 @@
 /* api_work.c: work off the event loop, and its way back to the request's own thread. */
 #include "api.h"
 
+#define BUSY_MS 20u /* until a full queue is asked again */
+
 /* One excursion; lives in the request's arena, which the reference keeps. */
 struct work {
 	struct exec_job job;
@@ -84,13 +86,27 @@ submit_done(struct db_request *req)
 	post(w);
 }
 
+static int
+has_blobs(const struct db_request *req)
+{
+	for (size_t i = 0; i < req->nwrites; i++)
+		for (size_t k = 0; k < req->writes[i].natts; k++)
+			if (req->writes[i].atts[k].blob)
+				return 1;
+	return 0;
+}
+
 static void
 submit_run(void *arg)
 {
 	struct work *w = arg;
+	struct executor *ex = w->r->api->ex;
 	int err = db_submit(w->r->db, w->req);
 
-	if (err) {
+	/* What was uploaded is not to be uploaded again because others did so, too. */
+	if (err == ERR_BUSY && has_blobs(w->req)) {
+		ex->later(ex, &w->job, BUSY_MS);
+	} else if (err) {
 		fail_all(w->req, err);
 		post(w);
 	}
@@ -108,12 +124,12 @@ api_submit(struct apireq *r, struct db_request *req, api_f *then)
 		return;
 	}
 	w->req = req;
+	w->job.fn = submit_run;
 	req->done = submit_done;
 	req->cookie = w;
 	for (size_t i = 0; i < req->nwrites; i++)
 		bytes += req->writes[i].body.len;
 	if (bytes > API_INLINE_BYTES) {
-		w->job.fn = submit_run;
 		r->api->ex->submit(r->api->ex, &w->job);
 	} else {
 		/* A failure, too, comes back by a message: the caller's frame is never re-entered. */

@@ -8,6 +8,7 @@
  *	  |
  *	  +--a piece--> (large bodies: on an executor thread) work --little held--> next
  *	  |                                                    +--much held--> flush all --> next
+ *	  |                                                               (queue full: once more, later)
  *	  +--the end, or an error--> then
  *
  * 1. The request is held from attwrite_pour() until t->then returned.
@@ -19,6 +20,7 @@
 #include "base/limits.h"
 
 #define HELD_MAX ((size_t)1 << 20)
+#define BUSY_MS 20u
 
 static void next(void *arg);
 
@@ -41,15 +43,16 @@ flushed(void *cookie, int err)
 		back(t);
 }
 
-/* All at once, so that they share a transaction.  Behind the last of them ${t} is its request's thread's. */
+/*
+ * All at once, so that they share a transaction; on any thread.  Behind the last of them ${t} is its request's thread's.
+ */
 static void
 flush(struct attwrite *t)
 {
 	struct db_blob *open = t->open, **closed = t->closed;
 	size_t n = t->nclosed;
 
-	t->nclosed = 0;
-	t->held = 0;
+	atomic_store(&t->flush_err, 0);
 	atomic_store(&t->flushing, n + (open != NULL));
 	for (size_t i = 0; i < n; i++)
 		db_blob_flush(closed[i], flushed, t);
@@ -80,22 +83,34 @@ work(void *arg)
 {
 	struct attwrite *t = arg;
 
-	t->err = t->take(t->cookie, t->piece.s, t->piece.len);
-	if (t->err == 0 && much_held(t))
+	if (!t->held_up)
+		t->err = t->take(t->cookie, t->piece.s, t->piece.len);
+	t->ahead = t->err == 0 && much_held(t);
+	if (t->ahead)
 		flush(t);
 	else
 		back(t);
 }
 
+/* The queue of the database's writer may be full: the client waits, as it does for a slow disk. */
 static void
 came_back(void *arg)
 {
 	struct attwrite *t = arg;
+	struct executor *ex = t->r->api->ex;
+	int err = t->ahead ? atomic_load(&t->flush_err) : t->err;
 
-	if (t->err == 0)
-		t->err = atomic_load(&t->flush_err);
-	if (t->err != 0)
-		end(t, t->err);
+	t->held_up = t->ahead && err == ERR_BUSY;
+	if (t->held_up) {
+		ex->later(ex, &t->job, BUSY_MS);
+		return;
+	}
+	if (t->ahead) {
+		t->nclosed = 0;
+		t->held = 0;
+	}
+	if (err != 0)
+		end(t, err);
 	else
 		next(t);
 }

@@ -24,6 +24,8 @@ struct attwrite {
 	struct db_blob **closed; /* that are complete, and hold bytes in memory */
 	size_t nclosed, capclosed;
 	size_t held; /* bytes in ${closed} */
+	int ahead;   /* they are being written */
+	int held_up; /* they could not be yet */
 	struct exec_job job;
 	struct http_msg msg;
 	atomic_size_t flushing; /* blobs that are being written */

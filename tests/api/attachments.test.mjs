@@ -138,3 +138,16 @@ test('an upload that a vanished client began leaves the server well', async () =
 	}
 	assert.equal((await c.request('GET', db)).json.doc_count, 0);
 });
+
+test('many uploads at once wait for the disk, and for each other', async () => {
+	const db = await c.db();
+	const bytes = randomBytes(3 << 20);
+	const put = async (i) => {
+		const mine = Buffer.from(bytes);
+		mine.writeUInt32LE(i);
+		return (await c.request('PUT', `${db}/d${i}/a`, mine, BIN)).status;
+	};
+	const statuses = await Promise.all(Array.from({ length: 96 }, (_, i) => put(i)));
+	assert.deepEqual(statuses.filter((s) => s !== 201), []);
+	assert.equal((await c.request('GET', db)).json.doc_count, 96);
+});
