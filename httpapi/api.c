@@ -82,7 +82,7 @@ set_common_headers(struct apireq *r)
 		make_request_id(id);
 		http_set_header(r->http, "x-couch-request-id", id, sizeof(id));
 	}
-	http_set_header(r->http, "x-couchdb-body-time", "0", 1);
+	http_set_static(r->http, "x-couchdb-body-time", "0");
 }
 
 /* Decode up to the next '/', and return where it was; NULL: bad percent-encoding. */
@@ -90,14 +90,22 @@ static const char *
 decode_part(const char *p, const char *end, char **dp)
 {
 	char *d = *dp;
-	while (p < end && *p != '/') {
+	const char *slash = memchr(p, '/', (size_t)(end - p));
+	const char *stop = slash ? slash : end;
+	size_t len = (size_t)(stop - p);
+	if (!memchr(p, '%', len) && !memchr(p, '+', len)) {
+		memcpy(d, p, len);
+		*dp = d + len;
+		return stop;
+	}
+	while (p < stop) {
 		char c = *p++;
 		if (c == '+') {
 			c = ' ';
 		} else if (c == '%') {
 			unsigned char byte;
 
-			if (end - p < 2 || hex_decode(p, 2, &byte))
+			if (stop - p < 2 || hex_decode(p, 2, &byte))
 				return NULL;
 			c = (char)byte;
 			p += 2;

@@ -20,8 +20,8 @@ api_done(struct apireq *r)
 void
 api_json_head(struct apireq *r)
 {
-	http_set_header(r->http, "cache-control", "must-revalidate", 15);
-	http_set_header(r->http, "content-type", "application/json", 16);
+	http_set_static(r->http, "cache-control", "must-revalidate");
+	http_set_static(r->http, "content-type", "application/json");
 	http_may_encode(r->http);
 }
 

@@ -18,46 +18,64 @@
 
 #include "server_h2o_impl.h"
 
-#define SMALL_BODY 4096u /* copied into h2o's pool rather than handed over */
-#define KEEP_OUT 512u    /* an idle stream keeps no larger buffer than this */
+#define SMALL_BODY 4096u  /* copied into h2o's pool rather than handed over */
+#define HEADERS_FIRST 10u /* of an answer: most have no more */
+#define KEEP_OUT 512u     /* an idle stream keeps no larger buffer than this */
 
 /* ---- Answers ---- */
 
+/* ${value} is the pool's, or static. */
 static void
 put_header(struct http_req *req, const char *name, const char *value, size_t len, int replace)
 {
 	h2o_req_t *h2o = req->h2o;
-	const h2o_token_t *token;
 	size_t nlen = strlen(name);
+	const h2o_token_t *token = h2o_lookup_token(name, nlen);
+
+	/* h2o makes room for four, and then anew. */
+	if (h2o->res.headers.capacity == 0)
+		h2o_vector_reserve(&h2o->pool, &h2o->res.headers, HEADERS_FIRST);
+	if (token == NULL && replace)
+		h2o_set_header_by_str(&h2o->pool, &h2o->res.headers, name, nlen, 0, value, len, 1);
+	else if (token == NULL)
+		h2o_add_header_by_str(&h2o->pool, &h2o->res.headers, name, nlen, 0, NULL, value, len);
+	else if (replace)
+		h2o_set_header(&h2o->pool, &h2o->res.headers, token, value, len, 1);
+	else
+		h2o_add_header(&h2o->pool, &h2o->res.headers, token, NULL, value, len);
+}
+
+static void
+copy_header(struct http_req *req, const char *name, const char *value, size_t len, int replace)
+{
 	char *copy;
 
 	/* Whoever made the value should have seen to it: what would begin another header is not sent. */
-	if (h2o == NULL || memchr(value, '\r', len) || memchr(value, '\n', len) || memchr(value, '\0', len))
+	if (req->h2o == NULL || memchr(value, '\r', len) || memchr(value, '\n', len) || memchr(value, '\0', len))
 		return;
-	token = h2o_lookup_token(name, nlen);
-	copy = h2o_mem_alloc_pool(&h2o->pool, len + 1);
+	copy = h2o_mem_alloc_pool(&req->h2o->pool, len + 1);
 	memcpy(copy, value, len);
 	copy[len] = '\0';
-	if (token == NULL && replace)
-		h2o_set_header_by_str(&h2o->pool, &h2o->res.headers, name, nlen, 0, copy, len, 1);
-	else if (token == NULL)
-		h2o_add_header_by_str(&h2o->pool, &h2o->res.headers, name, nlen, 0, NULL, copy, len);
-	else if (replace)
-		h2o_set_header(&h2o->pool, &h2o->res.headers, token, copy, len, 1);
-	else
-		h2o_add_header(&h2o->pool, &h2o->res.headers, token, NULL, copy, len);
+	put_header(req, name, copy, len, replace);
+}
+
+void
+http_set_static(struct http_req *req, const char *name, const char *value)
+{
+	if (req->h2o != NULL)
+		put_header(req, name, value, strlen(value), 1);
 }
 
 void
 http_set_header(struct http_req *req, const char *name, const char *value, size_t len)
 {
-	put_header(req, name, value, len, 1);
+	copy_header(req, name, value, len, 1);
 }
 
 void
 http_add_header(struct http_req *req, const char *name, const char *value, size_t len)
 {
-	put_header(req, name, value, len, 0);
+	copy_header(req, name, value, len, 0);
 }
 
 static void

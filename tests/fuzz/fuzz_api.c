@@ -322,6 +322,12 @@ http_set_header(struct http_req *req, const char *name, const char *value, size_
 }
 
 void
+http_set_static(struct http_req *req, const char *name, const char *value)
+{
+	http_set_header(req, name, value, strlen(value));
+}
+
+void
 http_may_encode(struct http_req *req)
 {
 	(void)req;
@@ -389,6 +395,12 @@ http_send(struct http_req *req, const void *data, size_t len)
 		return;
 	(void)buf_put(&req->out, data, len);
 	add_event(req, sent, req);
+}
+
+void
+http_lend(struct http_req *req, const void *data, size_t len)
+{
+	http_send(req, data, len);
 }
 
 int

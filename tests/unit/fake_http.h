@@ -244,6 +244,12 @@ http_set_header(struct http_req *req, const char *name, const char *value, size_
 }
 
 void
+http_set_static(struct http_req *req, const char *name, const char *value)
+{
+	http_add_header(req, name, value, strlen(value));
+}
+
+void
 http_may_encode(struct http_req *req)
 {
 	(void)req;
