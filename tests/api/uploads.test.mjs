@@ -98,6 +98,34 @@ test('large attachments follow a document and come back in every form', async ()
 	assert.ok(Buffer.from(got['noise.bin'].data, 'base64').equals(noise));
 });
 
+test('many small attachments in one body are written ahead together', async () => {
+	const each = Array.from({ length: 3000 }, (_, i) => Buffer.from(`${i} `.repeat(i % 300)));
+	const doc = { _attachments: Object.fromEntries(each.map((bytes, i) => [`a${i}`, { follows: true, content_type: i % 2 ? 'x/y' : 'text/plain', length: bytes.length }])) };
+	await ask('PUT', '/many', { body: related('bnd', doc, ...each), headers: { 'content-type': 'multipart/related; boundary="bnd"' }, status: 201 });
+	const got = (await ask('GET', '/many?attachments=true', { status: 200 })).json._attachments;
+	assert.equal(Object.keys(got).length, each.length);
+	each.forEach((bytes, i) => assert.ok(Buffer.from(got[`a${i}`].data, 'base64').equals(bytes), `a${i}`));
+	await ask('POST', '/_compact', { json: {}, status: 202 });
+	assert.ok((await ask('GET', '/many/a2999', { status: 200 })).bytes.equals(each[2999]));
+});
+
+test('a copy has its attachments when the original has gone', async () => {
+	const { rev } = (await ask('PUT', '/original', { json: { n: 1, _attachments: { a: { content_type: 'x/a', data: noise.subarray(0, 300000).toString('base64') } } }, status: 201 })).json;
+	await ask('COPY', '/original', { headers: { destination: 'copy1' }, status: 201 });
+	await ask('COPY', `/original?rev=${rev}`, { headers: { destination: 'copy2' }, status: 201 });
+	await ask('DELETE', `/original?rev=${rev}`, { status: 200 });
+	await ask('DELETE', `/copy1?rev=${rev}`, { status: 200 });
+	await ask('POST', '/_compact', { json: {}, status: 202 });
+	assert.ok((await ask('GET', '/copy2/a', { status: 200 })).bytes.equals(noise.subarray(0, 300000)));
+	await ask('PUT', '/_local/l', { json: { n: 2 }, status: 201 });
+	const { headers, json } = await ask('COPY', '/_local/l', { headers: { destination: '_local/m' }, status: 201 });
+	assert.equal(headers.get('location'), `${server.url}/${db}/_local%2Fm`);
+	assert.deepEqual(json, { ok: true, id: '_local/m', rev: '0-1' });
+	await ask('COPY', '/_local/m', { headers: { destination: 'from-local' }, status: 201 });
+	assert.equal((await ask('GET', '/from-local', { status: 200 })).json.n, 2);
+	await ask('COPY', '/_local/none', { headers: { destination: 'x' }, status: 404 });
+});
+
 test('what a replicator reads can be written back', async () => {
 	const read = await ask('GET', '/big?attachments=true&revs=true', { headers: { accept: 'multipart/related' }, status: 200 });
 	await ask('PUT', '/_revs_limit', { body: '1000', status: 200 });
@@ -211,18 +239,53 @@ test('bulk requests that are larger than one turn', async () => {
 	assert.equal((await ask('GET', '/packed', { status: 200 })).json.pad.length, 200000);
 });
 
+const post = (path, form) => fetch(`${server.url}/${db}${path}`, { method: 'POST', body: form, headers: { authorization: server.auth, referer: `${server.url}/` } });
+const file = (bytes, type) => new Blob([bytes], { type });
+
 test('a form adds attachments to a document', async () => {
 	const { rev } = (await ask('PUT', '/formed', { json: { n: 1, _attachments: { old: { content_type: 'x/o', data: 'AAEC' } } }, status: 201 })).json;
 	const form = new FormData();
+	form.append('_attachments', file(Buffer.from('the first of that name'), 'text/plain'), 'twice');
 	form.set('_rev', rev);
-	form.append('_attachments', new Blob([noise.subarray(0, 100000)], { type: 'image/gif' }), 'new.gif');
-	const r = await fetch(`${server.url}/${db}/formed`, { method: 'POST', body: form, headers: { authorization: server.auth, referer: `${server.url}/` } });
+	form.append('_attachments', file(noise, 'image/gif'), 'new.gif');
+	form.append('_attachments', file(text, 'text/plain'), 'twice');
+	form.set('other', 'is passed over');
+	const r = await post('/formed', form);
 	assert.equal(r.status, 201, await r.text());
 	const doc = (await ask('GET', '/formed?attachments=true', { status: 200 })).json;
 	assert.equal(doc.n, 1);
+	assert.deepEqual(Object.keys(doc._attachments).sort(), ['new.gif', 'old', 'twice']);
 	assert.equal(doc._attachments.old.data, 'AAEC');
 	assert.equal(doc._attachments['new.gif'].content_type, 'image/gif');
-	assert.ok(Buffer.from(doc._attachments['new.gif'].data, 'base64').equals(noise.subarray(0, 100000)));
+	assert.ok(Buffer.from(doc._attachments['new.gif'].data, 'base64').equals(noise));
+	assert.ok(Buffer.from(doc._attachments.twice.data, 'base64').equals(text));
+});
+
+test('a form may bring the whole document, or fail and leave nothing', async () => {
+	const form = (doc, name = 'a') => {
+		const f = new FormData();
+		f.append('_attachments', file(noise, 'image/gif'), name);
+		if (doc !== undefined) f.set('_doc', doc);
+		return f;
+	};
+	const made = await post('/by-form', form('{"n":3}'));
+	assert.equal(made.status, 201, await made.text());
+	assert.deepEqual(Object.keys((await ask('GET', '/by-form', { status: 200 })).json._attachments), ['a']);
+	const before = await held();
+	for (const [status, path, body] of [
+		[409, '/by-form', form('{"n":4}')],
+		[400, '/bad-form', form('{nonsense')],
+		[400, '/bad-form', form('{"_attachments":{"b":{"follows":true,"content_type":"x/y","length":1}}}')],
+		[400, '/bad-form', form(undefined)],
+		[400, '/bad-form', form('{}', '_a')],
+		[412, '/bad-form', form('{"_attachments":{"b":{"stub":true}}}')],
+	]) {
+		const r = await post(path, body);
+		assert.equal(r.status, status, await r.text());
+	}
+	await ask('GET', '/bad-form', { status: 404 });
+	const after = await held();
+	assert.ok(after.sizes.active - before.sizes.active < MB, `${after.sizes.active - before.sizes.active} bytes are left`);
 });
 
 test('a client that goes away in the middle harms nobody', async () => {

@@ -170,3 +170,11 @@ test(`${SIZE_MIB} MiB over HTTP/2 and TLS`, async () => {
 	assert.deepEqual([got.status, got.length, got.md5], [200, want.length, want.md5]);
 	session.close();
 });
+
+test('a body that unpacks to more than may be', async () => {
+	const bomb = [];
+	for await (const piece of Readable.from(pieces(300 * MIB, 9, true)).pipe(zlib.createGzip())) bomb.push(piece);
+	const answer = await watched([one], '300 MiB of JSON as gzip', () =>
+		ask(one, 'POST', '/large/_bulk_docs', { headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' }, body: bomb }));
+	assert.deepEqual([answer.status, answer.json.error], [413, 'too_large']);
+});
