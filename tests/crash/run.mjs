@@ -16,6 +16,7 @@ const ledger = new Ledger();
 const dataDir = tempDir('divan-crash');
 let passed = 0;
 let failed = 0;
+let midway = 0; // kills while a compaction was seen to run
 
 function verdict(what, findings) {
 	if (findings.length === 0) passed++;
@@ -26,8 +27,23 @@ function verdict(what, findings) {
 	}
 }
 
-/** Load the server until it has acknowledged ${acks} more writes, and kill it at that moment.  Result: what went wrong before. */
-async function loadAndKill(server, acks) {
+/** Ask for a compaction and come back in the middle of it: in ${phase}, a few looks after it began.  Result: was it seen? */
+async function untilCompacting(client, phase) {
+	let looks = random.between(1, 4);
+	await client.request('POST', `/${DB}/_compact`, {});
+	for (let i = 0; i < 300; i++) {
+		const { json } = await client.request('GET', '/_active_tasks');
+		if (json.length === 0 && i > 0) await client.request('POST', `/${DB}/_compact`, {});
+		else if (json.some((task) => task.phase === phase) && --looks === 0) return true;
+	}
+	return false;
+}
+
+/**
+ * Load the server until it has acknowledged ${acks} more writes, and kill it at that moment, or with ${phase} once a
+ * compaction is in it.  Result: what went wrong before.
+ */
+async function loadAndKill(server, acks, phase) {
 	const client = new Client(server);
 	const goal = ledger.acks + acks;
 	const findings = [];
@@ -54,6 +70,7 @@ async function loadAndKill(server, acks) {
 		}
 	});
 	await enough;
+	if (phase && findings.length === 0 && await untilCompacting(client, phase).catch(() => false)) midway++;
 	killed = true;
 	await server.kill();
 	for (const w of waiting) w.resolve();
@@ -139,7 +156,7 @@ let server = await startDivand({ dataDir });
 await new Client(server).request('PUT', `/${DB}`);
 for (let i = 1; i <= KILLS; i++) {
 	const last = i === KILLS;
-	verdict(`kill ${i}: load`, await loadAndKill(server, random.between(1, 600)));
+	verdict(`kill ${i}: load`, await loadAndKill(server, random.between(1, 600), random.pick([null, 'document_trim', 'document_copy', 'document_copy'])));
 	// Half the time the checker opens the data first, else the server does; sometimes that one is killed as it starts.
 	const checkFirst = random.below(2) === 0;
 	if (checkFirst) verdict(`kill ${i}: db_check`, check());
@@ -155,6 +172,6 @@ for (let i = 1; i <= KILLS; i++) {
 		if (!last) await server.restart();
 	}
 }
-console.log(`  ${KILLS} kills, ${ledger.acks} acknowledged writes, ${ledger.docs.size} documents`);
+console.log(`  ${KILLS} kills, ${midway} of them in a compaction, ${ledger.acks} acknowledged writes, ${ledger.docs.size} documents`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed || !passed ? 1 : 0;
