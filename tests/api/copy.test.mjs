@@ -103,7 +103,8 @@ test('a copy made while writers write is the database at one moment', { timeout:
 
 	assert.equal(fs.statSync(file).mode & 0o777, 0o600);
 	const { sizes } = (await get(server, `/${db}`)).json;
-	assert.ok(fs.statSync(file).size < sizes.file, `${fs.statSync(file).size} bytes, ${JSON.stringify(sizes)}`);
+	// Not against the original's file, which the server may have compacted by itself meanwhile.
+	assert.ok(fs.statSync(file).size < 1.5 * sizes.active, `${fs.statSync(file).size} bytes, ${JSON.stringify(sizes)}`);
 	const dataDir = await restore(file, 'again');
 	const checked = await divan(['check', '--data', dataDir, 'again']);
 	assert.equal(checked.status, 0, checked.out + checked.err);
