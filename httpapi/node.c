@@ -271,13 +271,33 @@ configuration(struct apireq *r)
 
 /* ---- Monitoring ---- */
 
+/* A number of a group: of one group, or one of its numbers, if the path says so. */
+static int
+is_asked(const struct apireq *r, const char *group, const char *name)
+{
+	return (r->nparts < 4 || strcmp(r->part[3].s, group) == 0) &&
+	       (r->nparts < 5 || strcmp(r->part[4].s, name) == 0);
+}
+
+static void
+put_number(struct apireq *r, struct buf *b, const char *group, const char *name, const char *value)
+{
+	buf_puts(b, b->len == 0 ? "" : ",");
+	if (r->nparts < 4)
+		buf_printf(b, "\"%s\":", group);
+	if (r->nparts < 5)
+		buf_printf(b, "{\"%s\":", name);
+	buf_puts(b, value);
+	buf_puts(b, r->nparts < 5 ? "}" : "");
+}
+
 static void
 statistics(struct apireq *r)
 {
 	static const char zero[] = "{\"value\":{\"min\":0,\"max\":0,\"arithmetic_mean\":0,\"n\":0},"
 				   "\"type\":\"histogram\",\"desc\":\"length of a request\"}";
-	struct buf b;
-	int known;
+	char lag[256];
+	struct buf b, whole;
 
 	if (!r->who.server_admin) {
 		api_error_text(r, 401, "unauthorized", "You are not a server admin or read-only metrics user");
@@ -287,16 +307,26 @@ statistics(struct apireq *r)
 		api_method_not_allowed(r, "GET");
 		return;
 	}
-	known = r->nparts < 4 || strcmp(r->part[3].s, "couchdb") == 0;
-	known = known && (r->nparts < 5 || strcmp(r->part[4].s, "request_time") == 0);
 	buf_init(&b, 4096);
-	if (!known)
-		buf_puts(&b, "null");
+	if (is_asked(r, "couchdb", "request_time"))
+		put_number(r, &b, "couchdb", "request_time", zero);
+	if (is_asked(r, "divan", "loop_lag_ms")) {
+		snprintf(lag, sizeof(lag),
+		    "{\"value\":%u,\"type\":\"gauge\",\"desc\":\"longest time that an HTTP thread was busy at a "
+		    "stretch "
+		    "since this was last asked\"}",
+		    http_server_lag_ms(r->api->server, 1));
+		put_number(r, &b, "divan", "loop_lag_ms", lag);
+	}
+	buf_init(&whole, 4096);
+	buf_puts(&whole, r->nparts < 4 ? "{" : "");
+	if (b.len > 0)
+		buf_put(&whole, b.data, b.len);
 	else
-		buf_printf(&b, "%s%s%s%s%s", r->nparts < 4 ? "{\"couchdb\":" : "",
-		    r->nparts < 5 ? "{\"request_time\":" : "", zero, r->nparts < 5 ? "}" : "",
-		    r->nparts < 4 ? "}" : "");
-	api_json(r, 200, &b);
+		buf_puts(&whole, "null");
+	buf_puts(&whole, r->nparts < 4 ? "}" : "");
+	buf_release(&b);
+	api_json(r, 200, &whole);
 }
 
 static void

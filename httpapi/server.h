@@ -62,6 +62,12 @@ void http_server_free(struct http_server *s);
 /** http_server_compress(s, mode): For answers that begin from now on.  Any thread; a new server's mode is auto. */
 void http_server_compress(struct http_server *s, enum http_compress mode);
 
+/**
+ * http_server_lag_ms(s, reset): The longest that one of the threads has been busy between two waits for events, in
+ * ms; with ${reset} since it was last asked so.  Any thread.
+ */
+unsigned http_server_lag_ms(struct http_server *s, int reset);
+
 /** http_server_threads(s), http_server_thread(s, i), http_req_thread(req). */
 unsigned http_server_threads(const struct http_server *s);
 struct http_thread *http_server_thread(struct http_server *s, unsigned i);
@@ -107,7 +113,7 @@ const char *http_peer(const struct http_req *req);
 struct arena *http_arena(struct http_req *req);
 
 /*
- * The body.  A large one may still be on its way when handle() is called: the handler refuses it by its
+ * The body.  A large one may still be on its way when handle() is called, over HTTP/1: the handler refuses it by its
  * answer, reads it piece by piece, or gathers it.  What is not read is not taken from the socket.  An answer
  * given before the end of the body ends the connection.
  */
@@ -126,13 +132,13 @@ int http_body_read(struct http_req *req, struct jstr *piecep) MUST_CHECK;
  * http_body_wait(req, fn, arg): Call ${fn} once on the request's thread, never from within this call, when
  * http_body_read() has a piece, the end or an error to tell.  Keeps a reference until then.
  * http_body_gather(req, fn, arg): The same when http_body_all() has: all of the body is then in memory or, if it is
- * large, in a file.
+ * large, in a file.  One of the two at a time.
  */
 void http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg);
 void http_body_gather(struct http_req *req, void (*fn)(void *arg), void *arg);
 /**
  * http_body_all(req, bodyp): The body in one piece, if nothing was read yet and it is whole or was gathered.
- * Errors as http_body_read().
+ * Errors as http_body_read(), and ERR_NOSPACE: the disk is full.
  */
 int http_body_all(struct http_req *req, struct jstr *bodyp) MUST_CHECK;
 

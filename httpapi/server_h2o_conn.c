@@ -207,15 +207,18 @@ server_on_watch(h2o_socket_t *sock, const char *err)
 static int
 mark_busy(h2o_req_t *h2o, void *data)
 {
-	(void)data;
-	server_conn_of(h2o)->busy = 1;
+	/* A stream whose request is still coming in is given some time, as it is over HTTP/1. */
+	if (h2o->processed_at.at.tv_sec != 0 || !*(const int *)data)
+		server_conn_of(h2o)->busy = 1;
 	return 0;
 }
 
-/* Has nothing to finish: may be closed when the server stops. */
+/* Has nothing to finish: may be closed when the server stops.  ${late}: what still comes in is given up. */
 static int
-conn_at_rest(struct http_conn *conn)
+conn_at_rest(struct http_conn *conn, int late)
 {
+	if (late && conn->receiving && !conn->busy && (conn->req == NULL || server_body_coming(conn)))
+		return 1;
 	return conn->req == NULL && !conn->busy && !h2o_socket_is_writing(conn->sock) && conn->sock->input->size == 0;
 }
 
@@ -228,12 +231,12 @@ server_on_sweep(void *arg)
 {
 	struct http_thread *t = arg;
 	struct http_conn *conn, *next;
-	int again = 0;
+	int again = 0, late = t->stopping && timers_now() >= t->stop_coming_ms;
 
 	if (t->stopping) {
 		for (conn = t->conns; conn != NULL; conn = conn->next)
 			conn->busy = 0;
-		t->server->global.http2.callbacks.foreach_request(&t->ctx, mark_busy, NULL);
+		t->server->global.http2.callbacks.foreach_request(&t->ctx, mark_busy, &late);
 	}
 	for (conn = t->conns; conn != NULL; conn = next) {
 		next = conn->next;
@@ -243,7 +246,7 @@ server_on_sweep(void *arg)
 			conn->idle_mark = conn->req->nsent + 1;
 		}
 		again |= conn->hung_up && conn->req != NULL;
-		if (t->stopping && conn_at_rest(conn))
+		if (t->stopping && conn_at_rest(conn, late))
 			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
 	}
 	if (again || t->stopping)

@@ -134,9 +134,11 @@ struct http_thread {
 	struct http_req *flush, **flush_tail;
 	struct http_req *free;
 	unsigned nfree;
-	unsigned live; /* requests that somebody still holds */
+	unsigned live;           /* requests that somebody still holds */
+	_Atomic unsigned lag_ms; /* the longest turn */
 	int stopping;
-	uint64_t stop_at_ms; /* when grace is over */
+	uint64_t stop_at_ms;     /* when grace is over */
+	uint64_t stop_coming_ms; /* when requests that are still coming in are given up */
 	struct shutdown_hook *hooks;
 };
 

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "server_h2o_impl.h"
@@ -17,6 +18,7 @@
 #include "base/log.h"
 
 #define GRACE_MS 10000u /* for requests in flight when the server stops */
+#define COMING_MS 1000u /* for those that are still coming in */
 
 static _Thread_local struct http_thread *self_thread;
 
@@ -112,6 +114,7 @@ begin_stop(struct http_thread *t)
 
 	t->stopping = 1;
 	t->stop_at_ms = timers_now() + GRACE_MS;
+	t->stop_coming_ms = timers_now() + COMING_MS;
 	for (i = 0; i < 2; i++) {
 		if (t->listener[i] != NULL)
 			h2o_socket_close(t->listener[i]);
@@ -150,6 +153,45 @@ has_turn(struct http_thread *t)
 	       (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed));
 }
 
+/*
+ * How long the turn took that has just ended: h2o counts it in ms, in the slot that was the next one before, if there
+ * was an event.
+ */
+static void
+note_lag(struct http_thread *t, size_t slot)
+{
+	const h2o_sliding_counter_t *turns = &t->ctx.loop->exec_time_counter;
+	struct timeval now;
+	uint64_t ms;
+
+	if (turns->prev.index != slot) {
+		ms = turns->prev.slots[slot];
+	} else {
+		gettimeofday(&now, NULL);
+		ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000 - h2o_now(t->ctx.loop);
+		/* The clock was set back. */
+		if (ms > UINT32_MAX)
+			ms = 0;
+	}
+	if (ms > atomic_load_explicit(&t->lag_ms, memory_order_relaxed))
+		atomic_store_explicit(&t->lag_ms, (unsigned)ms, memory_order_relaxed);
+}
+
+unsigned
+http_server_lag_ms(struct http_server *s, int reset)
+{
+	unsigned i, max = 0;
+
+	for (i = 0; i < s->nthreads; i++) {
+		unsigned ms = reset ? atomic_exchange_explicit(&s->threads[i].lag_ms, 0, memory_order_relaxed)
+				    : atomic_load_explicit(&s->threads[i].lag_ms, memory_order_relaxed);
+
+		if (ms > max)
+			max = ms;
+	}
+	return max;
+}
+
 static void *
 thread_main(void *arg)
 {
@@ -158,12 +200,14 @@ thread_main(void *arg)
 	self_thread = t;
 	t->turn.cb = on_turn;
 	while (!t->stopping || ((t->conns != NULL || t->live > 0) && timers_now() < t->stop_at_ms)) {
+		size_t slot = t->ctx.loop->exec_time_counter.prev.index;
 		int due = has_turn(t);
 
 		if (due && !h2o_timeout_is_linked(&t->turn))
 			h2o_timeout_link(t->ctx.loop, &t->ctx.zero_timeout, &t->turn);
 		h2o_evloop_run(t->ctx.loop, due ? 0 : timers_wait(&t->timers));
 		server_gate_turn(t);
+		note_lag(t, slot);
 	}
 	if (h2o_timeout_is_linked(&t->turn))
 		h2o_timeout_unlink(&t->turn);

@@ -255,3 +255,183 @@ test('no path leaves the page\'s folder, and none ends the server', async () => 
 	}
 	assert.equal((await c.request('GET', '/_up')).json.status, 'ok');
 });
+
+/* ---- Bodies that come while their handler runs ---- */
+
+const MIB = 1 << 20;
+
+/** A connection: say(bytes), until(pattern) resolves to what came up to and with it, end() to all until the close. */
+const dial = () => new Promise((resolve, reject) => {
+	let text = '';
+	let ended = false;
+	let wake = () => {};
+	const s = net.connect(server.port, '127.0.0.1', () => resolve({
+		say: (bytes) => new Promise((done) => s.write(bytes, () => done())),
+		async until(pattern) {
+			for (;;) {
+				const m = pattern.exec(text);
+				if (m) {
+					const got = text.slice(0, m.index + m[0].length);
+					text = text.slice(got.length);
+					return got;
+				}
+				if (ended) throw new Error(`no ${pattern} in ${text}`);
+				await new Promise((r) => (wake = r));
+			}
+		},
+		async end() {
+			while (!ended) await new Promise((r) => (wake = r));
+			return text;
+		},
+		drop: () => s.resetAndDestroy(),
+	}));
+	s.on('data', (d) => {
+		text += d.toString('latin1');
+		wake();
+	});
+	s.on('error', (e) => (e.code === 'ECONNREFUSED' ? reject(e) : (ended = true, wake())));
+	s.on('close', () => {
+		ended = true;
+		wake();
+	});
+});
+
+const head = (path, ...headers) => [`PUT ${path} HTTP/1.1`, 'Host: x', `Authorization: ${server.auth}`,
+	'Content-Type: application/octet-stream', ...headers, '', ''].join('\r\n');
+const noise = (n, seed) => Buffer.from(Uint32Array.from({ length: n / 4 }, (_, i) => (seed = Math.imul(seed ^ i, 2654435761) >>> 0)).buffer);
+const chunk = (bytes) => Buffer.concat([Buffer.from(bytes.length.toString(16) + '\r\n'), bytes, Buffer.from('\r\n')]);
+const rest = (ms) => new Promise((r) => setTimeout(r, ms));
+const created = /^HTTP\/1\.1 201 Created\r\n[^]*?"rev":"[^"]*"}\n/;
+const stored = async (path) => Buffer.from((await c.request('GET', path)).raw);
+
+test('a large body is taken as it comes, whatever its pace and framing, and the connection goes on', async () => {
+	const db = await c.db();
+	const data = noise(3 * MIB, 7);
+	const conn = await dial();
+	for (const [name, pause] of [['fast', 0], ['slow', 5]]) {
+		await conn.say(head(`${db}/a-${name}/x`, `Content-Length: ${data.length}`));
+		for (let at = 0; at < data.length; at += 200000) {
+			await conn.say(data.subarray(at, at + 200000));
+			if (pause) await rest(pause);
+		}
+		await conn.until(created);
+		await conn.say(head(`${db}/b-${name}/x`, 'Transfer-Encoding: chunked'));
+		for (let at = 0; at < data.length; at += 70001) {
+			await conn.say(chunk(data.subarray(at, at + 70001)));
+			if (pause) await rest(pause);
+		}
+		await conn.say('0\r\n\r\n');
+		await conn.until(created);
+	}
+	// Two of them and a small request, without waiting for answers.
+	await conn.say(Buffer.concat([
+		Buffer.from(head(`${db}/c/x`, `Content-Length: ${data.length}`)), data,
+		Buffer.from(head(`${db}/d/x`, 'Transfer-Encoding: chunked')), chunk(data), Buffer.from('0\r\n\r\n'),
+		Buffer.from('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')]));
+	await conn.until(created);
+	await conn.until(created);
+	assert.match(await conn.end(), /"Welcome"/);
+	for (const name of ['a-fast', 'b-fast', 'a-slow', 'b-slow', 'c', 'd']) assert.ok(data.equals(await stored(`${db}/${name}/x`)), name);
+});
+
+test('a document of some MiB is gathered before it is read', async () => {
+	const db = await c.db();
+	const text = Buffer.from(JSON.stringify({ text: noise(3 * MIB, 3).toString('base64') }));
+	const conn = await dial();
+	await conn.say(head(`${db}/known`, `Content-Length: ${text.length}`));
+	await conn.say(text);
+	await conn.until(created);
+	await conn.say(head(`${db}/chunked`, 'Transfer-Encoding: chunked'));
+	for (let at = 0; at < text.length; at += 100000) await conn.say(chunk(text.subarray(at, at + 100000)));
+	await conn.say('0\r\n\r\n');
+	await conn.until(created);
+	for (const id of ['known', 'chunked']) assert.equal((await c.request('GET', `${db}/${id}`)).json.text, JSON.parse(text).text);
+	conn.drop();
+});
+
+test('what is refused by its head is answered before its body', async () => {
+	const db = await c.db();
+	const wrong = 'Authorization: Basic ' + Buffer.from('admin:wrong').toString('base64');
+	const huge = 'Content-Length: 200000000';
+	const refused = [
+		[`PUT ${db}/d/x HTTP/1.1\r\nHost: x\r\n${wrong}\r\n${huge}\r\n\r\n`, 401],
+		[`PUT ${db}/d HTTP/1.1\r\nHost: x\r\n${wrong}\r\nTransfer-Encoding: chunked\r\n\r\n`, 401],
+		[head('/nosuch/d/x', huge), 404],
+		[head(`${db}/d/x?rev=bad`, huge), 400],
+		[head(`${db}/d/x`, 'Content-Length: 5000000000'), 413],
+		[head(`${db}/d/x`, huge, 'Transfer-Encoding: chunked'), 400],
+		[head(`${db}/d/x`, huge, huge), 400],
+	];
+	for (const [bytes, status] of refused) {
+		const conn = await dial();
+		await conn.say(bytes);
+		const answer = await conn.end();
+		assert.match(answer, new RegExp(`^HTTP/1.1 ${status} [^]*onnection: close[^]*"error":`), bytes);
+	}
+	// A client that first sends all reads the answer afterwards.
+	const data = noise(5 * MIB, 1);
+	const conn = await dial();
+	await conn.say(head('/nosuch/d/x', `Content-Length: ${data.length}`));
+	await conn.say(data);
+	assert.match(await conn.end(), /^HTTP\/1\.1 404 /);
+	assert.equal((await c.request('GET', `${db}/d`)).status, 404);
+});
+
+test('who asks whether to go on is told so, or refused', async () => {
+	const db = await c.db();
+	const data = noise(MIB, 5);
+	const conn = await dial();
+	await conn.say(head(`${db}/d/x`, `Content-Length: ${data.length}`, 'Expect: 100-continue'));
+	assert.equal(await conn.until(/\r\n\r\n/), 'HTTP/1.1 100 Continue\r\n\r\n');
+	await conn.say(data);
+	await conn.until(created);
+	await conn.say(head('/nosuch/x', `Content-Length: ${data.length}`, 'Expect: 100-continue'));
+	assert.match(await conn.end(), /^HTTP\/1\.1 404 /);
+	assert.ok(data.equals(await stored(`${db}/d/x`)));
+});
+
+test('broken chunks are refused, and a client that leaves in the middle leaves nothing', async () => {
+	const db = await c.db();
+	const data = noise(MIB, 9);
+	const good = chunk(data.subarray(0, 300000));
+	for (const bad of ['zz\r\n', '0000000000000001\r\na', '5\r\nabcdefg', 'fffffffffffffffff\r\n', '3;' + 'x'.repeat(2000), '0\r\n' + 'x'.repeat(9000)]) {
+		for (const path of [`${db}/d/x`, `${db}/d`]) {
+			const conn = await dial();
+			await conn.say(Buffer.concat([Buffer.from(head(path, 'Transfer-Encoding: chunked')), good, Buffer.from(bad)]));
+			assert.match(await conn.end(), /^HTTP\/1\.1 400 /, bad);
+		}
+	}
+	for (const framing of ['Transfer-Encoding: chunked', 'Content-Length: 20000000']) {
+		for (const path of [`${db}/d/x`, `${db}/d`]) {
+			const conn = await dial();
+			await conn.say(Buffer.concat([Buffer.from(head(path, framing)), good]));
+			await rest(20);
+			conn.drop();
+		}
+	}
+	assert.equal((await c.request('GET', `${db}/d`)).status, 404);
+	assert.equal((await c.request('PUT', `${db}/d`, {})).status, 201);
+});
+
+test('the longest time that the server was busy at a stretch is told', async () => {
+	const all = (await c.request('GET', '/_node/_local/_stats')).json;
+	assert.ok(Number.isInteger(all.divan.loop_lag_ms.value));
+	assert.equal(all.couchdb.request_time.type, 'histogram');
+	assert.equal((await c.request('GET', '/_node/_local/_stats/divan/loop_lag_ms')).json.type, 'gauge');
+	assert.equal((await c.request('GET', '/_node/_local/_stats/divan')).json.loop_lag_ms.type, 'gauge');
+	assert.equal((await c.request('GET', '/_node/_local/_stats/divan/none')).json, null);
+});
+
+test('a request that never comes in whole does not hold the end of the server up', async () => {
+	const own = await startDivand();
+	const half = net.connect(own.port, '127.0.0.1');
+	const body = net.connect(own.port, '127.0.0.1');
+	half.on('error', () => {});
+	body.on('error', () => {});
+	half.write('PUT /x HTTP/1.1\r\nHost: x\r\n');
+	body.write(`PUT /_users HTTP/1.1\r\nHost: x\r\nAuthorization: ${own.auth}\r\nContent-Length: 9000000\r\n\r\n`);
+	assert.equal((await fetch(own.url)).status, 200);
+	await own.stop();
+	half.destroy();
+	body.destroy();
+});

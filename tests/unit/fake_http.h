@@ -344,6 +344,14 @@ http_thread_index(const struct http_thread *t)
 }
 
 unsigned
+http_server_lag_ms(struct http_server *s, int reset)
+{
+	(void)s;
+	(void)reset;
+	return 0;
+}
+
+unsigned
 http_server_port(const struct http_server *s)
 {
 	(void)s;

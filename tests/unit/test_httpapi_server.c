@@ -986,8 +986,9 @@ static void
 test_slow(void)
 {
 	char buf[2048], hundred[100];
-	int head = dial(), body = dial(), stream = dial_h2(), feed = dial(), steady = dial(), i;
-	unsigned before = atomic_load(&stops);
+	int head = dial(), body = dial(), large = dial(), stream = dial_h2(), feed = dial(), steady = dial(),
+	    calm = dial(), i;
+	unsigned before = atomic_load(&stops), left = atomic_load(&lost);
 
 	memset(hundred, 'h', sizeof(hundred));
 	say(feed, "GET /feed HTTP/1.1\r\nHost: h\r\n\r\n", 31);
@@ -995,20 +996,30 @@ test_slow(void)
 	say_text(head, "GET / HTTP/1.1\r\nHost: h");
 	say_text(body, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n1");
 	say_frame(stream, 1, 4, 1, "\x83\x86\x41\x01h\x04\x05/body", 12);
+	say_head(large, "/sum", BIG_LEN);
+	say_text(large, "1");
+	say_head(calm, "/sum", CHUNKED);
 	say_text(steady, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n" CLOSE);
 	for (i = 0; i < 30; i++) {
 		say(steady, hundred, sizeof(hundred));
+		say_text(calm, "64\r\n");
+		say(calm, hundred, sizeof(hundred));
+		say_text(calm, "\r\n");
 		usleep(2 * SLOW_MS * 1000 / 30);
 	}
 	hear(steady, buf, sizeof(buf), NULL);
 	CHECK(has(buf, "POST|/||h||101|hhh"));
+	say_text(calm, "0\r\n\r\n");
+	CHECK(hears(calm, "sum 3000 "));
+	CHECK_INT(hear(large, buf, sizeof(buf), NULL), 0);
+	CHECK_INT(atomic_load(&lost), left + 1);
 	CHECK_INT(hear(head, buf, sizeof(buf), NULL), 0);
 	CHECK_INT(hear(body, buf, sizeof(buf), NULL), 0);
 	hear(stream, buf, sizeof(buf), NULL);
 	CHECK(has_ended(stream));
 	CHECK(!has_ended(feed));
 	CHECK_INT(atomic_load(&stops), before);
-	close(head), close(body), close(stream), close(feed), close(steady);
+	close(head), close(body), close(large), close(calm), close(stream), close(feed), close(steady);
 	CHECK(reaches(&stops, before + 1));
 }
 
@@ -1068,31 +1079,108 @@ make_certificate(const struct http_config *config, const char *name)
 	EVP_PKEY_free(key);
 }
 
+static SSL *
+dial_tls(void)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+
+	SSL_CTX_free(ctx);
+	SSL_set_fd(ssl, dial_port(http_server_tls_port(server)));
+	if (SSL_connect(ssl) != 1)
+		abort();
+	return ssl;
+}
+
+/* Reads until ${until} (NULL: the end of the connection) has come. */
+static char *
+hear_tls(SSL *ssl, const char *until)
+{
+	static char buf[8192];
+	int n = 0, got;
+
+	buf[0] = '\0';
+	while (n < (int)sizeof(buf) - 1 && (until == NULL || strstr(buf, until) == NULL) &&
+	       (got = SSL_read(ssl, buf + n, (int)sizeof(buf) - 1 - n)) > 0) {
+		n += got;
+		buf[n] = '\0';
+	}
+	return buf;
+}
+
+static void
+end_tls(SSL *ssl)
+{
+	int fd = SSL_get_fd(ssl);
+
+	SSL_shutdown(ssl);
+	SSL_free(ssl);
+	close(fd);
+}
+
 /* Asks over TLS; the server's name goes to ${name}. */
 static char *
 ask_tls(const char *request, char *name, int size)
 {
-	static char buf[8192];
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-	SSL *ssl = SSL_new(ctx);
-	int fd = dial_port(http_server_tls_port(server)), n = 0, got;
-	X509 *cert;
+	SSL *ssl = dial_tls();
+	X509 *cert = SSL_get1_peer_certificate(ssl);
+	char *answer;
 
-	SSL_set_fd(ssl, fd);
-	if (SSL_connect(ssl) != 1)
-		abort();
-	cert = SSL_get1_peer_certificate(ssl);
 	X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, name, size);
 	X509_free(cert);
 	SSL_write(ssl, request, (int)strlen(request));
-	while (n < (int)sizeof(buf) - 1 && (got = SSL_read(ssl, buf + n, (int)sizeof(buf) - 1 - n)) > 0)
-		n += got;
-	buf[n] = '\0';
-	SSL_shutdown(ssl);
-	SSL_free(ssl);
-	SSL_CTX_free(ctx);
-	close(fd);
-	return buf;
+	answer = hear_tls(ssl, NULL);
+	end_tls(ssl);
+	return answer;
+}
+
+static void
+write_tls(SSL *ssl, const char *text, size_t len)
+{
+	/* As with say(). */
+	(void)!SSL_write(ssl, text, (int)len);
+}
+
+#define HEAD_TLS(path, headers) "PUT " path " HTTP/1.1\r\nHost: h\r\n" headers "\r\n"
+
+static void
+test_streamed_tls(void)
+{
+	static const char sum[] = HEAD_TLS("/sum", BIG_LEN),
+			  expect[] = HEAD_TLS("/sum", BIG_LEN "Expect: 100-continue\r\n"),
+			  refuse[] = HEAD_TLS("/refuse", BIG_LEN "Expect: 100-continue\r\n"),
+			  chunked[] = HEAD_TLS("/gathered", CHUNKED), next[] = "GET /next HTTP/1.1\r\nHost: h\r\n\r\n";
+	static char all[sizeof(sum) + BIG + sizeof(next)];
+	unsigned before = atomic_load(&lost);
+	SSL *ssl = dial_tls();
+	int i;
+
+	/* With the first bytes, and another request behind. */
+	memcpy(all, sum, sizeof(sum) - 1);
+	memcpy(all + sizeof(sum) - 1, big, BIG);
+	memcpy(all + sizeof(sum) - 1 + BIG, next, sizeof(next) - 1);
+	write_tls(ssl, all, sizeof(sum) - 1 + BIG + sizeof(next) - 1);
+	CHECK(has(hear_tls(ssl, "GET|/next|"), "GET|/next|"));
+	for (i = 0; i < 3; i++) {
+		write_tls(ssl, expect, sizeof(expect) - 1);
+		CHECK(has(hear_tls(ssl, "100 Continue\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n"));
+		write_tls(ssl, big, BIG);
+		CHECK(has(hear_tls(ssl, big_sum), big_sum));
+		write_tls(ssl, chunked, sizeof(chunked) - 1);
+		write_tls(ssl, "dbba0\r\n", 7);
+		write_tls(ssl, big, BIG);
+		write_tls(ssl, "\r\n0\r\n\r\n", 7);
+		CHECK(has(hear_tls(ssl, big_echo), big_echo));
+	}
+	write_tls(ssl, refuse, sizeof(refuse) - 1);
+	CHECK(strncmp(hear_tls(ssl, NULL), "HTTP/1.1 401 Unauthorized\r\n", 27) == 0);
+	end_tls(ssl);
+	ssl = dial_tls();
+	write_tls(ssl, sum, sizeof(sum) - 1);
+	write_tls(ssl, big, 400000);
+	usleep(10000);
+	end_tls(ssl);
+	CHECK(reaches(&lost, before + 1));
 }
 
 /* A renewed certificate serves new connections; one that does not fit its key changes nothing. */
@@ -1149,13 +1237,17 @@ static void
 test_stop(pthread_t id)
 {
 	char buf[2048];
-	int feed = dial(), later = dial(), idle = dial();
+	int feed = dial(), later = dial(), idle = dial(), head = dial(), body = dial(), stream = dial_h2();
 
 	say(feed, "GET /feed HTTP/1.1\r\nHost: h\r\n\r\n", 31);
 	hear(feed, buf, sizeof(buf), "\r\n\r\n");
 	say(idle, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 27);
 	hear(idle, buf, sizeof(buf), "|101|");
 	say(later, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n", 32);
+	/* These would take longer than a stop may. */
+	say_text(head, "GET / HTTP/1.1\r\n");
+	say_head(body, "/sum", BIG_LEN);
+	say_frame(stream, 1, 4, 1, "\x83\x86\x41\x01h\x04\x05/body", 12);
 	usleep(50000);
 	http_server_stop(server);
 	hear(feed, buf, sizeof(buf), NULL);
@@ -1168,6 +1260,7 @@ test_stop(pthread_t id)
 	close(feed);
 	close(later);
 	close(idle);
+	close(head), close(body), close(stream);
 }
 
 int
@@ -1215,6 +1308,7 @@ main(void)
 	test_h2_too_large();
 	test_slow();
 	test_rapid_reset();
+	test_streamed_tls();
 	test_tls(&config);
 	test_second_server(&config);
 	test_stop(id);
