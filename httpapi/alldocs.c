@@ -50,12 +50,12 @@ cmp(const struct jstr *a, const struct jstr *b)
 	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
 }
 
-/* A bound may be longer than any id can be. */
+/* A bound may be longer than any id can be; one byte more says as much. */
 static struct jstr
 cut(struct jstr s)
 {
-	if (s.len > LIMIT_ID_LEN)
-		s.len = LIMIT_ID_LEN;
+	if (s.len > LIMIT_ID_LEN + 1u)
+		s.len = LIMIT_ID_LEN + 1u;
 	return s;
 }
 
