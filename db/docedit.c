@@ -146,10 +146,13 @@ apply_replicated(struct docedit *e, struct db_write *w)
 {
 	uint64_t limit = e->c->state.revs_limit;
 	size_t n = w->npath < limit ? w->npath : (size_t)limit;
+	int err;
 
 	rev_copy(&w->rev, &w->path[0]);
 	if (!room_for(e, w))
 		return err_why(&w->why, ERR_DOC_TOO_LARGE, "The document has too many conflicts.");
+	if ((err = docedit_distrust_(e, w->path, n)) != 0)
+		return err;
 	return merge(e, w, w->path, n);
 }
 

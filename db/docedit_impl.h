@@ -46,6 +46,9 @@ int docedit_load_(struct docedit *e, struct commit *c, const struct jstr *id) MU
 /** docedit_unspill_(e): Bring back all revisions, if they are not there yet. */
 int docedit_unspill_(struct docedit *e) MUST_CHECK;
 
+/** docedit_distrust_(e, revs, n): Before a path from elsewhere is merged: unspill if it names what is spilled elsewhere. */
+int docedit_distrust_(struct docedit *e, const struct rev *revs, size_t n) MUST_CHECK;
+
 /** docedit_block_(e, run_id, block, r): A block of spilled revisions. */
 int docedit_block_(struct docedit *e, uint32_t run_id, uint64_t block, struct bytes *r) MUST_CHECK;
 

@@ -129,6 +129,15 @@ docedit_unspill_(struct docedit *e)
 	return revtree_unspill(e->t, block_get, e);
 }
 
+int
+docedit_distrust_(struct docedit *e, const struct rev *revs, size_t n)
+{
+	const struct revpath path = {.revs = revs, .n = n};
+	int err = revtree_repeats(e->t, &path, block_get, e);
+
+	return err == ERR_CHANGED ? docedit_unspill_(e) : err;
+}
+
 /* ---- Bodies ---- */
 
 static int

@@ -20,8 +20,8 @@
  * Spilled revisions are not looked at.  By the same rule they need not be, as
  * long as the path is found in memory and none of its newer revisions can lie
  * in a spilled part; where that is open, ERR_CHANGED is returned before anything is changed.
- * A client that forges histories can so bring in an id that is spilled elsewhere; then it is there twice, which
- * breaks nothing here: a search finds one of them.
+ * A client that forges histories can so bring in an id that is spilled elsewhere: revtree_repeats() finds that
+ * before the merge, by a look into the blocks of the generations in question.
  */
 #include <assert.h>
 #include <stddef.h>
@@ -114,15 +114,28 @@ below_root(struct revrun *run, const struct revpath *path)
 	return at + 1;
 }
 
-/* May one of the path's revisions from ${from} to before the overlap lie in the spilled part of ${run}? */
+/* The generations that the spilled part of ${run} and the path's revisions from ${from} to before the overlap share; 0: none. */
 static int
-may_hold(struct revrun *run, const struct revpath *path, size_t from, const struct overlap *o)
+share_spilled(const struct revrun *run, const struct revpath *path, size_t from, const struct overlap *o,
+    uint64_t *lowp, uint64_t *highp)
 {
 	uint64_t last = revrun_low(run) - 1;
 	uint64_t high = path->revs[from].gen;
 	uint64_t low = o->run ? path->revs[o->at].gen + 1 : path->revs[path->n - 1].gen;
 
-	if ((last < high ? last : high) < (run->spilled_from > low ? run->spilled_from : low))
+	*highp = last < high ? last : high;
+	*lowp = run->spilled_from > low ? run->spilled_from : low;
+	return run->id != 0 && *lowp <= *highp;
+}
+
+/* May one of the path's revisions from ${from} to before the overlap lie in the spilled part of ${run}? */
+static int
+may_hold(struct revrun *run, const struct revpath *path, size_t from, const struct overlap *o)
+{
+	uint64_t low = o->run ? path->revs[o->at].gen + 1 : path->revs[path->n - 1].gen;
+	uint64_t first, last;
+
+	if (!share_spilled(run, path, from, o, &first, &last))
 		return 0;
 	/* They would descend from the overlap, or, where less is known of them, from a root above it. */
 	while (run->parent != NULL) {
@@ -146,13 +159,59 @@ needs_spilled(const struct revtree *t, const struct revpath *path)
 		int found = find_overlap(t, path, from, &o);
 
 		for (i = 0; i < t->nruns; i++)
-			if (t->runs[i]->id != 0 && may_hold(t->runs[i], path, from, &o))
+			if (may_hold(t->runs[i], path, from, &o))
 				return 1;
 		if (!found)
 			return 0;
 		from = below_root(o.run, path);
 		if (from < path->n && root_of(o.run)->id != 0)
 			return 1;
+	}
+	return 0;
+}
+
+/* What is looked for in blocks. */
+struct sought {
+	const struct revpath *path;
+	uint64_t low, high; /* generations */
+};
+
+static int
+is_sought(const struct revnode *node, void *cookie)
+{
+	const struct sought *s = cookie;
+
+	if (node->rev.gen < s->low || node->rev.gen > s->high)
+		return 0;
+	return same_id(&node->rev, &s->path->revs[s->path->revs[0].gen - node->rev.gen]) ? ERR_CHANGED : 0;
+}
+
+int
+revtree_repeats(const struct revtree *t, const struct revpath *path,
+    int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie)
+{
+	struct overlap o;
+	struct bytes r;
+	size_t from = 0;
+	int found = 1, err;
+
+	while (t->last_id != 0 && found && from < path->n) {
+		found = find_overlap(t, path, from, &o);
+		for (uint32_t i = 0; i < t->nruns; i++) {
+			const struct revrun *run = t->runs[i];
+			struct sought s = {path, 0, 0};
+
+			if (!share_spilled(run, path, from, &o, &s.low, &s.high))
+				continue;
+			if (may_hold(t->runs[i], path, from, &o))
+				return 0; /* merging will ask for all of it */
+			for (uint64_t b = s.low / REVTREE_BLOCK; b <= s.high / REVTREE_BLOCK; b++)
+				if ((err = get(run->id, b, &r, cookie)) != 0 ||
+				    (err = revtree_block_each(&r, b, is_sought, &s)) != 0)
+					return err;
+		}
+		if (found)
+			from = below_root(o.run, path);
 	}
 	return 0;
 }

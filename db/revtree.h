@@ -107,6 +107,14 @@ int revtree_encode(const struct revtree *t, struct buf *b) MUST_CHECK;
 int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *atp, enum revmerge *howp) MUST_CHECK;
 
 /**
+ * revtree_repeats(t, path, get, cookie): Before a merge, for a path that may contradict what is known: ERR_CHANGED if a
+ * revision of it that merging would take for new is spilled; call revtree_unspill() then.  Looks into the few blocks that
+ * come into question; ${get} as there.  Errors: ${get}'s, ERR_CORRUPT.
+ */
+int revtree_repeats(const struct revtree *t, const struct revpath *path,
+    int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie) MUST_CHECK;
+
+/**
  * revtree_stem(t, limit, gone, cookie): Keep at most ${limit} (>= 1) generations of each leaf's path; a
  * revision stays while any leaf's path keeps it. ${gone} (may be NULL) is called with each revision removed,
  * and with those that earlier stemmings cut from spilled blocks which revtree_unspill() has brought back

@@ -330,6 +330,54 @@ test_young_bodies(struct dbs *s)
 	db_close(db);
 }
 
+/* count_of: How often a revision is in a tree. */
+struct count_of {
+	struct rev rev;
+	unsigned n;
+};
+
+static int
+count_rev(struct revnode *node, struct revpos at, void *cookie)
+{
+	struct count_of *c = cookie;
+
+	(void)at;
+	c->n += rev_equal(&node->rev, &c->rev) != 0;
+	return 0;
+}
+
+/* A path that gives a spilled revision another parent: the revision stays where it is, and is there once. */
+static void
+test_contradiction(struct dbs *s)
+{
+	struct db *db = new_db(s, "contradiction");
+	struct revbuf revs[101];
+	struct count_of count = {.n = 0};
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct revtree *t;
+
+	edits(db, "d", 100, revs);
+	CHECK_INT(write_json(db, 0, NULL, "{\"_id\":\"d\",\"_rev\":\"39-eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\"}"), 0);
+	CHECK_INT(write_json(db, 0, NULL,
+		      "{\"_id\":\"d\",\"_rev\":\"41-dddddddddddddddddddddddddddddddd\",\"_revisions\":{\"start\":41,"
+		      "\"ids\":[\"dddddddddddddddddddddddddddddddd\",\"%s\",\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\"]}}",
+		      rev_text(&revs[40]) + 3),
+	    0);
+	dbtest_check(db);
+	count.rev = rev_of(&revs[40]);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_get(snap, "d", 1, arena, &doc), 0);
+	CHECK_INT(db_doc_tree(&doc, 1, &t), 0);
+	CHECK(revtree_valid(t));
+	CHECK_INT(revtree_nleaves(t), 3);
+	CHECK_INT(revtree_each(t, count_rev, &count), 0);
+	CHECK_INT(count.n, 1);
+	db_snap_end(snap);
+	compact(db);
+	db_close(db);
+}
+
 /* ---- Attachments ---- */
 
 static int
@@ -756,6 +804,7 @@ main(void)
 		test_last_bodies(s);
 		test_spilled(s);
 		test_young_bodies(s);
+		test_contradiction(s);
 		test_attachments(s);
 		test_removed(s);
 		test_ids(s);
