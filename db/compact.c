@@ -297,7 +297,7 @@ static void
 end(struct compactwork *k, int err)
 {
 	struct dbfile *f = k->f;
-	struct store_usage u;
+	struct store_usage u = {0, 0};
 	struct compactwork *next;
 	uint64_t waste;
 
@@ -305,6 +305,8 @@ end(struct compactwork *k, int err)
 	if (err && err != ERR_NO_DB && err != ERR_SHUTDOWN)
 		log_line(LOG_WARNING, "database %s: compaction ended early: %s", f->name, err_reason(err));
 	waste = waste_of(f, &u);
+	if (err == 0)
+		log_line(LOG_INFO, "database %s: compacted to %llu bytes", f->name, (unsigned long long)u.file_bytes);
 	list_remove(k);
 	(void)pthread_mutex_lock(&f->lock);
 	f->waste_floor = 2 * waste;

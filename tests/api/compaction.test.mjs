@@ -198,7 +198,7 @@ test('an end of the server ends a compaction, and nothing is lost', { timeout: 1
 	running = await startDivand({ config: { smoosh: { db_channels: '' } } });
 	const content = new Content('ended');
 	assert.equal((await call('PUT', '/ended')).status, 201);
-	await content.fill(3000);
+	await content.fill(1500, 1000);
 	for (let i = 0; i < 3; i++) {
 		assert.equal((await call('POST', '/ended/_compact', { json: {} })).status, 202);
 		if (i === 1) await content.put('while', content.docs.get('while'));
