@@ -1,10 +1,7 @@
 /*
  * feeds.c: open _changes requests.
  *
- * Each HTTP thread has a table of groups, one for each database (incarnation) that it has feeds of.
- * A commit marks the group dirty in every table that has it and posts one message per thread; what
- * else is committed until the thread gets to it joins that message.  The thread then serves its
- * feeds in turns:
+ * The thread's table (feedtable.c) says which feeds are to be served; they are, in turns:
  *
  *	feeds_add -> serve --rows, not at the end--> sent --ready--> run queue -> serve
  *	                   --at the end, longpoll with rows, limit--> finished
@@ -12,318 +9,37 @@
  *	                                           --interval is over--> heartbeat, or finished
  *
  * Feeds that stand at the same place and want the same form get the same bytes: the rows of the
- * last one served are kept for the next within a turn.  Intervals are kept in a heap per thread,
- * and one timer is set for its top: no feed, no timer.
+ * last one served are kept for the next within a turn.
  *
  * Invariants:
  * 1. A feed is in its group before its first snapshot begins, so no commit falls between its scan
  *    and its waiting.
- * 2. A waiting feed has seen >= its group's known, or is in the run queue.
- * 3. Groups, their seq and dirty, and posted are guarded by the lock; all else is the thread's own.
- * 4. A feed that is not in a group any more (ending) only waits to send its last line.
+ * 2. A feed that is not in a group any more (ending) only waits to send its last line.
  */
 #include "feeds.h"
 
-#include <pthread.h>
-
 #include "base/log.h"
-#include "base/limits.h"
+#include "feedtable.h"
 #include "rows.h"
 
-#define BUCKETS 256u /* power of two */
-#define HEAP_FIRST 16u
 #define SCRATCH_MAX ((size_t)256 << 20)
 #define KEEP_BYTES ((size_t)1 << 20) /* a buffer that had to grow beyond this is given back */
 #define TIMER_BATCH 256u             /* feeds whose interval ended that one tick serves */
-#define COARSE_FROM_MS 2000u         /* intervals from here on are met on a grid, so that wake-ups are shared */
-#define COARSE_MS 250u
-
-struct feed {
-	struct feed *prev, *next;         /* in the group */
-	struct feed *run_prev, *run_next; /* in the run queue */
-	struct group *group;              /* NULL: it has left */
-	struct table *table;
-	struct apireq *r;
-	struct feedscan scan;
-	uint64_t seen;      /* the update sequence that it has looked up to */
-	uint64_t active_ms; /* when it last sent something or began to wait */
-	uint32_t interval_ms;
-	uint32_t heap_index;
-	uint8_t heartbeat;
-	uint8_t started; /* the head is out */
-	uint8_t more;    /* its last turn ended before the rows did */
-	uint8_t queued;
-	uint8_t in_flight; /* on_ready() will come */
-	uint8_t ending;    /* left; its last line waits for the client */
-};
-
-/* The feeds of one database in one thread. */
-struct group {
-	struct group *hash_next;
-	struct group *dirty_next;
-	uint64_t incarnation;
-	uint64_t seq;   /* the newest that feeds_moved() told; UINT64_MAX: dropped */
-	uint64_t known; /* the same as the thread knows it */
-	struct feed *feeds;
-	int dirty;
-};
-
-struct due {
-	uint64_t ms;
-	struct feed *feed;
-};
-
-/* One HTTP thread's. */
-struct table {
-	struct api *api;
-	struct http_thread *thread;
-	struct http_timer *timer;
-	struct arena *scratch;
-	struct buf b;
-	struct due *heap;
-	size_t nheap, heap_cap;
-	struct feed *run_first, *run_last;
-	int stopping;
-	/* The rows in ${b}, for the next feed that wants the same. */
-	struct group *shared_group;
-	struct feedscan shared_before, shared_after;
-	uint64_t shared_seq;
-	int shared_err;
-	/* Guarded by the lock. */
-	pthread_mutex_t lock;
-	struct http_msg msg;
-	int posted;
-	struct group *dirty;
-	struct group *buckets[BUCKETS];
-};
 
 struct feeds {
 	unsigned n;
 	struct table tables[];
 };
 
-/* ---- Groups ---- */
-
-static struct group **
-slot(struct table *t, uint64_t incarnation)
-{
-	struct group **p = &t->buckets[(incarnation * UINT64_C(0x9e3779b97f4a7c15)) >> 56 & (BUCKETS - 1)];
-
-	while (*p != NULL && (*p)->incarnation != incarnation)
-		p = &(*p)->hash_next;
-	return p;
-}
-
-static int
-join(struct feed *f)
-{
-	struct table *t = f->table;
-	uint64_t incarnation = db_incarnation(f->r->db);
-	struct group **p, *g;
-
-	pthread_mutex_lock(&t->lock);
-	p = slot(t, incarnation);
-	if (*p == NULL) {
-		*p = calloc(1, sizeof(**p));
-		if (*p != NULL)
-			(*p)->incarnation = incarnation;
-	}
-	g = *p;
-	pthread_mutex_unlock(&t->lock);
-	if (g == NULL)
-		return ERR_NOMEM;
-	f->group = g;
-	f->next = g->feeds;
-	if (g->feeds != NULL)
-		g->feeds->prev = f;
-	g->feeds = f;
-	return 0;
-}
-
-/* An empty group that is dirty is still in the list of dirty ones: the message's handler frees it. */
-static void
-drop_group(struct table *t, struct group *g)
-{
-	int gone;
-
-	pthread_mutex_lock(&t->lock);
-	gone = !g->dirty;
-	if (gone)
-		*slot(t, g->incarnation) = g->hash_next;
-	pthread_mutex_unlock(&t->lock);
-	if (t->shared_group == g)
-		t->shared_group = NULL;
-	if (gone)
-		free(g);
-}
-
-static void
-post_locked(struct table *t)
-{
-	if (!t->posted) {
-		t->posted = 1;
-		http_post(t->thread, &t->msg);
-	}
-}
-
 void
 feeds_moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
 {
 	struct api *api = cookie;
-	struct table *t;
-	struct group *g;
 	unsigned i;
 
 	(void)name;
-	if (api->feeds == NULL)
-		return;
-	for (i = 0; i < api->feeds->n; i++) {
-		t = &api->feeds->tables[i];
-		pthread_mutex_lock(&t->lock);
-		g = *slot(t, incarnation);
-		if (g != NULL) {
-			g->seq = dropped ? UINT64_MAX : seq > g->seq ? seq : g->seq;
-			if (!g->dirty) {
-				g->dirty = 1;
-				g->dirty_next = t->dirty;
-				t->dirty = g;
-			}
-			post_locked(t);
-		}
-		pthread_mutex_unlock(&t->lock);
-	}
-}
-
-/* ---- The run queue ---- */
-
-static void
-enqueue(struct feed *f)
-{
-	struct table *t = f->table;
-
-	if (f->queued)
-		return;
-	f->queued = 1;
-	f->run_next = NULL;
-	f->run_prev = t->run_last;
-	if (t->run_last != NULL)
-		t->run_last->run_next = f;
-	else
-		t->run_first = f;
-	t->run_last = f;
-}
-
-static void
-dequeue(struct feed *f)
-{
-	struct table *t = f->table;
-
-	if (!f->queued)
-		return;
-	f->queued = 0;
-	if (f->run_prev != NULL)
-		f->run_prev->run_next = f->run_next;
-	else
-		t->run_first = f->run_next;
-	if (f->run_next != NULL)
-		f->run_next->run_prev = f->run_prev;
-	else
-		t->run_last = f->run_prev;
-}
-
-/* ---- The heap of intervals ---- */
-
-static void
-heap_put(struct table *t, size_t i, struct due d)
-{
-	t->heap[i] = d;
-	d.feed->heap_index = (uint32_t)i;
-}
-
-static void
-heap_sift(struct table *t, size_t i)
-{
-	struct due d = t->heap[i];
-	size_t child;
-
-	for (; i > 0 && t->heap[(i - 1) / 2].ms > d.ms; i = (i - 1) / 2)
-		heap_put(t, i, t->heap[(i - 1) / 2]);
-	for (; (child = 2 * i + 1) < t->nheap; i = child) {
-		if (child + 1 < t->nheap && t->heap[child + 1].ms < t->heap[child].ms)
-			child++;
-		if (t->heap[child].ms >= d.ms)
-			break;
-		heap_put(t, i, t->heap[child]);
-	}
-	heap_put(t, i, d);
-}
-
-/* A heartbeat comes rather early, an end rather late. */
-static uint64_t
-due_of(const struct feed *f)
-{
-	uint64_t ms = f->active_ms + f->interval_ms;
-
-	if (f->interval_ms < COARSE_FROM_MS)
-		return ms;
-	return (f->heartbeat ? ms : ms + COARSE_MS - 1) / COARSE_MS * COARSE_MS;
-}
-
-static void
-set_timer(struct table *t)
-{
-	uint64_t now = t->api->ex->now_ms(t->api->ex);
-
-	if (t->nheap == 0)
-		http_timer_cancel(t->timer);
-	else
-		http_timer_set(t->timer, t->heap[0].ms > now ? t->heap[0].ms - now : 0);
-}
-
-static int
-heap_add(struct feed *f)
-{
-	struct table *t = f->table;
-	size_t cap = t->heap_cap == 0 ? HEAP_FIRST : t->heap_cap * 2;
-	struct due *more;
-
-	if (t->nheap == t->heap_cap) {
-		more = realloc(t->heap, cap * sizeof(*more));
-		if (more == NULL)
-			return ERR_NOMEM;
-		t->heap = more;
-		t->heap_cap = cap;
-	}
-	t->heap[t->nheap] = (struct due){due_of(f), f};
-	heap_sift(t, t->nheap++);
-	if (f->heap_index == 0)
-		set_timer(t);
-	return 0;
-}
-
-static void
-heap_remove(struct feed *f)
-{
-	struct table *t = f->table;
-	size_t i = f->heap_index;
-
-	if (i >= t->nheap || t->heap[i].feed != f)
-		return;
-	t->nheap--;
-	if (i < t->nheap) {
-		heap_put(t, i, t->heap[t->nheap]);
-		heap_sift(t, i);
-	}
-	/*
-	 * A top that went is only looked at when the timer fires, but the last one takes the timer
-	 * with it.
-	 */
-	if (t->nheap == 0) {
-		http_timer_cancel(t->timer);
-		free(t->heap);
-		t->heap = NULL;
-		t->heap_cap = 0;
-	}
+	for (i = 0; api->feeds != NULL && i < api->feeds->n; i++)
+		feedtable_moved(&api->feeds->tables[i], incarnation, seq, dropped);
 }
 
 /* ---- Serving ---- */
@@ -331,21 +47,11 @@ heap_remove(struct feed *f)
 static void
 leave(struct feed *f)
 {
-	struct group *g = f->group;
+	const struct group *g = f->group;
+	struct table *t = f->table;
 
-	if (g == NULL)
-		return;
-	dequeue(f);
-	heap_remove(f);
-	if (f->prev != NULL)
-		f->prev->next = f->next;
-	else
-		g->feeds = f->next;
-	if (f->next != NULL)
-		f->next->prev = f->prev;
-	f->group = NULL;
-	if (g->feeds == NULL)
-		drop_group(f->table, g);
+	if (feedtable_leave(f) && t->shared_group == g)
+		t->shared_group = NULL;
 }
 
 static void
@@ -453,7 +159,7 @@ serve(struct feed *f)
 	if (!http_can_send(f->r->http)) {
 		/* on_ready() comes back to it, but for a head that is on its way alone. */
 		if (!f->in_flight)
-			enqueue(f);
+			feedtable_enqueue(f);
 		return;
 	}
 	err = f->group->known == UINT64_MAX ? ERR_NO_DB : fill(f);
@@ -470,22 +176,8 @@ serve(struct feed *f)
 		send(f, t->b.data, t->b.len);
 		f->active_ms = t->api->ex->now_ms(t->api->ex);
 	} else if (f->more) {
-		enqueue(f);
+		feedtable_enqueue(f);
 	}
-}
-
-static int
-has_work(const struct feed *f)
-{
-	return f->more || f->seen < f->group->known;
-}
-
-static void
-repost(struct table *t)
-{
-	pthread_mutex_lock(&t->lock);
-	post_locked(t);
-	pthread_mutex_unlock(&t->lock);
 }
 
 static void
@@ -500,53 +192,20 @@ run_queue(struct table *t)
 	/* Those that queue up again meanwhile wait for the next turn. */
 	while ((f = t->run_first) != NULL && !over) {
 		over = f == last || (++n % 16 == 0 && rows_now_us() - begin >= ROWS_TURN_US);
-		dequeue(f);
+		feedtable_dequeue(f);
 		serve(f);
 	}
 	use_buffer(t);
 	if (t->run_first != NULL)
-		repost(t);
+		feedtable_post(t);
 }
 
 static void
 on_message(void *arg)
 {
 	struct table *t = arg;
-	struct group *g, *next;
-	struct feed *f;
-	struct group *empty = NULL;
 
-	pthread_mutex_lock(&t->lock);
-	t->posted = 0;
-	g = t->dirty;
-	t->dirty = NULL;
-	for (struct group *d = g; d != NULL; d = d->dirty_next) {
-		d->dirty = 0;
-		d->known = d->seq;
-		if (d->feeds == NULL)
-			*slot(t, d->incarnation) = d->hash_next;
-	}
-	/*
-	 * A group that is not dirty any more may be marked again at once, which writes dirty_next:
-	 * leave the lock behind the walk.
-	 */
-	for (; g != NULL; g = next) {
-		next = g->dirty_next;
-		if (g->feeds == NULL) {
-			g->dirty_next = empty;
-			empty = g;
-			continue;
-		}
-		for (f = g->feeds; f != NULL; f = f->next) {
-			if (has_work(f))
-				enqueue(f);
-		}
-	}
-	pthread_mutex_unlock(&t->lock);
-	for (; empty != NULL; empty = next) {
-		next = empty->dirty_next;
-		free(empty);
-	}
+	feedtable_collect(t);
 	run_queue(t);
 }
 
@@ -560,9 +219,9 @@ on_ready(void *cookie)
 	if (f->ending) {
 		use_buffer(t);
 		finish(f, f->scan.form != FEEDSCAN_EVENTSOURCE);
-	} else if (has_work(f)) {
-		enqueue(f);
-		repost(t);
+	} else if (feedtable_has_work(f)) {
+		feedtable_enqueue(f);
+		feedtable_post(t);
 	}
 }
 
@@ -593,8 +252,7 @@ interval_over(struct feed *f, uint64_t now)
 		beat = feedscan_heartbeat(&f->scan);
 		send(f, beat, strlen(beat));
 	}
-	t->heap[f->heap_index].ms = due_of(f);
-	heap_sift(t, f->heap_index);
+	feedtable_retime(f);
 }
 
 static void
@@ -607,15 +265,12 @@ on_timer(void *arg)
 	while (t->nheap > 0 && t->heap[0].ms <= now && n++ < TIMER_BATCH) {
 		struct feed *f = t->heap[0].feed;
 
-		if (due_of(f) > now) {
-			/* It sent something meanwhile. */
-			t->heap[0].ms = due_of(f);
-			heap_sift(t, 0);
-		} else {
+		if (feedtable_due(f) > now)
+			feedtable_retime(f); /* it sent something meanwhile */
+		else
 			interval_over(f, now);
-		}
 	}
-	set_timer(t);
+	feedtable_set_timer(t);
 }
 
 static void
@@ -626,7 +281,7 @@ on_shutdown(void *arg)
 
 	t->stopping = 1;
 	use_buffer(t);
-	for (i = 0; i < BUCKETS; i++) {
+	for (i = 0; i < FEEDTABLE_BUCKETS; i++) {
 		/* finish() frees a group with its last feed, unless it is dirty: then it stays, empty. */
 		struct group *g = t->buckets[i];
 
@@ -675,8 +330,8 @@ add(struct feed *f)
 	if (t->b.len > 0) {
 		send(f, t->b.data, t->b.len);
 	} else if (f->more) {
-		enqueue(f);
-		repost(t);
+		feedtable_enqueue(f);
+		feedtable_post(t);
 	}
 	use_buffer(t);
 }
@@ -695,9 +350,9 @@ feeds_add(struct apireq *r, const struct feedscan *scan, int heartbeat, uint32_t
 		f->heartbeat = heartbeat != 0;
 		f->interval_ms = interval_ms;
 		f->active_ms = t->api->ex->now_ms(t->api->ex);
-		err = join(f);
+		err = feedtable_join(f);
 	}
-	if (err == 0 && (err = heap_add(f)) != 0)
+	if (err == 0 && (err = feedtable_time(f)) != 0)
 		leave(f);
 	if (err != 0) {
 		api_error(r, err, NULL);
@@ -714,13 +369,10 @@ table_init(struct table *t, struct api *api, unsigned i)
 	int err;
 
 	t->api = api;
-	t->thread = http_server_thread(api->server, i);
-	t->msg.fn = on_message;
-	t->msg.arg = t;
 	buf_init(&t->b, ROWS_BATCH_MAX);
-	if (pthread_mutex_init(&t->lock, NULL) != 0)
-		return ERR_NOMEM;
-	err = arena_new(SCRATCH_MAX, &t->scratch);
+	err = feedtable_init(t, http_server_thread(api->server, i), on_message);
+	if (err == 0)
+		err = arena_new(SCRATCH_MAX, &t->scratch);
 	if (err == 0)
 		err = http_timer_new(t->thread, on_timer, t, &t->timer);
 	if (err == 0)
@@ -731,21 +383,11 @@ table_init(struct table *t, struct api *api, unsigned i)
 static void
 table_release(struct table *t)
 {
-	struct group *g, *next;
-	size_t i;
-
-	for (i = 0; i < BUCKETS; i++) {
-		for (g = t->buckets[i]; g != NULL; g = next) {
-			next = g->hash_next;
-			free(g);
-		}
-	}
 	if (t->timer != NULL)
 		http_timer_free(t->timer);
 	arena_free(t->scratch);
 	buf_release(&t->b);
-	free(t->heap);
-	pthread_mutex_destroy(&t->lock);
+	feedtable_release(t);
 }
 
 int

@@ -1,0 +1,347 @@
+/*
+ * feedtable.c: which feeds are to be served when.
+ *
+ * Each HTTP thread has a table of groups, one for each database (incarnation) that it has feeds of.
+ * A commit marks the group dirty in every table that has it and posts one message per thread; what
+ * else is committed until the thread gets to it joins that message.  Intervals are kept in a heap, and one
+ * timer is set for its top: no feed, no timer.
+ *
+ * Invariants:
+ * 1. A waiting feed has seen >= its group's known, or is in the run queue.
+ * 2. Groups, their seq and dirty, and posted are guarded by the lock; all else is the thread's own.
+ * 3. A group without feeds is freed by who finds it so, unless it is dirty: then by the message's handler.
+ */
+#include "feedtable.h"
+
+#include <stdlib.h>
+
+#define HEAP_FIRST 16u
+#define COARSE_FROM_MS 2000u /* intervals from here on are met on a grid, so that wake-ups are shared */
+#define COARSE_MS 250u
+
+/* ---- Groups ---- */
+
+static struct group **
+slot(struct table *t, uint64_t incarnation)
+{
+	struct group **p = &t->buckets[(incarnation * UINT64_C(0x9e3779b97f4a7c15)) >> 56 & (FEEDTABLE_BUCKETS - 1)];
+
+	while (*p != NULL && (*p)->incarnation != incarnation)
+		p = &(*p)->hash_next;
+	return p;
+}
+
+int
+feedtable_join(struct feed *f)
+{
+	struct table *t = f->table;
+	uint64_t incarnation = db_incarnation(f->r->db);
+	struct group **p, *g;
+
+	pthread_mutex_lock(&t->lock);
+	p = slot(t, incarnation);
+	if (*p == NULL) {
+		*p = calloc(1, sizeof(**p));
+		if (*p != NULL)
+			(*p)->incarnation = incarnation;
+	}
+	g = *p;
+	pthread_mutex_unlock(&t->lock);
+	if (g == NULL)
+		return ERR_NOMEM;
+	f->group = g;
+	f->next = g->feeds;
+	if (g->feeds != NULL)
+		g->feeds->prev = f;
+	g->feeds = f;
+	return 0;
+}
+
+/* An empty group that is dirty is still in the list of dirty ones: the message's handler frees it. */
+static void
+drop_group(struct table *t, struct group *g)
+{
+	int gone;
+
+	pthread_mutex_lock(&t->lock);
+	gone = !g->dirty;
+	if (gone)
+		*slot(t, g->incarnation) = g->hash_next;
+	pthread_mutex_unlock(&t->lock);
+	if (gone)
+		free(g);
+}
+
+static void
+post_locked(struct table *t)
+{
+	if (!t->posted) {
+		t->posted = 1;
+		http_post(t->thread, &t->msg);
+	}
+}
+
+void
+feedtable_post(struct table *t)
+{
+	pthread_mutex_lock(&t->lock);
+	post_locked(t);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void
+feedtable_moved(struct table *t, uint64_t incarnation, uint64_t seq, int dropped)
+{
+	struct group *g;
+
+	pthread_mutex_lock(&t->lock);
+	g = *slot(t, incarnation);
+	if (g != NULL) {
+		g->seq = dropped ? UINT64_MAX : seq > g->seq ? seq : g->seq;
+		if (!g->dirty) {
+			g->dirty = 1;
+			g->dirty_next = t->dirty;
+			t->dirty = g;
+		}
+		post_locked(t);
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
+/* ---- The run queue ---- */
+
+void
+feedtable_enqueue(struct feed *f)
+{
+	struct table *t = f->table;
+
+	if (f->queued)
+		return;
+	f->queued = 1;
+	f->run_next = NULL;
+	f->run_prev = t->run_last;
+	if (t->run_last != NULL)
+		t->run_last->run_next = f;
+	else
+		t->run_first = f;
+	t->run_last = f;
+}
+
+void
+feedtable_dequeue(struct feed *f)
+{
+	struct table *t = f->table;
+
+	if (!f->queued)
+		return;
+	f->queued = 0;
+	if (f->run_prev != NULL)
+		f->run_prev->run_next = f->run_next;
+	else
+		t->run_first = f->run_next;
+	if (f->run_next != NULL)
+		f->run_next->run_prev = f->run_prev;
+	else
+		t->run_last = f->run_prev;
+}
+
+int
+feedtable_has_work(const struct feed *f)
+{
+	return f->more || f->seen < f->group->known;
+}
+
+void
+feedtable_collect(struct table *t)
+{
+	struct group *g, *next;
+	struct feed *f;
+	struct group *empty = NULL;
+
+	pthread_mutex_lock(&t->lock);
+	t->posted = 0;
+	g = t->dirty;
+	t->dirty = NULL;
+	for (struct group *d = g; d != NULL; d = d->dirty_next) {
+		d->dirty = 0;
+		d->known = d->seq;
+		if (d->feeds == NULL)
+			*slot(t, d->incarnation) = d->hash_next;
+	}
+	/*
+	 * A group that is not dirty any more may be marked again at once, which writes dirty_next:
+	 * leave the lock behind the walk.
+	 */
+	for (; g != NULL; g = next) {
+		next = g->dirty_next;
+		if (g->feeds == NULL) {
+			g->dirty_next = empty;
+			empty = g;
+			continue;
+		}
+		for (f = g->feeds; f != NULL; f = f->next) {
+			if (feedtable_has_work(f))
+				feedtable_enqueue(f);
+		}
+	}
+	pthread_mutex_unlock(&t->lock);
+	for (; empty != NULL; empty = next) {
+		next = empty->dirty_next;
+		free(empty);
+	}
+}
+
+/* ---- The heap of intervals ---- */
+
+static void
+heap_put(struct table *t, size_t i, struct due d)
+{
+	t->heap[i] = d;
+	d.feed->heap_index = (uint32_t)i;
+}
+
+static void
+heap_sift(struct table *t, size_t i)
+{
+	struct due d = t->heap[i];
+	size_t child;
+
+	for (; i > 0 && t->heap[(i - 1) / 2].ms > d.ms; i = (i - 1) / 2)
+		heap_put(t, i, t->heap[(i - 1) / 2]);
+	for (; (child = 2 * i + 1) < t->nheap; i = child) {
+		if (child + 1 < t->nheap && t->heap[child + 1].ms < t->heap[child].ms)
+			child++;
+		if (t->heap[child].ms >= d.ms)
+			break;
+		heap_put(t, i, t->heap[child]);
+	}
+	heap_put(t, i, d);
+}
+
+/* A heartbeat comes rather early, an end rather late. */
+uint64_t
+feedtable_due(const struct feed *f)
+{
+	uint64_t ms = f->active_ms + f->interval_ms;
+
+	if (f->interval_ms < COARSE_FROM_MS)
+		return ms;
+	return (f->heartbeat ? ms : ms + COARSE_MS - 1) / COARSE_MS * COARSE_MS;
+}
+
+void
+feedtable_set_timer(struct table *t)
+{
+	uint64_t now = t->api->ex->now_ms(t->api->ex);
+
+	if (t->nheap == 0)
+		http_timer_cancel(t->timer);
+	else
+		http_timer_set(t->timer, t->heap[0].ms > now ? t->heap[0].ms - now : 0);
+}
+
+int
+feedtable_time(struct feed *f)
+{
+	struct table *t = f->table;
+	size_t cap = t->heap_cap == 0 ? HEAP_FIRST : t->heap_cap * 2;
+	struct due *more;
+
+	if (t->nheap == t->heap_cap) {
+		more = realloc(t->heap, cap * sizeof(*more));
+		if (more == NULL)
+			return ERR_NOMEM;
+		t->heap = more;
+		t->heap_cap = cap;
+	}
+	t->heap[t->nheap] = (struct due){feedtable_due(f), f};
+	heap_sift(t, t->nheap++);
+	if (f->heap_index == 0)
+		feedtable_set_timer(t);
+	return 0;
+}
+
+static void
+heap_remove(struct feed *f)
+{
+	struct table *t = f->table;
+	size_t i = f->heap_index;
+
+	if (i >= t->nheap || t->heap[i].feed != f)
+		return;
+	t->nheap--;
+	if (i < t->nheap) {
+		heap_put(t, i, t->heap[t->nheap]);
+		heap_sift(t, i);
+	}
+	/*
+	 * A top that went is only looked at when the timer fires, but the last one takes the timer
+	 * with it.
+	 */
+	if (t->nheap == 0) {
+		http_timer_cancel(t->timer);
+		free(t->heap);
+		t->heap = NULL;
+		t->heap_cap = 0;
+	}
+}
+
+void
+feedtable_retime(struct feed *f)
+{
+	struct table *t = f->table;
+
+	t->heap[f->heap_index].ms = feedtable_due(f);
+	heap_sift(t, f->heap_index);
+}
+
+/* ---- Leaving ---- */
+
+int
+feedtable_leave(struct feed *f)
+{
+	struct group *g = f->group;
+
+	if (g == NULL)
+		return 0;
+	feedtable_dequeue(f);
+	heap_remove(f);
+	if (f->prev != NULL)
+		f->prev->next = f->next;
+	else
+		g->feeds = f->next;
+	if (f->next != NULL)
+		f->next->prev = f->prev;
+	f->group = NULL;
+	if (g->feeds != NULL)
+		return 0;
+	drop_group(f->table, g);
+	return 1;
+}
+
+/* ---- Set-up ---- */
+
+int
+feedtable_init(struct table *t, struct http_thread *thread, void (*on_message)(void *arg))
+{
+	t->thread = thread;
+	t->msg.fn = on_message;
+	t->msg.arg = t;
+	return pthread_mutex_init(&t->lock, NULL) == 0 ? 0 : ERR_NOMEM;
+}
+
+void
+feedtable_release(struct table *t)
+{
+	struct group *g, *next;
+	size_t i;
+
+	for (i = 0; i < FEEDTABLE_BUCKETS; i++) {
+		for (g = t->buckets[i]; g != NULL; g = next) {
+			next = g->hash_next;
+			free(g);
+		}
+	}
+	free(t->heap);
+	pthread_mutex_destroy(&t->lock);
+}
