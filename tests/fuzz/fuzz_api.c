@@ -340,6 +340,14 @@ http_server_compress(struct http_server *s, enum http_compress mode)
 	(void)mode;
 }
 
+unsigned
+http_server_lag_ms(struct http_server *s, int reset)
+{
+	(void)s;
+	(void)reset;
+	return 0;
+}
+
 void
 http_reply(struct http_req *req, int status, const void *body, size_t len)
 {
