@@ -157,7 +157,7 @@ fuzz: deps-fuzz
 	@for name in $(FUZZ_NAMES); do \
 	  echo "== $$name"; mkdir -p build-fuzz/corpus/$$name && \
 	  build-fuzz/tests/fuzz_$$name -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=4096 -verbosity=0 -print_final_stats=1 \
-	    -artifact_prefix=build-fuzz/$$name- build-fuzz/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
+	    $$(test ! -f tests/fuzz/$$name.dict || echo -dict=tests/fuzz/$$name.dict) -artifact_prefix=build-fuzz/$$name- build-fuzz/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
 	done
 
 interop: deps-test
