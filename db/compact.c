@@ -31,6 +31,10 @@
 #define SLICE_DOCS 256u
 #define SLICE_MS 10u /* about what a group of writers takes on a disk */
 
+/* The files are not exchanged while a snapshot is held; how often, and after how long, that is tried again. */
+#define FINISH_TRIES 100u
+#define FINISH_AGAIN_MS 200u
+
 /* How often the waste is looked at: after so many bytes or commits, or after a commit when so much time has passed. */
 #define LOOK_BYTES (64u << 10)
 #define LOOK_COMMITS 64u
@@ -334,7 +338,8 @@ compact_file(struct compactwork *k)
 	else
 		store_batch_clear(f->batch);
 	/* The file may be another one now, without a note; its history goes on, and the next commit notes it. */
-	f->session_begun = 0;
+	if (err != ERR_BUSY)
+		f->session_begun = 0;
 	return err;
 }
 
@@ -387,8 +392,11 @@ compact_done(struct dbwork *w)
 			return;
 		}
 	}
-	if (err == 0)
-		err = compact_file(k);
+	if (err == 0 && (err = compact_file(k)) == ERR_BUSY && ++k->tries < FINISH_TRIES) {
+		k->phase = COMPACT_COPY; /* a reader is slow: what is committed until it ends is copied as well */
+		ex->later(ex, &k->job, FINISH_AGAIN_MS);
+		return;
+	}
 	end(k, err);
 }
 

@@ -460,6 +460,7 @@ struct compactwork {
 	enum compact_phase phase;
 	struct buf after; /* the last id that was trimmed */
 	uint64_t trimmed; /* documents */
+	unsigned tries;   /* to finish */
 	struct store_rewrite *rewrite;
 	struct db_task task; /* under dbs.lock */
 };

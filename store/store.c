@@ -17,6 +17,7 @@
 
 #define BLOCK_BYTES 32752u /* with malloc's header 32 KiB */
 #define KEEP_OPS 1024u     /* an emptied batch keeps room for this many operations */
+#define FINISH_TRIES 30    /* of store_copy() and store_compact() */
 #define OP_OVERHEAD 16u    /* what store_batch_bytes() adds per operation, for LMDB's node and page share */
 
 struct block {
@@ -128,10 +129,12 @@ rewrite(struct store_db *db, const char *path)
 
 	if (rc != 0)
 		return rc;
-	while ((rc = store_rewrite_step(r)) == 0)
-		;
-	if (rc == ERR_END)
-		rc = store_rewrite_finish(r, NULL);
+	for (int tries = 0; tries < FINISH_TRIES; tries++) {
+		while ((rc = store_rewrite_step(r)) == 0)
+			;
+		if (rc != ERR_END || (rc = store_rewrite_finish(r, NULL)) != ERR_BUSY)
+			break;
+	}
 	store_rewrite_end(r);
 	return rc;
 }

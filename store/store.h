@@ -126,8 +126,9 @@ int store_rewrite_step(struct store_rewrite *r) MUST_CHECK;
 /**
  * store_rewrite_finish(r, extra): After ERR_END: what was committed since goes into the new file, and the operations of
  * ${extra} (NULL: none), which it empties; then the file is synced and, killed at any point, either the old or the new one
- * is the database.  Keeps commits out meanwhile, and waits for snapshots unless it is a copy.  Errors: as
- * store_rewrite_step(); ERR_BUSY if snapshots do not end, ERR_NO_DB if the database was dropped.
+ * is the database.  Keeps commits out meanwhile, and waits for snapshots unless it is a copy: if they do not end within
+ * some 0.3 s, ERR_BUSY, and the rewrite may go on with store_rewrite_step(), to be finished later with the same ${extra}.
+ * Other errors: as store_rewrite_step(); ERR_NO_DB if the database was dropped.
  */
 int store_rewrite_finish(struct store_rewrite *r, struct store_batch *extra) MUST_CHECK;
 
@@ -142,7 +143,7 @@ int store_rewrite_stamp(struct store_rewrite *r, unsigned char out[16]) MUST_CHE
 
 /**
  * store_copy(db, path), store_compact(db): A rewrite in one go.  The copy is of one moment, the call's end.
- * The stamp changes with a compaction.
+ * The stamp changes with a compaction.  ERR_BUSY if snapshots do not end within some 10 s.
  */
 int store_copy(struct store_db *db, const char *path) MUST_CHECK;
 int store_compact(struct store_db *db) MUST_CHECK;

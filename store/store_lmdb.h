@@ -69,10 +69,10 @@ int store_lmdb_env_open(struct lmdb_env *e, const char *path, const char *const 
 /** store_lmdb_stamp_of(mdb, out): As store_stamp(); returns an errno. */
 int store_lmdb_stamp_of(MDB_env *mdb, unsigned char out[16]) MUST_CHECK;
 /**
- * store_lmdb_drain(db), store_lmdb_undrain(db): Shut the gate and wait until no snapshot is left; open it again.
- * Errors: ERR_BUSY; the gate is then open.
+ * store_lmdb_drain(db, last_ms), store_lmdb_undrain(db): Shut the gate and wait until no snapshot is left, again and again
+ * for up to ${last_ms} and twice that in all; open it again.  Errors: ERR_BUSY; the gate is then open.
  */
-int store_lmdb_drain(struct lmdb_db *db) MUST_CHECK;
+int store_lmdb_drain(struct lmdb_db *db, long last_ms) MUST_CHECK;
 void store_lmdb_undrain(struct lmdb_db *db);
 /** store_lmdb_free_idle(db): End the idle transactions; the gate is shut. */
 void store_lmdb_free_idle(struct lmdb_db *db);

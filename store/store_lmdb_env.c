@@ -27,7 +27,7 @@
 #define MAP_MIN ((size_t)16 << 20) /* bytes of a small file's map: address space only */
 #define READERS_MAX 1022u          /* snapshots at one time */
 #define DRAIN_FIRST_MS 20          /* the gate's first wait for snapshots to end */
-#define DRAIN_LAST_MS 5120         /* its last, after which the caller gets ERR_BUSY */
+#define DRAIN_LAST_MS 5120L        /* its last where a writer needs the room, after which it gets ERR_BUSY */
 
 int
 store_lmdb_err(int rc, const char *what, const char *file)
@@ -201,10 +201,10 @@ in_ms(long ms)
 
 /* Shuts the gate and waits until no snapshot is left.  Errors: ERR_BUSY; the gate is then open. */
 int
-store_lmdb_drain(struct lmdb_db *db)
+store_lmdb_drain(struct lmdb_db *db, long last_ms)
 {
 	pthread_mutex_lock(&db->gate);
-	for (long ms = DRAIN_FIRST_MS; ms <= DRAIN_LAST_MS; ms *= 2) {
+	for (long ms = DRAIN_FIRST_MS; ms <= last_ms; ms *= 2) {
 		struct timespec until;
 		int timed_out = 0;
 
@@ -250,7 +250,7 @@ store_lmdb_grow(struct lmdb_db *db, size_t more)
 	if (probe == MAP_FAILED)
 		return store_lmdb_err(errno, "mmap", db->file);
 	(void)munmap(probe, map);
-	rc = store_lmdb_drain(db);
+	rc = store_lmdb_drain(db, DRAIN_LAST_MS);
 	if (rc != 0)
 		return rc;
 	rc = mdb_env_set_mapsize(db->env.mdb, map);
@@ -297,7 +297,7 @@ store_lmdb_reopen(struct store_db *base)
 	int rc;
 
 	pthread_mutex_lock(&db->write_lock);
-	rc = store_lmdb_drain(db);
+	rc = store_lmdb_drain(db, DRAIN_LAST_MS);
 	if (rc == 0) {
 		pthread_mutex_lock(&db->s->lock);
 		rc = env_again(db);

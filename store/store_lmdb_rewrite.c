@@ -42,6 +42,7 @@
 #define MAP_SLACK ((size_t)64 << 20)  /* room in the map beyond what a transaction puts */
 #define SHORT_LOG ((uint64_t)1 << 20) /* bytes of work that writers may wait for at the end */
 #define ROUNDS_MAX 16u
+#define DRAIN_MS 160L /* the last wait for snapshots to end, while writers wait too */
 
 struct lmdb_rewrite {
 	struct store_rewrite base;
@@ -499,6 +500,17 @@ swap(struct lmdb_rewrite *r, struct lmdb_env *fresh)
 	return rc;
 }
 
+/* The new file as it is used from now on: with a lock file.  LMDB opens a file once in a process. */
+static int
+open_again(struct lmdb_rewrite *r, struct lmdb_env *fresh)
+{
+	const struct lmdb_db *db = (struct lmdb_db *)r->base.db;
+
+	mdb_env_close(r->fresh.mdb);
+	r->fresh.mdb = NULL;
+	return store_lmdb_env_open(fresh, r->path, db->trees, db->base.ntrees, 0, 0);
+}
+
 /* Changes the database's environment.  Under write_lock; *${oldp} is then the one to close. */
 static int
 exchange(struct lmdb_rewrite *r, struct lmdb_env *oldp)
@@ -506,19 +518,14 @@ exchange(struct lmdb_rewrite *r, struct lmdb_env *oldp)
 	struct lmdb_db *db = (struct lmdb_db *)r->base.db;
 	int rc = store_lmdb_err(sync_new(r), "sync", r->path);
 
-	/* LMDB opens a file once in a process; from now on it has a lock file. */
-	mdb_env_close(r->fresh.mdb);
-	r->fresh.mdb = NULL;
-	if (rc == 0)
-		rc = store_lmdb_env_open(oldp, r->path, db->trees, db->base.ntrees, 0, 0);
-	if (rc != 0)
+	if (rc != 0 || (rc = store_lmdb_drain(db, DRAIN_MS)) != 0)
 		return rc;
-	if ((rc = store_lmdb_drain(db)) == 0) {
+	if ((rc = open_again(r, oldp)) == 0) {
 		pthread_mutex_lock(&db->s->lock);
 		rc = swap(r, oldp);
 		pthread_mutex_unlock(&db->s->lock);
-		store_lmdb_undrain(db);
 	}
+	store_lmdb_undrain(db);
 	return rc;
 }
 
@@ -532,9 +539,10 @@ store_lmdb_rewrite_finish(struct store_rewrite *base, const struct store_item *i
 
 	pthread_mutex_lock(&db->write_lock);
 	rc = last_round(r, items, n);
-	unlist(r);
 	if (rc == 0 && r->tmp[0] != '\0')
 		rc = exchange(r, &old);
+	if (rc == 0 || r->fresh.mdb == NULL)
+		unlist(r); /* else it may go on */
 	if (r->finished)
 		store_lmdb_rewrite_note(db, items, n); /* for copies that go on from the new file */
 	pthread_mutex_unlock(&db->write_lock);
@@ -546,7 +554,7 @@ store_lmdb_rewrite_finish(struct store_rewrite *base, const struct store_item *i
 			rc = store_files_sync_parent(r->path);
 		r->finished = rc == 0;
 	}
-	return rc;
+	return rc != 0 && rc != ERR_BUSY ? fail(r, rc) : rc;
 }
 
 void

@@ -305,6 +305,37 @@ test_ended(void)
 	}
 }
 
+/* While a reader holds its snapshot the files are not exchanged, and once it ends they are. */
+static void
+test_slow_reader(void)
+{
+	struct dbs *s = open_dbs((struct db_autocompact){0});
+	struct db *db = make(s, "slow");
+	ino_t was = file_of("slow");
+	struct db_snap *snap = NULL;
+	struct seen seen;
+
+	put(db, "a", 5000);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_compact(db), 0);
+	do {
+		put(db, "a", 500);
+		seen = tasks(s);
+		CHECK_INT(seen.n, 1);
+	} while (strcmp(seen.phase, "document_copy") != 0);
+	for (int i = 0; i < 10; i++)
+		put(db, "a", 500);
+	CHECK(is_running(db));
+	CHECK(file_of("slow") == was);
+	db_snap_end(snap);
+	while (is_running(db))
+		put(db, "a", 500);
+	CHECK(file_of("slow") != was);
+	dbtest_check(db);
+	db_close(db);
+	dbs_free(s);
+}
+
 int
 main(void)
 {
@@ -318,6 +349,7 @@ main(void)
 	test_no_circles();
 	test_listed();
 	test_turns();
+	test_slow_reader();
 	test_ended();
 	arena_free(arena);
 	exec_threads_free(dbtest_threads);

@@ -264,6 +264,49 @@ test_given_up(struct store *s)
 	store_close(db);
 }
 
+/* While a snapshot is held, the old file stays; the rewrite goes on and is finished later. */
+static void
+test_held(struct store *s)
+{
+	struct store_rewrite *rw = NULL;
+	struct model *m = calloc(1, sizeof(*m));
+	struct store_snap *sn = NULL;
+	struct store_db *db = NULL;
+	struct store_batch *b, *extra;
+	unsigned char promised[16], after[16];
+	unsigned r = 3;
+
+	CHECK_INT(store_create(s, "held", trees, TREES, &db), 0);
+	b = batch(db);
+	extra = batch(db);
+	if (m != NULL)
+		change(m, b, 500, &r);
+	CHECK_INT(store_snap_begin(db, &sn), 0);
+	CHECK_INT(store_rewrite_begin(db, NULL, &rw), 0);
+	for (int i = 0; i < 3; i++) {
+		while (store_rewrite_step(rw) == 0)
+			;
+		m->version[2][3] = ++m->last;
+		put_version(extra, 2, 3, m->last);
+		if (i == 2)
+			store_snap_end(sn);
+		CHECK_INT(store_rewrite_stamp(rw, promised), 0);
+		CHECK_INT(store_rewrite_finish(rw, extra), i < 2 ? ERR_BUSY : 0);
+		if (i < 2)
+			change(m, b, 100, &r);
+	}
+	store_rewrite_end(rw);
+	CHECK_INT(store_stamp(db, after), 0);
+	CHECK_MEM(after, 16, promised, 16);
+	compare(db, m);
+	free(m);
+	store_batch_free(b);
+	store_batch_free(extra);
+	store_close(db);
+	CHECK_INT(store_drop(s, "held"), 0);
+	CHECK_INT(files(".tmp-"), 0);
+}
+
 /* The limit on a file's size stands in for a full disk. */
 static void
 test_full(struct store *s)
@@ -548,6 +591,7 @@ main(void)
 	for (unsigned seed = 1; seed <= 6; seed++)
 		test_model(s, seed);
 	test_given_up(s);
+	test_held(s);
 	test_full(s);
 	test_load(s, 25);
 	store_free(s);
