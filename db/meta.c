@@ -68,6 +68,8 @@ meta_state_get(struct store_snap *snap, struct dbstate *out)
 	if (bytes_left(&r) > 0) { /* else it is of version 1, and nobody has counted yet */
 		out->counted_from = bytes_varint(&r);
 		out->superseded_bytes = bytes_varint(&r);
+	}
+	if (bytes_left(&r) > 0) {
 		out->keep_revs = bytes_varint(&r);
 		out->keep_seconds = bytes_varint(&r);
 	}
