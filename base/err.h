@@ -50,6 +50,8 @@
 	X(ERR_UNSUPPORTED, 400, "not_supported", "Unsupported operator")                                    \
 	X(ERR_FIELD, 400, "bad_field", "Invalid field normalization on selector")                           \
 	X(ERR_FIELD_NAME, 400, "invalid_field_name", "Invalid field name")                                  \
+	X(ERR_FIELDS_JSON, 400, "invalid_fields", "Fields must be an array of strings")                     \
+	X(ERR_FIELD_JSON, 400, "invalid_field", "Invalid JSON for field spec")                              \
 	X(ERR_UNAUTHORIZED, 401, "unauthorized", "You are not authorized to access this db.")               \
 	X(ERR_BAD_LOGIN, 401, "unauthorized", "Name or password is incorrect.")                             \
 	X(ERR_NOT_ADMIN, 401, "unauthorized", "You are not a server admin.")                                \

@@ -58,6 +58,25 @@ int query_selector_match(struct query_selector *s, const struct query_doc *doc, 
 /** query_selector_put(s, out): Append the normalised selector as JSON, as _explain shows it. */
 int query_selector_put(const struct query_selector *s, struct buf *out);
 
+/* Opaque: which fields of a document are wanted. */
+struct query_fields;
+
+/**
+ * query_fields_new(text, fp, why):
+ * Read the JSON ${text}, an array of paths as selectors have them; an empty one means all.  Errors, with CouchDB's reason in
+ * ${why}: ERR_FIELDS_JSON (no array), ERR_FIELD_JSON (an element that is no string), ERR_FIELD_NAME; ERR_SELECTOR: too many; ERR_BAD_JSON, ERR_NOMEM.
+ */
+int query_fields_new(struct jstr text, struct query_fields **fp, struct errtext *why) MUST_CHECK;
+
+/** query_fields_free(f): NULL is allowed. */
+void query_fields_free(struct query_fields *f);
+
+/**
+ * query_fields_put(f, doc, out): Append the object ${doc} with the wanted fields alone, in the order in which they were asked for.
+ * One thread at a time.  Errors: ERR_BAD_JSON, ${out}'s.
+ */
+int query_fields_put(struct query_fields *f, struct jstr doc, struct buf *out) MUST_CHECK;
+
 /** query_put_term(out, json): Append ${json} as Erlang prints a term (~w), as CouchDB quotes values in reasons; stops where ${out} is full. */
 int query_put_term(struct buf *out, struct jstr json);
 

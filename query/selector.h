@@ -77,6 +77,7 @@ struct selector_slot {
 	enum selector_state state;
 	struct value v;
 	struct selector_node *first; /* those to test at once, by slot_next */
+	void *cookie;                /* whose the path is, where it is no selector's */
 };
 
 /* A node of the tree of paths: the member ${name} of an object, or the element ${index} of an array. */
@@ -137,6 +138,16 @@ int selector_normalise(struct query_selector *s, struct selector_node **nodep) M
 
 /** selector_plan(s, node): Prepare matching: paths, constants, regular expressions. */
 int selector_plan(struct query_selector *s, struct selector_node *node) MUST_CHECK;
+
+/** selector_add_path(s, edge, path, slotp): Follow ${path} from ${edge}, making what is not there; a dot behind a backslash does not separate. */
+int selector_add_path(
+    struct query_selector *s, struct selector_edge *edge, struct jstr path, struct selector_slot **slotp) MUST_CHECK;
+
+/**
+ * selector_fill(s, edge, v): The value ${v} is at the end of ${edge}: fill the slots from there on.  Returns 0 once nothing can match, and
+ * on an error, which is in s->err.
+ */
+int selector_fill(struct query_selector *s, struct selector_edge *edge, const struct value *v);
 
 /** selector_put(node, out): Append ${node} as JSON. */
 void selector_put(const struct selector_node *node, struct buf *out);

@@ -378,8 +378,6 @@ find(const struct selector_edge *edge, struct jstr name)
 	return NULL;
 }
 
-static int fill(struct query_selector *s, struct selector_edge *edge, const struct value *v);
-
 /* Fill the slots below ${edge} from the members of ${object}, of which ${left} are wanted.  Returns 0 once nothing can match. */
 static int
 fill_members(struct query_selector *s, struct selector_edge *edge, struct jstr object, size_t left)
@@ -402,7 +400,7 @@ fill_members(struct query_selector *s, struct selector_edge *edge, struct jstr o
 		if (err != 0 || kid == NULL)
 			continue;
 		v = collate_value(text);
-		if (!fill(s, kid, &v))
+		if (!selector_fill(s, kid, &v))
 			return 0;
 		left--;
 	}
@@ -423,14 +421,14 @@ fill_elements(struct query_selector *s, struct selector_edge *edge, const struct
 		return last < 0;
 	for (int64_t at = 0; at <= last && next_element(s, &j, &element); at++)
 		for (size_t i = 0; i < edge->nkids; i++)
-			if (edge->kids[i]->index == at && !fill(s, edge->kids[i], &element))
+			if (edge->kids[i]->index == at && !selector_fill(s, edge->kids[i], &element))
 				return 0;
 	return 1;
 }
 
-/* The value ${v} is at the end of ${edge}.  Returns 0 once nothing can match.  As deep as the value: LIMIT_JSON_DEPTH. */
-static int
-fill(struct query_selector *s, struct selector_edge *edge, const struct value *v)
+/* The recursion is as deep as the value: LIMIT_JSON_DEPTH. */
+int
+selector_fill(struct query_selector *s, struct selector_edge *edge, const struct value *v)
 {
 	if (edge->slot != NULL) {
 		edge->slot->state = SELECTOR_FOUND;
@@ -451,7 +449,7 @@ fill(struct query_selector *s, struct selector_edge *edge, const struct value *v
 static int
 run(struct query_selector *s, struct selector_scope *scope, const struct value *v)
 {
-	return fill(s, scope->paths, v) && holds(s, scope->node, v);
+	return selector_fill(s, scope->paths, v) && holds(s, scope->node, v);
 }
 
 /* ---- Documents ---- */
@@ -462,7 +460,7 @@ fill_one(struct query_selector *s, const char *name, enum jread_type type, struc
 	struct selector_edge *edge = find(s->root->paths, (struct jstr){name, strlen(name)});
 	struct value v = {.type = type, .plain = type == JREAD_STRING, .text = text};
 
-	return edge == NULL || fill(s, edge, &v);
+	return edge == NULL || selector_fill(s, edge, &v);
 }
 
 static int

@@ -97,9 +97,8 @@ is_separator(struct jstr path, const char *p)
 	return *p == '.' && (p == path.s || p[-1] != '\\');
 }
 
-/* Follow ${path} from ${edge}; backslashes go. */
-static int
-add_path(struct query_selector *s, struct selector_edge *edge, struct jstr path, struct selector_slot **slotp)
+int
+selector_add_path(struct query_selector *s, struct selector_edge *edge, struct jstr path, struct selector_slot **slotp)
 {
 	const char *p = path.s, *end = path.s + path.len;
 	char *names = selector_alloc(s, path.len);
@@ -307,7 +306,7 @@ plan_field(struct query_selector *s, struct selector_scope *scope, struct select
 	if (node->name.len == 0) {
 		scope->whole = 1;
 	} else {
-		err = add_path(s, scope->paths, node->name, &node->slot);
+		err = selector_add_path(s, scope->paths, node->name, &node->slot);
 		if (err != 0)
 			return err;
 		node->first = first;

@@ -786,6 +786,63 @@ test_broken_bodies(void)
 	query_selector_free(NULL);
 }
 
+/* ---- Fields ---- */
+
+static void
+test_fields(void)
+{
+	static const char doc[] =
+	    "{\"_id\":\"i\",\"a\":{\"x\":1,\"y\":{\"z\":2,\"w\":3}},\"l\":[5,{\"k\":6}],\"o.k\":7,\"n\":null}";
+	static const char *const cases[][2] = {
+	    {"[]", doc},
+	    {"[\"n\",\"_id\"]", "{\"n\":null,\"_id\":\"i\"}"},
+	    {"[\"a.y.w\",\"n\",\"a.x\"]", "{\"a\":{\"y\":{\"w\":3},\"x\":1},\"n\":null}"},
+	    {"[\"missing\",\"a.q\",\"n.q\"]", "{}"},
+	    {"[\"a.q\",\"n\",\"a.x\"]", "{\"n\":null,\"a\":{\"x\":1}}"},
+	    {"[\"a.y\",\"a.y.w\",\"a.x\"]", "{\"a\":{\"y\":{\"z\":2,\"w\":3},\"x\":1}}"},
+	    {"[\"a.x\",\"n\",\"a\"]", "{\"a\":{\"x\":1,\"y\":{\"z\":2,\"w\":3}},\"n\":null}"},
+	    {"[\"l.1.k\"]", "{\"l\":{\"1\":{\"k\":6}}}"},
+	    {"[ \"o\\\\.k\" , \"n\",\"n\" ]", "{\"o.k\":7,\"n\":null}"},
+	};
+	static const struct {
+		const char *fields;
+		int err;
+		const char *why;
+	} refused[] = {
+	    {"\"x\"", ERR_FIELDS_JSON, "Fields must be an array of strings, not: <<120>>"},
+	    {"[5]", ERR_FIELD_JSON, "Invalid JSON for field spec: 5"},
+	    {"[\"a..b\"]", ERR_FIELD_NAME, "Invalid field name: a..b"},
+	    {"[\"\"]", ERR_FIELD_NAME, "Invalid field name: "},
+	    {"[1", ERR_BAD_JSON, ""},
+	    {"[\"a\"", ERR_BAD_JSON, ""},
+	};
+	struct query_fields *f;
+	struct buf out;
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		if (!CHECK_INT(query_fields_new(str(cases[i][0]), &f, NULL), 0))
+			continue;
+		/* Twice: nothing is left of the first. */
+		for (int k = 0; k < 2; k++) {
+			buf_init(&out, 4096);
+			CHECK_INT(query_fields_put(f, str(doc), &out), 0);
+			CHECK_MEM(out.data, out.len, cases[i][1], strlen(cases[i][1]));
+			buf_clear(&out);
+			CHECK_INT(query_fields_put(f, str("{}"), &out), 0);
+			CHECK_MEM(out.data, out.len, "{}", 2);
+			buf_release(&out);
+		}
+		query_fields_free(f);
+	}
+	for (size_t i = 0; i < COUNT(refused); i++) {
+		struct errtext why = {""};
+
+		CHECK_INT(query_fields_new(str(refused[i].fields), &f, &why), refused[i].err);
+		CHECK_STR(why.text, refused[i].why);
+	}
+	query_fields_free(NULL);
+}
+
 int
 main(void)
 {
@@ -802,5 +859,6 @@ main(void)
 	test_hostile_regex();
 	test_many_strings();
 	test_broken_bodies();
+	test_fields();
 	return check_done();
 }
