@@ -129,21 +129,23 @@ export async function readRelated(reader, boundary) {
 
 const rssAnon = (pid) => Number(/^RssAnon:\s+(\d+) kB/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]) / 1024;
 
+const loopLag = async (server) => (await ask(server, 'GET', '/_node/_local/_stats')).json.divan.loop_lag_ms.value;
+
 /** Run ${work}(server...) and print and check what it costs the servers. */
 export async function watched(servers, what, work, { check = true } = {}) {
 	const began = Date.now();
 	const watches = servers.map((server) => new Worker(new URL(import.meta.url), { workerData: { pid: server.pid, port: server.port, auth: server.auth } }));
 	await Promise.all(watches.map((w) => once(w, 'message')));
+	await Promise.all(servers.map(loopLag)); // which begins anew when it is asked for
 	const result = await work();
 	const seconds = (Date.now() - began) / 1000;
 	for (const [i, worker] of watches.entries()) {
 		worker.postMessage('end');
 		const [{ before, peak, after, times }] = await once(worker, 'message');
-		const { json } = await ask(servers[i], 'GET', '/_node/_local/_stats');
 		const mib = (n) => n.toFixed(1);
 		console.log(`  ${what}${servers.length > 1 ? ` (server ${i + 1})` : ''}: ${seconds.toFixed(1)} s; RssAnon ${mib(before)} -> ${mib(peak)} -> ${mib(after)} MiB; ` +
-			`GET of a small document meanwhile: median ${times[times.length >> 1].toFixed(2)} ms, longest ${times.at(-1).toFixed(1)} ms of ${times.length}` +
-			(json?.divan ? `; ${JSON.stringify(json.divan)}` : ''));
+			`GET of a small document meanwhile: median ${times[times.length >> 1].toFixed(2)} ms, longest ${times.at(-1).toFixed(1)} ms of ${times.length}; ` +
+			`longest turn of an event loop: ${await loopLag(servers[i])} ms`);
 		if (check) assert.ok(peak - before <= GROWTH_MIB, `${what}: RssAnon grew by ${mib(peak - before)} MiB`);
 	}
 	return result;
