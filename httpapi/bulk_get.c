@@ -18,6 +18,8 @@
 struct item {
 	int is_object, has_id, has_rev, has_since, empty;
 	struct jstr id, rev;
+	struct jstr raw_rev; /* JSON that is no revision, or no list of them: said back */
+	const char *wrong;   /* what is wrong with it */
 	struct revbuf parsed;
 	struct revbuf *since;
 	size_t nsince;
@@ -41,13 +43,17 @@ struct job {
 
 /* ---- Reading an item ---- */
 
+/* A string into ${out}; what is none into ${raw}. */
 static int
-keep_string(struct jread *j, struct arena *a, struct jstr *out, int *hasp, struct errtext *why)
+keep_string(struct jread *j, struct arena *a, struct jstr *out, int *hasp, struct jstr *raw)
 {
 	struct buf scratch;
 	struct jstr s;
 	int err;
 
+	*hasp = 0;
+	if (jread_peek(j) != JREAD_STRING)
+		return jread_skip(j, raw);
 	buf_init(&scratch, TEXT_MAX);
 	err = jread_string(j, &scratch, &s);
 	if (err == 0) {
@@ -55,10 +61,18 @@ keep_string(struct jread *j, struct arena *a, struct jstr *out, int *hasp, struc
 		out->len = s.len;
 		*hasp = 1;
 		err = out->s == NULL ? ERR_NOMEM : 0;
-	} else if (err == ERR_BAD_REQUEST)
-		err_why(why, err, "id and rev must be strings");
+	}
 	buf_release(&scratch);
 	return err;
+}
+
+/* wrong_since: An element of atts_since that is no revision. */
+static int
+wrong_since(struct jread *j, struct item *item)
+{
+	item->wrong = "Invalid rev format";
+	jread_peek(j); /* over white space */
+	return jread_skip(j, &item->raw_rev);
 }
 
 static int
@@ -66,14 +80,19 @@ read_since(struct jread *j, struct arena *a, struct item *item)
 {
 	struct revbuf *more;
 	struct buf scratch;
+	struct jread at;
 	struct jstr s;
 	size_t cap = 0;
 	int err;
 
-	if (jread_peek(j) != JREAD_ARRAY)
+	if (jread_peek(j) == JREAD_NULL)
 		return jread_skip(j, NULL);
+	if (jread_peek(j) != JREAD_ARRAY) {
+		item->wrong = "att_since value must be array of revs.";
+		return jread_skip(j, &item->raw_rev);
+	}
 	item->has_since = 1;
-	buf_init(&scratch, REV_TEXT_MAX);
+	buf_init(&scratch, TEXT_MAX);
 	err = jread_array_begin(j);
 	while (err == 0 && (err = jread_array_next(j)) == 0) {
 		if (item->nsince == cap) {
@@ -87,13 +106,41 @@ read_since(struct jread *j, struct arena *a, struct item *item)
 				memcpy(more, item->since, item->nsince * sizeof(*more));
 			item->since = more;
 		}
-		if (jread_string(j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &item->since[item->nsince]) != 0)
-			err = ERR_BAD_REV;
-		else
-			item->nsince++;
+		at = *j;
+		if (jread_peek(j) != JREAD_STRING) {
+			err = wrong_since(j, item);
+		} else if ((err = jread_string(j, &scratch, &s)) == 0) {
+			if (rev_parse(s.s, s.len, &item->since[item->nsince]) == 0)
+				item->nsince++;
+			else
+				err = wrong_since(&at, item);
+		}
 	}
 	buf_release(&scratch);
 	return err == ERR_END ? 0 : err;
+}
+
+/* An id of another type makes CouchDB fail, and so is the whole request's fault. */
+static int
+read_item_id(struct jread *j, struct job *job, struct item *item)
+{
+	struct jstr raw = {NULL, 0};
+	int err = keep_string(j, job->scratch, &item->id, &item->has_id, &raw);
+
+	return err == 0 && raw.s != NULL ? err_why(&job->why, ERR_BAD_REQUEST, "id must be a string") : err;
+}
+
+static int
+read_item_rev(struct jread *j, struct arena *a, struct item *item)
+{
+	struct jstr raw = {NULL, 0};
+	int err = keep_string(j, a, &item->rev, &item->has_rev, &raw);
+
+	if (err == 0 && raw.s != NULL) {
+		item->wrong = "Invalid rev format";
+		item->raw_rev = raw;
+	}
+	return err;
 }
 
 static int
@@ -113,9 +160,9 @@ read_item(struct job *job, struct jread *j, struct item *item)
 	while (err == 0 && (err = jread_object_next(j, &keys, &key)) == 0) {
 		item->empty = 0;
 		if (jstr_is(&key, "id"))
-			err = keep_string(j, job->scratch, &item->id, &item->has_id, &job->why);
+			err = read_item_id(j, job, item);
 		else if (jstr_is(&key, "rev"))
-			err = keep_string(j, job->scratch, &item->rev, &item->has_rev, &job->why);
+			err = read_item_rev(j, job->scratch, item);
 		else if (jstr_is(&key, "atts_since"))
 			err = read_since(j, job->scratch, item);
 		else
@@ -127,13 +174,18 @@ read_item(struct job *job, struct jread *j, struct item *item)
 
 /* ---- Answering it ---- */
 
+static const struct jstr none;
+
+/* A string, else JSON as it came, else null. */
 static void
-put_nullable(struct buf *b, const struct jstr *s)
+put_one_of(struct buf *b, const struct jstr *s, const struct jstr *raw)
 {
-	if (s == NULL)
-		buf_puts(b, "null");
-	else
+	if (s != NULL)
 		buf_put_json(b, s->s, s->len);
+	else if (raw->s != NULL)
+		buf_put(b, raw->s, raw->len);
+	else
+		buf_puts(b, "null");
 }
 
 static void
@@ -146,15 +198,15 @@ between(struct job *job)
 }
 
 static int
-put_error(struct job *job, const struct jstr *id, const struct jstr *rev, const char *error, const char *reason)
+put_error(struct job *job, const struct item *item, const struct jstr *rev, const char *error, const char *reason)
 {
 	struct buf *b = &job->json;
 
 	between(job);
 	buf_puts(b, job->kind == NULL ? "{\"error\":{\"id\":" : "{\"id\":");
-	put_nullable(b, id);
+	put_one_of(b, item->has_id ? &item->id : NULL, &none);
 	buf_puts(b, ",\"rev\":");
-	put_nullable(b, rev);
+	put_one_of(b, rev, &item->raw_rev);
 	buf_puts(b, ",\"error\":");
 	buf_put_json(b, error, strlen(error));
 	buf_puts(b, ",\"reason\":");
@@ -229,7 +281,7 @@ put_doc(struct job *job, const struct item *item)
 		err = openrevs_find(&doc, &rev, job->opts.latest, put_found, job, &n);
 	}
 	if (err == ERR_MISSING || (err == 0 && n == 0))
-		return put_error(job, &item->id, item->has_rev ? &item->rev : &undefined, "not_found", "missing");
+		return put_error(job, item, item->has_rev ? &item->rev : &undefined, "not_found", "missing");
 	return err;
 }
 
@@ -240,14 +292,20 @@ put_docs(struct job *job, struct item *item)
 	int err;
 
 	if (!item->is_object || item->empty)
-		return put_error(job, NULL, NULL, "bad_request", "document must be a JSON object");
-	if (!item->has_id)
-		return put_error(job, NULL, NULL, "bad_request", "document id missed");
+		return put_error(job, item, NULL, "bad_request", "document must be a JSON object");
+	if (!item->has_id) {
+		item->raw_rev.s = NULL;
+		return put_error(job, item, NULL, "bad_request", "document id missed");
+	}
 	err = doc_id_check(item->id.s, item->id.len, &why);
-	if (err != 0)
-		return put_error(job, &item->id, NULL, err_name(err), why.text[0] != '\0' ? why.text : err_reason(err));
+	if (err != 0) {
+		item->raw_rev.s = NULL;
+		return put_error(job, item, NULL, err_name(err), why.text[0] != '\0' ? why.text : err_reason(err));
+	}
 	if (item->has_rev && rev_parse(item->rev.s, item->rev.len, &item->parsed) != 0)
-		return put_error(job, &item->id, &item->rev, "bad_request", "Invalid rev format");
+		return put_error(job, item, &item->rev, "bad_request", "Invalid rev format");
+	if (item->raw_rev.s != NULL)
+		return put_error(job, item, NULL, "bad_request", item->wrong);
 	job->opts.has_atts_since = item->has_since;
 	job->opts.atts_since = item->since;
 	job->opts.natts_since = item->nsince;
@@ -263,7 +321,7 @@ put_item(struct job *job, struct item *item, int first)
 	if (job->kind != NULL)
 		return put_docs(job, item);
 	buf_puts(&job->json, first ? "{\"id\":" : ",{\"id\":");
-	put_nullable(&job->json, item->has_id ? &item->id : NULL);
+	put_one_of(&job->json, item->has_id ? &item->id : NULL, &none);
 	buf_puts(&job->json, ",\"docs\":[");
 	err = put_docs(job, item);
 	buf_puts(&job->json, "]}");

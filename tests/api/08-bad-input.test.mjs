@@ -112,6 +112,18 @@ group('reading and writing one document', [
 	['PUT', '/_local/', { json: {} }, 400], ['PUT', `/_local/${'x'.repeat(8193)}`, { json: {} }, 400],
 ]);
 
+test('a wrong element of _bulk_get fails alone', async () => {
+	const docs = [{ id: 'doc' }, { id: '_x' }, { id: 'doc', rev: 'foo' }, { id: 'doc', rev: 1 }, { id: 'doc', rev: '1-x', atts_since: 'bad' },
+		{ id: 'doc', rev: '1-x', atts_since: ['1-a', 'foo'] }, { id: 'doc', rev: '1-x' }, {}, { rev: '1-a' }, 7];
+	const { status, json } = await ask(server, 'POST', `/${db}/_bulk_get`, { json: { docs } });
+	assert.equal(status, 200);
+	assert.equal(json.results[0].docs[0].ok._rev, rev);
+	assert.deepEqual(json.results.slice(1).map(({ docs: [{ error }] }) => [error.rev, error.error]), [
+		[null, 'illegal_docid'], ['foo', 'bad_request'], [1, 'bad_request'], ['bad', 'bad_request'], ['foo', 'bad_request'],
+		['1-x', 'not_found'], [null, 'bad_request'], [null, 'bad_request'], [null, 'bad_request']]);
+	assertError(await ask(server, 'POST', `/${db}/_bulk_get`, { json: { docs: [{ id: 'doc' }, { id: 1 }] } }), 400, 'bad_request');
+});
+
 test('ranges out of bounds', async () => {
 	const get = (range) => ask(server, 'GET', `/${db}/doc/att`, { headers: { Range: range } });
 	for (const range of ['bytes=10-', 'bytes=99-100', 'bytes=-0']) {
