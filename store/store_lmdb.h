@@ -104,7 +104,7 @@ struct lmdb_log {
 	unsigned char *p;
 	size_t len, cap;
 	size_t nkeys;
-	uint64_t work; /* bytes of these keys and of the values that were put */
+	uint64_t work; /* bytes of these keys and of the values that were put, and something for each */
 	int err;       /* keys are missing from it */
 };
 

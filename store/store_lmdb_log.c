@@ -8,7 +8,8 @@
 #include <string.h>
 #include "base/limits.h"
 
-#define HEAD 3u /* bytes before each key: tree, length */
+#define HEAD 3u        /* bytes before each key: tree, length */
+#define KEY_WORK 1024u /* what settling a key costs besides its value, in bytes: a page of its own, as a rule */
 
 static int
 reserve(struct lmdb_log *log, size_t more)
@@ -48,7 +49,7 @@ store_lmdb_log_add(struct lmdb_log *log, const struct store_item *items, size_t 
 		memcpy(p + 1, &op->klen, 2);
 		memcpy(p + HEAD, op->key, op->klen);
 		log->len += HEAD + op->klen;
-		log->work += op->klen + op->vlen;
+		log->work += KEY_WORK + op->klen + op->vlen;
 	}
 	log->nkeys += n;
 }

@@ -40,7 +40,8 @@
 #define SYNC_BYTES ((size_t)8 << 20)  /* written between two syncs */
 #define TXN_BYTES ((size_t)4 << 20)   /* settled in one transaction */
 #define MAP_SLACK ((size_t)64 << 20)  /* room in the map beyond what a transaction puts */
-#define SHORT_LOG ((uint64_t)1 << 20) /* bytes of work that writers may wait for at the end */
+#define SHORT_LOG ((uint64_t)4 << 20) /* work that writers may wait for at the end */
+#define PAGE_BYTES 4096u              /* what a key that is settled makes dirty, besides its value */
 #define ROUNDS_MAX 16u
 #define DRAIN_MS 160L /* the last wait for snapshots to end, while writers wait too */
 
@@ -199,9 +200,9 @@ settle(struct lmdb_rewrite *r, MDB_txn *from, const struct lmdb_key *v, size_t n
 
 		rc = mdb_get(from, dbi[v[i].tree], &k, &val);
 		if (rc == 0) {
-			if ((rc = need(r, k.mv_size + val.mv_size)) == 0)
+			if ((rc = need(r, PAGE_BYTES + val.mv_size)) == 0)
 				rc = mdb_put(r->txn, r->fresh.dbi[v[i].tree], &k, &val, 0);
-		} else if (rc == MDB_NOTFOUND && (rc = need(r, k.mv_size)) == 0) {
+		} else if (rc == MDB_NOTFOUND && (rc = need(r, PAGE_BYTES)) == 0) {
 			rc = mdb_del(r->txn, r->fresh.dbi[v[i].tree], &k, NULL);
 			rc = rc == MDB_NOTFOUND ? 0 : rc;
 		}

@@ -264,6 +264,63 @@ test_given_up(struct store *s)
 	store_close(db);
 }
 
+/* Many small changes all over a tree, which do not fit into one transaction nor one round. */
+static void
+test_scattered(struct store *s)
+{
+	enum { N = 60000, CHANGES = 20000 };
+	struct store_rewrite *rw = NULL;
+	struct store_db *db = NULL;
+	struct store_batch *b;
+	struct store_snap *sn = NULL;
+	char val[200] = {0};
+	uint64_t n = 0;
+	int rc;
+
+	CHECK_INT(store_create(s, "scattered", trees, TREES, &db), 0);
+	b = batch(db);
+	for (uint32_t i = 0; i < N; i++) {
+		unsigned char key[4] = {
+		    (unsigned char)(i >> 24), (unsigned char)(i >> 16), (unsigned char)(i >> 8), (unsigned char)i};
+
+		CHECK_INT(store_put(b, 0, key, sizeof(key), val, sizeof(val)), 0);
+		if (i % 20000 == 19999)
+			CHECK_INT(store_commit(b), 0);
+	}
+	CHECK_INT(store_rewrite_begin(db, NULL, &rw), 0);
+	while ((rc = store_rewrite_step(rw)) == 0)
+		;
+	for (uint32_t i = 0; i < CHANGES; i++) {
+		uint32_t at = i * (N / CHANGES);
+		unsigned char key[4] = {
+		    (unsigned char)(at >> 24), (unsigned char)(at >> 16), (unsigned char)(at >> 8), (unsigned char)at};
+
+		CHECK_INT(store_put(b, 0, key, sizeof(key), "x", 1), 0);
+		if (i % 5000 == 4999)
+			CHECK_INT(store_commit(b), 0);
+	}
+	CHECK_INT(store_rewrite_step(rw), 0); /* much was to be done, so there is one more */
+	CHECK_INT(store_rewrite_step(rw), ERR_END);
+	CHECK_INT(store_rewrite_finish(rw, NULL), 0);
+	store_rewrite_end(rw);
+	CHECK_INT(store_snap_begin(db, &sn), 0);
+	CHECK_INT(store_count(sn, 0, &n), 0);
+	CHECK_INT(n, N);
+	for (uint32_t i = 0; i < N; i++) {
+		unsigned char key[4] = {
+		    (unsigned char)(i >> 24), (unsigned char)(i >> 16), (unsigned char)(i >> 8), (unsigned char)i};
+		struct store_val v = {NULL, 0};
+
+		if (store_get(sn, 0, key, sizeof(key), &v) != 0 ||
+		    v.len != (i % (N / CHANGES) == 0 && i / (N / CHANGES) < CHANGES ? 1 : sizeof(val)))
+			CHECK(!"a value that is not what was put");
+	}
+	store_snap_end(sn);
+	store_batch_free(b);
+	store_close(db);
+	CHECK_INT(store_drop(s, "scattered"), 0);
+}
+
 /* While a snapshot is held, the old file stays; the rewrite goes on and is finished later. */
 static void
 test_held(struct store *s)
@@ -591,6 +648,7 @@ main(void)
 	for (unsigned seed = 1; seed <= 6; seed++)
 		test_model(s, seed);
 	test_given_up(s);
+	test_scattered(s);
 	test_held(s);
 	test_full(s);
 	test_load(s, 25);
