@@ -53,12 +53,8 @@ is_history(const struct docedit *e, const struct rev *revs, size_t n)
 {
 	struct revpos at;
 
-	if (!revtree_find(e->t, &revs[0], &at) || revtree_is_leaf(e->t, at))
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if (!revtree_parent(e->t, at, &at))
-			return 0;
-	return 1;
+	return revtree_find(e->t, &revs[0], &at) && !revtree_is_leaf(e->t, at) &&
+	       revtree_first_gen(e->t, at) <= revs[n - 1].gen;
 }
 
 static int

@@ -633,6 +633,12 @@ revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp
 	return 1;
 }
 
+uint64_t
+revtree_first_gen(const struct revtree *t, struct revpos at)
+{
+	return revrun_first(root_of(t->runs[at.run]));
+}
+
 int
 revtree_is_leaf(const struct revtree *t, struct revpos at)
 {

@@ -145,6 +145,8 @@ struct revnode *revtree_at(const struct revtree *t, struct revpos at);
  * spilled.
  */
 int revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp);
+/** revtree_first_gen(t, at): The oldest generation that is known of the history of ${at}, spilled or not. */
+uint64_t revtree_first_gen(const struct revtree *t, struct revpos at);
 /** revtree_is_leaf(t, at). */
 int revtree_is_leaf(const struct revtree *t, struct revpos at);
 /** revtree_descends(t, at, leaf): 1 if leaf number ${leaf} is ${at} or descends from it. */
