@@ -71,7 +71,7 @@ put(const void *p, size_t len)
 }
 
 static void
-put_rev(const unsigned char *id)
+put_hex(const unsigned char *id)
 {
 	static char pairs[256][2];
 
@@ -80,10 +80,16 @@ put_rev(const unsigned char *id)
 			pairs[i][0] = "0123456789abcdef"[i >> 4];
 			pairs[i][1] = "0123456789abcdef"[i & 15];
 		}
-	put("1-", 2);
 	for (int i = 0; i < 16; i++)
 		memcpy(out + out_len + 2 * i, pairs[id[i]], 2);
 	out_len += 32;
+}
+
+static void
+put_rev(const unsigned char *id)
+{
+	put("1-", 2);
+	put_hex(id);
 }
 
 #define PUT(literal) put(literal, sizeof(literal) - 1)
@@ -181,7 +187,10 @@ change_row(const MDB_val *k, const MDB_val *v)
 	PUT("{\"seq\":\"");
 	put(digits + n, sizeof(digits) - n);
 	PUT(OPAQUE "\",\"id\":\"");
-	put(p, (size_t)(end - p));
+	if (flags & 8)
+		put_hex(p); /* an id of 32 digits is stored as the 16 bytes that they stand for */
+	else
+		put(p, (size_t)(end - p));
 	PUT("\",\"changes\":[{\"rev\":\"");
 	put_rev(hash);
 	PUT("\"}]},\n");
