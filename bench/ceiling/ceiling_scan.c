@@ -34,6 +34,7 @@ static unsigned long bytes_sent;
 static int out_fd;
 static ZSTD_DCtx *dctx;
 static ZSTD_DDict *ddict;
+static uint64_t ddict_number; /* the newest */
 
 static void
 need(int ok, const char *what)
@@ -108,10 +109,27 @@ varint(const unsigned char **pp)
 	return n;
 }
 
+/* frame_of: The zstd frame around a block. */
+static size_t
+frame_of(const unsigned char *block, size_t n, size_t len, unsigned char *frame)
+{
+	uint32_t head = (uint32_t)n << 3 | 5;
+
+	need(n + 12 < ROW_MAX, "a row is too long");
+	memcpy(frame, "\x28\xb5\x2f\xfd\xa0", 5);
+	for (int i = 0; i < 4; i++)
+		frame[5 + i] = (unsigned char)(len >> 8 * i);
+	for (int i = 0; i < 3; i++)
+		frame[9 + i] = (unsigned char)(head >> 8 * i);
+	memcpy(frame + 12, block, n);
+	return n + 12;
+}
+
 /* The members of a body without its braces. */
 static void
 put_body(const unsigned char *p, const unsigned char *end)
 {
+	static unsigned char frame[ROW_MAX];
 	unsigned codec = *p++;
 	size_t len, n;
 
@@ -119,12 +137,17 @@ put_body(const unsigned char *p, const unsigned char *end)
 		put(p + 1, (size_t)(end - p) - 1);
 		return;
 	}
-	if (codec == 2)
-		need(varint(&p) == 1 && ddict != NULL, "another dictionary than the first");
+	need(codec <= 2 || codec > 15, "a body's codec");
+	if (codec >= 2)
+		need((codec == 2 ? varint(&p) : codec - 15) == ddict_number, "another dictionary than the newest");
 	len = (size_t)varint(&p);
 	need(len + 1024 < ROW_MAX, "a row is too long");
 	/* The brace that opens the body is overwritten by the comma that joins it to _id and _rev. */
 	out_len--;
+	if (codec > 15) {
+		end = frame + frame_of(p, (size_t)(end - p), len, frame);
+		p = frame;
+	}
 	n = ZSTD_decompress_usingDDict(dctx, out + out_len, len, p, (size_t)(end - p), ddict);
 	need(n == len, "a body is damaged");
 	out[out_len] = ',';
@@ -199,13 +222,20 @@ change_row(const MDB_val *k, const MDB_val *v)
 static void
 load_dict(MDB_txn *txn)
 {
-	char name[] = "dict/00000001";
-	MDB_val k = {sizeof(name) - 1, name}, v;
+	char name[] = "dict/00000000";
+	MDB_val k, v;
 	MDB_dbi meta;
 
 	must(mdb_dbi_open(txn, "meta", 0, &meta));
-	if (mdb_get(txn, meta, &k, &v) == 0)
+	for (unsigned number = 1; number < 256; number++) {
+		snprintf(name, sizeof(name), "dict/%08x", number);
+		k = (MDB_val){sizeof(name) - 1, name};
+		if (mdb_get(txn, meta, &k, &v) != 0)
+			continue;
+		ZSTD_freeDDict(ddict);
 		ddict = ZSTD_createDDict(v.mv_data, v.mv_size - SUM_LEN);
+		ddict_number = number;
+	}
 	dctx = ZSTD_createDCtx();
 	need(dctx != NULL, "no memory");
 }
