@@ -119,7 +119,7 @@ trim_slice(struct commit *c, struct compactwork *k)
 	int err;
 
 	if (k->after.len == 0)
-		dict_pass_begin(k->f);
+		dict_pass_begin(k->f, !k->automatic);
 	if ((err = idkey_walk_open(&db_doc_trees, c->snap, c->a, &walk)) != 0)
 		return err;
 	err = idkey_walk_seek(walk, k->after.data, k->after.len, 0);
@@ -271,7 +271,8 @@ try_begin(struct compactwork *k)
 	if (running)
 		return ERR_END;
 	list_add(k);
-	if (dict_renew(f, trim_begin, k) || (err = commit_queue(f, &k->work)) == 0)
+	/* One that begins by itself in the middle of much writing must cost little. */
+	if ((!k->automatic && dict_renew(f, trim_begin, k)) || (err = commit_queue(f, &k->work)) == 0)
 		return 0;
 	list_remove(k);
 	(void)pthread_mutex_lock(&f->lock);

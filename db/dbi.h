@@ -124,6 +124,7 @@ struct dbfile {
 	int dict_wanted;          /* (C) a training was started */
 	uint64_t dict_first;      /* (C) lower dictionaries are no longer in the file */
 	uint64_t dict_low;        /* (C) the lowest that is in use, as far as the running compaction knows */
+	int pack_all;             /* (C) the running compaction packs every body */
 	uint64_t ages_due;        /* (C) when the next note in ages.c is due, seconds since 1970 */
 	size_t look_bytes;        /* (C) put since the waste was last looked at, */
 	unsigned look_commits;    /* (C) in so many commits; */
@@ -434,9 +435,9 @@ int dict_refresh(struct commit *c, struct jstr *body) MUST_CHECK;
 void dict_used(struct dbfile *f, uint64_t number);
 /**
  * dict_pass_begin(f), dict_pass_end(c): Around the transactions in which compaction sees every document: the last one
- * drops the dictionaries that nobody uses.
+ * drops the dictionaries that nobody uses.  ${thorough}: bodies that have the current dictionary are packed anew too.
  */
-void dict_pass_begin(struct dbfile *f);
+void dict_pass_begin(struct dbfile *f, int thorough);
 int dict_pass_end(struct commit *c) MUST_CHECK;
 
 /* ages.c: about when a body was given its number */

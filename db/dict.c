@@ -308,8 +308,9 @@ dict_used(struct dbfile *f, uint64_t number)
 }
 
 void
-dict_pass_begin(struct dbfile *f)
+dict_pass_begin(struct dbfile *f, int thorough)
 {
+	f->pack_all = thorough;
 	f->dict_low = body_dicts_current(f->dicts);
 }
 

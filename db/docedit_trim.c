@@ -163,7 +163,7 @@ pack(struct docedit *e, struct jstr *raw, int *donep)
 	if ((err = payload_atts(&r, e->c->doc_a, &atts, &n)) != 0)
 		return err;
 	body = r;
-	if (!body_loose(f->dicts, &body))
+	if (!body_loose(f->dicts, &body) || (!f->pack_all && body_dict_of(&body) == body_dicts_current(f->dicts)))
 		return 0;
 	if (store_batch_bytes(e->c->batch) >= LIMIT_TXN_BYTES) { /* the next compaction's */
 		dict_used(f, body_dict_of(&body));
