@@ -231,6 +231,8 @@ api_handle(struct http_req *http, void *cookie)
 	r->authenticated = NULL;
 	r->db = NULL;
 	r->cookie = NULL;
+	r->selector = NULL;
+	r->fields = NULL;
 	r->body_err = ERR_INTERNAL; /* until api_gather() */
 	set_common_headers(r);
 	if (cors_step(r))

@@ -43,6 +43,8 @@ struct api_param {
 
 /* Handlers end in exactly one answer, at once or later. */
 struct apireq;
+struct query_selector;
+struct query_fields;
 typedef void api_f(struct apireq *r);
 
 /* One request. */
@@ -67,6 +69,9 @@ struct apireq {
 	int minimal;               /* "Prefer: return=minimal": only headers that clients can't do without */
 	struct jstr body;          /* what api_body() gives, */
 	int body_err;              /* or says */
+	/* Of a feed's filter; freed by api_done(). */
+	struct query_selector *selector;
+	struct query_fields *fields;
 };
 
 /**

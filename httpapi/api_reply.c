@@ -5,6 +5,7 @@
 #include "api.h"
 #include "auth.h"
 #include "base/limits.h"
+#include "query/query.h"
 
 #include <strings.h>
 
@@ -15,6 +16,10 @@ api_done(struct apireq *r)
 		db_close(r->db);
 		r->db = NULL;
 	}
+	query_selector_free(r->selector);
+	query_fields_free(r->fields);
+	r->selector = NULL;
+	r->fields = NULL;
 }
 
 void

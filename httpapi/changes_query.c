@@ -24,6 +24,7 @@ struct parse {
 	uint64_t timeout_ms, heartbeat_ms;
 	struct jstr doc_ids;  /* JSON text */
 	struct jstr selector; /* JSON text */
+	struct jstr fields;   /* JSON text */
 	int post;
 };
 
@@ -198,6 +199,8 @@ parse_body(struct parse *p)
 			p->doc_ids = text;
 		else if (jstr_is(&name, "selector"))
 			p->selector = text;
+		else if (jstr_is(&name, "fields"))
+			p->fields = text;
 	}
 	buf_release(&scratch);
 	return err == ERR_END ? 0 : err;
@@ -341,17 +344,41 @@ filter_function(struct parse *p, const struct jstr *which, const char *member, c
 	return err ? err : err_why(p->why, ERR_NOT_IMPLEMENTED, "Filters in JavaScript are not implemented yet.");
 }
 
+/* The members that a document in a row is to have. */
+static int
+set_fields(struct parse *p)
+{
+	struct jread j;
+	int err;
+
+	jread_init(&j, p->fields.s, p->fields.len);
+	if (jread_peek(&j) != JREAD_ARRAY)
+		return err_why(p->why, ERR_BAD_REQUEST, "Selector error: fields must be JSON array");
+	err = query_fields_new(p->fields, &p->r->fields, p->why);
+	if (err != 0)
+		return err_status(err) == 400 ? ERR_BAD_REQUEST : err;
+	p->q->scan.fields = p->r->fields;
+	return 0;
+}
+
 static int
 filter_selector(struct parse *p)
 {
 	struct jread j;
+	int err;
 
 	if (!p->post)
 		return err_why(p->why, ERR_BAD_REQUEST, "Selector must be specified in POST payload");
 	jread_init(&j, p->selector.s, p->selector.len);
 	if (p->selector.s == NULL || jread_peek(&j) != JREAD_OBJECT)
 		return err_why(p->why, ERR_BAD_REQUEST, "Selector error: expected a JSON object");
-	return err_why(p->why, ERR_NOT_IMPLEMENTED, "The filter _selector is not implemented yet.");
+	err = query_selector_new(p->selector, &p->r->selector, p->why);
+	/* What is wrong with it is told in other words than _find's, for the same reasons. */
+	if (err != 0)
+		return err_status(err) == 400 ? ERR_BAD_REQUEST : err;
+	p->q->scan.filter = FEEDSCAN_SELECTOR;
+	p->q->scan.selector = p->r->selector;
+	return p->fields.s != NULL ? set_fields(p) : 0;
 }
 
 static int

@@ -102,6 +102,7 @@ put_doc(struct feedrow *w, const struct jstr *id, struct buf *b)
 {
 	struct render_opts o;
 	struct db_doc doc;
+	struct buf whole;
 	int err = db_get(w->snap, id->s, id->len, w->arena, &doc);
 
 	if (err != 0)
@@ -110,7 +111,11 @@ put_doc(struct feedrow *w, const struct jstr *id, struct buf *b)
 	o.conflicts = w->opts.conflicts;
 	o.attachments = w->opts.attachments;
 	o.att_encoding_info = w->opts.att_encoding_info;
-	return render_doc(b, &doc, &o, w->arena, NULL);
+	if (w->fields == NULL)
+		return render_doc(b, &doc, &o, w->arena, NULL);
+	buf_init_arena(&whole, w->arena, RENDER_MAX);
+	err = render_doc(&whole, &doc, &o, w->arena, NULL);
+	return err != 0 ? err : query_fields_put(w->fields, (struct jstr){whole.data, whole.len}, b);
 }
 
 int

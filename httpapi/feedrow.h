@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "db/db.h"
+#include "query/query.h"
 
 #define FEEDROW_HEAD 64u
 #define FEEDROW_BEFORE 8u /* bytes of what separates rows */
@@ -27,6 +28,7 @@ struct feedrow {
 	struct db_snap *snap;
 	struct arena *arena;
 	struct feedrow_opts opts;
+	struct query_fields *fields; /* that documents are to have; NULL: all */
 	/* What stands before a row's id, for the sequence ${seq}; head_len 0: not made yet. */
 	uint64_t seq;
 	size_t head_len;

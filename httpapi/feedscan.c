@@ -14,6 +14,7 @@
  */
 #include "feedscan.h"
 
+#include "feedmatch.h"
 #include "rows.h"
 
 #define IDS_BY_GET 100u /* up to so many ids are asked for one by one */
@@ -82,6 +83,16 @@ passes(const struct feedscan *f, const struct jstr *id)
 	return f->nids > 0 && bsearch(id, f->ids, f->nids, sizeof(*f->ids), cmp_id) != NULL;
 }
 
+/* Does the row pass the filter?  A selector may leave fewer leaves in it. */
+static int
+admit(const struct feedscan *f, struct feedrow *w, struct db_change *c, int *passp)
+{
+	if (f->filter == FEEDSCAN_SELECTOR)
+		return feedmatch_row(f->selector, w->snap, w->arena, w->opts.all_leaves, c, passp);
+	*passp = passes(f, &c->id);
+	return 0;
+}
+
 /* ---- One row ---- */
 
 static void
@@ -139,7 +150,7 @@ fill_up(struct feedscan *f, struct feedrow *w, struct buf *b)
 	struct rows_turn turn;
 	struct db_scan *scan;
 	struct db_change c;
-	int err = db_changes_open(w->snap, f->since, 0, &scan);
+	int pass, err = db_changes_open(w->snap, f->since, 0, &scan);
 
 	if (err != 0)
 		return err;
@@ -155,7 +166,8 @@ fill_up(struct feedscan *f, struct feedrow *w, struct buf *b)
 		}
 		if (err != 0)
 			break;
-		if (passes(f, &c.id))
+		err = admit(f, w, &c, &pass);
+		if (err == 0 && pass)
 			err = put_row(f, w, &c, b);
 		if (err != 0)
 			break;
@@ -185,7 +197,7 @@ fill_newest(struct feedscan *f, struct feedrow *w, struct buf *b)
 	struct rows_turn turn;
 	struct db_scan *scan;
 	struct db_change c;
-	int err = db_changes_open(w->snap, 0, 1, &scan);
+	int pass, err = db_changes_open(w->snap, 0, 1, &scan);
 
 	if (err != 0)
 		return err;
@@ -199,7 +211,8 @@ fill_newest(struct feedscan *f, struct feedrow *w, struct buf *b)
 			err = reached_bottom(f);
 		if (err != 0)
 			break;
-		if (passes(f, &c.id))
+		err = admit(f, w, &c, &pass);
+		if (err == 0 && pass)
 			err = put_row(f, w, &c, b);
 		if (err != 0)
 			break;
@@ -228,7 +241,7 @@ read_window(struct feedscan *f, uint64_t low, struct feedrow *row, struct window
 {
 	struct db_scan *scan;
 	struct db_change c;
-	int err = db_changes_open(row->snap, low, 0, &scan);
+	int pass, err = db_changes_open(row->snap, low, 0, &scan);
 
 	if (err != 0)
 		return err;
@@ -243,7 +256,8 @@ read_window(struct feedscan *f, uint64_t low, struct feedrow *row, struct window
 			err = ERR_TOO_LARGE;
 		if (err != 0)
 			break;
-		if (passes(f, &c.id))
+		err = admit(f, row, &c, &pass);
+		if (err == 0 && pass)
 			err = feedrow_put(row, &c, 1, "", &w->text);
 		if (err == 0)
 			err = buf_failed(&w->text);
@@ -409,6 +423,7 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 	*seqp = db_snap_seq(snap);
 	f->at_end = 0;
 	feedrow_init(&w, f->db, snap, a, &f->row);
+	w.fields = f->fields;
 	if (f->filter == FEEDSCAN_DOC_IDS && f->nids <= IDS_BY_GET)
 		err = fill_ids(f, &w, b);
 	else if (!f->descending)

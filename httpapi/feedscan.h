@@ -10,9 +10,10 @@
 #include "base/jread.h"
 #include "db/db.h"
 #include "httpapi/feedrow.h"
+#include "query/query.h"
 
 enum feedscan_form { FEEDSCAN_NORMAL, FEEDSCAN_LONGPOLL, FEEDSCAN_CONTINUOUS, FEEDSCAN_EVENTSOURCE };
-enum feedscan_filter { FEEDSCAN_ALL, FEEDSCAN_DOC_IDS, FEEDSCAN_DESIGN };
+enum feedscan_filter { FEEDSCAN_ALL, FEEDSCAN_DOC_IDS, FEEDSCAN_DESIGN, FEEDSCAN_SELECTOR };
 
 /* One per open feed, of which there may be many thousands: keep it small. */
 struct feedscan {
@@ -28,6 +29,8 @@ struct feedscan {
 	uint64_t interval;      /* seq_interval, or 0 */
 	const struct jstr *ids; /* of DOC_IDS, ascending, none twice */
 	size_t nids;
+	struct query_selector *selector; /* of SELECTOR; the request's */
+	struct query_fields *fields;     /* of the documents, or NULL; the request's */
 	struct feedrow_opts row;
 	uint8_t form;
 	uint8_t filter;

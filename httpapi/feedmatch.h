@@ -1,0 +1,18 @@
+/* feedmatch.h: which rows of a changes feed a selector lets through. */
+#ifndef HTTPAPI_FEEDMATCH_H_
+#define HTTPAPI_FEEDMATCH_H_
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "db/db.h"
+#include "query/query.h"
+
+/**
+ * feedmatch_row(s, snap, a, all_leaves, c, passp):
+ * Does the row ${c} pass ${s}?  The winner is looked at, or with ${all_leaves} each leaf: ${c} then keeps
+ * those that match, in ${a}'s memory.  Errors: those of reading the document, query_selector_match()'s.
+ */
+int feedmatch_row(struct query_selector *s, struct db_snap *snap, struct arena *a, int all_leaves, struct db_change *c,
+    int *passp) MUST_CHECK;
+
+#endif
