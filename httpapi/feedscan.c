@@ -19,6 +19,7 @@
 
 #define IDS_BY_GET 100u /* up to so many ids are asked for one by one */
 #define WINDOW_MAX ((uint64_t)1 << 24)
+#define WINDOW_SLOW 4u /* where each row may take long */
 
 void
 feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
@@ -91,6 +92,13 @@ admit(const struct feedscan *f, struct feedrow *w, struct db_change *c, int *pas
 		return feedmatch_row(f->selector, w->snap, w->arena, w->opts.all_leaves, c, passp);
 	*passp = passes(f, &c->id);
 	return 0;
+}
+
+/* A row may cost a selector as much as a turn may take, so the clock is looked at behind each. */
+static int
+is_late(const struct feedscan *f, const struct rows_turn *turn)
+{
+	return f->filter == FEEDSCAN_SELECTOR && rows_now_us() - turn->start_us >= ROWS_TURN_US;
 }
 
 /* ---- One row ---- */
@@ -174,7 +182,7 @@ fill_up(struct feedscan *f, struct feedrow *w, struct buf *b)
 		advance(f, c.seq);
 		if (f->limit == 0)
 			err = ERR_END;
-		if (err != 0 || rows_turn_over(&turn, b))
+		if (err != 0 || rows_turn_over(&turn, b) || is_late(f, &turn))
 			break;
 	}
 	db_scan_close(scan);
@@ -220,7 +228,7 @@ fill_newest(struct feedscan *f, struct feedrow *w, struct buf *b)
 		f->looked++;
 		if (f->limit == 0)
 			err = ERR_END;
-		if (err != 0 || rows_turn_over(&turn, b))
+		if (err != 0 || rows_turn_over(&turn, b) || is_late(f, &turn))
 			break;
 	}
 	db_scan_close(scan);
@@ -290,7 +298,7 @@ put_window(struct feedscan *f, const struct window *w, struct buf *b)
 static int
 fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 {
-	uint64_t width = LIMIT_ROWS_PER_TURN, low;
+	uint64_t width = f->filter == FEEDSCAN_SELECTOR ? WINDOW_SLOW : LIMIT_ROWS_PER_TURN, low;
 	uint64_t begin = rows_now_us();
 	struct window *w = malloc(sizeof(*w));
 	int err = 0;
