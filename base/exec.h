@@ -17,12 +17,15 @@ struct exec_job {
 /*
  * An executor.  submit runs ${job} soon on some thread; later runs it after
  * ${delay_ms}.  A job is the executor's from the call until its function
- * begins, and must not be submitted twice meanwhile.  main.c's executor is
- * threads; the simulation's is one seeded queue.
+ * begins, and must not be submitted twice meanwhile.  cancel: 1 if ${job} was
+ * waiting for its time, and is the caller's again; 0 if not: it is about to
+ * run, runs, or was never given.  main.c's executor is threads; the
+ * simulation's is one seeded queue.
  */
 struct executor {
 	void (*submit)(struct executor *ex, struct exec_job *job);
 	void (*later)(struct executor *ex, struct exec_job *job, uint64_t delay_ms);
+	int (*cancel)(struct executor *ex, struct exec_job *job);
 	uint64_t (*now_ms)(struct executor *ex);  /* monotonic */
 	uint64_t (*wall_us)(struct executor *ex); /* since 1970 */
 	void (*random)(struct executor *ex, void *out, unsigned len);

@@ -107,6 +107,23 @@ later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 	pthread_mutex_unlock(&x->lock);
 }
 
+static int
+cancel(struct executor *ex, struct exec_job *job)
+{
+	struct exec_threads *x = pool_of(ex);
+	struct exec_job **at;
+	int found;
+
+	pthread_mutex_lock(&x->lock);
+	for (at = &x->timers; *at != NULL && *at != job; at = &(*at)->next)
+		;
+	found = *at != NULL;
+	if (found)
+		*at = job->next;
+	pthread_mutex_unlock(&x->lock);
+	return found;
+}
+
 /* Move the timers that are due to the queue. */
 static void
 ripen(struct exec_threads *x)
@@ -202,7 +219,7 @@ exec_threads_new(unsigned nthreads, struct exec_threads **xp)
 
 	if (x == NULL)
 		return ERR_NOMEM;
-	x->ex = (struct executor){submit, later, now_ms, wall_us, random_bytes};
+	x->ex = (struct executor){submit, later, cancel, now_ms, wall_us, random_bytes};
 	x->tailp = &x->head;
 	err = init_sync(x);
 	if (err != 0) {

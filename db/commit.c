@@ -456,7 +456,7 @@ commit_group(struct dbfile *f, struct dbwork *group)
 	if (err == 0)
 		dict_consider(f);
 	if (err == 0 && c.touched)
-		compact_consider(f, c.put_bytes);
+		compact_auto_consider(f, c.put_bytes);
 }
 
 void

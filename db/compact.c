@@ -14,12 +14,7 @@
  * will be known by, replaces the old one in one rename.  No thread is held while it runs; what is on its way stands in the
  * server's list, from which dbs_tasks() tells.
  *
- * By itself: now and then, after a commit, the file's size is held against what is needed of it, the pages in use without
- * the bodies that compaction would drop.  If too much is waste, a compaction begins, or waits for its turn where as many
- * run as may.
- *
- * 1. It does not run in circles: where it did not help, or failed, the waste must double before it begins by itself again.
- * 2. While some wait, as many run as may: each that ends begins the next.
+ * What begins by itself, and when: compact_auto.c.
  */
 #include "dbi.h"
 
@@ -34,11 +29,6 @@
 /* The files are not exchanged while a snapshot is held; how often, and after how long, that is tried again. */
 #define FINISH_TRIES 100u
 #define FINISH_AGAIN_MS 200u
-
-/* How often the waste is looked at: after so many bytes or commits, or after a commit when so much time has passed. */
-#define LOOK_BYTES (64u << 10)
-#define LOOK_COMMITS 64u
-#define LOOK_MS 50u
 
 /* ---- The list of tasks; under s->lock ---- */
 
@@ -148,47 +138,14 @@ compact_slice(struct commit *c, struct compactwork *k)
 	return k->phase == COMPACT_TRIM ? trim_slice(c, k) : 0;
 }
 
-/* ---- Waste ---- */
-
-/* waste_of: Bytes of the file that a compaction may give back; 0 if that is not known. */
-static uint64_t
-waste_of(struct dbfile *f, struct store_usage *u)
-{
-	uint64_t superseded, needed;
-
-	if (store_usage(f->store, u) != 0)
-		return 0;
-	(void)pthread_mutex_lock(&f->lock);
-	superseded = f->state.superseded_bytes;
-	(void)pthread_mutex_unlock(&f->lock);
-	needed = superseded < u->active_bytes ? u->active_bytes - superseded : 0;
-	return needed < u->file_bytes ? u->file_bytes - needed : 0;
-}
-
-/* is_wasteful: *${wastep} is so much that the settings ask for a compaction. */
-static int
-is_wasteful(struct dbfile *f, uint64_t *wastep)
-{
-	const struct db_autocompact *set = &f->dbs->config.autocompact;
-	struct store_usage u;
-	uint64_t waste = waste_of(f, &u);
-
-	*wastep = waste;
-	if (waste == 0 || u.file_bytes < set->min_bytes)
-		return 0;
-	if (set->ratio_percent != 0 && u.file_bytes / set->ratio_percent * 100 > u.file_bytes - waste)
-		return 1;
-	return set->slack_bytes != 0 && waste >= set->slack_bytes;
-}
-
 /* ---- Beginning and end ---- */
 
 static void compact_step(void *arg);
 static void compact_done(struct dbwork *w);
 static void end(struct compactwork *k, int err);
 
-static struct compactwork *
-work_new(struct dbfile *f, int automatic)
+struct compactwork *
+compact_new(struct dbfile *f, int automatic)
 {
 	struct compactwork *k = calloc(1, sizeof(*k));
 
@@ -205,40 +162,16 @@ work_new(struct dbfile *f, int automatic)
 	return k;
 }
 
-static void
-work_free(struct compactwork *k)
+void
+compact_free(struct compactwork *k)
 {
 	struct dbfile *f = k->f;
 
-	if (k->automatic) {
-		(void)pthread_mutex_lock(&f->lock);
-		f->compact_wanted = 0;
-		(void)pthread_mutex_unlock(&f->lock);
-	}
+	if (k->automatic)
+		compact_auto_left(f);
 	buf_release(&k->after);
 	free(k);
 	dbs_file_unref(f);
-}
-
-/* leave: ${k}, which runs no longer or never did, makes room for the one that is returned. */
-static struct compactwork *
-leave(struct compactwork *k)
-{
-	struct dbs *s = k->f->dbs;
-	struct compactwork *next = NULL;
-
-	if (!k->automatic)
-		return NULL;
-	(void)pthread_mutex_lock(&s->lock);
-	if ((next = s->waiting) != NULL) {
-		if ((s->waiting = next->next) == NULL)
-			s->waiting_tail = NULL;
-		s->nwaiting--;
-	} else {
-		s->nauto--;
-	}
-	(void)pthread_mutex_unlock(&s->lock);
-	return next;
 }
 
 /* trim_begin: A better dictionary is in force, if there is one. */
@@ -257,12 +190,11 @@ static int
 try_begin(struct compactwork *k)
 {
 	struct dbfile *f = k->f;
-	uint64_t waste;
 	int running, err;
 
 	if (f->dbs->closing)
 		return ERR_SHUTDOWN;
-	if (k->automatic && !is_wasteful(f, &waste))
+	if (k->automatic && !compact_auto_wanted(f))
 		return ERR_END;
 	(void)pthread_mutex_lock(&f->lock);
 	running = f->compact_running;
@@ -281,21 +213,14 @@ try_begin(struct compactwork *k)
 	return err;
 }
 
-/* begin: Begin ${k}, which is freed if that fails, and then those that wait, until one begins.  The first one's outcome. */
-static int
-begin(struct compactwork *k)
+int
+compact_begin(struct compactwork *k)
 {
-	struct compactwork *next;
-	int err = try_begin(k), first = err;
+	int err = try_begin(k);
 
-	for (; err != 0; k = next) {
-		next = leave(k);
-		work_free(k);
-		if (next == NULL)
-			break;
-		err = try_begin(next);
-	}
-	return first;
+	if (err)
+		compact_free(k);
+	return err;
 }
 
 static void
@@ -303,13 +228,12 @@ end(struct compactwork *k, int err)
 {
 	struct dbfile *f = k->f;
 	struct store_usage u = {0, 0};
-	struct compactwork *next;
 	uint64_t waste;
 
 	store_rewrite_end(k->rewrite);
 	if (err && err != ERR_NO_DB && err != ERR_SHUTDOWN)
 		log_line(LOG_WARNING, "database %s: compaction ended early: %s", f->name, err_reason(err));
-	waste = waste_of(f, &u);
+	waste = compact_auto_waste(f, &u);
 	if (err == 0)
 		log_line(LOG_INFO, "database %s: compacted to %llu bytes", f->name, (unsigned long long)u.file_bytes);
 	list_remove(k);
@@ -317,10 +241,7 @@ end(struct compactwork *k, int err)
 	f->waste_floor = 2 * waste;
 	f->compact_running = 0;
 	(void)pthread_mutex_unlock(&f->lock);
-	next = leave(k);
-	work_free(k);
-	if (next != NULL)
-		(void)begin(next);
+	compact_free(k);
 }
 
 /* ---- Copy and finish ---- */
@@ -409,83 +330,8 @@ db_compact(struct db *db)
 
 	if (!db->is_admin)
 		return ERR_NOT_DB_ADMIN;
-	if ((k = work_new(db->file, 0)) == NULL)
+	if ((k = compact_new(db->file, 0)) == NULL)
 		return ERR_NOMEM;
-	err = begin(k);
+	err = compact_begin(k);
 	return err == ERR_END ? 0 : err; /* one is running */
-}
-
-/* ---- By itself ---- */
-
-/* is_due: Is it time to look? */
-static int
-is_due(struct dbfile *f, size_t bytes)
-{
-	struct executor *ex = f->dbs->config.ex;
-	uint64_t now = ex->now_ms(ex);
-
-	f->look_bytes += bytes;
-	f->look_commits++;
-	if (f->look_bytes < LOOK_BYTES && f->look_commits < LOOK_COMMITS && now - f->looked_ms < LOOK_MS)
-		return 0;
-	f->look_bytes = 0;
-	f->look_commits = 0;
-	f->looked_ms = now;
-	return 1;
-}
-
-/* enter: 1 if the compaction may begin now, 0 if it waits, -1 if too many wait. */
-static int
-enter(struct compactwork *k)
-{
-	struct dbs *s = k->f->dbs;
-	unsigned limit = s->config.autocompact.concurrency != 0 ? s->config.autocompact.concurrency : 1;
-	int now = -1;
-
-	(void)pthread_mutex_lock(&s->lock);
-	if (s->nauto < limit) {
-		s->nauto++;
-		now = 1;
-	} else if (s->nwaiting < LIMIT_COMPACTIONS) {
-		*(s->waiting_tail != NULL ? &s->waiting_tail->next : &s->waiting) = k;
-		s->waiting_tail = k;
-		s->nwaiting++;
-		now = 0;
-	}
-	(void)pthread_mutex_unlock(&s->lock);
-	return now;
-}
-
-void
-compact_consider(struct dbfile *f, size_t bytes)
-{
-	const struct db_autocompact *set = &f->dbs->config.autocompact;
-	struct compactwork *k;
-	uint64_t waste;
-	int wanted;
-
-	if ((set->ratio_percent == 0 && set->slack_bytes == 0) || !is_due(f, bytes) || !is_wasteful(f, &waste))
-		return;
-	(void)pthread_mutex_lock(&f->lock);
-	wanted = waste > f->waste_floor && !f->compact_running && !f->compact_wanted && !f->dropped;
-	f->compact_wanted |= wanted;
-	(void)pthread_mutex_unlock(&f->lock);
-	if (!wanted)
-		return;
-	if ((k = work_new(f, 1)) == NULL) {
-		(void)pthread_mutex_lock(&f->lock);
-		f->compact_wanted = 0;
-		(void)pthread_mutex_unlock(&f->lock);
-		return;
-	}
-	switch (enter(k)) {
-	case -1: /* a later commit will ask again */
-		work_free(k);
-		break;
-	case 1:
-		(void)begin(k);
-		break;
-	default:
-		break;
-	}
 }

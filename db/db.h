@@ -46,6 +46,7 @@ struct db_autocompact {
 	uint64_t slack_bytes;   /* or more than so many bytes of it are not needed, */
 	uint64_t min_bytes;     /* and it has at least so many bytes */
 	unsigned concurrency;   /* how many at a time begin by themselves; 0: one */
+	unsigned quiet_ms;      /* it begins when nothing was committed for so long, or after 15 times that */
 };
 
 /* What main.c gives. */

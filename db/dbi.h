@@ -118,17 +118,18 @@ struct dbfile {
 	/* The committer's. */
 	struct exec_job job;
 	struct store_batch *batch;
-	struct arena *arena;      /* a transaction's */
-	struct arena *doc_arena;  /* what it needs for one document */
-	struct body_dicts *dicts; /* body.h; has its own lock */
-	int dict_wanted;          /* (C) a training was started */
-	uint64_t dict_first;      /* (C) lower dictionaries are no longer in the file */
-	uint64_t dict_low;        /* (C) the lowest that is in use, as far as the running compaction knows */
-	int pack_all;             /* (C) the running compaction packs every body */
-	uint64_t ages_due;        /* (C) when the next note in ages.c is due, seconds since 1970 */
-	size_t look_bytes;        /* (C) put since the waste was last looked at, */
-	unsigned look_commits;    /* (C) in so many commits; */
-	uint64_t looked_ms;       /* (C) and when that was */
+	struct arena *arena;           /* a transaction's */
+	struct arena *doc_arena;       /* what it needs for one document */
+	struct body_dicts *dicts;      /* body.h; has its own lock */
+	int dict_wanted;               /* (C) a training was started */
+	uint64_t dict_first;           /* (C) lower dictionaries are no longer in the file */
+	uint64_t dict_low;             /* (C) the lowest that is in use, as far as the running compaction knows */
+	int pack_all;                  /* (C) the running compaction packs every body */
+	uint64_t ages_due;             /* (C) when the next note in ages.c is due, seconds since 1970 */
+	size_t look_bytes;             /* (C) put since the waste was last looked at, */
+	unsigned look_commits;         /* (C) in so many commits; */
+	uint64_t looked_ms;            /* (C) and when that was */
+	_Atomic uint64_t committed_ms; /* of the last commit */
 };
 
 struct dbs {
@@ -141,10 +142,13 @@ struct dbs {
 	size_t nfiles;   /* files, in the table or not */
 	struct dbfile *idle_head, *idle_tail;
 	uint64_t next_incarnation;
-	_Atomic int closing;                        /* dbs_free() was called: what would go on for long ends */
-	struct compactwork *compactions;            /* those that run */
-	struct compactwork *waiting, *waiting_tail; /* those that would have begun by themselves */
-	unsigned nauto, nwaiting;                   /* how many run that began by themselves; how many wait */
+	_Atomic int closing;             /* dbs_free() was called: what would go on for long ends */
+	struct compactwork *compactions; /* those that run */
+	struct compactwork *waiting;     /* those that are to begin by themselves, oldest first */
+	unsigned nauto;                  /* how many run that began by themselves */
+	_Atomic unsigned nwaiting;       /* how many wait */
+	struct exec_job watch;           /* compact_auto_watch() */
+	int watching;                    /* it is set, or runs */
 };
 
 struct db {
@@ -457,7 +461,8 @@ struct compactwork {
 	struct exec_job job; /* a step of the copy */
 	struct dbfile *f;
 	struct compactwork *next; /* in dbs.compactions or dbs.waiting */
-	int automatic;            /* it began by itself */
+	int automatic;            /* it began by itself, or waits to */
+	uint64_t waits_ms;        /* since when */
 	enum compact_phase phase;
 	struct buf after; /* the last id that was trimmed */
 	uint64_t trimmed; /* documents */
@@ -467,7 +472,25 @@ struct compactwork {
 };
 /** compact_slice(c, k): Trim some documents more. */
 int compact_slice(struct commit *c, struct compactwork *k) MUST_CHECK;
-/** compact_consider(f, bytes): So much was committed: begin a compaction if there is too much waste.  From the committer. */
-void compact_consider(struct dbfile *f, size_t bytes);
+/** compact_new(f, automatic): One that did not begin yet, or NULL. */
+struct compactwork *compact_new(struct dbfile *f, int automatic);
+/** compact_begin(k): Takes ${k}.  Errors: those of commit_queue(); ERR_END: one runs already, or it is not wanted any more. */
+int compact_begin(struct compactwork *k);
+/** compact_free(k): One that does not run. */
+void compact_free(struct compactwork *k);
+
+/* compact_auto.c */
+/** compact_auto_consider(f, bytes): So much was committed: is there too much waste?  From the committer. */
+void compact_auto_consider(struct dbfile *f, size_t bytes);
+/** compact_auto_waste(f, u): Bytes of the file that a compaction may give back; 0 if that is not known. */
+uint64_t compact_auto_waste(struct dbfile *f, struct store_usage *u);
+/** compact_auto_wanted(f): There is so much that the settings ask for a compaction. */
+int compact_auto_wanted(struct dbfile *f);
+/** compact_auto_left(f): One that was begun by itself ended, or could not begin. */
+void compact_auto_left(struct dbfile *f);
+/** compact_auto_watch(s): Begins those whose time has come; a job. */
+void compact_auto_watch(void *s);
+/** compact_auto_stop(s): The server closes: none waits any longer, soon. */
+void compact_auto_stop(struct dbs *s);
 
 #endif

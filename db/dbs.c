@@ -289,6 +289,7 @@ dbs_new(const struct dbs_config *config, struct dbs **sp)
 		s->config.max_document_size = LIMIT_BODY_LEN;
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->idle, NULL);
+	s->watch = (struct exec_job){compact_auto_watch, s, NULL, 0};
 	*sp = s;
 	return 0;
 }
@@ -301,14 +302,15 @@ dbs_free(struct dbs *s)
 	if (s == NULL)
 		return;
 	s->closing = 1;
+	compact_auto_stop(s);
 	(void)pthread_mutex_lock(&s->lock);
-	while (s->nfiles > 0) { /* those that are in use, or dropped, are let go of by others */
+	while (s->nfiles > 0 || s->watching) { /* those that are in use, or dropped, are let go of by others */
 		while ((f = s->idle_head) != NULL) {
 			idle_remove(s, f);
 			table_remove(s, f);
 			dbfile_free(f);
 		}
-		if (s->nfiles > 0)
+		if (s->nfiles > 0 || s->watching)
 			(void)pthread_cond_wait(&s->idle, &s->lock);
 	}
 	(void)pthread_mutex_unlock(&s->lock);

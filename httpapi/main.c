@@ -179,6 +179,7 @@ load_compaction(const struct config *c, struct db_autocompact *out)
 
 	out->min_bytes = config_u64(c, "smoosh.ratio_dbs", "min_size", 1u << 20);
 	out->concurrency = (unsigned)config_u64(c, "smoosh.ratio_dbs", "concurrency", 1);
+	out->quiet_ms = (unsigned)config_u64(c, "smoosh.ratio_dbs", "quiet_ms", 2000);
 	if (strstr(channels, "ratio_dbs") != NULL)
 		out->ratio_percent = get_ratio(c, "smoosh.ratio_dbs", "min_priority", 200);
 	if (strstr(channels, "slack_dbs") != NULL)

@@ -158,7 +158,7 @@ test('half of a database goes while it is read and written, and the file shrinks
 });
 
 test('a file that is mostly waste is compacted without being asked', { timeout: 60000 }, async () => {
-	running = await startDivand({ config: { 'smoosh.ratio_dbs': { min_priority: '1.8', min_size: 500000 } } });
+	running = await startDivand({ config: { 'smoosh.ratio_dbs': { min_priority: '1.8', min_size: 500000, quiet_ms: 20 } } });
 	const content = new Content('auto');
 	assert.equal((await call('PUT', '/auto')).status, 201);
 	await content.fill(2000, 3000);
@@ -173,7 +173,7 @@ test('a file that is mostly waste is compacted without being asked', { timeout: 
 });
 
 test('superseded bodies count as waste', { timeout: 120000 }, async () => {
-	running = await startDivand({ config: { 'smoosh.ratio_dbs': { min_size: 300000 } } });
+	running = await startDivand({ config: { 'smoosh.ratio_dbs': { min_size: 300000, quiet_ms: 20 } } });
 	const content = new Content('edits');
 	assert.equal((await call('PUT', '/edits')).status, 201);
 	// Bodies of more than a page stand by themselves, and stay when they are superseded.

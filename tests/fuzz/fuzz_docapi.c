@@ -86,7 +86,8 @@ random_bytes(struct executor *ex, void *out, unsigned len)
 		*p++ = (unsigned char)(random_next++ * 151u >> 3);
 }
 
-static struct executor executor = {submit, later, clock_of, clock_of, random_bytes};
+static struct executor executor = {
+    .submit = submit, .later = later, .now_ms = clock_of, .wall_us = clock_of, .random = random_bytes};
 
 static void
 run_queue(void)

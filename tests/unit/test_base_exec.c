@@ -93,6 +93,9 @@ test_later(unsigned nthreads)
 		CHECK(jobs[i].ran_ms >= start + delays[i]);
 	CHECK(jobs[1].order < jobs[2].order && jobs[2].order < jobs[0].order);
 	CHECK(plain.order < jobs[0].order);
+	CHECK_INT(ex->cancel(ex, &jobs[0].job), 0);
+	CHECK_INT(ex->cancel(ex, &never.job), 1);
+	CHECK_INT(ex->cancel(ex, &never.job), 0);
 	exec_threads_free(x);
 	CHECK_INT(never.order, 0);
 }

@@ -174,6 +174,35 @@ test_by_itself(void)
 	CHECK_INT(unfinished(), 0);
 }
 
+/* What is left alone becomes compact without another commit; and a server may end while it waits for that. */
+static void
+test_quiet(void)
+{
+	struct dbs *s = open_dbs((struct db_autocompact){.ratio_percent = 200, .min_bytes = 200000, .quiet_ms = 60});
+	struct db *db = make(s, "quiet");
+	ino_t was = file_of("quiet");
+
+	for (int i = 0; i < 40; i++)
+		put(db, "doc", 20000);
+	while (file_of("quiet") == was)
+		usleep(1000);
+	while (is_running(db))
+		usleep(1000);
+	dbtest_check(db);
+	db_close(db);
+	dbs_free(s);
+	s = open_dbs((struct db_autocompact){.ratio_percent = 200, .min_bytes = 200000, .quiet_ms = 3600000});
+	db = dbtest_open(s, "quiet");
+	was = file_of("quiet");
+	for (int i = 0; i < 40; i++)
+		put(db, "doc", 20000);
+	CHECK_INT(tasks(s).n, 0);
+	db_close(db);
+	dbs_free(s);
+	CHECK(file_of("quiet") == was);
+	CHECK_INT(unfinished(), 0);
+}
+
 /* A threshold that no compaction gets below: it is not tried again and again. */
 static void
 test_no_circles(void)
@@ -346,6 +375,7 @@ main(void)
 	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
 	CHECK_INT(arena_new(1u << 30, &arena), 0);
 	test_by_itself();
+	test_quiet();
 	test_no_circles();
 	test_listed();
 	test_turns();

@@ -28,6 +28,13 @@ clock_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 	inner->later(inner, job, delay_ms);
 }
 
+static int
+clock_cancel(struct executor *ex, struct exec_job *job)
+{
+	(void)ex;
+	return inner->cancel(inner, job);
+}
+
 static uint64_t
 clock_now_ms(struct executor *ex)
 {
@@ -49,7 +56,7 @@ clock_random(struct executor *ex, void *out, unsigned len)
 	inner->random(inner, out, len);
 }
 
-static struct executor clock_ex = {clock_submit, clock_later, clock_now_ms, clock_wall_us, clock_random};
+static struct executor clock_ex = {clock_submit, clock_later, clock_cancel, clock_now_ms, clock_wall_us, clock_random};
 
 static struct dbs *
 new_dbs(struct store *store)
