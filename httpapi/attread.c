@@ -16,7 +16,7 @@
 #include "base/limits.h"
 #include "rows.h"
 
-#define RANGES_MAX 10u /* a client that asks for more gets everything */
+#define RANGES_MAX 9u /* a client that asks for more gets everything */
 #define BOUNDARY_LEN 32u
 #define TURN_BYTES ((size_t)128 << 10)       /* sent in one turn of the event loop */
 #define TURN_CHUNKS 16u                      /* read in one turn: compressed bytes may stand for nothing at all */
@@ -103,7 +103,7 @@ number(const char **pp, const char *end, uint64_t *np)
 	return 1;
 }
 
-/* One of "a-b", "a-", "-n" at *${pp}.  Returns 0, ERR_BAD_REQUEST if it is none of them, or ERR_RANGE. */
+/* One of "a-b", "a-", "-n" at *${pp}.  Returns 0, ERR_RANGE, or ERR_BAD_REQUEST if all is to be sent: it is none of them, or "0-". */
 static int
 parse_range(const char **pp, const char *end, uint64_t len, struct range *out)
 {
@@ -121,6 +121,8 @@ parse_range(const char **pp, const char *end, uint64_t len, struct range *out)
 		(*pp)++;
 	if ((!has_a && !has_b) || (*pp < end && **pp != ','))
 		return ERR_BAD_REQUEST;
+	if (has_a && a == 0 && !has_b)
+		return ERR_BAD_REQUEST; /* CouchDB answers it with 200 */
 	if (!has_a) {
 		a = b < len ? len - b : 0;
 		b = b > 0 ? UINT64_MAX : 0;

@@ -86,6 +86,20 @@ test('several ranges', async () => {
 	equal(r.raw, Buffer.concat([part(0, 5), part(70000, 140001), part(199997, 200000), Buffer.from(`\r\n--${boundary}--`)]), 'parts');
 });
 
+test('all of an attachment goes out when "0-" is asked for, or more than nine ranges, as in CouchDB', async () => {
+	const db = await c.db();
+	const bytes = randomBytes(29);
+	await c.request('PUT', `${db}/d/a`, bytes, { 'content-type': 'image/x' });
+	const get = (range) => c.request('GET', `${db}/d/a`, undefined, { range: `bytes=${range}` });
+	for (const range of ['0-', '0-,0-,0-', '1-2,0-', Array(10).fill('0-1').join()]) {
+		const r = await get(range);
+		assert.deepEqual([r.status, r.headers['content-range'], r.headers['content-length']], [200, undefined, '29'], range);
+		equal(r.raw, bytes, range);
+	}
+	for (const range of ['0-28', '1-', Array(9).fill('0-1').join()]) assert.equal((await get(range)).status, 206, range);
+	assert.equal((await get('9-2,0-')).status, 416);
+});
+
 test('what is stored compressed is sent as the client takes it', async () => {
 	const db = await c.db();
 	const text = Buffer.from('All work and no play makes Jack a dull boy. '.repeat(20000));
