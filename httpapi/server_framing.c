@@ -116,7 +116,7 @@ read_field(struct server_head *h, const struct jstr *line)
 	if (f == FIELD_OTHER)
 		return;
 	if (f == FIELD_FOLDED) {
-		h->odd = 1;
+		h->folded = 1;
 		return;
 	}
 	v = value_of(line, f);
@@ -156,9 +156,15 @@ server_head_read(const char *head, size_t len, struct server_head *h)
 }
 
 int
+server_head_ok(const struct server_head *h)
+{
+	return h->framings <= 1 && !h->folded;
+}
+
+int
 server_head_framed(const struct server_head *h)
 {
-	return !h->odd && h->framings == 1;
+	return !h->odd && !h->folded && h->framings == 1;
 }
 
 void
@@ -181,7 +187,7 @@ server_framing_ok(const char *head, size_t len)
 	struct server_head h;
 
 	server_head_read(head, len, &h);
-	return h.framings <= 1;
+	return server_head_ok(&h);
 }
 
 /* ---- Chunks ---- */

@@ -17,9 +17,10 @@
  * 2. Two buffers: what came last is lent to the handler, perhaps to another thread; the other one is filled.  So at
  *    most 2 * PIECE bytes wait, over TLS also what one read brings (RCVBUF).  Where there is no room
  *    nothing is read, and the minimum rate (server_h2o_gate.c) does not count.
- * 3. An answer before the body's end is the connection's last.  To close it while the client sends would take the
- *    answer from it: what still comes is dropped, for one window behind the answer (h2o's own call back,
- *    which closes, waits in body->close).
+ * 3. An answer before the body's end is the connection's last, and so is one behind whose body more came than the
+ *    head's buffer takes.  To close while the client sends would take the answer from it: all that comes is dropped
+ *    until the client closes, for one window behind the answer (h2o's own call back, which closes, waits in
+ *    body->close).
  * 4. A body has a reference of its connection, until that is gone or past it, and one of its request.  What has
  *    been lent therefore lives as long as the request.
  * 5. What is gathered beyond GATHER_MEM goes to a file without a name by write(), which, unlike a mapping, says when
@@ -118,8 +119,6 @@ has_room(struct http_body *b)
 			return 0;
 		}
 	}
-	if (b->dropping)
-		b->len = 0;
 	if (b->len == b->cap && b->gathering && !b->ended)
 		b->err = spool(b);
 	return b->err == 0 && b->len < b->cap;
@@ -180,31 +179,31 @@ server_body_end_gather(struct http_body *b)
 	b->gathered = 1;
 }
 
-void
-server_body_pump(struct http_body *b)
+/* Takes what has been read into sock->input, as far as there is room. */
+static void
+pump(struct http_body *b)
 {
 	h2o_socket_t *sock = b->conn->sock;
 
 	while (!b->ended && b->err == 0 && sock->input->size > 0 && has_room(b))
 		h2o_buffer_consume(&sock->input, feed(b, sock->input->bytes, sock->input->size));
-	if (b->err != 0 && sock->input->size > 0)
-		h2o_buffer_consume(&sock->input, sock->input->size);
 	if (b->ended && b->err == 0 && b->gathering && !b->gathered)
 		server_body_end_gather(b);
 }
 
-int
-server_body_read_plain(struct http_body *b)
+/* One read from a socket without TLS.  0: the client has gone. */
+static int
+read_plain(struct http_body *b)
 {
-	char dropped[16384];
 	h2o_socket_t *sock = b->conn->sock;
-	int room = has_room(b);
-	char *to = room ? b->fill + b->len : dropped;
-	size_t n = room ? b->cap - b->len : sizeof(dropped), eaten;
+	size_t n, eaten;
 	ssize_t got;
+	char *to;
 
-	if (!room && b->err == 0)
+	if (!has_room(b))
 		return 1;
+	to = b->fill + b->len;
+	n = b->cap - b->len;
 	/* What comes behind the body stays where it is. */
 	if (b->announced != UINT64_MAX && n > b->left)
 		n = (size_t)b->left;
@@ -212,8 +211,6 @@ server_body_read_plain(struct http_body *b)
 	if (got <= 0)
 		return got < 0 && (errno == EAGAIN || errno == EINTR);
 	b->conn->got += (uint64_t)got;
-	if (!room)
-		return 1;
 	eaten = feed(b, to, (size_t)got);
 	if (b->ended && eaten < (size_t)got) {
 		h2o_iovec_t rest = h2o_buffer_reserve(&sock->input, (size_t)got - eaten);
@@ -221,7 +218,7 @@ server_body_read_plain(struct http_body *b)
 		memcpy(rest.base, to + eaten, (size_t)got - eaten);
 		sock->input->size += (size_t)got - eaten;
 	}
-	server_body_pump(b);
+	pump(b);
 	return 1;
 }
 
@@ -312,9 +309,9 @@ on_body(h2o_socket_t *sock, const char *err)
 	b->refs++;
 	if (there && b->tls) {
 		conn->got += sock->bytes_read;
-		server_body_pump(b);
+		pump(b);
 	} else if (there) {
-		there = server_body_read_plain(b);
+		there = read_plain(b);
 	}
 	if (there) {
 		adjust(b);
@@ -368,7 +365,7 @@ server_body_want(struct http_body *b)
 		return;
 	if (b->expects)
 		send_continue(b);
-	server_body_pump(b);
+	pump(b);
 	adjust(b);
 }
 

@@ -37,10 +37,6 @@ struct http_body {
 
 /** server_body_unref(b): One reference less. */
 void server_body_unref(struct http_body *b);
-/** server_body_pump(b): Take what has been read into sock->input, as far as there is room. */
-void server_body_pump(struct http_body *b);
-/** server_body_read_plain(b): One read from a socket without TLS.  0: the client has gone. */
-int server_body_read_plain(struct http_body *b);
 /** server_body_start(b, cb), server_body_stop(b): Be called when there is something to read, or no longer. */
 void server_body_start(struct http_body *b, h2o_socket_cb cb);
 void server_body_stop(struct http_body *b);

@@ -4,21 +4,26 @@
  */
 #include <h2o.h>
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "server_h2o_body.h"
 
-/* Drops what has come.  0: the client has gone. */
+/* Drops what has come, also behind the body.  0: the client has gone. */
 static int
 discard(struct http_body *b)
 {
+	char dropped[16384];
 	h2o_socket_t *sock = b->conn->sock;
+	ssize_t got;
 
-	if (!b->tls && sock->input->size == 0)
-		return server_body_read_plain(b);
-	server_body_pump(b);
-	return 1;
+	if (sock->input->size > 0)
+		h2o_buffer_consume(&sock->input, sock->input->size);
+	if (b->tls)
+		return 1;
+	got = recv(h2o_socket_get_fd(sock), dropped, sizeof(dropped), 0);
+	return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void
@@ -35,7 +40,7 @@ on_dropped(h2o_socket_t *sock, const char *err)
 {
 	struct http_body *b = ((struct http_conn *)sock->on_close.data)->body;
 
-	if (err == NULL && discard(b) && !b->ended)
+	if (err == NULL && discard(b))
 		return;
 	b->over = 1;
 	if (b->out)
@@ -57,30 +62,29 @@ on_answered(h2o_socket_t *sock, const char *err)
 		shutdown(h2o_socket_get_fd(sock), SHUT_WR);
 }
 
+/* What came behind the body has room behind the head. */
+static int
+rest_fits(const struct http_body *b)
+{
+	const h2o_buffer_t *head = b->head;
+	size_t used = (size_t)(head->bytes - head->_buf) + head->size;
+
+	return b->conn->sock->input->size <= head->capacity - used;
+}
+
 void
 server_body_answer(struct http_req *req)
 {
 	struct http_body *b = req->body;
 
-	if (b == NULL || b->conn == NULL || b->dropping)
+	if (b == NULL || b->conn == NULL || b->dropping || (b->ended && b->err == 0 && rest_fits(b)))
 		return;
-	if (b->ended && b->err == 0) {
-		const h2o_buffer_t *head = b->head;
-		size_t used = (size_t)(head->bytes - head->_buf) + head->size;
-
-		if (b->conn->sock->input->size > head->capacity - used)
-			req->h2o->http1_is_persistent = 0;
-		return;
-	}
 	req->h2o->http1_is_persistent = 0;
 	server_body_stop(b);
 	b->dropping = 1;
 	b->gathering = 0;
 	server_body_post(b);
-	server_body_pump(b);
-	b->over = b->ended;
-	if (!b->over)
-		server_body_start(b, on_dropped);
+	server_body_start(b, on_dropped);
 }
 
 /* Invariant 1. */
@@ -89,10 +93,9 @@ put_back(struct http_body *b)
 {
 	h2o_socket_t *sock = b->conn->sock;
 	h2o_buffer_t *rest = sock->input, *head = b->head;
-	size_t used = (size_t)(head->bytes - head->_buf) + head->size;
 
 	server_body_stop(b);
-	if (rest->size > 0 && rest->size <= head->capacity - used) {
+	if (rest->size > 0) {
 		memcpy(head->bytes + head->size, rest->bytes, rest->size);
 		head->size += rest->size;
 	}

@@ -174,15 +174,18 @@ on_refused(h2o_socket_t *sock, const char *err)
 	h2o_socket_read_start(sock, on_dropped);
 }
 
-static char bad_head[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
-			 "Content-Length: 69\r\n\r\n"
-			 "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n";
-static char no_room[] = "HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/json\r\nConnection: close\r\n"
-			"Content-Length: 73\r\n\r\n"
-			"{\"error\":\"insufficient_storage\",\"reason\":\"no room for the request body\"}\n";
-static char too_large[] = "HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: application/json\r\n"
-			  "Connection: close\r\nContent-Length: 68\r\n\r\n"
-			  "{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n";
+#define REFUSAL(status, len, body)                                                                           \
+	"HTTP/1.1 " status "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " len \
+	"\r\n\r\n" body
+#define BAD_HEAD "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n"
+#define NO_ROOM "{\"error\":\"insufficient_storage\",\"reason\":\"no room for the request body\"}\n"
+#define TOO_LARGE "{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n"
+
+static char bad_head[] = REFUSAL("400 Bad Request", "70", BAD_HEAD);
+static char no_room[] = REFUSAL("507 Insufficient Storage", "73", NO_ROOM);
+static char too_large[] = REFUSAL("413 Request Entity Too Large", "65", TOO_LARGE);
+_Static_assert(
+    sizeof(BAD_HEAD) == 70 + 1 && sizeof(NO_ROOM) == 73 + 1 && sizeof(TOO_LARGE) == 65 + 1, "Content-Length");
 
 static void
 refuse(struct http_conn *conn, char *answer)
@@ -198,7 +201,12 @@ refuse(struct http_conn *conn, char *answer)
 static int
 is_get(const h2o_buffer_t *in)
 {
-	return in->size >= 2 && (memcmp(in->bytes, "GE", 2) == 0 || memcmp(in->bytes, "HE", 2) == 0);
+	const char *p = in->bytes, *end = p + in->size;
+
+	/* h2o skips an empty line before a head. */
+	while (p < end && (*p == '\r' || *p == '\n'))
+		p++;
+	return end - p >= 2 && (memcmp(p, "GE", 2) == 0 || memcmp(p, "HE", 2) == 0);
 }
 
 /* 1 if all of a chunked body has come with its head. */
@@ -221,7 +229,7 @@ look_at_framing(struct http_conn *conn)
 	struct server_head h;
 
 	server_head_read(in->bytes, conn->head_at, &h);
-	if (h.framings > 1) {
+	if (!server_head_ok(&h)) {
 		refuse(conn, bad_head);
 		return 0;
 	}

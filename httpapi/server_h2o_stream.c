@@ -88,16 +88,23 @@ send_whole(struct http_req *req)
 	server_send_last(req, &body, req->is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
+/* What the head of an answer begins with, and whether the connection goes on behind it. */
 static void
-reply_iov(struct http_req *req, int status, h2o_iovec_t body, size_t length)
+set_status(struct http_req *req, int status, uint64_t length)
 {
 	h2o_req_t *h2o = req->h2o;
 
 	h2o->res.status = status;
 	h2o->res.reason = server_reason(status);
-	h2o->res.content_length = length;
-	req->answered = 1;
+	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
 	server_body_answer(req);
+}
+
+static void
+reply_iov(struct http_req *req, int status, h2o_iovec_t body, uint64_t length)
+{
+	set_status(req, status, length);
+	req->answered = 1;
 	req->last = body;
 	req->held = req->in_flight;
 	if (!req->held)
@@ -258,14 +265,9 @@ on_stop(h2o_generator_t *gen, h2o_req_t *h2o)
 static void
 begin_stream(struct http_req *req, int status, uint64_t length)
 {
-	h2o_req_t *h2o = req->h2o;
-
-	h2o->res.status = status;
-	h2o->res.reason = server_reason(status);
-	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
-	server_body_answer(req);
+	set_status(req, status, length);
 	req->gen = (h2o_generator_t){on_proceed, on_stop};
-	h2o_start_response(h2o, &req->gen);
+	h2o_start_response(req->h2o, &req->gen);
 	schedule_flush(req);
 }
 
@@ -273,16 +275,8 @@ begin_stream(struct http_req *req, int status, uint64_t length)
 static void
 begin_head(struct http_req *req, int status, uint64_t length)
 {
-	static h2o_generator_t whole = {NULL, NULL};
-	h2o_req_t *h2o = req->h2o;
-
-	h2o->res.status = status;
-	h2o->res.reason = server_reason(status);
-	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
 	req->refs++; /* the handler still counts on the request until http_finish() */
-	server_detach(req);
-	h2o_start_response(h2o, &whole);
-	h2o_send(h2o, NULL, 0, H2O_SEND_STATE_FINAL);
+	reply_iov(req, status, h2o_iovec_init(NULL, 0), length);
 }
 
 void

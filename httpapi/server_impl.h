@@ -43,20 +43,19 @@ struct server_head {
 	unsigned framings;     /* headers that say how long the body is: one, or it is what smuggling is made of */
 	unsigned char chunked; /* a Transfer-Encoding */
 	unsigned char expects; /* an Expect */
-	unsigned char odd;     /* not HTTP/1.1, folded lines, values that are not the usual ones */
+	unsigned char folded;  /* a line that goes on with the one before: not everybody reads them as we do */
+	unsigned char odd;     /* not HTTP/1.1, values that are not the usual ones */
 };
 /** server_head_read(head, len, h): Of a head that is there up to and with its empty line. */
 void server_head_read(const char *head, size_t len, struct server_head *h);
+/** server_head_ok(h): 0 if what stands before us may see another end of the request: RFC 9112, 5.2 and 6.3. */
+int server_head_ok(const struct server_head *h);
 /** server_head_framed(h): 1 if it is clear where the body ends, so that it may be read without h2o. */
 int server_head_framed(const struct server_head *h);
 /** server_head_hide(head, len): Rename the headers that speak of the body, and Upgrade, so that h2o knows of none. */
 void server_head_hide(char *head, size_t len);
 
-/**
- * server_framing_ok(head, len): 0 if an HTTP/1 request's head frames its body in more than one way
- * (Content-Length and Transfer-Encoding, or two of one): what request smuggling is made of.
- * ${head} may go on behind the empty line.
- */
+/** server_framing_ok(head, len): server_head_ok() of a head that may go on behind its empty line. */
 int server_framing_ok(const char *head, size_t len);
 
 /* A chunked body on its way; zeroed at first. */
