@@ -6,7 +6,8 @@
  * known, and it counts as younger.  Notes are kept only while the database asks for bodies to be kept by age, a
  * thirty-second of that age apart, and only as far back as that age: at most MAX_NOTES.
  *
- * A clock that goes back makes bodies count as younger than they are; none goes too early.
+ * A clock that goes back makes bodies count as younger than they are: nothing is noted until it has passed the newest note. So
+ * one that was wrong for a while, whichever way, drops nothing too early; after one that was far ahead, setting the age anew begins anew.
  */
 #include "dbi.h"
 
@@ -33,9 +34,8 @@ now_s(const struct commit *c)
 	return ex->wall_us(ex) / 1000000;
 }
 
-/* get: The notes up to ${now}: what is beyond was noted by a clock that has gone back since. */
 static int
-get(const struct commit *c, uint64_t now, struct notes *out)
+get(const struct commit *c, struct notes *out)
 {
 	struct bytes r;
 	int err = meta_find(c->snap, "ages", &r);
@@ -48,8 +48,7 @@ get(const struct commit *c, uint64_t now, struct notes *out)
 
 		note->at = bytes_varint(&r);
 		note->next_body = bytes_varint(&r);
-		if (note->at <= now)
-			out->n++;
+		out->n++;
 	}
 	return r.bad ? ERR_CORRUPT : 0;
 }
@@ -98,10 +97,10 @@ ages_note(struct commit *c)
 	now = now_s(c);
 	if (now < c->f->ages_due && now + step >= c->f->ages_due)
 		return 0;
-	if ((err = get(c, now, &l)) != 0)
+	if ((err = get(c, &l)) != 0)
 		return err;
 	c->f->ages_due = now + step;
-	if (l.n > 0 && now - l.v[l.n - 1].at < step)
+	if (l.n > 0 && now < l.v[l.n - 1].at + step)
 		return 0;
 	l.v[l.n++] = (struct note){now, c->state.next_body};
 	forget(c, now, &l);
@@ -111,10 +110,10 @@ ages_note(struct commit *c)
 int
 ages_begin(struct commit *c)
 {
+	const struct notes l = {.v = {{now_s(c), c->state.next_body}}, .n = 1};
+
 	c->f->ages_due = 0;
-	if (c->state.keep_seconds > 0)
-		return ages_note(c);
-	return store_del(c->batch, TREE_META, "ages", 4);
+	return c->state.keep_seconds > 0 ? put(c, &l) : store_del(c->batch, TREE_META, "ages", 4);
 }
 
 int
@@ -129,7 +128,7 @@ ages_young(struct commit *c)
 	c->young_from = UINT64_MAX;
 	if (c->state.keep_seconds > 0) {
 		now = now_s(c);
-		if ((err = get(c, now, &l)) != 0 || (err = ages_note(c)) != 0)
+		if ((err = get(c, &l)) != 0 || (err = ages_note(c)) != 0)
 			return err;
 		c->young_from = 0;
 		for (size_t i = 0; i < l.n && l.v[i].at + c->state.keep_seconds <= now; i++)

@@ -500,6 +500,7 @@ settle_ref(struct commit *c, uint64_t number, int64_t change)
 	assert(n == NULL || d.refs > 0); /* who adopts a blob also refers to it, and nothing was referring before */
 	if (d.refs > 0)
 		return change != 0 ? digest_put(c, sha256, &d) : 0;
+	c->state.superseded_atts -= d.stored_len < c->state.superseded_atts ? d.stored_len : c->state.superseded_atts;
 	err = store_del(c->batch, TREE_DIGESTS, sha256, SHA256_LEN);
 	return err ? err : delete_blob(c, number);
 }

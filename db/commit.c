@@ -435,7 +435,7 @@ static void
 commit_group(struct dbfile *f, struct dbwork *group)
 {
 	struct commit c = {.f = f, .batch = f->batch, .a = f->arena, .doc_a = f->doc_arena};
-	uint64_t seq = f->state.update_seq;
+	uint64_t seq = f->state.update_seq, atts = f->state.superseded_atts;
 	int err;
 
 	(void)pthread_mutex_lock(&f->lock);
@@ -456,7 +456,8 @@ commit_group(struct dbfile *f, struct dbwork *group)
 	if (err == 0)
 		dict_consider(f);
 	if (err == 0 && c.touched)
-		compact_auto_consider(f, c.put_bytes);
+		compact_auto_consider(
+		    f, c.put_bytes + (c.state.superseded_atts > atts ? c.state.superseded_atts - atts : 0));
 }
 
 void

@@ -108,8 +108,10 @@ trim_slice(struct commit *c, struct compactwork *k)
 	unsigned n = 0;
 	int err;
 
-	if (k->after.len == 0)
+	if (k->after.len == 0) {
 		dict_pass_begin(k->f, !k->automatic);
+		k->f->atts_since = 0;
+	}
 	if ((err = idkey_walk_open(&db_doc_trees, c->snap, c->a, &walk)) != 0)
 		return err;
 	err = idkey_walk_seek(walk, k->after.data, k->after.len, 0);
@@ -127,6 +129,8 @@ trim_slice(struct commit *c, struct compactwork *k)
 	if (err == ERR_END) {
 		k->phase = COMPACT_COPY;
 		err = dict_pass_end(c);
+		c->touched |= c->state.superseded_atts != k->f->atts_since;
+		c->state.superseded_atts = k->f->atts_since;
 	}
 	tell(k, "document_trim", k->trimmed, c->state.doc_count + c->state.doc_del_count);
 	return err;

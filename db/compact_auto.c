@@ -16,7 +16,7 @@
  */
 #include "dbi.h"
 
-/* How often the waste is looked at: after so many bytes or commits, or after a commit when so much time has passed. */
+/* How often the waste is looked at: after so many bytes, written or superseded, or commits, or after a commit when so much time has passed. */
 #define LOOK_BYTES (64u << 10)
 #define LOOK_COMMITS 64u
 #define LOOK_MS 50u
@@ -33,7 +33,7 @@ compact_auto_waste(struct dbfile *f, struct store_usage *u)
 	if (store_usage(f->store, u) != 0)
 		return 0;
 	(void)pthread_mutex_lock(&f->lock);
-	superseded = f->state.superseded_bytes;
+	superseded = f->state.superseded_bytes + f->state.superseded_atts;
 	(void)pthread_mutex_unlock(&f->lock);
 	needed = superseded < u->active_bytes ? u->active_bytes - superseded : 0;
 	return needed < u->file_bytes ? u->file_bytes - needed : 0;

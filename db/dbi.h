@@ -57,6 +57,7 @@ struct dbstate {
 	    superseded_bytes;  /* payloads in tree bodies of revisions that are no leaves: what compaction may drop */
 	uint64_t keep_revs;    /* superseded bodies that compaction leaves on a live leaf's path, for merging, */
 	uint64_t keep_seconds; /* and how old they may be to be left whatever their number; 0: none */
+	uint64_t superseded_atts; /* of attachments, an estimate: see docedit_atts.c */
 };
 
 /* One history: the database's life between two restores, copies or moves. */
@@ -122,6 +123,7 @@ struct dbfile {
 	struct arena *doc_arena;       /* what it needs for one document */
 	struct body_dicts *dicts;      /* body.h; has its own lock */
 	int dict_wanted;               /* (C) a training was started */
+	uint64_t atts_since;           /* (C) of state.superseded_atts, what came since a compaction began */
 	uint64_t dict_first;           /* (C) lower dictionaries are no longer in the file */
 	uint64_t dict_low;             /* (C) the lowest that is in use, as far as the running compaction knows */
 	int pack_all;                  /* (C) the running compaction packs every body */

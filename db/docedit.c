@@ -14,7 +14,7 @@ static int
 leaf_of_write(struct docedit *e, const struct db_write *w, struct revnode *out)
 {
 	const struct prepared *p = w->prepared;
-	const struct pendbody pend = {{NULL, 0}, w, 0};
+	const struct pendbody pend = {.w = w};
 
 	memset(out, 0, sizeof(*out));
 	out->deleted = w->deleted != 0;

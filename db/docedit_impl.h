@@ -18,6 +18,14 @@ struct pendbody {
 	struct jstr raw;
 	const struct db_write *w;
 	int gone; /* its revision left the tree again */
+	int leaf; /* its revision is one, now that the tree is as it will be */
+};
+
+/* The attachments of a revision that was superseded. */
+struct oldatts {
+	struct doc_att *v;
+	size_t n;
+	struct oldatts *next;
 };
 
 /* What a node's mark says here. */
@@ -34,6 +42,7 @@ struct docedit {
 	size_t npend, cap_pend;
 	struct revspill *spills; /* as loaded */
 	size_t nspills;
+	struct oldatts *oldatts;
 	uint64_t old_external;
 	int changed;
 	int unspilled;
@@ -66,6 +75,13 @@ int docedit_gone_number_(struct docedit *e, uint64_t number, int counted) MUST_C
 
 /** docedit_superseded_(c, number, is, len): Is a body of ${len} bytes superseded now, or is it no longer counted so? */
 void docedit_superseded_(struct commit *c, uint64_t number, int is, size_t len);
+
+/**
+ * docedit_atts_note_(e, payload, len): A revision with this payload is superseded now.
+ * docedit_atts_settle_(e): Once the blobs of the new leaves are known: count what they do not have.
+ */
+int docedit_atts_note_(struct docedit *e, const void *payload, size_t len) MUST_CHECK;
+void docedit_atts_settle_(struct docedit *e);
 
 /** docedit_settle_(e, seq): Bodies, spilled blocks and the record, once the tree is as it will be. */
 int docedit_settle_(struct docedit *e, uint64_t seq) MUST_CHECK;

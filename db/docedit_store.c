@@ -64,7 +64,7 @@ remember_spills(struct docedit *e)
 static int
 decode(struct docedit *e, const struct idkey_place *place, const struct store_val *val)
 {
-	struct pendbody inlined = {{NULL, 0}, NULL, 0};
+	struct pendbody inlined = {.w = NULL};
 	struct bytes r;
 	int err;
 
@@ -248,9 +248,10 @@ note_superseded(struct docedit *e, struct revnode *node, struct revpos at)
 
 	if (!(node->mark & DOCEDIT_WAS_LEAF) || revtree_is_leaf(e->t, at) || node->body == REVTREE_NO_BODY)
 		return 0;
-	if ((err = snap_payload(e->c->snap, node->body, &r)) == 0)
-		docedit_superseded_(e->c, node->body, 1, bytes_left(&r));
-	return err;
+	if ((err = snap_payload(e->c->snap, node->body, &r)) != 0)
+		return err;
+	docedit_superseded_(e->c, node->body, 1, bytes_left(&r));
+	return docedit_atts_note_(e, r.p, bytes_left(&r));
 }
 
 static int
@@ -258,13 +259,16 @@ place_body(struct revnode *node, struct revpos at, void *cookie)
 {
 	struct placing *pl = cookie;
 	struct docedit *e = pl->e;
+	struct pendbody *p;
 	struct jstr payload;
 	unsigned char key[8];
 	int err;
 
 	if (node->body < DOCEDIT_PENDING)
 		return note_superseded(e, node, at);
-	if ((err = payload_of(e, &e->pend[node->body - DOCEDIT_PENDING], &payload)) != 0)
+	p = &e->pend[node->body - DOCEDIT_PENDING];
+	p->leaf = revtree_is_leaf(e->t, at);
+	if ((err = payload_of(e, p, &payload)) != 0)
 		return err;
 	if (node == pl->winner && payload.len <= DOCEDIT_INLINE_MAX) {
 		node->body = REVTREE_INLINE;
@@ -274,8 +278,11 @@ place_body(struct revnode *node, struct revpos at, void *cookie)
 	if ((err = ages_note(e->c)) != 0)
 		return err;
 	node->body = e->c->state.next_body++;
-	if (!revtree_is_leaf(e->t, at))
+	if (!p->leaf) {
 		docedit_superseded_(e->c, node->body, 1, payload.len);
+		if ((err = docedit_atts_note_(e, payload.s, payload.len)) != 0)
+			return err;
+	}
 	bytes_store_u64be(key, node->body);
 	return record_put(e->c->batch, TREE_BODIES, key, sizeof(key), payload.s, payload.len);
 }
@@ -415,6 +422,7 @@ docedit_settle_(struct docedit *e, uint64_t seq)
 	if ((err = revtree_each(e->t, place_body, &pl)) != 0 || (err = revtree_spill(e->t, block_put, e)) != 0 ||
 	    (err = revtree_spill_dropped(e->spills, e->nspills, e->t, block_dropped, e)) != 0)
 		return err;
+	docedit_atts_settle_(e);
 	rec.docno = e->rec.docno;
 	rec.payload = pl.inlined;
 	buf_init(&tree, LIMIT_TXN_BYTES);

@@ -86,13 +86,28 @@ keep(struct docedit *e, struct revnode *node)
 	return 0;
 }
 
+/* is_damaged: ERR_CORRUPT if it is not known which attachments go with a body. */
+static int
+is_damaged(struct docedit *e, uint64_t number)
+{
+	struct doc_att *atts;
+	struct bytes r;
+	size_t n;
+	int err = number != REVTREE_NO_BODY ? snap_payload(e->c->snap, number, &r) : ERR_MISSING;
+
+	return err ? (err == ERR_MISSING ? 0 : err) : payload_atts(&r, e->c->doc_a, &atts, &n);
+}
+
 static int
 trim_node(struct revnode *node, struct revpos at, void *cookie)
 {
 	struct trimming *t = cookie;
+	int err;
 
 	if (revtree_is_leaf(t->e->t, at) || number_of(node) == REVTREE_NO_BODY)
 		return 0;
+	if ((err = is_damaged(t->e, node->body)) != 0 || (err = is_damaged(t->e, node->kept)) != 0)
+		return err == ERR_CORRUPT ? 0 : err;
 	if (node->mark & DOCEDIT_WANTED) {
 		if (node->body == REVTREE_NO_BODY)
 			return 0;
@@ -160,8 +175,10 @@ pack(struct docedit *e, struct jstr *raw, int *donep)
 
 	*donep = 0;
 	bytes_init(&r, raw->s, raw->len);
-	if ((err = payload_atts(&r, e->c->doc_a, &atts, &n)) != 0)
-		return err;
+	if ((err = payload_atts(&r, e->c->doc_a, &atts, &n)) != 0) {
+		dict_used(f, 1);
+		return err == ERR_CORRUPT ? 0 : err;
+	}
 	body = r;
 	if (!body_loose(f->dicts, &body) || (!f->pack_all && body_dict_of(&body) == body_dicts_current(f->dicts)))
 		return 0;
@@ -199,13 +216,15 @@ static int
 pack_number(struct trimming *t, struct revnode *node, uint64_t number)
 {
 	struct docedit *e = t->e;
-	struct pendbody p = {{NULL, 0}, NULL, 0};
+	struct pendbody p = {.w = NULL};
 	unsigned char key[8];
 	struct bytes r;
 	int done, err = snap_payload(e->c->snap, number, &r);
 
-	if (err)
-		return err;
+	if (err) {
+		dict_used(e->c->f, 1);
+		return err == ERR_CORRUPT ? 0 : err;
+	}
 	p.raw = (struct jstr){(const char *)r.p, bytes_left(&r)};
 	if ((err = pack(e, &p.raw, &done)) != 0 || !done)
 		return err;

@@ -61,18 +61,23 @@ meta_state_get(struct store_snap *snap, struct dbstate *out)
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
 		*fields[i] = bytes_varint(&r);
 	out->salt = bytes_u64be(&r);
-	out->counted_from = out->next_body;
 	out->superseded_bytes = 0;
 	out->keep_revs = 0;
 	out->keep_seconds = 0;
-	if (bytes_left(&r) > 0) { /* else it is of version 1, and nobody has counted yet */
+	out->superseded_atts = 0;
+	if (bytes_left(&r) > 0) {
 		out->counted_from = bytes_varint(&r);
 		out->superseded_bytes = bytes_varint(&r);
+	} else { /* of version 1: nobody has counted yet, which is told by a number above the first */
+		out->next_body += out->next_body == REVTREE_BODY_FIRST;
+		out->counted_from = out->next_body;
 	}
 	if (bytes_left(&r) > 0) {
 		out->keep_revs = bytes_varint(&r);
 		out->keep_seconds = bytes_varint(&r);
 	}
+	if (bytes_left(&r) > 0)
+		out->superseded_atts = bytes_varint(&r);
 	return r.bad ? ERR_CORRUPT : 0;
 }
 
@@ -93,6 +98,7 @@ meta_state_put(struct store_batch *batch, const struct dbstate *s)
 	buf_put_varint(&b, s->superseded_bytes);
 	buf_put_varint(&b, s->keep_revs);
 	buf_put_varint(&b, s->keep_seconds);
+	buf_put_varint(&b, s->superseded_atts);
 	if ((err = buf_failed(&b)) == 0)
 		err = meta_put(batch, "state", b.data, b.len);
 	buf_release(&b);

@@ -203,6 +203,72 @@ test_quiet(void)
 	CHECK_INT(unfinished(), 0);
 }
 
+/* put_photo: A document with an attachment of ${bytes} random bytes, or, with 0, its tombstone. */
+static void
+put_photo(struct db *db, const char *id, size_t bytes, struct revbuf *rev)
+{
+	struct db_write_att att = {.name = {"photo", 5}, .type = {"image/png", 9}};
+	struct db_write w = {.kind = DB_WRITE_EDIT,
+	    .id = {id, strlen(id)},
+	    .body = {"{}", 2},
+	    .body_etf = {"h\001j", 3},
+	    .has_parent = rev->gen > 0,
+	    .parent = *rev,
+	    .deleted = bytes == 0,
+	    .atts = &att,
+	    .natts = bytes > 0};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	char *noise = malloc(bytes + 1);
+
+	hash_random(noise, bytes);
+	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &att.blob), 0);
+	CHECK_INT(db_blob_add(att.blob, noise, bytes), 0);
+	CHECK_INT(db_blob_end(att.blob), 0);
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	*rev = w.rev;
+	db_blob_free(att.blob);
+	free(noise);
+}
+
+/* Attachments that were replaced, or of documents that were deleted, are waste too. */
+static void
+wait_smaller(struct db *db, uint64_t bytes)
+{
+	struct db_info info;
+
+	do {
+		usleep(1000);
+		CHECK_INT(db_info(db, &info), 0);
+	} while (info.file_bytes >= bytes || info.compact_running);
+}
+
+static void
+test_photos(void)
+{
+	enum { N = 8, LEN = 200000 };
+	struct dbs *s = open_dbs((struct db_autocompact){.ratio_percent = 200, .min_bytes = 500000});
+	struct db *db = make(s, "photos");
+	struct revbuf rev[N] = {{0}};
+	ino_t was = file_of("photos");
+	char id[N][16];
+
+	for (int i = 0; i < N; i++) {
+		snprintf(id[i], sizeof(id[i]), "doc%d", i);
+		put_photo(db, id[i], LEN, &rev[i]);
+	}
+	CHECK(file_of("photos") == was);
+	for (int i = 0; i < 2 * N; i++)
+		put_photo(db, id[i % N], LEN, &rev[i % N]);
+	wait_smaller(db, (2 * N + 1) * LEN);
+	for (int i = 0; i < N; i++)
+		put_photo(db, id[i], 0, &rev[i]);
+	wait_smaller(db, N * LEN * 3 / 4);
+	dbtest_check(db);
+	db_close(db);
+	dbs_free(s);
+}
+
 /* A threshold that no compaction gets below: it is not tried again and again. */
 static void
 test_no_circles(void)
@@ -376,6 +442,7 @@ main(void)
 	CHECK_INT(arena_new(1u << 30, &arena), 0);
 	test_by_itself();
 	test_quiet();
+	test_photos();
 	test_no_circles();
 	test_listed();
 	test_turns();

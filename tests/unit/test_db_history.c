@@ -330,10 +330,18 @@ test_young_bodies(struct dbs *s)
 	CHECK_INT(write_json(db, 1, &late, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":5}", rev_text(&revs[4])), 0);
 	compact(db);
 	CHECK(body_is(db, "d", &revs[3], MERGERS, "{\"n\":3}"));
+	wall_s -= 1000000; /* nor does one that is wrong for a while, as at the start of a machine without one */
+	CHECK_INT(write_json(db, 1, &revs[5], "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":6}", rev_text(&late)), 0);
+	wall_s += 1000000;
+	compact(db);
+	CHECK(body_is(db, "d", &revs[3], MERGERS, "{\"n\":3}"));
+	CHECK(body_is(db, "d", &late, MERGERS, "{\"n\":5}"));
+	wall_s += 1000;
+	CHECK_INT(write_json(db, 1, &late, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":7}", rev_text(&revs[5])), 0);
 	wall_s += 5000;
 	compact(db);
 	CHECK(body_is(db, "d", &revs[3], MERGERS, ""));
-	CHECK(body_is(db, "d", &late, CLIENTS, "{\"n\":5}"));
+	CHECK(body_is(db, "d", &late, CLIENTS, "{\"n\":7}"));
 	db_close(db);
 }
 
@@ -775,6 +783,83 @@ test_old_file(struct dbs **sp, struct store *(*reopen)(void))
 	db_close(db);
 }
 
+/* Before version 2, _local documents had a dictionary, which stays, even if no body ever had a number. */
+static void
+test_old_local(struct dbs **sp, struct store *(*reopen)(void))
+{
+	static const char text[] = "{\"type\":\"note\",\"title\":\"the title of note 7\",\"colour\":\"yellow 1\"}";
+	struct db *db = new_db(*sp, "oldlocal");
+	struct db_snap *snap;
+	struct jstr body;
+	struct bytes r;
+	struct buf b;
+	uint64_t number;
+
+	put_many(db, "n", note_format, 2000);
+	while (body_dicts_current(db->file->dicts) == 0)
+		usleep(200);
+	buf_init(&b, 1000);
+	buf_put_varint(&b, 1);
+	CHECK_INT(body_pack(db->file->dicts, text, strlen(text), &b), 0);
+	bytes_init(&r, b.data + 1, b.len - 1);
+	CHECK_INT(body_dict_of(&r), 1);
+	CHECK_INT(record_put(db->file->batch, TREE_LOCAL, "_local/x", 8, b.data, b.len), 0);
+	buf_release(&b);
+	CHECK_INT(db->file->state.next_body, REVTREE_BODY_FIRST);
+	make_old(db);
+	db_close(db);
+	dbs_free(*sp);
+	*sp = new_dbs(reopen());
+	db = dbtest_open(*sp, "oldlocal");
+	put_many(db, "e", event_format, 8000);
+	compact(db);
+	CHECK(body_dicts_current(db->file->dicts) > 1);
+	db_close(db);
+	dbs_free(*sp);
+	*sp = new_dbs(reopen());
+	db = dbtest_open(*sp, "oldlocal");
+	dbtest_check(db);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	if (CHECK_INT(db_local_get(snap, "_local/x", 8, arena, &number, &body), 0))
+		CHECK_MEM(body.s, body.len, text, strlen(text));
+	db_snap_end(snap);
+	db_close(db);
+}
+
+/* ---- Damage ---- */
+
+/* What is damaged stays, and keeps nothing else from being compacted. */
+static void
+test_damaged(struct dbs *s)
+{
+	struct db *db = new_db(s, "damaged");
+	unsigned char key[8];
+	struct revbuf a[4], b[4];
+	struct db_info info;
+
+	edits(db, "a", 3, a); /* bodies 2 and 3 */
+	edits(db, "b", 3, b);
+	set_kept(db, 1, 0);
+	for (uint64_t number = 2; number < 4; number++) {
+		bytes_store_u64be(key, number);
+		CHECK_INT(store_put(db->file->batch, TREE_BODIES, key, 8, "damage", 6), 0);
+		CHECK_INT(store_commit(db->file->batch), 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(db_compact(db), 0);
+		do {
+			usleep(200);
+			CHECK_INT(db_info(db, &info), 0);
+		} while (info.compact_running);
+		CHECK(body_is(db, "b", &b[1], MERGERS, ""));
+		CHECK(body_is(db, "b", &b[2], CLIENTS, ""));
+		CHECK(body_is(db, "b", &b[2], MERGERS, "{\"n\":2}"));
+		CHECK(body_is(db, "a", &a[3], CLIENTS, "{\"n\":3}"));
+	}
+	CHECK_INT(write_json(db, 1, NULL, "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":4}", rev_text(&a[3])), 0);
+	db_close(db);
+}
+
 /* ---- Running ---- */
 
 static char dir[] = "/tmp/divan-test-history-XXXXXX";
@@ -814,11 +899,14 @@ main(void)
 		test_contradiction(s);
 		test_attachments(s);
 		test_removed(s);
+		test_damaged(s);
 		test_ids(s);
 		test_numbered(s);
 		test_dictionaries(&s, lmdb ? open_dir : NULL);
-		if (lmdb)
+		if (lmdb) {
 			test_old_file(&s, open_dir);
+			test_old_local(&s, open_dir);
+		}
 		dbs_free(s);
 	}
 	arena_free(arena);
