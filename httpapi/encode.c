@@ -297,7 +297,9 @@ gzip_piece(struct encode_ctx *c, struct encode_stream *s, const void *data, size
 		at = deflate_piece(c, s->tail, s->tail_len, data, len, end, at);
 		remember(&c->memo, s, data, len, end, c->out + blocks, at - blocks);
 	}
-	s->crc = (uint32_t)crc32(s->crc, data, (uInt)len);
+	/* Of no bytes at NULL zlib gives the checksum of an empty text. */
+	if (len > 0)
+		s->crc = (uint32_t)crc32(s->crc, data, (uInt)len);
 	s->total += (uint32_t)len;
 	if (len > 0)
 		move_tail(s, data, len);

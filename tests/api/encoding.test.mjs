@@ -180,6 +180,11 @@ test('heartbeats come at once, and a feed ends well', async () => {
 	const brief = await open(`${path}/_changes?feed=continuous&timeout=50`);
 	assert.ok(await brief.ended);
 	assert.equal(JSON.parse(brief.text).pending, 0);
+	/* This one sends nothing with its end. */
+	await ask(server, 'PUT', `${path}/a`, { json: {} });
+	const events = await open(`${path}/_changes?feed=eventsource&timeout=100`);
+	assert.ok(await events.ended);
+	assert.match(events.text, /"id":"a"/);
 });
 
 test('many feeds at different places get the same rows', async () => {

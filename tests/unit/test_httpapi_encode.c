@@ -237,7 +237,7 @@ check_stream(
 		if (piece > len - at)
 			piece = len - at;
 		end = at + piece == len && (!end_alone || piece == 0);
-		ok = CHECK_INT(encode_stream_put(c, s, text + at, piece, end, &out, &n), 0) &&
+		ok = CHECK_INT(encode_stream_put(c, s, piece > 0 ? text + at : NULL, piece, end, &out, &n), 0) &&
 		     CHECK(reader_feed(r, out, n));
 		at += piece;
 		total += n;
