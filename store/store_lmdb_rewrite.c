@@ -493,7 +493,9 @@ swap(struct lmdb_rewrite *r, struct lmdb_env *fresh)
 	rc = store_files_publish(s->dir, r->tmp, db->file);
 	if (rc != 0 && (stat(path, &st) != 0 || st.st_ino != fresh->ino))
 		return rc;
-	/* The new file stands under the name, even if the folder could not be synced. */
+	/* The new file stands under the name, even if the folder could not be synced.  Then a crash may bring back the old one,
+	 * so nothing more is committed. */
+	db->failed = rc != 0;
 	store_lmdb_free_idle(db);
 	db->env = *fresh;
 	*fresh = old;

@@ -575,8 +575,9 @@ planned(struct mem_store *s, int *appliedp)
 	return code;
 }
 
+/* put: ${may_doubt}: its outcome may be in doubt, if that is the plan; else it fails then. */
 static int
-mem_commit(struct store_db *base, const struct store_item *items, size_t n)
+put(struct store_db *base, const struct store_item *items, size_t n, int may_doubt)
 {
 	struct mem_db *db = (struct mem_db *)base;
 	struct version *fresh = NULL;
@@ -584,6 +585,10 @@ mem_commit(struct store_db *base, const struct store_item *items, size_t n)
 
 	pthread_mutex_lock(&db->write_lock);
 	code = db->failed ? ERR_IO : planned(db->s, &applied);
+	if (code == ERR_IN_DOUBT && !may_doubt) {
+		code = ERR_IO;
+		applied = 0;
+	}
 	if (!db->failed && applied)
 		rc = apply(db->f->newest, items, n, &fresh);
 	if (fresh != NULL) {
@@ -597,6 +602,12 @@ mem_commit(struct store_db *base, const struct store_item *items, size_t n)
 		db->failed = 1;
 	pthread_mutex_unlock(&db->write_lock);
 	return code != 0 ? code : rc;
+}
+
+static int
+mem_commit(struct store_db *base, const struct store_item *items, size_t n)
+{
+	return put(base, items, n, 1);
 }
 
 /*
@@ -627,7 +638,7 @@ mem_rewrite_step(struct store_rewrite *r)
 static int
 mem_rewrite_finish(struct store_rewrite *r, const struct store_item *items, size_t n)
 {
-	return n > 0 ? mem_commit(r->db, items, n) : 0;
+	return n > 0 ? put(r->db, items, n, 0) : 0;
 }
 
 static void

@@ -2,8 +2,8 @@
  * test_db_model.c: random writes, failures, compactions and reopenings, against a model of what must be there.
  *
  * The model of a document is its *universe*: every revision that was ever made up or written, with the one parent and the
- * one content it has, whether the database knows it now (in), from which parent it hangs there (up), and whether its body is kept
- * (body). So whatever path a writer brings, and in whatever order, there is one right outcome.
+ * one content it has, whether the database knows it now (in), from which parent it hangs there (up), and whether its body is there
+ * for everybody (body) or kept for merging (base). So whatever path a writer brings, and in whatever order, there is one right outcome.
  *
  *   test_db_model [SEEDS [FIRST]]    without an argument: few seeds, for make test
  */
@@ -27,7 +27,7 @@ struct mrev {
 	struct revbuf rev;
 	int parent; /* in the universe; -1: none is known */
 	int up;     /* in the database; -1: a root */
-	int in, body, deleted;
+	int in, body, base, deleted;
 	int known;      /* its content is: it was not only named as a parent */
 	unsigned n;     /* what its body says */
 	int att[NATTS]; /* which bytes; -1: it has none of that name */
@@ -53,6 +53,7 @@ struct model {
 	struct mlocal locals[NLOCALS];
 	uint64_t revs_limit;
 	uint64_t purged_limit;
+	uint64_t keep; /* superseded bodies that compaction leaves on a live leaf's path */
 	unsigned next_n;
 };
 
@@ -205,7 +206,7 @@ model_merge(struct mdoc *d, const int *way, size_t n)
 
 		if (!v->in) {
 			v->in = 1;
-			v->body = 0;
+			v->body = v->base = 0;
 			v->up = -1;
 			d->changed = 1;
 		}
@@ -221,7 +222,7 @@ model_merge(struct mdoc *d, const int *way, size_t n)
 static void
 model_forget(struct mdoc *d, int i)
 {
-	d->v[i].in = d->v[i].body = 0;
+	d->v[i].in = d->v[i].body = d->v[i].base = 0;
 	d->v[i].up = -1;
 }
 
@@ -245,6 +246,40 @@ model_stem(struct mdoc *d)
 		if (!keep[i])
 			model_forget(d, i);
 	free(keep);
+}
+
+/* model_trim: What compaction makes of the bodies. */
+static void
+model_trim(struct mdoc *d)
+{
+	int *live = calloc((size_t)d->n + 1, sizeof(*live)); /* children from which a live leaf descends */
+	char *want = calloc((size_t)d->n + 1, 1);
+
+	model_stem(d);
+	count_kids(d);
+	for (int i = 0; i < d->n; i++) {
+		uint64_t n = 0;
+
+		if (!is_leaf(d, i) || d->v[i].deleted)
+			continue;
+		for (int at = d->v[i].up; at >= 0 && live[at]++ == 0;)
+			at = d->v[at].up;
+		for (int at = d->v[i].up; at >= 0 && n < m.keep; at = d->v[at].up)
+			if (d->v[at].body || d->v[at].base) {
+				want[at] = 1;
+				n++;
+			}
+	}
+	for (int i = 0; i < d->n; i++) {
+		struct mrev *v = &d->v[i];
+
+		if (is_leaf(d, i))
+			continue;
+		v->base = (v->base || v->body) && (want[i] || live[i] > 1);
+		v->body = 0;
+	}
+	free(live);
+	free(want);
 }
 
 static int
@@ -653,6 +688,19 @@ compare_atts(struct db_snap *snap, const struct mrev *v, const struct db_rev *go
 	CHECK_INT(got->natts, k);
 }
 
+/* compare_base: What those see who merge. */
+static void
+compare_base(struct db_doc *doc, const struct mrev *v, const struct revnode *node)
+{
+	struct db_rev got;
+	int err = db_doc_base(doc, node, arena, &got);
+
+	if (!CHECK_INT(err, v->body || v->base ? 0 : ERR_MISSING) || err)
+		return;
+	CHECK_MEM(got.body.s, got.body.len, body_of(v->n), strlen(body_of(v->n)));
+	compare_atts(doc->snap, v, &got);
+}
+
 static void
 compare_rev(struct db_doc *doc, const struct mdoc *d, int i, struct revtree *t)
 {
@@ -669,6 +717,7 @@ compare_rev(struct db_doc *doc, const struct mdoc *d, int i, struct revtree *t)
 		CHECK(rev_equal(&revtree_at(t, parent)->rev, &up));
 	}
 	CHECK_INT(revtree_is_leaf(t, at), v->kids == 0);
+	compare_base(doc, v, revtree_at(t, at));
 	err = db_doc_rev(doc, revtree_at(t, at), arena, &got);
 	if (!CHECK_INT(err, v->body ? 0 : ERR_MISSING) || err)
 		return;
@@ -816,22 +865,49 @@ setting(enum db_write_kind kind, uint64_t number)
 	CHECK_INT(w.err, 0);
 }
 
+/* keep: By number or by age; younger than the setting is everything that was there when it was made. */
+static void
+keep(void)
+{
+	struct db_write w = {.kind = DB_WRITE_HISTORY_KEPT, .number = dice(5), .seconds = dice(4) == 0 ? 1000000 : 0};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	m.keep = w.seconds > 0 ? UINT64_MAX : w.number;
+}
+
+static uint64_t
+commits(void)
+{
+	uint64_t n;
+
+	(void)pthread_mutex_lock(&db->file->lock);
+	n = db->file->state.commits;
+	(void)pthread_mutex_unlock(&db->file->lock);
+	return n;
+}
+
+/* compact: All documents are trimmed in one transaction; if that fails, the compaction ends and nothing has changed. */
 static void
 compact(void)
 {
+	int inject = faulty && dice(3) == 0;
 	struct db_info info;
+	uint64_t before;
 
+	if (inject)
+		fail_next();
+	before = commits();
 	CHECK_INT(db_compact(db), 0);
 	do {
 		usleep(200);
 		CHECK_INT(db_info(db, &info), 0);
 	} while (info.compact_running);
-	for (int i = 0; i < NDOCS; i++) {
-		model_stem(&m.docs[i]);
-		count_kids(&m.docs[i]);
-		for (int k = 0; k < m.docs[i].n; k++)
-			m.docs[i].v[k].body &= is_leaf(&m.docs[i], k);
-	}
+	if (inject)
+		store_mem_fail(store, 0, 0, 0);
+	for (int i = 0; i < NDOCS && (!inject || commits() > before); i++)
+		model_trim(&m.docs[i]);
 }
 
 /* burst: A long history, so that some of it is spilled. */
@@ -892,8 +968,8 @@ step(const char *dir)
 		burst();
 	} else if (kind == 4 && dir != NULL) {
 		reopen(dir);
-	} else if (kind == 5) { /* no reader sees a difference */
-		setting(DB_WRITE_HISTORY_KEPT, dice(5));
+	} else if (kind == 5) {
+		keep();
 	} else {
 		request(1 + dice(4));
 	}
