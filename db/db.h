@@ -132,6 +132,12 @@ uint64_t db_incarnation(const struct db *db);
 int db_is_partitioned(const struct db *db);
 
 /**
+ * db_id_place(db, id, len, why): May a document of this id be asked for: in a partitioned database it names a
+ * partition, or begins with "_".  Errors: ERR_RESERVED_ID.
+ */
+int db_id_place(const struct db *db, const char *id, size_t len, struct errtext *why) MUST_CHECK;
+
+/**
  * db_doc_check(db, id, len, body_len, why): May this document be written: doc_id_check(), what a partitioned
  * database asks of ids, and the bound on a body's size.  Errors: as there; ERR_ILLEGAL_PARTITION,
  * ERR_DOC_TOO_LARGE.

@@ -461,20 +461,27 @@ db_is_partitioned(const struct db *db)
 }
 
 int
+db_id_place(const struct db *db, const char *id, size_t len, struct errtext *why)
+{
+	if (!db->file->partitioned || len == 0 || id[0] == '_' || memchr(id, ':', len) != NULL)
+		return 0;
+	return err_why(why, ERR_RESERVED_ID, "Doc id must be of form partition:id");
+}
+
+int
 db_doc_check(const struct db *db, const char *id, size_t len, size_t body_len, struct errtext *why)
 {
-	const char *colon;
 	int err = doc_id_check(id, len, why);
 
 	if (err == 0 && body_len > db->file->dbs->config.max_document_size)
 		return err_why(why, ERR_DOC_TOO_LARGE, "%.*s", (int)len, id);
 	if (err || !db->file->partitioned || (len > 0 && id[0] == '_'))
 		return err;
-	if ((colon = memchr(id, ':', len)) == NULL)
-		return err_why(why, ERR_RESERVED_ID, "Doc id must be of form partition:id");
-	if (colon == id)
+	if ((err = db_id_place(db, id, len, why)) != 0)
+		return err;
+	if (id[0] == ':')
 		return ERR_ILLEGAL_PARTITION;
-	return colon + 1 == id + len ? ERR_ID_EMPTY : 0;
+	return memchr(id, ':', len) == id + len - 1 ? ERR_ID_EMPTY : 0;
 }
 
 int

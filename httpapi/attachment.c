@@ -301,13 +301,15 @@ attachment_any(struct apireq *r)
 		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
 		return;
 	}
-	err = api_tail(r, r->nid, &name);
+	err = db_id_place(r->db, r->id.s, r->id.len, &why);
+	if (err == 0)
+		err = api_tail(r, r->nid, &name);
 	if (err == 0 && is_get) {
 		get(r, &name);
 		return;
 	}
 	u = err == 0 ? arena_calloc(r->arena, 1, sizeof(*u)) : NULL;
-	if (u == NULL)
+	if (err == 0 && u == NULL)
 		err = ERR_NOMEM;
 	if (err == 0)
 		err = db_doc_check(r->db, r->id.s, r->id.len, 0, &why);

@@ -13,6 +13,7 @@ struct diff {
 	struct jstr body;
 	int missing_revs; /* the older form of the answer */
 	struct buf out;
+	const struct db *db;
 	struct db_snap *snap;
 	struct arena *arena;
 	struct revbuf *revs; /* of the document at hand */
@@ -151,7 +152,9 @@ diff_all(struct diff *d, struct arena *a)
 	buf_init(&keys, d->body.len + 16);
 	buf_init(&scratch, d->body.len + 16);
 	while (err == 0 && (err = jread_object_next(&j, &keys, &id)) == 0) {
-		err = read_revs(d, &j, &scratch, a);
+		err = db_id_place(d->db, id.s, id.len, &d->why);
+		if (err == 0)
+			err = read_revs(d, &j, &scratch, a);
 		if (err == 0 && d->n > 0)
 			err = diff_one(d, id);
 		arena_reset(d->arena);
@@ -210,6 +213,7 @@ diff(struct apireq *r, int missing_revs)
 		return;
 	}
 	r->cookie = d;
+	d->db = r->db;
 	d->missing_revs = missing_revs;
 	buf_init(&d->out, DIFF_MAX);
 	if (d->body.len > DIFF_INLINE_BYTES) {

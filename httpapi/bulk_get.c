@@ -31,6 +31,7 @@ struct job {
 	struct render_opts opts;
 	struct arena *arena;   /* of the request */
 	struct arena *scratch; /* of one item; of the request where attachments are to be sent later */
+	const struct db *db;
 	struct db_snap *snap;
 	const char *kind; /* NULL: JSON */
 	struct buf json;
@@ -298,6 +299,8 @@ put_docs(struct job *job, struct item *item)
 		return put_error(job, item, NULL, "bad_request", "document id missed");
 	}
 	err = doc_id_check(item->id.s, item->id.len, &why);
+	if (err == 0)
+		err = db_id_place(job->db, item->id.s, item->id.len, &why);
 	if (err != 0) {
 		item->raw_rev.s = NULL;
 		return put_error(job, item, NULL, err_name(err), why.text[0] != '\0' ? why.text : err_reason(err));
@@ -390,6 +393,7 @@ work(struct apireq *r)
 		job->err = arena_new(RENDER_MAX, &job->scratch);
 	if (job->err != 0)
 		return;
+	job->db = r->db;
 	job->err = db_snap_begin(r->db, &job->snap);
 	if (job->err == 0) {
 		if (job->kind == NULL)

@@ -262,7 +262,12 @@ document_post(struct apireq *r)
 void
 document_any(struct apireq *r)
 {
-	if (strcmp(r->method, "GET") == 0) {
+	struct errtext why = {""};
+	int err = db_id_place(r->db, r->id.s, r->id.len, &why);
+
+	if (err)
+		api_error(r, err, &why);
+	else if (strcmp(r->method, "GET") == 0) {
 		if (r->nparams == 0)
 			get_plain(r);
 		else

@@ -91,7 +91,8 @@ read_docs(struct apireq *r, struct jread *j, struct purge *p, struct buf *scratc
 		if (w->id.s == NULL)
 			return ERR_NOMEM;
 		p->req.nwrites++;
-		err = read_revs(r, j, p, w, scratch, why);
+		if ((err = db_id_place(r->db, w->id.s, w->id.len, why)) == 0)
+			err = read_revs(r, j, p, w, scratch, why);
 	}
 	return err == ERR_END ? jread_end(j) : err;
 }

@@ -163,6 +163,10 @@ test('a purge of what is not there changes nothing', async () => {
 group('partitions', [
 	...['x', ':x', '_a:b', 'a:'].map((id) => ['PUT', `//${id}`, { json: {} }, 400]),
 	...['x', ':x', 'a:'].map((id) => ['PUT', `//${id}/att`, { body: 'x' }, 400]),
+	...['GET', 'DELETE', 'COPY'].map((method) => [method, '//x', { headers: { Destination: 'a:2' } }, 400]),
+	...['GET', 'DELETE'].map((method) => [method, '//x/att', {}, 400, 'illegal_docid', 'Doc id must be of form partition:id']),
+	...['_revs_diff', '_missing_revs', '_purge'].map((path) => ['POST', `//${path}`, { json: { 'a:1': ['1-a'], x: ['1-a'] } }, 400, 'illegal_docid']),
+	['GET', '//a:none', {}, 404], ['GET', '//_design/none', {}, 404],
 	['POST', '//', { json: {} }, 400], ['POST', '//_bulk_docs', { json: { docs: [{ _id: 'a:2' }, { _id: 'b' }] } }, 400, 'illegal_docid'],
 	['POST', '//_bulk_docs', { json: { new_edits: false, docs: [{ _id: 'b', _rev: '1-a' }] } }, 400, 'illegal_docid'],
 	['COPY', '//a:1', { headers: { Destination: 'b' } }, 400], ['GET', '//_partition', {}, 400], ['GET', '//_partition/_x', {}, 400, 'illegal_partition'],
