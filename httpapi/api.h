@@ -26,13 +26,14 @@ struct api {
 	struct executor *ex;
 	struct http_server *server;
 	struct config *config;
-	char uuid[33];         /* of this server, kept in the data folder */
-	char secret[65];       /* of session cookies, where none is configured; kept there too */
-	struct feeds *feeds;   /* open _changes requests: feeds.c */
-	struct sessions *auth; /* cached credential checks: auth.c */
-	struct cors *cors;     /* what is allowed to pages of other origins: cors.c */
-	struct web *web;       /* the built page: web.c */
-	struct copies *copies; /* copies of databases on their way: copyfile.c */
+	char uuid[33];                   /* of this server, kept in the data folder */
+	char secret[65];                 /* of session cookies, where none is configured; kept there too */
+	struct feeds *feeds;             /* open _changes requests: feeds.c */
+	struct updatefeeds *updatefeeds; /* _db_updates: updatefeeds.c */
+	struct sessions *auth;           /* cached credential checks: auth.c */
+	struct cors *cors;               /* what is allowed to pages of other origins: cors.c */
+	struct web *web;                 /* the built page: web.c */
+	struct copies *copies;           /* copies of databases on their way: copyfile.c */
 };
 
 /* One parameter of the query string, decoded. */
@@ -262,6 +263,9 @@ void bulk_get(struct apireq *r);          /* /{db}/_bulk_get */
 void changes_any(struct apireq *r); /* /{db}/_changes */
 void purge_docs(struct apireq *r);  /* /{db}/_purge */
 void purge_infos(struct apireq *r); /* /{db}/_purged_infos */
+
+/* updatefeeds.c */
+void updatefeeds_any(struct apireq *r); /* /_db_updates */
 
 /* copyfile.c */
 void copyfile_get(struct apireq *r); /* /{db}/_copy */

@@ -21,6 +21,7 @@
 #include "httpapi/feeds.h"
 #include "httpapi/server.h"
 #include "httpapi/setup.h"
+#include "httpapi/updatefeeds.h"
 #include "store/store.h"
 
 #define SERVER_NAME "Divan/" DIVAN_VERSION " (CouchDB compatible)"
@@ -152,10 +153,11 @@ raise_file_limit(void)
 static void
 moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
 {
-	const struct api *api = cookie;
+	struct api *api = cookie;
 
 	if (api->feeds != NULL)
 		feeds_moved(cookie, name, incarnation, seq, dropped);
+	updatefeeds_moved(api, name, seq, dropped);
 }
 
 /* In hundredths, "2.0" and "2" alike. */
@@ -246,6 +248,8 @@ open_server(struct divand *d)
 		api_compress_load(&d->api);
 	if (err == 0)
 		err = feeds_new(&d->api);
+	if (err == 0)
+		err = updatefeeds_new(&d->api);
 	return err;
 }
 
@@ -324,6 +328,7 @@ end(struct divand *d)
 	exec_threads_free(d->copier);
 	copyfile_free(&d->api);
 	feeds_free(&d->api);
+	updatefeeds_free(&d->api);
 	http_server_free(d->api.server);
 	api_free(&d->api);
 	config_free(d->config);

@@ -42,7 +42,7 @@ static const struct route server_table[] = {
     {"_utils", web_file, API_PATH_PARTS, NONE},
     {"_replicate", not_implemented, 1, NONE},
     {"_scheduler", not_implemented, API_PATH_PARTS, NONE},
-    {"_db_updates", not_implemented, 1, NONE},
+    {"_db_updates", updatefeeds_any, 1, NONE},
     {"_cluster_setup", cluster_setup, 1, NONE},
 };
 
