@@ -220,25 +220,46 @@ check_doc(struct check *k, const struct docrec *rec)
 }
 
 static int
-check_docs(struct check *k)
+check_record(struct check *k, struct bytes *r)
+{
+	struct docrec rec;
+	int err = docrec_decode(r, &rec);
+
+	return err ? err : check_doc(k, &rec);
+}
+
+/* check_local: The body of a _local document can be read. */
+static int
+check_local(struct check *k, struct bytes *r)
+{
+	struct jstr body;
+	int err;
+
+	(void)bytes_varint(r);
+	if ((err = check_dict(k, r)) != 0)
+		return err;
+	return body_unpack(k->f->dicts, r, k->a, &body) != 0 ? bad_doc(k, "a body cannot be read") : 0;
+}
+
+/* check_each: Call fn for the record of each document, or of each _local one. */
+static int
+check_each(struct check *k, const struct idkey_trees *trees, int (*fn)(struct check *k, struct bytes *r))
 {
 	struct arena *walk_arena;
 	struct idkey_walk *walk;
 	struct store_val key, val;
-	struct docrec rec;
 	struct bytes r;
 	unsigned tree;
 	int err = arena_new(1u << 20, &walk_arena);
 
 	if (err)
 		return err;
-	if ((err = idkey_walk_open(&db_doc_trees, k->snap, walk_arena, &walk)) == 0) {
+	if ((err = idkey_walk_open(trees, k->snap, walk_arena, &walk)) == 0) {
 		err = idkey_walk_seek(walk, NULL, 0, 0);
 		while (err == 0 && (err = idkey_walk_step(walk, &k->id, &val)) == 0) {
 			idkey_walk_place(walk, &tree, &key);
-			if ((err = record_open(tree, key.p, key.len, &val, &r)) == 0 &&
-			    (err = docrec_decode(&r, &rec)) == 0)
-				err = check_doc(k, &rec);
+			if ((err = record_open(tree, key.p, key.len, &val, &r)) == 0)
+				err = fn(k, &r);
 			arena_reset(k->a);
 		}
 		idkey_walk_close(walk);
@@ -364,37 +385,6 @@ check_totals(struct check *k)
 	return 0;
 }
 
-/* check_locals: Their bodies can be read. */
-static int
-check_locals(struct check *k)
-{
-	struct idkey_walk *walk;
-	struct store_val key, val;
-	struct arena *a;
-	struct jstr body;
-	struct bytes r;
-	unsigned tree;
-	int err = arena_new(1u << 20, &a);
-
-	if (err)
-		return err;
-	if ((err = idkey_walk_open(&db_local_trees, k->snap, a, &walk)) == 0) {
-		err = idkey_walk_seek(walk, NULL, 0, 0);
-		while (err == 0 && (err = idkey_walk_step(walk, &k->id, &val)) == 0) {
-			idkey_walk_place(walk, &tree, &key);
-			if ((err = record_open(tree, key.p, key.len, &val, &r)) != 0)
-				break;
-			(void)bytes_varint(&r);
-			if ((err = check_dict(k, &r)) == 0 && body_unpack(k->f->dicts, &r, k->a, &body) != 0)
-				err = bad_doc(k, "a body cannot be read");
-			arena_reset(k->a);
-		}
-		idkey_walk_close(walk);
-	}
-	arena_free(a);
-	return err == ERR_END || err == ERR_MISSING ? 0 : err;
-}
-
 /* local_weigh: A _local document that is there is live. */
 static uint64_t
 local_weigh(const struct store_val *val)
@@ -413,9 +403,11 @@ check_all(struct check *k)
 	db_counts_of_changes(k->f, &changes);
 	for (unsigned tree = 0; tree < TREE_COUNT && err == 0; tree++)
 		err = check_tree(k, tree);
-	if (err || (err = meta_state_get(k->snap, &k->state)) != 0 || (err = check_docs(k)) != 0 ||
-	    (err = check_locals(k)) != 0 || (err = check_totals(k)) != 0 || (err = check_digests(k)) != 0 ||
-	    (err = check_blobs(k)) != 0 || (err = idkey_check(&db_doc_trees, k->snap, docrec_live, k->why)) != 0 ||
+	if (err || (err = meta_state_get(k->snap, &k->state)) != 0 ||
+	    (err = check_each(k, &db_doc_trees, check_record)) != 0 ||
+	    (err = check_each(k, &db_local_trees, check_local)) != 0 || (err = check_totals(k)) != 0 ||
+	    (err = check_digests(k)) != 0 || (err = check_blobs(k)) != 0 ||
+	    (err = idkey_check(&db_doc_trees, k->snap, docrec_live, k->why)) != 0 ||
 	    (err = idkey_check(&db_local_trees, k->snap, local_weigh, k->why)) != 0 ||
 	    (err = counts_check(&docs, k->snap, k->why)) != 0)
 		return err;
