@@ -346,6 +346,13 @@ test('the server ends while requests stand in every state', async () => {
 		sock.write(bytes.subarray(0, rnd.below(bytes.length)));
 		socks.push(sock);
 	}
+	/* Handshakes that have not begun, have no end, or are none. */
+	for (const bytes of ['', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 'GET / HTTP/1.1\r\n\r\n']) {
+		const sock = net.connect(server.tlsPort, '127.0.0.1');
+		sock.on('error', () => {});
+		sock.write(Buffer.from(bytes, 'latin1'));
+		socks.push(sock);
+	}
 	await fetch(`${server.url}/_up`);
 	await server.stop();
 	for (const sock of socks) sock.destroy();
