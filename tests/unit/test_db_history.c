@@ -8,6 +8,8 @@
 
 #include "db/dbi.h"
 
+#define THREADS 3u
+
 static struct arena *arena;
 
 /* An executor whose wall clock is the test's. */
@@ -572,6 +574,72 @@ dict_is_there(struct db *db, const char *key)
 	return there;
 }
 
+static void
+hold(void *barrier)
+{
+	(void)pthread_barrier_wait(barrier);
+	(void)pthread_barrier_wait(barrier);
+}
+
+static void
+was_done(struct db_request *req)
+{
+	dbtest_wake(req->cookie);
+}
+
+/* A write that was packed with a dictionary which is dropped before its turn comes is packed anew. */
+static void
+test_late(struct db *db)
+{
+	static const char text[] = "{\"kind\":\"vevent\",\"dtstart\":\"2026-03-5\",\"rrule\":\"FREQ=WEEKLY;COUNT=9\","
+				   "\"organizer\":\"mailto:somebody@example.com\",\"alarms\":[{\"trigger\":\"-PT15M\","
+				   "\"action\":\"DISPLAY\"}]}";
+	uint64_t current = body_dicts_current(db->file->dicts);
+	struct db_write w = {
+	    .kind = DB_WRITE_EDIT, .id = {"late", 4}, .body = {text, strlen(text)}, .body_etf = {"h\001j", 3}};
+	struct db_request req = {.writes = &w, .nwrites = 1, .done = was_done};
+	struct exec_job jobs[THREADS];
+	pthread_barrier_t held;
+	struct dbtest_wait wait;
+	struct buf dict, packed;
+	struct bytes r;
+
+	buf_init(&dict, 1u << 20);
+	for (uint64_t i = 0; i <= current && dict.len == 0; i++) {
+		struct db_snap *snap;
+		char key[32];
+
+		(void)snprintf(key, sizeof(key), "dict/%08llx", (unsigned long long)i);
+		CHECK_INT(db_snap_begin(db, &snap), 0);
+		(void)!meta_get(snap->snap, key, &dict);
+		db_snap_end(snap);
+	}
+	CHECK(db->file->dict_first == current);
+	CHECK_INT(pthread_barrier_init(&held, NULL, THREADS + 1), 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		jobs[i] = (struct exec_job){hold, &held, NULL, 0};
+		inner->submit(inner, &jobs[i]);
+	}
+	(void)pthread_barrier_wait(&held);
+	dbtest_wait_init(&wait);
+	req.cookie = &wait;
+	CHECK_INT(body_dicts_add(db->file->dicts, current - 1, dict.data, dict.len), 0);
+	buf_init(&packed, 1000);
+	CHECK_INT(body_pack(db->file->dicts, text, strlen(text), &packed), 0);
+	bytes_init(&r, packed.data, packed.len);
+	CHECK_INT(body_dict_of(&r), current - 1);
+	buf_release(&packed);
+	CHECK_INT(db_submit(db, &req), 0);
+	CHECK_INT(body_dicts_add(db->file->dicts, current, dict.data, dict.len), 0);
+	(void)pthread_barrier_wait(&held);
+	dbtest_wait_for(&wait);
+	CHECK_INT(w.err, 0);
+	dbtest_check(db);
+	CHECK(body_is(db, "late", &w.rev, CLIENTS, text));
+	(void)pthread_barrier_destroy(&held);
+	buf_release(&dict);
+}
+
 /* A database of notes becomes one of events too: another dictionary serves both, and the first goes. */
 static void
 test_dictionaries(struct dbs **sp, struct store *(*reopen)(void))
@@ -595,6 +663,8 @@ test_dictionaries(struct dbs **sp, struct store *(*reopen)(void))
 	CHECK(body_is(db, "n00000x", &local, CLIENTS, "{\"type\":\"note\",\"title\":\"the title of note 7\"}"));
 	compact(db); /* the one that there is serves */
 	CHECK_INT(loose(db), 0);
+	test_late(db);
+	compact(db);
 	if (reopen == NULL) {
 		db_close(db);
 		return;
@@ -882,7 +952,7 @@ main(void)
 	struct dbs *s;
 
 	CHECK(mkdtemp(dir) != NULL);
-	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(exec_threads_new(THREADS, &dbtest_threads), 0);
 	inner = exec_threads_executor(dbtest_threads);
 	CHECK_INT(arena_new(1u << 30, &arena), 0);
 	test_tight();
