@@ -275,7 +275,11 @@ begin_stream(struct http_req *req, int status, uint64_t length)
 static void
 begin_head(struct http_req *req, int status, uint64_t length)
 {
-	req->refs++; /* the handler still counts on the request until http_finish() */
+	/* The handler counts on the request until http_finish(), or stop() where its client hung up before. */
+	if (req->gone)
+		schedule_flush(req);
+	else
+		req->refs++;
 	reply_iov(req, status, h2o_iovec_init(NULL, 0), length);
 }
 
