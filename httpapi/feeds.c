@@ -9,22 +9,30 @@
  *	                                           --interval is over--> heartbeat, or finished
  *
  * Feeds that stand at the same place and want the same form get the same bytes: the rows of the
- * last one served are kept for the next within a turn.
+ * last few forms served are kept for the next feeds within a turn.
+ *
+ * A client that does not read holds up nobody: at most one batch waits for it, no snapshot is kept, and what is
+ * committed meanwhile is read when it has gone out.  If that does not come to pass for table->stuck_ms, the connection
+ * is cut; the client knows the last row's sequence.
  *
  * Invariants:
  * 1. A feed is in its group before its first snapshot begins, so no commit falls between its scan
  *    and its waiting.
  * 2. A feed that is not in a group any more (ending) only waits to send its last line.
+ * 3. A feed in flight is in the intervals: it is sent or cut in the end.
  */
 #include "feeds.h"
 
 #include "base/log.h"
+#include "config.h"
 #include "feedtable.h"
 #include "rows.h"
 
 #define SCRATCH_MAX ((size_t)256 << 20)
-#define KEEP_BYTES ((size_t)1 << 20) /* a buffer that had to grow beyond this is given back */
-#define TIMER_BATCH 256u             /* feeds whose interval ended that one tick serves */
+#define KEEP_BYTES ((size_t)1 << 20)  /* a buffer that had to grow beyond this is given back */
+#define KEEP_SHARE ((size_t)16 << 10) /* the same, of each of the shares */
+#define STUCK_MS 60000u               /* until a client that takes nothing is cut off, where nothing is configured */
+#define TIMER_BATCH 256u              /* feeds whose interval ended that one tick serves */
 
 struct feeds {
 	unsigned n;
@@ -49,95 +57,151 @@ leave(struct feed *f)
 {
 	const struct group *g = f->group;
 	struct table *t = f->table;
+	unsigned i;
 
-	if (feedtable_leave(f) && t->shared_group == g)
-		t->shared_group = NULL;
+	if (!feedtable_leave(f))
+		return;
+	for (i = 0; i < FEEDTABLE_SHARES; i++)
+		if (t->shares[i].group == g)
+			t->shares[i].group = NULL;
 }
 
 static void
 send(struct feed *f, const char *data, size_t len)
 {
+	struct table *t = f->table;
+
 	f->in_flight = 1;
+	f->active_ms = f->sent_ms = t->api->ex->now_ms(t->api->ex);
+	/* A shorter interval ends before it could be stuck, and looks. */
+	if (f->interval_ms > t->stuck_ms) {
+		feedtable_retime(f);
+		if (f->heap_index == 0)
+			feedtable_set_timer(t);
+	}
 	http_send(f->r->http, data, len);
 }
 
-/* Send what is behind the rows in ${b}, and end.  The rows stay. */
+/* Out of the group, but not out of the intervals: a client that takes nothing does not stay for ever. */
 static void
-finish(struct feed *f, int with_tail)
+end_later(struct feed *f)
 {
-	struct table *t = f->table;
-	struct http_req *http = f->r->http;
-	size_t rows = t->b.len;
-
 	leave(f);
+	f->ending = 1;
+	if (feedtable_time(f) != 0)
+		http_cut(f->r->http);
+}
+
+/* Send the rows in ${b} and what is behind them, and end.  The rows stay. */
+static void
+finish(struct feed *f, struct buf *b, int with_tail)
+{
+	struct http_req *http = f->r->http;
+	size_t rows = b->len;
+
 	if (f->started && f->in_flight) {
-		f->ending = 1;
+		end_later(f);
 		return;
 	}
+	leave(f);
 	/* A head that is on its way alone leaves no room for a last line. */
 	if (f->started && !http_can_send(http))
 		with_tail = 0;
 	if (with_tail)
-		feedscan_tail(&f->scan, &t->b);
+		feedscan_tail(&f->scan, b);
 	api_done(f->r);
 	if (!f->started) {
-		http_reply(http, 200, t->b.data, t->b.len);
+		http_reply(http, 200, b->data, b->len);
 	} else {
-		if (t->b.len > 0 && http_can_send(http))
-			http_send(http, t->b.data, t->b.len);
+		if (b->len > 0 && http_can_send(http))
+			http_send(http, b->data, b->len);
 		http_finish(http);
 	}
-	t->b.len = rows;
+	b->len = rows;
 }
 
 static void
+empty(struct buf *b, size_t keep)
+{
+	if (b->cap > keep)
+		buf_release(b);
+	buf_clear(b);
+}
+
+static struct buf *
 use_buffer(struct table *t)
 {
-	t->shared_group = NULL;
-	if (t->b.cap > KEEP_BYTES)
-		buf_release(&t->b);
-	buf_clear(&t->b);
+	empty(&t->b, KEEP_BYTES);
+	return &t->b;
+}
+
+static void
+forget_shares(struct table *t)
+{
+	unsigned i;
+
+	for (i = 0; i < FEEDTABLE_SHARES; i++) {
+		t->shares[i].group = NULL;
+		empty(&t->shares[i].b, KEEP_SHARE);
+	}
 }
 
 /* A feed whose database is gone, or can't be read. */
 static void
 fail(struct feed *f, int err)
 {
-	use_buffer(f->table);
 	if (err != ERR_NO_DB)
 		log_line(LOG_ERROR, "a changes feed ended: %s", err_reason(err));
 	if (!f->started && err != ERR_NO_DB) {
 		leave(f);
 		api_error(f->r, err, NULL);
 	} else {
-		finish(f, f->scan.form == FEEDSCAN_LONGPOLL);
+		finish(f, use_buffer(f->table), f->scan.form == FEEDSCAN_LONGPOLL);
 	}
 }
 
-/* The next rows of ${f} into the table's buffer. */
+static struct share *
+find_share(struct table *t, const struct feed *f)
+{
+	unsigned i;
+
+	for (i = 0; i < FEEDTABLE_SHARES; i++) {
+		struct share *s = &t->shares[i];
+
+		if (s->group == f->group && feedscan_same(&f->scan, &s->before, s->after.emitted - s->before.emitted))
+			return s;
+	}
+	return NULL;
+}
+
+/* The next rows of ${f} into *${bp}. */
 static int
-fill(struct feed *f)
+fill(struct feed *f, struct buf **bp)
 {
 	struct table *t = f->table;
+	struct share *s = find_share(t, f);
 	uint64_t seq = f->seen;
 	int err;
 
-	if (t->shared_group == f->group &&
-	    feedscan_same(&f->scan, &t->shared_before, t->shared_after.emitted - t->shared_before.emitted)) {
-		feedscan_follow(&f->scan, &t->shared_before, &t->shared_after);
-		f->seen = t->shared_seq;
-		return t->shared_err;
+	if (s != NULL) {
+		feedscan_follow(&f->scan, &s->before, &s->after);
+		f->seen = s->seq;
+		*bp = &s->b;
+		return s->err;
 	}
-	use_buffer(t);
-	t->shared_before = f->scan;
-	err = feedscan_fill(&f->scan, &t->b, t->scratch, &seq);
+	s = &t->shares[t->next_share++ % FEEDTABLE_SHARES];
+	s->group = NULL;
+	empty(&s->b, KEEP_BYTES);
+	s->before = f->scan;
+	err = feedscan_fill(&f->scan, &s->b, t->scratch, &seq);
 	if (err != 0 && err != ERR_END)
 		return err;
 	f->seen = err == ERR_END ? seq : 0;
-	t->shared_group = f->group;
-	t->shared_after = f->scan;
-	t->shared_seq = f->seen;
-	t->shared_err = err;
+	s->group = f->group;
+	s->after = f->scan;
+	s->seq = f->seen;
+	s->err = err;
+	*bp = &s->b;
 	return err;
 }
 
@@ -153,7 +217,7 @@ is_done(const struct feed *f, int err)
 static void
 serve(struct feed *f)
 {
-	struct table *t = f->table;
+	struct buf *b = NULL;
 	int err;
 
 	if (!http_can_send(f->r->http)) {
@@ -162,22 +226,18 @@ serve(struct feed *f)
 			feedtable_enqueue(f);
 		return;
 	}
-	err = f->group->known == UINT64_MAX ? ERR_NO_DB : fill(f);
+	err = f->group->known == UINT64_MAX ? ERR_NO_DB : fill(f, &b);
 	if (err != 0 && err != ERR_END) {
 		fail(f, err);
 		return;
 	}
 	f->more = err == 0;
-	if (is_done(f, err)) {
-		finish(f, 1);
-		return;
-	}
-	if (t->b.len > 0) {
-		send(f, t->b.data, t->b.len);
-		f->active_ms = t->api->ex->now_ms(t->api->ex);
-	} else if (f->more) {
+	if (is_done(f, err))
+		finish(f, b, 1);
+	else if (b->len > 0)
+		send(f, b->data, b->len);
+	else if (f->more)
 		feedtable_enqueue(f);
-	}
 }
 
 static void
@@ -188,14 +248,13 @@ run_queue(struct table *t)
 	unsigned n = 0;
 	int over = 0;
 
-	t->shared_group = NULL;
 	/* Those that queue up again meanwhile wait for the next turn. */
 	while ((f = t->run_first) != NULL && !over) {
 		over = f == last || (++n % 16 == 0 && rows_now_us() - begin >= ROWS_TURN_US);
 		feedtable_dequeue(f);
 		serve(f);
 	}
-	use_buffer(t);
+	forget_shares(t);
 	if (t->run_first != NULL)
 		feedtable_post(t);
 }
@@ -217,8 +276,7 @@ on_ready(void *cookie)
 
 	f->in_flight = 0;
 	if (f->ending) {
-		use_buffer(t);
-		finish(f, f->scan.form != FEEDSCAN_EVENTSOURCE);
+		finish(f, use_buffer(t), f->scan.form != FEEDSCAN_EVENTSOURCE);
 	} else if (feedtable_has_work(f)) {
 		feedtable_enqueue(f);
 		feedtable_post(t);
@@ -243,12 +301,14 @@ interval_over(struct feed *f, uint64_t now)
 	const char *beat;
 
 	f->active_ms = now;
-	if (!f->heartbeat && !f->more && !f->queued) {
-		use_buffer(t);
-		finish(f, 1);
+	if (feedtable_is_stuck(f, now)) {
+		f->sent_ms = now; /* on_stop() is on its way */
+		http_cut(f->r->http);
+	} else if (!f->heartbeat && !f->more && !f->queued && !f->in_flight) {
+		finish(f, use_buffer(t), 1);
 		return;
 	}
-	if (f->heartbeat && http_can_send(f->r->http)) {
+	if (f->heartbeat && !f->ending && http_can_send(f->r->http)) {
 		beat = feedscan_heartbeat(&f->scan);
 		send(f, beat, strlen(beat));
 	}
@@ -280,7 +340,6 @@ on_shutdown(void *arg)
 	size_t i;
 
 	t->stopping = 1;
-	use_buffer(t);
 	for (i = 0; i < FEEDTABLE_BUCKETS; i++) {
 		/* finish() frees a group with its last feed, unless it is dirty: then it stays, empty. */
 		struct group *g = t->buckets[i];
@@ -292,7 +351,7 @@ on_shutdown(void *arg)
 			while (f != NULL) {
 				struct feed *follower = f->next;
 
-				finish(f, 1);
+				finish(f, use_buffer(t), 1);
 				f = follower;
 			}
 			g = next;
@@ -306,11 +365,11 @@ static void
 add(struct feed *f)
 {
 	struct table *t = f->table;
+	struct buf *b = use_buffer(t);
 	int err;
 
-	use_buffer(t);
-	feedscan_head(&f->scan, &t->b);
-	err = feedscan_fill(&f->scan, &t->b, t->scratch, &f->seen);
+	feedscan_head(&f->scan, b);
+	err = feedscan_fill(&f->scan, b, t->scratch, &f->seen);
 	if (err != 0 && err != ERR_END) {
 		leave(f);
 		use_buffer(t);
@@ -321,14 +380,14 @@ add(struct feed *f)
 	if (f->more)
 		f->seen = 0;
 	if (is_done(f, err)) {
-		finish(f, 1);
+		finish(f, b, 1);
 		use_buffer(t);
 		return;
 	}
 	f->started = 1;
 	http_start(f->r->http, 200, UINT64_MAX, on_ready, on_stop, f);
-	if (t->b.len > 0) {
-		send(f, t->b.data, t->b.len);
+	if (b->len > 0) {
+		send(f, b->data, b->len);
 	} else if (f->more) {
 		feedtable_enqueue(f);
 		feedtable_post(t);
@@ -366,10 +425,16 @@ feeds_add(struct apireq *r, const struct feedscan *scan, int heartbeat, uint32_t
 static int
 table_init(struct table *t, struct api *api, unsigned i)
 {
+	uint64_t stuck;
+	unsigned j;
 	int err;
 
 	t->api = api;
+	stuck = config_u64(api->config, "chttpd", "feed_stuck_timeout", STUCK_MS);
+	t->stuck_ms = stuck == 0 || stuck > UINT32_MAX ? UINT32_MAX : (uint32_t)stuck;
 	buf_init(&t->b, ROWS_BATCH_MAX);
+	for (j = 0; j < FEEDTABLE_SHARES; j++)
+		buf_init(&t->shares[j].b, ROWS_BATCH_MAX);
 	err = feedtable_init(t, http_server_thread(api->server, i), on_message);
 	if (err == 0)
 		err = arena_new(SCRATCH_MAX, &t->scratch);
@@ -383,10 +448,14 @@ table_init(struct table *t, struct api *api, unsigned i)
 static void
 table_release(struct table *t)
 {
+	unsigned j;
+
 	if (t->timer != NULL)
 		http_timer_free(t->timer);
 	arena_free(t->scratch);
 	buf_release(&t->b);
+	for (j = 0; j < FEEDTABLE_SHARES; j++)
+		buf_release(&t->shares[j].b);
 	feedtable_release(t);
 }
 

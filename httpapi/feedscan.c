@@ -494,7 +494,7 @@ feedscan_same(const struct feedscan *x, const struct feedscan *y, uint64_t rows)
 	return x->since == y->since && x->form == y->form && x->filter == FEEDSCAN_ALL && y->filter == FEEDSCAN_ALL &&
 	       !x->descending && !y->descending && x->until == y->until &&
 	       memcmp(&x->row, &y->row, sizeof(x->row)) == 0 && x->interval == 0 && y->interval == 0 &&
-	       x->limit > rows && y->limit > rows && (x->emitted == 0) == (y->emitted == 0);
+	       x->limit > rows && y->limit > rows && (in_lines(x) || (x->emitted == 0) == (y->emitted == 0));
 }
 
 void

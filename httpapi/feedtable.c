@@ -218,12 +218,21 @@ heap_sift(struct table *t, size_t i)
 	heap_put(t, i, d);
 }
 
+int
+feedtable_is_stuck(const struct feed *f, uint64_t now)
+{
+	return f->in_flight && now - f->sent_ms >= f->table->stuck_ms;
+}
+
 /* A heartbeat comes rather early, an end rather late. */
 uint64_t
 feedtable_due(const struct feed *f)
 {
-	uint64_t ms = f->active_ms + f->interval_ms;
+	/* Without an interval it ends with the rows, and only has to get rid of them. */
+	uint64_t ms = f->active_ms + (f->interval_ms > 0 ? f->interval_ms : f->table->stuck_ms);
 
+	if (f->in_flight && f->sent_ms + f->table->stuck_ms < ms)
+		return f->sent_ms + f->table->stuck_ms;
 	if (f->interval_ms < COARSE_FROM_MS)
 		return ms;
 	return (f->heartbeat ? ms : ms + COARSE_MS - 1) / COARSE_MS * COARSE_MS;
@@ -302,10 +311,10 @@ feedtable_leave(struct feed *f)
 {
 	struct group *g = f->group;
 
-	if (g == NULL)
-		return 0;
 	feedtable_dequeue(f);
 	heap_remove(f);
+	if (g == NULL)
+		return 0;
 	if (f->prev != NULL)
 		f->prev->next = f->next;
 	else

@@ -13,6 +13,7 @@
 #include "httpapi/feedscan.h"
 
 #define FEEDTABLE_BUCKETS 256u /* power of two */
+#define FEEDTABLE_SHARES 4u    /* forms whose rows are kept at a time */
 
 struct feed {
 	struct feed *prev, *next;         /* in the group */
@@ -23,6 +24,7 @@ struct feed {
 	struct feedscan scan;
 	uint64_t seen;      /* the update sequence that it has looked up to */
 	uint64_t active_ms; /* when it last sent something or began to wait */
+	uint64_t sent_ms;   /* when what is in flight was sent */
 	uint32_t interval_ms;
 	uint32_t heap_index;
 	uint8_t heartbeat;
@@ -49,22 +51,29 @@ struct due {
 	struct feed *feed;
 };
 
+/* Rows that were just made, for the next feed that stands at the same place and wants the same form. */
+struct share {
+	struct group *group; /* NULL: none */
+	struct feedscan before, after;
+	uint64_t seq;
+	int err;
+	struct buf b;
+};
+
 /* One HTTP thread's. */
 struct table {
 	struct api *api;
 	struct http_thread *thread;
 	struct http_timer *timer;
 	struct arena *scratch;
-	struct buf b;
+	struct buf b; /* what is for one feed alone */
 	struct due *heap;
 	size_t nheap, heap_cap;
 	struct feed *run_first, *run_last;
 	int stopping;
-	/* The rows in ${b}, for the next feed that wants the same. */
-	struct group *shared_group;
-	struct feedscan shared_before, shared_after;
-	uint64_t shared_seq;
-	int shared_err;
+	uint32_t stuck_ms;                     /* a feed whose client took nothing for so long is dropped */
+	struct share shares[FEEDTABLE_SHARES]; /* of this turn */
+	unsigned next_share;
 	/* Guarded by the lock. */
 	pthread_mutex_t lock;
 	struct http_msg msg;
@@ -85,7 +94,10 @@ void feedtable_release(struct table *t);
  * Errors: ERR_NOMEM.
  */
 int feedtable_join(struct feed *f) MUST_CHECK;
-/** feedtable_leave(f): Out of group, queue and intervals.  1 if no feed is left in the group: it may be gone. */
+/**
+ * feedtable_leave(f): Out of group, queue and intervals.  1 if no feed is left in the group: it may be gone.
+ * May be called again.
+ */
 int feedtable_leave(struct feed *f);
 
 /** feedtable_moved(t, incarnation, seq, dropped): The database moved on.  Any thread. */
@@ -106,8 +118,12 @@ void feedtable_dequeue(struct feed *f);
  */
 int feedtable_time(struct feed *f) MUST_CHECK;
 void feedtable_retime(struct feed *f);
-/** feedtable_due(f): When its interval ends.  feedtable_set_timer(t): ${t}'s timer to the first of them. */
+/**
+ * feedtable_due(f): When its interval ends, or it is taken to be stuck.  feedtable_is_stuck(f, now): What it was sent
+ * did not go out for too long.  feedtable_set_timer(t): ${t}'s timer to the first of them.
+ */
 uint64_t feedtable_due(const struct feed *f);
+int feedtable_is_stuck(const struct feed *f, uint64_t now);
 void feedtable_set_timer(struct table *t);
 
 #endif

@@ -201,6 +201,8 @@ int http_can_send(const struct http_req *req);
  */
 void http_finish(struct http_req *req);
 void http_abort(struct http_req *req);
+/** http_cut(req): Cut the connection, whatever is on its way: stop() follows, for all streams of an HTTP/2 connection. */
+void http_cut(struct http_req *req);
 
 /* ---- Timers on a thread's loop ---- */
 

@@ -80,6 +80,13 @@ http_release(struct http_req *req)
 		req_free(req);
 }
 
+void
+http_cut(struct http_req *req)
+{
+	if (req->h2o != NULL)
+		shutdown(h2o_socket_get_fd(req->conn->sock), SHUT_RDWR);
+}
+
 /* h2o's request is no longer ours to touch: drops the engine's reference. */
 void
 server_detach(struct http_req *req)

@@ -313,6 +313,12 @@ http_finish(struct http_req *req)
 }
 
 void
+http_cut(struct http_req *req)
+{
+	(void)req;
+}
+
+void
 http_abort(struct http_req *req)
 {
 	http_release(req);

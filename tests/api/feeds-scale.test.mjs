@@ -1,0 +1,264 @@
+// Open _changes requests in numbers: thousands of listeners, clients that stop reading, and listeners that join and leave in
+// a storm of commits.  What each one saw is complete and in order.  DIVAN_SEED repeats a run, DIVAN_LISTENERS sets how many.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import http2 from 'node:http2';
+import net from 'node:net';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { ask, newDb } from './client.mjs';
+
+const SEED = Number(process.env.DIVAN_SEED ?? Date.now() % 1000000);
+// This process and the server have a descriptor for each.
+const FILES = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(fs.readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? Infinity);
+const MANY = Math.min(Number(process.env.DIVAN_LISTENERS ?? 10000), FILES - 500);
+const STUCK_MS = 1500;
+let server;
+before(async () => {
+	server = await startDivand({ config: { chttpd: { feed_stuck_timeout: STUCK_MS, changes_timeout: 3600000 } } });
+});
+after(() => server?.stop());
+
+const put = async (db, id, doc = {}) => {
+	const r = await ask(server, 'PUT', `/${db}/${id}`, { json: doc });
+	assert.equal(r.status, 201, r.text);
+	return r.json;
+};
+const bulk = async (db, docs) => {
+	const r = await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs } });
+	assert.equal(r.status, 201, r.text);
+	return r.json;
+};
+
+/** A feed on a bare socket, as light as ten thousand of them have to be: rows() holds what came. */
+function listen(path, { onRow = () => {} } = {}) {
+	const socket = net.connect(server.port, '127.0.0.1');
+	const feed = { socket, rows: [], headed: false };
+	let rest = '';
+	const failed = new Promise((_, reject) => socket.on('error', reject));
+	failed.catch(() => {});
+	feed.closed = new Promise((resolve) => socket.on('close', resolve));
+	feed.started = Promise.race([failed, new Promise((go) => (feed.go = go))]);
+	socket.on('data', (data) => {
+		const parts = (rest + data.toString('latin1')).split('\n');
+		rest = parts.pop();
+		for (const part of parts) {
+			if (!feed.headed) {
+				if (part !== '\r') continue;
+				feed.headed = true;
+				feed.go();
+			} else if (part.startsWith('{')) {
+				feed.rows.push(part);
+				onRow(feed, part);
+			}
+		}
+	});
+	socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${server.auth}\r\n\r\n`);
+	return feed;
+}
+
+/** ${make}(i) for i < n, some at a time. */
+async function each(n, make, atOnce = 100) {
+	const list = [];
+	for (let i = 0; i < n; i += atOnce) list.push(...(await Promise.all(Array.from({ length: Math.min(atOnce, n - i) }, (_, k) => make(i + k)))));
+	return list;
+}
+
+const anon = () => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]);
+const seqOf = (seq) => Number(/^\d+/.exec(seq)[0]);
+
+/** Wait for a server's side effect that no answer tells of. */
+async function eventually(what, condition, ms = 20000) {
+	const end = Date.now() + ms;
+	while (!(await condition())) {
+		assert.ok(Date.now() < end, what);
+		await new Promise((go) => setTimeout(go, 20));
+	}
+}
+
+test(`a commit reaches each of ${MANY} listeners once`, async (t) => {
+	const db = await newDb(server, 'town');
+	const commits = 3;
+	let left = MANY * commits, all;
+	const done = new Promise((resolve) => (all = resolve));
+	const onRow = () => --left === 0 && all();
+	const before = anon();
+	const feeds = await each(MANY, async () => {
+		const feed = listen(`/${db}/_changes?feed=continuous&since=now&heartbeat=3600000`, { onRow });
+		await feed.started;
+		return feed;
+	});
+	t.diagnostic(`${((anon() - before) / MANY).toFixed(2)} KiB a listener`);
+	for (let i = 0; i < commits; i++) await put(db, `d${i}`);
+	await done;
+	const want = feeds[0].rows.join('\n');
+	assert.deepEqual(feeds[0].rows.map((r) => JSON.parse(r).id), ['d0', 'd1', 'd2']);
+	assert.equal(feeds.filter((f) => f.rows.join('\n') !== want).length, 0);
+	for (const f of feeds) f.socket.destroy();
+	await Promise.all(feeds.map((f) => f.closed));
+	await put(db, 'last'); // the server lives, and what is left of them is not served
+});
+
+test('an HTTP/2 connection carries 50 feeds beside other requests', async () => {
+	const db = await newDb(server, 'h2');
+	const session = http2.connect(server.url);
+	const open = (path) => {
+		const stream = session.request({ ':path': path, authorization: server.auth });
+		const feed = { stream, text: '' };
+		stream.setEncoding('utf8');
+		stream.on('data', (d) => {
+			feed.text += d;
+			feed.look?.();
+		});
+		feed.until = (n) => new Promise((resolve) => (feed.look = () => feed.text.split('\n').filter(Boolean).length >= n && resolve())(feed.look()));
+		return new Promise((resolve, reject) => stream.on('error', reject).on('response', () => resolve(feed)));
+	};
+	try {
+		const feeds = await each(50, () => open(`/${db}/_changes?feed=continuous&since=now&heartbeat=3600000`));
+		await put(db, 'x');
+		await Promise.all(feeds.map((f) => f.until(1)));
+		const other = await open(`/${db}/x`);
+		await other.until(1);
+		assert.equal(JSON.parse(other.text)._id, 'x');
+		assert.equal(feeds.every((f) => JSON.parse(f.text).id === 'x'), true);
+	} finally {
+		session.destroy();
+	}
+});
+
+test('feeds on more databases than are kept open', async () => {
+	const n = 450;
+	const dbs = await each(n, () => newDb(server, 'many'), 16);
+	const feeds = await each(n, async (i) => {
+		const feed = listen(`/${dbs[i]}/_changes?feed=continuous&since=now&heartbeat=3600000`);
+		await feed.started;
+		feed.first = new Promise((go) => feed.socket.on('data', () => feed.rows.length > 0 && go()));
+		return feed;
+	});
+	await each(n, (i) => put(dbs[i], `of-${i}`), 16);
+	await Promise.all(feeds.map((f) => f.first));
+	for (const [i, f] of feeds.entries()) assert.deepEqual(f.rows.map((r) => JSON.parse(r).id), [`of-${i}`]);
+	for (const f of feeds) f.socket.destroy();
+	// Those that nobody listens to any more are closed.
+	const open = () => new Set(fs.readdirSync(`/proc/${server.pid}/fd`).map((fd) => {
+		try {
+			return fs.readlinkSync(`/proc/${server.pid}/fd/${fd}`);
+		} catch {
+			return '';
+		}
+	}).filter((f) => f.endsWith('.divan'))).size;
+	await eventually(`${open()} databases stay open`, () => open() <= 400);
+});
+
+test('a client that stops reading delays nobody, costs a batch, is cut off, and goes on where it was', async () => {
+	const db = await newDb(server, 'slow');
+	const path = `/${db}/_changes?feed=continuous&include_docs=true&heartbeat=3600000&since=`;
+	const quick = listen(`${path}0`);
+	const stuck = await each(10, async () => {
+		const feed = listen(`${path}0`);
+		await feed.started;
+		feed.socket.pause();
+		return feed;
+	});
+	const before = anon();
+	const rounds = 20, perRound = 500;
+	const whole = new Promise((resolve) => quick.socket.on('data', () => quick.rows.length === rounds * perRound && resolve()));
+	for (let r = 0; r < rounds; r++) await bulk(db, Array.from({ length: perRound }, (_, i) => ({ _id: `r${r}-${i}`, text: 'z'.repeat(2000) })));
+	await whole;
+	// The database is 20 MB; what waits for ten clients is far less than for one of them.
+	assert.ok(anon() - before < 20 * 1024, `${anon() - before} KiB more than before`);
+	// The server tells of nothing, but a cut connection takes no more bytes: reading then meets its end.
+	const peers = () => fs.readFileSync('/proc/net/tcp', 'utf8').split('\n').map((l) => l.trim().split(/\s+/))
+		.filter((l) => l[1]?.endsWith(`:${server.port.toString(16).toUpperCase().padStart(4, '0')}`) && l[3] === '01').length;
+	await eventually('stuck clients stay', () => peers() <= 1);
+	const first = stuck[0];
+	first.socket.resume();
+	await first.closed;
+	const seen = first.rows.map((r) => JSON.parse(r));
+	assert.ok(seen.length > 0 && seen.length < rounds * perRound, `${seen.length} rows`);
+	const again = listen(`${path}${encodeURIComponent(seen.at(-1).seq)}`);
+	await new Promise((resolve) => again.socket.on('data', () => seen.length + again.rows.length === rounds * perRound && resolve()));
+	const ids = [...seen, ...again.rows.map((r) => JSON.parse(r))].map((r) => r.id);
+	assert.deepEqual(ids, quick.rows.map((r) => JSON.parse(r).id));
+	for (const f of [quick, again, ...stuck]) f.socket.destroy();
+});
+
+/** Small numbers from a seed. */
+function random(seed) {
+	let s = seed >>> 0;
+	return (n) => {
+		s = (Math.imul(s, 1664525) + 1013904223) >>> 0;
+		return Math.floor((s / 2 ** 32) * n);
+	};
+}
+
+test(`a storm of commits with listeners joining and leaving (seed ${SEED})`, async () => {
+	const rnd = random(SEED);
+	const db = await newDb(server, 'storm');
+	const history = new Map(); // id -> its last row
+	const revs = new Map();
+	const forms = ['', '&style=all_docs', '&include_docs=true', '&seq_interval=1'];
+	const records = [];
+	const live = [];
+	const leave = (f) => {
+		f.left = true;
+		f.socket.destroy();
+	};
+	const join = async (since, from) => {
+		const f = listen(`/${db}/_changes?feed=continuous&heartbeat=${1 + rnd(2000)}&since=${since}${forms[rnd(forms.length)]}`);
+		f.from = from;
+		records.push(f);
+		await f.started;
+		live.push(f); // only now may it be made to leave
+	};
+	let updates = 0, ended = 0;
+	const write = async (mine) => {
+		for (let k = 0; k < 60; k++) {
+			const ids = new Set(Array.from({ length: 1 + mine(8) }, () => `doc${mine(40)}`));
+			const docs = [...ids].map((_id) => ({ _id, n: ++updates, ...(revs.has(_id) ? { _rev: revs.get(_id) } : {}), ...(mine(9) === 0 && revs.has(_id) ? { _deleted: true } : {}) }));
+			for (const row of await bulk(db, docs)) if (row.ok) revs.set(row.id, row.rev);
+		}
+		ended++;
+	};
+	const change = async () => {
+		while (ended < 3) {
+			const f = live[rnd(live.length)];
+			const how = rnd(4);
+			if (f && how === 0) leave(live.splice(live.indexOf(f), 1)[0]);
+			else if (how === 1 && live.length > 4) {
+				// Gone, and back with the last sequence that it saw.
+				leave(live.splice(live.indexOf(f), 1)[0]);
+				const last = f.rows.length > 0 ? JSON.parse(f.rows.at(-1)).seq : f.from;
+				await join(encodeURIComponent(last), last);
+			} else if (live.length < 200) {
+				const info = (await ask(server, 'GET', `/${db}`)).json.update_seq;
+				await (rnd(2) ? join(0, '0-') : join(encodeURIComponent(info), info));
+			}
+		}
+	};
+	await Promise.all([write(random(SEED + 1)), write(random(SEED + 2)), write(random(SEED + 3)), change(), change()]);
+	const end = await put(db, 'the-end');
+	await Promise.all(live.map((f) => new Promise((resolve) => {
+		const look = () => f.rows.at(-1)?.includes('"the-end"') && resolve();
+		f.socket.on('data', look);
+		look();
+	})));
+	const final = (await ask(server, 'GET', `/${db}/_changes`)).json.results;
+	assert.equal(final.at(-1).changes[0].rev, end.rev);
+	for (const row of final) history.set(row.id, row);
+	for (const [i, f] of records.entries()) {
+		let before = seqOf(f.from);
+		const rows = f.rows.map((r) => JSON.parse(r));
+		for (const row of rows) {
+			assert.ok(seqOf(row.seq) > before, `seed ${SEED}, listener ${i}: ${row.seq} behind ${before}`);
+			before = seqOf(row.seq);
+		}
+		if (f.left) continue;
+		// Each document's latest change came exactly once, in order; what was superseded before it was read may be missing.
+		const latest = rows.filter((row) => history.get(row.id).seq === row.seq).map((row) => `${row.id} ${row.changes[0].rev}`);
+		const want = final.filter((row) => seqOf(row.seq) > seqOf(f.from)).map((row) => `${row.id} ${row.changes[0].rev}`);
+		assert.deepEqual(latest, want, `seed ${SEED}, listener ${i} from ${f.from}`);
+	}
+	assert.ok(records.length > 20, `${records.length} listeners`);
+	for (const f of live) leave(f);
+});
