@@ -581,7 +581,7 @@ put(struct store_db *base, const struct store_item *items, size_t n, int may_dou
 {
 	struct mem_db *db = (struct mem_db *)base;
 	struct version *fresh = NULL;
-	int code, applied, rc = 0;
+	int code, applied = 0, rc = 0;
 
 	pthread_mutex_lock(&db->write_lock);
 	code = db->failed ? ERR_IO : planned(db->s, &applied);
