@@ -7,6 +7,7 @@ import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { contactText, hexId, random } from './contacts.mjs';
+import { feedLines } from './feeds.mjs';
 import * as lib from './lib.mjs';
 
 const { values: opts } = parseArgs({
@@ -317,6 +318,7 @@ const LINES = [
 	{ name: 'open', label: 'An idle open database', budget: 96, unit: 'KiB', size: openDatabase },
 	{ name: 'disk', label: 'Disk for a 500-byte contact, compacted', budget: 0.5, unit: 'of its JSON',
 		async size() { const m = await mainServer(); return m.disk / m.json; } },
+	...feedLines({ startDivand, newDb, ceiling: program('ceiling_http'), load: program('feeds'), quick: opts.quick }),
 ];
 
 // ---- Running and telling ----
@@ -344,11 +346,14 @@ async function ratioLine(line) {
 	};
 }
 
+/** size() gives a number that the budget bounds, or {ours, theirs, note}: the budget then bounds ours / theirs. */
 async function sizeLine(line) {
-	const value = await line.size();
-	const text = Number.isInteger(value) ? String(value) : value.toFixed(2);
-	return { label: line.label, ours: `${text} ${line.unit}`, theirs: '', value: '', budget: `≤ ${line.budget}`,
-		met: value <= line.budget ? 'yes' : '**no**', wall: '', wallCeiling: '' };
+	const got = await line.size();
+	const { ours, theirs, note: wall = '' } = typeof got === 'number' ? { ours: got } : got;
+	const text = (n) => (n === undefined ? '' : `${Number.isInteger(n) ? n : n.toFixed(2)} ${line.unit}`);
+	const value = theirs === undefined ? ours : ours / theirs;
+	return { label: line.label, ours: text(ours), theirs: text(theirs), value: theirs === undefined ? '' : value.toFixed(2),
+		budget: line.budget === null ? '' : `≤ ${line.budget}`, met: line.budget === null ? '' : value <= line.budget ? 'yes' : '**no**', wall, wallCeiling: '' };
 }
 
 function table(rows) {
@@ -376,11 +381,13 @@ function save(text) {
 }
 
 if (opts.list) {
-	for (const l of LINES) console.log(`${l.name.padEnd(12)} ${l.label}`);
+	for (const l of LINES) console.log(`${l.name.padEnd(18)} ${l.label}`);
 	process.exit(0);
 }
 execFileSync(process.env.CC ?? 'cc', ['-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Wpedantic', '-shared', '-fPIC',
 	'-o', program('lmdb_trace.so'), path.join(lib.HERE, 'trace/lmdb_trace.c')], { stdio: 'inherit' });
+execFileSync(process.env.CC ?? 'cc', ['-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Wpedantic',
+	'-o', program('feeds'), path.join(lib.HERE, 'load/feeds.c')], { stdio: 'inherit' });
 const only = opts.only?.split(',');
 for (const name of only ?? []) if (!LINES.some((l) => l.name === name)) throw new Error(`no line is called ${name}; --list tells`);
 const rows = [];

@@ -1,5 +1,6 @@
 /*
- * ceiling_http.c: the least that an HTTP server on libh2o can do: 500 constant bytes of application/json to every GET.
+ * ceiling_http.c: the least that an HTTP server on libh2o can do: 500 constant bytes of application/json to every GET;
+ * to one of /idle... a head and a newline, and then nothing more for ever.
  *
  * usage: ceiling_http PORT [CERT KEY]
  *
@@ -33,6 +34,26 @@ static h2o_globalconf_t global;
 static SSL_CTX *tls;
 static struct loop loops[THREADS_MAX];
 
+static void
+on_proceed(h2o_generator_t *gen, h2o_req_t *req)
+{
+	(void)gen;
+	(void)req;
+}
+
+static void
+be_idle(h2o_req_t *req)
+{
+	static h2o_generator_t endless = {on_proceed, NULL};
+	h2o_iovec_t iov = {body + sizeof(body) - 1, 1};
+
+	req->res.status = 200;
+	req->res.reason = "OK";
+	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/json"));
+	h2o_start_response(req, &endless);
+	h2o_send(req, &iov, 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
 static int
 on_req(h2o_handler_t *self, h2o_req_t *req)
 {
@@ -40,6 +61,10 @@ on_req(h2o_handler_t *self, h2o_req_t *req)
 	h2o_iovec_t iov = {body, sizeof(body)};
 
 	(void)self;
+	if (req->path.len >= 5 && memcmp(req->path.base, "/idle", 5) == 0) {
+		be_idle(req);
+		return 0;
+	}
 	req->res.status = 200;
 	req->res.reason = "OK";
 	req->res.content_length = sizeof(body);
