@@ -23,7 +23,6 @@
 
 #define IDLE_MS (300u * 1000u) /* of an HTTP/2 connection */
 #define DAY_MS (24u * 3600u * 1000u)
-#define SPOOL_THRESHOLD ((size_t)2 << 20) /* a buffer of h2o's from this size on is a file: bodies beyond 1 MiB */
 
 unsigned
 http_server_port(const struct http_server *s)
@@ -86,7 +85,7 @@ configure(struct http_server *s)
 	handler->server = s;
 	errors = h2o_create_filter(&s->host->fallback_path, sizeof(*errors));
 	errors->on_setup_ostream = server_error_setup;
-	h2o_socket_buffer_mmap_settings.threshold = SPOOL_THRESHOLD;
+	h2o_socket_buffer_mmap_settings.threshold = SERVER_SPOOL_BYTES;
 	if (s->config.spool_dir != NULL)
 		snprintf(h2o_socket_buffer_mmap_settings.fn_template,
 		    sizeof(h2o_socket_buffer_mmap_settings.fn_template), "%s/.body.XXXXXX", s->config.spool_dir);

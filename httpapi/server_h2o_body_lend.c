@@ -7,10 +7,29 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "server_h2o_body.h"
 
 #define LENT_MAX ((size_t)1 << 20) /* http_body_read()'s pieces of a body that is whole */
+
+/*
+ * To unmap a file takes 0.3 ms for each MiB of its pages that were touched, and h2o does so in the event loop when the request
+ * ends: so the pages behind what was copied are given back.  The file still has them.
+ */
+static void
+give_back(struct http_req *req, uint64_t at, size_t n)
+{
+	const uintptr_t page = 4096;
+	uintptr_t base = (uintptr_t)req->entity.base, from = base + (uintptr_t)at, to = (from + n) & ~(page - 1);
+
+	/* Less may stand in memory; and before the base, h2o's own fields. */
+	if (req->entity.len < SERVER_SPOOL_BYTES)
+		return;
+	from = (from + page - 1) & ~(page - 1);
+	if (from < to)
+		(void)madvise(req->entity.base + (from - base), to - from, MADV_DONTNEED);
+}
 
 /* Lends ${n} bytes of a body that h2o has taken in, from ${at} on: server_h2o_impl.h, invariant 3. */
 static int
@@ -32,6 +51,7 @@ lend(struct http_req *req, uint64_t at, size_t n, struct jstr *outp)
 		return ERR_NOMEM;
 	req->body_copy = copy;
 	memcpy(copy, req->entity.base + at, n);
+	give_back(req, at, n);
 	*outp = (struct jstr){copy, n};
 	return 0;
 }

@@ -29,6 +29,7 @@
 #include "server_impl.h"
 #include "timers.h"
 
+#define SERVER_SPOOL_BYTES ((size_t)2 << 20) /* a buffer of h2o's from this size on is a file: bodies beyond 1 MiB */
 #define METHOD_MAX 24u
 
 /* A connection, from accept to close: found by h2o's on_close hook of the socket. */
