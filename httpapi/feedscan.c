@@ -383,33 +383,38 @@ fill_ids(struct feedscan *f, struct feedrow *w, struct buf *b)
 {
 	uint64_t end = db_snap_seq(w->snap) < f->until ? db_snap_seq(w->snap) : f->until;
 	struct hit hits[IDS_BY_GET];
+	struct rows_turn turn;
 	struct db_doc doc;
 	size_t i, n = 0;
-	int err;
+	int err, over = 0;
 
+	if (f->descending && f->down == 0)
+		f->since = end; /* what comes later comes upward from here */
 	for (i = 0; i < f->nids; i++) {
 		arena_reset(w->arena);
 		err = db_get(w->snap, f->ids[i].s, f->ids[i].len, w->arena, &doc);
 		if (err != 0 && err != ERR_MISSING)
 			return err;
-		if (err == 0 && doc.seq <= end && (f->descending || doc.seq > f->since))
+		if (err == 0 && doc.seq <= end &&
+		    (f->descending ? f->down == 0 || doc.seq < f->down : doc.seq > f->since))
 			hits[n++] = (struct hit){doc.seq, i};
 	}
 	qsort(hits, n, sizeof(hits[0]), cmp_hit);
-	for (i = 0; i < n && f->limit > 0; i++) {
+	rows_turn_begin(&turn, b);
+	for (i = 0; i < n && f->limit > 0 && !over; i++) {
 		const struct hit *hit = &hits[f->descending ? n - 1 - i : i];
 		err = put_hit(f, hit, w, b);
 		if (err != 0)
 			return err;
 		f->last = hit->seq;
-		if (!f->descending)
-			f->since = hit->seq;
+		*(f->descending ? &f->down : &f->since) = hit->seq;
+		over = rows_turn_over(&turn, b);
 	}
+	if (i < n && f->limit > 0)
+		return 0;
 	if (f->limit > 0) {
 		f->at_end = 1;
-		if (f->descending)
-			f->since = end;
-		else
+		if (!f->descending)
 			advance(f, end);
 		f->descending = 0;
 	}

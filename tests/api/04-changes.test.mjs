@@ -119,3 +119,22 @@ test('SIGTERM ends open feeds with their last line, and the exit status is 0', a
 	assert.equal(answer.status, 200);
 	assert.equal(answer.json.last_seq, feed.lines[0].seq);
 });
+
+test('documents of a few ids go out in several turns, up and down', async () => {
+	const db = await newDb(server);
+	const docs = Array.from({ length: 40 }, (_, i) => ({ _id: `d${String(i).padStart(2, '0')}`, i, text: 'x'.repeat(60000) }));
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs } });
+	const named = async (query) => {
+		const answer = await ask(server, 'POST', `/${db}/_changes?filter=_doc_ids&include_docs=true${query}`, { json: { doc_ids: docs.map((doc) => doc._id) } });
+		assert.equal(answer.status, 200);
+		return answer.json;
+	};
+	const all = await named('');
+	assert.deepEqual(all.results.map((row) => row.doc.i), docs.map((doc) => doc.i));
+	assert.equal(all.pending, 0);
+	const down = await named('&descending=true');
+	assert.deepEqual(down.results, all.results.toReversed());
+	assert.deepEqual((await named('&descending=true&limit=7')).results, all.results.toReversed().slice(0, 7));
+	assert.deepEqual((await named('&feed=longpoll')).results, all.results);
+	assert.deepEqual((await named(`&feed=longpoll&since=${all.results[29].seq}&limit=5`)).results, all.results.slice(30, 35));
+});
