@@ -15,7 +15,7 @@
 
 #define ALIGN alignof(max_align_t)
 /* What a GET or an idle feed needs, with room to spare; ten thousand feeds keep ten thousand of them. */
-#define FIRST_BLOCK (2048u - 128u)
+#define FIRST_BLOCK 1344u
 #define BLOCK_MAX (256u << 10)
 
 struct block {

@@ -23,6 +23,8 @@
  */
 #include "feeds.h"
 
+#include <stdlib.h>
+
 #include "base/log.h"
 #include "config.h"
 #include "feedtable.h"
