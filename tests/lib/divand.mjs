@@ -140,12 +140,15 @@ export async function startDivand(options = {}) {
 	};
 	/** SIGKILL, and wait until it is gone. */
 	server.kill = async () => {
+		server.killed = true;
 		server.child.kill('SIGKILL');
 		return server.exited;
 	};
 	/** Start again on the same data and ports; ends the old one first if it still runs. */
 	server.restart = async () => {
-		if (server.child.exitCode === null && server.child.signalCode === null) await server.stop();
+		if (server.killed) await server.exited;
+		else if (server.child.exitCode === null && server.child.signalCode === null) await server.stop();
+		server.killed = false;
 		if (tls) config.ssl.port = server.tlsPort;
 		await launch(server.port);
 	};
