@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
-import { client } from '../lib/wire.mjs';
+import { client, lines } from '../lib/wire.mjs';
 
 let server, c;
 before(async () => {
@@ -14,7 +14,6 @@ after(async () => {
 	await server.stop();
 });
 
-const lines = (text) => text.split('\n').filter((l) => l.trim()).map((l) => JSON.parse(l));
 const put = async (db, id, doc = {}) => {
 	const r = await c.request('PUT', `${db}/${id}`, doc);
 	assert.equal(r.status, 201, r.text);

@@ -2,6 +2,9 @@
 import http from 'node:http';
 import { randomBytes } from 'node:crypto';
 
+/** The JSON of each line that is not empty, as continuous feeds send it. */
+export const lines = (text) => text.split('\n').filter((l) => l.trim()).map((l) => JSON.parse(l));
+
 /** A client of one server: {request, open, db}. */
 export function client(server) {
 	const agent = new http.Agent({ keepAlive: true });
