@@ -6,6 +6,7 @@
  * request, one for the path, and reads no configuration.
  */
 #include "api.h"
+#include "accounts.h"
 #include "auth.h"
 #include "cors.h"
 #include "router.h"
@@ -21,6 +22,8 @@ api_new(struct api *api)
 	if (!err)
 		err = cors_load(api);
 	if (!err)
+		err = accounts_new(api);
+	if (!err)
 		err = auth_new(api);
 	if (!err)
 		err = web_new(api);
@@ -34,6 +37,7 @@ api_free(struct api *api)
 {
 	web_free(api);
 	auth_free(api);
+	accounts_free(api);
 	cors_free(api);
 }
 

@@ -30,6 +30,7 @@ struct api {
 	char secret[65];                 /* of session cookies, where none is configured; kept there too */
 	struct feeds *feeds;             /* open _changes requests: feeds.c */
 	struct updatefeeds *updatefeeds; /* _db_updates: updatefeeds.c */
+	struct accounts *accounts;       /* who has an account: accounts.c */
 	struct sessions *auth;           /* cached credential checks: auth.c */
 	struct cors *cors;               /* what is allowed to pages of other origins: cors.c */
 	struct web *web;                 /* the built page: web.c */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "db/db.h"
+#include "httpapi/accounts.h"
 #include "httpapi/api.h"
 #include "httpapi/config.h"
 #include "httpapi/copyfile.h"
@@ -155,6 +156,7 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 {
 	struct api *api = cookie;
 
+	accounts_moved(api, name);
 	if (api->feeds != NULL)
 		feeds_moved(cookie, name, incarnation, seq, dropped);
 	updatefeeds_moved(api, name, seq, dropped);

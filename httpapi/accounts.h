@@ -1,0 +1,54 @@
+/*
+ * accounts.h: who has an account here: the configuration's administrators and the documents of the
+ * authentication database (`_users`).
+ */
+#ifndef HTTPAPI_ACCOUNTS_H_
+#define HTTPAPI_ACCOUNTS_H_
+
+#include "httpapi/api.h"
+
+#define ACCOUNTS_STAMP_LEN 16u
+
+/* An account, as of one moment.  Memory: the arena's. */
+struct account {
+	const char *stored;       /* the credential in [admins]' text form, never NULL: for secret_check() */
+	struct jstr salt;         /* of the credential; sessions depend on it.  May be empty. */
+	const char *const *roles; /* "_admin" among them for an administrator of the configuration */
+	size_t nroles;
+	int server_admin;
+	unsigned char stamp[ACCOUNTS_STAMP_LEN]; /* differs where the credential or the roles do */
+};
+
+/** accounts_new(api): Set api->accounts, once dbs, ex and config are set.  Errors: ERR_NOMEM. */
+int accounts_new(struct api *api) MUST_CHECK;
+void accounts_free(struct api *api);
+
+/**
+ * accounts_find(api, name, len, a, out): Account ${name}, in ${a}.  An administrator of the configuration wins over a
+ * document of that name, and has its roles too.  Quick; any thread, HTTP threads too.  Errors: ERR_MISSING (there is
+ * none, or it has no password, or one in a form that is not known); ERR_NOMEM, ERR_IO, ERR_CORRUPT.
+ */
+int accounts_find(struct api *api, const char *name, size_t len, struct arena *a, struct account *out) MUST_CHECK;
+
+/**
+ * accounts_generation(api): A number greater than 0 that grows with each change of an account, before that is answered:
+ * what was found after it was read holds for as long as it stays.  Any thread.
+ */
+uint64_t accounts_generation(const struct api *api);
+
+/**
+ * accounts_upgrade(api, name, password, len, seen): ${name} has logged in with ${password}, which verified against
+ * ${seen}: if that is of an older kind or of too few iterations (and chttpd_auth/upgrade_hash_on_auth is not false), it
+ * is replaced in the background, unless it has changed meanwhile.  Copies what it needs; gives up silently where there
+ * is too much to do.  Any thread.
+ */
+void accounts_upgrade(struct api *api, const char *name, const char *password, size_t len, const struct account *seen);
+
+/**
+ * accounts_changed(api): [admins] or another setting that accounts depend on has changed.  accounts_moved(api, name):
+ * So has database ${name}; called before the change is acknowledged.  Any thread.
+ */
+void accounts_changed(struct api *api);
+void accounts_moved(struct api *api, const char *name);
+
+#endif
