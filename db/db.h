@@ -38,6 +38,114 @@ struct principal {
 	int server_admin;
 };
 
+/* ---- Rules: what decides about documents besides the security object ---- */
+
+/* Who asks for what, as the callbacks below see it. */
+struct db_asker {
+	const struct principal
+	    *who;     /* a server administrator has the role _admin, whether or not it is among the roles */
+	int is_admin; /* of the database, which a server administrator always is */
+	const char *database;
+};
+
+/* A design document with validate_doc_update. */
+struct db_validator {
+	struct jstr id;
+	struct rev rev;
+};
+
+/* A revision and where it comes from. */
+struct db_judged {
+	const struct rev *path; /* newest first; perhaps none */
+	size_t npath;
+	int deleted;
+	struct jstr body; /* JSON text without underscore members */
+	const struct doc_att *atts;
+	size_t natts;
+};
+
+/* A write about which a verdict is wanted. */
+struct db_verdict {
+	struct jstr id;
+	int replicated;
+	struct db_judged
+	    new_doc; /* path: what CouchDB passes on as _rev and _revisions: of an edit the parent that it names, */
+		     /* if it does; of a replicated revision all that it brings */
+	int has_old;
+	struct db_judged old_doc; /* of an edit the leaf that it names; of a replicated revision its nearest ancestor */
+				  /* whose body is here.  None, as in CouchDB: where a deleted document is made anew. */
+	int err; /* out: 0, or ERR_FORBIDDEN or ERR_UNAUTHORIZED, or what went wrong; the write ends with it, */
+	struct errtext why; /* out: and with this reason, if there is one */
+};
+
+/*
+ * Some writes of one request.  Everything lives until validate() returns.  Verdicts are asked for again, on another
+ * thread, if the old document, the security object or the validators have changed before the write was committed.
+ */
+struct db_hearing {
+	struct db_asker by;
+	struct jstr security; /* the security object's text */
+	uint64_t incarnation; /* of the database, see db_incarnation() */
+	struct db_snap
+	    *snap; /* what the old documents and validators were read from; may_read() and shown() do not bind it */
+	const struct db_validator *validators; /* by id */
+	size_t nvalidators;
+	struct db_verdict *verdicts;
+	size_t n;
+	struct arena *arena; /* for the callback's own use */
+};
+
+/**
+ * db_judged_json(b, id, doc): Append what CouchDB passes to validate_doc_update: the document with _id, _rev, _revisions,
+ * _deleted and stubs of its attachments.
+ */
+int db_judged_json(struct buf *b, const struct jstr *id, const struct db_judged *doc) MUST_CHECK;
+
+/**
+ * db_validate_f(cookie, h): Fill h->verdicts[].err and why, which are 0 and empty before.  Runs on an executor thread and
+ * may take its time.  Another result than 0 is that of each write without one.  Design documents and _local documents
+ * are not asked about.
+ */
+typedef int db_validate_f(void *cookie, struct db_hearing *h);
+
+/*
+ * The rules of one database: those of _users, say.  Each callback may be NULL.  They are called on any thread, several at
+ * once.  They bind every handle, whoever opened it: requests, replications, views, feeds.  They decide by who asks: a
+ * server administrator is asked about as well.
+ */
+struct db_rules {
+	void *cookie;
+	int list_admin_only; /* db_may_list() refuses whoever is no server administrator */
+
+	/*
+	 * Before a document (not a _local one) is written, EDIT and REPLICATE alike, in db_submit() and so on an executor
+	 * thread; may be slow.  May set *${bodyp} to another JSON object's text without underscore members, in ${a}'s
+	 * memory: the revision id is made of that, and validate() sees it.  An error (ERR_MISSING, ERR_FORBIDDEN, ...) is
+	 * the write's, with ${why} if it is set.
+	 */
+	int (*before_write)(void *cookie, const struct db_asker *by, const struct jstr *id, int deleted,
+	    struct arena *a, struct jstr *bodyp, struct errtext *why);
+
+	/* Besides the design documents' validators; runs before them. */
+	db_validate_f *validate;
+
+	/*
+	 * May this document be seen at all?  Errors are the answer of db_get(): ERR_MISSING, ERR_FORBIDDEN, ...; a scan
+	 * passes over it.  Quick.  _local documents are asked about too.
+	 */
+	int (*may_read)(void *cookie, const struct db_asker *by, const struct jstr *id);
+
+	/*
+	 * What of a revision's body is shown: may set *${bodyp} to another text in ${a}'s memory.  Errors are the answer of
+	 * db_doc_rev(), as of a document that may not be seen.  Quick.
+	 */
+	int (*shown)(
+	    void *cookie, const struct db_asker *by, const struct jstr *id, struct arena *a, struct jstr *bodyp);
+
+	/* May the security object be written (by one who administers the database)?  0 or an error with its words in ${why}. */
+	int (*before_security)(void *cookie, const struct db_asker *by, struct errtext *why);
+};
+
 /* ---- The server's databases ---- */
 
 /* When a database is compacted by itself.  All zero: never. */
@@ -57,6 +165,15 @@ struct dbs_config {
 	uint64_t max_attachment_size; /* bytes; 0: no bound */
 	struct db_autocompact autocompact;
 	int default_security_admin_only; /* 1 (CouchDB 3.5's default): new databases are for server administrators until _security says otherwise */
+	/*
+	 * The rules of the database ${name}; NULL: it has none.  Asked when its file is opened; what it gives must live as
+	 * long as the dbs.  NULL: no database has rules.
+	 */
+	const struct db_rules *(*rules)(void *cookie, const char *name);
+	void *rules_cookie;
+	/* Asked about the writes to each database that has design documents with validate_doc_update.  NULL: those count for nothing. */
+	db_validate_f *validate;
+	void *validate_cookie;
 	/*
 	 * Called after each commit (seq: the database's new update sequence), after a create (seq 0) and
 	 * after a drop (dropped 1), on an executor thread, in order for one database.  Must not wait.
@@ -122,6 +239,15 @@ void db_close(struct db *db);
 
 /** db_is_admin(db): 1 if the handle's principal administers this database. */
 int db_is_admin(const struct db *db);
+
+/**
+ * db_may_list(db): May the documents be listed (_all_docs, _changes and their kin)?  Scans show what may be seen all the
+ * same.  Errors: ERR_NOT_ADMIN.
+ */
+int db_may_list(const struct db *db) MUST_CHECK;
+
+/** db_writes_slowly(db): 1 if db_submit() may run rules or validators, and so must be called on an executor thread. */
+int db_writes_slowly(const struct db *db);
 
 /**
  * db_incarnation(db): A number that differs between two databases of one name, for the life of this process.
@@ -190,6 +316,8 @@ int db_check(struct db *db, struct errtext *why) MUST_CHECK;
  * opaque part.
  */
 int db_seq_put(struct db *db, struct buf *b, uint64_t seq);
+/** db_history(db): That opaque part; it lives as long as the handle. */
+struct jstr db_history(const struct db *db);
 
 /**
  * db_seq_parse(db, s, len, seqp): The sequence after which nothing can be missed: of a current or older

@@ -86,8 +86,9 @@ struct dbfile {
 	struct dbs *dbs;
 	char *name;
 	uint64_t incarnation;
-	uint64_t salt;   /* state.salt, which never changes */
-	int partitioned; /* nor does this: while the file is being made, what was asked for */
+	uint64_t salt;                /* state.salt, which never changes */
+	int partitioned;              /* nor does this: while the file is being made, what was asked for */
+	const struct db_rules *rules; /* NULL: none */
 	struct store_db *store;
 	struct history *histories; /* oldest first; the last is current */
 	size_t nhistories;
@@ -155,12 +156,13 @@ struct dbs {
 
 struct db {
 	struct dbfile *file;
-	const struct principal *who;
-	int is_admin;
+	struct db_asker by;
 };
 
 struct db_snap {
 	struct dbfile *file;
+	struct db_asker by;           /* of the handle */
+	const struct db_rules *rules; /* the file's; NULL where they do not bind */
 	struct store_snap *snap;
 	int have_state;
 	struct dbstate state; /* as this snapshot sees it */

@@ -156,6 +156,8 @@ claim(struct dbs *s, const char *name)
 	f->incarnation = ++s->next_incarnation;
 	f->job = (struct exec_job){commit_job, f, NULL, 0};
 	f->busy = 1;
+	if (s->config.rules != NULL)
+		f->rules = s->config.rules(s->config.rules_cookie, name);
 	buf_init(&f->security, 1u << 20);
 	(void)pthread_mutex_init(&f->lock, NULL);
 	s->nfiles++;
@@ -428,7 +430,7 @@ db_open(struct dbs *s, const char *name, const struct principal *p, struct db **
 		dbs_file_unref(f);
 		return err;
 	}
-	*db = (struct db){f, p, admin};
+	*db = (struct db){f, {p, admin, f->name}};
 	*dbp = db;
 	return 0;
 }
@@ -445,7 +447,7 @@ db_close(struct db *db)
 int
 db_is_admin(const struct db *db)
 {
-	return db->is_admin;
+	return db->by.is_admin;
 }
 
 uint64_t
@@ -518,7 +520,7 @@ db_info(struct db *db, struct db_info *out)
 int
 db_copy(struct db *db, const char *path)
 {
-	if (!db->who->server_admin)
+	if (!db->by.who->server_admin)
 		return ERR_NOT_ADMIN;
 	return db->file->dropped ? ERR_NO_DB : store_copy(db->file->store, path);
 }

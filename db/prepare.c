@@ -195,7 +195,7 @@ prepare_doc(struct db *db, struct db_write *w, struct prepared *p, struct arena 
 
 	if (err)
 		return err;
-	p->refused = is_design(&w->id) && !db->is_admin;
+	p->refused = is_design(&w->id) && !db->by.is_admin;
 	/* An edit that conflicts is told so even to those who may not make it: apply_edit() refuses the others. */
 	if (p->refused && w->kind != DB_WRITE_EDIT)
 		return ERR_NOT_DB_ADMIN;
@@ -237,9 +237,9 @@ prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *sc
 		return;
 	}
 	if (w->kind == DB_WRITE_SECURITY || w->kind == DB_WRITE_REVS_LIMIT || w->kind == DB_WRITE_HISTORY_KEPT)
-		w->err = db->is_admin ? 0 : ERR_NOT_DB_ADMIN;
+		w->err = db->by.is_admin ? 0 : ERR_NOT_DB_ADMIN;
 	else if (w->kind == DB_WRITE_PURGE || w->kind == DB_WRITE_PURGED_LIMIT)
-		w->err = db->who->server_admin ? 0 : ERR_NOT_ADMIN;
+		w->err = db->by.who->server_admin ? 0 : ERR_NOT_ADMIN;
 	else if (w->kind == DB_WRITE_LOCAL)
 		w->err = w->id.len > LIMIT_ID_LEN ? ERR_ID_TOO_LONG : pack(db, w, p, a, scratch);
 	else if ((w->err = prepare_doc(db, w, p, a)) == 0)

@@ -20,6 +20,8 @@ db_snap_begin(struct db *db, struct db_snap **snapp)
 	if ((s = malloc(sizeof(*s))) == NULL)
 		return ERR_NOMEM;
 	s->file = db->file;
+	s->by = db->by;
+	s->rules = db->file->rules;
 	s->have_state = 0;
 	if ((err = store_snap_begin(db->file->store, &s->snap)) != 0) {
 		free(s);
