@@ -1,28 +1,29 @@
 /*
- * config.c: settings by section and key.
+ * config.c: settings by section and key, in layers.
  *
  * Read on every request, changed almost never: so readers take no lock.  A setting's entry, once
  * made, stays at its place for good; a change swaps the pointer to its value, and the old value
  * stays on the entry's list until config_free(), because a reader may still look at it.
  *
  * 1. An entry is complete before it is linked, into its bucket and at the end of the list of all.
- * 2. Writers hold the lock.
+ * 2. Writers hold the lock, from the change until all have been told of it: who reads its settings
+ *    anew when told cannot be overtaken by one that has read older ones.
+ * 3. value is what the uppermost layer says that says something, or NULL.
  */
 #include "config.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <yaml.h>
 
-#include "base/buf.h"
+#include "config_impl.h"
 
 #define BUCKETS 128u
-#define VALUE_MAX (1u << 20)
+
+const char CONFIG_GONE[] = "";
 
 struct value {
 	struct value *older;
@@ -32,10 +33,19 @@ struct value {
 struct entry {
 	_Atomic(struct entry *) next_in_bucket;
 	_Atomic(struct entry *) next;
-	_Atomic(const char *) value; /* NULL: unset */
-	struct value *values;        /* all that it ever had */
-	char *key;                   /* in the same memory, behind section */
+	_Atomic(const char *) value;   /* invariant 3 */
+	const char *at[CONFIG_LAYERS]; /* what each layer says: one of values, CONFIG_GONE, or NULL */
+	struct value *values;          /* all that it ever had */
+	int changed;                   /* to be announced */
+	char *key;                     /* in the same memory, behind section */
 	char section[];
+};
+
+/* Who wants to be told. */
+struct listener {
+	config_change_f *fn;
+	void *cookie;
+	struct listener *next;
 };
 
 struct config {
@@ -43,6 +53,7 @@ struct config {
 	_Atomic(struct entry *) buckets[BUCKETS];
 	_Atomic(struct entry *) first;
 	struct entry *last;
+	struct listener *listeners, **listeners_end;
 };
 
 static unsigned
@@ -76,6 +87,7 @@ config_new(struct config **cp)
 	if (c == NULL)
 		return ERR_NOMEM;
 	pthread_mutex_init(&c->lock, NULL);
+	c->listeners_end = &c->listeners;
 	*cp = c;
 	return 0;
 }
@@ -84,6 +96,7 @@ void
 config_free(struct config *c)
 {
 	struct entry *e, *next;
+	struct listener *l;
 
 	if (c == NULL)
 		return;
@@ -98,6 +111,10 @@ config_free(struct config *c)
 		}
 		next = atomic_load(&e->next);
 		free(e);
+	}
+	while ((l = c->listeners) != NULL) {
+		c->listeners = l->next;
+		free(l);
 	}
 	pthread_mutex_destroy(&c->lock);
 	free(c);
@@ -122,37 +139,239 @@ add(struct config *c, const char *section, const char *key)
 	return e;
 }
 
+/* ---- Changes ---- */
+
+/* The entry gets a value of its own, which no layer has yet.  NULL: no memory. */
+static const char *
+keep(struct entry *e, const char *value)
+{
+	size_t len = strlen(value) + 1;
+	struct value *v = malloc(sizeof(*v) + len);
+
+	if (v == NULL)
+		return NULL;
+	memcpy(v->text, value, len);
+	v->older = e->values;
+	e->values = v;
+	return v->text;
+}
+
+/* Invariant 3. */
+static void
+publish(struct entry *e)
+{
+	const char *old = atomic_load_explicit(&e->value, memory_order_relaxed);
+	const char *new = NULL;
+	int i;
+
+	for (i = CONFIG_LAYERS - 1; i >= 0 && new == NULL; i--)
+		new = e->at[i];
+	if (new == CONFIG_GONE)
+		new = NULL;
+	if (new == old)
+		return;
+	if (new == NULL || old == NULL || strcmp(new, old) != 0)
+		e->changed = 1;
+	atomic_store_explicit(&e->value, new, memory_order_release);
+}
+
+static void
+announce(struct config *c, struct entry *e)
+{
+	struct listener *l;
+
+	if (!e->changed)
+		return;
+	e->changed = 0;
+	for (l = c->listeners; l != NULL; l = l->next)
+		l->fn(e->section, e->key, l->cookie);
+}
+
+static int
+put(struct config *c, enum config_layer layer, const char *section, const char *key, const char *value,
+    struct entry **ep)
+{
+	struct entry *e = find(c, section, key);
+
+	*ep = e;
+	if (e == NULL && value != NULL)
+		*ep = e = add(c, section, key);
+	if (e == NULL)
+		return value != NULL ? ERR_NOMEM : 0;
+	if (value != NULL && value != CONFIG_GONE) {
+		value = keep(e, value);
+		if (value == NULL)
+			return ERR_NOMEM;
+	}
+	e->at[layer] = value;
+	return 0;
+}
+
 int
-config_set(struct config *c, const char *section, const char *key, const char *value)
+config_put(struct config *c, enum config_layer layer, const char *section, const char *key, const char *value)
 {
 	struct entry *e;
-	struct value *v = NULL;
-	int err = 0;
+	int err;
 
-	if (value != NULL) {
-		size_t len = strlen(value) + 1;
-
-		v = malloc(sizeof(*v) + len);
-		if (v == NULL)
-			return ERR_NOMEM;
-		memcpy(v->text, value, len);
-	}
 	pthread_mutex_lock(&c->lock);
-	e = find(c, section, key);
-	if (e == NULL && v != NULL)
-		e = add(c, section, key);
-	if (e != NULL) {
-		if (v != NULL) {
-			v->older = e->values;
-			e->values = v;
-		}
-		atomic_store_explicit(&e->value, v != NULL ? v->text : NULL, memory_order_release);
-	} else if (v != NULL) {
-		free(v);
-		err = ERR_NOMEM;
+	err = put(c, layer, section, key, value, &e);
+	if (err == 0 && e != NULL) {
+		publish(e);
+		announce(c, e);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return err;
+}
+
+int
+config_set(struct config *c, const char *section, const char *key, const char *value)
+{
+	return config_put(c, CONFIG_RUNNING, section, key, value != NULL ? value : CONFIG_GONE);
+}
+
+/* The entry gets the values of its namesake before any layer is touched, so that a failure changes nothing. */
+static int
+prepare(struct config *c, const struct entry *from, const char *at[CONFIG_LAYERS])
+{
+	struct entry *e = find(c, from->section, from->key);
+	int i;
+
+	if (e == NULL)
+		e = add(c, from->section, from->key);
+	for (i = CONFIG_FILE; e != NULL && i <= CONFIG_KEPT; i++) {
+		at[i] = from->at[i];
+		if (at[i] == NULL || at[i] == CONFIG_GONE)
+			continue;
+		if (e->at[i] != NULL && strcmp(e->at[i], at[i]) == 0)
+			at[i] = e->at[i];
+		else
+			at[i] = keep(e, at[i]);
+		if (at[i] == NULL)
+			return ERR_NOMEM;
+	}
+	return e != NULL ? 0 : ERR_NOMEM;
+}
+
+static int
+prepare_all(struct config *c, const struct config *from, const char *(*ats)[CONFIG_LAYERS])
+{
+	const struct entry *f = atomic_load(&from->first);
+	int err = 0;
+
+	for (; f != NULL && err == 0; f = atomic_load(&f->next))
+		err = prepare(c, f, *ats++);
+	return err;
+}
+
+static void
+replace_all(struct config *c, const struct config *from, const char *(*ats)[CONFIG_LAYERS])
+{
+	const struct entry *f;
+	struct entry *e;
+
+	for (e = atomic_load(&c->first); e != NULL; e = atomic_load(&e->next))
+		e->at[CONFIG_FILE] = e->at[CONFIG_KEPT] = e->at[CONFIG_RUNNING] = NULL;
+	for (f = atomic_load(&from->first); f != NULL; f = atomic_load(&f->next), ats++) {
+		e = find(c, f->section, f->key);
+		e->at[CONFIG_FILE] = (*ats)[CONFIG_FILE];
+		e->at[CONFIG_KEPT] = (*ats)[CONFIG_KEPT];
+	}
+	for (e = atomic_load(&c->first); e != NULL; e = atomic_load(&e->next))
+		publish(e);
+	for (e = atomic_load(&c->first); e != NULL; e = atomic_load(&e->next))
+		announce(c, e);
+}
+
+int
+config_replace(struct config *c, const struct config *from)
+{
+	const struct entry *f;
+	const char *(*ats)[CONFIG_LAYERS];
+	size_t n = 1;
+	int err;
+
+	for (f = atomic_load(&from->first); f != NULL; f = atomic_load(&f->next))
+		n++;
+	ats = calloc(n, sizeof(*ats));
+	if (ats == NULL)
+		return ERR_NOMEM;
+	pthread_mutex_lock(&c->lock);
+	err = prepare_all(c, from, ats);
+	if (err == 0)
+		replace_all(c, from, ats);
+	pthread_mutex_unlock(&c->lock);
+	free(ats);
+	return err;
+}
+
+int
+config_on_change(struct config *c, config_change_f *fn, void *cookie)
+{
+	struct listener *l = malloc(sizeof(*l));
+
+	if (l == NULL)
+		return ERR_NOMEM;
+	*l = (struct listener){fn, cookie, NULL};
+	pthread_mutex_lock(&c->lock);
+	*c->listeners_end = l;
+	c->listeners_end = &l->next;
+	pthread_mutex_unlock(&c->lock);
+	return 0;
+}
+
+static int
+has(const struct entry *e, const char *text)
+{
+	int i;
+
+	for (i = 0; i < CONFIG_LAYERS; i++)
+		if (e->at[i] == text)
+			return 1;
+	return 0;
+}
+
+void
+config_wipe(struct config *c)
+{
+	struct entry *e;
+	struct value *v;
+
+	pthread_mutex_lock(&c->lock);
+	for (e = atomic_load(&c->first); e != NULL; e = atomic_load(&e->next))
+		for (v = e->values; v != NULL; v = v->older)
+			if (!has(e, v->text))
+				explicit_bzero(v->text, strlen(v->text));
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- Reading ---- */
+
+const char *
+config_at(struct config *c, enum config_layer layer, const char *section, const char *key)
+{
+	const struct entry *e;
+	const char *value;
+
+	pthread_mutex_lock(&c->lock);
+	e = find(c, section, key);
+	value = e != NULL ? e->at[layer] : NULL;
+	pthread_mutex_unlock(&c->lock);
+	return value;
+}
+
+int
+config_at_each(struct config *c, enum config_layer layer,
+    int (*fn)(const char *section, const char *key, const char *value, void *cookie), void *cookie)
+{
+	const struct entry *e;
+	int rc = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (e = atomic_load(&c->first); e != NULL && rc == 0; e = atomic_load(&e->next))
+		if (e->at[layer] != NULL)
+			rc = fn(e->section, e->key, e->at[layer], cookie);
+	pthread_mutex_unlock(&c->lock);
+	return rc;
 }
 
 const char *
@@ -230,170 +449,4 @@ config_each(const struct config *c, const char *section, int (*fn)(const char *k
 	struct each each = {section, fn, cookie};
 
 	return config_all(c, each_one, &each);
-}
-
-/* ---- The file ---- */
-
-struct loader {
-	struct config *config;
-	const char *path;
-	struct errtext *why;
-	yaml_parser_t parser;
-	yaml_event_t event; /* the current one, to be deleted before the next */
-	int has_event;
-};
-
-static int
-fail(struct loader *l, size_t line, const char *what)
-{
-	return err_why(l->why, ERR_BAD_REQUEST, "%s:%zu: %s", l->path, line + 1, what);
-}
-
-static int
-step(struct loader *l)
-{
-	if (l->has_event)
-		yaml_event_delete(&l->event);
-	l->has_event = 0;
-	if (yaml_parser_parse(&l->parser, &l->event) != 1)
-		return fail(l, l->parser.problem_mark.line, l->parser.problem != NULL ? l->parser.problem : "not YAML");
-	l->has_event = 1;
-	return 0;
-}
-
-static int
-wrong(struct loader *l, const char *what)
-{
-	return fail(l, l->event.start_mark.line, what);
-}
-
-static const char *
-scalar(const struct loader *l)
-{
-	return (const char *)l->event.data.scalar.value;
-}
-
-/* "~", "null" and nothing at all are the empty text, unless quoted. */
-static const char *
-scalar_value(const struct loader *l)
-{
-	const char *s = scalar(l);
-
-	if (l->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (strcmp(s, "~") == 0 || strcmp(s, "null") == 0))
-		return "";
-	return s;
-}
-
-static int
-load_list(struct loader *l, struct buf *text)
-{
-	int err;
-
-	while ((err = step(l)) == 0 && l->event.type != YAML_SEQUENCE_END_EVENT) {
-		if (l->event.type != YAML_SCALAR_EVENT)
-			return wrong(l, "a list's items must be plain values");
-		if (text->len > 0)
-			buf_putc(text, ',');
-		buf_puts(text, scalar_value(l));
-	}
-	if (err == 0)
-		buf_putc(text, '\0');
-	return err != 0 ? err : buf_failed(text);
-}
-
-static int
-load_value(struct loader *l, const char *section, const char *key)
-{
-	struct buf text;
-	int err = step(l);
-
-	if (err != 0)
-		return err;
-	if (l->event.type == YAML_SCALAR_EVENT)
-		return config_set(l->config, section, key, scalar_value(l));
-	if (l->event.type != YAML_SEQUENCE_START_EVENT)
-		return wrong(l, "expected a value");
-	buf_init(&text, VALUE_MAX);
-	err = load_list(l, &text);
-	if (err == 0)
-		err = config_set(l->config, section, key, text.data);
-	buf_release(&text);
-	return err;
-}
-
-static int
-load_section(struct loader *l, const char *section)
-{
-	char *key;
-	int err = step(l);
-
-	if (err != 0)
-		return err;
-	if (l->event.type == YAML_SCALAR_EVENT && *scalar_value(l) == '\0')
-		return 0;
-	if (l->event.type != YAML_MAPPING_START_EVENT)
-		return wrong(l, "expected a section with keys and values below it");
-	while ((err = step(l)) == 0 && l->event.type != YAML_MAPPING_END_EVENT) {
-		if (l->event.type != YAML_SCALAR_EVENT)
-			return wrong(l, "expected a key");
-		key = strdup(scalar(l));
-		if (key == NULL)
-			return ERR_NOMEM;
-		err = load_value(l, section, key);
-		free(key);
-		if (err != 0)
-			return err;
-	}
-	return err;
-}
-
-static int
-load_document(struct loader *l)
-{
-	char *section;
-	int err = step(l);
-
-	/* The stream's and the document's beginnings. */
-	while (err == 0 && (l->event.type == YAML_STREAM_START_EVENT || l->event.type == YAML_DOCUMENT_START_EVENT))
-		err = step(l);
-	if (err != 0 || l->event.type == YAML_STREAM_END_EVENT)
-		return err;
-	if (l->event.type == YAML_SCALAR_EVENT && *scalar_value(l) == '\0')
-		return 0;
-	if (l->event.type != YAML_MAPPING_START_EVENT)
-		return wrong(l, "expected sections");
-	while ((err = step(l)) == 0 && l->event.type != YAML_MAPPING_END_EVENT) {
-		if (l->event.type != YAML_SCALAR_EVENT)
-			return wrong(l, "expected a section's name");
-		section = strdup(scalar(l));
-		if (section == NULL)
-			return ERR_NOMEM;
-		err = load_section(l, section);
-		free(section);
-		if (err != 0)
-			return err;
-	}
-	return err;
-}
-
-int
-config_load(struct config *c, const char *path, struct errtext *why)
-{
-	struct loader l = {.config = c, .path = path, .why = why};
-	FILE *f = fopen(path, "re");
-	int err;
-
-	if (f == NULL)
-		return err_why(why, ERR_IO, "%s: %s", path, strerror(errno));
-	if (yaml_parser_initialize(&l.parser) != 1) {
-		fclose(f);
-		return ERR_NOMEM;
-	}
-	yaml_parser_set_input_file(&l.parser, f);
-	err = load_document(&l);
-	if (l.has_event)
-		yaml_event_delete(&l.event);
-	yaml_parser_delete(&l.parser);
-	fclose(f);
-	return err;
 }

@@ -1,6 +1,6 @@
 /*
- * config.h: the server's configuration: one YAML file with CouchDB's sections and names, command
- * line and environment on top.
+ * config.h: the server's configuration in CouchDB's sections and names: a YAML file, what was changed
+ * over HTTP, environment and command line on top.
  */
 #ifndef HTTPAPI_CONFIG_H_
 #define HTTPAPI_CONFIG_H_
@@ -46,5 +46,16 @@ int config_each(const struct config *c, const char *section,
 /** config_all(c, fn, cookie): The same for every key of every section. */
 int config_all(const struct config *c, int (*fn)(const char *section, const char *key, const char *value, void *cookie),
     void *cookie);
+
+/**
+ * config_on_change(c, fn, cookie): Call ${fn} for each setting whose value has changed, by
+ * config_set(), over HTTP or by a reload, once config_get() has the new one and before the change is
+ * acknowledged.  It is called on the thread that changes (an executor's, or the one that handles
+ * signals), one call at a time, so that whoever reads all its settings anew always ends with the
+ * latest; it changes no setting itself, and does not wait.  Who only reads on use needs none.
+ * ${cookie} lives as long as changes come.  Errors: ERR_NOMEM.
+ */
+typedef void config_change_f(const char *section, const char *key, void *cookie);
+int config_on_change(struct config *c, config_change_f *fn, void *cookie) MUST_CHECK;
 
 #endif

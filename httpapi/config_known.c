@@ -1,0 +1,259 @@
+/*
+ * config_known.c: the settings that divand reads, in one table: the start and changes over HTTP are checked against it,
+ * docs/divan.yaml is printed from it, and a test finds readers of settings that do not stand here.
+ */
+#include "config_known.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define SECRET CONFIG_SECRET
+#define START CONFIG_AT_START
+#define ANY UINT64_MAX
+#define TEXT CONFIG_TEXT, 0, 0, 0, NULL
+#define TEXT_AT_START CONFIG_TEXT, START, 0, 0, NULL
+#define HIDDEN CONFIG_TEXT, SECRET, 0, 0, NULL
+#define TRUTH CONFIG_TRUTH, 0, 0, 0, NULL
+#define TRUTH_AT_START CONFIG_TRUTH, START, 0, 0, NULL
+#define NUMBER(min, max) CONFIG_NUMBER, 0, min, max, NULL
+#define NUMBER_AT_START(min, max) CONFIG_NUMBER, START, min, max, NULL
+#define WORD(words) CONFIG_WORD, 0, 0, 0, words
+
+static const struct config_known known[] = {
+    {"couchdb", "database_dir", TEXT_AT_START, "data", "", "The data folder; --data."},
+    {"couchdb", "max_document_size", NUMBER_AT_START(1, ANY), "8000000", "bytes",
+	"The longest JSON text of a document."},
+    {"couchdb", "max_attachment_size", CONFIG_NUMBER, START, 0, ANY, "infinity", "infinity", "bytes",
+	"The longest attachment, decoded."},
+    {"couchdb", "default_security", CONFIG_WORD, START, 0, 0, "admin_only|everyone|admin_local", "admin_only", "",
+	"Who may use a new database until its _security is set: everyone, or server administrators alone."},
+
+    {"chttpd", "bind_address", TEXT_AT_START, "127.0.0.1", "", "The address to listen on; --bind."},
+    {"chttpd", "port", NUMBER_AT_START(0, 65535), "5984", "", "Its port; --port. 0 takes a free one."},
+    {"chttpd", "threads", NUMBER_AT_START(0, 64), "0", "threads", "For HTTP; 0: one per core."},
+    {"chttpd", "max_http_request_size", NUMBER_AT_START(1, ANY), "4294967296", "bytes",
+	"The largest body of a request."},
+    {"chttpd", "changes_timeout", NUMBER(1, ANY), "60000", "ms", "The longest interval of a feed that waits."},
+    {"chttpd", "feed_stuck_timeout", NUMBER_AT_START(0, ANY), "60000", "ms",
+	"A feed whose client takes nothing of what was sent for so long is cut off; 0: never."},
+    {"chttpd", "compress_responses", WORD("auto|always|never"), "auto", "",
+	"JSON as gzip or zstd to clients that ask for it; auto: to those on other machines."},
+    {"chttpd", "enable_cors", TRUTH, "false", "",
+	"Pages of other origins may use this server as the section cors says."},
+    {"chttpd", "require_valid_user", TRUTH, "false", "", "Nobody is anonymous."},
+    {"chttpd", "config_whitelist", TEXT, "", "",
+	"Settings that may be changed over HTTP, such as [{chttpd,config_whitelist}, {log,level}]; nothing here: all."},
+    {"chttpd", "decode_plus_to_space", TRUTH, "true", "", "A plus in a path is a space."},
+    {"chttpd", "x_forwarded_host", TEXT, "X-Forwarded-Host", "", "The header of a reverse proxy that names the host."},
+    {"chttpd", "x_forwarded_proto", TEXT, "X-Forwarded-Proto", "", "The one that names the scheme: http or https."},
+    {"chttpd", "x_forwarded_ssl", TEXT, "X-Forwarded-Ssl", "", "The one that says \"on\" for https."},
+    {"httpd", "enable_cors", TRUTH, "false", "", "chttpd/enable_cors, where that is not set."},
+    {"httpd", "x_forwarded_host", TEXT, "X-Forwarded-Host", "", "chttpd/x_forwarded_host, where that is not set."},
+    {"httpd", "x_forwarded_proto", TEXT, "X-Forwarded-Proto", "", "chttpd/x_forwarded_proto, where that is not set."},
+    {"httpd", "x_forwarded_ssl", TEXT, "X-Forwarded-Ssl", "", "chttpd/x_forwarded_ssl, where that is not set."},
+
+    {"chttpd_auth", "secret", HIDDEN, "", "",
+	"The key of session cookies; none: one is drawn and kept in the data folder."},
+    {"chttpd_auth", "timeout", NUMBER(1, ANY), "600", "s", "A session lasts so long."},
+    {"chttpd_auth", "same_site", WORD("strict|lax|none"), "", "",
+	"SameSite of session cookies; none is sent otherwise."},
+    {"chttpd_auth", "iterations", NUMBER(1, 100000000), "600000", "rounds",
+	"Of PBKDF2, for passwords that are hashed from now on."},
+    {"chttpd_auth", "require_valid_user", TRUTH, "false", "", "chttpd/require_valid_user, where that is not set."},
+    {"couch_httpd_auth", "secret", HIDDEN, "", "", "chttpd_auth/secret, where that is not set."},
+    {"couch_httpd_auth", "timeout", NUMBER(1, ANY), "600", "s", "chttpd_auth/timeout, where that is not set."},
+    {"couch_httpd_auth", "same_site", WORD("strict|lax|none"), "", "", "chttpd_auth/same_site, where that is not set."},
+
+    {"admins", "*", HIDDEN, "", "",
+	"NAME: a password, or its hash in CouchDB's forms. Plain ones are hashed when they are read."},
+
+    {"cors", "origins", TEXT, "", "", "A list, or \"*\"; http://localhost:* is any port of that host."},
+    {"cors", "credentials", TRUTH, "false", "", "Pages of these origins may send cookies and passwords."},
+    {"cors", "methods", TEXT, "", "", "What they may do; nothing here: all of CouchDB's methods."},
+    {"cors", "headers", TEXT, "", "", "Headers that they may send; nothing here: CouchDB's list."},
+    {"cors", "max_age", NUMBER(0, ANY), "600", "s", "Browsers remember for so long what they may."},
+
+    {"ssl", "enable", TRUTH_AT_START, "true", "", "Listen for TLS, where there is a certificate."},
+    {"ssl", "cert_file", TEXT_AT_START, "", "",
+	"The certificate with its chain, as PEM. It is read again when the file changes."},
+    {"ssl", "key_file", TEXT_AT_START, "", "", "Its key, as PEM."},
+    {"ssl", "bind_address", TEXT_AT_START, "", "", "The address to listen on; nothing here: as in chttpd."},
+    {"ssl", "port", NUMBER_AT_START(0, 65535), "6984", "", "Its port."},
+
+    {"log", "level", WORD("debug|info|notice|warning|warn|error|err|critical|crit|alert|emergency|emerg|none"), "info",
+	"", "What is less important is left out. One line per request comes as notice."},
+    {"log", "writer", CONFIG_WORD, START, 0, 0, "stderr|file", "", "",
+	"stderr or file; nothing here: file where log/file is set."},
+    {"log", "file", TEXT_AT_START, "", "", "The log's file. It is opened again at SIGHUP."},
+
+    {"uuids", "algorithm", WORD("sequential|random|utc_random|utc_id"), "sequential", "",
+	"Of ids that the server makes up. utc_random begins with the time, utc_id ends with utc_id_suffix."},
+    {"uuids", "utc_id_suffix", TEXT, "", "", "What ids of utc_id end in."},
+    {"uuids", "max_count", NUMBER(1, 100000), "1000", "ids", "The most that one request to _uuids gets."},
+
+    {"purge", "max_document_id_number", NUMBER(1, ANY), "100", "documents",
+	"Of one _purge; larger values count as 100."},
+    {"purge", "max_revisions_number", NUMBER(1, ANY), "1000", "revisions",
+	"Of one _purge; larger values count as 1000."},
+
+    {"smoosh", "db_channels", TEXT_AT_START, "ratio_dbs,slack_dbs", "",
+	"When databases are compacted by themselves: a channel that is not named is off."},
+    {"smoosh.ratio_dbs", "min_priority", CONFIG_RATIO, START, 1, 1000, NULL, "2.0", "",
+	"A database is compacted when its file is so many times what is needed of it,"},
+    {"smoosh.ratio_dbs", "min_size", NUMBER_AT_START(0, ANY), "1048576", "bytes", "and has at least so many."},
+    {"smoosh.ratio_dbs", "concurrency", NUMBER_AT_START(1, 64), "1", "databases", "So many at a time."},
+    {"smoosh.ratio_dbs", "quiet_ms", NUMBER_AT_START(0, 3600000), "2000", "ms",
+	"Nothing was written to it for so long."},
+    {"smoosh.slack_dbs", "min_priority", NUMBER_AT_START(0, ANY), "536870912", "bytes",
+	"Or so many of its file are not needed."},
+
+    {"cluster", "q", TEXT, "1", "", "Clients ask for it; there is one shard."},
+    {"divan", "web_dir", TEXT_AT_START, "", "", "The built page; nothing here: web beside the program."},
+};
+
+#define N (sizeof(known) / sizeof(known[0]))
+
+const struct config_known *
+config_known_at(unsigned i)
+{
+	return i < N ? &known[i] : NULL;
+}
+
+const struct config_known *
+config_known_find(const char *section, const char *key)
+{
+	size_t i;
+
+	for (i = 0; i < N; i++)
+		if (strcmp(known[i].section, section) == 0 &&
+		    (strcmp(known[i].key, "*") == 0 || strcmp(known[i].key, key) == 0))
+			return &known[i];
+	return NULL;
+}
+
+int
+config_known_is_secret(const char *section, const char *key)
+{
+	static const char *const sections[] = {"admins", "jwt_keys"};
+	static const char *const words[] = {"secret", "password", "passwd", "private_key"};
+	const struct config_known *k = config_known_find(section, key);
+	size_t i;
+
+	if (k != NULL && (k->flags & SECRET) != 0)
+		return 1;
+	for (i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+		if (strcmp(section, sections[i]) == 0)
+			return 1;
+	/* A truth, such as proxy_use_secret, is none. */
+	for (i = 0; i < sizeof(words) / sizeof(words[0]) && (k == NULL || k->type == CONFIG_TEXT); i++)
+		if (strcasestr(key, words[i]) != NULL)
+			return 1;
+	return 0;
+}
+
+static int
+is_word(const char *words, const char *value)
+{
+	size_t len = strlen(value), n;
+
+	for (; words != NULL; words = words[n] == '|' ? words + n + 1 : NULL) {
+		n = strcspn(words, "|");
+		if (n == len && strncasecmp(words, value, n) == 0)
+			return 1;
+	}
+	return 0;
+}
+
+static int
+check_number(const struct config_known *k, const char *value, struct errtext *why)
+{
+	unsigned long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoull(value, &end, 10);
+	if (*value >= '0' && *value <= '9' && errno == 0 && *end == '\0' && n >= k->min && n <= k->max)
+		return 0;
+	if (k->max == ANY)
+		return err_why(why, ERR_BAD_REQUEST, "must be a number%s%s%s", k->min > 0 ? " above 0" : "",
+		    k->words != NULL ? ", or " : "", k->words != NULL ? k->words : "");
+	return err_why(why, ERR_BAD_REQUEST, "must be a number from %llu to %llu", (unsigned long long)k->min,
+	    (unsigned long long)k->max);
+}
+
+static int
+check_ratio(const struct config_known *k, const char *value, struct errtext *why)
+{
+	char *end;
+	double d = strtod(value, &end);
+
+	if (end != value && *end == '\0' && d >= (double)k->min && d <= (double)k->max)
+		return 0;
+	return err_why(why, ERR_BAD_REQUEST, "must be a number from %llu to %llu", (unsigned long long)k->min,
+	    (unsigned long long)k->max);
+}
+
+int
+config_known_check(const char *section, const char *key, const char *value, struct errtext *why)
+{
+	const struct config_known *k = config_known_find(section, key);
+
+	if (k == NULL || *value == '\0' || is_word(k->words, value))
+		return 0;
+	switch (k->type) {
+	case CONFIG_TEXT:
+		return 0;
+	case CONFIG_NUMBER:
+		return check_number(k, value, why);
+	case CONFIG_RATIO:
+		return check_ratio(k, value, why);
+	case CONFIG_TRUTH:
+		return is_word("true|false|yes|no|on|off|1|0", value)
+			   ? 0
+			   : err_why(why, ERR_BAD_REQUEST, "must be true or false");
+	case CONFIG_WORD:
+		return err_why(why, ERR_BAD_REQUEST, "must be one of %s", k->words);
+	}
+	return 0;
+}
+
+static void
+print_one(const struct config_known *k, FILE *out)
+{
+	fprintf(out, "\n  # %s", k->about);
+	if (k->type == CONFIG_WORD)
+		fprintf(out, " One of %s.", k->words);
+	if (*k->unit != '\0')
+		fprintf(out, " Unit: %s.", k->unit);
+	if (k->flags & START)
+		fputs(" Read at the start.", out);
+	/* Quoted where YAML would take it for something else. */
+	if (strcmp(k->key, "*") == 0)
+		fputs("\n  # admin: secret\n", out);
+	else if (*k->dflt == '\0')
+		fprintf(out, "\n  # %s: \"\"\n", k->key);
+	else
+		fprintf(out, "\n  # %s: %s\n", k->key, k->dflt);
+}
+
+void
+config_known_print(FILE *out)
+{
+	const char *section = "";
+	size_t i;
+
+	fputs("# The settings of divand, in CouchDB's sections and names.  Each stands here with its default: take "
+	      "away the\n"
+	      "# \"# \" before a key to set it.  A text may also be a list.  The environment goes before this file\n"
+	      "# (DIVAN_CHTTPD__PORT=5985 sets chttpd/port), the command line before that (--set chttpd/port=5985).\n"
+	      "# Made by `divand --settings`.\n",
+	    out);
+	for (i = 0; i < N; i++) {
+		if (strcmp(known[i].section, section) != 0)
+			fprintf(out, "\n%s:", known[i].section);
+		section = known[i].section;
+		print_one(&known[i], out);
+	}
+}
