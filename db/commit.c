@@ -448,7 +448,7 @@ commit_group(struct dbfile *f, struct dbwork *group)
 	buf_release(&c.scratch);
 	if (err == 0 && c.touched)
 		publish(&c, group);
-	if (err == 0 && c.state.update_seq != seq && f->dbs->config.moved != NULL)
+	if (err == 0 && c.state.update_seq != seq && f->dbs->config.moved != NULL && !f->dropped)
 		f->dbs->config.moved(f->dbs->config.cookie, f->name, f->incarnation, c.state.update_seq, 0);
 	answer(group, err);
 	arena_reset(f->arena);

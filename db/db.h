@@ -246,6 +246,12 @@ int db_is_admin(const struct db *db);
  */
 int db_may_list(const struct db *db) MUST_CHECK;
 
+/**
+ * db_shows_alike(db): 1 if whoever may open the database reads the same from it, so that rows made for one reader serve
+ * another.
+ */
+int db_shows_alike(const struct db *db);
+
 /** db_writes_slowly(db): 1 if db_submit() may run rules or validators, and so must be called on an executor thread. */
 int db_writes_slowly(const struct db *db);
 

@@ -364,11 +364,16 @@ dbs_create(
 		return err;
 	(void)pthread_mutex_lock(&s->lock);
 	err = table_settled(s, name) != NULL ? ERR_DB_EXISTS : file_load(s, name, store_create, options, &f);
+	if (err == 0)
+		f->busy = 1; /* nothing else is told of it before */
 	(void)pthread_mutex_unlock(&s->lock);
 	if (err)
 		return err;
 	tell_moved(s, name, f->incarnation, 0, 0);
-	dbs_file_unref(f);
+	(void)pthread_mutex_lock(&s->lock);
+	f->busy = 0;
+	(void)pthread_mutex_unlock(&s->lock);
+	dbs_file_unref(f); /* and wakes who waits for the name */
 	return 0;
 }
 
@@ -396,6 +401,8 @@ dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 	standin = claim(s, name);
 	(void)pthread_mutex_unlock(&s->lock);
 	err = standin != NULL ? store_drop(s->config.store, name) : ERR_NOMEM;
+	if (err == 0) /* while no other of its name can be made */
+		tell_moved(s, name, incarnation, 0, 1);
 	(void)pthread_mutex_lock(&s->lock);
 	dbfile_free(unused);
 	if (standin != NULL) {
@@ -403,8 +410,6 @@ dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 		dbfile_free(standin);
 	}
 	(void)pthread_mutex_unlock(&s->lock);
-	if (err == 0)
-		tell_moved(s, name, incarnation, 0, 1);
 	return err;
 }
 

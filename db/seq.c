@@ -29,6 +29,14 @@ db_seq_put(struct db *db, struct buf *b, uint64_t seq)
 	return 0;
 }
 
+struct jstr
+db_history(const struct db *db)
+{
+	const struct dbfile *f = db->file;
+
+	return (struct jstr){f->histories[f->nhistories - 1].text, HISTORY_TEXT_LEN};
+}
+
 static uint64_t
 shared_seq(const struct dbfile *f, const char *text, uint64_t seq)
 {

@@ -1,6 +1,6 @@
-/* changes.c: _changes: the normal feed, and the way to the others (feeds.c). */
+/* changes.c: _changes: the normal feed, and the way to the others (changefeeds.c). */
+#include "changefeeds.h"
 #include "changes_query.h"
-#include "feeds.h"
 #include "rows.h"
 
 struct normal {
@@ -73,21 +73,15 @@ changes_any(struct apireq *r)
 		api_method_not_allowed(r, "GET,POST,HEAD");
 		return;
 	}
-	err = changes_query_parse(r, &q, &why);
+	err = db_may_list(r->db);
+	if (err == 0)
+		err = changes_query_parse(r, &q, &why);
 	if (err != 0) {
 		api_error(r, err, &why);
 		return;
 	}
-	if (q.scan.form == FEEDSCAN_NORMAL || rows_is_head(r)) {
+	if (q.scan.form == FEEDSCAN_NORMAL || rows_is_head(r))
 		send_normal(r, &q.scan);
-		return;
-	}
-	if (q.scan.form == FEEDSCAN_EVENTSOURCE) {
-		http_set_header(r->http, "content-type", "text/event-stream", 17);
-		http_set_header(r->http, "cache-control", "no-cache", 8);
-		http_may_encode(r->http);
-	} else {
-		api_json_head(r);
-	}
-	feeds_add(r, &q.scan, q.heartbeat, q.interval_ms);
+	else
+		changefeeds_add(r, &q);
 }

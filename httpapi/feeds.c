@@ -1,23 +1,19 @@
 /*
- * feeds.c: open _changes requests.
+ * feeds.c: open feeds, of whatever kind: _changes (changefeeds.c) and _db_updates (updatefeeds.c).
  *
  * The thread's table (feedtable.c) says which feeds are to be served; they are, in turns:
  *
- *	feeds_add -> serve --rows, not at the end--> sent --ready--> run queue -> serve
- *	                   --at the end, longpoll with rows, limit--> finished
- *	                   --at the end--> waiting --the group moved on--> run queue -> serve
- *	                                           --interval is over--> heartbeat, or finished
- *
- * Feeds that stand at the same place and want the same form get the same bytes: the rows of the
- * last few forms served are kept for the next feeds within a turn.
+ *	feeds_open -> serve --rows, not at the end--> sent --ready--> run queue -> serve
+ *	                    --at the end, longpoll with rows, limit--> finished
+ *	                    --at the end--> waiting --the group moved on--> run queue -> serve
+ *	                                            --interval is over--> heartbeat, or finished
  *
  * A client that does not read holds up nobody: at most one batch waits for it, no snapshot is kept, and what is
  * committed meanwhile is read when it has gone out.  If that does not come to pass for table->stuck_ms, the connection
  * is cut; the client knows the last row's sequence.
  *
  * Invariants:
- * 1. A feed is in its group before its first snapshot begins, so no commit falls between its scan
- *    and its waiting.
+ * 1. A feed is in its group before its first look at the rows, so no commit falls between that and its waiting.
  * 2. A feed that is not in a group any more (ending) only waits to send its last line.
  * 3. A feed in flight is in the intervals: it is sent or cut in the end.
  */
@@ -31,10 +27,9 @@
 #include "rows.h"
 
 #define SCRATCH_MAX ((size_t)256 << 20)
-#define KEEP_BYTES ((size_t)1 << 20)  /* a buffer that had to grow beyond this is given back */
-#define KEEP_SHARE ((size_t)16 << 10) /* the same, of each of the shares */
-#define STUCK_MS 60000u               /* until a client that takes nothing is cut off, where nothing is configured */
-#define TIMER_BATCH 256u              /* feeds whose interval ended that one tick serves */
+#define KEEP_BYTES ((size_t)1 << 20) /* a buffer that had to grow beyond this is given back */
+#define STUCK_MS 60000u              /* until a client that takes nothing is cut off, where nothing is configured */
+#define TIMER_BATCH 256u             /* feeds whose interval ended that one tick serves */
 
 struct feeds {
 	unsigned n;
@@ -42,14 +37,13 @@ struct feeds {
 };
 
 void
-feeds_moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
+feeds_moved(struct api *api, const char *name, uint64_t seq, int dropped)
 {
-	struct api *api = cookie;
+	uint32_t hash = feedtable_hash(name);
 	unsigned i;
 
-	(void)name;
 	for (i = 0; api->feeds != NULL && i < api->feeds->n; i++)
-		feedtable_moved(&api->feeds->tables[i], incarnation, seq, dropped);
+		feedtable_moved(&api->feeds->tables[i], name, hash, seq, dropped);
 }
 
 /* ---- Serving ---- */
@@ -58,14 +52,9 @@ static void
 leave(struct feed *f)
 {
 	const struct group *g = f->group;
-	struct table *t = f->table;
-	unsigned i;
 
-	if (!feedtable_leave(f))
-		return;
-	for (i = 0; i < FEEDTABLE_SHARES; i++)
-		if (t->shares[i].group == g)
-			t->shares[i].group = NULL;
+	if (feedtable_leave(f))
+		feedshare_forget(&f->table->shares, g);
 }
 
 static void
@@ -110,7 +99,7 @@ finish(struct feed *f, struct buf *b, int with_tail)
 	if (f->started && !http_can_send(http))
 		with_tail = 0;
 	if (with_tail)
-		feedscan_tail(&f->scan, b);
+		f->kind->tail(f, b);
 	api_done(f->r);
 	if (!f->started) {
 		http_reply(http, 200, b->data, b->len);
@@ -122,89 +111,24 @@ finish(struct feed *f, struct buf *b, int with_tail)
 	b->len = rows;
 }
 
-static void
-empty(struct buf *b, size_t keep)
-{
-	if (b->cap > keep)
-		buf_release(b);
-	buf_clear(b);
-}
-
 static struct buf *
 use_buffer(struct table *t)
 {
-	empty(&t->b, KEEP_BYTES);
+	if (t->b.cap > KEEP_BYTES)
+		buf_release(&t->b);
+	buf_clear(&t->b);
 	return &t->b;
 }
 
-static void
-forget_shares(struct table *t)
-{
-	unsigned i;
-
-	for (i = 0; i < FEEDTABLE_SHARES; i++) {
-		t->shares[i].group = NULL;
-		empty(&t->shares[i].b, KEEP_SHARE);
-	}
-}
-
-/* A feed whose database is gone, or can't be read. */
+/* A feed whose database is gone, can't be read, or is not for its reader any more: who asks again is told. */
 static void
 fail(struct feed *f, int err)
 {
-	if (err != ERR_NO_DB)
-		log_line(LOG_ERROR, "a changes feed ended: %s", err_reason(err));
-	if (!f->started && err != ERR_NO_DB) {
-		leave(f);
-		api_error(f->r, err, NULL);
-	} else {
-		finish(f, use_buffer(f->table), f->scan.form == FEEDSCAN_LONGPOLL);
-	}
-}
+	int refused = err == ERR_FORBIDDEN || err == ERR_UNAUTHORIZED || err == ERR_NOT_ADMIN;
 
-static struct share *
-find_share(struct table *t, const struct feed *f)
-{
-	unsigned i;
-
-	for (i = 0; i < FEEDTABLE_SHARES; i++) {
-		struct share *s = &t->shares[i];
-
-		if (s->group == f->group && feedscan_same(&f->scan, &s->before, s->after.emitted - s->before.emitted))
-			return s;
-	}
-	return NULL;
-}
-
-/* The next rows of ${f} into *${bp}. */
-static int
-fill(struct feed *f, struct buf **bp)
-{
-	struct table *t = f->table;
-	struct share *s = find_share(t, f);
-	uint64_t seq = f->seen;
-	int err;
-
-	if (s != NULL) {
-		feedscan_follow(&f->scan, &s->before, &s->after);
-		f->seen = s->seq;
-		*bp = &s->b;
-		return s->err;
-	}
-	s = &t->shares[t->next_share++ % FEEDTABLE_SHARES];
-	s->group = NULL;
-	empty(&s->b, KEEP_BYTES);
-	s->before = f->scan;
-	err = feedscan_fill(&f->scan, &s->b, t->scratch, &seq);
-	if (err != 0 && err != ERR_END)
-		return err;
-	f->seen = err == ERR_END ? seq : 0;
-	s->group = f->group;
-	s->after = f->scan;
-	s->seq = f->seen;
-	s->err = err;
-	*bp = &s->b;
-	return err;
+	if (err != ERR_NO_DB && !refused)
+		log_line(LOG_ERROR, "a feed ended: %s", err_reason(err));
+	finish(f, use_buffer(f->table), f->closes || refused);
 }
 
 static int
@@ -212,8 +136,7 @@ is_done(const struct feed *f, int err)
 {
 	if (err != ERR_END)
 		return 0;
-	return f->scan.limit == 0 || f->table->stopping || f->interval_ms == 0 ||
-	       (f->scan.form == FEEDSCAN_LONGPOLL && f->scan.emitted > 0);
+	return f->table->stopping || f->interval_ms == 0 || f->kind->is_over(f);
 }
 
 static void
@@ -228,7 +151,7 @@ serve(struct feed *f)
 			feedtable_enqueue(f);
 		return;
 	}
-	err = f->group->known == UINT64_MAX ? ERR_NO_DB : fill(f, &b);
+	err = f->group->known == UINT64_MAX ? ERR_NO_DB : f->kind->fill(f, &b);
 	if (err != 0 && err != ERR_END) {
 		fail(f, err);
 		return;
@@ -256,7 +179,7 @@ run_queue(struct table *t)
 		feedtable_dequeue(f);
 		serve(f);
 	}
-	forget_shares(t);
+	feedshare_forget(&t->shares, NULL);
 	if (t->run_first != NULL)
 		feedtable_post(t);
 }
@@ -278,7 +201,7 @@ on_ready(void *cookie)
 
 	f->in_flight = 0;
 	if (f->ending) {
-		finish(f, use_buffer(t), f->scan.form != FEEDSCAN_EVENTSOURCE);
+		finish(f, use_buffer(t), 1);
 	} else if (feedtable_has_work(f)) {
 		feedtable_enqueue(f);
 		feedtable_post(t);
@@ -311,7 +234,7 @@ interval_over(struct feed *f, uint64_t now)
 		return;
 	}
 	if (f->heartbeat && !f->ending && http_can_send(f->r->http)) {
-		beat = feedscan_heartbeat(&f->scan);
+		beat = f->kind->heartbeat(f);
 		send(f, beat, strlen(beat));
 	}
 	feedtable_retime(f);
@@ -339,39 +262,29 @@ static void
 on_shutdown(void *arg)
 {
 	struct table *t = arg;
+	struct feed *f;
 	size_t i;
 
 	t->stopping = 1;
-	for (i = 0; i < FEEDTABLE_BUCKETS; i++) {
-		/* finish() frees a group with its last feed, unless it is dirty: then it stays, empty. */
-		struct group *g = t->buckets[i];
-
-		while (g != NULL) {
-			struct group *next = g->hash_next;
-			struct feed *f = g->feeds;
-
-			while (f != NULL) {
-				struct feed *follower = f->next;
-
-				finish(f, use_buffer(t), 1);
-				f = follower;
-			}
-			g = next;
-		}
-	}
+	/* Those whose database is gone are in no bucket any more, but in the run queue. */
+	feedtable_collect(t);
+	while ((f = t->run_first) != NULL)
+		finish(f, use_buffer(t), 1);
+	for (i = 0; i < t->nbuckets; i++)
+		while ((f = feedtable_in_bucket(t, i)) != NULL)
+			finish(f, use_buffer(t), 1);
 }
 
 /* ---- Requests ---- */
 
 static void
-add(struct feed *f)
+start(struct feed *f)
 {
 	struct table *t = f->table;
 	struct buf *b = use_buffer(t);
 	int err;
 
-	feedscan_head(&f->scan, b);
-	err = feedscan_fill(&f->scan, b, t->scratch, &f->seen);
+	err = f->kind->begin(f, b);
 	if (err != 0 && err != ERR_END) {
 		leave(f);
 		use_buffer(t);
@@ -398,28 +311,33 @@ add(struct feed *f)
 }
 
 void
-feeds_add(struct apireq *r, const struct feedscan *scan, int heartbeat, uint32_t interval_ms)
+feeds_open(struct feed *f, struct apireq *r, const struct feed_kind *kind, const char *name, int heartbeat,
+    uint32_t interval_ms)
 {
 	struct table *t = &r->api->feeds->tables[http_thread_index(http_req_thread(r->http))];
-	struct feed *f = arena_calloc(r->arena, 1, sizeof(*f));
-	int err = ERR_NOMEM;
+	int err;
 
-	if (f != NULL) {
-		f->table = t;
-		f->r = r;
-		f->scan = *scan;
-		f->heartbeat = heartbeat != 0;
-		f->interval_ms = interval_ms;
-		f->active_ms = t->api->ex->now_ms(t->api->ex);
-		err = feedtable_join(f);
-	}
+	f->table = t;
+	f->r = r;
+	f->kind = kind;
+	f->heartbeat = heartbeat != 0;
+	f->interval_ms = interval_ms;
+	f->active_ms = t->api->ex->now_ms(t->api->ex);
+	err = feedtable_join(f, name);
 	if (err == 0 && (err = feedtable_time(f)) != 0)
 		leave(f);
-	if (err != 0) {
+	if (err != 0)
 		api_error(r, err, NULL);
-		return;
-	}
-	add(f);
+	else
+		start(f);
+}
+
+void
+feeds_event_head(struct apireq *r)
+{
+	http_set_header(r->http, "content-type", "text/event-stream", 17);
+	http_set_header(r->http, "cache-control", "no-cache", 8);
+	http_may_encode(r->http);
 }
 
 /* ---- Set-up ---- */
@@ -428,15 +346,13 @@ static int
 table_init(struct table *t, struct api *api, unsigned i)
 {
 	uint64_t stuck;
-	unsigned j;
 	int err;
 
 	t->api = api;
 	stuck = config_u64(api->config, "chttpd", "feed_stuck_timeout", STUCK_MS);
 	t->stuck_ms = stuck == 0 || stuck > UINT32_MAX ? UINT32_MAX : (uint32_t)stuck;
 	buf_init(&t->b, ROWS_BATCH_MAX);
-	for (j = 0; j < FEEDTABLE_SHARES; j++)
-		buf_init(&t->shares[j].b, ROWS_BATCH_MAX);
+	feedshare_init(&t->shares);
 	err = feedtable_init(t, http_server_thread(api->server, i), on_message);
 	if (err == 0)
 		err = arena_new(SCRATCH_MAX, &t->scratch);
@@ -450,14 +366,11 @@ table_init(struct table *t, struct api *api, unsigned i)
 static void
 table_release(struct table *t)
 {
-	unsigned j;
-
 	if (t->timer != NULL)
 		http_timer_free(t->timer);
 	arena_free(t->scratch);
 	buf_release(&t->b);
-	for (j = 0; j < FEEDTABLE_SHARES; j++)
-		buf_release(&t->shares[j].b);
+	feedshare_release(&t->shares);
 	feedtable_release(t);
 }
 

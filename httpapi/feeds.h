@@ -1,6 +1,6 @@
 /*
- * feeds.h: open _changes requests: longpoll, continuous and eventsource.  An idle one is a small
- * record in its HTTP thread's table.
+ * feeds.h: open requests that are told of what happens: longpoll, continuous and eventsource, of _changes and of _db_updates.
+ * An idle one is a small record in its HTTP thread's table.
  */
 #ifndef HTTPAPI_FEEDS_H_
 #define HTTPAPI_FEEDS_H_
@@ -8,7 +8,10 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "httpapi/api.h"
-#include "httpapi/feedscan.h"
+
+/* feedtable.h has them. */
+struct feed;
+struct feed_kind;
 
 /**
  * feeds_new(api): Make ${api}->feeds, once ${api}->server and ->ex are set and before the server
@@ -16,22 +19,26 @@
  */
 int feeds_new(struct api *api) MUST_CHECK;
 /**
- * feeds_free(api): The server has stopped and the dbs will not call feeds_moved() any more.  NULL
+ * feeds_free(api): The server has stopped and nobody will call feeds_moved() any more.  NULL
  * feeds are allowed.
  */
 void feeds_free(struct api *api);
 
 /**
- * feeds_moved(api, name, incarnation, seq, dropped): dbs_config's callback: wakes the HTTP threads
- * that have feeds of the database.  ${cookie} is a struct api; feeds may be NULL.
+ * feeds_moved(api, name, seq, dropped): What dbs_config's moved() tells: wakes the HTTP threads that have feeds of
+ * the database.  Any thread; feeds may be NULL.
  */
-void feeds_moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped);
+void feeds_moved(struct api *api, const char *name, uint64_t seq, int dropped);
 
 /**
- * feeds_add(r, scan, heartbeat, interval_ms):
- * Answer ${r} with the feed that ${scan} describes, its headers having been set.  ${interval_ms}
- * without a row it gets a heartbeat, or ends where ${heartbeat} is 0.
+ * feeds_open(f, r, kind, name, heartbeat, interval_ms):
+ * Answer ${r}, whose headers have been set, with the feed ${f}, which is zeroed but for what is ${kind}'s and lives as
+ * long as ${r}.  ${name} is its database's.  ${interval_ms} without a row it gets a heartbeat, or ends where
+ * ${heartbeat} is 0.
  */
-void feeds_add(struct apireq *r, const struct feedscan *scan, int heartbeat, uint32_t interval_ms);
+void feeds_open(struct feed *f, struct apireq *r, const struct feed_kind *kind, const char *name, int heartbeat,
+    uint32_t interval_ms);
+/** feeds_event_head(r): The headers of an eventsource. */
+void feeds_event_head(struct apireq *r);
 
 #endif

@@ -24,10 +24,26 @@
 void
 feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
 {
+	struct jstr history = db_history(db);
+
 	memset(f, 0, sizeof(*f));
 	f->db = db;
+	if (history.len <= FEEDSCAN_HISTORY)
+		memcpy(f->history, history.s, history.len);
 	f->since = f->first = f->last = since;
 	f->until = f->limit = UINT64_MAX;
+}
+
+int
+feedscan_reopen(struct feedscan *f, struct db *db)
+{
+	struct jstr history;
+
+	f->db = db;
+	if (db == NULL)
+		return 0;
+	history = db_history(db);
+	return history.len == FEEDSCAN_HISTORY && memcmp(history.s, f->history, history.len) == 0 ? 0 : ERR_NO_DB;
 }
 
 static int
@@ -453,6 +469,13 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 
 /* ---- The end ---- */
 
+int
+feedscan_must_count(const struct feedscan *f)
+{
+	return f->form != FEEDSCAN_EVENTSOURCE &&
+	       (!f->at_end || f->filter == FEEDSCAN_DESIGN || f->until != UINT64_MAX);
+}
+
 static uint64_t
 pending(const struct feedscan *f)
 {
@@ -461,9 +484,7 @@ pending(const struct feedscan *f)
 	uint64_t from = f->since;
 	int err;
 
-	if (f->at_end && f->filter != FEEDSCAN_DESIGN && f->until == UINT64_MAX)
-		return 0;
-	if (db_snap_begin(f->db, &snap) != 0)
+	if (f->db == NULL || !feedscan_must_count(f) || db_snap_begin(f->db, &snap) != 0)
 		return 0;
 	done = 0;
 	if (f->descending) {
@@ -485,7 +506,9 @@ feedscan_tail(const struct feedscan *f, struct buf *b)
 	if (f->form == FEEDSCAN_EVENTSOURCE)
 		return;
 	buf_puts(b, in_lines(f) ? "{\"last_seq\":\"" : "\n],\n\"last_seq\":\"");
-	db_seq_put(f->db, b, f->last);
+	buf_put_u64(b, f->last);
+	buf_putc(b, '-');
+	buf_puts(b, f->history);
 	buf_puts(b, "\",\"pending\":");
 	buf_put_u64(b, pending(f));
 	buf_puts(b, "}\n");

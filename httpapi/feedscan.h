@@ -15,19 +15,22 @@
 enum feedscan_form { FEEDSCAN_NORMAL, FEEDSCAN_LONGPOLL, FEEDSCAN_CONTINUOUS, FEEDSCAN_EVENTSOURCE };
 enum feedscan_filter { FEEDSCAN_ALL, FEEDSCAN_DOC_IDS, FEEDSCAN_DESIGN, FEEDSCAN_SELECTOR };
 
+#define FEEDSCAN_HISTORY 22u /* bytes of db_history() */
+
 /* One per open feed, of which there may be many thousands: keep it small. */
 struct feedscan {
-	struct db *db;
-	uint64_t since;         /* everything up to here has been looked at */
-	uint64_t first;         /* where it began */
-	uint64_t until;         /* rows behind it are left to the next request */
-	uint64_t last;          /* what last_seq says */
-	uint64_t limit;         /* rows still allowed */
-	uint64_t emitted;       /* rows written */
-	uint64_t looked;        /* descending: rows passed */
-	uint64_t down;          /* descending: the last row looked at; 0: none yet */
-	uint64_t interval;      /* seq_interval, or 0 */
-	const struct jstr *ids; /* of DOC_IDS, ascending, none twice */
+	struct db *db;                      /* may be closed between the calls, and is NULL then */
+	char history[FEEDSCAN_HISTORY + 1]; /* of its sequences */
+	uint64_t since;                     /* everything up to here has been looked at */
+	uint64_t first;                     /* where it began */
+	uint64_t until;                     /* rows behind it are left to the next request */
+	uint64_t last;                      /* what last_seq says */
+	uint64_t limit;                     /* rows still allowed */
+	uint64_t emitted;                   /* rows written */
+	uint64_t looked;                    /* descending: rows passed */
+	uint64_t down;                      /* descending: the last row looked at; 0: none yet */
+	uint64_t interval;                  /* seq_interval, or 0 */
+	const struct jstr *ids;             /* of DOC_IDS, ascending, none twice */
 	size_t nids;
 	struct query_selector *selector; /* of SELECTOR; the request's */
 	struct query_fields *fields;     /* of the documents, or NULL; the request's */
@@ -55,7 +58,17 @@ void feedscan_head(const struct feedscan *f, struct buf *b);
  */
 int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp) MUST_CHECK;
 
-/** feedscan_tail(f, b): The last line: last_seq and pending. */
+/**
+ * feedscan_reopen(f, db): Go on with a handle that was opened anew; NULL: it is closed.  Errors: ERR_NO_DB, where it
+ * is of another history, of which the feed has seen nothing.
+ */
+int feedscan_reopen(struct feedscan *f, struct db *db) MUST_CHECK;
+
+/**
+ * feedscan_tail(f, b): The last line: last_seq and pending.  feedscan_must_count(f): 1 if it needs the database for that;
+ * without it nothing is pending.
+ */
+int feedscan_must_count(const struct feedscan *f);
 void feedscan_tail(const struct feedscan *f, struct buf *b);
 
 /** feedscan_heartbeat(f): The text that shows that the feed is alive. */

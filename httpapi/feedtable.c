@@ -1,51 +1,111 @@
 /*
  * feedtable.c: which feeds are to be served when.
  *
- * Each HTTP thread has a table of groups, one for each database (incarnation) that it has feeds of.
+ * Each HTTP thread has a table of groups, one for each database that it has feeds of.
  * A commit marks the group dirty in every table that has it and posts one message per thread; what
  * else is committed until the thread gets to it joins that message.  Intervals are kept in a heap, and one
  * timer is set for its top: no feed, no timer.
  *
+ * A group is found by the database's name, so that no file needs to be open for it.  Where the database is dropped
+ * its group leaves the buckets: the next one of that name has another.
+ *
  * Invariants:
  * 1. A waiting feed has seen >= its group's known, or is in the run queue.
- * 2. Groups, their seq and dirty, and posted are guarded by the lock; all else is the thread's own.
+ * 2. Groups, their seq, dirty and gone, the buckets, and posted are guarded by the lock; all else is the thread's own.
  * 3. A group without feeds is freed by who finds it so, unless it is dirty: then by the message's handler.
  */
 #include "feedtable.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#define BUCKETS_FIRST 64u
 #define HEAP_FIRST 16u
 #define COARSE_FROM_MS 2000u /* intervals from here on are met on a grid, so that wake-ups are shared */
 #define COARSE_MS 250u
 
 /* ---- Groups ---- */
 
-static struct group **
-slot(struct table *t, uint64_t incarnation)
+uint32_t
+feedtable_hash(const char *name)
 {
-	struct group **p = &t->buckets[(incarnation * UINT64_C(0x9e3779b97f4a7c15)) >> 56 & (FEEDTABLE_BUCKETS - 1)];
+	uint32_t h = 2166136261u; /* FNV-1a */
 
-	while (*p != NULL && (*p)->incarnation != incarnation)
+	for (; *name != '\0'; name++)
+		h = (h ^ (unsigned char)*name) * 16777619u;
+	return h ^ h >> 15;
+}
+
+static struct group **
+slot(struct table *t, const char *name, uint32_t hash)
+{
+	struct group **p = &t->buckets[hash & (t->nbuckets - 1)];
+
+	while (*p != NULL && ((*p)->hash != hash || strcmp((*p)->name, name) != 0))
 		p = &(*p)->hash_next;
 	return p;
 }
 
+/* Without memory the chains stay longer. */
+static void
+grow(struct table *t)
+{
+	size_t i, n = t->nbuckets * 2;
+	struct group **more = calloc(n, sizeof(struct group *)), *g;
+
+	if (more == NULL)
+		return;
+	for (i = 0; i < t->nbuckets; i++) {
+		while ((g = t->buckets[i]) != NULL) {
+			t->buckets[i] = g->hash_next;
+			g->hash_next = more[g->hash & (n - 1)];
+			more[g->hash & (n - 1)] = g;
+		}
+	}
+	free(t->buckets);
+	t->buckets = more;
+	t->nbuckets = n;
+}
+
+static struct group *
+add_group(struct table *t, const char *name, uint32_t hash)
+{
+	size_t size = strlen(name) + 1;
+	struct group *g = calloc(1, sizeof(*g) + size), **p;
+
+	if (g == NULL)
+		return NULL;
+	memcpy(g->name, name, size);
+	g->hash = hash;
+	if (t->ngroups++ >= t->nbuckets)
+		grow(t);
+	p = &t->buckets[hash & (t->nbuckets - 1)];
+	g->hash_next = *p;
+	*p = g;
+	return g;
+}
+
+static void
+unlink_group(struct table *t, struct group *g)
+{
+	if (g->gone)
+		return;
+	*slot(t, g->name, g->hash) = g->hash_next;
+	g->gone = 1;
+	t->ngroups--;
+}
+
 int
-feedtable_join(struct feed *f)
+feedtable_join(struct feed *f, const char *name)
 {
 	struct table *t = f->table;
-	uint64_t incarnation = db_incarnation(f->r->db);
-	struct group **p, *g;
+	uint32_t hash = feedtable_hash(name);
+	struct group *g;
 
 	pthread_mutex_lock(&t->lock);
-	p = slot(t, incarnation);
-	if (*p == NULL) {
-		*p = calloc(1, sizeof(**p));
-		if (*p != NULL)
-			(*p)->incarnation = incarnation;
-	}
-	g = *p;
+	g = *slot(t, name, hash);
+	if (g == NULL)
+		g = add_group(t, name, hash);
 	pthread_mutex_unlock(&t->lock);
 	if (g == NULL)
 		return ERR_NOMEM;
@@ -66,7 +126,7 @@ drop_group(struct table *t, struct group *g)
 	pthread_mutex_lock(&t->lock);
 	gone = !g->dirty;
 	if (gone)
-		*slot(t, g->incarnation) = g->hash_next;
+		unlink_group(t, g);
 	pthread_mutex_unlock(&t->lock);
 	if (gone)
 		free(g);
@@ -90,14 +150,16 @@ feedtable_post(struct table *t)
 }
 
 void
-feedtable_moved(struct table *t, uint64_t incarnation, uint64_t seq, int dropped)
+feedtable_moved(struct table *t, const char *name, uint32_t hash, uint64_t seq, int dropped)
 {
 	struct group *g;
 
 	pthread_mutex_lock(&t->lock);
-	g = *slot(t, incarnation);
+	g = *slot(t, name, hash);
 	if (g != NULL) {
 		g->seq = dropped ? UINT64_MAX : seq > g->seq ? seq : g->seq;
+		if (dropped)
+			unlink_group(t, g);
 		if (!g->dirty) {
 			g->dirty = 1;
 			g->dirty_next = t->dirty;
@@ -145,6 +207,19 @@ feedtable_dequeue(struct feed *f)
 		t->run_last = f->run_prev;
 }
 
+struct feed *
+feedtable_in_bucket(struct table *t, size_t i)
+{
+	const struct group *g;
+
+	/* Who drops a database changes the chain. */
+	pthread_mutex_lock(&t->lock);
+	for (g = t->buckets[i]; g != NULL && g->feeds == NULL; g = g->hash_next)
+		;
+	pthread_mutex_unlock(&t->lock);
+	return g != NULL ? g->feeds : NULL;
+}
+
 int
 feedtable_has_work(const struct feed *f)
 {
@@ -166,7 +241,7 @@ feedtable_collect(struct table *t)
 		d->dirty = 0;
 		d->known = d->seq;
 		if (d->feeds == NULL)
-			*slot(t, d->incarnation) = d->hash_next;
+			unlink_group(t, d);
 	}
 	/*
 	 * A group that is not dirty any more may be marked again at once, which writes dirty_next:
@@ -336,6 +411,10 @@ feedtable_init(struct table *t, struct http_thread *thread, void (*on_message)(v
 	t->thread = thread;
 	t->msg.fn = on_message;
 	t->msg.arg = t;
+	t->nbuckets = BUCKETS_FIRST;
+	t->buckets = calloc(t->nbuckets, sizeof(struct group *));
+	if (t->buckets == NULL)
+		return ERR_NOMEM;
 	return pthread_mutex_init(&t->lock, NULL) == 0 ? 0 : ERR_NOMEM;
 }
 
@@ -345,12 +424,21 @@ feedtable_release(struct table *t)
 	struct group *g, *next;
 	size_t i;
 
-	for (i = 0; i < FEEDTABLE_BUCKETS; i++) {
+	if (t->buckets == NULL)
+		return;
+	/* Of those that are in no bucket any more only the dirty ones are still there. */
+	for (g = t->dirty; g != NULL; g = next) {
+		next = g->dirty_next;
+		if (g->gone)
+			free(g);
+	}
+	for (i = 0; i < t->nbuckets; i++) {
 		for (g = t->buckets[i]; g != NULL; g = next) {
 			next = g->hash_next;
 			free(g);
 		}
 	}
+	free(t->buckets);
 	free(t->heap);
 	pthread_mutex_destroy(&t->lock);
 }

@@ -10,24 +10,45 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "httpapi/api.h"
-#include "httpapi/feedscan.h"
+#include "httpapi/feedshare.h"
 
-#define FEEDTABLE_BUCKETS 256u /* power of two */
-#define FEEDTABLE_SHARES 4u    /* forms whose rows are kept at a time */
+/* "_db_updates" is no database's name. */
+#define FEEDTABLE_UPDATES "_db_updates"
 
+struct feed;
+
+/* What a kind of feed does: changefeeds.c and updatefeeds.c. */
+struct feed_kind {
+	/* Append what stands before the first row, and the rows of one turn; as fill. */
+	int (*begin)(struct feed *f, struct buf *b);
+	/*
+	 * The rows of one turn of the event loop, in *${bp}, which is the table's: 0 if there may be more, ERR_END at the end
+	 * and at the limit; f->seen is set.  Other errors end the feed.
+	 */
+	int (*fill)(struct feed *f, struct buf **bp);
+	/* 1 if no row may follow those that were written. */
+	int (*is_over)(const struct feed *f);
+	/* Append the last line. */
+	void (*tail)(struct feed *f, struct buf *b);
+	/* The text that shows that the feed is alive. */
+	const char *(*heartbeat)(const struct feed *f);
+};
+
+/* The first member of what a kind keeps of a feed. */
 struct feed {
 	struct feed *prev, *next;         /* in the group */
 	struct feed *run_prev, *run_next; /* in the run queue */
 	struct group *group;              /* NULL: it has left */
 	struct table *table;
+	const struct feed_kind *kind;
 	struct apireq *r;
-	struct feedscan scan;
-	uint64_t seen;      /* the update sequence that it has looked up to */
+	uint64_t seen;      /* the sequence that it has looked up to */
 	uint64_t active_ms; /* when it last sent something or began to wait */
 	uint64_t sent_ms;   /* when what is in flight was sent */
 	uint32_t interval_ms;
 	uint32_t heap_index;
 	uint8_t heartbeat;
+	uint8_t closes;  /* its last line is needed, whatever ends it */
 	uint8_t started; /* the head is out */
 	uint8_t more;    /* its last turn ended before the rows did */
 	uint8_t queued;
@@ -39,25 +60,18 @@ struct feed {
 struct group {
 	struct group *hash_next;
 	struct group *dirty_next;
-	uint64_t incarnation;
-	uint64_t seq;   /* the newest that feeds_moved() told; UINT64_MAX: dropped */
+	uint64_t seq;   /* the newest that feedtable_moved() told; UINT64_MAX: dropped */
 	uint64_t known; /* the same as the thread knows it */
 	struct feed *feeds;
-	int dirty;
+	uint32_t hash;
+	uint8_t dirty;
+	uint8_t gone; /* dropped, and so in no bucket */
+	char name[];
 };
 
 struct due {
 	uint64_t ms;
 	struct feed *feed;
-};
-
-/* Rows that were just made, for the next feed that stands at the same place and wants the same form. */
-struct share {
-	struct group *group; /* NULL: none */
-	struct feedscan before, after;
-	uint64_t seq;
-	int err;
-	struct buf b;
 };
 
 /* One HTTP thread's. */
@@ -71,15 +85,16 @@ struct table {
 	size_t nheap, heap_cap;
 	struct feed *run_first, *run_last;
 	int stopping;
-	uint32_t stuck_ms;                     /* a feed whose client took nothing for so long is dropped */
-	struct share shares[FEEDTABLE_SHARES]; /* of this turn */
-	unsigned next_share;
+	uint32_t stuck_ms;        /* a feed whose client took nothing for so long is dropped */
+	struct feedshares shares; /* of this turn */
 	/* Guarded by the lock. */
 	pthread_mutex_t lock;
 	struct http_msg msg;
 	int posted;
 	struct group *dirty;
-	struct group *buckets[FEEDTABLE_BUCKETS];
+	struct group **buckets;
+	size_t nbuckets; /* power of two */
+	size_t ngroups;  /* in them */
 };
 
 /**
@@ -90,21 +105,24 @@ int feedtable_init(struct table *t, struct http_thread *thread, void (*on_messag
 void feedtable_release(struct table *t);
 
 /**
- * feedtable_join(f): Into the group of its database, which its table then wakes it with; before its first snapshot.
- * Errors: ERR_NOMEM.
+ * feedtable_join(f, name): Into the group of database ${name}, which its table then wakes it with; before its first
+ * snapshot.  Errors: ERR_NOMEM.
  */
-int feedtable_join(struct feed *f) MUST_CHECK;
+int feedtable_join(struct feed *f, const char *name) MUST_CHECK;
 /**
  * feedtable_leave(f): Out of group, queue and intervals.  1 if no feed is left in the group: it may be gone.
  * May be called again.
  */
 int feedtable_leave(struct feed *f);
 
-/** feedtable_moved(t, incarnation, seq, dropped): The database moved on.  Any thread. */
-void feedtable_moved(struct table *t, uint64_t incarnation, uint64_t seq, int dropped);
+/** feedtable_moved(t, name, hash, seq, dropped): The database moved on; ${hash} is feedtable_hash(name).  Any thread. */
+uint32_t feedtable_hash(const char *name);
+void feedtable_moved(struct table *t, const char *name, uint32_t hash, uint64_t seq, int dropped);
 /** feedtable_post(t): Have on_message() run.  feedtable_collect(t): In it: queue the feeds of what has moved. */
 void feedtable_post(struct table *t);
 void feedtable_collect(struct table *t);
+/** feedtable_in_bucket(t, i): A feed of a group in bucket ${i}; NULL: none is left there. */
+struct feed *feedtable_in_bucket(struct table *t, size_t i);
 /** feedtable_has_work(f): 1 if there may be rows that ${f} has not seen. */
 int feedtable_has_work(const struct feed *f);
 

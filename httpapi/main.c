@@ -156,9 +156,9 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 {
 	struct api *api = cookie;
 
+	(void)incarnation;
 	accounts_moved(api, name);
-	if (api->feeds != NULL)
-		feeds_moved(cookie, name, incarnation, seq, dropped);
+	feeds_moved(api, name, seq, dropped);
 	updatefeeds_moved(api, name, seq, dropped);
 }
 

@@ -1,21 +1,12 @@
 /*
- * updatefeeds.c: _db_updates: its requests, and those of them that wait.
+ * updatefeeds.c: _db_updates.
  *
- * Each HTTP thread has a table of the feeds that wait on it.  They are few, since only server administrators have
- * them, so a table is a list that is walked.  A storm of commits must not become a storm of rows: a table is served
- * at once when something moves, and then not again for COALESCE_MS; as a row stands for all that happened to a database
- * meanwhile, nothing is lost.
+ * Its feeds are like those of any database (feeds.c), in a group of their own; the rows come from a log in memory (updates.c).
+ * A storm of commits must not become a storm of rows: the feeds are told at once when something moves, and then not
+ * again for COALESCE_MS; as a row stands for all that happened to a database meanwhile, nothing is lost.
  *
- *	add --rows, not at the end--> sent --ready--> serve
- *	    --at the end, longpoll with rows, limit--> finished
- *	    --at the end--> waiting --something moved--> serve
- *	                            --interval is over--> heartbeat, or finished
- *
- * Invariants:
- * 1. A feed that waits is in its table before its first look at the log, so no row falls between the two.
- * 2. posted is guarded by the table's lock, and so is listening, which says whether a message is wanted; all else is
- *    the thread's own.
- * 3. A feed that is not in its table any more (ending) only waits to send its last line.
+ * Invariant: if job_waits is 0, the feeds were told of the newest row, or are being told.  It is guarded by the lock, and so
+ * is told_ms.
  */
 #include "updatefeeds.h"
 
@@ -24,302 +15,125 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "feeds.h"
+#include "feedtable.h"
 #include "rows.h"
 #include "updates.h"
 
 #define INTERVAL_DEFAULT_MS 60000u
 #define COALESCE_MS 250u
-#define BATCH_MAX ((size_t)1 << 20)
-#define NEVER UINT64_MAX
-
-struct feed {
-	struct feed *prev, *next;
-	struct table *table;
-	struct apireq *r;
-	struct updates_scan scan;
-	uint64_t active_ms; /* when it last sent something or began to wait */
-	uint32_t interval_ms;
-	uint8_t heartbeat;
-	uint8_t started;   /* the head is out */
-	uint8_t more;      /* its last turn ended before the rows did */
-	uint8_t in_flight; /* on_ready() will come */
-	uint8_t listed;    /* in the table */
-	uint8_t ending;    /* left; its last line waits for the client */
-};
-
-/* One HTTP thread's. */
-struct table {
-	struct updatefeeds *all;
-	struct http_thread *thread;
-	struct http_timer *timer;
-	struct feed *feeds;
-	struct buf b;
-	uint64_t served_ms;
-	int moved; /* since the feeds were served last */
-	int stopping;
-	pthread_mutex_t lock;
-	struct http_msg msg;
-	int posted;
-	int listening;
-};
 
 struct updatefeeds {
 	struct api *api;
 	struct updates *log;
-	unsigned n;
-	struct table tables[];
+	pthread_mutex_t lock;
+	struct exec_job job;
+	int job_waits;
+	uint64_t told_ms; /* when the feeds were told last */
 };
 
-static uint64_t
-now_ms(const struct table *t)
+struct updatefeed {
+	struct feed feed; /* first: they are cast */
+	struct updates *log;
+	struct updates_scan scan;
+};
+
+/* ---- Telling ---- */
+
+static void
+tell(void *arg)
 {
-	return t->all->api->ex->now_ms(t->all->api->ex);
+	struct updatefeeds *all = arg;
+
+	pthread_mutex_lock(&all->lock);
+	all->job_waits = 0;
+	all->told_ms = all->api->ex->now_ms(all->api->ex);
+	pthread_mutex_unlock(&all->lock);
+	feeds_moved(all->api, FEEDTABLE_UPDATES, updates_seq(all->log), 0);
 }
 
 void
 updatefeeds_moved(struct api *api, const char *name, uint64_t seq, int dropped)
 {
 	struct updatefeeds *all = api->updatefeeds;
-	unsigned i;
+	uint64_t now, due;
 
 	if (all == NULL)
 		return;
 	updates_moved(all->log, name, seq, dropped);
-	for (i = 0; i < all->n; i++) {
-		struct table *t = &all->tables[i];
-
-		pthread_mutex_lock(&t->lock);
-		if (t->listening && !t->posted) {
-			t->posted = 1;
-			http_post(t->thread, &t->msg);
-		}
-		pthread_mutex_unlock(&t->lock);
+	pthread_mutex_lock(&all->lock);
+	if (!all->job_waits) {
+		all->job_waits = 1;
+		now = api->ex->now_ms(api->ex);
+		due = all->told_ms + COALESCE_MS;
+		if (due > now)
+			api->ex->later(api->ex, &all->job, due - now);
+		else
+			api->ex->submit(api->ex, &all->job);
 	}
+	pthread_mutex_unlock(&all->lock);
 }
 
-/* ---- The table ---- */
+/* ---- The kind of feed ---- */
 
-static void
-set_listening(struct table *t)
+static struct updatefeed *
+of(struct feed *f)
 {
-	pthread_mutex_lock(&t->lock);
-	t->listening = t->feeds != NULL;
-	pthread_mutex_unlock(&t->lock);
+	return (struct updatefeed *)(void *)f;
 }
 
-static void
-join(struct feed *f)
+static const struct updatefeed *
+of_const(const struct feed *f)
 {
-	struct table *t = f->table;
-
-	f->listed = 1;
-	f->next = t->feeds;
-	if (t->feeds != NULL)
-		t->feeds->prev = f;
-	t->feeds = f;
-	set_listening(t);
-}
-
-static void
-leave(struct feed *f)
-{
-	struct table *t = f->table;
-
-	if (!f->listed)
-		return;
-	f->listed = 0;
-	*(f->prev != NULL ? &f->prev->next : &t->feeds) = f->next;
-	if (f->next != NULL)
-		f->next->prev = f->prev;
-	set_listening(t);
-}
-
-/* To the first interval that ends, or to when the feeds may be served again. */
-static void
-set_timer(struct table *t)
-{
-	uint64_t now = now_ms(t), first = t->moved ? t->served_ms + COALESCE_MS : NEVER;
-	const struct feed *f;
-
-	for (f = t->feeds; f != NULL; f = f->next)
-		if (f->active_ms + f->interval_ms < first)
-			first = f->active_ms + f->interval_ms;
-	if (first == NEVER || t->feeds == NULL)
-		http_timer_cancel(t->timer);
-	else
-		http_timer_set(t->timer, first > now ? first - now : 0);
-}
-
-/* ---- Serving ---- */
-
-static void
-send(struct feed *f, const char *data, size_t len)
-{
-	f->in_flight = 1;
-	http_send(f->r->http, data, len);
-}
-
-/* Send the rows in the table's buffer and the last line, and end. */
-static void
-finish(struct feed *f)
-{
-	struct buf *b = &f->table->b;
-	struct http_req *http = f->r->http;
-
-	leave(f);
-	if (f->started && f->in_flight) {
-		f->ending = 1;
-		return;
-	}
-	/* A head that is on its way alone leaves no room for a last line. */
-	if (!f->started || http_can_send(http))
-		updates_tail(f->table->all->log, &f->scan, b);
-	api_done(f->r);
-	if (!f->started) {
-		http_reply(http, 200, b->data, b->len);
-	} else {
-		if (b->len > 0 && http_can_send(http))
-			http_send(http, b->data, b->len);
-		http_finish(http);
-	}
+	return (const struct updatefeed *)(const void *)f;
 }
 
 static int
-is_done(const struct feed *f, int err)
+fill_buf(struct updatefeed *u, struct buf *b)
 {
-	if (err != ERR_END)
-		return 0;
-	return f->scan.limit == 0 || f->table->stopping || f->interval_ms == 0 ||
-	       (f->scan.form == UPDATES_LONGPOLL && f->scan.emitted > 0);
+	uint64_t seq = updates_seq(u->log);
+	int err = updates_fill(u->log, &u->scan, b);
+
+	u->feed.seen = err == ERR_END ? seq : 0;
+	return err;
+}
+
+static int
+begin(struct feed *f, struct buf *b)
+{
+	updates_head(&of(f)->scan, b);
+	return fill_buf(of(f), b);
+}
+
+static int
+fill(struct feed *f, struct buf **bp)
+{
+	buf_clear(&f->table->b);
+	*bp = &f->table->b;
+	return fill_buf(of(f), *bp);
+}
+
+static int
+is_over(const struct feed *f)
+{
+	const struct updates_scan *scan = &of_const(f)->scan;
+
+	return scan->limit == 0 || (scan->form == UPDATES_LONGPOLL && scan->emitted > 0);
 }
 
 static void
-serve(struct feed *f)
+tail(struct feed *f, struct buf *b)
 {
-	struct table *t = f->table;
-	int err;
-
-	if (!http_can_send(f->r->http)) {
-		/* on_ready() comes back to it, but for a head that is on its way alone. */
-		t->moved |= !f->in_flight;
-		return;
-	}
-	buf_clear(&t->b);
-	err = updates_fill(t->all->log, &f->scan, &t->b);
-	f->more = err == 0;
-	if (is_done(f, err)) {
-		finish(f);
-	} else if (err != 0 && err != ERR_END) {
-		leave(f);
-		api_done(f->r);
-		http_abort(f->r->http);
-	} else if (t->b.len > 0) {
-		send(f, t->b.data, t->b.len);
-		f->active_ms = now_ms(t);
-	} else {
-		t->moved |= f->more;
-	}
+	updates_tail(of(f)->log, &of(f)->scan, b);
 }
 
-static void
-serve_all(struct table *t)
+static const char *
+heartbeat(const struct feed *f)
 {
-	struct feed *f, *next;
-	uint64_t now = now_ms(t);
-
-	if (t->moved && now >= t->served_ms + COALESCE_MS) {
-		t->moved = 0;
-		t->served_ms = now;
-		for (f = t->feeds; f != NULL; f = next) {
-			next = f->next;
-			if (!f->in_flight)
-				serve(f);
-		}
-	}
-	set_timer(t);
+	return of_const(f)->scan.form == UPDATES_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n";
 }
 
-static void
-on_message(void *arg)
-{
-	struct table *t = arg;
-
-	pthread_mutex_lock(&t->lock);
-	t->posted = 0;
-	pthread_mutex_unlock(&t->lock);
-	t->moved = 1;
-	serve_all(t);
-}
-
-static void
-on_ready(void *cookie)
-{
-	struct feed *f = cookie;
-	struct table *t = f->table;
-
-	f->in_flight = 0;
-	if (f->ending) {
-		buf_clear(&t->b);
-		finish(f);
-		return;
-	}
-	if (f->more)
-		serve(f);
-	else if (updates_seq(t->all->log) > f->scan.since)
-		t->moved = 1;
-	set_timer(t);
-}
-
-static void
-on_stop(void *cookie)
-{
-	struct feed *f = cookie;
-
-	leave(f);
-	api_done(f->r);
-}
-
-static void
-interval_over(struct feed *f, uint64_t now)
-{
-	static const char event[] = "event: heartbeat\ndata: \n\n";
-	const char *beat = f->scan.form == UPDATES_EVENTSOURCE ? event : "\n";
-
-	f->active_ms = now;
-	if (f->heartbeat && http_can_send(f->r->http)) {
-		send(f, beat, strlen(beat));
-	} else if (!f->heartbeat && !f->more) {
-		buf_clear(&f->table->b);
-		finish(f);
-	}
-}
-
-static void
-on_timer(void *arg)
-{
-	struct table *t = arg;
-	uint64_t now = now_ms(t);
-	struct feed *f, *next;
-
-	for (f = t->feeds; f != NULL; f = next) {
-		next = f->next;
-		if (f->active_ms + f->interval_ms <= now)
-			interval_over(f, now);
-	}
-	serve_all(t);
-}
-
-static void
-on_shutdown(void *arg)
-{
-	struct table *t = arg;
-
-	t->stopping = 1;
-	while (t->feeds != NULL) {
-		buf_clear(&t->b);
-		finish(t->feeds);
-	}
-}
+static const struct feed_kind kind = {begin, fill, is_over, tail, heartbeat};
 
 /* ---- Requests ---- */
 
@@ -468,59 +282,26 @@ send_normal(struct apireq *r, const struct updates_scan *scan)
 }
 
 static void
-add(struct feed *f)
-{
-	struct table *t = f->table;
-	int err;
-
-	join(f);
-	buf_clear(&t->b);
-	updates_head(&f->scan, &t->b);
-	err = updates_fill(t->all->log, &f->scan, &t->b);
-	f->more = err == 0;
-	if (err != 0 && err != ERR_END) {
-		leave(f);
-		api_error(f->r, err, NULL);
-	} else if (is_done(f, err)) {
-		finish(f);
-	} else {
-		f->started = 1;
-		http_start(f->r->http, 200, UINT64_MAX, on_ready, on_stop, f);
-		if (t->b.len > 0)
-			send(f, t->b.data, t->b.len);
-		else
-			t->moved |= f->more;
-	}
-	set_timer(t);
-}
-
-static void
 send_feed(struct apireq *r, const struct query *q)
 {
-	struct updatefeeds *all = r->api->updatefeeds;
 	uint64_t most = config_u64(r->api->config, "chttpd", "changes_timeout", INTERVAL_DEFAULT_MS);
 	uint64_t ms = q->heartbeat ? q->heartbeat_ms : q->has_timeout ? q->timeout_ms : most;
-	struct feed *f = arena_calloc(r->arena, 1, sizeof(*f));
+	struct updatefeed *u = arena_calloc(r->arena, 1, sizeof(*u));
 
-	if (f == NULL) {
+	if (u == NULL) {
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
-	if (q->scan.form == UPDATES_EVENTSOURCE) {
-		http_set_header(r->http, "content-type", "text/event-stream", 17);
-		http_set_header(r->http, "cache-control", "no-cache", 8);
-		http_may_encode(r->http);
-	} else {
+	if (q->scan.form == UPDATES_EVENTSOURCE)
+		feeds_event_head(r);
+	else
 		api_json_head(r);
-	}
-	f->table = &all->tables[http_thread_index(http_req_thread(r->http))];
-	f->r = r;
-	f->scan = q->scan;
-	f->heartbeat = q->heartbeat != 0;
+	u->log = r->api->updatefeeds->log;
+	u->scan = q->scan;
+	u->feed.closes = q->scan.form == UPDATES_LONGPOLL;
 	ms = ms > most ? most : ms;
-	f->interval_ms = ms > UINT32_MAX / 2 ? UINT32_MAX / 2 : f->heartbeat && ms == 0 ? 1 : (uint32_t)ms;
-	f->active_ms = now_ms(f->table);
-	add(f);
+	ms = ms > UINT32_MAX / 2 ? UINT32_MAX / 2 : q->heartbeat && ms == 0 ? 1 : ms;
+	feeds_open(&u->feed, r, &kind, FEEDTABLE_UPDATES, q->heartbeat, (uint32_t)ms);
 }
 
 void
@@ -549,39 +330,21 @@ updatefeeds_any(struct apireq *r)
 
 /* ---- Set-up ---- */
 
-static int
-table_init(struct table *t, struct updatefeeds *all, unsigned i)
-{
-	int err;
-
-	t->all = all;
-	t->thread = http_server_thread(all->api->server, i);
-	t->msg.fn = on_message;
-	t->msg.arg = t;
-	pthread_mutex_init(&t->lock, NULL);
-	buf_init(&t->b, BATCH_MAX);
-	err = http_timer_new(t->thread, on_timer, t, &t->timer);
-	return err ? err : http_thread_on_shutdown(t->thread, on_shutdown, t);
-}
-
 int
 updatefeeds_new(struct api *api)
 {
-	unsigned i, n = http_server_threads(api->server);
-	struct updatefeeds *all = calloc(1, sizeof(*all) + n * sizeof(all->tables[0]));
+	struct updatefeeds *all = calloc(1, sizeof(*all));
 	int err;
 
 	if (all == NULL)
 		return ERR_NOMEM;
 	all->api = api;
-	err = updates_new(api->dbs, &all->log);
-	for (i = 0; i < n && err == 0; i++) {
-		err = table_init(&all->tables[i], all, i);
-		all->n++;
-	}
-	api->updatefeeds = all;
+	all->job = (struct exec_job){tell, all, NULL, 0};
+	err = pthread_mutex_init(&all->lock, NULL) == 0 ? updates_new(api->dbs, &all->log) : ERR_NOMEM;
 	if (err != 0)
-		updatefeeds_free(api);
+		free(all);
+	else
+		api->updatefeeds = all;
 	return err;
 }
 
@@ -589,19 +352,11 @@ void
 updatefeeds_free(struct api *api)
 {
 	struct updatefeeds *all = api->updatefeeds;
-	unsigned i;
 
 	if (all == NULL)
 		return;
-	for (i = 0; i < all->n; i++) {
-		struct table *t = &all->tables[i];
-
-		if (t->timer != NULL)
-			http_timer_free(t->timer);
-		buf_release(&t->b);
-		pthread_mutex_destroy(&t->lock);
-	}
 	updates_free(all->log);
+	pthread_mutex_destroy(&all->lock);
 	free(all);
 	api->updatefeeds = NULL;
 }

@@ -121,6 +121,34 @@ test('a dropped database ends its feeds, and its successor has none of them', as
 	assert.deepEqual((await c.request('GET', `${db}/_changes`)).json.results.map((x) => x.id), ['new']);
 });
 
+test('a reader who is no member any more gets no further row, and is told when it asks again', async () => {
+	const db = await c.db();
+	const guest = client({ port: server.port });
+	const open = async () => assert.equal((await c.request('PUT', `${db}/_security`, {})).status, 200);
+	const close = async () => assert.equal((await c.request('PUT', `${db}/_security`, { members: { names: ['somebody'] } })).status, 200);
+	await open();
+	await put(db, 'a');
+	for (const way of ['a commit', 'a timeout']) {
+		const at = (await c.request('GET', db)).json.update_seq;
+		const timeout = way === 'a timeout' ? 500 : 30000;
+		const path = `${db}/_changes?since=${at}&timeout=${timeout}&feed=`;
+		const admin = await c.open('GET', `${path}longpoll`);
+		const feeds = await Promise.all(['continuous', 'longpoll', 'eventsource'].map((form) => guest.open('GET', path + form)));
+		await close();
+		if (way === 'a commit') await put(db, 'secret'); // which the administrator's feed shares with nobody
+		const [continuous, longpoll, events] = (await Promise.all(feeds.map((f) => f.ended))).map((e) => e.complete && e.text);
+		assert.deepEqual(lines(continuous), [{ last_seq: at, pending: 0 }]);
+		assert.deepEqual(JSON.parse(longpoll), { results: [], last_seq: at, pending: 0 });
+		assert.equal(events, '');
+		assert.equal(JSON.parse((await admin.ended).text).results.length, way === 'a commit' ? 1 : 0);
+		assert.equal((await guest.request('GET', `${path}longpoll`)).status, 401);
+		await open();
+		const { json } = await guest.request('GET', `${path}longpoll`);
+		assert.equal(json.results.length, way === 'a commit' ? 1 : 0);
+	}
+	guest.close();
+});
+
 test('clients that vanish leave nothing behind', async () => {
 	const db = await c.db();
 	for (let round = 0; round < 5; round++) {

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 /** The JSON of each line that is not empty, as continuous feeds send it. */
 export const lines = (text) => text.split('\n').filter((l) => l.trim()).map((l) => JSON.parse(l));
 
-/** A client of one server: {request, open, db}. */
+/** A client of one server: {request, open, db}; without ${server}.auth an anonymous one. */
 export function client(server) {
 	const agent = new http.Agent({ keepAlive: true });
 
@@ -14,7 +14,7 @@ export function client(server) {
 		const req = http.request({
 			host: '127.0.0.1', port: server.port, method, path, agent: own ? false : agent,
 			headers: {
-				authorization: server.auth,
+				...(server.auth ? { authorization: server.auth } : {}),
 				...(data === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(data) }),
 				...headers,
 			},
