@@ -29,16 +29,17 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now
 LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
-LAYERS   := base store query db httpapi cli
+LAYERS   := base store query script db httpapi cli
 LIBS     := httpapi db query store base
 CLI_LIBS := cli db store base
+JS_LIBS  := script base
 srcs      = $(wildcard $(1)/*.c)
-objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c,$(call srcs,$(1))))
+objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
 .PHONY: all run test test-large unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help
 .DELETE_ON_ERROR:
-all: $(BUILD)/divand $(BUILD)/divan
+all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
 help:
 	@sed -n '3,13s/^# \{0,1\}//p' Makefile
@@ -55,6 +56,26 @@ $(BUILD)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS))
 $(BUILD)/divan: $(BUILD)/cli/main.o $(call archives,$(CLI_LIBS))
 	@echo '  link    $@'
 	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcurl -llmdb -lzstd -lcrypto -lz -lpthread -lm
+
+# ---- divan-js ----
+
+# The JavaScript engine is here alone.  Its sandbox leaves a sanitizer no room, so it has none.
+ifeq ($(SAN),)
+$(BUILD)/divan-js: $(BUILD)/script/main.o $(BUILD)/script/engine_js.o $(call archives,$(JS_LIBS))
+	@echo '  link    $@'
+	@$(CC) $(OPT) -fno-lto $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -ljavascriptcoregtk-4.1 -lseccomp -lcrypto -lpthread -lm
+else
+.PHONY: $(BUILD)/divan-js
+$(BUILD)/divan-js:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/js SAN= $(BUILD)/js/divan-js
+	@cp $(BUILD)/js/divan-js $@
+endif
+
+$(BUILD)/script/engine.o: CPPFLAGS += -isystem /usr/include/webkitgtk-4.1
+$(BUILD)/script/engine_js.o: script/engine_js.S script/engine.js
+	@mkdir -p $(@D)
+	@echo '  as      $<'
+	@$(CC) -I. -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -97,6 +118,7 @@ run: deps
 unit_base    := base
 unit_store   := store base
 unit_query   := query base
+unit_script  := script base
 unit_db      := db store base
 unit_httpapi := httpapi db query store base
 UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
@@ -177,7 +199,8 @@ $(BUILD)/bench/%: bench/ceiling/%.c
 
 # ---- What a new machine needs ----
 
-DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev libicu-dev libpcre2-dev libcurl4-openssl-dev
+DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev libicu-dev libpcre2-dev libcurl4-openssl-dev \
+              libjavascriptcoregtk-4.1-dev libseccomp-dev
 DEBS_TEST  := chromium curl fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client openssl
 DEBS_FUZZ  := clang libclang-rt-dev

@@ -56,7 +56,10 @@
 	X(ERR_BAD_LOGIN, 401, "unauthorized", "Name or password is incorrect.")                             \
 	X(ERR_NOT_ADMIN, 401, "unauthorized", "You are not a server admin.")                                \
 	X(ERR_FORBIDDEN, 403, "forbidden", "You are not allowed to access this db.")                        \
+	X(ERR_LOCKED_OUT, 403, "forbidden",                                                                 \
+	    "Account is temporarily locked due to multiple authentication failures")                        \
 	X(ERR_NOT_DB_ADMIN, 401, "unauthorized", "You are not a db or server admin.")                       \
+	X(ERR_NOT_DB_ADMIN_NAMED, 403, "forbidden", "You are not a db or server admin.")                    \
 	X(ERR_NO_DB, 404, "not_found", "Database does not exist.")                                          \
 	X(ERR_MISSING, 404, "not_found", "missing")                                                         \
 	X(ERR_DELETED, 404, "not_found", "deleted")                                                         \
@@ -72,6 +75,9 @@
 	X(ERR_CONTENT_TYPE, 415, "bad_content_type", "Content-Type must be application/json")               \
 	X(ERR_RANGE, 416, "requested_range_not_satisfiable", "Requested range not satisfiable")             \
 	X(ERR_CHANGED, 409, "conflict", "The document's leaves have changed.")                              \
+	X(ERR_SCRIPT, 500, "render_error", "a function failed")                                             \
+	X(ERR_SCRIPT_TIMEOUT, 500, "os_process_error", "OS process timed out.")                             \
+	X(ERR_SCRIPT_DIED, 500, "os_process_error", "a function's process ended")                           \
 	X(ERR_END, 500, "internal_server_error", "end")                                                     \
 	X(ERR_AGAIN, 500, "internal_server_error", "not yet")
 

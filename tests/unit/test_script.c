@@ -1,0 +1,391 @@
+/*
+ * Users' JavaScript in real children: what functions give, how they fail, what they cannot do, and who gets which
+ * child.
+ */
+#include <libgen.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/exec.h"
+#include "base/limits.h"
+#include "check.h"
+#include "script/script.h"
+
+static char exe[PATH_MAX];
+static struct exec_threads *threads;
+
+#define J_INIT(text)                   \
+	{                              \
+		text, sizeof(text) - 1 \
+	}
+#define J(text) ((struct jstr)J_INIT(text))
+
+static struct scripts *
+start(unsigned children, unsigned idle_ms, unsigned timeout_ms)
+{
+	const struct scripts_config c = {.exe = exe,
+	    .max_children = children,
+	    .idle_ms = idle_ms,
+	    .timeout_ms = timeout_ms,
+	    .memory = (size_t)256 << 20,
+	    .max_answer = (size_t)16 << 20,
+	    .ex = exec_threads_executor(threads)};
+	struct scripts *s = NULL;
+
+	if (!CHECK_INT(scripts_new(&c, &s), 0))
+		exit(1);
+	return s;
+}
+
+static int
+ask(struct script *sc, enum script_op op, struct jstr text, struct jstr *answerp, struct errtext *why)
+{
+	int err = script_send(sc, op, &text, 1);
+
+	return err != 0 ? err : script_receive(sc, answerp, why);
+}
+
+/* expect: In a child of its own: ${program} answers ${text} with ${want}, or with ${err} and a reason that has ${want}. */
+static void
+expect(struct scripts *s, struct jstr program, enum script_op op, struct jstr text, int err, const char *want)
+{
+	struct errtext why = {""};
+	struct script *sc = NULL;
+	struct jstr answer = {"", 0};
+	int got = script_open(s, "db", program, &sc, &why);
+
+	if (got == 0)
+		got = ask(sc, op, text, &answer, &why);
+	if (!CHECK_INT(got, err))
+		fprintf(stderr, "  %.*s: %s\n", (int)program.len, program.s, why.text);
+	if (err == 0)
+		CHECK_MEM(answer.s, answer.len, want, strlen(want));
+	else if (!CHECK(strstr(why.text, want) != NULL))
+		fprintf(stderr, "  '%s' has no '%s'\n", why.text, want);
+	script_close(sc);
+}
+
+static void
+test_map(struct scripts *s)
+{
+	static const struct jstr docs = J_INIT("[{\"_id\":\"a\",\"n\":1},{\"_id\":\"b\"}]");
+
+	expect(s, J("{\"map\":[\"function(doc) { emit(doc._id, doc.n) };  \"]}"), SCRIPT_MAP, docs, 0,
+	    "[[[[\"a\",1]]],[[[\"b\",null]]]]");
+	expect(s, J("{\"map\":[\"doc => { emit(1); emit(2, [doc.n]) }\",\"function(doc) {} // no\"]}"), SCRIPT_MAP,
+	    docs, 0, "[[[[1,null],[2,[1]]],[]],[[[1,null],[2,[null]]],[]]]");
+	/* What one document throws costs its rows alone, also those emitted before. */
+	expect(s, J("{\"map\":[\"function(doc) { emit(0, 0); emit(doc.n.toFixed(1), 0) }\"]}"), SCRIPT_MAP, docs, 0,
+	    "[[[[0,0],[\"1.0\",0]]],[[]]]");
+	expect(s, J("{\"map\":[\"function(doc) { var o = {}; if (doc.n) o.o = o; emit(doc._id, o) }\"]}"), SCRIPT_MAP,
+	    docs, 0, "[[[]],[[[\"b\",{}]]]]");
+	expect(s, J("{\"map\":[\"function(doc) { doc.n = 5; emit(doc.n, isArray([])) }\"]}"), SCRIPT_MAP, docs, 0,
+	    "[[[[1,true]]],[[[null,true]]]]");
+	expect(s,
+	    J("{\"lib\":{\"x\":\"exports.f = n => require('./y').g(n)\",\"y\":\"exports.g = n => n + 1\"},"
+	      "\"map\":[\"function(doc) { emit(require('views/lib/x').f(1), sum([1, 2])) }\"]}"),
+	    SCRIPT_MAP, docs, 0, "[[[[2,3]]],[[[2,3]]]]");
+	/* The same document gives the same rows. */
+	expect(s, J("{\"map\":[\"function(doc) { emit(new Date(0).getTimezoneOffset(), 0) }\"]}"), SCRIPT_MAP, docs, 0,
+	    "[[[[0,0]]],[[[0,0]]]]");
+	expect(s, J("{\"map\":[\"function(doc) { JSON.stringify = JSON.parse = Array.isArray = null; emit(1, 1) }\"]}"),
+	    SCRIPT_MAP, docs, 0, "[[[[1,1]]],[[[1,1]]]]");
+	expect(
+	    s, J("{\"map\":[\"function(doc) { throw 'fatal_error' }\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "fatal_error");
+	expect(s, J("{\"map\":[\"function(doc) { function f() { f() } f() }\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT,
+	    "call stack");
+	expect(s, J("{\"map\":[\"function(doc) {\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "SyntaxError");
+	expect(s, J("{\"map\":[\"1 + 1\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "does not eval to a function");
+}
+
+static void
+test_reduce(struct scripts *s)
+{
+	static const struct jstr program =
+	    J_INIT("{\"map\":[],\"reduce\":[\"function(k, v, r) { return [k && k.length, sum(v), r] }\","
+		   "\"function() { throw 1 }\"]}");
+
+	expect(s, program, SCRIPT_REDUCE, J("[[0,[[1,\"a\"],[2,\"b\"]],[3,4]],[1,[],[]]]"), 0, "[[2,7,false],null]");
+	expect(s, program, SCRIPT_REREDUCE, J("[[0,null,[3,4]]]"), 0, "[[null,7,true]]");
+}
+
+static const struct jstr ddoc = J_INIT(
+    "{\"ddoc\":{\"_id\":\"_design/d\",\"lib\":{\"m\":\"exports.yes = true\"},"
+    "\"filters\":{\"odd\":\"function(doc, req) { return doc.n % 2 && req.q }\",\"lib\":\"function() { return "
+    "require('lib/m').yes }\"},"
+    "\"views\":{\"v\":{\"map\":\"function(doc) { if (doc.n > 1) emit(1) }\"}},"
+    "\"validate_doc_update\":\"function(n, o, u, s) { if (n.bad) throw {forbidden: u.name + s.x}; if (n.err) n.a.b }\","
+    "\"updates\":{\"u\":\"function(doc, req) { return [{_id: 'x', was: doc}, 'done'] }\",\"no\":\"function() {}\"},"
+    "\"shows\":{\"s\":\"function(doc, req) { return {json: [doc, req.q]} }\","
+    "\"p\":\"function(doc, req) { provides('html', () => 'h'); provides('xml', () => 'x') }\","
+    "\"gone\":\"function(doc) { throw ['error', 'nope', 'because'] }\"},"
+    "\"lists\":{\"l\":\"function(head, req) { start({headers: {A: 'b'}}); send('<'); var r; while (r = getRow()) "
+    "send(r.id); return '>' }\"}}}");
+
+static void
+test_design(struct scripts *s)
+{
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"filters\",\"odd\"],[{\"n\":1},{\"n\":2}],{\"q\":1}]"), 0, "[true,false]");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"filters\",\"lib\"],[{}],{}]"), 0, "[true]");
+	expect(
+	    s, ddoc, SCRIPT_DESIGN, J("[[\"filters\",\"none\"],[{}],{}]"), ERR_SCRIPT, "missing filters function none");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"views\",\"v\"],[{\"n\":1},{\"n\":2}]]"), 0, "[false,true]");
+	expect(s, ddoc, SCRIPT_DESIGN,
+	    J("[[\"validate_doc_update\"],[[{},null,{},{}],[{\"bad\":1},null,{\"name\":\"n\"},{\"x\":2}]]]"), 0,
+	    "[null,{\"forbidden\":\"n2\"}]");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"validate_doc_update\"],[[{\"err\":1},null,{},{}]]]"), ERR_SCRIPT,
+	    "TypeError");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"updates\",\"u\"],{\"_id\":\"y\"},{}]"), 0,
+	    "[{\"_id\":\"x\",\"was\":{\"_id\":\"y\"}},{\"body\":\"done\"}]");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"updates\",\"no\"],null,{}]"), ERR_SCRIPT, "TypeError");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"shows\",\"s\"],null,{\"q\":\"é\"}]"), 0, "{\"json\":[null,\"é\"]}");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"shows\",\"gone\"],null,{}]"), ERR_SCRIPT, "because");
+	expect(s, ddoc, SCRIPT_DESIGN,
+	    J("[[\"shows\",\"p\"],null,{\"headers\":{\"Accept\":\"text/html;q=0.5, application/xml\"}}]"), 0,
+	    "{\"body\":\"x\",\"headers\":{\"Content-Type\":\"application/xml\"}}");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"shows\",\"p\"],null,{\"headers\":{\"Accept\":\"image/png\"}}]"),
+	    ERR_SCRIPT, "not supported, try one of: text/html");
+}
+
+static void
+check_answer(struct jstr answer, const char *want)
+{
+	CHECK_MEM(answer.s, answer.len, want, strlen(want));
+}
+
+/* A list function gets its rows in pieces. */
+static void
+test_list(struct scripts *s)
+{
+	static const struct jstr call = J_INIT("[[\"lists\",\"l\"],{},{}]");
+	struct errtext why = {""};
+	struct jstr answer;
+	struct script *sc;
+
+	if (!CHECK_INT(script_open(s, "db", ddoc, &sc, &why), 0))
+		return;
+	CHECK_INT(ask(sc, SCRIPT_DESIGN, call, &answer, &why), ERR_AGAIN);
+	check_answer(answer, "[[\"<\"],{\"headers\":{\"A\":\"b\"}}]");
+	CHECK_INT(script_rows(sc, J("[{\"id\":\"a\"},{\"id\":\"b\"}]")), 0);
+	CHECK_INT(script_receive(sc, &answer, &why), ERR_AGAIN);
+	check_answer(answer, "[[\"a\",\"b\"]]");
+	CHECK_INT(script_rows(sc, J("")), 0);
+	CHECK_INT(script_receive(sc, &answer, &why), 0);
+	check_answer(answer, "[[\">\"]]");
+	script_close(sc);
+}
+
+/* Who loops, grows, or says too much costs its own operation; the next one is served. */
+static void
+test_harm(void)
+{
+	struct scripts *s = start(1, 60000, 500);
+
+	expect(s, J("{\"map\":[\"function(doc) { for (;;); }\"]}"), SCRIPT_MAP, J("[{}]"), ERR_SCRIPT_TIMEOUT, "");
+	expect(s, J("{\"map\":[\"function(doc) { for (;;) try { for (;;); } catch (e) {} }\"]}"), SCRIPT_MAP, J("[{}]"),
+	    ERR_SCRIPT_TIMEOUT, "");
+	expect(s, J("{\"map\":[\"function(doc) { /(a+)+$/.test('a'.repeat(40) + 'b') }\"]}"), SCRIPT_MAP, J("[{}]"),
+	    ERR_SCRIPT_TIMEOUT, "");
+	expect(s, J("{\"map\":[\"function(doc) { emit('x'.repeat(17 << 20)) }\"]}"), SCRIPT_MAP, J("[{}]"), ERR_SCRIPT,
+	    "too large");
+	expect(s, J("{\"map\":[\"function(doc) { emit(1) }\"]}"), SCRIPT_MAP, J("[{}]"), 0, "[[[[1,null]]]]");
+	scripts_free(s);
+	s = start(1, 60000, 20000);
+	{
+		struct errtext why = {""};
+		struct jstr answer;
+		struct script *sc;
+		int err = script_open(
+		    s, "db", J("{\"map\":[\"function(doc) { var a = []; for (;;) a.push({}) }\"]}"), &sc, &why);
+
+		CHECK_INT(err, 0);
+		err = ask(sc, SCRIPT_MAP, J("[{}]"), &answer, &why);
+		CHECK(err == ERR_SCRIPT_DIED || err == ERR_SCRIPT);
+		script_close(sc);
+	}
+	expect(s, J("{\"map\":[\"function(doc) { emit(1) }\"]}"), SCRIPT_MAP, J("[{}]"), 0, "[[[[1,null]]]]");
+	scripts_free(s);
+}
+
+/* Many operations under way, larger than what a socket holds, both ways. */
+static void
+test_pipeline(struct scripts *s)
+{
+	size_t len = (size_t)3 << 20;
+	char *text = malloc(len + 32);
+	struct errtext why = {""};
+	struct jstr answer, part;
+	struct script *sc;
+
+	if (text == NULL ||
+	    !CHECK_INT(script_open(s, "db", J("{\"map\":[\"function(doc) { emit(doc.x) }\"]}"), &sc, &why), 0))
+		return;
+	memcpy(text, "[{\"x\":\"", 7);
+	memset(text + 7, 'y', len);
+	memcpy(text + 7 + len, "\"}]", 3);
+	part = (struct jstr){text, len + 10};
+	for (unsigned i = 0; i < SCRIPT_IN_FLIGHT; i++)
+		CHECK_INT(script_send(sc, SCRIPT_MAP, &part, 1), 0);
+	CHECK_INT(script_send(sc, SCRIPT_MAP, &part, 1), ERR_BUSY);
+	for (unsigned i = 0; i < SCRIPT_IN_FLIGHT; i++) {
+		CHECK_INT(script_receive(sc, &answer, &why), 0);
+		CHECK_INT(answer.len, len + 15);
+	}
+	script_close(sc);
+	free(text);
+}
+
+/* ---- Who gets which child ---- */
+
+static void
+use(struct scripts *s, const char *owner, const char *program, int n)
+{
+	struct jstr text = {program, strlen(program)};
+	struct errtext why = {""};
+	struct script *sc;
+	struct jstr answer;
+
+	for (int i = 0; i < n; i++) {
+		if (!CHECK_INT(script_open(s, owner, text, &sc, &why), 0))
+			return;
+		CHECK_INT(ask(sc, SCRIPT_MAP, J("[{}]"), &answer, &why), 0);
+		script_close(sc);
+	}
+}
+
+static void
+test_owners(void)
+{
+	struct scripts *s = start(2, 60000, 5000);
+	struct scripts_count n;
+	char program[80];
+
+	use(s, "a", "{\"map\":[\"function(doc) { globalThis.left = 1; emit(globalThis.left) }\"]}", 3);
+	scripts_count(s, &n);
+	CHECK_INT(n.started, 1);
+	use(s, "b", "{\"map\":[\"function(doc) {}\"]}", 1);
+	scripts_count(s, &n);
+	CHECK_INT(n.started, 2);
+	/* A third database takes the place of the one that waited longest. */
+	use(s, "c", "{\"map\":[\"function(doc) {}\"]}", 1);
+	use(s, "b", "{\"map\":[\"function(doc) {}\"]}", 1);
+	scripts_count(s, &n);
+	CHECK_INT(n.started, 3);
+	CHECK_INT(n.children, 2);
+	CHECK_INT(n.busy, 0);
+	/* More programs than a child keeps. */
+	for (unsigned i = 0; i < 2 * SCRIPT_PROGRAMS; i++) {
+		snprintf(program, sizeof(program), "{\"map\":[\"function(doc) { emit(%u) }\"]}", i);
+		use(s, "b", program, 1);
+	}
+	use(s, "b", "{\"map\":[\"function(doc) { emit(1) }\"]}", 1);
+	scripts_count(s, &n);
+	CHECK_INT(n.started, 3);
+	scripts_free(s);
+}
+
+struct crowd {
+	struct scripts *s;
+	char owner[8];
+};
+
+static void *
+hurry(void *arg)
+{
+	struct crowd *c = arg;
+
+	use(c->s, c->owner, "{\"map\":[\"function(doc) { for (var i = 0; i < 1e5; i++); emit(i) }\"]}", 10);
+	return NULL;
+}
+
+/* Ten at a time, two children: all are served, and never by a third. */
+static void
+test_crowd(void)
+{
+	struct scripts *s = start(2, 60000, 20000);
+	struct scripts_count n;
+	struct crowd crowd[10];
+	pthread_t t[10];
+
+	for (int i = 0; i < 10; i++) {
+		crowd[i].s = s;
+		snprintf(crowd[i].owner, sizeof(crowd[i].owner), "db%d", i % 5);
+		CHECK_INT(pthread_create(&t[i], NULL, hurry, &crowd[i]), 0);
+	}
+	for (int i = 0; i < 10; i++)
+		pthread_join(t[i], NULL);
+	scripts_count(s, &n);
+	CHECK(n.children <= 2);
+	CHECK_INT(n.busy, 0);
+	CHECK_INT(n.waiting, 0);
+	scripts_free(s);
+}
+
+/* One that nobody uses is ended, and one that died unseen is not given out. */
+static void
+test_idle(void)
+{
+	struct scripts *s = start(2, 50, 5000);
+	struct scripts_count n;
+	int rounds = 0;
+
+	use(s, "a", "{\"map\":[\"function(doc) {}\"]}", 1);
+	do {
+		usleep(10000);
+		scripts_count(s, &n);
+	} while (n.children > 0 && ++rounds < 1000);
+	CHECK_INT(n.children, 0);
+	use(s, "a", "{\"map\":[\"function(doc) {}\"]}", 1);
+	scripts_free(s);
+}
+
+/* What is forbidden fails from inside. */
+static void
+test_sandbox(void)
+{
+	static const char *const what[] = {
+	    "open", "create", "socket", "exec", "fork", "ptrace", "kill", "mapfile", "memory"};
+
+	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
+		char command[PATH_MAX + 80];
+		int status;
+
+		snprintf(command, sizeof(command),
+		    "GIGACAGE_ENABLED=0 exec '%s' 268435456 1048576 %s 3</dev/zero 2>/dev/null", exe, what[i]);
+		status = system(command);
+		if (!CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+			   (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)))
+			fprintf(stderr, "  %s: status %#x\n", what[i], (unsigned)status);
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	struct scripts *s;
+	char self[PATH_MAX];
+
+	(void)argc;
+	snprintf(self, sizeof(self), "%s", argv[0]);
+	snprintf(exe, sizeof(exe), "%s/../divan-js", dirname(self));
+	if (exec_threads_new(1, &threads) != 0)
+		return 1;
+	s = start(2, 60000, 10000);
+	test_map(s);
+	test_reduce(s);
+	test_design(s);
+	test_list(s);
+	test_pipeline(s);
+	scripts_free(s);
+	test_harm();
+	test_owners();
+	test_crowd();
+	test_idle();
+	test_sandbox();
+	exec_threads_free(threads);
+	return check_done();
+}
