@@ -15,8 +15,6 @@
 #include "script.h"
 #include "wire.h"
 
-extern const char engine_js[];
-
 struct program {
 	JSGlobalContextRef ctx; /* NULL: none */
 	JSObjectRef dispatch;

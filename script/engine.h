@@ -13,6 +13,9 @@ struct engine_host {
 	int (*rows)(const char *sent, size_t len, const char **rowsp);
 };
 
+/* engine.js, with a NUL behind it. */
+extern const char engine_js[];
+
 /** engine_start(host, max_answer): Once, before the sandbox closes: the engine is loaded, and has run. */
 int engine_start(const struct engine_host *host, size_t max_answer) MUST_CHECK;
 

@@ -20,10 +20,10 @@
 struct scripts; /* all children of one server */
 struct script;  /* one in use */
 
-#define SCRIPT_PROGRAMS 64u         /* programs that a child keeps compiled */
-#define SCRIPT_LOG_MAX 2048u        /* bytes of a line that a function logs */
-#define SCRIPT_KEEP (1u << 20)      /* bytes of a buffer that are kept between messages */
-#define SCRIPT_IN_FLIGHT 4u     /* operations under way at most */
+#define SCRIPT_PROGRAMS 64u    /* programs that a child keeps compiled */
+#define SCRIPT_LOG_MAX 2048u   /* bytes of a line that a function logs */
+#define SCRIPT_KEEP (1u << 20) /* bytes of a buffer that are kept between messages */
+#define SCRIPT_IN_FLIGHT 4u    /* operations under way at most */
 
 /*
  * Operations: texts in and out are JSON.
