@@ -268,10 +268,6 @@ copyfile_get(struct apireq *r)
 		api_method_not_allowed(r, "GET");
 		return;
 	}
-	if (!r->who.server_admin) {
-		api_error(r, ERR_NOT_ADMIN, NULL);
-		return;
-	}
 	c = arena_calloc(r->arena, 1, sizeof(*c));
 	if (c == NULL || all == NULL) {
 		api_error(r, all == NULL ? ERR_NOT_IMPLEMENTED : ERR_NOMEM, NULL);

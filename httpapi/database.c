@@ -227,7 +227,7 @@ static void
 create(struct apireq *r)
 {
 	struct errtext why = {""};
-	int err = r->who.server_admin ? check_layout(r, &why) : ERR_NOT_ADMIN;
+	int err = check_layout(r, &why);
 
 	if (err)
 		api_error(r, err, &why);
@@ -238,9 +238,7 @@ create(struct apireq *r)
 static void
 drop(struct apireq *r)
 {
-	if (!r->who.server_admin)
-		api_error(r, ERR_NOT_ADMIN, NULL);
-	else if (api_param(r, "rev"))
+	if (api_param(r, "rev"))
 		api_error_text(r, 400, "bad_request",
 		    "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE "
 		    "a document instead?");
@@ -257,10 +255,8 @@ database_root(struct apireq *r)
 		show_info(r);
 	else if (strcmp(r->method, "PUT") == 0)
 		create(r);
-	else if (strcmp(r->method, "DELETE") == 0)
-		drop(r);
 	else
-		api_method_not_allowed(r, "DELETE,GET,HEAD,POST");
+		drop(r);
 }
 
 /* ---- The security object ---- */
@@ -425,10 +421,8 @@ database_security(struct apireq *r)
 {
 	if (strcmp(r->method, "GET") == 0)
 		security_get(r);
-	else if (strcmp(r->method, "PUT") == 0)
-		security_put(r);
 	else
-		api_method_not_allowed(r, "PUT,GET");
+		security_put(r);
 }
 
 /* ---- revs_limit, purged_infos_limit ---- */
@@ -472,29 +466,24 @@ limit_get(struct apireq *r, enum db_write_kind kind)
 }
 
 static void
-limit_any(struct apireq *r, enum db_write_kind kind, const char *name, const char *allow)
+limit_any(struct apireq *r, enum db_write_kind kind, const char *name)
 {
 	if (strcmp(r->method, "GET") == 0)
 		limit_get(r, kind);
-	else if (strcmp(r->method, "PUT") == 0)
-		limit_put(r, kind, name);
 	else
-		api_method_not_allowed(r, allow);
+		limit_put(r, kind, name);
 }
 
 void
 database_revs_limit(struct apireq *r)
 {
-	limit_any(r, DB_WRITE_REVS_LIMIT, "revs_limit", "PUT,GET");
+	limit_any(r, DB_WRITE_REVS_LIMIT, "revs_limit");
 }
 
 void
 database_purged_limit(struct apireq *r)
 {
-	if (r->who.server_admin)
-		limit_any(r, DB_WRITE_PURGED_LIMIT, "purged_infos_limit", "GET,PUT");
-	else
-		api_error(r, ERR_NOT_ADMIN, NULL);
+	limit_any(r, DB_WRITE_PURGED_LIMIT, "purged_infos_limit");
 }
 
 /* ---- What compaction leaves for merging ---- */
@@ -564,14 +553,10 @@ history_get(struct apireq *r)
 void
 database_history_kept(struct apireq *r)
 {
-	if (!db_is_admin(r->db))
-		api_error(r, ERR_NOT_DB_ADMIN, NULL);
-	else if (strcmp(r->method, "GET") == 0)
+	if (strcmp(r->method, "GET") == 0)
 		history_get(r);
-	else if (strcmp(r->method, "PUT") == 0)
-		history_put(r);
 	else
-		api_method_not_allowed(r, "GET,PUT");
+		history_put(r);
 }
 
 /* ---- Maintenance ---- */
@@ -584,10 +569,6 @@ database_full_commit(struct apireq *r)
 	struct buf b;
 	int err;
 
-	if (strcmp(r->method, "POST") != 0) {
-		api_method_not_allowed(r, "POST");
-		return;
-	}
 	err = api_is_json(r) ? db_info(r->db, &info) : ERR_CONTENT_TYPE;
 	if (err) {
 		api_error(r, err, NULL);
@@ -596,12 +577,6 @@ database_full_commit(struct apireq *r)
 	buf_init(&b, 128);
 	buf_printf(&b, "{\"ok\":true,\"instance_start_time\":\"%llu\"}", (unsigned long long)info.created_us);
 	api_json(r, 201, &b);
-}
-
-static void
-refuse_maintenance(struct apireq *r)
-{
-	api_error_text(r, 401, "unauthorized", "You are not a server or db admin.");
 }
 
 /* _compact/{ddoc}: indexes are compacted with their files; only that the design document is there matters. */
@@ -634,16 +609,8 @@ database_compact(struct apireq *r)
 {
 	int err;
 
-	if (strcmp(r->method, "POST") != 0) {
-		api_method_not_allowed(r, "POST");
-		return;
-	}
 	if (!api_is_json(r)) {
 		api_error(r, ERR_CONTENT_TYPE, NULL);
-		return;
-	}
-	if (!db_is_admin(r->db)) {
-		refuse_maintenance(r);
 		return;
 	}
 	err = r->nparts > 2 ? find_design(r) : db_compact(r->db);
@@ -656,10 +623,5 @@ database_compact(struct apireq *r)
 void
 database_view_cleanup(struct apireq *r)
 {
-	if (strcmp(r->method, "POST") != 0)
-		api_method_not_allowed(r, "POST");
-	else if (!db_is_admin(r->db))
-		refuse_maintenance(r);
-	else
-		api_ok(r, 202);
+	api_ok(r, 202);
 }

@@ -179,15 +179,11 @@ purge_docs(struct apireq *r)
 	struct purge *p;
 	int err = ERR_NOMEM;
 
-	if (strcmp(r->method, "POST") != 0) {
-		api_method_not_allowed(r, "POST");
-		return;
-	}
 	if ((p = arena_calloc(r->arena, 1, sizeof(*p))) != NULL) {
 		p->req.writes = p->writes;
 		p->max_docs = setting(r, "max_document_id_number", PURGE_DOCS_MAX);
 		p->max_revs = setting(r, "max_revisions_number", PURGE_REVS_MAX);
-		err = r->who.server_admin ? read_body(r, p, &why) : ERR_NOT_ADMIN;
+		err = read_body(r, p, &why);
 	}
 	r->cookie = p;
 	if (err)
@@ -238,12 +234,8 @@ purge_infos(struct apireq *r)
 	struct buf b;
 	int err;
 
-	if (strcmp(r->method, "GET") != 0) {
-		api_method_not_allowed(r, "GET");
-		return;
-	}
 	buf_init(&b, 8 * LIMIT_BODY_LEN);
-	err = r->who.server_admin ? put_infos(r, &b) : ERR_NOT_ADMIN;
+	err = put_infos(r, &b);
 	if (err) {
 		buf_release(&b);
 		api_error(r, err, NULL);

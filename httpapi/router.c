@@ -1,15 +1,24 @@
 /*
- * router.c: from a path to its handler.
+ * router.c: from a path to its handler, and who may come in by it: the tables below are the API, each line a
+ * path, its handler, who may ask, which methods are served, and whose body is gathered.
  *
  *	/                     the server                        server_table
  *	/_x...                of the server                     server_table
- *	/{db}                 database_root; the database is not opened for PUT and DELETE
+ *	/{db}                 the database; it is not opened for PUT and DELETE
  *	/{db}/_x...           of the database                   db_table
- *	/{db}/_design/{d}...  a document, its functions, its attachments
+ *	/{db}/_design/{d}...  a document, its functions (design_table), its attachments
  *	/{db}/_local/{l}      a local document
- *	/{db}/{id}[/{name...}] a document, an attachment
+ *	/{db}/{id}[/{name...}] a document, an attachment        the places
  *
- * What stands in no table is a document's id: its handler says what is wrong with ids such as "_foo".
+ * A path's first line that fits holds.  {x} is any one part, ... is any number of parts or none.  What stands in no
+ * table is a document's id: its handler says what is wrong with ids such as "_foo".
+ *
+ * 1. Who asks is looked at first, as CouchDB does, before the method, the body, and for server administrators
+ *    before the database: who may not come in learns nothing of what is behind the door.
+ * 2. Members of a database are told from others by db_open().  Rights that depend on what is written (a design
+ *    document, the security object) are db's to check, whichever way the write comes.
+ * 3. What begins with an underscore and is in no table is the server administrators': it is the name of a system
+ *    database.  _users and _replicator are open as far as their rules go.
  *
  * A large body may still be on its way.  Where a table says so it is gathered before the handler runs, unless
  * the handler will refuse the request without it; documents and attachments see to theirs themselves.
@@ -17,11 +26,21 @@
 #include "router.h"
 #include "base/limits.h"
 
+enum who {
+	ANYBODY,
+	LISTER,   /* anybody, or a server administrator: chttpd/admin_only_all_dbs */
+	WATCHER,  /* a server administrator, or who has the role _metrics */
+	ADMIN,    /* a server administrator */
+	MEMBER,   /* of the database */
+	DB_ADMIN, /* an administrator of the database */
+};
+
 struct route {
-	const char *name;
+	const char *path;
 	api_f *fn;
-	size_t max_parts;                                                        /* more are not served */
-	enum { NONE, POST_JSON, POST_ANY, PUT_ANY, POST_ADMIN, PUT_ADMIN } body; /* the requests whose body it reads */
+	enum who who;
+	const char *allow;                                /* the methods, as 405 tells them; GET is HEAD too */
+	enum { NONE, POST_JSON, POST_ANY, PUT_ANY } body; /* the requests whose body it reads */
 };
 
 static void
@@ -31,61 +50,86 @@ not_implemented(struct apireq *r)
 }
 
 static const struct route server_table[] = {
-    {"_up", root_up, 1, NONE},
-    {"_session", auth_session, 1, POST_ANY},
-    {"_all_dbs", root_all_dbs, 1, NONE},
-    {"_dbs_info", root_dbs_info, 1, POST_ADMIN},
-    {"_uuids", root_uuids, 1, NONE},
-    {"_active_tasks", root_active_tasks, 1, NONE},
-    {"_membership", root_membership, 1, NONE},
-    {"_node", node_any, API_PATH_PARTS, PUT_ADMIN},
-    {"_utils", web_file, API_PATH_PARTS, NONE},
-    {"_replicate", not_implemented, 1, NONE},
-    {"_scheduler", not_implemented, API_PATH_PARTS, NONE},
-    {"_db_updates", updatefeeds_any, 1, NONE},
-    {"_cluster_setup", cluster_setup, 1, NONE},
+    {"_up", root_up, ANYBODY, "GET,HEAD", NONE},
+    {"_session", auth_session, ANYBODY, "GET,HEAD,POST,DELETE", POST_ANY},
+    {"_all_dbs", root_all_dbs, LISTER, "GET,HEAD", NONE},
+    {"_dbs_info", root_dbs_info, LISTER, "GET,HEAD,POST", POST_ANY},
+    {"_uuids", root_uuids, ANYBODY, "GET", NONE},
+    {"_active_tasks", root_active_tasks, ADMIN, "GET,HEAD", NONE},
+    {"_membership", root_membership, ADMIN, "GET", NONE},
+    {"_node/{node}/_config/{section}/{key}", node_any, ADMIN, "GET,PUT,DELETE", PUT_ANY},
+    {"_node/{node}/_config/...", node_any, ADMIN, "GET", NONE},
+    {"_node/{node}/_stats/...", node_any, WATCHER, "GET", NONE},
+    {"_node/{node}/_system", node_any, WATCHER, "GET", NONE},
+    {"_node/...", node_any, ADMIN, "GET", NONE},
+    {"_utils/...", web_file, ANYBODY, "GET,HEAD", NONE},
+    {"_replicate", not_implemented, ANYBODY, "POST", NONE},
+    {"_scheduler/...", not_implemented, ADMIN, "GET,HEAD", NONE},
+    {"_db_updates", updatefeeds_any, ADMIN, "GET,HEAD", NONE},
+    {"_cluster_setup", cluster_setup, ADMIN, "GET,POST", NONE},
+    {"favicon.ico", web_file, ANYBODY, "GET,HEAD", NONE},
 };
 
 static const struct route db_table[] = {
-    {"_changes", changes_any, 2, POST_JSON},
-    {"_bulk_docs", bulk_docs, 2, POST_JSON},
-    {"_bulk_get", bulk_get, 2, POST_JSON},
-    {"_revs_diff", bulk_revs_diff, 2, POST_JSON},
-    {"_missing_revs", bulk_missing_revs, 2, POST_JSON},
-    {"_all_docs", alldocs_any, 3, POST_JSON},
-    {"_design_docs", alldocs_any, 3, POST_JSON},
-    {"_local_docs", alldocs_any, 3, POST_JSON},
-    {"_ensure_full_commit", database_full_commit, 2, NONE},
-    {"_security", database_security, 2, PUT_ANY},
-    {"_revs_limit", database_revs_limit, 2, PUT_ANY},
-    {"_history_kept", database_history_kept, 2, PUT_ANY},
-    {"_compact", database_compact, 3, NONE},
-    {"_view_cleanup", database_view_cleanup, 2, NONE},
-    {"_find", not_implemented, 2, NONE},
-    {"_explain", not_implemented, 2, NONE},
-    {"_index", not_implemented, API_PATH_PARTS, NONE},
-    {"_copy", copyfile_get, 2, NONE},
-    {"_purge", purge_docs, 2, POST_ADMIN},
-    {"_purged_infos", purge_infos, 2, NONE},
-    {"_purged_infos_limit", database_purged_limit, 2, PUT_ADMIN},
-    {"_partition", partition_any, API_PATH_PARTS, POST_JSON},
-    {"_shards", cluster_shards, 3, NONE},
-    {"_sync_shards", cluster_sync_shards, 2, NONE},
+    {"_changes", changes_any, MEMBER, "GET,POST,HEAD", POST_JSON},
+    {"_bulk_docs", bulk_docs, MEMBER, "POST", POST_JSON},
+    {"_bulk_get", bulk_get, MEMBER, "POST", POST_JSON},
+    {"_revs_diff", bulk_revs_diff, MEMBER, "POST", POST_JSON},
+    {"_missing_revs", bulk_missing_revs, MEMBER, "POST", POST_JSON},
+    {"_all_docs", alldocs_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_all_docs/queries", alldocs_any, MEMBER, "POST", POST_JSON},
+    {"_design_docs", alldocs_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_design_docs/queries", alldocs_any, MEMBER, "POST", POST_JSON},
+    {"_local_docs", alldocs_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_local_docs/queries", alldocs_any, MEMBER, "POST", POST_JSON},
+    {"_ensure_full_commit", database_full_commit, MEMBER, "POST", NONE},
+    {"_security", database_security, MEMBER, "PUT,GET", PUT_ANY},
+    {"_revs_limit", database_revs_limit, MEMBER, "PUT,GET", PUT_ANY},
+    {"_history_kept", database_history_kept, DB_ADMIN, "GET,PUT", PUT_ANY},
+    {"_compact", database_compact, DB_ADMIN, "POST", NONE},
+    {"_compact/{ddoc}", database_compact, DB_ADMIN, "POST", NONE},
+    {"_view_cleanup", database_view_cleanup, DB_ADMIN, "POST", NONE},
+    {"_find", not_implemented, MEMBER, "POST", NONE},
+    {"_explain", not_implemented, MEMBER, "POST", NONE},
+    {"_index/...", not_implemented, MEMBER, "GET,POST,DELETE", NONE},
+    {"_copy", copyfile_get, ADMIN, "GET", NONE},
+    {"_purge", purge_docs, ADMIN, "POST", POST_JSON},
+    {"_purged_infos", purge_infos, ADMIN, "GET", NONE},
+    {"_purged_infos_limit", database_purged_limit, ADMIN, "GET,PUT", PUT_ANY},
+    {"_partition", partition_any, MEMBER, "GET", NONE},
+    {"_partition/{p}", partition_any, MEMBER, "GET", NONE},
+    {"_partition/{p}/_all_docs", partition_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_partition/...", partition_any, MEMBER, "GET,HEAD,POST", NONE},
+    {"_shards", cluster_shards, MEMBER, "GET", NONE},
+    {"_shards/{id}", cluster_shards, MEMBER, "GET", NONE},
+    {"_sync_shards", cluster_sync_shards, ADMIN, "POST", NONE},
 };
 
 /* Functions of a design document; every other name behind it is an attachment's. */
 static const struct route design_table[] = {
-    {"_view", not_implemented, API_PATH_PARTS, NONE},
-    {"_info", not_implemented, 4, NONE},
-    {"_show", not_implemented, API_PATH_PARTS, NONE},
-    {"_list", not_implemented, API_PATH_PARTS, NONE},
-    {"_update", not_implemented, API_PATH_PARTS, NONE},
-    {"_rewrite", not_implemented, API_PATH_PARTS, NONE},
-    {"_search", not_implemented, API_PATH_PARTS, NONE},
-    {"_search_info", not_implemented, API_PATH_PARTS, NONE},
-    {"_nouveau", not_implemented, API_PATH_PARTS, NONE},
-    {"_nouveau_info", not_implemented, API_PATH_PARTS, NONE},
+    {"_view/...", not_implemented, MEMBER, "GET,HEAD,POST", NONE},
+    {"_info", not_implemented, MEMBER, "GET", NONE},
+    {"_show/...", not_implemented, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
+    {"_list/...", not_implemented, MEMBER, "GET,HEAD,POST", NONE},
+    {"_update/...", not_implemented, MEMBER, "POST,PUT", NONE},
+    {"_rewrite/...", not_implemented, MEMBER, "GET,HEAD,POST,PUT,DELETE,COPY", NONE},
+    {"_search/...", not_implemented, MEMBER, "GET,POST", NONE},
+    {"_search_info/...", not_implemented, MEMBER, "GET", NONE},
+    {"_nouveau/...", not_implemented, MEMBER, "GET,POST", NONE},
+    {"_nouveau_info/...", not_implemented, MEMBER, "GET", NONE},
 };
+
+static void database_any(struct apireq *r);
+static void redirect_design(struct apireq *r);
+
+/* The places. */
+static const struct route root_place = {"/", root_welcome, ANYBODY, "GET,HEAD", NONE};
+static const struct route make_place = {"{db}", database_root, ADMIN, "PUT,DELETE", NONE};
+static const struct route db_place = {"{db}", database_any, MEMBER, "DELETE,GET,HEAD,POST", NONE};
+static const struct route redirect_place = {"_design%2F{d}", redirect_design, MEMBER, "GET", NONE};
+static const struct route local_place = {"_local/{l}", local_any, MEMBER, "DELETE,GET,HEAD,PUT,COPY", NONE};
+static const struct route document_place = {"{id}", document_any, MEMBER, "DELETE,GET,HEAD,POST,PUT,COPY", NONE};
+static const struct route attachment_place = {"{id}/{name}/...", attachment_any, MEMBER, "DELETE,GET,HEAD,PUT", NONE};
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -95,15 +139,108 @@ is(const struct jstr *part, const char *name, size_t len)
 	return part->len == len && memcmp(part->s, name, len) == 0;
 }
 
+/* fits: 1 if ${path} is the request's, from part ${from} on. */
+static int
+fits(const char *path, const struct apireq *r, size_t from)
+{
+	const char *p = path;
+	size_t i = from;
+
+	while (strcmp(p, "...") != 0) {
+		size_t len = strcspn(p, "/");
+
+		if (i == r->nparts || (p[0] != '{' && !is(&r->part[i], p, len)))
+			return 0;
+		i++;
+		p += len;
+		if (*p++ == '\0')
+			return i == r->nparts;
+	}
+	return 1;
+}
+
 static const struct route *
-lookup(const struct route *table, size_t n, const struct jstr *name, size_t nparts)
+lookup(const struct route *table, size_t n, const struct apireq *r, size_t from)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (is(name, table[i].name, strlen(table[i].name)))
-			return nparts <= table[i].max_parts ? &table[i] : NULL;
+		if (fits(table[i].path, r, from))
+			return &table[i];
 	}
 	return NULL;
 }
+
+/* ---- Who may ---- */
+
+static int
+has_role(const struct principal *who, const char *role)
+{
+	for (size_t i = 0; i < who->nroles; i++) {
+		if (strcmp(who->roles[i], role) == 0)
+			return 1;
+	}
+	return 0;
+}
+
+/* Documents of these are their own users' to read: not so the lists of all, nor the files themselves. */
+static int
+is_system(const struct jstr *name)
+{
+	return is(name, "_users", 6) || is(name, "_replicator", 11);
+}
+
+static enum who
+who_may(const struct apireq *r, const struct route *route)
+{
+	const struct jstr *first = &r->part[0];
+
+	if (r->nparts == 0 || route->who < ADMIN)
+		return route->who;
+	if (!is_system(first))
+		return first->s[0] == '_' ? ADMIN : route->who;
+	if (r->nparts > 1 && (is(&r->part[1], "_all_docs", 9) || is(&r->part[1], "_changes", 8)))
+		return ADMIN;
+	return route->who;
+}
+
+/* may_enter: 1 if who asks is not kept out before the database is opened; else it is answered. */
+static int
+may_enter(struct apireq *r, enum who who)
+{
+	if (r->who.server_admin || who == ANYBODY || who == MEMBER || who == DB_ADMIN)
+		return 1;
+	if (who == LISTER && !config_bool(r->api->config, "chttpd", "admin_only_all_dbs", 1))
+		return 1;
+	if (who != WATCHER) {
+		api_error(r, ERR_NOT_ADMIN, NULL);
+		return 0;
+	}
+	if (has_role(&r->who, "_metrics"))
+		return 1;
+	api_error_text(r, 401, "unauthorized", "You are not a server admin or read-only metrics user");
+	return 0;
+}
+
+/* is_served: 1 if ${allow} has the method; else it is answered.  HEAD is GET here. */
+static int
+is_served(struct apireq *r, const char *allow)
+{
+	size_t len = strlen(r->method);
+	const char *p = allow;
+
+	for (;;) {
+		size_t n = strcspn(p, ",");
+
+		if (n == len && memcmp(p, r->method, len) == 0)
+			return 1;
+		p += n;
+		if (*p++ == '\0')
+			break;
+	}
+	api_method_not_allowed(r, allow);
+	return 0;
+}
+
+/* ---- The way in ---- */
 
 /* reads_body: 1 if the route's handler gets as far as the body: what it refuses by the head is not waited for. */
 static int
@@ -118,10 +255,6 @@ reads_body(const struct apireq *r, const struct route *route)
 		return strcmp(r->method, "POST") == 0;
 	case PUT_ANY:
 		return strcmp(r->method, "PUT") == 0;
-	case POST_ADMIN:
-		return strcmp(r->method, "POST") == 0 && r->who.server_admin && api_is_json(r);
-	case PUT_ADMIN:
-		return strcmp(r->method, "PUT") == 0 && r->who.server_admin;
 	}
 	return 0;
 }
@@ -129,6 +262,8 @@ reads_body(const struct apireq *r, const struct route *route)
 static void
 enter(struct apireq *r, const struct route *route)
 {
+	if (!is_served(r, route->allow))
+		return;
 	if (reads_body(r, route))
 		api_gather(r, route->fn);
 	else
@@ -192,121 +327,102 @@ redirect_design(struct apireq *r)
 }
 
 static void
-go_document(struct apireq *r)
+database_any(struct apireq *r)
+{
+	if (strcmp(r->method, "POST") == 0)
+		document_post(r);
+	else
+		database_root(r);
+}
+
+static const struct route *
+plain_place(struct apireq *r)
 {
 	r->id = r->part[1];
 	r->nid = 2;
-	if (r->nparts > 2)
-		attachment_any(r);
-	else
-		document_any(r);
+	return r->nparts > 2 ? &attachment_place : &document_place;
 }
 
-static void
-go_design(struct apireq *r)
+static const struct route *
+design_place(struct apireq *r)
 {
-	if (r->nparts > 3) {
-		const struct route *route = lookup(design_table, COUNT(design_table), &r->part[3], r->nparts);
+	const struct route *route = NULL;
 
-		if (route) {
-			enter(r, route);
-			return;
-		}
-	}
-	join_id(r);
 	if (r->nparts > 3)
-		attachment_any(r);
-	else
-		document_any(r);
-}
-
-static void
-go_underscore(struct apireq *r)
-{
-	const struct jstr *name = &r->part[1];
-
-	if (is(name, "_design", 7) && r->nparts > 2) {
-		go_design(r);
-	} else if (is(name, "_local", 6) && r->nparts > 2) {
+		route = lookup(design_table, COUNT(design_table), r, 3);
+	if (!route) {
 		join_id(r);
-		local_any(r);
-	} else if (is(name, "_local", 6) || (name->len > 7 && memcmp(name->s, "_local/", 7) == 0)) {
-		r->id = *name;
-		r->nid = 2;
-		local_any(r);
-	} else if (name->len > 8 && memcmp(name->s, "_design/", 8) == 0 && strcmp(r->method, "GET") == 0) {
-		redirect_design(r);
-	} else {
-		const struct route *route = lookup(db_table, COUNT(db_table), name, r->nparts);
-
-		if (route)
-			enter(r, route);
-		else
-			go_document(r);
+		route = r->nparts > 3 ? &attachment_place : &document_place;
 	}
+	return route;
 }
 
-/* for_server_admins: Who asks for these is looked at before the database is. */
-static int
-for_server_admins(const struct apireq *r)
+/* place: What is below /{db}. */
+static const struct route *
+place(struct apireq *r)
 {
 	const struct jstr *name = &r->part[1];
+	const struct route *route;
 
-	return r->nparts == 2 && (is(name, "_purge", 6) || is(name, "_purged_infos", 13) ||
-				     is(name, "_purged_infos_limit", 19) || is(name, "_sync_shards", 12));
+	if (r->nparts == 1)
+		return &db_place;
+	if (name->len == 0 || name->s[0] != '_')
+		return plain_place(r);
+	if (is(name, "_design", 7) && r->nparts > 2)
+		return design_place(r);
+	if (is(name, "_local", 6) && r->nparts > 2) {
+		join_id(r);
+		return &local_place;
+	}
+	if (is(name, "_local", 6) || (name->len > 7 && memcmp(name->s, "_local/", 7) == 0)) {
+		plain_place(r);
+		return &local_place;
+	}
+	if (name->len > 8 && memcmp(name->s, "_design/", 8) == 0 && strcmp(r->method, "GET") == 0)
+		return &redirect_place;
+	route = lookup(db_table, COUNT(db_table), r, 1);
+	return route ? route : plain_place(r);
 }
 
 static void
 go_database(struct apireq *r)
 {
+	const struct route *route;
+	enum who who;
 	int err;
 
 	if (r->nparts == 1 && (strcmp(r->method, "PUT") == 0 || strcmp(r->method, "DELETE") == 0)) {
-		database_root(r);
+		if (may_enter(r, ADMIN))
+			enter(r, &make_place);
 		return;
 	}
+	route = place(r);
+	who = who_may(r, route);
+	if (!may_enter(r, who))
+		return;
 	/* A NUL would cut the name short and so name another database. */
 	if (memchr(r->part[0].s, '\0', r->part[0].len)) {
 		api_error(r, ERR_NO_DB, NULL);
-		return;
-	}
-	if (for_server_admins(r) && !r->who.server_admin) {
-		api_error(r, ERR_NOT_ADMIN, NULL);
 		return;
 	}
 	err = db_open(r->api->dbs, r->part[0].s, &r->who, &r->db);
 	if (err) {
 		r->db = NULL;
 		api_error(r, err, NULL);
-	} else if (r->nparts == 1) {
-		if (strcmp(r->method, "POST") == 0)
-			document_post(r);
-		else
-			database_root(r);
-	} else if (r->part[1].len > 0 && r->part[1].s[0] == '_') {
-		go_underscore(r);
+	} else if (who == DB_ADMIN && !db_is_admin(r->db)) {
+		api_error_text(r, 401, "unauthorized", "You are not a server or db admin.");
 	} else {
-		go_document(r);
+		enter(r, route);
 	}
 }
 
 void
 router_go(struct apireq *r)
 {
-	const struct jstr *first;
-	const struct route *route = NULL;
+	const struct route *route = r->nparts == 0 ? &root_place : lookup(server_table, COUNT(server_table), r, 0);
 
-	if (r->nparts == 0) {
-		root_welcome(r);
-		return;
-	}
-	first = &r->part[0];
-	if (first->s[0] == '_')
-		route = lookup(server_table, COUNT(server_table), first, r->nparts);
-	if (route)
-		enter(r, route);
-	else if (r->nparts == 1 && is(first, "favicon.ico", 11))
-		web_file(r);
-	else
+	if (!route)
 		go_database(r);
+	else if (may_enter(r, who_may(r, route)))
+		enter(r, route);
 }

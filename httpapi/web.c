@@ -475,10 +475,6 @@ web_file(struct apireq *r)
 	struct file *f;
 	int err;
 
-	if (strcmp(r->method, "GET") != 0) {
-		api_method_not_allowed(r, "GET,HEAD");
-		return;
-	}
 	if (!icon && r->nparts == 1 && raw.s[raw.len - 1] != '/') {
 		add_slash(r);
 		return;
