@@ -22,6 +22,8 @@
 #define LIMIT_TXN_BYTES (16u << 20)    /* bytes of one storage transaction */
 #define LIMIT_REWRITE_LOG (16u << 20)  /* bytes of keys committed between two steps of a compaction or copy */
 #define LIMIT_QUEUE_BYTES (64u << 20)  /* bytes waiting in one database's commit queue */
+#define LIMIT_HEARING 512u             /* writes that validators are asked about at a time */
+#define LIMIT_HEARINGS 16u             /* how often they are asked about one write before it ends in ERR_BUSY */
 #define LIMIT_OPEN_DBS 400u            /* databases kept open */
 #define LIMIT_COMPACTIONS 100u         /* compactions that wait to begin by themselves */
 #define LIMIT_BLOB_CHUNK 65472u        /* bytes of one attachment chunk: with key and headers it fills 16 pages */
@@ -33,6 +35,7 @@
 #define LIMIT_SELECTOR_NODES 8192u     /* operators and fields of a selector */
 #define LIMIT_SELECTOR_VALUES 100000u  /* values that a selector compares with */
 #define LIMIT_SELECTOR_MEM (64u << 20) /* bytes that a compiled selector may take */
+#define LIMIT_LOG_BUFFER ((size_t)512 << 10) /* bytes of log lines that wait to be written */
 #define LIMIT_REGEX_LEN 8192u          /* bytes of a regular expression */
 #define LIMIT_REGEX_WORK 1000000u      /* steps of all regular expressions in one document: 10 to 20 ms */
 #define LIMIT_REGEX_HEAP_KIB 4096u     /* memory of one match */

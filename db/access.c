@@ -13,7 +13,7 @@ struct entry {
 	struct jstr text;
 };
 
-enum group { ADMINS, MEMBERS, GROUPS };
+enum group { ADMINS, MEMBERS, READERS /* members, before CouchDB 1.2 */, GROUPS };
 
 struct access {
 	struct arena *arena;
@@ -21,6 +21,12 @@ struct access {
 	struct entry *roles[GROUPS];
 	int admin_only;
 };
+
+const char *
+access_default(int admin_only)
+{
+	return admin_only ? "{\"members\":{\"roles\":[\"_admin\"]},\"admins\":{\"roles\":[\"_admin\"]}}" : "{}";
+}
 
 /* ---- Compiling.  What is no list of strings names nobody. ---- */
 
@@ -84,19 +90,26 @@ static int
 parse_object(struct jread *j, struct access *x, struct buf *scratch)
 {
 	struct jstr key;
-	int err;
+	int err, members = 0;
 
 	if ((err = jread_object_begin(j)) != 0)
 		return err;
 	while ((err = jread_object_next(j, scratch, &key)) == 0) {
+		members |= key_is(&key, "members");
 		if (key_is(&key, "admins"))
 			err = parse_group(j, x, ADMINS, scratch);
-		else if (key_is(&key, "members") || key_is(&key, "readers")) /* the name before CouchDB 1.2 */
+		else if (key_is(&key, "members"))
 			err = parse_group(j, x, MEMBERS, scratch);
+		else if (key_is(&key, "readers"))
+			err = parse_group(j, x, READERS, scratch);
 		else
 			err = jread_skip(j, NULL);
 		if (err)
 			return err;
+	}
+	if (err == ERR_END && !members) {
+		x->names[MEMBERS] = x->names[READERS];
+		x->roles[MEMBERS] = x->roles[READERS];
 	}
 	return err == ERR_END ? jread_end(j) : err;
 }
@@ -170,4 +183,27 @@ access_check(const struct access *x, const struct principal *who, int *adminp)
 	if (!x->admin_only && listed(x, MEMBERS, who))
 		return 0;
 	return who->name == NULL ? ERR_UNAUTHORIZED : ERR_FORBIDDEN;
+}
+
+int
+access_refusal(const struct principal *who)
+{
+	return who->name == NULL ? ERR_NOT_DB_ADMIN : ERR_NOT_DB_ADMIN_NAMED;
+}
+
+int
+access_now(const struct db *db, struct db_asker *by)
+{
+	struct dbfile *f = db->file;
+	int err;
+
+	*by = db->by;
+	if (f->dropped)
+		return ERR_NO_DB;
+	if (db->security_stamp == f->security_stamp)
+		return 0;
+	(void)pthread_mutex_lock(&f->lock);
+	err = access_check(f->access, by->who, &by->is_admin);
+	(void)pthread_mutex_unlock(&f->lock);
+	return err;
 }

@@ -24,26 +24,25 @@
 
 #include "base/log.h"
 
-/* A request, or a part of a large one that goes into a transaction of its own. */
-struct reqwork {
-	struct dbwork work;
-	struct db_request *req;
-	struct db_write *writes;
-	size_t n;
-};
-
 /* ---- The queue ---- */
 
-/* queue_chain: Queue all of a chain, or none of it. */
-static int
-queue_chain(struct dbfile *f, struct dbwork *first, struct dbwork *last, size_t bytes)
+int
+commit_queue_full(const struct dbfile *f, size_t bytes)
+{
+	size_t waiting = f->queued_bytes + f->heard_bytes;
+
+	return waiting > 0 && waiting + bytes > LIMIT_QUEUE_BYTES;
+}
+
+int
+commit_queue_chain(struct dbfile *f, struct dbwork *first, struct dbwork *last, size_t bytes, int heard)
 {
 	int err = 0, start = 0;
 
 	(void)pthread_mutex_lock(&f->lock);
 	if (f->dropped)
 		err = ERR_NO_DB;
-	else if (f->queued_bytes > 0 && f->queued_bytes + bytes > LIMIT_QUEUE_BYTES)
+	else if (!heard && commit_queue_full(f, bytes))
 		err = ERR_BUSY;
 	else {
 		*(f->tail != NULL ? &f->tail->next : &f->head) = first;
@@ -65,7 +64,7 @@ commit_queue(struct dbfile *f, struct dbwork *w)
 {
 	w->next = NULL;
 	w->err = 0;
-	return queue_chain(f, w, w, w->bytes);
+	return commit_queue_chain(f, w, w, w->bytes, 0);
 }
 
 /* queue_take: What goes into the next transaction: at least one piece of work. Compaction goes alone. */
@@ -241,7 +240,7 @@ gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t
 		for (size_t i = 0; r != NULL && i < r->n && err == 0; i++) {
 			struct db_write *dw = &r->writes[i];
 
-			if (dw->err)
+			if (!submit_is_open(dw))
 				continue;
 			if (dw->kind == DB_WRITE_LOCAL)
 				err = docedit_local(c, dw);
@@ -372,6 +371,7 @@ adopt_security(struct dbfile *f, const struct db_write *w)
 	(void)pthread_mutex_lock(&f->lock);
 	old = f->access;
 	f->access = compiled;
+	f->security_stamp++;
 	buf_clear(&f->security);
 	(void)buf_put(&f->security, w->body.s, w->body.len);
 	(void)pthread_mutex_unlock(&f->lock);
@@ -387,7 +387,7 @@ publish(struct commit *c, struct dbwork *group)
 		const struct reqwork *r = w->kind == WORK_REQUEST ? OUTER_OF(w, struct reqwork, work) : NULL;
 
 		for (size_t i = 0; r != NULL && i < r->n; i++)
-			if (r->writes[i].err == 0 && r->writes[i].kind == DB_WRITE_SECURITY)
+			if (r->writes[i].kind == DB_WRITE_SECURITY && submit_is_open(&r->writes[i]))
 				adopt_security(f, &r->writes[i]);
 		if (w->kind == WORK_DICT)
 			dict_publish(f, OUTER_OF(w, struct dictwork, work));
@@ -396,29 +396,9 @@ publish(struct commit *c, struct dbwork *group)
 	history_committed(f);
 	(void)pthread_mutex_lock(&f->lock);
 	f->state = c->state;
+	if (c->designs)
+		f->designs = c->state.update_seq;
 	(void)pthread_mutex_unlock(&f->lock);
-}
-
-static void
-answer_request(struct dbwork *work)
-{
-	struct reqwork *r = OUTER_OF(work, struct reqwork, work);
-	struct db_request *req = r->req;
-	struct arena *arena = req->arena;
-
-	for (size_t i = 0; i < r->n; i++) {
-		struct db_write *w = &r->writes[i];
-
-		if (work->err) {
-			w->err = w->err ? w->err : work->err;
-			w->seq = 0;
-		}
-		w->prepared = NULL;
-	}
-	if (--req->parts > 0)
-		return;
-	req->done(req); /* the request is the caller's again */
-	arena_free(arena);
 }
 
 static void
@@ -475,85 +455,4 @@ commit_job(void *arg)
 		f->dbs->config.ex->submit(f->dbs->config.ex, &f->job);
 	else
 		dbs_file_unref(f);
-}
-
-/* ---- Submitting ---- */
-
-static size_t
-write_bytes(const struct db_write *w)
-{
-	size_t n = 256 + w->id.len + w->body.len;
-
-	for (size_t k = 0; k < w->natts; k++) {
-		n += 128 + w->atts[k].name.len + w->atts[k].type.len;
-		n += w->atts[k].blob != NULL ? w->atts[k].blob->pending.len : 0;
-	}
-	return n;
-}
-
-/*
- * part_of: How many of the writes from ${from} on go into one transaction. A conditional request is not
- * divided.
- */
-static size_t
-part_of(const struct db_request *req, size_t from, size_t *bytesp)
-{
-	size_t n = 0;
-
-	for (*bytesp = 0; from + n < req->nwrites; n++) {
-		size_t more = write_bytes(&req->writes[from + n]);
-
-		if (n > 0 && *bytesp + more > LIMIT_TXN_BYTES && req->leaves == NULL)
-			break;
-		*bytesp += more;
-	}
-	return n;
-}
-
-static int
-queue_request(struct db *db, struct db_request *req)
-{
-	struct reqwork *r, *first = NULL, *last = NULL;
-	size_t from = 0;
-
-	req->parts = 0;
-	do {
-		if ((r = arena_calloc(req->arena, 1, sizeof(*r))) == NULL)
-			return ERR_NOMEM;
-		r->work = (struct dbwork){.kind = WORK_REQUEST, .done = answer_request};
-		r->req = req;
-		r->writes = req->writes + from;
-		r->n = part_of(req, from, &r->work.bytes);
-		from += r->n;
-		if (last != NULL)
-			last->work.next = &r->work;
-		else
-			first = r;
-		last = r;
-		req->parts++;
-	} while (from < req->nwrites);
-	return queue_chain(db->file, &first->work, &last->work, req->bytes);
-}
-
-int
-db_submit(struct db *db, struct db_request *req)
-{
-	struct buf scratch;
-	int err;
-
-	req->db = db;
-	req->bytes = 0;
-	for (size_t i = 0; i < req->nwrites; i++)
-		req->bytes += write_bytes(&req->writes[i]);
-	/* Prepared bodies are at most an eighth larger than what came in; the rest goes by the number of writes and
-	 * attachments. */
-	if ((err = arena_new(4 * req->bytes + (1u << 20), &req->arena)) != 0)
-		return err;
-	buf_init(&scratch, SIZE_MAX);
-	for (size_t i = 0; i < req->nwrites; i++)
-		prepare_write(db, &req->writes[i], req->arena, &scratch);
-	buf_release(&scratch);
-	if ((err = queue_request(db, req)) != 0)
-		arena_free(req->arena);
-	return err;
 }

@@ -118,8 +118,7 @@ struct db_rules {
 	int list_admin_only; /* db_may_list() refuses whoever is no server administrator */
 
 	/*
-	 * Before a document (not a _local one) is written, EDIT and REPLICATE alike, in db_submit() and so on an executor
-	 * thread; may be slow.  May set *${bodyp} to another JSON object's text without underscore members, in ${a}'s
+	 * Before a document (not a _local one) is written, EDIT and REPLICATE alike, on an executor thread; may be slow.  May set *${bodyp} to another JSON object's text without underscore members, in ${a}'s
 	 * memory: the revision id is made of that, and validate() sees it.  An error (ERR_MISSING, ERR_FORBIDDEN, ...) is
 	 * the write's, with ${why} if it is set.
 	 */
@@ -185,6 +184,12 @@ struct dbs_config {
 int dbs_new(const struct dbs_config *config, struct dbs **sp) MUST_CHECK;
 /** dbs_free(s): All handles are closed; finishes what is queued. */
 void dbs_free(struct dbs *s);
+/**
+ * dbs_set_default_security(s, admin_only): From now on new databases have this: 1: server administrators alone are let in
+ * (couchdb/default_security "admin_only"); 0: everyone ("everyone", and "admin_local", which says the same of a database
+ * of a cluster).  Any thread.
+ */
+void dbs_set_default_security(struct dbs *s, int admin_only);
 
 /**
  * dbs_name_check(name, len, why): CouchDB's rules for database names, with its words.  Errors:
@@ -251,9 +256,6 @@ int db_may_list(const struct db *db) MUST_CHECK;
  * another.
  */
 int db_shows_alike(const struct db *db);
-
-/** db_writes_slowly(db): 1 if db_submit() may run rules or validators, and so must be called on an executor thread. */
-int db_writes_slowly(const struct db *db);
 
 /**
  * db_incarnation(db): A number that differs between two databases of one name, for the life of this process.
@@ -580,8 +582,16 @@ struct db_request {
 };
 
 /**
+ * db_may_set(db, kind, why): May a write of this kind, which is not of a document, be made?  What db_submit() asks, for
+ * those who would rather know before they read a body.  Errors: ERR_NOT_ADMIN; ERR_NOT_DB_ADMIN (anonymous),
+ * ERR_NOT_DB_ADMIN_NAMED; those of the database's rules.
+ */
+int db_may_set(const struct db *db, enum db_write_kind kind, struct errtext *why) MUST_CHECK;
+
+/**
  * db_submit(db, req): Prepare and queue.  Costs CPU in proportion to the bodies: call it on an executor
- * thread for large requests. ${db} must stay open until done.  An error here means that nothing is queued and
+ * thread for large requests.  Where rules or validators are to be asked, all of that is left to an executor thread, and
+ * what went wrong then is the outcome of each write. ${db} must stay open until done.  An error here means that nothing is queued and
  * done will not be called:
  * ERR_NOMEM, ERR_BUSY (LIMIT_QUEUE_BYTES are waiting), ERR_NO_DB, ERR_SHUTDOWN.
  */

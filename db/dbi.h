@@ -70,6 +70,14 @@ struct history {
 /* The security object, compiled.  Immutable; replaced whole. */
 struct access;
 
+/* The design documents with validate_doc_update that a database had at some moment. */
+struct validators {
+	uint64_t designs; /* dbfile.designs then */
+	size_t n;
+	struct db_validator *v;
+	struct arena *arena; /* theirs, and this */
+};
+
 /* What waits for the committer. */
 enum work_kind { WORK_REQUEST, WORK_BLOB, WORK_BLOB_DROP, WORK_DICT, WORK_COMPACT };
 
@@ -112,7 +120,12 @@ struct dbfile {
 	int broken;           /* a commit is in doubt and could not be settled */
 	struct dbstate state; /* as of the last commit */
 	struct access *access;
-	struct buf security; /* its text; empty: never set */
+	struct buf security;             /* its text; empty: never set */
+	_Atomic uint64_t security_stamp; /* counts its changes; also read without the lock */
+	uint64_t
+	    designs; /* the sequence of the last commit that touched a design document; 0: none since the opening */
+	struct validators *validators; /* as of some moment, or NULL */
+	size_t heard_bytes;            /* of requests that wait for rules and validators, or are with them */
 	int compact_running;
 	int compact_wanted;   /* one that began by itself runs or waits */
 	uint64_t waste_floor; /* none begins by itself as long as there is no more waste than this */
@@ -137,6 +150,7 @@ struct dbfile {
 
 struct dbs {
 	struct dbs_config config;
+	_Atomic int admin_only; /* new databases are for server administrators */
 	pthread_mutex_t lock;
 	pthread_cond_t idle; /* a file was released or its work ended */
 	struct dbfile **buckets;
@@ -157,6 +171,7 @@ struct dbs {
 struct db {
 	struct dbfile *file;
 	struct db_asker by;
+	uint64_t security_stamp; /* of the security object that let it be opened */
 };
 
 struct db_snap {
@@ -206,6 +221,8 @@ void history_committed(struct dbfile *f);
 void history_close(struct dbfile *f);
 
 /* access.c */
+/** access_default(admin_only): The text of what a new database has. */
+const char *access_default(int admin_only);
 /** access_parse(text, len, default_admin_only, ap): Compile a security object; text NULL: none was ever set. */
 int access_parse(const char *text, size_t len, int default_admin_only, struct access **ap) MUST_CHECK;
 void access_free(struct access *a);
@@ -214,6 +231,13 @@ void access_free(struct access *a);
  * Errors: ERR_UNAUTHORIZED, ERR_FORBIDDEN.
  */
 int access_check(const struct access *a, const struct principal *who, int *adminp) MUST_CHECK;
+/** access_refusal(who): What one who is no administrator of the database hears. */
+int access_refusal(const struct principal *who) MUST_CHECK;
+/**
+ * access_now(db, by): Who asks, by the security object as it is now.  Errors: ERR_NO_DB; ERR_UNAUTHORIZED,
+ * ERR_FORBIDDEN: a member no more.
+ */
+int access_now(const struct db *db, struct db_asker *by) MUST_CHECK;
 
 /* docrec.c: a document's record.  See docs/FORMAT.md. */
 struct docrec {
@@ -261,8 +285,25 @@ uint64_t bytes_load_u64be(const unsigned char in[8]);
 int snap_payload(struct store_snap *snap, uint64_t number, struct bytes *r) MUST_CHECK;
 int snap_doc(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
     const struct store_val *val, struct arena *a, struct db_doc *out) MUST_CHECK;
+/** snap_may_read(snap, id): As the rules of the database have it, 0 or their error. */
+int snap_may_read(const struct db_snap *snap, const struct jstr *id) MUST_CHECK;
 int snap_local(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
     struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+
+/* hear.c: what the verdict about a write holds for. */
+enum heard_how {
+	HEARD_SKIPPED, /* nobody is asked about such a write */
+	HEARD_IDLE,    /* there were no validators */
+	HEARD_UNASKED, /* it would end in a conflict, or bring what is there already */
+	HEARD_NONE,    /* there was no old document */
+	HEARD_OLD      /* there was one */
+};
+struct heard {
+	enum heard_how how;
+	struct rev old;    /* HEARD_OLD */
+	uint64_t designs;  /* dbfile.designs, */
+	uint64_t security; /* dbfile.security_stamp then */
+};
 
 /* prepare.c: what is known of a write before it is queued. */
 struct prepared {
@@ -270,19 +311,52 @@ struct prepared {
 	struct doc_att *atts; /* natts; blob 0 where the bytes are new: see write->atts[i].blob */
 	struct jstr body;     /* codec, lengths and bytes: what follows the attachments in a payload */
 	uint64_t external;    /* bytes of the body's text and of the attachments */
-	int refused;          /* EDIT: of a design document, by one who is no administrator */
+	int refused;          /* EDIT: of a design document, by one who is no administrator: the error */
+	struct jstr text;     /* the body's JSON text and */
+	struct jstr etf;      /* external term, as the rules of the database want it */
+	struct heard heard;
+	int again;   /* (C) the verdict did not hold any longer */
+	int settled; /* its outcome stands, though others of the request are still to come */
 };
 /**
- * prepare_write(db, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets
+ * prepare_write(db, by, w, a, scratch): Fills w->prepared with ${a}'s memory; a write that can't be made gets
  * w->err.
  */
-void prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch);
+void prepare_write(struct db *db, const struct db_asker *by, struct db_write *w, struct arena *a, struct buf *scratch);
 /**
  * prepare_rev(w, parent, anew, out): The revision id of an edit.  ${anew}: it makes a deleted document anew
  * without naming its tombstone; CouchDB computes the id a second time then, when it no longer sees what the
  * attachments are.
  */
 int prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct revbuf *out) MUST_CHECK;
+
+/** prepare_is_design(id). */
+int prepare_is_design(const struct jstr *id);
+
+/* judge.c: validators, and which document is the old one */
+/**
+ * judge_old(t, w, here, cookie, atp): Which document is the old one for ${w}: HEARD_OLD and its place, HEARD_NONE, or
+ * HEARD_UNASKED.  ${here}: is this revision's body on disk?  What is spilled is not looked at.
+ */
+enum heard_how judge_old(const struct revtree *t, const struct db_write *w,
+    int (*here)(const struct revnode *node, const void *cookie), const void *cookie, struct revpos *atp);
+/** judge_quiet(f, designsp): 1 if it is known that there are no validators, as of *${designsp}. */
+int judge_quiet(struct dbfile *f, uint64_t *designsp);
+/** judge_validators(snap, a, vp, np): Those that ${snap} sees. */
+int judge_validators(struct db_snap *snap, struct arena *a, const struct db_validator **vp, size_t *np) MUST_CHECK;
+void validators_free(struct validators *v);
+
+/* hear.c */
+/**
+ * hear_wanted(db, req, designsp): May a rule or validator have to be asked about ${req}?  If not, there were no validators
+ * as of *${designsp}.
+ */
+int hear_wanted(struct db *db, const struct db_request *req, uint64_t *designsp);
+/**
+ * hear_writes(db, writes, n, again, a): Ask about the writes without an outcome, or of these only those that are to be
+ * asked about ${again}; what the verdicts hold for is kept in ${a}.
+ */
+void hear_writes(struct db *db, struct db_write *writes, size_t n, int again, struct arena *a);
 
 /* blob.c */
 struct db_blob {
@@ -351,6 +425,7 @@ struct commit {
 	struct localdoc *locals;
 	struct buf scratch;
 	int touched; /* something was put besides what state says */
+	int designs; /* a design document was */
 	int dict_put;
 	int young_known;
 	uint64_t young_from; /* if it is known: bodies from this number on may be younger than state.keep_seconds */
@@ -364,7 +439,27 @@ struct pending_write {
 	size_t order; /* of arrival */
 };
 
+/* submit.c: a request, or a part of a large one that goes into a transaction of its own. */
+struct reqwork {
+	struct dbwork work;
+	struct db_request *req;
+	struct db_write *writes;
+	size_t n;
+	struct exec_job job; /* asks anew about writes whose verdicts did not hold, */
+	unsigned hearings;   /* which was so often, */
+	struct arena *arena; /* in this memory; NULL: never */
+};
+/** submit_is_open(w): The write has no outcome yet. */
+int submit_is_open(const struct db_write *w);
+
 void commit_job(void *arg);
+/** commit_queue_full(f, bytes): LIMIT_QUEUE_BYTES would wait.  Under f->lock. */
+int commit_queue_full(const struct dbfile *f, size_t bytes);
+/**
+ * commit_queue_chain(f, first, last, bytes, heard): Queue all of a chain, or none of it.  ${heard}: whether there is room
+ * was asked before.  Errors: as commit_queue().
+ */
+int commit_queue_chain(struct dbfile *f, struct dbwork *first, struct dbwork *last, size_t bytes, int heard) MUST_CHECK;
 /** commit_queue(f, w): Hand ${w} to the committer, which calls w->done(w) with w->err set.  Errors: ERR_BUSY,
  * ERR_NO_DB, ERR_SHUTDOWN. */
 int commit_queue(struct dbfile *f, struct dbwork *w) MUST_CHECK;

@@ -133,6 +133,7 @@ dbfile_free(struct dbfile *f)
 	arena_free(f->doc_arena);
 	body_dicts_free(f->dicts);
 	access_free(f->access);
+	validators_free(f->validators);
 	buf_release(&f->security);
 	free(f->histories);
 	(void)pthread_mutex_destroy(&f->lock);
@@ -287,6 +288,7 @@ dbs_new(const struct dbs_config *config, struct dbs **sp)
 		return ERR_NOMEM;
 	}
 	s->config = *config;
+	s->admin_only = config->default_security_admin_only;
 	if (s->config.max_document_size == 0)
 		s->config.max_document_size = LIMIT_BODY_LEN;
 	(void)pthread_mutex_init(&s->lock, NULL);
@@ -321,6 +323,12 @@ dbs_free(struct dbs *s)
 	(void)pthread_mutex_destroy(&s->lock);
 	free(s->buckets);
 	free(s);
+}
+
+void
+dbs_set_default_security(struct dbs *s, int admin_only)
+{
+	s->admin_only = admin_only;
 }
 
 struct listing {
@@ -420,6 +428,7 @@ db_open(struct dbs *s, const char *name, const struct principal *p, struct db **
 {
 	struct db *db;
 	struct dbfile *f;
+	uint64_t stamp;
 	int err, admin = 0;
 
 	if (dbs_name_check(name, strlen(name), NULL) != 0)
@@ -428,6 +437,7 @@ db_open(struct dbs *s, const char *name, const struct principal *p, struct db **
 		return err;
 	(void)pthread_mutex_lock(&f->lock);
 	err = f->dropped ? ERR_NO_DB : access_check(f->access, p, &admin);
+	stamp = f->security_stamp;
 	(void)pthread_mutex_unlock(&f->lock);
 	if (err == 0 && (db = malloc(sizeof(*db))) == NULL)
 		err = ERR_NOMEM;
@@ -435,7 +445,7 @@ db_open(struct dbs *s, const char *name, const struct principal *p, struct db **
 		dbs_file_unref(f);
 		return err;
 	}
-	*db = (struct db){f, {p, admin, f->name}};
+	*db = (struct db){f, {p, admin, f->name}, stamp};
 	*dbp = db;
 	return 0;
 }
@@ -452,7 +462,9 @@ db_close(struct db *db)
 int
 db_is_admin(const struct db *db)
 {
-	return db->by.is_admin;
+	struct db_asker by;
+
+	return access_now(db, &by) == 0 && by.is_admin;
 }
 
 uint64_t
@@ -539,10 +551,8 @@ db_security(struct db *db, struct buf *b)
 	(void)pthread_mutex_lock(&f->lock);
 	if (f->security.len > 0)
 		err = buf_put(b, f->security.data, f->security.len);
-	else if (f->dbs->config.default_security_admin_only)
-		err = buf_puts(b, "{\"members\":{\"roles\":[\"_admin\"]},\"admins\":{\"roles\":[\"_admin\"]}}");
 	else
-		err = buf_puts(b, "{}");
+		err = buf_puts(b, access_default(f->dbs->admin_only));
 	(void)pthread_mutex_unlock(&f->lock);
 	return err;
 }

@@ -71,7 +71,7 @@ static int
 sample(struct dbfile *f, struct samples *s)
 {
 	const struct principal server = {.server_admin = 1};
-	struct db db = {f, {&server, 1, f->name}};
+	struct db db = {f, {&server, 1, f->name}, f->security_stamp};
 	struct db_snap *snap;
 	struct arena *a;
 	uint64_t want;

@@ -100,7 +100,7 @@ apply_edit(struct docedit *e, struct db_write *w)
 
 	if (revtree_nleaves(e->t) == 0) {
 		if (p->refused)
-			return ERR_NOT_DB_ADMIN;
+			return p->refused;
 		path[1] = parent;
 		n += w->has_parent != 0;
 	} else {
@@ -112,7 +112,7 @@ apply_edit(struct docedit *e, struct db_write *w)
 		if (w->has_parent ? winner->deleted && revtree_at(e->t, at)->deleted && !w->deleted : !winner->deleted)
 			return ERR_CONFLICT;
 		if (p->refused)
-			return ERR_NOT_DB_ADMIN;
+			return p->refused;
 		path[1] = revtree_at(e->t, at)->rev;
 		n = 2;
 		if (!w->has_parent) {
@@ -192,41 +192,76 @@ leaves_match(const struct docedit *e, const struct db_request *req)
 	return 1;
 }
 
-/* apply_writes: An error is the transaction's; a conflict or a refusal is the write's own. */
+/* The writes of a conditional request, which stand one behind the other. */
+struct together {
+	const struct db_request *req;
+	int match;
+	int again; /* one of the verdicts does not hold any longer */
+};
+
+static int
+judge_together(struct docedit *e, const struct pending_write *pw, size_t n, struct together *t)
+{
+	int err = 0, holds;
+
+	*t = (struct together){pw[0].req, leaves_match(e, pw[0].req), 0};
+	for (size_t i = 0; i < n && pw[i].req == t->req && err == 0; i++) {
+		err = docedit_heard_(e, pw[i].w, &holds);
+		t->again |= err == 0 && !holds;
+	}
+	return err;
+}
+
+/* is_own: An error that is the write's own, not the transaction's. */
+static int
+is_own(int err)
+{
+	return err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN || err == ERR_NOT_DB_ADMIN_NAMED ||
+	       err == ERR_DOC_TOO_LARGE || err == ERR_MISSING_STUB;
+}
+
+/* apply_writes: An error is the transaction's. */
 static int
 apply_writes(struct docedit *e, struct pending_write *pw, size_t n)
 {
-	const struct db_request *judged = NULL;
-	int match = 1, err;
+	struct together t = {NULL, 0, 0};
+	int err, holds;
 
 	for (size_t i = 0; i < n; i++) {
 		struct db_write *w = pw[i].w;
+		struct prepared *p = w->prepared;
 
-		if (pw[i].req->leaves != NULL && pw[i].req != judged) {
-			judged = pw[i].req;
-			match = leaves_match(e, judged);
-		}
-		if (pw[i].req->leaves != NULL && !match) {
+		if (pw[i].req->leaves != NULL && pw[i].req != t.req &&
+		    (err = judge_together(e, pw + i, n - i, &t)) != 0)
+			return err;
+		if (pw[i].req->leaves != NULL && !t.match) {
 			w->err = ERR_CHANGED;
+			continue;
+		}
+		if ((err = docedit_heard_(e, w, &holds)) != 0)
+			return err;
+		if (pw[i].req->leaves != NULL ? t.again : !holds) {
+			p->again = 1;
 			continue;
 		}
 		err = w->kind == DB_WRITE_PURGE  ? apply_purge(e, w)
 		      : w->kind == DB_WRITE_EDIT ? apply_edit(e, w)
 						 : apply_replicated(e, w);
-		if (err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN || err == ERR_DOC_TOO_LARGE ||
-		    err == ERR_MISSING_STUB)
+		if (is_own(err))
 			w->err = err;
 		else if (err)
 			return err;
 	}
 	return 0;
 }
+
 static int
 store_edit(struct docedit *e, struct pending_write *pw, size_t n)
 {
 	uint64_t seq = ++e->c->state.update_seq;
 	int err;
 
+	e->c->designs |= prepare_is_design(&e->id);
 	if (revtree_nleaves(e->t) == 0)
 		return e->existed ? docedit_remove_(e) : 0;
 	if ((err = revtree_stem(e->t, e->c->state.revs_limit, docedit_gone_, e)) != 0 || (err = e->err) != 0)
@@ -234,7 +269,7 @@ store_edit(struct docedit *e, struct pending_write *pw, size_t n)
 	if ((err = docedit_settle_(e, seq)) != 0 || (err = docedit_put_change_(e, seq)) != 0)
 		return err;
 	for (size_t i = 0; i < n; i++)
-		if (pw[i].w->err == 0)
+		if (pw[i].w->err == 0 && !((struct prepared *)pw[i].w->prepared)->again)
 			pw[i].w->seq = seq;
 	return 0;
 }

@@ -61,6 +61,9 @@ int docedit_distrust_(struct docedit *e, const struct rev *revs, size_t n) MUST_
 /** docedit_block_(e, run_id, block, r): A block of spilled revisions. */
 int docedit_block_(struct docedit *e, uint32_t run_id, uint64_t block, struct bytes *r) MUST_CHECK;
 
+/** docedit_heard_(e, w, holdsp): Does the verdict about ${w} hold, as the document is now?  docedit_heard.c. */
+int docedit_heard_(struct docedit *e, const struct db_write *w, int *holdsp) MUST_CHECK;
+
 /** docedit_pend_(e, p, bodyp): Take in a body on its way; *${bodyp} names it. */
 int docedit_pend_(struct docedit *e, const struct pendbody *p, uint64_t *bodyp) MUST_CHECK;
 

@@ -124,20 +124,23 @@ meta_init(struct dbfile *f, struct store_batch *batch)
 	    .partitioned = (uint64_t)f->partitioned,
 	    .created_us = ex->wall_us(ex)};
 	ex->random(ex, &f->state.salt, sizeof(f->state.salt));
+	if ((err = buf_puts(&f->security, access_default(f->dbs->admin_only))) != 0 ||
+	    (err = meta_put(batch, "security", f->security.data, f->security.len)) != 0)
+		return err;
 	if ((err = meta_put(batch, "format", &version, 1)) != 0 || (err = meta_state_put(batch, &f->state)) != 0)
 		return err;
 	return history_begin(f, batch);
 }
 
+/* security_load: A file that was made by an older Divan has none before one is set: it has the default. */
 static int
 security_load(struct dbfile *f, struct store_snap *snap)
 {
-	int err = meta_get(snap, "security", &f->security);
+	int err = f->security.len > 0 ? 0 : meta_get(snap, "security", &f->security);
 
 	if (err && err != ERR_MISSING)
 		return err;
-	return access_parse(
-	    err ? NULL : f->security.data, f->security.len, f->dbs->config.default_security_admin_only, &f->access);
+	return access_parse(err ? NULL : f->security.data, f->security.len, f->dbs->admin_only, &f->access);
 }
 
 /* each_with_prefix: Call fn for each record of meta whose key begins with prefix. */

@@ -8,8 +8,8 @@
 
 #include <string.h>
 
-static int
-is_design(const struct jstr *id)
+int
+prepare_is_design(const struct jstr *id)
 {
 	return id->len >= 8 && memcmp(id->s, "_design/", 8) == 0;
 }
@@ -36,7 +36,7 @@ prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct
 		atts[i] = anew ? (struct rev_att){0}
 			       : (struct rev_att){att->name.s, att->name.len, att->type.s, att->type.len, att->md5};
 	}
-	err = rev_make(w->deleted, parent, w->body_etf.s, w->body_etf.len, atts, w->natts, out);
+	err = rev_make(w->deleted, parent, p->etf.s, p->etf.len, atts, w->natts, out);
 	arena_free(a);
 	return err;
 }
@@ -176,9 +176,9 @@ prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena
 /* ---- The write ---- */
 
 static int
-check_bounds(const struct db *db, struct db_write *w)
+check_bounds(const struct db *db, struct db_write *w, const struct prepared *p)
 {
-	if (w->body.len > db->file->dbs->config.max_document_size)
+	if (p->text.len > db->file->dbs->config.max_document_size)
 		return err_why(&w->why, ERR_DOC_TOO_LARGE, "%.*s", (int)w->id.len, w->id.s);
 	if (w->id.len == 0)
 		return ERR_ID_EMPTY;
@@ -187,19 +187,44 @@ check_bounds(const struct db *db, struct db_write *w)
 	return 0;
 }
 
+/* apply_rule: The database's rules may refuse the write, or have another body in its place. */
 static int
-prepare_doc(struct db *db, struct db_write *w, struct prepared *p, struct arena *a)
+apply_rule(
+    const struct db_asker *by, const struct db_rules *rules, struct db_write *w, struct prepared *p, struct arena *a)
 {
-	struct rev parent = rev_of(&w->parent);
-	int err = check_bounds(db, w);
+	struct buf text, etf;
+	struct jstr body = w->body;
+	struct jread j;
+	int err = rules->before_write(rules->cookie, by, &w->id, w->deleted, a, &body, &w->why);
 
-	if (err)
+	if (err || (body.s == w->body.s && body.len == w->body.len))
 		return err;
-	p->refused = is_design(&w->id) && !db->by.is_admin;
+	buf_init_arena(&text, a, SIZE_MAX / 2);
+	buf_init_arena(&etf, a, SIZE_MAX / 2);
+	jread_init(&j, body.s, body.len);
+	if (jread_peek(&j) != JREAD_OBJECT)
+		return ERR_INTERNAL;
+	if ((err = jread_text(&j, &text, &etf)) != 0 || (err = jread_end(&j)) != 0)
+		return err;
+	p->text = (struct jstr){text.data, text.len};
+	p->etf = (struct jstr){etf.data, etf.len};
+	return 0;
+}
+
+static int
+prepare_doc(struct db *db, const struct db_asker *by, struct db_write *w, struct prepared *p, struct arena *a)
+{
+	const struct db_rules *rules = db->file->rules;
+	struct rev parent = rev_of(&w->parent);
+	int err = rules != NULL && rules->before_write != NULL ? apply_rule(by, rules, w, p, a) : 0;
+
+	if (err || (err = check_bounds(db, w, p)) != 0)
+		return err;
+	p->refused = prepare_is_design(&w->id) && !by->is_admin ? access_refusal(by->who) : 0;
 	/* An edit that conflicts is told so even to those who may not make it: apply_edit() refuses the others. */
 	if (p->refused && w->kind != DB_WRITE_EDIT)
-		return ERR_NOT_DB_ADMIN;
-	p->external = w->body.len;
+		return p->refused;
+	p->external = p->text.len;
 	if (w->natts > 0 && (err = prepare_atts(db, w, p, a)) != 0)
 		return err;
 	if (w->kind == DB_WRITE_EDIT)
@@ -215,16 +240,33 @@ pack(struct db *db, const struct db_write *w, struct prepared *p, struct arena *
 	int err;
 
 	buf_clear(scratch);
-	err = w->kind == DB_WRITE_LOCAL ? body_pack_alone(w->body.s, w->body.len, scratch)
-					: body_pack(db->file->dicts, w->body.s, w->body.len, scratch);
+	err = w->kind == DB_WRITE_LOCAL ? body_pack_alone(p->text.s, p->text.len, scratch)
+					: body_pack(db->file->dicts, p->text.s, p->text.len, scratch);
 	if (err)
 		return err;
 	p->body = (struct jstr){arena_dup(a, scratch->data, scratch->len), scratch->len};
 	return p->body.s != NULL ? 0 : ERR_NOMEM;
 }
 
+int
+db_may_set(const struct db *db, enum db_write_kind kind, struct errtext *why)
+{
+	const struct db_rules *rules = db->file->rules;
+	struct db_asker by;
+	int err = access_now(db, &by);
+
+	if (err || kind == DB_WRITE_LOCAL)
+		return err;
+	if (kind == DB_WRITE_PURGE || kind == DB_WRITE_PURGED_LIMIT)
+		return by.who->server_admin ? 0 : ERR_NOT_ADMIN;
+	if (kind == DB_WRITE_SECURITY && rules != NULL && rules->before_security != NULL &&
+	    (err = rules->before_security(rules->cookie, &by, why)) != 0)
+		return err;
+	return by.is_admin ? 0 : access_refusal(by.who);
+}
+
 void
-prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *scratch)
+prepare_write(struct db *db, const struct db_asker *by, struct db_write *w, struct arena *a, struct buf *scratch)
 {
 	struct prepared *p = arena_calloc(a, 1, sizeof(*p));
 
@@ -236,12 +278,12 @@ prepare_write(struct db *db, struct db_write *w, struct arena *a, struct buf *sc
 		w->err = ERR_NOMEM;
 		return;
 	}
-	if (w->kind == DB_WRITE_SECURITY || w->kind == DB_WRITE_REVS_LIMIT || w->kind == DB_WRITE_HISTORY_KEPT)
-		w->err = db->by.is_admin ? 0 : ERR_NOT_DB_ADMIN;
-	else if (w->kind == DB_WRITE_PURGE || w->kind == DB_WRITE_PURGED_LIMIT)
-		w->err = db->by.who->server_admin ? 0 : ERR_NOT_ADMIN;
-	else if (w->kind == DB_WRITE_LOCAL)
+	p->text = w->body;
+	p->etf = w->body_etf;
+	if (w->kind == DB_WRITE_LOCAL)
 		w->err = w->id.len > LIMIT_ID_LEN ? ERR_ID_TOO_LONG : pack(db, w, p, a, scratch);
-	else if ((w->err = prepare_doc(db, w, p, a)) == 0)
+	else if (w->kind != DB_WRITE_EDIT && w->kind != DB_WRITE_REPLICATE)
+		w->err = db_may_set(db, w->kind, &w->why);
+	else if ((w->err = prepare_doc(db, by, w, p, a)) == 0)
 		w->err = pack(db, w, p, a, scratch);
 }

@@ -217,7 +217,7 @@ db_docs_next(struct db_scan *s, struct arena *a, struct db_doc *out)
 	do {
 		if ((err = ids_step(s, &id, &val)) != 0)
 			return err;
-	} while (!docrec_live(&val));
+	} while (!docrec_live(&val) || snap_may_read(s->snap, &id) != 0);
 	idkey_walk_place(s->walk, &tree, &key);
 	return snap_doc(s->snap, id, tree, &key, &val, a, out);
 }
@@ -248,7 +248,7 @@ db_locals_next(struct db_scan *s, struct arena *a, struct jstr *idp, uint64_t *r
 	do {
 		if ((err = ids_step(s, idp, &val)) != 0)
 			return err;
-	} while (s->range.skip > 0 && s->range.skip-- > 0);
+	} while (snap_may_read(s->snap, idp) != 0 || (s->range.skip > 0 && s->range.skip-- > 0));
 	idkey_walk_place(s->walk, &tree, &key);
 	return snap_local(s->snap->file, tree, &key, &val, a, revp, bodyp);
 }
@@ -328,16 +328,20 @@ db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
 {
 	struct store_val key, val;
 	struct bytes r;
-	int err = changes_move(s, &key, &val);
+	int err;
 
-	if (err)
-		return err == ERR_MISSING ? ERR_END : err;
-	if (key.len != 8 || (err = record_open(TREE_CHANGES, key.p, key.len, &val, &r)) != 0)
-		return ERR_CORRUPT;
-	out->seq = bytes_load_u64be(key.p);
-	if (out->seq <= s->since)
-		return ERR_END;
-	return changerow_decode(&r, a, out);
+	do {
+		if ((err = changes_move(s, &key, &val)) != 0)
+			return err == ERR_MISSING ? ERR_END : err;
+		if (key.len != 8 || (err = record_open(TREE_CHANGES, key.p, key.len, &val, &r)) != 0)
+			return ERR_CORRUPT;
+		out->seq = bytes_load_u64be(key.p);
+		if (out->seq <= s->since)
+			return ERR_END;
+		if ((err = changerow_decode(&r, a, out)) != 0)
+			return err;
+	} while (snap_may_read(s->snap, &out->id) != 0);
+	return 0;
 }
 
 int

@@ -15,12 +15,13 @@ db_snap_begin(struct db *db, struct db_snap **snapp)
 	struct db_snap *s;
 	int err;
 
-	if (db->file->dropped)
-		return ERR_NO_DB;
 	if ((s = malloc(sizeof(*s))) == NULL)
 		return ERR_NOMEM;
+	if ((err = access_now(db, &s->by)) != 0) {
+		free(s);
+		return err;
+	}
 	s->file = db->file;
-	s->by = db->by;
 	s->rules = db->file->rules;
 	s->have_state = 0;
 	if ((err = store_snap_begin(db->file->store, &s->snap)) != 0) {
@@ -76,6 +77,14 @@ snap_doc(struct db_snap *snap, struct jstr id, unsigned tree_number, const struc
 }
 
 int
+snap_may_read(const struct db_snap *snap, const struct jstr *id)
+{
+	const struct db_rules *rules = snap->rules;
+
+	return rules != NULL && rules->may_read != NULL ? rules->may_read(rules->cookie, &snap->by, id) : 0;
+}
+
+int
 db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct db_doc *out)
 {
 	struct idkey_place place;
@@ -85,6 +94,8 @@ db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct
 
 	if (len == 0 || len > LIMIT_ID_LEN)
 		return ERR_MISSING;
+	if ((err = snap_may_read(snap, &name)) != 0)
+		return err;
 	if ((err = idkey_find(&db_doc_trees, snap->snap, id, len, &place)) != 0 ||
 	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
 		return err;
@@ -187,6 +198,7 @@ inline_payload(const struct db_doc *doc, struct bytes *r)
 static int
 read_body(struct db_doc *doc, const struct revnode *node, uint64_t body, struct arena *a, struct db_rev *out)
 {
+	const struct db_rules *rules = doc->snap->rules;
 	struct bytes r;
 	int err;
 
@@ -196,7 +208,10 @@ read_body(struct db_doc *doc, const struct revnode *node, uint64_t body, struct 
 	if (err || (err = payload_atts(&r, a, &out->atts, &out->natts)) != 0)
 		return err;
 	out->node = *node;
-	return body_unpack(doc->snap->file->dicts, &r, a, &out->body);
+	if ((err = body_unpack(doc->snap->file->dicts, &r, a, &out->body)) != 0 || rules == NULL ||
+	    rules->shown == NULL)
+		return err;
+	return rules->shown(rules->cookie, &doc->snap->by, &doc->id, a, &out->body);
 }
 
 int
@@ -250,10 +265,13 @@ db_local_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, 
 {
 	struct idkey_place place;
 	struct store_val key, val;
+	struct jstr name = {id, len};
 	int err;
 
 	if (len == 0 || len > LIMIT_ID_LEN)
 		return ERR_MISSING;
+	if ((err = snap_may_read(snap, &name)) != 0)
+		return err;
 	if ((err = idkey_find(&db_local_trees, snap->snap, id, len, &place)) != 0 ||
 	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
 		return err;
