@@ -10,6 +10,7 @@
 #include "auth.h"
 #include "cors.h"
 #include "router.h"
+#include "transport.h"
 #include "web.h"
 #include "base/hash.h"
 #include "base/limits.h"
@@ -20,7 +21,9 @@ api_new(struct api *api)
 	/* Clients ask for it; there is one shard. */
 	int err = config_get(api->config, "cluster", "q", NULL) ? 0 : config_set(api->config, "cluster", "q", "1");
 	if (!err)
-		err = cors_load(api);
+		err = transport_new(api);
+	if (!err)
+		err = cors_new(api);
 	if (!err)
 		err = accounts_new(api);
 	if (!err)
@@ -39,6 +42,7 @@ api_free(struct api *api)
 	auth_free(api);
 	accounts_free(api);
 	cors_free(api);
+	transport_free(api);
 }
 
 /* Ten digits that tell requests apart in a log; nothing depends on their being hard to guess. */
@@ -239,7 +243,7 @@ api_handle(struct http_req *http, void *cookie)
 	r->fields = NULL;
 	r->body_err = ERR_INTERNAL; /* until api_gather() */
 	set_common_headers(r);
-	if (cors_step(r))
+	if (transport_step(r) || cors_step(r))
 		return;
 	int err = split_path(r);
 	if (!err)

@@ -33,6 +33,7 @@ struct api {
 	struct accounts *accounts;       /* who has an account: accounts.c */
 	struct sessions *auth;           /* cached credential checks: auth.c */
 	struct cors *cors;               /* what is allowed to pages of other origins: cors.c */
+	struct transport *transport;     /* what becomes of plain HTTP: transport.c */
 	struct web *web;                 /* the built page: web.c */
 	struct copies *copies;           /* copies of databases on their way: copyfile.c */
 };

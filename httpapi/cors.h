@@ -9,6 +9,8 @@
  * stays valid.  Errors: ERR_NOMEM.
  */
 int cors_load(struct api *api) MUST_CHECK;
+/** cors_new(api): The same, from now on whenever a setting changes. */
+int cors_new(struct api *api) MUST_CHECK;
 void cors_free(struct api *api);
 
 /**
@@ -16,5 +18,8 @@ void cors_free(struct api *api);
  * has been answered.
  */
 int cors_step(struct apireq *r);
+
+/** cors_trusts(r, origin): 1 if pages of ${origin} may use what a browser adds by itself to a request such as ${r}. */
+int cors_trusts(struct apireq *r, const struct jstr *origin) MUST_CHECK;
 
 #endif

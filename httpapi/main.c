@@ -22,6 +22,7 @@
 #include "httpapi/feeds.h"
 #include "httpapi/server.h"
 #include "httpapi/setup.h"
+#include "httpapi/transport.h"
 #include "httpapi/updatefeeds.h"
 #include "store/store.h"
 
@@ -229,7 +230,7 @@ open_server(struct divand *d)
 	struct http_config h = {
 	    .handle = api_handle, .cookie = &d->api, .server_name = SERVER_NAME, .spool_dir = d->data};
 	unsigned tls_port;
-	int err = get_port(c, "chttpd", 5984, &h.port);
+	int tls, err = get_port(c, "chttpd", 5984, &h.port);
 
 	if (err == 0)
 		err = get_port(c, "ssl", 6984, &tls_port);
@@ -238,10 +239,13 @@ open_server(struct divand *d)
 	h.bind = config_get(c, "chttpd", "bind_address", "127.0.0.1");
 	h.threads = (unsigned)config_u64(c, "chttpd", "threads", 0);
 	h.max_body = config_u64(c, "chttpd", "max_http_request_size", LIMIT_REQUEST_LEN);
-	h.cert_file = config_get(c, "ssl", "cert_file", NULL);
-	h.key_file = config_get(c, "ssl", "key_file", NULL);
-	if (h.cert_file != NULL && h.key_file != NULL && config_bool(c, "ssl", "enable", 1)) {
-		h.tls_bind = config_get(c, "ssl", "bind_address", h.bind);
+	tls = transport_tls(c, &h.tls);
+	if (tls < 0)
+		return -tls;
+	if (tls > 0) {
+		h.tls_bind = config_get(c, "ssl", "bind_address", "");
+		if (*h.tls_bind == '\0')
+			h.tls_bind = h.bind;
 		h.tls_port = tls_port;
 	}
 

@@ -24,14 +24,29 @@ struct http_timer;
 /* Which answers are compressed for clients that take it: auto: those to other machines. */
 enum http_compress { HTTP_COMPRESS_AUTO, HTTP_COMPRESS_ALWAYS, HTTP_COMPRESS_NEVER };
 
+/* TLS, in the words of the section ssl.  Texts may be NULL and live as long as the server. */
+struct http_tls {
+	const char *cert_file; /* PEM, with chain */
+	const char *key_file;
+	const char *password; /* of the key; never shown or logged */
+	const char *ca_file;  /* PEM: who signs clients' certificates */
+	const char
+	    *crl_file;  /* PEM: which of them are revoked, by each of these and those between; NULL: not looked at */
+	int verify;     /* clients are asked for a certificate, */
+	int require;    /* and must have one */
+	unsigned depth; /* certificates between a client's and the one in ca_file */
+	const char *ciphers; /* lists of names: see server_tls_names.h */
+	const char *curves;
+	const char *versions;
+};
+
 struct http_config {
 	const char *bind;     /* address, e.g. "127.0.0.1" */
 	unsigned port;        /* 0: any free one */
 	unsigned threads;     /* 0: one per core */
 	const char *tls_bind; /* NULL: no TLS listener */
 	unsigned tls_port;
-	const char *cert_file; /* PEM, with chain */
-	const char *key_file;
+	struct http_tls tls;
 	uint64_t max_body;       /* bytes; larger requests get 413, over HTTP/1 without being taken in whole */
 	unsigned slow_ms;        /* a head's time; a body keeps up 1 KiB/s over such windows; 0: 30,000 */
 	const char *spool_dir;   /* where large request bodies wait, on disk */
@@ -61,6 +76,15 @@ void http_server_free(struct http_server *s);
 
 /** http_server_compress(s, mode): For answers that begin from now on.  Any thread; a new server's mode is auto. */
 void http_server_compress(struct http_server *s, enum http_compress mode);
+
+/**
+ * http_server_tls(s, tls): Settings for connections that come from now on; open ones stay, and their certificates are
+ * looked at anew before they next count.  Errors: ERR_IO with a log line, and those before stay; also without a TLS
+ * listener.  http_server_tls_reload(s): Read the files that they name anew, as happens by itself within a second of a
+ * change.  Any thread.
+ */
+int http_server_tls(struct http_server *s, const struct http_tls *tls) MUST_CHECK;
+void http_server_tls_reload(struct http_server *s);
 
 /**
  * http_server_lag_ms(s, reset): The longest that one of the threads has been busy between two waits for events, in
@@ -109,6 +133,15 @@ int http_is_tls(const struct http_req *req);
 int http_version(const struct http_req *req);
 /** http_peer(req): The client's address as text, for logs. */
 const char *http_peer(const struct http_req *req);
+/** http_is_local(req): 1 if the client is on this machine: 127.0.0.0/8 or ::1. */
+int http_is_local(const struct http_req *req);
+/* Where a client's certificate says whose it is: the common name, or a subjectAltName of a kind. */
+enum http_cert_name { HTTP_CERT_CN, HTTP_CERT_EMAIL, HTTP_CERT_URI, HTTP_CERT_DNS };
+/**
+ * http_cert_name(req, what): That name from the certificate that the client has shown and that is valid now, in the
+ * arena, terminated; {NULL, 0} if there is none, or more than one name of the kind.
+ */
+struct jstr http_cert_name(struct http_req *req, enum http_cert_name what);
 /** http_arena(req): Memory that lives until the request is released. */
 struct arena *http_arena(struct http_req *req);
 

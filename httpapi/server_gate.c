@@ -1,17 +1,14 @@
 /*
- * server_gate.c: the parts of the engine that are plain sockets, OpenSSL and
- * bytes: listening, TLS set-up, reasons.
+ * server_gate.c: the parts of the engine that are plain sockets and bytes:
+ * listening, reasons.
  */
 #include "server_impl.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -90,79 +87,6 @@ server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *p
 		log_line(LOG_ERROR, "cannot listen on %s port %u: %s", addr, port, strerror(errno));
 	freeaddrinfo(ai);
 	return rc == 0 ? 0 : ERR_IO;
-}
-
-static int
-choose_alpn(
-    SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
-{
-	static const unsigned char ours[] = "\x02h2\x08http/1.1";
-	unsigned char *chosen;
-
-	(void)ssl, (void)arg;
-	if (SSL_select_next_proto(&chosen, outlen, ours, sizeof(ours) - 1, in, inlen) != OPENSSL_NPN_NEGOTIATED)
-		return SSL_TLSEXT_ERR_NOACK;
-	*out = chosen;
-	return SSL_TLSEXT_ERR_OK;
-}
-
-int
-server_tls_new(const char *cert_file, const char *key_file, struct ssl_ctx_st **ctxp)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	char why[256] = "out of memory";
-
-	if (ctx != NULL && SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
-	    SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
-	    SSL_CTX_use_certificate_chain_file(ctx, cert_file) == 1 &&
-	    SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) == 1 && SSL_CTX_check_private_key(ctx) == 1) {
-		SSL_CTX_set_options(
-		    ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-		/* Idle TLS connections would keep two 16 KiB buffers each. */
-		SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
-		*ctxp = ctx;
-		return 0;
-	}
-	if (ERR_peek_error() != 0)
-		ERR_error_string_n(ERR_peek_error(), why, sizeof(why));
-	ERR_clear_error();
-	log_line(LOG_ERROR, "cannot use certificate %s with key %s: %s", cert_file, key_file, why);
-	SSL_CTX_free(ctx);
-	return ERR_IO;
-}
-
-struct ssl_ctx_st *
-server_tls_hold(struct ssl_ctx_st *ctx)
-{
-	if (ctx != NULL)
-		SSL_CTX_up_ref(ctx);
-	return ctx;
-}
-
-uint64_t
-server_tls_stamp(const char *cert_file, const char *key_file)
-{
-	const char *files[] = {cert_file, key_file};
-	uint64_t stamp = 1;
-	struct stat st;
-	size_t i;
-
-	for (i = 0; i < 2; i++) {
-		if (stat(files[i], &st) != 0)
-			return 0;
-		stamp = stamp * 31 + (uint64_t)st.st_mtim.tv_sec;
-		stamp = stamp * 31 + (uint64_t)st.st_mtim.tv_nsec;
-		stamp = stamp * 31 + (uint64_t)st.st_ino;
-	}
-	return stamp;
-}
-
-void
-server_tls_free(struct ssl_ctx_st *ctx)
-{
-	SSL_CTX_free(ctx);
 }
 
 const char *

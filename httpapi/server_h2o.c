@@ -108,7 +108,6 @@ thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 
 	t->server = s;
 	t->index = index;
-	t->tls_stamp = s->tls_stamp;
 	t->flush_tail = &t->flush;
 	t->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	t->watch_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -131,8 +130,7 @@ thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 	for (i = 0; i < 2; i++) {
 		if (s->fds[i] == NULL)
 			continue;
-		t->accept[i] = (h2o_accept_ctx_t){
-		    .ctx = &t->ctx, .hosts = s->global.hosts, .ssl_ctx = i == 1 ? server_tls_hold(s->tls) : NULL};
+		t->accept[i] = (h2o_accept_ctx_t){.ctx = &t->ctx, .hosts = s->global.hosts};
 		t->listener[i] = add_socket(t, s->fds[i][index], &t->accept[i], server_on_accept);
 		s->fds[i][index] = -1;
 	}
@@ -152,8 +150,7 @@ open_listeners(struct http_server *s)
 	err = server_listen(c->bind, c->port, s->nthreads, s->fds[0], &s->port);
 	if (err != 0 || c->tls_bind == NULL)
 		return err;
-	s->tls_stamp = server_tls_stamp(c->cert_file, c->key_file);
-	err = server_tls_new(c->cert_file, c->key_file, &s->tls);
+	err = server_tls_open(&c->tls, server_cert_seen, &s->tls);
 	if (err != 0)
 		return err;
 	s->fds[1] = calloc(s->nthreads, sizeof(int));
@@ -234,7 +231,6 @@ thread_release(struct http_thread *t)
 		t->hooks = hook->next;
 		free(hook);
 	}
-	server_tls_free(t->accept[1].ssl_ctx);
 	encode_ctx_free(t->encode);
 	timers_release(&t->timers);
 	if (t->wake_fd >= 0)
@@ -262,7 +258,7 @@ http_server_free(struct http_server *s)
 				close(s->fds[k][i]);
 		free(s->fds[k]);
 	}
-	server_tls_free(s->tls);
+	server_tls_close(s->tls);
 	free(s->threads);
 	free(s);
 }

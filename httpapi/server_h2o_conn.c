@@ -19,7 +19,6 @@
 
 #define SWEEP_MS 50u   /* between looks at connections that are to end */
 #define REOPEN_MS 200u /* until the next try to accept after descriptors ran out */
-#define LOOK_MS 1000u  /* between looks at the certificate's files */
 #define ACCEPTS_PER_TURN 64
 
 struct http_conn *
@@ -37,30 +36,8 @@ on_conn_close(void *data)
 	*conn->linkp = conn->next;
 	if (conn->next != NULL)
 		conn->next->linkp = conn->linkp;
-	server_tls_free(conn->tls);
+	server_tls_release(conn->tls);
 	free(conn);
-}
-
-/* A certificate that was renewed serves the connections that come from now on. */
-static void
-renew_certificate(struct http_thread *t)
-{
-	const struct http_config *c = &t->server->config;
-	struct ssl_ctx_st *ctx;
-	uint64_t stamp, now = h2o_now(t->ctx.loop);
-
-	if (now - t->tls_looked_ms < LOOK_MS)
-		return;
-	t->tls_looked_ms = now;
-	stamp = server_tls_stamp(c->cert_file, c->key_file);
-	if (stamp == 0 || stamp == t->tls_stamp)
-		return;
-	/* Also where it fails: what is half written is not tried again before it changes. */
-	t->tls_stamp = stamp;
-	if (server_tls_new(c->cert_file, c->key_file, &ctx) != 0)
-		return;
-	server_tls_free(t->accept[1].ssl_ctx);
-	t->accept[1].ssl_ctx = ctx;
 }
 
 static void
@@ -91,8 +68,6 @@ server_on_accept(h2o_socket_t *listener, const char *err)
 
 	if (err != NULL)
 		return;
-	if (accept == &t->accept[1])
-		renew_certificate(t);
 	errno = 0;
 	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
 		h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
@@ -124,11 +99,11 @@ server_on_accept(h2o_socket_t *listener, const char *err)
 		sock->on_close.cb = on_conn_close;
 		sock->on_close.data = conn;
 		server_gate_open(conn);
-		if (accept->ssl_ctx == NULL) {
+		if (accept != &t->accept[1]) {
 			h2o_accept(accept, sock);
 			continue;
 		}
-		conn->tls = server_tls_hold(accept->ssl_ctx);
+		conn->tls = server_tls_take(t->server->tls);
 		conn->handshaking = 1;
 		h2o_socket_ssl_handshake(sock, conn->tls, NULL, on_handshake);
 	}

@@ -50,13 +50,15 @@ address_is_local(const struct sockaddr *sa)
 	return sa->sa_family == AF_UNIX;
 }
 
-static int
-is_local(const struct http_req *req)
+int
+http_is_local(const struct http_req *req)
 {
 	struct sockaddr_storage sa;
-	h2o_conn_t *conn = req->h2o->conn;
 
+	if (req->h2o == NULL)
+		return 0;
 	if (req->conn->place == 0) {
+		h2o_conn_t *conn = req->h2o->conn;
 		socklen_t len = conn->callbacks->get_peername(conn, (struct sockaddr *)&sa);
 
 		req->conn->place = len > 0 && address_is_local((struct sockaddr *)&sa) ? 1 : 2;
@@ -142,7 +144,7 @@ server_encode_choose(struct http_req *req, int status, uint64_t len)
 	if (!req->may_encode || mode == HTTP_COMPRESS_NEVER || status == 204)
 		return ENCODE_IDENTITY;
 	a = taken(req);
-	wanted = (len >= MIN_BYTES || status == 304) && (mode == HTTP_COMPRESS_ALWAYS || !is_local(req));
+	wanted = (len >= MIN_BYTES || status == 304) && (mode == HTTP_COMPRESS_ALWAYS || !http_is_local(req));
 	forced = encode_refuses_identity(&a);
 	if (!wanted && !forced)
 		return ENCODE_IDENTITY;

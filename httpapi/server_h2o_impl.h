@@ -27,6 +27,7 @@
 
 #include "encode.h"
 #include "server_impl.h"
+#include "server_tls.h"
 #include "timers.h"
 
 #define SERVER_SPOOL_BYTES ((size_t)2 << 20) /* a buffer of h2o's from this size on is a file: bodies beyond 1 MiB */
@@ -63,6 +64,9 @@ struct http_conn {
 	unsigned char lingers;         /* answered before its body's end: has one more window */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
 	struct ssl_ctx_st *tls;        /* what OpenSSL needs until the first bytes of a handshake */
+	const struct ssl_st *ssl;      /* of a client that was asked for a certificate */
+	unsigned cert_generation;      /* of the context that the certificate was last held against; 0: none yet */
+	unsigned char cert_ok;         /* and passed */
 };
 
 struct http_req {
@@ -117,9 +121,8 @@ struct http_thread {
 	h2o_accept_ctx_t accept[2]; /* plain, TLS */
 	struct encode_ctx *encode;  /* made when first needed */
 	h2o_socket_t *listener[2];
-	uint64_t tls_stamp, tls_looked_ms; /* of the certificate in accept[1] */
-	h2o_socket_t *wake;                /* an eventfd */
-	h2o_socket_t *watch;               /* an epoll: see the top */
+	h2o_socket_t *wake;  /* an eventfd */
+	h2o_socket_t *watch; /* an epoll: see the top */
 	int wake_fd, watch_fd;
 	_Atomic(struct http_msg *) inbox; /* newest first */
 	struct timers timers;
@@ -152,8 +155,7 @@ struct http_server {
 	struct http_config config;
 	h2o_globalconf_t global;
 	h2o_hostconf_t *host;
-	struct ssl_ctx_st *tls;
-	uint64_t tls_stamp;
+	struct server_tls *tls;
 	unsigned port, tls_port, nthreads;
 	_Atomic int stop;
 	_Atomic int compress; /* enum http_compress */
@@ -231,6 +233,11 @@ void server_on_accept(h2o_socket_t *listener, const char *err);
 void server_on_watch(h2o_socket_t *sock, const char *err);
 void server_on_sweep(void *arg);
 void server_on_reopen(void *arg);
+
+/* ---- server_h2o_cert.c ---- */
+
+/** server_cert_seen(ssl): The handshake of a client that was asked for a certificate is over. */
+void server_cert_seen(const struct ssl_st *ssl);
 
 /* ---- server_h2o_dispatch.c ---- */
 

@@ -149,6 +149,33 @@ http_is_tls(const struct http_req *req)
 }
 
 int
+http_is_local(const struct http_req *req)
+{
+	(void)req;
+	return 1;
+}
+
+struct jstr
+http_cert_name(struct http_req *req, enum http_cert_name what)
+{
+	(void)req, (void)what;
+	return (struct jstr){NULL, 0};
+}
+
+int
+http_server_tls(struct http_server *s, const struct http_tls *tls)
+{
+	(void)s, (void)tls;
+	return 0;
+}
+
+void
+http_server_tls_reload(struct http_server *s)
+{
+	(void)s;
+}
+
+int
 http_version(const struct http_req *req)
 {
 	(void)req;

@@ -1073,8 +1073,8 @@ make_certificate(const struct http_config *config, const char *name)
 	X509_set_issuer_name(cert, X509_get_subject_name(cert));
 	X509_set_pubkey(cert, key);
 	X509_sign(cert, key, EVP_sha256());
-	save_pem(config->cert_file, cert, NULL);
-	save_pem(config->key_file, NULL, key);
+	save_pem(config->tls.cert_file, cert, NULL);
+	save_pem(config->tls.key_file, NULL, key);
 	X509_free(cert);
 	EVP_PKEY_free(key);
 }
@@ -1207,7 +1207,7 @@ test_tls(const struct http_config *config)
 	CHECK_STR(name, "second");
 	CHECK(has(a, "GET|/t||h||101|"));
 	other = EVP_EC_gen("P-256");
-	save_pem(config->key_file, NULL, other);
+	save_pem(config->tls.key_file, NULL, other);
 	EVP_PKEY_free(other);
 	usleep(1100000);
 	a = ask_tls("GET /t HTTP/1.1\r\nHost: h\r\n" CLOSE, name, sizeof(name));
@@ -1282,8 +1282,8 @@ main(void)
 	memset(piece, 'p', sizeof(piece));
 	close(mkstemp(cert));
 	close(mkstemp(key));
-	config.cert_file = cert;
-	config.key_file = key;
+	config.tls.cert_file = cert;
+	config.tls.key_file = key;
 	make_certificate(&config, "first");
 	if (http_server_new(&config, &server) != 0 ||
 	    http_thread_on_shutdown(http_server_thread(server, 0), end_feeds, NULL) != 0)
