@@ -1,7 +1,7 @@
 /*
  * Linked, ICU and its C++ library cost an idle server 2.5 MiB of resident memory (relocations and constructors),
  * and most databases never hold two strings whose order is not plain from ASCII.  So the library is opened
- * at first use, under the name that its headers are of, and only the two functions that are called are looked up, typed by
+ * at first use, under the name that its headers are of, and only the functions that are called are looked up, typed by
  * their declarations.  One collator serves all threads: comparing is a const operation on it.
  */
 #include "icu.h"
@@ -9,9 +9,11 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <unicode/ucol.h>
+#include <unicode/ustring.h>
 #include <unicode/uvernum.h>
 
 #include "base/log.h"
@@ -21,6 +23,9 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static __typeof__(ucol_strcollUTF8) *compare;
+static __typeof__(ucol_getSortKey) *sort_key;
+static __typeof__(ucol_getVersion) *get_version;
+static __typeof__(u_strFromUTF8) *from_utf8;
 static UCollator *root;
 
 /* A function pointer may not be cast from an object's, but it may be copied. */
@@ -49,7 +54,11 @@ load(void)
 		log_line(LOG_ERROR, "%s", dlerror());
 		return;
 	}
-	if (look_up(lib, QUOTE(ucol_open), &open) != 0 || look_up(lib, QUOTE(ucol_strcollUTF8), &compare) != 0)
+	/* The last one is libicuuc's, which libicui18n brings. */
+	if (look_up(lib, QUOTE(ucol_open), &open) != 0 || look_up(lib, QUOTE(ucol_strcollUTF8), &compare) != 0 ||
+	    look_up(lib, QUOTE(ucol_getSortKey), &sort_key) != 0 ||
+	    look_up(lib, QUOTE(ucol_getVersion), &get_version) != 0 ||
+	    look_up(lib, QUOTE(u_strFromUTF8), &from_utf8) != 0)
 		return;
 	root = open("", &status);
 	if (U_FAILURE(status)) {
@@ -67,4 +76,59 @@ icu_compare(struct jstr a, struct jstr b, int *orderp)
 		return ERR_INTERNAL;
 	*orderp = (int)compare(root, a.s, (int32_t)a.len, b.s, (int32_t)b.len, &status);
 	return U_FAILURE(status) ? ERR_INTERNAL : 0;
+}
+
+#define SHORT 256u /* UTF-16 units that need no memory of their own */
+
+/* put_key: The key has a NUL at its end, which is not kept. */
+static int
+put_key(const UChar *s, int32_t len, struct buf *out)
+{
+	size_t room = 64 + 2 * (size_t)len;
+
+	for (;;) {
+		char *at;
+		int32_t n;
+		int err = buf_reserve(out, room, &at);
+
+		if (err != 0)
+			return err;
+		n = sort_key(root, s, len, (uint8_t *)at, (int32_t)room);
+		if (n <= 0)
+			return ERR_INTERNAL;
+		if ((size_t)n <= room) {
+			buf_commit(out, (size_t)n - 1);
+			return 0;
+		}
+		room = (size_t)n;
+	}
+}
+
+int
+icu_sortkey(struct jstr s, struct buf *out)
+{
+	UErrorCode status = U_ZERO_ERROR;
+	UChar few[SHORT], *units = few;
+	int32_t len = 0;
+	int err;
+
+	if (pthread_once(&once, load) != 0 || root == NULL || s.len > INT32_MAX / 8)
+		return ERR_INTERNAL;
+	/* There are never more units than bytes. */
+	if (s.len > SHORT && (units = calloc(s.len, sizeof(*units))) == NULL)
+		return ERR_NOMEM;
+	from_utf8(units, (int32_t)(s.len > SHORT ? s.len : SHORT), &len, s.s, (int32_t)s.len, &status);
+	err = U_FAILURE(status) ? ERR_INTERNAL : put_key(units, len, out);
+	if (units != few)
+		free(units);
+	return err;
+}
+
+int
+icu_version(unsigned char out[4])
+{
+	if (pthread_once(&once, load) != 0 || root == NULL)
+		return ERR_INTERNAL;
+	get_version(root, out);
+	return 0;
 }

@@ -33,6 +33,17 @@ enum query_wants { QUERY_WANTS_BODY = 1, QUERY_WANTS_REV = 2, QUERY_WANTS_ATTACH
 int query_collate(struct jstr a, struct jstr b, int *orderp) MUST_CHECK;
 
 /**
+ * query_sortkey(json, scratch, out):
+ * Append bytes whose order, compared as unsigned bytes, is query_collate()'s order of the values.  No key is a prefix of
+ * another.  They hold for one query_sortkey_version().  ${scratch} is for strings with escapes.  Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_TOO_LARGE, ERR_INTERNAL (ICU
+ * cannot be loaded); ${out} is then as it was.
+ */
+int query_sortkey(struct jstr json, struct buf *scratch, struct buf *out) MUST_CHECK;
+/** query_sortkey_version(out): Of sort keys; keys of another one are of no use.  Errors: ERR_INTERNAL. */
+#define QUERY_SORTKEY_VERSION 5u
+int query_sortkey_version(unsigned char out[QUERY_SORTKEY_VERSION]) MUST_CHECK;
+
+/**
  * query_selector_new(text, sp, why):
  * Compile the JSON ${text} of a selector.  Errors, with CouchDB's reason in ${why}: ERR_SELECTOR_JSON (no
  * object), ERR_OPERATOR, ERR_OPERATOR_ARG, ERR_UNSUPPORTED, ERR_SELECTOR, ERR_FIELD, ERR_FIELD_NAME; ERR_BAD_JSON, ERR_NOMEM,

@@ -1,0 +1,235 @@
+/*
+ * Sort keys: bytes whose order is the collation of the JSON values that they are made from, so that an ordered tree of
+ * bytes is an index in CouchDB's order.
+ *
+ *	null 0x10, false 0x11, true 0x12
+ *	number   0x20, the nearest double (8 bytes, so that they ascend), and what the double lacks
+ *	string   0x30, ICU's sort key, which has no 0x00, 0x00
+ *	array    0x40, its values, 0x00
+ *	object   0x50, its members: the key as a string, the value; 0x00
+ *
+ * 1. Every value begins with a byte above 0x00, so that what ends first comes first.
+ * 2. No key is a prefix of another: what is put behind a key does not disturb the order.
+ * 3. Rounding to the nearest double never turns an order around, so what is left over need be compared only where the doubles
+ *    are equal: 0x80 nothing, 0x81 more, 0x7f less (with its bytes inverted), then the difference's length and digits.
+ * 4. Strings that ICU takes for equal have equal keys.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/jsonnum.h"
+#include "base/limits.h"
+#include "icu.h"
+#include "number.h"
+#include "query.h"
+
+enum {
+	TAG_END = 0x00,
+	TAG_NULL = 0x10,
+	TAG_FALSE,
+	TAG_TRUE,
+	TAG_NUMBER = 0x20,
+	TAG_STRING = 0x30,
+	TAG_ARRAY = 0x40,
+	TAG_OBJECT = 0x50
+};
+enum { REST_LESS = 0x7f, REST_NONE = 0x80, REST_MORE = 0x81 };
+
+#define WHOLE_ROOM 320u /* digits of the largest double */
+
+static int put_value(struct jread *j, struct buf *scratch, struct buf *out);
+
+/* ---- Numbers ---- */
+
+static void
+put_double(struct buf *out, double d)
+{
+	uint64_t bits;
+
+	d += 0.0; /* -0.0 is 0.0 */
+	memcpy(&bits, &d, sizeof(bits));
+	bits = bits >> 63 != 0 ? ~bits : bits | UINT64_C(1) << 63;
+	buf_put_u64be(out, bits);
+}
+
+/* Digits without leading zeros; those of ${b} are at most those of ${a}.  ${out} has ${a}'s room.  Returns the length of a - b. */
+static size_t
+subtract(const char *a, size_t alen, const char *b, size_t blen, char *out)
+{
+	size_t zeros = 0;
+	int borrow = 0;
+
+	for (size_t i = 0; i < alen; i++) {
+		int d = a[alen - 1 - i] - '0' - borrow - (i < blen ? b[blen - 1 - i] - '0' : 0);
+
+		borrow = d < 0;
+		out[alen - 1 - i] = (char)('0' + d + 10 * borrow);
+	}
+	while (zeros < alen && out[zeros] == '0')
+		zeros++;
+	memmove(out, out + zeros, alen - zeros);
+	return alen - zeros;
+}
+
+static int
+put_rest(struct buf *out, int more, const char *digits, size_t len)
+{
+	const unsigned char flip = more ? 0 : 0xff;
+
+	buf_putc(out, (char)(more ? REST_MORE : REST_LESS));
+	buf_putc(out, (char)((unsigned char)(len >> 8) ^ flip));
+	buf_putc(out, (char)((unsigned char)len ^ flip));
+	for (size_t i = 0; i < len; i++)
+		buf_putc(out, (char)((unsigned char)digits[i] ^ flip));
+	return buf_failed(out);
+}
+
+/* An integer that a double may not hold: the nearest one, and the difference. */
+static int
+put_big(struct buf *out, struct jstr text)
+{
+	size_t neg = *text.s == '-', len = text.len - neg, wlen = 0, rlen;
+	const char *digits = text.s + neg;
+	char whole[WHOLE_ROOM], rest[LIMIT_NUMBER_LEN];
+	double d;
+	int order;
+
+	if (len > sizeof(rest))
+		return ERR_BAD_JSON;
+	if (jsonnum_float(text.s, text.len, NULL, NULL, &d) != 0)
+		d = neg ? -HUGE_VAL : HUGE_VAL;
+	put_double(out, d);
+	if (!isinf(d))
+		wlen = (size_t)snprintf(whole, sizeof(whole), "%.0f", fabs(d));
+	order = len != wlen ? (len > wlen ? 1 : -1) : memcmp(digits, whole, len);
+	if (order == 0)
+		return buf_putc(out, (char)REST_NONE);
+	rlen = order > 0 ? subtract(digits, len, whole, wlen, rest) : subtract(whole, wlen, digits, len, rest);
+	return put_rest(out, (order > 0) != (neg != 0), rest, rlen);
+}
+
+static int
+put_number(struct jread *j, struct buf *out)
+{
+	const int64_t exact = INT64_C(1) << 53;
+	struct number n;
+	struct jstr text;
+	int err = jread_skip(j, &text);
+
+	if (err != 0)
+		return err;
+	number_read(text, &n);
+	buf_putc(out, TAG_NUMBER);
+	if (n.kind == NUMBER_BIG || (n.kind == NUMBER_SMALL && (n.i > exact || n.i < -exact)))
+		return put_big(out, text);
+	put_double(out, n.kind == NUMBER_FLOAT ? n.d : (double)n.i);
+	return buf_putc(out, (char)REST_NONE);
+}
+
+/* ---- The rest ---- */
+
+static int
+put_characters(struct jstr s, struct buf *out)
+{
+	int err = icu_sortkey(s, out);
+
+	return err != 0 ? err : buf_putc(out, TAG_END);
+}
+
+static int
+put_string(struct jread *j, struct buf *scratch, struct buf *out)
+{
+	struct jstr s;
+	int err = jread_string(j, scratch, &s);
+
+	if (err != 0)
+		return err;
+	buf_putc(out, TAG_STRING);
+	return put_characters(s, out);
+}
+
+static int
+put_array(struct jread *j, struct buf *scratch, struct buf *out)
+{
+	int err = jread_array_begin(j);
+
+	buf_putc(out, TAG_ARRAY);
+	while (err == 0 && (err = jread_array_next(j)) == 0)
+		err = put_value(j, scratch, out);
+	return err == ERR_END ? buf_putc(out, TAG_END) : err;
+}
+
+static int
+put_object(struct jread *j, struct buf *scratch, struct buf *out)
+{
+	struct jstr key;
+	int err = jread_object_begin(j);
+
+	buf_putc(out, TAG_OBJECT);
+	while (err == 0 && (err = jread_object_next(j, scratch, &key)) == 0) {
+		/* A member, even one without a name, comes behind the end of an object without it. */
+		buf_putc(out, TAG_STRING);
+		if ((err = put_characters(key, out)) == 0)
+			err = put_value(j, scratch, out);
+	}
+	return err == ERR_END ? buf_putc(out, TAG_END) : err;
+}
+
+static int
+put_word(struct jread *j, unsigned char tag, struct buf *out)
+{
+	int err = jread_skip(j, NULL);
+
+	return err != 0 ? err : buf_putc(out, (char)tag);
+}
+
+/* The recursion is bounded by the reader: LIMIT_JSON_DEPTH. */
+static int
+put_value(struct jread *j, struct buf *scratch, struct buf *out)
+{
+	switch (jread_peek(j)) {
+	case JREAD_NULL:
+		return put_word(j, TAG_NULL, out);
+	case JREAD_FALSE:
+		return put_word(j, TAG_FALSE, out);
+	case JREAD_TRUE:
+		return put_word(j, TAG_TRUE, out);
+	case JREAD_NUMBER:
+		return put_number(j, out);
+	case JREAD_STRING:
+		return put_string(j, scratch, out);
+	case JREAD_ARRAY:
+		return put_array(j, scratch, out);
+	case JREAD_OBJECT:
+		return put_object(j, scratch, out);
+	case JREAD_ERROR:
+		break;
+	}
+	return ERR_BAD_JSON;
+}
+
+int
+query_sortkey(struct jstr json, struct buf *scratch, struct buf *out)
+{
+	size_t before = out->len;
+	struct jread j;
+	int err;
+
+	jread_init(&j, json.s, json.len);
+	err = put_value(&j, scratch, out);
+	if (err == 0)
+		err = buf_failed(out);
+	if (err == 0)
+		err = jread_end(&j);
+	if (err != 0)
+		out->len = before;
+	return err;
+}
+
+int
+query_sortkey_version(unsigned char out[QUERY_SORTKEY_VERSION])
+{
+	out[0] = 1; /* of what stands above */
+	return icu_version(out + 1);
+}

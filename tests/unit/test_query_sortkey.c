@@ -1,0 +1,215 @@
+/* Sort keys: their order as bytes is the collation of the values, for every pair of many values of every kind. */
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "check.h"
+#include "query/query.h"
+
+#define NVALUES 700
+#define ROUNDS 6
+
+struct item {
+	struct buf json, key;
+};
+
+static uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
+
+static unsigned
+below(unsigned n)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (unsigned)(state >> 33) % n;
+}
+
+static const char *const strings[] = {"\"\"", "\"a\"", "\"A\"", "\"aa\"", "\"ab\"", "\"a b\"", "\"é\"", "\"e\\u0301\"",
+    "\"ß\"", "\"ss\"", "\"\\u0000\"", "\"a\\u0000\"", "\"\\\\\"", "\"\\\"\"", "\"co-op\"", "\"coop\"", "\"😀\"",
+    "\"你\"", "\"z\"", "\"0\"", "\"10\"", "\"9\"", "\"_\"", "\"-\"", "\"~\""};
+static const char *const numbers[] = {"0", "-0.0", "1", "-1", "1.5", "0.1", "-0.1", "1.0", "9007199254740991",
+    "9007199254740992", "9007199254740993", "9007199254740992.0", "-9007199254740993", "18446744073709551616",
+    "18446744073709551617", "18446744073709551615", "1.8446744073709552e+19", "-18446744073709551617",
+    "123456789012345678901234567890", "1.0e+300", "-1.0e+300", "5.0e-324", "1.7976931348623157e+308",
+    "100000000000000000000000", "1.0e+23", "99999999999999991611392"};
+
+static void
+put_digits(struct buf *b, unsigned n)
+{
+	buf_putc(b, (char)('1' + below(9)));
+	while (n-- > 1)
+		buf_putc(b, (char)('0' + below(10)));
+}
+
+static void
+make_number(struct buf *b)
+{
+	switch (below(5)) {
+	case 0:
+		buf_puts(b, numbers[below(sizeof(numbers) / sizeof(numbers[0]))]);
+		break;
+	case 1:
+		buf_printf(b, "%d", (int)below(2000) - 1000);
+		break;
+	case 2:
+		buf_printf(b, "%d.%u", (int)below(20) - 10, 1 + 2 * below(5));
+		break;
+	default:
+		if (below(2))
+			buf_putc(b, '-');
+		/* Some beyond all doubles. */
+		put_digits(b, below(20) == 0 ? 300 + below(30) : 14 + below(12));
+	}
+}
+
+static void
+make_string(struct buf *b)
+{
+	static const char *const letters[] = {"a", "b", "A", "é", " ", "-", "\\n", "z", "1", "\\u00e4"};
+
+	if (below(2)) {
+		buf_puts(b, strings[below(sizeof(strings) / sizeof(strings[0]))]);
+		return;
+	}
+	buf_putc(b, '"');
+	for (unsigned n = below(6); n > 0; n--)
+		buf_puts(b, letters[below(10)]);
+	buf_putc(b, '"');
+}
+
+static void
+make_value(struct buf *b, unsigned depth)
+{
+	static const char *const words[] = {"null", "false", "true"};
+	unsigned kind = below(depth > 0 ? 8 : 6), n = below(4);
+
+	if (kind < 1) {
+		buf_puts(b, words[below(3)]);
+	} else if (kind < 3) {
+		make_number(b);
+	} else if (kind < 6) {
+		make_string(b);
+	} else if (kind == 6) {
+		buf_putc(b, '[');
+		for (unsigned i = 0; i < n; i++) {
+			buf_puts(b, i > 0 ? "," : "");
+			make_value(b, depth - 1);
+		}
+		buf_putc(b, ']');
+	} else {
+		buf_putc(b, '{');
+		for (unsigned i = 0; i < n; i++) {
+			buf_puts(b, i > 0 ? "," : "");
+			make_string(b);
+			buf_putc(b, ':');
+			make_value(b, depth - 1);
+		}
+		buf_putc(b, '}');
+	}
+}
+
+static int
+sign(int order)
+{
+	return (order > 0) - (order < 0);
+}
+
+static int
+key_order(const struct buf *a, const struct buf *b)
+{
+	size_t n = a->len < b->len ? a->len : b->len;
+	int order = memcmp(a->data, b->data, n);
+
+	/* No key is a prefix of another one. */
+	if (order == 0 && a->len != b->len)
+		return 99;
+	return sign(order);
+}
+
+static void
+compare_all(struct item *v, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned k = 0; k < n; k++) {
+			struct jstr a = {v[i].json.data, v[i].json.len}, b = {v[k].json.data, v[k].json.len};
+			int order = 99;
+
+			if (query_collate(a, b, &order) != 0 || sign(order) != key_order(&v[i].key, &v[k].key)) {
+				CHECK(0);
+				fprintf(stderr, "%.*s, %.*s: %d, by keys %d\n", (int)a.len, a.s, (int)b.len, b.s,
+				    sign(order), key_order(&v[i].key, &v[k].key));
+			}
+		}
+	}
+	CHECK(n > 0);
+}
+
+static void
+test_pairs(void)
+{
+	static struct item v[NVALUES];
+	struct buf scratch;
+
+	buf_init(&scratch, 1 << 20);
+	for (unsigned i = 0; i < NVALUES; i++) {
+		buf_init(&v[i].json, 1 << 20);
+		buf_init(&v[i].key, 1 << 20);
+		if (i < sizeof(numbers) / sizeof(numbers[0]))
+			buf_puts(&v[i].json, numbers[i]);
+		else
+			make_value(&v[i].json, 3);
+		CHECK_INT(query_sortkey((struct jstr){v[i].json.data, v[i].json.len}, &scratch, &v[i].key), 0);
+	}
+	compare_all(v, NVALUES);
+	for (unsigned i = 0; i < NVALUES; i++) {
+		buf_release(&v[i].json);
+		buf_release(&v[i].key);
+	}
+	buf_release(&scratch);
+}
+
+/* A long key, a deep one, and what is no JSON. */
+static void
+test_edges(void)
+{
+	static const char *const bad[] = {"", "nul", "[1", "{\"a\"}", "\"\\ud800\"", "1 2", "[1,]"};
+	struct buf text, scratch, key;
+
+	buf_init(&text, 1 << 20);
+	buf_init(&scratch, 1 << 20);
+	buf_init(&key, 1 << 20);
+	buf_putc(&text, '"');
+	for (unsigned i = 0; i < 100000; i++)
+		buf_putc(&text, (char)('a' + i % 26));
+	buf_putc(&text, '"');
+	CHECK_INT(query_sortkey((struct jstr){text.data, text.len}, &scratch, &key), 0);
+	CHECK(key.len >= 100000);
+	buf_clear(&text);
+	buf_clear(&key);
+	for (unsigned i = 0; i < 1000; i++)
+		buf_putc(&text, '[');
+	for (unsigned i = 0; i < 1000; i++)
+		buf_putc(&text, ']');
+	CHECK_INT(query_sortkey((struct jstr){text.data, text.len}, &scratch, &key), 0);
+	CHECK_INT(key.len, 2000);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CHECK(query_sortkey((struct jstr){bad[i], strlen(bad[i])}, &scratch, &key) != 0);
+		CHECK_INT(key.len, 2000);
+	}
+	buf_release(&text);
+	buf_release(&scratch);
+	buf_release(&key);
+}
+
+int
+main(void)
+{
+	unsigned char version[QUERY_SORTKEY_VERSION];
+
+	for (int i = 0; i < ROUNDS; i++)
+		test_pairs();
+	test_edges();
+	CHECK_INT(query_sortkey_version(version), 0);
+	CHECK(version[1] != 0);
+	return check_done();
+}
