@@ -118,9 +118,10 @@ struct db_rules {
 	int list_admin_only; /* db_may_list() refuses whoever is no server administrator */
 
 	/*
-	 * Before a document (not a _local one) is written, EDIT and REPLICATE alike, on an executor thread; may be slow.  May set *${bodyp} to another JSON object's text without underscore members, in ${a}'s
-	 * memory: the revision id is made of that, and validate() sees it.  An error (ERR_MISSING, ERR_FORBIDDEN, ...) is
-	 * the write's, with ${why} if it is set.
+	 * Before a document (not a _local one) is written, EDIT and REPLICATE alike, on an executor thread; may be slow.
+	 * May set *${bodyp} to another JSON object's text without underscore members, in ${a}'s memory: the revision id is
+	 * made of that, and validate() sees it.  An error (ERR_MISSING, ERR_FORBIDDEN, ...) is the write's, with ${why} if
+	 * it is set.
 	 */
 	int (*before_write)(void *cookie, const struct db_asker *by, const struct jstr *id, int deleted,
 	    struct arena *a, struct jstr *bodyp, struct errtext *why);
@@ -591,8 +592,8 @@ int db_may_set(const struct db *db, enum db_write_kind kind, struct errtext *why
 /**
  * db_submit(db, req): Prepare and queue.  Costs CPU in proportion to the bodies: call it on an executor
  * thread for large requests.  Where rules or validators are to be asked, all of that is left to an executor thread, and
- * what went wrong then is the outcome of each write. ${db} must stay open until done.  An error here means that nothing is queued and
- * done will not be called:
+ * what went wrong then is the outcome of each write.  ${db} must stay open until done.  An error here means that nothing
+ * is queued and done will not be called:
  * ERR_NOMEM, ERR_BUSY (LIMIT_QUEUE_BYTES are waiting), ERR_NO_DB, ERR_SHUTDOWN.
  */
 int db_submit(struct db *db, struct db_request *req) MUST_CHECK;

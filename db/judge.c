@@ -20,6 +20,14 @@ db_may_list(const struct db *db)
 }
 
 int
+db_shows_alike(const struct db *db)
+{
+	const struct db_rules *rules = db->file->rules;
+
+	return rules == NULL || (rules->may_read == NULL && rules->shown == NULL);
+}
+
+int
 db_judged_json(struct buf *b, const struct jstr *id, const struct db_judged *doc)
 {
 	struct doc_out d = {.id = *id,
