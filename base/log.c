@@ -1,15 +1,52 @@
+/*
+ * log.c: lines of the log, and the thread that writes them.
+ *
+ * A line is put together by who has something to say and appended to a buffer; a thread of the log's own takes the whole
+ * buffer and writes it.  So nobody waits for a slow disk, or for a pipe that nobody reads: a full buffer drops lines and
+ * counts them.  Waking the thread costs a system call, so an ordinary line wakes it only from idleness, and the thread
+ * then waits for GATHER_MS for others to come.
+ *
+ * 1. The two buffers: who has the lock appends to one; the thread alone writes from the other.
+ * 2. Before log_start() and after log_stop() lines are written at once.
+ */
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_LEN 2048
+#include "base/limits.h"
+
+#define GATHER_MS 50
+#define STOP_S 2
+#define KEEP ((size_t)64 << 10) /* a buffer that has held more gives its memory back */
+
+static const char *const names[] = {"debug", "info", "notice", "warning", "error"};
 
 static _Atomic int threshold = LOG_NOTICE;
+static _Atomic uint64_t dropped;
+static int out_fd = STDERR_FILENO; /* set once; a reopened file takes its number */
+static char out_path[PATH_MAX];
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t wake, done;
+	pthread_t thread;
+	int running, stopping, urgent, ended;
+	char *fill, *write; /* LIMIT_LOG_BUFFER bytes each */
+	size_t len;
+	uint64_t told; /* of those that were dropped */
+} w = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void
 log_set_level(enum log_level level)
@@ -18,31 +55,126 @@ log_set_level(enum log_level level)
 }
 
 int
+log_level_of(const char *name, enum log_level *levelp)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} all[] = {{"debug", LOG_DEBUG}, {"info", LOG_INFO}, {"notice", LOG_NOTICE}, {"warning", LOG_WARNING},
+	    {"warn", LOG_WARNING}, {"error", LOG_ERROR}, {"err", LOG_ERROR}, {"critical", LOG_ERROR},
+	    {"crit", LOG_ERROR}, {"alert", LOG_ERROR}, {"emergency", LOG_ERROR}, {"emerg", LOG_ERROR},
+	    {"none", LOG_NONE}};
+	size_t i;
+
+	for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (strcasecmp(name, all[i].name) == 0) {
+			*levelp = all[i].level;
+			return 0;
+		}
+	}
+	return ERR_BAD_REQUEST;
+}
+
+int
 log_enabled(enum log_level level)
 {
 	return (int)level >= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
-static size_t
-put_head(char *line, size_t size, enum log_level level)
+uint64_t
+log_dropped(void)
 {
-	static const char *const names[] = {"debug", "info", "notice", "warning", "error"};
+	return atomic_load_explicit(&dropped, memory_order_relaxed);
+}
+
+/* ---- A line ---- */
+
+static void
+put_digits(char *out, unsigned long n, int digits)
+{
+	while (digits-- > 0) {
+		out[digits] = (char)('0' + n % 10);
+		n /= 10;
+	}
+}
+
+/* The date is made once a second. */
+static size_t
+put_head(char *line, enum log_level level)
+{
+	static _Thread_local time_t second;
+	static _Thread_local char date[24];
 	struct timespec now;
 	struct tm tm;
-	size_t n;
-	int more;
+	size_t n, len = strlen(names[level]);
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	n = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &tm);
-	more = snprintf(line + n, size - n, ".%06ldZ [%s] ", now.tv_nsec / 1000, names[level]);
-	return more > 0 ? n + (size_t)more : n;
+	if (now.tv_sec != second || date[0] == '\0') {
+		gmtime_r(&now.tv_sec, &tm);
+		strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S.", &tm);
+		second = now.tv_sec;
+	}
+	n = strlen(date);
+	memcpy(line, date, n);
+	put_digits(line + n, (unsigned long)now.tv_nsec / 1000, 6);
+	n += 6;
+	memcpy(line + n, "Z [", 3);
+	memcpy(line + n + 3, names[level], len);
+	n += 3 + len;
+	memcpy(line + n, "] ", 2);
+	return n + 2;
+}
+
+/* Returns 0 once what reads does not take it. */
+static int
+write_all(const char *p, size_t n)
+{
+	struct pollfd pfd = {.fd = out_fd, .events = POLLOUT};
+	ssize_t rc;
+
+	while (n > 0) {
+		rc = write(out_fd, p, n);
+		if (rc < 0 && errno == EINTR)
+			continue;
+		if (rc < 0 && errno == EAGAIN && poll(&pfd, 1, -1) >= 0)
+			continue;
+		if (rc < 0)
+			return 0;
+		p += rc;
+		n -= (size_t)rc;
+	}
+	return 1;
+}
+
+static void
+emit(enum log_level level, const char *line, size_t n)
+{
+	int saved = errno;
+
+	pthread_mutex_lock(&w.lock);
+	if (!w.running) {
+		/* There is nobody to tell that the log cannot be written. */
+		(void)write_all(line, n);
+	} else if (w.len + n > LIMIT_LOG_BUFFER) {
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+	} else {
+		int first = w.len == 0, half = w.len < LIMIT_LOG_BUFFER / 2;
+
+		memcpy(w.fill + w.len, line, n);
+		w.len += n;
+		if (level >= LOG_WARNING || (half && w.len >= LIMIT_LOG_BUFFER / 2))
+			w.urgent = 1;
+		if (first || w.urgent)
+			pthread_cond_signal(&w.wake);
+	}
+	pthread_mutex_unlock(&w.lock);
+	errno = saved;
 }
 
 void
 log_line(enum log_level level, const char *fmt, ...)
 {
-	char line[LINE_LEN];
+	char line[LOG_LINE_MAX];
 	size_t n, room, from;
 	int saved = errno;
 	va_list ap;
@@ -50,7 +182,7 @@ log_line(enum log_level level, const char *fmt, ...)
 
 	if (!log_enabled(level))
 		return;
-	n = from = put_head(line, sizeof(line), level);
+	n = from = put_head(line, level);
 	room = sizeof(line) - 1 - n;
 	va_start(ap, fmt);
 	errno = saved;
@@ -63,8 +195,189 @@ log_line(enum log_level level, const char *fmt, ...)
 			line[i] = '?';
 	}
 	line[n++] = '\n';
-	/* There is nobody to tell that the log cannot be written. */
-	if (write(STDERR_FILENO, line, n) < 0)
-		errno = saved;
+	emit(level, line, n);
 	errno = saved;
+}
+
+void
+log_text(enum log_level level, const char *text, size_t len)
+{
+	char line[LOG_LINE_MAX];
+	size_t n;
+
+	if (!log_enabled(level))
+		return;
+	n = put_head(line, level);
+	if (len > sizeof(line) - 1 - n)
+		len = sizeof(line) - 1 - n;
+	memcpy(line + n, text, len);
+	n += len;
+	line[n++] = '\n';
+	emit(level, line, n);
+}
+
+/* ---- The file ---- */
+
+int
+log_open(const char *path)
+{
+	size_t len = strlen(path);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+
+	if (fd < 0 || len >= sizeof(out_path)) {
+		log_line(LOG_ERROR, "cannot open the log %s: %s", path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return ERR_IO;
+	}
+	if (path != out_path)
+		memcpy(out_path, path, len + 1);
+	/* One number for good: the thread may be writing to it just now. */
+	if (out_fd == STDERR_FILENO) {
+		pthread_mutex_lock(&w.lock);
+		out_fd = fd;
+		pthread_mutex_unlock(&w.lock);
+	} else {
+		dup3(fd, out_fd, O_CLOEXEC);
+		close(fd);
+	}
+	return 0;
+}
+
+int
+log_reopen(void)
+{
+	return out_path[0] != '\0' ? log_open(out_path) : 0;
+}
+
+/* ---- The thread ---- */
+
+static void
+write_batch(size_t n, uint64_t lost)
+{
+	char line[LOG_LINE_MAX];
+	size_t len;
+
+	if (!write_all(w.write, n))
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+	if (lost > 0) {
+		len = put_head(line, LOG_WARNING);
+		len += (size_t)snprintf(line + len, sizeof(line) - len,
+		    "%llu lines of the log were dropped: what takes them is too slow\n", (unsigned long long)lost);
+		(void)write_all(line, len);
+	}
+	if (n > KEEP) {
+		/* Pages that were touched stay with the process otherwise. */
+		free(w.write);
+		w.write = malloc(LIMIT_LOG_BUFFER);
+	}
+}
+
+static void
+gather(void)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += GATHER_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	while (!w.urgent && !w.stopping && pthread_cond_timedwait(&w.wake, &w.lock, &until) == 0) {
+	}
+}
+
+static void *
+writer(void *arg)
+{
+	pthread_mutex_lock(&w.lock);
+	for (;;) {
+		uint64_t lost;
+		size_t n;
+		char *full;
+
+		while (w.len == 0 && !w.stopping)
+			pthread_cond_wait(&w.wake, &w.lock);
+		if (w.len == 0)
+			break;
+		gather();
+		if (w.write == NULL) {
+			/* There was no memory for the other buffer: this batch is lost, the next may not be. */
+			atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+			w.len = 0;
+			w.write = malloc(LIMIT_LOG_BUFFER);
+			continue;
+		}
+		full = w.fill;
+		w.fill = w.write;
+		w.write = full;
+		n = w.len;
+		w.len = 0;
+		w.urgent = 0;
+		lost = log_dropped() - w.told;
+		w.told += lost;
+		pthread_mutex_unlock(&w.lock);
+		write_batch(n, lost);
+		pthread_mutex_lock(&w.lock);
+	}
+	w.ended = 1;
+	pthread_cond_signal(&w.done);
+	pthread_mutex_unlock(&w.lock);
+	return arg;
+}
+
+int
+log_start(void)
+{
+	pthread_condattr_t clock;
+	pthread_attr_t attr;
+	int rc;
+
+	w.fill = malloc(LIMIT_LOG_BUFFER);
+	w.write = malloc(LIMIT_LOG_BUFFER);
+	if (w.fill == NULL || w.write == NULL)
+		return ERR_NOMEM;
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&w.wake, &clock);
+	pthread_cond_init(&w.done, &clock);
+	pthread_condattr_destroy(&clock);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 65536);
+	w.stopping = w.ended = 0;
+	rc = pthread_create(&w.thread, &attr, writer, NULL);
+	pthread_attr_destroy(&attr);
+	pthread_mutex_lock(&w.lock);
+	w.running = rc == 0;
+	pthread_mutex_unlock(&w.lock);
+	return rc == 0 ? 0 : ERR_NOMEM;
+}
+
+void
+log_stop(void)
+{
+	struct timespec until;
+	int ended;
+
+	pthread_mutex_lock(&w.lock);
+	if (!w.running) {
+		pthread_mutex_unlock(&w.lock);
+		return;
+	}
+	w.stopping = 1;
+	pthread_cond_signal(&w.wake);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += STOP_S;
+	while (!w.ended && pthread_cond_timedwait(&w.done, &w.lock, &until) == 0) {
+	}
+	ended = w.ended;
+	if (ended)
+		w.running = 0;
+	pthread_mutex_unlock(&w.lock);
+	/* A thread that still waits for who reads keeps its buffers. */
+	if (!ended)
+		return;
+	pthread_join(w.thread, NULL);
+	free(w.fill);
+	free(w.write);
+	w.fill = w.write = NULL;
 }

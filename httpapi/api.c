@@ -78,18 +78,18 @@ is_request_id(const struct jstr *id)
 static void
 set_common_headers(struct apireq *r)
 {
-	char id[10];
 	struct jstr given = http_header(r->http, "prefer");
 	r->minimal = jstr_is(&given, "return=minimal");
-	if (r->minimal)
-		return;
 	given = http_header(r->http, "x-couch-request-id");
 	if (is_request_id(&given)) {
-		http_set_header(r->http, "x-couch-request-id", given.s, given.len);
+		r->request_id = given;
 	} else {
-		make_request_id(id);
-		http_set_header(r->http, "x-couch-request-id", id, sizeof(id));
+		make_request_id(r->made_id);
+		r->request_id = (struct jstr){r->made_id, sizeof(r->made_id)};
 	}
+	if (r->minimal)
+		return;
+	http_set_header(r->http, "x-couch-request-id", r->request_id.s, r->request_id.len);
 	http_set_static(r->http, "x-couchdb-body-time", "0");
 }
 
@@ -231,6 +231,7 @@ api_handle(struct http_req *http, void *cookie)
 	/* The parts are set as they are found; they are most of the struct. */
 	r->api = cookie;
 	r->http = http;
+	http_note(http, r);
 	r->arena = a;
 	r->method = method_of(http);
 	r->id = (struct jstr){"", 0};

@@ -69,6 +69,8 @@ struct apireq {
 	struct db *db;             /* opened by the router for /{db}/...; closed by api_done() */
 	void *cookie;              /* the handler's own state */
 	api_f *gathered;           /* who waits for the body: api_gather() */
+	struct jstr request_id;    /* in the answer's x-couch-request-id and in the log */
+	char made_id[10];          /* where the client brought none */
 	int minimal;               /* "Prefer: return=minimal": only headers that clients can't do without */
 	struct jstr body;          /* what api_body() gives, */
 	int body_err;              /* or says */

@@ -23,7 +23,7 @@
 
 #define BUCKETS 128u
 
-const char CONFIG_GONE[] = "";
+const char config_gone[] = "";
 
 struct value {
 	struct value *older;
@@ -34,7 +34,7 @@ struct entry {
 	_Atomic(struct entry *) next_in_bucket;
 	_Atomic(struct entry *) next;
 	_Atomic(const char *) value;   /* invariant 3 */
-	const char *at[CONFIG_LAYERS]; /* what each layer says: one of values, CONFIG_GONE, or NULL */
+	const char *at[CONFIG_LAYERS]; /* what each layer says: one of values, config_gone, or NULL */
 	struct value *values;          /* all that it ever had */
 	int changed;                   /* to be announced */
 	char *key;                     /* in the same memory, behind section */
@@ -54,6 +54,7 @@ struct config {
 	_Atomic(struct entry *) first;
 	struct entry *last;
 	struct listener *listeners, **listeners_end;
+	char *file, *folder; /* the YAML file, the data folder; NULL: none */
 };
 
 static unsigned
@@ -117,6 +118,8 @@ config_free(struct config *c)
 		free(l);
 	}
 	pthread_mutex_destroy(&c->lock);
+	free(c->file);
+	free(c->folder);
 	free(c);
 }
 
@@ -166,7 +169,7 @@ publish(struct entry *e)
 
 	for (i = CONFIG_LAYERS - 1; i >= 0 && new == NULL; i--)
 		new = e->at[i];
-	if (new == CONFIG_GONE)
+	if (new == config_gone)
 		new = NULL;
 	if (new == old)
 		return;
@@ -198,7 +201,7 @@ put(struct config *c, enum config_layer layer, const char *section, const char *
 		*ep = e = add(c, section, key);
 	if (e == NULL)
 		return value != NULL ? ERR_NOMEM : 0;
-	if (value != NULL && value != CONFIG_GONE) {
+	if (value != NULL && value != config_gone) {
 		value = keep(e, value);
 		if (value == NULL)
 			return ERR_NOMEM;
@@ -226,7 +229,7 @@ config_put(struct config *c, enum config_layer layer, const char *section, const
 int
 config_set(struct config *c, const char *section, const char *key, const char *value)
 {
-	return config_put(c, CONFIG_RUNNING, section, key, value != NULL ? value : CONFIG_GONE);
+	return config_put(c, CONFIG_RUNNING, section, key, value != NULL ? value : config_gone);
 }
 
 /* The entry gets the values of its namesake before any layer is touched, so that a failure changes nothing. */
@@ -240,7 +243,7 @@ prepare(struct config *c, const struct entry *from, const char *at[CONFIG_LAYERS
 		e = add(c, from->section, from->key);
 	for (i = CONFIG_FILE; e != NULL && i <= CONFIG_KEPT; i++) {
 		at[i] = from->at[i];
-		if (at[i] == NULL || at[i] == CONFIG_GONE)
+		if (at[i] == NULL || at[i] == config_gone)
 			continue;
 		if (e->at[i] != NULL && strcmp(e->at[i], at[i]) == 0)
 			at[i] = e->at[i];
@@ -449,4 +452,26 @@ config_each(const struct config *c, const char *section, int (*fn)(const char *k
 	struct each each = {section, fn, cookie};
 
 	return config_all(c, each_one, &each);
+}
+
+int
+config_place(struct config *c, const char *file, const char *folder)
+{
+	free(c->file);
+	free(c->folder);
+	c->file = file != NULL ? strdup(file) : NULL;
+	c->folder = folder != NULL ? strdup(folder) : NULL;
+	return (file != NULL && c->file == NULL) || (folder != NULL && c->folder == NULL) ? ERR_NOMEM : 0;
+}
+
+const char *
+config_file(const struct config *c)
+{
+	return c->file;
+}
+
+const char *
+config_folder(const struct config *c)
+{
+	return c->folder;
 }

@@ -134,7 +134,7 @@ load_value(struct loader *l, const char *section, const char *key)
 		return err;
 	line = l->event.start_mark.line;
 	if (l->event.type == YAML_SCALAR_EVENT && l->layer == CONFIG_KEPT && is_null(l))
-		return config_put(l->config, l->layer, section, key, CONFIG_GONE);
+		return config_put(l->config, l->layer, section, key, config_gone);
 	if (l->event.type == YAML_SCALAR_EVENT)
 		return set(l, line, section, key, scalar_value(l));
 	if (l->event.type != YAML_SEQUENCE_START_EVENT)

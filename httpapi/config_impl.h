@@ -7,7 +7,7 @@
  *	file      the YAML file
  *	built-in  what clients ask for without anybody having set it
  *
- * The uppermost layer that says something of a setting counts.  What it says may be CONFIG_GONE: that there is no value.
+ * The uppermost layer that says something of a setting counts.  What it says may be config_gone: that there is no value.
  */
 #ifndef HTTPAPI_CONFIG_IMPL_H_
 #define HTTPAPI_CONFIG_IMPL_H_
@@ -17,14 +17,14 @@
 enum config_layer { CONFIG_BUILT_IN, CONFIG_FILE, CONFIG_KEPT, CONFIG_GIVEN, CONFIG_RUNNING };
 #define CONFIG_LAYERS 5
 
-extern const char CONFIG_GONE[]; /* told by its address */
+extern const char config_gone[]; /* told by its address */
 
 /** config_put(c, layer, section, key, value): config_set() of one layer; ${value} NULL: it says nothing. */
 int config_put(
     struct config *c, enum config_layer layer, const char *section, const char *key, const char *value) MUST_CHECK;
-/** config_at(c, layer, section, key): What ${layer} says, CONFIG_GONE or NULL. */
+/** config_at(c, layer, section, key): What ${layer} says, config_gone or NULL. */
 const char *config_at(struct config *c, enum config_layer layer, const char *section, const char *key);
-/** config_at_each(c, layer, fn, cookie): config_all() of one layer; ${value} may be CONFIG_GONE.  ${fn} changes
+/** config_at_each(c, layer, fn, cookie): config_all() of one layer; ${value} may be config_gone.  ${fn} changes
  * nothing here. */
 int config_at_each(struct config *c, enum config_layer layer,
     int (*fn)(const char *section, const char *key, const char *value, void *cookie), void *cookie);
@@ -42,8 +42,24 @@ void config_wipe(struct config *c);
 /**
  * config_file_load(c, layer, path, why): config_load() into ${layer}.  Of the layers file and kept the table of known
  * settings is asked: what it does not know is set with a warning; a wrong value is an error in a file, and left out
- * with a warning from what was kept, where "~" is CONFIG_GONE.
+ * with a warning from what was kept, where "~" is config_gone.
  */
 int config_file_load(struct config *c, enum config_layer layer, const char *path, struct errtext *why) MUST_CHECK;
+
+/**
+ * config_place(c, file, folder): Where the YAML file is, and the data folder; NULL: there is none.  Before others look.
+ * config_file(c), config_folder(c): The same as it was set.
+ */
+int config_place(struct config *c, const char *file, const char *folder) MUST_CHECK;
+const char *config_file(const struct config *c);
+const char *config_folder(const struct config *c);
+
+/** config_kept_load(c, why): Lay what was kept in the data folder over ${c}.  Errors as config_load(). */
+int config_kept_load(struct config *c, struct errtext *why) MUST_CHECK;
+/**
+ * config_kept_drop(c, section, key): Forget what was kept of a setting, there and in ${c}.  Errors: ERR_IO with a log
+ * line, ERR_NOMEM.
+ */
+int config_kept_drop(struct config *c, const char *section, const char *key) MUST_CHECK;
 
 #endif

@@ -3,6 +3,7 @@
  * the data folder, and puts the layers together.
  */
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,10 @@
 #include "db/db.h"
 #include "httpapi/accounts.h"
 #include "httpapi/api.h"
+#include "httpapi/accesslog.h"
 #include "httpapi/config.h"
+#include "httpapi/config_impl.h"
+#include "httpapi/config_known.h"
 #include "httpapi/copyfile.h"
 #include "httpapi/feeds.h"
 #include "httpapi/server.h"
@@ -28,11 +32,13 @@
 
 #define SERVER_NAME "Divan/" DIVAN_VERSION " (CouchDB compatible)"
 
+#define SETS_MAX 64u
+
 struct options {
 	const char *config;
-	const char *data;
-	const char *bind;
-	const char *port;
+	const char *sets[SETS_MAX]; /* section/key=value */
+	size_t nsets;
+	char given[3][4096]; /* --data, --bind, --port as such */
 };
 
 struct divand {
@@ -43,6 +49,9 @@ struct divand {
 	struct api api;
 	const char *data;
 	int lock_fd;
+	pthread_t hangups; /* waits for SIGHUP */
+	_Atomic int ending;
+	int has_hangups;
 };
 
 static struct http_server *running; /* for the signal handler */
@@ -50,17 +59,39 @@ static struct http_server *running; /* for the signal handler */
 static void
 usage(FILE *to)
 {
-	fprintf(to, "usage: divand [--config FILE] [--data DIR] [--bind ADDRESS] [--port N]\n"
-		    "\n"
-		    "  --config FILE   settings in YAML, in CouchDB's sections and names\n"
-		    "  --data DIR      where the databases are (couchdb/database_dir; ./data)\n"
-		    "  --bind ADDRESS  where to listen (chttpd/bind_address; 127.0.0.1)\n"
-		    "  --port N        0 takes a free one (chttpd/port; 5984)\n"
-		    "  --version       print the version\n"
-		    "  --help          print this\n"
-		    "\n"
-		    "DIVAN_ADMIN=name:password in the environment makes an administrator\n"
-		    "(as do COUCHDB_USER and COUCHDB_PASSWORD).\n");
+	fprintf(to,
+	    "usage: divand [--config FILE] [--data DIR] [--bind ADDRESS] [--port N] [--set SECTION/KEY=VALUE]...\n"
+	    "\n"
+	    "  --config FILE   settings in YAML, in CouchDB's sections and names\n"
+	    "  --data DIR      where the databases are (couchdb/database_dir; ./data)\n"
+	    "  --bind ADDRESS  where to listen (chttpd/bind_address; 127.0.0.1)\n"
+	    "  --port N        0 takes a free one (chttpd/port; 5984)\n"
+	    "  --set S/K=V     any setting; before the environment's (DIVAN_S__K=V) and the file's\n"
+	    "  --settings      print all settings with their defaults, as a file\n"
+	    "  --version       print the version\n"
+	    "  --help          print this\n"
+	    "\n"
+	    "DIVAN_ADMIN=name:password in the environment makes an administrator\n"
+	    "(as do COUCHDB_USER and COUCHDB_PASSWORD).\n");
+}
+
+static int
+add_set(struct options *o, const char *text)
+{
+	if (o->nsets == SETS_MAX) {
+		fprintf(stderr, "divand: more than %u settings\n", SETS_MAX);
+		return -1;
+	}
+	o->sets[o->nsets++] = text;
+	return 0;
+}
+
+static int
+add_given(struct options *o, unsigned which, const char *setting, const char *value)
+{
+	int n = snprintf(o->given[which], sizeof(o->given[which]), "%s=%s", setting, value);
+
+	return n > 0 && n < (int)sizeof(o->given[which]) ? add_set(o, o->given[which]) : -1;
 }
 
 /* Returns -1 to go on, else the exit status. */
@@ -69,9 +100,10 @@ parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
 	    {"data", required_argument, NULL, 'd'}, {"bind", required_argument, NULL, 'b'},
-	    {"port", required_argument, NULL, 'p'}, {"version", no_argument, NULL, 'v'},
-	    {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-	int c;
+	    {"port", required_argument, NULL, 'p'}, {"set", required_argument, NULL, 's'},
+	    {"settings", no_argument, NULL, 'S'}, {"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0}};
+	int c, err = 0;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
@@ -79,14 +111,20 @@ parse_options(int argc, char **argv, struct options *o)
 			o->config = optarg;
 			break;
 		case 'd':
-			o->data = optarg;
+			err |= add_given(o, 0, "couchdb/database_dir", optarg);
 			break;
 		case 'b':
-			o->bind = optarg;
+			err |= add_given(o, 1, "chttpd/bind_address", optarg);
 			break;
 		case 'p':
-			o->port = optarg;
+			err |= add_given(o, 2, "chttpd/port", optarg);
 			break;
+		case 's':
+			err |= add_set(o, optarg);
+			break;
+		case 'S':
+			config_known_print(stdout);
+			return 0;
 		case 'v':
 			printf("divand %s\n", DIVAN_VERSION);
 			return 0;
@@ -98,29 +136,72 @@ parse_options(int argc, char **argv, struct options *o)
 			return 2;
 		}
 	}
-	if (optind < argc) {
+	if (optind < argc || err != 0) {
 		usage(stderr);
 		return 2;
 	}
 	return -1;
 }
 
+static void
+set_log_level(const struct config *c)
+{
+	enum log_level level;
+
+	if (log_level_of(config_get(c, "log", "level", "info"), &level) == 0)
+		log_set_level(level);
+}
+
+/* No value is named: it may be a secret. */
+static void
+changed(const char *section, const char *key, void *cookie)
+{
+	const struct divand *d = cookie;
+	const struct config_known *k = config_known_find(section, key);
+
+	if (strcmp(section, "log") == 0)
+		set_log_level(d->config);
+	log_line(LOG_NOTICE, "configuration: %s/%s has changed%s", section, key,
+	    k != NULL && (k->flags & CONFIG_AT_START) != 0 ? ", which holds from the next start" : "");
+}
+
+/* Where the log goes, as far as the data folder need not be known. */
+static int
+open_log(struct config *c)
+{
+	const char *file = config_get(c, "log", "file", "");
+	const char *writer = config_get(c, "log", "writer", "");
+
+	set_log_level(c);
+	if (strcasecmp(writer, "stderr") == 0 || *file == '\0')
+		return 0;
+	return log_open(file);
+}
+
 static int
 load_config(struct divand *d, const struct options *o)
 {
-	struct errtext why = {""};
 	int err = config_new(&d->config);
 
-	if (err == 0 && o->config != NULL)
-		err = config_load(d->config, o->config, &why);
-	if (err == 0 && o->data != NULL)
-		err = config_set(d->config, "couchdb", "database_dir", o->data);
-	if (err == 0 && o->bind != NULL)
-		err = config_set(d->config, "chttpd", "bind_address", o->bind);
-	if (err == 0 && o->port != NULL)
-		err = config_set(d->config, "chttpd", "port", o->port);
-	if (err != 0)
-		log_line(LOG_ERROR, "configuration: %s", why.text[0] != '\0' ? why.text : err_reason(err));
+	if (err == 0)
+		err = setup_config(d->config, o->config, o->sets, o->nsets);
+	if (err == 0)
+		err = open_log(d->config);
+	return err;
+}
+
+/* What was changed over HTTP; where the data folder is, is not among it. */
+static int
+load_kept(struct divand *d, const struct options *o)
+{
+	struct errtext why = {""};
+	int err = config_place(d->config, o->config, d->data);
+
+	if (err == 0)
+		err = config_kept_load(d->config, &why);
+	if (why.text[0] != '\0')
+		log_line(LOG_ERROR, "configuration: %s", why.text);
+	set_log_level(d->config);
 	return err;
 }
 
@@ -227,8 +308,11 @@ static int
 open_server(struct divand *d)
 {
 	const struct config *c = d->config;
-	struct http_config h = {
-	    .handle = api_handle, .cookie = &d->api, .server_name = SERVER_NAME, .spool_dir = d->data};
+	struct http_config h = {.handle = api_handle,
+	    .ended = accesslog_ended,
+	    .cookie = &d->api,
+	    .server_name = SERVER_NAME,
+	    .spool_dir = d->data};
 	unsigned tls_port;
 	int tls, err = get_port(c, "chttpd", 5984, &h.port);
 
@@ -283,6 +367,52 @@ on_signal(int signo)
 	http_server_stop(running);
 }
 
+static void *
+wait_for_hangups(void *arg)
+{
+	struct divand *d = arg;
+	struct errtext why = {""};
+	sigset_t set;
+	int signo;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	while (sigwait(&set, &signo) == 0 && !d->ending) {
+		if (log_reopen() != 0)
+			continue;
+		why.text[0] = '\0';
+		if (setup_reload(d->config, &why) == 0)
+			log_line(LOG_NOTICE, "SIGHUP: the log is open again, the configuration was read");
+	}
+	return NULL;
+}
+
+/* Before any other thread: all leave SIGHUP to this one. */
+static int
+start_hangups(struct divand *d)
+{
+	pthread_attr_t attr;
+	int rc;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, LIMIT_THREAD_STACK);
+	rc = pthread_create(&d->hangups, &attr, wait_for_hangups, d);
+	pthread_attr_destroy(&attr);
+	d->has_hangups = rc == 0;
+	return rc == 0 ? 0 : ERR_NOMEM;
+}
+
+static void
+stop_hangups(struct divand *d)
+{
+	d->ending = 1;
+	if (!d->has_hangups)
+		return;
+	pthread_kill(d->hangups, SIGHUP);
+	pthread_join(d->hangups, NULL);
+	d->has_hangups = 0;
+}
+
 static int
 serve(struct divand *d)
 {
@@ -291,6 +421,9 @@ serve(struct divand *d)
 	running = d->api.server;
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
+	config_wipe(d->config);
+	if (config_on_change(d->config, changed, d) != 0 || start_hangups(d) != 0)
+		return ERR_NOMEM;
 	announce(d);
 	return http_server_run(d->api.server);
 }
@@ -303,6 +436,8 @@ start(struct divand *d, const struct options *o)
 	if (err != 0)
 		return err;
 	d->data = config_get(d->config, "couchdb", "database_dir", "data");
+	if (*d->data == '\0')
+		d->data = "data";
 	d->api.config = d->config;
 	err = setup_data_dir(d->data, &d->lock_fd);
 	if (err == 0)
@@ -310,7 +445,11 @@ start(struct divand *d, const struct options *o)
 	if (err == 0)
 		err = setup_secret(d->data, d->api.secret);
 	if (err == 0)
+		err = load_kept(d, o);
+	if (err == 0)
 		err = setup_admins(d->config, d->data);
+	if (err == 0)
+		err = log_start();
 	if (err == 0)
 		err = open_databases(d);
 	if (err == 0)
@@ -328,6 +467,7 @@ start(struct divand *d, const struct options *o)
 static void
 end(struct divand *d)
 {
+	stop_hangups(d);
 	if (d->api.dbs != NULL)
 		dbs_free(d->api.dbs);
 	exec_threads_free(d->threads);
@@ -346,7 +486,8 @@ int
 main(int argc, char **argv)
 {
 	static struct divand d = {.lock_fd = -1};
-	struct options o = {0};
+	static struct options o;
+	sigset_t hangup;
 	int status = parse_options(argc, argv, &o);
 	int err;
 
@@ -355,6 +496,9 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a disk that is full: the write fails, the server goes on */
 	raise_file_limit();
+	sigemptyset(&hangup);
+	sigaddset(&hangup, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &hangup, NULL);
 	err = start(&d, &o);
 	if (err == 0)
 		err = serve(&d);
@@ -366,8 +510,10 @@ main(int argc, char **argv)
 		 * and nothing may be freed below it.
 		 */
 		log_line(LOG_WARNING, "requests that did not end in time were cut off");
+		log_stop();
 		_exit(0);
 	}
 	end(&d);
+	log_stop();
 	return err == 0 ? 0 : 1;
 }

@@ -40,6 +40,19 @@ struct http_tls {
 	const char *versions;
 };
 
+/* How a request ended. */
+struct http_end {
+	void *note;       /* http_note()'s, or NULL */
+	const char *peer; /* the client's address */
+	struct jstr path, query;
+	const char *method;
+	unsigned thread;
+	int status;     /* 0: its client hung up before the answer began */
+	int complete;   /* all of the answer was handed to the socket */
+	uint64_t bytes; /* of the answer's body, as sent */
+	uint64_t us;    /* since its head was there */
+};
+
 struct http_config {
 	const char *bind;     /* address, e.g. "127.0.0.1" */
 	unsigned port;        /* 0: any free one */
@@ -53,6 +66,8 @@ struct http_config {
 	const char *server_name; /* the Server header of every response; NULL: h2o's own */
 	/* Called once per request when its head is there, and its body or the beginning of a large one. */
 	void (*handle)(struct http_req *req, void *cookie);
+	/* Called once per request at its end, before its memory goes, on its thread; it calls nothing here.  May be NULL. */
+	void (*ended)(const struct http_end *end, void *cookie);
 	void *cookie;
 };
 
@@ -142,6 +157,8 @@ enum http_cert_name { HTTP_CERT_CN, HTTP_CERT_EMAIL, HTTP_CERT_URI, HTTP_CERT_DN
  * arena, terminated; {NULL, 0} if there is none, or more than one name of the kind.
  */
 struct jstr http_cert_name(struct http_req *req, enum http_cert_name what);
+/** http_note(req, note): What ended() is given; lives as long as the request. */
+void http_note(struct http_req *req, void *note);
 /** http_arena(req): Memory that lives until the request is released. */
 struct arena *http_arena(struct http_req *req);
 

@@ -80,6 +80,7 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	req->conn = server_conn_of(h2o);
 	req->conn->is_h2 = h2o->version >= 0x200;
 	req->refs = 2; /* the engine's, and ours until the handler has returned */
+	server_req_begun(req);
 	server_body_begin(req);
 	if (req_fill(req, h2o) != 0 || !framing_ok(req))
 		refuse(req, ERR_BAD_REQUEST);

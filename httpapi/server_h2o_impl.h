@@ -63,6 +63,7 @@ struct http_conn {
 	unsigned char handshaking;     /* of TLS */
 	unsigned char lingers;         /* answered before its body's end: has one more window */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
+	char peer[48];                 /* the client's address, once a request has come; for the log */
 	struct ssl_ctx_st *tls;        /* what OpenSSL needs until the first bytes of a handshake */
 	const struct ssl_st *ssl;      /* of a client that was asked for a certificate */
 	unsigned cert_generation;      /* of the context that the certificate was last held against; 0: none yet */
@@ -105,6 +106,12 @@ struct http_req {
 	size_t out_len, out_cap;
 	const char *lent; /* goes out in place of out */
 	uint64_t nsent;
+
+	/* For ended(). */
+	void *note;
+	int status;
+	unsigned char complete;
+	uint64_t bytes, begun_us;
 };
 
 struct shutdown_hook {
@@ -171,6 +178,8 @@ struct http_req *server_req_new(struct http_thread *t) MUST_CHECK;
 void server_detach(struct http_req *req);
 /** server_vanish(req): h2o gave the request up before it was answered. */
 void server_vanish(struct http_req *req);
+/** server_req_begun(req): The clock of ended() runs. */
+void server_req_begun(struct http_req *req);
 /** server_hook_pool(req): Learn of the end of h2o's request while no stream was started. */
 void server_hook_pool(struct http_req *req);
 /** server_give_to_pool(h2o, mem): ${mem} is freed with h2o's request. */

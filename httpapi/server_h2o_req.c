@@ -87,10 +87,55 @@ http_cut(struct http_req *req)
 		shutdown(h2o_socket_get_fd(req->conn->sock), SHUT_RDWR);
 }
 
+static uint64_t
+now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+void
+server_req_begun(struct http_req *req)
+{
+	char host[NI_MAXHOST];
+	struct sockaddr_storage sa;
+	socklen_t len;
+	size_t n;
+
+	if (req->thread->server->config.ended == NULL)
+		return;
+	req->begun_us = now_us();
+	if (req->conn->peer[0] != '\0')
+		return;
+	memcpy(req->conn->peer, "-", 2);
+	len = req->h2o->conn->callbacks->get_peername(req->h2o->conn, (struct sockaddr *)&sa);
+	n = len > 0 ? h2o_socket_getnumerichost((struct sockaddr *)&sa, len, host) : SIZE_MAX;
+	if (n < sizeof(req->conn->peer)) {
+		memcpy(req->conn->peer, host, n);
+		req->conn->peer[n] = '\0';
+	}
+}
+
+static void
+tell_end(struct http_req *req)
+{
+	const struct http_config *c = &req->thread->server->config;
+	struct http_end end;
+
+	if (c->ended == NULL)
+		return;
+	end = (struct http_end){req->note, req->conn->peer, req->path, req->query, req->method, req->thread->index,
+	    req->status, req->complete, req->bytes, now_us() - req->begun_us};
+	c->ended(&end, c->cookie);
+}
+
 /* h2o's request is no longer ours to touch: drops the engine's reference. */
 void
 server_detach(struct http_req *req)
 {
+	tell_end(req);
 	req->h2o = NULL;
 	if (req->hook != NULL) {
 		*req->hook = NULL;
@@ -299,6 +344,12 @@ http_peer(const struct http_req *req)
 		return "-";
 	copy = arena_dup(req->arena, host, n);
 	return copy != NULL ? copy : "-";
+}
+
+void
+http_note(struct http_req *req, void *note)
+{
+	req->note = note;
 }
 
 struct arena *

@@ -85,6 +85,7 @@ send_whole(struct http_req *req)
 	h2o_iovec_t body = req->last;
 
 	h2o_start_response(req->h2o, &whole);
+	req->complete = 1;
 	server_send_last(req, &body, req->is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
@@ -94,6 +95,7 @@ set_status(struct http_req *req, int status, uint64_t length)
 {
 	h2o_req_t *h2o = req->h2o;
 
+	req->status = status;
 	h2o->res.status = status;
 	h2o->res.reason = server_reason(status);
 	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
@@ -105,6 +107,7 @@ reply_iov(struct http_req *req, int status, h2o_iovec_t body, uint64_t length)
 {
 	set_status(req, status, length);
 	req->answered = 1;
+	req->bytes = req->is_head ? 0 : body.len;
 	req->last = body;
 	req->held = req->in_flight;
 	if (!req->held)
@@ -157,6 +160,7 @@ push(struct http_req *req)
 		req->aborting = 1;
 	iov = h2o_iovec_init(req->lent != NULL ? req->lent : req->out, req->out_len);
 	n = req->out_len > 0 ? 1 : 0;
+	req->bytes += req->out_len;
 	head_alone = !req->headed && n == 0;
 	req->headed = 1;
 	if ((req->finishing && req->raw_len == 0) || req->aborting) {
@@ -165,6 +169,7 @@ push(struct http_req *req)
 		if (req->out != NULL)
 			server_give_to_pool(h2o, req->out);
 		req->out = NULL;
+		req->complete = !req->aborting;
 		server_send_last(req, &iov, n, state);
 		return;
 	}

@@ -5,6 +5,7 @@
 #ifndef HTTPAPI_SETUP_H_
 #define HTTPAPI_SETUP_H_
 
+#include <stddef.h>
 #include "base/err.h"
 #include "httpapi/config.h"
 
@@ -32,13 +33,25 @@ int setup_uuid(const char *dir, char out[SETUP_UUID_DIGITS + 1]) MUST_CHECK;
 int setup_secret(const char *dir, char out[SETUP_SECRET_DIGITS + 1]) MUST_CHECK;
 
 /**
- * setup_admins(c, dir): Complete section admins: what ${dir}/admins.yaml has and ${c} has not, then
- * the environment's (DIVAN_ADMIN=name:password, or COUCHDB_USER and COUCHDB_PASSWORD); plain
+ * setup_config(c, file, sets, n): Fill ${c} from the YAML file ${file} (may be NULL), the environment (DIVAN_SECTION__KEY:
+ * of a setting that is known, with '_' for what is no letter or digit; else in lower case) and ${n} texts
+ * "section/key=value" of the command line.  Errors: ERR_BAD_REQUEST, ERR_IO with a log line; ERR_NOMEM.
+ * setup_reload(c, why): Read the file, and what was kept, again; what was changed only for the running server is
+ * undone.  An error changes nothing.  Not on an event loop.
+ */
+int setup_config(struct config *c, const char *file, const char *const *sets, size_t n) MUST_CHECK;
+int setup_reload(struct config *c, struct errtext *why) MUST_CHECK;
+
+/**
+ * setup_admins(c, dir): Complete section admins: the environment's (DIVAN_ADMIN=name:password, or
+ * COUCHDB_USER and COUCHDB_PASSWORD, which are then taken out of it), and the first one of ${dir}/admins.yaml; plain
  * passwords are replaced by their hashes, which ${dir}/admins.yaml keeps so that sessions outlive a
  * restart.  If there is then none, the administrator "admin" is made, its random password shown on
  * standard error this once, and its hash kept in ${dir}/admins.yaml.  Errors: ERR_IO,
  * ERR_BAD_REQUEST, ERR_INTERNAL with a log line; ERR_NOMEM.
+ * setup_admins_again(c, dir): The same of files that were read again, without the environment and a first one.
  */
 int setup_admins(struct config *c, const char *dir) MUST_CHECK;
+int setup_admins_again(struct config *c, const char *dir) MUST_CHECK;
 
 #endif

@@ -1,16 +1,22 @@
 /*
- * setup_admins.c: who administrates the server, from four places, the first that names an account
- * winning: the environment, the configuration, what an earlier start made, and where there is none,
- * a first one with a random password.
+ * setup_admins.c: who administrates the server, from several places, the first that says something of an account
+ * winning: the environment and the command line, what was changed over HTTP, the configuration file, and where
+ * there is none, a first one with a random password.
  *
- * A plain password is replaced by its hash.  Sessions depend on the hash's salt, so that a changed
- * password ends them; for them to outlive a restart the hash must be the same one.  admins.yaml
- * therefore has two sections:
+ * A plain password is replaced by its hash, wherever it stands, and what held it is overwritten.  Sessions depend on
+ * the hash's salt, so that a changed password ends them; for them to outlive a restart the hash must be the same one.
+ * admins.yaml therefore has:
  *
  *	admins   the first administrator, who counts
- *	hashes   of passwords given elsewhere, used for as long as the one given still verifies.
- *		 They make nobody an administrator: who is no longer given is none.
+ *	hashes   of passwords given in files, used for as long as the one given still verifies
+ *	given    the same of environment and command line.
+ *		 These two make nobody an administrator: who is no longer given is none.
+ *
+ * The environment often stays as it was when the server was set up.  So a password that was changed over HTTP stays
+ * changed for as long as the environment says what it said; what it newly says wins, and what was changed is
+ * forgotten.
  */
+#include "config_impl.h"
 #include "setup.h"
 
 #include <limits.h>
@@ -34,8 +40,18 @@ struct setting {
 	struct config *config;
 	struct config *kept; /* admins.yaml */
 	int changed;         /* it is to be written */
-	unsigned n;
-	int err;
+	enum config_layer layer;
+	unsigned n; /* administrators */
+};
+
+/* One with a plain password: config_at_each() holds a lock, so they are noted first. */
+struct plain {
+	const char *name, *password;
+	struct plain *next;
+};
+
+struct plains {
+	struct plain *first;
 };
 
 static unsigned
@@ -46,47 +62,99 @@ iterations(const struct config *c)
 	return n >= 1 && n <= UINT32_MAX ? (unsigned)n : SECRET_ITERATIONS;
 }
 
-/* section: where admins.yaml has the hash, or gets it. */
+/* section: where admins.yaml has the hash, or gets it.  *${knownp}: it has had it. */
 static int
-set_admin(struct setting *s, const char *section, const char *name, const char *password)
+hash_of(struct setting *s, const char *section, const char *name, const char *password, char out[SECRET_LEN],
+    const char **storedp, int *knownp)
 {
 	const char *kept = config_get(s->kept, section, name, NULL);
-	char stored[SECRET_LEN];
 	int err;
 
-	if (kept != NULL && secret_is_hashed(kept) && secret_check(kept, password, strlen(password)))
-		return config_set(s->config, "admins", name, kept);
-	err = secret_hash(password, strlen(password), iterations(s->config), stored);
+	*knownp = kept != NULL && secret_is_hashed(kept) && secret_check(kept, password, strlen(password));
+	*storedp = *knownp ? kept : out;
+	if (*knownp)
+		return 0;
+	err = secret_hash(password, strlen(password), iterations(s->config), out);
 	if (err != 0) {
 		log_line(LOG_ERROR, "cannot hash a password");
 		return err;
 	}
-	err = config_set(s->config, "admins", name, stored);
-	if (err != 0 || !jread_utf8_ok(name, strlen(name)))
-		return err;
+	if (!jread_utf8_ok(name, strlen(name)))
+		return 0;
 	s->changed = 1;
-	return config_set(s->kept, section, name, stored);
+	return config_set(s->kept, section, name, out);
+}
+
+/* Into s->layer. */
+static int
+set_admin(struct setting *s, const char *section, const char *name, const char *password)
+{
+	char out[SECRET_LEN];
+	const char *stored;
+	int known;
+	int err = hash_of(s, section, name, password, out, &stored, &known);
+
+	if (err == 0 && s->layer == CONFIG_GIVEN && config_at(s->config, CONFIG_KEPT, "admins", name) != NULL) {
+		if (known)
+			return config_put(s->config, CONFIG_GIVEN, "admins", name, NULL);
+		log_line(LOG_NOTICE,
+		    "the administrator %s has another password in the environment than before, which replaces what was "
+		    "changed over HTTP",
+		    name);
+		err = config_kept_drop(s->config, "admins", name);
+	}
+	return err != 0 ? err : config_put(s->config, s->layer, "admins", name, stored);
 }
 
 static int
-hash_plain(const char *name, const char *value, void *cookie)
+note_plain(const char *section, const char *name, const char *value, void *cookie)
 {
-	struct setting *s = cookie;
+	struct plains *list = cookie;
+	struct plain *p;
 
-	if (*value != '\0' && !secret_is_hashed(value))
-		s->err = set_admin(s, "hashes", name, value);
-	s->n++;
-	return s->err;
+	if (strcmp(section, "admins") != 0 || *value == '\0' || secret_is_hashed(value))
+		return 0;
+	p = malloc(sizeof(*p));
+	if (p == NULL)
+		return ERR_NOMEM;
+	*p = (struct plain){name, value, list->first};
+	list->first = p;
+	return 0;
 }
 
 static int
-add_missing(const char *name, const char *value, void *cookie)
+hash_layer(struct setting *s, enum config_layer layer)
+{
+	struct plains list = {NULL};
+	struct plain *p;
+	int err = config_at_each(s->config, layer, note_plain, &list);
+
+	s->layer = layer;
+	while ((p = list.first) != NULL) {
+		if (err == 0)
+			err = set_admin(s, layer == CONFIG_GIVEN ? "given" : "hashes", p->name, p->password);
+		list.first = p->next;
+		free(p);
+	}
+	return err;
+}
+
+static int
+count(const char *name, const char *value, void *cookie)
 {
 	struct setting *s = cookie;
 
-	if (config_get(s->config, "admins", name, NULL) == NULL)
-		s->err = config_set(s->config, "admins", name, value);
-	return s->err;
+	(void)name;
+	s->n += *value != '\0';
+	return 0;
+}
+
+static int
+add_first(const char *name, const char *value, void *cookie)
+{
+	struct setting *s = cookie;
+
+	return config_put(s->config, CONFIG_BUILT_IN, "admins", name, value);
 }
 
 static int
@@ -105,7 +173,7 @@ read_kept(struct setting *s, const char *dir)
 	if (err != 0)
 		log_line(LOG_ERROR, "%s", why.text);
 	else
-		err = config_each(s->kept, "admins", add_missing, s);
+		err = config_each(s->kept, "admins", add_first, s);
 	return err;
 }
 
@@ -148,13 +216,26 @@ write_kept(const struct setting *s, const char *dir)
 	if (err == 0)
 		err = put_section(s->kept, "hashes", &b);
 	if (err == 0)
+		err = put_section(s->kept, "given", &b);
+	if (err == 0)
 		err = setup_write(dir, FILE_NAME, b.data, b.len);
 	buf_release(&b);
 	return err;
 }
 
+/* What is read is taken out of the environment: it would be shown in /proc, and inherited. */
+static void
+forget_variable(const char *name)
+{
+	char *value = getenv(name);
+
+	if (value != NULL)
+		explicit_bzero(value, strlen(value));
+	unsetenv(name);
+}
+
 static int
-add_from_environment(struct setting *s)
+read_environment(struct setting *s)
 {
 	const char *both = getenv("DIVAN_ADMIN"), *name = getenv("COUCHDB_USER"),
 		   *password = getenv("COUCHDB_PASSWORD");
@@ -162,7 +243,7 @@ add_from_environment(struct setting *s)
 	char buf[NAME_MAX_LEN];
 
 	if (both == NULL && name != NULL && password != NULL && *name != '\0' && *password != '\0')
-		return set_admin(s, "hashes", name, password);
+		return config_put(s->config, CONFIG_GIVEN, "admins", name, password);
 	if (both == NULL || *both == '\0')
 		return 0;
 	colon = strchr(both, ':');
@@ -172,7 +253,17 @@ add_from_environment(struct setting *s)
 	}
 	memcpy(buf, both, (size_t)(colon - both));
 	buf[colon - both] = '\0';
-	return set_admin(s, "hashes", buf, colon + 1);
+	return config_put(s->config, CONFIG_GIVEN, "admins", buf, colon + 1);
+}
+
+static int
+add_from_environment(struct setting *s)
+{
+	int err = read_environment(s);
+
+	forget_variable("DIVAN_ADMIN");
+	forget_variable("COUCHDB_PASSWORD");
+	return err;
 }
 
 static void
@@ -197,16 +288,19 @@ make_first(struct setting *s, const char *dir)
 	int err;
 
 	make_password(password);
-	err = set_admin(s, "admins", "admin", password);
+	s->layer = CONFIG_BUILT_IN;
+	err = config_kept_drop(s->config, "admins", "admin");
+	if (err == 0)
+		err = set_admin(s, "admins", "admin", password);
 	if (err == 0)
 		err = write_kept(s, dir);
-	if (err != 0)
-		return err;
-	fprintf(stderr,
-	    "\nThis is the first start, so here is an administrator.  The password is shown this once:\n\n"
-	    "    user      admin\n    password  %s\n\n",
-	    password);
-	return 0;
+	if (err == 0)
+		fprintf(stderr,
+		    "\nThis is the first start, so here is an administrator.  The password is shown this once:\n\n"
+		    "    user      admin\n    password  %s\n\n",
+		    password);
+	explicit_bzero(password, sizeof(password));
+	return err;
 }
 
 int
@@ -221,11 +315,37 @@ setup_admins(struct config *c, const char *dir)
 	if (err == 0)
 		err = add_from_environment(&s);
 	if (err == 0)
-		err = config_each(c, "admins", hash_plain, &s);
+		err = hash_layer(&s, CONFIG_FILE);
+	if (err == 0)
+		err = hash_layer(&s, CONFIG_KEPT);
+	if (err == 0)
+		err = hash_layer(&s, CONFIG_GIVEN);
+	if (err == 0)
+		err = config_each(c, "admins", count, &s);
 	if (err == 0 && s.n == 0)
 		err = make_first(&s, dir);
 	else if (err == 0 && s.changed)
 		err = write_kept(&s, dir);
+	config_wipe(c);
+	config_free(s.kept);
+	return err;
+}
+
+int
+setup_admins_again(struct config *c, const char *dir)
+{
+	struct setting s = {.config = c};
+	int err = config_new(&s.kept);
+
+	if (err == 0)
+		err = read_kept(&s, dir);
+	if (err == 0)
+		err = hash_layer(&s, CONFIG_FILE);
+	if (err == 0)
+		err = hash_layer(&s, CONFIG_KEPT);
+	if (err == 0 && s.changed)
+		err = write_kept(&s, dir);
+	config_wipe(c);
 	config_free(s.kept);
 	return err;
 }

@@ -251,6 +251,13 @@ http_peer(const struct http_req *req)
 	return "fuzz";
 }
 
+void
+http_note(struct http_req *req, void *note)
+{
+	(void)req;
+	(void)note;
+}
+
 struct arena *
 http_arena(struct http_req *req)
 {

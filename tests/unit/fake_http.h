@@ -24,6 +24,7 @@ struct http_req {
 	int status;      /* 0: not answered */
 	struct buf head; /* "name: value\n" ... */
 	struct buf out;
+	void *note;
 };
 
 static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -187,6 +188,12 @@ http_peer(const struct http_req *req)
 {
 	(void)req;
 	return "test";
+}
+
+void
+http_note(struct http_req *req, void *note)
+{
+	req->note = note;
 }
 
 struct arena *
