@@ -104,13 +104,17 @@ int
 hash_pbkdf2(const char *prf, const char *pass, size_t plen, const char *salt, size_t slen, unsigned iterations,
     unsigned char *out, size_t outlen)
 {
-	const EVP_MD *md;
+	static const struct {
+		const char *name;
+		const EVP_MD *(*md)(void);
+	} known[] = {{"sha", EVP_sha1}, {"sha224", EVP_sha224}, {"sha256", EVP_sha256}, {"sha384", EVP_sha384},
+	    {"sha512", EVP_sha512}};
+	const EVP_MD *md = NULL;
 
-	if (strcmp(prf, "sha") == 0)
-		md = EVP_sha1();
-	else if (strcmp(prf, "sha256") == 0)
-		md = EVP_sha256();
-	else
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(prf, known[i].name) == 0)
+			md = known[i].md();
+	if (md == NULL)
 		return ERR_INTERNAL;
 	if (plen > INT32_MAX || slen > INT32_MAX || outlen > INT32_MAX || iterations > INT32_MAX)
 		return ERR_INTERNAL;

@@ -28,8 +28,8 @@ void hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, 
 void hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN]);
 
 /**
- * hash_pbkdf2(prf, pass, plen, salt, slen, iterations, out, outlen): ${prf} is "sha" or "sha256".  Errors:
- * ERR_INTERNAL.
+ * hash_pbkdf2(prf, pass, plen, salt, slen, iterations, out, outlen): ${prf} is "sha", "sha224",
+ * "sha256", "sha384" or "sha512".  Errors: ERR_INTERNAL.
  */
 int hash_pbkdf2(const char *prf, const char *pass, size_t plen, const char *salt, size_t slen, unsigned iterations,
     unsigned char *out, size_t outlen) MUST_CHECK;

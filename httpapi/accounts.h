@@ -12,7 +12,7 @@
 /* An account, as of one moment.  Memory: the arena's. */
 struct account {
 	const char *stored;       /* the credential in [admins]' text form, never NULL: for secret_check() */
-	struct jstr salt;         /* of the credential; sessions depend on it.  May be empty. */
+	struct jstr salt;         /* of the credential; sessions depend on it.  Never empty. */
 	const char *const *roles; /* "_admin" among them for an administrator of the configuration */
 	size_t nroles;
 	int server_admin;
@@ -21,12 +21,18 @@ struct account {
 
 /** accounts_new(api): Set api->accounts, once dbs, ex and config are set.  Errors: ERR_NOMEM. */
 int accounts_new(struct api *api) MUST_CHECK;
+/**
+ * accounts_stop(api): End the work in the background, and close what is open.  Before the databases close; look-ups are over.
+ * accounts_free(api): After it.
+ */
+void accounts_stop(struct api *api);
 void accounts_free(struct api *api);
 
 /**
  * accounts_find(api, name, len, a, out): Account ${name}, in ${a}.  An administrator of the configuration wins over a
  * document of that name, and has its roles too.  Quick; any thread, HTTP threads too.  Errors: ERR_MISSING (there is
- * none, or it has no password, or one in a form that is not known); ERR_NOMEM, ERR_IO, ERR_CORRUPT.
+ * none, or it has no password, or one in a form that is not known or costs too much); ERR_USER_CONFLICTS: nobody logs in by a document
+ * that has conflicts, unless chttpd_auth/allow_conflicted_user_docs is true; ERR_NOMEM, ERR_IO, ERR_CORRUPT.
  */
 int accounts_find(struct api *api, const char *name, size_t len, struct arena *a, struct account *out) MUST_CHECK;
 
@@ -36,19 +42,21 @@ int accounts_find(struct api *api, const char *name, size_t len, struct arena *a
  */
 uint64_t accounts_generation(const struct api *api);
 
+/** accounts_counts(api, hitsp, missesp): Look-ups of documents that were remembered, and that were not. */
+void accounts_counts(const struct api *api, uint64_t *hitsp, uint64_t *missesp);
+
 /**
  * accounts_upgrade(api, name, password, len, seen): ${name} has logged in with ${password}, which verified against
- * ${seen}: if that is of an older kind or of too few iterations (and chttpd_auth/upgrade_hash_on_auth is not false), it
+ * ${seen}: if that was not made as the settings now say (and chttpd_auth/upgrade_hash_on_auth is not false), it
  * is replaced in the background, unless it has changed meanwhile.  Copies what it needs; gives up silently where there
  * is too much to do.  Any thread.
  */
 void accounts_upgrade(struct api *api, const char *name, const char *password, size_t len, const struct account *seen);
 
 /**
- * accounts_changed(api): [admins] or another setting that accounts depend on has changed.  accounts_moved(api, name):
- * So has database ${name}; called before the change is acknowledged.  Any thread.
+ * accounts_moved(api, name, seq, dropped): Database ${name} has changed, as dbs_config.moved says it: before the change is
+ * acknowledged.  Any thread.
  */
-void accounts_changed(struct api *api);
-void accounts_moved(struct api *api, const char *name);
+void accounts_moved(struct api *api, const char *name, uint64_t seq, int dropped);
 
 #endif

@@ -31,6 +31,7 @@ struct api {
 	struct feeds *feeds;             /* open _changes requests: feeds.c */
 	struct updatefeeds *updatefeeds; /* _db_updates: updatefeeds.c */
 	struct accounts *accounts;       /* who has an account: accounts.c */
+	struct db_rules users;           /* of the databases that have users' documents: users.c */
 	struct sessions *auth;           /* cached credential checks: auth.c */
 	struct cors *cors;               /* what is allowed to pages of other origins: cors.c */
 	struct transport *transport;     /* what becomes of plain HTTP: transport.c */

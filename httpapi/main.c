@@ -28,6 +28,7 @@
 #include "httpapi/setup.h"
 #include "httpapi/transport.h"
 #include "httpapi/updatefeeds.h"
+#include "httpapi/users.h"
 #include "store/store.h"
 
 #define SERVER_NAME "Divan/" DIVAN_VERSION " (CouchDB compatible)"
@@ -239,7 +240,7 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 	struct api *api = cookie;
 
 	(void)incarnation;
-	accounts_moved(api, name);
+	accounts_moved(api, name, seq, dropped);
 	feeds_moved(api, name, seq, dropped);
 	updatefeeds_moved(api, name, seq, dropped);
 }
@@ -295,6 +296,9 @@ open_databases(struct divand *d)
 	c.default_security_admin_only =
 	    strcmp(config_get(d->config, "couchdb", "default_security", "admin_only"), "everyone") != 0;
 	load_compaction(d->config, &c.autocompact);
+	users_init(&d->api);
+	c.rules = users_rules;
+	c.rules_cookie = &d->api;
 	err = dbs_new(&c, &d->api.dbs);
 	for (i = 0; i < sizeof(system_names) / sizeof(system_names[0]) && err == 0; i++) {
 		err = dbs_create(d->api.dbs, system_names[i], NULL, &server, NULL);
@@ -468,6 +472,7 @@ static void
 end(struct divand *d)
 {
 	stop_hangups(d);
+	accounts_stop(&d->api);
 	if (d->api.dbs != NULL)
 		dbs_free(d->api.dbs);
 	exec_threads_free(d->threads);

@@ -2,34 +2,41 @@
  * secret.c: stored passwords.
  *
  * CouchDB has changed its form thrice, and accounts outlive that: every form is verified, and the
- * newest is made.  What is compared is compared in constant time.  A stored form comes from the
- * configuration, so its lengths and its number of iterations are bounded here.
+ * newest is made.  What is compared is compared in constant time.
+ *
+ * 1. A stored form may come from a document that anybody wrote, so its lengths and its number of
+ *    iterations are bounded here.
+ * 2. A key has exactly the length of its algorithm's digest: a shorter one could be guessed, a
+ *    longer one costs several derivations.  CouchDB's comparison has the same outcome.
+ * 3. What cannot be taken apart verifies nothing.
  */
 #include "secret.h"
 
 #include <openssl/evp.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
 
-#define SALT_LEN 16u
-#define KEY_MAX 64u
-#define ITERATIONS_MAX 100000000u /* more would be a denial of service by configuration */
 #define PBKDF2 "-pbkdf2-"
 #define PBKDF2_PRF "-pbkdf2:"
 #define HASHED "-hashed-"
 
-/* A stored form taken apart. */
-struct parts {
-	char prf[16]; /* empty: SHA-1 over password and salt, once */
-	unsigned char key[KEY_MAX];
-	size_t key_len;
-	const char *salt;
-	size_t salt_len;
-	unsigned iterations;
-};
+size_t
+secret_key_len(const char *prf)
+{
+	static const struct {
+		const char *name;
+		size_t len;
+	} known[] = {{"", 20}, {"sha", 20}, {"sha224", 28}, {"sha256", 32}, {"sha384", 48}, {"sha512", 64}};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(prf, known[i].name) == 0)
+			return known[i].len;
+	return 0;
+}
 
 int
 secret_is_hashed(const char *stored)
@@ -38,71 +45,80 @@ secret_is_hashed(const char *stored)
 	       strncmp(stored, HASHED, strlen(HASHED)) == 0;
 }
 
-/* Reads KEY,SALT and, where there is a PRF, ITERATIONS. */
+/* Reads KEY,SALT and, where there is a PRF, ITERATIONS.  Only the salt may have commas of its own. */
 static int
-take_apart(struct parts *p, const char *s)
+take_apart(struct secret *out, const char *s)
 {
-	const char *comma = strchr(s, ','), *comma2;
+	const char *comma = strchr(s, ','), *last = strrchr(s, ',');
 	unsigned long n;
 	char *end;
 
-	if (comma == NULL || comma == s || (size_t)(comma - s) > 2 * KEY_MAX || (comma - s) % 2 != 0 ||
-	    hex_decode(s, (size_t)(comma - s), p->key) != 0)
+	out->key_len = secret_key_len(out->prf);
+	if (comma == NULL || out->key_len == 0 || (size_t)(comma - s) != 2 * out->key_len ||
+	    hex_decode(s, (size_t)(comma - s), out->key) != 0)
 		return 0;
-	p->key_len = (size_t)(comma - s) / 2;
-	p->salt = comma + 1;
-	if (p->prf[0] == '\0') {
-		p->salt_len = strlen(p->salt);
-		return p->key_len == SHA1_LEN;
+	out->salt = comma + 1;
+	out->salt_len = strlen(out->salt);
+	if (out->prf[0] != '\0') {
+		if (last == comma || last[1] < '0' || last[1] > '9')
+			return 0;
+		out->salt_len = (size_t)(last - out->salt);
+		n = strtoul(last + 1, &end, 10);
+		if (*end != '\0' || n < 1 || n > SECRET_MAX_ITERATIONS)
+			return 0;
+		out->iterations = (unsigned)n;
 	}
-	comma2 = strchr(p->salt, ',');
-	if (comma2 == NULL)
-		return 0;
-	p->salt_len = (size_t)(comma2 - p->salt);
-	n = strtoul(comma2 + 1, &end, 10);
-	p->iterations = (unsigned)n;
-	return *end == '\0' && n >= 1 && n <= ITERATIONS_MAX;
+	return out->salt_len <= SECRET_SALT_MAX;
 }
 
-static int
-parse(struct parts *p, const char *stored)
+int
+secret_parse(const char *stored, struct secret *out)
 {
 	const char *dash;
 
-	*p = (struct parts){.iterations = 0};
+	*out = (struct secret){.iterations = 0};
 	if (strncmp(stored, HASHED, strlen(HASHED)) == 0)
-		return take_apart(p, stored + strlen(HASHED));
+		return take_apart(out, stored + strlen(HASHED));
 	if (strncmp(stored, PBKDF2, strlen(PBKDF2)) == 0) {
-		memcpy(p->prf, "sha", 4);
-		return take_apart(p, stored + strlen(PBKDF2));
+		memcpy(out->prf, "sha", 4);
+		return take_apart(out, stored + strlen(PBKDF2));
 	}
 	if (strncmp(stored, PBKDF2_PRF, strlen(PBKDF2_PRF)) != 0)
 		return 0;
 	stored += strlen(PBKDF2_PRF);
 	dash = strchr(stored, '-');
-	if (dash == NULL || dash == stored || (size_t)(dash - stored) >= sizeof(p->prf))
+	if (dash == NULL || dash == stored || (size_t)(dash - stored) >= sizeof(out->prf))
 		return 0;
-	memcpy(p->prf, stored, (size_t)(dash - stored));
-	return take_apart(p, dash + 1);
+	memcpy(out->prf, stored, (size_t)(dash - stored));
+	return take_apart(out, dash + 1);
 }
 
 int
-secret_hash(const char *password, size_t len, unsigned iterations, char out[SECRET_LEN])
+secret_put(const struct secret *s, char *out, size_t max)
 {
-	unsigned char random[SALT_LEN], key[SHA256_LEN];
-	char salt[2 * SALT_LEN + 1], hex[2 * SHA256_LEN + 1];
-	int err;
+	char key[2 * SECRET_KEY_MAX + 1];
+	int n;
+
+	if (s->key_len == 0 || s->key_len != secret_key_len(s->prf) || s->salt_len > SECRET_SALT_MAX ||
+	    memchr(s->salt, '\0', s->salt_len) != NULL)
+		return 0;
+	hex_encode(s->key, s->key_len, key);
+	key[2 * s->key_len] = '\0';
+	if (s->prf[0] == '\0')
+		n = snprintf(out, max, HASHED "%s,%.*s", key, (int)s->salt_len, s->salt);
+	else
+		n = snprintf(
+		    out, max, PBKDF2_PRF "%s-%s,%.*s,%u", s->prf, key, (int)s->salt_len, s->salt, s->iterations);
+	return n > 0 && (size_t)n < max;
+}
+
+void
+secret_salt(char out[SECRET_SALT_LEN])
+{
+	unsigned char random[SECRET_SALT_LEN / 2];
 
 	hash_random(random, sizeof(random));
-	hex_encode(random, sizeof(random), salt);
-	salt[2 * SALT_LEN] = '\0';
-	err = hash_pbkdf2("sha256", password, len, salt, 2 * SALT_LEN, iterations, key, sizeof(key));
-	if (err != 0)
-		return err;
-	hex_encode(key, sizeof(key), hex);
-	hex[2 * SHA256_LEN] = '\0';
-	snprintf(out, SECRET_LEN, PBKDF2_PRF "sha256-%s,%s,%u", hex, salt, iterations);
-	return 0;
+	hex_encode(random, sizeof(random), out);
 }
 
 static int
@@ -114,7 +130,32 @@ sha1_of(const char *password, size_t len, const char *salt, size_t salt_len, uns
 		 EVP_DigestFinal_ex(ctx, out, NULL) == 1;
 
 	EVP_MD_CTX_free(ctx);
-	return ok;
+	return ok ? 0 : ERR_INTERNAL;
+}
+
+int
+secret_derive(struct secret *s, const char *password, size_t len)
+{
+	s->key_len = secret_key_len(s->prf);
+	if (s->key_len == 0)
+		return ERR_INTERNAL;
+	if (s->prf[0] == '\0')
+		return sha1_of(password, len, s->salt, s->salt_len, s->key);
+	return hash_pbkdf2(s->prf, password, len, s->salt, s->salt_len, s->iterations, s->key, s->key_len);
+}
+
+int
+secret_hash(const char *password, size_t len, unsigned iterations, char out[SECRET_LEN])
+{
+	char salt[SECRET_SALT_LEN];
+	struct secret s = {.prf = "sha256", .salt = salt, .salt_len = sizeof(salt), .iterations = iterations};
+	int err;
+
+	secret_salt(salt);
+	err = secret_derive(&s, password, len);
+	if (err == 0 && !secret_put(&s, out, SECRET_LEN))
+		err = ERR_INTERNAL;
+	return err;
 }
 
 /* Over digests, so that neither the password's length nor its first difference shows in the time it takes. */
@@ -131,18 +172,12 @@ check_plain(const char *stored, const char *password, size_t len)
 int
 secret_check(const char *stored, const char *password, size_t len)
 {
-	unsigned char key[KEY_MAX];
-	struct parts p;
+	struct secret s, made;
 
 	if (!secret_is_hashed(stored))
 		return check_plain(stored, password, len);
-	if (!parse(&p, stored))
+	if (!secret_parse(stored, &s))
 		return 0;
-	if (p.prf[0] == '\0') {
-		if (!sha1_of(password, len, p.salt, p.salt_len, key))
-			return 0;
-	} else if (hash_pbkdf2(p.prf, password, len, p.salt, p.salt_len, p.iterations, key, p.key_len) != 0) {
-		return 0;
-	}
-	return hash_equal(key, p.key, p.key_len);
+	made = s;
+	return secret_derive(&made, password, len) == 0 && hash_equal(made.key, s.key, s.key_len);
 }
