@@ -119,21 +119,22 @@ accepts(const struct jstr *accept, const char *type)
 
 /* A browser that is not logged in is sent to the page where it can be.  Returns 1 if the headers say so. */
 static int
-redirect_to_login(struct apireq *r, const char *reason)
+redirect_to_login(struct apireq *r, const char *page, const char *reason)
 {
 	struct jstr accept = http_header(r->http, "accept");
 	struct buf b;
 	struct jstr path, raw;
 	int ok;
 
-	if (!accept.s || accepts(&accept, "application/json") || !accepts(&accept, "text/html"))
+	if (!*page || !accept.s || accepts(&accept, "application/json") || !accepts(&accept, "text/html"))
 		return 0;
 	raw = http_path(r->http);
 	if (api_url_decode(r->arena, raw.s, raw.len, 0, &path))
 		return 0;
 	buf_init(&b, LIMIT_URL_LEN * 4);
 	api_base_url(r, &b);
-	buf_puts(&b, "/_utils/session.html?return=");
+	buf_puts(&b, page);
+	buf_puts(&b, "?return=");
 	api_url_encode(&b, path.s, path.len);
 	buf_puts(&b, "&reason=");
 	api_url_encode(&b, reason, strlen(reason));
@@ -147,15 +148,9 @@ redirect_to_login(struct apireq *r, const char *reason)
 static int
 unauthorized(struct apireq *r, const char *reason)
 {
-	struct jstr ask = http_header(r->http, "x-couchdb-www-authenticate");
+	const char *page;
 
-	if (ask.s)
-		http_set_header(r->http, "www-authenticate", ask.s, ask.len);
-	else if (auth_required(r->api))
-		http_set_header(r->http, "www-authenticate", "Basic realm=\"server\"", 20);
-	else if (redirect_to_login(r, reason))
-		return 302;
-	return 401;
+	return !auth_challenge(r, &page) && redirect_to_login(r, page, reason) ? 302 : 401;
 }
 
 void

@@ -1,84 +1,102 @@
 /*
  * auth.c: who asks.
  *
- * A password is verified by deriving a key from it, which takes a good part of a second by design,
- * so it happens on an executor thread, and its outcome is kept: per HTTP thread a small table,
- * looked up by a digest of what the client sent under a key that only this process knows.  A hit
- * costs one HMAC.  Requests that bring the same credentials while they are being verified wait for
- * the one derivation.  Failures are not kept.  One HTTP thread has one derivation running and the
- * others in line, so that whoever guesses passwords does not take the executor away from commits.
+ * The handlers of chttpd/authentication_handlers are asked in turn until one knows: cookies, Basic
+ * credentials ("default"), bearer tokens, a proxy's headers.  What was verified is remembered (auth_cache.c), what
+ * must be derived waits off the event loop (auth_check.c).
  *
- *	auth_step --cookie, cached or anonymous--> then
- *	    |
- *	    +--unknown credentials--> check_begin -> (executor) derive -> check_end -> then, for all
+ *	auth_step --a handler knows--> then
+ *	    |  \--a handler refuses--> answered
+ *	    +--Basic, not remembered--> auth_check -> basic_end -> then, or answered
+ *	    +--none knows--> the client's certificate -> then
+ *	                         \--none--> anonymous -> then, or 401 where the settings want somebody
  *
- * An entry holds for one generation of the configuration: a changed password ends it at once.
+ * The settings (auth_settings.c) are a set that never changes.  A thread takes the newest when a request comes, and gives back
+ * the one before: so nobody waits for a lock to look at them, and none is freed under a reader.
  */
 #include "auth.h"
+#include "auth_cert.h"
 #include "auth_impl.h"
-#include "secret.h"
 #include "base/limits.h"
+#include "base/log.h"
 
 #include <strings.h>
 
-/* A request that waits for a derivation; lives in that request's arena. */
-struct waiter {
-	struct apireq *r;
-	api_f *then;
-	struct waiter *next;
-};
-
-/* A derivation; lives in the arena of the request that began it. */
-struct auth_check {
-	unsigned char digest[SHA256_LEN];
-	struct apireq *r;
-	struct exec_job job;
-	struct http_msg msg;
-	struct jstr name, password;
-	const char *stored;
-	int unknown; /* there is no such account */
-	uint64_t generation;
-	int ok;
-	struct waiter *waiters; /* the first is r's own */
-	struct auth_check *next;
-};
-
-/* What a cookie says of requests that other sites cause; without the setting browsers decide. */
-static const char *
-same_site_of(const struct config *c)
+const char *
+auth_handler_name(enum auth_how how)
 {
-	const char *value = config_get(c, "chttpd_auth", "same_site", "");
+	static const char *const names[] = {"cookie", "default", "jwt", "proxy"};
 
-	if (!*value)
-		value = config_get(c, "couch_httpd_auth", "same_site", "");
-	if (strcasecmp(value, "strict") == 0)
-		return "; SameSite=Strict";
-	if (strcasecmp(value, "lax") == 0)
-		return "; SameSite=Lax";
-	if (strcasecmp(value, "none") == 0)
-		return "; SameSite=None";
-	return "";
+	return names[how];
+}
+
+/* ---- The settings ---- */
+
+static void
+settings_put(struct sessions *s, struct auth_settings *old)
+{
+	unsigned left = 1;
+
+	pthread_mutex_lock(&s->lock);
+	if (old)
+		left = --old->refs;
+	pthread_mutex_unlock(&s->lock);
+	if (left == 0)
+		auth_settings_free(old);
 }
 
 int
 auth_load(struct api *api)
 {
 	struct sessions *s = api->auth;
-	const struct config *c = api->config;
-	const char *secret = config_get(c, "chttpd_auth", "secret", "");
-	uint64_t timeout;
-	int required;
+	struct auth_settings *n, *old;
+	int err;
 
-	if (!*secret)
-		secret = config_get(c, "couch_httpd_auth", "secret", "");
-	atomic_store(&s->secret, *secret ? secret : s->own_secret);
-	atomic_store(&s->same_site, same_site_of(c));
-	timeout = config_u64(c, "chttpd_auth", "timeout", 600);
-	atomic_store(&s->timeout_s, config_u64(c, "couch_httpd_auth", "timeout", timeout));
-	required = config_bool(c, "chttpd_auth", "require_valid_user", 0);
-	atomic_store(&s->required, config_bool(c, "chttpd", "require_valid_user", required));
-	atomic_fetch_add(&s->generation, 1);
-	return 0;
+	/* One at a time, or an older set could stand behind a newer one. */
+	pthread_mutex_lock(&s->loading);
+	err = auth_settings_new(api, atomic_load(&s->serial) + 1, &n);
+	if (!err) {
+		pthread_mutex_lock(&s->lock);
+		old = s->current;
+		s->current = n;
+		atomic_store_explicit(&s->serial, n->serial, memory_order_release);
+		pthread_mutex_unlock(&s->lock);
+		settings_put(s, old);
+	}
+	pthread_mutex_unlock(&s->loading);
+	return err;
+}
+
+/* The thread's table with the newest settings; only when a request begins. */
+static struct auth_table *
+refresh(struct apireq *r)
+{
+	struct sessions *s = r->api->auth;
+	struct auth_table *t = auth_table_of(r);
+	struct auth_settings *old;
+
+	if (!t || (t->settings && t->settings->serial == atomic_load_explicit(&s->serial, memory_order_acquire)))
+		return t;
+	old = t->settings;
+	pthread_mutex_lock(&s->lock);
+	t->settings = s->current;
+	t->settings->refs++;
+	pthread_mutex_unlock(&s->lock);
+	settings_put(s, old);
+	return t;
+}
+
+static void
+changed(const char *section, const char *key, void *cookie)
+{
+	static const char *const ours[] = {
+	    "chttpd", "chttpd_auth", "chttpd_auth_lockout", "couch_httpd_auth", "httpd", "jwt_auth", "jwt_keys"};
+	struct api *api = cookie;
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		if (strcmp(section, ours[i]) == 0 && api->auth && auth_load(api))
+			log_line(LOG_ERROR, "no memory for the change of %s/%s", section, key);
+	}
 }
 
 int
@@ -86,28 +104,36 @@ auth_new(struct api *api)
 {
 	struct sessions *s = calloc(1, sizeof(*s));
 	unsigned char secret[SHA256_LEN];
-	uint64_t n;
+	int err;
 
 	if (!s)
 		return ERR_NOMEM;
+	if (pthread_mutex_init(&s->lock, NULL) || pthread_mutex_init(&s->loading, NULL)) {
+		free(s);
+		return ERR_NOMEM;
+	}
 	hash_random(s->key, sizeof(s->key));
 	hash_random(secret, sizeof(secret));
-	n = config_u64(api->config, "chttpd_auth", "iterations", SECRET_ITERATIONS);
-	if (n < 1 || n > UINT32_MAX)
-		n = SECRET_ITERATIONS;
-	snprintf(s->nobody, sizeof(s->nobody), "-pbkdf2:sha256-%064d,%032d,%llu", 0, 0, (unsigned long long)n);
-	for (size_t i = 0; i < AUTH_BLOCK; i++) {
-		unsigned char k = i < sizeof(s->key) ? s->key[i] : 0;
-
-		s->inner[i] = k ^ 0x36;
-		s->outer[i] = k ^ 0x5c;
-	}
 	if (api->secret[0])
 		memcpy(s->own_secret, api->secret, sizeof(s->own_secret));
 	else
 		hex_encode(secret, sizeof(secret), s->own_secret);
 	api->auth = s;
-	return auth_load(api);
+	err = lockout_new(&s->lockout);
+	if (!err)
+		err = auth_load(api);
+	return err ? err : config_on_change(api->config, changed, api);
+}
+
+static void
+table_free(struct sessions *s, struct auth_table *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < AUTH_SLOTS; i++)
+		free(t->slots[i].blob);
+	settings_put(s, t->settings);
+	free(t);
 }
 
 void
@@ -118,27 +144,14 @@ auth_free(struct api *api)
 	if (!s)
 		return;
 	for (size_t i = 0; i < AUTH_THREADS; i++)
-		free(s->tables[i]);
+		table_free(s, s->tables[i]);
+	settings_put(s, s->current);
+	lockout_free(s->lockout);
+	free(s->known);
+	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->loading);
 	free(s);
 	api->auth = NULL;
-}
-
-int
-auth_required(const struct api *api)
-{
-	return atomic_load_explicit(&api->auth->required, memory_order_relaxed);
-}
-
-const char *
-auth_stored(struct api *api, const char *name, size_t len)
-{
-	char key[LIMIT_ID_LEN];
-
-	if (len == 0 || len >= sizeof(key) || memchr(name, '\0', len))
-		return NULL;
-	memcpy(key, name, len);
-	key[len] = '\0';
-	return config_get(api->config, "admins", key, NULL);
 }
 
 struct auth_table *
@@ -155,284 +168,267 @@ auth_table_of(struct apireq *r)
 	return *tp;
 }
 
-int
-auth_grant(struct apireq *r, const char *name, size_t len, const char *how)
+const struct auth_settings *
+auth_settings_of(struct apireq *r)
 {
-	static const char *const roles[] = {"_admin"};
+	return auth_table_of(r)->settings;
+}
 
-	r->who.name = arena_dup(r->arena, name, len);
-	if (!r->who.name)
+/* ---- Who it is ---- */
+
+static int
+copy_roles(struct apireq *r, const char *const *roles, size_t n)
+{
+	const char **copy = arena_calloc(r->arena, n + 1, sizeof(*copy));
+
+	if (!copy)
 		return ERR_NOMEM;
-	/* Every account is an administrator until there are others. */
-	r->who.roles = roles;
-	r->who.nroles = 1;
-	r->who.server_admin = 1;
-	r->authenticated = how;
+	for (size_t i = 0; i < n; i++) {
+		copy[i] = arena_dup(r->arena, roles[i], strlen(roles[i]));
+		if (!copy[i])
+			return ERR_NOMEM;
+		r->who.server_admin |= strcmp(roles[i], "_admin") == 0;
+	}
+	r->who.roles = copy;
+	r->who.nroles = n;
 	return 0;
 }
 
-/*
- * Every request with credentials comes here, and the library's HMAC costs more than the two hashes
- * it is made of.
- */
-void
-auth_digest(const struct sessions *s, const char *text, size_t len, unsigned char out[SHA256_LEN])
-{
-	unsigned char m[AUTH_BLOCK + 512];
-
-	if (len > sizeof(m) - AUTH_BLOCK) {
-		hash_hmac_sha256(s->key, sizeof(s->key), text, len, out);
-		return;
-	}
-	memcpy(m, s->inner, AUTH_BLOCK);
-	memcpy(m + AUTH_BLOCK, text, len);
-	hash_sha256(m, AUTH_BLOCK + len, out);
-	memcpy(m, s->outer, AUTH_BLOCK);
-	memcpy(m + AUTH_BLOCK, out, SHA256_LEN);
-	hash_sha256(m, AUTH_BLOCK + SHA256_LEN, out);
-}
-
 int
-auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct auth_entry **ep)
+auth_grant(struct apireq *r, struct jstr name, const char *const *roles, size_t nroles, enum auth_how how)
 {
-	struct sessions *s = r->api->auth;
-	struct auth_table *t = auth_table_of(r);
-	struct auth_entry *e;
+	const char *copy = arena_dup(r->arena, name.s, name.len);
 
-	if (!t)
-		return 0;
-	e = &t->slots[digest[0] & (AUTH_SLOTS - 1)];
-	*ep = e;
-	return e->generation == atomic_load_explicit(&s->generation, memory_order_acquire) &&
-	       hash_equal(e->digest, digest, SHA256_LEN);
+	/* A name is text to all that follows: what stands behind a zero byte would not count. */
+	if (memchr(name.s, '\0', name.len))
+		return ERR_BAD_REQUEST;
+	r->who = (struct principal){NULL, NULL, 0, 0};
+	if (!copy || copy_roles(r, roles, nroles)) {
+		r->who = (struct principal){NULL, NULL, 0, 0};
+		return ERR_NOMEM;
+	}
+	r->who.name = copy;
+	r->authenticated = auth_handler_name(how);
+	return 0;
 }
 
 void
-auth_remember(
-    struct apireq *r, const unsigned char digest[SHA256_LEN], uint64_t generation, struct jstr name, uint64_t issued_s)
+auth_forget(struct jstr text)
 {
-	struct auth_table *t = auth_table_of(r);
-	struct auth_entry *e;
+	union {
+		const char *s;
+		volatile char *p;
+	} u = {text.s};
 
-	if (!t || name.len >= AUTH_NAME_MAX)
-		return;
-	e = &t->slots[digest[0] & (AUTH_SLOTS - 1)];
-	memcpy(e->digest, digest, SHA256_LEN);
-	memcpy(e->name, name.s, name.len);
-	e->name[name.len] = '\0';
-	e->issued_s = issued_s;
-	e->generation = generation;
+	for (size_t i = 0; i < text.len; i++)
+		u.p[i] = 0;
 }
 
-static void
-conclude(struct apireq *r, api_f *then, int ok, const struct jstr *name)
+uint64_t
+auth_peer(struct apireq *r)
 {
-	if (!ok)
-		api_error(r, ERR_BAD_LOGIN, NULL);
-	else if (auth_grant(r, name->s, name->len, "default"))
-		api_error(r, ERR_NOMEM, NULL);
-	else
-		then(r);
+	return lockout_peer(r->api->auth->lockout, http_peer(r->http), http_header(r->http, "x-forwarded-for"));
 }
 
-static void
-derive(void *arg)
-{
-	struct auth_check *c = arg;
+/* ---- Nobody ---- */
 
-	c->ok = secret_check(c->stored, c->password.s, c->password.len) && !c->unknown;
-	http_post(http_req_thread(c->r->http), &c->msg);
-}
-
-static void
-check_start(struct auth_check *c)
-{
-	struct executor *ex = c->r->api->ex;
-
-	ex->submit(ex, &c->job);
-}
-
-static void
-check_end(void *arg)
-{
-	struct auth_check *c = arg;
-	struct auth_table *t = auth_table_of(c->r);
-	/* It holds the memory of the check itself. */
-	struct http_req *first = c->r->http;
-	struct waiter *next;
-
-	if (t) {
-		t->checks = c->next;
-		t->nchecks--;
-		if (t->checks)
-			check_start(t->checks);
-	}
-	if (c->ok)
-		auth_remember(c->r, c->digest, c->generation, c->name, 0);
-	for (struct waiter *w = c->waiters; w; w = next) {
-		struct http_req *http;
-
-		next = w->next;
-		http = w->r->http;
-		conclude(w->r, w->then, c->ok, &c->name);
-		if (http != first)
-			http_release(http);
-	}
-	http_release(first);
-}
-
-/* 1: there is a derivation of the same credentials to wait for; 0: there is a place in line. */
 static int
-join(struct auth_table *t, struct waiter *w, const unsigned char digest[SHA256_LEN])
+is_wanted(struct apireq *r)
 {
-	for (struct auth_check *c = t->checks; c; c = c->next) {
-		if (hash_equal(c->digest, digest, SHA256_LEN)) {
-			w->next = c->waiters->next;
-			c->waiters->next = w;
-			http_hold(w->r->http);
-			return 1;
-		}
-	}
-	return t->nchecks < AUTH_CHECKS ? 0 : -ERR_BUSY;
+	const struct auth_settings *s = auth_settings_of(r);
+	int up = r->nparts == 1 && strcmp(r->part[0].s, "_up") == 0;
+
+	/* Whoever must log in must be able to. */
+	if (r->nparts == 1 && strcmp(r->part[0].s, "_session") == 0 && strcmp(r->method, "POST") == 0)
+		return 0;
+	return up ? s->required && !s->required_but_up : s->required || s->required_but_up;
 }
 
-static void
-line_up(struct auth_table *t, struct auth_check *c)
+/* Without other credentials, what the client has shown in TLS counts: the last step of all. */
+static int
+by_certificate(struct apireq *r, api_f *then)
 {
-	c->job.fn = derive;
-	c->msg.fn = check_end;
-	c->job.arg = c->msg.arg = c;
-	http_hold(c->r->http);
-	if (t) {
-		struct auth_check **cp = &t->checks;
+	int rc = auth_cert_step(r);
 
-		while (*cp)
-			cp = &(*cp)->next;
-		*cp = c;
-		if (t->nchecks++ > 0)
-			return;
-	}
-	check_start(c);
-}
-
-static void
-check_begin(struct apireq *r, api_f *then, const unsigned char digest[SHA256_LEN], struct jstr plain)
-{
-	struct auth_table *t = auth_table_of(r);
-	struct auth_check *c = arena_calloc(r->arena, 1, sizeof(*c));
-	struct waiter *w = arena_calloc(r->arena, 1, sizeof(*w));
-	int joined;
-	const char *colon;
-
-	if (!c || !w) {
-		api_error(r, ERR_NOMEM, NULL);
-		return;
-	}
-	*w = (struct waiter){r, then, NULL};
-	joined = t ? join(t, w, digest) : 0;
-	if (joined) {
-		if (joined < 0)
-			api_error(r, -joined, NULL);
-		return;
-	}
-	colon = memchr(plain.s, ':', plain.len);
-	memcpy(c->digest, digest, SHA256_LEN);
-	c->r = r;
-	c->waiters = w;
-	c->name = (struct jstr){plain.s, (size_t)(colon - plain.s)};
-	c->password = (struct jstr){colon + 1, plain.len - c->name.len - 1};
-	/* Before the stored password is read: a change in between makes the entry void, not the other way. */
-	c->generation = atomic_load(&r->api->auth->generation);
-	c->stored = auth_stored(r->api, c->name.s, c->name.len);
-	c->unknown = c->stored == NULL;
-	/* Who guesses names is not told by the time it takes. */
-	if (c->unknown)
-		c->stored = r->api->auth->nobody;
-	line_up(t, c);
+	if (rc > 0)
+		then(r);
+	else if (rc < 0)
+		api_error(r, -rc, NULL);
+	return rc != 0;
 }
 
 static void
 anonymous(struct apireq *r, api_f *then)
 {
-	/* Whoever must log in must be able to. */
-	int login = r->nparts == 1 && strcmp(r->part[0].s, "_session") == 0 && strcmp(r->method, "POST") == 0;
-
-	if (auth_required(r->api) && !login)
+	if (by_certificate(r, then))
+		return;
+	if (is_wanted(r))
 		api_error_text(r, 401, "unauthorized", "Authentication required.");
 	else
 		then(r);
 }
 
-/* "Basic BASE64" decoded into the arena; ERR_MISSING: it does not name anybody. */
+int
+auth_challenge(struct apireq *r, const char **pagep)
+{
+	struct jstr ask = http_header(r->http, "x-couchdb-www-authenticate");
+	struct auth_table *t = auth_table_of(r);
+	const struct auth_settings *s = t ? t->settings : NULL;
+
+	*pagep = "";
+	if (ask.s) {
+		http_set_header(r->http, "www-authenticate", ask.s, ask.len);
+	} else if (s && s->www_auth) {
+		http_set_header(r->http, "www-authenticate", s->www_auth, strlen(s->www_auth));
+	} else if (s && s->login_page && (s->required || s->required_but_up)) {
+		http_set_static(r->http, "www-authenticate", "Basic realm=\"server\"");
+	} else {
+		*pagep = s && s->login_page ? s->login_page : "";
+		return 0;
+	}
+	return 1;
+}
+
+/* ---- Basic ---- */
+
+/* "Basic BASE64" taken apart, in the arena, terminated; ERR_MISSING: it does not name anybody. */
 static int
-decode_basic(struct apireq *r, const struct jstr *h, struct jstr *plainp)
+decode_basic(struct apireq *r, struct jstr h, struct jstr *name, struct jstr *password)
 {
 	struct buf b;
+	char *text, *colon;
 	int err;
 
-	buf_init(&b, LIMIT_ID_LEN);
-	err = base64_get(&b, h->s + 6, h->len - 6);
-	if (!err && (b.len == 0 || !memchr(b.data, ':', b.len)))
-		err = ERR_MISSING;
-	if (!err && b.len == 3 && memcmp(b.data, "_:_", 3) == 0)
-		err = ERR_MISSING; /* how browsers are made to forget */
-	if (!err) {
-		plainp->s = arena_dup(r->arena, b.data, b.len);
-		plainp->len = b.len;
-		err = plainp->s ? 0 : ERR_NOMEM;
-	}
-	buf_release(&b);
-	return err;
+	buf_init_arena(&b, r->arena, LIMIT_ID_LEN);
+	err = base64_get(&b, h.s + 6, h.len - 6);
+	if (!err)
+		err = buf_putc(&b, '\0');
+	if (err)
+		return err;
+	text = b.data;
+	colon = memchr(text, ':', b.len - 1);
+	if (!colon || strcmp(text, "_:_") == 0) /* how browsers are made to forget */
+		return ERR_MISSING;
+	*colon = '\0';
+	*name = (struct jstr){text, (size_t)(colon - text)};
+	*password = (struct jstr){colon + 1, b.len - 1 - name->len - 1};
+	return 0;
 }
 
 static void
-basic(struct apireq *r, api_f *then, const struct jstr *h)
+basic_end(struct apireq *r, api_f *then, const struct auth_verdict *v)
 {
-	unsigned char digest[SHA256_LEN];
-	struct auth_entry *e;
-	struct jstr plain;
-	int err;
+	int err = v->err;
 
-	auth_digest(r->api->auth, h->s, h->len, digest);
-	if (auth_recall(r, digest, &e)) {
-		if (auth_grant(r, e->name, strlen(e->name), "default"))
-			api_error(r, ERR_NOMEM, NULL);
-		else
-			then(r);
-		return;
-	}
-	err = decode_basic(r, h, &plain);
-	if (err == ERR_MISSING)
-		anonymous(r, then);
-	else if (err == ERR_BAD_BASE64 || err == ERR_TOO_LARGE)
-		api_error_text(r, 400, "bad_request", "Authorization header has invalid base64 value");
-	else if (err)
+	if (!err)
+		err = auth_grant(r, v->name, v->account->roles, v->account->nroles, AUTH_DEFAULT);
+	if (err)
 		api_error(r, err, NULL);
 	else
-		check_begin(r, then, digest, plain);
+		then(r);
+}
+
+/*
+ * Somebody is locked out: these credentials, too?  Those that this address has used before go on, or a stranger who
+ * shares it could end them.
+ */
+static int
+is_locked_out(struct apireq *r, const struct auth_entry *e)
+{
+	struct lockout *l = r->api->auth->lockout;
+	uint64_t now = r->api->ex->now_ms(r->api->ex);
+	struct jstr name = {e->blob, e->name_len};
+	struct account account;
+	enum lockout_state state;
+	uint64_t peer, guess;
+
+	if (accounts_find(r->api, name.s, name.len, r->arena, &account))
+		return 0;
+	peer = auth_peer(r);
+	state = lockout_state(l, name, account.salt, peer, now);
+	if (state == LOCKOUT_NONE || (state == LOCKOUT_SOFT && e->peer == peer))
+		return 0;
+	memcpy(&guess, e->digest, sizeof(guess));
+	(void)lockout_fail(l, name, account.salt, peer, guess, now);
+	return 1;
+}
+
+static int
+basic_known(struct apireq *r, const struct auth_entry *e)
+{
+	int err = 0;
+
+	if (!lockout_quiet(r->api->auth->lockout) && is_locked_out(r, e))
+		err = ERR_LOCKED_OUT;
+	if (!err)
+		err = auth_grant_entry(r, e);
+	if (!err)
+		return 1;
+	api_error(r, err, NULL);
+	return -1;
+}
+
+/* 1: it says who asks; 0: it has nothing to say; -1: the request is answered, or will be. */
+static int
+basic_step(struct apireq *r, api_f *then)
+{
+	struct jstr h = http_header(r->http, "authorization");
+	unsigned char digest[SHA256_LEN];
+	struct jstr name, password;
+	struct auth_entry *e;
+	int err;
+
+	if (!h.s || h.len <= 6 || strncasecmp(h.s, "Basic ", 6) != 0)
+		return 0;
+	auth_digest(r->api->auth, h.s, h.len, digest);
+	err = auth_recall(r, digest, &e);
+	if (!err && e->how == AUTH_DEFAULT)
+		return basic_known(r, e);
+	if (!err || err == ERR_MISSING) {
+		err = decode_basic(r, h, &name, &password);
+		if (err == ERR_MISSING)
+			return 0;
+	}
+	if (!err)
+		auth_check(r, digest, name, password, then, basic_end);
+	else if (err == ERR_BAD_BASE64 || err == ERR_TOO_LARGE)
+		api_error_text(r, 400, "bad_request", "Authorization header has invalid base64 value");
+	else
+		api_error(r, err, NULL);
+	return -1;
+}
+
+static int
+step(struct apireq *r, api_f *then, enum auth_how how)
+{
+	switch (how) {
+	case AUTH_COOKIE:
+		return auth_cookie_step(r);
+	case AUTH_JWT:
+		return auth_jwt_step(r);
+	case AUTH_PROXY:
+		return auth_proxy_step(r);
+	default:
+		return basic_step(r, then);
+	}
 }
 
 void
 auth_step(struct apireq *r, api_f *then)
 {
-	int cookie = auth_cookie_step(r);
-	struct jstr h;
+	const struct auth_table *t = refresh(r);
 
-	if (cookie > 0) {
-		then(r);
+	if (!t) {
+		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
-	if (cookie < 0) {
-		struct errtext why = {""};
+	for (size_t i = 0; i < t->settings->nhandlers; i++) {
+		int rc = step(r, then, t->settings->handlers[i]);
 
-		if (cookie == -ERR_BAD_REQUEST)
-			err_why(&why, ERR_BAD_REQUEST, "Malformed AuthSession cookie. Please clear your cookies.");
-		api_error(r, -cookie, &why);
-		return;
+		if (rc > 0)
+			then(r);
+		if (rc != 0)
+			return;
 	}
-	h = http_header(r->http, "authorization");
-	if (h.s && h.len > 6 && strncasecmp(h.s, "Basic ", 6) == 0)
-		basic(r, then, &h);
-	else
-		anonymous(r, then);
+	anonymous(r, then);
 }

@@ -1,7 +1,8 @@
 /*
  * auth_cookie.c: session cookies in CouchDB's form: base64url of "NAME:TIME:MAC", TIME in
- * hexadecimal seconds, MAC the raw HMAC-SHA256 of "NAME:TIME" under the server's secret followed by
- * the account's salt.  A changed password has a new salt, and so ends the account's sessions.
+ * hexadecimal seconds, MAC the raw HMAC of "NAME:TIME" under the server's secret followed by
+ * the account's salt, by the first of chttpd_auth/hash_algorithms; all of them are accepted.  So a session
+ * goes on at another server with the same secret and accounts.  A changed password has a new salt, and so ends the account's sessions.
  */
 #include "auth_impl.h"
 #include "base/limits.h"
@@ -37,31 +38,19 @@ find_cookie(struct apireq *r, const char *name)
 	return none;
 }
 
-/* The salt of "-pbkdf2...-KEY,SALT,ITERATIONS"; all of what is stored where it has another form. */
-static struct jstr
-salt_of(const char *stored)
-{
-	const char *comma = strchr(stored, ',');
-	const char *salt = comma ? comma + 1 : stored;
-
-	return (struct jstr){salt, strcspn(salt, ",")};
-}
-
+/* The MAC of a session by the n-th algorithm of the settings. */
 static int
-make_mac(struct apireq *r, const char *stored, const char *text, size_t len, unsigned char mac[SHA256_LEN])
+make_mac(struct apireq *r, size_t n, struct jstr salt, struct jstr text, unsigned char mac[MAC_LEN])
 {
+	const struct auth_settings *set = auth_settings_of(r);
 	struct buf key;
-	struct jstr salt = salt_of(stored);
 	int err;
 
-	buf_init(&key, 65536);
-	buf_puts(&key, atomic_load(&r->api->auth->secret));
+	buf_init_arena(&key, r->arena, 65536);
+	buf_put(&key, set->secret, set->secret_len);
 	buf_put(&key, salt.s, salt.len);
 	err = buf_failed(&key);
-	if (!err)
-		hash_hmac_sha256(key.data, key.len, text, len, mac);
-	buf_release(&key);
-	return err;
+	return err ? err : mac_make(set->macs[n], key.data, key.len, text.s, text.len, mac);
 }
 
 static uint64_t
@@ -113,7 +102,7 @@ parse(const struct buf *b, struct session *out)
 	out->name = (struct jstr){b->data, (size_t)(c1 - b->data)};
 	out->signed_text = (struct jstr){b->data, (size_t)(c2 - b->data)};
 	out->mac = (struct jstr){c2 + 1, (size_t)(end - c2 - 1)};
-	return parse_hex(c1 + 1, (size_t)(c2 - c1 - 1), &out->issued_s);
+	return parse_hex(c1 + 1, (size_t)(c2 - c1 - 1), &out->issued_s) ? ERR_MISSING : 0;
 }
 
 /* 1: within its time; 0: over, or from the future by more than clocks differ. */
@@ -121,82 +110,112 @@ static int
 is_live(struct apireq *r, uint64_t issued_s)
 {
 	uint64_t now = now_s(r);
-	uint64_t timeout = atomic_load_explicit(&r->api->auth->timeout_s, memory_order_relaxed);
+	uint64_t timeout = auth_settings_of(r)->timeout_s;
 
 	return now < issued_s + timeout && issued_s <= now + timeout;
 }
 
+/* A session that is used lives on: a new cookie once a tenth of its time is over. */
 static int
-renew(struct apireq *r, uint64_t issued_s, const struct jstr *name)
+renew(struct apireq *r, uint64_t issued_s, const struct account *known)
 {
-	uint64_t timeout = atomic_load_explicit(&r->api->auth->timeout_s, memory_order_relaxed);
-	const char *stored;
+	uint64_t timeout = auth_settings_of(r)->timeout_s;
+	struct account account;
+	int err;
 
 	if (issued_s + timeout >= now_s(r) + timeout * 9 / 10)
 		return 0;
-	stored = auth_stored(r->api, name->s, name->len);
-	return stored ? auth_cookie_issue(r, r->who.name, stored) : 0;
+	if (known)
+		return auth_cookie_issue(r, r->who.name, known->salt);
+	err = accounts_find(r->api, r->who.name, strlen(r->who.name), r->arena, &account);
+	if (err)
+		return err == ERR_MISSING ? 0 : err;
+	return auth_cookie_issue(r, r->who.name, account.salt);
 }
 
+/* 1: the session is genuine. */
 static int
-verify(struct apireq *r, const struct session *s)
+is_genuine(struct apireq *r, const struct session *s, const struct account *account)
 {
-	unsigned char mac[SHA256_LEN];
-	const char *stored = auth_stored(r->api, s->name.s, s->name.len);
+	const struct auth_settings *set = auth_settings_of(r);
+	unsigned char mac[MAC_LEN];
+	int genuine = 0;
+
+	for (size_t i = 0; i < set->nmacs; i++) {
+		if (s->mac.len == set->macs[i]->len && make_mac(r, i, account->salt, s->signed_text, mac) == 0)
+			genuine |= hash_equal(mac, s->mac.s, s->mac.len);
+	}
+	return genuine;
+}
+
+/* A cookie that is not remembered.  ERR_MISSING: it is over or forged, which is as if there were none. */
+static int
+verify(struct apireq *r, struct jstr value, const unsigned char digest[SHA256_LEN])
+{
+	struct auth_entry e = {.how = AUTH_COOKIE, .generation = accounts_generation(r->api)};
+	struct account account;
+	struct session s;
+	struct buf b;
 	int err;
 
-	if (!stored || s->mac.len != SHA256_LEN || !is_live(r, s->issued_s))
-		return 0;
-	err = make_mac(r, stored, s->signed_text.s, s->signed_text.len, mac);
+	buf_init_arena(&b, r->arena, LIMIT_ID_LEN);
+	if (base64_get(&b, value.s, value.len))
+		return ERR_BAD_REQUEST;
+	err = parse(&b, &s);
 	if (err)
-		return -err;
-	return hash_equal(mac, s->mac.s, SHA256_LEN);
+		return err;
+	if (!is_live(r, s.issued_s))
+		return ERR_MISSING;
+	err = accounts_find(r->api, s.name.s, s.name.len, r->arena, &account);
+	if (!err && !is_genuine(r, &s, &account))
+		err = ERR_MISSING;
+	if (!err)
+		err = auth_grant(r, s.name, account.roles, account.nroles, AUTH_COOKIE);
+	if (err)
+		return err;
+	memcpy(e.digest, digest, SHA256_LEN);
+	memcpy(e.stamp, account.stamp, ACCOUNTS_STAMP_LEN);
+	e.time_s = s.issued_s;
+	auth_remember(r, &e, s.name, account.roles, account.nroles);
+	return renew(r, s.issued_s, &account);
 }
 
 static int
-grant(struct apireq *r, struct jstr name, uint64_t issued_s)
+recall(struct apireq *r, struct jstr value)
 {
-	int err = auth_grant(r, name.s, name.len, "cookie");
+	unsigned char digest[SHA256_LEN];
+	struct auth_entry *e;
+	int err;
 
+	auth_digest(r->api->auth, value.s, value.len, digest);
+	err = auth_recall(r, digest, &e);
+	if (err == ERR_MISSING || (!err && e->how != AUTH_COOKIE))
+		return verify(r, value, digest);
+	if (!err && !is_live(r, e->time_s))
+		err = ERR_MISSING;
 	if (!err)
-		err = renew(r, issued_s, &name);
-	return err ? -err : 1;
+		err = auth_grant_entry(r, e);
+	return err ? err : renew(r, e->time_s, NULL);
 }
 
 int
 auth_cookie_step(struct apireq *r)
 {
-	struct jstr v = find_cookie(r, COOKIE_NAME);
-	struct sessions *sessions;
-	unsigned char digest[SHA256_LEN];
-	struct auth_entry *e;
-	uint64_t generation;
-	struct buf b;
-	struct session s;
-	int rc;
+	struct jstr value = find_cookie(r, COOKIE_NAME);
+	struct errtext why = {""};
+	int err;
 
-	if (v.len == 0)
+	if (value.len == 0)
 		return 0;
-	sessions = r->api->auth;
-	auth_digest(sessions, v.s, v.len, digest);
-	if (auth_recall(r, digest, &e)) {
-		struct jstr name = {e->name, strlen(e->name)};
-
-		return is_live(r, e->issued_s) ? grant(r, name, e->issued_s) : 0;
-	}
-	generation = atomic_load(&sessions->generation);
-	buf_init(&b, LIMIT_ID_LEN);
-	if (base64_get(&b, v.s, v.len) || parse(&b, &s)) {
-		rc = -ERR_BAD_REQUEST;
-	} else {
-		rc = verify(r, &s);
-		if (rc > 0) {
-			auth_remember(r, digest, generation, s.name, s.issued_s);
-			rc = grant(r, s.name, s.issued_s);
-		}
-	}
-	buf_release(&b);
-	return rc;
+	err = recall(r, value);
+	if (err == 0)
+		return 1;
+	if (err == ERR_MISSING)
+		return 0;
+	if (err == ERR_BAD_REQUEST)
+		err_why(&why, err, "Malformed AuthSession cookie. Please clear your cookies.");
+	api_error(r, err, &why);
+	return -1;
 }
 
 /* base64 in its URL form, without padding. */
@@ -220,48 +239,61 @@ put_base64url(struct buf *out, const struct buf *in)
 }
 
 static int
-put_session(struct apireq *r, struct buf *out, const char *name, const char *stored)
+put_session(struct apireq *r, struct buf *out, const char *name, struct jstr salt)
 {
-	unsigned char mac[SHA256_LEN];
+	unsigned char mac[MAC_LEN];
 	struct buf b;
 	int err;
 
-	buf_init(&b, LIMIT_ID_LEN);
+	buf_init_arena(&b, r->arena, LIMIT_ID_LEN);
 	err = buf_printf(&b, "%s:%llX", name, (unsigned long long)now_s(r));
 	if (!err)
-		err = make_mac(r, stored, b.data, b.len, mac);
+		err = make_mac(r, 0, salt, (struct jstr){b.data, b.len}, mac);
 	if (!err)
 		err = buf_putc(&b, ':');
 	if (!err)
-		err = buf_put(&b, mac, sizeof(mac));
-	if (!err)
-		err = put_base64url(out, &b);
-	buf_release(&b);
-	return err;
+		err = buf_put(&b, mac, auth_settings_of(r)->macs[0]->len);
+	return err ? err : put_base64url(out, &b);
+}
+
+/* Over TLS, or as a proxy in front says so. */
+static int
+is_secure(struct apireq *r)
+{
+	struct jstr proto = http_header(r->http, "x-forwarded-proto");
+
+	return http_is_tls(r->http) || auth_settings_of(r)->secure || jstr_is(&proto, "https");
 }
 
 int
-auth_cookie_issue(struct apireq *r, const char *name, const char *stored)
+auth_cookie_issue(struct apireq *r, const char *name, struct jstr salt)
 {
-	uint64_t timeout = atomic_load(&r->api->auth->timeout_s);
-	time_t until = (time_t)(now_s(r) + (name ? timeout : 0));
+	const struct auth_settings *set = auth_settings_of(r);
+	time_t until = (time_t)(now_s(r) + (name ? set->timeout_s : 0));
 	struct tm tm;
 	char date[64];
 	struct buf b;
 	int err;
 
-	buf_init(&b, 2 * LIMIT_ID_LEN);
+	buf_init_arena(&b, r->arena, 2 * LIMIT_ID_LEN);
 	err = buf_puts(&b, COOKIE_NAME "=");
 	if (!err && name)
-		err = put_session(r, &b, name, stored);
+		err = put_session(r, &b, name, salt);
 	if (!gmtime_r(&until, &tm) || strftime(date, sizeof(date), "%a, %d-%b-%Y %H:%M:%S GMT", &tm) == 0)
 		err = ERR_INTERNAL;
-	if (!err)
-		err = buf_printf(&b, "; Version=1; Expires=%s; Max-Age=%llu%s; Path=/; HttpOnly%s", date,
-		    (unsigned long long)timeout, http_is_tls(r->http) ? "; Secure" : "",
-		    atomic_load(&r->api->auth->same_site));
+	if (err)
+		return err;
+	buf_puts(&b, "; Version=1");
+	/* Without it, it ends with the browser's run; the end of a session always says so. */
+	if (set->persistent || !name)
+		buf_printf(&b, "; Expires=%s; Max-Age=%llu", date, (unsigned long long)set->timeout_s);
+	if (is_secure(r))
+		buf_puts(&b, "; Secure");
+	if (*set->cookie_domain)
+		buf_printf(&b, "; Domain=%s", set->cookie_domain);
+	buf_printf(&b, "; Path=/; HttpOnly%s", set->same_site);
+	err = buf_failed(&b);
 	if (!err)
 		http_add_header(r->http, "set-cookie", b.data, b.len);
-	buf_release(&b);
 	return err;
 }

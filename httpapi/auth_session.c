@@ -1,16 +1,12 @@
 /* auth_session.c: /_session: log in, log out, and who am I. */
 #include "auth_impl.h"
-#include "secret.h"
 #include "base/limits.h"
 
 #include <strings.h>
 
 /* A login; lives in the request's arena. */
 struct login {
-	struct jstr name, password;
-	const char *stored;
-	int unknown; /* there is no such account */
-	int ok;
+	struct jstr name, username, password;
 };
 
 static void
@@ -40,6 +36,7 @@ put_name(struct buf *b, const struct principal *who)
 static void
 tell(struct apireq *r)
 {
+	const struct auth_settings *set = auth_settings_of(r);
 	const struct jstr *ask = api_param(r, "basic");
 	struct buf b;
 
@@ -50,7 +47,10 @@ tell(struct apireq *r)
 	buf_init(&b, 65536);
 	buf_puts(&b, "{\"ok\":true,\"userCtx\":{");
 	put_name(&b, &r->who);
-	buf_puts(&b, "},\"info\":{\"authentication_handlers\":[\"cookie\",\"default\"]");
+	buf_puts(&b, "},\"info\":{\"authentication_handlers\":[");
+	for (size_t i = 0; i < set->nhandlers; i++)
+		buf_printf(&b, "%s\"%s\"", i > 0 ? "," : "", auth_handler_name(set->handlers[i]));
+	buf_putc(&b, ']');
 	if (r->authenticated)
 		buf_printf(&b, ",\"authenticated\":\"%s\"", r->authenticated);
 	buf_puts(&b, "}}");
@@ -84,7 +84,7 @@ redirect(struct apireq *r, const char *param)
 static void
 refuse(struct apireq *r)
 {
-	int err = auth_cookie_issue(r, NULL, NULL);
+	int err = auth_cookie_issue(r, NULL, (struct jstr){"", 0});
 	struct buf b;
 
 	if (err) {
@@ -98,22 +98,20 @@ refuse(struct apireq *r)
 }
 
 static void
-login_end(struct apireq *r)
+login_end(struct apireq *r, api_f *then, const struct auth_verdict *v)
 {
-	struct login *l = r->cookie;
-	struct auth_table *t = auth_table_of(r);
-	int err;
+	int err = v->err;
 	struct buf b;
 
-	if (t)
-		t->nlogins--;
-	if (!l->ok) {
+	(void)then;
+	if (err == ERR_BAD_LOGIN) {
 		refuse(r);
 		return;
 	}
-	err = auth_grant(r, l->name.s, l->name.len, "default");
 	if (!err)
-		err = auth_cookie_issue(r, r->who.name, l->stored);
+		err = auth_grant(r, v->name, v->account->roles, v->account->nroles, AUTH_DEFAULT);
+	if (!err)
+		err = auth_cookie_issue(r, r->who.name, v->account->salt);
 	if (err) {
 		api_error(r, err, NULL);
 		return;
@@ -125,21 +123,15 @@ login_end(struct apireq *r)
 	api_json(r, redirect(r, "next") ? 302 : 200, &b);
 }
 
-static void
-login_work(struct apireq *r)
-{
-	struct login *l = r->cookie;
-
-	l->ok = secret_check(l->stored, l->password.s, l->password.len) && !l->unknown;
-}
-
 static int
 keep(struct apireq *r, struct login *l, const struct jstr *key, const struct jstr *value)
 {
 	struct jstr *to = NULL;
 
-	if (jstr_is(key, "name") || jstr_is(key, "username"))
+	if (jstr_is(key, "name"))
 		to = &l->name;
+	else if (jstr_is(key, "username"))
+		to = &l->username;
 	else if (jstr_is(key, "password"))
 		to = &l->password;
 	if (!to)
@@ -227,16 +219,68 @@ has_type(const struct jstr *type, const char *want)
 	return type->s && type->len >= len && strncasecmp(type->s, want, len) == 0;
 }
 
+/* The digest that the same credentials have as a Basic header, so that either finds what the other has verified. */
+static int
+digest_of(struct apireq *r, const struct login *l, unsigned char out[SHA256_LEN])
+{
+	struct buf plain, text;
+	int err;
+
+	/* Such a name can't be told from a password in a header. */
+	if (memchr(l->name.s, ':', l->name.len)) {
+		hash_random(out, SHA256_LEN);
+		return 0;
+	}
+	buf_init_arena(&plain, r->arena, 2 * LIMIT_ID_LEN);
+	buf_init_arena(&text, r->arena, 4 * LIMIT_ID_LEN);
+	buf_put(&plain, l->name.s, l->name.len);
+	buf_putc(&plain, ':');
+	buf_put(&plain, l->password.s, l->password.len);
+	buf_puts(&text, "Basic ");
+	err = buf_failed(&plain);
+	if (!err)
+		err = base64_put(&text, plain.data, plain.len);
+	if (err)
+		return err;
+	auth_digest(r->api->auth, text.data, text.len, out);
+	auth_forget((struct jstr){plain.data, plain.len});
+	auth_forget((struct jstr){text.data, text.len});
+	return 0;
+}
+
+/* Under which of its two names it comes. */
+static int
+name_of(struct login *l, struct errtext *why)
+{
+	if (!l->name.s && !l->username.s)
+		return err_why(why, ERR_BAD_REQUEST, "request body must contain a username");
+	if (!l->name.s)
+		l->name = l->username;
+	if (l->username.s && (l->name.len != l->username.len || memcmp(l->name.s, l->username.s, l->name.len) != 0))
+		return err_why(why, ERR_BAD_REQUEST, "request body contains different usernames");
+	return 0;
+}
+
+static int
+read_login(struct apireq *r, int form, struct login *l, struct errtext *why)
+{
+	struct jstr body;
+	int err = api_body(r, &body, why);
+
+	if (!err)
+		err = form ? read_form(r, &body, l) : read_json(r, &body, l, why);
+	return err ? err : name_of(l, why);
+}
+
 static void
 login(struct apireq *r)
 {
 	struct jstr type = http_header(r->http, "content-type");
 	int form = has_type(&type, "application/x-www-form-urlencoded");
-	struct errtext why;
-	struct jstr body;
-	struct login *l;
+	unsigned char digest[SHA256_LEN];
+	struct errtext why = {""};
+	struct login l = {.password = {NULL, 0}};
 	int err;
-	struct auth_table *t;
 
 	if (!form && !has_type(&type, "application/json")) {
 		api_error_text(r, 415, "bad_content_type",
@@ -244,41 +288,23 @@ login(struct apireq *r)
 		    "'application/json'");
 		return;
 	}
-	why = (struct errtext){""};
-	l = arena_calloc(r->arena, 1, sizeof(*l));
-	err = l ? api_body(r, &body, &why) : ERR_NOMEM;
+	err = read_login(r, form, &l, &why);
+	if (!err && !l.password.s)
+		l.password.s = arena_dup(r->arena, "", 0);
+	if (!err && !l.password.s)
+		err = ERR_NOMEM;
 	if (!err)
-		err = form ? read_form(r, &body, l) : read_json(r, &body, l, &why);
-	if (err) {
+		err = digest_of(r, &l, digest);
+	if (err)
 		api_error(r, err, &why);
-		return;
-	}
-	if (l->name.s)
-		l->stored = auth_stored(r->api, l->name.s, l->name.len);
-	if (!l->name.s || !l->password.s) {
-		refuse(r);
-		return;
-	}
-	/* Who guesses names is not told by the time it takes. */
-	l->unknown = l->stored == NULL;
-	if (l->unknown)
-		l->stored = r->api->auth->nobody;
-	t = auth_table_of(r);
-	if (t && t->nlogins >= AUTH_LOGINS) {
-		api_error(r, ERR_BUSY, NULL);
-		return;
-	}
-	r->cookie = l;
-	if (t)
-		t->nlogins++;
-	if (api_work(r, login_work, login_end) && t)
-		t->nlogins--;
+	else
+		auth_check(r, digest, l.name, l.password, NULL, login_end);
 }
 
 static void
 logout(struct apireq *r)
 {
-	int err = auth_cookie_issue(r, NULL, NULL);
+	int err = auth_cookie_issue(r, NULL, (struct jstr){"", 0});
 
 	if (err) {
 		api_error(r, err, NULL);

@@ -31,6 +31,7 @@ static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct http_msg *fake_first, **fake_last = &fake_first;
 static struct exec_job *fake_jobs;
 static unsigned fake_jobs_run;
+static const char *fake_peer = "192.0.2.1";
 static uint64_t fake_wall_us = UINT64_C(1700000000000000);
 
 static void
@@ -48,7 +49,13 @@ fake_wall(struct executor *ex)
 	return fake_wall_us;
 }
 
-static struct executor fake_executor = {.submit = fake_submit, .wall_us = fake_wall};
+static uint64_t
+fake_now(struct executor *ex)
+{
+	return fake_wall(ex) / 1000;
+}
+
+static struct executor fake_executor = {.submit = fake_submit, .now_ms = fake_now, .wall_us = fake_wall};
 
 /* Run what waits until nothing does. */
 static void
@@ -187,7 +194,7 @@ const char *
 http_peer(const struct http_req *req)
 {
 	(void)req;
-	return "test";
+	return fake_peer;
 }
 
 void
