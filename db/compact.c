@@ -332,7 +332,7 @@ db_compact(struct db *db)
 	struct compactwork *k;
 	int err;
 
-	if (!db->by.is_admin)
+	if (!db_is_admin(db))
 		return ERR_NOT_DB_ADMIN;
 	if ((k = compact_new(db->file, 0)) == NULL)
 		return ERR_NOMEM;

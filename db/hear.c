@@ -257,7 +257,7 @@ gather(struct hearing *h, struct db_write *writes, size_t i, size_t n, int again
 		struct prepared *p = w->prepared;
 		struct db_verdict *v = &h->h.verdicts[h->h.n];
 
-		if (!is_document(w) || w->err || p->settled || (again && !p->again))
+		if (!is_document(w) || w->err || (again && !p->again))
 			continue;
 		p->again = 0;
 		memset(v, 0, sizeof(*v));
