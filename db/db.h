@@ -161,6 +161,7 @@ struct db_autocompact {
 struct dbs_config {
 	struct store *store;          /* becomes the dbs' */
 	struct executor *ex;          /* borrowed */
+	struct executor *slow;        /* the same for rules and validators, which may take seconds; NULL: ${ex} */
 	uint64_t max_document_size;   /* bytes of a body's JSON text; 0: LIMIT_BODY_LEN */
 	uint64_t max_attachment_size; /* bytes; 0: no bound */
 	struct db_autocompact autocompact;
@@ -583,8 +584,8 @@ struct db_request {
 };
 
 /**
- * db_may_set(db, kind, why): May a write of this kind, which is not of a document, be made?  What db_submit() asks, for
- * those who would rather know before they read a body.  Errors: ERR_NOT_ADMIN; ERR_NOT_DB_ADMIN (anonymous),
+ * db_may_set(db, kind, why): May a write of this kind be made; as to documents: of a design document?  What db_submit()
+ * asks, for those who would rather know before they read a body.  Errors: ERR_NOT_ADMIN; ERR_NOT_DB_ADMIN (anonymous),
  * ERR_NOT_DB_ADMIN_NAMED; those of the database's rules.
  */
 int db_may_set(const struct db *db, enum db_write_kind kind, struct errtext *why) MUST_CHECK;

@@ -288,6 +288,8 @@ dbs_new(const struct dbs_config *config, struct dbs **sp)
 		return ERR_NOMEM;
 	}
 	s->config = *config;
+	if (s->config.slow == NULL)
+		s->config.slow = s->config.ex;
 	s->admin_only = config->default_security_admin_only;
 	if (s->config.max_document_size == 0)
 		s->config.max_document_size = LIMIT_BODY_LEN;

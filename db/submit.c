@@ -113,7 +113,7 @@ send_back(struct reqwork *r)
 	f->heard_bytes += r->work.bytes;
 	(void)pthread_mutex_unlock(&f->lock);
 	r->job = (struct exec_job){hear_again, r, NULL, 0};
-	f->dbs->config.ex->submit(f->dbs->config.ex, &r->job);
+	f->dbs->config.slow->submit(f->dbs->config.slow, &r->job);
 	return 0;
 }
 
@@ -263,7 +263,7 @@ static int
 hear_submit(struct db *db, struct db_request *req)
 {
 	struct dbfile *f = db->file;
-	struct executor *ex = f->dbs->config.ex;
+	struct executor *ex = f->dbs->config.slow;
 	struct hearjob *h = arena_calloc(req->arena, 1, sizeof(*h));
 	int err;
 

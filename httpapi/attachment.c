@@ -196,8 +196,8 @@ prepare(struct upload *u, int room)
 			err = take_parent(u, &rev, i, room);
 	}
 	db_snap_end(snap);
-	if (err == 0 && !db_is_admin(r->db) && r->id.len > 8 && memcmp(r->id.s, "_design/", 8) == 0)
-		err = ERR_NOT_DB_ADMIN;
+	if (err == 0 && r->id.len > 8 && memcmp(r->id.s, "_design/", 8) == 0)
+		err = db_may_set(r->db, DB_WRITE_EDIT, NULL);
 	return err;
 }
 

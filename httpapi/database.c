@@ -387,8 +387,10 @@ security_put(struct apireq *r)
 	struct errtext why = {""};
 	struct jstr text;
 	struct buf scratch;
-	int err = body_text(r, &text, &why);
+	int err = db_may_set(r->db, DB_WRITE_SECURITY, &why);
 
+	if (!err)
+		err = body_text(r, &text, &why);
 	if (!err) {
 		buf_init(&scratch, text.len + API_SCRATCH);
 		err = check_security(&text, &scratch, &why);
@@ -432,9 +434,12 @@ limit_put(struct apireq *r, enum db_write_kind kind, const char *name)
 {
 	struct errtext why = {""};
 	struct jstr text;
-	int err = body_text(r, &text, &why);
+	int err = db_may_set(r->db, kind, &why);
 	struct jread j;
 	uint64_t n = 0;
+
+	if (!err)
+		err = body_text(r, &text, &why);
 
 	if (err) {
 		api_error(r, err, &why);
