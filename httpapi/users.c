@@ -449,12 +449,39 @@ judge(const struct db_asker *by, struct db_verdict *v, struct arena *a)
 	return err ? err : check_names(&name, roles, nroles, &v->why);
 }
 
+/*
+ * Who does not administer brings a revision that descends from none that is here: of a name that is free it is a sign-up,
+ * of another's document it would be a new password.
+ */
+static int
+is_taken(const struct db_hearing *h, const struct db_verdict *v, int *takenp)
+{
+	struct db_doc doc;
+	int err;
+
+	*takenp = 0;
+	if (h->by.is_admin || !v->replicated || v->has_old)
+		return 0;
+	err = db_get(h->snap, v->id.s, v->id.len, h->arena, &doc);
+	if (!err)
+		*takenp = !doc.winner.deleted;
+	return err == ERR_MISSING ? 0 : err;
+}
+
 static int
 validate(void *cookie, struct db_hearing *h)
 {
 	(void)cookie;
-	for (size_t i = 0; i < h->n; i++)
-		h->verdicts[i].err = judge(&h->by, &h->verdicts[i], h->arena);
+	for (size_t i = 0; i < h->n; i++) {
+		struct db_verdict *v = &h->verdicts[i];
+		int taken;
+
+		v->err = is_taken(h, v, &taken);
+		if (!v->err && taken)
+			v->err = forbid(&v->why, "You may only update your own user document.");
+		if (!v->err)
+			v->err = judge(&h->by, v, h->arena);
+	}
 	return 0;
 }
 
