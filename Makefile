@@ -82,6 +82,9 @@ $(BUILD)/%.o: %.c
 	@echo '  cc      $<'
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(LTO) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
 
+# h2o's header of HTTP/2 connections includes one that Debian does not ship.
+$(BUILD)/httpapi/server_h2o_frames.o: CPPFLAGS += -isystem httpapi/missing
+
 define archive
 $(BUILD)/$(1).a: $(call objs,$(1))
 	@rm -f $$@

@@ -77,6 +77,8 @@
 	X(ERR_ATT_TOO_LARGE, 413, "attachment_too_large", "")                                                        \
 	X(ERR_CONTENT_TYPE, 415, "bad_content_type", "Content-Type must be application/json")                        \
 	X(ERR_RANGE, 416, "requested_range_not_satisfiable", "Requested range not satisfiable")                      \
+	X(ERR_TOO_MANY_REQUESTS, 429, "too_many_requests", "too many requests from this address")                    \
+	X(ERR_HEAD_TOO_LARGE, 431, "request_header_fields_too_large", "the request head is too large")               \
 	X(ERR_CHANGED, 409, "conflict", "The document's leaves have changed.")                                       \
 	X(ERR_SCRIPT, 500, "render_error", "a function failed")                                                      \
 	X(ERR_SCRIPT_TIMEOUT, 500, "os_process_error", "OS process timed out.")                                      \

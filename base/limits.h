@@ -39,5 +39,15 @@
 #define LIMIT_REGEX_LEN 8192u                /* bytes of a regular expression */
 #define LIMIT_REGEX_WORK 1000000u            /* steps of all regular expressions in one document: 10 to 20 ms */
 #define LIMIT_REGEX_HEAP_KIB 4096u           /* memory of one match */
+#define LIMIT_H2_RESETS \
+	200u /* streams of an HTTP/2 connection that may be reset, and half of those answered, and one a second */
+#define LIMIT_H2_CONTROLS \
+	500u /* frames that ask for nothing (pings, settings, priorities, empty ones), and one a stream */
+#define LIMIT_H2_CONTROLS_PER_S 20u /* and so many a second */
+#define LIMIT_H2_WINDOWS 2000u      /* window updates, and one for 128 bytes that were sent */
+#define LIMIT_H2_CONTINUATIONS 32u  /* further frames of one head */
+#define LIMIT_H2_FIELDS \
+	1000u              /* header fields of one head: the connection is ended; beyond LIMIT_HEADERS it is answered */
+#define LIMIT_HEADERS 100u /* header fields of a request */
 
 #endif

@@ -208,6 +208,7 @@ auth_grant(struct apireq *r, struct jstr name, const char *const *roles, size_t 
 		return ERR_NOMEM;
 	}
 	r->who.name = copy;
+	http_trust(r->http);
 	r->authenticated = auth_handler_name(how);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #define SECRET CONFIG_SECRET
 #define START CONFIG_AT_START
 #define ANY UINT64_MAX
+#define ANY32 UINT64_C(0xffffffff)
 #define TEXT CONFIG_TEXT, 0, 0, 0, NULL
 #define TEXT_AT_START CONFIG_TEXT, START, 0, 0, NULL
 #define HIDDEN CONFIG_TEXT, SECRET, 0, 0, NULL
@@ -35,6 +36,8 @@ static const struct config_known known[] = {
     {"chttpd", "threads", NUMBER_AT_START(0, 64), "0", "threads", "For HTTP; 0: one per core."},
     {"chttpd", "max_http_request_size", NUMBER_AT_START(1, ANY), "4294967296", "bytes",
 	"The largest body of a request."},
+    {"chttpd", "max_connections", NUMBER_AT_START(0, 1000000), "0", "connections",
+	"At one time; 0: as many as there are file descriptors, less those that databases need."},
     {"chttpd", "changes_timeout", NUMBER(1, ANY), "60000", "ms", "The longest interval of a feed that waits."},
     {"chttpd", "feed_stuck_timeout", NUMBER_AT_START(0, ANY), "60000", "ms",
 	"A feed whose client takes nothing of what was sent for so long is cut off; 0: never."},
@@ -56,6 +59,25 @@ static const struct config_known known[] = {
     {"httpd", "x_forwarded_host", TEXT, "X-Forwarded-Host", "", "chttpd/x_forwarded_host, where that is not set."},
     {"httpd", "x_forwarded_proto", TEXT, "X-Forwarded-Proto", "", "chttpd/x_forwarded_proto, where that is not set."},
     {"httpd", "x_forwarded_ssl", TEXT, "X-Forwarded-Ssl", "", "chttpd/x_forwarded_ssl, where that is not set."},
+
+    {"gate", "connections_per_address", NUMBER_AT_START(0, ANY32), "1000", "connections",
+	"Of one address (IPv6: of a /64) at one time; 0: no bound."},
+    {"gate", "requests_per_address", NUMBER_AT_START(0, ANY32), "1000", "requests",
+	"Of one address that are being worked on, feeds among them; 0: no bound."},
+    {"gate", "requests_per_second", NUMBER_AT_START(0, ANY32), "0", "requests/s",
+	"Of one address, with a burst of 5 s; 0: no bound."},
+    {"gate", "slow_timeout", NUMBER_AT_START(100, ANY32), "30000", "ms",
+	"A request's head takes no longer; its body keeps up min_rate over windows of so long."},
+    {"gate", "min_rate", NUMBER_AT_START(1, ANY32), "1024", "bytes/s",
+	"The least at which requests are sent and answers are taken."},
+    {"gate", "stuck_timeout", NUMBER_AT_START(0, ANY32), "60000", "ms",
+	"Who takes an answer at less than min_rate over such a window is cut off; 0: never."},
+    {"gate", "unauthenticated_bytes", NUMBER_AT_START(0, ANY), "1073741824", "bytes",
+	"Of HTTP/2 bodies on their way from clients that have not authenticated, in all; 0: no bound."},
+    {"gate", "exempt", TEXT_AT_START, "127.0.0.0/8, ::1", "",
+	"Addresses and nets that have no bounds of their own; none: nobody."},
+    {"gate", "proxies", TEXT_AT_START, "none", "",
+	"Addresses and nets of reverse proxies: exempt, and their X-Forwarded-For is believed."},
 
     {"chttpd_auth", "secret", HIDDEN, "", "",
 	"The key of session cookies; none: one is drawn and kept in the data folder."},

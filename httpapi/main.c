@@ -308,6 +308,23 @@ open_databases(struct divand *d)
 	return err;
 }
 
+static void
+load_gate(const struct config *c, struct http_config *h)
+{
+	struct http_gate *g = &h->gate;
+
+	h->slow_ms = (unsigned)config_u64(c, "gate", "slow_timeout", 30000);
+	g->max_connections = (unsigned)config_u64(c, "chttpd", "max_connections", 0);
+	g->connections_per_address = (unsigned)config_u64(c, "gate", "connections_per_address", 1000);
+	g->requests_per_address = (unsigned)config_u64(c, "gate", "requests_per_address", 1000);
+	g->requests_per_second = (unsigned)config_u64(c, "gate", "requests_per_second", 0);
+	g->min_rate = (unsigned)config_u64(c, "gate", "min_rate", 1024);
+	g->stuck_ms = (unsigned)config_u64(c, "gate", "stuck_timeout", 60000);
+	g->unauthenticated_bytes = config_u64(c, "gate", "unauthenticated_bytes", UINT64_C(1) << 30);
+	g->exempt = config_get(c, "gate", "exempt", NULL);
+	g->proxies = config_get(c, "gate", "proxies", NULL);
+}
+
 static int
 open_server(struct divand *d)
 {
@@ -326,6 +343,7 @@ open_server(struct divand *d)
 		return err;
 	h.bind = config_get(c, "chttpd", "bind_address", "127.0.0.1");
 	h.threads = (unsigned)config_u64(c, "chttpd", "threads", 0);
+	load_gate(c, &h);
 	h.max_body = config_u64(c, "chttpd", "max_http_request_size", LIMIT_REQUEST_LEN);
 	tls = transport_tls(c, &h.tls);
 	if (tls < 0)

@@ -53,6 +53,19 @@ struct http_end {
 	uint64_t us;    /* since its head was there */
 };
 
+/* What all clients, or one, may take.  0 is no bound where it says nothing else. */
+struct http_gate {
+	unsigned max_connections;         /* 0: as many as there are file descriptors, less those that databases need */
+	unsigned connections_per_address; /* an IPv6 address counts as its /64 */
+	unsigned requests_per_address;    /* that are being worked on, feeds among them, until the work is done */
+	unsigned requests_per_second;     /* of one address, with a burst of 5 s; beyond the two: 429 */
+	unsigned min_rate;                /* bytes a second that a request keeps up as it comes in; 0: 1,024 */
+	unsigned stuck_ms;                /* an answer is taken at min_rate over windows of so long, or cut */
+	uint64_t unauthenticated_bytes;   /* of HTTP/2 bodies that have not come whole: see http_trust() */
+	const char *exempt;               /* addresses and nets without bounds of their own; NULL: loopback */
+	const char *proxies;              /* whose X-Forwarded-For is believed, exempt as well; NULL: none */
+};
+
 struct http_config {
 	const char *bind;     /* address, e.g. "127.0.0.1" */
 	unsigned port;        /* 0: any free one */
@@ -60,8 +73,9 @@ struct http_config {
 	const char *tls_bind; /* NULL: no TLS listener */
 	unsigned tls_port;
 	struct http_tls tls;
-	uint64_t max_body;       /* bytes; larger requests get 413, over HTTP/1 without being taken in whole */
-	unsigned slow_ms;        /* a head's time; a body keeps up 1 KiB/s over such windows; 0: 30,000 */
+	uint64_t max_body; /* bytes; larger requests get 413, over HTTP/1 without being taken in whole */
+	unsigned slow_ms;  /* a head's time; a body keeps up 1 KiB/s over such windows; 0: 30,000 */
+	struct http_gate gate;
 	const char *spool_dir;   /* where large request bodies wait, on disk */
 	const char *server_name; /* the Server header of every response; NULL: h2o's own */
 	/* Called once per request when its head is there, and its body or the beginning of a large one. */
@@ -146,8 +160,13 @@ struct jstr http_header(const struct http_req *req, const char *name);
 /** http_is_tls(req), http_version(req): 0x101 or 0x200. */
 int http_is_tls(const struct http_req *req);
 int http_version(const struct http_req *req);
-/** http_peer(req): The client's address as text, for logs. */
+/**
+ * http_peer(req): The client's address as text: who connected, or, where that is one of the configured proxies, whom
+ * X-Forwarded-For names.  In the arena.
+ */
 const char *http_peer(const struct http_req *req);
+/** http_trust(req): Somebody has authenticated: the bodies on this connection no longer count as a stranger's. */
+void http_trust(struct http_req *req);
 /** http_is_local(req): 1 if the client is on this machine: 127.0.0.0/8 or ::1. */
 int http_is_local(const struct http_req *req);
 /* Where a client's certificate says whose it is: the common name, or a subjectAltName of a kind. */

@@ -18,7 +18,7 @@
 
 /* ---- The head ---- */
 
-enum field { FIELD_OTHER, FIELD_LENGTH, FIELD_ENCODING, FIELD_EXPECT, FIELD_UPGRADE, FIELD_FOLDED };
+enum field { FIELD_OTHER, FIELD_LENGTH, FIELD_ENCODING, FIELD_EXPECT, FIELD_UPGRADE, FIELD_HOST, FIELD_FOLDED };
 
 static const struct {
 	const char *name, *hidden;
@@ -28,6 +28,7 @@ static const struct {
     [FIELD_ENCODING] = {"transfer-encoding", "x-divan-encodings", 17},
     [FIELD_EXPECT] = {"expect", "x-wait", 6},
     [FIELD_UPGRADE] = {"upgrade", "x-other", 7},
+    [FIELD_HOST] = {"host", "host", 4},
 };
 
 static enum field
@@ -48,6 +49,9 @@ field_of(const char *line, size_t n)
 	case 'u':
 		f = FIELD_UPGRADE;
 		break;
+	case 'h':
+		f = FIELD_HOST;
+		break;
 	default:
 		return n > 0 && (line[0] == ' ' || line[0] == '\t') ? FIELD_FOLDED : FIELD_OTHER;
 	}
@@ -56,10 +60,12 @@ field_of(const char *line, size_t n)
 	return FIELD_OTHER;
 }
 
-/* The next line, without its end; *pp moves behind it.  0 where there is none. */
+/* The next line, without its end; *pp moves behind it.  0 where there is none; 2: it ends without a CR. */
 static int
 next_line(const char **pp, const char *end, struct jstr *linep)
 {
+	int rc = 1;
+
 	const char *p = *pp, *eol = memchr(p, '\n', (size_t)(end - p));
 
 	if (eol == NULL)
@@ -67,8 +73,10 @@ next_line(const char **pp, const char *end, struct jstr *linep)
 	*pp = eol + 1;
 	if (eol > p && eol[-1] == '\r')
 		eol--;
+	else
+		rc = 2;
 	*linep = (struct jstr){p, (size_t)(eol - p)};
-	return 1;
+	return rc;
 }
 
 static struct jstr
@@ -120,7 +128,11 @@ read_field(struct server_head *h, const struct jstr *line)
 		return;
 	}
 	v = value_of(line, f);
-	if (f == FIELD_LENGTH) {
+	if (f == FIELD_HOST) {
+		h->hosts++;
+		h->bad |= memchr(v.s, '/', v.len) != NULL || memchr(v.s, ',', v.len) != NULL ||
+			  memchr(v.s, ' ', v.len) != NULL || memchr(v.s, '@', v.len) != NULL;
+	} else if (f == FIELD_LENGTH) {
 		h->framings++;
 		h->body_len = length_of(&v);
 		h->odd |= h->body_len == UINT64_MAX;
@@ -139,18 +151,21 @@ server_head_read(const char *head, size_t len, struct server_head *h)
 {
 	const char *p = head, *end = head + len;
 	struct jstr line;
-	int first = 1;
+	int first = 1, rc;
 
 	*h = (struct server_head){.len = len, .body_len = UINT64_MAX};
-	while (next_line(&p, end, &line)) {
-		if (line.len == 0 && !first)
-			break;
-		if (line.len == 0)
+	while ((rc = next_line(&p, end, &line)) != 0) {
+		if (line.len == 0 && first)
 			continue;
+		h->bad |= rc == 2;
+		if (line.len == 0)
+			break;
 		if (first)
 			h->odd = line.len < 8 || memcmp(line.s + line.len - 8, "HTTP/1.1", 8) != 0;
 		else
 			read_field(h, &line);
+		if (first)
+			h->old = h->odd;
 		first = 0;
 	}
 }
@@ -158,13 +173,13 @@ server_head_read(const char *head, size_t len, struct server_head *h)
 int
 server_head_ok(const struct server_head *h)
 {
-	return h->framings <= 1 && !h->folded;
+	return h->framings <= 1 && !h->folded && !h->bad && (h->hosts == 1 || (h->hosts == 0 && h->old));
 }
 
 int
 server_head_framed(const struct server_head *h)
 {
-	return !h->odd && !h->folded && h->framings == 1;
+	return !h->odd && server_head_ok(h) && h->framings == 1;
 }
 
 void

@@ -5,9 +5,11 @@
 #include "server_impl.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -89,6 +91,28 @@ server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *p
 	return rc == 0 ? 0 : ERR_IO;
 }
 
+uint64_t
+server_acked(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+		return 0;
+	return info.tcpi_bytes_acked;
+}
+
+unsigned
+server_descriptors(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
+		return 1024;
+	return rl.rlim_cur > 1u << 20 ? 1u << 20 : (unsigned)rl.rlim_cur;
+}
+
 const char *
 server_reason(int status)
 {
@@ -102,8 +126,8 @@ server_reason(int status)
 	    {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Object Not Found"}, {405, "Method Not Allowed"},
 	    {406, "Not Acceptable"}, {409, "Conflict"}, {412, "Precondition Failed"}, {413, "Request Entity Too Large"},
 	    {415, "Unsupported Media Type"}, {416, "Requested Range Not Satisfiable"}, {417, "Expectation Failed"},
-	    {500, "Internal Server Error"}, {501, "Not Implemented"}, {503, "Service Unavailable"},
-	    {507, "Insufficient Storage"}};
+	    {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
+	    {501, "Not Implemented"}, {503, "Service Unavailable"}, {507, "Insufficient Storage"}};
 
 	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (table[i].status == status)

@@ -78,6 +78,7 @@ configure(struct http_server *s)
 		g->server_name = h2o_iovec_init(s->config.server_name, strlen(s->config.server_name));
 	g->max_request_entity_size = s->config.max_body > 0 ? s->config.max_body : LIMIT_REQUEST_LEN;
 	g->http1.req_timeout = DAY_MS; /* server_h2o_gate.c is stricter, and fairer to large bodies */
+	g->http1.upgrade_to_http2 = 0; /* but for who begins with HTTP/2's preface: server_h2o_gate.c */
 	g->http2.idle_timeout = IDLE_MS;
 	s->host = h2o_config_register_host(g, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 	handler = (struct handler *)h2o_create_handler(h2o_config_register_path(s->host, "/", 0), sizeof(*handler));
@@ -180,7 +181,9 @@ http_server_new(const struct http_config *config, struct http_server **sp)
 	s->nthreads = n;
 	for (i = 0; i < n; i++)
 		s->threads[i].wake_fd = s->threads[i].watch_fd = -1;
-	err = open_listeners(s);
+	err = server_admit_open(s);
+	if (err == 0)
+		err = open_listeners(s);
 	if (err == 0)
 		configure(s);
 	for (i = 0; i < n && err == 0; i++)
@@ -259,6 +262,7 @@ http_server_free(struct http_server *s)
 		free(s->fds[k]);
 	}
 	server_tls_close(s->tls);
+	server_admit_close(s);
 	free(s->threads);
 	free(s);
 }

@@ -37,7 +37,10 @@ on_conn_close(void *data)
 	if (conn->next != NULL)
 		conn->next->linkp = conn->linkp;
 	server_tls_release(conn->tls);
-	free(conn);
+	conn->tls = NULL;
+	conn->sock = NULL;
+	server_admit_left(conn);
+	server_conn_put(conn);
 }
 
 static void
@@ -54,7 +57,7 @@ on_handshake(h2o_socket_t *sock, const char *err)
 	}
 	proto = h2o_socket_ssl_get_selected_protocol(sock);
 	if (h2o_memis(proto.base, proto.len, H2O_STRLIT("h2")))
-		h2o_http2_accept(&t->accept[1], sock, *h2o_get_timestamp(&t->ctx, NULL, NULL));
+		server_gate_http2(conn, &t->accept[1]);
 	else
 		server_gate_http1(conn, &t->accept[1]);
 }
@@ -70,8 +73,13 @@ server_on_accept(h2o_socket_t *listener, const char *err)
 		return;
 	errno = 0;
 	for (i = 0; i < ACCEPTS_PER_TURN; i++) {
-		h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
+		h2o_socket_t *sock = NULL;
 		struct http_conn *conn;
+
+		if (server_admit_full(t->server))
+			errno = EMFILE;
+		else
+			sock = h2o_evloop_socket_accept(listener);
 
 		if (sock == NULL) {
 			/*
@@ -91,6 +99,14 @@ server_on_accept(h2o_socket_t *listener, const char *err)
 		}
 		conn->thread = t;
 		conn->sock = sock;
+		conn->refs = 1;
+		if (server_admit(conn) != 0) {
+			if (accept != &t->accept[1])
+				server_admit_refused(conn);
+			h2o_socket_close(sock);
+			server_conn_put(conn);
+			continue;
+		}
 		conn->linkp = &t->conns;
 		conn->next = t->conns;
 		if (conn->next != NULL)

@@ -15,8 +15,7 @@ framing_ok(const struct http_req *req)
 	const h2o_buffer_t *in = req->conn->sock->input;
 
 	/* The head still stands at the input's start: h2o consumes a request when it has been answered. */
-	return req->version >= 0x200 || req->entity.base == NULL || req->conn->framed ||
-	       server_framing_ok(in->bytes, in->size);
+	return req->version >= 0x200 || req->conn->framed || server_framing_ok(in->bytes, in->size);
 }
 
 /* What a request to a proxy has before the path, as in "GET http://host/path": RFC 9112, 3.2.2. */
@@ -41,6 +40,18 @@ req_fill(struct http_req *req, h2o_req_t *h2o)
 
 	if (path == NULL || path_len > len || h2o->input.method.len >= METHOD_MAX)
 		return ERR_BAD_REQUEST;
+	if (h2o->version >= 0x200) {
+		int err = server_h2_head_ok(h2o);
+
+		if (err != 0)
+			return err;
+	}
+	/* The target's authority counts: RFC 9112, 3.2.2. */
+	if (skip > 0) {
+		const char *slashes = memchr(h2o->input.path.base, ':', skip);
+
+		h2o->input.authority = h2o_iovec_init(slashes + 3, (size_t)(h2o->input.path.base + skip - slashes) - 3);
+	}
 	memcpy(req->method, h2o->input.method.base, h2o->input.method.len);
 	req->path = (struct jstr){path, path_len};
 	req->query = (struct jstr){"", 0};
@@ -61,6 +72,8 @@ refuse(struct http_req *req, int err)
 
 	req->h2o->http1_is_persistent = 0;
 	http_set_header(req, "content-type", "application/json", 16);
+	if (err == ERR_TOO_MANY_REQUESTS || err == ERR_BUSY)
+		http_set_static(req, "retry-after", "1");
 	http_reply(req, err_status(err), text, (size_t)n);
 }
 
@@ -70,6 +83,7 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	struct http_server *s = ((struct handler *)handler)->server;
 	struct http_thread *t = H2O_STRUCT_FROM_MEMBER(struct http_thread, ctx, h2o->conn->ctx);
 	struct http_req *req = server_req_new(t);
+	int err;
 
 	if (req == NULL) {
 		h2o->http1_is_persistent = 0; /* a body may follow */
@@ -82,8 +96,13 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	req->refs = 2; /* the engine's, and ours until the handler has returned */
 	server_req_begun(req);
 	server_body_begin(req);
-	if (req_fill(req, h2o) != 0 || !framing_ok(req))
-		refuse(req, ERR_BAD_REQUEST);
+	err = req_fill(req, h2o);
+	if (err == 0 && !framing_ok(req))
+		err = ERR_BAD_REQUEST;
+	if (err == 0)
+		err = server_admit_job(req);
+	if (err != 0)
+		refuse(req, err);
 	else if (http_body_len(req) > s->global.max_request_entity_size && http_body_len(req) != UINT64_MAX)
 		refuse(req, ERR_TOO_LARGE);
 	else

@@ -18,6 +18,8 @@
  * 4. Over HTTP/1 a request whose body is large, or chunked and not there yet, is given to h2o without it:
  *    server_h2o_body.c.  GET and HEAD are not looked at; what they have for a body is small or refused.
  * 5. While conn->body is set, the socket is that file's and not gated.
+ * 6. HTTP/2 begins with TLS's word for it, or with its preface as a connection's first bytes; from there on each byte passes
+ *    server_h2_look().  h2o turns to HTTP/2 only where it is allowed to, for that one call.
  *
  * A head takes no longer than one window; then a body, or all of an HTTP/2 connection with a
  * request in it, keeps up a minimum rate from window to window.  So h2o's own time limit for head
@@ -25,6 +27,7 @@
  */
 #include <h2o.h>
 #include <h2o/http1.h>
+#include <h2o/http2.h>
 
 #include <errno.h>
 #include <string.h>
@@ -37,7 +40,8 @@
 
 #define WINDOW_MS 30000u
 #define RATE 1024u                     /* bytes per second */
-#define IDLE_MS (300u * 1000u)         /* an HTTP/1 connection between requests; h2o sees to HTTP/2's */
+#define IDLE_MS (300u * 1000u)         /* a connection between requests */
+#define CROWDED_MS 5000u               /* the same where few more may come */
 #define SMALL_HEAD 400u                /* 100 headers need more: nothing to count */
 #define STREAM_MIN ((size_t)256 << 10) /* bodies up to this are taken in whole by h2o */
 #define GET_MAX ((size_t)1 << 20)      /* a GET's head and body */
@@ -47,6 +51,14 @@ static unsigned
 window_ms(const struct http_thread *t)
 {
 	return t->server->config.slow_ms > 0 ? t->server->config.slow_ms : WINDOW_MS;
+}
+
+static uint64_t
+least_in(const struct http_thread *t, unsigned ms)
+{
+	unsigned rate = t->server->config.gate.min_rate;
+
+	return (uint64_t)(rate > 0 ? rate : RATE) * ms / 1000;
 }
 
 static void
@@ -78,6 +90,7 @@ void
 server_gate_close(struct http_conn *conn)
 {
 	unlink_conn(conn);
+	server_h2_close(conn);
 	server_body_closed(conn);
 	if (conn->thread->in_gate == conn)
 		conn->thread->in_gate = NULL;
@@ -128,21 +141,22 @@ scan_head(struct http_conn *conn)
 	}
 }
 
-/* h2o would answer these in plain text. */
+/* 0, or an error: h2o would answer these in plain text. */
 static int
-head_ok(struct http_conn *conn)
+head_err(struct http_conn *conn)
 {
 	const h2o_buffer_t *in = conn->sock->input;
 
 	if (in->size == 0)
-		return 1;
+		return 0;
 	if ((unsigned char)in->bytes[0] <= ' ' || (unsigned char)in->bytes[0] >= 0x7f)
-		return in->bytes[0] == '\r' || in->bytes[0] == '\n';
+		return in->bytes[0] == '\r' || in->bytes[0] == '\n' ? 0 : ERR_BAD_REQUEST;
 	if (in->size < SMALL_HEAD)
-		return 1;
+		return 0;
 	scan_head(conn);
-	return conn->head_lines <= 1 + H2O_MAX_HEADERS &&
-	       (conn->head_done ? conn->head_at : in->size) <= LIMIT_HEAD_LEN;
+	if (conn->head_lines <= 1 + LIMIT_HEADERS && (conn->head_done ? conn->head_at : in->size) <= LIMIT_HEAD_LEN)
+		return 0;
+	return ERR_HEAD_TOO_LARGE;
 }
 
 /*
@@ -177,15 +191,18 @@ on_refused(h2o_socket_t *sock, const char *err)
 #define REFUSAL(status, len, body)                                                                           \
 	"HTTP/1.1 " status "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " len \
 	"\r\n\r\n" body
-#define BAD_HEAD "{\"error\":\"bad_request\",\"reason\":\"malformed or too long request head\"}\n"
+#define BAD_HEAD "{\"error\":\"bad_request\",\"reason\":\"malformed request head\"}\n"
+#define LONG_HEAD "{\"error\":\"request_header_fields_too_large\",\"reason\":\"the request head is too large\"}\n"
 #define NO_ROOM "{\"error\":\"insufficient_storage\",\"reason\":\"no room for the request body\"}\n"
 #define TOO_LARGE "{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n"
 
-static char bad_head[] = REFUSAL("400 Bad Request", "70", BAD_HEAD);
+static char bad_head[] = REFUSAL("400 Bad Request", "58", BAD_HEAD);
+static char long_head[] = REFUSAL("431 Request Header Fields Too Large", "85", LONG_HEAD);
 static char no_room[] = REFUSAL("507 Insufficient Storage", "73", NO_ROOM);
 static char too_large[] = REFUSAL("413 Request Entity Too Large", "65", TOO_LARGE);
-_Static_assert(
-    sizeof(BAD_HEAD) == 70 + 1 && sizeof(NO_ROOM) == 73 + 1 && sizeof(TOO_LARGE) == 65 + 1, "Content-Length");
+_Static_assert(sizeof(BAD_HEAD) == 58 + 1 && sizeof(LONG_HEAD) == 85 + 1 && sizeof(NO_ROOM) == 73 + 1 &&
+		   sizeof(TOO_LARGE) == 65 + 1,
+    "Content-Length");
 
 static void
 refuse(struct http_conn *conn, char *answer)
@@ -247,10 +264,13 @@ look_at_framing(struct http_conn *conn)
 static int
 look(struct http_conn *conn)
 {
+	int err;
+
 	if (conn->head_done)
 		return 1;
-	if (!head_ok(conn)) {
-		refuse(conn, bad_head);
+	err = head_err(conn);
+	if (err != 0) {
+		refuse(conn, err == ERR_BAD_REQUEST ? bad_head : long_head);
 		return 0;
 	}
 	if (conn->sock->input->size == 0 || is_get(conn->sock->input))
@@ -295,6 +315,44 @@ put_gate(struct http_conn *conn)
 	server_gate_receiving(conn, conn->read != conn->thread->read1 || conn->sock->input->size > 0);
 }
 
+static int
+is_preface(const struct http_conn *conn)
+{
+	static const char begin[] = "PRI * HTTP/2";
+	const h2o_buffer_t *in = conn->sock->input;
+
+	return conn->served == 0 && conn->got == in->size && in->size >= sizeof(begin) - 1 &&
+	       memcmp(in->bytes, begin, sizeof(begin) - 1) == 0;
+}
+
+/* All that has come is HTTP/2's: h2o's reader of HTTP/1 hands it over. */
+static void
+begin_h2(struct http_conn *conn)
+{
+	h2o_socket_t *sock = conn->sock;
+	struct http_thread *t = conn->thread;
+
+	if (server_h2_open(conn) != 0) {
+		conn->read(sock, h2o_socket_error_out_of_memory);
+		return;
+	}
+	if (!server_h2_look(conn, sock->input->size))
+		return;
+	t->global.http1.upgrade_to_http2 = 1;
+	t->global.max_request_entity_size = t->server->global.max_request_entity_size + SLACK;
+	sock->_cb.read = conn->read;
+	t->in_gate = conn;
+	conn->read(sock, NULL);
+	t->global.http1.upgrade_to_http2 = 0;
+	if (t->in_gate == NULL)
+		return;
+	t->in_gate = NULL;
+	if (sock->_cb.read != NULL)
+		put_gate(conn);
+	else
+		link_conn(conn);
+}
+
 static void
 on_gate(h2o_socket_t *sock, const char *err)
 {
@@ -303,6 +361,12 @@ on_gate(h2o_socket_t *sock, const char *err)
 	int is_http1 = conn->read == t->read1;
 
 	conn->got += sock->bytes_read;
+	if (is_http1 && err == NULL && conn->frames == NULL && is_preface(conn)) {
+		begin_h2(conn);
+		return;
+	}
+	if (err == NULL && conn->frames != NULL && !server_h2_look(conn, sock->bytes_read))
+		return;
 	if (is_http1 && err == NULL && !look(conn))
 		return;
 	/* Neither memory nor the disk that bodies wait on has room.  What came is given up, so that the rest fits. */
@@ -333,15 +397,16 @@ on_gate(h2o_socket_t *sock, const char *err)
 	}
 }
 
-void
-server_gate_http1(struct http_conn *conn, h2o_accept_ctx_t *accept)
+static void
+accept_at_gate(struct http_conn *conn, h2o_accept_ctx_t *accept,
+    void (*accept_f)(h2o_accept_ctx_t *accept, h2o_socket_t *sock, struct timeval at))
 {
 	h2o_socket_t *sock = conn->sock;
 	h2o_buffer_t *early = sock->input;
 
 	/* h2o would parse at once what came with the end of the handshake. */
 	h2o_buffer_init(&sock->input, &h2o_socket_buffer_prototype);
-	h2o_http1_accept(accept, sock, *h2o_get_timestamp(accept->ctx, NULL, NULL));
+	accept_f(accept, sock, *h2o_get_timestamp(accept->ctx, NULL, NULL));
 	h2o_buffer_dispose(&sock->input);
 	sock->input = early;
 	if (early->size == 0)
@@ -350,6 +415,21 @@ server_gate_http1(struct http_conn *conn, h2o_accept_ctx_t *accept)
 	put_gate(conn);
 	sock->bytes_read = early->size;
 	on_gate(sock, NULL);
+}
+
+void
+server_gate_http1(struct http_conn *conn, h2o_accept_ctx_t *accept)
+{
+	accept_at_gate(conn, accept, h2o_http1_accept);
+}
+
+void
+server_gate_http2(struct http_conn *conn, h2o_accept_ctx_t *accept)
+{
+	if (server_h2_open(conn) != 0)
+		h2o_socket_close(conn->sock);
+	else
+		accept_at_gate(conn, accept, h2o_http2_accept);
 }
 
 /* h2o's reader of HTTP/1 has no name outside of it: it is what a first connection asks to be called. */
@@ -448,19 +528,64 @@ too_slow(struct http_conn *conn, uint64_t now)
 		if (!conn->head_done)
 			return 1;
 	}
-	return conn->overdue && got < (uint64_t)RATE * window / 1000;
+	return conn->overdue && got < least_in(conn->thread, window);
+}
+
+static int
+is_h2(const struct http_conn *conn)
+{
+	return conn->frames != NULL && conn->read != conn->thread->read1;
 }
 
 static int
 idle_too_long(struct http_conn *conn, uint64_t now)
 {
-	if (conn->read != conn->thread->read1 || conn->req != NULL || conn->sock->_cb.read != on_gate)
+	uint64_t most = server_admit_crowded(conn->thread->server) ? CROWDED_MS : IDLE_MS;
+
+	if (conn->sock->_cb.read != on_gate)
+		return 0;
+	if (is_h2(conn) ? !server_h2_idle(conn) : conn->read != conn->thread->read1 || conn->req != NULL)
 		return 0;
 	if (conn->got != conn->idle_got || conn->idle_ms == 0) {
 		conn->idle_got = conn->got;
 		conn->idle_ms = now;
 	}
-	return now - conn->idle_ms >= IDLE_MS;
+	/* Who has never said anything has no cause to stay. */
+	if (conn->got == 0 && most > 2 * window_ms(conn->thread))
+		most = 2 * window_ms(conn->thread);
+	return now - conn->idle_ms >= most;
+}
+
+/* An answer waits for its client, who has taken too little for too long. */
+static int
+is_stuck(struct http_conn *conn, uint64_t now)
+{
+	unsigned window = conn->thread->server->config.gate.stuck_ms;
+	uint64_t acked;
+
+	if (window == 0 || (!h2o_socket_is_writing(conn->sock) && !(is_h2(conn) && server_h2_owes(conn)))) {
+		conn->stuck_ms = 0;
+		return 0;
+	}
+	acked = server_acked(h2o_socket_get_fd(conn->sock));
+	if (conn->stuck_ms == 0 || acked - conn->stuck_acked >= least_in(conn->thread, window)) {
+		conn->stuck_ms = now;
+		conn->stuck_acked = acked;
+	}
+	return now - conn->stuck_ms >= window;
+}
+
+/* Until the next look. */
+static unsigned
+pace_ms(const struct http_thread *t, int any)
+{
+	unsigned ms = any ? window_ms(t) / 2 + 1 : window_ms(t), stuck = t->server->config.gate.stuck_ms;
+
+	if (stuck > 0 && ms > stuck / 2)
+		ms = stuck / 2 + 1;
+	if (ms > CROWDED_MS / 2 && server_admit_crowded(t->server))
+		ms = CROWDED_MS / 2;
+	return ms;
 }
 
 void
@@ -473,13 +598,19 @@ server_on_pace(void *arg)
 
 	look_at_requests(t);
 	for (conn = t->conns; conn != NULL; conn = conn->next) {
+		int ends = conn->cut;
+
 		conn->receiving &= conn->coming;
-		if (conn->receiving ? too_slow(conn, now) : idle_too_long(conn, now))
+		ends |= conn->receiving ? too_slow(conn, now) : idle_too_long(conn, now);
+		ends |= is_stuck(conn, now);
+		if (conn->spooled > 0)
+			(void)server_h2_count_spooled(conn);
+		if (ends)
 			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
-		any |= conn->receiving;
+		any |= conn->receiving || conn->stuck_ms != 0;
 	}
 	if (t->conns != NULL)
-		http_timer_set(&t->pacer, any ? window_ms(t) / 2 + 1 : IDLE_MS / 5);
+		http_timer_set(&t->pacer, pace_ms(t, any));
 }
 
 void
@@ -487,5 +618,5 @@ server_gate_open(struct http_conn *conn)
 {
 	link_conn(conn);
 	if (conn->thread->pacer.at == 0)
-		http_timer_set(&conn->thread->pacer, IDLE_MS / 5);
+		http_timer_set(&conn->thread->pacer, pace_ms(conn->thread, 0));
 }

@@ -27,6 +27,7 @@
 
 #include "encode.h"
 #include "server_impl.h"
+#include "server_peers.h"
 #include "server_tls.h"
 #include "timers.h"
 
@@ -39,8 +40,15 @@ struct http_conn {
 	h2o_socket_t *sock;
 	struct http_conn *next, **linkp;
 	struct http_req *req; /* HTTP/1: the one being answered after its handler returned */
+	unsigned refs;        /* the socket's, and one of each request, which may outlive it */
+	unsigned jobs;        /* requests that somebody still works on */
 	unsigned resets;      /* HTTP/2 streams that vanished unanswered */
 	unsigned served;
+	struct server_peer *peer; /* its address, if that has bounds */
+	struct server_addr addr;
+	unsigned char proxy;   /* of the configured ones */
+	unsigned char trusted; /* somebody has authenticated */
+	unsigned char cut;     /* to be shut down when the pacer next looks */
 	unsigned char is_h2;
 	unsigned char watched; /* in the thread's epoll */
 	unsigned char hung_up; /* the client closed its side */
@@ -63,20 +71,26 @@ struct http_conn {
 	unsigned char handshaking;     /* of TLS */
 	unsigned char lingers;         /* answered before its body's end: has one more window */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
-	char peer[48];                 /* the client's address, once a request has come; for the log */
-	struct ssl_ctx_st *tls;        /* what OpenSSL needs until the first bytes of a handshake */
-	const struct ssl_st *ssl;      /* of a client that was asked for a certificate */
-	unsigned cert_generation;      /* of the context that the certificate was last held against; 0: none yet */
-	unsigned char cert_ok;         /* and passed */
+	uint64_t stuck_ms,
+	    stuck_acked;  /* since when an answer waits to be taken, and what had been by then; 0: none does */
+	uint64_t spooled; /* bytes of HTTP/2 bodies that have not come whole, as the server counts them */
+	struct server_frames *frames; /* HTTP/2 */
+	char text[SERVER_ADDR_TEXT];  /* of addr, once a request has come; for the log */
+	struct ssl_ctx_st *tls;       /* what OpenSSL needs until the first bytes of a handshake */
+	const struct ssl_st *ssl;     /* of a client that was asked for a certificate */
+	unsigned cert_generation;     /* of the context that the certificate was last held against; 0: none yet */
+	unsigned char cert_ok;        /* and passed */
 };
 
 struct http_req {
 	h2o_req_t *h2o; /* invariant 1 */
 	struct http_thread *thread;
 	struct http_conn *conn;
-	struct arena *arena;    /* made when first asked for, kept with the request */
-	struct http_req *next;  /* free list, or the thread's flush list */
-	struct http_req **hook; /* in h2o's pool: points here while h2o must tell us of its end */
+	struct server_peer *peer; /* whose job it is */
+	struct server_addr addr;  /* the client's */
+	struct arena *arena;      /* made when first asked for, kept with the request */
+	struct http_req *next;    /* free list, or the thread's flush list */
+	struct http_req **hook;   /* in h2o's pool: points here while h2o must tell us of its end */
 	unsigned refs;
 	char method[METHOD_MAX];
 	struct jstr path, query;
@@ -147,6 +161,8 @@ struct http_thread {
 	unsigned nfree;
 	unsigned live;           /* requests that somebody still holds */
 	_Atomic unsigned lag_ms; /* the longest turn */
+	unsigned ended;          /* connections that were ended and not told of yet */
+	uint64_t ended_ms;       /* when of one was */
 	int stopping;
 	uint64_t stop_at_ms;     /* when grace is over */
 	uint64_t stop_coming_ms; /* when requests that are still coming in are given up */
@@ -164,6 +180,11 @@ struct http_server {
 	h2o_hostconf_t *host;
 	struct server_tls *tls;
 	unsigned port, tls_port, nthreads;
+	unsigned max_conns;
+	_Atomic unsigned nconns;
+	_Atomic uint64_t spooled; /* by strangers: server_h2o_frames.c */
+	struct server_peers *peers;
+	struct server_nets *exempt, *proxies;
 	_Atomic int stop;
 	_Atomic int compress; /* enum http_compress */
 	struct http_thread *threads;
@@ -257,6 +278,52 @@ int server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
  */
 void server_error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot);
 
+/* ---- server_h2o_admit.c ---- */
+
+/** server_admit_open(s): Limits by address and in all.  Errors: ERR_NOMEM, ERR_BAD_REQUEST with a log line. */
+int server_admit_open(struct http_server *s) MUST_CHECK;
+void server_admit_close(struct http_server *s);
+/** server_admit_full(s): 1 if no connection may come in addition.  server_admit_crowded(s): Few more may. */
+int server_admit_full(const struct http_server *s);
+int server_admit_crowded(const struct http_server *s);
+/**
+ * server_admit(conn): Whether a connection that was accepted may stay.  Errors: ERR_BUSY (its address has too many),
+ * ERR_NOMEM.  server_admit_left(conn): The socket is gone.  server_conn_put(conn): Drops a reference.
+ */
+int server_admit(struct http_conn *conn) MUST_CHECK;
+void server_admit_left(struct http_conn *conn);
+void server_conn_put(struct http_conn *conn);
+/** server_req_addr(req, a): Whom the proxy that ${req} came by tells of; ${a} is the proxy's. */
+void server_req_addr(const struct http_req *req, struct server_addr *a);
+/** server_admit_job(req): Whether a request may be worked on.  Errors: ERR_TOO_MANY_REQUESTS, ERR_BUSY. */
+int server_admit_job(struct http_req *req) MUST_CHECK;
+/** server_admit_done(req): All work for it has ended. */
+void server_admit_done(struct http_req *req);
+/** server_admit_refused(conn): Tell its client, as far as it takes it at once, that it has too many connections. */
+void server_admit_refused(struct http_conn *conn);
+/** server_admit_log(conn, why): A connection is ended for what it did; a line for the first in 10 s. */
+void server_admit_log(struct http_conn *conn, const char *why);
+
+/* ---- server_h2o_frames.c ---- */
+
+/** server_h2_open(conn): An HTTP/2 connection begins; its preface has yet to pass the gate.  Errors: ERR_NOMEM. */
+int server_h2_open(struct http_conn *conn) MUST_CHECK;
+/** server_h2_look(conn, n): At the last ${n} bytes of what has been read.  0: they go nowhere, the connection ends. */
+int server_h2_look(struct http_conn *conn, size_t n);
+/** server_h2_goaway(conn, why): End it, with a frame that says why where that can be written. */
+void server_h2_goaway(struct http_conn *conn, const char *why);
+/** server_h2_owes(conn): 1 if an answer waits for the client to take it. */
+int server_h2_owes(struct http_conn *conn);
+/** server_h2_idle(conn): 1 if no stream is open. */
+int server_h2_idle(const struct http_conn *conn);
+/** server_h2_reset(conn): A stream vanished unanswered. */
+void server_h2_reset(struct http_conn *conn);
+/** server_h2_count_spooled(conn): Take stock of bodies that have not come whole; 0 if strangers' are too many. */
+int server_h2_count_spooled(struct http_conn *conn);
+void server_h2_close(struct http_conn *conn);
+/** server_h2_head_ok(h2o): 0 or ERR_BAD_REQUEST, ERR_HEAD_TOO_LARGE: what h2o lets pass in a head. */
+int server_h2_head_ok(h2o_req_t *h2o) MUST_CHECK;
+
 /* ---- server_h2o_gate.c ---- */
 
 /** server_gate_learn(t): Before the first connection.  Errors: ERR_IO. */
@@ -269,6 +336,8 @@ void server_gate_answered(struct http_conn *conn);
 void server_gate_receiving(struct http_conn *conn, int is);
 /** server_gate_http1(conn, accept): h2o's HTTP/1 on a connection whose first bytes may be there already. */
 void server_gate_http1(struct http_conn *conn, h2o_accept_ctx_t *accept);
+/** server_gate_http2(conn, accept): The same of HTTP/2, over TLS. */
+void server_gate_http2(struct http_conn *conn, h2o_accept_ctx_t *accept);
 /** server_gate_close(conn): The connection is gone. */
 void server_gate_close(struct http_conn *conn);
 /** server_gate_turn(t): Stand before h2o where it has begun to read; after every turn of its loop. */

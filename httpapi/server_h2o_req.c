@@ -13,7 +13,6 @@
 
 #define ARENA_MAX (256u << 20) /* bytes of one request's arena */
 #define FREE_MAX 64u           /* requests a thread keeps for reuse */
-#define RESETS_FREE 200u       /* streams that a connection may reset beyond half of those it let finish */
 
 /* ---- Requests and their memory ---- */
 
@@ -48,6 +47,7 @@ req_free(struct http_req *req)
 
 	assert(req->h2o == NULL && !req->on_flush);
 	t->live--;
+	server_admit_done(req);
 	free(req->out);
 	free(req->raw);
 	encode_stream_free(req->enc);
@@ -99,23 +99,18 @@ now_us(void)
 void
 server_req_begun(struct http_req *req)
 {
-	char host[NI_MAXHOST];
-	struct sockaddr_storage sa;
-	socklen_t len;
-	size_t n;
+	struct http_conn *conn = req->conn;
 
+	conn->refs++;
+	conn->jobs++;
+	req->addr = conn->addr;
+	if (conn->proxy)
+		server_req_addr(req, &req->addr);
 	if (req->thread->server->config.ended == NULL)
 		return;
 	req->begun_us = now_us();
-	if (req->conn->peer[0] != '\0')
-		return;
-	memcpy(req->conn->peer, "-", 2);
-	len = req->h2o->conn->callbacks->get_peername(req->h2o->conn, (struct sockaddr *)&sa);
-	n = len > 0 ? h2o_socket_getnumerichost((struct sockaddr *)&sa, len, host) : SIZE_MAX;
-	if (n < sizeof(req->conn->peer)) {
-		memcpy(req->conn->peer, host, n);
-		req->conn->peer[n] = '\0';
-	}
+	if (conn->text[0] == '\0')
+		server_addr_text(&conn->addr, conn->text);
 }
 
 static void
@@ -123,11 +118,14 @@ tell_end(struct http_req *req)
 {
 	const struct http_config *c = &req->thread->server->config;
 	struct http_end end;
+	char forwarded[SERVER_ADDR_TEXT];
 
 	if (c->ended == NULL)
 		return;
-	end = (struct http_end){req->note, req->conn->peer, req->path, req->query, req->method, req->thread->index,
-	    req->status, req->complete, req->bytes, now_us() - req->begun_us};
+	if (req->conn->proxy)
+		server_addr_text(&req->addr, forwarded);
+	end = (struct http_end){req->note, req->conn->proxy ? forwarded : req->conn->text, req->path, req->query,
+	    req->method, req->thread->index, req->status, req->complete, req->bytes, now_us() - req->begun_us};
 	c->ended(&end, c->cookie);
 }
 
@@ -148,24 +146,13 @@ server_detach(struct http_req *req)
 	http_release(req);
 }
 
-static void
-count_reset(struct http_conn *conn)
-{
-	if (!conn->is_h2)
-		return;
-	conn->resets++;
-	/* A client that opens streams only to reset them costs us a handler's run each time. */
-	if (conn->resets > RESETS_FREE + conn->served / 2)
-		shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
-}
-
 void
 server_vanish(struct http_req *req)
 {
 	void (*stop)(void *) = req->finishing || req->aborting ? NULL : req->stop;
 
 	req->gone = 1;
-	count_reset(req->conn);
+	server_h2_reset(req->conn);
 	if (req->version < 0x200 && req->entity.len > 0) {
 		/* A worker may still read the body: it outlives the connection. */
 		req->input = req->conn->sock->input;
@@ -329,20 +316,11 @@ http_version(const struct http_req *req)
 const char *
 http_peer(const struct http_req *req)
 {
-	struct sockaddr_storage sa;
-	char host[NI_MAXHOST];
-	socklen_t len;
-	size_t n = SIZE_MAX;
+	char text[SERVER_ADDR_TEXT];
 	const char *copy;
 
-	if (req->h2o == NULL)
-		return "-";
-	len = req->h2o->conn->callbacks->get_peername(req->h2o->conn, (struct sockaddr *)&sa);
-	if (len > 0)
-		n = h2o_socket_getnumerichost((struct sockaddr *)&sa, len, host);
-	if (n == SIZE_MAX)
-		return "-";
-	copy = arena_dup(req->arena, host, n);
+	server_addr_text(&req->addr, text);
+	copy = arena_dup(req->arena, text, strlen(text));
 	return copy != NULL ? copy : "-";
 }
 

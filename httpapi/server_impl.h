@@ -15,6 +15,11 @@
  */
 int server_listen(const char *addr, unsigned port, unsigned n, int *fds, unsigned *portp) MUST_CHECK;
 
+/** server_acked(fd): Bytes that the other end of a TCP connection has taken. */
+uint64_t server_acked(int fd);
+/** server_descriptors(): File descriptors that this process may have. */
+unsigned server_descriptors(void);
+
 /** server_reason(status): The reason phrase of an HTTP status.  Static. */
 const char *server_reason(int status);
 
@@ -28,6 +33,9 @@ struct server_head {
 	unsigned char chunked; /* a Transfer-Encoding */
 	unsigned char expects; /* an Expect */
 	unsigned char folded;  /* a line that goes on with the one before: not everybody reads them as we do */
+	unsigned hosts;        /* headers Host: one, or none before HTTP/1.1 */
+	unsigned char bad;     /* a line that ends without a CR, a Host that is none */
+	unsigned char old;     /* before HTTP/1.1 */
 	unsigned char odd;     /* not HTTP/1.1, values that are not the usual ones */
 };
 /** server_head_read(head, len, h): Of a head that is there up to and with its empty line. */
@@ -56,5 +64,40 @@ struct server_chunks {
 size_t server_chunks_next(struct server_chunks *c, const char *p, size_t n, size_t max, struct jstr *datap);
 int server_chunks_done(const struct server_chunks *c);
 int server_chunks_bad(const struct server_chunks *c);
+
+/* ---- server_frames.c ---- */
+
+/* What an HTTP/2 connection has sent; zeroed at first, but for began_ms. */
+struct server_frames {
+	uint64_t began_ms;
+	/* Set by the engine before a walk. */
+	uint64_t now_ms;
+	uint64_t served; /* streams that were answered */
+	uint64_t sent;   /* bytes */
+	uint64_t looked; /* ${data} when the engine last looked at what waits */
+	/* Counted. */
+	uint64_t streams, resets, controls, windows;
+	uint64_t data; /* bytes of DATA */
+	/* The frame that is being read. */
+	uint32_t left;        /* of its payload */
+	uint32_t part;        /* of that, of the part that is being read */
+	uint32_t stream;      /* its stream */
+	uint32_t last_stream; /* the highest that was opened */
+	uint32_t trailers;    /* the highest stream with some */
+	uint32_t block_len;   /* of the header block, with all its frames */
+	uint32_t skip;        /* of a string in it */
+	uint16_t fields, pieces;
+	unsigned char state, at, type, flags, pad;
+	unsigned char hpack, then, shift, broken;
+	unsigned char in_block; /* CONTINUATION has to come */
+	unsigned char head[9];
+};
+/**
+ * server_frames_walk(f, p, n): Count ${n} bytes more, wherever they are cut.  Returns NULL, or why the connection is to be
+ * ended, as a static text.
+ * server_frames_resets(f): How many streams may have been reset by now.
+ */
+const char *server_frames_walk(struct server_frames *f, const char *p, size_t n) MUST_CHECK;
+uint64_t server_frames_resets(const struct server_frames *f);
 
 #endif
