@@ -157,11 +157,13 @@ set_log_level(const struct config *c)
 static void
 changed(const char *section, const char *key, void *cookie)
 {
-	const struct divand *d = cookie;
+	struct divand *d = cookie;
 	const struct config_known *k = config_known_find(section, key);
 
 	if (strcmp(section, "log") == 0)
 		set_log_level(d->config);
+	if (strcmp(key, "compress_responses") == 0)
+		api_compress_load(&d->api);
 	log_line(LOG_NOTICE, "configuration: %s/%s has changed%s", section, key,
 	    k != NULL && (k->flags & CONFIG_AT_START) != 0 ? ", which holds from the next start" : "");
 }

@@ -56,6 +56,9 @@ DELETE /_node/_local/_config/permissions/{set}           sa      pw      sa     
 GET    /_node/_local/_stats                              me      pw      me      me      me      200
 GET    /_node/_local/_stats/couchdb/request_time         me      pw      me      me      me      200
 GET    /_node/_local/_system                             me      pw      me      me      me      200
+GET    /_node/_local/_prometheus                         me      pw      me      me      me      200
+GET    /_node/_local/_smoosh/status                      sa      pw      sa      sa      sa      200
+POST   /_node/_local/_config/_reload                     sa      pw      sa      sa      sa      200
 POST   /_replicate                                       au*     pw      200*    200*    200*    200*    < {"source":"{db}","target":"{new}"}
 GET    /_scheduler/jobs                                  sa      pw      sa      sa      sa      200*
 HEAD   /_scheduler/jobs                                  sa      pw      sa      sa      sa      200*
