@@ -235,23 +235,26 @@ arena_jstr(struct arena *a, const char *s, size_t len)
 	return copy != NULL ? (struct jstr){copy, len} : (struct jstr){NULL, 0};
 }
 
-/* HTTP/2 clients may send their cookies as several headers: RFC 9113, 8.2.3. */
+/*
+ * Several headers of a name as one value.  HTTP/2 clients may send their cookies so (RFC 9113, 8.2.3).  Of credentials
+ * none may be looked at alone: whoever checked requests in front of us may have looked at another.
+ */
 static struct jstr
-join_cookies(const struct http_req *req, ssize_t at)
+join(const struct http_req *req, const h2o_token_t *token, ssize_t at)
 {
 	const h2o_headers_t *headers = &req->h2o->headers;
 	size_t len = 0;
 	char *s, *p;
 	ssize_t i;
 
-	for (i = at; i != -1; i = h2o_find_header(headers, H2O_TOKEN_COOKIE, i))
+	for (i = at; i != -1; i = h2o_find_header(headers, token, i))
 		len += headers->entries[i].value.len + 2;
 	s = arena_alloc(req->arena, len);
 	if (s == NULL)
 		return (struct jstr){NULL, 0};
-	for (p = s, i = at; i != -1; i = h2o_find_header(headers, H2O_TOKEN_COOKIE, i)) {
+	for (p = s, i = at; i != -1; i = h2o_find_header(headers, token, i)) {
 		if (p != s) {
-			memcpy(p, "; ", 2);
+			memcpy(p, token == H2O_TOKEN_COOKIE ? "; " : ", ", 2);
 			p += 2;
 		}
 		memcpy(p, headers->entries[i].value.base, headers->entries[i].value.len);
@@ -295,8 +298,9 @@ http_header(const struct http_req *req, const char *name)
 		at = h2o_find_header(&req->h2o->headers, token, -1);
 	if (at == -1)
 		return token != NULL ? special_header(req, token) : (struct jstr){NULL, 0};
-	if (token == H2O_TOKEN_COOKIE && h2o_find_header(&req->h2o->headers, token, at) != -1)
-		return join_cookies(req, at);
+	if ((token == H2O_TOKEN_COOKIE || token == H2O_TOKEN_AUTHORIZATION) &&
+	    h2o_find_header(&req->h2o->headers, token, at) != -1)
+		return join(req, token, at);
 	return arena_jstr(
 	    req->arena, req->h2o->headers.entries[at].value.base, req->h2o->headers.entries[at].value.len);
 }
