@@ -1,11 +1,11 @@
-/* The way into the API: paths, parameters, authentication, CORS, the page's files. */
+/* The way into the API: paths, parameters, CORS, the page's files. */
 #include <sys/stat.h>
 #include <unistd.h>
 #include "check.h"
+#include "fake_accounts.h"
 #include "fake_http.h"
 #include "base/hash.h"
 #include "httpapi/api.h"
-#include "httpapi/auth.h"
 #include "httpapi/cors.h"
 
 static struct api api;
@@ -66,111 +66,6 @@ test_parameters(void)
 	expect("GET", "/_all_dbs?limit=%ff", admin, 400, "Invalid value for integer: ");
 	expect("GET", "/_all_dbs?descending=1", admin, 400, "Invalid boolean parameter");
 	expect("GET", "/_all_dbs?startkey=\"a", admin, 400, "invalid UTF-8 JSON");
-}
-
-static void
-test_basic(void)
-{
-	static const char *const wrong[] = {"authorization", "Basic YWRtaW46YWRs", NULL};
-	static const char *const nobody[] = {"authorization", "Basic bm9ib2R5OmFkbQ==", NULL};
-	static const char *const bad[] = {"authorization", "Basic !!!", NULL};
-	static const char *const colon[] = {"authorization", "Basic: YWRtaW46YWRs", NULL};
-	expect("GET", "/_session", admin, 200, "\"name\":\"admin\",\"roles\":[\"_admin\"]");
-	/* Verified once, then remembered. */
-	unsigned before = fake_jobs_run;
-	expect("GET", "/_session", admin, 200, "\"authenticated\":\"default\"");
-	CHECK_INT(fake_jobs_run, before);
-	/* Failures are not. */
-	expect("GET", "/", wrong, 401, "Name or password is incorrect.");
-	expect("GET", "/", wrong, 401, "Name or password is incorrect.");
-	CHECK_INT(fake_jobs_run, before + 2);
-	expect("GET", "/", nobody, 401, "Name or password is incorrect.");
-	expect("GET", "/", bad, 400, "Authorization header has invalid base64 value");
-	expect("GET", "/", colon, 200, "Welcome");
-	expect("GET", "/_session", colon, 200, "\"name\":null");
-}
-
-static void
-test_same_credentials_wait_together(void)
-{
-	struct http_req q[3];
-	CHECK_INT(auth_load(&api), 0); /* forgets */
-	unsigned before = fake_jobs_run;
-	for (int i = 0; i < 3; i++) {
-		fake_begin(&q[i], "GET", "/_session", admin, NULL);
-		api_handle(&q[i], &api);
-		CHECK_INT(q[i].status, 0);
-	}
-	fake_drain();
-	CHECK_INT(fake_jobs_run, before + 1);
-	for (int i = 0; i < 3; i++) {
-		CHECK_INT(q[i].status, 200);
-		CHECK_INT(q[i].refs, 0);
-		fake_end(&q[i]);
-	}
-}
-
-static void
-test_changed_password(void)
-{
-	CHECK_INT(config_set(api.config, "admins", "admin", "other"), 0);
-	CHECK_INT(auth_load(&api), 0);
-	expect("GET", "/", admin, 401, "Name or password");
-	CHECK_INT(config_set(api.config, "admins", "admin", "adm"), 0);
-	CHECK_INT(auth_load(&api), 0);
-	expect("GET", "/", admin, 200, "Welcome");
-}
-
-static void
-test_cookie(void)
-{
-	static const char *const form[] = {"content-type", "application/x-www-form-urlencoded", NULL};
-	char cookie[1024];
-	const char *const with[] = {"cookie", cookie, NULL};
-	struct http_req q;
-	ask(&q, "POST", "/_session", form, "name=admin&password=%61dm");
-	CHECK_INT(q.status, 200);
-	const char *set = fake_header(&q, "set-cookie");
-	CHECK(set != NULL && strstr(set, "; Max-Age=600; Path=/; HttpOnly") != NULL);
-	(void)snprintf(cookie, sizeof(cookie), "x=1; %.*s", (int)strcspn(set ? set : "", ";"), set ? set : "");
-	fake_end(&q);
-	expect("GET", "/_session", with, 200, "\"authenticated\":\"cookie\"");
-	expect("GET", "/_session", with, 200, "\"name\":\"admin\"");
-	fake_wall_us += UINT64_C(100000000);
-	ask(&q, "GET", "/_session", with, NULL);
-	CHECK(fake_header(&q, "set-cookie") != NULL);
-	fake_end(&q);
-	fake_wall_us += UINT64_C(501000000);
-	expect("GET", "/_session", with, 200, "\"name\":null");
-	fake_wall_us -= UINT64_C(601000000);
-	expect("GET", "/_session", with, 200, "\"name\":\"admin\"");
-	cookie[strlen(cookie) - 8] = cookie[strlen(cookie) - 8] == 'A' ? 'B' : 'A';
-	expect("GET", "/_session", with, 200, "\"name\":null");
-	(void)snprintf(cookie, sizeof(cookie), "AuthSession=garbage");
-	expect("GET", "/_session", with, 400, "Malformed AuthSession cookie");
-	ask(&q, "POST", "/_session?next=//evil.example/", form, "name=admin&password=adm");
-	CHECK_INT(q.status, 200);
-	CHECK(strstr(fake_header(&q, "set-cookie"), "SameSite") == NULL);
-	fake_end(&q);
-	CHECK_INT(config_set(api.config, "chttpd_auth", "same_site", "Strict"), 0);
-	CHECK_INT(auth_load(&api), 0);
-	ask(&q, "POST", "/_session", form, "name=admin&password=adm");
-	CHECK(strstr(fake_header(&q, "set-cookie"), "; HttpOnly; SameSite=Strict") != NULL);
-	fake_end(&q);
-	CHECK_INT(config_set(api.config, "chttpd_auth", "same_site", NULL), 0);
-	CHECK_INT(auth_load(&api), 0);
-}
-
-static void
-test_required(void)
-{
-	CHECK_INT(config_set(api.config, "chttpd", "require_valid_user", "true"), 0);
-	CHECK_INT(auth_load(&api), 0);
-	expect("GET", "/", NULL, 401, "Authentication required.");
-	expect("GET", "/", admin, 200, "Welcome");
-	expect("POST", "/_session", NULL, 415, "bad_content_type");
-	CHECK_INT(config_set(api.config, "chttpd", "require_valid_user", NULL), 0);
-	CHECK_INT(auth_load(&api), 0);
 }
 
 /* ${origin} may, or may not, ask. */
@@ -284,11 +179,6 @@ main(int argc, char **argv)
 	}
 	test_paths();
 	test_parameters();
-	test_basic();
-	test_same_credentials_wait_together();
-	test_changed_password();
-	test_cookie();
-	test_required();
 	test_cors();
 	test_web();
 	api_free(&api);
