@@ -30,6 +30,7 @@
 #define LIMIT_COPIES 4u                      /* databases being copied or sent as a file at one time */
 #define LIMIT_ROWS_PER_TURN 256u             /* rows that a feed reads upward to write them downward, in one turn */
 #define LIMIT_UPDATES_GONE 4096u             /* databases that are gone and still stand in _db_updates */
+#define LIMIT_SCRIPT_ANSWER (64u << 20)      /* bytes of one answer of users' JavaScript */
 #define LIMIT_SELECTOR_LEN (2u << 20)        /* bytes of a selector's text */
 #define LIMIT_SELECTOR_DEPTH 50u             /* nesting of a selector's operators and fields */
 #define LIMIT_SELECTOR_NODES 8192u           /* operators and fields of a selector */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/log.h"
 
 const char *const db_tree_names[TREE_COUNT] = {"meta", "docs", "docs_deep", "revs", "changes", "bodies", "blobs",
@@ -448,6 +449,7 @@ db_open(struct dbs *s, const char *name, const struct principal *p, struct db **
 		return err;
 	}
 	*db = (struct db){f, {p, admin, f->name}, stamp};
+	counters_add(COUNTER_DB_OPENS, 1);
 	*dbp = db;
 	return 0;
 }

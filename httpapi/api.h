@@ -24,6 +24,7 @@
 struct api {
 	struct dbs *dbs;
 	struct executor *ex;
+	struct executor *slow; /* for what may take seconds: users' functions */
 	struct http_server *server;
 	struct config *config;
 	char uuid[33];                   /* of this server, kept in the data folder */
@@ -37,6 +38,7 @@ struct api {
 	struct transport *transport;     /* what becomes of plain HTTP: transport.c */
 	struct web *web;                 /* the built page: web.c */
 	struct copies *copies;           /* copies of databases on their way: copyfile.c */
+	struct scripts *scripts;         /* users' JavaScript */
 };
 
 /* One parameter of the query string, decoded. */
@@ -193,6 +195,11 @@ int api_object(struct jread *j, struct jstr text, struct errtext *why) MUST_CHEC
  * CouchDB writes ids into Location.
  */
 int api_url_encode(struct buf *b, const char *s, size_t len);
+/**
+ * api_forwarded(r, which): What a reverse proxy says in the header that the setting ${which} of chttpd or httpd names:
+ * x_forwarded_host, x_forwarded_proto, x_forwarded_ssl.
+ */
+struct jstr api_forwarded(const struct apireq *r, const char *which);
 /** api_base_url(r, b): Append "http://host[:port]", as the client sees this server. */
 int api_base_url(struct apireq *r, struct buf *b);
 /**
@@ -212,6 +219,8 @@ int api_location(struct apireq *r, struct jstr id, struct jstr att);
  * more to undo.
  */
 int api_work(struct apireq *r, api_f *work, api_f *then);
+/** api_work_slow(r, work, then): The same for work that may take seconds: nobody's commit waits behind it. */
+int api_work_slow(struct apireq *r, api_f *work, api_f *then);
 
 /**
  * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request
@@ -274,6 +283,10 @@ void updatefeeds_any(struct apireq *r); /* /_db_updates */
 
 /* copyfile.c */
 void copyfile_get(struct apireq *r); /* /{db}/_copy */
+
+/* designfuns.c */
+void designfuns_show(struct apireq *r);   /* /{db}/_design/{d}/_show/... */
+void designfuns_update(struct apireq *r); /* /{db}/_design/{d}/_update/... */
 
 /* document.c, local.c, attachment.c */
 void document_post(struct apireq *r);  /* POST /{db} */

@@ -55,8 +55,8 @@ run(void *arg)
 	post(w);
 }
 
-int
-api_work(struct apireq *r, api_f *work, api_f *then)
+static int
+work_on(struct executor *ex, struct apireq *r, api_f *work, api_f *then)
 {
 	struct work *w = set_out(r, work, then);
 
@@ -65,8 +65,20 @@ api_work(struct apireq *r, api_f *work, api_f *then)
 		return ERR_NOMEM;
 	}
 	w->job.fn = run;
-	r->api->ex->submit(r->api->ex, &w->job);
+	ex->submit(ex, &w->job);
 	return 0;
+}
+
+int
+api_work(struct apireq *r, api_f *work, api_f *then)
+{
+	return work_on(r->api->ex, r, work, then);
+}
+
+int
+api_work_slow(struct apireq *r, api_f *work, api_f *then)
+{
+	return work_on(r->api->slow, r, work, then);
 }
 
 static void

@@ -116,7 +116,10 @@ store_done(struct apireq *r)
 
 	if (e->release != NULL)
 		e->release(e);
-	write_answer(r, &e->w, &e->how);
+	if (e->answer != NULL && e->w.err == 0)
+		e->answer(r);
+	else
+		write_answer(r, &e->w, &e->how);
 }
 
 static void

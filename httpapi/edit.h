@@ -25,6 +25,7 @@ struct edit {
 	struct write_answer how;
 	int err;
 	struct errtext why;
+	api_f *answer;                   /* instead of write_answer(), if not NULL */
 	void (*release)(struct edit *e); /* frees what the arena doesn't hold; may be NULL */
 	void *cookie;
 };

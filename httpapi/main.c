@@ -3,6 +3,7 @@
  * the data folder, and puts the layers together.
  */
 #include <getopt.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +29,8 @@
 #include "httpapi/setup.h"
 #include "httpapi/transport.h"
 #include "httpapi/updatefeeds.h"
+#include "httpapi/validators.h"
+#include "script/script.h"
 #include "httpapi/users.h"
 #include "store/store.h"
 
@@ -45,6 +48,7 @@ struct options {
 struct divand {
 	struct config *config;
 	struct exec_threads *threads;
+	struct exec_threads *slow;   /* for users' functions and what else may take seconds */
 	struct exec_threads *copier; /* of whole databases: one thread, which nothing else waits for */
 	struct store *store;
 	struct api api;
@@ -153,6 +157,13 @@ set_log_level(const struct config *c)
 		log_set_level(level);
 }
 
+/* Of a database of a cluster, which ours pass for, "admin_local" says what "everyone" does. */
+static int
+default_admin_only(const struct config *c)
+{
+	return strcmp(config_get(c, "couchdb", "default_security", "admin_only"), "admin_only") == 0;
+}
+
 /* No value is named: it may be a secret. */
 static void
 changed(const char *section, const char *key, void *cookie)
@@ -164,6 +175,7 @@ changed(const char *section, const char *key, void *cookie)
 		set_log_level(d->config);
 	if (strcmp(key, "compress_responses") == 0)
 		api_compress_load(&d->api);
+	dbs_set_default_security(d->api.dbs, default_admin_only(d->config));
 	log_line(LOG_NOTICE, "configuration: %s/%s has changed%s", section, key,
 	    k != NULL && (k->flags & CONFIG_AT_START) != 0 ? ", which holds from the next start" : "");
 }
@@ -275,6 +287,46 @@ load_compaction(const struct config *c, struct db_autocompact *out)
 		out->slack_bytes = config_u64(c, "smoosh.slack_dbs", "min_priority", 512u << 20);
 }
 
+/* divan-js stands beside divand. */
+static int
+script_exe(char *out, size_t room)
+{
+	static const char name[] = "divan-js";
+	ssize_t n = readlink("/proc/self/exe", out, room - sizeof(name));
+	char *slash;
+
+	if (n <= 0)
+		return ERR_IO;
+	out[n] = '\0';
+	slash = strrchr(out, '/');
+	memcpy(slash != NULL ? slash + 1 : out, name, sizeof(name));
+	return 0;
+}
+
+/* As many threads wait for functions as there may be children, and one more. */
+static int
+start_scripts(struct divand *d, unsigned cores)
+{
+	const struct config *config = d->config;
+	char exe[PATH_MAX];
+	struct scripts_config c = {.exe = exe, .ex = d->api.ex};
+	int err = script_exe(exe, sizeof(exe));
+
+	c.max_children = (unsigned)config_u64(config, "query_server_config", "os_process_limit", 0);
+	if (c.max_children == 0)
+		c.max_children = cores < 2 ? 2 : cores;
+	c.idle_ms = (unsigned)config_u64(config, "query_server_config", "os_process_idle_limit", 300) * 1000;
+	c.timeout_ms = (unsigned)config_u64(config, "couchdb", "os_process_timeout", 5000);
+	c.memory = (size_t)config_u64(config, "query_server_config", "memory_limit", UINT64_C(256) << 20);
+	c.max_answer = LIMIT_SCRIPT_ANSWER;
+	if (err == 0)
+		err = exec_threads_new(c.max_children < 8 ? c.max_children + 1 : 8, &d->slow);
+	if (err != 0)
+		return err;
+	d->api.slow = exec_threads_executor(d->slow);
+	return scripts_new(&c, &d->api.scripts);
+}
+
 static int
 open_databases(struct divand *d)
 {
@@ -288,15 +340,19 @@ open_databases(struct divand *d)
 	if (err != 0)
 		return err;
 	d->api.ex = exec_threads_executor(d->threads);
+	if ((err = start_scripts(d, (unsigned)(cores > 0 ? cores : 1))) != 0)
+		return err;
 	err = store_lmdb_new(d->data, &d->store);
 	if (err != 0)
 		return err;
 	c.store = d->store;
 	c.ex = d->api.ex;
+	c.slow = d->api.slow;
+	c.validate = validators_run;
+	c.validate_cookie = &d->api;
 	c.max_document_size = config_u64(d->config, "couchdb", "max_document_size", 0);
 	c.max_attachment_size = config_u64(d->config, "couchdb", "max_attachment_size", 0);
-	c.default_security_admin_only =
-	    strcmp(config_get(d->config, "couchdb", "default_security", "admin_only"), "everyone") != 0;
+	c.default_security_admin_only = default_admin_only(d->config);
 	load_compaction(d->config, &c.autocompact);
 	users_init(&d->api);
 	c.rules = users_rules;
@@ -495,6 +551,8 @@ end(struct divand *d)
 	accounts_stop(&d->api);
 	if (d->api.dbs != NULL)
 		dbs_free(d->api.dbs);
+	exec_threads_free(d->slow);
+	scripts_free(d->api.scripts);
 	exec_threads_free(d->threads);
 	exec_threads_free(d->copier);
 	copyfile_free(&d->api);

@@ -40,7 +40,8 @@ struct route {
 	api_f *fn;
 	enum who who;
 	const char *allow;                                /* the methods, as 405 tells them; GET is HEAD too */
-	enum { NONE, POST_JSON, POST_ANY, PUT_ANY } body; /* the requests whose body it reads */
+	/* the requests whose body it reads; PUT_SET: of an administrator of the database */
+	enum { NONE, POST_JSON, POST_ANY, PUT_ANY, PUT_SET } body;
 };
 
 static void
@@ -85,8 +86,8 @@ static const struct route db_table[] = {
     {"_local_docs", alldocs_any, MEMBER, "GET,HEAD,POST", POST_JSON},
     {"_local_docs/queries", alldocs_any, MEMBER, "POST", POST_JSON},
     {"_ensure_full_commit", database_full_commit, MEMBER, "POST", NONE},
-    {"_security", database_security, MEMBER, "PUT,GET", PUT_ANY},
-    {"_revs_limit", database_revs_limit, MEMBER, "PUT,GET", PUT_ANY},
+    {"_security", database_security, MEMBER, "PUT,GET", PUT_SET},
+    {"_revs_limit", database_revs_limit, MEMBER, "PUT,GET", PUT_SET},
     {"_history_kept", database_history_kept, DB_ADMIN, "GET,PUT", PUT_ANY},
     {"_compact", database_compact, DB_ADMIN, "POST", NONE},
     {"_compact/{ddoc}", database_compact, DB_ADMIN, "POST", NONE},
@@ -111,9 +112,9 @@ static const struct route db_table[] = {
 static const struct route design_table[] = {
     {"_view/...", not_implemented, MEMBER, "GET,HEAD,POST", NONE},
     {"_info", not_implemented, MEMBER, "GET", NONE},
-    {"_show/...", not_implemented, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
+    {"_show/...", designfuns_show, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
     {"_list/...", not_implemented, MEMBER, "GET,HEAD,POST", NONE},
-    {"_update/...", not_implemented, MEMBER, "POST,PUT", NONE},
+    {"_update/...", designfuns_update, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
     {"_rewrite/...", not_implemented, MEMBER, "GET,HEAD,POST,PUT,DELETE,COPY", NONE},
     {"_search/...", not_implemented, MEMBER, "GET,POST", NONE},
     {"_search_info/...", not_implemented, MEMBER, "GET", NONE},
@@ -257,6 +258,8 @@ reads_body(const struct apireq *r, const struct route *route)
 		return strcmp(r->method, "POST") == 0;
 	case PUT_ANY:
 		return strcmp(r->method, "PUT") == 0;
+	case PUT_SET:
+		return strcmp(r->method, "PUT") == 0 && db_is_admin(r->db);
 	}
 	return 0;
 }

@@ -157,6 +157,9 @@ struct jstr http_path(const struct http_req *req);
 struct jstr http_query(const struct http_req *req);
 /** http_header(req, name): The value of the first header ${name} (lower case), or {NULL, 0}. */
 struct jstr http_header(const struct http_req *req, const char *name);
+/** http_headers(req, fn, cookie): Call ${fn} with each header as it came until it returns not 0, which is then returned. */
+int http_headers(
+    const struct http_req *req, int (*fn)(struct jstr name, struct jstr value, void *cookie), void *cookie);
 /** http_is_tls(req), http_version(req): 0x101 or 0x200. */
 int http_is_tls(const struct http_req *req);
 int http_version(const struct http_req *req);

@@ -306,6 +306,28 @@ http_header(const struct http_req *req, const char *name)
 }
 
 int
+http_headers(const struct http_req *req, int (*fn)(struct jstr name, struct jstr value, void *cookie), void *cookie)
+{
+	static const char *const special[] = {"host", "content-length"};
+	int rc = 0;
+
+	if (req->h2o == NULL)
+		return 0;
+	for (size_t i = 0; i < sizeof(special) / sizeof(special[0]) && rc == 0; i++) {
+		struct jstr value = http_header(req, special[i]);
+
+		if (value.s != NULL)
+			rc = fn((struct jstr){special[i], strlen(special[i])}, value, cookie);
+	}
+	for (size_t i = 0; i < req->h2o->headers.size && rc == 0; i++) {
+		const h2o_header_t *h = &req->h2o->headers.entries[i];
+
+		rc = fn((struct jstr){h->name->base, h->name->len}, (struct jstr){h->value.base, h->value.len}, cookie);
+	}
+	return rc;
+}
+
+int
 http_is_tls(const struct http_req *req)
 {
 	return req->tls;

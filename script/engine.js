@@ -290,15 +290,15 @@
 		return out;
 	};
 
-	/* The verdict on one document: null, or what was thrown. */
+	/* The verdict on one document: null, what the function threw, or how it failed. */
 	function verdict(fun, args) {
 		try {
 			call(fun, ddoc, args[0], args[1], args[2], args[3]);
 			return null;
 		} catch (e) {
-			if (e instanceof Error)
+			if (isExhausted(e))
 				throw e;
-			return e === undefined || e === null ? { forbidden: 'rejected' } : e;
+			return e instanceof Error ? { failed: describe(e) } : { threw: e === undefined ? null : e };
 		}
 	}
 
@@ -477,6 +477,8 @@
 	}
 
 	function update(fun, doc, req) {
+		if (req.method === 'GET')
+			throw failure('method_not_allowed', 'Update functions do not allow GET');
 		try {
 			const result = call(fun, ddoc, doc, req);
 			const resp = result[1];

@@ -38,7 +38,7 @@ enum script_op {
 	/*
 	 * A function of the design document, by its path:
 	 *	[["filters",NAME],[DOC,...],REQ]  [["views",NAME],[DOC,...]]  -> [BOOL,...]
-	 *	[["validate_doc_update"],[[NEW,OLD,USERCTX,SECOBJ],...]]      -> [null or what was thrown,...]
+	 *	[["validate_doc_update"],[[NEW,OLD,USERCTX,SECOBJ],...]]     -> [null, {"threw":VALUE} or {"failed":TEXT},...]
 	 *	[["updates",NAME],DOC or null,REQ]                           -> [DOC or null,RESPONSE]
 	 *	[["shows",NAME],DOC or null,REQ]                             -> RESPONSE
 	 *	[["lists",NAME],HEAD,REQ]                                    -> [CHUNKS] or [CHUNKS,RESPONSE], see script_rows()

@@ -150,6 +150,15 @@ http_header(const struct http_req *req, const char *name)
 }
 
 int
+http_headers(const struct http_req *req, int (*fn)(struct jstr name, struct jstr value, void *cookie), void *cookie)
+{
+	(void)req;
+	(void)fn;
+	(void)cookie;
+	return 0;
+}
+
+int
 http_is_tls(const struct http_req *req)
 {
 	(void)req;

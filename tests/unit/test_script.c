@@ -136,9 +136,9 @@ test_design(struct scripts *s)
 	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"views\",\"v\"],[{\"n\":1},{\"n\":2}]]"), 0, "[false,true]");
 	expect(s, ddoc, SCRIPT_DESIGN,
 	    J("[[\"validate_doc_update\"],[[{},null,{},{}],[{\"bad\":1},null,{\"name\":\"n\"},{\"x\":2}]]]"), 0,
-	    "[null,{\"forbidden\":\"n2\"}]");
-	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"validate_doc_update\"],[[{\"err\":1},null,{},{}]]]"), ERR_SCRIPT,
-	    "TypeError");
+	    "[null,{\"threw\":{\"forbidden\":\"n2\"}}]");
+	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"validate_doc_update\"],[[{\"err\":1},null,{},{}],[{},null,{},{}]]]"), 0,
+	    "[{\"failed\":\"TypeError: undefined is not an object (evaluating 'n.a.b')\"},null]");
 	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"updates\",\"u\"],{\"_id\":\"y\"},{}]"), 0,
 	    "[{\"_id\":\"x\",\"was\":{\"_id\":\"y\"}},{\"body\":\"done\"}]");
 	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"updates\",\"no\"],null,{}]"), ERR_SCRIPT, "TypeError");
