@@ -246,8 +246,9 @@ put_info(struct listing *l, const char *name)
 		return ERR_NO_DB; /* deleted since it was listed */
 	buf_puts(&l->b, l->b.len > 1 ? ",{\"key\":" : "{\"key\":");
 	buf_put_json(&l->b, name, strlen(name));
-	if (err == ERR_NO_DB) {
-		buf_puts(&l->b, ",\"error\":\"not_found\"}");
+	/* Where chttpd/admin_only_all_dbs is false, names are told to all, and no more than that of what is closed. */
+	if (err == ERR_NO_DB || err == ERR_UNAUTHORIZED || err == ERR_FORBIDDEN) {
+		buf_printf(&l->b, ",\"error\":\"%s\"}", err_name(err));
 		return 0;
 	}
 	if (err)
