@@ -15,6 +15,7 @@
  */
 #include "accounts_impl.h"
 #include "background.h"
+#include "peruser.h"
 #include "userdoc.h"
 #include "users.h"
 #include "base/hash.h"
@@ -54,10 +55,11 @@ settings_changed(const char *section, const char *key, void *cookie)
 {
 	struct api *api = cookie;
 
-	(void)key;
 	if (strcmp(section, "admins") == 0 || strcmp(section, "chttpd_auth") == 0 ||
 	    strcmp(section, "couch_httpd_auth") == 0)
 		atomic_fetch_add(&api->accounts->generation, 1);
+	if (strcmp(section, "couch_peruser") == 0 || strcmp(key, "authentication_db") == 0)
+		peruser_look(api->accounts->peruser, 1);
 }
 
 int
@@ -72,9 +74,13 @@ accounts_new(struct api *api)
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->idle, NULL);
 	api->accounts = s;
-	err = config_on_change(api->config, settings_changed, api);
-	if (!err && api->dbs)
+	err = peruser_new(api, &s->peruser);
+	if (!err)
+		err = config_on_change(api->config, settings_changed, api);
+	if (!err && api->dbs) {
 		accounts_design(api);
+		peruser_look(s->peruser, 1);
+	}
 	return err;
 }
 
@@ -89,6 +95,10 @@ accounts_stop(struct api *api)
 	s->stopping = 1;
 	while (s->running > 0)
 		pthread_cond_wait(&s->idle, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+	if (s->peruser)
+		peruser_stop(s->peruser);
+	pthread_mutex_lock(&s->lock);
 	db_close(s->keep);
 	s->keep = NULL;
 	pthread_mutex_unlock(&s->lock);
@@ -105,6 +115,7 @@ accounts_free(struct api *api)
 	for (size_t i = 0; i < ACCOUNTS_SLOTS; i++)
 		free(s->slots[i]);
 	free(s->keep_name);
+	peruser_free(s->peruser);
 	pthread_cond_destroy(&s->idle);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -132,6 +143,8 @@ accounts_moved(struct api *api, const char *name, uint64_t seq, int dropped)
 	atomic_fetch_add(&api->accounts->generation, 1);
 	if (seq == 0 && !dropped)
 		accounts_design(api);
+	if (!dropped)
+		peruser_look(api->accounts->peruser, 0);
 }
 
 /* ---- Reading a document ---- */

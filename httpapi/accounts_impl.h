@@ -39,6 +39,7 @@ struct accounts {
 	int stopping;
 	struct account_upgrade *upgrades; /* the first is under way */
 	unsigned nupgrades;
+	struct peruser *peruser;
 	int designing; /* 1: accounts_design.c is at it, 2: and is to look again */
 };
 
