@@ -4,12 +4,13 @@
 //   wrong    an account's name and another password    member   is a member of the database by name
 //   admin    administers the server                    dbadmin  administers the database, by a role
 //
-// A number is the status of what is allowed to; a|b is either. A star: the endpoint answers 501 until it is there; who brings it takes the
-// star off. What is refused has a word, which permissions.test.mjs spells out as status, error and reason:
+// A number is the status of what is allowed to; a|b is either. A star: or 501, until the endpoint is there; who brings it takes the star off.
+// What is refused has a word, which permissions.test.mjs spells out as status, error and reason:
 //
 //   pw  the password is wrong              in  log in: the database is not open to nobody     no  it is not open to this account
 //   sa  not a server administrator         ma  not an administrator of the database           da  the same, of what is written
-//   me  neither that nor a metrics user    au  log in                                        ro  not yours: as if there were none
+//   me  neither that nor a metrics user    au  log in                                        --  not yours: as if there were none
+//   ro  only administrators set roles      dd  not for you to see, in _users
 //
 // Expected is what CouchDB 3.5 does: recorded answers (tests/contract) and its sources, not what divand happens to do.
 //
@@ -49,7 +50,7 @@ GET    /_node/_local/_versions                           sa      pw      sa     
 GET    /_node/_local/_config                             sa      pw      sa      sa      sa      200
 GET    /_node/_local/_config/chttpd                      sa      pw      sa      sa      sa      200
 GET    /_node/_local/_config/admins                      sa      pw      sa      sa      sa      200
-GET    /_node/_local/_config/uuids/algorithm             sa      pw      sa      sa      sa      200
+GET    /_node/_local/_config/cluster/q                  sa      pw      sa      sa      sa      200
 PUT    /_node/_local/_config/permissions/{new}           sa      pw      sa      sa      sa      200     < "x"
 PUT    /_node/_local/_config/admins/{new}                sa      pw      sa      sa      sa      200     < "x"
 DELETE /_node/_local/_config/permissions/{set}           sa      pw      sa      sa      sa      200
@@ -118,32 +119,32 @@ GET    /{db}/_design/{ddoc}/a.txt                  in      pw      no      200  
 HEAD   /{db}/_design/{ddoc}/a.txt                  in      pw      no      200     200     200     | 200     200     200
 PUT    /{db}/_design/{ddoc}/b.txt?rev={rev}        in      pw      no      da      201     201     | da      da      da      < text
 DELETE /{db}/_design/{ddoc}/a.txt?rev={rev}        in      pw      no      da      200     200     | da      da      da
-GET    /{db}/_design/{ddoc}/_view/v                in      pw      no      200*    200*    200*    | 200*    200*    200*
-HEAD   /{db}/_design/{ddoc}/_view/v                in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_info                  in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_show/s                in      pw      no      200*    200*    200*    | 200*    200*    200*
-HEAD   /{db}/_design/{ddoc}/_show/s                in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200*    200*    200*    | 200*    200*    200*
-HEAD   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200*    200*    200*    | 200*    200*    200*
-HEAD   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_search/i              in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_search_info/i         in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200*    200*    200*    | 200*    200*    200*
-GET    /{db}/_design/{ddoc}/_nouveau_info/i        in      pw      no      200*    200*    200*    | 200*    200*    200*
-POST   /{db}/_design/{ddoc}/_view/v                in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-POST   /{db}/_design/{ddoc}/_show/s                in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-PUT    /{db}/_design/{ddoc}/_show/s                in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-DELETE /{db}/_design/{ddoc}/_show/s                in      pw      no      200*    200*    200*    | 200*    200*    200*
-POST   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-POST   /{db}/_design/{ddoc}/_update/u              in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-PUT    /{db}/_design/{ddoc}/_update/u              in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-POST   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-PUT    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-DELETE /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200*    200*    200*    | 200*    200*    200*
-COPY   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200*    200*    200*    | 200*    200*    200*
-POST   /{db}/_design/{ddoc}/_search/i              in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
-POST   /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200*    200*    200*    | 200*    200*    200*    < {}
+GET    /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+HEAD   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_info                  in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+HEAD   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+HEAD   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+HEAD   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_search/i              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_search_info/i         in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_nouveau_info/i        in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+POST   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+POST   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+PUT    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+DELETE /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+POST   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+POST   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+PUT    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+POST   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+PUT    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+DELETE /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+COPY   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+POST   /{db}/_design/{ddoc}/_search/i              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+POST   /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
 GET    /{db}/_all_docs                             in      pw      no      200     200     200     | 200     200     200
 HEAD   /{db}/_all_docs                             in      pw      no      200     200     200     | 200     200     200
 POST   /{db}/_all_docs                             in      pw      no      200     200     200     | 200     200     200     < {"keys":["x"]}
@@ -207,7 +208,7 @@ PUT    /{db}                                      sa      sa      412
 DELETE /{db}?rev=1-x                              sa      sa      400
 GET    /{db}                                      in      no      200
 HEAD   /{db}                                      in      no      200
-POST   /{db}                                      in      no      403     < {"_id":"{new}"}
+POST   /{db}                                      in      no      201|403 < {"_id":"{new}"}
 GET    /{db}/_all_docs                            sa      sa      200
 HEAD   /{db}/_all_docs                            sa      sa      200
 POST   /{db}/_all_docs                            sa      sa      200     < {"keys":[]}
@@ -221,7 +222,7 @@ GET    /{db}/_security                            in      no      200
 PUT    /{db}/_local/{new}                         in      no      201     < {}
 PUT    /{db}/_design/{new}                        in      no      201     < {}
 GET    /{db}/{new}                                in      no      404
-PUT    /{db}/{new}                                in      no      403     < {}
+PUT    /{db}/{new}                                in      no      201|403 < {}
 POST   /{db}/_bulk_docs                           in      no      201     < {"docs":[{"_id":"{new}"}]}
 POST   /{db}/_bulk_get                            in      no      200     < {"docs":[{"id":"x"}]}
 POST   /{db}/_revs_diff                           in      no      200     < {}
@@ -231,4 +232,34 @@ POST   /{db}/_purge                               sa      sa      201     < {}
 GET    /{db}/_purged_infos                        sa      sa      200
 GET    /{db}/_copy                                sa      sa      200
 PUT    /{db}/_revs_limit                          in      no      200     < 1000
+`;
+
+/** _users opened to everybody: documents are their own account's, here that of plain. */
+export const users = `
+method path                                       nobody  wrong   plain   member  admin
+GET    /{db}                                      200     pw      200     200     200
+PUT    /{db}                                      sa      pw      sa      sa      412
+DELETE /{db}?rev=1-x                              sa      pw      sa      sa      400
+GET    /{db}/org.couchdb.user:plain               --      pw      200     --      200
+HEAD   /{db}/org.couchdb.user:plain               --      pw      200     --      200
+GET    /{db}/org.couchdb.user:plain?open_revs=all --|200  pw      200     --|200  200
+GET    /{db}/org.couchdb.user:{new}               --      pw      --      --      --
+PUT    /{db}/org.couchdb.user:{new}               201     pw      --      --      201     < {"name":"{new}","type":"user","roles":[],"password":"x"}
+PUT    /{db}/org.couchdb.user:{new}               ro      pw      --      --      201     < {"name":"{new}","type":"user","roles":["r"],"password":"x"}
+POST   /{db}                                      201     pw      --      --      201     < {"_id":"org.couchdb.user:{new}","name":"{new}","type":"user","roles":[],"password":"x"}
+DELETE /{db}/org.couchdb.user:plain?rev=1-x       --|409  pw      409     --      409
+GET    /{db}/_all_docs                            sa      pw      sa      sa      200
+POST   /{db}/_all_docs                            sa      pw      sa      sa      200     < {"keys":[]}
+GET    /{db}/_changes                             sa      pw      sa      sa      200
+GET    /{db}/_changes?feed=continuous             sa      pw      sa      sa      200
+GET    /{db}/_design/{ddoc}                       dd      pw      dd      dd      200
+PUT    /{db}/_design/{new}                        da      pw      da|--   da|--   201     < {}
+DELETE /{db}/_design/{ddoc}?rev={rev}             dd      pw      dd      dd      200
+POST   /{db}/_bulk_get                            200     pw      200     200     200     < {"docs":[{"id":"org.couchdb.user:plain"}]}
+GET    /{db}/_security                            200     pw      200     200     200
+PUT    /{db}/_security                            da      pw      da      da      200     < security
+PUT    /{db}/_revs_limit                          da      pw      da      da      200     < 1000
+POST   /{db}/_compact                             ma      pw      ma      ma      202     < {}
+POST   /{db}/_purge                               sa      pw      sa      sa      201     < {}
+GET    /{db}/_copy                                sa      pw      sa      sa      200
 `;
