@@ -230,10 +230,8 @@ same_origin(struct jstr item, const struct jstr *origin)
 
 	if (item.len == 1 && *item.s == '*')
 		return 1;
-	if (item.len == origin->len && memcmp(item.s, origin->s, item.len) == 0)
-		return 1;
 	if (item.len < 3 || memcmp(item.s + item.len - 2, ":*", 2) != 0)
-		return 0;
+		return item.len == origin->len && memcmp(item.s, origin->s, item.len) == 0;
 	/* Any port, which may be left out where it is the scheme's own. */
 	n = item.len - 2;
 	if (origin->len < n || memcmp(item.s, origin->s, n) != 0)

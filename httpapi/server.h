@@ -109,11 +109,9 @@ void http_server_compress(struct http_server *s, enum http_compress mode);
 /**
  * http_server_tls(s, tls): Settings for connections that come from now on; open ones stay, and their certificates are
  * looked at anew before they next count.  Errors: ERR_IO with a log line, and those before stay; also without a TLS
- * listener.  http_server_tls_reload(s): Read the files that they name anew, as happens by itself within a second of a
- * change.  Any thread.
+ * listener.  Files that change are read again by themselves.  Any thread.
  */
 int http_server_tls(struct http_server *s, const struct http_tls *tls) MUST_CHECK;
-void http_server_tls_reload(struct http_server *s);
 
 /**
  * http_server_lag_ms(s, reset): The longest that one of the threads has been busy between two waits for events, in

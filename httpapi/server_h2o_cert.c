@@ -61,10 +61,3 @@ http_server_tls(struct http_server *s, const struct http_tls *tls)
 {
 	return s->tls != NULL ? server_tls_set(s->tls, tls) : ERR_IO;
 }
-
-void
-http_server_tls_reload(struct http_server *s)
-{
-	if (s->tls != NULL)
-		server_tls_reload(s->tls);
-}

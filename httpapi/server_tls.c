@@ -46,7 +46,7 @@ struct server_tls {
 	struct http_tls settings;
 	void (*seen)(const struct ssl_st *ssl);
 	SSL_CTX *ctx;
-	uint64_t stamp; /* 0: not known, so that the next look makes a new context */
+	uint64_t stamp; /* of the files; 0: one was not there */
 	uint64_t looked_ms;
 	struct ticket_key keys[2]; /* the newer one first */
 	_Atomic unsigned generation;
@@ -398,15 +398,6 @@ server_tls_set(struct server_tls *t, const struct http_tls *settings)
 	replace(t, ctx);
 	pthread_mutex_unlock(&t->lock);
 	return 0;
-}
-
-void
-server_tls_reload(struct server_tls *t)
-{
-	pthread_mutex_lock(&t->lock);
-	t->stamp = 0;
-	t->looked_ms = 0;
-	pthread_mutex_unlock(&t->lock);
 }
 
 unsigned

@@ -33,8 +33,6 @@ void server_tls_release(struct ssl_ctx_st *ctx);
 
 /** server_tls_set(t, settings): These from now on.  Errors: ERR_IO with a log line; those before then stay. */
 int server_tls_set(struct server_tls *t, const struct http_tls *settings) MUST_CHECK;
-/** server_tls_reload(t): Read the files at the next connection, whether or not they seem to have changed. */
-void server_tls_reload(struct server_tls *t);
 
 /** server_tls_generation(t): Grows with each new context. */
 unsigned server_tls_generation(const struct server_tls *t);

@@ -186,12 +186,6 @@ http_server_tls(struct http_server *s, const struct http_tls *tls)
 	return 0;
 }
 
-void
-http_server_tls_reload(struct http_server *s)
-{
-	(void)s;
-}
-
 int
 http_version(const struct http_req *req)
 {
