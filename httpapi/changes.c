@@ -58,7 +58,7 @@ send_normal(struct apireq *r, const struct feedscan *scan)
 	if (tagged(r, n->scan.until))
 		return;
 	api_json_head(r);
-	rows_send(r, fill, NULL, n);
+	rows_send_chunked(r, fill, n);
 }
 
 void

@@ -100,10 +100,10 @@ finish(struct feed *f, struct buf *b, int with_tail)
 		with_tail = 0;
 	if (with_tail)
 		f->kind->tail(f, b);
-	api_done(f->r);
 	if (!f->started) {
-		http_reply(http, 200, b->data, b->len);
+		rows_reply(f->r, 200, b);
 	} else {
+		api_done(f->r);
 		if (b->len > 0 && http_can_send(http))
 			http_send(http, b->data, b->len);
 		http_finish(http);

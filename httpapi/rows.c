@@ -32,6 +32,7 @@ struct rows {
 	struct buf b;
 	struct http_msg msg; /* to yield to the loop where nothing is sent */
 	int stopped;
+	int chunked; /* never with a length */
 };
 
 uint64_t
@@ -105,6 +106,31 @@ rows_string(struct arena *a, const struct jstr *text, struct jstr *outp)
 	}
 	buf_release(&scratch);
 	return err;
+}
+
+static void
+on_nothing(void *cookie)
+{
+	(void)cookie;
+}
+
+static void
+send_whole(struct http_req *http, int status, const struct buf *b)
+{
+	http_expect(http, b->len);
+	http_start(http, status, UINT64_MAX, on_nothing, on_nothing, NULL);
+	if (b->len > 0)
+		http_send(http, b->data, b->len);
+}
+
+void
+rows_reply(struct apireq *r, int status, const struct buf *b)
+{
+	struct http_req *http = r->http;
+
+	send_whole(http, status, b);
+	api_done(r);
+	http_finish(http);
 }
 
 static void
@@ -186,12 +212,6 @@ on_yielded(void *arg)
 	http_release(http);
 }
 
-static void
-on_nothing(void *cookie)
-{
-	(void)cookie;
-}
-
 /* The head alone; the producer is not asked. */
 static void
 send_head(struct apireq *r, int status, uint64_t length)
@@ -226,7 +246,11 @@ begin(struct rows *s, int status, uint64_t length)
 
 	if (err == 0 || err == ERR_END)
 		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
-	if (err == ERR_END) {
+	if (err == ERR_END && s->chunked) {
+		send_whole(r->http, status, &s->b);
+		release(s);
+		http_finish(r->http);
+	} else if (err == ERR_END) {
 		data = buf_take(&s->b, &len);
 		release(s);
 		http_reply_take(r->http, status, data, len);
@@ -242,8 +266,9 @@ begin(struct rows *s, int status, uint64_t length)
 	}
 }
 
-void
-rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie)
+static void
+send_rows(
+    struct apireq *r, int status, uint64_t length, int chunked, rows_f *fill, void (*drop)(void *cookie), void *cookie)
 {
 	struct rows *s = rows_is_head(r) ? NULL : rows_new(r);
 
@@ -256,6 +281,7 @@ rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*
 			api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
+	s->chunked = chunked;
 	s->fill = fill;
 	s->drop = drop;
 	s->cookie = cookie;
@@ -263,7 +289,19 @@ rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*
 }
 
 void
+rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie)
+{
+	send_rows(r, status, length, 0, fill, drop, cookie);
+}
+
+void
 rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie)
 {
-	rows_stream(r, 200, UINT64_MAX, fill, drop, cookie);
+	send_rows(r, 200, UINT64_MAX, 0, fill, drop, cookie);
+}
+
+void
+rows_send_chunked(struct apireq *r, rows_f *fill, void *cookie)
+{
+	send_rows(r, 200, UINT64_MAX, 1, fill, NULL, cookie);
 }

@@ -50,6 +50,14 @@ void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void 
  */
 void rows_stream(struct apireq *r, int status, uint64_t length, rows_f *fill, void (*drop)(void *cookie), void *cookie);
 
+/**
+ * rows_send_chunked(r, fill, cookie): rows_send() that never tells the length, as in CouchDB's _changes: node-fetch 2, which
+ * PouchDB has in Node, waits for ever for the rest of an answer of a known length that is cut off.
+ * rows_reply(r, status, b): The same of a whole answer; ${b} is copied.
+ */
+void rows_send_chunked(struct apireq *r, rows_f *fill, void *cookie);
+void rows_reply(struct apireq *r, int status, const struct buf *b);
+
 /** rows_now_us(): The monotonic clock. */
 uint64_t rows_now_us(void);
 

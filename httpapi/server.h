@@ -237,6 +237,8 @@ void http_set_static(struct http_req *req, const char *name, const char *value);
  * client takes it.  The engine then sets Content-Encoding and Vary, and the length is the compressed one's.
  */
 void http_may_encode(struct http_req *req);
+/** http_expect(req, len): Before http_start() without a length: the body will have ${len} bytes all the same, whether or not it is encoded. */
+void http_expect(struct http_req *req, uint64_t len);
 
 /**
  * http_reply(req, status, body, len): The whole response at once.  ${body} is copied.  On HEAD only

@@ -28,6 +28,12 @@ http_may_encode(struct http_req *req)
 }
 
 void
+http_expect(struct http_req *req, uint64_t len)
+{
+	req->expected = len;
+}
+
+void
 http_server_compress(struct http_server *s, enum http_compress mode)
 {
 	atomic_store_explicit(&s->compress, (int)mode, memory_order_relaxed);

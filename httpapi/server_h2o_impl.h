@@ -113,6 +113,7 @@ struct http_req {
 	unsigned char held; /* a whole answer waits for 100 Continue to be written: last */
 	h2o_iovec_t last;
 	unsigned char may_encode;
+	uint64_t expected;         /* bytes of a body, by http_expect(); 0: unknown */
 	struct encode_stream *enc; /* NULL: the body goes out as it is */
 	char *raw;                 /* what waits to be encoded into out */
 	size_t raw_at, raw_len;    /* 0 where none is left */

@@ -304,7 +304,7 @@ http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void
 		return;
 	}
 	if (req->may_encode) {
-		coding = server_encode_choose(req, status, length);
+		coding = server_encode_choose(req, status, req->expected > 0 ? req->expected : length);
 		if (coding != ENCODE_IDENTITY && req->is_head)
 			server_encode_name(req, coding);
 		else if (coding != ENCODE_IDENTITY && server_encode_begin(req, coding) != 0)

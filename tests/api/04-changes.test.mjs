@@ -35,6 +35,18 @@ test('each document once, at its last place', async () => {
 	assert.deepEqual(named.json.results.map((row) => row.id), ['a']);
 });
 
+test('no answer tells its length, as in CouchDB: node-fetch 2 notices only in a chunked one that it was cut', async () => {
+	const db = await newDb(server);
+	await put(db, 'a');
+	for (const feed of ['normal', 'longpoll', 'continuous&timeout=1', 'eventsource&timeout=1']) {
+		const { status, headers, text } = await ask(server, 'GET', `/${db}/_changes?feed=${feed}`);
+		assert.equal(status, 200, text);
+		assert.equal(headers['transfer-encoding'], 'chunked', feed);
+		assert.equal(headers['content-length'], undefined, feed);
+		assert.ok(text.includes('"id":"a"'), text);
+	}
+});
+
 test('a longpoll waits for a write, and only for one of its database', async () => {
 	const [db, other] = [await newDb(server), await newDb(server)];
 	await put(db, 'a');

@@ -83,15 +83,19 @@ test('a reader of a feed that is cut resumes: each row once', { timeout: 120000 
 	await proxy.stop();
 });
 
-test('live sync through a proxy that cuts', { timeout: 180000 }, async () => {
-	// PouchDB 9 hangs after some errors in the middle of a batch, whatever the server; feeds that wait are cut, and all when it is idle.
-	const proxy = await cuttingProxy({ port: server.port, idleMs: IDLE_MS, mayCut: (request) => request.includes('/_changes') });
-	const dbs = ['a', 'b'].map((name) => new PouchDB(path.join(folder, name)));
-	const remotes = dbs.map(() => new PouchDB(`http://${server.admin}@127.0.0.1:${proxy.port}/cut`));
-	assert.equal((await ask(server, 'PUT', '/cut')).status, 201);
+/**
+ * Both ways of live sync through a proxy that cuts idle connections, from time to time all of them, and with ${middle} answers in
+ * the middle; at the end everything is everywhere, once.
+ */
+async function liveSync(name, mayCut, middle, options) {
+	const random = new Random(Number(process.env.SEED ?? 7));
+	const proxy = await cuttingProxy({ port: server.port, idleMs: IDLE_MS, mayCut, cutsNow: () => middle && random.below(4) === 0 });
+	const dbs = ['a', 'b'].map((side) => new PouchDB(path.join(folder, name + side)));
+	const remotes = dbs.map(() => new PouchDB(`http://${server.admin}@127.0.0.1:${proxy.port}/${name}`, options));
+	assert.equal((await ask(server, 'PUT', `/${name}`)).status, 201);
 	const live = dbs.map((db, i) => db.sync(remotes[i], { live: true, retry: true, batch_size: 20, back_off_function: () => 20 }));
 	for (const l of live) l.setMaxListeners(50);
-	const idle = () => (live.every(isIdle) ? [] : ['a sync is busy']);
+	const idle = () => (middle || live.every(isIdle) ? [] : ['a sync is busy']);
 	const same = (id) => converged(live, async () => {
 		const [x, y] = await Promise.all(dbs.map(pouchLeaves));
 		return x[id] && y[id] ? [...idle(), ...differences(x, y)] : [`${id} is not everywhere`];
@@ -113,12 +117,21 @@ test('live sync through a proxy that cuts', { timeout: 180000 }, async () => {
 	await dbs[0].put({ _id: 'last' });
 	await same('last');
 
-	const final = await serverPicture(`${server.url}/cut`, server.auth);
+	const final = await serverPicture(`${server.url}/${name}`, server.auth);
 	for (const db of dbs) assert.deepEqual(differences(await pouchPicture(db), final), []);
 	assert.equal(Object.keys(final).length, docs.length + 6);
 	for (const [id, doc] of Object.entries(final)) assert.ok(!doc.leaves.includes(' '), `${id} came twice: ${doc.leaves}`);
 	assert.match(final['round-4'].leaves, /^2-/);
+	assert.equal(proxy.midCuts > 10, middle, `${proxy.midCuts} cuts`);
 	await cancelAll(live);
 	await Promise.all([...dbs, ...remotes].map((db) => db.close()));
 	await proxy.stop();
-});
+}
+
+test('live sync whose waiting feeds are cut', { timeout: 180000 }, () =>
+	// PouchDB in Node fetches with node-fetch 2, which waits for ever for the rest of an answer of a known length.
+	liveSync('idle-cut', (request) => request.includes('/_changes'), false, {}));
+
+test('live sync of which every request is cut in the middle, with the fetch that browsers have', { timeout: 180000 }, () =>
+	// But for GET /db/: PouchDB asks for it behind each batch without looking at an error, which then ends the process.
+	liveSync('all-cut', (request) => !/ \/all-cut\/$/.test(request), true, { fetch: (url, o) => fetch(url, { ...o, headers: Object.fromEntries(o.headers) }) }));
