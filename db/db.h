@@ -219,6 +219,12 @@ int dbs_create(struct dbs *s, const char *name, const struct db_options *options
     struct errtext *why) MUST_CHECK;
 int dbs_drop(struct dbs *s, const char *name, const struct principal *p) MUST_CHECK;
 
+/**
+ * dbs_ask_rules(s): Settings that dbs_config.rules looks at have changed: ask it anew about each open database.  Handles that
+ * are open are bound by the answer, too; a snapshot is not.
+ */
+void dbs_ask_rules(struct dbs *s);
+
 /* What runs in the background, as /_active_tasks tells it. */
 struct db_task {
 	const char *type;

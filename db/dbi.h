@@ -94,9 +94,9 @@ struct dbfile {
 	struct dbs *dbs;
 	char *name;
 	uint64_t incarnation;
-	uint64_t salt;                /* state.salt, which never changes */
-	int partitioned;              /* nor does this: while the file is being made, what was asked for */
-	const struct db_rules *rules; /* NULL: none */
+	uint64_t salt;                          /* state.salt, which never changes */
+	int partitioned;                        /* nor does this: while the file is being made, what was asked for */
+	_Atomic(const struct db_rules *) rules; /* NULL: none */
 	struct store_db *store;
 	struct history *histories; /* oldest first; the last is current */
 	size_t nhistories;

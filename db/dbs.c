@@ -424,6 +424,16 @@ dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 	return err;
 }
 
+void
+dbs_ask_rules(struct dbs *s)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; i < s->nbuckets && s->config.rules != NULL; i++)
+		for (struct dbfile *f = s->buckets[i]; f != NULL; f = f->hash_next)
+			f->rules = s->config.rules(s->config.rules_cookie, f->name);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
 /* ---- Handles ---- */
 
 int

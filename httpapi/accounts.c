@@ -58,6 +58,8 @@ settings_changed(const char *section, const char *key, void *cookie)
 	if (strcmp(section, "admins") == 0 || strcmp(section, "chttpd_auth") == 0 ||
 	    strcmp(section, "couch_httpd_auth") == 0)
 		atomic_fetch_add(&api->accounts->generation, 1);
+	if (strcmp(key, "authentication_db") == 0 && api->dbs)
+		dbs_ask_rules(api->dbs);
 	if (strcmp(section, "couch_peruser") == 0 || strcmp(key, "authentication_db") == 0)
 		peruser_look(api->accounts->peruser, 1);
 }

@@ -25,6 +25,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 /* ---- Settings ---- */
 
@@ -43,16 +44,21 @@ users_database(const struct config *c)
 int
 users_policy(const struct config *c, struct users_policy *out)
 {
+	static const char *const prfs[] = {"sha", "sha224", "sha256", "sha384", "sha512"};
 	const char *scheme = users_setting(c, "password_scheme", "pbkdf2");
 	const char *prf = users_setting(c, "pbkdf2_prf", "sha256");
 	uint64_t n = config_u64(
 	    c, "chttpd_auth", "iterations", config_u64(c, "couch_httpd_auth", "iterations", SECRET_ITERATIONS));
 
-	out->prf = strcmp(scheme, "simple") == 0 ? "" : prf;
 	out->iterations = n >= 1 && n <= SECRET_MAX_ITERATIONS ? (unsigned)n : SECRET_ITERATIONS;
-	if (*out->prf == '\0' ? strcmp(scheme, "simple") == 0
-			      : strcmp(scheme, "pbkdf2") == 0 && secret_key_len(prf) > 0)
+	out->prf = "";
+	if (strcasecmp(scheme, "simple") == 0)
 		return 0;
+	for (size_t i = 0; i < sizeof(prfs) / sizeof(prfs[0]) && strcasecmp(scheme, "pbkdf2") == 0; i++) {
+		out->prf = prfs[i];
+		if (strcasecmp(prf, prfs[i]) == 0)
+			return 0;
+	}
 	log_line(
 	    LOG_ERROR, "chttpd_auth: no passwords can be set: password_scheme is '%s', pbkdf2_prf '%s'", scheme, prf);
 	return ERR_FORBIDDEN;
