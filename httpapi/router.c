@@ -39,7 +39,7 @@ struct route {
 	const char *path;
 	api_f *fn;
 	enum who who;
-	const char *allow;                                /* the methods, as 405 tells them; GET is HEAD too */
+	const char *allow; /* the methods, as 405 tells them; GET is HEAD too */
 	/* the requests whose body it reads; PUT_SET: of an administrator of the database */
 	enum { NONE, POST_JSON, POST_ANY, PUT_ANY, PUT_SET } body;
 };

@@ -122,8 +122,8 @@ DELETE /{db}/_design/{ddoc}/a.txt?rev={rev}        in      pw      no      da   
 GET    /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 HEAD   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 GET    /{db}/_design/{ddoc}/_info                  in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-GET    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-HEAD   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
+HEAD   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 HEAD   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 GET    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
@@ -133,12 +133,15 @@ GET    /{db}/_design/{ddoc}/_search_info/i         in      pw      no      200|4
 GET    /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 GET    /{db}/_design/{ddoc}/_nouveau_info/i        in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 POST   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-POST   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-PUT    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-DELETE /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+POST   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
+PUT    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
+DELETE /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 POST   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-POST   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-PUT    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+GET    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
+HEAD   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
+DELETE /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
+POST   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
+PUT    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 POST   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
 PUT    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
 DELETE /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
