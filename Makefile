@@ -9,6 +9,8 @@
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make fuzz        each fuzz target for SECONDS=60 under clang; findings and inputs in build-fuzz/
 #   make bench       ratios to the ceilings in bench/ceiling/
+#   make install     divand, divan, the page, a service and its configuration (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)
+#   make settings    docs/divan.yaml anew, from the settings that divand knows
 #   make clean
 
 CC       ?= cc
@@ -37,12 +39,12 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help
+.PHONY: all run test test-large unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
 help:
-	@sed -n '3,13s/^# \{0,1\}//p' Makefile
+	@sed -n '3,15s/^# \{0,1\}//p' Makefile
 
 # ---- divand ----
 
@@ -114,6 +116,35 @@ run: deps
 	  '  PouchDB  new PouchDB("notes").sync("http://admin:PASSWORD@127.0.0.1:$(PORT)/mydb", {live: true})' \
 	  '  The administrator is shown once, at the very first start.  Stop with Ctrl-C.' ''
 	@exec $(BUILD)/divand --config docs/local.yaml --data data --port $(PORT)
+
+# ---- Installing ----
+
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(if $(filter /usr,$(PREFIX)),/usr/lib,$(SYSCONFDIR))/systemd/system
+SYSUSERS   ?= /usr/lib/sysusers.d
+TMPFILES   ?= /usr/lib/tmpfiles.d
+D          := $(DESTDIR)
+FILL       := sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+
+# What is configured already stays as it is.
+install: all web
+	@$(MAKE) --no-print-directory install-files
+
+install-files:
+	install -d $(D)$(PREFIX)/bin $(D)$(PREFIX)/share/divan/web $(D)$(PREFIX)/share/doc/divan $(D)$(SYSCONFDIR)/divan $(D)$(UNITDIR) $(D)$(SYSUSERS) $(D)$(TMPFILES)
+	install -m 755 $(BUILD)/divand $(BUILD)/divan $(wildcard $(BUILD)/divan-js) $(D)$(PREFIX)/bin
+	test ! -d $(BUILD)/web || cp -R $(BUILD)/web/. $(D)$(PREFIX)/share/divan/web
+	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md docs/divan.yaml $(D)$(PREFIX)/share/doc/divan
+	test -e $(D)$(SYSCONFDIR)/divan/divan.yaml || { \
+	  sed 's|^  # database_dir: data$$|  database_dir: /var/lib/divan|' docs/divan.yaml > $(D)$(SYSCONFDIR)/divan/divan.yaml && \
+	  chmod 640 $(D)$(SYSCONFDIR)/divan/divan.yaml; }
+	$(FILL) docs/systemd/divan.service > $(D)$(UNITDIR)/divan.service
+	$(FILL) docs/systemd/divan.sysusers > $(D)$(SYSUSERS)/divan.conf
+	$(FILL) docs/systemd/divan.tmpfiles > $(D)$(TMPFILES)/divan.conf
+
+settings: all
+	$(BUILD)/divand --settings > docs/divan.yaml
 
 # ---- Tests ----
 

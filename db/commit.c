@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/log.h"
 
 /* ---- The queue ---- */
@@ -426,8 +427,11 @@ commit_group(struct dbfile *f, struct dbwork *group)
 	if (err == 0)
 		err = run_transaction(&c, group);
 	buf_release(&c.scratch);
-	if (err == 0 && c.touched)
+	if (err == 0 && c.touched) {
 		publish(&c, group);
+		counters_add(COUNTER_COMMITS, 1);
+		counters_add(COUNTER_DOC_WRITES, c.state.update_seq - seq);
+	}
 	if (err == 0 && c.state.update_seq != seq && f->dbs->config.moved != NULL && !f->dropped)
 		f->dbs->config.moved(f->dbs->config.cookie, f->name, f->incarnation, c.state.update_seq, 0);
 	answer(group, err);

@@ -5,6 +5,7 @@
  * for more than the winner.
  */
 #include "dbi.h"
+#include "base/counters.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,7 @@ db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct
 
 	if (len == 0 || len > LIMIT_ID_LEN)
 		return ERR_MISSING;
+	counters_add(COUNTER_DOC_READS, 1);
 	if ((err = snap_may_read(snap, &name)) != 0)
 		return err;
 	if ((err = idkey_find(&db_doc_trees, snap->snap, id, len, &place)) != 0 ||

@@ -95,9 +95,10 @@ set_common_headers(struct apireq *r)
 
 /* Decode up to the next '/', and return where it was; NULL: bad percent-encoding. */
 static const char *
-decode_part(const char *p, const char *end, char **dp)
+decode_part(const struct config *conf, const char *p, const char *end, char **dp)
 {
 	char *d = *dp;
+	int plus_is_space;
 	const char *slash = memchr(p, '/', (size_t)(end - p));
 	const char *stop = slash ? slash : end;
 	size_t len = (size_t)(stop - p);
@@ -106,9 +107,10 @@ decode_part(const char *p, const char *end, char **dp)
 		*dp = d + len;
 		return stop;
 	}
+	plus_is_space = config_bool(conf, "chttpd", "decode_plus_to_space", 1);
 	while (p < stop) {
 		char c = *p++;
-		if (c == '+') {
+		if (c == '+' && plus_is_space) {
 			c = ' ';
 		} else if (c == '%') {
 			unsigned char byte;
@@ -154,7 +156,7 @@ split_path(struct apireq *r)
 		} else {
 			r->part[r->nparts].s = d;
 		}
-		p = decode_part(p, end, &d);
+		p = decode_part(r->api->config, p, end, &d);
 		if (!p)
 			return ERR_BAD_URL;
 		struct jstr *part = &r->part[r->nparts++];

@@ -155,10 +155,32 @@ api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
 	return err;
 }
 
+struct jstr
+api_forwarded(const struct apireq *r, const char *which)
+{
+	const struct config *c = r->api->config;
+	const char *name = config_get(c, "chttpd", which, "");
+	char lower[64];
+	size_t i;
+
+	if (!*name)
+		name = config_get(c, "httpd", which, "");
+	/* The usual headers are the settings' names. */
+	if (!*name)
+		name = which;
+	for (i = 0; name[i] && i < sizeof(lower) - 1; i++) {
+		char ch = name[i];
+
+		lower[i] = (char)(ch >= 'A' && ch <= 'Z' ? ch - 'A' + 'a' : ch == '_' ? '-' : ch);
+	}
+	lower[i] = '\0';
+	return http_header(r->http, lower);
+}
+
 static struct jstr
 host_of(const struct apireq *r)
 {
-	struct jstr host = http_header(r->http, "x-forwarded-host");
+	struct jstr host = api_forwarded(r, "x_forwarded_host");
 
 	if (!host.s || host.len == 0)
 		host = http_header(r->http, "host");
@@ -168,8 +190,8 @@ host_of(const struct apireq *r)
 int
 api_base_url(struct apireq *r, struct buf *b)
 {
-	struct jstr ssl = http_header(r->http, "x-forwarded-ssl");
-	struct jstr proto = http_header(r->http, "x-forwarded-proto");
+	struct jstr ssl = api_forwarded(r, "x_forwarded_ssl");
+	struct jstr proto = api_forwarded(r, "x_forwarded_proto");
 	int https = http_is_tls(r->http) || jstr_is(&ssl, "on") || jstr_is(&proto, "https");
 	struct jstr host = host_of(r);
 

@@ -13,6 +13,7 @@
  * 3. An entry's stamp, or a known password's, was the account's before the derivation that it stands for.
  */
 #include "auth_impl.h"
+#include "base/counters.h"
 
 /*
  * The digest never leaves the process, so a hash of key and text does, which is one block for common
@@ -70,9 +71,11 @@ auth_recall(struct apireq *r, const unsigned char digest[SHA256_LEN], struct aut
 
 		if (e->serial == t->settings->serial && hash_equal(e->digest, digest, SHA256_LEN)) {
 			*ep = e;
+			counters_add(COUNTER_AUTH_HITS, 1);
 			return still_holds(r, e);
 		}
 	}
+	counters_add(COUNTER_AUTH_MISSES, 1);
 	return ERR_MISSING;
 }
 

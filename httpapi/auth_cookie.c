@@ -260,7 +260,7 @@ put_session(struct apireq *r, struct buf *out, const char *name, struct jstr sal
 static int
 is_secure(struct apireq *r)
 {
-	struct jstr proto = http_header(r->http, "x-forwarded-proto");
+	struct jstr proto = api_forwarded(r, "x_forwarded_proto");
 
 	return http_is_tls(r->http) || auth_settings_of(r)->secure || jstr_is(&proto, "https");
 }

@@ -8,6 +8,7 @@
 #include "httpapi/api.h"
 #include "httpapi/uuid.h"
 #include "httpapi/write.h"
+#include "base/counters.h"
 
 #define ANSWER_MAX ((size_t)256 << 20) /* a row for each of the documents */
 
@@ -325,6 +326,7 @@ docs_then(struct apireq *r)
 void
 bulk_docs(struct apireq *r)
 {
+	counters_add(COUNTER_BULK, 1);
 	struct bulk *k;
 	struct errtext why = {{0}};
 	int err;

@@ -62,16 +62,17 @@ static const struct config_known known[] = {
     {"chttpd", "enable_cors", TRUTH, "false", "",
 	"Pages of other origins may use this server as the section cors says."},
     {"chttpd", "require_valid_user", TRUTH, "false", "", "Nobody is anonymous."},
+    {"chttpd", "authentication_handlers", TEXT, "cookie, default", "",
+	"Who is asked in turn, as in CouchDB: cookie, default (Basic), jwt, proxy."},
+    {"chttpd", "require_valid_user_except_for_up", TRUTH, "false", "", "The same, but for /_up."},
+    {"chttpd", "admin_only_all_dbs", TRUTH, "true", "", "Server administrators alone list databases."},
+    {"chttpd", "WWW-Authenticate", TEXT, "", "", "The header of that name in a 401; nothing here: as CouchDB decides."},
     {"chttpd", "config_whitelist", TEXT, "", "",
 	"Settings that may be changed over HTTP, such as [{chttpd,config_whitelist}, {log,level}]; nothing here: all."},
     {"chttpd", "decode_plus_to_space", TRUTH, "true", "", "A plus in a path is a space."},
     {"chttpd", "x_forwarded_host", TEXT, "X-Forwarded-Host", "", "The header of a reverse proxy that names the host."},
     {"chttpd", "x_forwarded_proto", TEXT, "X-Forwarded-Proto", "", "The one that names the scheme: http or https."},
     {"chttpd", "x_forwarded_ssl", TEXT, "X-Forwarded-Ssl", "", "The one that says \"on\" for https."},
-    {"httpd", "enable_cors", TRUTH, "false", "", "chttpd/enable_cors, where that is not set."},
-    {"httpd", "x_forwarded_host", TEXT, "X-Forwarded-Host", "", "chttpd/x_forwarded_host, where that is not set."},
-    {"httpd", "x_forwarded_proto", TEXT, "X-Forwarded-Proto", "", "chttpd/x_forwarded_proto, where that is not set."},
-    {"httpd", "x_forwarded_ssl", TEXT, "X-Forwarded-Ssl", "", "chttpd/x_forwarded_ssl, where that is not set."},
 
     {"gate", "connections_per_address", NUMBER_AT_START(0, ANY32), "1000", "connections",
 	"Of one address (IPv6: of a /64) at one time; 0: no bound."},
@@ -115,24 +116,37 @@ static const struct config_known known[] = {
     {"chttpd_auth", "allow_conflicted_user_docs", TRUTH, "false", "",
 	"Who has a document with conflicts can log in, by the winner."},
     {"chttpd_auth", "require_valid_user", TRUTH, "false", "", "chttpd/require_valid_user, where that is not set."},
-    {"couch_httpd_auth", "secret", HIDDEN, "", "", "chttpd_auth/secret, where that is not set."},
-    {"couch_httpd_auth", "authentication_db", TEXT, "_users", "",
-	"chttpd_auth/authentication_db, where that is not set."},
-    {"couch_httpd_auth", "iterations", NUMBER(1, 100000000), "600000", "rounds",
-	"chttpd_auth/iterations, where that is not set."},
-    {"couch_httpd_auth", "password_scheme", WORD("pbkdf2|simple"), "pbkdf2", "",
-	"chttpd_auth/password_scheme, where that is not set."},
-    {"couch_httpd_auth", "pbkdf2_prf", WORD("sha|sha224|sha256|sha384|sha512"), "sha256", "",
-	"chttpd_auth/pbkdf2_prf, where that is not set."},
-    {"couch_httpd_auth", "password_regexp", TEXT, "", "", "chttpd_auth/password_regexp, where that is not set."},
-    {"couch_httpd_auth", "public_fields", TEXT, "", "", "chttpd_auth/public_fields, where that is not set."},
-    {"couch_httpd_auth", "timeout", NUMBER(1, ANY), "600", "s", "chttpd_auth/timeout, where that is not set."},
-    {"couch_httpd_auth", "same_site", WORD("strict|lax|none"), "", "", "chttpd_auth/same_site, where that is not set."},
 
     {"couch_peruser", "enable", TRUTH, "false", "",
 	"Each user gets a database, whose administrator and member the user is."},
     {"couch_peruser", "delete_dbs", TRUTH, "false", "", "It goes when the user does."},
     {"couch_peruser", "database_prefix", TEXT, "userdb-", "", "Its name is this and the user's name in hexadecimal."},
+
+    {"chttpd_auth", "cookie_domain", TEXT, "", "", "Domain of session cookies."},
+    {"chttpd_auth", "allow_persistent_cookies", TRUTH, "true", "", "Session cookies outlive the browser."},
+    {"chttpd_auth", "secure", TRUTH, "false", "", "Session cookies are Secure over plain HTTP too."},
+    {"chttpd_auth", "hash_algorithms", TEXT, "sha256, sha", "",
+	"Of session cookies: the first is used, all are taken."},
+    {"chttpd_auth", "authentication_redirect", TEXT, "/_utils/session.html", "", "Where browsers log in."},
+    {"chttpd_auth", "require_valid_user_except_for_up", TRUTH, "false", "",
+	"chttpd/require_valid_user_except_for_up, where that is not set."},
+    {"chttpd_auth", "authentication_handlers", TEXT, "", "", "chttpd/authentication_handlers, where that is not set."},
+    {"chttpd_auth", "x_auth_username", TEXT, "X-Auth-CouchDB-UserName", "",
+	"The header of an authenticating proxy that names the account."},
+    {"chttpd_auth", "x_auth_roles", TEXT, "X-Auth-CouchDB-Roles", "", "The one with its roles."},
+    {"chttpd_auth", "x_auth_token", TEXT, "X-Auth-CouchDB-Token", "", "The one with the proxy's token."},
+    {"chttpd_auth", "proxy_use_secret", TRUTH, "false", "",
+	"The proxy's token is looked at: HMAC of the name under chttpd_auth/secret."},
+    {"chttpd_auth_lockout", "mode", WORD("enforce|warn|off"), "enforce", "", "What becomes of who guesses passwords."},
+    {"chttpd_auth_lockout", "threshold", NUMBER(1, ANY), "5", "failures", "So many, and an address has to wait."},
+    {"chttpd_auth_lockout", "max_objects", NUMBER(1, ANY), "10000", "", "Accounts and addresses that are remembered."},
+    {"chttpd_auth_lockout", "max_lifetime", NUMBER(1, ANY), "300000", "ms", "For so long."},
+    {"jwt_auth", "required_claims", TEXT, "exp", "",
+	"Claims that a token must have, such as exp, {iss, \"https://login.example\"}."},
+    {"jwt_auth", "roles_claim_name", TEXT, "_couchdb.roles", "", "The claim with the roles."},
+    {"jwt_auth", "roles_claim_path", TEXT, "", "", "A path to it, such as a.b; it wins."},
+    {"jwt_keys", "*", HIDDEN, "", "",
+	"hmac:ID, rsa:ID, ec:ID, eddsa:ID: keys of tokens; _default for those without an id."},
 
     {"admins", "*", HIDDEN, "", "",
 	"NAME: a password, or its hash in CouchDB's forms. Plain ones are hashed when they are read."},
@@ -177,7 +191,7 @@ static const struct config_known known[] = {
     {"uuids", "algorithm", WORD("sequential|random|utc_random|utc_id"), "sequential", "",
 	"Of ids that the server makes up. utc_random begins with the time, utc_id ends with utc_id_suffix."},
     {"uuids", "utc_id_suffix", TEXT, "", "", "What ids of utc_id end in."},
-    {"uuids", "max_count", NUMBER(1, 100000), "1000", "ids", "The most that one request to _uuids gets."},
+    {"uuids", "max_count", NUMBER(1, 1000), "1000", "ids", "The most that one request to _uuids gets."},
 
     {"purge", "max_document_id_number", NUMBER(1, ANY), "100", "documents",
 	"Of one _purge; larger values count as 100."},
@@ -196,7 +210,8 @@ static const struct config_known known[] = {
 	"Or so many of its file are not needed."},
 
     {"cluster", "q", TEXT, "1", "", "Clients ask for it; there is one shard."},
-    {"divan", "web_dir", TEXT_AT_START, "", "", "The built page; nothing here: web beside the program."},
+    {"divan", "web_dir", TEXT_AT_START, "", "",
+	"The built page; nothing here: web beside the program, or where it was installed."},
 };
 
 #define N (sizeof(known) / sizeof(known[0]))
@@ -207,11 +222,21 @@ config_known_at(unsigned i)
 	return i < N ? &known[i] : NULL;
 }
 
+/* Sections that CouchDB has had under another name, and reads still. */
+static const char *
+alias_of(const char *section)
+{
+	return strcmp(section, "httpd") == 0              ? "chttpd"
+	       : strcmp(section, "couch_httpd_auth") == 0 ? "chttpd_auth"
+							  : section;
+}
+
 const struct config_known *
 config_known_find(const char *section, const char *key)
 {
 	size_t i;
 
+	section = alias_of(section);
 	for (i = 0; i < N; i++)
 		if (strcmp(known[i].section, section) == 0 &&
 		    (strcmp(known[i].key, "*") == 0 || strcmp(known[i].key, key) == 0))
@@ -317,29 +342,42 @@ print_one(const struct config_known *k, FILE *out)
 		fputs(" Read at the start.", out);
 	/* Quoted where YAML would take it for something else. */
 	if (strcmp(k->key, "*") == 0)
-		fputs("\n  # admin: secret\n", out);
+		fprintf(out, "\n  # %s: secret\n", strcmp(k->section, "jwt_keys") == 0 ? "\"hmac:_default\"" : "admin");
 	else if (*k->dflt == '\0')
 		fprintf(out, "\n  # %s: \"\"\n", k->key);
 	else
 		fprintf(out, "\n  # %s: %s\n", k->key, k->dflt);
 }
 
+static int
+is_first(size_t i)
+{
+	size_t k;
+
+	for (k = 0; k < i; k++)
+		if (strcmp(known[k].section, known[i].section) == 0)
+			return 0;
+	return 1;
+}
+
 void
 config_known_print(FILE *out)
 {
-	const char *section = "";
-	size_t i;
+	size_t i, k;
 
 	fputs("# The settings of divand, in CouchDB's sections and names.  Each stands here with its default: take "
 	      "away the\n"
 	      "# \"# \" before a key to set it.  A text may also be a list.  The environment goes before this file\n"
 	      "# (DIVAN_CHTTPD__PORT=5985 sets chttpd/port), the command line before that (--set chttpd/port=5985).\n"
+	      "# The sections httpd and couch_httpd_auth hold where chttpd and chttpd_auth say nothing.\n"
 	      "# Made by `divand --settings`.\n",
 	    out);
 	for (i = 0; i < N; i++) {
-		if (strcmp(known[i].section, section) != 0)
-			fprintf(out, "\n%s:", known[i].section);
-		section = known[i].section;
-		print_one(&known[i], out);
+		if (!is_first(i))
+			continue;
+		fprintf(out, "\n%s:", known[i].section);
+		for (k = i; k < N; k++)
+			if (strcmp(known[k].section, known[i].section) == 0)
+				print_one(&known[k], out);
 	}
 }

@@ -278,7 +278,7 @@ rules_of(const struct cors *c, struct apireq *r)
 
 	if (c->n == 1)
 		return c->rules;
-	host = http_header(r->http, "x-forwarded-host");
+	host = api_forwarded(r, "x_forwarded_host");
 	if (!host.s)
 		host = http_header(r->http, "host");
 	colon = host.s ? memchr(host.s, ':', host.len) : NULL;

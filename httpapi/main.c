@@ -505,6 +505,7 @@ serve(struct divand *d)
 	if (config_on_change(d->config, changed, d) != 0 || start_hangups(d) != 0)
 		return ERR_NOMEM;
 	announce(d);
+	setup_notify("READY=1");
 	return http_server_run(d->api.server);
 }
 

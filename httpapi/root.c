@@ -7,6 +7,8 @@
 #include "base/hash.h"
 #include "base/limits.h"
 
+#include <strings.h>
+
 #define ROOT_UUIDS_MAX 1000u
 #define ROOT_INFO_KEYS 100u
 #define ROOT_VERSION "3.5.0" /* of CouchDB, as clients compare it */
@@ -71,7 +73,7 @@ uuid_count(struct apireq *r, uint64_t *np, struct errtext *why)
 	err = api_param_u64(r, "count", np, why);
 	if (err)
 		return err_why(why, ERR_BAD_REQUEST, "count must be a positive integer");
-	if (*np > ROOT_UUIDS_MAX)
+	if (*np > ROOT_UUIDS_MAX || *np > config_u64(r->api->config, "uuids", "max_count", ROOT_UUIDS_MAX))
 		return err_why(why, ERR_BAD_REQUEST, "count parameter too large");
 	return 0;
 }
@@ -97,12 +99,38 @@ reply_uuids(struct apireq *r, struct buf *b)
 	http_reply_take(r->http, 200, data, len);
 }
 
+/* One id, by uuids/algorithm. */
+static void
+put_uuid(const struct config *c, const char *algorithm, struct buf *b)
+{
+	char id[UUID_LEN];
+
+	if (strcasecmp(algorithm, "random") == 0) {
+		uuid_random(id);
+	} else if (strcasecmp(algorithm, "utc_random") == 0) {
+		uuid_random(id);
+		uuid_time(id);
+	} else if (strcasecmp(algorithm, "utc_id") == 0) {
+		const char *suffix = config_get(c, "uuids", "utc_id_suffix", "");
+
+		uuid_time(id);
+		buf_put(b, id, UUID_TIME_LEN);
+		/* What needs an escape in JSON is left out. */
+		buf_put(b, suffix, buf_json_plain(suffix, strlen(suffix)));
+		return;
+	} else {
+		uuid_next(id);
+	}
+	buf_put(b, id, sizeof(id));
+}
+
 void
 root_uuids(struct apireq *r)
 {
+	const char *algorithm = config_get(r->api->config, "uuids", "algorithm", "sequential");
 	struct errtext why = {""};
 	uint64_t n;
-	int err, at_random;
+	int err;
 	struct buf b;
 
 	err = uuid_count(r, &n, &why);
@@ -110,18 +138,11 @@ root_uuids(struct apireq *r)
 		api_error(r, err, &why);
 		return;
 	}
-	at_random = strcmp(config_get(r->api->config, "uuids", "algorithm", "sequential"), "random") == 0;
-	buf_init(&b, (UUID_LEN + 3) * ROOT_UUIDS_MAX + 64);
+	buf_init(&b, (size_t)4 << 20);
 	buf_puts(&b, "{\"uuids\":[");
 	for (uint64_t i = 0; i < n; i++) {
-		char id[UUID_LEN];
-
-		if (at_random)
-			uuid_random(id);
-		else
-			uuid_next(id);
 		buf_puts(&b, i > 0 ? ",\"" : "\"");
-		buf_put(&b, id, sizeof(id));
+		put_uuid(r->api->config, algorithm, &b);
 		buf_putc(&b, '"');
 	}
 	buf_puts(&b, "]}\n");

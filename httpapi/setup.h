@@ -42,6 +42,9 @@ int setup_secret(const char *dir, char out[SETUP_SECRET_DIGITS + 1]) MUST_CHECK;
 int setup_config(struct config *c, const char *file, const char *const *sets, size_t n) MUST_CHECK;
 int setup_reload(struct config *c, struct errtext *why) MUST_CHECK;
 
+/** setup_notify(state): "READY=1" or the like to the service manager that asked for it by NOTIFY_SOCKET. */
+void setup_notify(const char *state);
+
 /**
  * setup_admins(c, dir): Complete section admins: the environment's (DIVAN_ADMIN=name:password, or
  * COUCHDB_USER and COUCHDB_PASSWORD, which are then taken out of it), and the first one of ${dir}/admins.yaml; plain

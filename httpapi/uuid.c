@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/hash.h"
 
@@ -56,6 +57,26 @@ uuid_next(char out[UUID_LEN])
 	low[1] = (unsigned char)(n >> 8);
 	low[2] = (unsigned char)n;
 	hex_encode(low, sizeof(low), out + sizeof(prefix));
+}
+
+void
+uuid_time(char out[UUID_TIME_LEN])
+{
+	static uint64_t last;
+	unsigned char bytes[UUID_TIME_LEN / 2];
+	struct timespec now;
+	uint64_t us;
+	size_t i;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	pthread_mutex_lock(&lock);
+	last = us > last ? us : last + 1;
+	us = last;
+	pthread_mutex_unlock(&lock);
+	for (i = sizeof(bytes); i > 0; i--, us >>= 8)
+		bytes[i - 1] = (unsigned char)us;
+	hex_encode(bytes, sizeof(bytes), out);
 }
 
 void

@@ -15,4 +15,8 @@ void uuid_next(char out[UUID_LEN]);
 /** uuid_random(out): 32 random digits. */
 void uuid_random(char out[UUID_LEN]);
 
+#define UUID_TIME_LEN 14u
+/** uuid_time(out): The time in microseconds as digits; of two calls in one process the later has the larger. */
+void uuid_time(char out[UUID_TIME_LEN]);
+
 #endif

@@ -62,6 +62,9 @@ struct file {
 	char tag[TAG_LEN + 1];
 };
 
+#define INSTALLED "/../share/divan/web" /* from where the program is */
+
+/* Beside the program, or where `make install` puts it. */
 static int
 open_root(const struct config *c)
 {
@@ -69,6 +72,7 @@ open_root(const struct config *c)
 	const char *dir = config_get(c, "divan", "web_dir", "");
 	ssize_t n;
 	char *slash;
+	int fd;
 
 	if (*dir)
 		return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -80,6 +84,10 @@ open_root(const struct config *c)
 	if (!slash)
 		return -1;
 	memcpy(slash, "/web", 5);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 || (size_t)(slash - path) + sizeof(INSTALLED) > sizeof(path))
+		return fd;
+	memcpy(slash, INSTALLED, sizeof(INSTALLED));
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
