@@ -325,18 +325,21 @@ is_preface(const struct http_conn *conn)
 	       memcmp(in->bytes, begin, sizeof(begin) - 1) == 0;
 }
 
-/* All that has come is HTTP/2's: h2o's reader of HTTP/1 hands it over. */
+/* All that has come is HTTP/2's: h2o's reader of HTTP/1 hands it over, once it has seen enough of the preface. */
 static void
 begin_h2(struct http_conn *conn)
 {
 	h2o_socket_t *sock = conn->sock;
 	struct http_thread *t = conn->thread;
 
-	if (server_h2_open(conn) != 0) {
-		conn->read(sock, h2o_socket_error_out_of_memory);
-		return;
+	if (conn->frames == NULL) {
+		if (server_h2_open(conn) != 0) {
+			conn->read(sock, h2o_socket_error_out_of_memory);
+			return;
+		}
+		sock->bytes_read = sock->input->size;
 	}
-	if (!server_h2_look(conn, sock->input->size))
+	if (!server_h2_look(conn, sock->bytes_read))
 		return;
 	t->global.http1.upgrade_to_http2 = 1;
 	t->global.max_request_entity_size = t->server->global.max_request_entity_size + SLACK;
@@ -361,7 +364,7 @@ on_gate(h2o_socket_t *sock, const char *err)
 	int is_http1 = conn->read == t->read1;
 
 	conn->got += sock->bytes_read;
-	if (is_http1 && err == NULL && conn->frames == NULL && is_preface(conn)) {
+	if (is_http1 && err == NULL && (conn->frames != NULL || is_preface(conn))) {
 		begin_h2(conn);
 		return;
 	}
