@@ -303,7 +303,7 @@ async function openDatabase() {
 
 const LINES = [
 	getLine('get', 'GET, HTTP/1.1, 64 connections', 0.75, false),
-	getLine('get-basic', 'GET with Basic credentials, against GET without', null, true),
+	getLine('get-basic', 'GET with Basic credentials, against GET without', 0.87, true),
 	h2Line('get-h2', 'GET, HTTP/2 and TLS, 1 stream a connection', 0.75, 1, opts.quick ? 30000 : 60000),
 	h2Line('get-h2x10', 'GET, HTTP/2 and TLS, 10 streams', 0.4, 10, opts.quick ? 60000 : 150000),
 	scanLine('all_docs', '`_all_docs?include_docs=true`', 0.5, 'docs', `/${DB}/_all_docs?include_docs=true`),

@@ -12,6 +12,15 @@ get(const struct config *c, const char *key, const char *dflt)
 	return config_get(c, "chttpd_auth", key, config_get(c, "couch_httpd_auth", key, dflt));
 }
 
+/* NULL where it is not set, or to nothing. */
+static const char *
+text_or_null(const struct config *c, const char *section, const char *key)
+{
+	const char *value = config_get(c, section, key, "");
+
+	return *value ? value : NULL;
+}
+
 static int
 get_bool(const struct config *c, const char *key, int dflt)
 {
@@ -111,10 +120,12 @@ put_handler(struct auth_settings *s, enum auth_how how)
 static void
 load_handlers(struct auth_settings *s, const struct config *c)
 {
-	const char *p = config_get(c, "chttpd", "authentication_handlers", get(c, "authentication_handlers", ""));
+	const char *p = text_or_null(c, "chttpd", "authentication_handlers");
 	struct jstr word;
 	enum auth_how how;
 
+	if (!p)
+		p = get(c, "authentication_handlers", "");
 	while (next_word(&p, &word)) {
 		if (how_of(word, &how))
 			put_handler(s, how);
@@ -217,7 +228,7 @@ static int
 load_jwt(struct auth_settings *s, const struct config *c)
 {
 	const char *name = config_get(c, "jwt_auth", "roles_claim_name", "_couchdb.roles");
-	const char *path = config_get(c, "jwt_auth", "roles_claim_path", NULL);
+	const char *path = text_or_null(c, "jwt_auth", "roles_claim_path");
 	int err = jwt_rules_require(&s->jwt, config_get(c, "jwt_auth", "required_claims", "exp"), s->arena);
 
 	if (!err)
@@ -230,11 +241,11 @@ load_jwt(struct auth_settings *s, const struct config *c)
 static int
 load_answers(struct auth_settings *s, const struct config *c)
 {
-	const char *www = config_get(c, "chttpd", "WWW-Authenticate", config_get(c, "httpd", "WWW-Authenticate", NULL));
+	const char *www = text_or_null(c, "chttpd", "WWW-Authenticate");
 	int err;
 
 	if (!www)
-		www = get(c, "WWW-Authenticate", NULL);
+		www = text_or_null(c, "httpd", "WWW-Authenticate");
 	err = copy(s, www, &s->www_auth);
 	if (!err)
 		err = copy(s, get(c, "authentication_redirect", "/_utils/session.html"), &s->login_page);
