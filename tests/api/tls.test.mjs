@@ -144,6 +144,8 @@ test('settings of the section ssl: at the start, while running, and wrong ones',
 		await config(other, 'ssl/ciphers', 'NO-SUCH-CIPHER');
 		assert.equal((await shake(other.tlsPort)).protocol, 'TLSv1.3', 'what is wrong changes nothing');
 		assert.ok(!other.stderr().includes(PASSWORD));
+		const { text } = await secure(other, 'GET', '/_node/_local/_config', { auth: other.auth });
+		assert.ok(!text.includes(PASSWORD), 'the password is not shown');
 	} finally {
 		await other.stop();
 	}
@@ -261,6 +263,17 @@ test('a client\'s certificate names its user', async (t) => {
 		session ??= sock.getSession();
 		sock.destroy();
 		assert.equal((await shake(own.tlsPort, { ...read(admin), session, maxVersion: 'TLSv1.2' })).reused, false);
+	});
+
+	await t.test('nor one that nobody is asked for any more', async () => {
+		const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+		assert.equal(await whoami(own, { client: admin, agent }), 'admin');
+		await config(own, 'ssl/verify', 'verify_none');
+		assert.equal(await whoami(own, { client: admin, agent }), null);
+		assert.equal(await whoami(own, { client: admin }), null);
+		await config(own, 'ssl/verify', 'verify_peer');
+		assert.equal(await whoami(own, { client: admin }), 'admin');
+		agent.destroy();
 	});
 
 	await t.test('without a certificate, where one is wanted', async () => {
