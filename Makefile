@@ -28,10 +28,10 @@ WARN     := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmiss
 HARDEN    = -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 CFLAGS   := -std=c11 $(WARN)
 LDFLAGS  := -pie -Wl,-z,relro,-z,now
-LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -lpthread -lm
+LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -ljansson -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
-LAYERS   := base store query script db httpapi cli
+LAYERS   := base store query script db views httpapi cli
 LIBS     := httpapi db script query store base
 CLI_LIBS := cli db store base
 JS_LIBS  := script base
@@ -154,6 +154,7 @@ unit_store   := store base
 unit_query   := query base
 unit_script  := script base
 unit_db      := db store base
+unit_views   := views db script query store base
 unit_httpapi := httpapi db script query store base
 UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 # tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
@@ -234,7 +235,7 @@ $(BUILD)/bench/%: bench/ceiling/%.c
 # ---- What a new machine needs ----
 
 DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-dev libssl-dev zlib1g-dev libicu-dev libpcre2-dev libcurl4-openssl-dev \
-              libjavascriptcoregtk-4.1-dev libseccomp-dev
+              libjansson-dev libjavascriptcoregtk-4.1-dev libseccomp-dev
 DEBS_TEST  := chromium curl fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client openssl
 DEBS_FUZZ  := clang libclang-rt-dev

@@ -80,6 +80,7 @@
 	X(ERR_TOO_MANY_REQUESTS, 429, "too_many_requests", "too many requests from this address")                    \
 	X(ERR_HEAD_TOO_LARGE, 431, "request_header_fields_too_large", "the request head is too large")               \
 	X(ERR_CHANGED, 409, "conflict", "The document's leaves have changed.")                                       \
+	X(ERR_REDUCE, 500, "invalid_value", "a value that the reduce function does not take")                        \
 	X(ERR_SCRIPT, 500, "render_error", "a function failed")                                                      \
 	X(ERR_SCRIPT_TIMEOUT, 500, "os_process_error", "OS process timed out.")                                      \
 	X(ERR_SCRIPT_DIED, 500, "os_process_error", "a function's process ended")                                    \

@@ -1,0 +1,130 @@
+/* Design documents: what may stand in them, and which of them define the same index. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "check.h"
+#include "views/ddoc.h"
+
+static struct jstr
+str(const char *s)
+{
+	return (struct jstr){s, strlen(s)};
+}
+
+static void
+refused(const char *body, const char *reason)
+{
+	struct errtext why = {""};
+
+	CHECK_INT(ddoc_check(str(body), &why), ERR_INVALID_DESIGN);
+	CHECK_STR(why.text, reason);
+}
+
+/* As recorded of CouchDB 3.5, scenario design-errors. */
+static void
+test_check(void)
+{
+	static const char *const good[] = {"{}", "{\"views\":{}}", "{\"views\":{\"lib\":{\"m\":\"exports.a = 1\"}}}",
+	    "{\"autoupdate\":\"x\"}", "{\"views\":{\"\":{\"map\":\"function(d) {}\"}}}", "{\"rewrites\":[]}",
+	    "{\"language\":\"query\",\"views\":{\"v\":{\"map\":{\"fields\":{}},\"reduce\":\"_count\"}}}",
+	    "{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":\"_top_100\"}}}", "{\"options\":{\"local_seq\":true,\"x\":1}}",
+	    "{\"filters\":{\"a\":\"f\",\"b\":{}}}"};
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		CHECK_INT(ddoc_check(str(good[i]), NULL), 0);
+	refused("{\"views\":\"no\"}", "`views` field must have object type");
+	refused("{\"views\":{\"v\":\"no\"}}", "`views.v` field must have object type");
+	refused("{\"views\":{\"v\":{}}}", "View `v` must contain map function");
+	refused("{\"views\":{\"v\":{\"map\":5}}}", "`views.v.map` field must have string type");
+	refused("{\"views\":{\"v\":{\"reduce\":\"_count\"}}}", "View `v` must contain map function");
+	refused("{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":5}}}", "`views.v.reduce` field must have string type");
+	refused("{\"views\":[]}", "`views` field must have object type");
+	refused("{\"language\":5}", "`language` field must have string type");
+	refused("{\"options\":\"x\"}", "`options` field must have object type");
+	refused("{\"options\":{\"partitioned\":1}}", "`options.partitioned` field must have boolean type");
+	refused("{\"filters\":\"x\"}", "`filters` field must have object type");
+	refused("{\"filters\":{\"f\":1}}", "`filters.f` field must have object or string type");
+	refused("{\"validate_doc_update\":5}", "`validate_doc_update` field must have string type");
+	refused("{\"updates\":[]}", "`updates` field must have object type");
+	refused("{\"rewrites\":5}", "`rewrites` field must have array or string type");
+	refused("{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":\"_median\"}}}",
+	    "`_median` is not a supported reduce function.");
+	refused("{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":\"_top_101\"}}}",
+	    "`_top_101` is not a supported reduce function.");
+	CHECK_INT(ddoc_check(str("{\"views\":{"), NULL), ERR_BAD_JSON);
+}
+
+static void
+parse(const char *body, struct arena *a, struct ddoc *out)
+{
+	CHECK_INT(ddoc_parse(str(body), a, out), 0);
+}
+
+/* Equal map functions share their rows, equal reductions on them are kept once. */
+static void
+test_sharing(struct arena *a)
+{
+	struct ddoc d;
+	struct buf b;
+
+	parse("{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"},\"b\":{\"map\":\"M\"},\"c\":{\"map\":\"N\","
+	      "\"reduce\":\"function() {}\"},"
+	      "\"lib\":{\"x\":\"1\"},\"d\":{\"map\":\"M\",\"reduce\":\"_count\"},\"e\":{\"map\":\"M\",\"reduce\":\"_"
+	      "sum\"}}}",
+	    a, &d);
+	CHECK_INT(d.nviews, 5);
+	CHECK_INT(d.nmaps, 2);
+	CHECK_INT(d.maps[0].nslots, 2);
+	CHECK_INT(d.maps[1].nslots, 1);
+	CHECK_INT(ddoc_view_of(&d, str("a"))->slot, 0);
+	CHECK_INT(ddoc_view_of(&d, str("b"))->kind, DDOC_NONE);
+	CHECK_INT(ddoc_view_of(&d, str("c"))->kind, DDOC_SCRIPT);
+	CHECK_INT(ddoc_view_of(&d, str("d"))->slot, 1);
+	CHECK_INT(ddoc_view_of(&d, str("e"))->slot, 0);
+	CHECK(ddoc_view_of(&d, str("lib")) == NULL);
+	buf_init(&b, 1 << 16);
+	CHECK_INT(ddoc_program(&d, &b), 0);
+	buf_putc(&b, 0);
+	CHECK_STR(b.data, "{\"map\":[\"M\",\"N\"],\"reduce\":[\"function() {}\"],\"lib\":{\"x\":\"1\"}}");
+	buf_release(&b);
+}
+
+static int
+same(struct arena *a, const char *x, const char *y)
+{
+	struct ddoc dx, dy;
+
+	parse(x, a, &dx);
+	parse(y, a, &dy);
+	return memcmp(dx.signature, dy.signature, MD5_LEN) == 0;
+}
+
+static void
+test_signature(struct arena *a)
+{
+	static const char one[] = "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}";
+
+	CHECK(same(
+	    a, one, "{\"x\":1,\"language\":\"javascript\",\"views\":{\"other\":{\"reduce\":\"_sum\",\"map\":\"M\"}}}"));
+	CHECK(same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}},\"validate_doc_update\":\"f\"}"));
+	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_count\"}}}"));
+	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"N\",\"reduce\":\"_sum\"}}}"));
+	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"M\"}}}"));
+	CHECK(
+	    !same(a, one, "{\"options\":{\"local_seq\":true},\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}"));
+	CHECK(!same(a, one, "{\"views\":{\"lib\":{\"m\":\"1\"},\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}"));
+	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"},\"b\":{\"map\":\"N\"}}}"));
+}
+
+int
+main(void)
+{
+	struct arena *a;
+
+	if (arena_new(1 << 22, &a) != 0)
+		return 1;
+	test_check();
+	test_sharing(a);
+	test_signature(a);
+	arena_free(a);
+	return check_done();
+}
