@@ -185,7 +185,8 @@ start(struct auth_table *t)
 {
 	while (t->checks && !t->running) {
 		struct auth_check *c = t->checks;
-		struct executor *ex = c->r->api->ex;
+		struct api *api = c->r->api;
+		struct executor *ex = api->slow ? api->slow : api->ex;
 
 		if (state_of(c, c->peer) == LOCKOUT_NONE) {
 			t->running = 1;
