@@ -85,15 +85,18 @@ hear_again(void *arg)
 {
 	struct reqwork *r = arg;
 	struct dbwork *w = &r->work;
+	int err;
 
 	arena_reset(r->arena);
 	hear_writes(r->req->db, r->writes, r->n, 1, r->arena);
 	fail_together(r->req);
 	hearing_ended(r->req->db->file, w->bytes);
 	w->next = NULL;
-	w->err = commit_queue_chain(r->req->db->file, w, w, w->bytes, 1);
-	if (w->err)
+	/* Once it is queued it may be over and gone at any moment. */
+	if ((err = commit_queue_chain(r->req->db->file, w, w, w->bytes, 1)) != 0) {
+		w->err = err;
 		answer(w);
+	}
 }
 
 /*
