@@ -208,7 +208,6 @@ auth_grant(struct apireq *r, struct jstr name, const char *const *roles, size_t 
 		return ERR_NOMEM;
 	}
 	r->who.name = copy;
-	http_trust(r->http);
 	r->authenticated = auth_handler_name(how);
 	return 0;
 }
@@ -229,6 +228,13 @@ uint64_t
 auth_peer(struct apireq *r)
 {
 	return lockout_peer(r->api->auth->lockout, http_peer(r->http), http_header(r->http, "x-forwarded-for"));
+}
+
+static void
+go_on(struct apireq *r, api_f *then)
+{
+	http_trust(r->http);
+	then(r);
 }
 
 /* ---- Nobody ---- */
@@ -252,7 +258,7 @@ by_certificate(struct apireq *r, api_f *then)
 	int rc = auth_cert_step(r);
 
 	if (rc > 0)
-		then(r);
+		go_on(r, then);
 	else if (rc < 0)
 		api_error(r, -rc, NULL);
 	return rc != 0;
@@ -326,7 +332,7 @@ basic_end(struct apireq *r, api_f *then, const struct auth_verdict *v)
 	if (err)
 		api_error(r, err, NULL);
 	else
-		then(r);
+		go_on(r, then);
 }
 
 /*
@@ -427,7 +433,7 @@ auth_step(struct apireq *r, api_f *then)
 		int rc = step(r, then, t->settings->handlers[i]);
 
 		if (rc > 0)
-			then(r);
+			go_on(r, then);
 		if (rc != 0)
 			return;
 	}
