@@ -586,26 +586,11 @@ static void
 list(struct apireq *r, const struct jstr *partition)
 {
 	int post = strcmp(r->method, "POST") == 0;
-	int get = strcmp(r->method, "GET") == 0;
+	int multi = partition == NULL && r->nparts > 2;
 	struct errtext why = {""};
 	struct listing *l;
 	int err;
-	int multi;
 
-	if (partition == NULL && r->nparts > 2 && !jstr_is(&r->part[2], "queries")) {
-		/* Read as an attachment of a document that can't be. */
-		if (get)
-			api_error(r, ERR_MISSING, NULL);
-		else
-			api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
-		return;
-	}
-	multi = partition == NULL && r->nparts > 2;
-
-	if (!post && (!get || multi)) {
-		api_method_not_allowed(r, multi ? "POST" : "GET,HEAD,POST");
-		return;
-	}
 	l = arena_calloc(r->arena, 1, sizeof(*l));
 	if (l == NULL) {
 		api_error(r, ERR_NOMEM, NULL);

@@ -297,10 +297,6 @@ attachment_any(struct apireq *r)
 	struct jstr name;
 	int err;
 
-	if (!is_get && !is_put && strcmp(r->method, "DELETE") != 0) {
-		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT");
-		return;
-	}
 	err = db_id_place(r->db, r->id.s, r->id.len, &why);
 	if (err == 0)
 		err = api_tail(r, r->nid, &name);

@@ -323,8 +323,6 @@ auth_session(struct apireq *r)
 		tell(r);
 	else if (strcmp(r->method, "POST") == 0)
 		login(r);
-	else if (strcmp(r->method, "DELETE") == 0)
-		logout(r);
 	else
-		api_method_not_allowed(r, "GET,HEAD,POST,DELETE");
+		logout(r);
 }

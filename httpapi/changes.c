@@ -64,15 +64,10 @@ send_normal(struct apireq *r, const struct feedscan *scan)
 void
 changes_any(struct apireq *r)
 {
-	int post = strcmp(r->method, "POST") == 0;
 	struct changes_query q;
 	struct errtext why = {""};
 	int err;
 
-	if (!post && strcmp(r->method, "GET") != 0) {
-		api_method_not_allowed(r, "GET,POST,HEAD");
-		return;
-	}
 	err = db_may_list(r->db);
 	if (err == 0)
 		err = changes_query_parse(r, &q, &why);

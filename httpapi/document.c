@@ -278,8 +278,6 @@ document_any(struct apireq *r)
 		edit_delete(r);
 	else if (strcmp(r->method, "COPY") == 0)
 		copy_document(r);
-	else if (strcmp(r->method, "POST") == 0)
-		upload_form(r);
 	else
-		api_method_not_allowed(r, "DELETE,GET,HEAD,POST,PUT,COPY");
+		upload_form(r);
 }

@@ -226,10 +226,6 @@ local_any(struct apireq *r)
 	int copy = strcmp(r->method, "COPY") == 0;
 	int err;
 
-	if (!put && !get && !copy && strcmp(r->method, "DELETE") != 0) {
-		api_method_not_allowed(r, "DELETE,GET,HEAD,PUT,COPY");
-		return;
-	}
 	if (r->nparts > r->nid) {
 		api_error_text(r, 400, "bad_request", "_local documents do not accept attachments.");
 		return;

@@ -62,10 +62,6 @@ info(struct apireq *r)
 	struct buf b;
 	int err;
 
-	if (strcmp(r->method, "GET") != 0) {
-		api_method_not_allowed(r, "GET");
-		return;
-	}
 	buf_init(&b, 65536);
 	if ((err = put_info(r, &b)) != 0) {
 		buf_release(&b);

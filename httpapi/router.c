@@ -149,10 +149,15 @@ fits(const char *path, const struct apireq *r, size_t from)
 	const char *p = path;
 	size_t i = from;
 
-	while (strcmp(p, "...") != 0) {
-		size_t len = strcspn(p, "/");
+	/* Only "..." begins with a dot. */
+	while (p[0] != '.') {
+		const struct jstr *part = &r->part[i];
+		size_t len;
 
-		if (i == r->nparts || (p[0] != '{' && !is(&r->part[i], p, len)))
+		if (i == r->nparts || (p[0] != '{' && (part->len < 2 || part->s[1] != p[1])))
+			return 0;
+		len = strcspn(p, "/");
+		if (p[0] != '{' && !is(part, p, len))
 			return 0;
 		i++;
 		p += len;
@@ -424,8 +429,12 @@ go_database(struct apireq *r)
 void
 router_go(struct apireq *r)
 {
-	const struct route *route = r->nparts == 0 ? &root_place : lookup(server_table, COUNT(server_table), r, 0);
+	const struct route *route = NULL;
 
+	if (r->nparts == 0)
+		route = &root_place;
+	else if (r->part[0].s[0] == '_' || is(&r->part[0], "favicon.ico", 11))
+		route = lookup(server_table, COUNT(server_table), r, 0);
 	if (!route)
 		go_database(r);
 	else if (may_enter(r, who_may(r, route)))

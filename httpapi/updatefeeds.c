@@ -311,14 +311,6 @@ updatefeeds_any(struct apireq *r)
 	struct errtext why = {""};
 	int err;
 
-	if (strcmp(r->method, "GET") != 0) {
-		api_method_not_allowed(r, "GET,HEAD");
-		return;
-	}
-	if (!r->who.server_admin) {
-		api_error(r, ERR_NOT_ADMIN, NULL);
-		return;
-	}
 	err = parse(r, &q, &why);
 	if (err != 0)
 		api_error(r, err, &why);
