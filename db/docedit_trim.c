@@ -18,6 +18,13 @@
 struct trimming {
 	struct docedit *e;
 	int any; /* the tree or the winner's payload is another one now */
+	struct gone *gone;
+};
+
+/* A revision that stemming has taken from the tree. */
+struct gone {
+	struct revnode node;
+	struct gone *next;
 };
 
 /* ---- What is kept ---- */
@@ -127,9 +134,34 @@ static void
 stemmed(const struct revnode *node, void *cookie)
 {
 	struct trimming *t = cookie;
+	struct gone *g = arena_alloc(t->e->c->doc_a, sizeof(*g));
 
-	docedit_gone_(node, t->e);
-	t->any = 1;
+	if (g == NULL) {
+		t->e->err = ERR_NOMEM;
+		return;
+	}
+	*g = (struct gone){*node, t->gone};
+	t->gone = g;
+}
+
+/*
+ * stem: Stemming cannot leave out a revision whose body is damaged: ERR_CORRUPT then, before anything is put.
+ */
+static int
+stem(struct trimming *t)
+{
+	struct docedit *e = t->e;
+	int err = revtree_stem(e->t, e->c->state.revs_limit, stemmed, t);
+
+	if (err || (err = e->err) != 0)
+		return err;
+	for (const struct gone *g = t->gone; g != NULL; g = g->next)
+		if ((err = is_damaged(e, g->node.body)) != 0 || (err = is_damaged(e, g->node.kept)) != 0)
+			return err;
+	for (const struct gone *g = t->gone; g != NULL && e->err == 0; g = g->next)
+		docedit_gone_(&g->node, e);
+	t->any |= t->gone != NULL;
+	return e->err;
 }
 
 /* ---- Spilled revisions ---- */
@@ -261,18 +293,18 @@ int
 docedit_trim(struct commit *c, const struct jstr *id)
 {
 	struct docedit e;
-	struct trimming t = {&e, 0};
+	struct trimming t = {&e, 0, NULL};
 	int err = docedit_load_(&e, c, id);
 
 	if (err == 0 && (err = spilled_bodies(&e)) == ERR_CHANGED)
 		err = docedit_unspill_(&e);
+	/* What unspilling brought back of revisions that were stemmed within a block goes first. */
+	if (err == 0)
+		err = stem(&t);
 	if (err) { /* what is damaged stays as it is, and keeps no other document from being compacted */
 		dict_used(c->f, 1);
 		return err == ERR_CORRUPT ? 0 : err;
 	}
-	/* What unspilling brought back of revisions that were stemmed within a block goes first. */
-	if ((err = revtree_stem(e.t, c->state.revs_limit, stemmed, &t)) != 0 || (err = e.err) != 0)
-		return err;
 	if ((err = want_bodies(&e)) != 0 || (err = revtree_each(e.t, trim_node, &t)) != 0 ||
 	    (err = revtree_each(e.t, pack_node, &t)) != 0)
 		return err;
