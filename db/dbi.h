@@ -18,11 +18,12 @@
 #include "base/exec.h"
 #include "base/hash.h"
 #include "db/body.h"
-#include "db/counts.h"
+#include "store/counts.h"
 #include "db/db.h"
 #include "db/idkey.h"
 #include "db/payload.h"
-#include "db/record.h"
+#include "db/trees.h"
+#include "store/record.h"
 #include "store/store.h"
 
 /*

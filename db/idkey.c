@@ -18,7 +18,7 @@
 
 #include "base/limits.h"
 #include "db/idkey_node.h"
-#include "db/record.h"
+#include "store/record.h"
 
 #define VARINT_MAX 10u
 #define SKIP_LEVELS 16u

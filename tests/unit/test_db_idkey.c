@@ -3,12 +3,13 @@
  * borders of the trie's edges.  The counts of the tree `top` are kept along, as db.h's writer does.
  */
 #include "db/idkey.h"
+#include "db/trees.h"
 
 #include <stdlib.h>
 
 #include "base/limits.h"
-#include "db/counts.h"
-#include "db/record.h"
+#include "store/counts.h"
+#include "store/record.h"
 
 #include "check.h"
 

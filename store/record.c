@@ -1,4 +1,4 @@
-#include "db/record.h"
+#include "store/record.h"
 
 #include <string.h>
 

@@ -24,12 +24,12 @@
  *
  * Keys that leave no room for the prefix within STORE_KEY_MAX are never boundaries.
  */
-#include "db/counts.h"
+#include "store/counts.h"
 
 #include <assert.h>
 #include <string.h>
 
-#include "db/record.h"
+#include "store/record.h"
 
 #define LEVELS 2u
 #define HEAD 2u /* which, level */

@@ -2,10 +2,10 @@
  * Counts against a model: an array of weights, summed up anew.  The keys are chosen so that
  * half of them are boundaries of ranges, which a first large batch makes known.
  */
-#include "db/counts.h"
+#include "store/counts.h"
 #include <stdlib.h>
 
-#include "db/record.h"
+#include "store/record.h"
 
 #include "check.h"
 
@@ -14,6 +14,9 @@
 #define BATCHES 1200u
 #define KEY_MAX 64u
 #define ARENA_MAX ((size_t)64 << 20)
+
+/* Any trees would do. */
+enum { TREE_META, TREE_DOCS, TREE_CHANGES = 4, TREE_COUNTS = 11, TREE_COUNT };
 
 static const char *const trees[TREE_COUNT] = {"meta", "docs", "docs_deep", "revs", "changes", "bodies", "blobs",
     "digests", "purges", "local", "local_deep", "counts"};

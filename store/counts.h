@@ -10,8 +10,8 @@
  * Value: varint sum, then the record checksum.
  * The weights of a whole tree must add up to less than 2^64.
  */
-#ifndef DB_COUNTS_H_
-#define DB_COUNTS_H_
+#ifndef STORE_COUNTS_H_
+#define STORE_COUNTS_H_
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* record.h: every stored record ends with a checksum over tree, key and value. */
-#ifndef DB_RECORD_H_
-#define DB_RECORD_H_
+#ifndef STORE_RECORD_H_
+#define STORE_RECORD_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -9,23 +9,6 @@
 #include "store/store.h"
 
 #define RECORD_SUM_LEN 4u
-
-/* The trees of a database, in the order in which they are given to the store. */
-enum db_tree {
-	TREE_META,
-	TREE_DOCS,
-	TREE_DOCS_DEEP,
-	TREE_REVS,
-	TREE_CHANGES,
-	TREE_BODIES,
-	TREE_BLOBS,
-	TREE_DIGESTS,
-	TREE_PURGES,
-	TREE_LOCAL,
-	TREE_LOCAL_DEEP,
-	TREE_COUNTS,
-	TREE_COUNT
-};
 
 /**
  * record_seal(tree, key, klen, b, from): Append the checksum of the value that stands in ${b} from offset
