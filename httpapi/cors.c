@@ -86,7 +86,9 @@ load_rules(const struct config *c, const char *host, struct cors_rules *out)
 	if (host)
 		snprintf(s.name, sizeof(s.name), "cors:%s", host);
 	out->host = host;
-	out->credentials = strcmp(setting(&s, "credentials", "false"), "true") == 0;
+	out->credentials = config_bool(c, "cors", "credentials", 0);
+	if (host)
+		out->credentials = config_bool(c, s.name, "credentials", out->credentials);
 	out->origins = setting(&s, "origins", "");
 	out->methods = setting(&s, "methods", CORS_METHODS);
 	out->headers = setting(&s, "headers", CORS_HEADERS);

@@ -95,6 +95,10 @@ test('credentials and what a script may read', async () => {
 	await set('cors/credentials', 'true');
 	assert.equal(told(await get(APP))['allow-credentials'], 'true');
 	assert.equal(told(await get('*'))['allow-credentials'], undefined, 'not for all at once');
+	for (const [value, want] of [['yes', 'true'], ['off', undefined], ['1', 'true'], ['false', undefined]]) {
+		await set('cors/credentials', value);
+		assert.equal(told(await get(APP))['allow-credentials'], want, value);
+	}
 	await set('cors/exposed_headers', 'X-Mine, ETag');
 	assert.equal(told(await get(APP))['expose-headers'], 'content-type, cache-control, x-mine, etag');
 });
