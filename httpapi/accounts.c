@@ -18,6 +18,7 @@
 #include "peruser.h"
 #include "userdoc.h"
 #include "users.h"
+#include "base/counters.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -128,13 +129,6 @@ uint64_t
 accounts_generation(const struct api *api)
 {
 	return atomic_load_explicit(&api->accounts->generation, memory_order_acquire);
-}
-
-void
-accounts_counts(const struct api *api, uint64_t *hitsp, uint64_t *missesp)
-{
-	*hitsp = atomic_load(&api->accounts->hits);
-	*missesp = atomic_load(&api->accounts->misses);
 }
 
 void
@@ -349,23 +343,23 @@ is_of(const struct account_record *r, struct jstr name)
 
 /* ERR_AGAIN: there is none of the present generation. */
 static int
-recall(struct accounts *s, struct jstr name, uint64_t generation, struct arena *a, struct account_record **rp)
+recall(struct accounts *s, struct jstr name, int is_admin, uint64_t generation, struct arena *a,
+    struct account_record **rp)
 {
 	struct account_record *r;
 	int err = ERR_AGAIN;
 
 	pthread_mutex_lock(&s->lock);
 	r = s->slots[slot_of(name)];
-	/* One that is out of date counts as remembered, too: it is only read again. */
 	if (is_of(r, name)) {
-		atomic_fetch_add_explicit(&s->hits, 1, memory_order_relaxed);
 		if (r->generation == generation) {
 			*rp = (struct account_record *)(void *)arena_dup(a, r, sizeof(*r) + r->len);
 			err = *rp ? 0 : ERR_NOMEM;
 		}
-	} else {
-		atomic_fetch_add_explicit(&s->misses, 1, memory_order_relaxed);
 	}
+	/* One that is out of date counts as remembered, too: it is only read again.  Administrators have no document, as a rule. */
+	if (!is_admin)
+		counters_add(is_of(r, name) ? COUNTER_AUTH_HITS : COUNTER_AUTH_MISSES, 1);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }
@@ -398,7 +392,7 @@ find_record(struct api *api, struct jstr name, int is_admin, struct arena *a, st
 	uint64_t generation = accounts_generation(api);
 	struct account_record *r = NULL;
 	struct arena *reading;
-	int err = recall(s, name, generation, a, rp);
+	int err = recall(s, name, is_admin, generation, a, rp);
 
 	if (err != ERR_AGAIN)
 		return err;

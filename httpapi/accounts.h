@@ -42,9 +42,6 @@ int accounts_find(struct api *api, const char *name, size_t len, struct arena *a
  */
 uint64_t accounts_generation(const struct api *api);
 
-/** accounts_counts(api, hitsp, missesp): Look-ups of documents that were remembered, and that were not. */
-void accounts_counts(const struct api *api, uint64_t *hitsp, uint64_t *missesp);
-
 /**
  * accounts_upgrade(api, name, password, len, seen): ${name} has logged in with ${password}, which verified against
  * ${seen}: if that was not made as the settings now say (and chttpd_auth/upgrade_hash_on_auth is not false), it

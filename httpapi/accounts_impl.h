@@ -27,7 +27,6 @@ struct account_upgrade; /* accounts_upgrade.c */
 
 struct accounts {
 	atomic_uint_fast64_t generation;
-	atomic_uint_fast64_t hits, misses;
 
 	pthread_mutex_t lock;
 	struct account_record *slots[ACCOUNTS_SLOTS]; /* by the name's hash */

@@ -38,6 +38,7 @@ tell(struct apireq *r)
 {
 	const struct auth_settings *set = auth_settings_of(r);
 	const struct jstr *ask = api_param(r, "basic");
+	const char *users;
 	struct buf b;
 
 	if (!r->who.name && ask && strcmp(ask->s, "true") == 0) {
@@ -53,6 +54,12 @@ tell(struct apireq *r)
 	buf_putc(&b, ']');
 	if (r->authenticated)
 		buf_printf(&b, ",\"authenticated\":\"%s\"", r->authenticated);
+	/* Only where it is set, as in CouchDB. */
+	users = config_get(r->api->config, "chttpd_auth", "authentication_db", "");
+	if (*users) {
+		buf_puts(&b, ",\"authentication_db\":");
+		buf_put_json(&b, users, strlen(users));
+	}
 	buf_puts(&b, "}}");
 	api_json(r, 200, &b);
 }

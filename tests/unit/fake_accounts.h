@@ -51,13 +51,6 @@ accounts_generation(const struct api *api)
 }
 
 void
-accounts_counts(const struct api *api, uint64_t *hitsp, uint64_t *missesp)
-{
-	(void)api;
-	*hitsp = *missesp = 0;
-}
-
-void
 accounts_moved(struct api *api, const char *name, uint64_t seq, int dropped)
 {
 	(void)api, (void)name, (void)seq, (void)dropped;
