@@ -164,6 +164,24 @@ test('settings of the section ssl: at the start, while running, and wrong ones',
 	}
 });
 
+test('SIGHUP reads the settings anew, for the next connection', async () => {
+	const file = path.join(folder, 'divan.yaml');
+	const write = (versions) => fs.writeFileSync(file, `ssl: {port: 0, cert_file: ${files.cert_file}, key_file: ${files.key_file}, tls_versions: ${versions}}\n`);
+	write('tlsv1.2');
+	const other = await startDivand({ args: ['--config', file] });
+	try {
+		assert.equal((await shake(other.tlsPort)).protocol, 'TLSv1.2');
+		write('tlsv1.3');
+		process.kill(other.pid, 'SIGHUP');
+		let now;
+		do now = (await shake(other.tlsPort)).protocol; while (now === 'TLSv1.2');
+		assert.equal(now, 'TLSv1.3');
+		await assert.rejects(shake(other.tlsPort, { maxVersion: 'TLSv1.2' }), NO_SHAKE);
+	} finally {
+		await other.stop();
+	}
+});
+
 // ---- Clients' certificates ----
 
 test('a client\'s certificate names its user', async (t) => {
@@ -375,6 +393,11 @@ test('plain HTTP is redirected, refused, or for this machine alone', async () =>
 
 	await set('refuse');
 	assertError(await plain('GET', '/'), 403, 'forbidden', /https/);
+	const session = http2.connect(server.url);
+	const stream = session.request({ ':path': '/' });
+	const [head] = await new Promise((resolve, reject) => stream.on('response', (...a) => resolve(a)).on('error', reject));
+	assert.equal(head[':status'], 403, 'HTTP/2 without TLS is plain too');
+	session.destroy();
 	await set('local');
 	assert.equal((await plain('GET', '/')).status, 200);
 	const no = await set('sometimes');
