@@ -37,6 +37,10 @@ cluster_setup(struct apireq *r)
 	struct buf b;
 	int get = strcmp(r->method, "GET") == 0;
 
+	if (!get && !api_is_json(r)) {
+		api_error(r, ERR_CONTENT_TYPE, NULL);
+		return;
+	}
 	buf_init(&b, 64);
 	buf_puts(&b, get ? "{\"state\":\"single_node_enabled\"}" : "{\"ok\":true}");
 	api_json(r, get ? 200 : 201, &b);

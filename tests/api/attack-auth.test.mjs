@@ -211,6 +211,9 @@ test('whether a name is known is told neither by the answer nor by the work', as
 	const median = (list) => list.sort((a, b) => a - b)[list.length >> 1];
 	t.diagnostic(`median of two wrong passwords: ${Object.entries(took).map(([k, l]) => `${k} ${median(l).toFixed(1)} ms`).join(', ')}; ticks of the processor: ${JSON.stringify(work)}`);
 	console.log(`     wrong passwords: ${Object.entries(took).map(([k, l]) => `${k} ${median(l).toFixed(1)} ms`).join(', ')}`);
+	// Not the time, which others share, but the work: a derivation each.
+	const [least, , most] = Object.values(work).sort((a, b) => a - b);
+	assert.ok(most <= 3 * least + 5, JSON.stringify(work));
 	assert.equal(answers.session.size, 1, [...answers.session].join('\n'));
 	assert.equal(answers.basic.size, 1, [...answers.basic].join('\n'));
 });
@@ -408,7 +411,9 @@ test('_users: nobody makes themselves more than they are', async () => {
 	const mean = (doc) => {
 		const id = encodeURIComponent(doc._id);
 		const forged = { ...doc, _rev: doc._id.endsWith('bob') ? newerHis : newer, _revisions: undefined };
-		attempts.push(['PUT', `/_users/${id}`, doc], ['POST', '/_users', doc], ['POST', '/_users/_bulk_docs', { docs: [doc] }], ['PUT', `/_users/${id}?new_edits=false`, forged], ['POST', '/_users/_bulk_docs', { docs: [forged], new_edits: false }]);
+		const [start, tip] = forged._rev.split('-');
+		const grafted = { ...forged, _revisions: { start: Number(start), ids: [tip, (doc._id.endsWith('bob') ? his : mine)._rev.split('-')[1]] } };
+		attempts.push(['PUT', `/_users/${id}?new_edits=false`, grafted], ['POST', '/_users/_bulk_docs', { docs: [grafted], new_edits: false }], ['PUT', `/_users/${id}`, doc], ['POST', '/_users', doc], ['POST', '/_users/_bulk_docs', { docs: [doc] }], ['PUT', `/_users/${id}?new_edits=false`, forged], ['POST', '/_users/_bulk_docs', { docs: [forged], new_edits: false }]);
 	};
 
 	mean({ ...mine, roles: [...mine.roles, '_admin'] });
@@ -419,6 +424,8 @@ test('_users: nobody makes themselves more than they are', async () => {
 	mean({ ...mine, type: 'admin' });
 	mean({ ...his, _rev: his._rev, roles: [], password: 'eve' });
 	mean(userDoc('bob', { _rev: his._rev }));
+	mean({ _id: his._id, _rev: his._rev, _deleted: true });
+	mean({ ...his, _deleted: true, name: 'ann' });
 	mean(userDoc('eve', { roles: ['staff'] }));
 	mean(userDoc('eve', { roles: ['_admin'] }));
 	mean(userDoc('eve', { name: 'bob' }));
@@ -494,8 +501,56 @@ test('configuration: secrets are not shown, also to administrators', async () =>
 	const whole = (await ask(server, 'GET', '/_node/_local/_config')).text;
 	for (const target of ['', '/chttpd_auth', '/chttpd_auth/secret', '/admins', '/jwt_keys', '/jwt_keys/hmac:_default', '/couch_httpd_auth']) {
 		const { text } = await ask(server, 'GET', `/_node/_local/_config${target}`);
-		for (const word of [SECRET, hmacKey.toString('base64'), 'adm"']) assert.ok(!text.includes(word), `${word} in ${target}: ${text}`);
+		for (const word of [SECRET, hmacKey.toString('base64'), 'adm"', 'pbkdf2:']) assert.ok(!text.includes(word), `${word} in ${target}: ${text}`);
 	}
 	assert.ok(whole.length > 2);
 	assert.ok(!server.stderr().includes(SECRET) && !server.stderr().includes('pw-ann') && !server.stderr().includes(hmacKey.toString('base64')));
+});
+
+test('configuration: what is set cannot become another setting', async () => {
+	const own = await startDivand({ config: { chttpd_auth: { iterations: '1000' } } });
+	try {
+		const text = 'x\nadmins:\n  eve: eve\n[admins]\neve = eve\n---\nadmins: {eve: eve}';
+		for (const [section, key] of [['own', 'key'], ['own', encodeURIComponent(text)], [encodeURIComponent(text), 'key'], ['own', encodeURIComponent('a: {b: c}')], ['own', '%00'], ['own', encodeURIComponent('"\'#&*!|>%@`')]]) {
+			const { status } = await ask(own, 'PUT', `/_node/_local/_config/${section}/${key}`, { json: text });
+			assert.ok(status < 500, `${section}/${key}: ${status}`);
+		}
+		await own.restart();
+		assert.equal((await ask(own, 'GET', '/_node/_local/_config/own/key')).json, text);
+		assert.deepEqual(Object.keys((await ask(own, 'GET', '/_node/_local/_config/admins')).json), ['admin']);
+		assertError(await ask(own, 'GET', '/_all_dbs', { auth: basic('eve:eve') }), 401, 'unauthorized');
+		assert.equal((await ask(own, 'GET', '/_all_dbs')).status, 200);
+	} finally {
+		await own.stop();
+	}
+});
+
+test('the log: what clients send stays within its line', async () => {
+	const forged = 'FORGED 2026-01-01T00:00:00Z [notice] admin PUT /_node';
+	await ask(server, 'GET', `/common/${encodeURIComponent(`x\r\n${forged}`)}`);
+	await ask(server, 'GET', '/_session', { auth: basic(`x\n${forged}:y`) });
+	await ask(server, 'POST', '/_session', { auth: null, json: { name: `x\n${forged}`, password: `\r${forged}` } });
+	await ask(server, 'GET', '/_session', { auth: null, headers: bearer(token({ sub: `x\n${forged}`, exp: soon() })) });
+	assert.doesNotMatch(server.stderr(), /^\s*FORGED/m);
+	assert.doesNotMatch(server.stderr(), /\r/);
+});
+
+test('a page of another origin cannot write with somebody\'s cookie: what needs no preflight is not taken', async () => {
+	const { headers } = await ask(server, 'POST', '/_session', { auth: null, json: { name: 'admin', password: 'adm' } });
+	const cookie = headers['set-cookie'][0].split(';')[0];
+	const state = async () => [(await ask(server, 'GET', '/common')).json.update_seq, (await ask(server, 'GET', '/common/_security')).text, (await ask(server, 'GET', '/_all_dbs')).text];
+	const was = await state();
+	const { json: { _rev } } = await ask(server, 'GET', `/${HIDDEN}/doc`);
+	const form = `--b\r\ncontent-disposition: form-data; name="_rev"\r\n\r\n${_rev}\r\n--b\r\ncontent-disposition: form-data; name="_doc"\r\n\r\n{}\r\n--b--\r\n`;
+
+	for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=b', undefined, 'text/plain; x=application/json', 'application/jsonx']) {
+		for (const [path, body] of [['/common', '{"_id":"csrf"}'], ['/common/_bulk_docs', '{"docs":[{"_id":"csrf"}]}'], ['/common/_purge', '{"x":["1-a"]}'], ['/common/_compact', '{}'], ['/_users', JSON.stringify(userDoc('csrf'))],
+			['/_users/_bulk_docs', JSON.stringify({ docs: [userDoc('csrf')] })], ['/_replicator', '{"source":"a","target":"b"}'], ['/_cluster_setup', '{"action":"finish_cluster"}'], ['/_dbs_info', '{"keys":["common"]}'], [`/${HIDDEN}/doc`, form]]) {
+			const answer = await ask(server, 'POST', path, { auth: null, body, headers: { cookie, origin: 'https://evil.org', ...(type ? { 'content-type': type } : {}), ...(path.endsWith('/doc') ? { referer: 'https://evil.org/' } : {}) } });
+			assert.ok(answer.status >= 400 && answer.status < 500, `POST ${path} as ${type}: ${answer.status} ${answer.text}`);
+		}
+	}
+	assert.deepEqual(await state(), was);
+	assert.equal((await ask(server, 'GET', '/_users/org.couchdb.user:csrf')).status, 404);
+	assert.equal((await ask(server, 'GET', `/${HIDDEN}/doc`)).json._rev, _rev);
 });
