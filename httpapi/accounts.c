@@ -80,11 +80,14 @@ accounts_new(struct api *api)
 	err = peruser_new(api, &s->peruser);
 	if (!err)
 		err = config_on_change(api->config, settings_changed, api);
-	if (!err && api->dbs) {
-		accounts_design(api);
-		peruser_look(s->peruser, 1);
-	}
 	return err;
+}
+
+void
+accounts_start(struct api *api)
+{
+	accounts_design(api);
+	peruser_look(api->accounts->peruser, 1);
 }
 
 void
@@ -260,14 +263,14 @@ count_roles(struct jstr *roles, size_t n, size_t *bytesp)
 
 static int
 make_record(struct jstr name, int err, const char *stored, struct jstr salt, struct jstr *roles, size_t nroles,
-    struct arena *a, struct account_record **rp)
+    struct jstr totp, struct arena *a, struct account_record **rp)
 {
 	size_t stored_len = strlen(stored), bytes, len;
 	struct account_record *r;
 	char *p;
 
 	nroles = count_roles(roles, nroles, &bytes);
-	len = name.len + 1 + stored_len + 1 + salt.len + 1 + bytes;
+	len = name.len + 1 + stored_len + 1 + salt.len + 1 + bytes + totp.len;
 	r = arena_calloc(a, 1, sizeof(*r) + len);
 	if (!r)
 		return ERR_NOMEM;
@@ -277,6 +280,7 @@ make_record(struct jstr name, int err, const char *stored, struct jstr salt, str
 	r->salt_at = name.len + 1 + stored_len + 1;
 	r->salt_len = salt.len;
 	r->nroles = nroles;
+	r->totp_len = totp.len;
 	r->len = len;
 	memcpy(r->data, name.s, name.len);
 	memcpy(r->data + name.len + 1, stored, stored_len);
@@ -286,6 +290,8 @@ make_record(struct jstr name, int err, const char *stored, struct jstr salt, str
 		memcpy(p, roles[i].s, roles[i].len);
 		p += roles[i].len + 1;
 	}
+	if (totp.len > 0)
+		memcpy(p, totp.s, totp.len);
 	*rp = r;
 	return 0;
 }
@@ -326,7 +332,8 @@ read_record(struct api *api, struct jstr name, struct arena *a, struct account_r
 		return err;
 	else if (conflicts && !config_bool(c, "chttpd_auth", "allow_conflicted_user_docs", 0))
 		err = ERR_USER_CONFLICTS;
-	return make_record(name, err, stored, (struct jstr){s.salt, s.salt_len}, roles, nroles, a, rp);
+	return make_record(
+	    name, err, stored, (struct jstr){s.salt, s.salt_len}, roles, nroles, doc.field[USERDOC_TOTP], a, rp);
 }
 
 static size_t
@@ -402,7 +409,8 @@ find_record(struct api *api, struct jstr name, int is_admin, struct arena *a, st
 	err = read_record(api, name, reading, &r);
 	/* An administrator has no document, as a rule. */
 	if (err == ERR_MISSING && is_admin)
-		err = make_record(name, ERR_MISSING, "", (struct jstr){"", 0}, NULL, 0, reading, &r);
+		err = make_record(
+		    name, ERR_MISSING, "", (struct jstr){"", 0}, NULL, 0, (struct jstr){"", 0}, reading, &r);
 	if (!err || err == ERR_MISSING)
 		remember(s, name, generation, err ? NULL : r);
 	*rp = NULL;
@@ -449,6 +457,7 @@ set_stamp(struct account *out)
 	buf_putc(&b, (char)out->server_admin);
 	for (size_t i = 0; i < out->nroles; i++)
 		buf_put(&b, out->roles[i], strlen(out->roles[i]) + 1);
+	buf_put(&b, out->totp.s, out->totp.len);
 	err = buf_failed(&b);
 	if (!err)
 		hash_sha256(b.data, b.len, digest);
@@ -493,6 +502,8 @@ accounts_find(struct api *api, const char *name, size_t len, struct arena *a, st
 	if (!out->stored)
 		return ERR_NOMEM;
 	out->salt = salt_of(out->stored);
+	/* An administrator of the configuration has roles of the document, and nothing else. */
+	out->totp = admin ? (struct jstr){"", 0} : (struct jstr){r->data + r->len - r->totp_len, r->totp_len};
 	err = set_roles(r, a, out);
 	return err ? err : set_stamp(out);
 }

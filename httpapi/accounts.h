@@ -16,11 +16,14 @@ struct account {
 	const char *const *roles; /* "_admin" among them for an administrator of the configuration */
 	size_t nroles;
 	int server_admin;
+	struct jstr totp; /* what a login must bring besides the password: for totp_verify(); len 0: nothing */
 	unsigned char stamp[ACCOUNTS_STAMP_LEN]; /* differs where the credential or the roles do */
 };
 
 /** accounts_new(api): Set api->accounts, once dbs, ex and config are set.  Errors: ERR_NOMEM. */
 int accounts_new(struct api *api) MUST_CHECK;
+/** accounts_start(api): Begin the work in the background: once everything that is told of commits is there. */
+void accounts_start(struct api *api);
 /**
  * accounts_stop(api): End the work in the background, and close what is open.  Before the databases close; look-ups are over.
  * accounts_free(api): After it.

@@ -541,6 +541,8 @@ start(struct divand *d, const struct options *o)
 		err = copyfile_new(&d->api, exec_threads_executor(d->copier), d->data);
 	if (err == 0)
 		err = open_server(d);
+	if (err == 0)
+		accounts_start(&d->api);
 	return err;
 }
 
