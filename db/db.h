@@ -87,13 +87,19 @@ struct db_hearing {
 	struct jstr security; /* the security object's text */
 	uint64_t incarnation; /* of the database, see db_incarnation() */
 	struct db_snap
-	    *snap; /* what the old documents and validators were read from; may_read() and shown() do not bind it */
+	    *snap; /* what validators and old documents were read from; may_read() and shown() do not bind it */
 	const struct db_validator *validators; /* by id */
 	size_t nvalidators;
 	struct db_verdict *verdicts;
 	size_t n;
 	struct arena *arena; /* for the callback's own use */
 };
+
+/**
+ * db_hearing_release(h): Nothing more is read: ends h->snap.  For dbs_config's validate(), before it waits for anything: as
+ * long as there is a snapshot the file cannot grow, and readers may have to wait for a writer that wants it to.
+ */
+void db_hearing_release(struct db_hearing *h);
 
 /**
  * db_judged_json(b, id, doc): Append what CouchDB passes to validate_doc_update: the document with _id, _rev, _revisions,

@@ -5,7 +5,8 @@
  *    when the write is made.
  * 2. The stamps of the security object and of the design documents are read before the snapshot is taken.  So what the
  *    snapshot shows is as new as they say or newer, and a verdict that saw something newer does not hold.
- * 3. Which writes would end in a conflict, and which bring what is there already, is found out first: nobody is asked about
+ * 3. A script may take seconds, and no snapshot is held for it: what it is told is copied.
+ * 4. Which writes would end in a conflict, and which bring what is there already, is found out first: nobody is asked about
  *    those, as in CouchDB.  That, too, is compared.
  */
 #include "dbi.h"
@@ -92,6 +93,25 @@ path_copy(struct hearing *h, struct db_doc *doc, struct revpos at, struct db_jud
 }
 
 static int
+copy_text(struct arena *a, struct jstr *s)
+{
+	s->s = arena_dup(a, s->s, s->len);
+	return s->s != NULL ? 0 : ERR_NOMEM;
+}
+
+/* old_keep: What was read may stand in the snapshot's memory, which is not there for long. */
+static int
+old_keep(struct hearing *h, struct db_rev *rev)
+{
+	int err = copy_text(h->a, &rev->body);
+
+	for (size_t i = 0; i < rev->natts && err == 0; i++)
+		if ((err = copy_text(h->a, &rev->atts[i].name)) == 0)
+			err = copy_text(h->a, &rev->atts[i].type);
+	return err;
+}
+
+static int
 old_read(struct hearing *h, struct db_doc *doc, struct revtree *t, struct revpos at, struct db_verdict *v)
 {
 	struct db_rev rev;
@@ -99,7 +119,7 @@ old_read(struct hearing *h, struct db_doc *doc, struct revtree *t, struct revpos
 
 	if (err == ERR_MISSING) /* a purge may leave a leaf without a body */
 		return 0;
-	if (err)
+	if (err || (err = old_keep(h, &rev)) != 0)
 		return err;
 	v->has_old = 1;
 	v->old_doc.deleted = rev.node.deleted;
@@ -217,7 +237,7 @@ hearing_begin(struct hearing *h, size_t nwrites)
 {
 	struct dbs *s = h->db->file->dbs;
 	size_t n = nwrites < LIMIT_HEARING ? nwrites : LIMIT_HEARING;
-	size_t max = LIMIT_TXN_BYTES + 4 * s->config.max_document_size;
+	size_t max = LIMIT_TXN_BYTES + 6 * s->config.max_document_size;
 	int err;
 
 	if ((err = arena_new(max, &h->a)) != 0 || (err = arena_new(max, &h->tree_a)) != 0)
@@ -238,6 +258,16 @@ hearing_begin(struct hearing *h, size_t nwrites)
 	    (err = judge_validators(h->snap, h->a, &h->h.validators, &h->h.nvalidators)) != 0)
 		return err;
 	return security_copy(h);
+}
+
+void
+db_hearing_release(struct db_hearing *hearing)
+{
+	struct hearing *h = OUTER_OF(hearing, struct hearing, h);
+
+	db_snap_end(h->snap);
+	h->snap = NULL;
+	hearing->snap = NULL;
 }
 
 static void

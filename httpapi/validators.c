@@ -124,15 +124,15 @@ take_verdicts(struct jstr answer, struct db_hearing *h)
 }
 
 static int
-ask(struct scripts *scripts, const struct db_validator *by, struct db_hearing *h, struct errtext *why)
+ask(struct scripts *scripts, struct jstr program, struct db_hearing *h, struct errtext *why)
 {
-	struct jstr program, answer, message;
+	struct jstr answer, message;
 	struct script *sc;
 	struct buf b;
 	size_t n;
-	int err = scripting_program(h->snap, by->id, h->arena, &program);
+	int err = script_open(scripts, h->by.database, program, &sc, why);
 
-	if (err != 0 || (err = script_open(scripts, h->by.database, program, &sc, why)) != 0)
+	if (err != 0)
 		return err;
 	buf_init(&b, MESSAGE_MAX);
 	err = put_message(&b, h, &n);
@@ -150,10 +150,14 @@ validators_run(void *cookie, struct db_hearing *h)
 {
 	struct api *api = cookie;
 	struct errtext why = {""};
-	int err = 0;
+	struct jstr *programs = arena_calloc(h->arena, h->nvalidators, sizeof(*programs));
+	int err = programs != NULL ? 0 : ERR_NOMEM;
 
 	for (size_t i = 0; i < h->nvalidators && err == 0; i++)
-		err = ask(api->scripts, &h->validators[i], h, &why);
+		err = scripting_program(h->snap, h->validators[i].id, h->arena, &programs[i]);
+	db_hearing_release(h);
+	for (size_t i = 0; i < h->nvalidators && err == 0; i++)
+		err = ask(api->scripts, programs[i], h, &why);
 	for (size_t i = 0; i < h->n && err != 0; i++) {
 		if (h->verdicts[i].err != 0)
 			continue;
