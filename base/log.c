@@ -27,9 +27,9 @@
 
 #include "base/limits.h"
 
-#define GATHER_MS 50
+#define GATHER_MS 20
 #define STOP_S 2
-#define KEEP ((size_t)64 << 10) /* a buffer that has held more gives its memory back */
+#define KEEP ((size_t)64 << 10) /* a buffer that has held more gives its memory back, later */
 
 static const char *const names[] = {"debug", "info", "notice", "warning", "error"};
 
@@ -100,15 +100,13 @@ put_digits(char *out, unsigned long n, int digits)
 
 /* The date is made once a second. */
 static size_t
-put_head(char *line, enum log_level level)
+put_head(char *line, enum log_level level, struct timespec now)
 {
 	static _Thread_local time_t second;
 	static _Thread_local char date[24];
-	struct timespec now;
 	struct tm tm;
 	size_t n, len = strlen(names[level]);
 
-	clock_gettime(CLOCK_REALTIME, &now);
 	if (now.tv_sec != second || date[0] == '\0') {
 		gmtime_r(&now.tv_sec, &tm);
 		strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S.", &tm);
@@ -123,6 +121,33 @@ put_head(char *line, enum log_level level)
 	n += 3 + len;
 	memcpy(line + n, "] ", 2);
 	return n + 2;
+}
+
+static struct timespec
+real_time(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now;
+}
+
+/* A second clock would cost as much as the rest of the line: how far the two are apart is asked once a second. */
+static struct timespec
+real_time_of(uint64_t at_us)
+{
+	static _Thread_local uint64_t asked_us, apart_us;
+	struct timespec now;
+
+	if (asked_us == 0 || at_us - asked_us > 1000000) {
+		now = real_time();
+		apart_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 - at_us;
+		asked_us = at_us;
+	}
+	at_us += apart_us;
+	now.tv_sec = (time_t)(at_us / 1000000);
+	now.tv_nsec = (long)(at_us % 1000000) * 1000;
+	return now;
 }
 
 /* Returns 0 once what reads does not take it. */
@@ -182,7 +207,7 @@ log_line(enum log_level level, const char *fmt, ...)
 
 	if (!log_enabled(level))
 		return;
-	n = from = put_head(line, level);
+	n = from = put_head(line, level, real_time());
 	room = sizeof(line) - 1 - n;
 	va_start(ap, fmt);
 	errno = saved;
@@ -200,14 +225,14 @@ log_line(enum log_level level, const char *fmt, ...)
 }
 
 void
-log_text(enum log_level level, const char *text, size_t len)
+log_text(enum log_level level, uint64_t at_us, const char *text, size_t len)
 {
 	char line[LOG_LINE_MAX];
 	size_t n;
 
 	if (!log_enabled(level))
 		return;
-	n = put_head(line, level);
+	n = put_head(line, level, real_time_of(at_us));
 	if (len > sizeof(line) - 1 - n)
 		len = sizeof(line) - 1 - n;
 	memcpy(line + n, text, len);
@@ -253,7 +278,7 @@ log_reopen(void)
 /* ---- The thread ---- */
 
 static void
-write_batch(size_t n, uint64_t lost)
+write_batch(size_t n, uint64_t lost, int *touched)
 {
 	char line[LOG_LINE_MAX];
 	size_t len;
@@ -261,13 +286,16 @@ write_batch(size_t n, uint64_t lost)
 	if (!write_all(w.write, n))
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 	if (lost > 0) {
-		len = put_head(line, LOG_WARNING);
+		len = put_head(line, LOG_WARNING, real_time());
 		len += (size_t)snprintf(line + len, sizeof(line) - len,
 		    "%llu lines of the log were dropped: what takes them is too slow\n", (unsigned long long)lost);
 		(void)write_all(line, len);
 	}
-	if (n > KEEP) {
-		/* Pages that were touched stay with the process otherwise. */
+	/* Once there is less to write: the pages that were touched would stay with the process. */
+	if (n > KEEP)
+		*touched = 2;
+	else if (*touched > 0) {
+		(*touched)--;
 		free(w.write);
 		w.write = malloc(LIMIT_LOG_BUFFER);
 	}
@@ -289,6 +317,8 @@ gather(void)
 static void *
 writer(void *arg)
 {
+	int touched = 0; /* buffers that have held much */
+
 	pthread_mutex_lock(&w.lock);
 	for (;;) {
 		uint64_t lost;
@@ -316,7 +346,7 @@ writer(void *arg)
 		lost = log_dropped() - w.told;
 		w.told += lost;
 		pthread_mutex_unlock(&w.lock);
-		write_batch(n, lost);
+		write_batch(n, lost, &touched);
 		pthread_mutex_lock(&w.lock);
 	}
 	w.ended = 1;

@@ -20,10 +20,11 @@ int log_enabled(enum log_level level);
 
 /**
  * log_line(level, fmt, ...): Write "TIME [level] TEXT\n" in one write; control characters in TEXT become '?'.
- * log_text(level, text, len): The same of a text that holds none.
+ * log_text(level, at_us, text, len): The same of a text that holds none, and of the time ${at_us} by CLOCK_MONOTONIC,
+ * which the caller has just asked for.
  */
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void log_text(enum log_level level, const char *text, size_t len);
+void log_text(enum log_level level, uint64_t at_us, const char *text, size_t len);
 
 /**
  * log_open(path): From now on into the file ${path}, which is made if it is missing, mode 0640.  log_reopen(): By that

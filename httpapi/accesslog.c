@@ -98,7 +98,8 @@ put_safe(struct line *l, const char *s, size_t len, size_t max)
 {
 	size_t from, to;
 
-	if (len >= 5 && find_credentials(s, len, &from, &to)) {
+	/* What most targets lack is looked for first. */
+	if ((memchr(s, '@', len) != NULL || memchr(s, '%', len) != NULL) && find_credentials(s, len, &from, &to)) {
 		put_escaped(l, s, from, max);
 		put(l, "***", 3);
 		put_escaped(l, s + to, len - to, max);
@@ -177,7 +178,7 @@ write_line(const struct http_end *e)
 	put_number(&l, e->us / 100 % 10);
 	if (!e->complete)
 		put(&l, " cut", 4);
-	log_text(LOG_NOTICE, l.text, l.n);
+	log_text(LOG_NOTICE, e->at_us, l.text, l.n);
 }
 
 static unsigned

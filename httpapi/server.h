@@ -51,6 +51,7 @@ struct http_end {
 	int complete;   /* all of the answer was handed to the socket */
 	uint64_t bytes; /* of the answer's body, as sent */
 	uint64_t us;    /* since its head was there */
+	uint64_t at_us; /* when it ended, by CLOCK_MONOTONIC */
 };
 
 /* What all clients, or one, may take.  0 is no bound where it says nothing else. */

@@ -160,6 +160,7 @@ struct http_thread {
 	struct http_req *flush, **flush_tail;
 	struct http_req *free;
 	unsigned nfree;
+	uint64_t clock_us;       /* when a request of this turn was last begun or ended; 0: none yet */
 	unsigned live;           /* requests that somebody still holds */
 	_Atomic unsigned lag_ms; /* the longest turn */
 	unsigned ended;          /* connections that were ended and not told of yet */

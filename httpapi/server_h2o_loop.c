@@ -206,6 +206,7 @@ thread_main(void *arg)
 		if (due && !h2o_timeout_is_linked(&t->turn))
 			h2o_timeout_link(t->ctx.loop, &t->ctx.zero_timeout, &t->turn);
 		h2o_evloop_run(t->ctx.loop, due ? 0 : timers_wait(&t->timers));
+		t->clock_us = 0;
 		server_gate_turn(t);
 		note_lag(t, slot);
 	}

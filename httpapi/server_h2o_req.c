@@ -108,7 +108,10 @@ server_req_begun(struct http_req *req)
 		server_req_addr(req, &req->addr);
 	if (req->thread->server->config.ended == NULL)
 		return;
-	req->begun_us = now_us();
+	/* A clock costs more than all else here: within a turn one request begins where another ended. */
+	if (req->thread->clock_us == 0)
+		req->thread->clock_us = now_us();
+	req->begun_us = req->thread->clock_us;
 	if (conn->text[0] == '\0')
 		server_addr_text(&conn->addr, conn->text);
 }
@@ -124,8 +127,10 @@ tell_end(struct http_req *req)
 		return;
 	if (req->conn->proxy)
 		server_addr_text(&req->addr, forwarded);
+	req->thread->clock_us = now_us();
 	end = (struct http_end){req->note, req->conn->proxy ? forwarded : req->conn->text, req->path, req->query,
-	    req->method, req->thread->index, req->status, req->complete, req->bytes, now_us() - req->begun_us};
+	    req->method, req->thread->index, req->status, req->complete, req->bytes,
+	    req->thread->clock_us - req->begun_us, req->thread->clock_us};
 	c->ended(&end, c->cookie);
 }
 

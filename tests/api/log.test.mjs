@@ -72,7 +72,7 @@ test('who reads the log slowly holds nobody up: lines are dropped and that is to
 	const it = { port, auth: 'Basic ' + Buffer.from('admin:adm').toString('base64') };
 	const long = 'x'.repeat(1000);
 	const value = async () => (await ask(it, 'GET', '/_node/_local/_stats/divan/log_dropped')).json.value;
-	// Two buffers of 512 KiB and the pipe fill up; every answer comes all the same.
+	// Two buffers of 1 MiB and the pipe fill up; every answer comes all the same.
 	while ((await value()) === 0) {
 		const answers = await Promise.all(Array.from({ length: 100 }, () => ask(it, 'GET', `/?${long}`, { auth: null })));
 		assert.ok(answers.every(({ status }) => status === 200));
