@@ -84,10 +84,9 @@ struct db_verdict {
  */
 struct db_hearing {
 	struct db_asker by;
-	struct jstr security; /* the security object's text */
-	uint64_t incarnation; /* of the database, see db_incarnation() */
-	struct db_snap
-	    *snap; /* what validators and old documents were read from; may_read() and shown() do not bind it */
+	struct jstr security;                  /* the security object's text */
+	uint64_t incarnation;                  /* of the database, see db_incarnation() */
+	struct db_snap *snap;                  /* of the validators and old documents; no rules bind it */
 	const struct db_validator *validators; /* by id */
 	size_t nvalidators;
 	struct db_verdict *verdicts;

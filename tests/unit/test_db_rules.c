@@ -425,10 +425,11 @@ test_old_after_compaction(struct dbs *s)
 	one_told(REPLICATE(db, "{\"_id\":\"a\",\"_revisions\":{\"start\":2,\"ids\":[\"x\",\"a\"]},\"n\":2}"), 0,
 	    "{\"_id\":\"a\",\"_rev\":\"2-x\",\"n\":2,\"_revisions\":{\"start\":2,\"ids\":[\"x\",\"a\"]}} <- null\n");
 	for (int gen = 1; gen <= 120; gen++) {
-		char next[4096];
+		char id[16];
+		int n = snprintf(id, sizeof(id), "\"r%d\"%s", gen, gen > 1 ? "," : "");
 
-		(void)snprintf(next, sizeof(next), "\"r%d\"%s%s", gen, gen > 1 ? "," : "", revisions);
-		(void)snprintf(revisions, sizeof(revisions), "%s", next);
+		memmove(revisions + n, revisions, strlen(revisions) + 1);
+		memcpy(revisions, id, (size_t)n);
 		CHECK_INT(REPLICATE(db, "{\"_id\":\"l\",\"_revisions\":{\"start\":%d,\"ids\":[%s]},\"n\":%d}", gen,
 			      revisions, gen),
 		    0);
