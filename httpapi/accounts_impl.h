@@ -18,8 +18,9 @@ struct account_record {
 	size_t name_len;   /* the texts stand in data, each terminated: name, */
 	size_t stored_len; /* its credential, empty: none, */
 	size_t salt_at, salt_len;
-	size_t nroles; /* and roles */
-	size_t len;    /* of data */
+	size_t nroles;   /* roles, */
+	size_t totp_len; /* and what it says of one-time passwords, at the end */
+	size_t len;      /* of data */
 	char data[];
 };
 

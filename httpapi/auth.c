@@ -397,7 +397,7 @@ basic_step(struct apireq *r, api_f *then)
 			return 0;
 	}
 	if (!err)
-		auth_check(r, digest, name, password, then, basic_end);
+		auth_check(r, digest, name, password, NULL, then, basic_end);
 	else if (err == ERR_BAD_BASE64 || err == ERR_TOO_LARGE)
 		api_error_text(r, 400, "bad_request", "Authorization header has invalid base64 value");
 	else

@@ -21,7 +21,9 @@
  * 3. Passwords are overwritten when their check ends.
  */
 #include "auth_impl.h"
+#include "totp.h"
 #include "base/log.h"
+#include "base/counters.h"
 
 /* A request that waits for a derivation; lives in that request's arena. */
 struct waiter {
@@ -40,7 +42,8 @@ struct auth_check {
 	struct http_msg msg;
 	struct jstr name, password;
 	struct account account;
-	int unknown; /* there is no such account */
+	struct jstr token; /* a one-time password */
+	int unknown;       /* there is no such account, or none that this opens */
 	int ok;
 	unsigned iterations;    /* that a wrong password costs */
 	uint64_t generation;    /* of the accounts, before this one was looked up */
@@ -53,6 +56,12 @@ static uint64_t
 now_ms(struct api *api)
 {
 	return api->ex->now_ms(api->ex);
+}
+
+static uint64_t
+now_s(const struct apireq *r)
+{
+	return r->api->ex->wall_us(r->api->ex) / 1000000;
 }
 
 /* A name for the log, which it can't break. */
@@ -207,12 +216,15 @@ check_end(void *arg)
 
 	take_first(t);
 	choose(t, c->peer);
-	if (c->ok) {
+	if (c->ok && c->account.totp.len == 0) {
 		auth_make_known(api->auth, c->digest, c->account.stamp, c->peer);
 		remember(c, c->peer);
+	}
+	if (c->ok) {
 		accounts_upgrade(api, c->name.s, c->password.s, c->password.len, &c->account);
 	}
 	/* A failure counts before the next one begins. */
+	counters_add(COUNTER_AUTH_FAILED, !c->ok);
 	conclude(c, c->ok ? 0 : ERR_BAD_LOGIN);
 	t->running = 0;
 	start(t);
@@ -223,7 +235,9 @@ static int
 join(struct auth_table *t, const struct auth_check *of, struct waiter *w)
 {
 	for (struct auth_check *c = t->checks; c; c = c->next) {
-		if (hash_equal(c->digest, of->digest, SHA256_LEN)) {
+		/* Who needs a token as well brings it alone. */
+		if (c->account.totp.len == 0 && of->account.totp.len == 0 &&
+		    hash_equal(c->digest, of->digest, SHA256_LEN)) {
 			w->next = c->waiters->next;
 			c->waiters->next = w;
 			http_hold(w->r->http);
@@ -297,6 +311,8 @@ look_up(struct auth_check *c)
 	/* Before the account is read: a change in between makes what is remembered void, not the other way. */
 	c->generation = accounts_generation(c->r->api);
 	err = accounts_find(c->r->api, c->name.s, c->name.len, c->r->arena, &c->account);
+	if (!err && c->account.totp.len > 0)
+		c->unknown = !totp_verify(c->account.totp, c->token, now_s(c->r), c->r->arena);
 	if (err != ERR_MISSING)
 		return err;
 	c->unknown = 1;
@@ -310,7 +326,8 @@ at_once(struct auth_check *c)
 {
 	enum lockout_state state = state_of(c, c->peer);
 	uint64_t peer;
-	int known = !c->unknown && auth_known(c->r->api->auth, c->digest, c->account.stamp, &peer);
+	int known =
+	    !c->unknown && c->account.totp.len == 0 && auth_known(c->r->api->auth, c->digest, c->account.stamp, &peer);
 
 	if (known && (state == LOCKOUT_NONE || (state == LOCKOUT_SOFT && peer == c->peer))) {
 		remember(c, peer);
@@ -321,7 +338,7 @@ at_once(struct auth_check *c)
 
 void
 auth_check(struct apireq *r, const unsigned char digest[SHA256_LEN], struct jstr name, struct jstr password,
-    api_f *then, auth_done_f *done)
+    const struct jstr *token, api_f *then, auth_done_f *done)
 {
 	struct auth_table *t = auth_table_of(r);
 	struct auth_check *c = arena_calloc(r->arena, 1, sizeof(*c));
@@ -333,6 +350,7 @@ auth_check(struct apireq *r, const unsigned char digest[SHA256_LEN], struct jstr
 		c->r = r;
 		c->name = name;
 		c->password = password;
+		c->token = token ? *token : (struct jstr){"", 0};
 		c->peer = auth_peer(r);
 		c->waiters = w;
 		*w = (struct waiter){r, then, done, c->peer, NULL};

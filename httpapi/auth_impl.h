@@ -163,9 +163,10 @@ typedef void auth_done_f(struct apireq *r, api_f *then, const struct auth_verdic
 /**
  * auth_check(r, digest, name, password, then, done): Verify a password, and call ${done} at once or later, on the
  * request's thread.  ${name} and ${password} live in the request's arena, terminated; the password is overwritten.
+ * Of an account that wants a one-time password no password is right without ${token}, which a Basic header has not (NULL).
  */
 void auth_check(struct apireq *r, const unsigned char digest[SHA256_LEN], struct jstr name, struct jstr password,
-    api_f *then, auth_done_f *done);
+    const struct jstr *token, api_f *then, auth_done_f *done);
 
 /* ---- auth_cookie.c, auth_jwt.c, auth_proxy.c ---- */
 

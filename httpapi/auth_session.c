@@ -6,7 +6,7 @@
 
 /* A login; lives in the request's arena. */
 struct login {
-	struct jstr name, username, password;
+	struct jstr name, username, password, token;
 };
 
 static void
@@ -141,6 +141,8 @@ keep(struct apireq *r, struct login *l, const struct jstr *key, const struct jst
 		to = &l->username;
 	else if (jstr_is(key, "password"))
 		to = &l->password;
+	else if (jstr_is(key, "token"))
+		to = &l->token;
 	if (!to)
 		return 0;
 	to->s = arena_dup(r->arena, value->s, value->len);
@@ -286,7 +288,7 @@ login(struct apireq *r)
 	int form = has_type(&type, "application/x-www-form-urlencoded");
 	unsigned char digest[SHA256_LEN];
 	struct errtext why = {""};
-	struct login l = {.password = {NULL, 0}};
+	struct login l = {.password = {NULL, 0}, .token = {"", 0}};
 	int err;
 
 	if (!form && !has_type(&type, "application/json")) {
@@ -305,7 +307,7 @@ login(struct apireq *r)
 	if (err)
 		api_error(r, err, &why);
 	else
-		auth_check(r, digest, l.name, l.password, NULL, login_end);
+		auth_check(r, digest, l.name, l.password, &l.token, NULL, login_end);
 }
 
 static void

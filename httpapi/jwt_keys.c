@@ -4,6 +4,8 @@
 #include "base/buf.h"
 #include "base/hash.h"
 
+#include <limits.h>
+
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
 #include <openssl/decoder.h>

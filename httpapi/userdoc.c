@@ -8,7 +8,7 @@
 
 #define SCRATCH 65536u /* what the reader may ask for beyond its text */
 
-static const char *const names[USERDOC_FIELDS] = {"name", "type", "roles", "password", "password_scheme",
+static const char *const names[USERDOC_FIELDS] = {"name", "type", "roles", "totp", "password", "password_scheme",
     "password_sha", "pbkdf2_prf", "derived_key", "salt", "iterations", "preserve_salt"};
 
 enum userdoc_field

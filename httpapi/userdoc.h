@@ -15,6 +15,7 @@ enum userdoc_field {
 	USERDOC_NAME,
 	USERDOC_TYPE,
 	USERDOC_ROLES,
+	USERDOC_TOTP,
 	/* The password's, from here on. */
 	USERDOC_PASSWORD,
 	USERDOC_PASSWORD_SCHEME,

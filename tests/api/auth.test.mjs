@@ -190,6 +190,30 @@ test('credentials that are none', async () => {
 	assert.equal((await session({ auth: basic('x'.repeat(9000) + ':y') })).status, 400);
 });
 
+function oneTime(key, at) {
+	const message = Buffer.alloc(8);
+	message.writeBigUInt64BE(BigInt(Math.floor(at / 30)));
+	const mac = crypto.createHmac('sha1', key).update(message).digest();
+	return String((mac.readUInt32BE(mac.at(-1) & 15) & 0x7fffffff) % 1e6).padStart(6, '0');
+}
+
+test('an account that wants a one-time password', async () => {
+	const name = newName('user');
+	await putUser(name, { password: 'pw', totp: { key: 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ' } });
+	const now = Math.floor(Date.now() / 1000);
+	const token = oneTime('12345678901234567890', now);
+	const post = (json) => ask(server, 'POST', '/_session', { auth: null, json: { name, ...json }, headers: { 'X-Forwarded-For': '192.0.2.50' } });
+	assertError(await post({ password: 'pw' }), 401, 'unauthorized', 'Name or password is incorrect.');
+	assertError(await post({ password: 'no', token }), 401, 'unauthorized', 'Name or password is incorrect.');
+	assertError(await post({ password: 'pw', token: oneTime('12345678901234567890', now - 300) }), 401, 'unauthorized');
+	const r = await post({ password: 'pw', token });
+	assert.equal(r.status, 200, r.text);
+	assertWho(await session({ headers: { Cookie: cookieOf(r) } }), name, [], 'cookie');
+	// It is not remembered for those who have the password alone.
+	assertError(await session({ auth: basic(`${name}:pw`) }), 401, 'unauthorized', 'Name or password is incorrect.');
+	assertError(await post({ password: 'pw' }), 401, 'unauthorized');
+});
+
 // ---- Tokens ----
 
 const b64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');

@@ -91,6 +91,7 @@ accounts_find(struct api *api, const char *name, size_t len, struct arena *a, st
 	out->roles = roles;
 	out->nroles = 1;
 	out->server_admin = strcmp(roles[0], "_admin") == 0;
+	out->totp = (struct jstr){"", 0};
 	hash_sha256(stored, strlen(stored), digest);
 	digest[0] ^= (unsigned char)roles[0][0];
 	memcpy(out->stamp, digest, sizeof(out->stamp));

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/hash.h"
 #include "httpapi/jwt.h"
+#include "httpapi/totp.h"
 
 /* clang-format off */
 static const char *const keys[][2] = {
@@ -338,6 +339,45 @@ test_bounds(void)
 	jwt_rules_release(&rules);
 }
 
+static void
+totp(const char *settings, const char *token, uint64_t now_s, int is_good)
+{
+	CHECK_INT(
+	    totp_verify((struct jstr){settings, strlen(settings)}, (struct jstr){token, strlen(token)}, now_s, arena),
+	    is_good);
+}
+
+/* RFC 6238 appendix B. */
+static void
+test_totp(void)
+{
+	static const char sha1[] = "{\"key\":\"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\",\"length\":8}";
+	static const char sha256[] = "{\"algorithm\":\"sha256\",\"length\":8,"
+				     "\"key\":\"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZA====\"}";
+	static const char six[] = "{\"key\":\"gezdgnbvgy3tqojqgezdgnbvgy3tqojq\",\"x\":[1]}";
+
+	totp(sha1, "94287082", 59, 1);
+	totp(sha1, "07081804", 1111111109, 1);
+	totp(sha1, "65353130", 20000000000, 1);
+	totp(sha256, "46119246", 59, 1);
+	totp(sha256, "68084774", 1111111109, 1);
+	totp(six, "287082", 59, 1);
+	totp(six, "287082", 89, 1);
+	totp(six, "287082", 29, 1);
+	totp(six, "287082", 90, 0);
+	totp(six, "287083", 59, 0);
+	totp(six, "28708", 59, 0);
+	totp(six, "", 59, 0);
+	/* What makes no sense opens nothing. */
+	totp("{\"key\":\"\",\"length\":0}", "", 59, 0);
+	totp("{\"key\":\"GEZA\",\"length\":0}", "", 59, 0);
+	totp("{\"key\":\"GEZA\",\"algorithm\":\"none\"}", "000000", 59, 0);
+	totp("{\"key\":1}", "000000", 59, 0);
+	totp("{\"key\":\"!\"}", "000000", 59, 0);
+	totp("null", "", 59, 0);
+	totp("7", "", 59, 0);
+}
+
 int
 main(void)
 {
@@ -350,6 +390,7 @@ main(void)
 	test_rules();
 	test_keys();
 	test_bounds();
+	test_totp();
 	arena_free(arena);
 	return check_done();
 }
