@@ -345,7 +345,7 @@ enum heard_how judge_old(const struct revtree *t, const struct db_write *w,
 int judge_quiet(struct dbfile *f, uint64_t *designsp);
 /** judge_validators(snap, a, vp, np): Those that ${snap} sees. */
 int judge_validators(struct db_snap *snap, struct arena *a, const struct db_validator **vp, size_t *np) MUST_CHECK;
-void validators_free(struct validators *v);
+void judge_validators_free(struct validators *v);
 
 /* hear.c */
 /**

@@ -134,7 +134,7 @@ dbfile_free(struct dbfile *f)
 	arena_free(f->doc_arena);
 	body_dicts_free(f->dicts);
 	access_free(f->access);
-	validators_free(f->validators);
+	judge_validators_free(f->validators);
 	buf_release(&f->security);
 	free(f->histories);
 	(void)pthread_mutex_destroy(&f->lock);

@@ -88,7 +88,7 @@ judge_old(const struct revtree *t, const struct db_write *w,
 /* ---- Validators ---- */
 
 void
-validators_free(struct validators *v)
+judge_validators_free(struct validators *v)
 {
 	if (v != NULL)
 		arena_free(v->arena);
@@ -241,8 +241,8 @@ judge_validators(struct db_snap *snap, struct arena *a, const struct db_validato
 			l = NULL;
 		}
 		(void)pthread_mutex_unlock(&f->lock);
-		validators_free(old);
+		judge_validators_free(old);
 	}
-	validators_free(l);
+	judge_validators_free(l);
 	return err;
 }
