@@ -1,7 +1,7 @@
 /*
  * Who may use a database, by its security object: {"admins":{"names":[],"roles":[]},"members":{...}}.  A
- * database whose members name nobody is public.  One that never had an object set is for server
- * administrators alone, as in CouchDB 3, unless configured otherwise.
+ * database whose members name nobody is public.  A new one has an object that couchdb/default_security names; a file of an
+ * older Divan may have none, and then counts as what the setting says when it is opened.
  */
 #include "dbi.h"
 
