@@ -31,7 +31,7 @@
 
 #include "store/record.h"
 
-#define LEVELS 2u
+#define LEVELS COUNTS_LEVELS
 #define HEAD 2u /* which, level */
 #define LEVEL1_MASK UINT64_C(0xff)
 #define LEVEL2_MASK UINT64_C(0x3fff)
@@ -129,15 +129,14 @@ key_hash(uint64_t salt, const void *key, size_t klen)
 	return s.a ^ s.b ^ s.c ^ s.d;
 }
 
-/* The highest level at which ${key} begins a range; 0: at none. */
-static unsigned
-key_level(const struct counts_of *c, const void *key, size_t klen)
+unsigned
+counts_level(uint64_t salt, const void *key, size_t klen)
 {
 	uint64_t h;
 
 	if (klen > STORE_KEY_MAX - HEAD)
 		return 0;
-	h = key_hash(c->salt, key, klen);
+	h = key_hash(salt, key, klen);
 	if (h & LEVEL1_MASK)
 		return 0;
 	return h & LEVEL2_MASK ? 1 : 2;
@@ -507,7 +506,7 @@ counts_apply(const struct counts_of *c, struct store_snap *snap, struct store_ba
 		/* A key that stays or never was moves no boundary. */
 		levels[i] = 0;
 		if (!ch->existed != !ch->exists)
-			levels[i] = (unsigned char)key_level(c, ch->key, ch->klen);
+			levels[i] = (unsigned char)counts_level(c->salt, ch->key, ch->klen);
 	}
 	for (unsigned level = 1; !err && level <= LEVELS; level++) {
 		struct pass p;
@@ -689,7 +688,7 @@ check_level(const struct counts_of *c, unsigned level, struct store_cursor *sums
 	range_key_set(&lo, c, level, NULL, 0);
 	at = store_seek(sums, lo.b, lo.len, &k, &v);
 	for (err = store_seek(entries, NULL, 0, &ek, &ev); !err; err = store_next(entries, &ek, &ev)) {
-		if (key_level(c, ek.p, ek.len) >= level) {
+		if (counts_level(c->salt, ek.p, ek.len) >= level) {
 			err = check_range(c, sums, &lo, sum, &at, &k, &v, why);
 			if (err)
 				return err;

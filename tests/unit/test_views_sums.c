@@ -1,0 +1,262 @@
+/*
+ * Reductions of ranges against a recount: rows come and go, some ranges are settled and some are not, and any range
+ * reduces to what its rows reduce to; natively and in JavaScript.
+ */
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/exec.h"
+#include "check.h"
+#include "query/query.h"
+#include "store/counts.h"
+#include "views/sums.h"
+
+#define ROWS 12000
+#define MAPS 3 /* the second has no reductions */
+
+static const char design[] =
+    "{\"views\":{\"sum\":{\"map\":\"A\",\"reduce\":\"_sum\"},\"count\":{\"map\":\"A\",\"reduce\":\"_count\"},"
+    "\"plain\":{\"map\":\"B\"},\"js\":{\"map\":\"C\",\"reduce\":\"function(k, v, r) { if (!r && k.length !== v.length) "
+    "throw 1; return "
+    "sum(v) }\"},\"last\":{\"map\":\"C\",\"reduce\":\"_last\"}}}";
+
+static struct ddoc ddoc;
+static struct sums sums;
+static struct errtext why;
+static struct store_db *db;
+static struct store_batch *batch;
+static unsigned char there[MAPS][ROWS];
+
+static unsigned
+below(unsigned n)
+{
+	return (unsigned)random() % n;
+}
+
+/* Rows are numbered in their order; row i of a map has the key i and the value i % 100. */
+static void
+order_of(unsigned map, unsigned i, struct buf *out, size_t *sortkey_len)
+{
+	struct buf scratch, key;
+	char json[16];
+	int n = snprintf(json, sizeof(json), "%u", i);
+
+	buf_init(&scratch, 1024);
+	buf_init(&key, 1024);
+	buf_clear(out);
+	CHECK_INT(query_sortkey((struct jstr){json, (size_t)n}, &scratch, &key), 0);
+	CHECK_INT(rows_order(out, map, (struct jstr){key.data, key.len}, (struct jstr){"doc", 3}, 0), 0);
+	*sortkey_len = key.len;
+	buf_release(&scratch);
+	buf_release(&key);
+}
+
+static void
+bound_of(unsigned map, unsigned i, struct rows_key *out)
+{
+	struct buf b;
+	size_t n;
+
+	buf_init(&b, 1024);
+	order_of(map, i, &b, &n);
+	out->len = b.len;
+	memcpy(out->b, b.data, b.len);
+	buf_release(&b);
+}
+
+static void
+add_change(struct arena *a, unsigned map, unsigned i, struct rows_change *out)
+{
+	struct buf order, value;
+	char key[16], val[16];
+	size_t sortkey_len;
+	int kn = snprintf(key, sizeof(key), "%u", i), vn = snprintf(val, sizeof(val), "%u", i % 100);
+
+	buf_init_arena(&order, a, 1024);
+	buf_init_arena(&value, a, 1024);
+	order_of(map, i, &order, &sortkey_len);
+	out->order = (struct jstr){order.data, order.len};
+	out->value = (struct jstr){NULL, 0};
+	if (!there[map][i])
+		return;
+	CHECK_INT(
+	    rows_put(&value, out->order, sortkey_len, (struct jstr){key, (size_t)kn}, (struct jstr){val, (size_t)vn}),
+	    0);
+	out->value = (struct jstr){value.data, value.len};
+}
+
+/* One row in ${share} comes or goes. */
+static void
+change(unsigned share)
+{
+	static struct rows_change changes[MAPS * ROWS];
+	struct rows_moved *moved;
+	struct store_snap *snap;
+	struct arena *a;
+	size_t n = 0, nmoved;
+
+	if (arena_new(1u << 28, &a) != 0 || store_snap_begin(db, &snap) != 0)
+		exit(1);
+	for (unsigned map = 0; map < MAPS; map++)
+		for (unsigned i = 0; i < ROWS; i++)
+			if (below(share) == 0) {
+				there[map][i] = below(3) > 0;
+				add_change(a, map, i, &changes[n++]);
+			}
+	CHECK_INT(rows_apply(snap, batch, a, changes, n, &moved, &nmoved), 0);
+	CHECK_INT(sums_forget(&sums, snap, batch, a, moved, nmoved), 0);
+	store_snap_end(snap);
+	CHECK_INT(store_commit(batch), 0);
+	arena_free(a);
+}
+
+static void
+settle(void)
+{
+	for (unsigned level = 1; level <= COUNTS_LEVELS; level++) {
+		int done = 0;
+
+		while (!done) {
+			struct store_snap *snap;
+
+			if (store_snap_begin(db, &snap) != 0)
+				exit(1);
+			if (!CHECK_INT(sums_settle(&sums, snap, batch, level, &done), 0)) {
+				fprintf(stderr, "%s\n", why.text);
+				done = 1;
+			}
+			store_snap_end(snap);
+			CHECK_INT(store_commit(batch), 0);
+		}
+	}
+}
+
+static void
+expect(const struct ddoc_view *v, unsigned lo, unsigned hi, struct buf *out)
+{
+	unsigned long total = 0, count = 0, last = 0;
+
+	for (unsigned i = lo; i < hi; i++) {
+		if (!there[v->map][i])
+			continue;
+		total += i % 100;
+		count++;
+		last = i % 100;
+	}
+	if (count > 0)
+		buf_printf(out, "%lu", v->kind == DDOC_COUNT ? count : v->kind == DDOC_LAST ? last : total);
+}
+
+static void
+check_ranges(const struct ddoc_view *v)
+{
+	struct sums_range ranges[20];
+	struct buf got[20], want;
+	unsigned lo[20], hi[20];
+	struct store_snap *snap;
+
+	if (store_snap_begin(db, &snap) != 0)
+		exit(1);
+	for (unsigned i = 0; i < 20; i++) {
+		lo[i] = i < 2 ? 0 : below(ROWS);
+		hi[i] = i < 1 ? ROWS - 1 : lo[i] + below(i % 2 ? 50 : ROWS - lo[i]);
+		if (hi[i] >= ROWS)
+			hi[i] = ROWS - 1;
+		bound_of(v->map, lo[i], &ranges[i].lo);
+		bound_of(v->map, hi[i], &ranges[i].hi);
+		buf_init(&got[i], 1024);
+		ranges[i].out = &got[i];
+	}
+	if (!CHECK_INT(sums_reduce(&sums, snap, v, ranges, 20), 0))
+		fprintf(stderr, "%s\n", why.text);
+	store_snap_end(snap);
+	buf_init(&want, 1024);
+	for (unsigned i = 0; i < 20; i++) {
+		buf_clear(&want);
+		expect(v, lo[i], hi[i], &want);
+		CHECK_MEM(got[i].data, got[i].len, want.data, want.len);
+		buf_release(&got[i]);
+	}
+	buf_release(&want);
+}
+
+static void
+check_all(void)
+{
+	for (size_t i = 0; i < ddoc.nviews; i++)
+		if (ddoc.views[i].kind != DDOC_NONE)
+			check_ranges(&ddoc.views[i]);
+}
+
+static void
+open_script(const char *self, struct scripts **sp, struct exec_threads *threads)
+{
+	char exe[PATH_MAX], copy[PATH_MAX];
+	struct scripts_config c = {.exe = exe,
+	    .max_children = 1,
+	    .idle_ms = 60000,
+	    .timeout_ms = 20000,
+	    .memory = (size_t)256 << 20,
+	    .max_answer = (size_t)16 << 20,
+	    .ex = exec_threads_executor(threads)};
+
+	snprintf(copy, sizeof(copy), "%s", self);
+	snprintf(exe, sizeof(exe), "%s/../divan-js", dirname(copy));
+	CHECK_INT(scripts_new(&c, sp), 0);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct jstr program = {"{\"map\":[],\"reduce\":[\"function(k, v, r) { if (!r && k.length !== "
+					    "v.length) throw 1; return sum(v) }\"]}",
+	    0};
+	struct exec_threads *threads;
+	struct scripts *scripts;
+	struct store *s;
+	struct arena *a;
+	uint64_t unknown;
+	struct store_snap *snap;
+
+	(void)argc;
+	srandom(11);
+	if (exec_threads_new(1, &threads) != 0 || arena_new(1 << 20, &a) != 0 || store_mem_new(&s) != 0 ||
+	    store_create(s, "index", rows_trees, VIEW_TREES, &db) != 0 || store_batch_new(db, &batch) != 0)
+		return 1;
+	open_script(argv[0], &scripts, threads);
+	CHECK_INT(ddoc_parse((struct jstr){design, sizeof(design) - 1}, a, &ddoc), 0);
+	sums = (struct sums){.ddoc = &ddoc, .salt = 12345, .why = &why};
+	CHECK_INT(script_open(scripts, "db", (struct jstr){program.s, strlen(program.s)}, &sums.script, &why), 0);
+	CHECK_INT(sums_create(&sums, batch), 0);
+	CHECK_INT(store_commit(batch), 0);
+	check_all();
+	change(1);
+	check_all();
+	settle();
+	for (int round = 0; round < 12; round++) {
+		check_all();
+		change(round % 3 == 0 ? 20 : 2000);
+		check_all();
+		if (round % 2)
+			settle();
+	}
+	settle();
+	if (store_snap_begin(db, &snap) == 0) {
+		CHECK_INT(sums_unknown(&sums, snap, &unknown), 0);
+		CHECK_INT(unknown, 0);
+		store_snap_end(snap);
+	}
+	check_all();
+	script_close(sums.script);
+	scripts_free(scripts);
+	store_batch_free(batch);
+	store_close(db);
+	store_free(s);
+	arena_free(a);
+	exec_threads_free(threads);
+	return check_done();
+}

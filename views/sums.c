@@ -1,0 +1,791 @@
+/*
+ * sums.c: reductions of ranges.
+ *
+ * Record: key level (1 byte), tree key of the row that begins the range, or the map's number alone. Value: nothing (not known), or
+ * 1, or 2 and for each of the map's slots a varint length and the partial result.  1: the range has no rows.
+ *
+ * A range [lo, hi) is reduced by pieces, in order: rows up to the first beginning of a range, values of level 2 where they fit,
+ * else of level 1, rows behind the last; then the pieces are combined.  Where functions run in a child, the pieces of many ranges that have to be
+ * reduced go to it in one message, and so do the combinations.
+ *
+ * 1. There is a record for the beginning of each map's rows, and one for each row that counts_level() says, at its level and those below.
+ * 2. What a record holds is right for the rows of the same commit, or it holds nothing.
+ */
+#include "sums.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "builtin.h"
+#include "store/counts.h"
+#include "store/record.h"
+
+enum { VALUE_NO_ROWS = 1, VALUE_ROWS = 2 };
+
+#define MESSAGE_BYTES ((size_t)1 << 20) /* of jobs for a child, before it is asked */
+#define SETTLE_RANGES 1024u             /* found out in one transaction */
+#define ARENA_MAX ((size_t)1 << 30)
+#define SHRINK_FROM \
+	5000u /* bytes of a function's result from which on it must be smaller than half its input, as in CouchDB */
+
+/* ---- Records ---- */
+
+static int
+key_cmp(const void *a, size_t alen, const void *b, size_t blen)
+{
+	int c = memcmp(a, b, alen < blen ? alen : blen);
+
+	return c != 0 ? c : (alen > blen) - (alen < blen);
+}
+
+static void
+key_of_map(struct rows_key *k, unsigned map)
+{
+	k->b[0] = (unsigned char)(map >> 8);
+	k->b[1] = (unsigned char)map;
+	k->len = ROWS_MAP;
+}
+
+/* record_key: Tree keys are at most 500 bytes, so there is room. */
+static void
+record_key(struct rows_key *out, unsigned level, const void *key, size_t len)
+{
+	out->b[0] = (unsigned char)level;
+	memcpy(out->b + 1, key, len);
+	out->len = len + 1;
+}
+
+static int
+put_unknown(struct store_batch *batch, unsigned level, const void *key, size_t len)
+{
+	struct rows_key k;
+
+	record_key(&k, level, key, len);
+	return record_put(batch, VIEW_SUMS, k.b, k.len, "", 0);
+}
+
+/* is_of: 1 if a record is of this level and of the map of ${key}. */
+static int
+is_of(const struct store_val *record, unsigned level, const void *key)
+{
+	const unsigned char *p = record->p;
+
+	return record->len > ROWS_MAP && p[0] == level && memcmp(p + 1, key, ROWS_MAP) == 0;
+}
+
+static unsigned
+map_number(const void *key)
+{
+	const unsigned char *p = key;
+
+	return (unsigned)p[0] << 8 | p[1];
+}
+
+int
+sums_create(const struct sums *s, struct store_batch *batch)
+{
+	struct rows_key k;
+	int err = 0;
+
+	for (size_t map = 0; map < s->ddoc->nmaps && err == 0; map++) {
+		key_of_map(&k, (unsigned)map);
+		for (unsigned level = 1; level <= COUNTS_LEVELS && err == 0 && s->ddoc->maps[map].nslots > 0; level++)
+			err = put_unknown(batch, level, k.b, k.len);
+	}
+	return err;
+}
+
+/* ---- Forgetting ---- */
+
+struct forget {
+	const struct sums *s;
+	struct store_batch *batch;
+	struct store_cursor *cursor;
+	struct arena *a;
+	unsigned level;
+	struct jstr *gone; /* beginnings that this batch removes, ascending */
+	size_t ngone;
+	struct rows_key last; /* the range that was forgotten last, and its end; len 0: none */
+	struct rows_key end;
+};
+
+static int
+is_gone(const struct forget *f, const void *key, size_t len)
+{
+	size_t lo = 0, hi = f->ngone;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int c = key_cmp(f->gone[mid].s, f->gone[mid].len, key, len);
+
+		if (c == 0)
+			return 1;
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return 0;
+}
+
+/* forget_range: The range at the cursor.  Where its beginning goes in this batch, what is before it was forgotten for that. */
+static int
+forget_range(struct forget *f, const struct store_val *record, const struct store_val *val)
+{
+	const unsigned char *key = (const unsigned char *)record->p + 1;
+
+	if (val->len <= RECORD_SUM_LEN || is_gone(f, key, record->len - 1))
+		return 0;
+	return put_unknown(f->batch, f->level, key, record->len - 1);
+}
+
+/* forget_at: The range that holds ${key}; with ${before} the one that ends there. */
+static int
+forget_at(struct forget *f, struct jstr key, int before)
+{
+	struct store_val k, v;
+	struct rows_key at;
+	int err;
+
+	if (!before && f->last.len > 0 && key_cmp(key.s, key.len, f->last.b, f->last.len) >= 0 &&
+	    key_cmp(key.s, key.len, f->end.b, f->end.len) < 0)
+		return 0;
+	record_key(&at, f->level, key.s, key.len);
+	err = store_seek_le(f->cursor, at.b, at.len, &k, &v);
+	if (err == 0 && before && k.len == at.len && memcmp(k.p, at.b, at.len) == 0)
+		err = store_prev(f->cursor, &k, &v);
+	if (err == 0 && !is_of(&k, f->level, key.s))
+		err = ERR_MISSING;
+	if (err != 0)
+		return err == ERR_MISSING ? ERR_CORRUPT : err;
+	if ((err = forget_range(f, &k, &v)) != 0 || before)
+		return err;
+	f->last.len = k.len - 1;
+	memcpy(f->last.b, (const unsigned char *)k.p + 1, f->last.len);
+	err = store_next(f->cursor, &k, &v);
+	if (err == 0 && is_of(&k, f->level, key.s)) {
+		f->end.len = k.len - 1;
+		memcpy(f->end.b, (const unsigned char *)k.p + 1, f->end.len);
+	} else {
+		key_of_map(&f->end, map_number(key.s) + 1);
+	}
+	return err == ERR_MISSING ? 0 : err;
+}
+
+static int
+forget_one(struct forget *f, const struct rows_moved *m)
+{
+	int begins = counts_level(f->s->salt, m->key.s, m->key.len) >= f->level;
+	struct rows_key at;
+	int err;
+
+	if (begins && m->existed && !m->exists) {
+		if ((err = forget_at(f, m->key, 1)) != 0)
+			return err;
+		f->gone[f->ngone++] = m->key;
+		f->last.len = 0;
+		record_key(&at, f->level, m->key.s, m->key.len);
+		return store_del(f->batch, VIEW_SUMS, at.b, at.len);
+	}
+	if ((err = forget_at(f, m->key, 0)) != 0)
+		return err;
+	return begins && !m->existed ? put_unknown(f->batch, f->level, m->key.s, m->key.len) : 0;
+}
+
+int
+sums_forget(const struct sums *s, struct store_snap *snap, struct store_batch *batch, struct arena *a,
+    const struct rows_moved *moved, size_t n)
+{
+	int err = 0;
+
+	for (unsigned level = 1; level <= COUNTS_LEVELS && err == 0; level++) {
+		struct forget f = {.s = s, .batch = batch, .a = a, .level = level};
+
+		if ((f.gone = arena_calloc(a, n + 1, sizeof(*f.gone))) == NULL)
+			return ERR_NOMEM;
+		if ((err = store_cursor_open(snap, VIEW_SUMS, &f.cursor)) != 0)
+			return err;
+		for (size_t i = 0; i < n && err == 0; i++) {
+			unsigned map = map_number(moved[i].key.s);
+
+			if ((moved[i].existed || moved[i].exists) && s->ddoc->maps[map].nslots > 0)
+				err = forget_one(&f, &moved[i]);
+		}
+		store_cursor_close(f.cursor);
+	}
+	return err;
+}
+
+int
+sums_unknown(const struct sums *s, struct store_snap *snap, uint64_t *np)
+{
+	struct store_cursor *c;
+	struct store_val k, v;
+	int err;
+
+	(void)s;
+	*np = 0;
+	if ((err = store_cursor_open(snap, VIEW_SUMS, &c)) != 0)
+		return err;
+	for (err = store_seek(c, NULL, 0, &k, &v); err == 0; err = store_next(c, &k, &v))
+		*np += v.len <= RECORD_SUM_LEN;
+	store_cursor_close(c);
+	return err == ERR_MISSING ? 0 : err;
+}
+
+/* ---- Jobs: rows to a partial result, partial results to one ---- */
+
+/* A partial result, or where one will stand. */
+struct part {
+	struct jstr text;
+};
+
+struct work {
+	struct sums *s;
+	struct store_snap *snap;
+	struct store_cursor *rows, *sums;
+	struct arena *a;     /* what lasts as long as the work */
+	struct arena *row_a; /* one row's */
+	const struct ddoc_view *view;
+	struct buf keys, values; /* of one run, for a child */
+	struct buf message;
+	struct part **waiting; /* of the jobs in message */
+	size_t *sizes;         /* bytes of each job */
+	size_t njobs, cap;
+};
+
+static int
+work_begin(struct work *w, struct sums *s, struct store_snap *snap)
+{
+	int err;
+
+	*w = (struct work){.s = s, .snap = snap};
+	buf_init(&w->keys, LIMIT_SCRIPT_ANSWER);
+	buf_init(&w->values, LIMIT_SCRIPT_ANSWER);
+	buf_init(&w->message, 4 * (size_t)LIMIT_SCRIPT_ANSWER);
+	if ((err = arena_new(ARENA_MAX, &w->a)) != 0 || (err = arena_new(ARENA_MAX, &w->row_a)) != 0 ||
+	    (err = store_cursor_open(snap, VIEW_ROWS, &w->rows)) != 0)
+		return err;
+	return store_cursor_open(snap, VIEW_SUMS, &w->sums);
+}
+
+static void
+work_end(struct work *w)
+{
+	if (w->rows != NULL)
+		store_cursor_close(w->rows);
+	if (w->sums != NULL)
+		store_cursor_close(w->sums);
+	buf_release(&w->keys);
+	buf_release(&w->values);
+	buf_release(&w->message);
+	free(w->waiting);
+	free(w->sizes);
+	arena_free(w->a);
+	arena_free(w->row_a);
+}
+
+static int
+keep(struct work *w, const void *s, size_t len, struct part *out)
+{
+	out->text = (struct jstr){arena_dup(w->a, s, len), len};
+	return out->text.s != NULL ? 0 : ERR_NOMEM;
+}
+
+/* A result that grows with its input would fill the index. */
+static int
+check_size(struct work *w, size_t given, size_t got)
+{
+	if (got < SHRINK_FROM || 2 * got < given)
+		return 0;
+	(void)snprintf(w->s->error, sizeof(w->s->error), "reduce_overflow_error");
+	return err_why(w->s->why, ERR_SCRIPT,
+	    "Reduce output must shrink more rapidly: input size: %zu output size: %zu", given, got);
+}
+
+static int
+take_answers(struct work *w, struct jstr answer)
+{
+	struct jstr one;
+	struct jread j;
+	int err;
+
+	jread_init(&j, answer.s, answer.len);
+	err = jread_array_begin(&j);
+	for (size_t i = 0; i < w->njobs && err == 0; i++)
+		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &one)) == 0 &&
+		    (err = check_size(w, w->sizes[i], one.len)) == 0)
+			err = keep(w, one.s, one.len, w->waiting[i]);
+	return err == ERR_END || err == ERR_BAD_JSON ? ERR_SCRIPT_DIED : err;
+}
+
+/* ask: What has gathered in the message. */
+static int
+ask(struct work *w, enum script_op op)
+{
+	struct jstr message, answer;
+	int err;
+
+	if (w->njobs == 0)
+		return 0;
+	if (w->s->script == NULL)
+		return ERR_INTERNAL;
+	buf_putc(&w->message, ']');
+	message = (struct jstr){w->message.data, w->message.len};
+	if ((err = buf_failed(&w->message)) == 0 && (err = script_send(w->s->script, op, &message, 1)) == 0 &&
+	    (err = script_receive(w->s->script, &answer, w->s->why)) == 0)
+		err = take_answers(w, answer);
+	else if (err == ERR_SCRIPT)
+		(void)snprintf(w->s->error, sizeof(w->s->error), "%s", script_error(w->s->script));
+	buf_clear(&w->message);
+	w->njobs = 0;
+	return err;
+}
+
+/* job_begin: The head of a job; its result will stand in ${out}. */
+static int
+job_begin(struct work *w, struct part *out)
+{
+	if (w->njobs == w->cap) {
+		size_t cap = w->cap != 0 ? 2 * w->cap : 64;
+		struct part **waiting = reallocarray(w->waiting, cap, sizeof(struct part *));
+		size_t *sizes;
+
+		if (waiting == NULL)
+			return ERR_NOMEM;
+		w->waiting = waiting;
+		if ((sizes = reallocarray(w->sizes, cap, sizeof(*sizes))) == NULL)
+			return ERR_NOMEM;
+		w->sizes = sizes;
+		w->cap = cap;
+	}
+	w->waiting[w->njobs] = out;
+	buf_putc(&w->message, w->njobs > 0 ? ',' : '[');
+	return buf_printf(&w->message, "[%u,", w->view->reduce);
+}
+
+static int
+job_end(struct work *w, size_t size, enum script_op op)
+{
+	buf_putc(&w->message, ']');
+	w->sizes[w->njobs++] = size;
+	return w->message.len > MESSAGE_BYTES ? ask(w, op) : buf_failed(&w->message);
+}
+
+/* The rows of a run, as lists of texts in w->a. */
+struct list {
+	struct jstr *keys, *values;
+	size_t n, cap;
+};
+
+static int
+list_add(struct work *w, struct list *l, const struct row *row)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap != 0 ? 2 * l->cap : 256;
+		struct jstr *keys = arena_alloc(w->a, cap * sizeof(*keys)),
+			    *values = arena_alloc(w->a, cap * sizeof(*values));
+
+		if (keys == NULL || values == NULL)
+			return ERR_NOMEM;
+		if (l->n > 0) {
+			memcpy(keys, l->keys, l->n * sizeof(*keys));
+			memcpy(values, l->values, l->n * sizeof(*values));
+		}
+		*l = (struct list){keys, values, l->n, cap};
+	}
+	l->keys[l->n] = (struct jstr){arena_dup(w->a, row->key.s, row->key.len), row->key.len};
+	l->values[l->n] = (struct jstr){arena_dup(w->a, row->value.s, row->value.len), row->value.len};
+	return l->keys[l->n].s != NULL && l->values[l->n++].s != NULL ? 0 : ERR_NOMEM;
+}
+
+static int
+add_row(struct work *w, struct list *l, const struct row *row)
+{
+	if (w->view->kind != DDOC_SCRIPT)
+		return list_add(w, l, row);
+	buf_puts(&w->keys, l->n > 0 ? ",[" : "[");
+	buf_put(&w->keys, row->key.s, row->key.len);
+	buf_putc(&w->keys, ',');
+	buf_put_json(&w->keys, row->id.s, row->id.len);
+	buf_putc(&w->keys, ']');
+	buf_puts(&w->values, l->n > 0 ? "," : "");
+	buf_put(&w->values, row->value.s, row->value.len);
+	l->n++;
+	return buf_failed(&w->keys) != 0 ? buf_failed(&w->keys) : buf_failed(&w->values);
+}
+
+/* run: The rows of [lo, hi); *${np}: how many there are.  A child's result comes with ask(). */
+static int
+run(struct work *w, const struct rows_key *lo, const struct rows_key *hi, struct part *out, size_t *np)
+{
+	struct list l = {NULL, NULL, 0, 0};
+	struct store_val k, v;
+	struct row row;
+	struct buf b;
+	int err;
+
+	buf_clear(&w->keys);
+	buf_clear(&w->values);
+	for (err = store_seek(w->rows, lo->b, lo->len, &k, &v); err == 0 && key_cmp(k.p, k.len, hi->b, hi->len) < 0;
+	     err = store_next(w->rows, &k, &v)) {
+		arena_reset(w->row_a);
+		if ((err = rows_take(&k, &v, w->row_a, &row)) != 0 || (err = add_row(w, &l, &row)) != 0)
+			return err;
+	}
+	*np = l.n;
+	if ((err != 0 && err != ERR_MISSING) || l.n == 0)
+		return err == ERR_MISSING ? 0 : err;
+	if (w->view->kind != DDOC_SCRIPT) {
+		buf_init_arena(&b, w->a, LIMIT_SCRIPT_ANSWER);
+		err = builtin_rows(w->view->kind, w->view->n, l.keys, l.values, l.n, &b, w->s->why);
+		out->text = (struct jstr){b.data, b.len};
+		return err;
+	}
+	if ((err = job_begin(w, out)) != 0)
+		return err;
+	buf_putc(&w->message, '[');
+	buf_put(&w->message, w->keys.data, w->keys.len);
+	buf_puts(&w->message, "],[");
+	buf_put(&w->message, w->values.data, w->values.len);
+	buf_putc(&w->message, ']');
+	return job_end(w, w->keys.len + w->values.len, SCRIPT_REDUCE);
+}
+
+/* combine: Some parts to one; a child's result comes with ask(). */
+static int
+combine(struct work *w, struct part *const *parts, size_t n, struct part *out)
+{
+	struct jstr *texts;
+	size_t size = 0;
+	struct buf b;
+	int err;
+
+	if (w->view->kind != DDOC_SCRIPT) {
+		if ((texts = arena_calloc(w->a, n, sizeof(*texts))) == NULL)
+			return ERR_NOMEM;
+		for (size_t i = 0; i < n; i++)
+			texts[i] = parts[i]->text;
+		buf_init_arena(&b, w->a, LIMIT_SCRIPT_ANSWER);
+		err = builtin_combine(w->view->kind, w->view->n, texts, n, &b, w->s->why);
+		out->text = (struct jstr){b.data, b.len};
+		return err;
+	}
+	if ((err = job_begin(w, out)) != 0)
+		return err;
+	buf_puts(&w->message, "null,[");
+	for (size_t i = 0; i < n; i++) {
+		buf_puts(&w->message, i > 0 ? "," : "");
+		buf_put(&w->message, parts[i]->text.s, parts[i]->text.len);
+		size += parts[i]->text.len;
+	}
+	buf_putc(&w->message, ']');
+	return job_end(w, size, SCRIPT_REREDUCE);
+}
+
+/* ---- Ranges ---- */
+
+/* The pieces of one range. */
+struct pieces {
+	struct part **v;
+	size_t n, cap;
+	struct part *whole; /* what came of them; NULL: there were no rows */
+};
+
+static int
+pieces_add(struct work *w, struct pieces *p, struct part **outp)
+{
+	if (p->n == p->cap) {
+		size_t cap = p->cap != 0 ? 2 * p->cap : 8;
+		struct part **v = arena_alloc(w->a, cap * sizeof(struct part *));
+
+		if (v == NULL)
+			return ERR_NOMEM;
+		if (p->n > 0)
+			memcpy(v, p->v, p->n * sizeof(struct part *));
+		p->v = v;
+		p->cap = cap;
+	}
+	*outp = p->v[p->n] = arena_calloc(w->a, 1, sizeof(struct part));
+	return *outp != NULL ? 0 : ERR_NOMEM;
+}
+
+static int
+add_run(struct work *w, struct pieces *p, const struct rows_key *lo, const struct rows_key *hi)
+{
+	struct part *part;
+	size_t n;
+	int err = pieces_add(w, p, &part);
+
+	if (err != 0 || (err = run(w, lo, hi, part, &n)) != 0)
+		return err;
+	p->n += n > 0;
+	return 0;
+}
+
+/* value_at: The value of the view's slot in the record at ${key}; ERR_MISSING: there is no record, ERR_AGAIN: it is not known. */
+static int
+value_at(struct work *w, unsigned level, const struct rows_key *key, struct jstr *out)
+{
+	struct store_val val;
+	struct rows_key k;
+	struct bytes r;
+	unsigned kind;
+	int err;
+
+	record_key(&k, level, key->b, key->len);
+	if ((err = store_get(w->snap, VIEW_SUMS, k.b, k.len, &val)) != 0 ||
+	    (err = record_open(VIEW_SUMS, k.b, k.len, &val, &r)) != 0)
+		return err;
+	if (bytes_left(&r) == 0)
+		return ERR_AGAIN;
+	*out = (struct jstr){NULL, 0};
+	kind = bytes_u8(&r);
+	for (unsigned slot = 0; kind == VALUE_ROWS && slot <= w->view->slot; slot++) {
+		uint64_t len = bytes_varint(&r);
+
+		*out = (struct jstr){bytes_take(&r, len), len};
+	}
+	return r.bad ? ERR_CORRUPT : 0;
+}
+
+/* next_begin: The first beginning of a range at ${level} that is not below ${key}, or behind it with ${behind}; else the end of the map. */
+static int
+next_begin(struct work *w, unsigned level, const struct rows_key *key, int behind, struct rows_key *out)
+{
+	struct store_val k;
+	struct rows_key at;
+	int err;
+
+	record_key(&at, level, key->b, key->len);
+	err = store_seek(w->sums, at.b, at.len, &k, NULL);
+	if (err == 0 && behind && k.len == at.len && memcmp(k.p, at.b, at.len) == 0)
+		err = store_next(w->sums, &k, NULL);
+	if (err != 0 && err != ERR_MISSING)
+		return err;
+	if (err == 0 && is_of(&k, level, key->b)) {
+		out->len = k.len - 1;
+		memcpy(out->b, (const unsigned char *)k.p + 1, out->len);
+	} else {
+		key_of_map(out, map_number(key->b) + 1);
+	}
+	return 0;
+}
+
+static int
+is_before(const struct rows_key *a, const struct rows_key *b)
+{
+	return key_cmp(a->b, a->len, b->b, b->len) < 0;
+}
+
+/* step: From a beginning of level 1 on as far as one value, or one run, goes within [pos, hi). */
+static int
+step(struct work *w, struct pieces *p, struct rows_key *pos, const struct rows_key *hi, unsigned top)
+{
+	struct rows_key next;
+	struct part *part;
+	struct jstr text;
+	int err;
+
+	for (unsigned level = top; level > 0; level--) {
+		err = value_at(w, level, pos, &text);
+		if (err == ERR_MISSING || err == ERR_AGAIN)
+			continue;
+		if (err != 0 || (err = next_begin(w, level, pos, 1, &next)) != 0)
+			return err;
+		if (is_before(hi, &next))
+			continue;
+		*pos = next;
+		if (text.s == NULL)
+			return 0;
+		return (err = pieces_add(w, p, &part)) != 0 ? err : (p->n++, keep(w, text.s, text.len, part));
+	}
+	if ((err = next_begin(w, 1, pos, 1, &next)) != 0)
+		return err;
+	if (is_before(hi, &next))
+		next = *hi;
+	err = add_run(w, p, pos, &next);
+	*pos = next;
+	return err;
+}
+
+/* collect: The pieces of [lo, hi), from values of levels up to ${top}. */
+static int
+collect(struct work *w, const struct rows_key *lo, const struct rows_key *hi, unsigned top, struct pieces *p)
+{
+	struct rows_key pos;
+	int err;
+
+	*p = (struct pieces){NULL, 0, 0, NULL};
+	if (!is_before(lo, hi))
+		return 0;
+	if (top == 0)
+		return add_run(w, p, lo, hi);
+	if ((err = next_begin(w, 1, lo, 0, &pos)) != 0)
+		return err;
+	if (!is_before(&pos, hi))
+		return add_run(w, p, lo, hi);
+	if (is_before(lo, &pos))
+		err = add_run(w, p, lo, &pos);
+	while (err == 0 && is_before(&pos, hi))
+		err = step(w, p, &pos, hi, top);
+	return err;
+}
+
+/* whole: What all pieces are together, once their results are there. */
+static int
+whole(struct work *w, struct pieces *p)
+{
+	if (p->n <= 1) {
+		p->whole = p->n == 1 ? p->v[0] : NULL;
+		return 0;
+	}
+	if ((p->whole = arena_calloc(w->a, 1, sizeof(*p->whole))) == NULL)
+		return ERR_NOMEM;
+	return combine(w, p->v, p->n, p->whole);
+}
+
+/* ---- Queries ---- */
+
+int
+sums_reduce(
+    struct sums *s, struct store_snap *snap, const struct ddoc_view *view, const struct sums_range *ranges, size_t n)
+{
+	struct pieces *p = NULL;
+	struct work w;
+	int err = work_begin(&w, s, snap);
+
+	w.view = view;
+	if (err == 0 && (p = arena_calloc(w.a, n + 1, sizeof(*p))) == NULL)
+		err = ERR_NOMEM;
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = collect(&w, &ranges[i].lo, &ranges[i].hi, COUNTS_LEVELS, &p[i]);
+	if (err == 0)
+		err = ask(&w, SCRIPT_REDUCE);
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = whole(&w, &p[i]);
+	if (err == 0)
+		err = ask(&w, SCRIPT_REREDUCE);
+	for (size_t i = 0; i < n && err == 0; i++)
+		if (p[i].whole != NULL)
+			err = builtin_final(view->kind, p[i].whole->text, ranges[i].out);
+	work_end(&w);
+	return err;
+}
+
+/* ---- Settling ---- */
+
+/* A range that is to be found out. */
+struct unknown {
+	struct rows_key key, end;
+	struct pieces *slots;
+	struct unknown *next;
+};
+
+static const struct ddoc_view *
+view_of_slot(const struct ddoc *d, unsigned map, unsigned slot)
+{
+	for (size_t i = 0; i < d->nviews; i++)
+		if (d->views[i].map == map && d->views[i].kind != DDOC_NONE && d->views[i].slot == slot)
+			return &d->views[i];
+	return NULL;
+}
+
+/* list_unknown: Up to SETTLE_RANGES of them; *${donep}: there are no more. */
+static int
+list_unknown(struct work *w, unsigned level, struct unknown **listp, int *donep)
+{
+	struct unknown **end = listp;
+	struct store_val k, v;
+	unsigned char from = (unsigned char)level;
+	size_t n = 0;
+	int err;
+
+	*listp = NULL;
+	for (err = store_seek(w->sums, &from, 1, &k, &v);
+	     err == 0 && *(const unsigned char *)k.p == level && n <= SETTLE_RANGES;
+	     err = store_next(w->sums, &k, &v)) {
+		struct unknown *u;
+		unsigned map;
+
+		if (v.len > RECORD_SUM_LEN)
+			continue;
+		if ((u = arena_calloc(w->a, 1, sizeof(*u))) == NULL)
+			return ERR_NOMEM;
+		u->key.len = k.len - 1;
+		memcpy(u->key.b, (const unsigned char *)k.p + 1, u->key.len);
+		map = map_number(u->key.b);
+		if (map >= w->s->ddoc->nmaps)
+			return ERR_CORRUPT;
+		if ((u->slots = arena_calloc(w->a, w->s->ddoc->maps[map].nslots, sizeof(*u->slots))) == NULL)
+			return ERR_NOMEM;
+		*end = u;
+		end = &u->next;
+		n++;
+	}
+	*donep = n <= SETTLE_RANGES;
+	return err == ERR_MISSING ? 0 : err;
+}
+
+/* find_out: One slot of all of them. */
+static int
+find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot)
+{
+	int err = 0;
+
+	if ((w->view = view_of_slot(w->s->ddoc, map, slot)) == NULL)
+		return ERR_INTERNAL;
+	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
+		if (map_number(u->key.b) == map && (err = next_begin(w, level, &u->key, 1, &u->end)) == 0)
+			err = collect(w, &u->key, &u->end, level - 1, &u->slots[slot]);
+	if (err == 0)
+		err = ask(w, SCRIPT_REDUCE);
+	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
+		if (map_number(u->key.b) == map)
+			err = whole(w, &u->slots[slot]);
+	return err != 0 ? err : ask(w, SCRIPT_REREDUCE);
+}
+
+static int
+put_known(struct work *w, struct store_batch *batch, unsigned level, const struct unknown *u)
+{
+	unsigned nslots = w->s->ddoc->maps[map_number(u->key.b)].nslots;
+	int has_rows = u->slots[0].whole != NULL;
+	struct rows_key k;
+	struct buf b;
+	int err;
+
+	buf_init_arena(&b, w->a, 4 * (size_t)LIMIT_SCRIPT_ANSWER);
+	buf_putc(&b, has_rows ? VALUE_ROWS : VALUE_NO_ROWS);
+	for (unsigned slot = 0; slot < nslots && has_rows; slot++) {
+		const struct jstr *text = &u->slots[slot].whole->text;
+
+		buf_put_varint(&b, text->len);
+		buf_put(&b, text->s, text->len);
+	}
+	if ((err = buf_failed(&b)) != 0)
+		return err;
+	record_key(&k, level, u->key.b, u->key.len);
+	return record_put(batch, VIEW_SUMS, k.b, k.len, b.data, b.len);
+}
+
+int
+sums_settle(struct sums *s, struct store_snap *snap, struct store_batch *batch, unsigned level, int *donep)
+{
+	struct unknown *list = NULL;
+	struct work w;
+	int err = work_begin(&w, s, snap);
+
+	*donep = 0;
+	if (err == 0)
+		err = list_unknown(&w, level, &list, donep);
+	for (unsigned map = 0; map < s->ddoc->nmaps && err == 0 && list != NULL; map++)
+		for (unsigned slot = 0; slot < s->ddoc->maps[map].nslots && err == 0; slot++)
+			err = find_out(&w, list, level, map, slot);
+	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
+		err = put_known(&w, batch, level, u);
+	work_end(&w);
+	return err;
+}

@@ -1,0 +1,54 @@
+/*
+ * sums.h: reductions of ranges of rows, kept beside them, so that a reduce over any range costs O(log n).
+ * Private to views/.
+ *
+ * Each map with reductions has ranges at two levels, whose beginnings are rows chosen by their hash, as those of store/counts.h
+ * are; the first begins with the map's number alone.  A range's record holds, for each of the map's reductions, the partial result
+ * of its rows, or nothing: it is not known.  An update only forgets what changed; sums_settle() finds it out again, and a
+ * query that meets a range that is not known looks at what is below it.  So what a query gives is right at every
+ * moment.
+ */
+#ifndef VIEWS_SUMS_H_
+#define VIEWS_SUMS_H_
+
+#include "ddoc.h"
+#include "rows.h"
+#include "script/script.h"
+
+/* Of an index: what is reduced, and with what. */
+struct sums {
+	const struct ddoc *ddoc;
+	uint64_t salt;         /* of the index */
+	struct script *script; /* where functions run; may be NULL where none is needed */
+	struct errtext *why;
+	char error[64]; /* with ERR_SCRIPT: its name */
+};
+
+/** sums_create(s, batch): Into a new index. */
+int sums_create(const struct sums *s, struct store_batch *batch) MUST_CHECK;
+
+/** sums_forget(s, snap, batch, a, moved, n): Rows have come, gone or changed, as rows_apply() tells. */
+int sums_forget(const struct sums *s, struct store_snap *snap, struct store_batch *batch, struct arena *a,
+    const struct rows_moved *moved, size_t n) MUST_CHECK;
+
+/** sums_unknown(s, snap, np): Ranges that are not known. */
+int sums_unknown(const struct sums *s, struct store_snap *snap, uint64_t *np) MUST_CHECK;
+
+/**
+ * sums_settle(s, snap, batch, level, donep): Find out what is not known at ${level}, 1 first, as far as one transaction goes; *${donep}: all of it.
+ * Errors: a function's (ERR_SCRIPT, ...), ERR_REDUCE, ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ */
+int sums_settle(
+    struct sums *s, struct store_snap *snap, struct store_batch *batch, unsigned level, int *donep) MUST_CHECK;
+
+/* A range of rows, by tree keys: from ${lo} on, up to but without ${hi}. */
+struct sums_range {
+	struct rows_key lo, hi;
+	struct buf *out; /* the final value's JSON; left empty where there are no rows */
+};
+
+/** sums_reduce(s, snap, view, ranges, n): The reduction of ${view} over each.  Errors: as sums_settle(). */
+int sums_reduce(struct sums *s, struct store_snap *snap, const struct ddoc_view *view, const struct sums_range *ranges,
+    size_t n) MUST_CHECK;
+
+#endif
