@@ -144,13 +144,19 @@ server_h2_look(struct http_conn *conn, size_t n)
 	f->served = conn->served;
 	f->sent = conn->sock->bytes_written;
 	why = server_frames_walk(f, in->bytes + in->size - n, n);
-	if (why == NULL && f->data - f->looked >= STOCK_BYTES && conn->read != conn->thread->read1 &&
-	    !server_h2_count_spooled(conn))
-		why = "too many bytes of requests that nobody has authenticated";
 	if (why == NULL)
 		return 1;
 	server_h2_goaway(conn, why);
 	return 0;
+}
+
+void
+server_h2_taken(struct http_conn *conn)
+{
+	const struct server_frames *f = conn->frames;
+
+	if (f->data - f->looked >= STOCK_BYTES && !conn->cut && !server_h2_count_spooled(conn))
+		server_h2_goaway(conn, "too many bytes of requests that nobody has authenticated");
 }
 
 int

@@ -390,6 +390,8 @@ on_gate(h2o_socket_t *sock, const char *err)
 		see_if_begun(conn);
 		return;
 	}
+	if (conn->frames != NULL)
+		server_h2_taken(conn);
 	if (sock->_cb.read != NULL) {
 		put_gate(conn);
 		if (is_http1 && sock->input->size > GET_MAX && is_get(sock->input))

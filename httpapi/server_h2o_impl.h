@@ -312,6 +312,8 @@ void server_admit_log(struct http_conn *conn, const char *why);
 int server_h2_open(struct http_conn *conn) MUST_CHECK;
 /** server_h2_look(conn, n): At the last ${n} bytes of what has been read.  0: they go nowhere, the connection ends. */
 int server_h2_look(struct http_conn *conn, size_t n);
+/** server_h2_taken(conn): h2o has been given them. */
+void server_h2_taken(struct http_conn *conn);
 /** server_h2_goaway(conn, why): End it, with a frame that says why where that can be written. */
 void server_h2_goaway(struct http_conn *conn, const char *why);
 /** server_h2_owes(conn): 1 if an answer waits for the client to take it. */

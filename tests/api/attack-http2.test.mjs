@@ -47,7 +47,7 @@ async function floods(what, next, { secure = false, reason } = {}) {
 }
 
 const many = (n, one) => Buffer.concat(Array.from({ length: n }, (_, i) => one(i)));
-const get = (stream, path = '/_up') => frame(T.headers, BOTH, stream, request('GET', path));
+const get = (stream, path = '/_up') => frame(T.headers, BOTH, stream, request('GET', path, path === '/_up' ? {} : { authorization: server.auth }));
 const reset = (stream) => frame(T.rst, 0, stream, Buffer.from([0, 0, 0, 8]));
 
 for (const secure of [false, true]) {

@@ -96,6 +96,8 @@ test_streams(void)
 	CHECK_INT(n, LIMIT_H2_RESETS + 4999 / 2);
 	CHECK_INT(frames.streams, 5000);
 	CHECK_INT(frames.trailers, 0);
+	begin();
+	CHECK(frame(1, 5, 9, get, sizeof(get) - 1) == NULL);
 	CHECK(frame(1, 5, 7, "\x82", 1) == NULL);
 	CHECK_INT(frames.trailers, 7);
 }
