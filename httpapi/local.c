@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "db/doc.h"
 #include "edit.h"
+#include "base/counters.h"
 
 /* A write; lives in the request's arena. */
 struct local_put {
@@ -155,6 +156,7 @@ submit(struct apireq *r, struct local_put *p)
 	p->write.parent = p->rev;
 	p->req.writes = &p->write;
 	p->req.nwrites = 1;
+	counters_add(COUNTER_LOCAL_WRITES, 1);
 	api_submit(r, &p->req, write_end);
 }
 

@@ -26,11 +26,29 @@ put_string(struct buf *b, const char *s)
 		buf_puts(b, "\"\"");
 }
 
-/* What is shown of a value. */
-static const char *
-shown(const char *section, const char *key, const char *value)
+/* What is shown of a value: of a secret nothing, of a password's hash its kind, by which clients know that it is one. */
+static void
+put_shown(struct buf *b, const char *section, const char *key, const char *value)
 {
-	return *value && config_known_is_secret(section, key) ? HIDDEN : value;
+	const char *dash = *value == '-' ? strchr(value + 1, '-') : NULL;
+	char kind[64];
+
+	if (*value == '\0' || !config_known_is_secret(section, key)) {
+		put_string(b, value);
+		return;
+	}
+	if (strcmp(section, "admins") != 0 || !secret_is_hashed(value) || !dash || dash - value > 32)
+		dash = NULL;
+	snprintf(kind, sizeof(kind), "%.*s" HIDDEN, dash ? (int)(dash - value) + 1 : 0, value);
+	put_string(b, kind);
+}
+
+static int
+is_hidden(const char *value)
+{
+	size_t len = strlen(value), n = strlen(HIDDEN);
+
+	return len >= n && strcmp(value + len - n, HIDDEN) == 0;
 }
 
 static void
@@ -56,7 +74,7 @@ put_pair(const char *key, const char *value, void *cookie)
 		buf_putc(d->b, ',');
 	put_string(d->b, key);
 	buf_putc(d->b, ':');
-	put_string(d->b, shown(d->section, key, value));
+	put_shown(d->b, d->section, key, value);
 	return buf_failed(d->b);
 }
 
@@ -120,10 +138,11 @@ show_sections(struct apireq *r)
 static void
 show_value(struct apireq *r, const char *value)
 {
+	const char *section = r->part[3].s, *key = r->part[4].s;
 	struct buf b;
 
 	buf_init(&b, NODE_VALUE_MAX);
-	put_string(&b, value);
+	put_shown(&b, section, key, value);
 	api_json(r, 200, &b);
 }
 
@@ -145,7 +164,7 @@ change_end(struct apireq *r)
 	if (c->err)
 		api_error(r, c->err, NULL);
 	else
-		show_value(r, shown(r->part[3].s, r->part[4].s, c->old));
+		show_value(r, c->old);
 }
 
 /* Passwords are not kept: as at the start, so here. */
@@ -246,7 +265,7 @@ check_value(struct apireq *r, const struct change *c, struct errtext *why)
 
 	if (!jread_utf8_ok(section, r->part[3].len) || !jread_utf8_ok(key, r->part[4].len))
 		return err_why(why, ERR_BAD_REQUEST, "section and key must be UTF-8");
-	if (config_known_is_secret(section, key) && strcmp(c->value, HIDDEN) == 0)
+	if (config_known_is_secret(section, key) && is_hidden(c->value))
 		return err_why(why, ERR_BAD_REQUEST, "this stands for a secret that is not shown");
 	if (config_known_check(section, key, c->value, &must))
 		return err_why(why, ERR_BAD_REQUEST, "%s/%s %s", section, key, must.text);
@@ -282,37 +301,57 @@ is_barred(const char *section)
 	return 0;
 }
 
-/* The next word of a list such as "[{chttpd,config_whitelist}, {log,level}]"; *${pp} moves behind it. */
-static struct jstr
-next_word(const char **pp)
+/* One word of a pair: chttpd, "chttpd" or <<"chttpd">>. */
+static int
+is_word(const char *from, const char *to, const char *word)
 {
-	static const char marks[] = "[]{},/ \t\r\n\"'";
-	const char *p = *pp + strspn(*pp, marks);
-	struct jstr word = {p, strcspn(p, marks)};
+	static const char marks[] = " \t\r\n<>\"'";
 
-	*pp = p + word.len;
-	return word;
+	while (from < to && strchr(marks, *from))
+		from++;
+	while (to > from && strchr(marks, to[-1]))
+		to--;
+	return (size_t)(to - from) == strlen(word) && memcmp(from, word, (size_t)(to - from)) == 0;
+}
+
+/*
+ * Does a list such as "[{chttpd,config_whitelist}, {log,level}]" or "log/level, cors/origins" name the setting?
+ * *${pairsp}: how many it names; what is no pair is passed over.
+ */
+static int
+names(const char *list, const char *section, const char *key, unsigned *pairsp)
+{
+	int found = 0;
+
+	*pairsp = 0;
+	while (*list) {
+		int tuple = *list == '{';
+		const char *from = list + tuple, *to = from + strcspn(from, tuple ? "}" : ",]{");
+		const char *mark = memchr(from, tuple ? ',' : '/', (size_t)(to - from));
+
+		if (mark && !memchr(mark + 1, tuple ? ',' : '/', (size_t)(to - mark - 1))) {
+			++*pairsp;
+			found |= is_word(from, mark, section) && is_word(mark + 1, to, key);
+		}
+		list = *to && (tuple || *to != '{') ? to + 1 : to;
+	}
+	return found;
 }
 
 /* 1 if there is a list of what may be changed, and this does not stand in it. */
 static int
 is_locked(const struct apireq *r)
 {
-	const struct config *conf = r->api->config;
-	const char *list = config_get(conf, "chttpd", "config_whitelist", "");
+	const char *section = r->part[3].s, *key = r->part[4].s;
+	const char *list = config_get(r->api->config, "chttpd", "config_whitelist", "");
+	unsigned pairs;
 
 	if (!*list)
-		list = config_get(conf, "httpd", "config_whitelist", "");
-	if (!*list)
+		list = config_get(r->api->config, "httpd", "config_whitelist", "");
+	if (!*list || names(list, section, key, &pairs))
 		return 0;
-	for (;;) {
-		struct jstr section = next_word(&list), key = next_word(&list);
-
-		if (section.len == 0 || key.len == 0)
-			return 1;
-		if (jstr_is(&section, r->part[3].s) && jstr_is(&key, r->part[4].s))
-			return 0;
-	}
+	/* What is no list would lock its own repair out. */
+	return pairs > 0 || strcmp(key, "config_whitelist") != 0;
 }
 
 static void
@@ -341,7 +380,7 @@ one_value(struct apireq *r)
 		const char *value = config_get(r->api->config, section, key, NULL);
 
 		if (value)
-			show_value(r, shown(section, key, value));
+			show_value(r, value);
 		else
 			unknown(r);
 	} else if (is_barred(section)) {

@@ -8,6 +8,7 @@
 
 #include "api.h"
 #include "base/limits.h"
+#include "base/counters.h"
 
 #define PURGE_DOCS_MAX 100u  /* documents of one request; purge/max_document_id_number may say less */
 #define PURGE_REVS_MAX 1000u /* revisions of one request; purge/max_revisions_number may say less */
@@ -172,6 +173,13 @@ purge_end(struct apireq *r)
 	api_json(r, 201, &b);
 }
 
+static void
+submit(struct apireq *r, struct purge *p)
+{
+	counters_add(COUNTER_PURGES, 1);
+	api_submit(r, &p->req, purge_end);
+}
+
 void
 purge_docs(struct apireq *r)
 {
@@ -191,7 +199,7 @@ purge_docs(struct apireq *r)
 	else if (p->req.nwrites == 0)
 		purge_end(r);
 	else
-		api_submit(r, &p->req, purge_end);
+		submit(r, p);
 }
 
 /* ---- What is remembered ---- */

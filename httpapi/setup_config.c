@@ -119,11 +119,19 @@ give_environment(struct config *c)
 	return err;
 }
 
-/* What clients ask for. */
+/* What clients ask for, and expect to find. */
 static int
 build_in(struct config *c)
 {
-	return config_put(c, CONFIG_BUILT_IN, "cluster", "q", "1");
+	static const char *const shown[][2] = {{"cluster", "q"}, {"couchdb", "database_dir"}, {"chttpd", "port"},
+	    {"chttpd", "bind_address"}, {"log", "level"}};
+	size_t i;
+	int err = 0;
+
+	for (i = 0; i < sizeof(shown) / sizeof(shown[0]) && err == 0; i++)
+		err = config_put(
+		    c, CONFIG_BUILT_IN, shown[i][0], shown[i][1], config_known_find(shown[i][0], shown[i][1])->dflt);
+	return err;
 }
 
 int

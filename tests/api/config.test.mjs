@@ -116,6 +116,8 @@ test('_reload reads the files again and forgets what was not kept', async () => 
 });
 
 test('a wrong value is refused with what it must be', async () => {
+	const all = (await ask(server, 'GET', CONFIG)).json;
+	assert.ok(all.couchdb.database_dir && all.chttpd.port && all.cluster.q);
 	for (const [what, value, reason] of [
 		['chttpd/port', '70000', 'chttpd/port must be a number from 0 to 65535'],
 		['cors/credentials', 'perhaps', 'cors/credentials must be true or false'],
@@ -136,9 +138,11 @@ test('secrets are not shown, and what stands for them is not taken', async () =>
 		await ask(server, 'GET', `${CONFIG}/jwt_keys`), await del('jwt_keys/hmac:x'), await ask(server, 'GET', `${CONFIG}/admins/dave`)];
 	for (const { text, status } of answers) {
 		assert.equal(status, 200);
-		assert.doesNotMatch(text, /hush|carolpw|davepw|pbkdf2|aHVzaA/);
+		assert.doesNotMatch(text, /hush|carolpw|davepw|[0-9a-f]{32}|aHVzaA/);
 	}
 	assert.equal(answers[2].json.secret, '********');
+	assert.equal(answers[9].json, '-pbkdf2:sha256-********');
+	assert.equal((await put('admins/dave', answers[9].json)).status, 400);
 	assert.equal((await put('admins/dave', '********')).status, 400);
 	assert.doesNotMatch(server.stderr(), /carolpw|davepw|hush|admin:adm/);
 	assert.doesNotMatch(fs.readFileSync(path.join(dataDir, 'local.yaml'), 'latin1'), /davepw/);
@@ -164,6 +168,16 @@ test('a white list says what may be changed', async () => {
 	assert.equal(status, 400);
 	assert.deepEqual(json, { error: 'modification_not_allowed', reason: 'This config variable is read-only' });
 	assert.equal((await del('cors/headers')).status, 400);
+	// As CouchDB's own tests have it.
+	for (const list of ['[{chttpd,config_whitelist}, these, {are}, {nOt, 2, tuples}, [so], [they, will], [all, become, noops], {tests,open}]',
+		'[{chttpd,config_whitelist}, {"tests","open"}', '[{chttpd,config_whitelist}, {<<"tests">>,<<"open">>}]', 'chttpd/config_whitelist, tests/open']) {
+		assert.equal((await put('chttpd/config_whitelist', list)).status, 200, list);
+		assert.equal((await put('tests/open', list)).status, 200, list);
+		assert.equal((await put('tests/closed', '1')).status, 400, list);
+	}
+	await put('chttpd/config_whitelist', '!This is an invalid Erlang term!');
+	assert.equal((await put('tests/closed', '1')).status, 400);
+	await put('chttpd/config_whitelist', '{[yes, a_valid_erlang_term, but_unfortunately, not_a_list]}');
 	assert.equal((await del('chttpd/config_whitelist')).status, 200);
 	assert.equal((await put('tests/closed', '1')).status, 200);
 });

@@ -52,7 +52,7 @@ test('who is no longer named by the environment is no administrator', async () =
 	server = await startDivand({ dataDir, admin: 'other"\\:x:y' });
 	assert.equal((await ask(server, 'GET', '/_all_dbs', { auth: old })).status, 401);
 	const before = kept('admins.yaml');
-	assert.match(before, /hashes:\n/);
+	assert.match(before, /given:\n/);
 	assert.doesNotMatch(before, /^admins:/m);
 	await server.restart();
 	assert.equal(kept('admins.yaml'), before);
