@@ -9,37 +9,37 @@
 #define LIMIT_JSON_DEPTH 2000u                   /* nesting of arrays and objects */
 #define LIMIT_THREAD_STACK \
 	(4u << 20) /* bytes of a thread's stack: a value of LIMIT_JSON_DEPTH levels takes half a MiB, under a sanitizer twice that */
-#define LIMIT_NUMBER_LEN 4096u               /* characters of one JSON number */
-#define LIMIT_BODY_LEN 8000000u              /* bytes of one document's body, couchdb/max_document_size's default */
-#define LIMIT_REQUEST_LEN (4ull << 30)       /* bytes of one request body, chttpd/max_http_request_size's default */
-#define LIMIT_HEAD_LEN (128u << 10)          /* bytes of an HTTP/1 request's head */
-#define LIMIT_URL_LEN 65536u                 /* bytes of a request target */
-#define LIMIT_ATTACHMENTS 4096u              /* attachments of one revision */
-#define LIMIT_ATT_NAME_LEN 4096u             /* bytes of an attachment's name or type */
-#define LIMIT_REVS_LIMIT 1000u               /* default revs_limit */
-#define LIMIT_PURGES 1000u                   /* purges that are remembered, by default */
-#define LIMIT_LEAVES 10000u                  /* leaves of one revision tree */
-#define LIMIT_TXN_BYTES (16u << 20)          /* bytes of one storage transaction */
-#define LIMIT_REWRITE_LOG (16u << 20)        /* bytes of keys committed between two steps of a compaction or copy */
-#define LIMIT_QUEUE_BYTES (64u << 20)        /* bytes waiting in one database's commit queue */
-#define LIMIT_HEARING 512u                   /* writes that validators are asked about at a time */
-#define LIMIT_HEARINGS 16u                   /* how often they are asked about one write before it ends in ERR_BUSY */
-#define LIMIT_OPEN_DBS 400u                  /* databases kept open */
-#define LIMIT_COMPACTIONS 100u               /* compactions that wait to begin by themselves */
-#define LIMIT_BLOB_CHUNK 65472u              /* bytes of one attachment chunk: with key and headers it fills 16 pages */
-#define LIMIT_COPIES 4u                      /* databases being copied or sent as a file at one time */
-#define LIMIT_ROWS_PER_TURN 256u             /* rows that a feed reads upward to write them downward, in one turn */
-#define LIMIT_UPDATES_GONE 4096u             /* databases that are gone and still stand in _db_updates */
-#define LIMIT_SCRIPT_ANSWER (64u << 20)      /* bytes of one answer of users' JavaScript */
-#define LIMIT_SELECTOR_LEN (2u << 20)        /* bytes of a selector's text */
-#define LIMIT_SELECTOR_DEPTH 50u             /* nesting of a selector's operators and fields */
-#define LIMIT_SELECTOR_NODES 8192u           /* operators and fields of a selector */
-#define LIMIT_SELECTOR_VALUES 100000u        /* values that a selector compares with */
-#define LIMIT_SELECTOR_MEM (64u << 20)       /* bytes that a compiled selector may take */
+#define LIMIT_NUMBER_LEN 4096u             /* characters of one JSON number */
+#define LIMIT_BODY_LEN 8000000u            /* bytes of one document's body, couchdb/max_document_size's default */
+#define LIMIT_REQUEST_LEN (4ull << 30)     /* bytes of one request body, chttpd/max_http_request_size's default */
+#define LIMIT_HEAD_LEN (128u << 10)        /* bytes of an HTTP/1 request's head */
+#define LIMIT_URL_LEN 65536u               /* bytes of a request target */
+#define LIMIT_ATTACHMENTS 4096u            /* attachments of one revision */
+#define LIMIT_ATT_NAME_LEN 4096u           /* bytes of an attachment's name or type */
+#define LIMIT_REVS_LIMIT 1000u             /* default revs_limit */
+#define LIMIT_PURGES 1000u                 /* purges that are remembered, by default */
+#define LIMIT_LEAVES 10000u                /* leaves of one revision tree */
+#define LIMIT_TXN_BYTES (16u << 20)        /* bytes of one storage transaction */
+#define LIMIT_REWRITE_LOG (16u << 20)      /* bytes of keys committed between two steps of a compaction or copy */
+#define LIMIT_QUEUE_BYTES (64u << 20)      /* bytes waiting in one database's commit queue */
+#define LIMIT_HEARING 512u                 /* writes that validators are asked about at a time */
+#define LIMIT_HEARINGS 16u                 /* how often they are asked about one write before it ends in ERR_BUSY */
+#define LIMIT_OPEN_DBS 400u                /* databases kept open */
+#define LIMIT_COMPACTIONS 100u             /* compactions that wait to begin by themselves */
+#define LIMIT_BLOB_CHUNK 65472u            /* bytes of one attachment chunk: with key and headers it fills 16 pages */
+#define LIMIT_COPIES 4u                    /* databases being copied or sent as a file at one time */
+#define LIMIT_ROWS_PER_TURN 256u           /* rows that a feed reads upward to write them downward, in one turn */
+#define LIMIT_UPDATES_GONE 4096u           /* databases that are gone and still stand in _db_updates */
+#define LIMIT_SCRIPT_ANSWER (64u << 20)    /* bytes of one answer of users' JavaScript */
+#define LIMIT_SELECTOR_LEN (2u << 20)      /* bytes of a selector's text */
+#define LIMIT_SELECTOR_DEPTH 50u           /* nesting of a selector's operators and fields */
+#define LIMIT_SELECTOR_NODES 8192u         /* operators and fields of a selector */
+#define LIMIT_SELECTOR_VALUES 100000u      /* values that a selector compares with */
+#define LIMIT_SELECTOR_MEM (64u << 20)     /* bytes that a compiled selector may take */
 #define LIMIT_LOG_BUFFER ((size_t)1 << 20) /* bytes of log lines that wait to be written */
-#define LIMIT_REGEX_LEN 8192u                /* bytes of a regular expression */
-#define LIMIT_REGEX_WORK 1000000u            /* steps of all regular expressions in one document: 10 to 20 ms */
-#define LIMIT_REGEX_HEAP_KIB 4096u           /* memory of one match */
+#define LIMIT_REGEX_LEN 8192u              /* bytes of a regular expression */
+#define LIMIT_REGEX_WORK 1000000u          /* steps of all regular expressions in one document: 10 to 20 ms */
+#define LIMIT_REGEX_HEAP_KIB 4096u         /* memory of one match */
 #define LIMIT_H2_RESETS \
 	200u /* streams of an HTTP/2 connection that may be reset, and half of those answered, and one a second */
 #define LIMIT_H2_CONTROLS \
