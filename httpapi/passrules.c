@@ -50,44 +50,48 @@ take(struct term *t, char c)
 	return 1;
 }
 
-/* Digits of ${base}, at most ${max}, as a character. */
-static int
-numbered(struct term *t, int base, int max)
+/* Digits of ${base}, at most ${max}, as a character up to 255, in UTF-8. */
+static void
+put_numbered(struct term *t, int base, int max)
 {
 	char digits[8];
-	int n = 0;
+	int n = 0, c;
 
-	while (n < max && n < 7 && strchr(base == 8 ? "01234567" : "0123456789abcdefABCDEF", *t->p) != NULL &&
-	       *t->p != '\0')
+	while (n < max && n < 7 && *t->p != '\0' &&
+	       strchr(base == 8 ? "01234567" : "0123456789abcdefABCDEF", *t->p) != NULL)
 		digits[n++] = *t->p++;
 	digits[n] = '\0';
-	return (int)strtol(digits, NULL, base) & 0xff;
+	c = (int)strtol(digits, NULL, base) & 0xff;
+	if (c >= 0x80) {
+		buf_putc(&t->text, (char)(0xc0 | c >> 6));
+		c = 0x80 | (c & 0x3f);
+	}
+	buf_putc(&t->text, (char)c);
 }
 
-/* Behind a backslash. */
-static int
-escaped(struct term *t)
+/* What stands behind a backslash. */
+static void
+put_escaped(struct term *t)
 {
 	static const char from[] = "bdefnrstv", to[] = "\b\177\033\f\n\r \t\v";
 	const char *at;
 
-	if (*t->p >= '0' && *t->p <= '7')
-		return numbered(t, 8, 3);
-	if (*t->p == 'x') {
-		int brace = *++t->p == '{', c;
+	if (*t->p >= '0' && *t->p <= '7') {
+		put_numbered(t, 8, 3);
+	} else if (*t->p == 'x') {
+		int brace = *++t->p == '{';
 
 		t->p += brace;
-		c = numbered(t, 16, brace ? 7 : 2);
+		put_numbered(t, 16, brace ? 7 : 2);
 		t->p += brace && *t->p == '}';
-		return c;
-	}
-	if (*t->p == '^' && t->p[1] != '\0') {
+	} else if (*t->p == '^' && t->p[1] != '\0') {
+		buf_putc(&t->text, t->p[1] & 31);
 		t->p += 2;
-		return t->p[-1] & 31;
+	} else {
+		at = strchr(from, *t->p);
+		buf_putc(&t->text, at != NULL ? to[at - from] : *t->p);
+		t->p++;
 	}
-	at = strchr(from, *t->p);
-	t->p++;
-	return at != NULL ? to[at - from] : t->p[-1];
 }
 
 /* Strings that follow each other are one. */
@@ -100,17 +104,15 @@ take_string(struct term *t, struct jstr *out)
 		return 0;
 	while (take(t, '"')) {
 		while (*t->p != '"') {
-			int c = (unsigned char)*t->p;
+			int escape = *t->p == '\\';
 
-			if (c == '\0')
+			t->p += escape;
+			if (*t->p == '\0')
 				return 0;
-			t->p++;
-			if (c == '\\') {
-				if (*t->p == '\0')
-					return 0;
-				c = escaped(t);
-			}
-			buf_putc(&t->text, (char)c);
+			if (escape)
+				put_escaped(t);
+			else
+				buf_putc(&t->text, *t->p++);
 		}
 		t->p++;
 	}
@@ -247,7 +249,7 @@ check_one(const struct rule *r, const struct jstr *password, struct errtext *why
 	err = matches(&r->regex, password, &match, why);
 	if (err != 0 || match)
 		return err;
-	if (r->reason.len == 0)
+	if (r->reason.len == 0 || !jread_utf8_ok(r->reason.s, r->reason.len))
 		return err_why(why, ERR_BAD_REQUEST, UNMET);
 	return err_why(why, ERR_BAD_REQUEST, UNMET " %.*s", (int)r->reason.len, r->reason.s);
 }

@@ -116,6 +116,10 @@ test_passrules(void)
 	expect_rule("[\"^\\x61\\142\\x{63}$\"]", "abc", 0, "");
 	expect_rule("[ \"^a\" \"b$\" ]", "ab", 0, "");
 	expect_rule("[\"^\\\"$\"]", "\"", 0, "");
+	expect_rule("[\"^\xc3\xa4$\"]", "\xc3\xa4", 0, "");
+	expect_rule("[{\"x\", \"\\344\\^a\"}]", "y", ERR_BAD_REQUEST,
+	    "Password does not conform to requirements. \xc3\xa4\x01");
+	expect_rule("[{\"x\", \"\xff\"}]", "y", ERR_BAD_REQUEST, unmet);
 	/* A hostile one ends. */
 	expect_rule("[\"^(a+)+$\"]", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", ERR_BAD_REQUEST, unmet);
 }
