@@ -256,6 +256,11 @@ test('admin_only_all_dbs: false lists databases to everybody', async () => {
 				assert.equal(fault, undefined, `${value}: ${who} ${row.method} ${row.path}: ${fault}`);
 			}
 		}
+		if (value === 'false') {
+			const closed = await newDb(server, 'closed');
+			const { json } = await ask(server, 'POST', '/_dbs_info', { auth: WHO.plain, json: { keys: [closed] } });
+			assert.deepEqual(json, [{ key: closed, error: 'forbidden' }]);
+		}
 	}
 });
 
