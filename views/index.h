@@ -1,0 +1,73 @@
+/* index.h: an index: its file, what defines it, how far it is built.  Private to views/. */
+#ifndef VIEWS_INDEX_H_
+#define VIEWS_INDEX_H_
+
+#include <pthread.h>
+#include "base/arena.h"
+#include "ddoc.h"
+#include "rows.h"
+#include "store/counts.h"
+#include "sums.h"
+#include "views.h"
+
+#define INDEX_NAME 66u    /* bytes of a file's name in the store, with its NUL */
+#define INDEX_HISTORY 64u /* bytes of a history's text at most */
+#define INDEX_OPEN 64u    /* files that stay open though nobody reads */
+
+/* What the file says of itself; rewritten by every commit. */
+struct index_head {
+	uint64_t salt; /* of counts.h and sums.h */
+	uint64_t seq;  /* of the database: what the rows show */
+	uint64_t purge_seq;
+};
+
+struct view_index {
+	struct views *views;
+	char name[INDEX_NAME];
+	char *database;
+	char history[INDEX_HISTORY]; /* of the database, as its sequences have it: another one has other indexes */
+	struct arena *arena;         /* what follows, as long as it is open */
+	struct ddoc ddoc;
+	struct jstr program; /* of its functions */
+	struct jstr design;  /* the id of a design document that defines it */
+	struct store_db *store;
+	struct store_batch *batch; /* the update's */
+
+	/* Under views.lock. */
+	unsigned refs;
+	int busy;                /* it is being opened or closed */
+	struct view_index *next; /* in views.all, the last used first */
+
+	/* Under lock. */
+	pthread_mutex_t lock;
+	struct index_head head;
+	struct view_wait *waiting;
+	int updating; /* its job is given, or runs */
+	int wanted;   /* somebody wants it up to date, without waiting */
+	struct db_task task;
+	uint64_t target; /* the database's sequence when the update began */
+
+	struct exec_job job;
+	struct view_index *next_update; /* in views.queue */
+};
+
+struct views {
+	struct views_config config;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct view_index *all;
+	struct view_index *queue, **queue_end; /* updates that wait for their turn */
+	unsigned nupdates;
+	int closing;
+};
+
+/** index_counts(ix, out): The counts of its rows. */
+void index_counts(const struct view_index *ix, struct counts_of *out);
+/** index_head_put(batch, h), index_head_get(snap, h). */
+int index_head_put(struct store_batch *batch, const struct index_head *h) MUST_CHECK;
+int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;
+
+/** update_step(ix): One batch of an update; a job. */
+void update_step(void *ix);
+
+#endif

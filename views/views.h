@@ -1,0 +1,68 @@
+/*
+ * views.h: secondary indexes: opened by design document, brought up to date, read.
+ *
+ * Calls that open, update or reduce may wait for the disk and for users' JavaScript: they belong on threads that may.
+ */
+#ifndef VIEWS_VIEWS_H_
+#define VIEWS_VIEWS_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/exec.h"
+#include "base/jread.h"
+#include "db/db.h"
+#include "script/script.h"
+#include "store/store.h"
+
+/* Opaque types. */
+struct views;      /* all indexes of one server */
+struct view_index; /* one that is open */
+
+struct views_config {
+	struct store *store; /* of the index files; becomes the views' */
+	struct dbs *dbs;     /* borrowed, as all below */
+	struct scripts *scripts;
+	struct executor *ex;  /* whose threads may wait */
+	unsigned max_updates; /* indexes that are brought up to date at a time */
+};
+
+int views_new(const struct views_config *config, struct views **vp) MUST_CHECK;
+/** views_free(v): Updates end behind their present step; all indexes are closed.  NULL is allowed. */
+void views_free(struct views *v);
+
+/** views_check_design(body, why): May a design document have this body?  Errors: ERR_INVALID_DESIGN, ERR_BAD_JSON, ERR_NOMEM. */
+int views_check_design(struct jstr body, struct errtext *why) MUST_CHECK;
+
+/**
+ * views_open(v, db, database, ddoc, ip): The index that design document ${ddoc} of database ${database} defines now; made
+ * if there is none.  Errors: as db_get(); ERR_DELETED, ERR_NOT_IMPLEMENTED (its language), ERR_IO, ERR_NOSPACE, ERR_NOMEM.
+ */
+int views_open(
+    struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip) MUST_CHECK;
+void views_close(struct view_index *ix);
+
+/* Somebody who waits for an index. */
+struct view_wait {
+	uint64_t seq;                      /* of the database: the index is to show at least this */
+	void (*done)(struct view_wait *w); /* once, on any thread, also from within views_want() */
+	void *cookie;
+	int err; /* out */
+	struct errtext why;
+	char error[64];         /* with ERR_SCRIPT: its name */
+	struct view_wait *next; /* the views' */
+};
+
+/** views_want(ix, w): Bring the index up to w->seq, and tell ${w}, which lives until then. */
+void views_want(struct view_index *ix, struct view_wait *w);
+/** views_update(ix): Bring it up to date when there is time. */
+void views_update(struct view_index *ix);
+
+/** views_dropped(v, database): The database is gone: its indexes go, too.  Any thread; does not wait. */
+void views_dropped(struct views *v, const char *database);
+
+/** views_tasks(v, fn, cookie): What is being updated, as dbs_tasks(). */
+int views_tasks(struct views *v, int (*fn)(const struct db_task *task, void *cookie), void *cookie) MUST_CHECK;
+
+#endif
