@@ -1,5 +1,5 @@
-// PouchDB's changes(): what it answers from a Divan is what it answers from a database of its own, for the options that PouchDB's
-// own tests use.
+// PouchDB's changes(): what it answers from a Divan is what it answers from a database of its own, for the options in the list
+// below; the choice of them is ours.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
