@@ -39,6 +39,7 @@
 	X(ERR_ID_EMPTY, 400, "illegal_docid", "Document id must not be empty")                                       \
 	X(ERR_ID_TOO_LONG, 400, "illegal_docid", "Document id is too long")                                          \
 	X(ERR_INVALID_DESIGN, 400, "invalid_design_doc", "invalid design document")                                  \
+	X(ERR_COMPILATION, 400, "compilation_error", "a function cannot be compiled")                                \
 	X(ERR_ILLEGAL_PARTITION, 400, "illegal_partition", "Partition must not be empty")                            \
 	X(ERR_DOC_VALIDATION, 400, "doc_validation", "Bad special document member")                                  \
 	X(ERR_QUERY_PARSE, 400, "query_parse_error", "Invalid value for a query parameter")                          \

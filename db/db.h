@@ -113,6 +113,20 @@ int db_judged_json(struct buf *b, const struct jstr *id, const struct db_judged 
  */
 typedef int db_validate_f(void *cookie, struct db_hearing *h);
 
+/* A design document that is to be written, as an edit or a replicated revision; not its deletion. */
+struct db_design {
+	struct jstr id;
+	struct jstr body;   /* JSON text without underscore members */
+	int err;            /* out: 0, or what is wrong with it; the write ends with that, */
+	struct errtext why; /* out: and with this reason, if there is one */
+};
+
+/**
+ * db_check_design_f(cookie, database, designs, n): Fill err and why, which are 0 and empty before.  On an executor thread;
+ * may take its time.  Who may not write design documents is not asked about.
+ */
+typedef void db_check_design_f(void *cookie, const char *database, struct db_design *designs, size_t n);
+
 /*
  * The rules of one database: those of _users, say.  Each callback may be NULL.  They are called on any thread, several at
  * once.  They bind every handle, whoever opened it: requests, replications, views, feeds.  They decide by who asks: a
@@ -167,6 +181,7 @@ struct dbs_config {
 	struct store *store;          /* becomes the dbs' */
 	struct executor *ex;          /* borrowed */
 	struct executor *slow;        /* the same for rules and validators, which may take seconds; NULL: ${ex} */
+	struct executor *preparer;    /* the same for rules' before_write(); NULL: ${slow} */
 	uint64_t max_document_size;   /* bytes of a body's JSON text; 0: LIMIT_BODY_LEN */
 	uint64_t max_attachment_size; /* bytes; 0: no bound */
 	struct db_autocompact autocompact;
@@ -180,6 +195,9 @@ struct dbs_config {
 	/* Asked about the writes to each database that has design documents with validate_doc_update.  NULL: those count for nothing. */
 	db_validate_f *validate;
 	void *validate_cookie;
+	/* Asked about the design documents that are written to any database.  NULL: all are taken. */
+	db_check_design_f *check_design;
+	void *check_design_cookie;
 	/*
 	 * Called after each commit (seq: the database's new update sequence), after a create (seq 0) and
 	 * after a drop (dropped 1), on an executor thread, in order for one database.  Must not wait.

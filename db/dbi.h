@@ -353,11 +353,15 @@ void judge_validators_free(struct validators *v);
  * as of *${designsp}.
  */
 int hear_wanted(struct db *db, const struct db_request *req, uint64_t *designsp);
+/** hear_asks_scripts(db, req): May others than the database's rules be asked about ${req}? */
+int hear_asks_scripts(struct db *db, const struct db_request *req);
 /**
  * hear_writes(db, writes, n, again, a): Ask about the writes without an outcome, or of these only those that are to be
  * asked about ${again}; what the verdicts hold for is kept in ${a}.
  */
 void hear_writes(struct db *db, struct db_write *writes, size_t n, int again, struct arena *a);
+/** hear_designs(db, writes, n): Have the design documents among the prepared writes checked; may wait. */
+void hear_designs(struct db *db, struct db_write *writes, size_t n);
 
 /* blob.c */
 struct db_blob {

@@ -15,6 +15,7 @@
 
 /* A batch holds up to so many bytes of bodies and paths; one document may be larger. */
 #define BATCH_BYTES (4u << 20)
+#define DESIGNS 32u /* design documents that are checked at a time */
 
 struct hearing {
 	struct db *db;
@@ -34,14 +35,20 @@ is_document(const struct db_write *w)
 	return (w->kind == DB_WRITE_EDIT || w->kind == DB_WRITE_REPLICATE) && !prepare_is_design(&w->id);
 }
 
+static int
+is_new_design(const struct db_write *w)
+{
+	return (w->kind == DB_WRITE_EDIT || w->kind == DB_WRITE_REPLICATE) && !w->deleted && prepare_is_design(&w->id);
+}
+
 int
 hear_wanted(struct db *db, const struct db_request *req, uint64_t *designsp)
 {
 	struct dbfile *f = db->file;
 	const struct db_rules *rules = f->rules;
-	int quiet;
+	int quiet, checks = f->dbs->config.check_design != NULL;
 
-	if (rules == NULL && f->dbs->config.validate == NULL)
+	if (rules == NULL && f->dbs->config.validate == NULL && !checks)
 		return 0;
 	quiet = f->dbs->config.validate == NULL || judge_quiet(f, designsp);
 	for (size_t i = 0; i < req->nwrites; i++) {
@@ -51,9 +58,23 @@ hear_wanted(struct db *db, const struct db_request *req, uint64_t *designsp)
 			continue;
 		if (rules != NULL && (rules->before_write != NULL || rules->validate != NULL))
 			return 1;
-		if (!quiet && is_document(w))
+		if ((!quiet && is_document(w)) || (checks && is_new_design(w)))
 			return 1;
 	}
+	return 0;
+}
+
+int
+hear_asks_scripts(struct db *db, const struct db_request *req)
+{
+	struct dbfile *f = db->file;
+	uint64_t designs;
+
+	if (f->dbs->config.validate != NULL && !judge_quiet(f, &designs))
+		return 1;
+	for (size_t i = 0; i < req->nwrites && f->dbs->config.check_design != NULL; i++)
+		if (is_new_design(&req->writes[i]))
+			return 1;
 	return 0;
 }
 
@@ -306,6 +327,48 @@ fail_rest(struct db_write *writes, size_t i, size_t n, int err)
 		if (is_document(&writes[i]) && submit_is_open(&writes[i]))
 			writes[i].err = err;
 }
+
+/* ---- Design documents ---- */
+
+/* design_next: The next one that is to be checked, from ${i} on; ${n}: none. */
+static size_t
+design_next(const struct db_write *writes, size_t i, size_t n)
+{
+	for (; i < n; i++) {
+		const struct prepared *p = writes[i].prepared;
+
+		if (is_new_design(&writes[i]) && p != NULL && submit_is_open(&writes[i]) && !p->refused)
+			break;
+	}
+	return i;
+}
+
+/* What they say does not depend on anything else, so nobody is asked again. */
+void
+hear_designs(struct db *db, struct db_write *writes, size_t n)
+{
+	const struct dbs_config *config = &db->file->dbs->config;
+	struct db_design designs[DESIGNS];
+	size_t of[DESIGNS], i = 0, k;
+
+	if (config->check_design == NULL)
+		return;
+	while ((i = design_next(writes, i, n)) < n) {
+		for (k = 0; i < n && k < DESIGNS; i = design_next(writes, i + 1, n)) {
+			const struct prepared *p = writes[i].prepared;
+
+			designs[k] = (struct db_design){.id = writes[i].id, .body = p->text};
+			of[k++] = i;
+		}
+		config->check_design(config->check_design_cookie, db->file->name, designs, k);
+		while (k-- > 0) {
+			writes[of[k]].err = designs[k].err;
+			writes[of[k]].why = designs[k].why;
+		}
+	}
+}
+
+/* ---- All of a request ---- */
 
 void
 hear_writes(struct db *db, struct db_write *writes, size_t n, int again, struct arena *a)

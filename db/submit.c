@@ -1,11 +1,11 @@
 /*
  * A request's way: from its writer by way of rules and validators to the committer, and its outcome back.
  *
- *   db_submit --> prepare ---------------------------> queue --> commit --> answer --> done
- *          \                                             ^                    |
- *           `--> hear_first: prepare with rules, ask ----+                    | a verdict did not hold
- *                                                        |                    v
- *                                                         `------------- hear_again: ask
+ *   db_submit --> prepare --------------------------------------> queue --> commit --> answer --> done
+ *          \                                                        ^                    |
+ *           `--> hear_first: prepare with rules --> hear_ask: ask --+                    | a verdict did not hold
+ *                                                                   |                    v
+ *                                                                    `------------- hear_again: ask
  *
  * 1. Nobody is asked in the thread of the writer or of the committer: who is asked may take long.
  * 2. A write whose verdict does not hold when it is to be made is not made, and goes round once more; the others of its
@@ -14,6 +14,8 @@
  *    once taken is answered.
  */
 #include "dbi.h"
+
+#define PREPARED_AT_ONCE 16u
 
 int
 submit_is_open(const struct db_write *w)
@@ -213,21 +215,28 @@ queue_request(struct db *db, struct db_request *req, int heard)
 	return commit_queue_chain(db->file, &first->work, &last->work, req->bytes, heard);
 }
 
-/* prepare_all: ${idle}: nobody is to be asked, and the file is as it was at ${designs}. */
 static void
-prepare_all(struct db *db, const struct db_asker *by, struct db_request *req, int idle, uint64_t designs)
+prepare_some(struct db *db, const struct db_asker *by, struct db_request *req, size_t from, size_t end)
 {
 	struct buf scratch;
 
 	buf_init(&scratch, SIZE_MAX);
-	for (size_t i = 0; i < req->nwrites; i++) {
-		struct prepared *p;
-
+	for (size_t i = from; i < end; i++)
 		prepare_write(db, by, &req->writes[i], req->arena, &scratch);
-		if (idle && (p = req->writes[i].prepared) != NULL && !prepare_is_design(&req->writes[i].id))
+	buf_release(&scratch);
+}
+
+/* prepare_all: ${idle}: nobody is to be asked, and the file is as it was at ${designs}. */
+static void
+prepare_all(struct db *db, const struct db_asker *by, struct db_request *req, int idle, uint64_t designs)
+{
+	prepare_some(db, by, req, 0, req->nwrites);
+	for (size_t i = 0; idle && i < req->nwrites; i++) {
+		struct prepared *p = req->writes[i].prepared;
+
+		if (p != NULL && !prepare_is_design(&req->writes[i].id))
 			p->heard = (struct heard){.how = HEARD_IDLE, .designs = designs};
 	}
-	buf_release(&scratch);
 }
 
 /* A request that rules or validators are asked about first. */
@@ -235,22 +244,16 @@ struct hearjob {
 	struct exec_job job;
 	struct db *db;
 	struct db_request *req;
+	struct db_asker by;
+	size_t at; /* what is before it is prepared */
 };
 
 static void
-hear_first(void *arg)
+hear_end(struct hearjob *h, int err)
 {
-	struct hearjob *h = arg;
 	struct db_request *req = h->req;
 	struct arena *arena = req->arena;
-	struct db_asker by;
-	int err = access_now(h->db, &by);
 
-	if (err == 0) {
-		prepare_all(h->db, &by, req, 0, 0);
-		hear_writes(h->db, req->writes, req->nwrites, 0, arena);
-		fail_together(req);
-	}
 	hearing_ended(h->db->file, req->bytes);
 	if (err == 0 && (err = queue_request(h->db, req, 1)) == 0)
 		return;
@@ -262,17 +265,67 @@ hear_first(void *arg)
 	arena_free(arena);
 }
 
+/* hear_ask: Of the executor for what is slow, unless nothing slow is asked. */
+static void
+hear_ask(void *arg)
+{
+	struct hearjob *h = arg;
+	struct db_request *req = h->req;
+
+	hear_designs(h->db, req->writes, req->nwrites);
+	hear_writes(h->db, req->writes, req->nwrites, 0, req->arena);
+	fail_together(req);
+	hear_end(h, 0);
+}
+
+/* rules_first: A rule that may be slow is asked before the others, on the executor for those. */
+static int
+rules_first(const struct dbfile *f)
+{
+	return f->rules != NULL && f->rules->before_write != NULL;
+}
+
+/*
+ * hear_first: A rule may take a good part of a second for each write; so that one request of many does not keep the others
+ * waiting until it is over, they take turns.
+ */
+static void
+hear_first(void *arg)
+{
+	struct hearjob *h = arg;
+	struct db_request *req = h->req;
+	const struct dbs_config *c = &h->db->file->dbs->config;
+	size_t end = rules_first(h->db->file) ? h->at + PREPARED_AT_ONCE : req->nwrites;
+	int err = h->at == 0 ? access_now(h->db, &h->by) : 0;
+
+	if (err) {
+		hear_end(h, err);
+		return;
+	}
+	end = end < req->nwrites ? end : req->nwrites;
+	prepare_some(h->db, &h->by, req, h->at, end);
+	h->at = end;
+	if (end < req->nwrites) {
+		c->preparer->submit(c->preparer, &h->job);
+	} else if (rules_first(h->db->file) && hear_asks_scripts(h->db, req)) {
+		h->job.fn = hear_ask;
+		c->slow->submit(c->slow, &h->job);
+	} else {
+		hear_ask(h);
+	}
+}
+
 static int
 hear_submit(struct db *db, struct db_request *req)
 {
 	struct dbfile *f = db->file;
-	struct executor *ex = f->dbs->config.slow;
+	struct executor *ex = rules_first(f) ? f->dbs->config.preparer : f->dbs->config.slow;
 	struct hearjob *h = arena_calloc(req->arena, 1, sizeof(*h));
 	int err;
 
 	if (h == NULL)
 		return ERR_NOMEM;
-	*h = (struct hearjob){{hear_first, h, NULL, 0}, db, req};
+	*h = (struct hearjob){.job = {hear_first, h, NULL, 0}, .db = db, .req = req};
 	(void)pthread_mutex_lock(&f->lock);
 	err = f->dropped ? ERR_NO_DB : commit_queue_full(f, req->bytes) ? ERR_BUSY : 0;
 	if (err == 0)

@@ -24,6 +24,7 @@
 #include "httpapi/config_impl.h"
 #include "httpapi/config_known.h"
 #include "httpapi/copyfile.h"
+#include "httpapi/designcheck.h"
 #include "httpapi/feeds.h"
 #include "httpapi/server.h"
 #include "httpapi/setup.h"
@@ -48,8 +49,10 @@ struct options {
 struct divand {
 	struct config *config;
 	struct exec_threads *threads;
-	struct exec_threads *slow;   /* for users' functions and what else may take seconds */
-	struct exec_threads *copier; /* of whole databases: one thread, which nothing else waits for */
+	struct exec_threads *slow;    /* for users' functions and what else may take seconds */
+	struct exec_threads *hashers; /* for the passwords of logins */
+	struct exec_threads *signups; /* one thread, for passwords in documents: of those many may come in a request */
+	struct exec_threads *copier;  /* of whole databases: one thread, which nothing else waits for */
 	struct store *store;
 	struct api api;
 	const char *data;
@@ -327,6 +330,19 @@ start_scripts(struct divand *d, unsigned cores)
 	return scripts_new(&c, &d->api.scripts);
 }
 
+/* Nobody who logs in waits for a function that loops, nor for a request full of new accounts. */
+static int
+start_hashers(struct divand *d)
+{
+	int err = exec_threads_new(2, &d->hashers);
+
+	if (err == 0)
+		err = exec_threads_new(1, &d->signups);
+	if (err == 0)
+		d->api.hashers = exec_threads_executor(d->hashers);
+	return err;
+}
+
 static int
 open_databases(struct divand *d)
 {
@@ -342,14 +358,19 @@ open_databases(struct divand *d)
 	d->api.ex = exec_threads_executor(d->threads);
 	if ((err = start_scripts(d, (unsigned)(cores > 0 ? cores : 1))) != 0)
 		return err;
-	err = store_lmdb_new(d->data, &d->store);
+	err = start_hashers(d);
+	if (err == 0)
+		err = store_lmdb_new(d->data, &d->store);
 	if (err != 0)
 		return err;
 	c.store = d->store;
 	c.ex = d->api.ex;
 	c.slow = d->api.slow;
+	c.preparer = exec_threads_executor(d->signups);
 	c.validate = validators_run;
 	c.validate_cookie = &d->api;
+	c.check_design = designcheck_run;
+	c.check_design_cookie = &d->api;
 	c.max_document_size = config_u64(d->config, "couchdb", "max_document_size", 0);
 	c.max_attachment_size = config_u64(d->config, "couchdb", "max_attachment_size", 0);
 	c.default_security_admin_only = default_admin_only(d->config);
@@ -554,6 +575,8 @@ end(struct divand *d)
 	accounts_stop(&d->api);
 	if (d->api.dbs != NULL)
 		dbs_free(d->api.dbs);
+	exec_threads_free(d->signups);
+	exec_threads_free(d->hashers);
 	exec_threads_free(d->slow);
 	scripts_free(d->api.scripts);
 	exec_threads_free(d->threads);

@@ -35,8 +35,22 @@ void views_free(struct views *v);
 /** views_check_design(body, why): May a design document have this body?  Errors: ERR_INVALID_DESIGN, ERR_BAD_JSON, ERR_NOMEM. */
 int views_check_design(struct jstr body, struct errtext *why) MUST_CHECK;
 
+/* A function in JavaScript that a view has. */
+struct view_function {
+	const char *kind; /* "map" or "reduce" */
+	struct jstr view;
+	struct jstr text;
+};
+
 /**
- * views_open(v, db, database, ddoc, ip): The index that design document ${ddoc} of database ${database} defines now; made
+ * views_functions(body, a, fp, np, programp): The functions of a design document that views_check_design() takes, and the
+ * program of them all, for script_open(); none where its language is another.  Errors: ERR_BAD_JSON, ERR_NOMEM.
+ */
+int views_functions(
+    struct jstr body, struct arena *a, struct view_function **fp, size_t *np, struct jstr *programp) MUST_CHECK;
+
+/**
+ * views_open(v, db, database, ddoc, ip): The index that design document ${ddoc} (terminated) of database ${database} defines now; made
  * if there is none.  Errors: as db_get(); ERR_DELETED, ERR_NOT_IMPLEMENTED (its language), ERR_IO, ERR_NOSPACE, ERR_NOMEM.
  */
 int views_open(
@@ -45,7 +59,7 @@ void views_close(struct view_index *ix);
 
 /* Somebody who waits for an index. */
 struct view_wait {
-	uint64_t seq;                      /* of the database: the index is to show at least this */
+	uint64_t seq, purge_seq;           /* of the database: the index is to show at least these */
 	void (*done)(struct view_wait *w); /* once, on any thread, also from within views_want() */
 	void *cookie;
 	int err; /* out */
@@ -54,7 +68,7 @@ struct view_wait {
 	struct view_wait *next; /* the views' */
 };
 
-/** views_want(ix, w): Bring the index up to w->seq, and tell ${w}, which lives until then. */
+/** views_want(ix, w): Bring the index up to what ${w} says, and tell ${w}, which lives until then. */
 void views_want(struct view_index *ix, struct view_wait *w);
 /** views_update(ix): Bring it up to date when there is time. */
 void views_update(struct view_index *ix);
