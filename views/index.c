@@ -32,10 +32,10 @@ one(const struct store_val *key, const struct store_val *val)
 }
 
 void
-index_counts(const struct view_index *ix, struct counts_of *out)
+index_counts(uint64_t salt, struct counts_of *out)
 {
-	*out = (struct counts_of){
-	    .tree = VIEW_ROWS, .counts_tree = VIEW_COUNTS, .which = 'r', .salt = ix->head.salt, .weigh = one};
+	*out =
+	    (struct counts_of){.tree = VIEW_ROWS, .counts_tree = VIEW_COUNTS, .which = 'r', .salt = salt, .weigh = one};
 }
 
 int
@@ -153,6 +153,7 @@ name_of(struct view_index *ix)
 	hash_md5(b.data, b.len, digest);
 	err = buf_failed(&b);
 	buf_release(&b);
+	hex_encode(ix->ddoc.signature, MD5_LEN, ix->signature);
 	prefix_of(ix->database, ix->name);
 	ix->name[2 * MD5_LEN] = '-';
 	hex_encode(digest, MD5_LEN, ix->name + 2 * MD5_LEN + 1);
@@ -184,7 +185,7 @@ read_definition(struct view_index *ix, struct db *db, struct jstr id)
 	buf_init_arena(&program, ix->arena, DEFINITION_MAX);
 	err = ddoc_program(&ix->ddoc, &program);
 	ix->program = (struct jstr){program.data, program.len};
-	ix->design = (struct jstr){arena_dup(ix->arena, id.s, id.len), id.len};
+	ix->design = (struct jstr){arena_dup(ix->arena, id.s, id.len + 1), id.len};
 	return err != 0 ? err : ix->design.s != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -228,6 +229,15 @@ index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc
 
 /* ---- The table ---- */
 
+static void
+drop_file(struct views *v, const char *name)
+{
+	int err = store_drop(v->config.store, name);
+
+	if (err != 0 && err != ERR_NO_DB)
+		log_line(LOG_WARNING, "an index file that is not needed any more cannot be removed: %s", name);
+}
+
 static struct view_index **
 find(struct views *v, const char *name)
 {
@@ -238,31 +248,51 @@ find(struct views *v, const char *name)
 	return p;
 }
 
-/* evict: Close what nobody reads, the least recently used first; under the lock, which it gives up meanwhile. */
+/* victim: What to close next: what is doomed, and beyond ${keep} the least recently used. */
+static struct view_index *
+victim(const struct views *v, unsigned keep)
+{
+	struct view_index *last = NULL;
+	unsigned n = 0;
+
+	for (struct view_index *ix = v->all; ix != NULL; ix = ix->next) {
+		n++;
+		if (ix->refs > 0 || ix->busy)
+			continue;
+		if (ix->doomed)
+			return ix;
+		last = ix;
+	}
+	return n > keep ? last : NULL;
+}
+
+/* evict: Close what nobody reads; under the lock, which it gives up meanwhile. */
 static void
 evict(struct views *v, unsigned keep)
 {
-	for (;;) {
-		struct view_index **victim = NULL;
-		struct view_index *ix;
-		unsigned n = 0;
+	struct view_index *ix;
 
-		for (struct view_index **p = &v->all; *p != NULL; p = &(*p)->next) {
-			n++;
-			if ((*p)->refs == 0 && !(*p)->busy)
-				victim = p;
-		}
-		if (n <= keep || victim == NULL)
-			return;
-		ix = *victim;
+	while ((ix = victim(v, keep)) != NULL) {
 		ix->busy = 1;
 		(void)pthread_mutex_unlock(&v->lock);
 		close_file(ix);
+		if (ix->doomed)
+			drop_file(v, ix->name);
 		(void)pthread_mutex_lock(&v->lock);
 		*find(v, ix->name) = ix->next;
 		(void)pthread_cond_broadcast(&v->changed);
 		index_free(ix);
 	}
+}
+
+void
+index_unref(struct view_index *ix)
+{
+	struct views *v = ix->views;
+
+	ix->refs--;
+	evict(v, INDEX_OPEN);
+	(void)pthread_cond_broadcast(&v->changed);
 }
 
 int
@@ -314,9 +344,7 @@ views_close(struct view_index *ix)
 	struct views *v = ix->views;
 
 	(void)pthread_mutex_lock(&v->lock);
-	ix->refs--;
-	evict(v, INDEX_OPEN);
-	(void)pthread_cond_broadcast(&v->changed);
+	index_unref(ix);
 	(void)pthread_mutex_unlock(&v->lock);
 }
 
@@ -348,7 +376,7 @@ views_free(struct views *v)
 		return;
 	(void)pthread_mutex_lock(&v->lock);
 	v->closing = 1;
-	while (v->nupdates > 0)
+	while (v->nupdates + v->nremovals > 0)
 		(void)pthread_cond_wait(&v->changed, &v->lock);
 	evict(v, 0);
 	(void)pthread_mutex_unlock(&v->lock);
@@ -379,28 +407,20 @@ take_first(const char *name, void *cookie)
 	return ERR_AGAIN;
 }
 
-/* remove_file: One that nobody reads; who still does keeps it until the next time. */
+/* remove_file: One that is in use goes when nobody reads it any more. */
 static void
 remove_file(struct views *v, const char *name)
 {
-	struct view_index **at, *ix = NULL;
+	struct view_index *ix;
 
 	(void)pthread_mutex_lock(&v->lock);
-	at = find(v, name);
-	if (*at != NULL && ((*at)->refs > 0 || (*at)->busy)) {
-		(void)pthread_mutex_unlock(&v->lock);
-		return;
+	if ((ix = *find(v, name)) != NULL) {
+		ix->doomed = 1;
+		evict(v, INDEX_OPEN);
+	} else {
+		drop_file(v, name);
 	}
-	if ((ix = *at) != NULL) {
-		ix->busy = 1;
-		close_file(ix);
-		*at = ix->next;
-	}
-	if (store_drop(v->config.store, name) != 0)
-		log_line(LOG_WARNING, "an index file that is not needed any more cannot be removed: %s", name);
-	(void)pthread_cond_broadcast(&v->changed);
 	(void)pthread_mutex_unlock(&v->lock);
-	index_free(ix);
 }
 
 static void
@@ -413,7 +433,7 @@ remove_all(void *arg)
 	while (store_list(v->config.store, r->name, take_first, r) == ERR_AGAIN)
 		remove_file(v, r->name);
 	(void)pthread_mutex_lock(&v->lock);
-	v->nupdates--;
+	v->nremovals--;
 	(void)pthread_cond_broadcast(&v->changed);
 	(void)pthread_mutex_unlock(&v->lock);
 	free(r);
@@ -431,7 +451,105 @@ views_dropped(struct views *v, const char *database)
 	r->job = (struct exec_job){.fn = remove_all, .arg = r};
 	prefix_of(database, r->prefix);
 	(void)pthread_mutex_lock(&v->lock);
-	v->nupdates++;
+	v->nremovals++;
 	(void)pthread_mutex_unlock(&v->lock);
 	v->config.ex->submit(v->config.ex, &r->job);
+}
+
+/* Names of files. */
+struct names {
+	struct arena *a;
+	const char *prefix;
+	char (*v)[INDEX_NAME];
+	size_t n, cap;
+};
+
+static int
+add_name(const char *name, void *cookie)
+{
+	struct names *l = cookie;
+
+	if (strncmp(name, l->prefix, strlen(l->prefix)) != 0)
+		return ERR_END;
+	if (l->n == l->cap) {
+		size_t cap = l->cap != 0 ? 2 * l->cap : 32;
+		char(*grown)[INDEX_NAME] = arena_calloc(l->a, cap, sizeof(*grown));
+
+		if (grown == NULL)
+			return ERR_NOMEM;
+		if (l->n > 0)
+			memcpy(grown, l->v, l->n * sizeof(*grown));
+		l->v = grown;
+		l->cap = cap;
+	}
+	(void)snprintf(l->v[l->n++], INDEX_NAME, "%s", name);
+	return 0;
+}
+
+/* forget_name: What is needed is not among those to remove. */
+static void
+forget_name(struct names *l, const char *name)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->v[i], name) == 0)
+			l->v[i][0] = '\0';
+}
+
+/* keep_defined: The names of all indexes that design documents define are forgotten. */
+static int
+keep_defined(struct views *v, struct db *db, const char *database, struct names *l)
+{
+	struct db_range range = {.has_start = 1, .has_end = 1, .start = {"_design/", 8}, .end = {"_design0", 8}};
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_doc doc;
+	struct arena *a;
+	int err = arena_new(4 * DEFINITION_MAX, &a);
+
+	if (err != 0)
+		return err;
+	if ((err = db_snap_begin(db, &snap)) != 0) {
+		arena_free(a);
+		return err;
+	}
+	if ((err = db_docs_open(snap, &range, &scan)) == 0) {
+		while ((err = db_docs_next(scan, a, &doc)) == 0) {
+			struct view_index *ix;
+
+			err = index_new(v, db, database, doc.id, &ix);
+			if (err == 0) {
+				forget_name(l, ix->name);
+				index_free(ix);
+			} else if (err != ERR_MISSING && err != ERR_DELETED && err != ERR_NOT_IMPLEMENTED &&
+				   err != ERR_BAD_JSON) {
+				break;
+			}
+			arena_reset(a);
+		}
+		db_scan_close(scan);
+	}
+	db_snap_end(snap);
+	arena_free(a);
+	return err == ERR_END ? 0 : err;
+}
+
+int
+views_cleanup(struct views *v, struct db *db, const char *database)
+{
+	char prefix[2 * MD5_LEN + 1];
+	struct names l = {.prefix = prefix};
+	int err = arena_new((size_t)64 << 20, &l.a);
+
+	if (err != 0)
+		return err;
+	prefix_of(database, prefix);
+	/* The files come first: one that is made meanwhile is not among them. */
+	err = store_list(v->config.store, prefix, add_name, &l);
+	if (err == 0 || err == ERR_END)
+		err = keep_defined(v, db, database, &l);
+	for (size_t i = 0; i < l.n && err == 0; i++)
+		if (l.v[i][0] != '\0')
+			remove_file(v, l.v[i]);
+	arena_free(l.a);
+	return err;
 }

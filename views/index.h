@@ -28,6 +28,7 @@ struct view_index {
 	char history[INDEX_HISTORY]; /* of the database, as its sequences have it: another one has other indexes */
 	struct arena *arena;         /* what follows, as long as it is open */
 	struct ddoc ddoc;
+	char signature[2 * MD5_LEN + 1];
 	struct jstr program; /* of its functions */
 	struct jstr design;  /* the id of a design document that defines it */
 	struct store_db *store;
@@ -36,6 +37,7 @@ struct view_index {
 	/* Under views.lock. */
 	unsigned refs;
 	int busy;                /* it is being opened or closed */
+	int doomed;              /* its file goes once nobody reads it */
 	struct view_index *next; /* in views.all, the last used first */
 
 	/* Under lock. */
@@ -45,7 +47,6 @@ struct view_index {
 	int updating; /* its job is given, or runs */
 	int wanted;   /* somebody wants it up to date, without waiting */
 	struct db_task task;
-	uint64_t target; /* the database's sequence when the update began */
 
 	struct exec_job job;
 	struct view_index *next_update; /* in views.queue */
@@ -58,14 +59,18 @@ struct views {
 	struct view_index *all;
 	struct view_index *queue, **queue_end; /* updates that wait for their turn */
 	unsigned nupdates;
+	unsigned nremovals; /* jobs that remove files */
 	int closing;
 };
 
-/** index_counts(ix, out): The counts of its rows. */
-void index_counts(const struct view_index *ix, struct counts_of *out);
+/** index_counts(salt, out): The counts of an index's rows. */
+void index_counts(uint64_t salt, struct counts_of *out);
 /** index_head_put(batch, h), index_head_get(snap, h). */
 int index_head_put(struct store_batch *batch, const struct index_head *h) MUST_CHECK;
 int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;
+
+/** index_unref(ix): Somebody is done with it; under the lock of the views, which is given up meanwhile. */
+void index_unref(struct view_index *ix);
 
 /** update_step(ix): One batch of an update; a job. */
 void update_step(void *ix);

@@ -197,15 +197,77 @@ gather_changes(struct step *s, struct db_snap *snap)
 	return err == ERR_END ? 0 : err;
 }
 
+/* gather_lost: Where purges were forgotten before they were seen here, documents that are gone are looked for one by one. */
+static int
+gather_lost(struct step *s, struct db_snap *snap)
+{
+	struct store_snap *own;
+	struct store_cursor *c;
+	struct store_val k, v;
+	struct db_doc doc;
+	int err = store_snap_begin(s->ix->store, &own);
+
+	if (err != 0)
+		return err;
+	if ((err = store_cursor_open(own, VIEW_DOCS, &c)) == 0) {
+		for (err = store_seek(c, NULL, 0, &k, &v); err == 0; err = store_next(c, &k, &v)) {
+			struct bytes r;
+			struct jstr id;
+
+			if ((err = record_open(VIEW_DOCS, k.p, k.len, &v, &r)) != 0)
+				break;
+			id.len = bytes_varint(&r);
+			id.s = bytes_take(&r, id.len);
+			arena_reset(s->doc_a);
+			if (r.bad)
+				err = ERR_CORRUPT;
+			else if ((err = db_get(snap, id.s, id.len, s->doc_a, &doc)) == ERR_MISSING)
+				err = add_doc(s, snap, id);
+			if (err != 0)
+				break;
+		}
+		store_cursor_close(c);
+	}
+	store_snap_end(own);
+	return err == ERR_MISSING ? 0 : err;
+}
+
+static int
+gather_gone(struct step *s, struct db_snap *snap)
+{
+	struct db_purge first;
+	struct db_scan *scan;
+	struct db_info info;
+	int err = db_info(s->db, &info);
+
+	if (err != 0 || info.purge_seq <= s->purge_seq)
+		return err;
+	if ((err = db_purges_open(snap, s->purge_seq, &scan)) != 0)
+		return err;
+	err = db_purges_next(scan, s->doc_a, &first);
+	db_scan_close(scan);
+	if (err == 0 && first.seq > s->purge_seq + 1)
+		err = gather_lost(s, snap);
+	return err == ERR_END ? 0 : err != 0 ? err : gather_purged(s, snap);
+}
+
 static int
 gather(struct step *s)
 {
 	struct db_snap *snap;
+	uint64_t pending;
 	int err = db_snap_begin(s->db, &snap);
 
 	if (err != 0)
 		return err;
-	err = gather_purged(s, snap);
+	/* An index that knows more than its database is of another one. */
+	err = db_snap_seq(snap) < s->seq ? ERR_CORRUPT : db_changes_pending(snap, s->seq, &pending);
+	if (err == 0) {
+		(void)pthread_mutex_lock(&s->ix->lock);
+		s->ix->task.total = s->ix->task.done + pending;
+		(void)pthread_mutex_unlock(&s->ix->lock);
+		err = gather_gone(s, snap);
+	}
 	if (err == 0)
 		err = gather_changes(s, snap);
 	/* Where nothing is left, the index shows all that the snapshot does. */
@@ -486,18 +548,17 @@ count(struct step *s, struct store_snap *snap, const struct rows_moved *moved, s
 	for (size_t i = 0; i < n; i++)
 		changes[i] = (struct counts_change){moved[i].key.s, moved[i].key.len, moved[i].existed, moved[i].exists,
 		    (uint64_t)moved[i].existed, (uint64_t)moved[i].exists};
-	index_counts(s->ix, &counts);
+	index_counts(s->ix->head.salt, &counts);
 	return counts_apply(&counts, snap, s->ix->batch, s->a, changes, n);
 }
 
-/* doc_cmp: Lists are put in the order of their keys, and of a document that is there twice the later one counts. */
+/* doc_cmp: Lists are put in the order of their keys; a document that is there twice is the same both times. */
 static int
 doc_cmp(const void *a, const void *b)
 {
 	const struct changed *x = a, *y = b;
-	int c = memcmp(x->key, y->key, DOC_KEY);
 
-	return c != 0 ? c : (x > y) - (x < y);
+	return memcmp(x->key, y->key, DOC_KEY);
 }
 
 static int
@@ -562,7 +623,6 @@ settle(struct step *s, struct script *sc)
 				store_batch_clear(s->ix->batch);
 		}
 	}
-	(void)snprintf(s->error, sizeof(s->error), "%s", sums.error);
 	return err;
 }
 
@@ -618,13 +678,28 @@ step_run(struct step *s)
 		err = map(s, sc);
 	if (err == 0)
 		err = write_rows(s);
-	if (err == 0 && !s->more)
-		err = settle(s, sc);
+	/* What is not settled, queries find out, and what fails for that is theirs to tell. */
+	if (err == 0 && !s->more && settle(s, sc) == ERR_CORRUPT)
+		err = ERR_CORRUPT;
 	script_close(sc);
 	return err;
 }
 
 /* ---- Who waits ---- */
+
+static int
+is_reached(const struct view_index *ix, const struct view_wait *w)
+{
+	return w->seq <= ix->head.seq && w->purge_seq <= ix->head.purge_seq;
+}
+
+static uint64_t
+now_us(const struct view_index *ix)
+{
+	struct executor *ex = ix->views->config.ex;
+
+	return ex->wall_us(ex);
+}
 
 /* take_waiting: Those whose wish is fulfilled, or with ${err} all of them. */
 static struct view_wait *
@@ -635,7 +710,7 @@ take_waiting(struct view_index *ix, int err)
 	while (*p != NULL) {
 		struct view_wait *w = *p;
 
-		if (err == 0 && w->seq > ix->head.seq) {
+		if (err == 0 && !is_reached(ix, w)) {
 			p = &w->next;
 			continue;
 		}
@@ -677,6 +752,17 @@ begin_some(struct views *v)
 	}
 }
 
+/* line_up: Wait for a turn; under the lock of the views. */
+static void
+line_up(struct view_index *ix)
+{
+	struct views *v = ix->views;
+
+	ix->next_update = NULL;
+	*v->queue_end = ix;
+	v->queue_end = &ix->next_update;
+}
+
 static void
 enqueue(struct view_index *ix)
 {
@@ -684,29 +770,27 @@ enqueue(struct view_index *ix)
 
 	(void)pthread_mutex_lock(&v->lock);
 	ix->refs++;
-	ix->next_update = NULL;
-	*v->queue_end = ix;
-	v->queue_end = &ix->next_update;
+	line_up(ix);
 	begin_some(v);
 	(void)pthread_mutex_unlock(&v->lock);
 }
 
-/* finish: The update ends, or goes on behind those that wait for a turn. */
+/* finish: The update ends, or goes on behind those that wait for a turn.  Who frees the views waits for the count of updates. */
 static void
-finish(struct view_index *ix, int again)
+finish(struct view_index *ix, int again, int doom)
 {
 	struct views *v = ix->views;
 
 	(void)pthread_mutex_lock(&v->lock);
-	v->nupdates--;
-	(void)pthread_mutex_unlock(&v->lock);
+	ix->doomed |= doom;
 	if (again)
-		enqueue(ix);
-	(void)pthread_mutex_lock(&v->lock);
+		line_up(ix);
+	else
+		index_unref(ix);
+	v->nupdates--;
 	begin_some(v);
 	(void)pthread_cond_broadcast(&v->changed);
 	(void)pthread_mutex_unlock(&v->lock);
-	views_close(ix);
 }
 
 void
@@ -724,6 +808,7 @@ update_step(void *arg)
 		ix->head.seq = s.seq;
 		ix->head.purge_seq = s.purge_seq;
 		ix->task.done += s.n;
+		ix->task.updated_us = now_us(ix);
 	}
 	told = take_waiting(ix, err);
 	again = err == 0 && (s.more || ix->waiting != NULL);
@@ -731,7 +816,7 @@ update_step(void *arg)
 	(void)pthread_mutex_unlock(&ix->lock);
 	step_end(&s);
 	tell(told, err, &s.why, s.error);
-	finish(ix, again);
+	finish(ix, again, err == ERR_CORRUPT);
 }
 
 static void
@@ -740,7 +825,7 @@ want(struct view_index *ix, struct view_wait *w)
 	int start;
 
 	(void)pthread_mutex_lock(&ix->lock);
-	if (w != NULL && w->seq <= ix->head.seq) {
+	if (w != NULL && is_reached(ix, w)) {
 		(void)pthread_mutex_unlock(&ix->lock);
 		w->err = 0;
 		w->done(w);
@@ -752,6 +837,10 @@ want(struct view_index *ix, struct view_wait *w)
 	}
 	start = !ix->updating;
 	ix->updating = 1;
+	if (start) {
+		ix->task = (struct db_task){.type = "indexer", .database = ix->database, .phase = ix->design.s};
+		ix->task.started_us = ix->task.updated_us = now_us(ix);
+	}
 	(void)pthread_mutex_unlock(&ix->lock);
 	if (start)
 		enqueue(ix);

@@ -76,6 +76,9 @@ void views_update(struct view_index *ix);
 /** views_dropped(v, database): The database is gone: its indexes go, too.  Any thread; does not wait. */
 void views_dropped(struct views *v, const char *database);
 
+/** views_cleanup(v, db, database): Remove the files of indexes that no design document of the database defines.  Errors: as views_open(). */
+int views_cleanup(struct views *v, struct db *db, const char *database) MUST_CHECK;
+
 /** views_tasks(v, fn, cookie): What is being updated, as dbs_tasks(). */
 int views_tasks(struct views *v, int (*fn)(const struct db_task *task, void *cookie), void *cookie) MUST_CHECK;
 

@@ -1,0 +1,450 @@
+/*
+ * Indexes of real databases, by real functions: after whatever was written, deleted, purged and reopened, what an index has, rows and
+ * reductions, is what one has that is built from scratch; and what fails, fails for whoever waits, and for the others not.
+ */
+#include <libgen.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "dbtest.h"
+#include "query/query.h"
+#include "script/script.h"
+#include "store/store.h"
+#include "views/read.h"
+#include "views/views.h"
+
+#define DOCS 150
+#define ROUNDS 12
+
+static char exe[PATH_MAX];
+static char folder[] = "/tmp/divan-views-XXXXXX";
+static struct scripts *scripts;
+static struct dbs *dbs;
+static struct exec_threads *slow;
+
+static const char design[] =
+    "{\"_id\":\"_design/d\",\"views\":{"
+    "\"plain\":{\"map\":\"function(doc) { for (var i = 0; i < doc.n % 4; i++) emit(doc.k, [i, doc.n]) }\"},"
+    "\"sum\":{\"map\":\"function(doc) { emit([doc.n % 5, doc.n % 3, doc._id], doc.n); if (doc.n % 7 === 0) emit([doc.n "
+    "% 5], 1); "
+    "if (doc.long) emit(doc.long, doc.n) }\",\"reduce\":\"_sum\"},"
+    "\"js\":{\"map\":\"function(doc) { emit([doc.n % 5, doc.n % 3, doc._id], doc.n); if (doc.n % 7 === 0) emit([doc.n "
+    "% 5], 1); "
+    "if (doc.long) emit(doc.long, doc.n) }\",\"reduce\":\"function(k, v, r) { return sum(v) }\"},"
+    "\"conflicts\":{\"map\":\"function(doc) { if (doc._conflicts) emit(doc._conflicts.length, doc._rev) "
+    "}\",\"reduce\":\"_count\"}}}";
+
+static const char other_design[] =
+    "{\"_id\":\"_design/all\",\"options\":{\"include_design\":true,\"local_seq\":true},"
+    "\"views\":{\"ids\":{\"map\":\"function(doc) { emit(doc._local_seq, doc._id) }\",\"reduce\":\"_count\"}}}";
+
+static unsigned
+below(unsigned n)
+{
+	return (unsigned)random() % n;
+}
+
+static struct views *
+start_views(struct store *store)
+{
+	const struct views_config c = {
+	    .store = store, .dbs = dbs, .scripts = scripts, .ex = exec_threads_executor(slow), .max_updates = 2};
+	struct views *v = NULL;
+
+	CHECK_INT(views_new(&c, &v), 0);
+	return v;
+}
+
+static struct store *
+open_store(void)
+{
+	struct store *s = NULL;
+
+	CHECK_INT(store_lmdb_new(folder, &s), 0);
+	return s;
+}
+
+static struct store *
+mem_store(void)
+{
+	struct store *s = NULL;
+
+	CHECK_INT(store_mem_new(&s), 0);
+	return s;
+}
+
+static void
+wait_done(struct view_wait *w)
+{
+	dbtest_wake(w->cookie);
+}
+
+static int
+update(struct view_index *ix, struct db *db, struct view_wait *out)
+{
+	struct view_wait w = {.done = wait_done};
+	struct dbtest_wait waiting;
+	struct db_info info;
+
+	CHECK_INT(db_info(db, &info), 0);
+	dbtest_wait_init(&waiting);
+	w.seq = info.update_seq;
+	w.purge_seq = info.purge_seq;
+	w.cookie = &waiting;
+	views_want(ix, &w);
+	dbtest_wait_for(&waiting);
+	if (out != NULL)
+		*out = w;
+	else if (!CHECK_INT(w.err, 0))
+		fprintf(stderr, "  %s: %s\n", w.error, w.why.text);
+	return w.err;
+}
+
+static struct view_index *
+open_index(struct views *v, struct db *db, const char *id)
+{
+	struct view_index *ix = NULL;
+
+	CHECK_INT(views_open(v, db, "db", (struct jstr){id, strlen(id)}, &ix), 0);
+	return ix;
+}
+
+/* ---- What an index has, as text ---- */
+
+static void
+put_rows(struct view_snap *s, const struct ddoc_view *view, int descending, struct buf *out)
+{
+	struct read_range range = {.descending = descending};
+	struct read_row row;
+	struct arena *a;
+	uint64_t total, before, n = 0;
+	int err;
+
+	CHECK_INT(arena_new(1u << 28, &a), 0);
+	CHECK_INT(read_range(s, view, &range, (struct jstr){NULL, 0}), 0);
+	CHECK_INT(read_counts(s, &total, &before), 0);
+	CHECK_INT(before, 0);
+	while ((err = read_next(s, a, &row)) == 0) {
+		buf_printf(out, "%.*s %.*s %.*s\n", (int)row.id.len, row.id.s, (int)row.key.len, row.key.s,
+		    (int)row.value.len, row.value.s);
+		n++;
+	}
+	CHECK_INT(err, ERR_END);
+	CHECK_INT(n, total);
+	arena_free(a);
+}
+
+static void
+put_groups(
+    struct view_snap *s, const struct ddoc_view *view, uint64_t level, size_t max, int descending, struct buf *out)
+{
+	struct read_range range = {.descending = descending};
+	struct buf place;
+	struct errtext why = {""};
+	int end = 0;
+
+	buf_init(&place, 1u << 20);
+	while (end == 0) {
+		struct read_groups g = {.level = level, .max = max, .why = &why};
+		uint64_t skip = 0;
+
+		CHECK_INT(arena_new(1u << 28, &g.a), 0);
+		CHECK_INT(read_range(s, view, &range, (struct jstr){place.data, place.len}), 0);
+		end = read_gather(s, &g, &skip);
+		CHECK(end == 0 || end == ERR_END);
+		buf_clear(&place);
+		read_place(s, &place);
+		if (!CHECK_INT(read_reduce(s, view, &g), 0))
+			fprintf(stderr, "  %s\n", why.text);
+		for (size_t i = 0; i < g.n; i++)
+			buf_printf(out, "%.*s: %.*s\n", (int)g.keys[i].len, g.keys[i].s, (int)g.values[i].len,
+			    g.values[i].data);
+		arena_free(g.a);
+		if (level == 0)
+			break;
+	}
+	buf_release(&place);
+}
+
+static void
+dump(struct view_index *ix, struct buf *out)
+{
+	static const char *const names[] = {"plain", "sum", "js", "conflicts", "ids"};
+	struct view_snap *s;
+
+	buf_clear(out);
+	if (!CHECK_INT(read_begin(ix, &s), 0))
+		return;
+	for (size_t i = 0; i < 5; i++) {
+		const struct ddoc_view *view = read_view(ix, (struct jstr){names[i], strlen(names[i])});
+
+		if (view == NULL)
+			continue;
+		buf_printf(out, "== %s\n", names[i]);
+		put_rows(s, view, 0, out);
+		put_rows(s, view, 1, out);
+		if (read_reduces(view) == READ_PLAIN)
+			continue;
+		put_groups(s, view, 0, 10, 0, out);
+		put_groups(s, view, 1, 3, 0, out);
+		put_groups(s, view, 1, 2, 1, out);
+		put_groups(s, view, 2, 100, 0, out);
+		put_groups(s, view, READ_EXACT, 7, 1, out);
+	}
+	read_end(s);
+	CHECK_INT(buf_failed(out), 0);
+}
+
+/* check_scratch: The index has what one has that is built now. */
+static void
+check_scratch(struct view_index *ix, struct db *db, const char *id)
+{
+	struct views *fresh = start_views(mem_store());
+	struct view_index *built = open_index(fresh, db, id);
+	struct buf a, b;
+
+	buf_init(&a, 1u << 28);
+	buf_init(&b, 1u << 28);
+	update(ix, db, NULL);
+	update(built, db, NULL);
+	dump(ix, &a);
+	dump(built, &b);
+	CHECK(a.len > 20);
+	CHECK_MEM(a.data, a.len, b.data, b.len);
+	buf_release(&a);
+	buf_release(&b);
+	views_close(built);
+	views_free(fresh);
+}
+
+/* ---- Writes ---- */
+
+static void
+put_json(struct db *db, const char *json, int new_edits)
+{
+	struct db_write w;
+	struct arena *a;
+
+	CHECK_INT(arena_new(1u << 24, &a), 0);
+	CHECK_INT(dbtest_write(db, a, json, new_edits, &w), 0);
+	arena_free(a);
+}
+
+static void
+purge(struct db *db, const char *id, const struct rev *rev)
+{
+	unsigned char gone = 0;
+	struct db_write w = {.kind = DB_WRITE_PURGE, .id = {id, strlen(id)}, .path = rev, .npath = 1, .purged = &gone};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+}
+
+/* change: One document comes, changes, forks, goes or is purged. */
+static void
+change(struct db *db)
+{
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct arena *a;
+	struct buf b;
+	char id[16], rev[REV_TEXT_MAX + 1] = "";
+	struct revbuf winner;
+	unsigned kind = below(10);
+	int there, deleted = 0;
+
+	CHECK_INT(arena_new(1u << 24, &a), 0);
+	buf_init(&b, 1u << 20);
+	snprintf(id, sizeof(id), "doc%03u", below(DOCS));
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	there = db_get(snap, id, strlen(id), a, &doc) == 0;
+	if (there) {
+		struct buf t;
+
+		deleted = doc.winner.deleted;
+		rev_copy(&winner, &doc.winner.rev);
+		buf_init(&t, 1000);
+		rev_put(&t, &doc.winner.rev);
+		snprintf(rev, sizeof(rev), "%.*s", (int)t.len, t.data);
+		buf_release(&t);
+	}
+	db_snap_end(snap);
+	if (there && kind == 0) {
+		struct rev at = rev_of(&winner);
+
+		purge(db, id, &at);
+	} else {
+		buf_printf(&b, "{\"_id\":\"%s\"", id);
+		if (kind == 1)
+			buf_printf(&b, ",\"_rev\":\"1-%08x\"", below(1u << 30));
+		else if (there && !deleted)
+			buf_printf(&b, ",\"_rev\":\"%s\"%s", rev, kind == 2 ? ",\"_deleted\":true" : "");
+		buf_printf(&b, ",\"n\":%u,\"k\":\"%c\"", below(100), 'a' + below(3));
+		if (kind < 5) {
+			buf_puts(&b, ",\"long\":\"");
+			for (unsigned i = 0; i < 300 + below(300); i++)
+				buf_putc(&b, 'x');
+			buf_printf(&b, "%u\"", below(4));
+		}
+		buf_puts(&b, "}");
+		buf_putc(&b, '\0');
+		put_json(db, b.data, kind != 1);
+	}
+	buf_release(&b);
+	arena_free(a);
+}
+
+static void
+test_model(void)
+{
+	struct store *store = open_store();
+	struct views *v = start_views(store);
+	struct db *db = dbtest_open(dbs, "db");
+	struct view_index *ix, *all;
+
+	put_json(db, design, 1);
+	put_json(db, other_design, 1);
+	ix = open_index(v, db, "_design/d");
+	all = open_index(v, db, "_design/all");
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < 10 + below(120); i++)
+			change(db);
+		check_scratch(ix, db, "_design/d");
+		if (round % 3 == 0)
+			check_scratch(all, db, "_design/all");
+		if (round % 4 == 3) {
+			/* The file is what it was. */
+			views_close(ix);
+			views_close(all);
+			views_free(v);
+			v = start_views(open_store());
+			ix = open_index(v, db, "_design/d");
+			all = open_index(v, db, "_design/all");
+		}
+	}
+	views_close(ix);
+	views_close(all);
+	views_free(v);
+	db_close(db);
+}
+
+/* What fails: the waiting ones are told, the index stays. */
+static void
+test_failing(void)
+{
+	struct views *v = start_views(mem_store());
+	struct db *db = dbtest_open(dbs, "db");
+	struct view_index *ix;
+	struct view_wait w;
+
+	put_json(db, "{\"_id\":\"_design/syntax\",\"views\":{\"v\":{\"map\":\"function(doc) {\"}}}", 1);
+	put_json(db, "{\"_id\":\"_design/loops\",\"views\":{\"v\":{\"map\":\"function(doc) { for (;;); }\"}}}", 1);
+	put_json(db,
+	    "{\"_id\":\"_design/fatal\",\"views\":{\"v\":{\"map\":\"function(doc) { throw ['fatal', 'name', 'why'] "
+	    "}\"}}}",
+	    1);
+	ix = open_index(v, db, "_design/syntax");
+	CHECK_INT(update(ix, db, &w), ERR_SCRIPT);
+	CHECK_STR(w.error, "compilation_error");
+	views_close(ix);
+	ix = open_index(v, db, "_design/loops");
+	CHECK_INT(update(ix, db, &w), ERR_SCRIPT_TIMEOUT);
+	views_close(ix);
+	ix = open_index(v, db, "_design/fatal");
+	CHECK_INT(update(ix, db, &w), ERR_SCRIPT);
+	CHECK_STR(w.error, "name");
+	CHECK_STR(w.why.text, "why");
+	views_close(ix);
+	/* The others go on. */
+	ix = open_index(v, db, "_design/d");
+	update(ix, db, NULL);
+	views_close(ix);
+	CHECK_INT(views_open(v, db, "db", (struct jstr){"_design/none", 12}, &ix), ERR_MISSING);
+	views_free(v);
+	db_close(db);
+}
+
+static int
+count_file(const char *name, void *cookie)
+{
+	unsigned *n = cookie;
+
+	++*n;
+	return name == NULL;
+}
+
+static unsigned
+files_of(struct store *s)
+{
+	unsigned n = 0;
+
+	CHECK_INT(store_list(s, NULL, count_file, &n), 0);
+	return n;
+}
+
+/* What no design document defines goes at a clean-up, and all of it with the database; an index in use then, when it is closed. */
+static void
+test_removal(void)
+{
+	struct store *store = mem_store();
+	struct views *v = start_views(store);
+	struct db *db = dbtest_open(dbs, "db");
+	struct view_index *d, *all;
+
+	d = open_index(v, db, "_design/d");
+	all = open_index(v, db, "_design/all");
+	update(d, db, NULL);
+	CHECK_INT(files_of(store), 2);
+	CHECK_INT(views_cleanup(v, db, "db"), 0);
+	CHECK_INT(files_of(store), 2);
+	/* Its functions are others now. */
+	views_close(all);
+	put_json(
+	    db, "{\"_id\":\"_design/all\",\"_rev\":\"9-abc\",\"views\":{\"x\":{\"map\":\"function(doc) {}\"}}}", 0);
+	CHECK_INT(views_cleanup(v, db, "db"), 0);
+	CHECK_INT(files_of(store), 1);
+	views_dropped(v, "other");
+	views_dropped(v, "db");
+	views_close(d);
+	/* Jobs end before the views do; the store goes with them. */
+	views_free(v);
+	db_close(db);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct scripts_config c = {.exe = exe,
+	    .max_children = 3,
+	    .idle_ms = 60000,
+	    .timeout_ms = 3000,
+	    .memory = (size_t)256 << 20,
+	    .max_answer = (size_t)64 << 20};
+	char self[PATH_MAX], remove_all[PATH_MAX];
+	struct store *store;
+
+	(void)argc;
+	snprintf(self, sizeof(self), "%s", argv[0]);
+	snprintf(exe, sizeof(exe), "%s/../divan-js", dirname(self));
+	srandom(7);
+	if (mkdtemp(folder) == NULL || exec_threads_new(2, &dbtest_threads) != 0 || exec_threads_new(3, &slow) != 0)
+		return 1;
+	c.ex = exec_threads_executor(dbtest_threads);
+	CHECK_INT(scripts_new(&c, &scripts), 0);
+	store = mem_store();
+	dbs = dbtest_dbs(store);
+	CHECK_INT(dbs_create(dbs, "db", NULL, &dbtest_admin, NULL), 0);
+	test_model();
+	test_failing();
+	test_removal();
+	dbs_free(dbs);
+	exec_threads_free(slow);
+	scripts_free(scripts);
+	exec_threads_free(dbtest_threads);
+	snprintf(remove_all, sizeof(remove_all), "rm -rf '%s'", folder);
+	CHECK_INT(system(remove_all), 0);
+	return check_done();
+}

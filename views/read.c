@@ -1,0 +1,468 @@
+/*
+ * read.c: ranges of rows.
+ *
+ * A range [lo, hi) of order keys, and of tree keys: both ends are beginnings of order keys, of which rows_bound() makes tree keys:
+ *
+ *	map                                 all rows of the map
+ *	map, sort key                       from the first row of this key on; with 0xff behind it: behind its last
+ *	map, sort key, id                   from the document's first row of this key on; with five 0xff behind it: behind its last
+ *	map, beginning of an array's key    from the first array that begins so; with 0xff behind it: behind the last
+ *
+ * 1. No byte of an id and no tag of a value is 0xff, and no number of a row is above four of them.
+ * 2. A place is an end of what is left: reading on is reading a narrower range.
+ */
+#include "read.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "index.h"
+#include "query/query.h"
+
+#define ORDER_MAX ((size_t)1 << 30)
+#define BEHIND_ROWS "\xff\xff\xff\xff\xff"
+
+struct view_snap {
+	struct view_index *ix;
+	struct store_snap *snap;
+	struct store_cursor *rows;
+	struct index_head head;
+	struct counts_of counts;
+	const struct ddoc_view *view;
+	int descending;
+	struct buf lo, hi;        /* order keys */
+	struct rows_key from, to; /* tree keys */
+	int moved;                /* the cursor stands on the row that was read last */
+	struct buf place;         /* of what was read last */
+	struct buf sortkey, scratch;
+	struct sums_range *ranges; /* of the groups gathered */
+};
+
+const struct ddoc_view *
+read_view(const struct view_index *ix, struct jstr name)
+{
+	return ddoc_view_of(&ix->ddoc, name);
+}
+
+enum read_reduce
+read_reduces(const struct ddoc_view *view)
+{
+	return view->kind == DDOC_NONE ? READ_PLAIN : view->kind == DDOC_SCRIPT ? READ_SCRIPT : READ_BUILTIN;
+}
+
+const char *
+read_name(const struct view_index *ix)
+{
+	return ix->name;
+}
+
+int
+read_info(struct view_index *ix, struct read_info *out)
+{
+	struct store_usage usage;
+	int err = store_usage(ix->store, &usage);
+
+	*out = (struct read_info){
+	    .signature = ix->signature, .file_bytes = usage.file_bytes, .active_bytes = usage.active_bytes};
+	(void)pthread_mutex_lock(&ix->lock);
+	out->seq = ix->head.seq;
+	out->purge_seq = ix->head.purge_seq;
+	out->updating = ix->updating;
+	for (const struct view_wait *w = ix->waiting; w != NULL; w = w->next)
+		out->waiting++;
+	(void)pthread_mutex_unlock(&ix->lock);
+	return err;
+}
+
+/* ---- Snapshots ---- */
+
+int
+read_begin(struct view_index *ix, struct view_snap **sp)
+{
+	struct view_snap *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (s == NULL)
+		return ERR_NOMEM;
+	s->ix = ix;
+	buf_init(&s->lo, ORDER_MAX);
+	buf_init(&s->hi, ORDER_MAX);
+	buf_init(&s->place, ORDER_MAX);
+	buf_init(&s->sortkey, ORDER_MAX);
+	buf_init(&s->scratch, ORDER_MAX);
+	if ((err = store_snap_begin(ix->store, &s->snap)) != 0 || (err = index_head_get(s->snap, &s->head)) != 0 ||
+	    (err = store_cursor_open(s->snap, VIEW_ROWS, &s->rows)) != 0) {
+		read_end(s);
+		return err;
+	}
+	index_counts(s->head.salt, &s->counts);
+	*sp = s;
+	return 0;
+}
+
+void
+read_end(struct view_snap *s)
+{
+	if (s->rows != NULL)
+		store_cursor_close(s->rows);
+	if (s->snap != NULL)
+		store_snap_end(s->snap);
+	buf_release(&s->lo);
+	buf_release(&s->hi);
+	buf_release(&s->place);
+	buf_release(&s->sortkey);
+	buf_release(&s->scratch);
+	free(s);
+}
+
+uint64_t
+read_seq(const struct view_snap *s)
+{
+	return s->head.seq;
+}
+
+/* ---- Ranges ---- */
+
+static void
+put_map(struct buf *b, unsigned map)
+{
+	buf_clear(b);
+	buf_putc(b, (char)(map >> 8));
+	buf_putc(b, (char)map);
+}
+
+/* put_bound: The place before the rows of a bound's key, or behind them. */
+static void
+put_bound(struct buf *b, unsigned map, const struct read_bound *bound, int behind)
+{
+	if (!bound->set) {
+		put_map(b, behind ? map + 1 : map);
+		return;
+	}
+	buf_clear(b);
+	if (bound->has_id) {
+		(void)rows_order(b, map, bound->sortkey, bound->id, 0);
+		b->len -= buf_failed(b) ? 0 : 4; /* without the number */
+		if (behind)
+			buf_puts(b, BEHIND_ROWS);
+	} else {
+		put_map(b, map);
+		buf_put(b, bound->sortkey.s, bound->sortkey.len);
+		if (behind)
+			buf_putc(b, (char)0xff);
+	}
+}
+
+static int
+find_ends(struct view_snap *s)
+{
+	int err = buf_failed(&s->lo) != 0 ? buf_failed(&s->lo) : buf_failed(&s->hi);
+
+	if (err == 0)
+		err = rows_bound(s->rows, (struct jstr){s->lo.data, s->lo.len}, &s->from);
+	if (err == 0)
+		err = rows_bound(s->rows, (struct jstr){s->hi.data, s->hi.len}, &s->to);
+	s->moved = 0;
+	return err;
+}
+
+int
+read_range(struct view_snap *s, const struct ddoc_view *view, const struct read_range *range, struct jstr after)
+{
+	const struct read_bound *low = range->descending ? &range->end : &range->start,
+				*high = range->descending ? &range->start : &range->end;
+	int exclusive = range->exclusive_end && range->end.set;
+
+	s->view = view;
+	s->descending = range->descending;
+	put_bound(&s->lo, view->map, low, exclusive && range->descending);
+	put_bound(&s->hi, view->map, high, !(exclusive && !range->descending));
+	if (after.len > 0) {
+		struct buf *end = range->descending ? &s->hi : &s->lo;
+
+		buf_clear(end);
+		buf_put(end, after.s, after.len);
+	}
+	buf_clear(&s->place);
+	return find_ends(s);
+}
+
+static int
+key_cmp(const struct store_val *a, const struct rows_key *b)
+{
+	int c = memcmp(a->p, b->b, a->len < b->len ? a->len : b->len);
+
+	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
+}
+
+static int
+count_before(struct view_snap *s, const void *key, size_t len, uint64_t *np)
+{
+	return counts_before(&s->counts, s->snap, key, len, np);
+}
+
+int
+read_counts(struct view_snap *s, uint64_t *totalp, uint64_t *beforep)
+{
+	unsigned map = s->view->map;
+	const unsigned char first[] = {(unsigned char)(map >> 8), (unsigned char)map},
+			    next[] = {(unsigned char)((map + 1) >> 8), (unsigned char)(map + 1)};
+	uint64_t low, high, at;
+	const struct rows_key *start = s->descending ? &s->to : &s->from;
+	int err = count_before(s, first, sizeof(first), &low);
+
+	if (err == 0)
+		err = count_before(s, next, sizeof(next), &high);
+	if (err == 0)
+		err = count_before(s, start->b, start->len, &at);
+	if (err != 0)
+		return err;
+	*totalp = high - low;
+	*beforep = s->descending ? high - at : at - low;
+	return 0;
+}
+
+/* keep_key: The key under the cursor becomes an end of the range. */
+static void
+keep_key(struct rows_key *out, const struct store_val *key)
+{
+	out->len = key->len;
+	memcpy(out->b, key->p, key->len);
+}
+
+int
+read_skip(struct view_snap *s, uint64_t *np)
+{
+	uint64_t low, high, n = *np, skipped;
+	struct store_val key;
+	int err;
+
+	if (n == 0)
+		return 0;
+	if ((err = count_before(s, s->from.b, s->from.len, &low)) != 0 ||
+	    (err = count_before(s, s->to.b, s->to.len, &high)) != 0)
+		return err;
+	if (high <= low || n >= high - low) {
+		*np = high > low ? n - (high - low) : n;
+		s->to = s->from;
+		return 0;
+	}
+	*np = 0;
+	if (!s->descending) {
+		if ((err = counts_seek(&s->counts, s->snap, low + n, s->rows, &key, NULL, &skipped)) == 0)
+			keep_key(&s->from, &key);
+	} else if ((err = counts_seek(&s->counts, s->snap, high - n, s->rows, &key, NULL, &skipped)) == 0) {
+		keep_key(&s->to, &key);
+	}
+	s->moved = 0;
+	return err == ERR_MISSING ? ERR_CORRUPT : err;
+}
+
+/* move: To the next row in the direction of reading; ERR_END. */
+static int
+move(struct view_snap *s, struct store_val *key, struct store_val *val)
+{
+	int err;
+
+	if (s->moved)
+		err = s->descending ? store_prev(s->rows, key, val) : store_next(s->rows, key, val);
+	else if (!s->descending)
+		err = store_seek(s->rows, s->from.b, s->from.len, key, val);
+	else if ((err = store_seek_le(s->rows, s->to.b, s->to.len, key, val)) == 0 && key_cmp(key, &s->to) >= 0)
+		err = store_prev(s->rows, key, val);
+	s->moved = 1;
+	if (err == 0 && (s->descending ? key_cmp(key, &s->from) < 0 : key_cmp(key, &s->to) >= 0))
+		err = ERR_MISSING;
+	return err == ERR_MISSING ? ERR_END : err;
+}
+
+/* An order key with a byte behind it is behind that row, and before any other. */
+static void
+keep_place(struct view_snap *s, const struct row *row)
+{
+	buf_clear(&s->place);
+	buf_put(&s->place, row->order.s, row->order.len);
+	if (!s->descending)
+		buf_putc(&s->place, '\0');
+}
+
+int
+read_next(struct view_snap *s, struct arena *a, struct read_row *out)
+{
+	struct store_val key, val;
+	struct row row;
+	int err = move(s, &key, &val);
+
+	if (err != 0 || (err = rows_take(&key, &val, a, &row)) != 0)
+		return err;
+	keep_place(s, &row);
+	*out = (struct read_row){row.id, row.key, row.value};
+	return buf_failed(&s->place);
+}
+
+int
+read_place(const struct view_snap *s, struct buf *b)
+{
+	return buf_put(b, s->place.data, s->place.len);
+}
+
+/* ---- Groups ---- */
+
+/* first_elements: Of an array with at least ${n} elements, the text of the first ${n} as an array; *${morep}: it has as many or more. */
+static int
+first_elements(struct jstr key, uint64_t n, struct buf *out, int *enoughp)
+{
+	struct jstr one;
+	struct jread j;
+	uint64_t i = 0;
+	int err;
+
+	jread_init(&j, key.s, key.len);
+	*enoughp = 0;
+	if (jread_peek(&j) != JREAD_ARRAY)
+		return 0;
+	buf_putc(out, '[');
+	err = jread_array_begin(&j);
+	while (err == 0 && i < n && (err = jread_array_next(&j)) == 0) {
+		(void)jread_peek(&j);
+		if ((err = jread_skip(&j, &one)) == 0) {
+			buf_puts(out, i++ > 0 ? "," : "");
+			buf_put(out, one.s, one.len);
+		}
+	}
+	if (err != 0 && err != ERR_END)
+		return err;
+	*enoughp = i == n;
+	buf_putc(out, ']');
+	return buf_failed(out);
+}
+
+/* group_of: The key of the row's group, and the beginning of its order keys in s->sortkey. */
+static int
+group_of(struct view_snap *s, const struct row *row, struct read_groups *g, struct jstr *keyp)
+{
+	struct buf text;
+	int enough = 0, err = 0;
+
+	buf_clear(&s->sortkey);
+	buf_put(&s->sortkey, row->order.s, ROWS_MAP);
+	buf_init_arena(&text, g->a, ORDER_MAX);
+	if (g->level != READ_EXACT)
+		err = first_elements(row->key, g->level, &text, &enough);
+	if (err != 0)
+		return err;
+	if (!enough) {
+		*keyp = (struct jstr){arena_dup(g->a, row->key.s, row->key.len), row->key.len};
+		buf_put(&s->sortkey, row->sortkey.s, row->sortkey.len);
+		return keyp->s == NULL ? ERR_NOMEM : buf_failed(&s->sortkey);
+	}
+	*keyp = (struct jstr){text.data, text.len};
+	if ((err = query_sortkey(*keyp, &s->scratch, &s->sortkey)) == 0)
+		s->sortkey.len--; /* an array's end */
+	return err;
+}
+
+/* narrow: The group's own range goes into ${out}; what is behind it is left. */
+static int
+narrow(struct view_snap *s, struct sums_range *out)
+{
+	struct rows_key end;
+	int err;
+
+	buf_clear(&s->place);
+	buf_put(&s->place, s->sortkey.data, s->sortkey.len);
+	if (!s->descending)
+		buf_putc(&s->place, (char)0xff);
+	if ((err = buf_failed(&s->place)) != 0 ||
+	    (err = rows_bound(s->rows, (struct jstr){s->place.data, s->place.len}, &end)) != 0)
+		return err;
+	s->moved = 0;
+	out->lo = s->from;
+	out->hi = s->to;
+	if (s->descending) {
+		struct store_val v = {end.b, end.len};
+
+		if (key_cmp(&v, &s->from) < 0)
+			end = s->from;
+		out->lo = s->to = end;
+	} else {
+		struct store_val v = {end.b, end.len};
+
+		if (key_cmp(&v, &s->to) > 0)
+			end = s->to;
+		out->hi = s->from = end;
+	}
+	return 0;
+}
+
+/* gather_one: ERR_END: the range has no more rows. */
+static int
+gather_one(struct view_snap *s, struct read_groups *g, struct jstr *keyp, struct sums_range *out)
+{
+	struct store_val key, val;
+	struct row row;
+	int err;
+
+	s->moved = 0;
+	if ((err = move(s, &key, &val)) != 0)
+		return err;
+	if (g->level == 0) {
+		*keyp = (struct jstr){"null", 4};
+		out->lo = s->from;
+		out->hi = s->to;
+		s->from = s->to;
+		return 0;
+	}
+	if ((err = rows_take(&key, &val, g->a, &row)) != 0 || (err = group_of(s, &row, g, keyp)) != 0)
+		return err;
+	return narrow(s, out);
+}
+
+int
+read_gather(struct view_snap *s, struct read_groups *g, uint64_t *skipp)
+{
+	int err;
+
+	if (g->n == 0) {
+		g->keys = arena_calloc(g->a, g->max, sizeof(*g->keys));
+		g->values = arena_calloc(g->a, g->max, sizeof(*g->values));
+		s->ranges = arena_calloc(g->a, g->max, sizeof(*s->ranges));
+		if (g->keys == NULL || g->values == NULL || s->ranges == NULL)
+			return ERR_NOMEM;
+	}
+	while (g->n < g->max) {
+		if ((err = gather_one(s, g, &g->keys[g->n], &s->ranges[g->n])) != 0)
+			return err;
+		if (*skipp > 0)
+			--*skipp;
+		else
+			g->n++;
+	}
+	return 0;
+}
+
+int
+read_reduce(struct view_snap *s, const struct ddoc_view *view, struct read_groups *g)
+{
+	struct view_index *ix = s->ix;
+	struct sums sums = {.ddoc = &ix->ddoc, .salt = s->head.salt, .why = g->why};
+	int err = 0;
+
+	if (g->n == 0)
+		return 0;
+	if (view->kind == DDOC_SCRIPT)
+		err = script_open(ix->views->config.scripts, ix->database, ix->program, &sums.script, g->why);
+	if (err == ERR_SCRIPT)
+		(void)snprintf(sums.error, sizeof(sums.error), "compilation_error");
+	for (size_t i = 0; i < g->n; i++) {
+		buf_init_arena(&g->values[i], g->a, LIMIT_SCRIPT_ANSWER);
+		s->ranges[i].out = &g->values[i];
+	}
+	if (err == 0)
+		err = sums_reduce(&sums, s->snap, view, s->ranges, g->n);
+	script_close(sums.script);
+	memcpy(g->error, sums.error, sizeof(g->error));
+	return err;
+}
