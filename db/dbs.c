@@ -291,6 +291,8 @@ dbs_new(const struct dbs_config *config, struct dbs **sp)
 	s->config = *config;
 	if (s->config.slow == NULL)
 		s->config.slow = s->config.ex;
+	if (s->config.preparer == NULL)
+		s->config.preparer = s->config.slow;
 	s->admin_only = config->default_security_admin_only;
 	if (s->config.max_document_size == 0)
 		s->config.max_document_size = LIMIT_BODY_LEN;

@@ -24,7 +24,8 @@
 struct api {
 	struct dbs *dbs;
 	struct executor *ex;
-	struct executor *slow; /* for what may take seconds: users' functions */
+	struct executor *slow;    /* for what may take seconds: users' functions */
+	struct executor *hashers; /* for the passwords of logins, which wait behind nothing else; NULL: ex */
 	struct http_server *server;
 	struct config *config;
 	char uuid[33];                   /* of this server, kept in the data folder */

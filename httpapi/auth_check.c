@@ -195,7 +195,7 @@ start(struct auth_table *t)
 	while (t->checks && !t->running) {
 		struct auth_check *c = t->checks;
 		struct api *api = c->r->api;
-		struct executor *ex = api->slow ? api->slow : api->ex;
+		struct executor *ex = api->hashers ? api->hashers : api->ex;
 
 		if (state_of(c, c->peer) == LOCKOUT_NONE) {
 			t->running = 1;
