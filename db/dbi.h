@@ -302,6 +302,8 @@ enum heard_how {
 struct heard {
 	enum heard_how how;
 	struct rev old;    /* HEARD_OLD */
+	int by_winner;     /* a rule was told of a replicated revision: it may have looked at the document as it stood, */
+	struct rev winner; /* whose winner this was; len 0: there was none */
 	uint64_t designs;  /* dbfile.designs, */
 	uint64_t security; /* dbfile.security_stamp then */
 };

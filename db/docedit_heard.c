@@ -27,6 +27,16 @@ stamps_hold(const struct docedit *e, const struct heard *heard)
 	return heard->how == HEARD_IDLE || heard->security == f->security_stamp;
 }
 
+static int
+winner_holds(const struct docedit *e, const struct heard *heard)
+{
+	if (!heard->by_winner)
+		return 1;
+	if (revtree_nleaves(e->t) == 0)
+		return heard->winner.len == 0;
+	return heard->winner.len > 0 && rev_equal(&revtree_leaf(e->t, 0)->rev, &heard->winner);
+}
+
 int
 docedit_heard_(struct docedit *e, const struct db_write *w, int *holdsp)
 {
@@ -50,7 +60,7 @@ docedit_heard_(struct docedit *e, const struct db_write *w, int *holdsp)
 		how = judge_old(e->t, w, on_disk, e, &at);
 	}
 	if (how != HEARD_UNASKED)
-		*holdsp = how == heard->how && stamps_hold(e, heard) &&
+		*holdsp = how == heard->how && stamps_hold(e, heard) && winner_holds(e, heard) &&
 			  (how == HEARD_NONE || rev_equal(&revtree_at(e->t, at)->rev, &heard->old));
 	return 0;
 }

@@ -155,17 +155,24 @@ old_read(struct hearing *h, struct db_doc *doc, struct revtree *t, struct revpos
 static int
 old_find(struct hearing *h, const struct db_write *w, struct db_verdict *v)
 {
+	const struct db_rules *rules = h->db->file->rules;
 	struct prepared *p = w->prepared;
 	struct db_doc doc;
 	struct revtree *t;
 	struct revpos at;
 	int err;
 
-	p->heard = (struct heard){.how = HEARD_NONE, .designs = h->designs, .security = h->security};
+	p->heard = (struct heard){.how = HEARD_NONE,
+	    .designs = h->designs,
+	    .security = h->security,
+	    .by_winner = w->kind == DB_WRITE_REPLICATE && rules != NULL && rules->validate != NULL};
 	arena_reset(h->tree_a);
 	if ((err = db_get(h->snap, w->id.s, w->id.len, h->tree_a, &doc)) != 0)
 		return err == ERR_MISSING ? 0 : err;
 	if ((err = db_doc_tree(&doc, 1, &t)) != 0)
+		return err;
+	if (p->heard.by_winner && revtree_nleaves(t) > 0 &&
+	    (err = copy_rev(h->keep, &revtree_leaf(t, 0)->rev, &p->heard.winner)) != 0)
 		return err;
 	p->heard.how = judge_old(t, w, has_body, NULL, &at);
 	if (p->heard.how != HEARD_OLD)

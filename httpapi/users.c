@@ -373,7 +373,8 @@ check_roles_change(const struct db_verdict *v, const struct jstr *name, const st
 		return nroles > 0 ? forbid(why, "Only _admin may set roles") : 0;
 	if (!by->who->name || !jstr_is(name, by->who->name))
 		return forbid(why, "You may only update your own user document.");
-	if (userdoc_true(&old->field[USERDOC_ROLES]))
+	/* Who deletes their own document may write into it what they like. */
+	if (!v->old_doc.deleted && userdoc_true(&old->field[USERDOC_ROLES]))
 		err = userdoc_roles(&old->field[USERDOC_ROLES], a, &had, &nhad);
 	if (err == ERR_NOMEM)
 		return err;
@@ -456,8 +457,9 @@ judge(const struct db_asker *by, struct db_verdict *v, struct arena *a)
 }
 
 /*
- * Who does not administer brings a revision that descends from none that is here: of a name that is free it is a sign-up,
- * of another's document it would be a new password.
+ * Who does not administer brings a revision that does not descend from the one that counts.  Of a name that is free it is
+ * a sign-up.  Of another's document it would be a new password; of one's own, beside a revision that has been replaced, it
+ * would bring back what an administrator has taken away.
  */
 static int
 is_taken(const struct db_hearing *h, const struct db_verdict *v, int *takenp)
@@ -466,11 +468,11 @@ is_taken(const struct db_hearing *h, const struct db_verdict *v, int *takenp)
 	int err;
 
 	*takenp = 0;
-	if (h->by.is_admin || !v->replicated || v->has_old)
+	if (h->by.is_admin || !v->replicated || v->new_doc.deleted)
 		return 0;
 	err = db_get(h->snap, v->id.s, v->id.len, h->arena, &doc);
 	if (!err)
-		*takenp = !doc.winner.deleted;
+		*takenp = v->has_old ? !rev_equal(&v->old_doc.path[0], &doc.winner.rev) : !doc.winner.deleted;
 	return err == ERR_MISSING ? 0 : err;
 }
 
