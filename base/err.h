@@ -42,6 +42,7 @@
 	X(ERR_COMPILATION, 400, "compilation_error", "a function cannot be compiled")                                \
 	X(ERR_ILLEGAL_PARTITION, 400, "illegal_partition", "Partition must not be empty")                            \
 	X(ERR_DOC_VALIDATION, 400, "doc_validation", "Bad special document member")                                  \
+	X(ERR_KEY_RANGE, 400, "query_parse_error", "No rows can match your key range")                               \
 	X(ERR_QUERY_PARSE, 400, "query_parse_error", "Invalid value for a query parameter")                          \
 	X(ERR_ILLEGAL_DB_NAME, 400, "illegal_database_name", "illegal database name")                                \
 	X(ERR_SELECTOR_JSON, 400, "invalid_selector_json", "Selector must be a JSON object")                         \

@@ -14,12 +14,6 @@
 #define SHOWN_MAX 200 /* bytes of a bad value that are repeated */
 #define KEYS_FIRST 64u
 
-/* A value as it came. */
-struct value {
-	int json;
-	struct jstr text;
-};
-
 void
 alldocs_query_init(struct alldocs_query *q)
 {
@@ -28,7 +22,7 @@ alldocs_query_init(struct alldocs_query *q)
 }
 
 static int
-refuse(struct errtext *why, const char *what, const struct value *v)
+refuse(struct errtext *why, const char *what, const struct alldocs_value *v)
 {
 	int n = v->text.len > SHOWN_MAX ? SHOWN_MAX : (int)v->text.len;
 
@@ -41,9 +35,8 @@ refuse(struct errtext *why, const char *what, const struct value *v)
 	return err_why(why, ERR_QUERY_PARSE, "%s: \"%.*s\"", what, n, v->text.s);
 }
 
-/* Numbers and booleans may stand in quotes in a body. */
-static struct jstr
-unquoted(const struct value *v)
+struct jstr
+alldocs_value_text(const struct alldocs_value *v)
 {
 	struct jstr s = v->text;
 
@@ -54,10 +47,10 @@ unquoted(const struct value *v)
 	return s;
 }
 
-static int
-set_bool(const struct value *v, int *outp, struct errtext *why)
+int
+alldocs_value_bool(const struct alldocs_value *v, int *outp, struct errtext *why)
 {
-	struct jstr s = unquoted(v);
+	struct jstr s = alldocs_value_text(v);
 
 	if (s.len == 4 && strncasecmp(s.s, "true", 4) == 0)
 		*outp = 1;
@@ -68,10 +61,10 @@ set_bool(const struct value *v, int *outp, struct errtext *why)
 	return 0;
 }
 
-static int
-set_number(const struct value *v, uint64_t *outp, struct errtext *why)
+int
+alldocs_value_number(const struct alldocs_value *v, uint64_t *outp, struct errtext *why)
 {
-	struct jstr s = unquoted(v);
+	struct jstr s = alldocs_value_text(v);
 	size_t first = s.len > 0 && (s.s[0] == '-' || s.s[0] == '+');
 	uint64_t n = 0;
 	unsigned digit;
@@ -90,7 +83,7 @@ set_number(const struct value *v, uint64_t *outp, struct errtext *why)
 }
 
 static int
-set_bound(struct apireq *r, const struct value *v, struct alldocs_bound *b)
+set_bound(struct apireq *r, const struct alldocs_value *v, struct alldocs_bound *b)
 {
 	struct jread j;
 	int err;
@@ -128,7 +121,7 @@ add_key(struct apireq *r, struct alldocs_query *q, const struct jstr *text, size
 }
 
 static int
-set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struct errtext *why)
+set_keys(struct apireq *r, const struct alldocs_value *v, struct alldocs_query *q, struct errtext *why)
 {
 	struct jstr text;
 	struct jread j;
@@ -158,13 +151,12 @@ set_keys(struct apireq *r, const struct value *v, struct alldocs_query *q, struc
 	return err == ERR_END ? 0 : err;
 }
 
-/* What says which index is asked and how fresh it is to be: checked, and without meaning here. */
-static int
-check_freshness(const struct jstr *name, const struct value *v, struct errtext *why)
+int
+alldocs_value_fresh(const struct jstr *name, const struct alldocs_value *v, struct errtext *why)
 {
 	static const char *const allowed[][4] = {{"stale", "ok", "update_after", NULL},
 	    {"stable", "true", "false", NULL}, {"update", "true", "false", "lazy"}};
-	struct jstr s = unquoted(v);
+	struct jstr s = alldocs_value_text(v);
 	size_t i, k;
 
 	for (i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
@@ -204,18 +196,19 @@ find_switch(struct alldocs_query *q, const struct jstr *name, int *ignored)
 }
 
 static int
-set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const struct value *v, struct errtext *why)
+set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const struct alldocs_value *v,
+    struct errtext *why)
 {
 	uint64_t level = 0;
 	int ignored, inclusive, err;
 	int *on = find_switch(q, name, &ignored);
 
 	if (on != NULL)
-		return set_bool(v, on, why);
+		return alldocs_value_bool(v, on, why);
 	if (jstr_is(name, "limit"))
-		return set_number(v, &q->limit, why);
+		return alldocs_value_number(v, &q->limit, why);
 	if (jstr_is(name, "skip"))
-		return set_number(v, &q->skip, why);
+		return alldocs_value_number(v, &q->skip, why);
 	if (jstr_is(name, "startkey") || jstr_is(name, "start_key"))
 		return set_bound(r, v, &q->start);
 	if (jstr_is(name, "endkey") || jstr_is(name, "end_key"))
@@ -228,22 +221,22 @@ set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const st
 		return err;
 	}
 	if (jstr_is(name, "inclusive_end")) {
-		err = set_bool(v, &inclusive, why);
+		err = alldocs_value_bool(v, &inclusive, why);
 		q->exclusive_end = err ? 0 : !inclusive;
 		return err;
 	}
 	if (jstr_is(name, "group_level")) {
-		err = set_number(v, &level, why);
+		err = alldocs_value_number(v, &level, why);
 		q->group = q->group || level > 0;
 		return err;
 	}
-	return check_freshness(name, v, why);
+	return alldocs_value_fresh(name, v, why);
 }
 
 int
 alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *why)
 {
-	struct value v = {0, {NULL, 0}};
+	struct alldocs_value v = {0, {NULL, 0}};
 	size_t i;
 	int err = 0;
 
@@ -257,7 +250,7 @@ alldocs_query_params(struct apireq *r, struct alldocs_query *q, struct errtext *
 int
 alldocs_query_members(struct apireq *r, struct jread *j, struct alldocs_query *q, struct errtext *why)
 {
-	struct value v = {1, {NULL, 0}};
+	struct alldocs_value v = {1, {NULL, 0}};
 	struct buf scratch;
 	struct jstr name;
 	int err;

@@ -42,6 +42,23 @@ struct alldocs_query {
 	size_t nkeys;
 };
 
+/* A parameter's value as it came. */
+struct alldocs_value {
+	int json;
+	struct jstr text;
+};
+
+/** alldocs_value_text(v): Without the quotes in which numbers and booleans may stand in a body. */
+struct jstr alldocs_value_text(const struct alldocs_value *v);
+/** alldocs_value_bool(v, outp, why), alldocs_value_number(v, outp, why): Errors, in CouchDB's words: ERR_QUERY_PARSE. */
+int alldocs_value_bool(const struct alldocs_value *v, int *outp, struct errtext *why) MUST_CHECK;
+int alldocs_value_number(const struct alldocs_value *v, uint64_t *outp, struct errtext *why) MUST_CHECK;
+/**
+ * alldocs_value_fresh(name, v, why): What says which index is asked and how fresh it is to be (stale, stable, update) has one of its
+ * values; other names are passed over.  Errors: ERR_QUERY_PARSE.
+ */
+int alldocs_value_fresh(const struct jstr *name, const struct alldocs_value *v, struct errtext *why) MUST_CHECK;
+
 /** alldocs_query_init(q): Everything, ascending. */
 void alldocs_query_init(struct alldocs_query *q);
 

@@ -40,6 +40,7 @@ struct api {
 	struct web *web;                 /* the built page: web.c */
 	struct copies *copies;           /* copies of databases on their way: copyfile.c */
 	struct scripts *scripts;         /* users' JavaScript */
+	struct views *views;             /* indexes of what it emits */
 };
 
 /* One parameter of the query string, decoded. */
@@ -52,6 +53,7 @@ struct api_param {
 struct apireq;
 struct query_selector;
 struct query_fields;
+struct feedjudge;
 typedef void api_f(struct apireq *r);
 
 /* One request. */
@@ -81,6 +83,7 @@ struct apireq {
 	/* Of a feed's filter; freed by api_done(). */
 	struct query_selector *selector;
 	struct query_fields *fields;
+	struct feedjudge *judge;
 };
 
 /**
@@ -260,8 +263,7 @@ void database_revs_limit(struct apireq *r);   /* /{db}/_revs_limit */
 void database_purged_limit(struct apireq *r); /* /{db}/_purged_infos_limit */
 void database_history_kept(struct apireq *r); /* /{db}/_history_kept */
 void database_full_commit(struct apireq *r);  /* /{db}/_ensure_full_commit */
-void database_compact(struct apireq *r);      /* /{db}/_compact and /{db}/_compact/{ddoc} */
-void database_view_cleanup(struct apireq *r); /* /{db}/_view_cleanup */
+void database_compact(struct apireq *r);      /* /{db}/_compact */
 
 /* alldocs.c, partition.c */
 void alldocs_any(struct apireq *r);       /* /{db}/_all_docs, _design_docs, _local_docs, their /queries */
@@ -281,6 +283,12 @@ void purge_infos(struct apireq *r); /* /{db}/_purged_infos */
 
 /* updatefeeds.c */
 void updatefeeds_any(struct apireq *r); /* /_db_updates */
+
+/* view.c, view_info.c */
+void view_any(struct apireq *r);     /* /{db}/_design/{d}/_view/... */
+void view_info(struct apireq *r);    /* /{db}/_design/{d}/_info */
+void view_compact(struct apireq *r); /* /{db}/_compact/{ddoc} */
+void view_cleanup(struct apireq *r); /* /{db}/_view_cleanup */
 
 /* copyfile.c */
 void copyfile_get(struct apireq *r); /* /{db}/_copy */

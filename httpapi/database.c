@@ -584,31 +584,6 @@ database_full_commit(struct apireq *r)
 	api_json(r, 201, &b);
 }
 
-/* _compact/{ddoc}: indexes are compacted with their files; only that the design document is there matters. */
-static int
-find_design(struct apireq *r)
-{
-	struct db_snap *snap;
-	struct db_doc doc;
-	struct buf id;
-	int err;
-
-	buf_init(&id, LIMIT_ID_LEN + 16);
-	buf_puts(&id, "_design/");
-	buf_put(&id, r->part[2].s, r->part[2].len);
-	err = buf_failed(&id);
-	if (!err)
-		err = db_snap_begin(r->db, &snap);
-	if (!err) {
-		err = db_get(snap, id.data, id.len, r->arena, &doc);
-		if (!err && doc.winner.deleted)
-			err = ERR_MISSING;
-		db_snap_end(snap);
-	}
-	buf_release(&id);
-	return err;
-}
-
 void
 database_compact(struct apireq *r)
 {
@@ -618,15 +593,9 @@ database_compact(struct apireq *r)
 		api_error(r, ERR_CONTENT_TYPE, NULL);
 		return;
 	}
-	err = r->nparts > 2 ? find_design(r) : db_compact(r->db);
+	err = db_compact(r->db);
 	if (err)
 		api_error(r, err, NULL);
 	else
 		api_ok(r, 202);
-}
-
-void
-database_view_cleanup(struct apireq *r)
-{
-	api_ok(r, 202);
 }

@@ -2,6 +2,7 @@
  * main.c: divand's composition root: reads the command line and the configuration, takes
  * the data folder, and puts the layers together.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <pthread.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/exec.h"
@@ -34,6 +36,7 @@
 #include "script/script.h"
 #include "httpapi/users.h"
 #include "store/store.h"
+#include "views/views.h"
 
 #define SERVER_NAME "Divan/" DIVAN_VERSION " (CouchDB compatible)"
 
@@ -260,6 +263,8 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 	accounts_moved(api, name, seq, dropped);
 	feeds_moved(api, name, seq, dropped);
 	updatefeeds_moved(api, name, seq, dropped);
+	if (dropped && api->views != NULL)
+		views_dropped(api->views, name);
 }
 
 /* In hundredths, "2.0" and "2" alike. */
@@ -343,6 +348,23 @@ start_hashers(struct divand *d)
 	return err;
 }
 
+/* Index files have a folder of their own: all of it can be made again. */
+static int
+start_views(struct divand *d, unsigned max_updates)
+{
+	struct views_config c = {
+	    .dbs = d->api.dbs, .scripts = d->api.scripts, .ex = d->api.slow, .max_updates = max_updates};
+	char dir[PATH_MAX];
+	int n = snprintf(dir, sizeof(dir), "%s/.views", d->data);
+	int err;
+
+	if (n < 0 || n >= (int)sizeof(dir) || (mkdir(dir, 0700) != 0 && errno != EEXIST))
+		return ERR_IO;
+	if ((err = store_lmdb_new(dir, &c.store)) != 0)
+		return err;
+	return views_new(&c, &d->api.views);
+}
+
 static int
 open_databases(struct divand *d)
 {
@@ -384,7 +406,7 @@ open_databases(struct divand *d)
 		if (err == ERR_DB_EXISTS)
 			err = 0;
 	}
-	return err;
+	return err != 0 ? err : start_views(d, cores < 2 ? 2 : (unsigned)cores);
 }
 
 static void
@@ -573,6 +595,8 @@ end(struct divand *d)
 {
 	stop_hangups(d);
 	accounts_stop(&d->api);
+	views_free(d->api.views);
+	d->api.views = NULL;
 	if (d->api.dbs != NULL)
 		dbs_free(d->api.dbs);
 	exec_threads_free(d->signups);

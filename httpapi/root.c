@@ -6,6 +6,7 @@
 #include "uuid.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "views/views.h"
 
 #include <strings.h>
 
@@ -480,6 +481,26 @@ put_task(const struct db_task *t, void *cookie)
 	return buf_failed(b);
 }
 
+/* An index that is brought up to date; its phase is the design document. */
+static int
+put_indexer(const struct db_task *t, void *cookie)
+{
+	struct tasks *all = cookie;
+	struct buf *b = &all->b;
+
+	buf_puts(b, all->n++ > 0 ? "," : "");
+	buf_printf(b, "{\"node\":\"" API_NODE "\",\"pid\":\"<0.%u.0>\",\"process_status\":\"running\",", all->n);
+	buf_printf(b, "\"changes_done\":%llu,\"database\":", (unsigned long long)t->done);
+	buf_put_json(b, t->database, strlen(t->database));
+	buf_puts(b, ",\"design_document\":");
+	buf_put_json(b, t->phase, strlen(t->phase));
+	buf_printf(b, ",\"progress\":%llu,\"started_on\":%llu,\"total_changes\":%llu,",
+	    (unsigned long long)(t->total > 0 ? t->done * 100 / t->total : 0),
+	    (unsigned long long)(t->started_us / 1000000), (unsigned long long)t->total);
+	buf_printf(b, "\"type\":\"%s\",\"updated_on\":%llu}", t->type, (unsigned long long)(t->updated_us / 1000000));
+	return buf_failed(b);
+}
+
 void
 root_active_tasks(struct apireq *r)
 {
@@ -489,6 +510,8 @@ root_active_tasks(struct apireq *r)
 	buf_init(&all.b, 1u << 20);
 	buf_puts(&all.b, "[");
 	err = dbs_tasks(r->api->dbs, put_task, &all);
+	if (err == 0)
+		err = views_tasks(r->api->views, put_indexer, &all);
 	buf_puts(&all.b, "]\n");
 	if (err) {
 		buf_release(&all.b);

@@ -50,6 +50,13 @@ not_implemented(struct apireq *r)
 	api_error_text(r, 501, "not_implemented", "This endpoint is not implemented.");
 }
 
+/* A path below _view that names no view. */
+static void
+view_place(struct apireq *r)
+{
+	api_method_not_allowed(r, "GET,POST,HEAD");
+}
+
 static const struct route server_table[] = {
     {"_up", root_up, ANYBODY, "GET,HEAD", NONE},
     {"_session", auth_session, ANYBODY, "GET,HEAD,POST,DELETE", POST_ANY},
@@ -90,8 +97,8 @@ static const struct route db_table[] = {
     {"_revs_limit", database_revs_limit, MEMBER, "PUT,GET", PUT_SET},
     {"_history_kept", database_history_kept, DB_ADMIN, "GET,PUT", PUT_ANY},
     {"_compact", database_compact, DB_ADMIN, "POST", NONE},
-    {"_compact/{ddoc}", database_compact, DB_ADMIN, "POST", NONE},
-    {"_view_cleanup", database_view_cleanup, DB_ADMIN, "POST", NONE},
+    {"_compact/{ddoc}", view_compact, DB_ADMIN, "POST", NONE},
+    {"_view_cleanup", view_cleanup, DB_ADMIN, "POST", NONE},
     {"_find", not_implemented, MEMBER, "POST", NONE},
     {"_explain", not_implemented, MEMBER, "POST", NONE},
     {"_index/...", not_implemented, MEMBER, "GET,POST,DELETE", NONE},
@@ -110,8 +117,10 @@ static const struct route db_table[] = {
 
 /* Functions of a design document; every other name behind it is an attachment's. */
 static const struct route design_table[] = {
-    {"_view/...", not_implemented, MEMBER, "GET,HEAD,POST", NONE},
-    {"_info", not_implemented, MEMBER, "GET", NONE},
+    {"_view/{v}", view_any, MEMBER, "GET,POST,HEAD", POST_JSON},
+    {"_view/{v}/queries", view_any, MEMBER, "POST", POST_JSON},
+    {"_view/...", view_place, MEMBER, "GET,POST,HEAD", NONE},
+    {"_info", view_info, MEMBER, "GET", NONE},
     {"_show/...", designfuns_show, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
     {"_list/...", not_implemented, MEMBER, "GET,HEAD,POST", NONE},
     {"_update/...", designfuns_update, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},

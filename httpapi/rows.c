@@ -13,6 +13,7 @@
  * 1. release() runs once, before the last http_* call or in on_stop(); nothing of the request is
  *    touched behind it.
  * 2. While a message is under way the request is held, because its memory is the request's.
+ * 3. Who vanishes while a batch is made on another thread is let go when that is done.
  */
 #include "rows.h"
 
@@ -33,6 +34,14 @@ struct rows {
 	struct http_msg msg; /* to yield to the loop where nothing is sent */
 	int stopped;
 	int chunked; /* never with a length */
+	/* Where batches are made elsewhere: */
+	struct executor *ex;
+	struct exec_job job;
+	struct http_msg filled;
+	void (*fail)(void *cookie, int err);
+	int err;     /* what came of the batch */
+	int working; /* it is being made */
+	int begun;
 };
 
 uint64_t
@@ -150,22 +159,57 @@ yield(struct rows *s)
 	http_post(http_req_thread(s->r->http), &s->msg);
 }
 
+static int
+make(struct rows *s)
+{
+	int err = s->fill(s->cookie, &s->b, s->scratch);
+
+	if (err == 0 || err == ERR_END)
+		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
+	return err;
+}
+
+static void
+make_elsewhere(struct rows *s)
+{
+	s->working = 1;
+	http_hold(s->r->http);
+	s->ex->submit(s->ex, &s->job);
+}
+
+static void
+run_job(void *arg)
+{
+	struct rows *s = arg;
+
+	s->err = make(s);
+	http_post(http_req_thread(s->r->http), &s->filled);
+}
+
+static void pass_on(struct rows *s, int err);
+
 static void
 step(struct rows *s)
 {
-	struct http_req *http = s->r->http;
-	int err;
-
 	/* The head may still be on its way alone, and nobody tells when it is out. */
-	if (!http_can_send(http)) {
+	if (!http_can_send(s->r->http)) {
 		yield(s);
 		return;
 	}
 	buf_clear(&s->b);
 	arena_reset(s->scratch);
-	err = s->fill(s->cookie, &s->b, s->scratch);
-	if (err == 0 || err == ERR_END)
-		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
+	if (s->ex != NULL)
+		make_elsewhere(s);
+	else
+		pass_on(s, make(s));
+}
+
+/* pass_on: A batch of a stream. */
+static void
+pass_on(struct rows *s, int err)
+{
+	struct http_req *http = s->r->http;
+
 	if (err == 0 && s->b.len == 0) {
 		yield(s);
 		return;
@@ -198,7 +242,8 @@ on_stop(void *cookie)
 	struct rows *s = cookie;
 
 	s->stopped = 1;
-	release(s);
+	if (!s->working)
+		release(s);
 }
 
 static void
@@ -237,15 +282,13 @@ rows_new(struct apireq *r)
 
 /* The first batch: the whole answer, the beginning of a stream, or an error. */
 static void
-begin(struct rows *s, int status, uint64_t length)
+begin(struct rows *s, int status, uint64_t length, int err)
 {
 	struct apireq *r = s->r;
 	char *data;
 	size_t len;
-	int err = s->fill(s->cookie, &s->b, s->scratch);
 
-	if (err == 0 || err == ERR_END)
-		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
+	s->begun = 1;
 	if (err == ERR_END && s->chunked) {
 		send_whole(r->http, status, &s->b);
 		release(s);
@@ -262,8 +305,27 @@ begin(struct rows *s, int status, uint64_t length)
 			yield(s);
 	} else {
 		release(s);
-		api_error(r, err, NULL);
+		if (s->fail != NULL)
+			s->fail(s->cookie, err);
+		else
+			api_error(r, err, NULL);
 	}
+}
+
+static void
+on_filled(void *arg)
+{
+	struct rows *s = arg;
+	struct http_req *http = s->r->http;
+
+	s->working = 0;
+	if (s->stopped)
+		release(s);
+	else if (s->begun)
+		pass_on(s, s->err);
+	else
+		begin(s, 200, UINT64_MAX, s->err);
+	http_release(http);
 }
 
 static void
@@ -285,7 +347,7 @@ send_rows(
 	s->fill = fill;
 	s->drop = drop;
 	s->cookie = cookie;
-	begin(s, status, length);
+	begin(s, status, length, make(s));
 }
 
 void
@@ -304,4 +366,29 @@ void
 rows_send_chunked(struct apireq *r, rows_f *fill, void *cookie)
 {
 	send_rows(r, 200, UINT64_MAX, 1, fill, NULL, cookie);
+}
+
+void
+rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
+    void (*fail)(void *cookie, int err), void *cookie)
+{
+	struct rows *s = rows_is_head(r) ? NULL : rows_new(r);
+
+	if (s == NULL) {
+		if (drop != NULL)
+			drop(cookie);
+		if (rows_is_head(r))
+			send_head(r, 200, UINT64_MAX);
+		else
+			api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	s->fill = fill;
+	s->drop = drop;
+	s->fail = fail;
+	s->cookie = cookie;
+	s->ex = ex;
+	s->job = (struct exec_job){.fn = run_job, .arg = s};
+	s->filled = (struct http_msg){.fn = on_filled, .arg = s};
+	make_elsewhere(s);
 }

@@ -45,6 +45,14 @@ typedef int rows_f(void *cookie, struct buf *b, struct arena *scratch);
 void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void *cookie);
 
 /**
+ * rows_send_on(r, ex, fill, drop, fail, cookie): rows_send() where ${fill} runs on threads of ${ex}, for it may take longer than an
+ * event loop should; it may use r->arena and r->db, and nothing of r->http.  An error of the first batch is answered by
+ * ${fail}(cookie, err).
+ */
+void rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
+    void (*fail)(void *cookie, int err), void *cookie);
+
+/**
  * rows_stream(r, status, length, fill, drop, cookie): The same with another status, and the body's
  * length where it is known (else UINT64_MAX), which HEAD gets too.
  */

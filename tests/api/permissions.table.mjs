@@ -119,9 +119,9 @@ GET    /{db}/_design/{ddoc}/a.txt                  in      pw      no      200  
 HEAD   /{db}/_design/{ddoc}/a.txt                  in      pw      no      200     200     200     | 200     200     200
 PUT    /{db}/_design/{ddoc}/b.txt?rev={rev}        in      pw      no      da      201     201     | da      da      da      < text
 DELETE /{db}/_design/{ddoc}/a.txt?rev={rev}        in      pw      no      da      200     200     | da      da      da
-GET    /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-HEAD   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-GET    /{db}/_design/{ddoc}/_info                  in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404
+HEAD   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404
+GET    /{db}/_design/{ddoc}/_info                  in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404
 GET    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 HEAD   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
@@ -132,7 +132,11 @@ GET    /{db}/_design/{ddoc}/_search/i              in      pw      no      200|4
 GET    /{db}/_design/{ddoc}/_search_info/i         in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 GET    /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 GET    /{db}/_design/{ddoc}/_nouveau_info/i        in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-POST   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+POST   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
+POST   /{db}/_design/{ddoc}/_view/v/queries        in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {"queries":[]}
+GET    /{db}/_design/{ddoc}/_view                  in      pw      no      405     405     405     | 405     405     405
+HEAD   /{db}/_design/{ddoc}/_view                  in      pw      no      405     405     405     | 405     405     405
+POST   /{db}/_design/{ddoc}/_view                  in      pw      no      405     405     405     | 405     405     405     < {}
 POST   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 PUT    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 DELETE /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404

@@ -1,0 +1,376 @@
+/*
+ * view.c: /{db}/_design/{d}/_view/{v} and its /queries.
+ *
+ *	view_any -> (a thread that may wait: the index is opened) -> opened -> views_want --message--> updated -> rows
+ *
+ * What may be large or slow stays off the event loop: an index is opened on a thread that may wait, brought up to date by the
+ * views' own jobs, and functions reduce on threads that wait for them.  Rows are read where the request lives.
+ */
+#include "view_rows.h"
+
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "base/limits.h"
+#include "rows.h"
+#include "views/views.h"
+
+#define ALLOWED "GET,POST,HEAD"
+
+/* A request; lives in its arena. */
+struct request {
+	struct view_rows l;
+	struct jstr ddoc; /* its id */
+	struct jstr body;
+	int parse_err;
+	struct errtext parse_why;
+	int err; /* of opening */
+	uint64_t seq;
+	struct view_wait wait;
+	struct http_msg msg;
+};
+
+/* ---- Parameters ---- */
+
+static int
+add_query(struct view_rows *l, struct jread *j, const struct view_query *base, size_t *capp, struct errtext *why)
+{
+	struct view_query *q;
+	int err;
+
+	if (jread_peek(j) != JREAD_OBJECT)
+		return err_why(why, ERR_BAD_REQUEST, "Each of `queries` must be an object.");
+	if (l->nqueries == *capp) {
+		*capp = *capp == 0 ? 8 : *capp * 2;
+		q = arena_calloc(l->r->arena, *capp, sizeof(*q));
+		if (q == NULL)
+			return ERR_NOMEM;
+		if (l->nqueries > 0)
+			memcpy(q, l->queries, l->nqueries * sizeof(*q));
+		l->queries = q;
+	}
+	q = &l->queries[l->nqueries++];
+	*q = *base;
+	err = jread_object_begin(j);
+	return err != 0 ? err : view_query_members(l->r, j, q, why);
+}
+
+static int
+parse_queries(struct view_rows *l, const struct jstr *body, struct errtext *why)
+{
+	struct view_query base;
+	struct buf scratch;
+	struct jstr name;
+	struct jread j;
+	size_t cap = 0;
+	int err, found = 0;
+
+	view_query_init(&base);
+	if ((err = view_query_params(l->r, &base, why)) != 0 || (err = rows_object(&j, body, why)) != 0)
+		return err;
+	buf_init(&scratch, LIMIT_URL_LEN);
+	while (err == 0 && !found && (err = jread_object_next(&j, &scratch, &name)) == 0) {
+		found = jstr_is(&name, "queries");
+		if (!found)
+			err = jread_skip(&j, NULL);
+	}
+	buf_release(&scratch);
+	if (err == ERR_END)
+		return err_why(why, ERR_BAD_REQUEST, "POST body must include `queries` parameter.");
+	if (err == 0 && jread_peek(&j) != JREAD_ARRAY)
+		return err_why(why, ERR_BAD_REQUEST, "`queries` member must be an array.");
+	if (err == 0)
+		err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0)
+		err = add_query(l, &j, &base, &cap, why);
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+parse_one(struct view_rows *l, const struct jstr *body, struct errtext *why)
+{
+	struct jread j;
+	int err = 0;
+
+	l->queries = arena_calloc(l->r->arena, 1, sizeof(*l->queries));
+	if (l->queries == NULL)
+		return ERR_NOMEM;
+	l->nqueries = 1;
+	view_query_init(l->queries);
+	if (body != NULL && api_param(l->r, "queries") != NULL)
+		return err_why(why, ERR_BAD_REQUEST, "The `queries` parameter is no longer supported at this endpoint");
+	if (body != NULL)
+		err = rows_object(&j, body, why);
+	if (err == 0 && body != NULL)
+		err = view_query_members(l->r, &j, l->queries, why);
+	return err != 0 ? err : view_query_params(l->r, l->queries, why);
+}
+
+static int
+parse(struct request *v, struct errtext *why)
+{
+	struct apireq *r = v->l.r;
+	int err;
+
+	if (strcmp(r->method, "POST") != 0)
+		return parse_one(&v->l, NULL, why);
+	if (!api_is_json(r))
+		return ERR_CONTENT_TYPE;
+	if ((err = api_body(r, &v->body, why)) != 0)
+		return err;
+	return v->l.multi ? parse_queries(&v->l, &v->body, why) : parse_one(&v->l, &v->body, why);
+}
+
+/* ---- Answering ---- */
+
+static void
+drop(void *cookie)
+{
+	struct request *v = cookie;
+
+	buf_release(&v->l.place);
+	if (v->l.ix != NULL)
+		views_close(v->l.ix);
+	v->l.ix = NULL;
+}
+
+/* What functions name their errors by, and its status. */
+static int
+status_of(const char *error)
+{
+	return strcmp(error, "compilation_error") == 0 ? 400 : 500;
+}
+
+/* CouchDB takes this one for an error of its own, to which it gives a number. */
+static void
+reply_ref(struct apireq *r, int err, const char *reason)
+{
+	struct buf b;
+
+	buf_init(&b, 8 * ERRTEXT_MAX);
+	buf_printf(&b, "{\"error\":\"%s\",\"reason\":", err_name(err));
+	buf_put_json(&b, reason, strlen(reason));
+	buf_printf(&b, ",\"ref\":%u}", (unsigned)hash_crc32c(0, reason, strlen(reason)));
+	api_json(r, err_status(err), &b);
+}
+
+static void
+refuse(struct request *v, int err, const struct errtext *why, const char *error)
+{
+	struct apireq *r = v->l.r;
+
+	drop(v);
+	if (err == ERR_SCRIPT && error[0] != '\0')
+		api_error_text(r, status_of(error), error, why->text);
+	else if (err == ERR_KEY_RANGE)
+		reply_ref(r, err, why->text);
+	else
+		api_error(r, err, why);
+}
+
+static void
+failed(void *cookie, int err)
+{
+	struct request *v = cookie;
+
+	refuse(v, err, &v->l.why, v->l.error);
+}
+
+/* The tag: what the rows come from, and what was asked of them. */
+static int
+put_etag(struct request *v, struct buf *b)
+{
+	struct apireq *r = v->l.r;
+	struct jstr query = http_query(r->http);
+	unsigned char digest[MD5_LEN];
+	char hex[2 * MD5_LEN];
+	struct read_info info;
+	struct db_info db;
+	struct buf text;
+	int err = read_info(v->l.ix, &info);
+
+	if (err != 0 || (err = db_info(r->db, &db)) != 0)
+		return err;
+	buf_init(&text, 4 * LIMIT_URL_LEN + v->body.len + 1024);
+	buf_printf(&text, "%s %llu %llu %llu %s ", read_name(v->l.ix), (unsigned long long)info.seq,
+	    (unsigned long long)info.purge_seq, (unsigned long long)db.update_seq,
+	    r->who.name != NULL ? r->who.name : "");
+	buf_put(&text, r->part[4].s, r->part[4].len);
+	buf_putc(&text, '?');
+	buf_put(&text, query.s, query.len);
+	buf_putc(&text, ' ');
+	buf_put(&text, v->body.s, v->body.len);
+	err = buf_failed(&text);
+	hash_md5(text.data, text.len, digest);
+	buf_release(&text);
+	hex_encode(digest, sizeof(digest), hex);
+	buf_putc(b, '"');
+	buf_put(b, hex, sizeof(hex));
+	buf_putc(b, '"');
+	return err != 0 ? err : buf_failed(b);
+}
+
+/* Which threads make the batches; NULL: the request's own. */
+static struct executor *
+who_reduces(const struct request *v)
+{
+	struct api *api = v->l.r->api;
+
+	for (size_t i = 0; i < v->l.nqueries; i++)
+		if (v->l.queries[i].reduce)
+			return read_reduces(v->l.view) == READ_SCRIPT ? api->slow : api->ex;
+	return NULL;
+}
+
+static void
+answer(struct request *v)
+{
+	struct apireq *r = v->l.r;
+	struct executor *ex = who_reduces(v);
+	struct buf etag;
+	int err;
+
+	buf_init_arena(&etag, r->arena, 64);
+	if ((err = put_etag(v, &etag)) != 0) {
+		refuse(v, err, NULL, "");
+		return;
+	}
+	for (size_t i = 0; i < v->l.nqueries; i++)
+		if (v->l.queries[i].update == VIEW_UPDATE_LATER)
+			views_update(v->l.ix);
+	if (strcmp(r->method, "GET") == 0) {
+		struct view_index *ix = v->l.ix;
+
+		v->l.ix = NULL;
+		if (api_not_modified(r, etag.data, etag.len)) {
+			views_close(ix);
+			return;
+		}
+		v->l.ix = ix;
+	}
+	api_json_head(r);
+	if (ex != NULL)
+		rows_send_on(r, ex, view_rows_fill, drop, failed, v);
+	else
+		rows_send(r, view_rows_fill, drop, v);
+}
+
+/* ---- The way there ---- */
+
+static void
+updated(void *arg)
+{
+	struct request *v = arg;
+	struct http_req *http = v->l.r->http;
+
+	if (v->wait.err != 0)
+		refuse(v, v->wait.err, &v->wait.why, v->wait.error);
+	else
+		answer(v);
+	http_release(http);
+}
+
+static void
+wait_done(struct view_wait *w)
+{
+	struct request *v = w->cookie;
+
+	http_post(http_req_thread(v->l.r->http), &v->msg);
+}
+
+static int
+check(struct request *v, struct errtext *why)
+{
+	int err = v->parse_err;
+
+	if ((v->l.view = read_view(v->l.ix, v->l.r->part[4])) == NULL)
+		return err_why(why, ERR_MISSING, "missing_named_view");
+	if (err != 0)
+		*why = v->parse_why;
+	for (size_t i = 0; i < v->l.nqueries && err == 0; i++)
+		err = view_query_check(&v->l.queries[i], read_reduces(v->l.view) != READ_PLAIN, why);
+	return err;
+}
+
+static void
+opened(struct apireq *r)
+{
+	struct request *v = r->cookie;
+	struct errtext why = {""};
+	int first = v->l.nqueries == 0;
+	int err = v->err != 0 ? v->err : check(v, &why);
+
+	if (err != 0) {
+		refuse(v, err, &why, "");
+		return;
+	}
+	for (size_t i = 0; i < v->l.nqueries; i++)
+		first |= v->l.queries[i].update == VIEW_UPDATE_FIRST;
+	if (!first) {
+		answer(v);
+		return;
+	}
+	v->msg = (struct http_msg){.fn = updated, .arg = v};
+	v->wait.done = wait_done;
+	v->wait.cookie = v;
+	http_hold(r->http);
+	views_want(v->l.ix, &v->wait);
+}
+
+static void
+open_index(struct apireq *r)
+{
+	struct request *v = r->cookie;
+	struct db_info info;
+
+	/* Rows know nothing of who may see which document. */
+	v->err = r->who.server_admin || db_shows_alike(r->db) ? db_info(r->db, &info) : ERR_NOT_ADMIN;
+	if (v->err != 0)
+		return;
+	v->wait.seq = info.update_seq;
+	v->wait.purge_seq = info.purge_seq;
+	v->err = views_open(r->api->views, r->db, r->part[0].s, v->ddoc, &v->l.ix);
+}
+
+static struct request *
+request_new(struct apireq *r)
+{
+	struct request *v = arena_calloc(r->arena, 1, sizeof(*v));
+	struct buf id;
+
+	if (v == NULL)
+		return NULL;
+	buf_init_arena(&id, r->arena, LIMIT_URL_LEN + 16);
+	buf_puts(&id, "_design/");
+	buf_put(&id, r->part[2].s, r->part[2].len);
+	buf_putc(&id, '\0');
+	if (buf_failed(&id))
+		return NULL;
+	v->ddoc = (struct jstr){id.data, id.len - 1};
+	v->l.r = r;
+	v->l.multi = r->nparts > 5;
+	buf_init(&v->l.place, (size_t)1 << 30);
+	r->cookie = v;
+	return v;
+}
+
+void
+view_any(struct apireq *r)
+{
+	struct request *v;
+
+	if (r->part[4].len == 0) {
+		api_method_not_allowed(r, ALLOWED);
+		return;
+	}
+	if ((v = request_new(r)) == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	v->parse_err = parse(v, &v->parse_why);
+	/* What is no query at all is refused as it is. */
+	if (v->parse_err == ERR_CONTENT_TYPE || v->parse_err == ERR_TOO_LARGE)
+		refuse(v, v->parse_err, &v->parse_why, "");
+	else
+		api_work(r, open_index, opened);
+}

@@ -1,0 +1,316 @@
+/*
+ * view_query.c: the parameters of views.  Their forms are those of listings (alldocs_query.c); keys become sort keys at once, so
+ * that what cannot be a key is refused before an index is looked at.
+ */
+#include "view_query.h"
+
+#include <stdlib.h>
+
+#include "alldocs_query.h"
+#include "base/limits.h"
+#include "query/query.h"
+#include "rows.h"
+
+#define KEYS_FIRST 64u
+#define SORTKEY_MAX ((size_t)1 << 30)
+
+void
+view_query_init(struct view_query *q)
+{
+	memset(q, 0, sizeof(*q));
+	q->limit = UINT64_MAX;
+	q->reduce = q->group = -1;
+}
+
+static int
+set_sortkey(struct apireq *r, struct jstr text, struct jstr *out)
+{
+	struct buf scratch, key;
+	struct jread j;
+	int err;
+
+	jread_init(&j, text.s, text.len);
+	if ((err = jread_skip(&j, NULL)) != 0 || (err = jread_end(&j)) != 0)
+		return err;
+	buf_init(&scratch, SORTKEY_MAX);
+	buf_init_arena(&key, r->arena, SORTKEY_MAX);
+	err = query_sortkey(text, &scratch, &key);
+	buf_release(&scratch);
+	*out = (struct jstr){key.data, key.len};
+	return err;
+}
+
+static int
+set_bound(struct apireq *r, const struct alldocs_value *v, struct read_bound *b, struct jstr *textp)
+{
+	b->set = 1;
+	*textp = v->text;
+	return set_sortkey(r, v->text, &b->sortkey);
+}
+
+static int
+set_id(struct apireq *r, const struct alldocs_value *v, struct read_bound *b)
+{
+	b->has_id = 1;
+	if (!v->json || v->text.len == 0 || v->text.s[0] != '"') {
+		b->id = v->text;
+		return 0;
+	}
+	return rows_string(r->arena, &v->text, &b->id);
+}
+
+static int
+set_key(struct apireq *r, const struct alldocs_value *v, struct view_query *q)
+{
+	int err = set_bound(r, v, &q->range.start, &q->start);
+
+	q->range.end.set = 1;
+	q->range.end.sortkey = q->range.start.sortkey;
+	q->end = q->start;
+	return err;
+}
+
+static int
+add_key(struct apireq *r, struct view_query *q, struct jstr text, size_t *capp)
+{
+	if (q->nkeys == *capp) {
+		struct jstr *more;
+
+		*capp = *capp == 0 ? KEYS_FIRST : *capp * 2;
+		more = arena_calloc(r->arena, *capp, sizeof(*more));
+		if (more == NULL)
+			return ERR_NOMEM;
+		if (q->nkeys > 0)
+			memcpy(more, q->keys, q->nkeys * sizeof(*more));
+		q->keys = more;
+	}
+	return set_sortkey(r, text, &q->keys[q->nkeys++]);
+}
+
+static int
+set_keys(struct apireq *r, const struct alldocs_value *v, struct view_query *q, struct errtext *why)
+{
+	struct jstr text;
+	struct jread j;
+	size_t cap = 0;
+	int err;
+
+	jread_init(&j, v->text.s, v->text.len);
+	if ((err = jread_skip(&j, NULL)) != 0 || (err = jread_end(&j)) != 0)
+		return err;
+	jread_init(&j, v->text.s, v->text.len);
+	if (jread_peek(&j) != JREAD_ARRAY)
+		return v->json ? err_why(why, ERR_BAD_REQUEST, "`keys` member must be an array.")
+			       : err_why(why, ERR_QUERY_PARSE, "`keys` must be an array of strings.");
+	q->has_keys = 1;
+	q->keys = NULL;
+	q->nkeys = 0;
+	err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0) {
+		(void)jread_peek(&j); /* over white space */
+		if ((err = jread_skip(&j, &text)) == 0)
+			err = add_key(r, q, text, &cap);
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+set_update(const struct jstr *name, const struct alldocs_value *v, struct view_query *q, struct errtext *why)
+{
+	struct jstr s = alldocs_value_text(v);
+	int err = alldocs_value_fresh(name, v, why);
+
+	if (err != 0)
+		return err;
+	if (jstr_is(name, "update"))
+		q->update = jstr_is(&s, "true")    ? VIEW_UPDATE_FIRST
+			    : jstr_is(&s, "false") ? VIEW_UPDATE_NONE
+						   : VIEW_UPDATE_LATER;
+	if (jstr_is(name, "stale"))
+		q->update = jstr_is(&s, "ok") ? VIEW_UPDATE_NONE : VIEW_UPDATE_LATER;
+	return 0;
+}
+
+/* The switches, and where they go. */
+static int *
+find_switch(struct view_query *q, const struct jstr *name, int *ignored)
+{
+	const struct {
+		const char *name;
+		int *on;
+	} known[] = {{"descending", &q->range.descending}, {"include_docs", &q->include_docs},
+	    {"conflicts", &q->render.conflicts}, {"attachments", &q->render.attachments},
+	    {"att_encoding_info", &q->render.att_encoding_info}, {"update_seq", &q->update_seq}, {"reduce", &q->reduce},
+	    {"group", &q->group}, {"sorted", ignored}};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (jstr_is(name, known[i].name))
+			return known[i].on;
+	return NULL;
+}
+
+static int
+is(const struct jstr *name, const char *a, const char *b)
+{
+	return jstr_is(name, a) || jstr_is(name, b);
+}
+
+static int
+set(struct apireq *r, struct view_query *q, const struct jstr *name, const struct alldocs_value *v, struct errtext *why)
+{
+	int ignored, inclusive, err;
+	int *on = find_switch(q, name, &ignored);
+
+	if (on != NULL)
+		return alldocs_value_bool(v, on, why);
+	if (jstr_is(name, "limit"))
+		return alldocs_value_number(v, &q->limit, why);
+	if (jstr_is(name, "skip"))
+		return alldocs_value_number(v, &q->skip, why);
+	if (is(name, "startkey", "start_key"))
+		return set_bound(r, v, &q->range.start, &q->start);
+	if (is(name, "endkey", "end_key"))
+		return set_bound(r, v, &q->range.end, &q->end);
+	if (is(name, "startkey_docid", "start_key_doc_id"))
+		return set_id(r, v, &q->range.start);
+	if (is(name, "endkey_docid", "end_key_doc_id"))
+		return set_id(r, v, &q->range.end);
+	if (jstr_is(name, "key"))
+		return set_key(r, v, q);
+	if (jstr_is(name, "keys"))
+		return set_keys(r, v, q, why);
+	if (jstr_is(name, "inclusive_end")) {
+		err = alldocs_value_bool(v, &inclusive, why);
+		q->range.exclusive_end = err == 0 && !inclusive;
+		return err;
+	}
+	if (jstr_is(name, "group_level")) {
+		q->has_level = 1;
+		return alldocs_value_number(v, &q->level, why);
+	}
+	return set_update(name, v, q, why);
+}
+
+int
+view_query_params(struct apireq *r, struct view_query *q, struct errtext *why)
+{
+	struct alldocs_value v = {0, {NULL, 0}};
+	int err = 0;
+
+	for (size_t i = 0; i < r->nparams && err == 0; i++) {
+		v.text = r->params[i].value;
+		err = set(r, q, &r->params[i].name, &v, why);
+	}
+	return err;
+}
+
+int
+view_query_members(struct apireq *r, struct jread *j, struct view_query *q, struct errtext *why)
+{
+	struct alldocs_value v = {1, {NULL, 0}};
+	struct buf scratch;
+	struct jstr name;
+	int err;
+
+	buf_init(&scratch, LIMIT_URL_LEN);
+	while ((err = jread_object_next(j, &scratch, &name)) == 0) {
+		(void)jread_peek(j); /* over white space */
+		if ((err = jread_skip(j, &v.text)) != 0 || (err = set(r, q, &name, &v, why)) != 0)
+			break;
+	}
+	buf_release(&scratch);
+	return err == ERR_END ? 0 : err;
+}
+
+/* ---- What follows, and what contradicts itself ---- */
+
+static int
+sortkey_cmp(const struct read_bound *a, const struct read_bound *b)
+{
+	size_t n = a->sortkey.len < b->sortkey.len ? a->sortkey.len : b->sortkey.len;
+
+	return memcmp(a->sortkey.s, b->sortkey.s, n); /* none is a prefix of another */
+}
+
+static int
+id_cmp(struct jstr a, struct jstr b)
+{
+	int c = memcmp(a.s, b.s, a.len < b.len ? a.len : b.len);
+
+	return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+static int
+check_range(const struct view_query *q, struct errtext *why)
+{
+	const struct read_bound *start = &q->range.start, *end = &q->range.end;
+	int c;
+
+	if (!start->set || !end->set)
+		return 0;
+	c = sortkey_cmp(start, end);
+	if (c == 0 && q->start.len == q->end.len && memcmp(q->start.s, q->end.s, q->start.len) == 0)
+		return 0;
+	if (c == 0 && start->has_id && end->has_id)
+		c = id_cmp(start->id, end->id);
+	if (q->range.descending ? c >= 0 : c <= 0)
+		return 0;
+	return err_why(why, ERR_KEY_RANGE,
+	    "No rows can match your key range, reverse your start_key and end_key or set descending=%s",
+	    q->range.descending ? "false" : "true");
+}
+
+static int
+check_groups(struct view_query *q, struct errtext *why)
+{
+	if (q->group == 0 && q->level > 0)
+		return err_why(why, ERR_QUERY_PARSE, "Can't specify group=false and group_level>0 at the same time");
+	if (q->group == 1 && !q->has_level)
+		q->level = READ_EXACT;
+	return 0;
+}
+
+/* one_key: A list of one key is that key. */
+static void
+one_key(struct view_query *q)
+{
+	q->range.start = q->range.end = (struct read_bound){.set = 1, .sortkey = q->keys[0]};
+	q->start = q->end = (struct jstr){"", 0};
+	q->has_keys = 0;
+}
+
+static void
+turn_round(struct view_query *q)
+{
+	for (size_t i = 0; i < q->nkeys / 2; i++) {
+		struct jstr k = q->keys[i];
+
+		q->keys[i] = q->keys[q->nkeys - 1 - i];
+		q->keys[q->nkeys - 1 - i] = k;
+	}
+}
+
+int
+view_query_check(struct view_query *q, int reduces, struct errtext *why)
+{
+	int err;
+
+	if (q->has_keys && q->nkeys == 1)
+		one_key(q);
+	if ((err = check_groups(q, why)) != 0)
+		return err;
+	if (!reduces && q->reduce == 1)
+		return err_why(why, ERR_QUERY_PARSE, "Reduce is invalid for map-only views.");
+	q->reduce = reduces && q->reduce != 0;
+	if (!q->reduce && q->level > 0)
+		return err_why(why, ERR_QUERY_PARSE, "Invalid use of grouping on a map view.");
+	if (q->has_keys && q->nkeys > 0 && q->reduce && q->level != READ_EXACT)
+		return err_why(why, ERR_QUERY_PARSE, "Multi-key fetches for reduce views must use `group=true`");
+	if (q->has_keys && q->nkeys > 0 && (q->range.start.set || q->range.end.set))
+		return err_why(why, ERR_QUERY_PARSE, "`keys` is incompatible with `key`, `start_key` and `end_key`");
+	if (q->reduce && q->include_docs)
+		return err_why(why, ERR_QUERY_PARSE, "`include_docs` is invalid for reduce");
+	if (q->has_keys && q->range.descending)
+		turn_round(q);
+	return q->has_keys ? 0 : check_range(q, why);
+}

@@ -1,0 +1,48 @@
+/* view_query.h: what a query of a view asks for: parameters of the query string and members of the body. */
+#ifndef HTTPAPI_VIEW_QUERY_H_
+#define HTTPAPI_VIEW_QUERY_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/jread.h"
+#include "httpapi/api.h"
+#include "httpapi/render.h"
+#include "views/read.h"
+
+enum view_update { VIEW_UPDATE_FIRST, VIEW_UPDATE_NONE, VIEW_UPDATE_LATER };
+
+struct view_query {
+	struct read_range range; /* sort keys are the request's */
+	struct jstr start, end;  /* the keys as they came */
+	int has_keys;
+	struct jstr *keys; /* sort keys, in the order of reading */
+	size_t nkeys;
+	int include_docs;
+	int update_seq;
+	int reduce, group; /* -1: nothing was said */
+	int has_level;
+	uint64_t level; /* of the groups; view_query_check() puts in what follows from the others */
+	uint64_t limit, skip;
+	enum view_update update;
+	struct render_opts render;
+};
+
+/** view_query_init(q): All rows, or one reduction of them. */
+void view_query_init(struct view_query *q);
+
+/**
+ * view_query_params(r, q, why), view_query_members(r, j, q, why): Lay the query string, or the members of the object that ${j} has
+ * stepped into, over ${q}; unknown names are passed over.  Memory: r->arena's and the input's.  Errors, in
+ * CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST; ERR_NOMEM, ERR_INTERNAL.
+ */
+int view_query_params(struct apireq *r, struct view_query *q, struct errtext *why) MUST_CHECK;
+int view_query_members(struct apireq *r, struct jread *j, struct view_query *q, struct errtext *why) MUST_CHECK;
+
+/**
+ * view_query_check(q, reduces, why): What can't be combined, in a query of a view that has a reduction or not; q->reduce is then 0 or 1.
+ * Errors: ERR_QUERY_PARSE, ERR_KEY_RANGE.
+ */
+int view_query_check(struct view_query *q, int reduces, struct errtext *why) MUST_CHECK;
+
+#endif

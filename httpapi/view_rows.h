@@ -1,0 +1,31 @@
+/* view_rows.h: the answers to queries of one view, as text.  Between view.c and view_rows.c. */
+#ifndef HTTPAPI_VIEW_ROWS_H_
+#define HTTPAPI_VIEW_ROWS_H_
+
+#include "httpapi/view_query.h"
+#include "views/read.h"
+
+/* The answers to a request; lives in its arena. */
+struct view_rows {
+	struct apireq *r;
+	struct view_index *ix;
+	const struct ddoc_view *view;
+	struct view_query *queries;
+	size_t nqueries;
+	int multi; /* /queries */
+	struct errtext why;
+	char error[64]; /* with ERR_SCRIPT: its name */
+	/* Where it has got to: */
+	size_t current;
+	int headed;      /* its head is written */
+	int rows;        /* 1 once a row is written */
+	uint64_t left;   /* rows still allowed, */
+	uint64_t skip;   /* and still to be passed over */
+	size_t next_key; /* place in its keys */
+	struct buf place;
+};
+
+/** view_rows_fill(cookie, b, scratch): A rows_f. */
+int view_rows_fill(void *cookie, struct buf *b, struct arena *scratch);
+
+#endif
