@@ -12,6 +12,8 @@
 	X(AUTH_HITS)    \
 	X(AUTH_MISSES)  \
 	X(AUTH_FAILED)  \
+	X(HASH_FAST)    \
+	X(HASH_SLOW)    \
 	X(DB_OPENS)     \
 	X(COMMITS)      \
 	X(DOC_READS)    \

@@ -399,7 +399,8 @@ int db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, st
 int db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep) MUST_CHECK;
 
 /**
- * db_doc_path(doc, at, revsp, np): The revisions from ${at} to its root, newest first, in the document's arena.
+ * db_doc_path(doc, at, revsp, np): The revisions from ${at} to its root, newest first, in the document's arena; at
+ * most revs_limit of them, also where the document has not been written since the limit was lowered.
  */
 int db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np) MUST_CHECK;
 

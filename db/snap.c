@@ -148,14 +148,29 @@ db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep)
 	return 0;
 }
 
+/* The database's settings and counts as the snapshot sees them. */
+static int
+snap_state(struct db_snap *snap, const struct dbstate **statep)
+{
+	int err = snap->have_state ? 0 : meta_state_get(snap->snap, &snap->state);
+
+	snap->have_state = err == 0;
+	*statep = &snap->state;
+	return err;
+}
+
 int
 db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np)
 {
+	const struct dbstate *state;
 	struct revpos p;
 	struct rev *revs;
 	size_t n = 1, i = 0;
+	int err;
 
-	for (p = at; revtree_parent(doc->tree, p, &p);)
+	if ((err = snap_state(doc->snap, &state)) != 0)
+		return err;
+	for (p = at; n < state->revs_limit && revtree_parent(doc->tree, p, &p);)
 		n++;
 	if ((revs = arena_calloc(doc->arena, n, sizeof(*revs))) == NULL)
 		return ERR_NOMEM;

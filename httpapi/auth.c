@@ -17,6 +17,7 @@
 #include "auth.h"
 #include "auth_cert.h"
 #include "auth_impl.h"
+#include "base/counters.h"
 #include "base/limits.h"
 #include "base/log.h"
 
@@ -369,6 +370,7 @@ basic_known(struct apireq *r, const struct auth_entry *e)
 		err = ERR_LOCKED_OUT;
 	if (!err)
 		err = auth_grant_entry(r, e);
+	counters_add(COUNTER_HASH_FAST, !err);
 	if (!err)
 		return 1;
 	api_error(r, err, NULL);

@@ -225,6 +225,8 @@ check_end(void *arg)
 	}
 	/* A failure counts before the next one begins. */
 	counters_add(COUNTER_AUTH_FAILED, !c->ok);
+	counters_add(COUNTER_HASH_SLOW, 1);
+	counters_add(COUNTER_HASH_FAST, c->ok);
 	conclude(c, c->ok ? 0 : ERR_BAD_LOGIN);
 	t->running = 0;
 	start(t);
@@ -331,6 +333,7 @@ at_once(struct auth_check *c)
 
 	if (known && (state == LOCKOUT_NONE || (state == LOCKOUT_SOFT && peer == c->peer))) {
 		remember(c, peer);
+		counters_add(COUNTER_HASH_FAST, 1);
 		return 0;
 	}
 	return state == LOCKOUT_NONE ? -1 : ERR_LOCKED_OUT;

@@ -72,7 +72,7 @@ edit_convert(struct apireq *r)
 	if (e->in.nrevisions > 0)
 		rev_copy(&e->in.rev, &e->in.revisions[0]);
 	if (e->in.nrevisions > 0 || e->in.has_rev)
-		err = write_rev_join(&e->in.rev, &rev, &has, &e->why);
+		err = write_rev_join(r, &e->in.rev, &rev, &has, &e->why);
 	if (err != 0)
 		return err;
 	e->in.rev = rev;

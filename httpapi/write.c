@@ -375,11 +375,13 @@ write_rev_param(const struct apireq *r, struct revbuf *out, int *hasp, struct er
 }
 
 int
-write_rev_join(const struct revbuf *in_body, struct revbuf *out, int *hasp, struct errtext *why)
+write_rev_join(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp, struct errtext *why)
 {
 	if (*hasp && !same_rev(out, in_body))
-		return err_why(
-		    why, ERR_BAD_REQUEST, "Document rev from request body and query string have different values");
+		return err_why(why, ERR_BAD_REQUEST,
+		    r->nparams > 0 && api_param(r, "rev") != NULL
+			? "Document rev from request body and query string have different values"
+			: "Document rev and etag have different values");
 	*out = *in_body;
 	*hasp = 1;
 	return 0;
@@ -417,7 +419,8 @@ write_answer(struct apireq *r, struct db_write *w, const struct write_answer *ho
 	struct rev rev;
 
 	write_release(w, 1);
-	if (w->err != 0) {
+	/* Who asked for batch=ok does not wait for what comes of it: CouchDB has answered before it looks for a conflict. */
+	if (w->err != 0 && !(batch && w->err == ERR_CONFLICT)) {
 		api_error(r, w->err, &w->why);
 		return;
 	}

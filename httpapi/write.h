@@ -74,10 +74,11 @@ void write_release(struct db_write *w, size_t n);
 /**
  * write_rev_param(r, out, hasp, why): The revision that a single-document write names in ?rev= or If-Match.  On the
  * request's thread.  Errors: ERR_BAD_REV, ERR_BAD_REQUEST with CouchDB's words.
- * write_rev_join(in_body, out, hasp, why): The same with that of the body, with which it must agree.
+ * write_rev_join(r, in_body, out, hasp, why): The same with that of the body, with which it must agree.
  */
 int write_rev_param(const struct apireq *r, struct revbuf *out, int *hasp, struct errtext *why) MUST_CHECK;
-int write_rev_join(const struct revbuf *in_body, struct revbuf *out, int *hasp, struct errtext *why) MUST_CHECK;
+int write_rev_join(const struct apireq *r, const struct revbuf *in_body, struct revbuf *out, int *hasp,
+    struct errtext *why) MUST_CHECK;
 
 /* How to answer a request of one write. */
 struct write_answer {
@@ -88,8 +89,8 @@ struct write_answer {
 };
 
 /**
- * write_answer(r, w, how): {"ok":true,"id","rev"}; for batch=ok 202 without rev; or the error in
- * w->err.  Blobs of ${w} are freed.
+ * write_answer(r, w, how): {"ok":true,"id","rev"}; for batch=ok 202 without rev, after a conflict too; or the error
+ * in w->err.  Blobs of ${w} are freed.
  */
 void write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how);
 
