@@ -115,9 +115,12 @@ is_live(struct apireq *r, uint64_t issued_s)
 	return now < issued_s + timeout && issued_s <= now + timeout;
 }
 
-/* A session that is used lives on: a new cookie once a tenth of its time is over. */
+/*
+ * A session that is used lives on: a new cookie once a tenth of its time is over.  ${stamp}: the account's, of the cookie that
+ * was shown: one that ends just now, with its password, gets none with the new one's salt.
+ */
 static int
-renew(struct apireq *r, uint64_t issued_s, const struct account *known)
+renew(struct apireq *r, uint64_t issued_s, const unsigned char stamp[ACCOUNTS_STAMP_LEN], const struct account *known)
 {
 	uint64_t timeout = auth_settings_of(r)->timeout_s;
 	struct account account;
@@ -130,7 +133,8 @@ renew(struct apireq *r, uint64_t issued_s, const struct account *known)
 	err = accounts_find(r->api, r->who.name, strlen(r->who.name), r->arena, &account);
 	if (err)
 		return err == ERR_MISSING ? 0 : err;
-	return auth_cookie_issue(r, r->who.name, account.salt);
+	return hash_equal(account.stamp, stamp, ACCOUNTS_STAMP_LEN) ? auth_cookie_issue(r, r->who.name, account.salt)
+								    : 0;
 }
 
 /* 1: the session is genuine. */
@@ -177,7 +181,7 @@ verify(struct apireq *r, struct jstr value, const unsigned char digest[SHA256_LE
 	memcpy(e.stamp, account.stamp, ACCOUNTS_STAMP_LEN);
 	e.time_s = s.issued_s;
 	auth_remember(r, &e, s.name, account.roles, account.nroles);
-	return renew(r, s.issued_s, &account);
+	return renew(r, s.issued_s, account.stamp, &account);
 }
 
 static int
@@ -195,7 +199,7 @@ recall(struct apireq *r, struct jstr value)
 		err = ERR_MISSING;
 	if (!err)
 		err = auth_grant_entry(r, e);
-	return err ? err : renew(r, e->time_s, NULL);
+	return err ? err : renew(r, e->time_s, e->stamp, NULL);
 }
 
 int

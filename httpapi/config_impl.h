@@ -54,6 +54,12 @@ int config_place(struct config *c, const char *file, const char *folder) MUST_CH
 const char *config_file(const struct config *c);
 const char *config_folder(const struct config *c);
 
+/**
+ * config_kept_hold(), config_kept_release(): Nothing is changed over HTTP in between: who reads the files again and puts
+ * in place what they say would undo what came behind the reading.
+ */
+void config_kept_hold(void);
+void config_kept_release(void);
 /** config_kept_load(c, why): Lay what was kept in the data folder over ${c}.  Errors as config_load(). */
 int config_kept_load(struct config *c, struct errtext *why) MUST_CHECK;
 /**

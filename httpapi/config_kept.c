@@ -183,6 +183,18 @@ config_change(struct config *c, const char *section, const char *key, const char
 	return err;
 }
 
+void
+config_kept_hold(void)
+{
+	pthread_mutex_lock(&changing);
+}
+
+void
+config_kept_release(void)
+{
+	pthread_mutex_unlock(&changing);
+}
+
 int
 config_kept_drop(struct config *c, const char *section, const char *key)
 {

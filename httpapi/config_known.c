@@ -188,6 +188,9 @@ static const struct config_known known[] = {
 	"stderr or file; nothing here: file where log/file is set."},
     {"log", "file", TEXT_AT_START, "", "", "The log's file. It is opened again at SIGHUP."},
 
+    {"csp", "showlist_enable", TRUTH, "true", "",
+	"What users' functions show is sent with Content-Security-Policy: sandbox."},
+
     {"uuids", "algorithm", WORD("sequential|random|utc_random|utc_id"), "sequential", "",
 	"Of ids that the server makes up. utc_random begins with the time, utc_id ends with utc_id_suffix."},
     {"uuids", "utc_id_suffix", TEXT, "", "", "What ids of utc_id end in."},

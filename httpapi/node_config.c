@@ -288,15 +288,23 @@ set_value(struct apireq *r)
 
 /* ---- What may be changed ---- */
 
-/* Sections whose change would let programs run, in CouchDB. */
+/*
+ * Sections whose change would let programs run, in CouchDB; and settings that say which files are written, or shown to
+ * everybody: who administers the server over HTTP is not therefore an account of the machine.
+ */
 static int
-is_barred(const char *section)
+is_barred(const char *section, const char *key)
 {
+	static const char *const files[][2] = {{"couchdb", "database_dir"}, {"couchdb", "view_index_dir"},
+	    {"divan", "web_dir"}, {"log", "file"}, {"log", "writer"}};
 	static const char *const sections[] = {"daemons", "external", "httpd_design_handlers", "httpd_db_handlers",
 	    "httpd_global_handlers", "native_query_servers", "os_daemons", "query_servers"};
 
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
 		if (strcmp(section, sections[i]) == 0)
+			return 1;
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (strcmp(section, files[i][0]) == 0 && strcmp(key, files[i][1]) == 0)
 			return 1;
 	return 0;
 }
@@ -383,7 +391,7 @@ one_value(struct apireq *r)
 			show_value(r, value);
 		else
 			unknown(r);
-	} else if (is_barred(section)) {
+	} else if (is_barred(section, key)) {
 		api_error_text(r, 403, "forbidden", "Config section blacklisted for modification over HTTP API.");
 	} else if (is_locked(r)) {
 		api_error_text(r, 400, "modification_not_allowed", "This config variable is read-only");

@@ -84,9 +84,69 @@ put_query(struct buf *b, const struct apireq *r)
 }
 
 struct header_list {
+	struct apireq *r;
 	struct buf *b;
 	int first;
 };
+
+/*
+ * What opens an account is not for functions: who may write a design document, or an administrator of one database, would be
+ * whoever looks at what it shows.
+ */
+static int
+is_credential(const struct api *api, struct jstr name)
+{
+	const char *own = config_get(api->config, "chttpd_auth", "x_auth_token", "X-Auth-CouchDB-Token");
+	const char *const names[] = {"authorization", "proxy-authorization", own};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strlen(names[i]) == name.len && strncasecmp(names[i], name.s, name.len) == 0)
+			return 1;
+	return 0;
+}
+
+static int
+is_session(struct jstr pair)
+{
+	static const char name[] = "AuthSession=";
+
+	return pair.len >= sizeof(name) - 1 && memcmp(pair.s, name, sizeof(name) - 1) == 0;
+}
+
+/* The cookies without the session's, in ${b}'s memory. */
+static int
+put_cookies(struct buf *b, struct jstr text)
+{
+	const char *p = text.s, *end = p + text.len;
+
+	while (p < end) {
+		const char *stop = memchr(p, ';', (size_t)(end - p));
+
+		if (stop == NULL)
+			stop = end;
+		while (p < stop && *p == ' ')
+			p++;
+		if (p < stop && !is_session((struct jstr){p, (size_t)(stop - p)})) {
+			buf_puts(b, b->len > 0 ? "; " : "");
+			buf_put(b, p, (size_t)(stop - p));
+		}
+		p = stop + 1;
+	}
+	return buf_failed(b);
+}
+
+/* The request's, less the session's. */
+static struct jstr
+cookies_of(struct apireq *r)
+{
+	struct jstr text = http_header(r->http, "cookie");
+	struct buf b;
+
+	if (text.s == NULL || memmem(text.s, text.len, "AuthSession=", 12) == NULL)
+		return text;
+	buf_init_arena(&b, r->arena, text.len + 64);
+	return put_cookies(&b, text) == 0 && b.len > 0 ? (struct jstr){b.data, b.len} : (struct jstr){NULL, 0};
+}
 
 /* As clients of HTTP/1 mostly write them: Content-Type. */
 static int
@@ -96,7 +156,10 @@ put_header(struct jstr name, struct jstr value, void *cookie)
 	char shown[64];
 	int up = 1;
 
-	if (name.len >= sizeof(shown) || !jread_utf8_ok(value.s, value.len))
+	if (name.len == 6 && strncasecmp(name.s, "cookie", 6) == 0)
+		value = cookies_of(l->r);
+	if (name.len >= sizeof(shown) || value.s == NULL || is_credential(l->r->api, name) ||
+	    !jread_utf8_ok(value.s, value.len))
 		return 0;
 	for (size_t i = 0; i < name.len; i++) {
 		shown[i] = (char)(up ? toupper((unsigned char)name.s[i]) : tolower((unsigned char)name.s[i]));
@@ -110,7 +173,7 @@ put_header(struct jstr name, struct jstr value, void *cookie)
 static void
 put_headers(struct buf *b, struct apireq *r)
 {
-	struct header_list l = {b, 1};
+	struct header_list l = {r, b, 1};
 
 	buf_puts(b, ",\"headers\":{");
 	(void)http_headers(r->http, put_header, &l);
@@ -188,7 +251,7 @@ put_body(struct buf *b, struct apireq *r, const struct jstr *body)
 	buf_puts(b, ",\"form\":");
 	put_pairs(b, r, body != NULL && is_form(r) ? *body : none, '&', 1);
 	buf_puts(b, ",\"cookie\":");
-	put_pairs(b, r, http_header(r->http, "cookie"), ';', 0);
+	put_pairs(b, r, cookies_of(r), ';', 0);
 }
 
 int
@@ -407,9 +470,9 @@ is_token(const struct jstr *s)
 	return s->len > 0;
 }
 
-/* What says how the message is cut is not the function's to set. */
+/* What says how the message is cut is not the function's to set, nor who the browser is from now on. */
 static int
-may_set(const char *name)
+may_set(const char *name, struct jstr value)
 {
 	static const char *const ours[] = {
 	    "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer"};
@@ -417,7 +480,11 @@ may_set(const char *name)
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		if (strcmp(ours[i], name) == 0)
 			return 0;
-	return 1;
+	while (value.len > 0 && (*value.s == ' ' || *value.s == '\t')) {
+		value.s++;
+		value.len--;
+	}
+	return strcmp(name, "set-cookie") != 0 || !is_session(value);
 }
 
 static int
@@ -435,7 +502,7 @@ set_headers(struct apireq *r, struct jread *j, struct buf *scratch, struct respo
 		}
 		for (size_t i = 0; i < key.len; i++)
 			name[i] = (char)tolower((unsigned char)key.s[i]);
-		if ((err = jread_string(j, scratch, &value)) == 0 && may_set(name)) {
+		if ((err = jread_string(j, scratch, &value)) == 0 && may_set(name, value)) {
 			http_set_header(r->http, name, value.s, value.len);
 			if (strcmp(name, "content-type") == 0)
 				out->type = NULL;
@@ -524,6 +591,9 @@ scripting_reply(struct apireq *r, struct jstr response, int status)
 	http_add_header(r->http, "vary", "Accept", 6);
 	if (out.type != NULL)
 		http_set_static(r->http, "content-type", out.type);
+	/* A page that a function makes is of this origin, but must not act for whoever looks at it. */
+	if (config_bool(r->api->config, "csp", "showlist_enable", 1))
+		http_set_static(r->http, "content-security-policy", "sandbox");
 	data = buf_take(&out.body, &len);
 	http_reply_take(r->http, (int)out.code, data, len);
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,14 +73,11 @@ setup_data_dir(const char *dir, int *lock_fdp)
 	return err;
 }
 
-int
-setup_write(const char *dir, const char *name, const char *text, size_t len)
+static int
+replace(const char *dir, const char *path, const char *tmp, const char *text, size_t len)
 {
-	char path[PATH_MAX], tmp[PATH_MAX];
 	int fd, dir_fd, ok;
 
-	if (join(path, dir, name) != 0 || join(tmp, dir, ".new") != 0)
-		return ERR_IO;
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return complain("write", tmp);
@@ -92,6 +90,22 @@ setup_write(const char *dir, const char *name, const char *text, size_t len)
 		close(dir_fd);
 	}
 	return 0;
+}
+
+int
+setup_write(const char *dir, const char *name, const char *text, size_t len)
+{
+	/* Two at a time would take each other's half of the way. */
+	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
+	char path[PATH_MAX], tmp[PATH_MAX];
+	int err;
+
+	if (join(path, dir, name) != 0 || join(tmp, dir, ".new") != 0)
+		return ERR_IO;
+	pthread_mutex_lock(&one);
+	err = replace(dir, path, tmp, text, len);
+	pthread_mutex_unlock(&one);
+	return err;
 }
 
 /* Random bytes as digits: drawn at the first start and written to a file, later read from it. */

@@ -175,9 +175,11 @@ setup_reload(struct config *c, struct errtext *why)
 
 	if (err != 0)
 		return err;
+	config_kept_hold();
 	err = load_again(c, fresh, why);
 	if (err == 0)
 		err = config_replace(c, fresh);
+	config_kept_release();
 	if (err != 0)
 		log_line(
 		    LOG_ERROR, "configuration: not read again: %s", why->text[0] != '\0' ? why->text : err_reason(err));

@@ -1,0 +1,52 @@
+// Functions of a database whose administrators administer nothing else, called by who may do more.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { ask, newDb } from './client.mjs';
+
+let server, db;
+const shows = {
+	tell: 'function(doc, req) { return {json: req}; }',
+	page: 'function() { return "<script>alert(1)</script>"; }',
+	session: 'function() { return {headers: {"Set-Cookie": " AuthSession=mine", "Content-Security-Policy": "", "X-Split": "a\\r\\nb: c"}, body: ""}; }',
+	cookie: 'function() { return {headers: {"Set-Cookie": "theirs=1; Path=/"}, body: ""}; }',
+};
+before(async () => {
+	server = await startDivand({ config: { chttpd_auth: { iterations: '1000' } } });
+	db = await newDb(server);
+	assert.equal((await ask(server, 'PUT', `/${db}/_design/d`, { json: { shows, updates: { tell: shows.tell.replace('return {json: req}', 'return [null, {json: req}]') } } })).status, 201);
+});
+after(() => server?.stop());
+const show = (name, options) => ask(server, 'GET', `/${db}/_design/d/_show/${name}`, options);
+
+test('what opens an account is not shown to functions', async () => {
+	const { headers } = await ask(server, 'POST', '/_session', { auth: null, json: { name: 'admin', password: 'adm' } });
+	const session = headers['set-cookie'][0].split(';')[0];
+	const secret = session.split('=')[1];
+	for (const cookie of [`a=1; ${session}; b=2`, `${session};a=1;  b=2`, `a=1;b=2;${session}`]) {
+		for (const r of [await show('tell', { auth: null, headers: { cookie, 'x-auth-couchdb-token': 'tokentoken' } }), await ask(server, 'POST', `/${db}/_design/d/_update/tell`, { headers: { cookie, 'proxy-authorization': server.auth } })]) {
+			assert.equal(r.status, 200, r.text);
+			assert.equal(r.json.userCtx.name, 'admin');
+			assert.deepEqual(r.json.cookie, { a: '1', b: '2' });
+			assert.equal(r.json.headers.Cookie, 'a=1; b=2');
+			for (const word of [secret, 'tokentoken', server.auth.split(' ')[1], 'AuthSession']) assert.ok(!r.text.includes(word), word);
+		}
+	}
+	const alone = await show('tell', { auth: null, headers: { cookie: session } });
+	assert.deepEqual(alone.json.cookie, {});
+	assert.equal(alone.json.headers.Cookie, undefined);
+});
+
+test('a page that a function makes may not act for whoever looks at it, nor change who that is', async () => {
+	for (const name of ['page', 'session']) {
+		const r = await show(name);
+		assert.equal(r.status, 200, r.text);
+		assert.equal(r.headers['content-security-policy'], 'sandbox');
+		assert.equal(r.headers['set-cookie'], undefined);
+		assert.equal(r.headers['x-split'], undefined);
+		assert.equal(r.headers.b, undefined);
+	}
+	assert.deepEqual((await show('cookie')).headers['set-cookie'], ['theirs=1; Path=/']);
+	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/csp/showlist_enable', { json: 'false' })).status, 200);
+	assert.equal((await show('page')).headers['content-security-policy'], undefined);
+});
