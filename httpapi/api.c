@@ -244,6 +244,7 @@ api_handle(struct http_req *http, void *cookie)
 	r->cookie = NULL;
 	r->selector = NULL;
 	r->fields = NULL;
+	r->judge = NULL;
 	r->body_err = ERR_INTERNAL; /* until api_gather() */
 	set_common_headers(r);
 	if (transport_step(r) || cors_step(r))

@@ -4,6 +4,7 @@
  */
 #include "api.h"
 #include "auth.h"
+#include "feedjudge.h"
 #include "base/limits.h"
 #include "query/query.h"
 
@@ -18,8 +19,10 @@ api_done(struct apireq *r)
 	}
 	query_selector_free(r->selector);
 	query_fields_free(r->fields);
+	feedjudge_release(r->judge);
 	r->selector = NULL;
 	r->fields = NULL;
+	r->judge = NULL;
 }
 
 void

@@ -10,6 +10,7 @@
  */
 #include "changefeeds.h"
 
+#include "feedjudge.h"
 #include "feeds.h"
 #include "feedscan.h"
 #include "feedtable.h"
@@ -80,7 +81,7 @@ fill_share(struct changefeed *c, struct feedshare *s)
 
 	s->before = c->scan;
 	err = feedscan_fill(&c->scan, &s->b, f->table->scratch, &seq);
-	if (err != 0 && err != ERR_END)
+	if (err != 0 && err != ERR_END && err != ERR_AGAIN)
 		return err;
 	f->seen = err == ERR_END ? seq : 0;
 	s->group = db_shows_alike(c->feed.r->db) ? f->group : NULL;
@@ -118,7 +119,8 @@ is_over(const struct feed *f)
 {
 	const struct feedscan *scan = &of_const(f)->scan;
 
-	return scan->limit == 0 || (scan->form == FEEDSCAN_LONGPOLL && scan->emitted > 0);
+	return scan->limit == 0 || scan->form == FEEDSCAN_NORMAL ||
+	       (scan->form == FEEDSCAN_LONGPOLL && scan->emitted > 0);
 }
 
 static void
@@ -141,7 +143,19 @@ heartbeat(const struct feed *f)
 	return feedscan_heartbeat(&of_const(f)->scan);
 }
 
-static const struct feed_kind kind = {begin, fill, is_over, tail, heartbeat};
+static void
+waited(void *cookie)
+{
+	feeds_waited(cookie);
+}
+
+static void
+wait(struct feed *f)
+{
+	feedjudge_start(of(f)->scan.judge, waited, f);
+}
+
+static const struct feed_kind kind = {begin, fill, wait, is_over, tail, heartbeat};
 
 void
 changefeeds_add(struct apireq *r, const struct changes_query *q)
@@ -157,6 +171,6 @@ changefeeds_add(struct apireq *r, const struct changes_query *q)
 	else
 		api_json_head(r);
 	c->scan = q->scan;
-	c->feed.closes = q->scan.form == FEEDSCAN_LONGPOLL;
+	c->feed.closes = q->scan.form == FEEDSCAN_LONGPOLL || q->scan.form == FEEDSCAN_NORMAL;
 	feeds_open(&c->feed, r, &kind, r->part[0].s, q->heartbeat, q->interval_ms);
 }

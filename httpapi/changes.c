@@ -1,7 +1,14 @@
-/* changes.c: _changes: the normal feed, and the way to the others (changefeeds.c). */
+/*
+ * changes.c: _changes: the normal feed, and the way to the others (changefeeds.c).
+ *
+ * Where a filter is JavaScript its first verdicts are there before the answer begins, so that one that fails is told by a status.
+ */
 #include "changefeeds.h"
 #include "changes_query.h"
+#include "feedjudge.h"
 #include "rows.h"
+
+#define SCRATCH_MAX ((size_t)256 << 20)
 
 struct normal {
 	struct feedscan scan;
@@ -44,21 +51,83 @@ static void
 send_normal(struct apireq *r, const struct feedscan *scan)
 {
 	struct normal *n = arena_calloc(r->arena, 1, sizeof(*n));
-	struct db_snap *snap;
-	int err = n == NULL ? ERR_NOMEM : db_snap_begin(r->db, &snap);
 
-	if (err != 0) {
-		api_error(r, err, NULL);
+	if (n == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
 	n->scan = *scan;
-	/* Whatever is written meanwhile: a feed that chases it would not end. */
-	n->scan.until = db_snap_seq(snap);
-	db_snap_end(snap);
-	if (tagged(r, n->scan.until))
-		return;
 	api_json_head(r);
 	rows_send_chunked(r, fill, n);
+}
+
+static int
+is_normal(const struct apireq *r, const struct changes_query *q)
+{
+	return q->scan.form == FEEDSCAN_NORMAL || rows_is_head(r);
+}
+
+static void
+answer(struct apireq *r, const struct changes_query *q)
+{
+	if (rows_is_head(r) || (q->scan.form == FEEDSCAN_NORMAL && q->scan.filter != FEEDSCAN_SCRIPT))
+		send_normal(r, &q->scan);
+	else
+		changefeeds_add(r, q);
+}
+
+static void
+judged(void *cookie)
+{
+	struct apireq *r = cookie;
+	const struct changes_query *q = r->cookie;
+
+	if (feedjudge_failed(r->judge))
+		feedjudge_fail(r->judge, r);
+	else
+		answer(r, q);
+}
+
+/* first_verdicts: The feed says which rows it wants; there are none if it is at its end. */
+static void
+first_verdicts(struct apireq *r, const struct changes_query *q)
+{
+	struct changes_query *kept = arena_alloc(r->arena, sizeof(*kept));
+	struct arena *scratch = NULL;
+	uint64_t seq;
+	struct buf b;
+	int err = kept != NULL ? arena_new(SCRATCH_MAX, &scratch) : ERR_NOMEM;
+
+	buf_init(&b, ROWS_BATCH_MAX);
+	if (err == 0) {
+		*kept = *q;
+		err = feedscan_fill(&kept->scan, &b, scratch, &seq);
+	}
+	buf_release(&b);
+	arena_free(scratch);
+	r->cookie = kept;
+	if (err == ERR_AGAIN)
+		feedjudge_start(r->judge, judged, r);
+	else if (err == 0 || err == ERR_END)
+		answer(r, q);
+	else
+		api_error(r, err, NULL);
+}
+
+/* begin_normal: Whatever is written meanwhile is left out: a feed that chases it would not end.  Returns 1 if it is answered. */
+static int
+begin_normal(struct apireq *r, struct feedscan *scan)
+{
+	struct db_snap *snap;
+	int err = db_snap_begin(r->db, &snap);
+
+	if (err != 0) {
+		api_error(r, err, NULL);
+		return 1;
+	}
+	scan->until = db_snap_seq(snap);
+	db_snap_end(snap);
+	return tagged(r, scan->until);
 }
 
 void
@@ -75,8 +144,10 @@ changes_any(struct apireq *r)
 		api_error(r, err, &why);
 		return;
 	}
-	if (q.scan.form == FEEDSCAN_NORMAL || rows_is_head(r))
-		send_normal(r, &q.scan);
+	if (is_normal(r, &q) && begin_normal(r, &q.scan))
+		return;
+	if (q.scan.filter == FEEDSCAN_SCRIPT && !rows_is_head(r))
+		first_verdicts(r, &q);
 	else
-		changefeeds_add(r, &q);
+		answer(r, &q);
 }

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/limits.h"
+#include "feedjudge.h"
 #include "rows.h"
 
 #define INTERVAL_DEFAULT_MS 60000u
@@ -340,8 +341,12 @@ filter_function(struct parse *p, const struct jstr *which, const char *member, c
 	name.len = (size_t)(which->s + which->len - name.s);
 	if (id.len > LIMIT_ID_LEN || id.len == 8)
 		return ERR_MISSING;
-	err = look_up(p, &id, &in, &name);
-	return err ? err : err_why(p->why, ERR_NOT_IMPLEMENTED, "Filters in JavaScript are not implemented yet.");
+	if ((err = look_up(p, &id, &in, &name)) != 0)
+		return err;
+	p->q->scan.filter = FEEDSCAN_SCRIPT;
+	err = feedjudge_new(p->r, id, member, name, p->q->scan.row.all_leaves, &p->r->judge);
+	p->q->scan.judge = p->r->judge;
+	return err;
 }
 
 /* The members that a document in a row is to have. */

@@ -16,7 +16,7 @@ struct changes_query {
 /**
  * changes_query_parse(r, q, why): From query string, body and headers of ${r}; memory of ids:
  * r->arena.  Errors, in CouchDB's words: ERR_CONTENT_TYPE, ERR_BAD_JSON, ERR_BAD_REQUEST,
- * ERR_MISSING (no such design document or function), ERR_NOT_IMPLEMENTED (filters that need code);
+ * ERR_MISSING (no such design document or function);
  * the body's and the database's.
  */
 int changes_query_parse(struct apireq *r, struct changes_query *q, struct errtext *why) MUST_CHECK;

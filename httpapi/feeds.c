@@ -5,6 +5,7 @@
  *
  *	feeds_open -> serve --rows, not at the end--> sent --ready--> run queue -> serve
  *	                    --at the end, longpoll with rows, limit--> finished
+ *	                    --none without a verdict--> wait --feeds_waited--> run queue -> serve
  *	                    --at the end--> waiting --the group moved on--> run queue -> serve
  *	                                            --interval is over--> heartbeat, or finished
  *
@@ -126,7 +127,8 @@ fail(struct feed *f, int err)
 {
 	int refused = err == ERR_FORBIDDEN || err == ERR_UNAUTHORIZED || err == ERR_NOT_ADMIN;
 
-	if (err != ERR_NO_DB && !refused)
+	/* Users' functions fail as they like; script/ tells of those that had to be ended. */
+	if (err != ERR_NO_DB && err != ERR_SCRIPT && !refused)
 		log_line(LOG_ERROR, "a feed ended: %s", err_reason(err));
 	finish(f, use_buffer(f->table), f->closes || refused);
 }
@@ -140,11 +142,20 @@ is_done(const struct feed *f, int err)
 }
 
 static void
+wait(struct feed *f)
+{
+	f->waiting = 1;
+	f->kind->wait(f);
+}
+
+static void
 serve(struct feed *f)
 {
 	struct buf *b = NULL;
 	int err;
 
+	if (f->waiting)
+		return;
 	if (!http_can_send(f->r->http)) {
 		/* on_ready() comes back to it, but for a head that is on its way alone. */
 		if (!f->in_flight)
@@ -152,17 +163,29 @@ serve(struct feed *f)
 		return;
 	}
 	err = f->group->known == UINT64_MAX ? ERR_NO_DB : f->kind->fill(f, &b);
-	if (err != 0 && err != ERR_END) {
+	if (err != 0 && err != ERR_END && err != ERR_AGAIN) {
 		fail(f, err);
 		return;
 	}
-	f->more = err == 0;
+	f->more = err != ERR_END;
 	if (is_done(f, err))
 		finish(f, b, 1);
 	else if (b->len > 0)
 		send(f, b->data, b->len);
+	else if (err == ERR_AGAIN)
+		wait(f);
 	else if (f->more)
 		feedtable_enqueue(f);
+}
+
+void
+feeds_waited(struct feed *f)
+{
+	f->waiting = 0;
+	if (f->group != NULL) {
+		feedtable_enqueue(f);
+		feedtable_post(f->table);
+	}
 }
 
 static void
@@ -285,13 +308,13 @@ start(struct feed *f)
 	int err;
 
 	err = f->kind->begin(f, b);
-	if (err != 0 && err != ERR_END) {
+	if (err != 0 && err != ERR_END && err != ERR_AGAIN) {
 		leave(f);
 		use_buffer(t);
 		api_error(f->r, err, NULL);
 		return;
 	}
-	f->more = err == 0;
+	f->more = err != ERR_END;
 	if (f->more)
 		f->seen = 0;
 	if (is_done(f, err)) {

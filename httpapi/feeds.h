@@ -38,6 +38,8 @@ void feeds_moved(struct api *api, const char *name, uint64_t seq, int dropped);
  */
 void feeds_open(struct feed *f, struct apireq *r, const struct feed_kind *kind, const char *name, int heartbeat,
     uint32_t interval_ms);
+/** feeds_waited(f): What f's wait() began is over; ${f} may be so, too. */
+void feeds_waited(struct feed *f);
 /** feeds_event_head(r): The headers of an eventsource. */
 void feeds_event_head(struct apireq *r);
 

@@ -14,12 +14,14 @@
  */
 #include "feedscan.h"
 
+#include "feedjudge.h"
 #include "feedmatch.h"
 #include "rows.h"
 
 #define IDS_BY_GET 100u /* up to so many ids are asked for one by one */
 #define WINDOW_MAX ((uint64_t)1 << 24)
-#define WINDOW_SLOW 4u /* where each row may take long */
+#define WINDOW_SLOW 4u    /* where each row may take long */
+#define WINDOW_ASKED 128u /* where rows are judged together */
 
 void
 feedscan_init(struct feedscan *f, struct db *db, uint64_t since)
@@ -106,6 +108,8 @@ admit(const struct feedscan *f, struct feedrow *w, struct db_change *c, int *pas
 {
 	if (f->filter == FEEDSCAN_SELECTOR)
 		return feedmatch_row(f->selector, w->snap, w->arena, w->opts.all_leaves, c, passp);
+	if (f->filter == FEEDSCAN_SCRIPT)
+		return feedjudge_row(f->judge, w->arena, c, passp);
 	*passp = passes(f, &c->id);
 	return 0;
 }
@@ -167,6 +171,24 @@ advance(struct feedscan *f, uint64_t seq)
 		f->since = f->last = seq;
 }
 
+/*
+ * pass_over: At the limit.  As in CouchDB last_seq tells of rows that did not pass, as far as they are judged; what is
+ * pending is counted from the last one that did.
+ */
+static void
+pass_over(struct feedscan *f, struct feedrow *w, struct db_scan *scan)
+{
+	struct db_change c;
+	int pass;
+
+	while (f->filter == FEEDSCAN_SCRIPT) {
+		arena_reset(w->arena);
+		if (db_changes_next(scan, w->arena, &c) != 0 || c.seq > f->until || admit(f, w, &c, &pass) != 0 || pass)
+			return;
+		f->last = c.seq;
+	}
+}
+
 static int
 fill_up(struct feedscan *f, struct feedrow *w, struct buf *b)
 {
@@ -191,13 +213,17 @@ fill_up(struct feedscan *f, struct feedrow *w, struct buf *b)
 		if (err != 0)
 			break;
 		err = admit(f, w, &c, &pass);
+		if (err == ERR_AGAIN)
+			feedjudge_want(f->judge, f->since, f->until == UINT64_MAX ? f->until : f->until + 1, 1);
 		if (err == 0 && pass)
 			err = put_row(f, w, &c, b);
 		if (err != 0)
 			break;
 		advance(f, c.seq);
-		if (f->limit == 0)
+		if (f->limit == 0) {
+			pass_over(f, w, scan);
 			err = ERR_END;
+		}
 		if (err != 0 || rows_turn_over(&turn, b) || is_late(f, &turn))
 			break;
 	}
@@ -281,6 +307,8 @@ read_window(struct feedscan *f, uint64_t low, struct feedrow *row, struct window
 		if (err != 0)
 			break;
 		err = admit(f, row, &c, &pass);
+		if (err == ERR_AGAIN)
+			feedjudge_want(f->judge, low, f->down, LIMIT_ROWS_PER_TURN);
 		if (err == 0 && pass)
 			err = feedrow_put(row, &c, 1, "", &w->text);
 		if (err == 0)
@@ -311,10 +339,18 @@ put_window(struct feedscan *f, const struct window *w, struct buf *b)
 	}
 }
 
+static uint64_t
+window_of(const struct feedscan *f)
+{
+	return f->filter == FEEDSCAN_SELECTOR ? WINDOW_SLOW
+	       : f->filter == FEEDSCAN_SCRIPT ? WINDOW_ASKED
+					      : LIMIT_ROWS_PER_TURN;
+}
+
 static int
 fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 {
-	uint64_t width = f->filter == FEEDSCAN_SELECTOR ? WINDOW_SLOW : LIMIT_ROWS_PER_TURN, low;
+	uint64_t width = window_of(f), low;
 	uint64_t begin = rows_now_us();
 	struct window *w = malloc(sizeof(*w));
 	int err = 0;
@@ -345,6 +381,15 @@ fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 	buf_release(&w->text);
 	free(w);
 	return err;
+}
+
+/* fill_from: Where rows have to be judged first, the newest may be others by then: what is newer than now comes upward. */
+static int
+fill_from(struct feedscan *f, struct feedrow *row, struct buf *b)
+{
+	f->since = db_snap_seq(row->snap);
+	f->down = f->since + 1;
+	return fill_down(f, row, b);
 }
 
 /* ---- Few ids ---- */
@@ -457,12 +502,14 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 		err = fill_ids(f, &w, b);
 	else if (!f->descending)
 		err = fill_up(f, &w, b);
+	else if (f->down == 0 && f->filter == FEEDSCAN_SCRIPT)
+		err = fill_from(f, &w, b);
 	else if (f->down == 0)
 		err = fill_newest(f, &w, b);
 	else
 		err = fill_down(f, &w, b);
 	db_snap_end(snap);
-	if (err == 0 || err == ERR_END)
+	if (err == 0 || err == ERR_END || err == ERR_AGAIN)
 		return buf_failed(b) ? buf_failed(b) : err;
 	return err;
 }

@@ -13,7 +13,9 @@
 #include "query/query.h"
 
 enum feedscan_form { FEEDSCAN_NORMAL, FEEDSCAN_LONGPOLL, FEEDSCAN_CONTINUOUS, FEEDSCAN_EVENTSOURCE };
-enum feedscan_filter { FEEDSCAN_ALL, FEEDSCAN_DOC_IDS, FEEDSCAN_DESIGN, FEEDSCAN_SELECTOR };
+enum feedscan_filter { FEEDSCAN_ALL, FEEDSCAN_DOC_IDS, FEEDSCAN_DESIGN, FEEDSCAN_SELECTOR, FEEDSCAN_SCRIPT };
+
+struct feedjudge;
 
 #define FEEDSCAN_HISTORY 22u /* bytes of db_history() */
 
@@ -34,6 +36,7 @@ struct feedscan {
 	size_t nids;
 	struct query_selector *selector; /* of SELECTOR; the request's */
 	struct query_fields *fields;     /* of the documents, or NULL; the request's */
+	struct feedjudge *judge;         /* of SCRIPT; the request's */
 	struct feedrow_opts row;
 	uint8_t form;
 	uint8_t filter;
@@ -53,7 +56,8 @@ void feedscan_head(const struct feedscan *f, struct buf *b);
 /**
  * feedscan_fill(f, b, a, seqp):
  * Append rows for one turn of the event loop; ${a} is reset between them.  Returns 0 if there may
- * be more, ERR_END at the end or at the limit; *${seqp} is the update sequence that was seen.
+ * be more, ERR_END at the end or at the limit, ERR_AGAIN if there is to be a verdict of f->judge first; *${seqp} is the
+ * update sequence that was seen.
  * Errors: ERR_NO_DB, ERR_CORRUPT, ERR_IO, ERR_NOMEM, ERR_TOO_LARGE.
  */
 int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp) MUST_CHECK;

@@ -23,9 +23,11 @@ struct feed_kind {
 	int (*begin)(struct feed *f, struct buf *b);
 	/*
 	 * The rows of one turn of the event loop, in *${bp}, which is the table's: 0 if there may be more, ERR_END at the end
-	 * and at the limit; f->seen is set.  Other errors end the feed.
+	 * and at the limit, ERR_AGAIN where wait() comes before there can be more; f->seen is set.  Other errors end the feed.
 	 */
 	int (*fill)(struct feed *f, struct buf **bp);
+	/* Begin what fill needs; calls feeds_waited(f) on the feed's thread, and holds the request until then. */
+	void (*wait)(struct feed *f);
 	/* 1 if no row may follow those that were written. */
 	int (*is_over)(const struct feed *f);
 	/* Append the last line. */
@@ -54,6 +56,7 @@ struct feed {
 	uint8_t queued;
 	uint8_t in_flight; /* on_ready() will come */
 	uint8_t ending;    /* left; its last line waits for the client */
+	uint8_t waiting;   /* feeds_waited() will come */
 };
 
 /* The feeds of one database in one thread. */

@@ -133,7 +133,7 @@ heartbeat(const struct feed *f)
 	return of_const(f)->scan.form == UPDATES_EVENTSOURCE ? "event: heartbeat\ndata: \n\n" : "\n";
 }
 
-static const struct feed_kind kind = {begin, fill, is_over, tail, heartbeat};
+static const struct feed_kind kind = {begin, fill, NULL, is_over, tail, heartbeat};
 
 /* ---- Requests ---- */
 
