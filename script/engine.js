@@ -18,6 +18,7 @@
 	const slice = Function.prototype.call.bind(String.prototype.slice);
 	const replace = Function.prototype.call.bind(String.prototype.replace);
 	const split = Function.prototype.call.bind(String.prototype.split);
+	const indexOf = Function.prototype.call.bind(String.prototype.indexOf);
 	const join = Function.prototype.call.bind(Array.prototype.join);
 	const call = Function.prototype.call.bind(Function.prototype.call);
 	const text = String;
@@ -215,6 +216,13 @@
 		}
 	}
 
+	/* Half a character, as slicing a string leaves it, has no UTF-8: it becomes U+FFFD.  Escapes are taken one by one, for a backslash may be escaped. */
+	const escapes = /\\(?:ud[89a-f][0-9a-f]{2}|[^])/g;
+
+	function mend(json) {
+		return indexOf(json, '\\ud') < 0 ? json : replace(json, escapes, m => (m.length === 6 ? '\\ufffd' : m));
+	}
+
 	function map(input) {
 		const docs = parse(input), all = [];
 		const n = maps.length;
@@ -227,7 +235,7 @@
 			all[i] = own;
 		}
 		try {
-			return stringify(all);
+			return mend(stringify(all));
 		} catch (e) {
 			if (isExhausted(e))
 				throw e;
@@ -238,7 +246,7 @@
 					own[k] = jsonOf(all[i][k], docs[i]);
 				texts[i] = '[' + join(own, ',') + ']';
 			}
-			return '[' + join(texts, ',') + ']';
+			return mend('[' + join(texts, ',') + ']');
 		}
 	}
 
@@ -257,7 +265,7 @@
 			const json = jsonOf([value]);
 			out[i] = json === '[]' ? 'null' : slice(json, 1, -1);
 		}
-		return '[' + join(out, ',') + ']';
+		return mend('[' + join(out, ',') + ']');
 	}
 
 	/* ---- Functions of a design document ---- */

@@ -78,6 +78,11 @@ test_map(struct scripts *s)
 	    "[[[[\"a\",1]]],[[[\"b\",null]]]]");
 	expect(s, J("{\"map\":[\"doc => { emit(1); emit(2, [doc.n]) }\",\"function(doc) {} // no\"]}"), SCRIPT_MAP,
 	    docs, 0, "[[[[1,null],[2,[1]]],[]],[[[1,null],[2,[null]]],[]]]");
+	/* Half a character becomes U+FFFD; what only looks like one stays. */
+	expect(s,
+	    J("{\"map\":[\"function(doc) { emit('\\ud83d\\ude00'.slice(0, 1), ['\\\\\\\\ud800', '\\ud83d\\ude00']) "
+	      "}\"]}"),
+	    SCRIPT_MAP, J("[{}]"), 0, "[[[[\"\\ufffd\",[\"\\\\ud800\",\"\xf0\x9f\x98\x80\"]]]]]");
 	/* What one document throws costs its rows alone, also those emitted before. */
 	expect(s, J("{\"map\":[\"function(doc) { emit(0, 0); emit(doc.n.toFixed(1), 0) }\"]}"), SCRIPT_MAP, docs, 0,
 	    "[[[[0,0],[\"1.0\",0]]],[[]]]");
