@@ -1,0 +1,271 @@
+// Views beyond the recorded contract: freshness, restarts in the middle of a build, databases of the same name, long and deep keys,
+// reductions of ranges against a recount, what users' functions may do to others.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { startDivand, tempDir } from '../lib/divand.mjs';
+import { ask, newDb } from './client.mjs';
+
+const dataDir = tempDir('divan-views');
+let server;
+before(async () => (server = await startDivand({ dataDir, config: { couchdb: { os_process_timeout: '2000' } } })));
+after(() => server.stop());
+
+const q = (params) => Object.entries(params).map(([k, v]) => `${k}=${encodeURIComponent(typeof v === 'string' && k.includes('docid') ? v : JSON.stringify(v))}`).join('&');
+
+async function get(db, view, params = {}, more = '') {
+	return ask(server, 'GET', `/${db}/_design/d/_view/${view}?${q(params)}${more}`);
+}
+
+async function rows(db, view, params = {}) {
+	const { status, json, text } = await get(db, view, params);
+	assert.equal(status, 200, text);
+	return json.rows;
+}
+
+async function put(db, docs) {
+	const { status, json } = await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs } });
+	assert.equal(status, 201);
+	for (const one of json) assert.ok(one.ok, JSON.stringify(one));
+	return json;
+}
+
+async function design(db, views, more = {}) {
+	const old = await ask(server, 'GET', `/${db}/_design/d`);
+	const { status, text } = await ask(server, 'PUT', `/${db}/_design/d`, { json: { ...more, _rev: old.json._rev, views } });
+	assert.equal(status, 201, text);
+}
+
+/** Ask again until it holds. */
+async function until(fn) {
+	for (;;) {
+		if (await fn()) return;
+		await new Promise((resolve) => setTimeout(resolve, 10));
+	}
+}
+
+const plain = { map: 'function(doc) { emit(doc.n, doc._id) }' };
+
+test('update=false answers from what there is, lazy brings it up to date afterwards, true before', async () => {
+	const db = await newDb(server, 'fresh');
+	await design(db, { plain });
+	await put(db, [{ _id: 'a', n: 1 }]);
+	assert.deepEqual((await get(db, 'plain', {}, '&update=false')).json, { total_rows: 0, offset: 0, rows: [] });
+	assert.equal((await rows(db, 'plain')).length, 1);
+	await put(db, [{ _id: 'b', n: 2 }]);
+	assert.equal((await get(db, 'plain', {}, '&stale=ok')).json.rows.length, 1);
+	assert.equal((await get(db, 'plain', {}, '&update=lazy')).json.rows.length, 1);
+	await until(async () => (await get(db, 'plain', {}, '&update=false')).json.rows.length === 2);
+});
+
+test('each write that was answered is in the next query, and each purge', async () => {
+	const db = await newDb(server, 'each');
+	await design(db, { plain });
+	for (let i = 0; i < 30; i++) {
+		await put(db, [{ _id: `d${i}`, n: i }]);
+		assert.equal((await rows(db, 'plain')).length, i + 1);
+	}
+	const { json } = await ask(server, 'GET', `/${db}/d7`);
+	assert.equal((await ask(server, 'POST', `/${db}/_purge`, { json: { d7: [json._rev] } })).status, 201);
+	assert.equal((await rows(db, 'plain')).length, 29);
+	assert.deepEqual(await rows(db, 'plain', { key: 7 }), []);
+});
+
+test('a tag holds until something changes', async () => {
+	const db = await newDb(server, 'tag');
+	await design(db, { plain });
+	await put(db, [{ _id: 'a', n: 1 }]);
+	const { headers } = await get(db, 'plain');
+	const again = () => ask(server, 'GET', `/${db}/_design/d/_view/plain?`, { headers: { 'If-None-Match': headers.etag } });
+	assert.equal((await again()).status, 304);
+	await put(db, [{ _id: 'b', n: 1 }]);
+	assert.equal((await again()).status, 200);
+});
+
+test('a database that is made again has nothing of the old one, and its index files are gone', async () => {
+	const db = await newDb(server, 'again');
+	for (let i = 0; i < 5; i++) {
+		await design(db, { plain });
+		await put(db, [{ _id: `only${i}`, n: i }]);
+		assert.deepEqual((await rows(db, 'plain')).map((r) => r.id), [`only${i}`]);
+		assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
+		assert.equal((await ask(server, 'PUT', `/${db}`)).status, 201);
+	}
+	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
+});
+
+test('a clean-up removes the files of indexes that nothing defines', async () => {
+	const db = await newDb(server, 'clean');
+	const folder = path.join(dataDir, '.views');
+	const files = () => fs.readdirSync(folder).filter((f) => f.endsWith('.divan')).length;
+	const first = files();
+	for (let i = 0; i < 4; i++) {
+		await design(db, { v: { map: `function(doc) { emit(${i}) }` } });
+		await rows(db, 'v');
+	}
+	assert.equal(files(), first + 4);
+	assert.equal((await ask(server, 'POST', `/${db}/_view_cleanup`, { json: {} })).status, 202);
+	assert.equal(files(), first + 1);
+	await rows(db, 'v');
+	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
+	await until(() => files() === first);
+});
+
+test('killed in the middle of a build, and again: the index is what it would have been', async () => {
+	const db = await newDb(server, 'killed');
+	const docs = [];
+	for (let i = 0; i < 6000; i++) docs.push({ _id: `k${i}`, n: i % 100, text: 'x'.repeat(2000) });
+	for (let i = 0; i < docs.length; i += 1000) await put(db, docs.slice(i, i + 1000));
+	await design(db, { sum: { map: 'function(doc) { emit(doc.n, 1); emit([doc.n, doc._id], 1) }', reduce: '_sum' } });
+	for (let i = 0; i < 3; i++) {
+		const asked = rows(db, 'sum').catch(() => {});
+		await until(async () => (await ask(server, 'GET', '/_active_tasks')).json.some((t) => t.type === 'indexer' && t.changes_done > 0) ||
+			(await get(db, 'sum', { reduce: false, limit: 0 }, '&update=false')).json.total_rows >= 12000);
+		await server.kill();
+		await asked;
+		await server.restart();
+	}
+	assert.deepEqual(await rows(db, 'sum'), [{ key: null, value: 12000 }]);
+	const all = await rows(db, 'sum', { reduce: false });
+	assert.equal(all.length, 12000);
+	assert.equal(new Set(all.map((r) => JSON.stringify([r.key, r.id]))).size, 12000);
+});
+
+test('reductions of ranges are what their rows add up to, while documents change', async () => {
+	const db = await newDb(server, 'ranges');
+	const map = 'function(doc) { emit([doc.n % 10, doc.n % 7, doc.n], doc.n) }';
+	await design(db, {
+		sum: { map, reduce: '_sum' }, stats: { map, reduce: '_stats' }, count: { map, reduce: '_count' },
+		js: { map, reduce: 'function(k, v, r) { return r ? v.reduce(function(a, b) { return [a[0] + b[0], a[1] + b[1]] }) : [v.length, sum(v)] }' },
+	});
+	let n = 0;
+	const revs = new Map();
+	for (let round = 0; round < 4; round++) {
+		const docs = [];
+		for (let i = 0; i < 700; i++) docs.push({ _id: `r${n}`, n: n++ });
+		for (const [id, rev] of [...revs].filter((_, i) => i % 9 === round)) docs.push({ _id: id, _rev: rev, n: (n * 31) % 5000 });
+		for (const one of await put(db, docs)) revs.set(one.id, one.rev);
+		const all = await rows(db, 'sum', { reduce: false });
+		const ranges = [{}, { startkey: [3] }, { endkey: [7, 2] }, { startkey: [2, 3], endkey: [8, 1, {}] }, { key: [4, 4, 4] }, { startkey: [5], endkey: [5, {}] },
+			{ startkey: [8], endkey: [1], descending: true }];
+		for (const range of ranges) {
+			const own = await rows(db, 'sum', { reduce: false, ...range });
+			const sum = own.reduce((a, r) => a + r.value, 0);
+			const one = async (view) => (await rows(db, view, range))[0]?.value;
+			if (own.length === 0) {
+				assert.equal(await one('sum'), undefined);
+				continue;
+			}
+			assert.equal(await one('sum'), sum);
+			assert.equal(await one('count'), own.length);
+			assert.deepEqual(await one('js'), [own.length, sum]);
+			const stats = await one('stats');
+			assert.deepEqual([stats.sum, stats.count, stats.max], [sum, own.length, Math.max(...own.map((r) => r.value))]);
+			for (const level of [1, 2, 3]) {
+				const want = new Map();
+				for (const r of own) {
+					const key = JSON.stringify(r.key.slice(0, level));
+					want.set(key, (want.get(key) ?? 0) + r.value);
+				}
+				const got = await rows(db, 'sum', { group_level: level, ...range });
+				assert.deepEqual(got.map((r) => [JSON.stringify(r.key), r.value]), [...want]);
+				const js = await rows(db, 'js', { group_level: level, ...range });
+				assert.deepEqual(js.map((r) => [JSON.stringify(r.key), r.value[1]]), [...want]);
+				assert.deepEqual(await rows(db, 'sum', { group_level: level, ...range, skip: 2, limit: 3 }), got.slice(2, 5));
+			}
+		}
+		for (const skip of [0, 1, 350, all.length - 1, all.length, all.length + 5]) {
+			assert.deepEqual(await rows(db, 'sum', { reduce: false, skip, limit: 3 }), all.slice(skip, skip + 3));
+			assert.deepEqual(await rows(db, 'sum', { reduce: false, skip, limit: 3, descending: true }), [...all].reverse().slice(skip, skip + 3));
+		}
+	}
+});
+
+test('keys of 100 KiB, deep keys, half characters: each is found by itself, in order', async () => {
+	const db = await newDb(server, 'long');
+	const deep = (n) => JSON.parse('['.repeat(n) + '1' + ']'.repeat(n));
+	const keys = ['x'.repeat(100 * 1024), 'x'.repeat(100 * 1024) + 'a', 'x'.repeat(100 * 1024) + 'b', 'x'.repeat(600), deep(100), deep(101),
+		Array(5000).fill(7), Array(5000).fill(7).concat(8), null, true, -1e300, 1e-300, 9007199254740993, {}, { a: [] }, ''];
+	await design(db, { k: { map: 'function(doc) { emit(doc.key, doc.i) }' }, half: { map: "function(doc) { if (doc.i === 0) emit('\\ud83d\\ude00'.slice(0, 1), '\\udc00') }" } });
+	await put(db, keys.map((key, i) => ({ _id: `l${i}`, key, i })));
+	const all = await rows(db, 'k');
+	assert.equal(all.length, keys.length);
+	for (const [i, key] of keys.entries()) {
+		const { status, json } = await ask(server, 'POST', `/${db}/_design/d/_view/k`, { json: { key } });
+		assert.equal(status, 200);
+		assert.deepEqual(json.rows.map((r) => r.value), [i]);
+		const from = await ask(server, 'POST', `/${db}/_design/d/_view/k`, { json: { startkey: key } });
+		assert.deepEqual(from.json.rows, all.slice(all.findIndex((r) => r.value === i)));
+		assert.equal(from.json.offset, all.findIndex((r) => r.value === i));
+	}
+	const many = await ask(server, 'POST', `/${db}/_design/d/_view/k`, { json: { keys } });
+	assert.deepEqual(many.json.rows.map((r) => r.value), keys.map((_, i) => i));
+	assert.deepEqual(await rows(db, 'half'), [{ id: 'l0', key: '\ufffd', value: '\ufffd' }]);
+});
+
+test('a large answer comes in pieces and whole, in both directions', async () => {
+	const db = await newDb(server, 'large');
+	await design(db, { many: { map: 'function(doc) { for (var i = 0; i < 100; i++) emit([i, doc.n], doc.text) }', reduce: '_count' } });
+	await put(db, Array.from({ length: 300 }, (_, n) => ({ _id: `m${n}`, n, text: 'y'.repeat(50) })));
+	const up = await rows(db, 'many', { reduce: false });
+	assert.equal(up.length, 30000);
+	assert.ok(up.every((r, i) => r.key[0] === Math.floor(i / 300) && r.key[1] === i % 300));
+	assert.deepEqual((await rows(db, 'many', { reduce: false, descending: true })).reverse(), up);
+	const groups = await rows(db, 'many', { group: true });
+	assert.deepEqual(groups.map((r) => r.key), up.map((r) => r.key));
+	assert.deepEqual((await rows(db, 'many', { group: true, descending: true })).reverse(), groups);
+	const docs = await rows(db, 'many', { reduce: false, include_docs: true, startkey: [99] });
+	assert.ok(docs.length === 300 && docs.every((r) => r.doc.n === r.key[1]));
+});
+
+test('functions that loop, grow, throw or do not compile cost their own queries an error', async () => {
+	const db = await newDb(server, 'harm');
+	await put(db, [{ _id: 'a', n: 1 }, { _id: 'b', n: 2 }]);
+	const bad = {
+		loops: 'function(doc) { for (;;); }',
+		grows: 'function(doc) { var s = []; for (;;) s.push(new Array(1000).join("x" + s.length)) }',
+		emits: 'function(doc) { for (;;) emit(1, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx") }',
+	};
+	await Promise.all(Object.entries(bad).map(async ([name, map]) => {
+		assert.equal((await ask(server, 'PUT', `/${db}/_design/${name}`, { json: { views: { v: { map } } } })).status, 201);
+		const { status, json } = await ask(server, 'GET', `/${db}/_design/${name}/_view/v`);
+		assert.equal(status, 500, name);
+		assert.ok(json.error && json.reason);
+		assert.equal((await ask(server, 'GET', `/${db}/_design/${name}/_view/v?update=false`)).status, 200);
+	}));
+	await design(db, {
+		thrower: { map: 'function(doc) { if (doc.n === 1) throw "no"; emit(doc.n) }' }, plain,
+		badsum: { map: 'function(doc) { emit(doc.n, 1) }', reduce: 'function(k, v) { throw {error: "mine", reason: "because"} }' },
+		overflow: { map: 'function(doc) { for (var i = 0; i < 3000; i++) emit(i, "text that is as long as this") }', reduce: 'function(k, v) { return [].concat.apply([], v) }' },
+	});
+	assert.deepEqual((await rows(db, 'thrower')).map((r) => r.id), ['b']);
+	assert.equal((await rows(db, 'plain')).length, 2);
+	const { status, json } = await get(db, 'overflow');
+	assert.equal(status, 500);
+	assert.equal(json.error, 'reduce_overflow_error');
+	assert.equal((await rows(db, 'overflow', { reduce: false, limit: 1 })).length, 1);
+});
+
+test('who waits for an index may go away', async () => {
+	const db = await newDb(server, 'away');
+	await put(db, [{ _id: 'a', n: 1 }]);
+	await design(db, { loops: { map: 'function(doc) { for (;;); }' } });
+	const { default: http } = await import('node:http');
+	await new Promise((resolve) => {
+		const req = http.get({ port: server.port, path: `/${db}/_design/d/_view/loops`, headers: { Authorization: server.auth }, agent: false });
+		req.on('error', resolve);
+		req.on('socket', (s) => s.on('connect', () => setTimeout(() => req.destroy(), 50)));
+		req.on('close', resolve);
+	});
+	assert.equal((await ask(server, 'GET', '/_up')).status, 200);
+	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
+});
+
+test('views of _users are for server administrators', async () => {
+	assert.equal((await ask(server, 'PUT', '/_users/_design/d', { json: { views: { plain } } })).status, 201);
+	assert.equal((await ask(server, 'GET', '/_users/_design/d/_view/plain')).status, 200);
+	assert.equal((await ask(server, 'PUT', '/_users/org.couchdb.user:eve', { json: { name: 'eve', type: 'user', roles: [], password: 'x' } })).status, 201);
+	const eve = await ask(server, 'GET', '/_users/_design/d/_view/plain', { auth: 'Basic ' + Buffer.from('eve:x').toString('base64') });
+	assert.ok([401, 403].includes(eve.status), eve.text);
+});
