@@ -353,7 +353,7 @@ static void
 test_sandbox(void)
 {
 	static const char *const what[] = {
-	    "open", "create", "socket", "exec", "fork", "ptrace", "kill", "mapfile", "memory"};
+	    "open", "create", "socket", "exec", "fork", "ptrace", "kill", "stat", "nice", "idle", "mapfile", "memory"};
 
 	for (size_t i = 0; i < sizeof(what) / sizeof(what[0]); i++) {
 		char command[PATH_MAX + 80];
