@@ -68,25 +68,24 @@ static int
 create(struct view_index *ix)
 {
 	struct sums sums = {.ddoc = &ix->ddoc};
+	struct store_batch *batch;
 	int err = store_create(ix->views->config.store, ix->name, rows_trees, VIEW_TREES, &ix->store);
 
-	if (err != 0 || (err = store_batch_new(ix->store, &ix->batch)) != 0)
+	if (err != 0 || (err = store_batch_new(ix->store, &batch)) != 0)
 		return err;
 	ix->head = (struct index_head){0, 0, 0};
 	hash_random(&ix->head.salt, sizeof(ix->head.salt));
 	sums.salt = ix->head.salt;
-	if ((err = index_head_put(ix->batch, &ix->head)) == 0 && (err = sums_create(&sums, ix->batch)) == 0)
-		err = store_commit(ix->batch);
+	if ((err = index_head_put(batch, &ix->head)) == 0 && (err = sums_create(&sums, batch)) == 0)
+		err = store_commit(batch);
+	store_batch_free(batch);
 	return err;
 }
 
 static void
 close_file(struct view_index *ix)
 {
-	if (ix->batch != NULL)
-		store_batch_free(ix->batch);
 	store_close(ix->store);
-	ix->batch = NULL;
 	ix->store = NULL;
 }
 
@@ -96,8 +95,7 @@ open_existing(struct view_index *ix)
 	struct store_snap *snap;
 	int err = store_open(ix->views->config.store, ix->name, rows_trees, VIEW_TREES, &ix->store);
 
-	if (err != 0 || (err = store_batch_new(ix->store, &ix->batch)) != 0 ||
-	    (err = store_snap_begin(ix->store, &snap)) != 0)
+	if (err != 0 || (err = store_snap_begin(ix->store, &snap)) != 0)
 		return err;
 	err = index_head_get(snap, &ix->head);
 	store_snap_end(snap);

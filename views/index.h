@@ -32,7 +32,6 @@ struct view_index {
 	struct jstr program; /* of its functions */
 	struct jstr design;  /* the id of a design document that defines it */
 	struct store_db *store;
-	struct store_batch *batch; /* the update's */
 
 	/* Under views.lock. */
 	unsigned refs;

@@ -9,6 +9,7 @@
  * 3. No snapshot is held while functions run, and a child only for one batch.
  * 4. An update fails whoever waits for it, and nobody else; the index stays as it was.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 #define BATCH_DOCS 20000u
 #define MESSAGE_BYTES ((size_t)256 << 10) /* of documents' JSON in a message */
 #define MESSAGE_DOCS 100u
+#define TRIM_FROM ((size_t)1 << 20)
 #define SETTLE_FROM 16u /* ranges whose reductions are not known, from which on they are found out */
 #define BATCH_MEM ((size_t)2 << 30)
 #define DOC_KEY MD5_LEN
@@ -39,6 +41,7 @@ struct changed {
 struct step {
 	struct view_index *ix;
 	struct db *db;
+	struct store_batch *batch;
 	struct arena *a;     /* the batch's */
 	struct arena *doc_a; /* a document's, while it is read */
 	struct changed *docs;
@@ -475,7 +478,7 @@ emit_all(struct step *s, const struct changed *c, struct bytes *old, struct buf 
 static int
 rows_of(struct step *s, struct store_snap *snap, const struct changed *c)
 {
-	struct store_batch *batch = s->ix->batch;
+	struct store_batch *batch = s->batch;
 	struct bytes old = {NULL, NULL, 0};
 	struct store_val val;
 	struct listed was;
@@ -549,7 +552,7 @@ count(struct step *s, struct store_snap *snap, const struct rows_moved *moved, s
 		changes[i] = (struct counts_change){moved[i].key.s, moved[i].key.len, moved[i].existed, moved[i].exists,
 		    (uint64_t)moved[i].existed, (uint64_t)moved[i].exists};
 	index_counts(s->ix->head.salt, &counts);
-	return counts_apply(&counts, snap, s->ix->batch, s->a, changes, n);
+	return counts_apply(&counts, snap, s->batch, s->a, changes, n);
 }
 
 /* doc_cmp: Lists are put in the order of their keys; a document that is there twice is the same both times. */
@@ -579,20 +582,20 @@ write_rows(struct step *s)
 			err = rows_of(s, snap, &s->docs[i]);
 	sort_changes(s);
 	if (err == 0)
-		err = rows_apply(snap, s->ix->batch, s->a, s->changes, s->nchanges, &moved, &n);
+		err = rows_apply(snap, s->batch, s->a, s->changes, s->nchanges, &moved, &n);
 	if (err == 0)
 		err = count(s, snap, moved, n);
 	if (err == 0)
-		err = sums_forget(&sums, snap, s->ix->batch, s->a, moved, n);
+		err = sums_forget(&sums, snap, s->batch, s->a, moved, n);
 	store_snap_end(snap);
 	head.seq = s->seq;
 	head.purge_seq = s->purge_seq;
 	if (err == 0)
-		err = index_head_put(s->ix->batch, &head);
+		err = index_head_put(s->batch, &head);
 	if (err == 0)
-		err = store_commit(s->ix->batch);
+		err = store_commit(s->batch);
 	else
-		store_batch_clear(s->ix->batch);
+		store_batch_clear(s->batch);
 	return err;
 }
 
@@ -615,12 +618,12 @@ settle(struct step *s, struct script *sc)
 		for (done = 0; !done && err == 0;) {
 			if ((err = store_snap_begin(s->ix->store, &snap)) != 0)
 				break;
-			err = sums_settle(&sums, snap, s->ix->batch, level, &done);
+			err = sums_settle(&sums, snap, s->batch, level, &done);
 			store_snap_end(snap);
 			if (err == 0)
-				err = store_commit(s->ix->batch);
+				err = store_commit(s->batch);
 			else
-				store_batch_clear(s->ix->batch);
+				store_batch_clear(s->batch);
 		}
 	}
 	return err;
@@ -641,6 +644,7 @@ step_begin(struct step *s, struct view_index *ix)
 	buf_init(&s->order, BATCH_MEM);
 	buf_init(&s->value, BATCH_MEM);
 	if ((err = arena_new(BATCH_MEM, &s->a)) != 0 || (err = arena_new(BATCH_MEM, &s->doc_a)) != 0 ||
+	    (err = store_batch_new(ix->store, &s->batch)) != 0 ||
 	    (err = db_open(ix->views->config.dbs, ix->database, &server, &s->db)) != 0)
 		return err;
 	history = db_history(s->db);
@@ -653,6 +657,8 @@ step_end(struct step *s)
 {
 	if (s->db != NULL)
 		db_close(s->db);
+	if (s->batch != NULL)
+		store_batch_free(s->batch);
 	buf_release(&s->sortkey);
 	buf_release(&s->scratch);
 	buf_release(&s->order);
@@ -815,6 +821,9 @@ update_step(void *arg)
 	ix->updating = again;
 	(void)pthread_mutex_unlock(&ix->lock);
 	step_end(&s);
+	/* What a batch took goes back: malloc keeps it for this thread otherwise. */
+	if (!again && s.bytes > TRIM_FROM)
+		(void)malloc_trim(0);
 	tell(told, err, &s.why, s.error);
 	finish(ix, again, err == ERR_CORRUPT);
 }
