@@ -28,6 +28,7 @@
 #define STORED_MAX (SECRET_SALT_MAX + SECRET_LEN)
 #define MAX_ITERATIONS 10000000u /* chttpd_auth/max_iterations' default: about 2.5 s of CPU */
 #define DOC_MEM (64u << 20)
+#define TOTP_MAX 4096u /* what users write themselves must not make their record too large to be remembered */
 
 /* ---- Background work ---- */
 
@@ -316,6 +317,8 @@ read_record(struct api *api, struct jstr name, struct arena *a, struct account_r
 	err = read_document(api, id, a, &body, &conflicts);
 	if (!err)
 		err = userdoc_parse(body, &doc);
+	if (!err && doc.field[USERDOC_TOTP].len > TOTP_MAX)
+		err = ERR_MISSING;
 	if (!err)
 		err = userdoc_roles(&doc.field[USERDOC_ROLES], a, &roles, &nroles);
 	if (err == ERR_BAD_REQUEST)
