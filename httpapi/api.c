@@ -132,9 +132,8 @@ decode_part(const struct config *conf, const char *p, const char *end, char **dp
  * passed over, as CouchDB does.
  */
 static int
-split_path(struct apireq *r)
+split_path(struct apireq *r, struct jstr raw)
 {
-	struct jstr raw = http_path(r->http);
 	const char *p = raw.s;
 	/* A fragment is the client's own affair; some send it. */
 	const char *hash = memchr(raw.s, '#', raw.len);
@@ -170,9 +169,8 @@ split_path(struct apireq *r)
 }
 
 static int
-split_query(struct apireq *r)
+split_query(struct apireq *r, struct jstr q)
 {
-	struct jstr q = http_query(r->http);
 	r->params = NULL;
 	r->nparams = 0;
 	if (q.len == 0)
@@ -202,6 +200,18 @@ split_query(struct apireq *r)
 	}
 	r->params = params;
 	return 0;
+}
+
+int
+api_path(struct apireq *r, struct jstr path, struct jstr query)
+{
+	int err = split_path(r, path);
+
+	api_done(r);
+	r->id = (struct jstr){"", 0};
+	r->nid = 0;
+	r->cookie = NULL;
+	return err ? err : split_query(r, query);
 }
 
 static const char *
@@ -245,13 +255,14 @@ api_handle(struct http_req *http, void *cookie)
 	r->selector = NULL;
 	r->fields = NULL;
 	r->judge = NULL;
+	r->rewrites = 0;
 	r->body_err = ERR_INTERNAL; /* until api_gather() */
 	set_common_headers(r);
 	if (transport_step(r) || cors_step(r))
 		return;
-	int err = split_path(r);
+	int err = split_path(r, http_path(r->http));
 	if (!err)
-		err = split_query(r);
+		err = split_query(r, http_query(r->http));
 	if (err)
 		api_error(r, err, NULL);
 	else

@@ -84,6 +84,7 @@ struct apireq {
 	struct query_selector *selector;
 	struct query_fields *fields;
 	struct feedjudge *judge;
+	unsigned rewrites; /* how often rewrites.c has sent it on */
 };
 
 /**
@@ -97,6 +98,12 @@ void api_free(struct api *api);
  * authenticates, routes.  ${cookie} is the struct api.
  */
 void api_handle(struct http_req *http, void *cookie);
+
+/**
+ * api_path(r, path, query): From now on ${r} is a request of this path and query, for router_go(); ${path} lives as long as it.
+ * Errors: ERR_NOMEM, ERR_BAD_URL.
+ */
+int api_path(struct apireq *r, struct jstr path, struct jstr query) MUST_CHECK;
 
 /* ---- Parameters ---- */
 
@@ -296,6 +303,9 @@ void copyfile_get(struct apireq *r); /* /{db}/_copy */
 /* designfuns.c */
 void designfuns_show(struct apireq *r);   /* /{db}/_design/{d}/_show/... */
 void designfuns_update(struct apireq *r); /* /{db}/_design/{d}/_update/... */
+
+/* rewrites.c */
+void rewrites_any(struct apireq *r); /* /{db}/_design/{d}/_rewrite/... */
 
 /* document.c, local.c, attachment.c */
 void document_post(struct apireq *r);  /* POST /{db} */

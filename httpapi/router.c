@@ -124,7 +124,7 @@ static const struct route design_table[] = {
     {"_show/...", designfuns_show, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
     {"_list/...", not_implemented, MEMBER, "GET,HEAD,POST", NONE},
     {"_update/...", designfuns_update, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
-    {"_rewrite/...", not_implemented, MEMBER, "GET,HEAD,POST,PUT,DELETE,COPY", NONE},
+    {"_rewrite/...", rewrites_any, MEMBER, "GET,HEAD,POST,PUT,DELETE,COPY", NONE},
     {"_search/...", not_implemented, MEMBER, "GET,POST", NONE},
     {"_search_info/...", not_implemented, MEMBER, "GET", NONE},
     {"_nouveau/...", not_implemented, MEMBER, "GET,POST", NONE},

@@ -512,6 +512,19 @@
 		}
 	}
 
+	/* {path, ...} or null: there is none. */
+	function rewrite(fun, req) {
+		try {
+			const to = call(fun, ddoc, req);
+			return typeof to === 'string' ? { path: to } : to || null;
+		} catch (e) {
+			for (const name of ['forbidden', 'unauthorized'])
+				if (e && e[name])
+					throw failure(name, e[name]);
+			return renderError(e);
+		}
+	}
+
 	/* [path, argument, ...] */
 	function design(input) {
 		const [path, a, b] = parse(input);
@@ -534,7 +547,7 @@
 		case 'lists':
 			return list(fun, a, b);
 		case 'rewrites':
-			return stringify(call(fun, ddoc, a) || null);
+			return stringify(rewrite(fun, a));
 		default:
 			throw failure('unknown_command', "unknown ddoc command '" + path[0] + "'");
 		}
