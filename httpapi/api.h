@@ -292,10 +292,11 @@ void purge_infos(struct apireq *r); /* /{db}/_purged_infos */
 void updatefeeds_any(struct apireq *r); /* /_db_updates */
 
 /* view.c, view_info.c */
-void view_any(struct apireq *r);     /* /{db}/_design/{d}/_view/... */
-void view_info(struct apireq *r);    /* /{db}/_design/{d}/_info */
-void view_compact(struct apireq *r); /* /{db}/_compact/{ddoc} */
-void view_cleanup(struct apireq *r); /* /{db}/_view_cleanup */
+void view_any(struct apireq *r);       /* /{db}/_design/{d}/_view/... */
+void view_partition(struct apireq *r); /* /{db}/_partition/{p}/_design/{d}/_view/{v} */
+void view_info(struct apireq *r);      /* /{db}/_design/{d}/_info */
+void view_compact(struct apireq *r);   /* /{db}/_compact/{ddoc} */
+void view_cleanup(struct apireq *r);   /* /{db}/_view_cleanup */
 
 /* copyfile.c */
 void copyfile_get(struct apireq *r); /* /{db}/_copy */

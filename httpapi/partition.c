@@ -103,6 +103,8 @@ partition_any(struct apireq *r)
 		info(r);
 	else if (jstr_is(&r->part[3], "_all_docs") && r->nparts == 4)
 		alldocs_partition(r);
+	else if (jstr_is(&r->part[3], "_design") && r->nparts == 7 && jstr_is(&r->part[5], "_view"))
+		view_partition(r);
 	else if (jstr_is(&r->part[3], "_find") || jstr_is(&r->part[3], "_explain") || jstr_is(&r->part[3], "_design"))
 		api_error(r, ERR_NOT_IMPLEMENTED, NULL);
 	else

@@ -109,6 +109,7 @@ static const struct route db_table[] = {
     {"_partition", partition_any, MEMBER, "GET", NONE},
     {"_partition/{p}", partition_any, MEMBER, "GET", NONE},
     {"_partition/{p}/_all_docs", partition_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_partition/{p}/_design/{d}/_view/{v}", partition_any, MEMBER, "GET,HEAD,POST", POST_JSON},
     {"_partition/...", partition_any, MEMBER, "GET,HEAD,POST", NONE},
     {"_shards", cluster_shards, MEMBER, "GET", NONE},
     {"_shards/{id}", cluster_shards, MEMBER, "GET", NONE},

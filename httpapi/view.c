@@ -20,7 +20,9 @@
 /* A request; lives in its arena. */
 struct request {
 	struct view_rows l;
-	struct jstr ddoc; /* its id */
+	struct jstr ddoc;      /* its id */
+	struct jstr name;      /* of the view */
+	struct jstr partition; /* len 0: none */
 	struct jstr body;
 	int parse_err;
 	struct errtext parse_why;
@@ -195,7 +197,9 @@ put_etag(struct request *v, struct buf *b)
 	buf_printf(&text, "%s %llu %llu %llu %s ", read_name(v->l.ix), (unsigned long long)info.seq,
 	    (unsigned long long)info.purge_seq, (unsigned long long)db.update_seq,
 	    r->who.name != NULL ? r->who.name : "");
-	buf_put(&text, r->part[4].s, r->part[4].len);
+	buf_put(&text, v->name.s, v->name.len);
+	buf_putc(&text, ' ');
+	buf_put(&text, v->partition.s, v->partition.len);
 	buf_putc(&text, '?');
 	buf_put(&text, query.s, query.len);
 	buf_putc(&text, ' ');
@@ -283,10 +287,16 @@ check(struct request *v, struct errtext *why)
 {
 	int err = v->parse_err;
 
-	if ((v->l.view = read_view(v->l.ix, v->l.r->part[4])) == NULL)
+	if ((v->l.view = read_view(v->l.ix, v->name)) == NULL)
 		return err_why(why, ERR_MISSING, "missing_named_view");
+	if (read_is_partitioned(v->l.ix) && v->partition.len == 0)
+		return err_why(why, ERR_QUERY_PARSE, "`partition` parameter is mandatory for queries to this view.");
+	if (!read_is_partitioned(v->l.ix) && v->partition.len > 0)
+		return err_why(why, ERR_QUERY_PARSE, "`partition` parameter is not supported in this design doc");
 	if (err != 0)
 		*why = v->parse_why;
+	for (size_t i = 0; i < v->l.nqueries; i++)
+		v->l.queries[i].range.partition = v->partition;
 	for (size_t i = 0; i < v->l.nqueries && err == 0; i++)
 		err = view_query_check(&v->l.queries[i], read_reduces(v->l.view) != READ_PLAIN, why);
 	return err;
@@ -333,7 +343,7 @@ open_index(struct apireq *r)
 }
 
 static struct request *
-request_new(struct apireq *r)
+request_new(struct apireq *r, const struct jstr *ddoc, const struct jstr *name)
 {
 	struct request *v = arena_calloc(r->arena, 1, sizeof(*v));
 	struct buf id;
@@ -342,16 +352,31 @@ request_new(struct apireq *r)
 		return NULL;
 	buf_init_arena(&id, r->arena, LIMIT_URL_LEN + 16);
 	buf_puts(&id, "_design/");
-	buf_put(&id, r->part[2].s, r->part[2].len);
+	buf_put(&id, ddoc->s, ddoc->len);
 	buf_putc(&id, '\0');
 	if (buf_failed(&id))
 		return NULL;
 	v->ddoc = (struct jstr){id.data, id.len - 1};
+	v->name = *name;
 	v->l.r = r;
-	v->l.multi = r->nparts > 5;
 	buf_init(&v->l.place, (size_t)1 << 30);
 	r->cookie = v;
 	return v;
+}
+
+static void
+begin(struct apireq *r, struct request *v)
+{
+	if (v == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	v->parse_err = parse(v, &v->parse_why);
+	/* What is no query at all is refused as it is. */
+	if (v->parse_err == ERR_CONTENT_TYPE || v->parse_err == ERR_TOO_LARGE)
+		refuse(v, v->parse_err, &v->parse_why, "");
+	else
+		api_work(r, open_index, opened);
 }
 
 void
@@ -363,14 +388,17 @@ view_any(struct apireq *r)
 		api_method_not_allowed(r, ALLOWED);
 		return;
 	}
-	if ((v = request_new(r)) == NULL) {
-		api_error(r, ERR_NOMEM, NULL);
-		return;
-	}
-	v->parse_err = parse(v, &v->parse_why);
-	/* What is no query at all is refused as it is. */
-	if (v->parse_err == ERR_CONTENT_TYPE || v->parse_err == ERR_TOO_LARGE)
-		refuse(v, v->parse_err, &v->parse_why, "");
-	else
-		api_work(r, open_index, opened);
+	if ((v = request_new(r, &r->part[2], &r->part[4])) != NULL)
+		v->l.multi = r->nparts > 5;
+	begin(r, v);
+}
+
+void
+view_partition(struct apireq *r)
+{
+	struct request *v = request_new(r, &r->part[4], &r->part[6]);
+
+	if (v != NULL)
+		v->partition = r->part[2];
+	begin(r, v);
 }

@@ -216,6 +216,7 @@ index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc
 	err = ix->database == NULL ? ERR_NOMEM : arena_new(4 * DEFINITION_MAX, &ix->arena);
 	if (err == 0)
 		err = read_definition(ix, db, ddoc);
+	ix->partitioned = db_is_partitioned(db) && (!ix->ddoc.has_partitioned || ix->ddoc.partitioned);
 	if (err == 0)
 		err = name_of(ix);
 	if (err != 0)

@@ -28,6 +28,7 @@ struct view_index {
 	char history[INDEX_HISTORY]; /* of the database, as its sequences have it: another one has other indexes */
 	struct arena *arena;         /* what follows, as long as it is open */
 	struct ddoc ddoc;
+	int partitioned; /* rows of a partition are together */
 	char signature[2 * MD5_LEN + 1];
 	struct jstr program; /* of its functions */
 	struct jstr design;  /* the id of a design document that defines it */

@@ -3,10 +3,13 @@
  *
  * A range [lo, hi) of order keys, and of tree keys: both ends are beginnings of order keys, of which rows_bound() makes tree keys:
  *
- *	map                                 all rows of the map
+ *	map                                 all rows of the map, which end where the next begins
  *	map, sort key                       from the first row of this key on; with 0xff behind it: behind its last
  *	map, sort key, id                   from the document's first row of this key on; with five 0xff behind it: behind its last
  *	map, beginning of an array's key    from the first array that begins so; with 0xff behind it: behind the last
+ *
+ *	map, partition                      all rows of the partition, where an index is divided; with 0xff behind it: behind the last
+ *
  *
  * 1. No byte of an id and no tag of a value is 0xff, and no number of a row is above four of them.
  * 2. A place is an end of what is left: reading on is reading a narrower range.
@@ -23,6 +26,7 @@
 
 #define ORDER_MAX ((size_t)1 << 30)
 #define BEHIND_ROWS "\xff\xff\xff\xff\xff"
+#define BEHIND_KEYS "\xff"
 
 struct view_snap {
 	struct view_index *ix;
@@ -32,6 +36,7 @@ struct view_snap {
 	struct counts_of counts;
 	const struct ddoc_view *view;
 	int descending;
+	struct buf first;         /* of each order key: the map, the partition */
 	struct buf lo, hi;        /* order keys */
 	struct rows_key from, to; /* tree keys */
 	int moved;                /* the cursor stands on the row that was read last */
@@ -50,6 +55,12 @@ enum read_reduce
 read_reduces(const struct ddoc_view *view)
 {
 	return view->kind == DDOC_NONE ? READ_PLAIN : view->kind == DDOC_SCRIPT ? READ_SCRIPT : READ_BUILTIN;
+}
+
+int
+read_is_partitioned(const struct view_index *ix)
+{
+	return ix->partitioned;
 }
 
 const char *
@@ -87,6 +98,7 @@ read_begin(struct view_index *ix, struct view_snap **sp)
 	if (s == NULL)
 		return ERR_NOMEM;
 	s->ix = ix;
+	buf_init(&s->first, ORDER_MAX);
 	buf_init(&s->lo, ORDER_MAX);
 	buf_init(&s->hi, ORDER_MAX);
 	buf_init(&s->place, ORDER_MAX);
@@ -109,6 +121,7 @@ read_end(struct view_snap *s)
 		store_cursor_close(s->rows);
 	if (s->snap != NULL)
 		store_snap_end(s->snap);
+	buf_release(&s->first);
 	buf_release(&s->lo);
 	buf_release(&s->hi);
 	buf_release(&s->place);
@@ -126,39 +139,43 @@ read_seq(const struct view_snap *s)
 /* ---- Ranges ---- */
 
 static void
-put_map(struct buf *b, unsigned map)
+put_first(struct view_snap *s, unsigned map, const struct jstr *partition)
 {
-	buf_clear(b);
-	buf_putc(b, (char)(map >> 8));
-	buf_putc(b, (char)map);
+	buf_clear(&s->first);
+	buf_putc(&s->first, (char)(map >> 8));
+	buf_putc(&s->first, (char)map);
+	if (partition->len > 0)
+		rows_text(&s->first, *partition);
 }
 
 /* put_bound: The place before the rows of a bound's key, or behind them. */
 static void
-put_bound(struct buf *b, unsigned map, const struct read_bound *bound, int behind)
+put_bound(const struct view_snap *s, struct buf *b, const struct read_bound *bound, int behind)
 {
-	if (!bound->set) {
-		put_map(b, behind ? map + 1 : map);
+	buf_clear(b);
+	if (behind && !bound->set && s->first.len == ROWS_MAP) {
+		unsigned next = s->view->map + 1; /* where the reductions of the map end, too */
+
+		buf_putc(b, (char)(next >> 8));
+		buf_putc(b, (char)next);
 		return;
 	}
-	buf_clear(b);
-	if (bound->has_id) {
-		(void)rows_order(b, map, bound->sortkey, bound->id, 0);
-		b->len -= buf_failed(b) ? 0 : 4; /* without the number */
-		if (behind)
-			buf_puts(b, BEHIND_ROWS);
-	} else {
-		put_map(b, map);
+	buf_put(b, s->first.data, s->first.len);
+	if (bound->set)
 		buf_put(b, bound->sortkey.s, bound->sortkey.len);
-		if (behind)
-			buf_putc(b, (char)0xff);
-	}
+	if (bound->set && bound->has_id)
+		rows_text(b, bound->id);
+	if (behind)
+		buf_puts(b, bound->set && bound->has_id ? BEHIND_ROWS : BEHIND_KEYS);
 }
 
 static int
 find_ends(struct view_snap *s)
 {
 	int err = buf_failed(&s->lo) != 0 ? buf_failed(&s->lo) : buf_failed(&s->hi);
+
+	if (err == 0)
+		err = buf_failed(&s->first);
 
 	if (err == 0)
 		err = rows_bound(s->rows, (struct jstr){s->lo.data, s->lo.len}, &s->from);
@@ -177,8 +194,9 @@ read_range(struct view_snap *s, const struct ddoc_view *view, const struct read_
 
 	s->view = view;
 	s->descending = range->descending;
-	put_bound(&s->lo, view->map, low, exclusive && range->descending);
-	put_bound(&s->hi, view->map, high, !(exclusive && !range->descending));
+	put_first(s, view->map, &range->partition);
+	put_bound(s, &s->lo, low, exclusive && range->descending);
+	put_bound(s, &s->hi, high, !(exclusive && !range->descending));
 	if (after.len > 0) {
 		struct buf *end = range->descending ? &s->hi : &s->lo;
 
@@ -347,7 +365,6 @@ group_of(struct view_snap *s, const struct row *row, struct read_groups *g, stru
 	int enough = 0, err = 0;
 
 	buf_clear(&s->sortkey);
-	buf_put(&s->sortkey, row->order.s, ROWS_MAP);
 	buf_init_arena(&text, g->a, ORDER_MAX);
 	if (g->level != READ_EXACT)
 		err = first_elements(row->key, g->level, &text, &enough);
@@ -355,10 +372,12 @@ group_of(struct view_snap *s, const struct row *row, struct read_groups *g, stru
 		return err;
 	if (!enough) {
 		*keyp = (struct jstr){arena_dup(g->a, row->key.s, row->key.len), row->key.len};
+		buf_put(&s->sortkey, row->order.s, ROWS_MAP);
 		buf_put(&s->sortkey, row->sortkey.s, row->sortkey.len);
 		return keyp->s == NULL ? ERR_NOMEM : buf_failed(&s->sortkey);
 	}
 	*keyp = (struct jstr){text.data, text.len};
+	buf_put(&s->sortkey, s->first.data, s->first.len);
 	if ((err = query_sortkey(*keyp, &s->scratch, &s->sortkey)) == 0)
 		s->sortkey.len--; /* an array's end */
 	return err;

@@ -33,6 +33,8 @@ struct read_info {
 };
 /** read_info(ix, out): Errors: ERR_IO. */
 int read_info(struct view_index *ix, struct read_info *out) MUST_CHECK;
+/** read_is_partitioned(ix): 1 if it can be read by partition alone. */
+int read_is_partitioned(const struct view_index *ix);
 /** read_name(ix): What names the index: another one has another name.  Terminated. */
 const char *read_name(const struct view_index *ix);
 
@@ -53,6 +55,7 @@ struct read_bound {
 struct read_range {
 	int descending;
 	int exclusive_end;
+	struct jstr partition;        /* len 0: none */
 	struct read_bound start, end; /* in the direction of reading */
 };
 

@@ -22,8 +22,8 @@ order_cmp(struct jstr a, struct jstr b)
 	return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
 }
 
-static void
-put_id(struct buf *b, struct jstr id)
+int
+rows_text(struct buf *b, struct jstr id)
 {
 	const char *p = id.s, *end = p + id.len;
 
@@ -36,7 +36,7 @@ put_id(struct buf *b, struct jstr id)
 			buf_putc(b, (char)0xff);
 		p = stop;
 	}
-	buf_put(b, "\0\0", 2);
+	return buf_put(b, "\0\0", 2);
 }
 
 int
@@ -45,7 +45,7 @@ rows_order(struct buf *b, unsigned map, struct jstr sortkey, struct jstr id, uin
 	buf_putc(b, (char)(map >> 8));
 	buf_putc(b, (char)map);
 	buf_put(b, sortkey.s, sortkey.len);
-	put_id(b, id);
+	rows_text(b, id);
 	return buf_put_u32be(b, n);
 }
 

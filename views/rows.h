@@ -18,7 +18,8 @@ enum view_tree { VIEW_META, VIEW_ROWS, VIEW_DOCS, VIEW_COUNTS, VIEW_SUMS, VIEW_T
 extern const char *const rows_trees[VIEW_TREES];
 
 /*
- * A row's place is an order key: the map's number (2 bytes), the sort key of what was emitted, the document's id (each 0x00
+ * A row's place is an order key: the map's number (2 bytes), the sort key of what was emitted (before it, in an index that is divided, the
+ * document's partition, as the id is), the document's id (each 0x00
  * as 0x00 0xff, and 0x00 0x00 behind), and which of the document's rows it is (4 bytes).  No order key is a prefix of another.
  *
  * In the tree it stands as it is up to ROWS_PLAIN bytes.  A longer one has a tree key of its first ROWS_STEM bytes and a label of 8
@@ -30,6 +31,8 @@ extern const char *const rows_trees[VIEW_TREES];
 #define ROWS_LABEL 8u
 #define ROWS_MAP 2u /* bytes of the map's number */
 
+/** rows_text(b, s): Append ${s}, each 0x00 as 0x00 0xff, and 0x00 0x00 behind. */
+int rows_text(struct buf *b, struct jstr s);
 /** rows_order(b, map, sortkey, id, n): Append an order key. */
 int rows_order(struct buf *b, unsigned map, struct jstr sortkey, struct jstr id, uint32_t n);
 

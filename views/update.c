@@ -412,6 +412,14 @@ put_listed(struct buf *b, const struct listed *l)
 	buf_put_u32be(b, l->sum);
 }
 
+static struct jstr
+partition_of(struct jstr id)
+{
+	const char *colon = memchr(id.s, ':', id.len);
+
+	return (struct jstr){id.s, colon != NULL ? (size_t)(colon - id.s) : 0};
+}
+
 /* emit: One row; it is put unless the old list has it. */
 static int
 emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct jstr key, struct jstr value,
@@ -422,6 +430,8 @@ emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct j
 	int err;
 
 	buf_clear(&s->sortkey);
+	if (s->ix->partitioned)
+		rows_text(&s->sortkey, partition_of(c->id));
 	if ((err = query_sortkey(key, &s->scratch, &s->sortkey)) != 0)
 		return err;
 	l.sortkey = (struct jstr){s->sortkey.data, s->sortkey.len};

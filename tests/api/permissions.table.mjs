@@ -202,6 +202,9 @@ HEAD   /{db}/_partition/p/_all_docs                in      pw      no      400  
 POST   /{db}/_partition/p/_all_docs                in      pw      no      400     400     400     | 400     400     400     < {}
 GET    /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
+POST   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400     < {}
+GET    /{db}/_partition/p/_explain                 in      pw      no      400     400     400     | 400     400     400
+HEAD   /{db}/_partition/p/_explain                 in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_find                    in      pw      no      400     400     400     | 400     400     400     < {}
 GET    /{db}/_shards                               in      pw      no      200     200     200     | 200     200     200
 GET    /{db}/_shards/{doc}                         in      pw      no      200     200     200     | 200     200     200
