@@ -190,7 +190,8 @@ number_revisions(struct parser *p, int has_start, int has_ids, uint64_t start)
 		FAULT(p, ERR_DOC_VALIDATION, "_revisions.start isn't an integer.");
 	else if (!has_ids)
 		FAULT(p, ERR_DOC_VALIDATION, "_revisions.ids isn't a array.");
-	else if (start < out->nrevisions || start > LIMIT_REV_GEN)
+	/* "0-N" are the revisions of _local documents: one alone may stand here, and the caller refuses it elsewhere. */
+	else if (start > LIMIT_REV_GEN || (start < out->nrevisions && (start > 0 || out->nrevisions > 1)))
 		FAULT(p, ERR_DOC_VALIDATION, "_revisions.start does not fit _revisions.ids.");
 	else
 		for (size_t i = 0; i < out->nrevisions; i++)

@@ -275,5 +275,8 @@ alldocs_query_check(const struct alldocs_query *q, struct errtext *why)
 		return err_why(why, ERR_QUERY_PARSE, "Invalid use of grouping on a map view.");
 	if (q->reduce)
 		return err_why(why, ERR_QUERY_PARSE, "Reduce is invalid for map-only views.");
+	/* One key alone is as `key`, which goes before the range. */
+	if (q->nkeys > 1 && (q->start.set || q->end.set))
+		return err_why(why, ERR_QUERY_PARSE, "`keys` is incompatible with `key`, `start_key` and `end_key`");
 	return 0;
 }

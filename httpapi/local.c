@@ -202,6 +202,21 @@ local_put(struct apireq *r)
 		submit(r, p);
 }
 
+static int
+is_there(struct apireq *r)
+{
+	struct db_snap *snap;
+	struct jstr body;
+	uint64_t rev;
+	int err = db_snap_begin(r->db, &snap);
+
+	if (err)
+		return err;
+	err = db_local_get(snap, r->id.s, r->id.len, r->arena, &rev, &body);
+	db_snap_end(snap);
+	return err;
+}
+
 static void
 local_delete(struct apireq *r)
 {
@@ -213,6 +228,9 @@ local_delete(struct apireq *r)
 		p->write.body = (struct jstr){"{}", 2};
 		err = take_param(r, p);
 	}
+	/* What is not there is missing whatever revision is named, also one that _local documents cannot have. */
+	if (err == ERR_BAD_REV && is_there(r) == ERR_MISSING)
+		err = ERR_MISSING;
 	if (err)
 		api_error(r, err, NULL);
 	else

@@ -144,7 +144,7 @@ write_convert(struct db *db, const struct doc_in *in, struct jstr id, int new_ed
 		return 0;
 	}
 	/* Only _local documents have revisions of generation 0. */
-	if (in->has_rev && in->rev.gen == 0)
+	if ((in->has_rev && in->rev.gen == 0) || (in->nrevisions > 0 && in->revisions[0].gen == 0))
 		return ERR_BAD_REV;
 	if (!new_edits) {
 		w->kind = DB_WRITE_REPLICATE;

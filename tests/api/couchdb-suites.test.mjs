@@ -67,3 +67,32 @@ test('_stats tells passwords that took a derivation from those that are known', 
 	assert.deepEqual(await logIn('one', 401), [1, 0]);
 	assert.deepEqual(await logIn('two', 200), [1, 1]);
 });
+
+// What PouchDB's suites want of servers.
+
+test('keys and a range of ids do not go together', async () => {
+	const db = await newDb(server);
+	for (const bound of ['startkey', 'start_key', 'endkey', 'end_key', 'key']) {
+		const path = `/${db}/_all_docs?${bound}=%22a%22`;
+		const reason = '`keys` is incompatible with `key`, `start_key` and `end_key`';
+		assertError(await ask(server, 'POST', path, { json: { keys: ['a', 'b'] } }), 400, 'query_parse_error', reason);
+		assert.equal((await ask(server, 'POST', path, { json: { keys: ['b'] } })).json.rows[0].key, 'b');
+		assert.deepEqual((await ask(server, 'POST', path, { json: { keys: [] } })).json.rows, []);
+	}
+});
+
+test('_local documents: what is not there is missing whatever revision is named; _revisions are not looked at', async () => {
+	const db = await newDb(server);
+	for (const rev of ['1-fake', '0-7', 'x']) assertError(await ask(server, 'DELETE', `/${db}/_local/no?rev=${rev}`), 404, 'not_found');
+	assert.equal((await ask(server, 'PUT', `/${db}/_local/yes`, { json: {} })).json.rev, '0-1');
+	const json = { _rev: '0-1', _revisions: { start: 0, ids: ['1'] } };
+	assert.equal((await ask(server, 'PUT', `/${db}/_local/yes`, { json })).json.rev, '0-2');
+	assert.equal((await ask(server, 'DELETE', `/${db}/_local/yes?rev=1-fake`)).status, 400);
+	for (const query of ['', '?new_edits=false']) {
+		for (const body of [{ _revisions: json._revisions }, json]) assertError(await ask(server, 'PUT', `/${db}/doc${query}`, { json: body }), 400, 'bad_request');
+		assertError(await ask(server, 'PUT', `/${db}/doc${query}`, { json: { _revisions: { start: 1, ids: ['b', 'a'] } } }), 400, 'doc_validation');
+	}
+	const bulk = await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { new_edits: false, docs: [{ _id: 'doc', ...json }] } });
+	assert.ok(bulk.status === 400 || bulk.json[0].error, bulk.text);
+	assert.equal((await ask(server, 'GET', `/${db}`)).json.doc_count, 0);
+});
