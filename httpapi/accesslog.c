@@ -98,8 +98,9 @@ put_safe(struct line *l, const char *s, size_t len, size_t max)
 {
 	size_t from, to;
 
-	/* What most targets lack is looked for first. */
-	if ((memchr(s, '@', len) != NULL || memchr(s, '%', len) != NULL) && find_credentials(s, len, &from, &to)) {
+	/* What most targets lack is looked for first; a request that could not be read has none. */
+	if (len > 0 && (memchr(s, '@', len) != NULL || memchr(s, '%', len) != NULL) &&
+	    find_credentials(s, len, &from, &to)) {
 		put_escaped(l, s, from, max);
 		put(l, "***", 3);
 		put_escaped(l, s + to, len - to, max);

@@ -457,7 +457,8 @@ tidy(struct apply *p, size_t from)
 {
 	size_t n = from;
 
-	qsort(p->moved + from, p->n - from, sizeof(*p->moved), moved_cmp);
+	if (p->n > from)
+		qsort(p->moved + from, p->n - from, sizeof(*p->moved), moved_cmp);
 	for (size_t i = from; i < p->n; i++) {
 		if (n > from && order_cmp(p->moved[n - 1].key, p->moved[i].key) == 0) {
 			p->moved[n - 1].existed |= p->moved[i].existed;

@@ -831,7 +831,7 @@ set_up_once(void)
 		return;
 	FUZZ_CHECK(config_new(&api.config) == 0 && config_set(api.config, "admins", "admin", "adm") == 0);
 	FUZZ_CHECK(config_set(api.config, "chttpd_auth", "iterations", "1") == 0);
-	api.ex = &executor;
+	api.ex = api.slow = api.hashers = &executor;
 	memset(api.secret, 's', sizeof(api.secret) - 1);
 	FUZZ_CHECK(api_new(&api) == 0);
 	FUZZ_CHECK(copyfile_new(&api, &executor, "/nonexistent") == 0);
