@@ -23,6 +23,7 @@
 
 #define BATCH_BYTES ((size_t)8 << 20) /* of documents' JSON in a batch */
 #define BATCH_DOCS 20000u
+#define BATCH_ROWS ((size_t)16 << 20)     /* of rows' JSON, behind which the batch ends */
 #define MESSAGE_BYTES ((size_t)256 << 10) /* of documents' JSON in a message */
 #define MESSAGE_DOCS 100u
 #define TRIM_FROM ((size_t)1 << 20)
@@ -34,6 +35,7 @@
 struct changed {
 	struct jstr id;
 	struct jstr json; /* len 0: it has no rows */
+	uint64_t seq;     /* the sequence that is reached behind it */
 	unsigned char key[DOC_KEY];
 	struct jstr rows; /* what its functions emitted: the text of an array; len 0: none */
 };
@@ -46,7 +48,10 @@ struct step {
 	struct arena *doc_a; /* a document's, while it is read */
 	struct changed *docs;
 	size_t n, cap;
+	size_t npurged; /* the first ones are documents that were purged */
 	size_t bytes;
+	size_t rows_bytes;
+	size_t message_docs;     /* in one message at most */
 	uint64_t seq, purge_seq; /* up to which the batch goes */
 	int more;                /* there is more behind it */
 	struct rows_change *changes;
@@ -191,7 +196,7 @@ gather_changes(struct step *s, struct db_snap *snap)
 			}
 			if ((err = add_doc(s, snap, ch.id)) != 0)
 				break;
-			s->seq = ch.seq;
+			s->docs[s->n - 1].seq = s->seq = ch.seq;
 			arena_reset(row_a);
 		}
 		db_scan_close(scan);
@@ -270,6 +275,7 @@ gather(struct step *s)
 		s->ix->task.total = s->ix->task.done + pending;
 		(void)pthread_mutex_unlock(&s->ix->lock);
 		err = gather_gone(s, snap);
+		s->npurged = s->n;
 	}
 	if (err == 0)
 		err = gather_changes(s, snap);
@@ -289,7 +295,7 @@ send(struct step *s, struct script *sc, size_t *ip, size_t *sentp)
 	struct jstr parts[2 * MESSAGE_DOCS + 2];
 	size_t n = 0, docs = 0, bytes = 0;
 
-	while (*ip < s->n && docs < MESSAGE_DOCS && bytes < MESSAGE_BYTES) {
+	while (*ip < s->n && docs < s->message_docs && bytes < MESSAGE_BYTES) {
 		const struct changed *c = &s->docs[(*ip)++];
 
 		if (c->json.len == 0)
@@ -327,10 +333,20 @@ receive(struct step *s, struct script *sc, size_t *ip, size_t sent)
 		sent--;
 		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &rows)) == 0) {
 			c->rows = (struct jstr){arena_dup(s->a, rows.s, rows.len), rows.len};
+			s->rows_bytes += rows.len;
 			err = c->rows.s != NULL ? 0 : ERR_NOMEM;
 		}
 	}
 	return err == ERR_END || err == ERR_BAD_JSON ? ERR_SCRIPT_DIED : err;
+}
+
+/* cut: The batch ends behind what was mapped. */
+static void
+cut(struct step *s, size_t n)
+{
+	s->n = n;
+	s->seq = s->docs[n - 1].seq;
+	s->more = 1;
 }
 
 /* map: Two messages are under way at a time, so that neither side waits for the other. */
@@ -338,12 +354,42 @@ static int
 map(struct step *s, struct script *sc)
 {
 	size_t sent_at = 0, got_at = 0, first, second;
-	int err = send(s, sc, &sent_at, &first);
+	int err = send(s, sc, &sent_at, &first), full = 0;
 
 	while (err == 0 && first > 0) {
-		if ((err = send(s, sc, &sent_at, &second)) == 0)
+		second = 0;
+		if (full || (err = send(s, sc, &sent_at, &second)) == 0)
 			err = receive(s, sc, &got_at, first);
 		first = second;
+		full = s->rows_bytes > BATCH_ROWS && got_at > s->npurged;
+	}
+	if (err == 0 && full && got_at < s->n)
+		cut(s, got_at);
+	return err;
+}
+
+/*
+ * map_all: What fails is mapped again, one document a message: limits of time and size are there for one document, and a
+ * hundred may exceed them where each does not.
+ */
+static int
+map_all(struct step *s, struct script **scp)
+{
+	struct view_index *ix = s->ix;
+	int err = 0;
+
+	for (s->message_docs = MESSAGE_DOCS; s->message_docs > 0; s->message_docs /= MESSAGE_DOCS) {
+		err = script_open(ix->views->config.scripts, ix->database, ix->program, scp, &s->why);
+		if (err == ERR_SCRIPT)
+			(void)snprintf(s->error, sizeof(s->error), "compilation_error");
+		if (err != 0)
+			return err;
+		s->rows_bytes = 0;
+		err = map(s, *scp);
+		if (err == 0 || err == ERR_NOMEM)
+			return err;
+		script_close(*scp);
+		*scp = NULL;
 	}
 	return err;
 }
@@ -687,11 +733,7 @@ step_run(struct step *s)
 	if (err != 0)
 		return err;
 	if (ix->ddoc.nmaps > 0)
-		err = script_open(ix->views->config.scripts, ix->database, ix->program, &sc, &s->why);
-	if (err == ERR_SCRIPT)
-		(void)snprintf(s->error, sizeof(s->error), "compilation_error");
-	if (err == 0 && sc != NULL)
-		err = map(s, sc);
+		err = map_all(s, &sc);
 	if (err == 0)
 		err = write_rows(s);
 	/* What is not settled, queries find out, and what fails for that is theirs to tell. */

@@ -367,6 +367,42 @@ test_failing(void)
 	db_close(db);
 }
 
+/* What is too much for one message, or for one batch, is no error. */
+static void
+test_large(void)
+{
+	struct views *v = start_views(mem_store());
+	struct db *db;
+	struct view_index *ix;
+	struct view_snap *s;
+	struct read_range range = {.descending = 0};
+	uint64_t total, before;
+
+	CHECK_INT(dbs_create(dbs, "large", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(dbs, "large");
+	put_json(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { var t = Array(1000).join('large'); for "
+	    "(var i = 0; "
+	    "i < 300; i++) emit(i, t) }\"}}}",
+	    1);
+	for (unsigned i = 0; i < 60; i++) {
+		char json[40];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"l%u\"}", i);
+		put_json(db, json, 1);
+	}
+	CHECK_INT(views_open(v, db, "large", (struct jstr){"_design/d", 9}, &ix), 0);
+	update(ix, db, NULL);
+	CHECK_INT(read_begin(ix, &s), 0);
+	CHECK_INT(read_range(s, read_view(ix, (struct jstr){"v", 1}), &range, (struct jstr){NULL, 0}), 0);
+	CHECK_INT(read_counts(s, &total, &before), 0);
+	CHECK_INT(total, 60 * 300);
+	read_end(s);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 static int
 count_file(const char *name, void *cookie)
 {
@@ -439,6 +475,7 @@ main(int argc, char **argv)
 	CHECK_INT(dbs_create(dbs, "db", NULL, &dbtest_admin, NULL), 0);
 	test_model();
 	test_failing();
+	test_large();
 	test_removal();
 	dbs_free(dbs);
 	exec_threads_free(slow);
