@@ -594,6 +594,9 @@ scripting_reply(struct apireq *r, struct jstr response, int status)
 	/* A page that a function makes is of this origin, but must not act for whoever looks at it. */
 	if (config_bool(r->api->config, "csp", "showlist_enable", 1))
 		http_set_static(r->http, "content-security-policy", "sandbox");
+	/* These have no body, and who gets one takes it for the next answer. */
+	if (out.code == 204 || out.code == 205 || out.code == 304)
+		buf_clear(&out.body);
 	data = buf_take(&out.body, &len);
 	http_reply_take(r->http, (int)out.code, data, len);
 }
