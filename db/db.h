@@ -147,6 +147,8 @@ struct db_rules {
 
 	/* Besides the design documents' validators; runs before them. */
 	db_validate_f *validate;
+	/* Does validate() say all that this design document's validate_doc_update does?  Then that is not asked. */
+	int (*stands_for)(void *cookie, const struct jstr *id, const struct jstr *body);
 
 	/*
 	 * May this document be seen at all?  Errors are the answer of db_get(): ERR_MISSING, ERR_FORBIDDEN, ...; a scan

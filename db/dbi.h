@@ -301,8 +301,8 @@ enum heard_how {
 };
 struct heard {
 	enum heard_how how;
-	struct rev old;    /* HEARD_OLD */
-	int by_winner;     /* a rule was told of a replicated revision: it may have looked at the document as it stood, */
+	struct rev old; /* HEARD_OLD */
+	int by_winner;  /* a rule was told of a replicated revision: it may have looked at the document as it stood, */
 	struct rev winner; /* whose winner this was; len 0: there was none */
 	uint64_t designs;  /* dbfile.designs, */
 	uint64_t security; /* dbfile.security_stamp then */
@@ -355,13 +355,14 @@ void judge_validators_free(struct validators *v);
  * as of *${designsp}.
  */
 int hear_wanted(struct db *db, const struct db_request *req, uint64_t *designsp);
-/** hear_asks_scripts(db, req): May others than the database's rules be asked about ${req}? */
-int hear_asks_scripts(struct db *db, const struct db_request *req);
+/** hear_checks_designs(db, req): Are there design documents in ${req} that hear_designs() is to check? */
+int hear_checks_designs(struct db *db, const struct db_request *req);
 /**
- * hear_writes(db, writes, n, again, a): Ask about the writes without an outcome, or of these only those that are to be
- * asked about ${again}; what the verdicts hold for is kept in ${a}.
+ * hear_writes(db, writes, n, again, may_wait, a): Ask about the writes without an outcome, or of these only those that are to be
+ * asked about ${again}; what the verdicts hold for is kept in ${a}.  ERR_AGAIN: there are validators, and not ${may_wait}:
+ * it is to be called once more, of the executor for what is slow.
  */
-void hear_writes(struct db *db, struct db_write *writes, size_t n, int again, struct arena *a);
+int hear_writes(struct db *db, struct db_write *writes, size_t n, int again, int may_wait, struct arena *a);
 /** hear_designs(db, writes, n): Have the design documents among the prepared writes checked; may wait. */
 void hear_designs(struct db *db, struct db_write *writes, size_t n);
 

@@ -426,13 +426,29 @@ dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 	return err;
 }
 
+/* change_rules: Which validators are asked depends on them. */
+static void
+change_rules(struct dbfile *f, const struct db_rules *rules)
+{
+	struct validators *old = NULL;
+
+	(void)pthread_mutex_lock(&f->lock);
+	if (f->rules != rules) {
+		f->rules = rules;
+		old = f->validators;
+		f->validators = NULL;
+	}
+	(void)pthread_mutex_unlock(&f->lock);
+	judge_validators_free(old);
+}
+
 void
 dbs_ask_rules(struct dbs *s)
 {
 	(void)pthread_mutex_lock(&s->lock);
 	for (size_t i = 0; i < s->nbuckets && s->config.rules != NULL; i++)
 		for (struct dbfile *f = s->buckets[i]; f != NULL; f = f->hash_next)
-			f->rules = s->config.rules(s->config.rules_cookie, f->name);
+			change_rules(f, s->config.rules(s->config.rules_cookie, f->name));
 	(void)pthread_mutex_unlock(&s->lock);
 }
 

@@ -65,14 +65,9 @@ hear_wanted(struct db *db, const struct db_request *req, uint64_t *designsp)
 }
 
 int
-hear_asks_scripts(struct db *db, const struct db_request *req)
+hear_checks_designs(struct db *db, const struct db_request *req)
 {
-	struct dbfile *f = db->file;
-	uint64_t designs;
-
-	if (f->dbs->config.validate != NULL && !judge_quiet(f, &designs))
-		return 1;
-	for (size_t i = 0; i < req->nwrites && f->dbs->config.check_design != NULL; i++)
+	for (size_t i = 0; i < req->nwrites && db->file->dbs->config.check_design != NULL; i++)
 		if (is_new_design(&req->writes[i]))
 			return 1;
 	return 0;
@@ -377,8 +372,8 @@ hear_designs(struct db *db, struct db_write *writes, size_t n)
 
 /* ---- All of a request ---- */
 
-void
-hear_writes(struct db *db, struct db_write *writes, size_t n, int again, struct arena *a)
+int
+hear_writes(struct db *db, struct db_write *writes, size_t n, int again, int may_wait, struct arena *a)
 {
 	const struct dbs_config *config = &db->file->dbs->config;
 	const struct db_rules *rules = db->file->rules;
@@ -388,7 +383,11 @@ hear_writes(struct db *db, struct db_write *writes, size_t n, int again, struct 
 	while (i < n) {
 		struct hearing h = {.db = db, .keep = a};
 
-		if ((err = hearing_begin(&h, n - i)) == 0) {
+		if ((err = hearing_begin(&h, n - i)) == 0 && h.h.nvalidators > 0 && !may_wait) {
+			hearing_end(&h);
+			return ERR_AGAIN;
+		}
+		if (err == 0) {
 			i = gather(&h, writes, i, n, again);
 			if (rules != NULL)
 				ask(&h, rules->validate, rules->cookie);
@@ -398,7 +397,8 @@ hear_writes(struct db *db, struct db_write *writes, size_t n, int again, struct 
 		hearing_end(&h);
 		if (err) {
 			fail_rest(writes, i, n, err);
-			return;
+			break;
 		}
 	}
+	return 0;
 }

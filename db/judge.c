@@ -154,7 +154,7 @@ list_add(struct validators *l, size_t *capp, const struct db_doc *doc)
 
 /* list_fill: From the snapshot. */
 static int
-list_fill(struct db_snap *snap, struct validators *l)
+list_fill(struct db_snap *snap, const struct db_rules *rules, struct validators *l)
 {
 	const struct db_range range = {
 	    .has_start = 1, .start = {"_design/", 8}, .has_end = 1, .end = {"_design0", 8}, .exclusive_end = 1};
@@ -170,7 +170,9 @@ list_fill(struct db_snap *snap, struct validators *l)
 	if ((err = db_docs_open(snap, &range, &scan)) == 0) {
 		while (err == 0 && (err = db_docs_next(scan, a, &doc)) == 0) {
 			if ((err = db_doc_rev(&doc, &doc.winner, a, &rev)) == 0 &&
-			    (err = validates(&rev.body, &yes)) == 0 && yes)
+			    (err = validates(&rev.body, &yes)) == 0 && yes &&
+			    (rules == NULL || rules->stands_for == NULL ||
+				!rules->stands_for(rules->cookie, &doc.id, &rev.body)))
 				err = list_add(l, &cap, &doc);
 			arena_reset(a);
 		}
@@ -181,7 +183,7 @@ list_fill(struct db_snap *snap, struct validators *l)
 }
 
 static int
-list_new(struct db_snap *snap, struct validators **lp)
+list_new(struct db_snap *snap, const struct db_rules *rules, struct validators **lp)
 {
 	struct validators *l;
 	struct arena *a;
@@ -194,7 +196,7 @@ list_new(struct db_snap *snap, struct validators **lp)
 		return ERR_NOMEM;
 	}
 	l->arena = a;
-	if ((err = list_fill(snap, l)) != 0) {
+	if ((err = list_fill(snap, rules, l)) != 0) {
 		arena_free(a);
 		return err;
 	}
@@ -219,6 +221,7 @@ int
 judge_validators(struct db_snap *snap, struct arena *a, const struct db_validator **vp, size_t *np)
 {
 	struct dbfile *f = snap->file;
+	const struct db_rules *rules = f->rules;
 	uint64_t seq = db_snap_seq(snap), designs = 0;
 	struct validators *l = NULL, *old = NULL;
 	int err, fits, known;
@@ -229,13 +232,13 @@ judge_validators(struct db_snap *snap, struct arena *a, const struct db_validato
 	known = fits && f->validators != NULL && f->validators->designs == designs;
 	err = known ? list_copy(f->validators, a, vp, np) : 0;
 	(void)pthread_mutex_unlock(&f->lock);
-	if (known || (err = list_new(snap, &l)) != 0)
+	if (known || (err = list_new(snap, rules, &l)) != 0)
 		return err;
 	l->designs = designs;
 	err = list_copy(l, a, vp, np);
 	if (fits && err == 0) {
 		(void)pthread_mutex_lock(&f->lock);
-		if (f->designs == designs) {
+		if (f->designs == designs && f->rules == rules) {
 			old = f->validators;
 			f->validators = l;
 			l = NULL;

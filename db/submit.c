@@ -90,7 +90,7 @@ hear_again(void *arg)
 	int err;
 
 	arena_reset(r->arena);
-	hear_writes(r->req->db, r->writes, r->n, 1, r->arena);
+	(void)hear_writes(r->req->db, r->writes, r->n, 1, 1, r->arena);
 	fail_together(r->req);
 	hearing_ended(r->req->db->file, w->bytes);
 	w->next = NULL;
@@ -265,7 +265,7 @@ hear_end(struct hearjob *h, int err)
 	arena_free(arena);
 }
 
-/* hear_ask: Of the executor for what is slow, unless nothing slow is asked. */
+/* hear_ask: Of the executor for what is slow. */
 static void
 hear_ask(void *arg)
 {
@@ -273,7 +273,24 @@ hear_ask(void *arg)
 	struct db_request *req = h->req;
 
 	hear_designs(h->db, req->writes, req->nwrites);
-	hear_writes(h->db, req->writes, req->nwrites, 0, req->arena);
+	(void)hear_writes(h->db, req->writes, req->nwrites, 0, 1, req->arena);
+	fail_together(req);
+	hear_end(h, 0);
+}
+
+/* hear_quickly: Only rules are asked, if that does; else the request stands in line with all that waits for scripts. */
+static void
+hear_quickly(struct hearjob *h)
+{
+	const struct dbs_config *c = &h->db->file->dbs->config;
+	struct db_request *req = h->req;
+
+	if (hear_checks_designs(h->db, req) ||
+	    hear_writes(h->db, req->writes, req->nwrites, 0, 0, req->arena) == ERR_AGAIN) {
+		h->job.fn = hear_ask;
+		c->slow->submit(c->slow, &h->job);
+		return;
+	}
 	fail_together(req);
 	hear_end(h, 0);
 }
@@ -305,21 +322,18 @@ hear_first(void *arg)
 	end = end < req->nwrites ? end : req->nwrites;
 	prepare_some(h->db, &h->by, req, h->at, end);
 	h->at = end;
-	if (end < req->nwrites) {
+	if (end < req->nwrites)
 		c->preparer->submit(c->preparer, &h->job);
-	} else if (rules_first(h->db->file) && hear_asks_scripts(h->db, req)) {
-		h->job.fn = hear_ask;
-		c->slow->submit(c->slow, &h->job);
-	} else {
-		hear_ask(h);
-	}
+	else
+		hear_quickly(h);
 }
 
 static int
 hear_submit(struct db *db, struct db_request *req)
 {
 	struct dbfile *f = db->file;
-	struct executor *ex = rules_first(f) ? f->dbs->config.preparer : f->dbs->config.slow;
+	const struct dbs_config *c = &f->dbs->config;
+	struct executor *ex = rules_first(f) ? c->preparer : c->ex;
 	struct hearjob *h = arena_calloc(req->arena, 1, sizeof(*h));
 	int err;
 

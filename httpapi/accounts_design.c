@@ -111,6 +111,29 @@ prepare(struct background *b)
 	return err ? err : background_parse(b, (struct jstr){ID, strlen(ID)}, (struct jstr){text.data, text.len});
 }
 
+int
+accounts_design_is(const struct jstr *id, const struct jstr *body)
+{
+	struct buf scratch;
+	struct jstr key, value;
+	struct jread j;
+	int err, is = 0;
+
+	if (!jstr_is(id, ID))
+		return 0;
+	buf_init(&scratch, body->len + API_SCRATCH);
+	jread_init(&j, body->s, body->len);
+	err = jread_object_begin(&j);
+	while (!err && (err = jread_object_next(&j, &scratch, &key)) == 0) {
+		if (!jstr_is(&key, "validate_doc_update") || jread_peek(&j) != JREAD_STRING)
+			err = jread_skip(&j, NULL);
+		else if ((err = jread_string(&j, &scratch, &value)) == 0)
+			is = jstr_is(&value, validator);
+	}
+	buf_release(&scratch);
+	return err == ERR_END && is;
+}
+
 static void
 run(void *arg)
 {

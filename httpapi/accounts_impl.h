@@ -50,5 +50,7 @@ void accounts_work_end(struct accounts *s);
 
 /** accounts_design(api): See to it, in the background, that the database of accounts has `_design/_auth`.  Any thread. */
 void accounts_design(struct api *api);
+/** accounts_design_is(id, body): Is this that document, with the function that users.c stands for? */
+int accounts_design_is(const struct jstr *id, const struct jstr *body);
 
 #endif

@@ -16,6 +16,7 @@
  *    bounded where it is used (accounts.c).
  */
 #include "users.h"
+#include "accounts_impl.h"
 #include "passrules.h"
 #include "secret.h"
 #include "userdoc.h"
@@ -493,6 +494,13 @@ validate(void *cookie, struct db_hearing *h)
 	return 0;
 }
 
+static int
+stands_for(void *cookie, const struct jstr *id, const struct jstr *body)
+{
+	(void)cookie;
+	return accounts_design_is(id, body);
+}
+
 void
 users_init(struct api *api)
 {
@@ -500,6 +508,7 @@ users_init(struct api *api)
 	    .list_admin_only = 1,
 	    .before_write = before_write,
 	    .validate = validate,
+	    .stands_for = stands_for,
 	    .may_read = may_read,
 	    .shown = shown,
 	    .before_security = before_security};
