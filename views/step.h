@@ -1,0 +1,53 @@
+/* step.h: one batch of an update, from the database's changes to a commit of the index.  Private to views/. */
+#ifndef VIEWS_STEP_H_
+#define VIEWS_STEP_H_
+
+#include "base/hash.h"
+#include "index.h"
+
+#define STEP_MEM ((size_t)2 << 30)
+#define STEP_KEY MD5_LEN
+
+/* A document of a batch. */
+struct changed {
+	struct jstr id;
+	struct jstr json; /* len 0: it has no rows */
+	uint64_t seq;     /* the sequence that is reached behind it */
+	unsigned char key[STEP_KEY];
+	struct jstr rows; /* what its functions emitted: the text of an array; len 0: none */
+};
+
+struct step {
+	struct view_index *ix;
+	struct db *db;
+	struct store_batch *batch;
+	struct arena *a;     /* the batch's */
+	struct arena *doc_a; /* a document's, while it is read */
+	struct changed *docs;
+	size_t n, cap;
+	size_t npurged; /* the first ones are documents that were purged */
+	size_t bytes;
+	size_t rows_bytes;
+	size_t message_docs;     /* in one message at most */
+	uint64_t seq, purge_seq; /* up to which the batch goes */
+	int more;                /* there is more behind it */
+	struct rows_change *changes;
+	size_t nchanges, cap_changes;
+	struct buf sortkey, scratch, order, value;
+	struct errtext why;
+	char error[64];
+};
+
+/** step_grow(s, v, n, capp, size): A doubled copy of the array ${v}, in the batch's memory; NULL: there is none. */
+void *step_grow(struct step *s, void *v, size_t n, size_t *capp, size_t size);
+
+/** step_gather(s): The documents of the batch, and the sequences that it reaches. */
+int step_gather(struct step *s) MUST_CHECK;
+/** step_map(s, scp): What functions emit for them; the batch may become shorter.  *${scp}: the child, if it is needed further; the caller closes it. */
+int step_map(struct step *s, struct script **scp) MUST_CHECK;
+/** step_write(s): Rows, lists of rows, counts and reductions, in one commit. */
+int step_write(struct step *s) MUST_CHECK;
+/** step_settle(s, sc): Reductions that are not known, once the rows are there and if it is worth a commit. */
+int step_settle(struct step *s, struct script *sc) MUST_CHECK;
+
+#endif

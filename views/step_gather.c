@@ -1,0 +1,231 @@
+/* step_gather.c: which documents a batch is of: what was purged, what has changed. */
+#include <string.h>
+
+#include "base/limits.h"
+#include "step.h"
+#include "store/record.h"
+
+#define BATCH_BYTES ((size_t)8 << 20) /* of documents' JSON in a batch */
+#define BATCH_DOCS 20000u
+
+void *
+step_grow(struct step *s, void *v, size_t n, size_t *capp, size_t size)
+{
+	size_t cap = *capp != 0 ? 2 * *capp : 256;
+	void *grown = arena_alloc(s->a, cap * size);
+
+	if (grown == NULL)
+		return NULL;
+	if (n > 0)
+		memcpy(grown, v, n * size);
+	*capp = cap;
+	return grown;
+}
+
+static int
+put_conflicts(struct buf *b, const struct revtree *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 1; i < revtree_nleaves(t); i++) {
+		if (revtree_leaf(t, i)->deleted)
+			continue;
+		buf_puts(b, n++ > 0 ? ",\"" : ",\"_conflicts\":[\"");
+		rev_put(b, &revtree_leaf(t, i)->rev);
+		buf_putc(b, '"');
+	}
+	return n > 0 ? buf_putc(b, ']') : buf_failed(b);
+}
+
+/* put_doc: As map functions see it: with its conflicts, and with _local_seq if the design document asks for that. */
+static int
+put_doc(struct step *s, struct db_doc *doc, struct buf *out)
+{
+	struct revtree *t;
+	struct db_rev rev;
+	struct doc_out d;
+	struct buf extra;
+	int err = db_doc_rev(doc, &doc->winner, s->doc_a, &rev);
+
+	if (err != 0)
+		return err;
+	buf_init_arena(&extra, s->doc_a, LIMIT_BODY_LEN);
+	if (doc->nleaves > 1 && ((err = db_doc_tree(doc, 0, &t)) != 0 || (err = put_conflicts(&extra, t)) != 0))
+		return err;
+	if (s->ix->ddoc.local_seq)
+		buf_printf(&extra, ",\"_local_seq\":%llu", (unsigned long long)doc->seq);
+	d = (struct doc_out){.id = doc->id,
+	    .rev = doc->winner.rev,
+	    .body = rev.body,
+	    .atts = rev.atts,
+	    .natts = rev.natts,
+	    .extra = extra.len > 0 ? extra.data : NULL,
+	    .extra_len = extra.len};
+	return doc_put_json(out, &d);
+}
+
+static int
+is_design(struct jstr id)
+{
+	return id.len >= 8 && memcmp(id.s, "_design/", 8) == 0;
+}
+
+static int
+add_doc(struct step *s, struct db_snap *snap, struct jstr id)
+{
+	struct changed *c;
+	struct db_doc doc;
+	struct buf json;
+	int err;
+
+	if (s->n == s->cap && (s->docs = step_grow(s, s->docs, s->n, &s->cap, sizeof(*s->docs))) == NULL)
+		return ERR_NOMEM;
+	c = &s->docs[s->n++];
+	*c = (struct changed){.id = {arena_dup(s->a, id.s, id.len), id.len}};
+	if (c->id.s == NULL)
+		return ERR_NOMEM;
+	hash_md5(id.s, id.len, c->key);
+	if (is_design(id) && !s->ix->ddoc.include_design)
+		return 0;
+	arena_reset(s->doc_a);
+	err = db_get(snap, c->id.s, c->id.len, s->doc_a, &doc);
+	if (err == ERR_MISSING || (err == 0 && doc.winner.deleted))
+		return 0;
+	if (err != 0)
+		return err;
+	buf_init(&json, STEP_MEM);
+	if ((err = put_doc(s, &doc, &json)) == 0) {
+		c->json = (struct jstr){arena_dup(s->a, json.data, json.len), json.len};
+		s->bytes += json.len;
+		err = c->json.s != NULL ? 0 : ERR_NOMEM;
+	}
+	buf_release(&json);
+	return err;
+}
+
+/* gather_purged: What was purged may have no row of _changes any more. */
+static int
+gather_purged(struct step *s, struct db_snap *snap)
+{
+	struct db_purge p;
+	struct db_scan *scan;
+	int err = db_purges_open(snap, s->purge_seq, &scan);
+
+	if (err != 0)
+		return err;
+	while ((err = db_purges_next(scan, s->doc_a, &p)) == 0) {
+		s->purge_seq = p.seq;
+		if ((err = add_doc(s, snap, p.id)) != 0)
+			break;
+	}
+	db_scan_close(scan);
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+gather_changes(struct step *s, struct db_snap *snap)
+{
+	struct db_change ch;
+	struct db_scan *scan;
+	struct arena *row_a;
+	int err = arena_new(1u << 26, &row_a);
+
+	if (err != 0)
+		return err;
+	if ((err = db_changes_open(snap, s->seq, 0, &scan)) == 0) {
+		while ((err = db_changes_next(scan, row_a, &ch)) == 0) {
+			if (s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS) {
+				s->more = 1;
+				break;
+			}
+			if ((err = add_doc(s, snap, ch.id)) != 0)
+				break;
+			s->docs[s->n - 1].seq = s->seq = ch.seq;
+			arena_reset(row_a);
+		}
+		db_scan_close(scan);
+	}
+	arena_free(row_a);
+	return err == ERR_END ? 0 : err;
+}
+
+/* gather_lost: Where purges were forgotten before they were seen here, documents that are gone are looked for one by one. */
+static int
+gather_lost(struct step *s, struct db_snap *snap)
+{
+	struct store_snap *own;
+	struct store_cursor *c;
+	struct store_val k, v;
+	struct db_doc doc;
+	int err = store_snap_begin(s->ix->store, &own);
+
+	if (err != 0)
+		return err;
+	if ((err = store_cursor_open(own, VIEW_DOCS, &c)) == 0) {
+		for (err = store_seek(c, NULL, 0, &k, &v); err == 0; err = store_next(c, &k, &v)) {
+			struct bytes r;
+			struct jstr id;
+
+			if ((err = record_open(VIEW_DOCS, k.p, k.len, &v, &r)) != 0)
+				break;
+			id.len = bytes_varint(&r);
+			id.s = bytes_take(&r, id.len);
+			arena_reset(s->doc_a);
+			if (r.bad)
+				err = ERR_CORRUPT;
+			else if ((err = db_get(snap, id.s, id.len, s->doc_a, &doc)) == ERR_MISSING)
+				err = add_doc(s, snap, id);
+			if (err != 0)
+				break;
+		}
+		store_cursor_close(c);
+	}
+	store_snap_end(own);
+	return err == ERR_MISSING ? 0 : err;
+}
+
+static int
+gather_gone(struct step *s, struct db_snap *snap)
+{
+	struct db_purge first;
+	struct db_scan *scan;
+	struct db_info info;
+	int err = db_info(s->db, &info);
+
+	if (err != 0 || info.purge_seq <= s->purge_seq)
+		return err;
+	if ((err = db_purges_open(snap, s->purge_seq, &scan)) != 0)
+		return err;
+	err = db_purges_next(scan, s->doc_a, &first);
+	db_scan_close(scan);
+	if (err == 0 && first.seq > s->purge_seq + 1)
+		err = gather_lost(s, snap);
+	return err == ERR_END ? 0 : err != 0 ? err : gather_purged(s, snap);
+}
+
+int
+step_gather(struct step *s)
+{
+	struct db_snap *snap;
+	uint64_t pending;
+	int err = db_snap_begin(s->db, &snap);
+
+	if (err != 0)
+		return err;
+	/* An index that knows more than its database is of another one. */
+	err = db_snap_seq(snap) < s->seq ? ERR_CORRUPT : db_changes_pending(snap, s->seq, &pending);
+	if (err == 0) {
+		(void)pthread_mutex_lock(&s->ix->lock);
+		s->ix->task.total = s->ix->task.done + pending;
+		(void)pthread_mutex_unlock(&s->ix->lock);
+		err = gather_gone(s, snap);
+		s->npurged = s->n;
+	}
+	if (err == 0)
+		err = gather_changes(s, snap);
+	/* Where nothing is left, the index shows all that the snapshot does. */
+	if (err == 0 && !s->more)
+		s->seq = db_snap_seq(snap);
+	db_snap_end(snap);
+	return err;
+}

@@ -1,0 +1,300 @@
+/*
+ * step_write.c: what functions emitted becomes rows: per document, what is there already is not touched, what is there no more
+ * goes.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "query/query.h"
+#include "step.h"
+#include "store/record.h"
+
+#define SETTLE_FROM 16u /* ranges whose reductions are not known, from which on they are found out */
+
+static int
+change(struct step *s, unsigned map, struct jstr sortkey, struct jstr id, uint32_t n, const struct jstr *key,
+    const struct jstr *value)
+{
+	struct rows_change *ch;
+	int err;
+
+	if (s->nchanges == s->cap_changes &&
+	    (s->changes = step_grow(s, s->changes, s->nchanges, &s->cap_changes, sizeof(*s->changes))) == NULL)
+		return ERR_NOMEM;
+	ch = &s->changes[s->nchanges++];
+	buf_clear(&s->order);
+	if ((err = rows_order(&s->order, map, sortkey, id, n)) != 0)
+		return err;
+	ch->order = (struct jstr){arena_dup(s->a, s->order.data, s->order.len), s->order.len};
+	ch->value = (struct jstr){NULL, 0};
+	if (ch->order.s == NULL)
+		return ERR_NOMEM;
+	if (key == NULL)
+		return 0;
+	buf_clear(&s->value);
+	if ((err = rows_put(&s->value, ch->order, sortkey.len, *key, *value)) != 0)
+		return err;
+	ch->value = (struct jstr){arena_dup(s->a, s->value.data, s->value.len), s->value.len};
+	return ch->value.s != NULL ? 0 : ERR_NOMEM;
+}
+
+/*
+ * The list of a document's rows, in tree docs: varint length of the id, the id, and for each row varint map, varint number
+ * among the document's rows, varint length of the sort key, that, and a checksum of key and value (4 bytes).
+ */
+struct listed {
+	uint64_t map, n;
+	struct jstr sortkey;
+	uint32_t sum;
+};
+
+static int
+take_listed(struct bytes *r, struct listed *out)
+{
+	uint64_t len;
+
+	if (bytes_left(r) == 0)
+		return 0;
+	out->map = bytes_varint(r);
+	out->n = bytes_varint(r);
+	len = bytes_varint(r);
+	out->sortkey = (struct jstr){bytes_take(r, len), len};
+	out->sum = bytes_u32be(r);
+	return !r->bad;
+}
+
+static void
+put_listed(struct buf *b, const struct listed *l)
+{
+	buf_put_varint(b, l->map);
+	buf_put_varint(b, l->n);
+	buf_put_varint(b, l->sortkey.len);
+	buf_put(b, l->sortkey.s, l->sortkey.len);
+	buf_put_u32be(b, l->sum);
+}
+
+static struct jstr
+partition_of(struct jstr id)
+{
+	const char *colon = memchr(id.s, ':', id.len);
+
+	return (struct jstr){id.s, colon != NULL ? (size_t)(colon - id.s) : 0};
+}
+
+/* emit: One row; it is put unless the old list has it. */
+static int
+emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct jstr key, struct jstr value,
+    struct bytes *old, struct buf *list)
+{
+	struct listed l = {.map = map, .n = n}, was = {0};
+	struct bytes look = *old;
+	int err;
+
+	buf_clear(&s->sortkey);
+	if (s->ix->partitioned)
+		rows_text(&s->sortkey, partition_of(c->id));
+	if ((err = query_sortkey(key, &s->scratch, &s->sortkey)) != 0)
+		return err;
+	l.sortkey = (struct jstr){s->sortkey.data, s->sortkey.len};
+	l.sum = hash_crc32c(hash_crc32c(0, key.s, key.len), value.s, value.len);
+	put_listed(list, &l);
+	/* Both lists are in the order of maps and numbers: what is passed over here has gone. */
+	while (take_listed(&look, &was)) {
+		if (was.map > l.map || (was.map == l.map && was.n > l.n))
+			break;
+		*old = look;
+		if (was.map == l.map && was.n == l.n && was.sortkey.len == l.sortkey.len &&
+		    memcmp(was.sortkey.s, l.sortkey.s, l.sortkey.len) == 0) {
+			if (was.sum == l.sum)
+				return 0;
+			break;
+		}
+		if ((err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL)) != 0)
+			return err;
+	}
+	return change(s, map, l.sortkey, c->id, n, &key, &value);
+}
+
+/* emit_all: [[[KEY,VALUE],...] of map 0, ...] */
+static int
+emit_all(struct step *s, const struct changed *c, struct bytes *old, struct buf *list)
+{
+	struct jread j;
+	struct jstr key, value;
+	unsigned map = 0;
+	int err;
+
+	jread_init(&j, c->rows.s, c->rows.len);
+	err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0) {
+		uint32_t n = 0;
+
+		err = map < s->ix->ddoc.nmaps ? jread_array_begin(&j) : ERR_SCRIPT_DIED;
+		while (err == 0 && (err = jread_array_next(&j)) == 0) {
+			if ((err = jread_array_begin(&j)) != 0 || (err = jread_array_next(&j)) != 0 ||
+			    (err = jread_skip(&j, &key)) != 0 || (err = jread_array_next(&j)) != 0 ||
+			    (err = jread_skip(&j, &value)) != 0)
+				return ERR_SCRIPT_DIED;
+			if (jread_array_next(&j) != ERR_END)
+				return ERR_SCRIPT_DIED;
+			err = emit(s, c, map, n++, key, value, old, list);
+		}
+		err = err == ERR_END ? 0 : err;
+		map++;
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+/* rows_of: What becomes of one document's rows, and of its list. */
+static int
+rows_of(struct step *s, struct store_snap *snap, const struct changed *c)
+{
+	struct store_batch *batch = s->batch;
+	struct bytes old = {NULL, NULL, 0};
+	struct store_val val;
+	struct listed was;
+	struct buf list;
+	size_t head;
+	int err = store_get(snap, VIEW_DOCS, c->key, STEP_KEY, &val), had = err == 0;
+
+	if (had && (err = record_open(VIEW_DOCS, c->key, STEP_KEY, &val, &old)) == 0) {
+		uint64_t len = bytes_varint(&old);
+
+		(void)bytes_take(&old, len);
+		err = old.bad ? ERR_CORRUPT : 0;
+	}
+	if (err != 0 && err != ERR_MISSING)
+		return err;
+	buf_init(&list, STEP_MEM);
+	buf_put_varint(&list, c->id.len);
+	buf_put(&list, c->id.s, c->id.len);
+	head = list.len;
+	err = c->rows.len > 0 ? emit_all(s, c, &old, &list) : 0;
+	while (err == 0 && take_listed(&old, &was))
+		err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL);
+	if (err == 0 && list.len > head)
+		err = record_put(batch, VIEW_DOCS, c->key, STEP_KEY, list.data, list.len);
+	else if (err == 0 && had)
+		err = store_del(batch, VIEW_DOCS, c->key, STEP_KEY);
+	buf_release(&list);
+	return err;
+}
+
+static int
+change_cmp(const void *a, const void *b)
+{
+	const struct rows_change *x = a, *y = b;
+	size_t n = x->order.len < y->order.len ? x->order.len : y->order.len;
+	int c = memcmp(x->order.s, y->order.s, n);
+
+	if (c != 0 || x->order.len != y->order.len)
+		return c != 0 ? c : x->order.len > y->order.len ? 1 : -1;
+	/* One that goes and comes again comes. */
+	return (x->value.s != NULL) - (y->value.s != NULL);
+}
+
+/* sort_changes: By order key, the last of equal ones alone. */
+static void
+sort_changes(struct step *s)
+{
+	size_t n = 0;
+
+	if (s->nchanges > 1)
+		qsort(s->changes, s->nchanges, sizeof(*s->changes), change_cmp);
+	for (size_t i = 0; i < s->nchanges; i++) {
+		if (n > 0 && s->changes[n - 1].order.len == s->changes[i].order.len &&
+		    memcmp(s->changes[n - 1].order.s, s->changes[i].order.s, s->changes[i].order.len) == 0)
+			s->changes[n - 1] = s->changes[i];
+		else
+			s->changes[n++] = s->changes[i];
+	}
+	s->nchanges = n;
+}
+
+static int
+count(struct step *s, struct store_snap *snap, const struct rows_moved *moved, size_t n)
+{
+	struct counts_change *changes = arena_calloc(s->a, n + 1, sizeof(*changes));
+	struct counts_of counts;
+
+	if (changes == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < n; i++)
+		changes[i] = (struct counts_change){moved[i].key.s, moved[i].key.len, moved[i].existed, moved[i].exists,
+		    (uint64_t)moved[i].existed, (uint64_t)moved[i].exists};
+	index_counts(s->ix->head.salt, &counts);
+	return counts_apply(&counts, snap, s->batch, s->a, changes, n);
+}
+
+/* doc_cmp: Lists are put in the order of their keys; a document that is there twice is the same both times. */
+static int
+doc_cmp(const void *a, const void *b)
+{
+	const struct changed *x = a, *y = b;
+
+	return memcmp(x->key, y->key, STEP_KEY);
+}
+
+int
+step_write(struct step *s)
+{
+	struct index_head head = s->ix->head;
+	const struct sums sums = {.ddoc = &s->ix->ddoc, .salt = head.salt};
+	struct store_snap *snap;
+	struct rows_moved *moved;
+	size_t n;
+	int err = store_snap_begin(s->ix->store, &snap);
+
+	if (err != 0)
+		return err;
+	qsort(s->docs, s->n, sizeof(*s->docs), doc_cmp);
+	for (size_t i = 0; i < s->n && err == 0; i++)
+		if (i + 1 == s->n || memcmp(s->docs[i].key, s->docs[i + 1].key, STEP_KEY) != 0)
+			err = rows_of(s, snap, &s->docs[i]);
+	sort_changes(s);
+	if (err == 0)
+		err = rows_apply(snap, s->batch, s->a, s->changes, s->nchanges, &moved, &n);
+	if (err == 0)
+		err = count(s, snap, moved, n);
+	if (err == 0)
+		err = sums_forget(&sums, snap, s->batch, s->a, moved, n);
+	store_snap_end(snap);
+	head.seq = s->seq;
+	head.purge_seq = s->purge_seq;
+	if (err == 0)
+		err = index_head_put(s->batch, &head);
+	if (err == 0)
+		err = store_commit(s->batch);
+	else
+		store_batch_clear(s->batch);
+	return err;
+}
+
+int
+step_settle(struct step *s, struct script *sc)
+{
+	struct sums sums = {.ddoc = &s->ix->ddoc, .salt = s->ix->head.salt, .script = sc, .why = &s->why};
+	struct store_snap *snap;
+	uint64_t unknown;
+	int done, err = store_snap_begin(s->ix->store, &snap);
+
+	if (err != 0)
+		return err;
+	err = sums_unknown(&sums, snap, &unknown);
+	store_snap_end(snap);
+	if (err != 0 || unknown < SETTLE_FROM)
+		return err;
+	for (unsigned level = 1; level <= COUNTS_LEVELS && err == 0; level++) {
+		for (done = 0; !done && err == 0;) {
+			if ((err = store_snap_begin(s->ix->store, &snap)) != 0)
+				break;
+			err = sums_settle(&sums, snap, s->batch, level, &done);
+			store_snap_end(snap);
+			if (err == 0)
+				err = store_commit(s->batch);
+			else
+				store_batch_clear(s->batch);
+		}
+	}
+	return err;
+}
