@@ -44,5 +44,5 @@ test('a request full of new accounts keeps neither logins nor another account wa
 	assert.equal(over, false);
 	const { json } = await bulk;
 	assert.equal(json.filter((row) => row.ok).length, docs.length);
-	assert.equal((await ask(server, 'GET', '/_session', { auth: basic('many99', 'pw') })).json.userCtx.name, 'many299');
+	assert.equal((await ask(server, 'GET', '/_session', { auth: basic('many99', 'pw') })).json.userCtx.name, 'many99');
 });
