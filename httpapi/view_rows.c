@@ -294,13 +294,23 @@ fill_query(struct view_rows *l, struct view_snap *snap, struct db_snap *db, stru
 	return err;
 }
 
+/* Where functions reduce, the database's snapshot would be held as long as they take. */
+static int
+wants_docs(const struct view_rows *l)
+{
+	for (size_t i = l->current; i < l->nqueries; i++)
+		if (l->queries[i].include_docs)
+			return 1;
+	return 0;
+}
+
 int
 view_rows_fill(void *cookie, struct buf *b, struct arena *a)
 {
 	struct view_rows *l = cookie;
 	struct view_snap *snap;
-	struct db_snap *db;
-	int err = db_snap_begin(l->r->db, &db);
+	struct db_snap *db = NULL;
+	int err = wants_docs(l) ? db_snap_begin(l->r->db, &db) : 0;
 
 	if (err != 0)
 		return err;
@@ -310,7 +320,8 @@ view_rows_fill(void *cookie, struct buf *b, struct arena *a)
 			err = fill_query(l, snap, db, b, a);
 		read_end(snap);
 	}
-	db_snap_end(db);
+	if (db != NULL)
+		db_snap_end(db);
 	if (err != ERR_END)
 		return err;
 	if (l->current < l->nqueries)
