@@ -2,7 +2,8 @@
  * sums.c: reductions of ranges.
  *
  * Record: key level (1 byte), tree key of the row that begins the range, or the map's number alone. Value: nothing (not known), or
- * 1, or 2 and for each of the map's slots a varint length and the partial result.  1: the range has no rows.
+ * 1, or 2 and for each of the map's slots a varint length and the partial result, which is empty where it could not be found out.  1: the
+ * range has no rows.
  *
  * A range [lo, hi) is reduced by pieces, in order: rows up to the first beginning of a range, values of level 2 where they fit,
  * else of level 1, rows behind the last; then the pieces are combined.  Where functions run in a child, the pieces of many ranges that have to be
@@ -548,6 +549,8 @@ value_at(struct work *w, unsigned level, const struct rows_key *key, struct jstr
 
 		*out = (struct jstr){bytes_take(&r, len), len};
 	}
+	if (!r.bad && kind == VALUE_ROWS && out->len == 0)
+		return ERR_AGAIN;
 	return r.bad ? ERR_CORRUPT : 0;
 }
 
@@ -681,6 +684,7 @@ sums_reduce(
 struct unknown {
 	struct rows_key key, end;
 	struct pieces *slots;
+	int failed; /* a slot's reduction: who knows whether there are rows */
 	struct unknown *next;
 };
 
@@ -729,6 +733,27 @@ list_unknown(struct work *w, unsigned level, struct unknown **listp, int *donep)
 	return err == ERR_MISSING ? 0 : err;
 }
 
+/* is_failure: 1 if it is the function or its values that fail, and no other. */
+static int
+is_failure(int err)
+{
+	return err == ERR_REDUCE || err == ERR_SCRIPT || err == ERR_SCRIPT_TIMEOUT || err == ERR_SCRIPT_DIED ||
+	       err == ERR_TOO_LARGE;
+}
+
+/* give_up: A slot that fails is left empty, so that the others are kept all the same. */
+static void
+give_up(struct work *w, struct unknown *list, unsigned map, unsigned slot)
+{
+	buf_clear(&w->message);
+	w->njobs = 0;
+	for (struct unknown *u = list; u != NULL; u = u->next)
+		if (map_number(u->key.b) == map) {
+			u->slots[slot].whole = NULL;
+			u->failed = 1;
+		}
+}
+
 /* find_out: One slot of all of them. */
 static int
 find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot)
@@ -752,15 +777,19 @@ static int
 put_known(struct work *w, struct store_batch *batch, unsigned level, const struct unknown *u)
 {
 	unsigned nslots = w->s->ddoc->maps[map_number(u->key.b)].nslots;
-	int has_rows = u->slots[0].whole != NULL;
+	int has_rows = u->failed;
 	struct rows_key k;
 	struct buf b;
 	int err;
 
 	buf_init_arena(&b, w->a, 4 * (size_t)LIMIT_SCRIPT_ANSWER);
+	for (unsigned slot = 0; slot < nslots; slot++)
+		has_rows |= u->slots[slot].whole != NULL;
 	buf_putc(&b, has_rows ? VALUE_ROWS : VALUE_NO_ROWS);
 	for (unsigned slot = 0; slot < nslots && has_rows; slot++) {
-		const struct jstr *text = &u->slots[slot].whole->text;
+		static const struct jstr nothing = {"", 0};
+		const struct part *whole = u->slots[slot].whole;
+		const struct jstr *text = whole != NULL ? &whole->text : &nothing;
 
 		buf_put_varint(&b, text->len);
 		buf_put(&b, text->s, text->len);
@@ -783,7 +812,10 @@ sums_settle(struct sums *s, struct store_snap *snap, struct store_batch *batch, 
 		err = list_unknown(&w, level, &list, donep);
 	for (unsigned map = 0; map < s->ddoc->nmaps && err == 0 && list != NULL; map++)
 		for (unsigned slot = 0; slot < s->ddoc->maps[map].nslots && err == 0; slot++)
-			err = find_out(&w, list, level, map, slot);
+			if ((err = find_out(&w, list, level, map, slot)) != 0 && is_failure(err)) {
+				give_up(&w, list, map, slot);
+				err = 0;
+			}
 	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
 		err = put_known(&w, batch, level, u);
 	work_end(&w);

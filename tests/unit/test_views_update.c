@@ -403,6 +403,70 @@ test_large(void)
 	db_close(db);
 }
 
+/* reduce_all: Over all rows of a view; the value's text in ${out}. */
+static int
+reduce_all(struct view_index *ix, const char *name, struct buf *out)
+{
+	struct errtext why = {""};
+	struct read_groups g = {.max = 1, .why = &why};
+	struct read_range range = {.descending = 0};
+	const struct ddoc_view *view = read_view(ix, (struct jstr){name, strlen(name)});
+	struct view_snap *s;
+	uint64_t skip = 0;
+	int err;
+
+	buf_clear(out);
+	CHECK_INT(arena_new(1u << 28, &g.a), 0);
+	CHECK_INT(read_begin(ix, &s), 0);
+	CHECK_INT(read_range(s, view, &range, (struct jstr){NULL, 0}), 0);
+	CHECK_INT(read_gather(s, &g, &skip), 0);
+	if ((err = read_reduce(s, view, &g)) == 0)
+		buf_put(out, g.values[0].data, g.values[0].len);
+	read_end(s);
+	arena_free(g.a);
+	return err;
+}
+
+/* A reduction that fails keeps nobody from the others, whichever comes first; and what it left open is not taken for nothing. */
+static void
+test_bad_reduce(void)
+{
+	struct views *v = start_views(mem_store());
+	struct db *db;
+	struct view_index *ix;
+	struct buf value;
+
+	CHECK_INT(dbs_create(dbs, "bad", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(dbs, "bad");
+	put_json(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"stats\":{\"map\":\"function(doc) { for (var i = 0; i < 9000; i++) "
+	    "emit(i, i === 8000 ? "
+	    "'no' : 1) }\",\"reduce\":\"_stats\"},"
+	    "\"count\":{\"map\":\"function(doc) { for (var i = 0; i < 9000; i++) emit(i, i === 8000 ? 'no' : 1) "
+	    "}\",\"reduce\":\"_count\"},"
+	    "\"only\":{\"map\":\"function(doc) { for (var i = 0; i < 9000; i++) emit(i, 'only') "
+	    "}\",\"reduce\":\"_stats\"}}}",
+	    1);
+	put_json(db, "{\"_id\":\"one\"}", 1);
+	buf_init(&value, 1u << 20);
+	CHECK_INT(views_open(v, db, "bad", (struct jstr){"_design/d", 9}, &ix), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		char json[40];
+
+		update(ix, db, NULL);
+		CHECK_INT(reduce_all(ix, "count", &value), 0);
+		CHECK_MEM(value.data, value.len, i == 0 ? "9000" : "18000", i == 0 ? 4 : 5);
+		CHECK_INT(reduce_all(ix, "stats", &value), ERR_REDUCE);
+		CHECK_INT(reduce_all(ix, "only", &value), ERR_REDUCE);
+		snprintf(json, sizeof(json), "{\"_id\":\"more%u\"}", i);
+		put_json(db, json, 1);
+	}
+	buf_release(&value);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 static int
 count_file(const char *name, void *cookie)
 {
@@ -476,6 +540,7 @@ main(int argc, char **argv)
 	test_model();
 	test_failing();
 	test_large();
+	test_bad_reduce();
 	test_removal();
 	dbs_free(dbs);
 	exec_threads_free(slow);
