@@ -92,10 +92,11 @@ read_since(struct jread *j, struct arena *a, struct item *item)
 		item->wrong = "att_since value must be array of revs.";
 		return jread_skip(j, &item->raw_rev);
 	}
-	item->has_since = 1;
 	buf_init(&scratch, TEXT_MAX);
 	err = jread_array_begin(j);
 	while (err == 0 && (err = jread_array_next(j)) == 0) {
+		/* An empty list is as none. */
+		item->has_since = 1;
 		if (item->nsince == cap) {
 			cap = cap == 0 ? 16 : 2 * cap;
 			more = arena_calloc(a, cap, sizeof(*more));
@@ -113,7 +114,7 @@ read_since(struct jread *j, struct arena *a, struct item *item)
 		} else if ((err = jread_string(j, &scratch, &s)) == 0) {
 			if (rev_parse(s.s, s.len, &item->since[item->nsince]) == 0)
 				item->nsince++;
-			else
+			else if (!render_rev_of_none(&s))
 				err = wrong_since(&at, item);
 		}
 	}

@@ -51,6 +51,8 @@ static const struct config_known known[] = {
 	"The largest body of a request."},
     {"chttpd", "max_connections", NUMBER_AT_START(0, 1000000), "0", "connections",
 	"At one time; 0: as many as there are file descriptors, less those that databases need."},
+    {"chttpd", "max_db_number_for_dbs_info_req", NUMBER(1, ANY), "100", "databases",
+	"That one POST of _dbs_info may name; larger values count as 100."},
     {"chttpd", "changes_timeout", NUMBER(1, ANY), "60000", "ms", "The longest interval of a feed that waits."},
     {"chttpd", "feed_stuck_timeout", NUMBER_AT_START(0, ANY), "60000", "ms",
 	"A feed whose client takes nothing of what was sent for so long is cut off; 0: never."},

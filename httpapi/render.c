@@ -18,6 +18,12 @@
 
 /* ---- Parameters ---- */
 
+int
+render_rev_of_none(const struct jstr *rev)
+{
+	return rev->len > 2 && rev->len <= REV_TEXT_MAX && rev->s[0] == '0' && rev->s[1] == '-';
+}
+
 /* A JSON list of revision ids. */
 static int
 parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *o, struct errtext *why)
@@ -49,10 +55,12 @@ parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *
 				memcpy(more, revs, n * sizeof(*more));
 			revs = more;
 		}
-		if (jread_string(&j, &scratch, &s) != 0 || rev_parse(s.s, s.len, &revs[n]) != 0)
+		if (jread_string(&j, &scratch, &s) != 0)
 			err = ERR_BAD_REV;
-		else
+		else if (rev_parse(s.s, s.len, &revs[n]) == 0)
 			n++;
+		else if (!render_rev_of_none(&s))
+			err = ERR_BAD_REV;
 	}
 	buf_release(&scratch);
 	if (err != ERR_END)

@@ -29,6 +29,9 @@ struct render_opts {
 /* Largest text that one rendered response may have. */
 #define RENDER_MAX ((size_t)1 << 30)
 
+/** render_rev_of_none(rev): "0-..." in atts_since: a revision that no document has, and that says nothing is known. */
+int render_rev_of_none(const struct jstr *rev) MUST_CHECK;
+
 /**
  * render_opts_parse(r, o, why):
  * Read ${o} from the query: revs revs_info conflicts deleted_conflicts meta local_seq attachments

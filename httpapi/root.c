@@ -370,9 +370,12 @@ root_all_dbs(struct apireq *r)
 static int
 read_names(struct listing *l, struct jread *j, struct buf *scratch)
 {
+	uint64_t max = config_u64(l->r->api->config, "chttpd", "max_db_number_for_dbs_info_req", ROOT_INFO_KEYS);
 	struct jstr name;
 	int err;
 
+	if (max > ROOT_INFO_KEYS)
+		max = ROOT_INFO_KEYS;
 	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
 	err = jread_array_begin(j);
@@ -382,7 +385,7 @@ read_names(struct listing *l, struct jread *j, struct buf *scratch)
 		if (jread_peek(j) != JREAD_STRING)
 			return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
 		err = jread_string(j, scratch, &name);
-		if (!err && l->n >= ROOT_INFO_KEYS)
+		if (!err && l->n >= max)
 			return err_why(&l->why, ERR_BAD_REQUEST, "too_many_keys");
 		copy = err ? NULL : arena_dup(l->r->arena, name.s, name.len);
 		if (!err)

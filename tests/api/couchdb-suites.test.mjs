@@ -68,6 +68,34 @@ test('_stats tells passwords that took a derivation from those that are known', 
 	assert.deepEqual(await logIn('two', 200), [1, 1]);
 });
 
+test('atts_since may name a revision that nobody has', async () => {
+	const db = await newDb(server);
+	const doc = { _id: 'doc', _revisions: { start: 2, ids: ['b', 'a'] }, _attachments: { att: { revpos: 1, content_type: 'x/y', data: 'YQ==' } } };
+	assert.equal((await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { new_edits: false, docs: [doc] } })).status, 201);
+	const one = async (since) => (await ask(server, 'GET', `/${db}/doc?atts_since=${JSON.stringify(since)}`, { headers: { Accept: 'application/json' } })).json;
+	const bulk = async (atts_since) => (await ask(server, 'POST', `/${db}/_bulk_get`, { json: { docs: [{ id: 'doc', rev: '2-b', atts_since }] } })).json.results[0].docs[0];
+	for (const [since, data] of [[['0-x'], 'YQ=='], [['2-b'], undefined], [['0-x', '1-a'], undefined], [['0-x', '9-z'], 'YQ==']]) {
+		assert.equal((await one(since))._attachments.att.data, data);
+		assert.equal((await bulk(since)).ok._attachments.att.data, data);
+	}
+	assert.equal((await bulk([])).ok._attachments.att.stub, true);
+	for (const wrong of ['0-', '0', '-x', 'x']) {
+		assert.equal((await one([wrong])).reason, 'Invalid rev format');
+		assert.equal((await bulk([wrong])).error.reason, 'Invalid rev format');
+	}
+});
+
+test('_dbs_info names at most chttpd/max_db_number_for_dbs_info_req databases', async () => {
+	const keys = [await newDb(server), await newDb(server)];
+	const set = (body) => ask(server, body ? 'PUT' : 'DELETE', '/_node/_local/_config/chttpd/max_db_number_for_dbs_info_req', { json: body });
+	assert.equal((await ask(server, 'POST', '/_dbs_info', { json: { keys } })).json.length, 2);
+	assert.equal((await set('1')).status, 200);
+	assertError(await ask(server, 'POST', '/_dbs_info', { json: { keys } }), 400, 'bad_request');
+	assert.equal((await ask(server, 'POST', '/_dbs_info', { json: { keys: keys.slice(1) } })).json.length, 1);
+	assert.equal((await set(null)).status, 200);
+	assert.equal((await ask(server, 'POST', '/_dbs_info', { json: { keys } })).status, 200);
+});
+
 // What PouchDB's suites want of servers.
 
 test('keys and a range of ids do not go together', async () => {
