@@ -247,6 +247,9 @@ read_note(struct peruser *p, struct db_snap *snap, uint64_t *seqp)
 		err = userdoc_string(&prefix, a, &prefix);
 	if (!err && jstr_is(&prefix, p->prefix))
 		err = db_seq_parse(p->users.db, seq.s, seq.len, seqp);
+	/* Who may write there could promise that all deletions to come were seen to. */
+	if (*seqp > db_snap_seq(snap))
+		*seqp = 0;
 	/* One that somebody wrote by hand is none. */
 	return err == ERR_MISSING || err == ERR_BAD_REQUEST || err == ERR_BAD_JSON ? 0 : err;
 }

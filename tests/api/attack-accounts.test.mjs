@@ -87,3 +87,27 @@ test('one who replicates their own document the ordinary way is let in', async (
 	assert.equal((await ask(server, 'GET', url('dan'))).json.nick, 'd');
 	assert.deepEqual(await rolesOf('dan'), ['staff']);
 });
+
+test('a note of what couch_peruser has done counts for nothing where it speaks of what is to come', { timeout: 60000 }, async () => {
+	const other = await startDivand({ config: { couchdb: { users_db_security_editable: 'true' }, chttpd_auth: { iterations: '1000' }, couch_peruser: { enable: 'true', delete_dbs: 'true' } } });
+	const database = `/userdb-${Buffer.from('kim').toString('hex')}`;
+	const until = async (status) => {
+		while ((await ask(other, 'GET', database)).status !== status) await new Promise((resolve) => setTimeout(resolve, 10));
+	};
+
+	try {
+		assert.equal((await ask(other, 'PUT', '/_users/_security', { json: { admins: {}, members: {} } })).status, 200);
+		const { update_seq } = (await ask(other, 'GET', '/_users')).json;
+		const seq = update_seq.replace(/^\d+/, '1000');
+		const note = (await ask(other, 'GET', '/_users/_local/couch_peruser')).json;
+		assert.equal((await ask(other, 'PUT', '/_users/_local/couch_peruser', { auth: null, json: { ...note, seq, prefix: 'userdb-' } })).status, 201);
+		await other.restart();
+		assert.equal((await ask(other, 'PUT', url('kim'), { json: { name: 'kim', type: 'user', roles: [], password: 'pw' } })).status, 201);
+		await until(200);
+		const { json } = await ask(other, 'GET', url('kim'));
+		assert.equal((await ask(other, 'DELETE', `${url('kim')}?rev=${json._rev}`)).status, 200);
+		await until(404);
+	} finally {
+		await other.stop();
+	}
+});
