@@ -305,7 +305,8 @@ void copyfile_get(struct apireq *r); /* /{db}/_copy */
 void designfuns_show(struct apireq *r);   /* /{db}/_design/{d}/_show/... */
 void designfuns_update(struct apireq *r); /* /{db}/_design/{d}/_update/... */
 
-/* rewrites.c */
+/* lists.c, rewrites.c */
+void lists_any(struct apireq *r);    /* /{db}/_design/{d}/_list/... */
 void rewrites_any(struct apireq *r); /* /{db}/_design/{d}/_rewrite/... */
 
 /* document.c, local.c, attachment.c */

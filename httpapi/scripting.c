@@ -318,7 +318,6 @@ scripting_call_init(struct scripting_call *c, struct arena *a)
 	buf_init_arena(&c->answer, a, TEXT_MAX);
 }
 
-/* has_function: 1 if the design document's member ${kind} has ${name}. */
 static int
 has_function(const struct scripting_call *c, struct jstr program)
 {
@@ -347,6 +346,15 @@ has_function(const struct scripting_call *c, struct jstr program)
 	return found;
 }
 
+int
+scripting_find(struct scripting_call *c, struct jstr program)
+{
+	if (has_function(c, program))
+		return 0;
+	return err_why(
+	    &c->why, ERR_MISSING, "missing json key: %.*s", (int)(c->name.len < 256 ? c->name.len : 256), c->name.s);
+}
+
 /* The program, and the document or null. */
 static int
 read_documents(struct apireq *r, struct scripting_call *c, struct jstr *programp, struct buf *doc_text)
@@ -360,9 +368,8 @@ read_documents(struct apireq *r, struct scripting_call *c, struct jstr *programp
 	err = scripting_program(snap, c->ddoc, r->arena, programp);
 	if (err == 0 && (err = db_get(snap, c->ddoc.s, c->ddoc.len, r->arena, &doc)) == 0)
 		rev_copy(&c->made, &doc.winner.rev);
-	if (err == 0 && !has_function(c, *programp))
-		err = err_why(&c->why, ERR_MISSING, "missing json key: %.*s",
-		    (int)(c->name.len < 256 ? c->name.len : 256), c->name.s);
+	if (err == 0)
+		err = scripting_find(c, *programp);
 	if (err == 0 && c->id.len > 0) {
 		int missing = db_get(snap, c->id.s, c->id.len, r->arena, &doc);
 
@@ -560,7 +567,7 @@ read_response(struct apireq *r, struct jstr text, struct response *out)
 		else if (jstr_is(&key, "headers") && jread_peek(&j) == JREAD_OBJECT)
 			err = set_headers(r, &j, &scratch, out);
 		else if (jstr_is(&key, "body"))
-			err = take_body(&j, &scratch, out, "text/html; charset=utf-8", 0);
+			err = take_body(&j, &scratch, out, out->type, 0);
 		else if (jstr_is(&key, "base64"))
 			err = take_body(&j, &scratch, out, "application/binary", 1);
 		else if (jstr_is(&key, "json"))
@@ -575,7 +582,13 @@ read_response(struct apireq *r, struct jstr text, struct response *out)
 void
 scripting_reply(struct apireq *r, struct jstr response, int status)
 {
-	struct response out = {.code = (uint64_t)status, .type = "text/html; charset=utf-8"};
+	scripting_reply_as(r, response, status, "text/html; charset=utf-8");
+}
+
+void
+scripting_reply_as(struct apireq *r, struct jstr response, int status, const char *type)
+{
+	struct response out = {.code = (uint64_t)status, .type = type};
 	size_t len;
 	char *data;
 	int err;

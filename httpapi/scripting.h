@@ -39,6 +39,8 @@ struct scripting_call {
 
 /** scripting_call_init(c, a): All empty; its buffers are ${a}'s. */
 void scripting_call_init(struct scripting_call *c, struct arena *a);
+/** scripting_find(c, program): Has the program the function?  Errors: ERR_MISSING in CouchDB's words. */
+int scripting_find(struct scripting_call *c, struct jstr program) MUST_CHECK;
 /** scripting_call_run(r, c): On a thread that may wait. */
 void scripting_call_run(struct apireq *r, struct scripting_call *c);
 /** scripting_call_fail(r, c): Answer with what went wrong. */
@@ -49,5 +51,7 @@ void scripting_call_fail(struct apireq *r, const struct scripting_call *c);
  * no code.
  */
 void scripting_reply(struct apireq *r, struct jstr response, int status);
+/** scripting_reply_as(r, response, status, type): The same with another content type where the function says none. */
+void scripting_reply_as(struct apireq *r, struct jstr response, int status, const char *type);
 
 #endif

@@ -28,6 +28,8 @@ struct request {
 	struct errtext parse_why;
 	int err; /* of opening */
 	uint64_t seq;
+	void (*taken)(struct apireq *r, struct view_rows *l, void *cookie); /* NULL: the rows are the answer */
+	void *cookie;
 	struct view_wait wait;
 	struct http_msg msg;
 };
@@ -242,6 +244,10 @@ answer(struct request *v)
 	for (size_t i = 0; i < v->l.nqueries; i++)
 		if (v->l.queries[i].update == VIEW_UPDATE_LATER)
 			views_update(v->l.ix);
+	if (v->taken != NULL) {
+		v->taken(r, &v->l, v->cookie);
+		return;
+	}
 	if (strcmp(r->method, "GET") == 0) {
 		struct view_index *ix = v->l.ix;
 
@@ -401,4 +407,24 @@ view_partition(struct apireq *r)
 	if (v != NULL)
 		v->partition = r->part[2];
 	begin(r, v);
+}
+
+void
+view_rows_take(struct apireq *r, struct jstr ddoc, struct jstr view,
+    void (*taken)(struct apireq *r, struct view_rows *l, void *cookie), void *cookie)
+{
+	struct request *v = request_new(r, &ddoc, &view);
+
+	if (v != NULL) {
+		v->taken = taken;
+		v->cookie = cookie;
+	}
+	begin(r, v);
+}
+
+void
+view_rows_drop(struct view_rows *l)
+{
+	/* It is the first member. */
+	drop((struct request *)(void *)l);
 }

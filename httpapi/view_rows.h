@@ -28,4 +28,13 @@ struct view_rows {
 /** view_rows_fill(cookie, b, scratch): A rows_f. */
 int view_rows_fill(void *cookie, struct buf *b, struct arena *scratch);
 
+/**
+ * view_rows_take(r, ddoc, view, taken, cookie): The rows that ${r} asks for of ${view} of the design document named ${ddoc}, for
+ * another to use: ${taken} may have view_rows_fill(l, ..) make them on a thread that may wait, and ends with
+ * view_rows_drop(l) before it answers ${r}.  What is wrong is answered, and ${taken} not called.
+ */
+void view_rows_take(struct apireq *r, struct jstr ddoc, struct jstr view,
+    void (*taken)(struct apireq *r, struct view_rows *l, void *cookie), void *cookie);
+void view_rows_drop(struct view_rows *l);
+
 #endif

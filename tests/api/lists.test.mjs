@@ -1,0 +1,71 @@
+// _list: functions that answer with a view's rows.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { ask, assertError, newDb } from './client.mjs';
+
+let server;
+before(async () => {
+	server = await startDivand({ config: { couchdb: { os_process_timeout: '500', default_security: 'everyone' } } });
+});
+after(() => server.stop());
+
+const N = 3000;
+const DDOC = {
+	views: { n: { map: 'function (doc) { if (doc.n !== undefined) emit(doc.n, doc.pad); }', reduce: '_count' }, throws: { map: 'function (doc) { emit(doc._id, 1); }', reduce: 'function () { return 1; }' } },
+	lists: {
+		keys: 'function (head, req) { start({ headers: { "Content-Type": "text/csv", "X-Total": String(head.total_rows) } }); var row; while ((row = getRow())) send(row.key + ","); return "."; }',
+		some: 'function (head, req) { var row = getRow(); return JSON.stringify([head, row.id, req.query, req.method]); }',
+		nothing: 'function () { return; }',
+		fails: 'function () { getRow(); throw new Error("later"); }',
+		loops: 'function () { getRow(); for (;;) ; }',
+		floods: 'function () { var s = new Array(1 << 20).join("x"); for (;;) send(s); }',
+		broken: 'function (',
+		code: 'function () { start({ code: 404, headers: { "X-A": "b\\r\\nX-Evil: 1", "Content-Length": "3" } }); return "not here"; }',
+		docs: 'function () { var out = [], row; while ((row = getRow())) out.push(row.doc.n); return JSON.stringify(out); }',
+	},
+};
+const filled = async () => {
+	const db = await newDb(server);
+	await ask(server, 'PUT', `/${db}/_design/d`, { json: DDOC });
+	await ask(server, 'PUT', `/${db}/_design/e`, { json: { views: { m: { map: 'function (doc) { emit("m" + doc.n, null); }' } } } });
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs: Array.from({ length: N }, (_, n) => ({ _id: `d${String(n).padStart(5, '0')}`, n, pad: 'x'.repeat(500) })) } });
+	return db;
+};
+
+test('rows of many batches, in order, with headers, queries and other design documents', async () => {
+	const db = await filled();
+	const list = (path, more) => ask(server, 'GET', `/${db}/_design/d/_list/${path}`, more);
+	const all = await list('keys/n?reduce=false');
+	assert.equal(all.text, Array.from({ length: N }, (_, n) => `${n},`).join('') + '.');
+	assert.deepEqual([all.headers['content-type'], all.headers['x-total']], ['text/csv', String(N)]);
+	assert.equal((await list('keys/n?reduce=false&startkey=5&endkey=7&descending=false')).text, '5,6,7,.');
+	assert.equal((await list('keys/n?reduce=false&descending=true&limit=2&skip=1')).text, '2998,2997,.');
+	assert.equal((await list('keys/n?group=true&limit=3')).text, '0,1,2,.');
+	assert.equal((await list('keys/n?reduce=false&key="none"')).text, '.');
+	assert.equal((await list('keys/e/m?limit=1')).text, 'm0,.');
+	assert.deepEqual(JSON.parse((await list('some/n?reduce=false&x=y&limit=1')).text), [{ total_rows: N, offset: 0 }, 'd00000', { reduce: 'false', x: 'y', limit: '1' }, 'GET']);
+	assert.deepEqual(JSON.parse((await list('docs/n?reduce=false&include_docs=true&limit=3')).text), [0, 1, 2]);
+	assert.equal((await ask(server, 'POST', `/${db}/_design/d/_list/keys/n?reduce=false`, { json: { keys: [7, 3] } })).text, '7,3,.');
+	assert.equal((await ask(server, 'HEAD', `/${db}/_design/d/_list/keys/n?reduce=false&limit=1`)).status, 200);
+});
+
+test('what is missing, fails, loops or floods ends its own request', async () => {
+	const db = await filled();
+	const list = (path, more) => ask(server, 'GET', `/${db}/_design/d/_list/${path}`, more);
+	assertError(await list('none/n'), 404, 'not_found', 'missing json key: none');
+	assertError(await list('keys/none'), 404, 'not_found', 'missing_named_view');
+	assertError(await list('keys/none/n'), 404, 'not_found');
+	assertError(await list('keys'), 404, 'list_error', 'Invalid path.');
+	assertError(await list('keys/n?limit=x'), 400, 'query_parse_error');
+	assertError(await list('fails/n'), 500, 'render_error');
+	assertError(await list('loops/n'), 500, 'os_process_error');
+	assertError(await list('floods/n'), [413, 500]);
+	assertError(await list('broken/n'), [400, 500], 'compilation_error');
+	assert.equal((await list('nothing/n')).text, '');
+	const code = await list('code/n');
+	assert.deepEqual([code.status, code.text, code.headers['x-evil']], [404, 'not here', undefined]);
+	await ask(server, 'PUT', `/${db}/_security`, { json: { members: { names: ['x'] } } });
+	assertError(await list('keys/n', { auth: null }), 401, 'unauthorized');
+	assert.equal((await list('keys/n?reduce=false&limit=1')).text, '0,.');
+});
