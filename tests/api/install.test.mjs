@@ -21,6 +21,7 @@ before(install);
 
 test('programs, page, service and configuration are where they belong', () => {
 	for (const name of ['usr/bin/divand', 'usr/bin/divan', 'usr/lib/systemd/system/divan.service', 'usr/lib/sysusers.d/divan.conf', 'usr/lib/tmpfiles.d/divan.conf', 'usr/share/doc/divan/OPERATIONS.md']) assert.ok(has(name), name);
+	assert.equal(has('usr/bin/divan-js'), fs.existsSync(path.join(path.dirname(DIVAND), 'divan-js')));
 	assert.match(read('usr/lib/systemd/system/divan.service'), /^ExecStart=\/usr\/bin\/divand --config \/etc\/divan\/divan\.yaml$/m);
 	assert.match(read('etc/divan/divan.yaml'), /^ {2}database_dir: \/var\/lib\/divan$/m);
 	assert.equal(fs.statSync(path.join(dest, 'etc/divan/divan.yaml')).mode & 0o777, 0o640);
@@ -43,6 +44,11 @@ test('the installed server runs with the installed configuration', async () => {
 		assert.equal((await ask(server, 'GET', '/')).json.couchdb, 'Welcome');
 		assert.equal(fs.readlinkSync(`/proc/${server.pid}/exe`), path.join(dest, 'usr/bin/divand'));
 		if (has('usr/share/divan/web/index.html')) assert.equal((await ask(server, 'GET', '/_utils/index.html', { auth: null })).status, 200);
+		if (has('usr/bin/divan-js')) {
+			await ask(server, 'PUT', '/db');
+			assert.equal((await ask(server, 'PUT', '/db/_design/d', { json: { shows: { s: 'function () { return "runs"; }' } } })).status, 201);
+			assert.equal((await ask(server, 'GET', '/db/_design/d/_show/s')).text, 'runs');
+		}
 		assert.doesNotMatch(server.stderr(), /\[(warning|error)\]/);
 	} finally {
 		await server.stop();

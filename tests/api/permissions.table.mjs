@@ -124,10 +124,10 @@ HEAD   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|4
 GET    /{db}/_design/{ddoc}/_info                  in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404
 GET    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 HEAD   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
-GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-HEAD   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-GET    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-HEAD   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
+HEAD   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
+GET    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
+HEAD   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 GET    /{db}/_design/{ddoc}/_search/i              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 GET    /{db}/_design/{ddoc}/_search_info/i         in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
 GET    /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
@@ -140,16 +140,16 @@ POST   /{db}/_design/{ddoc}/_view                  in      pw      no      405  
 POST   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 PUT    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 DELETE /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
-POST   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+POST   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
 GET    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 HEAD   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 DELETE /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 POST   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 PUT    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
-POST   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-PUT    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-DELETE /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-COPY   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+POST   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
+PUT    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
+DELETE /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
+COPY   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 POST   /{db}/_design/{ddoc}/_search/i              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
 POST   /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
 GET    /{db}/_all_docs                             in      pw      no      200     200     200     | 200     200     200
