@@ -10,6 +10,7 @@
  */
 #include "feedjudge.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/limits.h"

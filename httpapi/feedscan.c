@@ -14,6 +14,8 @@
  */
 #include "feedscan.h"
 
+#include <stdlib.h>
+
 #include "feedjudge.h"
 #include "feedmatch.h"
 #include "rows.h"

@@ -12,6 +12,8 @@
  */
 #include "scripting.h"
 
+#include <stdio.h>
+
 #include "base/limits.h"
 #include "router.h"
 
