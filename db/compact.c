@@ -232,7 +232,7 @@ end(struct compactwork *k, int err)
 {
 	struct dbfile *f = k->f;
 	struct store_usage u = {0, 0};
-	uint64_t waste;
+	uint64_t waste, came;
 
 	store_rewrite_end(k->rewrite);
 	if (err && err != ERR_NO_DB && err != ERR_SHUTDOWN)
@@ -242,10 +242,16 @@ end(struct compactwork *k, int err)
 		log_line(LOG_INFO, "database %s: compacted to %llu bytes", f->name, (unsigned long long)u.file_bytes);
 	list_remove(k);
 	(void)pthread_mutex_lock(&f->lock);
-	f->waste_floor = 2 * waste;
+	/* What came to be waste meanwhile it could not help with. */
+	came = err == 0 ? f->state.superseded_atts : 0;
+	f->waste_floor = came < waste ? 2 * (waste - came) : 0;
 	f->compact_running = 0;
 	(void)pthread_mutex_unlock(&f->lock);
+	dbs_file_ref(f);
 	compact_free(k);
+	if (came > 0)
+		compact_auto_look(f);
+	dbs_file_unref(f);
 }
 
 /* ---- Copy and finish ---- */

@@ -191,17 +191,31 @@ claim(struct dbfile *f, uint64_t waste)
 	return may;
 }
 
+static int
+is_off(const struct dbfile *f)
+{
+	const struct db_autocompact *set = &f->dbs->config.autocompact;
+
+	return set->ratio_percent == 0 && set->slack_bytes == 0;
+}
+
 void
 compact_auto_consider(struct dbfile *f, size_t bytes)
 {
-	const struct db_autocompact *set = &f->dbs->config.autocompact;
-	struct compactwork *k;
-	uint64_t waste, now;
-
-	if (set->ratio_percent == 0 && set->slack_bytes == 0)
+	if (is_off(f))
 		return;
-	f->committed_ms = now = now_of(f->dbs);
-	if (!is_due(f, bytes, now) || !is_wasteful(f, &waste) || !claim(f, waste))
+	f->committed_ms = now_of(f->dbs);
+	if (is_due(f, bytes, f->committed_ms))
+		compact_auto_look(f);
+}
+
+void
+compact_auto_look(struct dbfile *f)
+{
+	struct compactwork *k;
+	uint64_t waste;
+
+	if (is_off(f) || !is_wasteful(f, &waste) || !claim(f, waste))
 		return;
 	if ((k = compact_new(f, 1)) != NULL) {
 		wait_turn(k);

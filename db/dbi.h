@@ -589,6 +589,8 @@ void compact_free(struct compactwork *k);
 /* compact_auto.c */
 /** compact_auto_consider(f, bytes): So much was committed: is there too much waste?  From the committer. */
 void compact_auto_consider(struct dbfile *f, size_t bytes);
+/** compact_auto_look(f): The same now, whatever was committed. */
+void compact_auto_look(struct dbfile *f);
 /** compact_auto_waste(f, u): Bytes of the file that a compaction may give back; 0 if that is not known. */
 uint64_t compact_auto_waste(struct dbfile *f, struct store_usage *u);
 /** compact_auto_wanted(f): There is so much that the settings ask for a compaction. */
