@@ -9,6 +9,9 @@ const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 const START_MS = 20000;
 const STOP_MS = 30000;
 
+/** Characters of a server's log that are kept. */
+const LOG_KEPT = 4 << 20;
+
 export const DIVAND = path.resolve(process.env.DIVAND ?? path.join(ROOT, 'build/divand'));
 
 const running = new Set();
@@ -92,7 +95,7 @@ export async function startDivand(options = {}) {
 			});
 		});
 		child.stderr.on('data', (d) => {
-			err += d;
+			err = (err + d).slice(-LOG_KEPT);
 			if (process.env.DIVAN_TEST_LOG) process.stderr.write(d);
 		});
 		server.stderr = () => err;
