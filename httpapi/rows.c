@@ -95,6 +95,27 @@ rows_object(struct jread *j, const struct jstr *text, struct errtext *why)
 }
 
 int
+rows_queries(struct jread *j, const struct jstr *body, struct errtext *why)
+{
+	struct buf scratch;
+	struct jstr name;
+	int found = 0, err = rows_object(j, body, why);
+
+	buf_init(&scratch, LIMIT_URL_LEN);
+	while (err == 0 && !found && (err = jread_object_next(j, &scratch, &name)) == 0) {
+		found = jstr_is(&name, "queries");
+		if (!found)
+			err = jread_skip(j, NULL);
+	}
+	buf_release(&scratch);
+	if (err == ERR_END)
+		return err_why(why, ERR_BAD_REQUEST, "POST body must include `queries` parameter.");
+	if (err == 0 && jread_peek(j) != JREAD_ARRAY)
+		return err_why(why, ERR_BAD_REQUEST, "`queries` member must be an array.");
+	return err != 0 ? err : jread_array_begin(j);
+}
+
+int
 rows_string(struct arena *a, const struct jstr *text, struct jstr *outp)
 {
 	struct buf scratch;

@@ -79,6 +79,11 @@ int rows_is_head(const struct apireq *r);
 int rows_object(struct jread *j, const struct jstr *text, struct errtext *why) MUST_CHECK;
 
 /**
+ * rows_queries(j, body, why): The same of a body of several queries: ${j} is set into the array that its member "queries" must be.
+ */
+int rows_queries(struct jread *j, const struct jstr *body, struct errtext *why) MUST_CHECK;
+
+/**
  * rows_string(a, text, outp): The JSON string ${text} unescaped, in ${a} or where it stands.
  * Errors: ERR_BAD_REQUEST (not a string), ERR_BAD_JSON, ERR_NOMEM.
  */

@@ -63,28 +63,14 @@ static int
 parse_queries(struct view_rows *l, const struct jstr *body, struct errtext *why)
 {
 	struct view_query base;
-	struct buf scratch;
-	struct jstr name;
 	struct jread j;
 	size_t cap = 0;
-	int err, found = 0;
+	int err;
 
 	view_query_init(&base);
-	if ((err = view_query_params(l->r, &base, why)) != 0 || (err = rows_object(&j, body, why)) != 0)
-		return err;
-	buf_init(&scratch, LIMIT_URL_LEN);
-	while (err == 0 && !found && (err = jread_object_next(&j, &scratch, &name)) == 0) {
-		found = jstr_is(&name, "queries");
-		if (!found)
-			err = jread_skip(&j, NULL);
-	}
-	buf_release(&scratch);
-	if (err == ERR_END)
-		return err_why(why, ERR_BAD_REQUEST, "POST body must include `queries` parameter.");
-	if (err == 0 && jread_peek(&j) != JREAD_ARRAY)
-		return err_why(why, ERR_BAD_REQUEST, "`queries` member must be an array.");
+	err = view_query_params(l->r, &base, why);
 	if (err == 0)
-		err = jread_array_begin(&j);
+		err = rows_queries(&j, body, why);
 	while (err == 0 && (err = jread_array_next(&j)) == 0)
 		err = add_query(l, &j, &base, &cap, why);
 	return err == ERR_END ? 0 : err;
