@@ -87,6 +87,7 @@
 	X(ERR_SCRIPT_TIMEOUT, 500, "os_process_error", "OS process timed out.")                                      \
 	X(ERR_SCRIPT_DIED, 500, "os_process_error", "a function's process ended")                                    \
 	X(ERR_END, 500, "internal_server_error", "end")                                                              \
+	X(ERR_CANCELLED, 500, "internal_server_error", "cancelled")                                                  \
 	X(ERR_AGAIN, 500, "internal_server_error", "not yet")
 
 enum err {
