@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "httpapi/multipart.h"
+#include "base/multipart.h"
 #include "fuzz.h"
 
 #define MAX ((size_t)64 << 20)

@@ -1,5 +1,5 @@
 /*
- * multipart.c: multipart request bodies taken apart.
+ * multipart.c: multipart bodies taken apart.
  *
  * The body comes in pieces that are cut anywhere.  What can't be decided yet (the beginning of a
  * delimiter, incomplete headers) is held over to the next piece:
@@ -12,11 +12,13 @@
  * first delimiter may open the body.  What stands before the first and behind the last is passed over, but not
  * without end; nor are the headers of a part.
  */
-#include "httpapi/multipart.h"
+#include "base/multipart.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
-#include "base/limits.h"
+#include "base/buf.h"
 
 #define HEADERS_PER_PART 32u
 #define HOLD_MAX ((size_t)2 << 20)

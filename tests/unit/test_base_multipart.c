@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "httpapi/multipart.h"
+#include "base/multipart.h"
 #include "tests/unit/check.h"
 
 /* The parts as one text: [name=value;...]data| */
