@@ -31,8 +31,8 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now
 LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -ljansson -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
-LAYERS   := base store query script db views httpapi cli
-LIBS     := httpapi views db script query store base
+LAYERS   := base store query script db views replicator httpapi cli
+LIBS     := httpapi replicator views db script query store base
 CLI_LIBS := cli db store base
 JS_LIBS  := script base
 srcs      = $(wildcard $(1)/*.c)
@@ -155,7 +155,8 @@ unit_query   := query base
 unit_script  := script base
 unit_db      := db store base
 unit_views   := views db script query store base
-unit_httpapi := httpapi views db script query store base
+unit_replicator := replicator db script query store base
+unit_httpapi := httpapi replicator views db script query store base
 UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 # tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -227,6 +228,8 @@ bench: deps-bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(patsubst bench/ceiling/%.c,$(BUILD)/bench/%,$(wildcard bench/ceiling/*.c))
 	@node bench/run.mjs --build $(BUILD)
 
+$(BUILD)/bench/ceiling_map: LDLIBS += -ljavascriptcoregtk-4.1
+$(BUILD)/bench/ceiling_map: CPPFLAGS += -isystem /usr/include/webkitgtk-4.1
 $(BUILD)/bench/%: bench/ceiling/%.c
 	@mkdir -p $(@D)
 	@echo '  link    $@'

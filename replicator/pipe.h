@@ -43,6 +43,6 @@ int pipe_take(struct pipe *p, void *out, size_t max, size_t *np, pipe_f *bytes, 
 void pipe_stop(struct pipe *p, int err);
 
 /** pipe_passed(p): Bytes that were read so far.  Any thread. */
-uint64_t pipe_passed(const struct pipe *p);
+uint64_t pipe_passed(struct pipe *p);
 
 #endif
