@@ -66,10 +66,10 @@ httpc_new(const struct httpc_config *config, struct httpc **cp)
 	if (once_rc != CURLE_OK || (c = calloc(1, sizeof(*c))) == NULL)
 		return ERR_NOMEM;
 	c->config = *config;
-	if (c->config.connect_ms == 0)
-		c->config.connect_ms = CONNECT_MS;
-	if (c->config.stall_ms == 0)
-		c->config.stall_ms = STALL_MS;
+	if (c->config.times.connect_ms == 0)
+		c->config.times.connect_ms = CONNECT_MS;
+	if (c->config.times.stall_ms == 0)
+		c->config.times.stall_ms = STALL_MS;
 	c->curl = curl_easy_init();
 	if (c->curl == NULL) {
 		free(c);
@@ -148,7 +148,7 @@ static int
 on_progress(void *cookie, curl_off_t total, curl_off_t received, curl_off_t up_total, curl_off_t sent)
 {
 	struct transfer *t = cookie;
-	unsigned bound = t->told ? t->c->config.stall_ms : t->c->config.head_ms;
+	unsigned bound = t->told ? t->c->config.times.stall_ms : t->c->config.times.head_ms;
 	uint64_t now = now_ms();
 
 	(void)total;
@@ -188,7 +188,7 @@ set_options(CURL *curl, struct transfer *t)
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_USERAGENT, "Divan/" DIVAN_VERSION);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_ms);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)config->times.connect_ms);
 	SET(CURLOPT_ERRORBUFFER, t->c->text);
 	SET(CURLOPT_WRITEFUNCTION, on_write);
 	SET(CURLOPT_WRITEDATA, t);

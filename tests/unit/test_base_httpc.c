@@ -289,11 +289,11 @@ test_cut_off(void)
 static void
 test_bounds(void)
 {
-	struct httpc *c = client(&(struct httpc_config){.head_ms = 10});
+	struct httpc *c = client(&(struct httpc_config){.times = {.head_ms = 10}});
 
 	expect_failure(c, "/silent", ERR_IO);
 	httpc_free(c);
-	c = client(&(struct httpc_config){.stall_ms = 10});
+	c = client(&(struct httpc_config){.times = {.stall_ms = 10}});
 	expect_failure(c, "/stalls", ERR_IO);
 	/* The bound of a body is not one of the wait for the head. */
 	expect(c, "/late", 200, "late");
