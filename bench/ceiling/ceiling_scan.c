@@ -2,10 +2,12 @@
  * ceiling_scan.c: the least that reading a whole database out to a client can do.
  *
  * usage: ceiling_scan FILE docs|changes TIMES
+ *        ceiling_scan FILE view|view-docs TIMES INDEX
  *
  * Walks the tree of a database file that divand wrote, decompresses the bodies with the file's dictionary, and writes
  * the rows of _all_docs?include_docs=true or of _changes to a socket on loopback that another process reads (only the
- * history in a seq is another one).  Prints its own CPU time and the wall time in microseconds, and how many rows and
+ * history in a seq is another one).  Or walks the rows of an index of that database, and writes them, alone or each with the document
+ * that it came from.  Prints its own CPU time and the wall time in microseconds, and how many rows and
  * bytes it wrote.
  *
  * docs/FORMAT.md describes the records.
@@ -154,10 +156,11 @@ put_body(const unsigned char *p, const unsigned char *end)
 	out_len += len;
 }
 
-static void
-doc_row(const MDB_val *k, const MDB_val *v)
+/* A document's record up to its body; *${revp}: the 16 bytes of its revision. */
+static const unsigned char *
+doc_head(const MDB_val *v, const unsigned char **revp)
 {
-	const unsigned char *p = v->mv_data, *end = p + v->mv_size - SUM_LEN, *rev;
+	const unsigned char *p = v->mv_data, *end = p + v->mv_size - SUM_LEN;
 	unsigned flags = *p++;
 	uint64_t len;
 
@@ -167,26 +170,42 @@ doc_row(const MDB_val *k, const MDB_val *v)
 	len = varint(&p);
 	/* One run, generation 1, one revision in memory: its flags and its hash. */
 	need(len > 20 && p[0] == 1 && p[1] == 1 && p[2] == 4 && (p[3] & 8) == 0, "a document has a history");
-	rev = p + 4;
+	*revp = p + 4;
 	p += len;
 	if (flags & 4) {
 		len = varint(&p);
 		p += len;
 	}
 	need(p + 1 < end && *p == 0, "a document has attachments, or no body in its record");
-	p++;
+	return p + 1;
+}
+
+/* The document at ${k}, as JSON. */
+static void
+put_doc(const MDB_val *k, const unsigned char *rev, const unsigned char *p, const unsigned char *end)
+{
+	PUT("{\"_id\":\"");
+	put(k->mv_data, k->mv_size);
+	PUT("\",\"_rev\":\"");
+	put_rev(rev);
+	PUT("\",");
+	put_body(p, end);
+	PUT("}");
+}
+
+static void
+doc_row(const MDB_val *k, const MDB_val *v)
+{
+	const unsigned char *rev, *p = doc_head(v, &rev);
+
 	PUT("{\"id\":\"");
 	put(k->mv_data, k->mv_size);
 	PUT("\",\"key\":\"");
 	put(k->mv_data, k->mv_size);
 	PUT("\",\"value\":{\"rev\":\"");
 	put_rev(rev);
-	PUT("\"},\"doc\":{\"_id\":\"");
-	put(k->mv_data, k->mv_size);
-	PUT("\",\"_rev\":\"");
-	put_rev(rev);
-	PUT("\",");
-	put_body(p, end);
+	PUT("\"},\"doc\":");
+	put_doc(k, rev, p, (const unsigned char *)v->mv_data + v->mv_size - SUM_LEN);
 	PUT("},\n");
 }
 
@@ -217,6 +236,38 @@ change_row(const MDB_val *k, const MDB_val *v)
 	PUT("\",\"changes\":[{\"rev\":\"");
 	put_rev(hash);
 	PUT("\"}]},\n");
+}
+
+/* A row of an index; with a transaction of the database, its document. */
+static MDB_txn *docs_txn;
+static MDB_dbi docs_dbi;
+
+static void
+view_row(const MDB_val *k, const MDB_val *v)
+{
+	const unsigned char *p = v->mv_data, *end = p + v->mv_size - SUM_LEN, *order = k->mv_data, *key, *rev;
+	uint64_t sortkey_len = varint(&p), key_len;
+	MDB_val id, doc;
+
+	need(varint(&p) == 0, "a long key");
+	key_len = varint(&p);
+	key = p;
+	p += key_len;
+	/* The map's number and the sort key stand before the id; its end and the row's number behind. */
+	id = (MDB_val){k->mv_size - 2 - sortkey_len - 6, (void *)(uintptr_t)(order + 2 + sortkey_len)};
+	PUT("{\"id\":\"");
+	put(id.mv_data, id.mv_size);
+	PUT("\",\"key\":");
+	put(key, key_len);
+	PUT(",\"value\":");
+	put(p, (size_t)(end - p));
+	if (docs_txn != NULL) {
+		must(mdb_get(docs_txn, docs_dbi, &id, &doc));
+		p = doc_head(&doc, &rev);
+		PUT(",\"doc\":");
+		put_doc(&id, rev, p, (const unsigned char *)doc.mv_data + doc.mv_size - SUM_LEN);
+	}
+	PUT("},\r\n");
 }
 
 static void
@@ -308,41 +359,62 @@ wall_us(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
+static MDB_txn *
+open_file(const char *name)
+{
+	MDB_env *env;
+	MDB_txn *txn;
+
+	must(mdb_env_create(&env));
+	must(mdb_env_set_maxdbs(env, 64));
+	must(mdb_env_open(env, name, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0600));
+	must(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
+	return txn;
+}
+
+/* What is walked, and the rows that it has. */
+static const struct {
+	const char *what, *tree;
+	void (*row)(const MDB_val *, const MDB_val *);
+	int index, docs;
+} KINDS[] = {{"docs", "docs", doc_row, 0, 0}, {"changes", "changes", change_row, 0, 0},
+    {"view", "rows", view_row, 1, 0}, {"view-docs", "rows", view_row, 1, 1}};
+
 int
 main(int argc, char **argv)
 {
 	unsigned long rows = 0;
-	unsigned times;
-	int docs;
+	unsigned times, kind = 0;
 	double cpu, wall;
-	MDB_env *env;
-	MDB_txn *txn;
+	MDB_txn *txn, *walked;
 	MDB_dbi dbi;
 	pid_t reader;
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: ceiling_scan FILE docs|changes TIMES\n");
+	while (argc > 2 && kind < sizeof(KINDS) / sizeof(KINDS[0]) && strcmp(KINDS[kind].what, argv[2]) != 0)
+		kind++;
+	if (argc < 4 || kind == sizeof(KINDS) / sizeof(KINDS[0]) || argc != 4 + KINDS[kind].index) {
+		fprintf(stderr, "usage: ceiling_scan FILE docs|changes TIMES\n"
+				"       ceiling_scan FILE view|view-docs TIMES INDEX\n");
 		return 2;
 	}
-	docs = strcmp(argv[2], "docs") == 0;
 	times = (unsigned)strtoul(argv[3], NULL, 10);
 	reader = start_reader();
-	must(mdb_env_create(&env));
-	must(mdb_env_set_maxdbs(env, 64));
-	must(mdb_env_open(env, argv[1], MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0600));
-	must(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn));
-	must(mdb_dbi_open(txn, argv[2], 0, &dbi));
+	txn = open_file(argv[1]);
+	walked = KINDS[kind].index ? open_file(argv[4]) : txn;
+	must(mdb_dbi_open(walked, KINDS[kind].tree, 0, &dbi));
 	load_dict(txn);
+	if (KINDS[kind].docs) {
+		docs_txn = txn;
+		must(mdb_dbi_open(txn, "docs", 0, &docs_dbi));
+	}
 	cpu = cpu_us();
 	wall = wall_us();
 	for (unsigned i = 0; i < times; i++)
-		rows += scan(txn, dbi, docs ? doc_row : change_row);
+		rows += scan(walked, dbi, KINDS[kind].row);
 	cpu = cpu_us() - cpu;
 	wall = wall_us() - wall;
 	printf("{\"cpu_us\":%.0f,\"wall_us\":%.0f,\"rows\":%lu,\"bytes\":%lu}\n", cpu, wall, rows, bytes_sent);
 	close(out_fd);
 	waitpid(reader, NULL, 0);
-	mdb_txn_abort(txn);
-	mdb_env_close(env);
 	return 0;
 }
