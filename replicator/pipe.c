@@ -4,7 +4,8 @@
  * Each side may leave a callback when it cannot go on; the other side takes it, under the lock, when things have
  * changed, and calls it behind the lock.  So it is called once for each time that it was left:
  *
- *  1. A callback that is left is taken by the next change that matters, or by the end of the pipe.
+ *  1. A callback that is left is taken by the next change that matters, or by the end of the pipe, also by the end that who left it
+ *     gives it itself: so it is always called, once, and may hold a reference to what it needs.
  *  2. The writer is called when half of the ring is free, not for each byte; a piece is at most the ring, so it waits
  *     until it fits.
  */
@@ -112,7 +113,7 @@ pipe_put(struct pipe *p, const void *data, size_t len, pipe_f *room, void *cooki
 void
 pipe_end(struct pipe *p, int err)
 {
-	struct waiter reader;
+	struct waiter reader, writer;
 
 	pthread_mutex_lock(&p->lock);
 	if (!p->ended) {
@@ -120,8 +121,10 @@ pipe_end(struct pipe *p, int err)
 		p->end_err = err;
 	}
 	reader = take(&p->reader);
+	writer = take(&p->writer);
 	pthread_mutex_unlock(&p->lock);
 	call(reader);
+	call(writer);
 }
 
 /* ---- The reader ---- */
@@ -174,14 +177,16 @@ pipe_take(struct pipe *p, void *out, size_t max, size_t *np, pipe_f *bytes, void
 void
 pipe_stop(struct pipe *p, int err)
 {
-	struct waiter writer;
+	struct waiter writer, reader;
 
 	pthread_mutex_lock(&p->lock);
 	if (p->stopped == 0)
 		p->stopped = err;
 	writer = take(&p->writer);
+	reader = take(&p->reader);
 	pthread_mutex_unlock(&p->lock);
 	call(writer);
+	call(reader);
 }
 
 uint64_t

@@ -2,7 +2,7 @@
  * pipe.h: bytes of attachments on their way from one end to the other: a bounded buffer between two that never wait.
  *
  * One writes, one reads, each on threads of its own.  Who finds no room, or no bytes, is called when there are some: once
- * for each time it was told so.
+ * for each time it was told so, at the latest from within its own pipe_end() or pipe_stop().
  */
 #ifndef REPLICATOR_PIPE_H_
 #define REPLICATOR_PIPE_H_
