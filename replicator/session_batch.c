@@ -1,0 +1,417 @@
+/*
+ * session_batch.c: one batch of changes: the target is asked what it lacks, that is fetched, and written.
+ *
+ * Documents go together, as long as they have no attachments. Those that have some, and design documents, which a target may
+ * refuse on its own, go one by one. What the target does not take for good is counted and passed over; everything else that goes
+ * wrong ends the run.
+ *
+ *  1. At most SESSION_TEXTS of documents are held, or one that is larger: what a fetch leaves is fetched in the next round.
+ *  2. Each round's memory is freed behind it.
+ *  3. A document is through when the target has answered for it, and the batch when all its documents are.
+ */
+#include "session_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void round_begin(struct batch *b);
+static void write_texts(struct batch *b);
+static void next_single(struct batch *b);
+
+int
+batch_new(struct session *s, struct batch **bp)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+
+	if (b == NULL)
+		return ERR_NOMEM;
+	if (arena_new(SESSION_ROWS, &b->arena) != 0 || arena_new(SESSION_ROUND, &b->round) != 0) {
+		arena_free(b->arena);
+		free(b);
+		return ERR_NOMEM;
+	}
+	b->s = s;
+	*bp = b;
+	return 0;
+}
+
+void
+batch_free(struct batch *b)
+{
+	pipe_free(b->pipe);
+	arena_free(b->round);
+	arena_free(b->arena);
+	free(b);
+}
+
+int
+batch_idle(const struct batch *b)
+{
+	return b->flight.link == NULL && b->open_flight.link == NULL;
+}
+
+/* ---- What does the target lack? ---- */
+
+/* Drops what is there already. */
+static void
+keep_missing(struct batch *b)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < b->nwants; i++) {
+		b->s->stats.missing += b->wants[i].nrevs;
+		if (b->wants[i].nrevs > 0)
+			b->wants[n++] = b->wants[i];
+	}
+	b->nwants = n;
+}
+
+static void
+diffed(void *owner)
+{
+	struct batch *b = owner;
+
+	if (b->diff.call.err != 0) {
+		session_fail(b->s, b->diff.call.err, &b->diff.call.why);
+		return;
+	}
+	keep_missing(b);
+	round_begin(b);
+}
+
+void
+batch_start(struct batch *b, const struct peer_changes *c)
+{
+	struct session *s = b->s;
+	struct peer *target = s->config.target;
+	size_t i;
+
+	b->last_seq = c->last_seq;
+	if (c->n == 0) {
+		b->done = 1;
+		return;
+	}
+	if ((b->wants = arena_calloc(b->arena, c->n, sizeof(*b->wants))) == NULL) {
+		session_fail(s, ERR_NOMEM, NULL);
+		return;
+	}
+	b->nwants = c->n;
+	for (i = 0; i < c->n; i++) {
+		b->wants[i] =
+		    (struct peer_want){.id = c->rows[i].id, .revs = c->rows[i].revs, .nrevs = c->rows[i].nrevs};
+		s->stats.checked += c->rows[i].nrevs;
+	}
+	b->diff = (struct peer_diff){.wants = b->wants, .n = b->nwants, .call.arena = b->arena};
+	flight_begin(&b->flight, s, target, &b->diff.call, diffed, b);
+	target->ops->diff(target, &b->diff);
+}
+
+/* ---- Outcomes of single documents ---- */
+
+/* It will not do at another time either: the document, or who writes it, is at fault. */
+static int
+is_final(int err)
+{
+	int status = err_status(err);
+
+	return status >= 400 && status < 500 && err != ERR_CONFLICT && err != ERR_TOO_MANY_REQUESTS &&
+	       err != ERR_NO_DB && err != ERR_MISSING_STUB;
+}
+
+static void
+count_written(struct session *s, const struct peer_doc *doc)
+{
+	s->stats.written++;
+	s->stats.bytes += doc->text.len;
+	s->stats.updated_us = s->config.ex->wall_us(s->config.ex);
+}
+
+static void
+count_refused(struct session *s, struct peer_doc *doc, int err)
+{
+	doc->err = err;
+	s->stats.failures++;
+	if (s->config.refused != NULL)
+		s->config.refused(s->config.cookie, doc);
+}
+
+/* ---- Fetching ---- */
+
+static int
+goes_alone(const struct peer_doc *doc)
+{
+	static const char design[] = "_design/";
+
+	return doc->has_atts ||
+	       (doc->id.len >= sizeof(design) - 1 && memcmp(doc->id.s, design, sizeof(design) - 1) == 0);
+}
+
+/* A revision that the source has no more is passed over: its successor comes with a later change. */
+static int
+sort_out(struct batch *b)
+{
+	struct session *s = b->s;
+	size_t i;
+
+	b->ntexts = b->nsingles = b->text = b->single = 0;
+	b->texts = arena_calloc(b->round, b->fetch.ndocs + 1, sizeof(*b->texts));
+	b->singles = arena_calloc(b->round, b->fetch.ndocs + 1, sizeof(*b->singles));
+	if (b->texts == NULL || b->singles == NULL)
+		return ERR_NOMEM;
+	for (i = 0; i < b->fetch.ndocs; i++) {
+		struct peer_doc *doc = &b->fetch.docs[i];
+
+		if (doc->err != 0 && !is_final(doc->err)) {
+			session_fail(s, doc->err, doc->why);
+			return 0;
+		}
+		if (doc->err != 0)
+			continue;
+		s->stats.read += !doc->has_atts;
+		if (goes_alone(doc))
+			b->singles[b->nsingles++] = *doc;
+		else
+			b->texts[b->ntexts++] = *doc;
+	}
+	b->together = b->ntexts;
+	return 0;
+}
+
+static void
+fetched(void *owner)
+{
+	struct batch *b = owner;
+	struct session *s = b->s;
+
+	s->stats.bulk_docs += b->fetch.bulk_docs;
+	s->stats.bulk_attempts += b->fetch.bulk_attempts;
+	if (b->fetch.call.err != 0) {
+		session_fail(s, b->fetch.call.err, &b->fetch.call.why);
+		return;
+	}
+	b->at += b->fetch.done;
+	if (sort_out(b) != 0)
+		session_fail(s, ERR_NOMEM, NULL);
+	if (!session_over(s))
+		write_texts(b);
+}
+
+static void
+round_begin(struct batch *b)
+{
+	struct session *s = b->s;
+	struct peer *source = s->config.source;
+
+	if (session_over(s))
+		return;
+	if (b->at == b->nwants) {
+		b->done = 1;
+		return;
+	}
+	arena_reset(b->round);
+	b->fetch = (struct peer_fetch){
+	    .wants = b->wants + b->at, .nwants = b->nwants - b->at, .max_bytes = SESSION_TEXTS, .call.arena = b->round};
+	flight_begin(&b->flight, s, source, &b->fetch.call, fetched, b);
+	source->ops->fetch(source, &b->fetch);
+}
+
+/* ---- Writing together ---- */
+
+/* One that lacks an attachment at the target, or is too large with others, goes alone. */
+static void
+outcome_of_text(struct batch *b, struct peer_doc *doc)
+{
+	if (doc->err == 0)
+		count_written(b->s, doc);
+	else if (doc->err == ERR_MISSING_STUB)
+		b->singles[b->nsingles++] = *doc;
+	else if (is_final(doc->err))
+		count_refused(b->s, doc, doc->err);
+	else
+		session_fail(b->s, doc->err, doc->why);
+}
+
+static void
+texts_written(void *owner)
+{
+	struct batch *b = owner;
+	struct session *s = b->s;
+	size_t i;
+
+	if (b->write.call.err == ERR_TOO_LARGE && b->write.n > 1) {
+		b->together = b->write.n / 2;
+	} else if (b->write.call.err == ERR_TOO_LARGE) {
+		count_refused(s, b->write.docs, ERR_DOC_TOO_LARGE);
+		b->text++;
+	} else if (b->write.call.err != 0) {
+		session_fail(s, b->write.call.err, &b->write.call.why);
+	} else {
+		for (i = 0; i < b->write.n; i++)
+			outcome_of_text(b, &b->write.docs[i]);
+		b->text += b->write.n;
+	}
+	if (!session_over(s))
+		write_texts(b);
+}
+
+static void
+write_texts(struct batch *b)
+{
+	struct session *s = b->s;
+	struct peer *target = s->config.target;
+	size_t n = b->ntexts - b->text;
+
+	if (n == 0) {
+		next_single(b);
+		return;
+	}
+	b->write = (struct peer_write){
+	    .docs = b->texts + b->text, .n = n < b->together ? n : b->together, .call.arena = b->round};
+	flight_begin(&b->flight, s, target, &b->write.call, texts_written, b);
+	target->ops->write(target, &b->write);
+}
+
+/* ---- Writing one by one ---- */
+
+/* What was asked for when the document came. */
+static const struct peer_want *
+want_of(const struct batch *b, const struct peer_doc *doc)
+{
+	size_t i;
+
+	for (i = 0; i < b->nwants; i++)
+		if (b->wants[i].id.len == doc->id.len && memcmp(b->wants[i].id.s, doc->id.s, doc->id.len) == 0)
+			return &b->wants[i];
+	return NULL;
+}
+
+static void
+single_done(struct batch *b)
+{
+	pipe_free(b->pipe);
+	b->pipe = NULL;
+	b->in_full = 0;
+	b->single++;
+	next_single(b);
+}
+
+/*
+ * Where both calls failed, either may have been first: the pipe hands the error of one to the other, so it is the same.
+ */
+static void
+single_over(struct batch *b)
+{
+	struct session *s = b->s;
+	int with_atts = b->pipe != NULL;
+	struct peer_doc *doc = b->ready ? &b->open.doc : &b->singles[b->single];
+	const struct peer_call *failed = with_atts && b->put.call.err == 0 ? &b->open.call : &b->put.call;
+
+	if (session_over(s) || !batch_idle(b))
+		return;
+	if (failed->err == 0) {
+		count_written(s, doc);
+		if (with_atts)
+			s->stats.bytes += pipe_passed(b->pipe);
+	} else if (with_atts && failed->err == ERR_MISSING_STUB && !b->in_full) {
+		b->in_full = 1;
+		pipe_free(b->pipe);
+		b->pipe = NULL;
+		next_single(b);
+		return;
+	} else if (failed->err == ERR_MISSING_STUB || is_final(failed->err)) {
+		if (b->ready || !with_atts || failed->err != ERR_MISSING)
+			count_refused(s, doc, failed->err);
+	} else {
+		session_fail(s, failed->err, &failed->why);
+		return;
+	}
+	single_done(b);
+}
+
+static void
+put_done(void *owner)
+{
+	struct batch *b = owner;
+
+	if (b->pipe != NULL)
+		pipe_stop(b->pipe, b->put.call.err != 0 ? b->put.call.err : ERR_END);
+	single_over(b);
+}
+
+static void
+put_begin(struct batch *b, const struct peer_doc *doc)
+{
+	struct session *s = b->s;
+	struct peer *target = s->config.target;
+
+	b->put = (struct peer_put){
+	    .doc = doc, .atts = b->open.atts, .natts = b->open.natts, .pipe = b->pipe, .call.arena = b->round};
+	flight_begin(&b->flight, s, target, &b->put.call, put_done, b);
+	target->ops->put_doc(target, &b->put);
+}
+
+/* On any thread, while open_doc() is under way. */
+static void
+opened(struct peer_open *o)
+{
+	struct flight *f = o->call.cookie;
+	struct batch *b = f->owner;
+	struct session *s = b->s;
+
+	session_enter(s);
+	b->ready = 1;
+	s->stats.read++;
+	if (session_over(s))
+		pipe_stop(b->pipe, ERR_CANCELLED);
+	else
+		put_begin(b, &b->open.doc);
+	session_leave(s);
+}
+
+static void
+open_done(void *owner)
+{
+	struct batch *b = owner;
+
+	pipe_end(b->pipe, b->open.call.err);
+	single_over(b);
+}
+
+static void
+open_begin(struct batch *b, const struct peer_doc *doc)
+{
+	struct session *s = b->s;
+	struct peer *source = s->config.source;
+	const struct peer_want *want = b->in_full ? NULL : want_of(b, doc);
+
+	if (pipe_new(&b->pipe) != 0) {
+		session_fail(s, ERR_NOMEM, NULL);
+		return;
+	}
+	b->open = (struct peer_open){
+	    .id = doc->id, .rev = doc->rev, .pipe = b->pipe, .ready = opened, .call.arena = b->round};
+	if (want != NULL) {
+		b->open.ancestors = want->ancestors;
+		b->open.nancestors = want->nancestors;
+	}
+	flight_begin(&b->open_flight, s, source, &b->open.call, open_done, b);
+	source->ops->open_doc(source, &b->open);
+}
+
+static void
+next_single(struct batch *b)
+{
+	const struct peer_doc *doc = &b->singles[b->single];
+
+	if (b->single == b->nsingles) {
+		round_begin(b);
+		return;
+	}
+	b->ready = 0;
+	b->put = (struct peer_put){.doc = NULL};
+	b->open = (struct peer_open){.atts = NULL};
+	if (doc->has_atts || doc->err == ERR_MISSING_STUB)
+		open_begin(b, doc);
+	else
+		put_begin(b, doc);
+}

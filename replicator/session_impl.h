@@ -1,0 +1,137 @@
+/* session_impl.h: what the files of a session share. */
+#ifndef REPLICATOR_SESSION_IMPL_H_
+#define REPLICATOR_SESSION_IMPL_H_
+
+#include <pthread.h>
+#include "base/arena.h"
+#include "replicator/checkpoint.h"
+#include "replicator/session.h"
+
+#define SESSION_TEXTS (2u << 20) /* bytes of documents that a batch holds at a time, but for one that is larger */
+#define SESSION_ROUND ((size_t)1 << 30)
+#define SESSION_ROWS ((size_t)64 << 20) /* bytes that a batch's changes may take */
+
+/* A call under way.  All of a session's are in its list, so that they can be cancelled. */
+struct flight {
+	struct flight *next, **link; /* link NULL: not under way */
+	struct session *s;
+	struct peer *peer;
+	struct peer_call *call;
+	void (*then)(void *owner); /* behind it, under the session's lock */
+	void *owner;
+};
+
+/* Some changes on their way: what is missing, fetched, written. */
+struct batch {
+	struct session *s;
+	struct batch *next;
+	struct arena *arena; /* the changes, and what the target lacks of them */
+	struct arena *round; /* documents, and what was said of them */
+	struct jstr last_seq;
+	struct flight flight;
+	struct peer_want *wants;
+	size_t nwants, at; /* at: those before it are done */
+	struct peer_diff diff;
+	struct peer_fetch fetch;
+	/* What was fetched: texts go together, the others one by one. */
+	struct peer_doc *texts, *singles;
+	size_t ntexts, nsingles, text, single;
+	size_t together; /* how many texts are written at once */
+	struct peer_write write;
+	/* One by one. */
+	struct pipe *pipe;
+	struct flight open_flight;
+	struct peer_open open;
+	struct peer_put put;
+	int ready;   /* open.ready() was called */
+	int in_full; /* the target lacked what a stub stands for: all attachments are sent */
+	int done;
+};
+
+/* The log of one end. */
+struct log_end {
+	struct flight flight;
+	struct peer_local local;
+	struct arena *arena;      /* of the present call */
+	struct checkpoint *found; /* as it was at the start */
+	struct buf rev;           /* as of now; empty: there is none */
+	int again;                /* it was written by another, and has been read anew */
+};
+
+enum session_phase {
+	SESSION_NEW,
+	SESSION_INFO, /* are both ends there? */
+	SESSION_LOGS, /* what do their logs say? */
+	SESSION_COPYING,
+	SESSION_LAST, /* the last checkpoint */
+	SESSION_ENDED
+};
+
+struct session {
+	struct session_config config;
+	const struct rep_spec *spec;
+	pthread_mutex_t lock;
+	enum session_phase phase;
+	struct flight *flights;
+	int stopping; /* session_stop() */
+	int err;      /* the first that ended it */
+	struct errtext why;
+	int cancelled; /* calls were told to end */
+	char id[CHECKPOINT_SESSION_LEN + 1];
+	struct arena *arena; /* what the start is made of */
+
+	struct exec_job kick; /* so that ended() comes from no call of ours */
+	int kicked;
+
+	struct flight info_flight[2];
+	struct peer_info info[2];
+	struct peer_create create;
+	struct log_end logs[2]; /* source, target */
+
+	struct jstr start; /* JSON text of the sequence that it began behind; empty: from the beginning */
+	struct flight read_flight;
+	struct peer_changes read;
+	struct batch *reading; /* what is being read, or NULL */
+	struct buf next;       /* the sequence to read behind */
+	int read_all;          /* one-shot: no more comes */
+	struct batch *first, **last;
+	unsigned nbatches;
+
+	struct buf through; /* all up to it is at the target */
+	struct buf noted;   /* the logs say so */
+	struct buf noting;  /* they are being told so */
+	struct buf log;     /* its text */
+	struct flight commit_flight;
+	struct peer_call commit;
+	struct exec_job timer;
+	int timer_set;
+	int due;        /* a checkpoint is */
+	int noting_now; /* calls for it are under way */
+	struct session_stats stats;
+};
+
+/** flight_begin(f, s, peer, call, then, owner): To be called before the peer's function; ${call}->arena is the caller's to set. */
+void flight_begin(struct flight *f, struct session *s, struct peer *peer, struct peer_call *call,
+    void (*then)(void *owner), void *owner);
+
+/** session_fail(s, err, why): The first holds. */
+void session_fail(struct session *s, int err, const struct errtext *why);
+/** session_over(s): It is to end: nothing new begins. */
+int session_over(const struct session *s);
+/** session_enter(s), session_leave(s): Around what changes the session from outside a call; the latter may end it. */
+void session_enter(struct session *s);
+void session_leave(struct session *s);
+
+/* session_batch.c */
+int batch_new(struct session *s, struct batch **bp) MUST_CHECK;
+void batch_free(struct batch *b);
+/** batch_start(b, c): Its changes have been read. */
+void batch_start(struct batch *b, const struct peer_changes *c);
+/** batch_idle(b): 1 if no call of it is under way. */
+int batch_idle(const struct batch *b);
+
+/* session_note.c */
+/** note_begin(s): Write what s->through says into both logs. */
+void note_begin(struct session *s);
+
+#endif
