@@ -12,6 +12,10 @@ struct exec_job {
 	void *arg;             /* its argument */
 	struct exec_job *next; /* the executor's */
 	uint64_t due_ms;       /* the executor's: when, on the monotonic clock */
+	uint64_t lane;         /* exec_lane() of whoever it is for; 0: nobody in particular */
+	/* The executor's, of the first job of a lane: */
+	struct exec_job *next_lane;
+	struct exec_job *last;
 };
 
 /*
@@ -31,11 +35,16 @@ struct executor {
 	void (*random)(struct executor *ex, void *out, unsigned len);
 };
 
-/* The executor of threads (base/exec_threads.c). */
+/*
+ * The executor of threads (base/exec_threads.c).  Jobs of one lane run in the order they came; lanes take turns, and one gets a thread
+ * only while more are free than it has, so that there is one for whoever comes next, whatever the others do.  Lane 0 may have all.
+ */
 struct exec_threads;
 int exec_threads_new(unsigned nthreads, struct exec_threads **xp);
 struct executor *exec_threads_executor(struct exec_threads *x);
 /** exec_threads_free(x): Runs what was submitted, drops what was to run later, ends the threads. */
 void exec_threads_free(struct exec_threads *x);
+/** exec_lane(name): The lane of all that is for ${name}, such as a database; equal for different names once in 2^63. */
+uint64_t exec_lane(const char *name);
 
 #endif

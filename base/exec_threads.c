@@ -1,5 +1,9 @@
 /*
- * A pool of threads around one first-in-first-out queue and one list of timers, sorted by when they are due.
+ * A pool of threads around a queue for each lane that has jobs waiting, and one list of timers, sorted by when they are due.
+ *
+ *	lanes -> first job of lane 7 --next_lane--> first job of lane 0 --next_lane--> ...
+ *	             | next                             | next
+ *	         second job of lane 7               second job of lane 0
  *
  * 1. All state is guarded by lock.  An idle thread sleeps in cond_wait; nothing wakes it but work.
  * 2. While timers wait and a thread is idle, exactly one idle thread, the keeper, sleeps with a deadline:
@@ -7,6 +11,8 @@
  *    wakes another if a timer would else go unwatched.
  * 3. A job belongs to the pool from submit() to just before its function runs, so the function may free or
  *    submit it again.
+ * 4. A lane that gets a thread goes behind the others.  One that has as many as are free gets none, so that lanes that never
+ *    end what they run share all threads but one between them, less and less each.
  */
 #include "base/exec.h"
 
@@ -23,14 +29,17 @@ struct exec_threads {
 	struct executor ex;
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
-	struct exec_job *head; /* next to run */
-	struct exec_job **tailp;
+	struct exec_job *lanes;  /* first jobs; whose turn is next stands first */
 	struct exec_job *timers; /* by due_ms; equal ones in the order they came */
 	unsigned idle;           /* threads asleep */
 	int keeper;              /* 1: a thread sleeps until the first timer is due */
 	int stopping;
-	unsigned nthreads;
-	pthread_t threads[];
+	unsigned nthreads, nbusy;
+	struct thread {
+		struct exec_threads *x;
+		pthread_t id;
+		uint64_t lane; /* of what it runs */
+	} threads[];
 };
 
 static uint64_t
@@ -72,9 +81,63 @@ pool_of(struct executor *ex)
 static void
 enqueue(struct exec_threads *x, struct exec_job *job)
 {
+	struct exec_job **at = &x->lanes;
+
 	job->next = NULL;
-	*x->tailp = job;
-	x->tailp = &job->next;
+	while (*at != NULL && (*at)->lane != job->lane)
+		at = &(*at)->next_lane;
+	if (*at != NULL) {
+		(*at)->last->next = job;
+		(*at)->last = job;
+	} else {
+		job->next_lane = NULL;
+		job->last = job;
+		*at = job;
+	}
+}
+
+/* may_run: Is there a thread for the lane? */
+static int
+may_run(const struct exec_threads *x, uint64_t lane)
+{
+	unsigned has = 0;
+
+	if (lane == 0 || x->stopping)
+		return 1;
+	for (unsigned i = 0; i < x->nthreads; i++)
+		has += x->threads[i].lane == lane;
+	return has < x->nthreads - x->nbusy;
+}
+
+/* dequeue: The next job; NULL: there is none that may run. */
+static struct exec_job *
+dequeue(struct exec_threads *x)
+{
+	struct exec_job **at = &x->lanes, *job, *second;
+
+	while (*at != NULL && !may_run(x, (*at)->lane))
+		at = &(*at)->next_lane;
+	if ((job = *at) == NULL)
+		return NULL;
+	*at = job->next_lane;
+	if ((second = job->next) != NULL) {
+		second->last = job->last;
+		second->next_lane = NULL;
+		while (*at != NULL)
+			at = &(*at)->next_lane;
+		*at = second;
+	}
+	return job;
+}
+
+uint64_t
+exec_lane(const char *name)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+	return h | 1;
 }
 
 static void
@@ -164,29 +227,31 @@ sleep_idle(struct exec_threads *x)
 static void *
 run(void *arg)
 {
-	struct exec_threads *x = arg;
+	struct thread *t = arg;
+	struct exec_threads *x = t->x;
 
 	pthread_mutex_lock(&x->lock);
 	for (;;) {
 		struct exec_job *job;
 
 		ripen(x);
-		job = x->head;
+		job = dequeue(x);
 		if (job == NULL) {
 			if (x->stopping)
 				break;
 			sleep_idle(x);
 			continue;
 		}
-		x->head = job->next;
-		if (x->head == NULL)
-			x->tailp = &x->head;
+		t->lane = job->lane;
+		x->nbusy++;
 		/* Wake another where there is more to run, or a timer that nobody watches. */
-		if (x->idle > 0 && (x->head != NULL || (x->timers != NULL && !x->keeper)))
+		if (x->idle > 0 && (x->lanes != NULL || (x->timers != NULL && !x->keeper)))
 			pthread_cond_signal(&x->cond);
 		pthread_mutex_unlock(&x->lock);
 		job->fn(job->arg);
 		pthread_mutex_lock(&x->lock);
+		t->lane = 0;
+		x->nbusy--;
 	}
 	pthread_mutex_unlock(&x->lock);
 	return NULL;
@@ -214,20 +279,22 @@ init_sync(struct exec_threads *x)
 int
 exec_threads_new(unsigned nthreads, struct exec_threads **xp)
 {
-	struct exec_threads *x = calloc(1, sizeof(*x) + nthreads * sizeof(pthread_t));
+	struct exec_threads *x = calloc(1, sizeof(*x) + nthreads * sizeof(struct thread));
 	int err;
 
 	if (x == NULL)
 		return ERR_NOMEM;
 	x->ex = (struct executor){submit, later, cancel, now_ms, wall_us, random_bytes};
-	x->tailp = &x->head;
 	err = init_sync(x);
 	if (err != 0) {
 		free(x);
 		return err;
 	}
 	for (; x->nthreads < nthreads; x->nthreads++) {
-		if (pthread_create(&x->threads[x->nthreads], NULL, run, x) != 0) {
+		struct thread *t = &x->threads[x->nthreads];
+
+		t->x = x;
+		if (pthread_create(&t->id, NULL, run, t) != 0) {
 			exec_threads_free(x);
 			return ERR_NOMEM;
 		}
@@ -252,7 +319,7 @@ exec_threads_free(struct exec_threads *x)
 	pthread_cond_broadcast(&x->cond);
 	pthread_mutex_unlock(&x->lock);
 	for (unsigned i = 0; i < x->nthreads; i++)
-		pthread_join(x->threads[i], NULL);
+		pthread_join(x->threads[i].id, NULL);
 	pthread_cond_destroy(&x->cond);
 	pthread_mutex_destroy(&x->lock);
 	free(x);

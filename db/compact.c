@@ -159,7 +159,7 @@ compact_new(struct dbfile *f, int automatic)
 	k->automatic = automatic;
 	k->work.kind = WORK_COMPACT;
 	k->work.done = compact_done;
-	k->job = (struct exec_job){compact_step, k, NULL, 0};
+	k->job = (struct exec_job){.fn = compact_step, .arg = k};
 	k->task = (struct db_task){.type = "database_compaction", .database = f->name, .phase = "document_trim"};
 	buf_init(&k->after, LIMIT_ID_LEN);
 	dbs_file_ref(f);

@@ -156,7 +156,7 @@ claim(struct dbs *s, const char *name)
 	}
 	f->dbs = s;
 	f->incarnation = ++s->next_incarnation;
-	f->job = (struct exec_job){commit_job, f, NULL, 0};
+	f->job = (struct exec_job){.fn = commit_job, .arg = f};
 	f->busy = 1;
 	if (s->config.rules != NULL)
 		f->rules = s->config.rules(s->config.rules_cookie, name);
@@ -298,7 +298,7 @@ dbs_new(const struct dbs_config *config, struct dbs **sp)
 		s->config.max_document_size = LIMIT_BODY_LEN;
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->idle, NULL);
-	s->watch = (struct exec_job){compact_auto_watch, s, NULL, 0};
+	s->watch = (struct exec_job){.fn = compact_auto_watch, .arg = s};
 	*sp = s;
 	return 0;
 }

@@ -225,7 +225,7 @@ start(struct dbfile *f, uint64_t external_bytes, void (*then)(void *cookie), voi
 	d->work.kind = WORK_DICT;
 	d->work.done = dict_done;
 	buf_init(&d->bytes, 2u * BODY_DICT_LEN_MAX);
-	d->job = (struct exec_job){dict_job, d, NULL, 0};
+	d->job = (struct exec_job){.fn = dict_job, .arg = d};
 	dbs_file_ref(f);
 	f->dbs->config.ex->submit(f->dbs->config.ex, &d->job);
 	return 0;

@@ -117,7 +117,7 @@ send_back(struct reqwork *r)
 	(void)pthread_mutex_lock(&f->lock);
 	f->heard_bytes += r->work.bytes;
 	(void)pthread_mutex_unlock(&f->lock);
-	r->job = (struct exec_job){hear_again, r, NULL, 0};
+	r->job = (struct exec_job){.fn = hear_again, .arg = r, .lane = exec_lane(f->name)};
 	f->dbs->config.slow->submit(f->dbs->config.slow, &r->job);
 	return 0;
 }
@@ -288,6 +288,7 @@ hear_quickly(struct hearjob *h)
 	if (hear_checks_designs(h->db, req) ||
 	    hear_writes(h->db, req->writes, req->nwrites, 0, 0, req->arena) == ERR_AGAIN) {
 		h->job.fn = hear_ask;
+		h->job.lane = exec_lane(h->db->file->name);
 		c->slow->submit(c->slow, &h->job);
 		return;
 	}
@@ -339,7 +340,7 @@ hear_submit(struct db *db, struct db_request *req)
 
 	if (h == NULL)
 		return ERR_NOMEM;
-	*h = (struct hearjob){.job = {hear_first, h, NULL, 0}, .db = db, .req = req};
+	*h = (struct hearjob){.job = {.fn = hear_first, .arg = h}, .db = db, .req = req};
 	(void)pthread_mutex_lock(&f->lock);
 	err = f->dropped ? ERR_NO_DB : commit_queue_full(f, req->bytes) ? ERR_BUSY : 0;
 	if (err == 0)

@@ -65,6 +65,8 @@ work_on(struct executor *ex, struct apireq *r, api_f *work, api_f *then)
 		return ERR_NOMEM;
 	}
 	w->job.fn = run;
+	/* What is slow takes turns by database. */
+	w->job.lane = ex == r->api->slow && r->db != NULL ? exec_lane(r->part[0].s) : 0;
 	ex->submit(ex, &w->job);
 	return 0;
 }

@@ -31,7 +31,7 @@ static const struct config_known known[] = {
     {"couchdb", "os_process_timeout", NUMBER_AT_START(100, 3600000), "5000", "ms",
 	"How long users' JavaScript may take for one answer."},
     {"query_server_config", "os_process_limit", NUMBER_AT_START(0, 1000), "0", "processes",
-	"How many run users' JavaScript at a time; 0: one per core, and two at least."},
+	"How many run users' JavaScript at a time; 0: two per core, and four at least. A database gets half of them."},
     {"query_server_config", "os_process_idle_limit", NUMBER_AT_START(1, 86400), "300", "s",
 	"One that nobody used for so long is ended."},
     {"query_server_config", "memory_limit", NUMBER_AT_START(33554432, ANY), "268435456", "bytes",

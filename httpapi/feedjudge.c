@@ -365,7 +365,7 @@ feedjudge_start(struct feedjudge *j, void (*done)(void *cookie), void *cookie)
 	j->done = done;
 	j->cookie = cookie;
 	j->refs++;
-	j->job = (struct exec_job){run, j, NULL, 0};
+	j->job = (struct exec_job){.fn = run, .arg = j, .lane = exec_lane(j->r->part[0].s)};
 	j->msg.fn = come_back;
 	j->msg.arg = j;
 	http_hold(j->r->http);

@@ -215,7 +215,7 @@ script_exe(char *out, size_t room)
 	return 0;
 }
 
-/* As many threads wait for functions as there may be children, and one more. */
+/* As many threads wait for functions as there may be children, and some more. */
 static int
 start_scripts(struct divand *d, unsigned cores)
 {
@@ -225,14 +225,15 @@ start_scripts(struct divand *d, unsigned cores)
 	int err = script_exe(exe, sizeof(exe));
 
 	c.max_children = (unsigned)config_u64(config, "query_server_config", "os_process_limit", 0);
+	/* A database gets half of them, so that there are always some for others. */
 	if (c.max_children == 0)
-		c.max_children = cores < 2 ? 2 : cores;
+		c.max_children = cores < 2 ? 4 : 2 * cores;
 	c.idle_ms = (unsigned)config_u64(config, "query_server_config", "os_process_idle_limit", 300) * 1000;
 	c.timeout_ms = (unsigned)config_u64(config, "couchdb", "os_process_timeout", 5000);
 	c.memory = (size_t)config_u64(config, "query_server_config", "memory_limit", UINT64_C(256) << 20);
 	c.max_answer = LIMIT_SCRIPT_ANSWER;
 	if (err == 0)
-		err = exec_threads_new(c.max_children < 8 ? c.max_children + 1 : 8, &d->slow);
+		err = exec_threads_new(c.max_children < 30 ? c.max_children + 2 : 32, &d->slow);
 	if (err != 0)
 		return err;
 	d->api.slow = exec_threads_executor(d->slow);
@@ -310,7 +311,8 @@ open_databases(struct divand *d)
 		if (err == ERR_DB_EXISTS)
 			err = 0;
 	}
-	return err != 0 ? err : start_views(d, cores < 2 ? 2 : (unsigned)cores);
+	/* Turns are the executor's to give: it knows of databases. */
+	return err != 0 ? err : start_views(d, UINT_MAX);
 }
 
 static void

@@ -409,7 +409,7 @@ rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(v
 	s->fail = fail;
 	s->cookie = cookie;
 	s->ex = ex;
-	s->job = (struct exec_job){.fn = run_job, .arg = s};
+	s->job = (struct exec_job){.fn = run_job, .arg = s, .lane = ex == r->api->slow ? exec_lane(r->part[0].s) : 0};
 	s->filled = (struct http_msg){.fn = on_filled, .arg = s};
 	make_elsewhere(s);
 }

@@ -331,7 +331,7 @@ updatefeeds_new(struct api *api)
 	if (all == NULL)
 		return ERR_NOMEM;
 	all->api = api;
-	all->job = (struct exec_job){tell, all, NULL, 0};
+	all->job = (struct exec_job){.fn = tell, .arg = all};
 	err = pthread_mutex_init(&all->lock, NULL) == 0 ? updates_new(api->dbs, &all->log) : ERR_NOMEM;
 	if (err != 0)
 		free(all);

@@ -19,6 +19,7 @@ struct child {
 	unsigned char programs[SCRIPT_PROGRAMS][SHA256_LEN]; /* compiled there; all zero: none */
 	unsigned next_program;                               /* which one the next takes the place of */
 	uint64_t idle_ms;                                    /* since when nobody uses it */
+	unsigned generation;                                 /* the pool's, when it was started */
 	struct child *next;                                  /* in the list of idle ones, oldest first */
 	struct buf in;                                       /* what it sent */
 	size_t taken;                                        /* bytes of that which are done with */

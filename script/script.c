@@ -1,44 +1,23 @@
 /*
- * script.c: who uses which child.
+ * script.c: one program in use: operations sent to its child, answers received.
  *
- *	open --a child of the database waits--> it
- *	  |--fewer than allowed-------------> a new one
- *	  |--one of another database waits--> that is ended for a new one
- *	  `--all are in use-----------------> wait, first come first served, until one is given back
- *
- * 1. A child serves one database in its life: what a function left behind in it nobody else meets.
- * 2. A child that failed in any way but by its functions' errors is ended, never given back.
- * 3. While nobody uses JavaScript there is no child and no timer.
+ * 1. A child that failed in any way but by its functions' errors is ended, never given back.
  */
 #include "script.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "child.h"
+#include "pool.h"
 
 #define LOG_LINES 20u /* that an operation may write */
-
-struct waiter {
-	pthread_cond_t turn;
-	struct waiter *next;
-};
 
 struct scripts {
 	struct scripts_config config;
 	char *exe;
-	pthread_mutex_t lock;
-	struct child *idle; /* oldest first */
-	struct waiter *waiting, **waiting_end;
-	unsigned nchildren; /* idle or in use */
-	unsigned nwaiting, nidle;
-	uint64_t started, killed;
-	struct exec_job sweep;
-	int sweeping; /* it is set, or runs */
-	int closing;
+	struct pool pool;
 };
 
 struct script {
@@ -47,215 +26,10 @@ struct script {
 	unsigned program;  /* its number there */
 	unsigned inflight; /* operations sent and not answered */
 	unsigned lines;    /* logged since the last answer */
+	unsigned limit_ms; /* for an answer, below the configured time; 0: that */
 	int broken;
 	char error[64];
 };
-
-/* ---- The pool; under its lock unless said otherwise ---- */
-
-static uint64_t
-now_ms(struct scripts *s)
-{
-	return s->config.ex->now_ms(s->config.ex);
-}
-
-static struct child *
-idle_take(struct scripts *s, struct child **at)
-{
-	struct child *c = *at;
-
-	*at = c->next;
-	c->next = NULL;
-	s->nidle--;
-	return c;
-}
-
-/* idle_of: The youngest that serves ${owner}. */
-static struct child *
-idle_of(struct scripts *s, const char *owner)
-{
-	struct child **at = NULL;
-
-	for (struct child **p = &s->idle; *p != NULL; p = &(*p)->next)
-		if (strcmp((*p)->owner, owner) == 0)
-			at = p;
-	return at != NULL ? idle_take(s, at) : NULL;
-}
-
-static void
-next_turn(struct scripts *s)
-{
-	if (s->waiting != NULL)
-		(void)pthread_cond_signal(&s->waiting->turn);
-}
-
-static void
-sweep(void *arg)
-{
-	struct scripts *s = arg;
-	struct child *old = NULL, **end = &old;
-	uint64_t now = now_ms(s);
-
-	(void)pthread_mutex_lock(&s->lock);
-	while (s->idle != NULL && now - s->idle->idle_ms >= s->config.idle_ms) {
-		*end = idle_take(s, &s->idle);
-		end = &(*end)->next;
-		s->nchildren--;
-	}
-	s->sweeping = s->idle != NULL && !s->closing;
-	if (s->sweeping)
-		s->config.ex->later(s->config.ex, &s->sweep, s->config.idle_ms - (now - s->idle->idle_ms));
-	next_turn(s);
-	(void)pthread_mutex_unlock(&s->lock);
-	for (struct child *next; old != NULL; old = next) {
-		next = old->next;
-		child_end(old, NULL);
-	}
-}
-
-static void
-give_back(struct scripts *s, struct child *c)
-{
-	struct child **end = &s->idle;
-
-	(void)pthread_mutex_lock(&s->lock);
-	c->idle_ms = now_ms(s);
-	while (*end != NULL)
-		end = &(*end)->next;
-	*end = c;
-	s->nidle++;
-	if (!s->sweeping && !s->closing) {
-		s->sweeping = 1;
-		s->config.ex->later(s->config.ex, &s->sweep, s->config.idle_ms);
-	}
-	next_turn(s);
-	(void)pthread_mutex_unlock(&s->lock);
-}
-
-/* drop: Without the lock. */
-static void
-drop(struct scripts *s, struct child *c, struct errtext *why)
-{
-	child_end(c, why);
-	(void)pthread_mutex_lock(&s->lock);
-	s->nchildren--;
-	s->killed++;
-	next_turn(s);
-	(void)pthread_mutex_unlock(&s->lock);
-}
-
-/* stand_in_line: Until it is this caller's turn to look again; 0, or ERR_BUSY when time is up. */
-static int
-stand_in_line(struct scripts *s, struct waiter *w, const struct timespec *until)
-{
-	return pthread_cond_timedwait(&w->turn, &s->lock, until) == 0 ? 0 : ERR_BUSY;
-}
-
-static void
-leave_line(struct scripts *s, struct waiter *w)
-{
-	struct waiter **p = &s->waiting;
-
-	while (*p != w)
-		p = &(*p)->next;
-	*p = w->next;
-	if (s->waiting_end == &w->next)
-		s->waiting_end = p;
-	s->nwaiting--;
-	next_turn(s);
-}
-
-/* try_get: A child for ${owner}, or leave to start one (*${childp} NULL), perhaps in place of *${evictp}. */
-static int
-try_get(struct scripts *s, const char *owner, struct child **childp, struct child **evictp)
-{
-	*evictp = NULL;
-	if ((*childp = idle_of(s, owner)) != NULL)
-		return 1;
-	if (s->nchildren < s->config.max_children) {
-		s->nchildren++;
-		return 1;
-	}
-	if (s->idle != NULL) {
-		*evictp = idle_take(s, &s->idle);
-		return 1;
-	}
-	return 0;
-}
-
-static void
-waiter_init(struct waiter *w)
-{
-	pthread_condattr_t monotonic;
-
-	w->next = NULL;
-	(void)pthread_condattr_init(&monotonic);
-	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&w->turn, &monotonic);
-	(void)pthread_condattr_destroy(&monotonic);
-}
-
-static int
-get(struct scripts *s, const char *owner, struct child **childp, struct child **evictp)
-{
-	struct waiter w;
-	struct timespec until;
-	int err = 0;
-
-	(void)pthread_mutex_lock(&s->lock);
-	if (s->waiting == NULL && try_get(s, owner, childp, evictp)) {
-		(void)pthread_mutex_unlock(&s->lock);
-		return 0;
-	}
-	waiter_init(&w);
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += s->config.timeout_ms / 1000 + 1;
-	*s->waiting_end = &w;
-	s->waiting_end = &w.next;
-	s->nwaiting++;
-	while (err == 0 && (s->waiting != &w || !try_get(s, owner, childp, evictp)))
-		err = stand_in_line(s, &w, &until);
-	leave_line(s, &w);
-	(void)pthread_mutex_unlock(&s->lock);
-	(void)pthread_cond_destroy(&w.turn);
-	return err;
-}
-
-static int
-start(struct scripts *s, const char *owner, struct child **cp)
-{
-	int err = child_start(&s->config, owner, cp);
-
-	(void)pthread_mutex_lock(&s->lock);
-	if (err != 0) {
-		s->nchildren--;
-		next_turn(s);
-	} else {
-		s->started++;
-	}
-	(void)pthread_mutex_unlock(&s->lock);
-	return err;
-}
-
-/* take_child: One that lives. */
-static int
-take_child(struct scripts *s, const char *owner, struct child **cp)
-{
-	struct child *evicted;
-	int err;
-
-	for (;;) {
-		if ((err = get(s, owner, cp, &evicted)) != 0)
-			return err;
-		if (evicted != NULL)
-			child_end(evicted, NULL);
-		if (*cp == NULL)
-			return start(s, owner, cp);
-		if (child_is_alive(*cp))
-			return 0;
-		drop(s, *cp, NULL);
-	}
-}
 
 int
 scripts_new(const struct scripts_config *config, struct scripts **sp)
@@ -268,9 +42,7 @@ scripts_new(const struct scripts_config *config, struct scripts **sp)
 	}
 	s->config = *config;
 	s->config.exe = s->exe;
-	s->waiting_end = &s->waiting;
-	s->sweep = (struct exec_job){.fn = sweep, .arg = s};
-	(void)pthread_mutex_init(&s->lock, NULL);
+	pool_init(&s->pool, &s->config);
 	*sp = s;
 	return 0;
 }
@@ -278,33 +50,23 @@ scripts_new(const struct scripts_config *config, struct scripts **sp)
 void
 scripts_free(struct scripts *s)
 {
-	struct child *next;
-
 	if (s == NULL)
 		return;
-	(void)pthread_mutex_lock(&s->lock);
-	s->closing = 1;
-	(void)pthread_mutex_unlock(&s->lock);
-	(void)s->config.ex->cancel(s->config.ex, &s->sweep);
-	for (struct child *c = s->idle; c != NULL; c = next) {
-		next = c->next;
-		child_end(c, NULL);
-	}
-	(void)pthread_mutex_destroy(&s->lock);
+	pool_release(&s->pool);
 	free(s->exe);
 	free(s);
 }
 
 void
+scripts_reload(struct scripts *s)
+{
+	pool_reload(&s->pool);
+}
+
+void
 scripts_count(struct scripts *s, struct scripts_count *out)
 {
-	(void)pthread_mutex_lock(&s->lock);
-	*out = (struct scripts_count){.children = s->nchildren,
-	    .busy = s->nchildren - s->nidle,
-	    .waiting = s->nwaiting,
-	    .started = s->started,
-	    .killed = s->killed};
-	(void)pthread_mutex_unlock(&s->lock);
+	pool_count(&s->pool, out);
 }
 
 /* ---- One in use ---- */
@@ -337,7 +99,16 @@ put_reason(struct script *sc, struct jstr failure, struct errtext *why)
 static uint64_t
 deadline(const struct script *sc)
 {
-	return now_ms(sc->scripts) + sc->scripts->config.timeout_ms;
+	struct executor *ex = sc->scripts->config.ex;
+	unsigned ms = sc->scripts->config.timeout_ms;
+
+	return ex->now_ms(ex) + (sc->limit_ms != 0 && sc->limit_ms < ms ? sc->limit_ms : ms);
+}
+
+void
+script_limit(struct script *sc, unsigned ms)
+{
+	sc->limit_ms = ms;
 }
 
 static int
@@ -372,7 +143,7 @@ script_receive(struct script *sc, struct jstr *answerp, struct errtext *why)
 	if (err != 0) {
 		sc->broken = 1;
 		if (why != NULL && err == ERR_SCRIPT_DIED) {
-			drop(sc->scripts, sc->child, why);
+			pool_drop(&sc->scripts->pool, sc->child, why);
 			sc->child = NULL;
 		}
 		return err;
@@ -442,7 +213,7 @@ script_open(struct scripts *s, const char *owner, struct jstr program, struct sc
 	if (sc == NULL)
 		return ERR_NOMEM;
 	sc->scripts = s;
-	if ((err = take_child(s, owner, &sc->child)) != 0) {
+	if ((err = pool_take(&s->pool, owner, &sc->child)) != 0) {
 		free(sc);
 		return err;
 	}
@@ -460,8 +231,8 @@ script_close(struct script *sc)
 	if (sc == NULL)
 		return;
 	if (sc->child != NULL && (sc->broken || sc->inflight > 0))
-		drop(sc->scripts, sc->child, NULL);
+		pool_drop(&sc->scripts->pool, sc->child, NULL);
 	else if (sc->child != NULL)
-		give_back(sc->scripts, sc->child);
+		pool_give(&sc->scripts->pool, sc->child);
 	free(sc);
 }

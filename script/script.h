@@ -61,16 +61,20 @@ int scripts_new(const struct scripts_config *config, struct scripts **sp) MUST_C
 /** scripts_free(s): Nobody uses any.  NULL is allowed. */
 void scripts_free(struct scripts *s);
 
+/** scripts_reload(s): Whoever asks from now on gets a new child; those that are in use finish their work. */
+void scripts_reload(struct scripts *s);
+
 /* What runs, for statistics. */
 struct scripts_count {
 	unsigned children, busy, waiting;
-	uint64_t started, killed;
+	uint64_t started, exited;
+	uint64_t failed; /* of those that exited: not because they were not needed */
 };
 void scripts_count(struct scripts *s, struct scripts_count *out);
 
 /**
  * script_open(s, owner, program, scp, why): Take a child for database ${owner}, and have it compile ${program} unless it has.
- * Waits while all are busy.  Errors: ERR_SCRIPT (the program can't be compiled; ${why}), ERR_BUSY (none became free),
+ * Waits while all are busy, or it has its share of them; databases take turns.  Errors: ERR_SCRIPT (the program can't be compiled; ${why}), ERR_BUSY (none became free),
  * ERR_SCRIPT_TIMEOUT, ERR_SCRIPT_DIED, ERR_NOMEM, ERR_IO.
  */
 int script_open(
@@ -89,6 +93,8 @@ int script_send(struct script *sc, enum script_op op, const struct jstr *parts, 
  * ERR_NOMEM.  ERR_AGAIN: a list function asks for rows, *${answerp} is what it sent so far; answer by script_rows().
  */
 int script_receive(struct script *sc, struct jstr *answerp, struct errtext *why) MUST_CHECK;
+/** script_limit(sc, ms): Answers may take so long, if it is less than the configured time; 0: that. */
+void script_limit(struct script *sc, unsigned ms);
 /** script_rows(sc, rows): Rows for a list function: the text of an array, or nothing: there are no more. */
 int script_rows(struct script *sc, struct jstr rows) MUST_CHECK;
 /** script_error(sc): The name that the failed function's error has, such as "not_found"; until the next call. */

@@ -639,7 +639,7 @@ test_late(struct db *db)
 	}
 	CHECK_INT(pthread_barrier_init(&held, NULL, THREADS + 1), 0);
 	for (unsigned i = 0; i < THREADS; i++) {
-		jobs[i] = (struct exec_job){hold, &held, NULL, 0};
+		jobs[i] = (struct exec_job){.fn = hold, .arg = &held};
 		inner->submit(inner, &jobs[i]);
 	}
 	(void)pthread_barrier_wait(&held);

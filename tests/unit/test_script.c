@@ -330,6 +330,82 @@ test_crowd(void)
 	scripts_free(s);
 }
 
+/* What loops until it is killed: most of the children's time would be this database's. */
+static void *
+loop(void *arg)
+{
+	struct crowd *c = arg;
+	struct errtext why = {""};
+	struct jstr answer;
+	struct script *sc;
+
+	if (script_open(c->s, c->owner, J("{\"map\":[\"function(doc) { for (;;); }\"]}"), &sc, &why) != 0)
+		return NULL;
+	CHECK_INT(ask(sc, SCRIPT_MAP, J("[{}]"), &answer, &why), ERR_SCRIPT_TIMEOUT);
+	script_close(sc);
+	return NULL;
+}
+
+/* One database has half of the children at most, whoever else wants none: what others want is there at once. */
+static void
+test_fair(void)
+{
+	struct scripts *s = start(4, 60000, 3000);
+	struct scripts_count before, n;
+	struct crowd crowd[6];
+	pthread_t t[6];
+
+	for (int i = 0; i < 6; i++) {
+		crowd[i].s = s;
+		snprintf(crowd[i].owner, sizeof(crowd[i].owner), "%s", "a");
+		CHECK_INT(pthread_create(&t[i], NULL, loop, &crowd[i]), 0);
+	}
+	do {
+		usleep(1000);
+		scripts_count(s, &before);
+	} while (before.busy + before.waiting < 6);
+	CHECK_INT(before.busy, 2);
+	CHECK_INT(before.waiting, 4);
+	for (int i = 0; i < 20; i++)
+		use(s, i % 2 ? "b" : "c", "{\"map\":[\"function(doc) { emit(1) }\"]}", 1);
+	scripts_count(s, &n);
+	/* They took turns with none of the four. */
+	CHECK_INT(n.waiting, before.waiting - n.failed);
+	CHECK(n.failed < 4);
+	for (int i = 0; i < 6; i++)
+		pthread_join(t[i], NULL);
+	scripts_free(s);
+}
+
+/* New ones for all: who is idle goes at once, who is in use when it is done. */
+static void
+test_reload(void)
+{
+	struct scripts *s = start(4, 60000, 5000);
+	struct scripts_count n;
+	struct errtext why = {""};
+	struct jstr answer;
+	struct script *sc;
+
+	use(s, "a", "{\"map\":[\"function(doc) {}\"]}", 1);
+	if (!CHECK_INT(script_open(s, "b", J("{\"map\":[\"function(doc) { emit(2) }\"]}"), &sc, &why), 0))
+		return;
+	scripts_reload(s);
+	scripts_count(s, &n);
+	CHECK_INT(n.children, 1);
+	CHECK_INT(n.exited, 1);
+	CHECK_INT(ask(sc, SCRIPT_MAP, J("[{}]"), &answer, &why), 0);
+	script_close(sc);
+	scripts_count(s, &n);
+	CHECK_INT(n.children, 0);
+	CHECK_INT(n.exited, 2);
+	CHECK_INT(n.failed, 0);
+	use(s, "b", "{\"map\":[\"function(doc) {}\"]}", 1);
+	scripts_count(s, &n);
+	CHECK_INT(n.started, 3);
+	scripts_free(s);
+}
+
 /* One that nobody uses is ended, and one that died unseen is not given out. */
 static void
 test_idle(void)
@@ -389,6 +465,8 @@ main(int argc, char **argv)
 	test_harm();
 	test_owners();
 	test_crowd();
+	test_fair();
+	test_reload();
 	test_idle();
 	test_sandbox();
 	exec_threads_free(threads);
