@@ -210,7 +210,7 @@ index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc
 		return ERR_NOMEM;
 	(void)pthread_mutex_init(&ix->lock, NULL);
 	ix->views = v;
-	ix->job = (struct exec_job){.fn = update_step, .arg = ix};
+	ix->job = (struct exec_job){.fn = update_step, .arg = ix, .lane = exec_lane(database)};
 	(void)snprintf(ix->history, sizeof(ix->history), "%.*s", (int)history.len, history.s);
 	ix->database = strdup(database);
 	err = ix->database == NULL ? ERR_NOMEM : arena_new(4 * DEFINITION_MAX, &ix->arena);
@@ -237,17 +237,28 @@ drop_file(struct views *v, const char *name)
 		log_line(LOG_WARNING, "an index file that is not needed any more cannot be removed: %s", name);
 }
 
+/* find: Where the index of that name stands; one whose file is gone has none, once it is gone. */
 static struct view_index **
 find(struct views *v, const char *name)
 {
 	struct view_index **p = &v->all;
 
-	while (*p != NULL && strcmp((*p)->name, name) != 0)
+	while (*p != NULL && (((*p)->gone && !(*p)->busy) || strcmp((*p)->name, name) != 0))
 		p = &(*p)->next;
 	return p;
 }
 
-/* victim: What to close next: what is doomed, and beyond ${keep} the least recently used. */
+static void
+take_out(struct view_index *ix)
+{
+	struct view_index **p = &ix->views->all;
+
+	while (*p != ix)
+		p = &(*p)->next;
+	*p = ix->next;
+}
+
+/* victim: What to close next: what is gone, and beyond ${keep} the least recently used. */
 static struct view_index *
 victim(const struct views *v, unsigned keep)
 {
@@ -258,7 +269,7 @@ victim(const struct views *v, unsigned keep)
 		n++;
 		if (ix->refs > 0 || ix->busy)
 			continue;
-		if (ix->doomed)
+		if (ix->gone)
 			return ix;
 		last = ix;
 	}
@@ -275,13 +286,28 @@ evict(struct views *v, unsigned keep)
 		ix->busy = 1;
 		(void)pthread_mutex_unlock(&v->lock);
 		close_file(ix);
-		if (ix->doomed)
-			drop_file(v, ix->name);
 		(void)pthread_mutex_lock(&v->lock);
-		*find(v, ix->name) = ix->next;
+		take_out(ix);
 		(void)pthread_cond_broadcast(&v->changed);
 		index_free(ix);
 	}
+}
+
+void
+index_doom(struct view_index *ix)
+{
+	struct views *v = ix->views;
+
+	while (ix->busy)
+		(void)pthread_cond_wait(&v->changed, &v->lock);
+	if (ix->gone)
+		return;
+	ix->gone = ix->busy = 1;
+	(void)pthread_mutex_unlock(&v->lock);
+	drop_file(v, ix->name);
+	(void)pthread_mutex_lock(&v->lock);
+	ix->busy = 0;
+	(void)pthread_cond_broadcast(&v->changed);
 }
 
 void
@@ -327,7 +353,7 @@ views_open(struct views *v, struct db *db, const char *database, struct jstr ddo
 	(void)pthread_mutex_lock(&v->lock);
 	fresh->busy = 0;
 	if (err != 0)
-		*find(v, fresh->name) = fresh->next;
+		take_out(fresh);
 	(void)pthread_cond_broadcast(&v->changed);
 	(void)pthread_mutex_unlock(&v->lock);
 	if (err != 0)
@@ -361,7 +387,8 @@ views_new(const struct views_config *config, struct views **vp)
 	if (v == NULL)
 		return ERR_NOMEM;
 	v->config = *config;
-	v->queue_end = &v->queue;
+	v->fresh.end = &v->fresh.first;
+	v->going.end = &v->going.first;
 	(void)pthread_mutex_init(&v->lock, NULL);
 	(void)pthread_cond_init(&v->changed, NULL);
 	*vp = v;
@@ -406,16 +433,19 @@ take_first(const char *name, void *cookie)
 	return ERR_AGAIN;
 }
 
-/* remove_file: One that is in use goes when nobody reads it any more. */
+/* remove_file: Who has it open reads on. */
 static void
 remove_file(struct views *v, const char *name)
 {
 	struct view_index *ix;
 
 	(void)pthread_mutex_lock(&v->lock);
-	if ((ix = *find(v, name)) != NULL) {
-		ix->doomed = 1;
-		evict(v, INDEX_OPEN);
+	while ((ix = *find(v, name)) != NULL && ix->busy)
+		(void)pthread_cond_wait(&v->changed, &v->lock);
+	if (ix != NULL) {
+		ix->refs++;
+		index_doom(ix);
+		index_unref(ix);
 	} else {
 		drop_file(v, name);
 	}

@@ -14,6 +14,20 @@
 #define INDEX_HISTORY 64u /* bytes of a history's text at most */
 #define INDEX_OPEN 64u    /* files that stay open though nobody reads */
 
+/*
+ * A document that functions failed for; the next step need not pay for it again.  Its sequence names one revision: another
+ * one may pass.
+ */
+struct index_failure {
+	uint64_t seq; /* of the document; 0: there is none; INDEX_ALL: the functions cannot be loaded */
+	uint64_t until_ms;
+	int err;
+	struct errtext why;
+	char error[64];
+};
+#define INDEX_ALL UINT64_MAX
+#define INDEX_FAILED_MS 20000u /* how long that is taken for granted */
+
 /* What the file says of itself; rewritten by every commit. */
 struct index_head {
 	uint64_t salt; /* of counts.h and sums.h */
@@ -36,8 +50,8 @@ struct view_index {
 
 	/* Under views.lock. */
 	unsigned refs;
-	int busy;                /* it is being opened or closed */
-	int doomed;              /* its file goes once nobody reads it */
+	int busy;                /* it is being opened or closed, or its file removed */
+	int gone;                /* its file is removed: who has it open reads on, another one takes its name */
 	struct view_index *next; /* in views.all, the last used first */
 
 	/* Under lock. */
@@ -48,8 +62,17 @@ struct view_index {
 	int wanted;   /* somebody wants it up to date, without waiting */
 	struct db_task task;
 
+	/* The updater's. */
+	struct index_failure failure;
+	size_t careful;    /* so many documents are sent one by one */
+	uint64_t died_seq; /* of the document that a child died of last */
 	struct exec_job job;
-	struct view_index *next_update; /* in views.queue */
+	struct view_index *next_update; /* in a queue of the views */
+};
+
+/* Updates that wait for their turn. */
+struct update_queue {
+	struct view_index *first, **end;
 };
 
 struct views {
@@ -57,7 +80,8 @@ struct views {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct view_index *all;
-	struct view_index *queue, **queue_end; /* updates that wait for their turn */
+	struct update_queue fresh, going; /* those that begin, and those that go on: they take turns */
+	int turn;                         /* whose it is */
 	unsigned nupdates;
 	unsigned nremovals; /* jobs that remove files */
 	int closing;
@@ -69,6 +93,8 @@ void index_counts(uint64_t salt, struct counts_of *out);
 int index_head_put(struct store_batch *batch, const struct index_head *h) MUST_CHECK;
 int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;
 
+/** index_doom(ix): Its file goes, and nobody opens it any more; under the lock of the views, which is given up meanwhile. */
+void index_doom(struct view_index *ix);
 /** index_unref(ix): Somebody is done with it; under the lock of the views, which is given up meanwhile. */
 void index_unref(struct view_index *ix);
 

@@ -7,6 +7,7 @@
 
 #define STEP_MEM ((size_t)2 << 30)
 #define STEP_KEY MD5_LEN
+#define STEP_MS 1000u /* about how long a step may take while others wait for their turn */
 
 /* A document of a batch. */
 struct changed {
@@ -28,9 +29,9 @@ struct step {
 	size_t npurged; /* the first ones are documents that were purged */
 	size_t bytes;
 	size_t rows_bytes;
-	size_t message_docs;     /* in one message at most */
 	uint64_t seq, purge_seq; /* up to which the batch goes */
 	int more;                /* there is more behind it */
+	int unsettled;           /* there are reductions left to find out */
 	struct rows_change *changes;
 	size_t nchanges, cap_changes;
 	struct buf sortkey, scratch, order, value;
@@ -41,13 +42,16 @@ struct step {
 /** step_grow(s, v, n, capp, size): A doubled copy of the array ${v}, in the batch's memory; NULL: there is none. */
 void *step_grow(struct step *s, void *v, size_t n, size_t *capp, size_t size);
 
-/** step_gather(s): The documents of the batch, and the sequences that it reaches. */
+/** step_now(s): Milliseconds. */
+uint64_t step_now(const struct step *s);
+
+/** step_gather(s): The documents of the batch, and the sequences that it reaches.  Errors: also that of the document that failed a moment ago. */
 int step_gather(struct step *s) MUST_CHECK;
 /** step_map(s, scp): What functions emit for them; the batch may become shorter.  *${scp}: the child, if it is needed further; the caller closes it. */
 int step_map(struct step *s, struct script **scp) MUST_CHECK;
 /** step_write(s): Rows, lists of rows, counts and reductions, in one commit. */
 int step_write(struct step *s) MUST_CHECK;
-/** step_settle(s, sc): Reductions that are not known, once the rows are there and if it is worth a commit. */
+/** step_settle(s, sc): Reductions that are not known, once the rows are there and if it is worth a commit; s->unsettled: some are left for the next step. */
 int step_settle(struct step *s, struct script *sc) MUST_CHECK;
 
 #endif

@@ -122,6 +122,24 @@ gather_purged(struct step *s, struct db_snap *snap)
 	return err == ERR_END ? 0 : err;
 }
 
+/* is_failed: Functions failed a moment ago for the document of this sequence; its error is the step's then. */
+static int
+is_failed(struct step *s, uint64_t seq)
+{
+	struct index_failure *f = &s->ix->failure;
+
+	if (f->seq != seq)
+		return 0;
+	if (step_now(s) >= f->until_ms) {
+		f->seq = 0;
+		s->ix->careful = 1;
+		return 0;
+	}
+	s->why = f->why;
+	memcpy(s->error, f->error, sizeof(s->error));
+	return 1;
+}
+
 static int
 gather_changes(struct step *s, struct db_snap *snap)
 {
@@ -136,6 +154,12 @@ gather_changes(struct step *s, struct db_snap *snap)
 		while ((err = db_changes_next(scan, row_a, &ch)) == 0) {
 			if (s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS) {
 				s->more = 1;
+				break;
+			}
+			/* What is before it is done first. */
+			if (is_failed(s, ch.seq)) {
+				s->more = s->n > 0;
+				err = s->n > 0 ? 0 : s->ix->failure.err;
 				break;
 			}
 			if ((err = add_doc(s, snap, ch.id)) != 0)
@@ -208,7 +232,7 @@ step_gather(struct step *s)
 {
 	struct db_snap *snap;
 	uint64_t pending;
-	int err = db_snap_begin(s->db, &snap);
+	int err = is_failed(s, INDEX_ALL) ? s->ix->failure.err : db_snap_begin(s->db, &snap);
 
 	if (err != 0)
 		return err;

@@ -243,11 +243,14 @@ step_write(struct step *s)
 	struct store_snap *snap;
 	struct rows_moved *moved;
 	size_t n;
-	int err = store_snap_begin(s->ix->store, &snap);
+	int err;
 
-	if (err != 0)
+	if (s->n == 0 && s->seq == head.seq && s->purge_seq == head.purge_seq)
+		return 0;
+	if ((err = store_snap_begin(s->ix->store, &snap)) != 0)
 		return err;
-	qsort(s->docs, s->n, sizeof(*s->docs), doc_cmp);
+	if (s->n > 1)
+		qsort(s->docs, s->n, sizeof(*s->docs), doc_cmp);
 	for (size_t i = 0; i < s->n && err == 0; i++)
 		if (i + 1 == s->n || memcmp(s->docs[i].key, s->docs[i + 1].key, STEP_KEY) != 0)
 			err = rows_of(s, snap, &s->docs[i]);
@@ -275,7 +278,7 @@ step_settle(struct step *s, struct script *sc)
 {
 	struct sums sums = {.ddoc = &s->ix->ddoc, .salt = s->ix->head.salt, .script = sc, .why = &s->why};
 	struct store_snap *snap;
-	uint64_t unknown;
+	uint64_t unknown, began = step_now(s);
 	int done, err = store_snap_begin(s->ix->store, &snap);
 
 	if (err != 0)
@@ -294,6 +297,9 @@ step_settle(struct step *s, struct script *sc)
 				err = store_commit(s->batch);
 			else
 				store_batch_clear(s->batch);
+			s->unsettled = step_now(s) - began > STEP_MS && !(done && level == COUNTS_LEVELS);
+			if (s->unsettled)
+				return err;
 		}
 	}
 	return err;

@@ -7,7 +7,9 @@
  *    Killed at any moment, the index is that of some sequence, and goes on from there.
  * 2. Per document the index has the list of its rows, so that an update touches exactly what changes.
  * 3. No snapshot is held while functions run, and a child only for one batch.
- * 4. An update fails whoever waits for it, and nobody else; the index stays as it was.
+ * 4. An update fails whoever waits for it, and nobody else; the index shows what was before the document that functions failed for,
+ *    and that failure is told for a while without another try (struct index_failure), as long as the document is what it was.
+ * 5. Indexes take turns by the step, and a step takes STEP_MS and one document's time: a long build keeps no short update waiting.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -76,6 +78,14 @@ step_run(struct step *s)
 	return err;
 }
 
+uint64_t
+step_now(const struct step *s)
+{
+	struct executor *ex = s->ix->views->config.ex;
+
+	return ex->now_ms(ex);
+}
+
 /* ---- Who waits ---- */
 
 static int
@@ -126,18 +136,33 @@ tell(struct view_wait *list, int err, const struct errtext *why, const char *err
 	}
 }
 
-/* begin_some: Updates whose turn has come; under the lock of the views. */
+static struct view_index *
+take_first(struct update_queue *q)
+{
+	struct view_index *ix = q->first;
+
+	if (ix != NULL && (q->first = ix->next_update) == NULL)
+		q->end = &q->first;
+	return ix;
+}
+
+/*
+ * begin_some: Updates whose turn has come; under the lock of the views.  Every other turn is one's that begins, which is mostly short,
+ * so that it waits for one step of the long ones and not for all of them.
+ */
 static void
 begin_some(struct views *v)
 {
 	unsigned max = v->config.max_updates > 0 ? v->config.max_updates : 1;
+	struct view_index *ix;
 
-	while (v->queue != NULL && v->nupdates < max) {
-		struct view_index *ix = v->queue;
-
-		v->queue = ix->next_update;
-		if (v->queue == NULL)
-			v->queue_end = &v->queue;
+	while (v->nupdates < max) {
+		v->turn = !v->turn;
+		ix = take_first(v->turn ? &v->fresh : &v->going);
+		if (ix == NULL)
+			ix = take_first(v->turn ? &v->going : &v->fresh);
+		if (ix == NULL)
+			return;
 		v->nupdates++;
 		v->config.ex->submit(v->config.ex, &ix->job);
 	}
@@ -145,13 +170,11 @@ begin_some(struct views *v)
 
 /* line_up: Wait for a turn; under the lock of the views. */
 static void
-line_up(struct view_index *ix)
+line_up(struct view_index *ix, struct update_queue *q)
 {
-	struct views *v = ix->views;
-
 	ix->next_update = NULL;
-	*v->queue_end = ix;
-	v->queue_end = &ix->next_update;
+	*q->end = ix;
+	q->end = &ix->next_update;
 }
 
 static void
@@ -161,7 +184,8 @@ enqueue(struct view_index *ix)
 
 	(void)pthread_mutex_lock(&v->lock);
 	ix->refs++;
-	line_up(ix);
+	/* One that failed by the time it took is no short one. */
+	line_up(ix, ix->failure.seq != 0 ? &v->going : &v->fresh);
 	begin_some(v);
 	(void)pthread_mutex_unlock(&v->lock);
 }
@@ -173,9 +197,10 @@ finish(struct view_index *ix, int again, int doom)
 	struct views *v = ix->views;
 
 	(void)pthread_mutex_lock(&v->lock);
-	ix->doomed |= doom;
+	if (doom)
+		index_doom(ix);
 	if (again)
-		line_up(ix);
+		line_up(ix, &v->going);
 	else
 		index_unref(ix);
 	v->nupdates--;
@@ -198,11 +223,12 @@ update_step(void *arg)
 	if (err == 0) {
 		ix->head.seq = s.seq;
 		ix->head.purge_seq = s.purge_seq;
-		ix->task.done += s.n;
+		ix->task.done += s.n - s.npurged;
 		ix->task.updated_us = now_us(ix);
 	}
-	told = take_waiting(ix, err);
-	again = err == 0 && (s.more || ix->waiting != NULL);
+	/* Who waits gets reductions that are known. */
+	told = err != 0 || !s.unsettled ? take_waiting(ix, err) : NULL;
+	again = err == 0 && (s.more || s.unsettled || ix->waiting != NULL);
 	ix->updating = again;
 	(void)pthread_mutex_unlock(&ix->lock);
 	step_end(&s);

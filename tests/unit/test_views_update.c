@@ -467,6 +467,127 @@ test_bad_reduce(void)
 	db_close(db);
 }
 
+static unsigned
+killed(void)
+{
+	struct scripts_count n;
+
+	scripts_count(scripts, &n);
+	return (unsigned)n.failed;
+}
+
+static uint64_t
+rows_in(struct view_index *ix, const char *name)
+{
+	struct read_range range = {.descending = 0};
+	struct view_snap *s;
+	uint64_t total = 0, before;
+
+	if (!CHECK_INT(read_begin(ix, &s), 0))
+		return 0;
+	CHECK_INT(read_range(s, read_view(ix, (struct jstr){name, strlen(name)}), &range, (struct jstr){NULL, 0}), 0);
+	CHECK_INT(read_counts(s, &total, &before), 0);
+	read_end(s);
+	return total;
+}
+
+/* A document that functions do not end for costs its time once, not once a query; what is before it is there, and it may be mended. */
+static void
+test_remembered(void)
+{
+	struct views *v = start_views(mem_store());
+	struct db *db;
+	struct view_index *ix;
+	struct view_wait w;
+	unsigned before;
+
+	CHECK_INT(dbs_create(dbs, "remembered", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(dbs, "remembered");
+	put_json(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { while (doc.loop); emit(1) }\"}}}", 1);
+	put_json(db, "{\"_id\":\"a\"}", 1);
+	put_json(db, "{\"_id\":\"b\",\"_rev\":\"1-a\",\"loop\":true}", 0);
+	put_json(db, "{\"_id\":\"c\"}", 1);
+	CHECK_INT(views_open(v, db, "remembered", (struct jstr){"_design/d", 9}, &ix), 0);
+	before = killed();
+	CHECK_INT(update(ix, db, &w), ERR_SCRIPT_TIMEOUT);
+	/* As one of several documents, and alone. */
+	CHECK_INT(killed() - before, 2);
+	CHECK_INT(rows_in(ix, "v"), 1);
+	before = killed();
+	CHECK_INT(update(ix, db, &w), ERR_SCRIPT_TIMEOUT);
+	put_json(db, "{\"_id\":\"d\"}", 1);
+	CHECK_INT(update(ix, db, &w), ERR_SCRIPT_TIMEOUT);
+	CHECK_INT(killed() - before, 0);
+	put_json(db, "{\"_id\":\"b\",\"_rev\":\"2-a\",\"_revisions\":{\"start\":2,\"ids\":[\"a\",\"a\"]}}", 0);
+	update(ix, db, NULL);
+	CHECK_INT(rows_in(ix, "v"), 4);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
+static void
+big_done(struct view_wait *w)
+{
+	unsigned *order = w->cookie;
+
+	*order = *order * 10 + 1;
+}
+
+static void
+small_done(struct view_wait *w)
+{
+	unsigned *order = w->cookie;
+
+	*order = *order * 10 + 2;
+}
+
+/* A long build, of many steps, keeps no short one waiting, though one alone may run at a time. */
+static void
+test_turns(void)
+{
+	struct views_config c = {
+	    .store = mem_store(), .dbs = dbs, .scripts = scripts, .ex = exec_threads_executor(slow), .max_updates = 1};
+	struct view_wait big = {.done = big_done}, small = {.done = small_done};
+	struct views *v = NULL;
+	struct db *db;
+	struct view_index *b, *s;
+	struct db_info info;
+	unsigned order = 0;
+
+	CHECK_INT(views_new(&c, &v), 0);
+	CHECK_INT(dbs_create(dbs, "turns", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(dbs, "turns");
+	put_json(db,
+	    "{\"_id\":\"_design/big\",\"views\":{\"v\":{\"map\":\"function(doc) { var t = Date.now(); while "
+	    "(Date.now() < t + 8); "
+	    "emit(1) }\"}}}",
+	    1);
+	put_json(db, "{\"_id\":\"_design/small\",\"views\":{\"v\":{\"map\":\"function(doc) { emit(1) }\"}}}", 1);
+	for (unsigned i = 0; i < 500; i++) {
+		char json[40];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"t%u\"}", i);
+		put_json(db, json, 1);
+	}
+	CHECK_INT(db_info(db, &info), 0);
+	big.seq = small.seq = info.update_seq;
+	big.cookie = small.cookie = &order;
+	CHECK_INT(views_open(v, db, "turns", (struct jstr){"_design/big", 11}, &b), 0);
+	CHECK_INT(views_open(v, db, "turns", (struct jstr){"_design/small", 13}, &s), 0);
+	views_want(b, &big);
+	views_want(s, &small);
+	update(b, db, NULL);
+	update(s, db, NULL);
+	CHECK_INT(order, 21);
+	CHECK_INT(rows_in(b, "v"), 500);
+	views_close(b);
+	views_close(s);
+	views_free(v);
+	db_close(db);
+}
+
 static int
 count_file(const char *name, void *cookie)
 {
@@ -541,6 +662,8 @@ main(int argc, char **argv)
 	test_failing();
 	test_large();
 	test_bad_reduce();
+	test_remembered();
+	test_turns();
 	test_removal();
 	dbs_free(dbs);
 	exec_threads_free(slow);
