@@ -1,0 +1,175 @@
+/*
+ * Sort keys of strings against ICU asked directly: its root collation as ucol_open("") has it, as CouchDB's is.  Strings of any characters,
+ * assigned or not, alone and within arrays and objects, short and long.
+ */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unicode/ucol.h>
+#include <unicode/uvernum.h>
+
+#include "check.h"
+#include "query/query.h"
+
+#define QUOTE_(x) #x
+#define QUOTE(x) QUOTE_(x)
+#define NSTRINGS 1500
+#define NPAIRS 400000u
+#define MAX_CHARS 12u
+
+static __typeof__(ucol_strcollUTF8) *compare;
+static UCollator *root;
+static uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
+
+static unsigned
+below(unsigned n)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (unsigned)(state >> 33) % n;
+}
+
+static int
+open_icu(void)
+{
+	void *lib = dlopen("libicui18n.so." U_ICU_VERSION_SHORT, RTLD_NOW);
+	void *at = lib != NULL ? dlsym(lib, QUOTE(ucol_open)) : NULL;
+	__typeof__(ucol_open) *open;
+	UErrorCode status = U_ZERO_ERROR;
+
+	if (!CHECK(at != NULL))
+		return 0;
+	memcpy(&open, &at, sizeof(at));
+	at = dlsym(lib, QUOTE(ucol_strcollUTF8));
+	if (!CHECK(at != NULL))
+		return 0;
+	memcpy(&compare, &at, sizeof(at));
+	root = open("", &status);
+	return CHECK(U_SUCCESS(status));
+}
+
+static void
+put_utf8(struct buf *b, uint32_t c)
+{
+	if (c < 0x80) {
+		buf_putc(b, (char)c);
+	} else if (c < 0x800) {
+		buf_putc(b, (char)(0xc0 | c >> 6));
+		buf_putc(b, (char)(0x80 | (c & 0x3f)));
+	} else if (c < 0x10000) {
+		buf_putc(b, (char)(0xe0 | c >> 12));
+		buf_putc(b, (char)(0x80 | (c >> 6 & 0x3f)));
+		buf_putc(b, (char)(0x80 | (c & 0x3f)));
+	} else {
+		buf_putc(b, (char)(0xf0 | c >> 18));
+		buf_putc(b, (char)(0x80 | (c >> 12 & 0x3f)));
+		buf_putc(b, (char)(0x80 | (c >> 6 & 0x3f)));
+		buf_putc(b, (char)(0x80 | (c & 0x3f)));
+	}
+}
+
+static uint32_t
+character(void)
+{
+	static const uint32_t low[] = {
+	    0, 0x20, 0x61, 0x80, 0x300, 0x370, 0x590, 0x900, 0x1100, 0x2000, 0x3000, 0x4e00, 0xe000, 0x10000};
+	static const uint32_t high[] = {
+	    0x1f, 0x7e, 0x66, 0x24f, 0x36f, 0x52f, 0x6ff, 0xeff, 0x11ff, 0x2bff, 0x33ff, 0x9fff, 0xffff, 0x10ffff};
+	unsigned i = below(sizeof(low) / sizeof(low[0]));
+
+	return low[i] + below(high[i] - low[i] + 1);
+}
+
+/* make: Half of them of few letters, so that strings are equal for long. */
+static void
+make(struct buf *b)
+{
+	static const uint32_t few[] = {'a', 'A', 'b', ' ', '-', 0xe9, 0x301, 0, 0x200d, '1'};
+	unsigned n = below(MAX_CHARS), narrow = below(2);
+
+	if (below(20) == 0)
+		for (unsigned i = below(600); i > 0; i--)
+			buf_putc(b, 'l');
+	while (n-- > 0)
+		put_utf8(b, narrow ? few[below(10)] : character());
+}
+
+static int
+sign(int order)
+{
+	return (order > 0) - (order < 0);
+}
+
+/* key_of: Of the string within ${before} and ${after}. */
+static void
+key_of(const struct buf *s, const char *before, const char *after, struct buf *out)
+{
+	struct buf json, scratch;
+
+	buf_init(&json, 1u << 20);
+	buf_init(&scratch, 1u << 20);
+	buf_clear(out);
+	buf_puts(&json, before);
+	buf_put_json(&json, s->data, s->len);
+	buf_puts(&json, after);
+	if (query_sortkey((struct jstr){json.data, json.len}, &scratch, out) != 0)
+		CHECK(0);
+	buf_release(&json);
+	buf_release(&scratch);
+}
+
+static int
+order_of(const struct buf *a, const struct buf *b)
+{
+	int c = memcmp(a->data, b->data, a->len < b->len ? a->len : b->len);
+
+	return c != 0 ? sign(c) : (a->len > b->len) - (a->len < b->len);
+}
+
+static void
+check_pairs(const struct buf *s, const struct buf *keys)
+{
+	unsigned wrong = 0;
+
+	for (unsigned n = NPAIRS; n > 0; n--) {
+		const unsigned i = below(NSTRINGS), k = below(NSTRINGS);
+		UErrorCode status = U_ZERO_ERROR;
+		int icu = (int)compare(root, s[i].len > 0 ? s[i].data : "", (int32_t)s[i].len,
+		    s[k].len > 0 ? s[k].data : "", (int32_t)s[k].len, &status);
+
+		if (U_FAILURE(status) || sign(icu) != order_of(&keys[i], &keys[k]))
+			wrong++;
+	}
+	CHECK_INT(wrong, 0);
+}
+
+static void
+test_strings(void)
+{
+	static struct buf s[NSTRINGS], keys[NSTRINGS];
+	static const char *const around[][2] = {
+	    {"", ""}, {"[1,", "]"}, {"{\"a\":", "}"}, {"[[", "],{}]"}, {"{", ":1}"}};
+
+	for (unsigned i = 0; i < NSTRINGS; i++) {
+		buf_init(&s[i], 1u << 16);
+		buf_init(&keys[i], 1u << 16);
+		make(&s[i]);
+	}
+	for (unsigned a = 0; a < sizeof(around) / sizeof(around[0]); a++) {
+		for (unsigned i = 0; i < NSTRINGS; i++)
+			key_of(&s[i], around[a][0], around[a][1], &keys[i]);
+		check_pairs(s, keys);
+	}
+	for (unsigned i = 0; i < NSTRINGS; i++) {
+		buf_release(&s[i]);
+		buf_release(&keys[i]);
+	}
+}
+
+int
+main(void)
+{
+	if (open_icu())
+		test_strings();
+	return check_done();
+}
