@@ -54,10 +54,9 @@ $(BUILD)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS))
 
 # ---- divan ----
 
-# libcurl is here alone: divand does not load it.
 $(BUILD)/divan: $(BUILD)/cli/main.o $(call archives,$(CLI_LIBS))
 	@echo '  link    $@'
-	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -lcurl -llmdb -lzstd -lcrypto -lz -lpthread -lm
+	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) -llmdb -lzstd -lcrypto -lz -lpthread -lm
 
 # ---- divan-js ----
 
@@ -85,7 +84,7 @@ $(BUILD)/%.o: %.c
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(LTO) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
 
 # h2o's header of HTTP/2 connections includes one that Debian does not ship.
-$(BUILD)/httpapi/server_h2o_frames.o: CPPFLAGS += -isystem httpapi/missing
+$(BUILD)/httpapi/server_h2o_frames.o $(BUILD)/httpapi/server_h2o_head.o: CPPFLAGS += -isystem httpapi/missing
 
 define archive
 $(BUILD)/$(1).a: $(call objs,$(1))
@@ -170,8 +169,6 @@ $(FUZZ_BINS): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/
 $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(call archives,$(LIBS))
 	@echo '  link    $@'
 	@$(CC) $(OPT) $(subst fuzzer-no-link,fuzzer,$(SAN)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
-
-$(BUILD)/tests/test_base_httpc: LDLIBS += -lcurl
 
 .SECONDEXPANSION:
 $(BUILD)/tests/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a)

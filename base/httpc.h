@@ -25,7 +25,7 @@ struct httpc_transfer;
 
 /*
  * Bounds on time; there is none on the whole.  Time in which a callback has paused the request does not count, and they
- * are looked at in steps: a request may take some tenths longer than its bound.
+ * are looked at in steps: what is too slow may take a quarter longer than its bound.
  */
 struct httpc_times {
 	uint32_t connect_ms; /* looking up the name, connecting, TLS */
@@ -83,6 +83,7 @@ struct httpc_request {
 	unsigned feed : 1;        /* stays open, so not counted with the ordinary ones */
 	unsigned decode : 1;      /* gzip and deflate are offered, and on_body gets what was inside */
 	unsigned netrc : 1;       /* where user is NULL, both are looked for in ~/.netrc */
+	unsigned pauses : 1;      /* on_body may pause: made over HTTP/1.1, as what has on_read is */
 
 	/*
 	 * The request's body: bytes; or a stream of body_len bytes, from on_read: it writes 1 to ${size} bytes to ${buf} and
@@ -93,8 +94,8 @@ struct httpc_request {
 	int (*on_read)(void *cookie, void *buf, size_t size, size_t *lenp);
 
 	/*
-	 * The answer: the head, once; the body in pieces of at most 64 KiB, unless what on_body paused had to be kept; the end,
-	 * once and last, whatever happened.  All may be NULL.  on_head may not pause.
+	 * The answer: the head, once; the body in pieces of at most 16 KiB; the end, once and last, whatever
+	 * happened.  All may be NULL.  on_head may not pause.
 	 *
 	 * on_done: ${err} is 0 when the whole answer came, whatever its status; else, with words for people in ${why}:
 	 * ERR_BAD_REQUEST (URL, proxy or header that cannot be), ERR_FORBIDDEN (each address was refused by allow), ERR_IO (no
@@ -109,8 +110,8 @@ struct httpc_request {
 	/* The loop's; zero before the first start. */
 	struct httpc_own {
 		struct httpc_loop *loop;
-		struct httpc_request *next;      /* with a message for the loop */
-		struct httpc_transfer *transfer; /* the loop's thread's */
+		struct httpc_request *next, **prevp; /* of those with a message for the loop */
+		struct httpc_transfer *transfer;     /* the loop's thread's */
 		unsigned state, wish;
 	} own;
 };
@@ -140,7 +141,7 @@ int httpc_start(struct httpc_loop *l, struct httpc_request *req) MUST_CHECK;
  * nothing, so that it may be called once too often.
  *
  * httpc_cancel(req): End ${req}: on_done comes soon, with ERR_CANCELLED or, where the request ended on its own at the
- * same moment, with that; no other callback begins after on_done.
+ * same moment, with that.
  *
  * Both may be called from any thread, from httpc_start on for as long as ${req}'s memory lives; they never call back
  * and never wait for the loop, so locks may be held that callbacks take.  Once on_done was called they do nothing.  So
@@ -167,6 +168,12 @@ struct httpc_stats {
 /** httpc_loop_stats(l, out): From any thread. */
 void httpc_loop_stats(struct httpc_loop *l, struct httpc_stats *out);
 
+/**
+ * httpc_get(l, req, statusp, why): Make ${req} and wait for its end.  Callbacks come on the loop's thread; ${req}'s own
+ * on_done does not.  Errors, with ${why} for people: those of httpc_start and on_done.
+ */
+int httpc_get(struct httpc_loop *l, const struct httpc_request *req, int *statusp, struct errtext *why) MUST_CHECK;
+
 /*
  * A URL taken apart; "" is what it does not have.  The host is in lower case, the port that of the scheme where none was
  * given.
@@ -187,12 +194,5 @@ struct httpc_url {
  */
 int httpc_url_split(const char *text, struct httpc_url *out, struct errtext *why) MUST_CHECK;
 void httpc_url_release(struct httpc_url *u);
-
-/* ---- The client that blocks its thread, until it stands on a loop ---- */
-
-struct httpc;
-int httpc_new(const struct httpc_config *config, struct httpc **cp) MUST_CHECK;
-void httpc_free(struct httpc *c);
-int httpc_get(struct httpc *c, const struct httpc_request *req, int *statusp, struct errtext *why) MUST_CHECK;
 
 #endif

@@ -50,5 +50,6 @@
 #define LIMIT_H2_FIELDS \
 	1000u              /* header fields of one head: the connection is ended; beyond LIMIT_HEADERS it is answered */
 #define LIMIT_HEADERS 100u /* header fields of a request */
+#define LIMIT_ANSWER_HEAD_LEN (256u << 10) /* bytes of the heads of another server's answer */
 
 #endif

@@ -120,7 +120,7 @@ say_refusal(const struct download *d, const struct options *o, const struct cred
 }
 
 static int
-ask(struct httpc *client, const char *url, const struct credentials *who, struct download *d, struct errtext *why)
+ask(struct httpc_loop *client, const char *url, const struct credentials *who, struct download *d, struct errtext *why)
 {
 	static const char *const headers[] = {"Accept: application/octet-stream, application/json"};
 	struct httpc_request req = {.url = url,
@@ -160,7 +160,7 @@ build_url(const struct options *o, struct buf *b)
 
 /* Returns 0 when all of the copy is in the file. */
 static int
-download(struct httpc *client, const char *url, const struct options *o, struct outfile *out)
+download(struct httpc_loop *client, const char *url, const struct options *o, struct outfile *out)
 {
 	struct download d = {.out = out};
 	struct credentials who;
@@ -203,7 +203,7 @@ static int
 copy_served(const struct options *o, struct outfile *out)
 {
 	struct httpc_config config = {.ca_file = o->ca_file};
-	struct httpc *client = NULL;
+	struct httpc_loop *client = NULL;
 	struct buf url;
 	int err;
 
@@ -214,12 +214,12 @@ copy_served(const struct options *o, struct outfile *out)
 	buf_init(&url, URL_MAX);
 	err = build_url(o, &url);
 	if (err == 0)
-		err = httpc_new(&config, &client);
+		err = httpc_loop_new(&config, &client);
 	if (err)
 		cli_say("%s: %s", o->url, err_reason(err));
 	else if ((err = outfile_begin(out, o->file, 1)) == 0 && (err = download(client, url.data, o, out)) != 0)
 		outfile_abort(out);
-	httpc_free(client);
+	httpc_loop_free(client);
 	buf_release(&url);
 	return err;
 }

@@ -156,7 +156,7 @@ on_body(void *cookie, const void *data, size_t len)
 }
 
 static int
-get_url(struct httpc *c, const char *url, struct answer *a)
+get_url(struct httpc_loop *c, const char *url, struct answer *a)
 {
 	static const char *const headers[] = {"X-One: 1", "X-Two: 2"};
 	struct httpc_request req = {.url = url,
@@ -173,7 +173,7 @@ get_url(struct httpc *c, const char *url, struct answer *a)
 }
 
 static int
-get(struct httpc *c, const char *path, struct answer *a)
+get(struct httpc_loop *c, const char *path, struct answer *a)
 {
 	char url[200];
 
@@ -181,17 +181,17 @@ get(struct httpc *c, const char *path, struct answer *a)
 	return get_url(c, url, a);
 }
 
-static struct httpc *
+static struct httpc_loop *
 client(const struct httpc_config *config)
 {
-	struct httpc *c = NULL;
+	struct httpc_loop *c = NULL;
 
-	CHECK_INT(httpc_new(config, &c), 0);
+	CHECK_INT(httpc_loop_new(config, &c), 0);
 	return c;
 }
 
 static void
-expect(struct httpc *c, const char *path, int status, const char *body)
+expect(struct httpc_loop *c, const char *path, int status, const char *body)
 {
 	struct answer a = {.length = 0};
 
@@ -203,7 +203,7 @@ expect(struct httpc *c, const char *path, int status, const char *body)
 }
 
 static void
-expect_failure(struct httpc *c, const char *path, int err)
+expect_failure(struct httpc_loop *c, const char *path, int err)
 {
 	struct answer a = {.length = 0};
 
@@ -217,7 +217,7 @@ expect_failure(struct httpc *c, const char *path, int err)
 static void
 test_answers(void)
 {
-	struct httpc *c = client(&(struct httpc_config){0});
+	struct httpc_loop *c = client(&(struct httpc_config){0});
 	struct answer a = {.length = 0};
 	unsigned before;
 
@@ -236,13 +236,13 @@ test_answers(void)
 	expect(c, "/chunked", 200, "abcde");
 	expect(c, "/missing", 404, "{}");
 	CHECK_INT(connections, before); /* all on one */
-	httpc_free(c);
+	httpc_loop_free(c);
 }
 
 static void
 test_redirect(void)
 {
-	struct httpc *c = client(&(struct httpc_config){0});
+	struct httpc_loop *c = client(&(struct httpc_config){0});
 	struct answer a = {.length = 0};
 	unsigned before = requests;
 
@@ -251,13 +251,13 @@ test_redirect(void)
 	CHECK_INT(requests, before + 1);
 	CHECK_STR(a.location, "/whole");
 	buf_release(&a.body);
-	httpc_free(c);
+	httpc_loop_free(c);
 }
 
 static void
 test_callbacks(void)
 {
-	struct httpc *c = client(&(struct httpc_config){0});
+	struct httpc_loop *c = client(&(struct httpc_config){0});
 	struct answer a = {.body_err = ERR_NOSPACE};
 
 	CHECK_INT(get(c, "/whole", &a), ERR_NOSPACE);
@@ -271,33 +271,33 @@ test_callbacks(void)
 	CHECK_INT(get(c, "/empty", &a), ERR_CONFLICT);
 	buf_release(&a.body);
 	expect(c, "/whole", 200, "hello");
-	httpc_free(c);
+	httpc_loop_free(c);
 }
 
 static void
 test_cut_off(void)
 {
-	struct httpc *c = client(&(struct httpc_config){0});
+	struct httpc_loop *c = client(&(struct httpc_config){0});
 
 	expect_failure(c, "/cut", ERR_IO);
 	expect_failure(c, "/cut-chunk", ERR_IO);
 	expect_failure(c, "/no-answer", ERR_IO);
 	expect(c, "/whole", 200, "hello");
-	httpc_free(c);
+	httpc_loop_free(c);
 }
 
 static void
 test_bounds(void)
 {
-	struct httpc *c = client(&(struct httpc_config){.times = {.head_ms = 10}});
+	struct httpc_loop *c = client(&(struct httpc_config){.times = {.head_ms = 10}});
 
 	expect_failure(c, "/silent", ERR_IO);
-	httpc_free(c);
+	httpc_loop_free(c);
 	c = client(&(struct httpc_config){.times = {.stall_ms = 10}});
 	expect_failure(c, "/stalls", ERR_IO);
 	/* The bound of a body is not one of the wait for the head. */
 	expect(c, "/late", 200, "late");
-	httpc_free(c);
+	httpc_loop_free(c);
 }
 
 static void
@@ -305,7 +305,7 @@ test_urls(void)
 {
 	static const char *const bad[] = {
 	    "http://me:secret@127.0.0.1/", "file:///etc/passwd", "ftp://127.0.0.1/", "http://", ""};
-	struct httpc *c = client(&(struct httpc_config){0});
+	struct httpc_loop *c = client(&(struct httpc_config){0});
 	struct answer a = {.length = 0};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -314,13 +314,13 @@ test_urls(void)
 		CHECK(a.why.text[0] != '\0');
 		CHECK(strstr(a.why.text, "secret") == NULL);
 	}
-	httpc_free(c);
+	httpc_loop_free(c);
 }
 
 int
 main(void)
 {
-	struct httpc *c;
+	struct httpc_loop *c;
 	struct answer a = {.length = 0};
 	pthread_t thread;
 
@@ -342,6 +342,6 @@ main(void)
 	c = client(&(struct httpc_config){0});
 	CHECK_INT(get(c, "/whole", &a), ERR_IO);
 	CHECK(a.why.text[0] != '\0');
-	httpc_free(c);
+	httpc_loop_free(c);
 	return check_done();
 }
