@@ -96,6 +96,8 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	req->refs = 2; /* the engine's, and ours until the handler has returned */
 	server_req_begun(req);
 	server_body_begin(req);
+	if (req->conn->is_h2)
+		server_h2_head(req);
 	err = req_fill(req, h2o);
 	if (err == 0 && !framing_ok(req))
 		err = ERR_BAD_REQUEST;

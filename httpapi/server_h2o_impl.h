@@ -156,6 +156,8 @@ struct http_thread {
 	struct http_conn *ungated;  /* h2o reads from them, or soon will, and the gate is not in place */
 	struct http_conn *in_gate;  /* whose bytes h2o is given just now; NULL when that ends the connection */
 	h2o_globalconf_t global;    /* the server's, with a limit of this thread's own */
+	/* What h2o sends an HTTP/2 answer with: server_h2o_head.c. */
+	void (*h2_send)(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state);
 	struct http_conn *conns;
 	struct http_req *flush, **flush_tail;
 	struct http_req *free;
@@ -327,6 +329,11 @@ int server_h2_count_spooled(struct http_conn *conn);
 void server_h2_close(struct http_conn *conn);
 /** server_h2_head_ok(h2o): 0 or ERR_BAD_REQUEST, ERR_HEAD_TOO_LARGE: what h2o lets pass in a head. */
 int server_h2_head_ok(h2o_req_t *h2o) MUST_CHECK;
+
+/* ---- server_h2o_head.c ---- */
+
+/** server_h2_head(req): An HTTP/2 request has come; the head of its answer need not be h2o's to write. */
+void server_h2_head(struct http_req *req);
 
 /* ---- server_h2o_gate.c ---- */
 

@@ -67,6 +67,8 @@ int server_chunks_bad(const struct server_chunks *c);
 
 /* ---- server_frames.c ---- */
 
+#define SERVER_H2_FIELDS 12u
+
 /* What an HTTP/2 connection has sent; zeroed at first, but for began_ms. */
 struct server_frames {
 	uint64_t began_ms;
@@ -91,6 +93,8 @@ struct server_frames {
 	unsigned char hpack, then, shift, broken;
 	unsigned char in_block; /* CONTINUATION has to come */
 	unsigned char head[9];
+	/* Where the fields of the last answer stood in h2o's table: server_h2o_head.c. */
+	unsigned char places[SERVER_H2_FIELDS];
 };
 /**
  * server_frames_walk(f, p, n): Count ${n} bytes more, wherever they are cut.  Returns NULL, or why the connection is to be
