@@ -1,63 +1,33 @@
-// The page at /_utils/ in Chromium, as a person uses it.  Needs the built page beside the binary (`make web`).
+// The page at /_utils/ in Chromium, as a person uses it.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
-import { chromium } from 'playwright-core';
-import { startDivand } from '../lib/divand.mjs';
+import { startPage } from './page.mjs';
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const ARGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const WAIT_MS = 15000;
 const FLAG = createRequire(import.meta.url).resolve('world-countries/data/che.svg');
 
+let shown;
 let server;
-let browser;
-const faults = []; // what no page may do
-
-async function call(method, path, body, type = 'application/json') {
-	const raw = typeof body === 'string' || body instanceof Uint8Array;
-	const answer = await fetch(server.url + path, { method, headers: { authorization: server.auth, 'content-type': type }, body: raw ? body : JSON.stringify(body) });
-	assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
-	return answer.json();
-}
-
-// A browser of its own: cookies and databases are not shared with other windows.
-async function openWindow(options) {
-	const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-	context.setDefaultTimeout(WAIT_MS);
-	const page = await context.newPage();
-	page.on('pageerror', (e) => faults.push(e.stack));
-	page.on('console', (m) => m.text().includes('Content Security Policy') && faults.push(m.text()));
-	return page;
-}
-
-async function signIn(page, path) {
-	const [name, password] = server.admin.split(':');
-	await page.goto(server.url + path);
-	await page.getByLabel('Name').fill(name);
-	await page.getByLabel('Password').fill(password);
-	await page.getByRole('button', { name: 'Sign in' }).click();
-}
+let call;
+let openWindow;
+let signIn;
 
 const CONTACTS = '/_utils/contacts/';
 const person = (page, name) => page.locator('.person', { hasText: name });
 const state = (page, name) => page.locator(`.status[data-state=${name}]`).waitFor();
 
 before(async () => {
-	server = await startDivand();
-	browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+	shown = await startPage();
+	({ server, call, openWindow, signIn } = shown);
 	await call('PUT', '/notes');
 	await call('POST', '/notes/_bulk_docs', { docs: [{ _id: 'one', text: 'first', big: 1 }, { _id: 'two' }, { _id: 'zoo' }] });
 	const { _rev } = await call('GET', '/notes/one');
 	await call('PUT', `/notes/one/flag.svg?rev=${_rev}`, fs.readFileSync(FLAG), 'image/svg+xml');
 });
 
-after(async () => {
-	await browser?.close();
-	await server?.stop();
-});
+after(() => shown?.stop());
 
 test('a wrong password is refused in words', async () => {
 	const page = await openWindow();
@@ -200,4 +170,4 @@ test('two windows show each other’s contacts, also those written while the ser
 	await Promise.all([a.context().close(), b.context().close()]);
 });
 
-test('no page threw, or broke its content security policy', () => assert.deepEqual(faults, []));
+test('no page threw, or broke its content security policy', () => assert.deepEqual(shown.faults, []));

@@ -94,7 +94,7 @@ export async function databases({ who }) {
 	return h('div.page', {},
 		h('header.head', {},
 			h('div', {}, h('h1', {}, 'Databases'), h('p.quiet', {}, rows.length ? `${plain(rows.length)} in all, ${size(total)} on disk` : 'Nothing is stored here yet')),
-			who.admin && h('button.primary', { type: 'button', onclick: create }, icon('add'), 'New database')),
+			who.admin && h('div.actions', {}, h('a.button', { href: link.tasks }, icon('pulse'), 'Tasks'), h('button.primary', { type: 'button', onclick: create }, icon('add'), 'New database'))),
 		rows.length > 8 && h('label.search', {}, icon('search'), h('input', { type: 'search', placeholder: 'Find by name', 'aria-label': 'Find a database by name', oninput: filter })),
 		rows.length ? [list, none] : h('div.empty.card', {}, icon('stack'), h('h2', {}, 'No databases yet'),
 			h('p', {}, 'Make one here, or open Contacts: it makes its own.'),

@@ -5,6 +5,7 @@ import { docPath, json, path, request, ROOT } from '../lib/server.js';
 import { count, size } from '../lib/words.js';
 import { coloured, parse, without } from './json.js';
 import { go, link, refresh } from './links.js';
+import { act, crumbs } from './parts.js';
 
 const EXTRA = ['_conflicts', '_deleted_conflicts', '_revs_info', '_revisions'];
 const REVISIONS_SHOWN = 12;
@@ -31,19 +32,10 @@ async function removeRevision(db, id, rev) {
 	await act(() => request('DELETE', `${docPath(db, id)}?rev=${rev}`), 'The version is deleted.');
 }
 
-// Do it, say so, show the document anew; or say what went wrong.
-async function act(work, done) {
-	try {
-		await work();
-		tell(done);
-	} catch (e) {
-		tell(e.message, 'bad');
-	}
-	refresh();
-}
-
 function attachment({ db, id, doc, rev }, [name, stub]) {
-	const where = `${docPath(db, id)}/${path(...name.split('/'))}?rev=${doc._rev}`;
+	if (name === '.' || name === '..')
+		return h('li.attachment', {}, h('span.noimage', {}, icon('file')), h('div', {}, name, h('span.quiet.hint', {}, 'Browsers cannot ask for this name.')));
+	const where = `${docPath(db, id)}/${path(name)}?rev=${doc._rev}`;
 	const remove = async () => {
 		if (await confirmed('Delete this attachment?', name, 'Delete attachment'))
 			await act(() => request('DELETE', where), 'The attachment is deleted.');
@@ -99,8 +91,9 @@ export async function documentView({ db, id, query }) {
 	const text = await (await request('GET', `${docPath(db, id)}?${ask}`)).text();
 	const doc = JSON.parse(text);
 	const view = { db, id, doc, rev };
+	const design = id.startsWith('_design/');
 	return h('div.page', {},
-		h('nav.crumbs', { 'aria-label': 'Where you are' }, h('a', { href: link.home }, 'Databases'), icon('next'), h('a', { href: link.db(db) }, db)),
+		crumbs([link.db(db), db], design && [link.designs(db), 'Views and functions']),
 		h('header.head', {}, h('div', {}, h('h1', {}, id), h('p.quiet.mono', { title: doc._rev }, `revision ${short(doc._rev)}`)),
 			rev ? h('a.button', { href: link.doc(db, id) }, 'Show the current revision')
 				: h('div.actions', {}, h('button.bare.warnable', { type: 'button', onclick: () => remove(view) }, icon('trash'), 'Delete'),

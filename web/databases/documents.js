@@ -4,10 +4,10 @@ import { h, icon } from '../lib/dom.js';
 import { json, path } from '../lib/server.js';
 import { count, size } from '../lib/words.js';
 import { go, link } from './links.js';
+import { crumbs, preview, tabs } from './parts.js';
 
 const PAGE = 50;
 const LAST = '\ufff0'; // sorts behind what ids begin with in practice
-const PREVIEW = 160;
 
 // One page from an id on, or the page before an id; both ask for one row more than is shown.
 async function readPage(db, prefix, from, before) {
@@ -28,27 +28,6 @@ async function readPage(db, prefix, from, before) {
 	if (before)
 		return { rows: shown.reverse(), next: before, earlier: more };
 	return { rows: shown, next: rows[PAGE]?.id, earlier: Boolean(from) };
-}
-
-// A value in a few words: of an object or a list the first plain values.
-function brief(value) {
-	if (typeof value !== 'object')
-		return value;
-	const inner = Object.values(value).filter((v) => typeof v !== 'object' && v !== '');
-	return inner.slice(0, Array.isArray(value) ? 3 : 1).join(', ');
-}
-
-// What a document is about, in a line.
-function preview(doc) {
-	let line = '';
-	for (const [name, value] of Object.entries(doc || {})) {
-		const words = name[0] === '_' || value === null ? '' : brief(value);
-		if (words !== '')
-			line += `${line && '  ·  '}${name}: ${words}`;
-		if (line.length > PREVIEW)
-			break;
-	}
-	return line.slice(0, PREVIEW);
 }
 
 function row(db, { id, doc }) {
@@ -76,10 +55,11 @@ export async function documents({ db, query }) {
 	const find = () => go(link.db(db, search.value ? { prefix: search.value } : undefined));
 	const deleted = info.doc_del_count ? `, ${count(info.doc_del_count, 'deleted one')}` : '';
 	return h('div.page', {},
-		h('nav.crumbs', { 'aria-label': 'Where you are' }, h('a', { href: link.home }, 'Databases')),
+		crumbs(),
 		h('header.head', {},
 			h('div', {}, h('h1', {}, db), h('p.quiet.number', {}, `${count(info.doc_count, 'document')}${deleted}, ${size(info.sizes.file)}`)),
 			h('a.button.primary', { href: link.add(db) }, icon('add'), 'New document')),
+		tabs(db, 'documents'),
 		h('form', { role: 'search', onsubmit: (e) => {
 			e.preventDefault();
 			find();

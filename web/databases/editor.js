@@ -1,10 +1,12 @@
 // editor.js: a document's text, to change and save.  What is typed is sent as it is, so numbers keep their digits.
 
-import { fill, h, icon, tell } from '../lib/dom.js';
+import { fill, h, tell } from '../lib/dom.js';
 import { docPath, request } from '../lib/server.js';
+import { keys } from './code.js';
 import { currentText, newId } from './document.js';
 import { parse, pretty } from './json.js';
 import { go, link } from './links.js';
+import { crumbs } from './parts.js';
 
 // Where JSON.parse stopped, in words.
 function complaint(text, error) {
@@ -39,24 +41,6 @@ async function save(db, id, text) {
 	go(link.doc(db, name));
 }
 
-// Tab indents; Escape first gives Tab back to those who move by keyboard.
-function keys(area, submit) {
-	let indents = true;
-	area.addEventListener('focus', () => {
-		indents = true;
-	});
-	area.addEventListener('keydown', (e) => {
-		if (e.key === 'Escape') {
-			indents = false;
-		} else if (e.key === 'Tab' && indents && !e.shiftKey) {
-			e.preventDefault();
-			area.setRangeText('  ', area.selectionStart, area.selectionEnd, 'end');
-		} else if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) {
-			submit();
-		}
-	});
-}
-
 export async function editor({ db, id }) {
 	const text = id ? pretty(parse(await currentText(db, id))) : `{\n  "_id": "${await newId()}"\n}`;
 	const area = h('textarea.mono', { 'aria-label': 'The document as JSON', 'aria-describedby': 'keys', spellcheck: 'false', autocapitalize: 'none', autofocus: true, value: text, rows: Math.min(30, Math.max(12, text.split('\n').length + 2)) });
@@ -89,6 +73,6 @@ export async function editor({ db, id }) {
 	if (!id)
 		queueMicrotask(() => area.setSelectionRange(text.length - 2, text.length - 2));
 	return h('div.page', {},
-		h('nav.crumbs', { 'aria-label': 'Where you are' }, h('a', { href: link.home }, 'Databases'), icon('next'), h('a', { href: link.db(db) }, db)),
+		crumbs([link.db(db), db]),
 		h('header.head', {}, h('h1', {}, id ?? 'New document')), form);
 }

@@ -1,11 +1,20 @@
 // links.js: the addresses of the page's views.
 
+const at = (...parts) => `#/${parts.map(encodeURIComponent).join('/')}`;
+const asking = (query) => (query ? `?${new URLSearchParams(query)}` : '');
+
 export const link = {
 	home: '#/',
-	db: (db, query) => `#/db/${encodeURIComponent(db)}${query ? `?${new URLSearchParams(query)}` : ''}`,
-	add: (db) => `#/db/${encodeURIComponent(db)}/new`,
-	doc: (db, id, rev) => `#/db/${encodeURIComponent(db)}/doc/${encodeURIComponent(id)}${rev ? `?rev=${encodeURIComponent(rev)}` : ''}`,
-	edit: (db, id) => `#/db/${encodeURIComponent(db)}/edit/${encodeURIComponent(id)}`,
+	tasks: '#/tasks',
+	db: (db, query) => at('db', db) + asking(query),
+	add: (db) => at('db', db, 'new'),
+	doc: (db, id, rev) => at('db', db, 'doc', id) + asking(rev && { rev }),
+	edit: (db, id) => at('db', db, 'edit', id),
+	// Views and other functions; a design document is named without its _design/.
+	designs: (db) => at('db', db, 'design'),
+	view: (db, design, name, query) => at('db', db, 'view', design, name) + asking(query),
+	fun: (db, design, kind, name) => at('db', db, 'function', design, kind, name),
+	addFun: (db, design) => at('db', db, 'function') + asking(design && { in: design }),
 };
 
 export const go = (hash) => {

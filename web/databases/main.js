@@ -5,26 +5,39 @@ import { signOut, whoami } from '../lib/server.js';
 import { bar } from '../lib/shell.js';
 import { signInForm } from '../lib/signin.js';
 import { databases } from './databases.js';
+import { designList } from './designs.js';
 import { documents } from './documents.js';
 import { documentView } from './document.js';
 import { editor } from './editor.js';
+import { functionEditor } from './functions.js';
+import { tasks } from './tasks.js';
+import { viewPage } from './view.js';
 
 const SLOW_MS = 200; // what takes longer is seen to be on its way
 
 let who = { name: null, admin: false };
 let turn = 0; // the newest navigation; a view that comes late is dropped
+let leaving = new AbortController(); // ends what the view before still does
 
 /*
- * #/                       databases
- * #/db/NAME?from=&prefix=  its documents
- * #/db/NAME/new            a new document
- * #/db/NAME/doc/ID?rev=    one document
- * #/db/NAME/edit/ID        its text
+ * #/                                   databases
+ * #/tasks                              what the server is doing
+ * #/db/NAME?from=&prefix=              its documents
+ * #/db/NAME/new                        a new document
+ * #/db/NAME/doc/ID?rev=                one document
+ * #/db/NAME/edit/ID                    its text
+ * #/db/NAME/design                     its views and other functions
+ * #/db/NAME/view/DESIGN/VIEW?key=      a view's rows; query.js knows the parameters
+ * #/db/NAME/function?in=DESIGN         a new function
+ * #/db/NAME/function/DESIGN/KIND/NAME  one function
  */
 function route() {
-	const [where, query] = location.hash.replace(/^#\/?/, '').split('?');
-	const [first, db, what, id] = where.split('/').map(decodeURIComponent);
-	const args = { db, id, query: new URLSearchParams(query), who };
+	const [where, ...query] = location.hash.replace(/^#\/?/, '').split('?');
+	const [first, db, what, ...rest] = where.split('/').map(decodeURIComponent);
+	const [id, kind, fun] = rest;
+	const args = { db, id, query: new URLSearchParams(query.join('?')), who };
+	if (first === 'tasks')
+		return [tasks, args, 'Running tasks'];
 	if (first !== 'db' || !db)
 		return [databases, args, 'Databases'];
 	if (what === 'new')
@@ -33,6 +46,12 @@ function route() {
 		return [documentView, args, `${id} – ${db}`];
 	if (what === 'edit' && id)
 		return [editor, args, `${id} – ${db}`];
+	if (what === 'design')
+		return [designList, args, `Views – ${db}`];
+	if (what === 'view' && id && kind !== undefined)
+		return [viewPage, { ...args, name: kind }, `${kind} – ${db}`];
+	if (what === 'function')
+		return [functionEditor, { ...args, kind: id && kind, name: fun }, `${id ? fun || kind : 'New function'} – ${db}`];
 	return [documents, args, db];
 }
 
@@ -64,15 +83,19 @@ async function out() {
 
 export async function show() {
 	const mine = ++turn;
+	leaving.abort();
+	leaving = new AbortController();
 	if (!who.name) {
 		showSignIn();
 		return;
 	}
-	const [view, args, title] = route();
 	const slow = setTimeout(() => $('#bar').classList.add('busy'), SLOW_MS);
 	let content;
+	let title = 'Databases';
 	try {
-		content = await view(args);
+		const [view, args, name] = route();
+		title = name;
+		content = await view({ ...args, signal: leaving.signal });
 	} catch (e) {
 		if (e.status === 401) {
 			showSignIn();

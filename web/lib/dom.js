@@ -25,6 +25,13 @@ const ICONS = {
 	warn: 'M12 4L2.5 20h19zM12 10v5M12 17.5v.5',
 	out: 'M10 4H5v16h5M14 8l4 4-4 4M18 12H9',
 	down: 'M12 4v11M7 11l5 5 5-5M5 20h14',
+	play: 'M8 5l11 7-11 7z',
+	table: 'M3 5h18v14H3zM3 10h18M9 10v9',
+	code: 'M8 7l-5 5 5 5M16 7l5 5-5 5',
+	copy: 'M8 8h12v12H8zM16 8V4H4v12h4',
+	funnel: 'M4 5h16l-6 8v6l-4-2v-4z',
+	shield: 'M12 3l8 3v6c0 5-3.5 8-8 9-4.5-1-8-4-8-9V6z',
+	pulse: 'M3 12h4l3-7 4 14 3-7h4',
 };
 
 export function icon(name) {

@@ -37,7 +37,15 @@ function words(status, body) {
 	return WORDS[status] || `The server answered ${status}.`;
 }
 
-export const path = (...parts) => parts.map((p) => encodeURIComponent(p)).join('/');
+/*
+ * A path of names.  Browsers take "." and ".." for steps, encoded or not: an attachment "db" of the document ".." would be the
+ * database "db".  So these names are never asked for.
+ */
+export function path(...parts) {
+	if (parts.some((p) => p === '.' || p === '..'))
+		throw new Refusal('Browsers cannot ask for what is called “.” or “..”. Programs can.', 400);
+	return parts.map((p) => encodeURIComponent(p)).join('/');
+}
 
 // A document's id in a path: the slash behind _design and _local stays.
 export function docPath(db, id) {
@@ -45,15 +53,15 @@ export function docPath(db, id) {
 	return m ? `${path(db)}/${m[1]}/${path(m[2])}` : path(db, id);
 }
 
-// The response; throws Refusal for 4xx, 5xx and when the server cannot be reached (status 0).
-export async function request(method, where, body, headers = {}) {
+// The response; throws Refusal for 4xx, 5xx and when the server cannot be reached (status 0).  A signal calls it off.
+export async function request(method, where, body, headers = {}, signal = null) {
 	let answer;
 	if (body !== undefined && typeof body !== 'string' && !(body instanceof Blob))
 		body = JSON.stringify(body);
 	if (body !== undefined && !(body instanceof Blob))
 		headers = { 'Content-Type': 'application/json', ...headers };
 	try {
-		answer = await fetch(ROOT + where, { method, body, headers: { Accept: 'application/json', ...headers }, credentials: 'same-origin', cache: 'no-cache' });
+		answer = await fetch(ROOT + where, { method, body, headers: { Accept: 'application/json', ...headers }, credentials: 'same-origin', cache: 'no-cache', signal });
 	} catch {
 		throw new Refusal('The server cannot be reached. Is it running?', 0);
 	}

@@ -1,0 +1,86 @@
+// tasks.js: what the server does by itself: building indexes, compacting, copying.
+
+import { fill, h, icon } from '../lib/dom.js';
+import { json } from '../lib/server.js';
+import { count, plain } from '../lib/words.js';
+import { link } from './links.js';
+import { crumbs } from './parts.js';
+
+const EVERY_MS = 1000;
+
+const NAMES = {
+	indexer: 'Building an index',
+	database_compaction: 'Compacting a database',
+	view_compaction: 'Compacting an index',
+	replication: 'Copying a database',
+};
+
+const PHASES = { document_trim: 'dropping what was superseded', document_copy: 'copying what stays' };
+
+const bare = (id) => id.replace(/^_design\//, '');
+
+const sleep = (ms, signal) => new Promise((resolve) => {
+	const timer = setTimeout(resolve, ms);
+	signal.addEventListener('abort', () => {
+		clearTimeout(timer);
+		resolve();
+	}, { once: true });
+});
+
+// draw(tasks) now and each second, until the signal says that nobody looks any more or the server has no answer.
+export async function follow(signal, draw) {
+	try {
+		for (; !signal.aborted; await sleep(EVERY_MS, signal))
+			draw(await json('GET', '_active_tasks', undefined, {}, signal));
+	} catch (e) {
+		if (!signal.aborted)
+			throw e;
+	}
+}
+
+// How far a task is; a bar that shows no end where that is not known.
+export function progress(task, label) {
+	const { changes_done: done, total_changes: total } = task || {};
+	return h('div.progress', {},
+		h('progress', { 'aria-label': label, max: total > 0 && 100, value: total > 0 && Math.min(100, (done / total) * 100) }),
+		total > 0 && h('p.quiet.number.hint', {}, `${plain(done)} of ${count(total, 'change')}`));
+}
+
+function about(task) {
+	const db = task.database;
+	if (!db)
+		return [task.source, task.target].filter((x) => typeof x === 'string').join(' to ');
+	const design = typeof task.design_document === 'string' && bare(task.design_document);
+	return [design && ['“', h('a', { href: link.designs(db) }, design), '” of '], h('a', { href: link.db(db) }, db)];
+}
+
+function since(seconds) {
+	const time = new Date(seconds * 1000);
+	return seconds > 0 && h('span.quiet.hint', {}, 'since ', h('time', { datetime: time.toISOString() }, time.toLocaleTimeString('en-GB')));
+}
+
+function row(task) {
+	const name = NAMES[task.type] || task.type;
+	return h('li.panel.task', {}, h('div.head', {}, h('div', {}, h('h2', {}, name), h('p', {}, about(task), PHASES[task.phase] && h('span.quiet', {}, `, ${PHASES[task.phase]}`))), since(task.started_on)),
+		progress(task, name));
+}
+
+export async function tasks({ signal }) {
+	const list = h('div', { 'aria-live': 'polite' });
+	const draw = (all) => fill(list, all.length ? h('ul.tasks.card', {}, all.map(row))
+		: h('div.empty.card', {}, icon('pulse'), h('h2', {}, 'Nothing is running'),
+			h('p', {}, 'Indexes that are built and databases that are compacted show up here while it lasts.')));
+	const first = new Promise((resolve, reject) => {
+		follow(signal, (all) => {
+			draw(all);
+			resolve();
+		}).then(resolve, (e) => {
+			fill(list, h('p.problem', { role: 'alert' }, e.message));
+			reject(e);
+		});
+	});
+	await first;
+	return h('div.page', {},
+		crumbs(),
+		h('header.head', {}, h('div', {}, h('h1', {}, 'Running tasks'), h('p.quiet', {}, 'What the server is busy with, besides answering'))), list);
+}
