@@ -406,6 +406,23 @@ int db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep) MUST_CHEC
  */
 int db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t *np) MUST_CHECK;
 
+/**
+ * db_doc_find(doc, rev, latest, fn, cookie, np): Each revision that stands for ${rev}: itself, or with ${latest} the leaves that
+ * descend from it, winner order; until ${fn} returns not 0, which is then returned.  *${np} counts them.  A revision without a
+ * body is passed over.
+ */
+int db_doc_find(struct db_doc *doc, const struct rev *rev, int latest,
+    int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np) MUST_CHECK;
+
+/** db_doc_knows(doc, rev, knownp): Is ${rev} in its tree, with a body or without? */
+int db_doc_knows(struct db_doc *doc, const struct rev *rev, int *knownp) MUST_CHECK;
+
+/**
+ * db_doc_older_leaves(doc, gen, revsp, np): Leaves of generations below ${gen}, which may be ancestors of a revision of that one
+ * that is not here; in the document's arena.
+ */
+int db_doc_older_leaves(struct db_doc *doc, uint64_t gen, struct rev **revsp, size_t *np) MUST_CHECK;
+
 /* One revision's content.  Memory: the arena's. */
 struct db_rev {
 	struct revnode node;

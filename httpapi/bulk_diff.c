@@ -52,43 +52,20 @@ read_revs(struct diff *d, struct jread *j, struct buf *scratch, struct arena *a)
 }
 
 static int
-is_known(struct db_doc *doc, const struct rev *rev, int *knownp)
-{
-	struct revtree *t;
-	struct revpos at;
-	int err;
-
-	/* Mostly the winner is asked for, and its id stands before the tree. */
-	*knownp = rev_equal(&doc->winner.rev, rev);
-	if (*knownp)
-		return 0;
-	err = db_doc_tree(doc, 1, &t);
-	if (err == 0)
-		*knownp = revtree_find(t, rev, &at);
-	return err;
-}
-
-static int
 put_ancestors(struct diff *d, struct db_doc *doc, uint64_t newest)
 {
-	const struct revnode *leaf;
-	struct revtree *t;
-	size_t i;
-	int err, first = 1;
+	struct rev *revs;
+	size_t i, n;
+	int err = db_doc_older_leaves(doc, newest, &revs, &n);
 
-	err = db_doc_tree(doc, 1, &t);
 	if (err != 0)
 		return err;
-	for (i = 0; i < revtree_nleaves(t); i++) {
-		leaf = revtree_leaf(t, i);
-		if (leaf->rev.gen >= newest)
-			continue;
-		buf_puts(&d->out, first ? ",\"possible_ancestors\":[\"" : ",\"");
-		rev_put(&d->out, &leaf->rev);
+	for (i = 0; i < n; i++) {
+		buf_puts(&d->out, i == 0 ? ",\"possible_ancestors\":[\"" : ",\"");
+		rev_put(&d->out, &revs[i]);
 		buf_putc(&d->out, '"');
-		first = 0;
 	}
-	if (!first)
+	if (n > 0)
 		buf_putc(&d->out, ']');
 	return buf_failed(&d->out);
 }
@@ -117,7 +94,7 @@ diff_one(struct diff *d, struct jstr id)
 	found = err == 0;
 	for (i = 0; i < d->n; i++) {
 		rev = rev_of(&d->revs[i]);
-		err = found ? is_known(&doc, &rev, &known) : 0;
+		err = found ? db_doc_knows(&doc, &rev, &known) : 0;
 		if (err != 0)
 			return err;
 		if (known)

@@ -280,7 +280,7 @@ put_doc(struct job *job, const struct item *item)
 		rev = rev_of(&item->parsed);
 		if (rev_equal(&rev, &doc.winner.rev) && doc.nleaves == 1 && job->kind == NULL)
 			return put_leaves(job, &doc);
-		err = openrevs_find(&doc, &rev, job->opts.latest, put_found, job, &n);
+		err = db_doc_find(&doc, &rev, job->opts.latest, put_found, job, &n);
 	}
 	if (err == ERR_MISSING || (err == 0 && n == 0))
 		return put_error(job, item, item->has_rev ? &item->rev : &undefined, "not_found", "missing");

@@ -98,7 +98,7 @@ find_rev(struct get *g, struct db_doc *doc, struct revpos *atp)
 	size_t n;
 	int err;
 
-	err = openrevs_find(doc, &rev, g->opts.latest, take_first, atp, &n);
+	err = db_doc_find(doc, &rev, g->opts.latest, take_first, atp, &n);
 	if (err != 0 && err != ERR_END)
 		return err;
 	return n == 0 ? ERR_MISSING : 0;

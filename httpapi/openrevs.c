@@ -23,37 +23,6 @@ struct job {
 	char boundary[MULTIPART_BOUNDARY_LEN];
 };
 
-int
-openrevs_find(struct db_doc *doc, const struct rev *rev, int latest,
-    int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np)
-{
-	struct revtree *t;
-	struct revpos at;
-	size_t i, n;
-	int err;
-
-	*np = 0;
-	err = db_doc_tree(doc, 1, &t);
-	if (err != 0)
-		return err;
-	if (!revtree_find(t, rev, &at))
-		return 0;
-	if (!latest) {
-		if (revtree_at(t, at)->body == REVTREE_NO_BODY)
-			return 0;
-		*np = 1;
-		return fn(doc, at, cookie);
-	}
-	n = revtree_nleaves(t);
-	for (i = 0; err == 0 && i < n; i++) {
-		if (!revtree_descends(t, at, i))
-			continue;
-		(*np)++;
-		err = fn(doc, revtree_leaf_pos(t, i), cookie);
-	}
-	return err;
-}
-
 static int
 parse_list(struct apireq *r, struct job *job, struct jstr text, struct errtext *why)
 {
@@ -184,7 +153,7 @@ put_listed(struct job *job, struct db_doc *doc)
 		rev = rev_of(&job->revs[i]);
 		n = 0;
 		if (doc != NULL)
-			err = openrevs_find(doc, &rev, job->opts.latest, put_found, job, &n);
+			err = db_doc_find(doc, &rev, job->opts.latest, put_found, job, &n);
 		if (err == 0 && n == 0)
 			err = put_missing(job, &rev);
 	}
