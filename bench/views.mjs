@@ -9,13 +9,13 @@ const ONE = `function (doc) {
 		emit([doc.name.last, doc.name.first], doc.email[0].value);
 }`;
 
-/* The words of names and note, and the digits of the telephone: ten rows on the average. */
+/* The longer words of a name and a note, and the digits of telephones: ten rows on the average. */
 const TEN = `function (doc) {
 	if (doc.type !== 'contact')
 		return;
-	const words = (doc.name.first + ' ' + doc.name.last + ' ' + doc.note).toLowerCase().split(/\\s+/);
+	const words = (doc.name.last + ' ' + doc.note).toLowerCase().split(/\\s+/);
 	for (const w of words)
-		if (/^[^\\d\\W].+/.test(w))
+		if (/^\\D{3,}$/.test(w))
 			emit(w, null);
 	for (const p of doc.phone)
 		emit(p.value.replace(/[^0-9]/g, ''), p.kind);
