@@ -269,7 +269,8 @@ static int
 apply_plain(struct apply *p, const struct rows_change *ch)
 {
 	struct store_val val;
-	int err = store_get(p->snap, VIEW_ROWS, ch->order.s, ch->order.len, &val), existed = err == 0;
+	int err = ch->fresh ? ERR_MISSING : store_get(p->snap, VIEW_ROWS, ch->order.s, ch->order.len, &val);
+	int existed = err == 0;
 
 	if (err != 0 && err != ERR_MISSING)
 		return err;

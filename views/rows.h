@@ -68,7 +68,11 @@ int rows_bound(struct store_cursor *c, struct jstr bound, struct rows_key *out) 
 struct rows_change {
 	struct jstr order;
 	struct jstr value;
+	int fresh; /* 1: the tree is known to have no row of this key */
 };
+
+/** rows_sort(a, changesp, np): Put changes in the order of their keys; several of one key become one.  Errors: ERR_NOMEM. */
+int rows_sort(struct arena *a, struct rows_change **changesp, size_t *np) MUST_CHECK;
 
 /* What became of a key of the tree. */
 struct rows_moved {

@@ -11,9 +11,10 @@
 
 #define SETTLE_FROM 16u /* ranges whose reductions are not known, from which on they are found out */
 
+/* change: A row comes, or goes (${key} NULL); ${fresh}: the document's list has none at its place. */
 static int
 change(struct step *s, unsigned map, struct jstr sortkey, struct jstr id, uint32_t n, const struct jstr *key,
-    const struct jstr *value)
+    const struct jstr *value, int fresh)
 {
 	struct rows_change *ch;
 	int err;
@@ -27,6 +28,7 @@ change(struct step *s, unsigned map, struct jstr sortkey, struct jstr id, uint32
 		return err;
 	ch->order = (struct jstr){arena_dup(s->a, s->order.data, s->order.len), s->order.len};
 	ch->value = (struct jstr){NULL, 0};
+	ch->fresh = fresh;
 	if (ch->order.s == NULL)
 		return ERR_NOMEM;
 	if (key == NULL)
@@ -88,7 +90,7 @@ emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct j
 {
 	struct listed l = {.map = map, .n = n}, was = {0};
 	struct bytes look = *old;
-	int err;
+	int fresh = 1, err;
 
 	buf_clear(&s->sortkey);
 	if (s->ix->partitioned)
@@ -107,12 +109,13 @@ emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct j
 		    memcmp(was.sortkey.s, l.sortkey.s, l.sortkey.len) == 0) {
 			if (was.sum == l.sum)
 				return 0;
+			fresh = 0;
 			break;
 		}
-		if ((err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL)) != 0)
+		if ((err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL, 0)) != 0)
 			return err;
 	}
-	return change(s, map, l.sortkey, c->id, n, &key, &value);
+	return change(s, map, l.sortkey, c->id, n, &key, &value, fresh);
 }
 
 /* emit_all: [[[KEY,VALUE],...] of map 0, ...] */
@@ -171,44 +174,13 @@ rows_of(struct step *s, struct store_snap *snap, const struct changed *c)
 	head = list.len;
 	err = c->rows.len > 0 ? emit_all(s, c, &old, &list) : 0;
 	while (err == 0 && take_listed(&old, &was))
-		err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL);
+		err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL, 0);
 	if (err == 0 && list.len > head)
 		err = record_put(batch, VIEW_DOCS, c->key, STEP_KEY, list.data, list.len);
 	else if (err == 0 && had)
 		err = store_del(batch, VIEW_DOCS, c->key, STEP_KEY);
 	buf_release(&list);
 	return err;
-}
-
-static int
-change_cmp(const void *a, const void *b)
-{
-	const struct rows_change *x = a, *y = b;
-	size_t n = x->order.len < y->order.len ? x->order.len : y->order.len;
-	int c = memcmp(x->order.s, y->order.s, n);
-
-	if (c != 0 || x->order.len != y->order.len)
-		return c != 0 ? c : x->order.len > y->order.len ? 1 : -1;
-	/* One that goes and comes again comes. */
-	return (x->value.s != NULL) - (y->value.s != NULL);
-}
-
-/* sort_changes: By order key, the last of equal ones alone. */
-static void
-sort_changes(struct step *s)
-{
-	size_t n = 0;
-
-	if (s->nchanges > 1)
-		qsort(s->changes, s->nchanges, sizeof(*s->changes), change_cmp);
-	for (size_t i = 0; i < s->nchanges; i++) {
-		if (n > 0 && s->changes[n - 1].order.len == s->changes[i].order.len &&
-		    memcmp(s->changes[n - 1].order.s, s->changes[i].order.s, s->changes[i].order.len) == 0)
-			s->changes[n - 1] = s->changes[i];
-		else
-			s->changes[n++] = s->changes[i];
-	}
-	s->nchanges = n;
 }
 
 static int
@@ -254,7 +226,8 @@ step_write(struct step *s)
 	for (size_t i = 0; i < s->n && err == 0; i++)
 		if (i + 1 == s->n || memcmp(s->docs[i].key, s->docs[i + 1].key, STEP_KEY) != 0)
 			err = rows_of(s, snap, &s->docs[i]);
-	sort_changes(s);
+	if (err == 0)
+		err = rows_sort(s->a, &s->changes, &s->nchanges);
 	if (err == 0)
 		err = rows_apply(snap, s->batch, s->a, s->changes, s->nchanges, &moved, &n);
 	if (err == 0)

@@ -143,9 +143,72 @@ check_bound(struct store_db *db, size_t i, size_t len)
 }
 
 static void
+shuffle(struct rows_change *v, size_t n)
+{
+	for (size_t i = n; i > 1; i--) {
+		size_t k = below((unsigned)i);
+		struct rows_change t = v[k];
+
+		v[k] = v[i - 1];
+		v[i - 1] = t;
+	}
+}
+
+static int
+order_cmp(struct jstr a, struct jstr b)
+{
+	int c = memcmp(a.s, b.s, a.len < b.len ? a.len : b.len);
+
+	return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
+
+/* Keys of few letters that are equal for up to ${alike} bytes, each with a number behind: all of them once, in order. */
+static void
+check_sort(size_t n, size_t alike, unsigned letters)
+{
+	struct rows_change *v = calloc(n, sizeof(*v)), *sorted = v;
+	struct arena *a;
+	size_t kept = n, distinct = n;
+
+	if (v == NULL || arena_new(1 << 28, &a) != 0)
+		exit(1);
+	for (size_t i = 0; i < n; i++) {
+		size_t len = alike > 0 ? below((unsigned)alike) : 0;
+		char *key = arena_alloc(a, len + 5);
+
+		if (key == NULL)
+			exit(1);
+		for (size_t k = 0; k < len; k++)
+			key[k] = (char)('a' + (below(100) == 0 ? below(letters) : 0));
+		key[len] = 0;
+		key[len + 1] = (char)(i >> 16);
+		key[len + 2] = (char)(i >> 8);
+		key[len + 3] = (char)i;
+		v[i].order = (struct jstr){key, len + 4};
+		/* The same key again, and it goes: the one that comes stays. */
+		if (i > 0 && below(10) == 0) {
+			v[i].order = v[i - 1].order;
+			distinct--;
+		} else {
+			v[i].value = v[i].order;
+		}
+	}
+	shuffle(v, n);
+	CHECK_INT(rows_sort(a, &sorted, &kept), 0);
+	CHECK_INT(kept, distinct);
+	for (size_t i = 0; i < kept; i++) {
+		CHECK(sorted[i].value.s != NULL);
+		if (i > 0)
+			CHECK(order_cmp(sorted[i - 1].order, sorted[i].order) < 0);
+	}
+	free(v);
+	arena_free(a);
+}
+
+static void
 change(struct store_db *db, struct store_batch *batch, unsigned share)
 {
-	struct rows_change changes[POOL];
+	struct rows_change own[2 * POOL], *changes = own;
 	struct rows_moved *moved;
 	struct buf values[POOL];
 	struct store_snap *snap;
@@ -159,16 +222,23 @@ change(struct store_db *db, struct store_batch *batch, unsigned share)
 		buf_init(&values[i], 1 << 16);
 		before += (size_t)there[i];
 		if (below(share) == 0) {
-			changes[n].order = (struct jstr){pool[i].data, pool[i].len};
+			struct rows_change ch = {.order = {pool[i].data, pool[i].len}, .fresh = !there[i] && below(2)};
+
+			/* One that goes and comes comes. */
+			if (below(4) == 0)
+				own[n++] = ch;
 			there[i] = (int)below(2);
 			versions[i]++;
 			if (there[i])
 				value_of(i, &values[i]);
-			changes[n++].value =
-			    there[i] ? (struct jstr){values[i].data, values[i].len} : (struct jstr){NULL, 0};
+			if (there[i])
+				ch.value = (struct jstr){values[i].data, values[i].len};
+			own[n++] = ch;
 		}
 		after += (size_t)there[i];
 	}
+	shuffle(own, n);
+	CHECK_INT(rows_sort(a, &changes, &n), 0);
 	CHECK_INT(rows_apply(snap, batch, a, changes, n, &moved, &nmoved), 0);
 	store_snap_end(snap);
 	CHECK_INT(store_commit(batch), 0);
@@ -195,6 +265,9 @@ main(void)
 
 	srandom(7);
 	make_pool();
+	for (size_t n = 1; n < 4000; n = 3 * n + 1)
+		for (size_t alike = 0; alike <= 900; alike += 300)
+			check_sort(n, alike, 1 + below(4));
 	if (store_mem_new(&s) != 0 || store_create(s, "index", rows_trees, VIEW_TREES, &db) != 0 ||
 	    store_batch_new(db, &batch) != 0)
 		return 1;

@@ -81,6 +81,7 @@ add_change(struct arena *a, unsigned map, unsigned i, struct rows_change *out)
 	order_of(map, i, &order, &sortkey_len);
 	out->order = (struct jstr){order.data, order.len};
 	out->value = (struct jstr){NULL, 0};
+	out->fresh = 0;
 	if (!there[map][i])
 		return;
 	CHECK_INT(
