@@ -5,31 +5,34 @@
 #include <stdint.h>
 
 /* X(name): what each counts stands in httpapi/stats.c. */
-#define COUNTER_LIST(X) \
-	X(REQUESTS)     \
-	X(BULK)         \
-	X(ABORTED)      \
-	X(AUTH_HITS)    \
-	X(AUTH_MISSES)  \
-	X(AUTH_FAILED)  \
-	X(HASH_FAST)    \
-	X(HASH_SLOW)    \
-	X(DB_OPENS)     \
-	X(COMMITS)      \
-	X(DOC_READS)    \
-	X(DOC_WRITES)   \
-	X(LOCAL_WRITES) \
-	X(PURGES)       \
-	X(BYTES_OUT)    \
-	X(TIME_US)      \
-	X(GET)          \
-	X(HEAD)         \
-	X(PUT)          \
-	X(POST)         \
-	X(DELETE)       \
-	X(COPY)         \
-	X(OPTIONS)      \
-	X(OTHER)
+#define COUNTER_LIST(X)  \
+	X(REQUESTS)      \
+	X(BULK)          \
+	X(ABORTED)       \
+	X(AUTH_HITS)     \
+	X(AUTH_MISSES)   \
+	X(AUTH_FAILED)   \
+	X(HASH_FAST)     \
+	X(HASH_SLOW)     \
+	X(DB_OPENS)      \
+	X(COMMITS)       \
+	X(DOC_READS)     \
+	X(DOC_WRITES)    \
+	X(LOCAL_WRITES)  \
+	X(PURGES)        \
+	X(BYTES_OUT)     \
+	X(TIME_US)       \
+	X(GET)           \
+	X(HEAD)          \
+	X(PUT)           \
+	X(POST)          \
+	X(DELETE)        \
+	X(COPY)          \
+	X(OPTIONS)       \
+	X(OTHER)         \
+	X(SCRIPT_ASKED)  \
+	X(SCRIPT_FAILED) \
+	X(VDU_REJECTS)
 
 enum counter {
 #define COUNTER_ENUM(name) COUNTER_##name,

@@ -245,13 +245,14 @@ void api_submit(struct apireq *r, struct db_request *req, api_f *then);
 /* ---- Handlers, by file.  The router (router.c) has the table. ---- */
 
 /* root.c */
-void root_welcome(struct apireq *r);      /* / */
-void root_up(struct apireq *r);           /* /_up */
-void root_uuids(struct apireq *r);        /* /_uuids */
-void root_all_dbs(struct apireq *r);      /* /_all_dbs */
-void root_dbs_info(struct apireq *r);     /* /_dbs_info */
-void root_active_tasks(struct apireq *r); /* /_active_tasks */
-void root_membership(struct apireq *r);   /* /_membership */
+void root_welcome(struct apireq *r);        /* / */
+void root_up(struct apireq *r);             /* /_up */
+void root_uuids(struct apireq *r);          /* /_uuids */
+void root_all_dbs(struct apireq *r);        /* /_all_dbs */
+void root_dbs_info(struct apireq *r);       /* /_dbs_info */
+void root_active_tasks(struct apireq *r);   /* /_active_tasks */
+void root_membership(struct apireq *r);     /* /_membership */
+void root_reload_scripts(struct apireq *r); /* /_reload_query_servers */
 
 /* node.c, auth_session.c, web.c */
 void node_any(struct apireq *r);     /* /_node/... */

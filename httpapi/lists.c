@@ -164,7 +164,7 @@ converse(struct list *f, struct script *sc)
 		const struct jstr parts[] = {
 		    {name.data, name.len}, f->head, {",", 1}, {c->request.data, c->request.len}, {"]", 1}};
 
-		err = script_send(sc, SCRIPT_DESIGN, parts, 5);
+		err = script_send_list(sc, parts, 5);
 	}
 	buf_release(&name);
 	while (err == 0 && (err = script_receive(sc, &sent, &c->why)) == ERR_AGAIN)

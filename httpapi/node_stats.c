@@ -15,11 +15,22 @@
 
 #include "base/counters.h"
 #include "base/log.h"
+#include "script/script.h"
 
 #define STATS_MAX ((size_t)256 << 10)
 
 enum kind { COUNTER, GAUGE, HISTOGRAM };
-enum gauge { LAG = COUNTER_MAX, LOG_DROPPED, OPEN_FDS };
+enum gauge {
+	LAG = COUNTER_MAX,
+	LOG_DROPPED,
+	OPEN_FDS,
+	SCRIPT_CHILDREN,
+	SCRIPT_BUSY,
+	SCRIPT_WAITING,
+	SCRIPT_STARTED,
+	SCRIPT_EXITED,
+	SCRIPT_BROKEN
+};
 
 /* In the order of their paths: what has the same beginning stands together. */
 static const struct stat_row {
@@ -104,10 +115,28 @@ static const struct stat_row {
 	"number of passwords that were told by a digest in memory"},
     {"couchdb/password_hashing_slow", "couchdb_password_hashing_slow_total", COUNTER, COUNTER_HASH_SLOW,
 	"number of passwords that took a derivation"},
+    {"couchdb/query_server/acquired_processes", "couchdb_query_server_acquired_processes", GAUGE, SCRIPT_BUSY,
+	"number of processes that run users' functions now"},
+    {"couchdb/query_server/process_error_exits", "couchdb_query_server_process_error_exits_total", COUNTER,
+	SCRIPT_BROKEN, "number of them that ended because they failed or took too long"},
+    {"couchdb/query_server/process_exits", "couchdb_query_server_process_exits_total", COUNTER, SCRIPT_EXITED,
+	"number of them that ended"},
+    {"couchdb/query_server/process_prompt_errors", "couchdb_query_server_process_prompt_errors_total", COUNTER,
+	COUNTER_SCRIPT_FAILED, "number of messages to them without an answer"},
+    {"couchdb/query_server/process_prompts", "couchdb_query_server_process_prompts_total", COUNTER,
+	COUNTER_SCRIPT_ASKED, "number of messages to them"},
+    {"couchdb/query_server/process_starts", "couchdb_query_server_process_starts_total", COUNTER, SCRIPT_STARTED,
+	"number of them that were started"},
+    {"couchdb/query_server/vdu_rejects", "couchdb_query_server_vdu_rejects_total", COUNTER, COUNTER_VDU_REJECTS,
+	"number of writes that validate_doc_update functions refused"},
     {"couchdb/request_time", NULL, HISTOGRAM, COUNTER_TIMES, "length of a request inside CouchDB without MochiWeb"},
     {"divan/log_dropped", "divan_log_dropped_total", COUNTER, LOG_DROPPED, "lines that the log had no room for"},
     {"divan/loop_lag_ms", "divan_loop_lag_ms", GAUGE, LAG,
 	"longest time that an HTTP thread was busy at a stretch since this was last asked"},
+    {"divan/query_server/processes", "divan_query_server_processes", GAUGE, SCRIPT_CHILDREN,
+	"number of processes for users' functions, idle ones too"},
+    {"divan/query_server/waiting", "divan_query_server_waiting", GAUGE, SCRIPT_WAITING,
+	"number of callers that wait for one"},
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -127,6 +156,29 @@ open_fds(void)
 }
 
 static uint64_t
+scripts_value(struct scripts *s, unsigned which)
+{
+	struct scripts_count n = {0};
+
+	if (s != NULL)
+		scripts_count(s, &n);
+	switch (which) {
+	case SCRIPT_CHILDREN:
+		return n.children;
+	case SCRIPT_BUSY:
+		return n.busy;
+	case SCRIPT_WAITING:
+		return n.waiting;
+	case SCRIPT_STARTED:
+		return n.started;
+	case SCRIPT_EXITED:
+		return n.exited;
+	default:
+		return n.failed;
+	}
+}
+
+static uint64_t
 value_of(struct apireq *r, const struct stat_row *row)
 {
 	switch (row->which) {
@@ -137,7 +189,7 @@ value_of(struct apireq *r, const struct stat_row *row)
 	case OPEN_FDS:
 		return open_fds();
 	default:
-		return counters_get(row->which);
+		return row->which < COUNTER_MAX ? counters_get(row->which) : scripts_value(r->api->scripts, row->which);
 	}
 }
 

@@ -6,6 +6,7 @@
 #include "uuid.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "script/script.h"
 #include "views/views.h"
 
 #include <strings.h>
@@ -528,4 +529,22 @@ void
 root_membership(struct apireq *r)
 {
 	reply_text(r, "{\"all_nodes\":[\"" API_NODE "\"],\"cluster_nodes\":[\"" API_NODE "\"]}");
+}
+
+static void
+reload_scripts(struct apireq *r)
+{
+	scripts_reload(r->api->scripts);
+}
+
+static void
+reloaded(struct apireq *r)
+{
+	api_ok(r, 200);
+}
+
+void
+root_reload_scripts(struct apireq *r)
+{
+	(void)api_work(r, reload_scripts, reloaded);
 }

@@ -75,6 +75,7 @@ static const struct route server_table[] = {
     {"_utils/...", web_file, ANYBODY, "GET,HEAD", NONE},
     {"_replicate", not_implemented, ANYBODY, "POST", NONE},
     {"_scheduler/...", not_implemented, ADMIN, "GET,HEAD", NONE},
+    {"_reload_query_servers", root_reload_scripts, ADMIN, "POST", NONE},
     {"_db_updates", updatefeeds_any, ADMIN, "GET,HEAD", NONE},
     {"_cluster_setup", cluster_setup, ADMIN, "GET,POST", NONE},
     {"favicon.ico", web_file, ANYBODY, "GET,HEAD", NONE},

@@ -1,17 +1,35 @@
 /*
- * validators.c: users' validate_doc_update functions give their verdicts, in batches: one message to a child per design
- * document, whatever the number of writes.
+ * validators.c: users' validate_doc_update functions give their verdicts, in batches: a message to a child per design
+ * document and MESSAGE_DOCS writes.
  *
  * A function that throws {forbidden: TEXT} or {unauthorized: TEXT} refuses the write with that text; one that throws
  * anything else, or fails, makes the write an error; one that cannot be compiled or run makes all writes errors: what
  * is to be validated is never stored without.
+ *
+ * A function that does not come back about a message is asked about its writes one by one: only those fail that it does not
+ * come back about.  That takes a few times the time of one answer at most, however many they are: who is not heard by then fails, too.
  */
 #include "validators.h"
 
+#include "base/counters.h"
 #include "scripting.h"
 
-#define MESSAGE_MAX \
-	((size_t)256 << 20) /* the writes of one hearing, their old documents, and the security object for each */
+#define MESSAGE_DOCS 128u
+#define MESSAGE_MAX ((size_t)256 << 20) /* its writes, their old documents, and the security object for each */
+#define CAREFUL_PART 5u                 /* of the time for an answer: for one write, where a message failed, */
+#define CAREFUL_TIMES 2u                /* and so many times that time for all of them */
+
+/* What one design document says. */
+struct asking {
+	struct scripts *scripts;
+	struct executor *ex;
+	struct jstr program;
+	struct db_hearing *h;
+	struct script *sc; /* NULL: none is open */
+	struct errtext why;
+	int careful; /* a message failed: one write at a time */
+	uint64_t until_ms;
+};
 
 static int
 put_verdict(struct buf *b, const struct db_hearing *h, const struct db_verdict *v)
@@ -33,15 +51,15 @@ put_verdict(struct buf *b, const struct db_hearing *h, const struct db_verdict *
 	return buf_putc(b, ']');
 }
 
-/* put_message: All writes that nobody has refused yet; *${np} is how many. */
+/* put_message: Of ${n} writes those that nobody has refused yet; *${np} is how many. */
 static int
-put_message(struct buf *b, const struct db_hearing *h, size_t *np)
+put_message(struct buf *b, const struct db_hearing *h, size_t first, size_t n, size_t *np)
 {
 	int err = 0;
 
 	*np = 0;
 	buf_puts(b, "[[\"validate_doc_update\"],[");
-	for (size_t i = 0; i < h->n && err == 0; i++) {
+	for (size_t i = first; i < first + n && err == 0; i++) {
 		if (h->verdicts[i].err != 0)
 			continue;
 		buf_puts(b, (*np)++ > 0 ? "," : "");
@@ -105,7 +123,7 @@ take_verdict(struct jread *j, struct buf *scratch, struct db_verdict *v)
 }
 
 static int
-take_verdicts(struct jstr answer, struct db_hearing *h)
+take_verdicts(struct jstr answer, struct db_hearing *h, size_t first, size_t n)
 {
 	struct buf scratch;
 	struct jread j;
@@ -114,55 +132,117 @@ take_verdicts(struct jstr answer, struct db_hearing *h)
 	buf_init(&scratch, answer.len + API_SCRATCH);
 	jread_init(&j, answer.s, answer.len);
 	err = jread_array_begin(&j);
-	for (size_t i = 0; i < h->n && err == 0; i++)
-		if (h->verdicts[i].err == 0 && (err = jread_array_next(&j)) == 0)
-			err = take_verdict(&j, &scratch, &h->verdicts[i]);
+	for (size_t i = first; i < first + n && err == 0; i++) {
+		struct db_verdict *v = &h->verdicts[i];
+
+		if (v->err != 0 || (err = jread_array_next(&j)) != 0)
+			continue;
+		err = take_verdict(&j, &scratch, v);
+		if (v->err == ERR_FORBIDDEN || v->err == ERR_UNAUTHORIZED)
+			counters_add(COUNTER_VDU_REJECTS, 1);
+	}
 	if (err == 0 && jread_array_next(&j) != ERR_END)
 		err = ERR_SCRIPT_DIED;
 	buf_release(&scratch);
 	return err;
 }
 
-static int
-ask(struct scripts *scripts, struct jstr program, struct db_hearing *h, struct errtext *why)
+static void
+hang_up(struct asking *q)
 {
-	struct jstr answer, message;
-	struct script *sc;
-	struct buf b;
-	size_t n;
-	int err = script_open(scripts, h->by.database, program, &sc, why);
+	script_close(q->sc);
+	q->sc = NULL;
+}
 
-	if (err != 0)
-		return err;
+static int
+ask_some(struct asking *q, size_t first, size_t n)
+{
+	unsigned ms = scripts_timeout_ms(q->scripts);
+	struct jstr answer, message;
+	struct buf b;
+	size_t asked;
+	int err;
+
 	buf_init(&b, MESSAGE_MAX);
-	err = put_message(&b, h, &n);
+	err = put_message(&b, q->h, first, n, &asked);
 	message = (struct jstr){b.data, b.len};
-	if (err == 0 && n > 0 && (err = script_send(sc, SCRIPT_DESIGN, &message, 1)) == 0 &&
-	    (err = script_receive(sc, &answer, why)) == 0)
-		err = take_verdicts(answer, h);
-	script_close(sc);
+	if (err == 0 && asked > 0 && q->sc == NULL)
+		err = script_open(q->scripts, q->h->by.database, q->program, &q->sc, &q->why);
+	if (err == 0 && asked > 0) {
+		script_limit(q->sc, q->careful ? ms / CAREFUL_PART : 0);
+		if ((err = script_send(q->sc, SCRIPT_DESIGN, &message, 1)) == 0 &&
+		    (err = script_receive(q->sc, &answer, &q->why)) == 0)
+			err = take_verdicts(answer, q->h, first, n);
+	}
 	buf_release(&b);
 	return err;
+}
+
+/* is_theirs: May what went wrong be one write's fault? */
+static int
+is_theirs(int err)
+{
+	return err == ERR_SCRIPT_TIMEOUT || err == ERR_SCRIPT_DIED || err == ERR_TOO_LARGE;
+}
+
+static void
+fail_from(struct asking *q, size_t i, size_t n, int err)
+{
+	for (; i < n; i++) {
+		struct db_verdict *v = &q->h->verdicts[i];
+
+		if (v->err != 0)
+			continue;
+		v->err = err;
+		v->why = q->why;
+	}
+}
+
+static void
+ask(struct asking *q)
+{
+	size_t i = 0;
+
+	q->why.text[0] = '\0';
+	while (i < q->h->n) {
+		size_t left = q->h->n - i, n = q->careful ? 1 : MESSAGE_DOCS < left ? MESSAGE_DOCS : left;
+		int err = ask_some(q, i, n);
+
+		if (err == 0) {
+			i += n;
+			continue;
+		}
+		hang_up(q);
+		if (!is_theirs(err)) {
+			fail_from(q, i, q->h->n, err);
+			break;
+		}
+		if (!q->careful) {
+			q->careful = 1;
+			q->until_ms = q->ex->now_ms(q->ex) + CAREFUL_TIMES * scripts_timeout_ms(q->scripts);
+			continue;
+		}
+		fail_from(q, i, q->ex->now_ms(q->ex) < q->until_ms ? i + 1 : q->h->n, err);
+		q->why.text[0] = '\0';
+		i++;
+	}
+	hang_up(q);
 }
 
 int
 validators_run(void *cookie, struct db_hearing *h)
 {
 	struct api *api = cookie;
-	struct errtext why = {""};
+	struct asking q = {.scripts = api->scripts, .ex = api->ex, .h = h};
 	struct jstr *programs = arena_calloc(h->arena, h->nvalidators, sizeof(*programs));
 	int err = programs != NULL ? 0 : ERR_NOMEM;
 
 	for (size_t i = 0; i < h->nvalidators && err == 0; i++)
 		err = scripting_program(h->snap, h->validators[i].id, h->arena, &programs[i]);
 	db_hearing_release(h);
-	for (size_t i = 0; i < h->nvalidators && err == 0; i++)
-		err = ask(api->scripts, programs[i], h, &why);
-	for (size_t i = 0; i < h->n && err != 0; i++) {
-		if (h->verdicts[i].err != 0)
-			continue;
-		h->verdicts[i].err = err;
-		h->verdicts[i].why = why;
+	for (size_t i = 0; i < h->nvalidators && err == 0; i++) {
+		q.program = programs[i];
+		ask(&q);
 	}
 	return err;
 }

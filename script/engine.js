@@ -172,7 +172,7 @@
 		/for\s*\(\s*[\w$]+\s*[.?[]/,
 		/\.\s*(?:push|pop|shift|unshift|splice|sort|reverse|fill|copyWithin|set\w*|assign|define\w*|call|apply|bind|\/)/,
 		/[\])]\s*(?:\?\.)?\s*[(`]/, /* calls of what was computed */
-		/\b(?:delete|eval|Function|Reflect|Proxy|require|with|arguments|__proto__|constructor|import)\b|\\/, /* escapes, too */
+		/\b(?:delete|eval|Function|Reflect|Proxy|require|with|arguments|__proto__|constructor|import)\b|\\[ux0-9]/, /* names spelled by escapes, too */
 	].map(r => r.source).join('|'));
 	let mustFreeze = false;
 
@@ -304,8 +304,6 @@
 			call(fun, ddoc, args[0], args[1], args[2], args[3]);
 			return null;
 		} catch (e) {
-			if (isExhausted(e))
-				throw e;
 			return e instanceof Error ? { failed: describe(e) } : { threw: e === undefined ? null : e };
 		}
 	}
@@ -328,6 +326,7 @@
 	const mimesOf = {}, keyOf = {};
 	let provided, usesProvides, contentType;
 	let chunks, response, started, ended, buffered, at;
+	let listing = false; /* a list function runs */
 
 	function registerType(key, ...mimes) {
 		mimesOf[key] = mimes;
@@ -438,6 +437,8 @@
 			chunks.push(text(chunk));
 		},
 		getRow: () => {
+			if (!listing)
+				throw failure('render_error', 'getRow() is for list functions');
 			if (ended)
 				return null;
 			if (at === buffered.length) {
@@ -500,6 +501,7 @@
 
 	function list(fun, head, req) {
 		resetRender();
+		listing = true;
 		try {
 			let tail = call(fun, ddoc, head, req);
 			if (usesProvides)
@@ -509,6 +511,8 @@
 			return flush();
 		} catch (e) {
 			return renderError(e);
+		} finally {
+			listing = false;
 		}
 	}
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counters.h"
 #include "base/log.h"
 #include "child.h"
 #include "pool.h"
@@ -27,6 +28,7 @@ struct script {
 	unsigned inflight; /* operations sent and not answered */
 	unsigned lines;    /* logged since the last answer */
 	unsigned limit_ms; /* for an answer, below the configured time; 0: that */
+	int is_list;       /* what is under way may ask for rows */
 	int broken;
 	char error[64];
 };
@@ -55,6 +57,12 @@ scripts_free(struct scripts *s)
 	pool_release(&s->pool);
 	free(s->exe);
 	free(s);
+}
+
+unsigned
+scripts_timeout_ms(const struct scripts *s)
+{
+	return s->config.timeout_ms;
 }
 
 void
@@ -126,7 +134,21 @@ static void
 write_log(struct script *sc, struct jstr line)
 {
 	if (sc->lines++ < LOG_LINES)
-		log_line(LOG_INFO, "%s: %.*s", sc->child->owner, (int)line.len, line.s);
+		log_line(LOG_INFO, "%s: %.*s", sc->child->owner,
+		    (int)(line.len < SCRIPT_LOG_MAX ? line.len : SCRIPT_LOG_MAX), line.s);
+}
+
+/* lost: No more answers will come. */
+static int
+lost(struct script *sc, int err, struct errtext *why)
+{
+	sc->broken = 1;
+	counters_add(COUNTER_SCRIPT_FAILED, 1);
+	if (why != NULL && err == ERR_SCRIPT_DIED) {
+		pool_drop(&sc->scripts->pool, sc->child, why);
+		sc->child = NULL;
+	}
+	return err;
 }
 
 int
@@ -140,18 +162,16 @@ script_receive(struct script *sc, struct jstr *answerp, struct errtext *why)
 		return ERR_SCRIPT_DIED;
 	while ((err = child_get(sc->child, &h, answerp, &sc->scripts->config, until)) == 0 && h.kind == SCRIPT_LOG)
 		write_log(sc, *answerp);
-	if (err != 0) {
-		sc->broken = 1;
-		if (why != NULL && err == ERR_SCRIPT_DIED) {
-			pool_drop(&sc->scripts->pool, sc->child, why);
-			sc->child = NULL;
-		}
-		return err;
-	}
+	/* Whoever took over the child may send what it likes. */
+	if (err == 0 && h.kind != SCRIPT_ANSWER && h.kind != SCRIPT_FAILED && !(h.kind == SCRIPT_MORE && sc->is_list))
+		err = ERR_SCRIPT_DIED;
+	if (err != 0)
+		return lost(sc, err, why);
 	if (h.kind == SCRIPT_MORE)
 		return ERR_AGAIN;
 	sc->inflight--;
 	sc->lines = 0;
+	sc->is_list = 0;
 	return h.kind == SCRIPT_ANSWER ? 0 : put_reason(sc, *answerp, why);
 }
 
@@ -168,7 +188,15 @@ script_send(struct script *sc, enum script_op op, const struct jstr *parts, size
 
 	if (err == 0)
 		sc->inflight++;
+	counters_add(COUNTER_SCRIPT_ASKED, 1);
 	return err;
+}
+
+int
+script_send_list(struct script *sc, const struct jstr *parts, size_t n)
+{
+	sc->is_list = 1;
+	return script_send(sc, SCRIPT_DESIGN, parts, n);
 }
 
 const char *

@@ -58,6 +58,8 @@ struct scripts_config {
 };
 
 int scripts_new(const struct scripts_config *config, struct scripts **sp) MUST_CHECK;
+/** scripts_timeout_ms(s): As configured. */
+unsigned scripts_timeout_ms(const struct scripts *s);
 /** scripts_free(s): Nobody uses any.  NULL is allowed. */
 void scripts_free(struct scripts *s);
 
@@ -87,6 +89,8 @@ void script_close(struct script *sc);
  * more than SCRIPT_IN_FLIGHT: ERR_BUSY.  Other errors: ERR_SCRIPT_DIED, ERR_SCRIPT_TIMEOUT, ERR_TOO_LARGE, ERR_NOMEM.
  */
 int script_send(struct script *sc, enum script_op op, const struct jstr *parts, size_t n) MUST_CHECK;
+/** script_send_list(sc, parts, n): The same of SCRIPT_DESIGN for a list function, the only one under way: it may ask for rows. */
+int script_send_list(struct script *sc, const struct jstr *parts, size_t n) MUST_CHECK;
 /**
  * script_receive(sc, answerp, why): The answer of the oldest operation under way, borrowed until the next call.  Errors: ERR_SCRIPT
  * (a function failed: ${why} has its reason, script_error() its name), ERR_SCRIPT_TIMEOUT, ERR_SCRIPT_DIED, ERR_TOO_LARGE,

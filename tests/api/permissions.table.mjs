@@ -65,6 +65,7 @@ GET    /_scheduler/jobs                                  sa      pw      sa     
 HEAD   /_scheduler/jobs                                  sa      pw      sa      sa      sa      200*
 GET    /_scheduler/docs                                  sa      pw      sa      sa      sa      200*
 HEAD   /_scheduler/docs                                  sa      pw      sa      sa      sa      200*
+POST   /_reload_query_servers                            sa      pw      sa      sa      sa      200
 GET    /_db_updates                                      sa      pw      sa      sa      sa      200
 HEAD   /_db_updates                                      sa      pw      sa      sa      sa      200
 GET    /_db_updates?feed=longpoll                        sa      pw      sa      sa      sa      200

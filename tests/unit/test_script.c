@@ -146,6 +146,9 @@ test_design(struct scripts *s)
 	    "[{\"failed\":\"TypeError: undefined is not an object (evaluating 'n.a.b')\"},null]");
 	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"updates\",\"u\"],{\"_id\":\"y\"},{}]"), 0,
 	    "[{\"_id\":\"x\",\"was\":{\"_id\":\"y\"}},{\"body\":\"done\"}]");
+	/* Rows are for lists alone. */
+	expect(s, J("{\"ddoc\":{\"filters\":{\"r\":\"function() { getRow() }\"}}}"), SCRIPT_DESIGN,
+	    J("[[\"filters\",\"r\"],[{}],{}]"), ERR_SCRIPT, "getRow");
 	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"updates\",\"no\"],null,{}]"), ERR_SCRIPT, "TypeError");
 	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"shows\",\"s\"],null,{\"q\":\"é\"}]"), 0, "{\"json\":[null,\"é\"]}");
 	expect(s, ddoc, SCRIPT_DESIGN, J("[[\"shows\",\"gone\"],null,{}]"), ERR_SCRIPT, "because");
@@ -173,7 +176,8 @@ test_list(struct scripts *s)
 
 	if (!CHECK_INT(script_open(s, "db", ddoc, &sc, &why), 0))
 		return;
-	CHECK_INT(ask(sc, SCRIPT_DESIGN, call, &answer, &why), ERR_AGAIN);
+	CHECK_INT(script_send_list(sc, &call, 1), 0);
+	CHECK_INT(script_receive(sc, &answer, &why), ERR_AGAIN);
 	check_answer(answer, "[[\"<\"],{\"headers\":{\"A\":\"b\"}}]");
 	CHECK_INT(script_rows(sc, J("[{\"id\":\"a\"},{\"id\":\"b\"}]")), 0);
 	CHECK_INT(script_receive(sc, &answer, &why), ERR_AGAIN);
