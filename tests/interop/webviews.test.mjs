@@ -91,6 +91,7 @@ test('a view is run by key and by range, backwards, with documents, reduced and 
 	await choose('Show', 'total');
 	await run();
 	await page.locator('.total', { hasText: /^10$/ }).waitFor();
+	assert.match(await page.getByRole('link', { name: 'As JSON' }).getAttribute('href'), /\/shop\/_design\/sales\/_view\/by_city\?reduce=true&startkey=%5B%22Oslo%22%2C\+2%5D&endkey=%5B/);
 
 	// The address says all of it, and the back button goes to what was there before.
 	assert.equal(new URLSearchParams(new URL(page.url()).hash.split('?')[1]).get('key'), '["Oslo", 2]');

@@ -23,7 +23,7 @@ function functionsOf(tree) {
 		}
 	}
 	if (words(member(tree, VALIDATE)) !== undefined)
-		all.push({ kind: VALIDATE, name: '', editable: true, note: 'of every write to this database' });
+		all.push({ kind: VALIDATE, name: '', editable: true, note: 'of every write' });
 	return all;
 }
 
@@ -69,7 +69,7 @@ function row(db, id, fun) {
 	const label = name || 'Validation';
 	const edit = link.fun(db, id, kind, name);
 	return h('li.row', {},
-		h('a.main', { href: kind === 'views' ? link.view(db, id, name) : editable ? edit : link.doc(db, `_design/${id}`) },
+		h('a.main', { href: !editable ? link.doc(db, `_design/${id}`) : kind === 'views' ? link.view(db, id, name) : edit },
 			icon(PICTURES[kind] || 'shield'), h('span.name', {}, label), h('span.quiet.note', {}, kind === 'views' ? note : note || KINDS[kind].name.toLowerCase())),
 		editable && kind === 'views' && h('a.button.bare.square', { href: edit, title: 'Edit', 'aria-label': `Edit ${label}` }, icon('edit')),
 		h('button.bare.square.warnable', { type: 'button', title: 'Delete', 'aria-label': `Delete ${label}`, onclick: () => removeFunction(db, id, fun) }, icon('trash')));

@@ -37,9 +37,10 @@ function brief(value) {
 
 // What a document is about, in a line.
 export function preview(doc) {
+	const design = doc?._id?.startsWith?.('_design/');
 	let line = '';
 	for (const [name, value] of Object.entries(doc || {})) {
-		const words = name[0] === '_' || value === null ? '' : brief(value);
+		const words = name[0] === '_' || value === null ? '' : design && typeof value === 'object' ? Object.keys(value).join(', ') : brief(value);
 		if (words !== '')
 			line += `${line && '  ·  '}${name}: ${words}`;
 		if (line.length > PREVIEW)

@@ -121,6 +121,14 @@ function parameters(q, limit, hasReduce) {
 	return out;
 }
 
+const inAddress = (all) => new URLSearchParams(all.map(([name, value]) => [name, name === 'startkey_docid' || name === 'update' ? JSON.parse(value) : value])).toString();
+
+// The page's query as programs would ask it; undefined where the page is read backwards, or is not asked for in an address.
+export function plain(q, hasReduce) {
+	const query = inAddress(parameters(q, q.limit, hasReduce));
+	return q.at?.back || query.length > LONG ? undefined : query;
+}
+
 /*
  * { limit, query, body }: body is undefined unless the query is too long for an address.  `more` rows are asked for beyond what
  * is usual.
@@ -128,7 +136,7 @@ function parameters(q, limit, hasReduce) {
 export function ask(q, hasReduce, more = 0) {
 	const limit = q.limit + 1 + (q.at?.back ? SPARE : 0) + more;
 	const all = parameters(q, limit, hasReduce);
-	const query = new URLSearchParams(all.map(([name, value]) => [name, name === 'startkey_docid' || name === 'update' ? JSON.parse(value) : value])).toString();
+	const query = inAddress(all);
 	if (query.length <= LONG)
 		return { limit, query };
 	return { limit, query: '', body: `{${all.map(([name, value]) => `"${name}":${value}`).join(',')}}` };

@@ -65,21 +65,27 @@ function row(task) {
 		progress(task, name));
 }
 
-export async function tasks({ signal }) {
-	const list = h('div', { 'aria-live': 'polite' });
-	const draw = (all) => fill(list, all.length ? h('ul.tasks.card', {}, all.map(row))
-		: h('div.empty.card', {}, icon('pulse'), h('h2', {}, 'Nothing is running'),
+// The list is drawn anew each second; whoever stands on one of its links stays there.
+function redraw(list, all) {
+	const at = list.contains(document.activeElement) && document.activeElement.getAttribute('href');
+	fill(list, all.length ? h('ul.tasks.card', {}, all.map(row))
+		: h('div.empty.card', { role: 'status' }, icon('pulse'), h('h2', {}, 'Nothing is running'),
 			h('p', {}, 'Indexes that are built and databases that are compacted show up here while it lasts.')));
-	const first = new Promise((resolve, reject) => {
+	if (at)
+		[...list.querySelectorAll('a')].find((a) => a.getAttribute('href') === at)?.focus();
+}
+
+export async function tasks({ signal }) {
+	const list = h('div');
+	await new Promise((resolve, reject) => {
 		follow(signal, (all) => {
-			draw(all);
+			redraw(list, all);
 			resolve();
 		}).then(resolve, (e) => {
 			fill(list, h('p.problem', { role: 'alert' }, e.message));
 			reject(e);
 		});
 	});
-	await first;
 	return h('div.page', {},
 		crumbs(),
 		h('header.head', {}, h('div', {}, h('h1', {}, 'Running tasks'), h('p.quiet', {}, 'What the server is busy with, besides answering'))), list);

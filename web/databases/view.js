@@ -1,13 +1,13 @@
 // view.js: a view is run: what is asked, the rows, and how far the index is meanwhile.
 
 import { fill, h, icon } from '../lib/dom.js';
-import { path, Refusal, request } from '../lib/server.js';
-import { count, plain } from '../lib/words.js';
+import { path, Refusal, request, ROOT } from '../lib/server.js';
+import { count, plain as digits } from '../lib/words.js';
 import { designPath, readDesign } from './design.js';
 import { brief, coloured, compact, member, parse, pretty, words } from './json.js';
 import { go, link, refresh } from './links.js';
 import { crumbs, preview } from './parts.js';
-import { ask, complaint, LIMITS, page, read, write } from './query.js';
+import { ask, complaint, LIMITS, page, plain, read, write } from './query.js';
 import { follow, progress } from './tasks.js';
 
 const SLOW_MS = 600; // whoever waits longer than this is told for what
@@ -30,9 +30,11 @@ function answer(text) {
 	return { rows: (member(tree, 'rows')?.items || []).map(({ value }) => row(value)), total: number('total_rows'), offset: number('offset') };
 }
 
+const viewPath = ({ db, id, name }) => `${designPath(db, id)}/_view/${path(name)}`;
+
 async function fetchPage(view) {
-	const { db, id, name, q, hasReduce, signal } = view;
-	const where = `${designPath(db, id)}/_view/${path(name)}`;
+	const { q, hasReduce, signal } = view;
+	const where = viewPath(view);
 	for (let more = 0; ; more = (more + q.limit) * 4) {
 		const { limit, query, body } = ask(q, hasReduce, more);
 		const got = answer(await (await request(body ? 'POST' : 'GET', `${where}?${query}`, body, {}, signal)).text());
@@ -124,10 +126,10 @@ function table(view, rows) {
 function where(q, { rows, total, offset, dropped }) {
 	if (q.group !== 'rows')
 		return count(rows.length, 'group');
-	if (total === undefined || offset === undefined || rows.length === 0)
+	if (total === undefined || offset === undefined)
 		return count(rows.length, 'row');
 	const first = q.at?.back ? total - offset - dropped - rows.length + 1 : offset + 1;
-	return `${rows.length === 1 ? `Row ${plain(first)}` : `Rows ${plain(first)} to ${plain(first + rows.length - 1)}`} of ${plain(total)} in the view`;
+	return `${rows.length === 1 ? `Row ${digits(first)}` : `Rows ${digits(first)} to ${digits(first + rows.length - 1)}`} of ${digits(total)} in the view`;
 }
 
 function pager({ db, id, name, q }, { earlier, next }) {
@@ -138,13 +140,19 @@ function pager({ db, id, name, q }, { earlier, next }) {
 	return h('nav.pager', { 'aria-label': 'More rows' }, button(earlier, 'Previous', 'back'), button(next, 'Next', 'next'));
 }
 
+// What came, and how a program asks for it.
+function caption(view, text) {
+	const query = plain(view.q, view.hasReduce);
+	return h('p.caption.quiet.hint', {}, h('span.number', { role: 'status' }, text), query !== undefined && h('a', { href: `${ROOT}${viewPath(view)}?${query}` }, 'As JSON'));
+}
+
 function results(view, got) {
 	const { q } = view;
 	if (q.group === 'total' && got.rows.length)
-		return h('section.card.total', { 'aria-label': 'The value' }, brief(got.rows[0].value));
+		return [caption(view, 'Reduced from all rows'), h('section.card.total', { 'aria-label': 'The value' }, brief(got.rows[0].value))];
 	if (got.rows.length === 0)
-		return [h('div.empty.card', {}, icon('table'), h('h2', {}, 'No rows'), h('p', {}, q.key ?? q.start ?? q.end ?? q.at ? 'No key of the view is there.' : 'The map emitted nothing for any document.')), pager(view, got)];
-	return [h('p.quiet.number.hint', { role: 'status' }, where(q, got)), table(view, got.rows), pager(view, got)];
+		return [h('div.empty.card', { role: 'status' }, icon('table'), h('h2', {}, 'No rows'), h('p', {}, q.key ?? q.start ?? q.end ?? q.at ? 'No key of the view is there.' : 'The map emitted nothing for any document.')), pager(view, got)];
+	return [caption(view, where(q, got)), table(view, got.rows), pager(view, got)];
 }
 
 /* ---- While it is waited for ---- */
@@ -155,15 +163,21 @@ function waiting(view, place) {
 	const over = new AbortController();
 	const stop = () => over.abort();
 	view.signal.addEventListener('abort', stop, { once: true });
-	const draw = (task) => fill(place, h('section.card.panel', { role: 'status' },
-		h('h2', {}, task ? 'The index is being brought up to date' : 'Waiting for the server'),
-		progress(task, 'The index'),
-		!q.asItIs && h('div', {}, h('a.button', { href: link.view(db, id, view.name, write({ ...q, asItIs: true })) }, 'Show what is in it already'))));
+	const title = h('h2', { role: 'status' }, 'Waiting for the server');
+	const bar = h('div', {}, progress(undefined, 'The index'));
 	const mine = (t) => t.type === 'indexer' && t.database === db && t.design_document === `_design/${id}`;
+	const draw = (all) => {
+		const task = all.find(mine);
+		if (!task)
+			return;
+		title.textContent = 'The index is being brought up to date';
+		fill(bar, progress(task, 'The index'));
+	};
 	const timer = setTimeout(() => {
-		draw();
+		fill(place, h('section.card.panel', {}, title, bar,
+			!q.asItIs && h('div', {}, h('a.button', { href: link.view(db, id, view.name, write({ ...q, asItIs: true })) }, 'Show what is in it already'))));
 		if (who.admin)
-			follow(over.signal, (all) => !over.signal.aborted && draw(all.find(mine))).catch(() => {});
+			follow(over.signal, draw).catch(() => {});
 	}, SLOW_MS);
 	return () => {
 		clearTimeout(timer);
@@ -201,7 +215,7 @@ export async function viewPage({ db, id, name, query, who, signal }) {
 		throw new Refusal(`“${id}” has no view that is called “${name}”.`, 404);
 	const hasReduce = member(fun, 'reduce') !== undefined;
 	const view = { db, id, name, q: read(query), who, signal, hasReduce };
-	const place = h('div.stack.results', { 'aria-live': 'polite' });
+	const place = h('div.stack');
 	const now = link.view(db, id, name, write({ ...view.q, asItIs: false }));
 	run(view, place);
 	return h('div.page', {},
