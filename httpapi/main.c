@@ -184,19 +184,23 @@ get_ratio(const struct config *c, const char *section, const char *key, unsigned
 	return (unsigned)(ratio * 100 + 0.5);
 }
 
-/* CouchDB's channels ratio_dbs and slack_dbs; one that smoosh/db_channels does not name is off. */
+/* CouchDB's channels ratio_dbs and slack_dbs, or those of views; one that its setting of smoosh does not name is off. */
 static void
-load_compaction(const struct config *c, struct db_autocompact *out)
+load_compaction(
+    const struct config *c, const char *setting, const char *ratio, const char *slack, struct db_autocompact *out)
 {
-	const char *channels = config_get(c, "smoosh", "db_channels", "ratio_dbs,slack_dbs");
+	char ratio_section[32], slack_section[32];
+	const char *channels = config_get(c, "smoosh", setting, NULL);
 
-	out->min_bytes = config_u64(c, "smoosh.ratio_dbs", "min_size", 1u << 20);
-	out->concurrency = (unsigned)config_u64(c, "smoosh.ratio_dbs", "concurrency", 1);
-	out->quiet_ms = (unsigned)config_u64(c, "smoosh.ratio_dbs", "quiet_ms", 2000);
-	if (strstr(channels, "ratio_dbs") != NULL)
-		out->ratio_percent = get_ratio(c, "smoosh.ratio_dbs", "min_priority", 200);
-	if (strstr(channels, "slack_dbs") != NULL)
-		out->slack_bytes = config_u64(c, "smoosh.slack_dbs", "min_priority", 512u << 20);
+	snprintf(ratio_section, sizeof(ratio_section), "smoosh.%s", ratio);
+	snprintf(slack_section, sizeof(slack_section), "smoosh.%s", slack);
+	out->min_bytes = config_u64(c, ratio_section, "min_size", 1u << 20);
+	out->concurrency = (unsigned)config_u64(c, ratio_section, "concurrency", 1);
+	out->quiet_ms = (unsigned)config_u64(c, ratio_section, "quiet_ms", 2000);
+	if (channels == NULL || strstr(channels, ratio) != NULL)
+		out->ratio_percent = get_ratio(c, ratio_section, "min_priority", 200);
+	if (channels == NULL || strstr(channels, slack) != NULL)
+		out->slack_bytes = config_u64(c, slack_section, "min_priority", 512u << 20);
 }
 
 /* divan-js stands beside divand. */
@@ -265,6 +269,7 @@ start_views(struct divand *d, unsigned max_updates)
 
 	if (n < 0 || n >= (int)sizeof(dir) || (mkdir(dir, 0700) != 0 && errno != EEXIST))
 		return ERR_IO;
+	load_compaction(d->config, "view_channels", "ratio_views", "slack_views", &c.autocompact);
 	if ((err = store_lmdb_new(dir, &c.store)) != 0)
 		return err;
 	return views_new(&c, &d->api.views);
@@ -301,7 +306,7 @@ open_databases(struct divand *d)
 	c.max_document_size = config_u64(d->config, "couchdb", "max_document_size", 0);
 	c.max_attachment_size = config_u64(d->config, "couchdb", "max_attachment_size", 0);
 	c.default_security_admin_only = default_admin_only(d->config);
-	load_compaction(d->config, &c.autocompact);
+	load_compaction(d->config, "db_channels", "ratio_dbs", "slack_dbs", &c.autocompact);
 	users_init(&d->api);
 	c.rules = users_rules;
 	c.rules_cookie = &d->api;

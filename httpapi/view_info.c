@@ -53,7 +53,7 @@ put_info(struct apireq *r, const struct jstr *name, struct view_index *ix, struc
 	    (unsigned long long)info.file_bytes, (unsigned long long)info.active_bytes,
 	    (unsigned long long)info.active_bytes, info.signature);
 	db_seq_put(r->db, b, info.purge_seq);
-	buf_puts(b, "\",\"language\":\"javascript\",\"compact_running\":false");
+	buf_printf(b, "\",\"language\":\"javascript\",\"compact_running\":%s", info.compacting ? "true" : "false");
 	err = put_collator(b);
 	buf_puts(b, "}}");
 	return err != 0 ? err : buf_failed(b);
@@ -72,6 +72,23 @@ run_info(struct apireq *r)
 		return;
 	v->err = put_info(r, &r->part[2], ix, &v->b);
 	views_close(ix);
+}
+
+static void
+run_compact(struct apireq *r)
+{
+	struct request *v = r->cookie;
+	struct view_index *ix;
+
+	v->err = views_open(r->api->views, r->db, r->part[0].s, v->id, &ix);
+	if (v->err == 0) {
+		v->err = views_compact(ix);
+		views_close(ix);
+	} else if (v->err == ERR_NOT_IMPLEMENTED) {
+		v->err = 0; /* a language that has no index here */
+	} else if (v->err == ERR_DELETED) {
+		v->err = ERR_MISSING;
+	}
 }
 
 static void
@@ -137,29 +154,15 @@ view_info(struct apireq *r)
 		api_work(r, run_info, reply_info);
 }
 
-/* An index has no garbage beyond the pages that its next update takes; only that the design document is there matters. */
 void
 view_compact(struct apireq *r)
 {
-	struct request *v;
-	struct db_snap *snap;
-	struct db_doc doc;
-
-	if (!api_is_json(r)) {
+	if (!api_is_json(r))
 		api_error(r, ERR_CONTENT_TYPE, NULL);
-		return;
-	}
-	if ((v = request_new(r)) == NULL) {
+	else if (request_new(r) == NULL)
 		api_error(r, ERR_NOMEM, NULL);
-		return;
-	}
-	if ((v->err = db_snap_begin(r->db, &snap)) == 0) {
-		v->err = db_get(snap, v->id.s, v->id.len, r->arena, &doc);
-		if (v->err == 0 && doc.winner.deleted)
-			v->err = ERR_MISSING;
-		db_snap_end(snap);
-	}
-	reply_accepted(r);
+	else
+		api_work(r, run_compact, reply_accepted);
 }
 
 void

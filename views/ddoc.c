@@ -70,6 +70,7 @@ struct check {
 	struct buf scratch;
 	struct errtext *why;
 	unsigned map_type; /* an object in a ddoc of language "query" */
+	int has_empty;     /* a function is no text at all */
 };
 
 static int
@@ -108,6 +109,7 @@ check_reduce(struct check *c, struct jread *j, struct jstr view)
 		return wrong_type(c, "views", view, "reduce", TYPE_STRING);
 	if ((err = jread_string(j, &c->scratch, &text)) != 0)
 		return err;
+	c->has_empty |= text.len == 0;
 	if (text.len > 0 && text.s[0] == '_' && ddoc_reduce_of(text, &n) == DDOC_NONE)
 		return err_why(c->why, ERR_INVALID_DESIGN, "`%.*s` is not a supported reduce function.",
 		    (int)(text.len < 200 ? text.len : 200), text.s);
@@ -117,7 +119,7 @@ check_reduce(struct check *c, struct jread *j, struct jstr view)
 static int
 check_view(struct check *c, struct jread *j, struct jstr name)
 {
-	struct jstr key;
+	struct jstr key, text;
 	int has_map = 0, err = jread_object_begin(j);
 
 	while (err == 0 && (err = jread_object_next(j, &c->scratch, &key)) == 0) {
@@ -125,7 +127,8 @@ check_view(struct check *c, struct jread *j, struct jstr name)
 			has_map = 1;
 			if (type_of(j) != c->map_type)
 				return wrong_type(c, "views", name, "map", c->map_type);
-			err = jread_skip(j, NULL);
+			if ((err = jread_skip(j, &text)) == 0)
+				c->has_empty |= text.len == 2 && c->map_type == TYPE_STRING;
 		} else if (jstr_is(&key, "reduce")) {
 			err = check_reduce(c, j, name);
 		} else {
@@ -197,15 +200,16 @@ find(struct jread *j, struct buf *scratch, struct jstr object, const char *name)
 	return err;
 }
 
-/* is_query: 1 if the language is that of Mango's indexes. */
+/* has_language: 1 if it says that it has this one. */
 static int
-is_query(struct jstr body, struct buf *scratch)
+has_language(struct jstr body, struct buf *scratch, const char *name, int dflt)
 {
 	struct jstr language;
 	struct jread j;
 
-	return find(&j, scratch, body, "language") == 0 && jread_peek(&j) == JREAD_STRING &&
-	       jread_string(&j, scratch, &language) == 0 && jstr_is(&language, "query");
+	if (find(&j, scratch, body, "language") != 0)
+		return dflt;
+	return jread_peek(&j) == JREAD_STRING && jread_string(&j, scratch, &language) == 0 && jstr_is(&language, name);
 }
 
 int
@@ -219,11 +223,14 @@ ddoc_check(struct jstr body, struct errtext *why)
 
 	buf_init(&c.scratch, body.len + SCRATCH);
 	buf_init(&names, body.len + SCRATCH);
-	c.map_type = is_query(body, &c.scratch) ? TYPE_OBJECT : TYPE_STRING;
+	c.map_type = has_language(body, &c.scratch, "query", 0) ? TYPE_OBJECT : TYPE_STRING;
 	jread_init(&j, body.s, body.len);
 	err = jread_object_begin(&j);
 	while (err == 0 && (err = jread_object_next(&j, &names, &key)) == 0)
 		err = check_member(&c, &j, &key);
+	/* What CouchDB's query server says of it, where all else is well. */
+	if (err == ERR_END && c.has_empty && has_language(body, &c.scratch, "javascript", 1))
+		err = err_why(why, ERR_MISSING, "missing function");
 	buf_release(&names);
 	buf_release(&c.scratch);
 	return err == ERR_END ? 0 : err;

@@ -57,7 +57,7 @@ struct ddoc {
 
 /**
  * ddoc_check(body, why): May a design document have this body?  Errors: ERR_INVALID_DESIGN with CouchDB's words in ${why};
- * ERR_BAD_JSON, ERR_NOMEM.
+ * ERR_MISSING (a function of no text), ERR_BAD_JSON, ERR_NOMEM.
  */
 int ddoc_check(struct jstr body, struct errtext *why) MUST_CHECK;
 

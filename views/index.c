@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "compact.h"
 #include "query/query.h"
 #include "store/record.h"
 
@@ -404,6 +405,7 @@ views_free(struct views *v)
 	v->closing = 1;
 	while (v->nupdates + v->nremovals > 0)
 		(void)pthread_cond_wait(&v->changed, &v->lock);
+	compact_stop(v);
 	evict(v, 0);
 	(void)pthread_mutex_unlock(&v->lock);
 	store_free(v->config.store);

@@ -50,6 +50,7 @@ struct view_index {
 
 	/* Under views.lock. */
 	unsigned refs;
+	int compacting;          /* or waits for that */
 	int busy;                /* it is being opened or closed, or its file removed */
 	int gone;                /* its file is removed: who has it open reads on, another one takes its name */
 	struct view_index *next; /* in views.all, the last used first */
@@ -64,8 +65,9 @@ struct view_index {
 
 	/* The updater's. */
 	struct index_failure failure;
-	size_t careful;    /* so many documents are sent one by one */
-	uint64_t died_seq; /* of the document that a child died of last */
+	size_t careful;               /* so many documents are sent one by one */
+	_Atomic uint64_t waste_floor; /* only more than that is worth a compaction */
+	uint64_t died_seq;            /* of the document that a child died of last */
 	struct exec_job job;
 	struct view_index *next_update; /* in a queue of the views */
 };
@@ -83,7 +85,9 @@ struct views {
 	struct update_queue fresh, going; /* those that begin, and those that go on: they take turns */
 	int turn;                         /* whose it is */
 	unsigned nupdates;
-	unsigned nremovals; /* jobs that remove files */
+	unsigned nremovals;             /* jobs that remove files */
+	struct compaction *compactions; /* that run or wait, the oldest first */
+	unsigned ncompactions;
 	int closing;
 };
 

@@ -84,6 +84,9 @@ read_info(struct view_index *ix, struct read_info *out)
 	for (const struct view_wait *w = ix->waiting; w != NULL; w = w->next)
 		out->waiting++;
 	(void)pthread_mutex_unlock(&ix->lock);
+	(void)pthread_mutex_lock(&ix->views->lock);
+	out->compacting = ix->compacting;
+	(void)pthread_mutex_unlock(&ix->views->lock);
 	return err;
 }
 

@@ -29,7 +29,7 @@ struct read_info {
 	uint64_t seq, purge_seq;
 	uint64_t file_bytes, active_bytes;
 	unsigned waiting; /* readers that wait for an update */
-	int updating;
+	int updating, compacting;
 };
 /** read_info(ix, out): Errors: ERR_IO. */
 int read_info(struct view_index *ix, struct read_info *out) MUST_CHECK;

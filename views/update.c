@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compact.h"
 #include "index.h"
 #include "step.h"
 
@@ -236,6 +237,8 @@ update_step(void *arg)
 	if (!again && s.bytes > TRIM_FROM)
 		(void)malloc_trim(0);
 	tell(told, err, &s.why, s.error);
+	if (!again && err == 0)
+		compact_consider(ix);
 	finish(ix, again, err == ERR_CORRUPT);
 }
 
@@ -295,6 +298,8 @@ views_tasks(struct views *v, int (*fn)(const struct db_task *task, void *cookie)
 		if (updating)
 			rc = fn(&task, cookie);
 	}
+	if (rc == 0)
+		rc = compact_tasks(v, fn, cookie);
 	(void)pthread_mutex_unlock(&v->lock);
 	return rc;
 }

@@ -24,15 +24,16 @@ struct views_config {
 	struct store *store; /* of the index files; becomes the views' */
 	struct dbs *dbs;     /* borrowed, as all below */
 	struct scripts *scripts;
-	struct executor *ex;  /* whose threads may wait */
-	unsigned max_updates; /* indexes that are brought up to date at a time */
+	struct executor *ex;               /* whose threads may wait */
+	unsigned max_updates;              /* indexes that are brought up to date at a time */
+	struct db_autocompact autocompact; /* of index files; quiet_ms is not looked at: an update has just ended */
 };
 
 int views_new(const struct views_config *config, struct views **vp) MUST_CHECK;
 /** views_free(v): Updates end behind their present step; all indexes are closed.  NULL is allowed. */
 void views_free(struct views *v);
 
-/** views_check_design(body, why): May a design document have this body?  Errors: ERR_INVALID_DESIGN, ERR_BAD_JSON, ERR_NOMEM. */
+/** views_check_design(body, why): May a design document have this body?  Errors: ERR_INVALID_DESIGN, ERR_MISSING, ERR_BAD_JSON, ERR_NOMEM. */
 int views_check_design(struct jstr body, struct errtext *why) MUST_CHECK;
 
 /* A function in JavaScript that a view has. */
@@ -79,7 +80,10 @@ void views_dropped(struct views *v, const char *database);
 /** views_cleanup(v, db, database): Remove the files of indexes that no design document of the database defines.  Errors: as views_open(). */
 int views_cleanup(struct views *v, struct db *db, const char *database) MUST_CHECK;
 
-/** views_tasks(v, fn, cookie): What is being updated, as dbs_tasks(). */
+/** views_compact(ix): Have its file written anew without free space, in the background.  Errors: ERR_BUSY (too many wait), ERR_SHUTDOWN, ERR_NOMEM. */
+int views_compact(struct view_index *ix) MUST_CHECK;
+
+/** views_tasks(v, fn, cookie): What is being updated or compacted, as dbs_tasks(). */
 int views_tasks(struct views *v, int (*fn)(const struct db_task *task, void *cookie), void *cookie) MUST_CHECK;
 
 #endif

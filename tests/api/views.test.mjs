@@ -9,7 +9,7 @@ import { ask, newDb } from './client.mjs';
 
 const dataDir = tempDir('divan-views');
 let server;
-before(async () => (server = await startDivand({ dataDir, config: { couchdb: { os_process_timeout: '2000' } } })));
+before(async () => (server = await startDivand({ dataDir, config: { couchdb: { os_process_timeout: '2000' }, smoosh: { view_channels: 'none' } } })));
 after(() => server.stop());
 
 const q = (params) => Object.entries(params).map(([k, v]) => `${k}=${encodeURIComponent(typeof v === 'string' && k.includes('docid') ? v : JSON.stringify(v))}`).join('&');
@@ -110,6 +110,51 @@ test('a clean-up removes the files of indexes that nothing defines', async () =>
 	await rows(db, 'v');
 	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
 	await until(() => files() === first);
+});
+
+test('compaction makes an index file small while it is read, and a kill in the middle of it loses nothing', async () => {
+	const db = await newDb(server, 'compact');
+	await design(db, { plain: { map: 'function(doc) { for (var i = 0; i < 40; i++) emit([doc.n, i], doc.text) }' } });
+	const docs = await put(db, Array.from({ length: 1500 }, (_, n) => ({ _id: `c${n}`, n, text: 'x'.repeat(200) })));
+	assert.equal((await get(db, 'plain', { limit: 0 })).json.total_rows, 60000);
+	const info = async () => (await ask(server, 'GET', `/${db}/_design/d/_info`)).json.view_index;
+	const left = docs.filter((_, i) => i % 30 === 0);
+	await put(db, docs.filter((_, i) => i % 30 !== 0).map(({ id, rev }) => ({ _id: id, _rev: rev, _deleted: true })));
+	const want = await rows(db, 'plain');
+	assert.equal(want.length, 40 * left.length);
+	const before = (await info()).sizes;
+	assert.ok(before.file > 4 * before.active, JSON.stringify(before));
+	const compact = async () => assert.equal((await ask(server, 'POST', `/${db}/_compact/d`, { json: {} })).status, 202);
+	await compact();
+	await server.kill();
+	await server.restart();
+	assert.deepEqual(await rows(db, 'plain'), want);
+	await compact();
+	await until(async () => {
+		assert.deepEqual(await rows(db, 'plain'), want);
+		return !(await info()).compact_running;
+	});
+	const after = (await info()).sizes;
+	assert.ok(after.file < before.file / 4, JSON.stringify([before, after]));
+	assert.equal((await ask(server, 'POST', `/${db}/_compact/none`, { json: {} })).status, 404);
+	await put(db, [{ _id: 'more', n: 0 }]);
+	assert.equal((await get(db, 'plain', { limit: 0 })).json.total_rows, want.length + 40);
+});
+
+test('a document that a function does not end for: the error comes at once the next time, and goes when the document does', async () => {
+	const db = await newDb(server, 'once');
+	await design(db, { v: { map: 'function(doc) { while (doc.loop); emit(1) }' } });
+	const [, bad] = await put(db, [{ _id: 'a' }, { _id: 'b', loop: true }, { _id: 'c' }]);
+	const count = async () => {
+		const { text } = await ask(server, 'GET', '/_node/_local/_prometheus');
+		return Number(/^couchdb_query_server_process_error_exits_total (\d+)/m.exec(text)?.[1]);
+	};
+	const before = await count();
+	for (let i = 0; i < 5; i++) assert.equal((await get(db, 'v')).status, 500);
+	assert.equal((await count()) - before, 2);
+	assert.equal((await get(db, 'v', {}, '&update=false')).json.total_rows, 1);
+	assert.equal((await ask(server, 'DELETE', `/${db}/b?rev=${bad.rev}`)).status, 200);
+	assert.deepEqual((await rows(db, 'v')).map((r) => r.id), ['a', 'c']);
 });
 
 test('killed in the middle of a build, and again: the index is what it would have been', async () => {

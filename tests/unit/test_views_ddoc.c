@@ -51,6 +51,10 @@ test_check(void)
 	refused("{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":\"_top_101\"}}}",
 	    "`_top_101` is not a supported reduce function.");
 	CHECK_INT(ddoc_check(str("{\"views\":{"), NULL), ERR_BAD_JSON);
+	CHECK_INT(ddoc_check(str("{\"views\":{\"v\":{\"map\":\"\"}}}"), NULL), ERR_MISSING);
+	CHECK_INT(ddoc_check(str("{\"views\":{\"v\":{\"map\":\"m\",\"reduce\":\"\"}}}"), NULL), ERR_MISSING);
+	CHECK_INT(ddoc_check(str("{\"views\":{\"v\":{\"map\":\"\"}},\"options\":1}"), NULL), ERR_INVALID_DESIGN);
+	CHECK_INT(ddoc_check(str("{\"language\":\"erlang\",\"views\":{\"v\":{\"map\":\"\"}}}"), NULL), 0);
 }
 
 static void

@@ -528,6 +528,120 @@ test_remembered(void)
 }
 
 static void
+wait_compacted(struct view_index *ix, struct read_info *out)
+{
+	do {
+		(void)usleep(1000);
+		CHECK_INT(read_info(ix, out), 0);
+	} while (out->compacting);
+}
+
+static int
+count_task(const struct db_task *task, void *cookie)
+{
+	unsigned *n = cookie;
+
+	*n += strcmp(task->type, "view_compaction") == 0;
+	return 0;
+}
+
+/* The file becomes small, while the index is updated and read; it is the same afterwards, also when it is opened again. */
+static void
+test_compact(void)
+{
+	struct views *v = start_views(open_store());
+	struct db *db = dbtest_open(dbs, "db");
+	struct view_index *ix = open_index(v, db, "_design/d");
+	struct read_info before, after;
+	unsigned tasks = 0;
+	char json[4200];
+
+	memset(json, 'x', sizeof(json));
+	for (unsigned i = 0; i < 600; i++) {
+		int n = snprintf(json, sizeof(json), "{\"_id\":\"zz%u\",\"_rev\":\"1-a\",\"n\":3,\"k\":\"", i);
+
+		memset(json + n, 'x', 4000);
+		snprintf(json + n + 4000, sizeof(json) - (size_t)n - 4000, "\"}");
+		put_json(db, json, 0);
+	}
+	update(ix, db, NULL);
+	for (unsigned i = 0; i < 600; i++) {
+		snprintf(json, sizeof(json),
+		    "{\"_id\":\"zz%u\",\"_rev\":\"2-a\",\"_deleted\":true,\"_revisions\":{\"start\":2,\"ids\":[\"a\","
+		    "\"a\"]}}",
+		    i);
+		put_json(db, json, 0);
+	}
+	update(ix, db, NULL);
+	CHECK_INT(read_info(ix, &before), 0);
+	CHECK(before.file_bytes > 2 * before.active_bytes);
+	CHECK_INT(views_compact(ix), 0);
+	CHECK_INT(views_compact(ix), 0);
+	CHECK_INT(views_tasks(v, count_task, &tasks), 0);
+	CHECK(tasks <= 1);
+	for (unsigned i = 0; i < 20; i++) {
+		change(db);
+		update(ix, db, NULL);
+	}
+	wait_compacted(ix, &after);
+	CHECK(after.file_bytes < before.file_bytes / 2);
+	check_scratch(ix, db, "_design/d");
+	views_close(ix);
+	views_free(v);
+	v = start_views(open_store());
+	ix = open_index(v, db, "_design/d");
+	CHECK_INT(read_info(ix, &after), 0);
+	CHECK(after.file_bytes < before.file_bytes / 2);
+	check_scratch(ix, db, "_design/d");
+	/* Views that close do not wait for it to be done. */
+	CHECK_INT(views_compact(ix), 0);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
+/* What is mostly waste behind an update is compacted by itself. */
+static void
+test_auto_compact(void)
+{
+	struct views_config c = {.store = open_store(),
+	    .dbs = dbs,
+	    .scripts = scripts,
+	    .ex = exec_threads_executor(slow),
+	    .max_updates = 1,
+	    .autocompact = {.ratio_percent = 200, .concurrency = 1, .min_bytes = 1000}};
+	struct views *v = NULL;
+	struct db *db;
+	struct view_index *ix;
+	struct read_info full, after;
+	char json[300];
+
+	CHECK_INT(views_new(&c, &v), 0);
+	CHECK_INT(dbs_create(dbs, "auto", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(dbs, "auto");
+	put_json(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { for (var i = 0; i < doc.n; i++) "
+	    "emit(Array(100).join('x') + i) }\"}}}",
+	    1);
+	put_json(db, "{\"_id\":\"a\",\"_rev\":\"1-a\",\"n\":9000}", 0);
+	CHECK_INT(views_open(v, db, "auto", (struct jstr){"_design/d", 9}, &ix), 0);
+	update(ix, db, NULL);
+	CHECK_INT(read_info(ix, &full), 0);
+	snprintf(json, sizeof(json),
+	    "{\"_id\":\"a\",\"_rev\":\"2-a\",\"n\":9,\"_revisions\":{\"start\":2,\"ids\":[\"a\",\"a\"]}}");
+	put_json(db, json, 0);
+	update(ix, db, NULL);
+	do {
+		(void)usleep(1000);
+		CHECK_INT(read_info(ix, &after), 0);
+	} while (after.file_bytes > full.file_bytes / 4);
+	CHECK_INT(rows_in(ix, "v"), 9);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
+static void
 big_done(struct view_wait *w)
 {
 	unsigned *order = w->cookie;
@@ -663,6 +777,8 @@ main(int argc, char **argv)
 	test_large();
 	test_bad_reduce();
 	test_remembered();
+	test_compact();
+	test_auto_compact();
 	test_turns();
 	test_removal();
 	dbs_free(dbs);
