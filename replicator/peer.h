@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/exec.h"
 #include "base/jread.h"
 #include "db/rev.h"
 #include "replicator/pipe.h"
@@ -28,7 +29,8 @@ struct peer_call {
 	int err;             /* out.  ERR_CANCELLED: by peer_cancel() */
 	struct errtext why;  /* out: for people; never with credentials */
 	uint64_t retry_ms;   /* out: the peer asks to be left alone for so long (429, 503 with Retry-After); else 0 */
-	void *state;         /* the peer's */
+	void *state;         /* the peer's, as is */
+	struct exec_job job; /* this */
 };
 
 /* Does the database exist, and what is it? */

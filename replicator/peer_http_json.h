@@ -1,0 +1,113 @@
+/* peer_http_json.h: what a peer behind HTTP answers, taken apart.  Pure. */
+#ifndef REPLICATOR_PEER_HTTP_JSON_H_
+#define REPLICATOR_PEER_HTTP_JSON_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buf.h"
+#include "replicator/peer.h"
+
+#define PEER_BORN 64u
+
+/*
+ * Where the elements of the list that an answer consists of end, while it comes in pieces: `[{..},{..}` or
+ * `{"results":[{..},{..}`.  Zero at first.
+ */
+struct peer_scan {
+	size_t at;       /* bytes looked at */
+	size_t end;      /* behind the last whole element; 0: there is none */
+	size_t elements; /* whole ones */
+	unsigned depth;  /* objects and arrays open */
+	unsigned level;  /* at which the elements are: 1 or 2; 0: not known yet */
+	int quoted, escaped;
+};
+
+/** peer_scan_more(s, text, len): ${text} is all of the answer so far. */
+void peer_scan_more(struct peer_scan *s, const char *text, size_t len);
+
+/*
+ * Below, a text that is not as it has to be is ERR_IO, with ${why} in words that continue "its answer "; ERR_NOMEM.
+ * Results are the arena's.
+ */
+
+/* What an error says of itself, fit to be shown. */
+struct peer_said {
+	char error[64];
+	char reason[256];
+};
+/** peer_json_said(text, len, out): Both empty where it says nothing. */
+void peer_json_said(const char *text, size_t len, struct peer_said *out);
+
+/** peer_json_info(text, len, a, seq, born, why): ${born}: instance_start_time, or "".  ERR_NO_DB: JSON, but of no database. */
+int peer_json_info(const char *text, size_t len, struct arena *a, struct jstr *seq, char born[PEER_BORN],
+    struct errtext *why) MUST_CHECK;
+/** peer_json_local(text, len, a, rev, body, why): A _local document. */
+int peer_json_local(
+    const char *text, size_t len, struct arena *a, struct jstr *rev, struct jstr *body, struct errtext *why) MUST_CHECK;
+/** peer_json_rev(text, len, a, rev, why): What a write answers. */
+int peer_json_rev(const char *text, size_t len, struct arena *a, struct jstr *rev, struct errtext *why) MUST_CHECK;
+
+/** peer_json_changes(text, len, cut, c, why): ${cut}: it is not all, and ends behind a row.  Fills what stands behind c->wait. */
+int peer_json_changes(const char *text, size_t len, int cut, struct peer_changes *c, struct errtext *why) MUST_CHECK;
+
+/** peer_json_diff(text, len, c, why): Fills c->wants. */
+int peer_json_diff(const char *text, size_t len, struct peer_diff *c, struct errtext *why) MUST_CHECK;
+
+/** peer_json_written(text, len, c, why): Sets err and why of c->docs. */
+int peer_json_written(const char *text, size_t len, struct peer_write *c, struct errtext *why) MUST_CHECK;
+
+/** peer_json_code(error): The code for what a peer calls a document's error; ERR_IO for what is not known. */
+int peer_json_code(const char *error);
+
+/* Documents that were asked for and what came of them, over several answers.  Zero at first. */
+struct peer_found {
+	struct arena *arena;
+	const struct peer_want *wants;
+	size_t nwants;
+	const struct peer_want **sorted;
+	unsigned char **answered; /* by want, of each revision */
+	struct buf docs;          /* of struct peer_found_doc */
+	uint64_t came;            /* documents */
+	size_t bytes;             /* of texts, of documents with attachments too */
+	struct errtext *why;
+};
+struct peer_found_doc {
+	struct peer_doc doc;
+	size_t want;
+};
+
+int peer_found_init(struct peer_found *f, const struct peer_want *wants, size_t nwants, struct arena *a,
+    struct errtext *why) MUST_CHECK;
+void peer_found_release(struct peer_found *f);
+/** peer_found_bulk(f, text, len, cut): An answer of _bulk_get. */
+int peer_found_bulk(struct peer_found *f, const char *text, size_t len, int cut) MUST_CHECK;
+/** peer_found_one(f, want, text, len): One of open_revs, for that want. */
+int peer_found_one(struct peer_found *f, size_t want, const char *text, size_t len) MUST_CHECK;
+/** peer_found_missing(f, want): There is no such document. */
+int peer_found_missing(struct peer_found *f, size_t want) MUST_CHECK;
+/** peer_found_whole(f): How many wants, from the first on, are answered. */
+size_t peer_found_whole(const struct peer_found *f);
+/** peer_found_end(f, done, c): The documents of the first ${done} wants are c->docs. */
+int peer_found_end(struct peer_found *f, size_t done, struct peer_fetch *c) MUST_CHECK;
+
+/* One attachment in a document's text. */
+struct peer_stub {
+	struct peer_att att;
+	int follows;
+	int has_digest; /* MD5 */
+	unsigned char md5[16];
+};
+
+/**
+ * peer_json_opened(text, len, asked, id, a, doc, stubs, nstubs, why): A document with attachments.  It must be ${id}, and
+ * ${asked} or its successor.  Attachments without a length that follow are ERR_IO.
+ */
+int peer_json_opened(const char *text, size_t len, const struct jstr *id, const struct rev *asked, struct arena *a,
+    struct peer_doc *doc, struct peer_stub **stubs, size_t *nstubs, struct errtext *why) MUST_CHECK;
+/**
+ * peer_json_open_revs(text, len, ...): The same from what open_revs answers as JSON: the first document, or ERR_MISSING.
+ */
+int peer_json_open_revs(const char *text, size_t len, const struct jstr *id, const struct rev *asked, struct arena *a,
+    struct peer_doc *doc, struct errtext *why) MUST_CHECK;
+
+#endif
