@@ -169,6 +169,8 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 	updatefeeds_moved(api, name, seq, dropped);
 	if (dropped && api->views != NULL)
 		views_dropped(api->views, name);
+	if (dropped && api->scripts != NULL)
+		scripts_forget(api->scripts, name);
 }
 
 /* In hundredths, "2.0" and "2" alike. */

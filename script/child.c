@@ -171,6 +171,12 @@ child_is_alive(const struct child *c)
 	return poll(&p, 1, 0) == 0;
 }
 
+int
+child_has_more(const struct child *c)
+{
+	return c->in.len > c->taken;
+}
+
 /* ---- Messages ---- */
 
 /* wait_for: Until ${events} are there, or the deadline. */

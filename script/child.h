@@ -19,7 +19,7 @@ struct child {
 	unsigned char programs[SCRIPT_PROGRAMS][SHA256_LEN]; /* compiled there; all zero: none */
 	unsigned next_program;                               /* which one the next takes the place of */
 	uint64_t idle_ms;                                    /* since when nobody uses it */
-	unsigned generation;                                 /* the pool's, when it was started */
+	uint64_t born;                                       /* the pool's age when it was started */
 	struct child *next;                                  /* in the list of idle ones, oldest first */
 	struct buf in;                                       /* what it sent */
 	size_t taken;                                        /* bytes of that which are done with */
@@ -31,6 +31,8 @@ int child_start(const struct scripts_config *config, const char *owner, struct c
 void child_end(struct child *c, struct errtext *why);
 /** child_is_alive(c): Of one that nobody uses. */
 int child_is_alive(const struct child *c);
+/** child_has_more(c): It sent more than was asked for. */
+int child_has_more(const struct child *c);
 
 /**
  * child_put(c, h, parts, n, config, deadline_ms): Send a message, taking in what comes meanwhile.  child_get(c, h, textp, ...): The

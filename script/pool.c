@@ -28,7 +28,8 @@ struct waiter {
 
 struct pool_owner {
 	struct pool_owner *next;
-	unsigned busy; /* children in use or being started */
+	unsigned busy;     /* children in use or being started; */
+	uint64_t reloaded; /* those born before are not used again */
 	struct waiter *first, **end;
 	char name[];
 };
@@ -239,7 +240,7 @@ pool_give(struct pool *p, struct child *c)
 	struct child *old = NULL;
 
 	(void)pthread_mutex_lock(&p->lock);
-	if (c->generation == p->generation) {
+	if (c->born >= p->reloaded && c->born >= owner_find(p, c->owner)->reloaded) {
 		keep(p, c);
 	} else {
 		old = c;
@@ -252,15 +253,27 @@ pool_give(struct pool *p, struct child *c)
 }
 
 void
-pool_reload(struct pool *p)
+pool_reload(struct pool *p, const char *owner)
 {
-	struct child *old;
+	struct child *old = NULL, **at = &p->idle;
+	struct pool_owner *o;
 
 	(void)pthread_mutex_lock(&p->lock);
-	p->generation++;
-	old = p->idle;
-	p->idle = NULL;
-	for (const struct child *c = old; c != NULL; c = c->next) {
+	p->age++;
+	if (owner == NULL)
+		p->reloaded = p->age;
+	else if ((o = owner_find(p, owner)) != NULL)
+		o->reloaded = p->age;
+	while (*at != NULL) {
+		struct child *c;
+
+		if (owner != NULL && strcmp((*at)->owner, owner) != 0) {
+			at = &(*at)->next;
+			continue;
+		}
+		c = idle_take(at);
+		c->next = old;
+		old = c;
 		p->nchildren--;
 		p->exited++;
 	}
@@ -321,16 +334,16 @@ stand_in_line(struct pool *p, struct pool_owner *o, struct waiter *w)
 static int
 start(struct pool *p, const char *owner, struct child **cp)
 {
-	unsigned generation;
+	uint64_t born;
 	int err;
 
 	(void)pthread_mutex_lock(&p->lock);
-	generation = p->generation;
+	born = p->age;
 	(void)pthread_mutex_unlock(&p->lock);
 	err = child_start(p->config, owner, cp);
 	(void)pthread_mutex_lock(&p->lock);
 	if (err == 0) {
-		(*cp)->generation = generation;
+		(*cp)->born = born;
 		p->started++;
 	} else {
 		p->nchildren--;

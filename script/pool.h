@@ -18,7 +18,8 @@ struct pool {
 	struct pool_owner *owners; /* who has a child in use or waits for one; whose turn is next stands first */
 	unsigned nchildren;        /* idle, in use, or being started */
 	unsigned nbusy, nwaiting;
-	unsigned generation; /* children of earlier ones are not used again */
+	uint64_t age;      /* grows whenever children are not to be used again: those that were born earlier, */
+	uint64_t reloaded; /* all of them */
 	uint64_t started, exited, failed;
 	struct exec_job sweep;
 	int sweeping; /* it is set, or runs */
@@ -37,8 +38,8 @@ int pool_take(struct pool *p, const char *owner, struct child **cp) MUST_CHECK;
 void pool_give(struct pool *p, struct child *c);
 void pool_drop(struct pool *p, struct child *c, struct errtext *why);
 
-/** pool_reload(p): End who is idle now, and who is in use once it is given back. */
-void pool_reload(struct pool *p);
+/** pool_reload(p, owner): End who is idle now, and who is in use once it is given back; ${owner}: those of this database alone, not NULL. */
+void pool_reload(struct pool *p, const char *owner);
 void pool_count(struct pool *p, struct scripts_count *out);
 
 #endif

@@ -68,7 +68,13 @@ scripts_timeout_ms(const struct scripts *s)
 void
 scripts_reload(struct scripts *s)
 {
-	pool_reload(&s->pool);
+	pool_reload(&s->pool, NULL);
+}
+
+void
+scripts_forget(struct scripts *s, const char *owner)
+{
+	pool_reload(&s->pool, owner);
 }
 
 void
@@ -258,7 +264,8 @@ script_close(struct script *sc)
 {
 	if (sc == NULL)
 		return;
-	if (sc->child != NULL && (sc->broken || sc->inflight > 0))
+	/* One that says what it was not asked would say it to the next. */
+	if (sc->child != NULL && (sc->broken || sc->inflight > 0 || child_has_more(sc->child)))
 		pool_drop(&sc->scripts->pool, sc->child, NULL);
 	else if (sc->child != NULL)
 		pool_give(&sc->scripts->pool, sc->child);

@@ -65,6 +65,8 @@ void scripts_free(struct scripts *s);
 
 /** scripts_reload(s): Whoever asks from now on gets a new child; those that are in use finish their work. */
 void scripts_reload(struct scripts *s);
+/** scripts_forget(s, owner): The same for a database that is gone: another may get its name. */
+void scripts_forget(struct scripts *s, const char *owner);
 
 /* What runs, for statistics. */
 struct scripts_count {

@@ -94,3 +94,14 @@ test('POST /_reload_query_servers ends the processes, and statistics count them'
 	const { text } = await ask(server, 'GET', '/_node/_local/_prometheus');
 	for (const name of ['couchdb_query_server_process_starts_total', 'couchdb_query_server_vdu_rejects_total', 'divan_query_server_processes']) assert.match(text, new RegExp(`^${name} [1-9]`, 'm'));
 });
+
+test('a database that gets the name of one that was dropped meets nothing of its functions', async () => {
+	const body = { shows: { s: 'function () { globalThis.n = (globalThis.n || 0) + 1; return String(globalThis.n); }' } };
+	const db = await design(body);
+	const show = async () => (await ask(server, 'GET', `/${db}/_design/d/_show/s`)).text;
+	assert.deepEqual([await show(), await show()], ['1', '2']);
+	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
+	assert.equal((await ask(server, 'PUT', `/${db}`)).status, 201);
+	assert.equal((await ask(server, 'PUT', `/${db}/_design/d`, { json: body })).status, 201);
+	assert.equal(await show(), '1');
+});
