@@ -1,0 +1,367 @@
+/*
+ * test_replicator_session.c: runs of replications between databases of one server: what is copied, what is noted, and that a
+ * second run begins where the first one ended.
+ */
+#include "dbtest.h"
+
+#include "replicator/peer_local.h"
+#include "replicator/session.h"
+
+static struct dbs *dbs;
+static struct peer_locals *locals;
+
+static const struct rep_defaults defaults = {.server = "0123456789abcdef0123456789abcdef",
+    .checkpoint_ms = 5000,
+    .workers = 3,
+    .batch = 7,
+    .connections = 4,
+    .retries = 2,
+    .timeout_ms = 5000,
+    .checkpoints = 1,
+    .bulk_get = 1};
+
+struct outcome {
+	struct dbtest_wait wait;
+	int err;
+	struct errtext why;
+	struct session_stats stats;
+	char result[65536];
+	size_t refused;
+};
+
+static void
+ended(void *cookie, struct session *s, int err, const struct errtext *why)
+{
+	struct outcome *o = cookie;
+	struct buf b;
+
+	o->err = err;
+	o->why = *why;
+	session_stats(s, &o->stats);
+	buf_init(&b, sizeof(o->result) - 1);
+	CHECK_INT(session_result(s, &b), 0);
+	memcpy(o->result, b.data, b.len);
+	o->result[b.len] = '\0';
+	buf_release(&b);
+	dbtest_wake(&o->wait);
+}
+
+static void
+refused(void *cookie, const struct peer_doc *doc)
+{
+	struct outcome *o = cookie;
+
+	(void)doc;
+	o->refused++;
+}
+
+/* A replication that was begun. */
+struct run {
+	struct arena *arena;
+	struct rep_spec spec;
+	struct session *session;
+	struct outcome out;
+};
+
+static void
+run_begin(struct run *r, const char *text)
+{
+	struct session_config c = {.spec = &r->spec,
+	    .ex = exec_threads_executor(dbtest_threads),
+	    .ended = ended,
+	    .refused = refused,
+	    .cookie = &r->out};
+	struct errtext why = {""};
+
+	memset(r, 0, sizeof(*r));
+	dbtest_wait_init(&r->out.wait);
+	CHECK_INT(arena_new(1u << 20, &r->arena), 0);
+	if (!CHECK_INT(spec_parse((struct jstr){text, strlen(text)}, &defaults, r->arena, &r->spec, &why), 0))
+		fprintf(stderr, "%s\n", why.text);
+	CHECK_INT(peer_local_new(locals, r->spec.source.name, &dbtest_admin, &r->spec.filter, &c.source), 0);
+	CHECK_INT(peer_local_new(locals, r->spec.target.name, &dbtest_admin, NULL, &c.target), 0);
+	CHECK_INT(session_new(&c, &r->session), 0);
+	session_start(r->session);
+}
+
+static void
+run_end(struct run *r)
+{
+	dbtest_wait_for(&r->out.wait);
+	session_free(r->session);
+	arena_free(r->arena);
+}
+
+static void
+run(struct run *r, const char *text)
+{
+	run_begin(r, text);
+	run_end(r);
+}
+
+static void
+create(const char *name)
+{
+	CHECK_INT(dbs_create(dbs, name, NULL, &dbtest_admin, NULL), 0);
+}
+
+static void
+put(const char *name, const char *json, int new_edits)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_write w;
+	struct arena *a;
+
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(dbtest_write(db, a, json, new_edits, &w), 0);
+	arena_free(a);
+	db_close(db);
+}
+
+static void
+fill(const char *name, unsigned n)
+{
+	char json[128];
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		snprintf(json, sizeof(json), "{\"_id\":\"doc%05u\",\"n\":%u}", i, i);
+		put(name, json, 1);
+	}
+}
+
+/* All leaves of both are equal. */
+static void
+check_equal(const char *left, const char *right)
+{
+	const char *names[2] = {left, right};
+	struct arena *a;
+	struct buf text[2];
+	size_t i, k;
+
+	CHECK_INT(arena_new(64u << 20, &a), 0);
+	for (i = 0; i < 2; i++) {
+		struct db *db = dbtest_open(dbs, names[i]);
+		struct db_range range = {0};
+		struct db_scan *scan;
+		struct db_snap *snap;
+		struct db_doc doc;
+
+		buf_init_arena(&text[i], a, 16u << 20);
+		CHECK_INT(db_snap_begin(db, &snap), 0);
+		CHECK_INT(db_docs_open(snap, &range, &scan), 0);
+		while (db_docs_next(scan, a, &doc) == 0) {
+			struct revtree *t;
+
+			CHECK_INT(db_doc_tree(&doc, 1, &t), 0);
+			buf_put(&text[i], doc.id.s, doc.id.len);
+			for (k = 0; k < revtree_nleaves(t); k++) {
+				struct revnode *leaf = revtree_leaf(t, k);
+				struct db_rev rev;
+
+				CHECK_INT(db_doc_rev(&doc, leaf, a, &rev), 0);
+				rev_put(&text[i], &leaf->rev);
+				buf_put(&text[i], rev.body.s, rev.body.len);
+				buf_put_u64(&text[i], rev.natts);
+			}
+			buf_putc(&text[i], '\n');
+		}
+		db_scan_close(scan);
+		db_snap_end(snap);
+		dbtest_check(db);
+		db_close(db);
+	}
+	CHECK_MEM(text[0].data, text[0].len, text[1].data, text[1].len);
+	arena_free(a);
+}
+
+static void
+test_copies(void)
+{
+	struct run r;
+
+	create("a");
+	create("b");
+	fill("a", 100);
+	put("a", "{\"_id\":\"_design/d\",\"v\":1}", 1);
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.out.err, 0);
+	CHECK_INT(r.out.stats.checked, 101);
+	CHECK_INT(r.out.stats.missing, 101);
+	CHECK_INT(r.out.stats.read, 101);
+	CHECK_INT(r.out.stats.written, 101);
+	CHECK_INT(r.out.stats.failures, 0);
+	CHECK(strstr(r.out.result, "\"docs_written\":101") != NULL);
+	check_equal("a", "b");
+
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.out.err, 0);
+	CHECK_INT(r.out.stats.checked, 0);
+	CHECK(strstr(r.out.result, "\"no_changes\":true") != NULL);
+	CHECK(strstr(r.out.result, "\"docs_written\":101") != NULL);
+
+	put("a", "{\"_id\":\"doc00003\",\"_rev\":\"1-ffffffffffffffffffffffffffffffff\",\"n\":\"conflict\"}", 0);
+	put("a", "{\"_id\":\"new\"}", 1);
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.out.stats.checked, 3);
+	CHECK_INT(r.out.stats.missing, 2);
+	CHECK_INT(r.out.stats.written, 2);
+	check_equal("a", "b");
+}
+
+static void
+test_no_database(void)
+{
+	struct run r;
+
+	run(&r, "{\"source\":\"a\",\"target\":\"none\"}");
+	CHECK_INT(r.out.err, ERR_NO_DB);
+	CHECK_STR(r.out.why.text, "could not open none");
+	run(&r, "{\"source\":\"none\",\"target\":\"b\",\"create_target\":true}");
+	CHECK_INT(r.out.err, ERR_NO_DB);
+	run(&r, "{\"source\":\"a\",\"target\":\"made\",\"create_target\":true}");
+	CHECK_INT(r.out.err, 0);
+	check_equal("a", "made");
+}
+
+static void
+test_doc_ids(void)
+{
+	struct run r;
+
+	create("some");
+	run(&r, "{\"source\":\"a\",\"target\":\"some\",\"doc_ids\":[\"new\",\"doc00001\",\"none\",\"new\"]}");
+	CHECK_INT(r.out.err, 0);
+	CHECK_INT(r.out.stats.written, 2);
+	CHECK(strstr(r.out.result, "\"doc_write_failures\":0,\"history\"") != NULL);
+}
+
+/* Follows the source until it is stopped, and says how far it came. */
+static void
+test_continuous(void)
+{
+	struct session_stats stats;
+	struct run r;
+	struct buf b;
+	unsigned i;
+
+	create("c");
+	create("d");
+	run_begin(&r, "{\"source\":\"c\",\"target\":\"d\",\"continuous\":true}");
+	for (i = 0; i < 50; i++) {
+		char json[64];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"x%u\"}", i);
+		put("c", json, 1);
+		peer_locals_moved(locals, "c");
+	}
+	do
+		session_stats(r.session, &stats);
+	while (stats.written < 50);
+	while (!session_idle(r.session))
+		;
+	session_stop(r.session);
+	dbtest_wait_for(&r.out.wait);
+	CHECK_INT(r.out.err, ERR_CANCELLED);
+	check_equal("c", "d");
+	buf_init(&b, 4096);
+	CHECK_INT(session_seqs(r.session, &b), 0);
+	buf_putc(&b, '\0');
+	CHECK(strncmp(b.data, "\"checkpointed_source_seq\":\"50-", 30) == 0);
+	buf_release(&b);
+	session_free(r.session);
+	arena_free(r.arena);
+	run(&r, "{\"source\":\"c\",\"target\":\"d\"}");
+	CHECK_INT(r.out.err, 0);
+	CHECK_INT(r.out.stats.checked, 0);
+}
+
+/* Loops end: what has come back is there already. */
+static void
+test_loop(void)
+{
+	struct run r;
+
+	run(&r, "{\"source\":\"b\",\"target\":\"a\"}");
+	CHECK_INT(r.out.err, 0);
+	CHECK_INT(r.out.stats.missing, 0);
+}
+
+static void
+put_with_att(const char *name, const char *id, size_t len)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_write_att att = {.name = {"f", 1}, .type = {"x/y", 3}};
+	struct db_write w = {
+	    .kind = DB_WRITE_EDIT, .id = {id, strlen(id)}, .body = {"{}", 2}, .atts = &att, .natts = 1};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	char *bytes = malloc(len);
+	struct buf etf;
+	struct jread j;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		bytes[i] = (char)(i * 2654435761u >> 13);
+	buf_init(&etf, 4096);
+	jread_init(&j, "{}", 2);
+	{
+		struct buf text;
+
+		buf_init(&text, 4096);
+		CHECK_INT(jread_text(&j, &text, &etf), 0);
+		buf_release(&text);
+	}
+	w.body_etf = (struct jstr){etf.data, etf.len};
+	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &att.blob), 0);
+	CHECK_INT(db_blob_add(att.blob, bytes, len), 0);
+	CHECK_INT(db_blob_end(att.blob), 0);
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	db_blob_free(att.blob);
+	buf_release(&etf);
+	free(bytes);
+	db_close(db);
+}
+
+static void
+test_attachments(void)
+{
+	struct run r;
+
+	create("e");
+	create("f");
+	put_with_att("e", "none", 0);
+	put_with_att("e", "small", 10);
+	put_with_att("e", "large", 3000000);
+	put_with_att("e", "also large", 700001);
+	run(&r, "{\"source\":\"e\",\"target\":\"f\"}");
+	CHECK_INT(r.out.err, 0);
+	CHECK_INT(r.out.stats.written, 4);
+	CHECK_INT(r.out.stats.failures, 0);
+	CHECK(r.out.stats.bytes > 3700011);
+	check_equal("e", "f");
+}
+
+int
+main(void)
+{
+	struct peer_locals_config c = {0};
+	struct store *store;
+
+	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(store_mem_new(&store), 0);
+	dbs = dbtest_dbs(store);
+	c.dbs = dbs;
+	c.ex = exec_threads_executor(dbtest_threads);
+	CHECK_INT(peer_locals_new(&c, &locals), 0);
+	test_copies();
+	test_no_database();
+	test_doc_ids();
+	test_loop();
+	test_continuous();
+	test_attachments();
+	peer_locals_free(locals);
+	dbs_free(dbs);
+	exec_threads_free(dbtest_threads);
+	return check_done();
+}
