@@ -8,7 +8,7 @@ let shown;
 let call;
 let page;
 
-const HOSTILE = '<img src=x onerror="document.title=1">\'&#47;/../%2e%2e/?key=1#ü';
+const HOSTILE = '<img src=x onerror="document.title=1">\'&#47;/../%2e%2e/?key=1#ü\n ';
 const bulk = (db, docs) => call('POST', `/${db}/_bulk_docs`, { docs });
 const hash = (...parts) => `#/${parts.map(encodeURIComponent).join('/')}`;
 const to = (address) => page.evaluate((h) => {
@@ -228,7 +228,7 @@ test('who saves over somebody else’s design document is told, and nothing is l
 
 test('names, keys, ids and errors are text, whatever stands in them', async () => {
 	await call('PUT', '/hostile');
-	await bulk('hostile', [{ _id: HOSTILE, x: HOSTILE }, { _id: `_design/${HOSTILE}`, [HOSTILE]: 1, views: { [HOSTILE]: { map: 'function (doc) { emit(doc.x, {[doc.x]: doc.x}) }', reduce: '_count' }, __proto__: null }, filters: { [HOSTILE]: 'x' } }]);
+	await bulk('hostile', [{ _id: HOSTILE, x: HOSTILE }, { _id: `_design/${HOSTILE}`, [HOSTILE]: 1, views: { [HOSTILE]: { map: 'function (doc) { emit(doc.x, {[doc.x]: doc.x}) }', reduce: '_count' }, ['__proto__']: { map: 'function (doc) { emit("proto") }' } }, filters: { [HOSTILE]: 'x' } }]);
 	await to(hash('db', 'hostile', 'design'));
 	await page.getByRole('link', { name: `${HOSTILE} _count` }).click();
 	await page.getByRole('heading', { name: HOSTILE, exact: true }).waitFor();
@@ -249,7 +249,13 @@ test('names, keys, ids and errors are text, whatever stands in them', async () =
 	await named('Map').fill('function (doc) { emit(1) }');
 	await press('Save');
 	await page.locator('td.k', { hasText: /^1$/ }).waitFor();
+	assert.deepEqual(Object.keys((await call('GET', `/hostile/_design/${encodeURIComponent(HOSTILE)}`)).views).sort(), [HOSTILE, '__proto__']);
+	await to(hash('db', 'hostile', 'view', HOSTILE, 'constructor'));
+	await says('no view that is called “constructor”');
 	await to(hash('db', 'hostile', 'design'));
+	await follow('__proto__');
+	await page.locator('td.k', { hasText: 'proto' }).waitFor();
+	await page.goBack();
 	await press(`Delete design document ${HOSTILE}`);
 	await press('Delete design document');
 	await page.getByText('No views here').waitFor();

@@ -30,6 +30,11 @@ export function keys(area, submit) {
 	});
 }
 
+// Whoever closes the window over what was typed is asked; the signal says that the page is left, by saving for instance.
+export function guard(form, signal) {
+	form.addEventListener('input', () => addEventListener('beforeunload', (e) => e.preventDefault(), { signal }), { once: true });
+}
+
 // { box, area, blame(text) }: a function's text with line numbers, as high as it is long, and what is wrong with it below.
 export function codeArea(label, id, value, submit) {
 	const lines = h('span.lines', { 'aria-hidden': 'true' });

@@ -2,7 +2,7 @@
 
 import { fill, h, tell } from '../lib/dom.js';
 import { docPath, request } from '../lib/server.js';
-import { keys } from './code.js';
+import { guard, keys } from './code.js';
 import { currentText, newId } from './document.js';
 import { parse, pretty } from './json.js';
 import { go, link } from './links.js';
@@ -41,7 +41,7 @@ async function save(db, id, text) {
 	go(link.doc(db, name));
 }
 
-export async function editor({ db, id }) {
+export async function editor({ db, id, signal }) {
 	const text = id ? pretty(parse(await currentText(db, id))) : `{\n  "_id": "${await newId()}"\n}`;
 	const area = h('textarea.mono', { 'aria-label': 'The document as JSON', 'aria-describedby': 'keys', spellcheck: 'false', autocapitalize: 'none', autofocus: true, value: text, rows: Math.min(30, Math.max(12, text.split('\n').length + 2)) });
 	const problem = h('div.problem', { role: 'alert', hidden: true });
@@ -70,6 +70,7 @@ export async function editor({ db, id }) {
 			h('a', { href: link.doc(db, id) }, 'look at theirs'), '.'];
 	}
 	keys(area, () => form.requestSubmit());
+	guard(form, signal);
 	if (!id)
 		queueMicrotask(() => area.setSelectionRange(text.length - 2, text.length - 2));
 	return h('div.page', {},

@@ -5,7 +5,7 @@
 
 import { field, fill, h, tell } from '../lib/dom.js';
 import { Refusal } from '../lib/server.js';
-import { codeArea } from './code.js';
+import { codeArea, guard } from './code.js';
 import { emptyObject, KINDS, readDesign, readDesigns, VALIDATE, writeDesign } from './design.js';
 import { member, withMember, words } from './json.js';
 import { go, link, refresh } from './links.js';
@@ -69,11 +69,30 @@ function changed(tree, { kind, name, old, text, reduce }) {
 
 const clash = (name) => new Error(`There is something called “${name}” in this design document already.`);
 
+// Put the function in its design document: `opened`, or, if the function is new, what is there now.
+async function store(db, id, opened, fun) {
+	const { kind, name, old } = fun;
+	const tree = opened ?? await readOrNew(db, id);
+	if (kind !== VALIDATE && name !== old && member(member(tree, kind), name) !== undefined)
+		throw clash(name);
+	if (kind === VALIDATE && !opened && member(tree, VALIDATE) !== undefined)
+		throw clash('Validation');
+	try {
+		await writeDesign(db, id, changed(tree, fun));
+	} catch (e) {
+		throw Object.assign(e, { blame: blame(e, name, { map: fun.text, reduce: fun.reduce }) });
+	}
+}
+
+const stale = (opened) => (opened ? ['Somebody else saved this design document after you opened it, so yours was not saved. Copy what you need, then ',
+	h('button.link', { type: 'button', onclick: refresh }, 'look at theirs'), '.']
+	: 'Somebody else changed this design document just now. Save once more to add your function to theirs.');
+
 /*
- * The page.  Fields are { design, kind, name } for a new function and `opened`, the design document as it was when the page was
- * opened, for one that is there.
+ * The form: of a function that is there, with `opened`, the design document as it was when the page was opened; or, with fields for
+ * where it belongs, of a new one.
  */
-async function form({ db, id, kind, name, opened, query }) {
+async function form({ db, id, kind, name, opened, query, signal }) {
 	const existing = kind !== VALIDATE && opened ? member(member(opened, kind), name) : opened && member(opened, VALIDATE);
 	const lines = { autocapitalize: 'none', autocomplete: 'off', spellcheck: 'false', required: true };
 	const design = h('input', { ...lines, list: 'designs', value: query.get('in') ?? '', pattern: '[^_].*' });
@@ -88,6 +107,7 @@ async function form({ db, id, kind, name, opened, query }) {
 	const problem = h('div.problem', { role: 'alert', hidden: true });
 	const button = h('button.primary', { type: 'submit' }, 'Save');
 	const back = opened && kind === 'views' ? link.view(db, id, name) : link.designs(db);
+	const shown = called.value; // a field leaves out the line breaks of a name
 	let template = source;
 
 	const kindNow = () => kind ?? kindOf.value;
@@ -106,35 +126,19 @@ async function form({ db, id, kind, name, opened, query }) {
 
 	async function save() {
 		const target = opened ? id : design.value.trim();
-		const k = kindNow();
-		const fun = { kind: k, name: called.value.trim(), old: opened ? name : undefined, text: main.area.value, reduce: k === 'views' ? reduce.text() : undefined };
-		const tree = opened ?? await readOrNew(db, target);
-		if (k !== VALIDATE && fun.name !== fun.old && member(member(tree, k), fun.name) !== undefined)
-			throw clash(fun.name);
-		if (k === VALIDATE && !opened && member(tree, VALIDATE) !== undefined)
-			throw clash('Validation');
-		try {
-			await writeDesign(db, target, changed(tree, fun));
-		} catch (e) {
-			throw Object.assign(e, { blame: blame(e, fun.name, { map: fun.text, reduce: fun.reduce }) });
-		}
+		const fun = { kind: kindNow(), name: opened && called.value === shown ? name : called.value.trim(), old: opened ? name : undefined, text: main.area.value, reduce: kindNow() === 'views' ? reduce.text() : undefined };
+		await store(db, target, opened, fun);
 		tell('Saved.');
-		go(k === 'views' ? link.view(db, target, fun.name) : link.designs(db));
+		go(fun.kind === 'views' ? link.view(db, target, fun.name) : link.designs(db));
 	}
 
 	function complain(e) {
-		const { map, reduce: wrong, other } = e.status === 409 ? { other: stale() } : e.blame ?? { other: e.message };
+		const { map, reduce: wrong, other } = e.status === 409 ? { other: stale(opened) } : e.blame ?? { other: e.message };
 		main.blame(map);
 		const rest = reduce.blame(wrong) ?? other;
 		fill(problem, rest);
 		problem.hidden = !rest;
 		(wrong ? document.getElementById('code-reduce') : main.area).focus();
-	}
-	function stale() {
-		if (!opened)
-			return 'Somebody else changed this design document just now. Save once more to add your function to theirs.';
-		return ['Somebody else saved this design document after you opened it, so yours was not saved. Copy what you need, then ',
-			h('button.link', { type: 'button', onclick: refresh }, 'look at theirs'), '.'];
 	}
 
 	async function send(event) {
@@ -156,11 +160,12 @@ async function form({ db, id, kind, name, opened, query }) {
 		main.box, reduceBox, problem,
 		h('div.actions', {}, h('span.hint.space', { id: 'keys' }, 'Ctrl+Enter saves. Escape, then Tab leaves the text.'), h('a.button', { href: back }, 'Cancel'), button));
 	choose();
+	guard(page, signal);
 	(opened ? main.area : design.value ? called : design).setAttribute('autofocus', '');
 	return page;
 }
 
-export async function functionEditor({ db, id, kind, name, query }) {
+export async function functionEditor({ db, id, kind, name, query, signal }) {
 	let opened;
 	if (id !== undefined) {
 		opened = await readDesign(db, id);
@@ -171,5 +176,5 @@ export async function functionEditor({ db, id, kind, name, query }) {
 	const title = opened ? (kind === VALIDATE ? KINDS[VALIDATE].name : name) : 'New function';
 	return h('div.page', {},
 		crumbs([link.db(db), db], [link.designs(db), id ?? 'Views']),
-		h('header.head', {}, h('div', {}, h('h1', {}, title), opened && h('p.quiet', {}, `${KINDS[kind].name} of “${id}”`))), await form({ db, id, kind, name, opened, query }));
+		h('header.head', {}, h('div', {}, h('h1', {}, title), opened && h('p.quiet', {}, `${KINDS[kind].name} of “${id}”`))), await form({ db, id, kind, name, opened, query, signal }));
 }
