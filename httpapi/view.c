@@ -26,7 +26,8 @@ struct request {
 	struct jstr body;
 	int parse_err;
 	struct errtext parse_why;
-	int err; /* of opening */
+	int err;     /* of opening */
+	int earlier; /* the index is of an earlier revision of the design document: this one's is not ready */
 	uint64_t seq;
 	void (*taken)(struct apireq *r, struct view_rows *l, void *cookie); /* NULL: the rows are the answer */
 	void *cookie;
@@ -228,7 +229,7 @@ answer(struct request *v)
 		return;
 	}
 	for (size_t i = 0; i < v->l.nqueries; i++)
-		if (v->l.queries[i].update == VIEW_UPDATE_LATER)
+		if (v->l.queries[i].update == VIEW_UPDATE_LATER && !v->earlier)
 			views_update(v->l.ix);
 	if (v->taken != NULL) {
 		v->taken(r, &v->l, v->cookie);
@@ -294,21 +295,28 @@ check(struct request *v, struct errtext *why)
 	return err;
 }
 
+static int
+wants_first(const struct request *v)
+{
+	int first = v->l.nqueries == 0;
+
+	for (size_t i = 0; i < v->l.nqueries; i++)
+		first |= v->l.queries[i].update == VIEW_UPDATE_FIRST;
+	return first;
+}
+
 static void
 opened(struct apireq *r)
 {
 	struct request *v = r->cookie;
 	struct errtext why = {""};
-	int first = v->l.nqueries == 0;
 	int err = v->err != 0 ? v->err : check(v, &why);
 
 	if (err != 0) {
 		refuse(v, err, &why, "");
 		return;
 	}
-	for (size_t i = 0; i < v->l.nqueries; i++)
-		first |= v->l.queries[i].update == VIEW_UPDATE_FIRST;
-	if (!first) {
+	if (!wants_first(v)) {
 		answer(v);
 		return;
 	}
@@ -317,6 +325,27 @@ opened(struct apireq *r)
 	v->wait.cookie = v;
 	http_hold(r->http);
 	views_want(v->l.ix, &v->wait);
+}
+
+/* use_earlier: While the index is built for the first time, who does not want to wait gets rows of the one before, if that has the view. */
+static void
+use_earlier(struct request *v)
+{
+	struct apireq *r = v->l.r;
+	struct view_index *now = v->l.ix, *old;
+
+	if (views_open_earlier(r->api->views, r->db, r->part[0].s, v->ddoc, &old) != 0)
+		return;
+	if (read_view(old, v->name) == NULL || read_is_partitioned(old) != read_is_partitioned(now)) {
+		views_close(old);
+		return;
+	}
+	for (size_t i = 0; i < v->l.nqueries; i++)
+		if (v->l.queries[i].update == VIEW_UPDATE_LATER)
+			views_update(now);
+	views_close(now);
+	v->l.ix = old;
+	v->earlier = 1;
 }
 
 static void
@@ -332,6 +361,9 @@ open_index(struct apireq *r)
 	v->wait.seq = info.update_seq;
 	v->wait.purge_seq = info.purge_seq;
 	v->err = views_open(r->api->views, r->db, r->part[0].s, v->ddoc, &v->l.ix);
+	if (v->err == 0 && v->parse_err == 0 && !wants_first(v) && !views_is_ready(v->l.ix) &&
+	    read_view(v->l.ix, v->name) != NULL)
+		use_earlier(v);
 }
 
 static struct request *

@@ -454,8 +454,10 @@ sign(struct parse *p)
 	for (size_t i = 0; i < d->nmaps; i++) {
 		sign_text(&b, d->maps[i].text);
 		for (size_t k = 0; k < d->nviews; k++) {
-			if (d->views[k].map != i || d->views[k].kind == DDOC_NONE)
+			if (d->views[k].map != i)
 				continue;
+			/* An index that is open is asked for views by their names. */
+			sign_text(&b, d->views[k].name);
 			buf_put_u64be(&b, d->views[k].slot);
 			sign_text(&b, p->reduce_texts[k]);
 		}

@@ -18,9 +18,10 @@
 #include "query/query.h"
 #include "store/record.h"
 
-#define FORMAT 1u
+#define FORMAT 2u
 #define HEAD_KEY "head"
 #define DEFINITION_MAX ((size_t)4 * LIMIT_BODY_LEN)
+#define EARLIER_MAX 16u /* revisions of a design document whose indexes are looked for */
 
 /* ---- The file ---- */
 
@@ -42,11 +43,12 @@ index_counts(uint64_t salt, struct counts_of *out)
 int
 index_head_put(struct store_batch *batch, const struct index_head *h)
 {
-	unsigned char v[24];
+	unsigned char v[25];
 
 	bytes_store_u64be(v, h->salt);
 	bytes_store_u64be(v + 8, h->seq);
 	bytes_store_u64be(v + 16, h->purge_seq);
+	v[24] = (unsigned char)h->ready;
 	return record_put(batch, VIEW_META, HEAD_KEY, sizeof(HEAD_KEY) - 1, v, sizeof(v));
 }
 
@@ -62,6 +64,7 @@ index_head_get(struct store_snap *snap, struct index_head *h)
 	h->salt = bytes_u64be(&r);
 	h->seq = bytes_u64be(&r);
 	h->purge_seq = bytes_u64be(&r);
+	h->ready = bytes_u8(&r) != 0;
 	return r.bad ? ERR_CORRUPT : 0;
 }
 
@@ -74,7 +77,7 @@ create(struct view_index *ix)
 
 	if (err != 0 || (err = store_batch_new(ix->store, &batch)) != 0)
 		return err;
-	ix->head = (struct index_head){0, 0, 0};
+	ix->head = (struct index_head){0, 0, 0, 0};
 	hash_random(&ix->head.salt, sizeof(ix->head.salt));
 	sums.salt = ix->head.salt;
 	if ((err = index_head_put(batch, &ix->head)) == 0 && (err = sums_create(&sums, batch)) == 0)
@@ -103,9 +106,9 @@ open_existing(struct view_index *ix)
 	return err;
 }
 
-/* open_file: One that is damaged, or was not made to its end, is made anew. */
+/* open_file: One that is damaged, or was not made to its end, is made anew; with ${make} one that is not there, too. */
 static int
-open_file(struct view_index *ix)
+open_file(struct view_index *ix, int make)
 {
 	int err = open_existing(ix);
 
@@ -118,7 +121,7 @@ open_file(struct view_index *ix)
 			return err;
 		err = ERR_NO_DB;
 	}
-	if (err == ERR_NO_DB && (err = create(ix)) != 0)
+	if (err == ERR_NO_DB && make && (err = create(ix)) != 0)
 		close_file(ix);
 	return err;
 }
@@ -160,22 +163,52 @@ name_of(struct view_index *ix)
 	return err;
 }
 
+/* body_of: Of the winner (${nth} 0), or of the revision that is so many before it.  ERR_END: there is none. */
 static int
-read_definition(struct view_index *ix, struct db *db, struct jstr id)
+body_of(struct db_doc *doc, size_t nth, struct arena *a, struct jstr *bodyp)
+{
+	struct revnode *node = &doc->winner;
+	struct revtree *t;
+	struct revpos at;
+	struct rev *path;
+	struct db_rev rev;
+	size_t n;
+	int err;
+
+	if (nth > 0) {
+		if ((err = db_doc_tree(doc, 0, &t)) != 0 ||
+		    (err = db_doc_path(doc, revtree_leaf_pos(t, 0), &path, &n)) != 0)
+			return err;
+		if (nth >= n)
+			return ERR_END;
+		if (!revtree_find(t, &path[nth], &at))
+			return ERR_MISSING;
+		node = revtree_at(t, at);
+	}
+	if (node->deleted)
+		return ERR_DELETED;
+	err = db_doc_rev(doc, node, a, &rev);
+	if (err == ERR_MISSING && nth > 0)
+		err = db_doc_base(doc, node, a, &rev);
+	*bodyp = rev.body;
+	return err;
+}
+
+static int
+read_definition(struct view_index *ix, struct db *db, struct jstr id, size_t nth)
 {
 	struct db_snap *snap;
 	struct db_doc doc;
-	struct db_rev rev;
+	struct jstr body;
 	struct buf program;
+	char *name = NULL;
 	int err = db_snap_begin(db, &snap);
 
 	if (err != 0)
 		return err;
 	err = db_get(snap, id.s, id.len, ix->arena, &doc);
-	if (err == 0 && doc.winner.deleted)
-		err = ERR_DELETED;
-	if (err == 0 && (err = db_doc_rev(&doc, &doc.winner, ix->arena, &rev)) == 0)
-		err = ddoc_parse(rev.body, ix->arena, &ix->ddoc);
+	if (err == 0 && (err = body_of(&doc, nth, ix->arena, &body)) == 0)
+		err = ddoc_parse(body, ix->arena, &ix->ddoc);
 	db_snap_end(snap);
 	if (err == 0 && !jstr_is(&ix->ddoc.language, "javascript") && !jstr_is(&ix->ddoc.language, "query"))
 		err = ERR_NOT_IMPLEMENTED;
@@ -184,8 +217,12 @@ read_definition(struct view_index *ix, struct db *db, struct jstr id)
 	buf_init_arena(&program, ix->arena, DEFINITION_MAX);
 	err = ddoc_program(&ix->ddoc, &program);
 	ix->program = (struct jstr){program.data, program.len};
-	ix->design = (struct jstr){arena_dup(ix->arena, id.s, id.len + 1), id.len};
-	return err != 0 ? err : ix->design.s != NULL ? 0 : ERR_NOMEM;
+	if (err == 0 && (name = arena_calloc(ix->arena, 1, id.len + 1)) == NULL)
+		err = ERR_NOMEM;
+	if (err == 0)
+		memcpy(name, id.s, id.len);
+	ix->design = (struct jstr){name, id.len};
+	return err;
 }
 
 static void
@@ -201,7 +238,7 @@ index_free(struct view_index *ix)
 }
 
 static int
-index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip)
+index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc, size_t nth, struct view_index **ip)
 {
 	struct view_index *ix = calloc(1, sizeof(*ix));
 	struct jstr history = db_history(db);
@@ -216,7 +253,7 @@ index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc
 	ix->database = strdup(database);
 	err = ix->database == NULL ? ERR_NOMEM : arena_new(4 * DEFINITION_MAX, &ix->arena);
 	if (err == 0)
-		err = read_definition(ix, db, ddoc);
+		err = read_definition(ix, db, ddoc, nth);
 	ix->partitioned = db_is_partitioned(db) && (!ix->ddoc.has_partitioned || ix->ddoc.partitioned);
 	if (err == 0)
 		err = name_of(ix);
@@ -321,14 +358,13 @@ index_unref(struct view_index *ix)
 	(void)pthread_cond_broadcast(&v->changed);
 }
 
-int
-views_open(struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip)
+/* open_one: The index that ${fresh} is, which is taken; unless ${make}, ERR_NO_DB where there is none. */
+static int
+open_one(struct views *v, struct view_index *fresh, int make, struct view_index **ip)
 {
-	struct view_index *fresh, **at;
-	int err = index_new(v, db, database, ddoc, &fresh);
+	struct view_index **at;
+	int err;
 
-	if (err != 0)
-		return err;
 	(void)pthread_mutex_lock(&v->lock);
 	for (at = find(v, fresh->name); *at != NULL && (*at)->busy; at = find(v, fresh->name))
 		(void)pthread_cond_wait(&v->changed, &v->lock);
@@ -350,7 +386,7 @@ views_open(struct views *v, struct db *db, const char *database, struct jstr ddo
 	v->all = fresh;
 	evict(v, INDEX_OPEN);
 	(void)pthread_mutex_unlock(&v->lock);
-	err = open_file(fresh);
+	err = open_file(fresh, make);
 	(void)pthread_mutex_lock(&v->lock);
 	fresh->busy = 0;
 	if (err != 0)
@@ -362,6 +398,64 @@ views_open(struct views *v, struct db *db, const char *database, struct jstr ddo
 	else
 		*ip = fresh;
 	return err;
+}
+
+int
+views_open(struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip)
+{
+	struct view_index *fresh;
+	int err = index_new(v, db, database, ddoc, 0, &fresh);
+
+	return err != 0 ? err : open_one(v, fresh, 1, ip);
+}
+
+int
+views_is_ready(struct view_index *ix)
+{
+	int ready;
+
+	(void)pthread_mutex_lock(&ix->lock);
+	ready = ix->head.ready;
+	(void)pthread_mutex_unlock(&ix->lock);
+	return ready;
+}
+
+/* open_ready: If it is there, and shows what some moment's database does; ${fresh} is taken. */
+static int
+open_ready(struct views *v, struct view_index *fresh, struct view_index **ip)
+{
+	int err = open_one(v, fresh, 0, ip);
+
+	if (err == 0 && !views_is_ready(*ip)) {
+		views_close(*ip);
+		err = ERR_NO_DB;
+	}
+	return err;
+}
+
+/* is_no_index: A design document that defines none, as far as that matters to others. */
+static int
+is_no_index(int err)
+{
+	return err == ERR_MISSING || err == ERR_DELETED || err == ERR_NOT_IMPLEMENTED || err == ERR_BAD_JSON;
+}
+
+int
+views_open_earlier(struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip)
+{
+	struct view_index *fresh;
+	int err = 0;
+
+	for (size_t nth = 1; nth <= EARLIER_MAX && err == 0; nth++) {
+		if ((err = index_new(v, db, database, ddoc, nth, &fresh)) == 0) {
+			err = open_ready(v, fresh, ip);
+			if (err != ERR_NO_DB)
+				return err;
+			err = 0;
+		}
+		err = is_no_index(err) ? 0 : err;
+	}
+	return err != 0 && err != ERR_END ? err : ERR_MISSING;
 }
 
 void
@@ -420,6 +514,8 @@ views_free(struct views *v)
 struct removal {
 	struct exec_job job;
 	struct views *v;
+	char *database;       /* its clean-up; NULL: all of them */
+	struct removal *next; /* clean-ups that have not begun, in views.cleanups */
 	char prefix[2 * MD5_LEN + 1];
 	char name[INDEX_NAME]; /* found */
 };
@@ -455,6 +551,18 @@ remove_file(struct views *v, const char *name)
 }
 
 static void
+removal_end(struct removal *r)
+{
+	struct views *v = r->v;
+
+	(void)pthread_mutex_lock(&v->lock);
+	v->nremovals--;
+	(void)pthread_cond_broadcast(&v->changed);
+	(void)pthread_mutex_unlock(&v->lock);
+	free(r);
+}
+
+static void
 remove_all(void *arg)
 {
 	struct removal *r = arg;
@@ -463,11 +571,7 @@ remove_all(void *arg)
 	(void)snprintf(r->name, sizeof(r->name), "%s", r->prefix);
 	while (store_list(v->config.store, r->name, take_first, r) == ERR_AGAIN)
 		remove_file(v, r->name);
-	(void)pthread_mutex_lock(&v->lock);
-	v->nremovals--;
-	(void)pthread_cond_broadcast(&v->changed);
-	(void)pthread_mutex_unlock(&v->lock);
-	free(r);
+	removal_end(r);
 }
 
 void
@@ -526,6 +630,29 @@ forget_name(struct names *l, const char *name)
 			l->v[i][0] = '\0';
 }
 
+/* keep_one: The index of a design document; unless it is ready, those that are read in its place. */
+static int
+keep_one(struct views *v, struct db *db, const char *database, struct jstr id, struct names *l)
+{
+	struct view_index *ix;
+	int ready = 0, err = 0;
+
+	for (size_t nth = 0; nth <= EARLIER_MAX && !ready && err == 0; nth++) {
+		err = index_new(v, db, database, id, nth, &ix);
+		if (err == 0) {
+			forget_name(l, ix->name);
+			if (nth > 0)
+				index_free(ix);
+			else if ((ready = open_ready(v, ix, &ix) == 0) != 0)
+				views_close(ix);
+		} else if (is_no_index(err)) {
+			ready = nth == 0;
+			err = 0;
+		}
+	}
+	return err == ERR_END ? 0 : err;
+}
+
 /* keep_defined: The names of all indexes that design documents define are forgotten. */
 static int
 keep_defined(struct views *v, struct db *db, const char *database, struct names *l)
@@ -545,16 +672,11 @@ keep_defined(struct views *v, struct db *db, const char *database, struct names 
 	}
 	if ((err = db_docs_open(snap, &range, &scan)) == 0) {
 		while ((err = db_docs_next(scan, a, &doc)) == 0) {
-			struct view_index *ix;
+			struct jstr id = {arena_dup(a, doc.id.s, doc.id.len), doc.id.len};
 
-			err = index_new(v, db, database, doc.id, &ix);
-			if (err == 0) {
-				forget_name(l, ix->name);
-				index_free(ix);
-			} else if (err != ERR_MISSING && err != ERR_DELETED && err != ERR_NOT_IMPLEMENTED &&
-				   err != ERR_BAD_JSON) {
+			err = id.s != NULL ? keep_one(v, db, database, id, l) : ERR_NOMEM;
+			if (err != 0)
 				break;
-			}
 			arena_reset(a);
 		}
 		db_scan_close(scan);
@@ -583,4 +705,60 @@ views_cleanup(struct views *v, struct db *db, const char *database)
 			remove_file(v, l.v[i]);
 	arena_free(l.a);
 	return err;
+}
+
+static void
+run_cleanup(void *arg)
+{
+	static const struct principal server = {.server_admin = 1};
+	struct removal *r = arg, **at;
+	struct views *v = r->v;
+	struct db *db;
+	int closing, err;
+
+	(void)pthread_mutex_lock(&v->lock);
+	for (at = &v->cleanups; *at != r; at = &(*at)->next)
+		;
+	*at = r->next;
+	closing = v->closing;
+	(void)pthread_mutex_unlock(&v->lock);
+	if (!closing && db_open(v->config.dbs, r->database, &server, &db) == 0) {
+		err = views_cleanup(v, db, r->database);
+		if (err != 0)
+			log_line(LOG_WARNING, "database %s: index files that are not needed any more stay: %s",
+			    r->database, err_reason(err));
+		db_close(db);
+	}
+	free(r->database);
+	removal_end(r);
+}
+
+void
+index_cleanup_later(struct view_index *ix)
+{
+	struct views *v = ix->views;
+	struct removal *r = calloc(1, sizeof(*r)), *is;
+
+	/* Without memory the files stay, until the next. */
+	if (r == NULL || (r->database = strdup(ix->database)) == NULL) {
+		free(r);
+		return;
+	}
+	r->v = v;
+	r->job = (struct exec_job){.fn = run_cleanup, .arg = r, .lane = ix->job.lane};
+	(void)pthread_mutex_lock(&v->lock);
+	for (is = v->cleanups; is != NULL && strcmp(is->database, r->database) != 0; is = is->next)
+		;
+	if (is == NULL) {
+		r->next = v->cleanups;
+		v->cleanups = r;
+		v->nremovals++;
+	}
+	(void)pthread_mutex_unlock(&v->lock);
+	if (is == NULL) {
+		v->config.ex->submit(v->config.ex, &r->job);
+		return;
+	}
+	free(r->database);
+	free(r);
 }

@@ -33,6 +33,7 @@ struct index_head {
 	uint64_t salt; /* of counts.h and sums.h */
 	uint64_t seq;  /* of the database: what the rows show */
 	uint64_t purge_seq;
+	int ready; /* it has shown all that its database had, once */
 };
 
 struct view_index {
@@ -65,6 +66,7 @@ struct view_index {
 
 	/* The updater's. */
 	struct index_failure failure;
+	int untidy;                   /* a design document has changed: there may be files that nothing defines */
 	size_t careful;               /* so many documents are sent one by one */
 	_Atomic uint64_t waste_floor; /* only more than that is worth a compaction */
 	uint64_t died_seq;            /* of the document that a child died of last */
@@ -83,9 +85,10 @@ struct views {
 	pthread_cond_t changed;
 	struct view_index *all;
 	struct update_queue fresh, going; /* those that begin, and those that go on: they take turns */
-	int turn;                         /* whose it is */
+	int passed;                       /* the last one began, while others were to go on */
 	unsigned nupdates;
 	unsigned nremovals;             /* jobs that remove files */
+	struct removal *cleanups;       /* that have not begun */
 	struct compaction *compactions; /* that run or wait, the oldest first */
 	unsigned ncompactions;
 	int closing;
@@ -99,6 +102,8 @@ int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;
 
 /** index_doom(ix): Its file goes, and nobody opens it any more; under the lock of the views, which is given up meanwhile. */
 void index_doom(struct view_index *ix);
+/** index_cleanup_later(ix): Have files removed that its database needs no more; a job. */
+void index_cleanup_later(struct view_index *ix);
 /** index_unref(ix): Somebody is done with it; under the lock of the views, which is given up meanwhile. */
 void index_unref(struct view_index *ix);
 

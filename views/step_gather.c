@@ -85,8 +85,11 @@ add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 	if (c->id.s == NULL)
 		return ERR_NOMEM;
 	hash_md5(id.s, id.len, c->key);
-	if (is_design(id) && !s->ix->ddoc.include_design)
-		return 0;
+	if (is_design(id)) {
+		s->ix->untidy = 1;
+		if (!s->ix->ddoc.include_design)
+			return 0;
+	}
 	arena_reset(s->doc_a);
 	err = db_get(snap, c->id.s, c->id.len, s->doc_a, &doc);
 	if (err == ERR_MISSING || (err == 0 && doc.winner.deleted))

@@ -217,7 +217,7 @@ step_write(struct step *s)
 	size_t n;
 	int err;
 
-	if (s->n == 0 && s->seq == head.seq && s->purge_seq == head.purge_seq)
+	if (s->n == 0 && s->seq == head.seq && s->purge_seq == head.purge_seq && head.ready)
 		return 0;
 	if ((err = store_snap_begin(s->ix->store, &snap)) != 0)
 		return err;
@@ -237,6 +237,7 @@ step_write(struct step *s)
 	store_snap_end(snap);
 	head.seq = s->seq;
 	head.purge_seq = s->purge_seq;
+	head.ready |= !s->more;
 	if (err == 0)
 		err = index_head_put(s->batch, &head);
 	if (err == 0)

@@ -148,8 +148,8 @@ take_first(struct update_queue *q)
 }
 
 /*
- * begin_some: Updates whose turn has come; under the lock of the views.  Every other turn is one's that begins, which is mostly short,
- * so that it waits for one step of the long ones and not for all of them.
+ * begin_some: Updates whose turn has come; under the lock of the views.  Those that begin, which are mostly short, go before those that go on, but for every other
+ * turn: so they wait for a step of the long ones and not for all of them.
  */
 static void
 begin_some(struct views *v)
@@ -158,11 +158,11 @@ begin_some(struct views *v)
 	struct view_index *ix;
 
 	while (v->nupdates < max) {
-		v->turn = !v->turn;
-		ix = take_first(v->turn ? &v->fresh : &v->going);
-		if (ix == NULL)
-			ix = take_first(v->turn ? &v->going : &v->fresh);
-		if (ix == NULL)
+		int fresh = v->fresh.first != NULL && (v->going.first == NULL || !v->passed);
+
+		/* One that begins has passed those that go on, or there are none. */
+		v->passed = fresh && v->going.first != NULL;
+		if ((ix = take_first(fresh ? &v->fresh : &v->going)) == NULL)
 			return;
 		v->nupdates++;
 		v->config.ex->submit(v->config.ex, &ix->job);
@@ -210,6 +210,16 @@ finish(struct view_index *ix, int again, int doom)
 	(void)pthread_mutex_unlock(&v->lock);
 }
 
+/* end_well: What an update leaves to do. */
+static void
+end_well(struct view_index *ix)
+{
+	if (ix->untidy)
+		index_cleanup_later(ix);
+	ix->untidy = 0;
+	compact_consider(ix);
+}
+
 void
 update_step(void *arg)
 {
@@ -224,6 +234,7 @@ update_step(void *arg)
 	if (err == 0) {
 		ix->head.seq = s.seq;
 		ix->head.purge_seq = s.purge_seq;
+		ix->head.ready |= !s.more;
 		ix->task.done += s.n - s.npurged;
 		ix->task.updated_us = now_us(ix);
 	}
@@ -238,7 +249,7 @@ update_step(void *arg)
 		(void)malloc_trim(0);
 	tell(told, err, &s.why, s.error);
 	if (!again && err == 0)
-		compact_consider(ix);
+		end_well(ix);
 	finish(ix, again, err == ERR_CORRUPT);
 }
 

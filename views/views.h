@@ -58,6 +58,15 @@ int views_open(
     struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip) MUST_CHECK;
 void views_close(struct view_index *ix);
 
+/** views_is_ready(ix): 1 once it has shown all that the database had at some moment. */
+int views_is_ready(struct view_index *ix);
+/**
+ * views_open_earlier(v, db, database, ddoc, ip): The index of the last revision of the design document before this one that has one which
+ * is ready: what can be read while the new one is built.  ERR_MISSING: there is none.  Other errors: as views_open().
+ */
+int views_open_earlier(
+    struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip) MUST_CHECK;
+
 /* Somebody who waits for an index. */
 struct view_wait {
 	uint64_t seq, purge_seq;           /* of the database: the index is to show at least these */

@@ -95,6 +95,46 @@ test('a database that is made again has nothing of the old one, and its index fi
 	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
 });
 
+test('while a changed design document is indexed, update=false and lazy give rows of the one before; then its file goes', async () => {
+	const db = await newDb(server, 'earlier');
+	const folder = path.join(dataDir, '.views');
+	const files = () => fs.readdirSync(folder).filter((f) => f.endsWith('.divan')).length;
+	const first = files();
+	const slow = (value) => `function(doc) { var t = Date.now(); while (Date.now() < t + 4); emit(doc.n, '${value}') }`;
+	await put(db, Array.from({ length: 300 }, (_, n) => ({ _id: `e${n}`, n })));
+	await design(db, { v: { map: 'function(doc) { emit(doc.n, 1) }', reduce: '_sum' } });
+	assert.deepEqual(await rows(db, 'v'), [{ key: null, value: 300 }]);
+	await design(db, { v: { map: slow('two') }, w: { map: slow('two') } });
+	const old = async (how, value) => {
+		const { json } = await get(db, 'v', { key: 7, reduce: false }, how);
+		assert.deepEqual(json.rows.map((r) => r.value), [value]);
+	};
+	await old('&update=false', 1);
+	// A view that the one before did not have has no rows yet.
+	assert.deepEqual((await get(db, 'w', {}, '&update=false')).json.rows, []);
+	await design(db, { v: { map: slow('three') }, w: { map: slow('three') } });
+	await server.kill();
+	await server.restart();
+	await old('&stale=ok', 1);
+	await old('&update=lazy', 1);
+	assert.deepEqual(await rows(db, 'v', { key: 7 }), [{ id: 'e7', key: 7, value: 'three' }]);
+	await old('&update=false', 'three');
+	await until(() => files() === first + 1);
+	await design(db, { v: { map: 'function(doc) { throw 1 }' } });
+	assert.equal((await ask(server, 'POST', `/${db}/_view_cleanup`, { json: {} })).status, 202);
+	await old('&update=false', 'three');
+});
+
+test('views that have other names now are found by them', async () => {
+	const db = await newDb(server, 'renamed');
+	await put(db, [{ _id: 'a', n: 1 }]);
+	await design(db, { before: plain });
+	assert.equal((await rows(db, 'before')).length, 1);
+	await design(db, { after: plain });
+	assert.equal((await rows(db, 'after')).length, 1);
+	assert.equal((await get(db, 'before')).status, 404);
+});
+
 test('a clean-up removes the files of indexes that nothing defines', async () => {
 	const db = await newDb(server, 'clean');
 	const folder = path.join(dataDir, '.views');
@@ -104,10 +144,15 @@ test('a clean-up removes the files of indexes that nothing defines', async () =>
 		await design(db, { v: { map: `function(doc) { emit(${i}) }` } });
 		await rows(db, 'v');
 	}
-	assert.equal(files(), first + 4);
-	assert.equal((await ask(server, 'POST', `/${db}/_view_cleanup`, { json: {} })).status, 202);
+	// What was replaced goes by itself, what was deleted when that is asked for.
+	await until(() => files() === first + 1);
+	const { json } = await ask(server, 'GET', `/${db}/_design/d`);
+	assert.equal((await ask(server, 'DELETE', `/${db}/_design/d?rev=${json._rev}`)).status, 200);
 	assert.equal(files(), first + 1);
-	await rows(db, 'v');
+	assert.equal((await ask(server, 'POST', `/${db}/_view_cleanup`, { json: {} })).status, 202);
+	assert.equal(files(), first);
+	await design(db, { plain });
+	await rows(db, 'plain');
 	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
 	await until(() => files() === first);
 });

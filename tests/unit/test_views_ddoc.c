@@ -108,7 +108,8 @@ test_signature(struct arena *a)
 	static const char one[] = "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}";
 
 	CHECK(same(
-	    a, one, "{\"x\":1,\"language\":\"javascript\",\"views\":{\"other\":{\"reduce\":\"_sum\",\"map\":\"M\"}}}"));
+	    a, one, "{\"x\":1,\"language\":\"javascript\",\"views\":{\"a\":{\"reduce\":\"_sum\",\"map\":\"M\"}}}"));
+	CHECK(!same(a, one, "{\"views\":{\"other\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}"));
 	CHECK(same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}},\"validate_doc_update\":\"f\"}"));
 	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_count\"}}}"));
 	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"N\",\"reduce\":\"_sum\"}}}"));
