@@ -392,9 +392,8 @@ serve_events(struct httpc_loop *l, const struct epoll_event *events, int n)
 			(void)!read(l->wake, &count, sizeof(count));
 			continue;
 		}
-		what = (events[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
-		       (events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-		       (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+		/* What came goes first: a connection that broke may have an answer in it. */
+		what = events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP) ? CURL_CSELECT_IN : CURL_CSELECT_OUT;
 		if (l->multi != NULL)
 			(void)l->common.curl->multi_socket_action(l->multi, events[i].data.fd, what, &running);
 	}

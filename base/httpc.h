@@ -87,7 +87,8 @@ struct httpc_request {
 
 	/*
 	 * The request's body: bytes; or a stream of body_len bytes, from on_read: it writes 1 to ${size} bytes to ${buf} and
-	 * their number to *${lenp}, or returns HTTPC_PAUSE.  Neither: none.  An answer of 400 or above ends the sending.
+	 * their number to *${lenp}, or returns HTTPC_PAUSE.  Neither: none.  An answer of 400 or above ends the sending;
+	 * of a server that then closes the connection at once the answer may be lost, which is ERR_IO.
 	 */
 	const void *body;
 	uint64_t body_len;

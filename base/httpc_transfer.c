@@ -8,11 +8,15 @@
  * 3. libcurl 7.88 cannot pause one stream of an HTTP/2 connection: others on it get stuck, and each may have 32 MiB in
  *    memory. What may pause is asked over HTTP/1.1.
  * 4. An answer of 400 or above ends the sending, and libcurl then waits for a sender that is paused: it is resumed.
- * 5. No text of libcurl is passed on that may have a URL in it: URLs and proxies are parsed before it sees them.
+ * 5. A server that refuses a body may close the connection at once, and what is sent then makes the kernel say so before
+ *    the answer is read. So an answer that waits is read before more is sent: the loop gives libcurl what came before
+ *    what can go, bodies that do not fit into one write go piece by piece, and before each piece there is a look.
+ * 6. No text of libcurl is passed on that may have a URL in it: URLs and proxies are parsed before it sees them.
  */
 #include "httpc_transfer.h"
 
 #include <netdb.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -21,29 +25,38 @@
 #include "limits.h"
 #include "version.h"
 
+#define ONE_WRITE 65536u /* bytes of a body that libcurl sends with the request's head */
+#define CONTINUE_MS 500L /* that it waits for leave to send more than a MiB, where a server does not give it */
+
 /* ---- What libcurl calls ---- */
-
-static uint64_t
-length_of(struct httpc_transfer *t)
-{
-	struct curl_header *h = NULL;
-	char *end;
-	unsigned long long n;
-
-	if (t->common->curl->easy_header(t->easy, "Content-Length", 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
-		return HTTPC_UNKNOWN;
-	n = strtoull(h->value, &end, 10);
-	return end != h->value && *end == '\0' ? n : HTTPC_UNKNOWN;
-}
 
 const char *
 httpc_header(const struct httpc_head *head, const char *name, size_t index)
 {
 	const struct httpc_transfer *t = head->transfer;
 	struct curl_header *h = NULL;
-	CURLHcode rc = t->common->curl->easy_header(t->easy, name, index, CURLH_HEADER, -1, &h);
+	size_t len;
 
-	return rc == CURLHE_OK ? h->value : NULL;
+	if (t->common->curl->easy_header(t->easy, name, index, CURLH_HEADER, -1, &h) != CURLHE_OK)
+		return NULL;
+	/* libcurl 7.88 leaves the line's end where a value is empty. */
+	len = strlen(h->value);
+	while (len > 0 && strchr(" \t\r\n", h->value[len - 1]) != NULL)
+		h->value[--len] = '\0';
+	return h->value;
+}
+
+static uint64_t
+length_of(const struct httpc_head *head)
+{
+	const char *text = httpc_header(head, "Content-Length", 0);
+	char *end;
+	unsigned long long n;
+
+	if (text == NULL)
+		return HTTPC_UNKNOWN;
+	n = strtoull(text, &end, 10);
+	return end != text && *end == '\0' ? n : HTTPC_UNKNOWN;
 }
 
 static int
@@ -59,7 +72,7 @@ tell_head(struct httpc_transfer *t)
 	t->status = head.status = (int)status;
 	if (t->req->on_head == NULL)
 		return 0;
-	head.length = length_of(t);
+	head.length = length_of(&head);
 	if ((head.type = httpc_header(&head, "Content-Type", 0)) == NULL)
 		head.type = "";
 	if ((head.location = httpc_header(&head, "Location", 0)) == NULL)
@@ -82,6 +95,7 @@ on_header(char *line, size_t size, size_t n, void *cookie)
 	if (n * size > 2 || (line[0] != '\r' && line[0] != '\n') || t->told)
 		return n * size;
 	(void)t->common->curl->easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	t->headed = status >= 200;
 	if (status < 200 || status == 417)
 		return n * size;
 	if (tell_head(t) != 0)
@@ -109,6 +123,30 @@ on_write(char *data, size_t size, size_t n, void *cookie)
 	return CURL_WRITEFUNC_ERROR;
 }
 
+/* 1: something came that was not read yet. */
+static int
+answer_waits(struct httpc_transfer *t)
+{
+	struct pollfd p = {.events = POLLIN};
+	curl_socket_t fd = CURL_SOCKET_BAD;
+
+	if (t->multiplexed || t->write_paused ||
+	    t->common->curl->easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK)
+		return 0;
+	p.fd = fd;
+	return fd != CURL_SOCKET_BAD && poll(&p, 1, 0) > 0;
+}
+
+static int
+pull(struct httpc_transfer *t, char *buf, size_t size, size_t *lenp)
+{
+	if (t->req->on_read != NULL)
+		return t->req->on_read(t->req->cookie, buf, size, lenp);
+	memcpy(buf, (const char *)t->req->body + t->pulled, size);
+	*lenp = size;
+	return 0;
+}
+
 static size_t
 on_read(char *buf, size_t size, size_t n, void *cookie)
 {
@@ -120,7 +158,12 @@ on_read(char *buf, size_t size, size_t n, void *cookie)
 
 	if (space == 0)
 		return 0;
-	err = t->req->on_read(t->req->cookie, buf, space, &len);
+	if (answer_waits(t)) {
+		t->read_paused = 1;
+		httpc_resume(t->req);
+		return CURL_READFUNC_PAUSE;
+	}
+	err = pull(t, buf, space, &len);
 	if (err == HTTPC_PAUSE) {
 		t->read_paused = 1;
 		return CURL_READFUNC_PAUSE;
@@ -135,13 +178,16 @@ on_read(char *buf, size_t size, size_t n, void *cookie)
 	return len;
 }
 
-/* libcurl sends anew over another connection if a kept one turns out to be closed; what has been pulled is gone. */
+/* libcurl sends anew over another connection if a kept one turns out to be closed; what a stream gave is gone. */
 static int
 on_seek(void *cookie, curl_off_t offset, int origin)
 {
 	struct httpc_transfer *t = cookie;
 
-	return t->pulled == 0 && offset == 0 && origin == SEEK_SET ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+	if (origin != SEEK_SET || (t->req->on_read != NULL && (uint64_t)offset != t->pulled))
+		return CURL_SEEKFUNC_FAIL;
+	t->pulled = (uint64_t)offset;
+	return CURL_SEEKFUNC_OK;
 }
 
 /* The connection stands, the request is sent next. */
@@ -201,7 +247,6 @@ static CURLcode
 set_connection(struct httpc_transfer *t)
 {
 	const struct httpc_request *req = t->req;
-	int multiplexed = !req->pauses && req->on_read == NULL;
 	CURLcode rc = CURLE_OK;
 
 	SET(CURLOPT_CURLU, t->url);
@@ -211,10 +256,11 @@ set_connection(struct httpc_transfer *t)
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_QUICK_EXIT, 1L); /* else the loop would wait for a name that nobody waits for any more */
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_EXPECT_100_TIMEOUT_MS, CONTINUE_MS);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)t->times.connect_ms);
-	SET(CURLOPT_HTTP_VERSION, multiplexed ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_HTTP_VERSION, t->multiplexed ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
 	/* Where it cannot be HTTP/2 requests would wait for each other's connections. */
-	SET(CURLOPT_PIPEWAIT, multiplexed && strncmp(t->host, "https:", 6) == 0 ? 1L : 0L);
+	SET(CURLOPT_PIPEWAIT, t->multiplexed ? 1L : 0L);
 	SET(CURLOPT_BUFFERSIZE, req->feed ? 4096L : 65536L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_socket);
 	SET(CURLOPT_OPENSOCKETDATA, t);
@@ -268,7 +314,7 @@ set_body(struct httpc_transfer *t, const char *method)
 	const struct httpc_request *req = t->req;
 	CURLcode rc = CURLE_OK;
 
-	if (req->on_read != NULL) {
+	if (req->on_read != NULL || req->body_len > ONE_WRITE) {
 		SET(CURLOPT_UPLOAD, 1L);
 		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)req->body_len);
 		SET(CURLOPT_READFUNCTION, on_read);
@@ -377,12 +423,8 @@ take_headers(struct httpc_transfer *t, struct errtext *why)
 		typed |= is_header(req->headers[i], "Content-Type");
 		err = add_given(t, req->headers[i], why);
 	}
-	/* Without these libcurl calls each body a form, and asks before it sends a large one. */
-	if (err == 0 && !typed)
-		err = add_header(t, "Content-Type:");
-	if (err == 0 && req->on_read == NULL)
-		err = add_header(t, "Expect:");
-	return err;
+	/* Else libcurl calls each body a form. */
+	return err == 0 && !typed ? add_header(t, "Content-Type:") : err;
 }
 
 /* libcurl's own words on proxies have the whole URL in them. */
@@ -432,6 +474,7 @@ take_url(struct httpc_transfer *t, struct errtext *why)
 		t->host = NULL;
 		err = ERR_NOMEM;
 	}
+	t->multiplexed = err == 0 && strcasecmp(scheme, "https") == 0 && !t->req->pauses && t->req->on_read == NULL;
 	free(scheme);
 	free(host);
 	free(port);
@@ -551,15 +594,20 @@ failed(const struct httpc_transfer *t, CURLcode rc, struct errtext *why)
 	const char *text = t->text[0] != '\0' ? t->text : t->common->curl->easy_strerror(rc);
 
 	switch (rc) {
+	case CURLE_OK:
+		return err_why(why, ERR_IO, "the answer was cut off in its head");
 	case CURLE_OUT_OF_MEMORY:
-		return ERR_NOMEM;
+		/* So it calls a line of a head that is longer than it likes, too. */
+		return t->connected && !t->headed ? err_why(why, ERR_IO, "the answer's head has no end") : ERR_NOMEM;
 	case CURLE_URL_MALFORMAT:
-	case CURLE_UNSUPPORTED_PROTOCOL:
 		return err_why(why, ERR_BAD_REQUEST, "%s", t->common->curl->easy_strerror(rc));
+	case CURLE_UNSUPPORTED_PROTOCOL:
+		return err_why(why, ERR_IO, "the answer is no HTTP");
 	case CURLE_COULDNT_CONNECT:
 		if (t->refused[0] != '\0' && t->asked == 0)
 			return err_why(why, ERR_FORBIDDEN, "connections to %s are not allowed here", t->refused);
 		break;
+	case CURLE_SEND_ERROR:
 	case CURLE_SEND_FAIL_REWIND:
 		return err_why(why, ERR_IO, "the connection was closed while the request was sent");
 	default:
@@ -571,17 +619,11 @@ failed(const struct httpc_transfer *t, CURLcode rc, struct errtext *why)
 int
 httpc_transfer_result(struct httpc_transfer *t, CURLcode rc, struct errtext *why)
 {
-	long status = 0;
-
-	if (rc == CURLE_OK && t->err == 0)
+	if (rc == CURLE_OK && t->err == 0 && t->headed)
 		(void)tell_head(t);
-	if (!t->told) {
-		(void)t->common->curl->easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-		t->status = status >= 200 ? (int)status : 0;
-	}
 	if (t->err) {
 		*why = t->why;
 		return t->err;
 	}
-	return rc == CURLE_OK ? 0 : failed(t, rc, why);
+	return rc == CURLE_OK && t->headed ? 0 : failed(t, rc, why);
 }

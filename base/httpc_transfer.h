@@ -37,7 +37,9 @@ struct httpc_transfer {
 	int status;
 	int err; /* a callback's, or what is in why */
 	struct errtext why;
+	unsigned multiplexed : 1;   /* it may share a connection, if the server speaks HTTP/2 */
 	unsigned connected : 1;     /* the request is on its way */
+	unsigned headed : 1;        /* the answer's head came to its end */
 	unsigned told : 1;          /* the head was handed on */
 	unsigned read_paused : 1;   /* on_read has nothing yet */
 	unsigned write_paused : 1;  /* on_body takes nothing yet */
