@@ -104,16 +104,17 @@ put_head(char *line, enum log_level level, struct timespec now)
 {
 	static _Thread_local time_t second;
 	static _Thread_local char date[24];
+	static _Thread_local size_t date_len;
 	struct tm tm;
 	size_t n, len = strlen(names[level]);
 
-	if (now.tv_sec != second || date[0] == '\0') {
+	if (now.tv_sec != second || date_len == 0) {
 		gmtime_r(&now.tv_sec, &tm);
-		strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S.", &tm);
+		date_len = strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S.", &tm);
 		second = now.tv_sec;
 	}
-	n = strlen(date);
-	memcpy(line, date, n);
+	n = date_len;
+	memcpy(line, date, sizeof(date));
 	put_digits(line + n, (unsigned long)now.tv_nsec / 1000, 6);
 	n += 6;
 	memcpy(line + n, "Z [", 3);

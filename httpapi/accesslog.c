@@ -32,19 +32,48 @@ put(struct line *l, const char *s, size_t len)
 	l->n += len;
 }
 
+static void
+put_char(struct line *l, char c)
+{
+	if (l->n < sizeof(l->text))
+		l->text[l->n++] = c;
+}
+
+/* How many of the bytes at ${s} are visible ASCII, from the first on. */
+static size_t
+visible(const char *s, size_t len)
+{
+	size_t i = 0;
+
+	/* Eight at a time: none is below 0x21 or above 0x7E where no byte's high bit is set by these. */
+	for (; len - i >= 8; i += 8) {
+		uint64_t v;
+
+		memcpy(&v, s + i, 8);
+		if (((v | (v - UINT64_C(0x2121212121212121)) | (v + UINT64_C(0x0101010101010101))) &
+			UINT64_C(0x8080808080808080)) != 0)
+			break;
+	}
+	while (i < len && s[i] > 0x20 && s[i] < 0x7F)
+		i++;
+	return i;
+}
+
 /* At most ${max} bytes of the line, and three dots where that is not all. */
 static void
 put_escaped(struct line *l, const char *s, size_t len, size_t max)
 {
 	static const char hex[] = "0123456789ABCDEF";
-	size_t i, end = l->n + max < sizeof(l->text) - 256 ? l->n + max : sizeof(l->text) - 256;
+	size_t i = 0, end = l->n + max < sizeof(l->text) - 256 ? l->n + max : sizeof(l->text) - 256;
 
-	for (i = 0; i < len && l->n < end; i++) {
-		unsigned char c = (unsigned char)s[i];
+	while (i < len && l->n < end) {
+		size_t run = visible(s + i, len - i < end - l->n ? len - i : end - l->n);
 
-		if (c > 0x20 && c < 0x7F) {
-			l->text[l->n++] = (char)c;
-		} else {
+		memcpy(l->text + l->n, s + i, run);
+		l->n += run;
+		i += run;
+		if (i < len && l->n < end) {
+			unsigned char c = (unsigned char)s[i++];
 			char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
 
 			put(l, escaped, 3);
@@ -60,6 +89,10 @@ put_number(struct line *l, uint64_t n)
 	char digits[20];
 	size_t i = sizeof(digits);
 
+	if (n < 10) {
+		put_char(l, (char)('0' + n));
+		return;
+	}
 	do {
 		digits[--i] = (char)('0' + n % 10);
 		n /= 10;
@@ -133,7 +166,7 @@ put_query(struct line *l, struct jstr q)
 		const char *stop = amp != NULL ? amp : end;
 		const char *eq = memchr(p, '=', (size_t)(stop - p));
 
-		put(l, p == q.s ? "?" : "&", 1);
+		put_char(l, p == q.s ? '?' : '&');
 		if (eq != NULL && is_secret(p, (size_t)(eq - p))) {
 			put_escaped(l, p, (size_t)(eq - p) + 1, most - l->n);
 			put(l, "***", 3);
@@ -155,27 +188,27 @@ write_line(const struct http_end *e)
 	if (r != NULL && r->request_id.len > 0)
 		put(&l, r->request_id.s, r->request_id.len);
 	else
-		put(&l, "-", 1);
-	put(&l, " ", 1);
+		put_char(&l, '-');
+	put_char(&l, ' ');
 	put(&l, e->peer, strlen(e->peer));
-	put(&l, " ", 1);
+	put_char(&l, ' ');
 	put_escaped(&l, user, strlen(user), 128);
-	put(&l, " ", 1);
+	put_char(&l, ' ');
 	put(&l, e->method, strlen(e->method));
-	put(&l, " ", 1);
+	put_char(&l, ' ');
 	put_safe(&l, e->path.s, e->path.len, TARGET_MAX);
 	if (e->query.len > 0)
 		put_query(&l, e->query);
-	put(&l, " ", 1);
+	put_char(&l, ' ');
 	if (e->status != 0)
 		put_number(&l, (uint64_t)e->status);
 	else
-		put(&l, "-", 1);
-	put(&l, " ", 1);
+		put_char(&l, '-');
+	put_char(&l, ' ');
 	put_number(&l, e->bytes);
-	put(&l, " ", 1);
+	put_char(&l, ' ');
 	put_number(&l, e->us / 1000);
-	put(&l, ".", 1);
+	put_char(&l, '.');
 	put_number(&l, e->us / 100 % 10);
 	if (!e->complete)
 		put(&l, " cut", 4);

@@ -74,8 +74,10 @@ configure(struct http_server *s)
 	h2o_filter_t *errors;
 
 	h2o_config_init(g);
-	if (s->config.server_name != NULL)
-		g->server_name = h2o_iovec_init(s->config.server_name, strlen(s->config.server_name));
+	if (s->config.server_name != NULL) {
+		s->name_len = strlen(s->config.server_name);
+		g->server_name = h2o_iovec_init(NULL, 0); /* server_put_name() */
+	}
 	g->max_request_entity_size = s->config.max_body > 0 ? s->config.max_body : LIMIT_REQUEST_LEN;
 	g->http1.req_timeout = DAY_MS; /* server_h2o_gate.c is stricter, and fairer to large bodies */
 	g->http1.upgrade_to_http2 = 0; /* but for who begins with HTTP/2's preface: server_h2o_gate.c */

@@ -148,6 +148,7 @@ server_error_setup(h2o_filter_t *self, h2o_req_t *h2o, h2o_ostream_t **slot)
 	h2o_ostream_t *out = h2o_add_ostream(h2o, sizeof(*out), slot);
 
 	(void)self;
+	server_put_name(H2O_STRUCT_FROM_MEMBER(struct http_thread, ctx, h2o->conn->ctx)->server, h2o);
 	h2o->res.reason = server_reason(h2o->res.status);
 	h2o->res.content_length =
 	    strlen(err_name(code)) + strlen(err_reason(code)) + sizeof("{\"error\":\"\",\"reason\":\"\"}\n") - 1;

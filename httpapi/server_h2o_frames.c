@@ -187,9 +187,19 @@ server_h2_idle(const struct http_conn *conn)
 static int
 is_visible(const h2o_iovec_t *s)
 {
-	size_t i;
+	size_t i = 0;
+	uint64_t v, bad;
 
-	for (i = 0; i < s->len; i++)
+	/* Eight at a time: a byte's high bit in ${bad} says that it, or one before it, is not above ' ', or is DEL. */
+	for (; s->len - i >= 8; i += 8) {
+		memcpy(&v, s->base + i, 8);
+		bad = ((v - UINT64_C(0x2121212121212121)) |
+			  ((v ^ UINT64_C(0x7f7f7f7f7f7f7f7f)) - UINT64_C(0x0101010101010101))) &
+		      ~v;
+		if ((bad & UINT64_C(0x8080808080808080)) != 0)
+			break;
+	}
+	for (; i < s->len; i++)
 		if ((unsigned char)s->base[i] <= ' ' || (unsigned char)s->base[i] == 0x7f)
 			return 0;
 	return s->len > 0;

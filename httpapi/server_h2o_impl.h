@@ -185,6 +185,7 @@ struct http_server {
 	struct server_tls *tls;
 	unsigned port, tls_port, nthreads;
 	unsigned max_conns;
+	size_t name_len; /* of config.server_name */
 	_Atomic unsigned nconns;
 	_Atomic uint64_t spooled; /* by strangers: server_h2o_frames.c */
 	struct server_peers *peers;
@@ -234,6 +235,8 @@ void server_send_last(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_sen
 
 /* ---- server_h2o_stream.c ---- */
 
+/** server_put_name(s, h2o): The header Server, which h2o would print with sprintf(). */
+void server_put_name(const struct http_server *s, h2o_req_t *h2o);
 /** server_send_held(req): What waited for req->in_flight may go. */
 void server_send_held(struct http_req *req);
 /** server_flush(t): Hand h2o what handlers have sent meanwhile; at the end of every callback into one. */

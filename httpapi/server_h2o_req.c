@@ -270,17 +270,17 @@ join(const struct http_req *req, const h2o_token_t *token, ssize_t at)
 
 /* The headers that h2o takes out of its list. */
 static struct jstr
-special_header(const struct http_req *req, const h2o_token_t *token)
+special_header(const struct http_req *req, const char *name, size_t len)
 {
 	char digits[24];
 
-	if (token == H2O_TOKEN_HOST)
+	if (h2o_memis(name, len, H2O_STRLIT("host")))
 		return arena_jstr(req->arena, req->h2o->input.authority.base, req->h2o->input.authority.len);
-	if (token == H2O_TOKEN_CONTENT_LENGTH && (req->entity.base != NULL || req->body != NULL)) {
-		uint64_t len = req->body != NULL ? server_body_announced(req) : req->entity.len;
-		int n = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)len);
+	if (h2o_memis(name, len, H2O_STRLIT("content-length")) && (req->entity.base != NULL || req->body != NULL)) {
+		uint64_t body = req->body != NULL ? server_body_announced(req) : req->entity.len;
+		int n = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)body);
 
-		if (len == UINT64_MAX)
+		if (body == UINT64_MAX)
 			return (struct jstr){NULL, 0};
 		return arena_jstr(req->arena, digits, (size_t)n);
 	}
@@ -290,24 +290,24 @@ special_header(const struct http_req *req, const h2o_token_t *token)
 struct jstr
 http_header(const struct http_req *req, const char *name)
 {
-	size_t len = strlen(name);
+	size_t len = strlen(name), i;
+	const h2o_headers_t *headers;
 	const h2o_token_t *token;
-	ssize_t at;
 
 	if (req->h2o == NULL)
 		return (struct jstr){NULL, 0};
-	token = h2o_lookup_token(name, len);
-	if (token == NULL)
-		at = h2o_find_header_by_str(&req->h2o->headers, name, len, -1);
-	else
-		at = h2o_find_header(&req->h2o->headers, token, -1);
-	if (at == -1)
-		return token != NULL ? special_header(req, token) : (struct jstr){NULL, 0};
+	/* Most requests have a few headers, and not the one that is asked for. */
+	headers = &req->h2o->headers;
+	for (i = 0; i < headers->size; i++)
+		if (h2o_memis(headers->entries[i].name->base, headers->entries[i].name->len, name, len))
+			break;
+	if (i == headers->size)
+		return special_header(req, name, len);
+	token = H2O_STRUCT_FROM_MEMBER(const h2o_token_t, buf, headers->entries[i].name);
 	if ((token == H2O_TOKEN_COOKIE || token == H2O_TOKEN_AUTHORIZATION) &&
-	    h2o_find_header(&req->h2o->headers, token, at) != -1)
-		return join(req, token, at);
-	return arena_jstr(
-	    req->arena, req->h2o->headers.entries[at].value.base, req->h2o->headers.entries[at].value.len);
+	    h2o_find_header(headers, token, (ssize_t)i) != -1)
+		return join(req, token, (ssize_t)i);
+	return arena_jstr(req->arena, headers->entries[i].value.base, headers->entries[i].value.len);
 }
 
 int

@@ -24,25 +24,36 @@
 
 /* ---- Answers ---- */
 
-/* ${value} is the pool's, or static. */
+static h2o_header_t *
+find_header(h2o_headers_t *headers, const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < headers->size; i++)
+		if (h2o_memis(headers->entries[i].name->base, headers->entries[i].name->len, name, len))
+			return &headers->entries[i];
+	return NULL;
+}
+
+/* ${name} and ${value} are the pool's, or static. */
 static void
 put_header(struct http_req *req, const char *name, const char *value, size_t len, int replace)
 {
 	h2o_req_t *h2o = req->h2o;
+	h2o_headers_t *headers = &h2o->res.headers;
 	size_t nlen = strlen(name);
-	const h2o_token_t *token = h2o_lookup_token(name, nlen);
+	h2o_header_t *h = replace ? find_header(headers, name, nlen) : NULL;
+	const h2o_token_t *token;
 
 	/* h2o makes room for four, and then anew. */
-	if (h2o->res.headers.capacity == 0)
-		h2o_vector_reserve(&h2o->pool, &h2o->res.headers, HEADERS_FIRST);
-	if (token == NULL && replace)
-		h2o_set_header_by_str(&h2o->pool, &h2o->res.headers, name, nlen, 0, value, len, 1);
-	else if (token == NULL)
-		h2o_add_header_by_str(&h2o->pool, &h2o->res.headers, name, nlen, 0, NULL, value, len);
-	else if (replace)
-		h2o_set_header(&h2o->pool, &h2o->res.headers, token, value, len, 1);
+	if (headers->capacity == 0)
+		h2o_vector_reserve(&h2o->pool, headers, HEADERS_FIRST);
+	if (h != NULL)
+		h->value = h2o_iovec_init(value, len);
+	else if ((token = h2o_lookup_token(name, nlen)) != NULL)
+		h2o_add_header(&h2o->pool, headers, token, NULL, value, len);
 	else
-		h2o_add_header(&h2o->pool, &h2o->res.headers, token, NULL, value, len);
+		h2o_add_header_by_str(&h2o->pool, headers, name, nlen, 0, NULL, value, len);
 }
 
 static void
@@ -89,6 +100,14 @@ send_whole(struct http_req *req)
 	server_send_last(req, &body, req->is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
+void
+server_put_name(const struct http_server *s, h2o_req_t *h2o)
+{
+	if (s->config.server_name != NULL)
+		h2o_add_header(
+		    &h2o->pool, &h2o->res.headers, H2O_TOKEN_SERVER, "Server", s->config.server_name, s->name_len);
+}
+
 /* What the head of an answer begins with, and whether the connection goes on behind it. */
 static void
 set_status(struct http_req *req, int status, uint64_t length)
@@ -99,6 +118,7 @@ set_status(struct http_req *req, int status, uint64_t length)
 	h2o->res.status = status;
 	h2o->res.reason = server_reason(status);
 	h2o->res.content_length = length <= SIZE_MAX ? (size_t)length : SIZE_MAX;
+	server_put_name(req->thread->server, h2o);
 	server_body_answer(req);
 }
 

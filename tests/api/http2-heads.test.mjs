@@ -125,3 +125,12 @@ test('the table of the client does not fill up with tags and request ids', async
 		assert.ok(size > 100 && size <= 500 + 250 * (dates.size - 1), `${size} bytes after ${dates.size} seconds`);
 	});
 });
+
+test('every answer says who serves, also those that the engine gives by itself', async () => {
+	for (const headers of [{}, { expect: 'the impossible' }]) {
+		const answer = await ask(server, 'PUT', `/${db}/named`, { json: {}, headers });
+		assert.equal(answer.status, headers.expect ? 417 : 201);
+		assert.match(answer.headers.server, /^Divan\//);
+	}
+	await within({}, async (session) => assert.match((await over(session, 'GET', '/')).headers.server, /^Divan\//));
+});
