@@ -1,126 +1,144 @@
 /*
  * lists.c: /{db}/_design/{d}/_list/{name}/[{other}/]{view}: a function answers with what it makes of a view's rows.
  *
- *	lists_any -> (the view's rows are ready) -> (a thread that may wait: rows, function) -> list_end
+ *	lists_any -> (the view's rows are ready) -> run: what the function sends first
+ *	  `-> list_end: all of it, an error, or the head of a stream -> fill -> (sent) -> fill ... -> drop
  *
- * The rows are made as a view's answer, and handed to the function by the batch as it asks for them.  What it sends is
- * collected and answered as a whole; both are bounded.
+ * 1. The rows are made as a view's answer, a batch at a time as the function asks for them, and what it sends goes out a batch at
+ *    a time: neither is ever held as a whole, and nothing is made that the client does not take.
+ * 2. run() and fill() are on threads that may wait.  Between them the function stands still, in its process.
+ * 3. No process is waited for while one is held: where the rows are themselves a function's reductions, all of them are made first.
  */
 #include "scripting.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/limits.h"
+#include "rows.h"
 #include "view_rows.h"
 
-#define PARTS 4u                        /* {db}, "_design", {d}, "_list" */
-#define BATCH_BYTES ((size_t)256 << 10) /* rows that a function gets at a time */
+#define PARTS 4u /* {db}, "_design", {d}, "_list" */
 #define SCRATCH_MAX ((size_t)256 << 20)
+#define ROWS_END "\r\n]}\n" /* what stands behind a view's rows */
 
 /* One request; lives in its arena. */
 struct list {
+	struct apireq *r;
 	struct scripting_call call;
 	struct jstr program;
 	struct view_rows *l;
-	struct buf text;     /* the view's answer */
-	struct jread rows;   /* before its next row */
-	int at_end;          /* there is none */
-	struct jstr head;    /* the other members of it */
-	struct buf body;     /* what the function has sent, as it is */
+	struct script *sc;
+	struct arena *scratch;
+	struct buf text;     /* rows that the function has not been given, with commas between them */
+	int at_end;          /* there are no others */
+	struct jstr head;    /* what a view's answer has beside them */
+	struct buf body;     /* what the function has sent, until it is a batch */
+	int done;            /* it has sent all */
 	struct buf response; /* its headers and code: JSON text */
 };
 
 /* ---- Rows ---- */
 
+/* all_first: Do the view's rows take a process? */
 static int
-make_rows(struct list *f)
+all_first(const struct list *f)
 {
-	struct arena *scratch;
-	struct buf batch;
-	int err = arena_new(SCRATCH_MAX, &scratch);
+	return read_reduces(f->l->view) == READ_SCRIPT && f->l->nqueries > 0 && f->l->queries[0].reduce;
+}
 
-	if (err != 0)
-		return err;
+static int
+more_text(struct list *f)
+{
+	struct buf batch;
+	int err;
+
 	buf_init(&batch, LIMIT_SCRIPT_ANSWER);
-	do {
-		arena_reset(scratch);
-		buf_clear(&batch);
-		err = view_rows_fill(f->l, &batch, scratch);
-		buf_put(&f->text, batch.data, batch.len);
-		if (err == 0 || err == ERR_END)
-			err = buf_failed(&batch)     ? buf_failed(&batch)
-			      : buf_failed(&f->text) ? buf_failed(&f->text)
-						     : err;
-	} while (err == 0);
+	arena_reset(f->scratch);
+	err = view_rows_fill(f->l, &batch, f->scratch);
+	if (err == 0 || err == ERR_END) {
+		f->at_end = err == ERR_END;
+		err = buf_failed(&batch) ? buf_failed(&batch) : buf_put(&f->text, batch.data, batch.len);
+	}
 	buf_release(&batch);
-	arena_free(scratch);
 	if (err == ERR_SCRIPT) {
 		f->call.why = f->l->why;
 		(void)snprintf(f->call.error, sizeof(f->call.error), "%s", f->l->error);
 	}
-	return err == ERR_END ? 0 : err;
+	return err;
 }
 
-/* read_head: {"total_rows":5,"offset":0,"rows":[...]} without the rows. */
+/* cut_end: Of the last rows. */
 static int
-read_head(struct list *f, struct apireq *r)
+cut_end(struct list *f)
 {
-	struct jread j;
-	struct jstr key, span;
-	struct buf scratch, head;
-	int err;
+	const size_t n = sizeof(ROWS_END) - 1;
 
-	buf_init(&scratch, API_SCRATCH);
-	buf_init_arena(&head, r->arena, API_SCRATCH);
-	buf_putc(&head, '{');
-	jread_init(&j, f->text.data, f->text.len);
-	err = jread_object_begin(&j);
-	while (err == 0 && (err = jread_object_next(&j, &scratch, &key)) == 0) {
-		int rows = jstr_is(&key, "rows");
+	if (!f->at_end)
+		return 0;
+	if (f->text.len < n || memcmp(f->text.data + f->text.len - n, ROWS_END, n) != 0)
+		return ERR_CORRUPT;
+	f->text.len -= n;
+	return 0;
+}
 
-		(void)jread_peek(&j);
-		if (rows)
-			f->rows = j;
-		if ((err = jread_skip(&j, &span)) != 0 || rows)
-			continue;
-		if (head.len > 1)
-			buf_putc(&head, ',');
-		buf_put_json(&head, key.s, key.len);
-		buf_putc(&head, ':');
-		buf_put(&head, span.s, span.len);
-	}
-	buf_putc(&head, '}');
-	buf_release(&scratch);
-	f->head = (struct jstr){head.data, head.len};
-	if (err == ERR_END)
-		err = buf_failed(&head);
-	return err != 0 ? err : jread_array_begin(&f->rows);
+/* read_head: {"total_rows":5,"offset":0,"rows":[ becomes {"total_rows":5,"offset":0}; no text of others is before the rows. */
+static int
+read_head(struct list *f)
+{
+	static const char mark[] = "\"rows\":[\r\n";
+	const char *at = memmem(f->text.data, f->text.len, mark, sizeof(mark) - 1);
+	size_t len, behind;
+	char *head;
+
+	if (at == NULL || f->text.data[0] != '{')
+		return ERR_CORRUPT;
+	len = (size_t)(at - f->text.data);
+	behind = len + sizeof(mark) - 1;
+	if ((head = arena_calloc(f->r->arena, 1, len + 2)) == NULL)
+		return ERR_NOMEM;
+	memcpy(head, f->text.data, len);
+	if (head[len - 1] == ',')
+		len--;
+	head[len] = '}';
+	f->head = (struct jstr){head, len + 1};
+	memmove(f->text.data, f->text.data + behind, f->text.len - behind);
+	f->text.len -= behind;
+	return 0;
+}
+
+static int
+first_rows(struct list *f)
+{
+	int err = more_text(f);
+
+	while (err == 0 && !f->at_end && all_first(f))
+		err = more_text(f);
+	if (err == 0)
+		err = cut_end(f);
+	return err != 0 ? err : read_head(f);
 }
 
 /* send_rows: The next ones, or nothing behind the last. */
 static int
-send_rows(struct list *f, struct script *sc)
+send_rows(struct list *f)
 {
-	struct jstr row;
-	struct buf b;
-	int err = 0;
+	struct jstr parts[] = {{"[", 1}, {"", 0}, {"]", 1}};
+	int err;
 
-	buf_init(&b, LIMIT_SCRIPT_ANSWER + 16);
-	while (!f->at_end && b.len < BATCH_BYTES && (err = jread_array_next(&f->rows)) == 0) {
-		(void)jread_peek(&f->rows);
-		if ((err = jread_skip(&f->rows, &row)) != 0)
-			break;
-		buf_putc(&b, b.len > 0 ? ',' : '[');
-		buf_put(&b, row.s, row.len);
+	while (f->text.len == 0 && !f->at_end)
+		if ((err = more_text(f)) != 0 || (err = cut_end(f)) != 0)
+			return err;
+	if (f->text.len == 0)
+		return script_rows(f->sc, parts, 0);
+	parts[1] = (struct jstr){f->text.data, f->text.len};
+	/* What is between this batch and the one before. */
+	if (parts[1].len >= 3 && memcmp(parts[1].s, ",\r\n", 3) == 0) {
+		parts[1].s += 3;
+		parts[1].len -= 3;
 	}
-	f->at_end |= err == ERR_END;
-	if (b.len > 0)
-		buf_putc(&b, ']');
-	if (err == 0 || err == ERR_END)
-		err = buf_failed(&b);
-	if (err == 0)
-		err = script_rows(sc, (struct jstr){b.len > 0 ? b.data : "", b.len});
-	buf_release(&b);
+	err = script_rows(f->sc, parts, 3);
+	buf_clear(&f->text);
 	return err;
 }
 
@@ -142,17 +160,17 @@ take(struct list *f, struct jstr sent)
 	while (err == 0 && (err = jread_array_next(&j)) == 0)
 		if ((err = jread_string(&j, &scratch, &s)) == 0)
 			err = buf_put(&f->body, s.s, s.len);
-	if (err == ERR_END && (err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &s)) == 0)
+	if (err == ERR_END && (err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &s)) == 0 &&
+	    f->response.len == 0)
 		err = buf_put(&f->response, s.s, s.len);
 	buf_release(&scratch);
 	return err == ERR_END ? 0 : err;
 }
 
 static int
-converse(struct list *f, struct script *sc)
+send_call(struct list *f)
 {
 	struct scripting_call *c = &f->call;
-	struct jstr sent;
 	struct buf name;
 	int err;
 
@@ -164,13 +182,31 @@ converse(struct list *f, struct script *sc)
 		const struct jstr parts[] = {
 		    {name.data, name.len}, f->head, {",", 1}, {c->request.data, c->request.len}, {"]", 1}};
 
-		err = script_send_list(sc, parts, 5);
+		err = script_send_list(f->sc, parts, 5);
 	}
 	buf_release(&name);
-	while (err == 0 && (err = script_receive(sc, &sent, &c->why)) == ERR_AGAIN)
-		if ((err = take(f, sent)) == 0)
-			err = send_rows(f, sc);
-	return err != 0 ? err : take(f, sent);
+	return err;
+}
+
+/* converse: Until the function has sent a batch, or all; what it asks for when there is a batch waits. */
+static int
+converse(struct list *f, int asks)
+{
+	struct jstr sent;
+	int err = asks ? send_rows(f) : 0;
+
+	while (err == 0) {
+		err = script_receive(f->sc, &sent, &f->call.why);
+		if (err != 0 && err != ERR_AGAIN)
+			break;
+		f->done = err == 0;
+		if ((err = take(f, sent)) != 0 || f->done || f->body.len >= ROWS_BATCH_BYTES)
+			break;
+		err = send_rows(f);
+	}
+	if (err == ERR_SCRIPT && f->call.error[0] == '\0')
+		(void)snprintf(f->call.error, sizeof(f->call.error), "%s", script_error(f->sc));
+	return err;
 }
 
 static void
@@ -178,19 +214,73 @@ run(struct apireq *r)
 {
 	struct list *f = r->cookie;
 	struct scripting_call *c = &f->call;
-	struct script *sc;
 
-	if ((c->err = make_rows(f)) != 0 || (c->err = read_head(f, r)) != 0)
+	if ((c->err = arena_new(SCRATCH_MAX, &f->scratch)) != 0 || (c->err = first_rows(f)) != 0)
 		return;
-	c->err = script_open(r->api->scripts, r->part[0].s, f->program, &sc, &c->why);
+	c->err = script_open(r->api->scripts, r->part[0].s, f->program, &f->sc, &c->why);
 	if (c->err == ERR_SCRIPT)
 		(void)snprintf(c->error, sizeof(c->error), "compilation_error");
-	if (c->err != 0)
-		return;
-	c->err = converse(f, sc);
-	if (c->err == ERR_SCRIPT)
-		(void)snprintf(c->error, sizeof(c->error), "%s", script_error(sc));
-	script_close(sc);
+	if (c->err == 0 && (c->err = send_call(f)) == 0)
+		c->err = converse(f, 0);
+}
+
+/* ---- Answers ---- */
+
+struct closing {
+	struct exec_job job;
+	struct script *sc;
+};
+
+static void
+close_elsewhere(void *arg)
+{
+	struct closing *c = arg;
+
+	script_close(c->sc);
+	free(c);
+}
+
+/* let_go: Of the rows and the process; one that is left in the middle of its work is ended, which takes a while. */
+static void
+let_go(struct list *f)
+{
+	struct executor *ex = f->r->api->ex;
+	struct closing *c = f->sc != NULL ? calloc(1, sizeof(*c)) : NULL;
+
+	if (c != NULL) {
+		*c = (struct closing){.job = {.fn = close_elsewhere, .arg = c}, .sc = f->sc};
+		ex->submit(ex, &c->job);
+	} else {
+		script_close(f->sc);
+	}
+	view_rows_drop(f->l);
+	arena_free(f->scratch);
+	buf_release(&f->text);
+}
+
+static void
+drop(void *cookie)
+{
+	struct list *f = cookie;
+
+	let_go(f);
+	buf_release(&f->body);
+	buf_release(&f->response);
+}
+
+/* fill: A rows_f. */
+static int
+fill(void *cookie, struct buf *b, struct arena *scratch)
+{
+	struct list *f = cookie;
+	int err = 0;
+
+	(void)scratch;
+	if (f->body.len == 0)
+		err = converse(f, 1);
+	buf_put(b, f->body.data, f->body.len);
+	buf_clear(&f->body);
+	return err != 0 ? err : f->done ? ERR_END : 0;
 }
 
 /* put_whole: The response with what was sent as its body. */
@@ -210,17 +300,25 @@ put_whole(struct list *f)
 static void
 list_end(struct apireq *r)
 {
+	static const char json[] = "application/json";
 	struct list *f = r->cookie;
 	struct scripting_call *c = &f->call;
+	int status;
 
-	view_rows_drop(f->l);
+	if (c->err == 0 && !f->done) {
+		if (scripting_reply_begin(r, (struct jstr){f->response.data, f->response.len}, json, &status) == 0)
+			rows_stream_on(r, status, r->api->slow, fill, drop, NULL, f);
+		else
+			drop(f);
+		return;
+	}
+	let_go(f);
 	if (c->err == 0)
 		c->err = put_whole(f);
 	if (c->err != 0)
 		scripting_call_fail(r, c);
 	else
-		scripting_reply_as(r, (struct jstr){f->response.data, f->response.len}, 200, "application/json");
-	buf_release(&f->text);
+		scripting_reply_as(r, (struct jstr){f->response.data, f->response.len}, 200, json);
 	buf_release(&f->body);
 	buf_release(&f->response);
 }
@@ -230,6 +328,7 @@ ready(struct apireq *r, struct view_rows *l, void *cookie)
 {
 	struct list *f = cookie;
 
+	f->r = r;
 	f->l = l;
 	r->cookie = f;
 	buf_init(&f->text, LIMIT_SCRIPT_ANSWER);

@@ -39,6 +39,7 @@ struct rows {
 	struct exec_job job;
 	struct http_msg filled;
 	void (*fail)(void *cookie, int err);
+	int status;
 	int err;     /* what came of the batch */
 	int working; /* it is being made */
 	int begun;
@@ -345,7 +346,7 @@ on_filled(void *arg)
 	else if (s->begun)
 		pass_on(s, s->err);
 	else
-		begin(s, 200, UINT64_MAX, s->err);
+		begin(s, s->status, UINT64_MAX, s->err);
 	http_release(http);
 }
 
@@ -390,7 +391,7 @@ rows_send_chunked(struct apireq *r, rows_f *fill, void *cookie)
 }
 
 void
-rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
+rows_stream_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
     void (*fail)(void *cookie, int err), void *cookie)
 {
 	struct rows *s = rows_is_head(r) ? NULL : rows_new(r);
@@ -399,7 +400,7 @@ rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(v
 		if (drop != NULL)
 			drop(cookie);
 		if (rows_is_head(r))
-			send_head(r, 200, UINT64_MAX);
+			send_head(r, status, UINT64_MAX);
 		else
 			api_error(r, ERR_NOMEM, NULL);
 		return;
@@ -409,7 +410,15 @@ rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(v
 	s->fail = fail;
 	s->cookie = cookie;
 	s->ex = ex;
+	s->status = status;
 	s->job = (struct exec_job){.fn = run_job, .arg = s, .lane = ex == r->api->slow ? exec_lane(r->part[0].s) : 0};
 	s->filled = (struct http_msg){.fn = on_filled, .arg = s};
 	make_elsewhere(s);
+}
+
+void
+rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
+    void (*fail)(void *cookie, int err), void *cookie)
+{
+	rows_stream_on(r, 200, ex, fill, drop, fail, cookie);
 }

@@ -52,6 +52,10 @@ void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void 
 void rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
     void (*fail)(void *cookie, int err), void *cookie);
 
+/** rows_stream_on(r, status, ex, fill, drop, fail, cookie): The same with another status. */
+void rows_stream_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
+    void (*fail)(void *cookie, int err), void *cookie);
+
 /**
  * rows_stream(r, status, length, fill, drop, cookie): The same with another status, and the body's
  * length where it is known (else UINT64_MAX), which HEAD gets too.

@@ -21,6 +21,9 @@ int scripting_put_user(struct buf *b, const char *database, const struct princip
  */
 int scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body) MUST_CHECK;
 
+/** scripting_is_session(pair): Is NAME=VALUE the session's cookie? */
+int scripting_is_session(struct jstr pair);
+
 /* A call of one function of a design document with a document and the request. */
 struct scripting_call {
 	struct jstr ddoc;   /* "_design/d" */
@@ -53,5 +56,11 @@ void scripting_call_fail(struct apireq *r, const struct scripting_call *c);
 void scripting_reply(struct apireq *r, struct jstr response, int status);
 /** scripting_reply_as(r, response, status, type): The same with another content type where the function says none. */
 void scripting_reply_as(struct apireq *r, struct jstr response, int status, const char *type);
+
+/**
+ * scripting_reply_begin(r, response, type, statusp): Set the headers of a streamed answer whose function has given ${response}; *${statusp}:
+ * its status, or 200.  Errors: ERR_SCRIPT: ${r} is answered, for that cannot be sent.
+ */
+int scripting_reply_begin(struct apireq *r, struct jstr response, const char *type, int *statusp) MUST_CHECK;
 
 #endif

@@ -182,9 +182,9 @@ script_receive(struct script *sc, struct jstr *answerp, struct errtext *why)
 }
 
 int
-script_rows(struct script *sc, struct jstr rows)
+script_rows(struct script *sc, const struct jstr *parts, size_t n)
 {
-	return put(sc, SCRIPT_ROWS, &rows, 1);
+	return put(sc, SCRIPT_ROWS, parts, n);
 }
 
 int

@@ -101,8 +101,8 @@ int script_send_list(struct script *sc, const struct jstr *parts, size_t n) MUST
 int script_receive(struct script *sc, struct jstr *answerp, struct errtext *why) MUST_CHECK;
 /** script_limit(sc, ms): Answers may take so long, if it is less than the configured time; 0: that. */
 void script_limit(struct script *sc, unsigned ms);
-/** script_rows(sc, rows): Rows for a list function: the text of an array, or nothing: there are no more. */
-int script_rows(struct script *sc, struct jstr rows) MUST_CHECK;
+/** script_rows(sc, parts, n): Rows for a list function: an array, its text in parts, or nothing: there are no more. */
+int script_rows(struct script *sc, const struct jstr *parts, size_t n) MUST_CHECK;
 /** script_error(sc): The name that the failed function's error has, such as "not_found"; until the next call. */
 const char *script_error(const struct script *sc);
 

@@ -1,5 +1,6 @@
 // _list: functions that answer with a view's rows.
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { ask, assertError, newDb } from './client.mjs';
@@ -22,6 +23,8 @@ const DDOC = {
 		floods: 'function () { var s = new Array(1 << 20).join("x"); for (;;) send(s); }',
 		broken: 'function (',
 		code: 'function () { start({ code: 404, headers: { "X-A": "b\\r\\nX-Evil: 1", "Content-Length": "3" } }); return "not here"; }',
+		much: 'function (head) { start({ code: 202, headers: { "Content-Type": "text/plain" } }); var row; while ((row = getRow())) for (var i = 0; i < 40; i++) send(row.value); return "end"; }',
+		stops: 'function () { var row; while ((row = getRow())) { for (var i = 0; i < 40; i++) send(row.value); if (row.key === 2500) throw new Error("late"); } }',
 		docs: 'function () { var out = [], row; while ((row = getRow())) out.push(row.doc.n); return JSON.stringify(out); }',
 	},
 };
@@ -68,4 +71,46 @@ test('what is missing, fails, loops or floods ends its own request', async () =>
 	await ask(server, 'PUT', `/${db}/_security`, { json: { members: { names: ['x'] } } });
 	assertError(await list('keys/n', { auth: null }), 401, 'unauthorized');
 	assert.equal((await list('keys/n?reduce=false&limit=1')).text, '0,.');
+});
+
+/** The answer as it comes: {status, headers, length, complete}; ${pause}: resolves before the second piece is taken. */
+const stream = (path, pause) => new Promise((resolve, reject) => {
+	let seen;
+	const req = http.get(server.url + path, { agent: false, headers: { authorization: server.auth } }, async (res) => {
+		let length = 0;
+		seen = res;
+		try {
+			for await (const piece of res) {
+				if (length === 0 && pause) await pause(req);
+				length += piece.length;
+			}
+		} catch {}
+		resolve({ status: res.statusCode, headers: res.headers, length, complete: res.complete });
+	});
+	// An answer that is cut off ends in what is no chunk.
+	req.on('error', (e) => (seen ? resolve({ status: seen.statusCode, complete: false }) : reject(e)));
+});
+const stat = async (name) => (await ask(server, 'GET', `/_node/_local/_stats/${name}`)).json.value;
+
+test('what a list sends goes out as it is made: the function waits for the client, and ends with it', async () => {
+	const db = await filled();
+	const path = `/${db}/_design/d/_list/much/n?reduce=false`;
+	const whole = await stream(path);
+	assert.deepEqual([whole.status, whole.headers['content-type'], whole.headers['content-length'], whole.complete], [202, 'text/plain', undefined, true]);
+	assert.equal(whole.length, N * 500 * 40 + 3);
+	// 60 MB, of which the sockets hold a few: the function waits for rows while nobody reads.
+	const idle = async () => {
+		while ((await stat('couchdb/query_server/acquired_processes')) > 0);
+	};
+	await idle();
+	await stream(path, async (req) => {
+		assert.equal(await stat('couchdb/query_server/acquired_processes'), 1);
+		// Others of the same database are served meanwhile.
+		assert.equal((await ask(server, 'GET', `/${db}/_design/d/_list/keys/n?reduce=false&limit=1`)).text, '0,.');
+		req.destroy();
+	}).catch(() => {});
+	await idle();
+	const late = await stream(`/${db}/_design/d/_list/stops/n?reduce=false`);
+	assert.deepEqual([late.status, late.complete], [200, false]);
+	assert.equal((await ask(server, 'GET', `/${db}/_design/d/_list/keys/throws?group=true`)).status, 200);
 });
