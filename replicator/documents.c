@@ -1,0 +1,534 @@
+/*
+ * documents.c: replications that documents describe: `_replicator` and databases whose names end in "/_replicator".
+ *
+ * Each such database is watched: a job reads the changes since it last looked. What a document describes becomes a job of the
+ * scheduler, and goes with it. When a replication is done, or can't be done, its document is told so, and is not run again
+ * unless that is taken out of it.
+ *
+ *  1. One reader per database at a time; what comes meanwhile makes it read again.
+ *  2. A document is told only if it still is the revision that was run.
+ */
+#include "jobs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "db/doc.h"
+
+#define MEMORY ((size_t)64 << 20)
+
+static const char *const server_roles[] = {"_replicator"};
+static const struct principal server = {.roles = server_roles, .nroles = 1, .server_admin = 1};
+
+int
+replicator_is_database(const char *name, size_t len)
+{
+	static const char word[] = "_replicator";
+	size_t n = sizeof(word) - 1;
+
+	return len >= n && memcmp(name + len - n, word, n) == 0 && (len == n || name[len - n - 1] == '/');
+}
+
+/* ---- Bodies ---- */
+
+/* What a document says of itself: member ${name}, a string or anything else as text; empty: not there. */
+static struct jstr
+member(struct arena *a, struct jstr body, const char *name)
+{
+	struct jstr key, value, none = {"", 0};
+	struct buf scratch;
+	struct jread j;
+
+	buf_init_arena(&scratch, a, MEMORY);
+	jread_init(&j, body.s, body.len);
+	if (jread_object_begin(&j) != 0)
+		return none;
+	while (jread_object_next(&j, &scratch, &key) == 0) {
+		int found = jstr_is(&key, name);
+
+		if (jread_skip(&j, &value) != 0)
+			return none;
+		if (found)
+			return value;
+	}
+	return none;
+}
+
+static int
+is_own(const struct jstr *key)
+{
+	static const char prefix[] = "_replication_";
+
+	return key->len >= sizeof(prefix) - 1 && memcmp(key->s, prefix, sizeof(prefix) - 1) == 0;
+}
+
+/* The object ${body} without what the replicator has put there, and without its end. */
+static int
+put_without_own(struct arena *a, struct jstr body, struct buf *b)
+{
+	struct jstr key, value;
+	struct buf scratch;
+	struct jread j;
+	int err;
+
+	buf_init_arena(&scratch, a, MEMORY);
+	jread_init(&j, body.s, body.len);
+	buf_putc(b, '{');
+	err = jread_object_begin(&j);
+	while (err == 0 && (err = jread_object_next(&j, &scratch, &key)) == 0) {
+		int own = is_own(&key);
+
+		if (!own) {
+			if (b->data[b->len - 1] != '{')
+				buf_putc(b, ',');
+			buf_put_json(b, key.s, key.len);
+			buf_putc(b, ':');
+		}
+		err = jread_skip(&j, &value);
+		if (err == 0 && !own)
+			buf_put(b, value.s, value.len);
+	}
+	return err == ERR_END ? buf_failed(b) : err;
+}
+
+/* ---- Telling a document ---- */
+
+struct telling {
+	struct job *job;
+	void (*then)(struct job *j);
+	struct exec_job exec;
+	struct arena *arena;
+	struct db *db;
+	struct doc_in in;
+	struct db_write write;
+	struct db_request req;
+};
+
+static void
+told(struct telling *t)
+{
+	struct job *j = t->job;
+	void (*then)(struct job *) = t->then;
+
+	if (t->db != NULL)
+		db_close(t->db);
+	arena_free(t->arena);
+	free(t);
+	then(j);
+}
+
+static void
+submitted(struct db_request *req)
+{
+	told(req->cookie);
+}
+
+static int
+put_state(const struct job *j, struct buf *b)
+{
+	if (b->data[b->len - 1] != '{')
+		buf_putc(b, ',');
+	buf_printf(b, "\"_replication_state\":\"%s\",\"_replication_state_time\":",
+	    j->state == JOB_COMPLETED ? "completed" : "failed");
+	report_time(b, j->updated_us);
+	if (j->state == JOB_COMPLETED) {
+		buf_puts(b, ",\"_replication_stats\":");
+		report_info(j, b);
+		b->len--;
+		buf_puts(b, ",\"start_time\":");
+		report_time(b, j->stats.started_us);
+		buf_putc(b, '}');
+	} else {
+		buf_puts(b, ",\"_replication_state_reason\":");
+		buf_put_json(b, j->reason, strlen(j->reason));
+	}
+	buf_putc(b, '}');
+	return buf_failed(b);
+}
+
+/* Its attachments stay. */
+static int
+keep_atts(struct telling *t, const struct db_rev *rev)
+{
+	size_t i;
+
+	if ((t->write.atts = arena_calloc(t->arena, rev->natts + 1, sizeof(*t->write.atts))) == NULL)
+		return ERR_NOMEM;
+	for (i = 0; i < rev->natts; i++) {
+		struct db_write_att *att = &t->write.atts[i];
+
+		att->name.s = arena_dup(t->arena, rev->atts[i].name.s, rev->atts[i].name.len);
+		att->name.len = rev->atts[i].name.len;
+		att->type.s = arena_dup(t->arena, rev->atts[i].type.s, rev->atts[i].type.len);
+		att->type.len = rev->atts[i].type.len;
+		if (att->name.s == NULL || att->type.s == NULL)
+			return ERR_NOMEM;
+	}
+	t->write.natts = rev->natts;
+	return 0;
+}
+
+static int
+make_edit(struct telling *t, struct db_snap *snap)
+{
+	const struct job *j = t->job;
+	struct errtext why;
+	struct db_doc doc;
+	struct db_rev rev;
+	struct jread read;
+	struct buf b;
+	int err = db_get(snap, j->doc.s, j->doc.len, t->arena, &doc);
+
+	if (err == 0 && !rev_equal(&doc.winner.rev, &j->doc_rev))
+		err = ERR_CHANGED;
+	if (err == 0)
+		err = db_doc_rev(&doc, &doc.winner, t->arena, &rev);
+	buf_init_arena(&b, t->arena, MEMORY);
+	if (err == 0)
+		err = put_without_own(t->arena, rev.body, &b);
+	if (err == 0)
+		err = put_state(j, &b);
+	if (err == 0)
+		err = keep_atts(t, &rev);
+	if (err != 0)
+		return err;
+	jread_init(&read, b.data, b.len);
+	if ((err = doc_parse(&read, t->arena, &t->in, &why)) != 0)
+		return err;
+	t->write.kind = DB_WRITE_EDIT;
+	t->write.id = j->doc;
+	t->write.has_parent = 1;
+	rev_copy(&t->write.parent, &j->doc_rev);
+	t->write.body = t->in.body;
+	t->write.body_etf = t->in.body_etf;
+	return 0;
+}
+
+static void
+tell(void *arg)
+{
+	struct telling *t = arg;
+	const struct replicator_config *c = &t->job->r->config;
+	struct db_snap *snap;
+	int err = arena_new(MEMORY, &t->arena);
+
+	if (err == 0)
+		err = db_open(c->dbs, t->job->database.s, &server, &t->db);
+	if (err == 0 && (err = db_snap_begin(t->db, &snap)) == 0) {
+		err = make_edit(t, snap);
+		db_snap_end(snap);
+	}
+	if (err == 0) {
+		t->req = (struct db_request){.writes = &t->write, .nwrites = 1, .done = submitted, .cookie = t};
+		if ((err = db_submit(t->db, &t->req)) == 0)
+			return;
+	}
+	told(t);
+}
+
+void
+documents_note(struct job *j, void (*then)(struct job *j))
+{
+	struct executor *ex = j->r->config.ex;
+	struct telling *t = calloc(1, sizeof(*t));
+
+	if (t == NULL) {
+		then(j);
+		return;
+	}
+	t->job = j;
+	t->then = then;
+	t->exec.fn = tell;
+	t->exec.arg = t;
+	ex->submit(ex, &t->exec);
+}
+
+/* ---- Reading documents ---- */
+
+static int
+job_from(
+    struct watched *w, const struct db_doc *doc, struct jstr body, struct job **jp, struct errtext *why, int *readp)
+{
+	struct job *j;
+	int err = job_new(w->r, jp);
+
+	if (err != 0)
+		return err;
+	j = *jp;
+	j->database.len = strlen(w->name);
+	j->database.s = arena_dup(j->arena, w->name, j->database.len);
+	j->doc.len = doc->id.len;
+	j->doc.s = arena_dup(j->arena, doc->id.s, doc->id.len);
+	j->doc_rev = doc->winner.rev;
+	j->doc_rev.id = (unsigned char *)arena_dup(j->arena, doc->winner.rev.id, doc->winner.rev.len);
+	if (j->database.s == NULL || j->doc.s == NULL || j->doc_rev.id == NULL) {
+		arena_free(j->arena);
+		free(j);
+		return ERR_NOMEM;
+	}
+	*readp = job_read(j, body, why);
+	return 0;
+}
+
+static void
+told_failed(struct job *j)
+{
+	struct replicator *r = j->r;
+
+	pthread_mutex_lock(&r->lock);
+	j->noting = 0;
+	if (j->removed)
+		job_remove(j);
+	r->busy--;
+	pthread_cond_broadcast(&r->quiet);
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* One that ended before the server began, or that the document's author says has. */
+static void
+add_ended(struct job *j, struct jstr body, enum job_state state)
+{
+	struct jstr stats = member(j->arena, body, "_replication_stats");
+	struct jstr reason = member(j->arena, body, "_replication_state_reason");
+	char text[ERRTEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "%.*s", (int)(reason.len < 400 ? reason.len : 400), reason.s);
+	j->told.s = arena_dup(j->arena, stats.s, stats.len);
+	j->told.len = j->told.s != NULL ? stats.len : 0;
+	job_add_dead(j, state, state == JOB_FAILED ? text : "");
+}
+
+/* Under the lock.  1: the document is to be told that it failed. */
+static int
+add(struct watched *w, struct job *j, struct jstr body, int err, const struct errtext *why)
+{
+	struct replicator *r = w->r;
+	struct executor *ex = r->config.ex;
+	struct jstr state = member(j->arena, body, "_replication_state");
+	struct job *old = job_of_doc(r, j->database, j->doc);
+	uint64_t jitter = r->config.limits.jitter_ms, at;
+
+	if (old != NULL && rev_equal(&old->doc_rev, &j->doc_rev)) {
+		job_remove(j);
+		return 0;
+	}
+	if (jstr_is(&state, "\"completed\"") || jstr_is(&state, "\"failed\"")) {
+		enum job_state is = jstr_is(&state, "\"failed\"") ? JOB_FAILED : JOB_COMPLETED;
+
+		/* What has just been told. */
+		if (old != NULL && old->state == is) {
+			job_remove(j);
+			return 0;
+		}
+		if (old != NULL)
+			job_remove(old);
+		add_ended(j, body, is);
+		return 0;
+	}
+	if (old != NULL)
+		job_remove(old);
+	if (err != 0) {
+		job_add_dead(j, JOB_FAILED, why->text[0] != '\0' ? why->text : err_reason(err));
+		j->noting = 1;
+		r->count.failed++;
+		r->busy++;
+		return 1;
+	}
+	if (w->starting && jitter > 0) {
+		ex->random(ex, &at, sizeof(at));
+		j->due_ms = ex->now_ms(ex) + at % jitter;
+	}
+	if (job_add(j) == ERR_CONFLICT)
+		job_add_dead(j, JOB_FAILED, "another document or request describes the same replication");
+	return 0;
+}
+
+static int
+read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct db_change *c)
+{
+	struct replicator *r = w->r;
+	struct errtext why = {""};
+	struct db_doc doc;
+	struct db_rev rev;
+	struct job *j;
+	int readable = 0, tell_it, err = db_get(snap, c->id.s, c->id.len, a, &doc);
+
+	if (c->id.len >= 8 && memcmp(c->id.s, "_design/", 8) == 0)
+		return 0;
+	if (err == 0 && doc.winner.deleted) {
+		struct jstr name = {w->name, strlen(w->name)};
+
+		pthread_mutex_lock(&r->lock);
+		if ((j = job_of_doc(r, name, doc.id)) != NULL)
+			job_remove(j);
+		pthread_mutex_unlock(&r->lock);
+		return 0;
+	}
+	if (err == 0)
+		err = db_doc_rev(&doc, &doc.winner, a, &rev);
+	if (err == 0)
+		err = job_from(w, &doc, rev.body, &j, &why, &readable);
+	if (err != 0)
+		return err;
+	pthread_mutex_lock(&r->lock);
+	tell_it = add(w, j, rev.body, readable, &why);
+	pthread_mutex_unlock(&r->lock);
+	if (tell_it)
+		documents_note(j, told_failed);
+	return 0;
+}
+
+static int
+read_changes(struct watched *w, struct db *db)
+{
+	struct db_scan *scan = NULL;
+	struct db_snap *snap;
+	struct db_change c;
+	struct arena *a;
+	int err = arena_new(MEMORY, &a);
+
+	if (err != 0)
+		return err;
+	if (w->incarnation != db_incarnation(db))
+		w->seen = 0;
+	w->incarnation = db_incarnation(db);
+	if ((err = db_snap_begin(db, &snap)) != 0) {
+		arena_free(a);
+		return err;
+	}
+	err = db_changes_open(snap, w->seen, 0, &scan);
+	while (err == 0 && (err = db_changes_next(scan, a, &c)) == 0) {
+		uint64_t seq = c.seq;
+
+		err = read_doc(w, snap, a, &c);
+		w->seen = seq;
+		arena_reset(a);
+	}
+	if (scan != NULL)
+		db_scan_close(scan);
+	db_snap_end(snap);
+	arena_free(a);
+	return err == ERR_END ? 0 : err;
+}
+
+/* Its replications go with a database. */
+static void
+forget_all(struct watched *w)
+{
+	struct job *j, *next;
+
+	for (j = w->r->jobs; j != NULL; j = next) {
+		next = j->next;
+		if (jstr_is(&j->database, w->name) && !j->removed)
+			job_remove(j);
+	}
+}
+
+static void
+read_all(void *arg)
+{
+	struct watched *w = arg;
+	struct replicator *r = w->r;
+	struct db *db = NULL;
+	int err = db_open(r->config.dbs, w->name, &server, &db);
+
+	if (err == 0)
+		err = read_changes(w, db);
+	if (db != NULL)
+		db_close(db);
+	pthread_mutex_lock(&r->lock);
+	w->starting = 0;
+	if (err == ERR_NO_DB)
+		forget_all(w);
+	if (w->again && !r->stopping) {
+		w->again = 0;
+		r->config.ex->submit(r->config.ex, &w->job);
+	} else {
+		w->busy = 0;
+		r->busy--;
+	}
+	jobs_go(r);
+	pthread_cond_broadcast(&r->quiet);
+	pthread_mutex_unlock(&r->lock);
+}
+
+static struct watched *
+watched_of(struct replicator *r, const char *name)
+{
+	struct watched *w;
+
+	for (w = r->watched; w != NULL; w = w->next)
+		if (strcmp(w->name, name) == 0)
+			return w;
+	if ((w = calloc(1, sizeof(*w))) == NULL || (w->name = strdup(name)) == NULL) {
+		free(w);
+		return NULL;
+	}
+	w->r = r;
+	w->job.fn = read_all;
+	w->job.arg = w;
+	w->next = r->watched;
+	r->watched = w;
+	return w;
+}
+
+static void
+look(struct replicator *r, const char *name)
+{
+	struct watched *w = watched_of(r, name);
+
+	if (w == NULL || r->stopping)
+		return;
+	if (w->busy) {
+		w->again = 1;
+		return;
+	}
+	w->busy = 1;
+	r->busy++;
+	r->config.ex->submit(r->config.ex, &w->job);
+}
+
+void
+documents_moved(struct replicator *r, const char *name)
+{
+	pthread_mutex_lock(&r->lock);
+	look(r, name);
+	pthread_mutex_unlock(&r->lock);
+}
+
+static int
+look_at_listed(const char *name, void *cookie)
+{
+	struct replicator *r = cookie;
+	struct watched *w;
+
+	if (!replicator_is_database(name, strlen(name)))
+		return 0;
+	pthread_mutex_lock(&r->lock);
+	if ((w = watched_of(r, name)) != NULL)
+		w->starting = w->seen == 0;
+	look(r, name);
+	pthread_mutex_unlock(&r->lock);
+	return 0;
+}
+
+void
+documents_start(struct replicator *r)
+{
+	/* A database that can't be listed now is read when it changes. */
+	(void)!dbs_list(r->config.dbs, look_at_listed, r);
+}
+
+void
+documents_free(struct replicator *r)
+{
+	struct watched *w;
+
+	while ((w = r->watched) != NULL) {
+		r->watched = w->next;
+		free(w->name);
+		free(w);
+	}
+}

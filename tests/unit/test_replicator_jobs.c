@@ -1,0 +1,322 @@
+/*
+ * test_replicator_jobs.c: replications that requests and documents ask for: that they run, are told of, end, are cancelled,
+ * crash and come again, and that many wait for their turn.
+ */
+#include "dbtest.h"
+
+#include <unistd.h>
+
+#include "replicator/replicator.h"
+
+static struct dbs *dbs;
+static struct replicator *rep;
+
+struct answer {
+	struct dbtest_wait wait;
+	int err;
+	char why[ERRTEXT_MAX];
+	char text[4096];
+};
+
+static void
+answered(void *cookie, int err, const struct errtext *why, struct jstr text)
+{
+	struct answer *a = cookie;
+
+	a->err = err;
+	snprintf(a->why, sizeof(a->why), "%s", why->text);
+	snprintf(a->text, sizeof(a->text), "%.*s", (int)text.len, text.s != NULL ? text.s : "");
+	dbtest_wake(&a->wait);
+}
+
+/* Returns what replicator_run() did; waits for the answer, if it comes later. */
+static int
+ask(const char *body, const struct principal *who, struct answer *a, int *statusp)
+{
+	struct errtext why = {""};
+	struct buf b;
+	int err;
+
+	memset(a, 0, sizeof(*a));
+	dbtest_wait_init(&a->wait);
+	buf_init(&b, sizeof(a->text) - 1);
+	err = replicator_run(rep, (struct jstr){body, strlen(body)}, who, answered, a, &b, statusp, &why);
+	if (err == 0)
+		dbtest_wait_for(&a->wait);
+	else if (err == ERR_END)
+		memcpy(a->text, b.data, b.len);
+	else
+		snprintf(a->why, sizeof(a->why), "%s", why.text);
+	buf_release(&b);
+	return err;
+}
+
+static void
+moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
+{
+	struct replicator **r = cookie;
+
+	(void)incarnation;
+	if (*r != NULL)
+		replicator_moved(*r, name, seq, dropped);
+}
+
+static void
+create(const char *name)
+{
+	CHECK_INT(dbs_create(dbs, name, NULL, &dbtest_admin, NULL), 0);
+}
+
+static void
+put(const char *name, const char *json)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_write w;
+	struct arena *a;
+
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(dbtest_write(db, a, json, 1, &w), 0);
+	arena_free(a);
+	db_close(db);
+}
+
+/* The winner's body and revision, "" if there is none. */
+static void
+get(const char *name, const char *id, char *out, size_t room)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct db_rev rev;
+	struct arena *a;
+	struct buf b;
+
+	out[0] = '\0';
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	if (db_get(snap, id, strlen(id), a, &doc) == 0 && db_doc_rev(&doc, &doc.winner, a, &rev) == 0) {
+		buf_init_arena(&b, a, 64);
+		rev_put(&b, &doc.winner.rev);
+		snprintf(out, room, "%.*s %.*s", (int)b.len, b.data, (int)rev.body.len, rev.body.s);
+	}
+	db_snap_end(snap);
+	arena_free(a);
+	db_close(db);
+}
+
+static void
+wait_for_doc(const char *name, const char *id, const char *what)
+{
+	char text[8192];
+	unsigned i;
+
+	for (i = 0; i < 20000; i++) {
+		get(name, id, text, sizeof(text));
+		if (strstr(text, what) != NULL)
+			return;
+		usleep(1000);
+	}
+	CHECK_STR(text, what);
+}
+
+static void
+remove_doc(const char *name, const char *id)
+{
+	char text[8192], json[256];
+
+	get(name, id, text, sizeof(text));
+	snprintf(json, sizeof(json), "{\"_id\":\"%s\",\"_rev\":\"%.*s\",\"_deleted\":true}", id,
+	    (int)strcspn(text, " "), text);
+	put(name, json);
+}
+
+static void
+wait_for_state(const char *doc, const char *state)
+{
+	char want[64];
+	struct buf b;
+	unsigned i;
+
+	snprintf(want, sizeof(want), "\"state\":\"%s\"", state);
+	buf_init(&b, 1u << 20);
+	for (i = 0; i < 20000; i++) {
+		struct jstr database = {"_replicator", 11}, id = {doc, strlen(doc)};
+
+		buf_clear(&b);
+		if (replicator_put_doc(rep, database, id, &b) == 0 && memmem(b.data, b.len, want, strlen(want)) != NULL)
+			break;
+		usleep(1000);
+	}
+	CHECK(i < 20000);
+	if (i == 20000)
+		fprintf(stderr, "%s: %.*s\n", doc, (int)b.len, b.data);
+	buf_release(&b);
+}
+
+static void
+test_request(void)
+{
+	struct answer a;
+	int status;
+
+	create("a");
+	create("b");
+	put("a", "{\"_id\":\"x\",\"n\":1}");
+	CHECK_INT(ask("{\"source\":\"a\",\"target\":\"b\"}", &dbtest_admin, &a, &status), 0);
+	CHECK_INT(a.err, 0);
+	CHECK(strstr(a.text, "\"docs_written\":1") != NULL);
+	CHECK_INT(ask("{\"source\":\"a\",\"target\":\"none\"}", &dbtest_admin, &a, &status), 0);
+	CHECK_INT(a.err, ERR_NO_DB);
+	CHECK_STR(a.why, "could not open none");
+	CHECK_INT(ask("[]", &dbtest_admin, &a, &status), ERR_BAD_REQUEST);
+	CHECK_INT(ask("{", &dbtest_admin, &a, &status), ERR_BAD_JSON);
+	CHECK_INT(ask("{\"source\":\"a\"}", &dbtest_admin, &a, &status), ERR_BAD_REQUEST);
+	CHECK_INT(
+	    ask("{\"source\":\"a\",\"target\":\"b\",\"doc_ids\":\"x\"}", &dbtest_admin, &a, &status), ERR_BAD_REQUEST);
+	CHECK_STR(a.why, "parameter `doc_ids` must be an array");
+	CHECK_INT(ask("{\"replication_id\":\"nope\",\"cancel\":true}", &dbtest_admin, &a, &status), ERR_MISSING);
+}
+
+static void
+test_continuous(void)
+{
+	static const struct principal other = {.name = "other"};
+	static const char body[] = "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true}";
+	static const char cancel[] = "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true,\"cancel\":true}";
+	struct answer a, again;
+	struct buf b;
+	int status;
+
+	CHECK_INT(ask(body, &dbtest_admin, &a, &status), ERR_END);
+	CHECK_INT(status, 202);
+	CHECK_INT(ask(body, &dbtest_admin, &again, &status), ERR_END);
+	CHECK_STR(again.text, a.text);
+	put("a", "{\"_id\":\"live\"}");
+	wait_for_doc("b", "live", "1-");
+	buf_init(&b, 1u << 20);
+	CHECK_INT(replicator_put_jobs(rep, 0, 10, &b), 0);
+	buf_putc(&b, '\0');
+	CHECK(strstr(b.data, "{\"total_rows\":1,\"offset\":0,\"jobs\":[{\"database\":null,\"id\":\"") == b.data);
+	CHECK(strstr(b.data, "\"type\":\"started\"") != NULL);
+	buf_clear(&b);
+	CHECK_INT(replicator_put_tasks(rep, &b), 0);
+	CHECK(memmem(b.data, b.len, "\"continuous\":true", 17) != NULL);
+	buf_release(&b);
+	CHECK_INT(ask(cancel, &other, &a, &status), ERR_UNAUTHORIZED);
+	CHECK_INT(ask(cancel, &dbtest_admin, &a, &status), ERR_END);
+	CHECK_INT(status, 200);
+	CHECK_STR(a.text, again.text);
+	CHECK_INT(ask(cancel, &dbtest_admin, &a, &status), ERR_MISSING);
+}
+
+static void
+test_documents(void)
+{
+	char text[8192];
+
+	put("_replicator", "{\"_id\":\"one\",\"source\":\"a\",\"target\":\"made\",\"create_target\":true,\"user_ctx\":{"
+			   "\"roles\":[\"_admin\"]}}");
+	wait_for_doc("_replicator", "one", "\"_replication_state\":\"completed\"");
+	wait_for_state("one", "completed");
+	wait_for_doc("made", "live", "1-");
+	get("_replicator", "one", text, sizeof(text));
+	CHECK(strncmp(text, "2-", 2) == 0);
+	CHECK(strstr(text, "\"docs_written\":2") != NULL);
+	CHECK(strstr(text, "\"changes_pending\":null") != NULL);
+
+	put("_replicator", "{\"_id\":\"bad\",\"source\":5}");
+	wait_for_doc("_replicator", "bad", "\"_replication_state\":\"failed\"");
+	wait_for_state("bad", "failed");
+
+	put("_replicator",
+	    "{\"_id\":\"lost\",\"source\":\"a\",\"target\":\"later\",\"user_ctx\":{\"roles\":[\"_admin\"]}}");
+	wait_for_state("lost", "crashing");
+	create("later");
+	wait_for_state("lost", "completed");
+
+	put("_replicator", "{\"_id\":\"on\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
+			   "\"roles\":[\"_admin\"]}}");
+	wait_for_state("on", "running");
+	put("_replicator", "{\"_id\":\"same\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
+			   "\"roles\":[\"_admin\"]}}");
+	wait_for_state("same", "failed");
+	put("a", "{\"_id\":\"more\"}");
+	wait_for_doc("later", "more", "1-");
+	remove_doc("_replicator", "on");
+	for (;;) {
+		struct jstr database = {"_replicator", 11}, id = {"on", 2};
+		struct buf b;
+		int err;
+
+		buf_init(&b, 1u << 20);
+		err = replicator_put_doc(rep, database, id, &b);
+		buf_release(&b);
+		if (err == ERR_MISSING)
+			break;
+		CHECK_INT(err, 0);
+		usleep(1000);
+	}
+}
+
+/* More continuous ones than may run at a time: each gets its turn. */
+static void
+test_turns(void)
+{
+	struct replicator_count count;
+	char name[32], json[256];
+	unsigned i;
+
+	for (i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "turn%u", i);
+		create(name);
+		snprintf(json, sizeof(json),
+		    "{\"_id\":\"turn%u\",\"source\":\"a\",\"target\":\"turn%u\",\"continuous\":true,\"user_ctx\":{"
+		    "\"roles\":[\"_admin\"]}}",
+		    i, i);
+		put("_replicator", json);
+	}
+	for (i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "turn%u", i);
+		wait_for_doc(name, "more", "1-");
+		replicator_count(rep, &count);
+		CHECK(count.running <= 4);
+	}
+}
+
+int
+main(void)
+{
+	struct dbs_config dc = {.moved = moved, .cookie = &rep};
+	struct replicator_config c = {.node = "divan@test",
+	    .defaults = {.server = "0123",
+		.checkpoint_ms = 1000,
+		.workers = 2,
+		.batch = 100,
+		.connections = 4,
+		.retries = 2,
+		.timeout_ms = 5000,
+		.checkpoints = 1,
+		.bulk_get = 1},
+	    .limits = {.max_jobs = 4, .interval_ms = 50, .backoff_ms = 50}};
+	struct store *store;
+
+	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(store_mem_new(&store), 0);
+	dc.store = store;
+	dc.ex = exec_threads_executor(dbtest_threads);
+	CHECK_INT(dbs_new(&dc, &dbs), 0);
+	c.dbs = dbs;
+	c.ex = dc.ex;
+	create("_replicator");
+	CHECK_INT(replicator_new(&c, &rep), 0);
+	replicator_start(rep);
+	test_request();
+	test_continuous();
+	test_documents();
+	test_turns();
+	replicator_free(rep);
+	rep = NULL;
+	dbs_free(dbs);
+	exec_threads_free(dbtest_threads);
+	return check_done();
+}
