@@ -40,6 +40,13 @@ struct head {
 	unsigned char *places; /* invariant 2 */
 };
 
+/* h2o_iovec_is_token(), without a call. */
+static int
+is_token(const h2o_iovec_t *name)
+{
+	return (uintptr_t)name - (uintptr_t)h2o__tokens < sizeof(h2o__tokens);
+}
+
 static int
 same(const h2o_iovec_t *a, const h2o_iovec_t *b)
 {
@@ -48,9 +55,10 @@ same(const h2o_iovec_t *a, const h2o_iovec_t *b)
 
 /* Tokens are h2o's own names: there is one of each. */
 static int
-stands(const h2o_hpack_header_table_entry_t *e, const h2o_iovec_t *name, int is_token, const h2o_iovec_t *value)
+stands(const h2o_hpack_header_table_entry_t *e, const h2o_iovec_t *name, const h2o_iovec_t *value)
 {
-	return (name == e->name || (!is_token && same(name, e->name))) && (value == NULL || same(value, e->value));
+	return (name == e->name || (!is_token(name) && same(name, e->name))) &&
+	       (value == NULL || same(value, e->value));
 }
 
 static const h2o_hpack_header_table_entry_t *
@@ -65,13 +73,12 @@ entry(const h2o_hpack_header_table_t *table, unsigned i)
 static unsigned
 find(const h2o_hpack_header_table_t *table, const h2o_iovec_t *name, const h2o_iovec_t *value, unsigned char *guess)
 {
-	int is_token = h2o_iovec_is_token(name);
 	unsigned i = *guess, n = (unsigned)table->num_entries;
 
-	if (i < n && stands(entry(table, i), name, is_token, value))
+	if (i < n && stands(entry(table, i), name, value))
 		return i;
 	for (i = 0; i < n; i++)
-		if (stands(entry(table, i), name, is_token, value))
+		if (stands(entry(table, i), name, value))
 			break;
 	*guess = (unsigned char)i;
 	return i;
@@ -94,7 +101,7 @@ add(struct head *h, const h2o_iovec_t *name, const h2o_iovec_t *value)
 
 	if (h->n == SERVER_H2_FIELDS || (passing && value->len >= ONE_BYTE))
 		return 0;
-	if (passing && h2o_iovec_is_token(name)) {
+	if (passing && is_token(name)) {
 		at = (unsigned char)H2O_STRUCT_FROM_MEMBER(const h2o_token_t, buf, name)->http2_static_table_name_index;
 	} else {
 		at = find(h->table, name, passing ? NULL : value, &h->places[h->n]);

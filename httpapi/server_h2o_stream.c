@@ -37,23 +37,45 @@ find_header(h2o_headers_t *headers, const char *name, size_t len)
 
 /* ${name} and ${value} are the pool's, or static. */
 static void
-put_header(struct http_req *req, const char *name, const char *value, size_t len, int replace)
+append_header(h2o_req_t *h2o, h2o_iovec_t *name, const char *orig_name, const char *value, size_t len)
 {
-	h2o_req_t *h2o = req->h2o;
 	h2o_headers_t *headers = &h2o->res.headers;
-	size_t nlen = strlen(name);
-	h2o_header_t *h = replace ? find_header(headers, name, nlen) : NULL;
-	const h2o_token_t *token;
 
 	/* h2o makes room for four, and then anew. */
-	if (headers->capacity == 0)
-		h2o_vector_reserve(&h2o->pool, headers, HEADERS_FIRST);
+	if (headers->size == headers->capacity)
+		h2o_vector_reserve(&h2o->pool, headers, headers->size + HEADERS_FIRST);
+	headers->entries[headers->size++] = (h2o_header_t){name, orig_name, h2o_iovec_init(value, len)};
+}
+
+/* A name as h2o keeps it; those of CouchDB's own that every answer has need no memory. */
+static h2o_iovec_t *
+name_of(h2o_req_t *h2o, const char *name, size_t len)
+{
+	static h2o_iovec_t ours[] = {{H2O_STRLIT("x-couch-request-id")}, {H2O_STRLIT("x-couchdb-body-time")}};
+	const h2o_token_t *token = h2o_lookup_token(name, len);
+	h2o_iovec_t *iov;
+	size_t i;
+
+	if (token != NULL)
+		return &h2o__tokens[token - h2o__tokens].buf;
+	for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (h2o_memis(name, len, ours[i].base, ours[i].len))
+			return &ours[i];
+	iov = h2o_mem_alloc_pool(&h2o->pool, sizeof(*iov));
+	*iov = h2o_iovec_init(name, len);
+	return iov;
+}
+
+static void
+put_header(struct http_req *req, const char *name, const char *value, size_t len, int replace)
+{
+	size_t nlen = strlen(name);
+	h2o_header_t *h = replace ? find_header(&req->h2o->res.headers, name, nlen) : NULL;
+
 	if (h != NULL)
 		h->value = h2o_iovec_init(value, len);
-	else if ((token = h2o_lookup_token(name, nlen)) != NULL)
-		h2o_add_header(&h2o->pool, headers, token, NULL, value, len);
 	else
-		h2o_add_header_by_str(&h2o->pool, headers, name, nlen, 0, NULL, value, len);
+		append_header(req->h2o, name_of(req->h2o, name, nlen), NULL, value, len);
 }
 
 static void
@@ -104,8 +126,7 @@ void
 server_put_name(const struct http_server *s, h2o_req_t *h2o)
 {
 	if (s->config.server_name != NULL)
-		h2o_add_header(
-		    &h2o->pool, &h2o->res.headers, H2O_TOKEN_SERVER, "Server", s->config.server_name, s->name_len);
+		append_header(h2o, &H2O_TOKEN_SERVER->buf, "Server", s->config.server_name, s->name_len);
 }
 
 /* What the head of an answer begins with, and whether the connection goes on behind it. */
