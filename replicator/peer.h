@@ -25,7 +25,7 @@ struct peer;
 struct peer_call {
 	void (*done)(struct peer_call *call);
 	void *cookie;
-	struct arena *arena; /* of what it answers; the caller's */
+	struct arena *arena; /* of what it answers; the caller's; no other call under way has it */
 	int err;             /* out.  ERR_CANCELLED: by peer_cancel() */
 	struct errtext why;  /* out: for people; never with credentials */
 	uint64_t retry_ms;   /* out: the peer asks to be left alone for so long (429, 503 with Retry-After); else 0 */

@@ -216,7 +216,7 @@ informed(void *owner)
 		no_such_end(s, s->config.source, &s->info[SOURCE].call);
 	} else if (err == ERR_NO_DB && s->spec->create_target) {
 		s->create.query = s->spec->create_query;
-		s->create.call.arena = s->arena;
+		s->create.call.arena = s->logs[TARGET].arena;
 		flight_begin(&s->info_flight[TARGET], s, target, &s->create.call, created, s);
 		target->ops->create(target, &s->create);
 	} else if (err != 0) {
@@ -233,7 +233,7 @@ info_begin(struct session *s)
 	for (i = 0; i < 2; i++) {
 		struct peer *peer = i == SOURCE ? s->config.source : s->config.target;
 
-		s->info[i].call.arena = s->arena;
+		s->info[i].call.arena = s->logs[i].arena;
 		flight_begin(&s->info_flight[i], s, peer, &s->info[i].call, informed, s);
 		peer->ops->info(peer, &s->info[i]);
 	}
@@ -335,10 +335,11 @@ read_more(struct session *s)
 {
 	struct peer *source = s->config.source;
 	struct batch *b;
-	int wait = s->spec->continuous && s->read.last_seq.len > 0 && !s->read.more;
+	int wait;
 
 	if (s->reading != NULL || s->read_all || s->nbatches >= s->spec->workers)
 		return;
+	wait = s->spec->continuous && s->read.last_seq.len > 0 && !s->read.more;
 	if (batch_new(s, &b) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
 		return;
@@ -346,6 +347,7 @@ read_more(struct session *s)
 	s->reading = b;
 	s->read = (struct peer_changes){.since = {s->next.data, s->next.len}, .limit = s->spec->batch, .wait = wait};
 	s->read.call.arena = b->arena;
+	s->waiting = wait;
 	flight_begin(&s->read_flight, s, source, &s->read.call, changes_read, s);
 	source->ops->changes(source, &s->read);
 }
@@ -523,7 +525,7 @@ session_idle(struct session *s)
 	int idle;
 
 	session_enter(s);
-	idle = s->phase == SESSION_COPYING && s->first == NULL && s->reading != NULL && s->read.wait;
+	idle = s->phase == SESSION_COPYING && s->first == NULL && s->reading != NULL && s->waiting;
 	pthread_mutex_unlock(&s->lock);
 	return idle;
 }

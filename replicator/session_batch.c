@@ -39,6 +39,7 @@ void
 batch_free(struct batch *b)
 {
 	pipe_free(b->pipe);
+	arena_free(b->put_arena);
 	arena_free(b->round);
 	arena_free(b->arena);
 	free(b);
@@ -303,11 +304,13 @@ single_over(struct batch *b)
 {
 	struct session *s = b->s;
 	int with_atts = b->pipe != NULL;
-	struct peer_doc *doc = b->ready ? &b->open.doc : &b->singles[b->single];
-	const struct peer_call *failed = with_atts && b->put.call.err == 0 ? &b->open.call : &b->put.call;
+	const struct peer_call *failed;
+	struct peer_doc *doc;
 
 	if (session_over(s) || !batch_idle(b))
 		return;
+	doc = b->ready ? &b->open.doc : &b->singles[b->single];
+	failed = with_atts && b->put.call.err == 0 ? &b->open.call : &b->put.call;
 	if (failed->err == 0) {
 		count_written(s, doc);
 		if (with_atts)
@@ -344,8 +347,16 @@ put_begin(struct batch *b, const struct peer_doc *doc)
 	struct session *s = b->s;
 	struct peer *target = s->config.target;
 
+	if (b->put_arena != NULL) {
+		arena_reset(b->put_arena);
+	} else if (arena_new(SESSION_ROUND, &b->put_arena) != 0) {
+		session_fail(s, ERR_NOMEM, NULL);
+		if (b->pipe != NULL)
+			pipe_stop(b->pipe, ERR_NOMEM);
+		return;
+	}
 	b->put = (struct peer_put){
-	    .doc = doc, .atts = b->open.atts, .natts = b->open.natts, .pipe = b->pipe, .call.arena = b->round};
+	    .doc = doc, .atts = b->open.atts, .natts = b->open.natts, .pipe = b->pipe, .call.arena = b->put_arena};
 	flight_begin(&b->flight, s, target, &b->put.call, put_done, b);
 	target->ops->put_doc(target, &b->put);
 }

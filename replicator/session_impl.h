@@ -43,6 +43,7 @@ struct batch {
 	struct flight open_flight;
 	struct peer_open open;
 	struct peer_put put;
+	struct arena *put_arena;
 	int ready;   /* open.ready() was called */
 	int in_full; /* the target lacked what a stub stands for: all attachments are sent */
 	int done;
@@ -93,6 +94,7 @@ struct session {
 	struct peer_changes read;
 	struct batch *reading; /* what is being read, or NULL */
 	struct buf next;       /* the sequence to read behind */
+	int waiting;           /* for changes that are not there yet */
 	int read_all;          /* one-shot: no more comes */
 	struct batch *first, **last;
 	unsigned nbatches;
