@@ -267,6 +267,7 @@ static int
 need_multi(struct httpc_loop *l)
 {
 	const struct httpc_curl *curl = l->common.curl;
+	const struct httpc_config *config = &l->common.config;
 
 	if (l->multi != NULL)
 		return 0;
@@ -275,7 +276,8 @@ need_multi(struct httpc_loop *l)
 	(void)curl->multi_setopt(l->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wish);
 	(void)curl->multi_setopt(l->multi, CURLMOPT_SOCKETDATA, l);
 	(void)curl->multi_setopt(l->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-	(void)curl->multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)l->common.config.requests);
+	/* It counts those in use as well: with fewer, feeds would leave no room to keep any other for the next request. */
+	(void)curl->multi_setopt(l->multi, CURLMOPT_MAXCONNECTS, (long)config->requests + (long)config->feeds);
 	return 0;
 }
 
@@ -320,6 +322,11 @@ collect(struct httpc_loop *l)
 		if (msg->msg != CURLMSG_DONE)
 			continue;
 		(void)curl->easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)(void *)&t);
+		if (httpc_transfer_again(t, msg->data.result)) {
+			(void)curl->multi_remove_handle(l->multi, t->easy);
+			if (curl->multi_add_handle(l->multi, t->easy) == CURLM_OK)
+				continue;
+		}
 		why.text[0] = '\0';
 		err = httpc_transfer_result(t, msg->data.result, &why);
 		end(l, t, err, &why);

@@ -219,18 +219,6 @@ httpc_queue_end(struct httpc_queue *q, struct httpc_place *p)
 	drop_unused(host);
 }
 
-struct httpc_place *
-httpc_queue_waiting(struct httpc_queue *q)
-{
-	struct httpc_lane *lane;
-
-	if (q->waiting > 0)
-		for (size_t i = 0; i < BUCKETS; i++)
-			if ((lane = LIST_FIRST(&q->lanes[i])) != NULL)
-				return TAILQ_FIRST(&lane->places);
-	return NULL;
-}
-
 uint32_t
 httpc_queue_running(const struct httpc_queue *q)
 {

@@ -36,9 +36,6 @@ struct httpc_place *httpc_queue_take(struct httpc_queue *q);
 /** httpc_queue_end(q, p): ${p} leaves, whether it waits or was taken. */
 void httpc_queue_end(struct httpc_queue *q, struct httpc_place *p);
 
-/** httpc_queue_waiting(q): Some place that waits; NULL: none. */
-struct httpc_place *httpc_queue_waiting(struct httpc_queue *q);
-
 /** httpc_queue_running(q), httpc_queue_waits(q): How many were taken, and wait. */
 uint32_t httpc_queue_running(const struct httpc_queue *q);
 uint32_t httpc_queue_waits(const struct httpc_queue *q);

@@ -616,6 +616,23 @@ failed(const struct httpc_transfer *t, CURLcode rc, struct errtext *why)
 	return err_why(why, ERR_IO, "%s", text);
 }
 
+/*
+ * libcurl repeats by itself what a server that closes an HTTP/2 connection says it has not seen, but for the request at
+ * which it closed it. Some servers do so after 1,000 requests.
+ */
+int
+httpc_transfer_again(struct httpc_transfer *t, CURLcode rc)
+{
+	if ((rc != CURLE_HTTP2 && rc != CURLE_HTTP2_STREAM) || t->repeated || t->headed || t->err ||
+	    t->req->on_read != NULL)
+		return 0;
+	t->repeated = 1;
+	t->connected = 0;
+	t->pulled = t->head_len = 0;
+	t->text[0] = '\0';
+	return 1;
+}
+
 int
 httpc_transfer_result(struct httpc_transfer *t, CURLcode rc, struct errtext *why)
 {

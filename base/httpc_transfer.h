@@ -41,6 +41,7 @@ struct httpc_transfer {
 	unsigned connected : 1;     /* the request is on its way */
 	unsigned headed : 1;        /* the answer's head came to its end */
 	unsigned told : 1;          /* the head was handed on */
+	unsigned repeated : 1;      /* it was made once more already */
 	unsigned read_paused : 1;   /* on_read has nothing yet */
 	unsigned write_paused : 1;  /* on_body takes nothing yet */
 	char text[CURL_ERROR_SIZE]; /* libcurl's words for a failure */
@@ -64,6 +65,12 @@ int httpc_transfer_slow(struct httpc_transfer *t, uint64_t now_ms);
 
 /** httpc_transfer_step(t): How often to look at its bounds, in ms. */
 uint32_t httpc_transfer_step(const struct httpc_transfer *t);
+
+/**
+ * httpc_transfer_again(t, rc): 1: after libcurl's ${rc} it is to be made once more, as if it had not been: a connection
+ * of HTTP/2 ended under it.
+ */
+int httpc_transfer_again(struct httpc_transfer *t, CURLcode rc);
 
 /** httpc_transfer_result(t, rc, why): libcurl's ${rc} as an error of ours.  May call on_head. */
 int httpc_transfer_result(struct httpc_transfer *t, CURLcode rc, struct errtext *why);

@@ -105,6 +105,21 @@ test_http2(void)
 	httpc_loop_free(l);
 }
 
+/* Node ends a connection after about 1,000 requests of libcurl's, at one that it does not answer: nobody notices. */
+static void
+test_connection_ends(void)
+{
+	struct httpc_loop *l = new_loop((struct httpc_config){.per_host = 10});
+	struct httpc_stats stats;
+	unsigned n = 0;
+
+	do {
+		fetch(l, "h2", "/hello", 200, "hello");
+		httpc_loop_stats(l, &stats);
+	} while (stats.connections < 2 && ++n < 3000);
+	httpc_loop_free(l);
+}
+
 /* A large body in memory, over both, as it must be when it goes piece by piece. */
 static void
 test_large_body(const char *server)
@@ -262,6 +277,7 @@ main(void)
 	test_trust();
 	test_own_certificate();
 	test_http2();
+	test_connection_ends();
 	test_large_body("plain");
 	test_large_body("tls");
 	test_large_body("h2");

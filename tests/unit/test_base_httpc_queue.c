@@ -96,7 +96,7 @@ test_hosts(void)
 	httpc_queue_end(q, taken[0]);
 	httpc_queue_end(q, taken[1]);
 	httpc_queue_end(q, expect(q, 1, 4));
-	CHECK(httpc_queue_waiting(q) == NULL);
+	CHECK_INT(httpc_queue_waits(q), 0);
 	httpc_queue_free(q);
 }
 
