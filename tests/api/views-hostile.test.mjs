@@ -1,0 +1,202 @@
+// What a map or reduce function may do to others: nothing.  Functions that break what all use, emit what cannot be stored, end their engine;
+// design documents that are not what they say; queries that contradict themselves.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { ask, assertError, newDb } from './client.mjs';
+
+let server;
+// Two processes: functions of one database meet each other's in one, if anywhere.
+before(async () => (server = await startDivand({ config: { couchdb: { os_process_timeout: '1500' }, query_server_config: { os_process_limit: '2' } } })));
+after(() => server?.stop());
+
+const view = (db, ddoc, name, query = '') => ask(server, 'GET', `/${db}/_design/${ddoc}/_view/${name}${query}`);
+async function put(db, ddoc, views, more = {}) {
+	const { status, text } = await ask(server, 'PUT', `/${db}/_design/${ddoc}`, { json: { views, ...more } });
+	assert.equal(status, 201, text);
+}
+async function fill(db, n = 3) {
+	for (let i = 0; i < n; i++) assert.equal((await ask(server, 'PUT', `/${db}/doc${i}`, { json: { n: i, list: [3, 1, 2], o: { a: 1 } } })).status, 201);
+}
+
+/** Uses much of what may be redefined, so that a change that got here would be seen. */
+const HONEST = {
+	map: `function (doc) {
+		if (!('n' in doc)) return;
+		var l = doc.list.slice().sort().map(function (x) { return x * 2; }).filter(function (x) { return x > 2; });
+		l.push(Object.keys(doc.o).join());
+		var extra = typeof leaked + typeof Object.prototype.leaked + typeof [].leaked;
+		emit([doc.n, l, String(doc.n).charAt(0), JSON.stringify(doc.o), extra, isArray(l), toJSON([1]), Math.max(1, 2)], sum([doc.n, 1]));
+	}`,
+	reduce: 'function (keys, values) { return sum(values); }',
+};
+const honest = (n) => ({ id: `doc${n}`, key: [n, [4, 6, 'a'], String(n), '{"a":1}', 'undefinedundefinedundefined', true, '[1]', 2], value: n + 1 });
+async function isHonest(db, ddoc) {
+	assert.deepEqual((await view(db, ddoc, 'v', '?reduce=false')).json.rows, [0, 1, 2].map(honest));
+	assert.deepEqual((await view(db, ddoc, 'v')).json.rows, [{ key: null, value: 6 }]);
+}
+
+/** Each redefines something for good, and then goes on or not. */
+const VANDALS = [
+	'Array.prototype.map = Array.prototype.push = Array.prototype.sort = Array.prototype.slice = Array.prototype.filter = Array.prototype.join = function () { return [666]; }; emit(1);',
+	'Object.keys = Object.freeze = Object.prototype.hasOwnProperty = function () { return ["leaked"]; }; emit(1);',
+	'Object.prototype.leaked = Array.prototype.leaked = 1; leaked = 1; emit(1);',
+	'Object.prototype.toJSON = Array.prototype.toJSON = String.prototype.toJSON = function () { return "leaked"; }; emit(doc.n, doc);',
+	'Array.prototype.toJSON = function () { return undefined; }; emit([1], [2]);',
+	'JSON.parse = JSON.stringify = function () { return "leaked"; }; emit(1);',
+	'String.prototype.replace = String.prototype.indexOf = String.prototype.slice = RegExp.prototype.exec = RegExp.prototype[Symbol.replace] = function () { return "leaked"; }; emit("\\ud800");',
+	'Function.prototype.call = Function.prototype.apply = function () { return "leaked"; }; emit(1);',
+	'emit = sum = isArray = toJSON = log = function () { return "leaked"; }; ',
+	'Object.defineProperty(Array.prototype, "0", { set: function (v) { leaked = v; }, get: function () { return "leaked"; }, configurable: true }); emit(1, 2);',
+	'Object.defineProperty(Array.prototype, "length", { value: 7 }); emit(1);',
+	'Object.setPrototypeOf(Array.prototype, { leaked: 1 }); Object.setPrototypeOf(globalThis, null); emit(1);',
+	'Math.max = function () { return "leaked"; }; Math.random = null; Date = null; undefined; emit(1);',
+	'Error.prototype.toString = null; Object.defineProperty(Error.prototype, "message", { get: function () { throw 1; } }); throw new Error("no");',
+	'throw { toString: function () { throw 1; }, toJSON: function () { throw 2; } };',
+	'throw new Proxy({}, { get: function () { throw new Error("again"); } });',
+	'for (var k in globalThis) try { delete globalThis[k]; } catch (e) {} for (var k of Object.getOwnPropertyNames(globalThis)) try { globalThis[k] = null; } catch (e) {} emit(1);',
+	'globalThis.constructor.constructor = null; Symbol.iterator; Array.prototype[Symbol.iterator] = function () { return null; }; emit(1, [1, 2]);',
+	'Promise.prototype.then = null; Map.prototype.get = function () { return HONEST; }; emit(1);',
+];
+
+test('what functions redefine is redefined for themselves, whichever process served them', async () => {
+	const [bad, good] = [await newDb(server, 'bad'), await newDb(server, 'good')];
+	await fill(bad);
+	await fill(good);
+	await put(bad, 'honest', { v: HONEST });
+	await put(good, 'honest', { v: HONEST });
+	for (const [i, text] of VANDALS.entries()) {
+		await put(bad, `vandal${i}`, { v: { map: `function (doc) { ${text} }`, reduce: `function (keys, values) { ${text.replace(/\bemit\(/g, 'void (')} return values.length; }` } });
+		for (const query of ['?reduce=false', '', '?group=true']) {
+			const { status, json, text: said } = await view(bad, `vandal${i}`, 'v', query);
+			// Its own rows may be spoilt, and the answer is one.
+			assert.ok([200, 400, 500].includes(status) && json, `${text}: ${status} ${said}`);
+			if (status !== 200) assert.ok(json.error && json.reason, said);
+		}
+		// Built anew each time, in the same database and in another.
+		await put(bad, `honest${i}`, { v: { ...HONEST, map: `${HONEST.map} // ${i}` } });
+		await put(good, `honest${i}`, { v: { ...HONEST, map: `${HONEST.map} // ${i}` } });
+		for (const [db, ddoc] of [[bad, `honest${i}`], [good, `honest${i}`], [bad, 'honest'], [good, 'honest']]) await isHonest(db, ddoc);
+	}
+});
+
+test('what is emitted: undefined, functions, cycles, getters that throw, numbers that JSON has not', async () => {
+	const db = await newDb(server);
+	await fill(db, 1);
+	const rows = async (map) => {
+		const ddoc = `e${Math.random().toString(36).slice(2)}`;
+		await put(db, ddoc, { v: { map: `function (doc) { ${map} }` } });
+		const { status, json, text } = await view(db, ddoc, 'v');
+		assert.equal(status, 200, `${map}: ${text}`);
+		return json.rows.map((r) => [r.key, r.value]);
+	};
+	assert.deepEqual(await rows('emit(); emit(undefined, undefined); emit(1); emit(function () {}, function () {}); emit(Symbol("x"), Symbol("y"));'), [[null, null], [null, null], [null, null], [null, null], [1, null]]);
+	assert.deepEqual(await rows('emit(NaN, -Infinity); emit([undefined, NaN], {a: undefined, b: NaN});'), [[null, null], [[null, null], { b: null }]]);
+	assert.deepEqual(await rows('emit(-0, -0); emit(new Date(0), new Number(3)); emit(new String("s"), new Boolean(false));'), [[0, 0], ['1970-01-01T00:00:00.000Z', 3], ['s', false]]);
+	for (const map of ['var c = {}; c.c = c; emit(1, c);', 'var c = []; c.push(c); emit(c, 1);', 'emit(10n, 1);', 'emit({get x() { throw 1; }});', 'emit({toJSON: function () { throw new Error("no"); }});',
+		'emit(new Proxy({}, {ownKeys: function () { throw 1; }}));'])
+		assert.deepEqual(await rows(`emit("kept or not"); ${map}`).then((r) => r.filter(([k]) => k !== 'kept or not')), [], map);
+	assert.deepEqual((await rows('var a = [1]; emit(a, a); a.push(2); emit(a, a); a.push(3);')).length, 2);
+	assert.deepEqual(await rows('try { doc.n = 5; doc.list.push(9); delete doc.o; } catch (e) {} emit(doc.n, [doc.list.length, "o" in doc]);'), [[0, [3, true]]]);
+});
+
+test('what is too much: values, rows, depths, time, memory; the next query is answered', async () => {
+	const db = await newDb(server);
+	const other = await newDb(server);
+	await fill(db);
+	await fill(other);
+	await put(db, 'honest', { v: HONEST });
+	await put(other, 'honest', { v: HONEST });
+	const much = {
+		value: 'emit(1, "x".repeat(200 * 1024 * 1024));',
+		key: 'emit("x".repeat(100 * 1024 * 1024), 1);',
+		rows: 'for (var i = 0; i < 1e9; i++) emit(i, doc);',
+		deep: 'var d = []; for (var i = 0; i < 1e6; i++) d = [d]; emit(d, d);',
+		endless: 'emit({toJSON: function () { return this.toJSON(); }});',
+		recursion: '(function f() { f(); })(); ',
+		regex: '/^(a+)+$/.test("a".repeat(50) + "b"); emit(1);',
+		memory: 'var l = []; for (;;) l.push(new Uint8Array(1 << 20));',
+		string: 'var s = "x"; for (;;) s += s;',
+		log: 'for (;;) log("x".repeat(10000));',
+		sleeps: 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); emit(1);',
+		forever: 'for (;;) ;',
+	};
+	for (const [name, map] of Object.entries(much)) {
+		await put(db, name, { v: { map: `function (doc) { if (doc.n === 1) { ${map} } }`, reduce: '_count' } });
+		const [{ status, json, text }] = await Promise.all([view(db, name, 'v'), isHonest(other, 'honest')]);
+		assert.ok([200, 413, 500].includes(status) && json, `${name}: ${status} ${text?.slice(0, 300)}`);
+		if (status !== 200) assert.ok(json.error && json.reason, text);
+		assert.equal((await ask(server, 'GET', `/${db}/_design/${name}/_info`)).status, 200);
+		await isHonest(db, 'honest');
+	}
+	const reduces = { forever: 'for (;;) ;', memory: 'var l = []; for (;;) l.push(new Uint8Array(1 << 20));', value: 'return "x".repeat(200 * 1024 * 1024);', cycle: 'var c = []; c.push(c); return c;', nothing: '', throws: 'throw null;' };
+	for (const [name, reduce] of Object.entries(reduces)) {
+		await put(db, `r${name}`, { v: { map: 'function (doc) { emit(doc.n, 1); }', reduce: `function (keys, values) { ${reduce} }` } });
+		const { status, json, text } = await view(db, `r${name}`, 'v');
+		assert.ok([200, 413, 500].includes(status) && json, `${name}: ${status} ${text?.slice(0, 300)}`);
+		const rows = await view(db, `r${name}`, 'v', '?reduce=false');
+		assert.equal(rows.json.rows.length, 3, `${name}: the rows are there`);
+		await isHonest(db, 'honest');
+	}
+});
+
+test('design documents that are not what they say', async () => {
+	const db = await newDb(server);
+	await fill(db);
+	const map = HONEST.map;
+	// Each is refused when it is written, or answers a query with an error or with rows; and the server goes on.
+	const odd = [{ views: { v: {} } }, { views: { v: null } }, { views: { v: 'text' } }, { views: { v: [] } }, { views: [] }, { views: null }, { views: { v: { map: null } } }, { views: { v: { map: '' } } }, { views: { v: { map: {} } } },
+		{ views: { v: { map, reduce: null } } }, { views: { v: { map, reduce: '' } } }, { views: { v: { map, reduce: {} } } }, { views: { v: { map, reduce: '_top_0' } } }, { views: { v: { map, reduce: '_top_99999999999' } } },
+		{ views: { v: { map, reduce: '_sum ' } } }, { language: 5, views: { v: { map } } }, { language: 'javascript\u0000', views: { v: { map } } }, { language: '', views: { v: { map } } }, { language: 'query', views: { v: { map } } },
+		{ language: 'query', views: { v: { map: { fields: { n: 'asc' } } } } }, { options: [], views: { v: { map } } }, { options: { include_design: 'x', local_seq: 5 }, views: { v: { map } } }, { options: null, views: { v: { map } } },
+		{ views: { lib: 'text', v: { map } } }, { views: { lib: { a: 5 }, v: { map: 'function (doc) { require("views/lib/a"); emit(1); }' } } }, { views: { lib: { a: 'require("views/lib/b")', b: 'require("views/lib/a")' }, v: { map: 'function (doc) { require("views/lib/a"); emit(1); }' } } },
+		{ views: { '': { map }, v: { map } } }, { views: { __proto__: { map }, constructor: { map }, v: { map } } }, { autoupdate: 'x', views: { v: { map } } }, { views: { v: { map: 'class {}' } } }, { views: { v: { map: 'async function (doc) { emit(1); }' } } },
+		{ views: { v: { map: 'function* (doc) { emit(1); }' } } }, { views: { v: { map: 'Array' } } }, { views: { v: { map: 'new Proxy(function () {}, {apply: function () { throw 1; }})' } } }, { views: { v: { map: `${' '.repeat(1 << 20)}function (doc) { emit(1); }` } } },
+		{ views: Object.fromEntries(Array.from({ length: 300 }, (_, i) => [i ? `v${i}` : 'v', { map: `function (doc) { emit(${i}); }` }])) }];
+	for (const [i, body] of odd.entries()) {
+		const what = JSON.stringify(body).slice(0, 200);
+		const stored = await ask(server, 'PUT', `/${db}/_design/odd${i}`, { json: body });
+		if (stored.status !== 201) {
+			assertError(stored, [400, 404]);
+			continue;
+		}
+		const { status, json, text } = await view(db, `odd${i}`, 'v', '?limit=1');
+		assert.ok(json && (status === 200 ? Array.isArray(json.rows) : json.error && json.reason), `${what}: ${status} ${text.slice(0, 300)}`);
+		assert.ok([200, 400, 404, 500, 501].includes(status), `${what}: ${status} ${text.slice(0, 300)}`);
+		assert.ok([200, 400, 404, 500, 501].includes((await ask(server, 'GET', `/${db}/_design/odd${i}/_info`)).status), what);
+	}
+	await put(db, 'honest', { v: HONEST });
+	await isHonest(db, 'honest');
+	assert.equal((await ask(server, 'POST', `/${db}/_view_cleanup`, { json: {} })).status, 202);
+	await isHonest(db, 'honest');
+});
+
+test('queries that contradict themselves', async () => {
+	const db = await newDb(server);
+	await fill(db);
+	await put(db, 'd', { red: HONEST, plain: { map: HONEST.map } });
+	const refused = {
+		plain: ['reduce=true', 'group=true', 'group_level=1', 'keys=[1]&startkey=1&keys=[1,2]', 'startkey=2&endkey=1', 'descending=true&startkey=1&endkey=2', 'limit=-1', 'limit=x', 'skip=-1', 'key={', 'keys=5', 'keys={}', 'startkey=', 'group_level=-1',
+			'reduce=maybe', 'update=sometimes', 'stale=never', 'descending=5', 'limit=1e3', 'inclusive_end=1', 'keys=[1,2]&key=1'],
+		red: ['include_docs=true', 'reduce=false&group=true', 'reduce=false&group_level=2', 'group=false&group_level=1', 'keys=[1,2]', 'keys=[1,2]&group_level=1', 'group=true&include_docs=true', 'reduce=true&include_docs=true'],
+	};
+	for (const [name, list] of Object.entries(refused)) {
+		for (const query of list) {
+			assertError(await view(db, 'd', name, `?${query}`), 400);
+		}
+	}
+	for (const query of ['limit=0', 'limit=99999999999999999999999999', 'skip=1000', 'keys=[]', 'startkey=null&endkey={}', 'key=1&key=2', 'unknown=5', 'startkey_docid=x', 'endkey_docid=%00', 'limit=5&limit=1', 'sorted=false', 'group=false', 'startkey=1&endkey=1&inclusive_end=false', 'conflicts=true', 'attachments=true&include_docs=true'])
+		assert.equal((await view(db, 'd', 'plain', `?${query}`)).status, 200, query);
+	for (const json of [{ queries: [{ keys: [1], startkey: 2, keys_: 1 }, { reduce: 'x' }] }, { queries: {} }, { queries: [1] }, { queries: [[]] }, [], 5, null, 'text']) {
+		const answer = await ask(server, 'POST', `/${db}/_design/d/_view/plain/queries`, { json });
+		assertError(answer, [400, 500]);
+	}
+	for (const json of [{ keys: {} }, { keys: 'x' }, { limit: 'x' }, { limit: -1 }, { descending: 'x' }, { group_level: [] }, [], 5]) assertError(await ask(server, 'POST', `/${db}/_design/d/_view/plain`, { json }), [400]);
+	for (const body of ['', '{', '{"keys":[}', '{"keys":[1]']) {
+		const { status } = await ask(server, 'POST', `/${db}/_design/d/_view/plain`, { body, type: 'application/json' });
+		assert.ok(body === '' ? [200, 400].includes(status) : status === 400, `${body}: ${status}`);
+	}
+	for (const path of ['none', 'plain/queries/more', '', 'red%00', '__proto__', 'constructor']) assert.ok([404, 405].includes((await ask(server, 'GET', `/${db}/_design/d/_view/${path}`)).status), path);
+	await isHonest(db, 'd').catch(() => {});
+	assert.deepEqual((await view(db, 'd', 'plain')).json.rows, [0, 1, 2].map(honest));
+});
