@@ -175,17 +175,17 @@ put_etag(struct request *v, struct buf *b)
 	struct jstr query = http_query(r->http);
 	unsigned char digest[MD5_LEN];
 	char hex[2 * MD5_LEN];
-	struct read_info info;
+	uint64_t seq, purge_seq;
 	struct db_info db;
 	struct buf text;
-	int err = read_info(v->l.ix, &info);
+	int err = db_info(r->db, &db);
 
-	if (err != 0 || (err = db_info(r->db, &db)) != 0)
+	if (err != 0)
 		return err;
+	read_state(v->l.ix, &seq, &purge_seq);
 	buf_init(&text, 4 * LIMIT_URL_LEN + v->body.len + 1024);
-	buf_printf(&text, "%s %llu %llu %llu %s ", read_name(v->l.ix), (unsigned long long)info.seq,
-	    (unsigned long long)info.purge_seq, (unsigned long long)db.update_seq,
-	    r->who.name != NULL ? r->who.name : "");
+	buf_printf(&text, "%s %llu %llu %llu %s ", read_name(v->l.ix), (unsigned long long)seq,
+	    (unsigned long long)purge_seq, (unsigned long long)db.update_seq, r->who.name != NULL ? r->who.name : "");
 	buf_put(&text, v->name.s, v->name.len);
 	buf_putc(&text, ' ');
 	buf_put(&text, v->partition.s, v->partition.len);

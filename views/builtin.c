@@ -57,12 +57,29 @@ add(struct number *to, const struct number *n)
 	to->is_float = 1;
 }
 
+/* read_whole: Most numbers are whole and have few digits. */
+static int
+read_whole(struct jstr text, struct number *out)
+{
+	size_t sign = text.len > 0 && text.s[0] == '-', i = sign;
+	int64_t n = 0;
+
+	for (; i < text.len && text.s[i] >= '0' && text.s[i] <= '9'; i++)
+		n = 10 * n + (text.s[i] - '0');
+	if (i < text.len || i == sign)
+		return 0;
+	*out = (struct number){.i = sign ? -n : n};
+	return 1;
+}
+
 static int
 read_number(struct jstr text, struct number *out)
 {
 	char copy[64], *end;
 	size_t len = text.len;
 
+	if (len <= 18 && read_whole(text, out))
+		return 1;
 	if (len == 0 || len >= sizeof(copy) || (text.s[0] != '-' && (text.s[0] < '0' || text.s[0] > '9')))
 		return 0;
 	memcpy(copy, text.s, len);
@@ -350,6 +367,27 @@ read_member(struct jread *j, struct jstr key, struct stats *out, unsigned *seenp
 	return jread_skip(j, NULL);
 }
 
+/* read_own: What put_stats() made. */
+static int
+read_own(struct jstr text, struct stats *out)
+{
+	static const char *const before[] = {"{\"sum\":", ",\"count\":", ",\"min\":", ",\"max\":", ",\"sumsqr\":"};
+	struct number *const fields[] = {&out->sum, &out->count, &out->min, &out->max, &out->sumsqr};
+	const char *p = text.s, *end = p + text.len, *from;
+
+	for (size_t i = 0; i < 5; i++) {
+		size_t len = strlen(before[i]);
+
+		if ((size_t)(end - p) < len || memcmp(p, before[i], len) != 0)
+			return 0;
+		for (from = p += len; p < end && *p != ',' && *p != '}'; p++)
+			;
+		if (!read_number((struct jstr){from, (size_t)(p - from)}, fields[i]))
+			return 0;
+	}
+	return end - p == 1 && *p == '}';
+}
+
 /* A number, or an object that has been through _stats already: users emit such, and partial results are. */
 static int
 read_stats(struct jstr text, struct buf *scratch, struct stats *out)
@@ -364,6 +402,8 @@ read_stats(struct jstr text, struct buf *scratch, struct stats *out)
 		*out = stats_of(&n);
 		return 0;
 	}
+	if (read_own(text, out))
+		return 0;
 	jread_init(&j, text.s, text.len);
 	if (jread_peek(&j) != JREAD_OBJECT)
 		return ERR_REDUCE;
@@ -419,12 +459,18 @@ stats_refuse(struct jstr value, struct errtext *why)
 static int
 stats_values(const struct jstr *values, size_t n, struct buf *out, struct errtext *why)
 {
-	struct stats *all = NULL, *one;
-	size_t nall = 0, none;
+	struct stats *all = NULL, *one, sum = {.count = {0, 0, 0}}, plain;
+	size_t nall = 0, none, nplain = 0;
 	int array = 0, is_array, err = 0;
 	struct buf scratch;
 
 	buf_init(&scratch, 1u << 16);
+	for (; nplain < n && read_stats(values[nplain], &scratch, &plain) == 0; nplain++)
+		stats_add(&sum, &plain);
+	if (nplain == n) {
+		buf_release(&scratch);
+		return put_stats(out, &sum);
+	}
 	for (size_t i = 0; i < n && err == 0; i++) {
 		one = NULL;
 		err = read_all_stats(values[i], &scratch, &one, &none, &is_array);

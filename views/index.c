@@ -207,6 +207,8 @@ read_definition(struct view_index *ix, struct db *db, struct jstr id, size_t nth
 	if (err != 0)
 		return err;
 	err = db_get(snap, id.s, id.len, ix->arena, &doc);
+	if (err == 0)
+		err = known_key(ix->database, db_history(db), id, doc.seq, &ix->revision);
 	if (err == 0 && (err = body_of(&doc, nth, ix->arena, &body)) == 0)
 		err = ddoc_parse(body, ix->arena, &ix->ddoc);
 	db_snap_end(snap);
@@ -358,6 +360,51 @@ index_unref(struct view_index *ix)
 	(void)pthread_cond_broadcast(&v->changed);
 }
 
+/* take: The one that stands at ${at} is used again. */
+static struct view_index *
+take(struct views *v, struct view_index **at)
+{
+	struct view_index *ix = *at;
+
+	*at = ix->next;
+	ix->next = v->all;
+	v->all = ix;
+	ix->refs++;
+	return ix;
+}
+
+/* open_known: One that is open, and that a revision seen before defines; ERR_AGAIN: there is none. */
+static int
+open_known(struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip)
+{
+	struct view_index **at;
+	struct known_key key;
+	struct db_snap *snap;
+	struct db_doc doc;
+	const char *name;
+	struct arena *a;
+	int err = arena_new(DEFINITION_MAX, &a);
+
+	if (err != 0)
+		return err;
+	if ((err = db_snap_begin(db, &snap)) == 0) {
+		if ((err = db_get(snap, ddoc.s, ddoc.len, a, &doc)) == 0)
+			err = known_key(database, db_history(db), ddoc, doc.seq, &key);
+		db_snap_end(snap);
+	}
+	arena_free(a);
+	if (err != 0)
+		return err;
+	(void)pthread_mutex_lock(&v->lock);
+	err = ERR_AGAIN;
+	if ((name = known_find(&v->known, &key)) != NULL && *(at = find(v, name)) != NULL && !(*at)->busy) {
+		*ip = take(v, at);
+		err = 0;
+	}
+	(void)pthread_mutex_unlock(&v->lock);
+	return err;
+}
+
 /* open_one: The index that ${fresh} is, which is taken; unless ${make}, ERR_NO_DB where there is none. */
 static int
 open_one(struct views *v, struct view_index *fresh, int make, struct view_index **ip)
@@ -369,15 +416,9 @@ open_one(struct views *v, struct view_index *fresh, int make, struct view_index 
 	for (at = find(v, fresh->name); *at != NULL && (*at)->busy; at = find(v, fresh->name))
 		(void)pthread_cond_wait(&v->changed, &v->lock);
 	if (*at != NULL) {
-		struct view_index *ix = *at;
-
-		*at = ix->next;
-		ix->next = v->all;
-		v->all = ix;
-		ix->refs++;
+		*ip = take(v, at);
 		(void)pthread_mutex_unlock(&v->lock);
 		index_free(fresh);
-		*ip = ix;
 		return 0;
 	}
 	fresh->busy = 1;
@@ -404,9 +445,16 @@ int
 views_open(struct views *v, struct db *db, const char *database, struct jstr ddoc, struct view_index **ip)
 {
 	struct view_index *fresh;
-	int err = index_new(v, db, database, ddoc, 0, &fresh);
+	int err = open_known(v, db, database, ddoc, ip);
 
-	return err != 0 ? err : open_one(v, fresh, 1, ip);
+	if (err != ERR_AGAIN)
+		return err;
+	if ((err = index_new(v, db, database, ddoc, 0, &fresh)) != 0)
+		return err;
+	(void)pthread_mutex_lock(&v->lock);
+	known_put(&v->known, &fresh->revision, fresh->name);
+	(void)pthread_mutex_unlock(&v->lock);
+	return open_one(v, fresh, 1, ip);
 }
 
 int

@@ -5,14 +5,15 @@
 #include <pthread.h>
 #include "base/arena.h"
 #include "ddoc.h"
+#include "known.h"
 #include "rows.h"
 #include "store/counts.h"
 #include "sums.h"
 #include "views.h"
 
-#define INDEX_NAME 66u    /* bytes of a file's name in the store, with its NUL */
-#define INDEX_HISTORY 64u /* bytes of a history's text at most */
-#define INDEX_OPEN 64u    /* files that stay open though nobody reads */
+#define INDEX_NAME KNOWN_NAME /* bytes of a file's name in the store, with its NUL */
+#define INDEX_HISTORY 64u     /* bytes of a history's text at most */
+#define INDEX_OPEN 64u        /* files that stay open though nobody reads */
 
 /*
  * A document that functions failed for; the next step need not pay for it again.  Its sequence names one revision: another
@@ -45,8 +46,9 @@ struct view_index {
 	struct ddoc ddoc;
 	int partitioned; /* rows of a partition are together */
 	char signature[2 * MD5_LEN + 1];
-	struct jstr program; /* of its functions */
-	struct jstr design;  /* the id of a design document that defines it */
+	struct jstr program;       /* of its functions */
+	struct jstr design;        /* the id of a design document that defines it */
+	struct known_key revision; /* of that, as it was when the index was opened */
 	struct store_db *store;
 
 	/* Under views.lock. */
@@ -84,6 +86,7 @@ struct views {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct view_index *all;
+	struct known known;
 	struct update_queue fresh, going; /* those that begin, and those that go on: they take turns */
 	int passed;                       /* the last one began, while others were to go on */
 	unsigned nupdates;

@@ -90,6 +90,15 @@ read_info(struct view_index *ix, struct read_info *out)
 	return err;
 }
 
+void
+read_state(struct view_index *ix, uint64_t *seqp, uint64_t *purge_seqp)
+{
+	(void)pthread_mutex_lock(&ix->lock);
+	*seqp = ix->head.seq;
+	*purge_seqp = ix->head.purge_seq;
+	(void)pthread_mutex_unlock(&ix->lock);
+}
+
 /* ---- Snapshots ---- */
 
 int
@@ -218,9 +227,13 @@ key_cmp(const struct store_val *a, const struct rows_key *b)
 	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
 }
 
+/* count_before: Rows of all maps before ${key}; before the first map there are none. */
 static int
 count_before(struct view_snap *s, const void *key, size_t len, uint64_t *np)
 {
+	*np = 0;
+	if (len == ROWS_MAP && memcmp(key, "\0\0", ROWS_MAP) == 0)
+		return 0;
 	return counts_before(&s->counts, s->snap, key, len, np);
 }
 

@@ -33,6 +33,8 @@ struct read_info {
 };
 /** read_info(ix, out): Errors: ERR_IO. */
 int read_info(struct view_index *ix, struct read_info *out) MUST_CHECK;
+/** read_state(ix, seqp, purge_seqp): How far it is built; cheap. */
+void read_state(struct view_index *ix, uint64_t *seqp, uint64_t *purge_seqp);
 /** read_is_partitioned(ix): 1 if it can be read by partition alone. */
 int read_is_partitioned(const struct view_index *ix);
 /** read_name(ix): What names the index: another one has another name.  Terminated. */

@@ -397,8 +397,12 @@ list_add(struct work *w, struct list *l, const struct row *row)
 		}
 		*l = (struct list){keys, values, l->n, cap};
 	}
-	l->keys[l->n] = (struct jstr){arena_dup(w->a, row->key.s, row->key.len), row->key.len};
-	l->values[l->n] = (struct jstr){arena_dup(w->a, row->value.s, row->value.len), row->value.len};
+	/* What the reduction does not look at is not kept. */
+	l->keys[l->n] = l->values[l->n] = (struct jstr){"", 0};
+	if (w->view->kind == DDOC_DISTINCT)
+		l->keys[l->n] = (struct jstr){arena_dup(w->a, row->key.s, row->key.len), row->key.len};
+	else if (w->view->kind != DDOC_COUNT)
+		l->values[l->n] = (struct jstr){arena_dup(w->a, row->value.s, row->value.len), row->value.len};
 	return l->keys[l->n].s != NULL && l->values[l->n++].s != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -526,19 +530,15 @@ add_run(struct work *w, struct pieces *p, const struct rows_key *lo, const struc
 	return 0;
 }
 
-/* value_at: The value of the view's slot in the record at ${key}; ERR_MISSING: there is no record, ERR_AGAIN: it is not known. */
+/* take_value: The value of the view's slot in a record; ERR_AGAIN: it is not known. */
 static int
-value_at(struct work *w, unsigned level, const struct rows_key *key, struct jstr *out)
+take_value(struct work *w, const struct store_val *key, const struct store_val *val, struct jstr *out)
 {
-	struct store_val val;
-	struct rows_key k;
 	struct bytes r;
 	unsigned kind;
 	int err;
 
-	record_key(&k, level, key->b, key->len);
-	if ((err = store_get(w->snap, VIEW_SUMS, k.b, k.len, &val)) != 0 ||
-	    (err = record_open(VIEW_SUMS, k.b, k.len, &val, &r)) != 0)
+	if ((err = record_open(VIEW_SUMS, key->p, key->len, val, &r)) != 0)
 		return err;
 	if (bytes_left(&r) == 0)
 		return ERR_AGAIN;
@@ -552,6 +552,18 @@ value_at(struct work *w, unsigned level, const struct rows_key *key, struct jstr
 	if (!r.bad && kind == VALUE_ROWS && out->len == 0)
 		return ERR_AGAIN;
 	return r.bad ? ERR_CORRUPT : 0;
+}
+
+/* take_begin: The beginning that record ${k} stands for; the end of the map where it is none of ${level}, or there is none. */
+static void
+take_begin(const struct store_val *k, unsigned level, const struct rows_key *key, struct rows_key *out)
+{
+	if (k == NULL || !is_of(k, level, key->b)) {
+		key_of_map(out, map_number(key->b) + 1);
+		return;
+	}
+	out->len = k->len - 1;
+	memcpy(out->b, (const unsigned char *)k->p + 1, out->len);
 }
 
 /* next_begin: The first beginning of a range at ${level} that is not below ${key}, or behind it with ${behind}; else the end of the map. */
@@ -568,12 +580,7 @@ next_begin(struct work *w, unsigned level, const struct rows_key *key, int behin
 		err = store_next(w->sums, &k, NULL);
 	if (err != 0 && err != ERR_MISSING)
 		return err;
-	if (err == 0 && is_of(&k, level, key->b)) {
-		out->len = k.len - 1;
-		memcpy(out->b, (const unsigned char *)k.p + 1, out->len);
-	} else {
-		key_of_map(out, map_number(key->b) + 1);
-	}
+	take_begin(err == 0 ? &k : NULL, level, key, out);
 	return 0;
 }
 
@@ -583,30 +590,68 @@ is_before(const struct rows_key *a, const struct rows_key *b)
 	return key_cmp(a->b, a->len, b->b, b->len) < 0;
 }
 
+/* top_level: The highest level at which a beginning of level 1 begins a range. */
+static unsigned
+top_level(const struct work *w, const struct rows_key *begin)
+{
+	return begin->len == ROWS_MAP ? COUNTS_LEVELS : counts_level(w->s->salt, begin->b, begin->len);
+}
+
+/*
+ * whole_range: The range that begins at ${begin}: its value (without rows: none), and where it ends.  ERR_AGAIN: its value is not known, but its
+ * end is.
+ */
+static int
+whole_range(struct work *w, unsigned level, const struct rows_key *begin, struct part *value, struct rows_key *end)
+{
+	struct store_val k, v;
+	struct rows_key at;
+	struct jstr text = {NULL, 0};
+	int known, err;
+
+	record_key(&at, level, begin->b, begin->len);
+	err = store_seek(w->sums, at.b, at.len, &k, &v);
+	if (err == 0 && (k.len != at.len || memcmp(k.p, at.b, at.len) != 0))
+		err = ERR_MISSING;
+	if (err != 0)
+		return err == ERR_MISSING ? ERR_CORRUPT : err;
+	known = take_value(w, &k, &v, &text);
+	if (known != 0 && known != ERR_AGAIN)
+		return known;
+	*value = (struct part){{NULL, 0}};
+	if (known == 0 && text.s != NULL && (err = keep(w, text.s, text.len, value)) != 0)
+		return err;
+	err = store_next(w->sums, &k, NULL);
+	if (err != 0 && err != ERR_MISSING)
+		return err;
+	take_begin(err == 0 ? &k : NULL, level, begin, end);
+	return known;
+}
+
 /* step: From a beginning of level 1 on as far as one value, or one run, goes within [pos, hi). */
 static int
 step(struct work *w, struct pieces *p, struct rows_key *pos, const struct rows_key *hi, unsigned top)
 {
-	struct rows_key next;
-	struct part *part;
-	struct jstr text;
+	unsigned level = top_level(w, pos);
+	struct rows_key next = *hi;
+	struct part value, *part;
 	int err;
 
-	for (unsigned level = top; level > 0; level--) {
-		err = value_at(w, level, pos, &text);
-		if (err == ERR_MISSING || err == ERR_AGAIN)
-			continue;
-		if (err != 0 || (err = next_begin(w, level, pos, 1, &next)) != 0)
+	for (level = level < top ? level : top; level > 0; level--) {
+		err = whole_range(w, level, pos, &value, &next);
+		if (err != 0 && err != ERR_AGAIN)
 			return err;
-		if (is_before(hi, &next))
+		if (err == ERR_AGAIN || is_before(hi, &next))
 			continue;
 		*pos = next;
-		if (text.s == NULL)
+		if (value.text.s == NULL)
 			return 0;
-		return (err = pieces_add(w, p, &part)) != 0 ? err : (p->n++, keep(w, text.s, text.len, part));
+		if ((err = pieces_add(w, p, &part)) != 0)
+			return err;
+		*part = value;
+		p->n++;
+		return 0;
 	}
-	if ((err = next_begin(w, 1, pos, 1, &next)) != 0)
-		return err;
 	if (is_before(hi, &next))
 		next = *hi;
 	err = add_run(w, p, pos, &next);
