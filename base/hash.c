@@ -7,6 +7,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/hash.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -76,6 +77,35 @@ void
 hash_both_free(struct hash_both *h)
 {
 	free(h);
+}
+
+void
+hash_md5_init(struct hash_md5 *h)
+{
+	MD5_CTX md5;
+
+	static_assert(sizeof(md5) <= sizeof(h->state), "struct hash_md5 holds OpenSSL's state");
+	MD5_Init(&md5);
+	memcpy(h->state, &md5, sizeof(md5));
+}
+
+void
+hash_md5_add(struct hash_md5 *h, const void *data, size_t len)
+{
+	MD5_CTX md5;
+
+	memcpy(&md5, h->state, sizeof(md5));
+	MD5_Update(&md5, data, len);
+	memcpy(h->state, &md5, sizeof(md5));
+}
+
+void
+hash_md5_end(struct hash_md5 *h, unsigned char out[MD5_LEN])
+{
+	MD5_CTX md5;
+
+	memcpy(&md5, h->state, sizeof(md5));
+	MD5_Final(out, &md5);
 }
 
 static void

@@ -23,6 +23,14 @@ void hash_both_add(struct hash_both *h, const void *data, size_t len);
 void hash_both_end(struct hash_both *h, unsigned char md5[MD5_LEN], unsigned char sha256[SHA256_LEN]);
 void hash_both_free(struct hash_both *h);
 
+/* Incremental MD5, in place. */
+struct hash_md5 {
+	unsigned char state[128];
+};
+void hash_md5_init(struct hash_md5 *h);
+void hash_md5_add(struct hash_md5 *h, const void *data, size_t len);
+void hash_md5_end(struct hash_md5 *h, unsigned char out[MD5_LEN]);
+
 /** hash_hmac_sha1/256(key, klen, data, len, out). */
 void hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA1_LEN]);
 void hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN]);

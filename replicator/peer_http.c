@@ -172,14 +172,6 @@ end_simple(struct peer_rq *rq)
 	peer_op_end(rq->op, rq->err, &rq->why);
 }
 
-/* ${err} is what taking the answer apart gave, with words behind "its answer ". */
-static void
-judge(struct peer_rq *rq, int err, const struct errtext *why)
-{
-	if (err != 0)
-		(void)peer_rq_bad(rq, err, "its answer %s", why->text[0] != '\0' ? why->text : err_reason(err));
-}
-
 static void
 info_done(struct peer_rq *rq)
 {
@@ -189,7 +181,7 @@ info_done(struct peer_rq *rq)
 	char born[PEER_BORN];
 
 	if (peer_rq_ok(rq)) {
-		judge(rq,
+		peer_rq_judge(rq,
 		    peer_json_info(
 			rq->answer.data, rq->answer.len, s->op.call->arena, &s->c.info->update_seq, born, &why),
 		    &why);
@@ -255,7 +247,7 @@ local_got(struct peer_rq *rq)
 	struct errtext why = {""};
 
 	if (peer_rq_ok(rq))
-		judge(rq,
+		peer_rq_judge(rq,
 		    peer_json_local(
 			rq->answer.data, rq->answer.len, s->op.call->arena, &s->c.local->rev, &s->c.local->body, &why),
 		    &why);
@@ -271,8 +263,8 @@ local_put(struct peer_rq *rq)
 	struct errtext why = {""};
 
 	if (peer_rq_ok(rq))
-		judge(rq, peer_json_rev(rq->answer.data, rq->answer.len, s->op.call->arena, &s->c.local->rev, &why),
-		    &why);
+		peer_rq_judge(rq,
+		    peer_json_rev(rq->answer.data, rq->answer.len, s->op.call->arena, &s->c.local->rev, &why), &why);
 	end_simple(rq);
 }
 

@@ -116,8 +116,8 @@ judge(struct peer_http *p, struct peer_rq *rq)
 	if (rq->err == 0 && ((rq->status == 401 && rq->challenged) || rq->status == 400 || rq->status == 404 ||
 				rq->status == 405 || rq->status == 415 || rq->status == 501))
 		return PEER_AUTH_BASIC;
-	(void)peer_rq_ok(rq);
-	if (rq->err == 0 || rq->err == ERR_CONFLICT)
+	if (peer_rq_ok(rq) || (rq->err != ERR_UNAUTHORIZED && rq->err != ERR_FORBIDDEN && rq->err != ERR_CANCELLED &&
+				  rq->err != ERR_TOO_MANY_REQUESTS && rq->err != ERR_BUSY && rq->err != ERR_IO))
 		(void)peer_rq_bad(rq, ERR_IO, "answered %d", rq->status);
 	return PEER_AUTH_NEW;
 }

@@ -55,6 +55,7 @@ struct peer_rq {
 	uint32_t head_factor; /* the time that the answer's head may take, as a multiple of the timeout; 0: 1 */
 	int (*on_head)(struct peer_rq *rq, const struct httpc_head *head); /* of an answer of 200; or NULL */
 	int (*on_body)(struct peer_rq *rq, const void *data, size_t len);  /* likewise; NULL: it is gathered */
+	void (*on_send)(struct peer_rq *rq);                               /* an attempt begins; or NULL */
 	void (*done)(struct peer_rq *rq);
 
 	/* This attempt. */
@@ -165,6 +166,13 @@ int peer_rq_bad(struct peer_rq *rq, int err, const char *fmt, ...) PRINTF_LIKE(3
  * ERR_UNAUTHORIZED, ERR_FORBIDDEN, ERR_NO_DB (404), ERR_CONFLICT, ERR_TOO_LARGE, ERR_MISSING_STUB, ERR_TOO_MANY_REQUESTS, ERR_BAD_REQUEST ..., else ERR_IO.
  */
 int peer_rq_ok(struct peer_rq *rq) MUST_CHECK;
+
+/** peer_rq_judge(rq, err, why): ${err} is what taking the answer apart gave, ${why} continues "its answer ": as peer_rq_bad(), if it is one. */
+void peer_rq_judge(struct peer_rq *rq, int err, const struct errtext *why);
+/** peer_rq_start_later(rq, wait_ms): As peer_rq_start(), after a while. */
+void peer_rq_start_later(struct peer_rq *rq, uint64_t wait_ms);
+/** peer_rq_run(rq): No request at all: done() comes from a job. */
+void peer_rq_run(struct peer_rq *rq);
 
 /** peer_put_encoded(b, s, len): Append ${s} for a part of a path or query.  peer_put_id: a document's id as path. */
 void peer_put_encoded(struct buf *b, const char *s, size_t len);

@@ -13,7 +13,8 @@
 #include "base/limits.h"
 
 #define WORDS ((size_t)1 << 20) /* bytes of an id or key that has escapes */
-#define SEQ_LEN 65536u          /* bytes of a sequence: a cluster's grow with it */
+#define ROWS_BYTES ((size_t)64 << 20)
+#define SEQ_LEN 65536u /* bytes of a sequence: a cluster's grow with it */
 
 /* ---- Where elements end ---- */
 
@@ -66,15 +67,8 @@ peer_scan_more(struct peer_scan *s, const char *text, size_t len)
 
 /* ---- Reading ---- */
 
-/* A reader with the memory that strings with escapes need. */
-struct in {
-	struct jread j;
-	struct buf key, word;
-	struct errtext *why;
-};
-
-static void
-in_init(struct in *in, const char *text, size_t len, struct errtext *why)
+void
+peer_in_init(struct peer_in *in, const char *text, size_t len, struct errtext *why)
 {
 	jread_init(&in->j, text, len);
 	buf_init(&in->key, WORDS);
@@ -82,9 +76,8 @@ in_init(struct in *in, const char *text, size_t len, struct errtext *why)
 	in->why = why;
 }
 
-/* Returns what ${err} is to the caller. */
-static int
-in_end(struct in *in, int err)
+int
+peer_in_end(struct peer_in *in, int err)
 {
 	buf_release(&in->key);
 	buf_release(&in->word);
@@ -95,8 +88,8 @@ in_end(struct in *in, int err)
 	return err;
 }
 
-static int
-copy(struct arena *a, const struct jstr *from, struct jstr *to)
+int
+peer_in_copy(struct arena *a, const struct jstr *from, struct jstr *to)
 {
 	to->s = arena_dup(a, from->s, from->len);
 	to->len = from->len;
@@ -104,16 +97,16 @@ copy(struct arena *a, const struct jstr *from, struct jstr *to)
 }
 
 static int
-read_copy(struct in *in, struct arena *a, struct jstr *out)
+read_copy(struct peer_in *in, struct arena *a, struct jstr *out)
 {
 	struct jstr s;
 	int err = jread_string(&in->j, &in->word, &s);
 
-	return err != 0 ? err : copy(a, &s, out);
+	return err != 0 ? err : peer_in_copy(a, &s, out);
 }
 
-static int
-read_rev(struct in *in, struct revbuf *out)
+int
+peer_in_rev(struct peer_in *in, struct revbuf *out)
 {
 	struct jstr s;
 	int err = jread_string(&in->j, &in->word, &s);
@@ -121,8 +114,8 @@ read_rev(struct in *in, struct revbuf *out)
 	return err != 0 ? err : rev_parse(s.s, s.len, out);
 }
 
-static int
-rev_dup(struct arena *a, const struct revbuf *from, struct rev *to)
+int
+peer_in_rev_dup(struct arena *a, const struct revbuf *from, struct rev *to)
 {
 	unsigned char *id = (unsigned char *)arena_dup(a, from->id, from->len);
 
@@ -133,7 +126,7 @@ rev_dup(struct arena *a, const struct revbuf *from, struct rev *to)
 
 /* A sequence: a string, a number or an array, as text. */
 static int
-read_seq(struct in *in, struct arena *a, struct jstr *out)
+read_seq(struct peer_in *in, struct arena *a, struct jstr *out)
 {
 	enum jread_type type = jread_peek(&in->j);
 	struct jstr span;
@@ -143,14 +136,13 @@ read_seq(struct in *in, struct arena *a, struct jstr *out)
 		return err;
 	if ((type != JREAD_STRING && type != JREAD_NUMBER && type != JREAD_ARRAY) || span.len > SEQ_LEN)
 		return ERR_BAD_REQUEST;
-	return copy(a, &span, out);
+	return peer_in_copy(a, &span, out);
 }
 
 /* ---- Errors ---- */
 
-/* As much of ${s} as fits, on one line. */
-static void
-keep(char *out, size_t size, const struct jstr *s)
+void
+peer_in_keep(char *out, size_t size, const struct jstr *s)
 {
 	size_t n = s->len < size ? s->len : size - 1, i;
 
@@ -161,8 +153,8 @@ keep(char *out, size_t size, const struct jstr *s)
 	out[n] = '\0';
 }
 
-static int
-read_said(struct in *in, struct peer_said *out)
+int
+peer_in_said(struct peer_in *in, struct peer_said *out)
 {
 	struct jstr key, s;
 	int err = jread_object_begin(&in->j);
@@ -176,7 +168,8 @@ read_said(struct in *in, struct peer_said *out)
 		}
 		err = jread_string(&in->j, &in->word, &s);
 		if (err == 0)
-			keep(error ? out->error : out->reason, error ? sizeof(out->error) : sizeof(out->reason), &s);
+			peer_in_keep(
+			    error ? out->error : out->reason, error ? sizeof(out->error) : sizeof(out->reason), &s);
 	}
 	return err == ERR_END ? 0 : err;
 }
@@ -184,11 +177,11 @@ read_said(struct in *in, struct peer_said *out)
 void
 peer_json_said(const char *text, size_t len, struct peer_said *out)
 {
-	struct in in;
+	struct peer_in in;
 
 	out->error[0] = out->reason[0] = '\0';
-	in_init(&in, text, len, NULL);
-	if (in_end(&in, read_said(&in, out)) != 0)
+	peer_in_init(&in, text, len, NULL);
+	if (peer_in_end(&in, peer_in_said(&in, out)) != 0)
 		out->error[0] = out->reason[0] = '\0';
 }
 
@@ -225,7 +218,7 @@ peer_json_code(const char *error)
 /* ---- Small answers ---- */
 
 static int
-read_info(struct in *in, struct arena *a, struct jstr *seq, char born[PEER_BORN])
+read_info(struct peer_in *in, struct arena *a, struct jstr *seq, char born[PEER_BORN])
 {
 	struct jstr key, s;
 	int err = jread_object_begin(&in->j);
@@ -236,7 +229,7 @@ read_info(struct in *in, struct arena *a, struct jstr *seq, char born[PEER_BORN]
 		} else if (jstr_is(&key, "instance_start_time") && jread_peek(&in->j) == JREAD_STRING) {
 			err = jread_string(&in->j, &in->word, &s);
 			if (err == 0)
-				keep(born, PEER_BORN, &s);
+				peer_in_keep(born, PEER_BORN, &s);
 		} else {
 			err = jread_skip(&in->j, NULL);
 		}
@@ -248,20 +241,20 @@ int
 peer_json_info(
     const char *text, size_t len, struct arena *a, struct jstr *seq, char born[PEER_BORN], struct errtext *why)
 {
-	struct in in;
+	struct peer_in in;
 	int err;
 
 	seq->len = 0;
 	born[0] = '\0';
-	in_init(&in, text, len, why);
-	err = in_end(&in, read_info(&in, a, seq, born));
+	peer_in_init(&in, text, len, why);
+	err = peer_in_end(&in, read_info(&in, a, seq, born));
 	if (err == 0 && seq->len == 0)
 		return err_why(why, ERR_NO_DB, "has no update_seq: it is no database");
 	return err;
 }
 
 static int
-read_member(struct in *in, const char *name, struct arena *a, struct jstr *out)
+read_member(struct peer_in *in, const char *name, struct arena *a, struct jstr *out)
 {
 	struct jstr key;
 	int err = jread_object_begin(&in->j);
@@ -278,12 +271,12 @@ read_member(struct in *in, const char *name, struct arena *a, struct jstr *out)
 static int
 one_member(const char *text, size_t len, const char *name, struct arena *a, struct jstr *out, struct errtext *why)
 {
-	struct in in;
+	struct peer_in in;
 	int err;
 
 	out->len = 0;
-	in_init(&in, text, len, why);
-	err = in_end(&in, read_member(&in, name, a, out));
+	peer_in_init(&in, text, len, why);
+	err = peer_in_end(&in, read_member(&in, name, a, out));
 	return err == 0 && out->len == 0 ? err_why(why, ERR_IO, "has no %s", name) : err;
 }
 
@@ -293,7 +286,7 @@ peer_json_local(const char *text, size_t len, struct arena *a, struct jstr *rev,
 	struct jstr whole = {text, len};
 	int err = one_member(text, len, "_rev", a, rev, why);
 
-	return err == 0 ? copy(a, &whole, body) : err;
+	return err == 0 ? peer_in_copy(a, &whole, body) : err;
 }
 
 int
@@ -322,7 +315,7 @@ count_elements(const struct jread *at, size_t max, size_t *np)
 
 /* "changes":[{"rev":"1-x"}, ...] */
 static int
-read_leaves(struct in *in, struct arena *a, struct peer_change *row)
+read_leaves(struct peer_in *in, struct arena *a, struct peer_change *row)
 {
 	struct revbuf rev;
 	struct jstr key;
@@ -339,15 +332,15 @@ read_leaves(struct in *in, struct arena *a, struct peer_change *row)
 		rev.gen = 0;
 		err = jread_object_begin(&in->j);
 		while (err == 0 && (err = jread_object_next(&in->j, &in->key, &key)) == 0)
-			err = jstr_is(&key, "rev") ? read_rev(in, &rev) : jread_skip(&in->j, NULL);
+			err = jstr_is(&key, "rev") ? peer_in_rev(in, &rev) : jread_skip(&in->j, NULL);
 		if (err == ERR_END)
-			err = rev.gen > 0 ? rev_dup(a, &rev, &row->revs[row->nrevs++]) : ERR_BAD_REQUEST;
+			err = rev.gen > 0 ? peer_in_rev_dup(a, &rev, &row->revs[row->nrevs++]) : ERR_BAD_REQUEST;
 	}
 	return err == ERR_END ? 0 : err;
 }
 
 static int
-read_row(struct in *in, struct arena *a, struct peer_change *row)
+read_row(struct peer_in *in, struct arena *a, struct peer_change *row)
 {
 	struct jstr key;
 	int err = jread_object_begin(&in->j);
@@ -376,35 +369,30 @@ read_row(struct in *in, struct arena *a, struct peer_change *row)
 
 /* The rows; at most as many as were asked for.  Where the text is cut, it ends behind a row. */
 static int
-read_rows(struct in *in, int cut, struct peer_changes *c, int *allp)
+read_rows(struct peer_in *in, int cut, struct peer_changes *c, struct buf *rows, int *allp)
 {
-	size_t max = c->limit;
-	struct peer_change *rows;
+	struct peer_change row;
 	int err = jread_array_begin(&in->j);
 
 	*allp = 0;
-	c->n = 0;
-	rows = arena_calloc(c->call.arena, max + 1, sizeof(*rows));
-	if (rows == NULL)
-		return ERR_NOMEM;
-	c->rows = rows;
+	buf_clear(rows);
 	while (err == 0) {
-		if (cut && c->n > 0 && jread_peek(&in->j) == JREAD_ERROR && in->j.p == in->j.end)
+		if (cut && rows->len > 0 && jread_peek(&in->j) == JREAD_ERROR && in->j.p == in->j.end)
 			return ERR_END;
 		err = jread_array_next(&in->j);
-		if (err == 0 && c->n == max)
+		if (err == 0 && rows->len / sizeof(row) >= c->limit)
 			return ERR_END;
 		if (err == 0)
-			err = read_row(in, c->call.arena, &rows[c->n]);
+			err = read_row(in, c->call.arena, &row);
 		if (err == 0)
-			c->n++;
+			err = buf_put(rows, &row, sizeof(row));
 	}
 	*allp = err == ERR_END;
 	return err == ERR_END ? 0 : err;
 }
 
 static int
-read_pending(struct in *in, int64_t *pendingp)
+read_pending(struct peer_in *in, int64_t *pendingp)
 {
 	uint64_t n;
 	int err;
@@ -421,7 +409,7 @@ read_pending(struct in *in, int64_t *pendingp)
 
 /* ERR_END: there are rows enough, whatever follows. */
 static int
-read_changes(struct in *in, int cut, struct peer_changes *c, int *allp)
+read_changes(struct peer_in *in, int cut, struct peer_changes *c, struct buf *rows, int *allp)
 {
 	struct jstr key;
 	int err = jread_object_begin(&in->j), seen = 0;
@@ -429,7 +417,7 @@ read_changes(struct in *in, int cut, struct peer_changes *c, int *allp)
 	while (err == 0 && (err = jread_object_next(&in->j, &in->key, &key)) == 0) {
 		if (jstr_is(&key, "results")) {
 			seen = 1;
-			err = read_rows(in, cut, c, allp);
+			err = read_rows(in, cut, c, rows, allp);
 			if (err == ERR_END)
 				return err;
 		} else if (jstr_is(&key, "last_seq")) {
@@ -445,21 +433,38 @@ read_changes(struct in *in, int cut, struct peer_changes *c, int *allp)
 	return !seen ? ERR_BAD_REQUEST : jread_end(&in->j);
 }
 
+static int
+keep_rows(struct peer_changes *c, const struct buf *rows)
+{
+	c->n = rows->len / sizeof(*c->rows);
+	c->rows = arena_calloc(c->call.arena, c->n + 1, sizeof(*c->rows));
+	if (c->rows == NULL)
+		return ERR_NOMEM;
+	if (c->n > 0)
+		memcpy(c->rows, rows->data, rows->len);
+	return 0;
+}
+
 int
 peer_json_changes(const char *text, size_t len, int cut, struct peer_changes *c, struct errtext *why)
 {
 	const struct jstr *last;
-	struct in in;
+	struct peer_in in;
+	struct buf rows;
 	int all = 0, err;
 
 	c->n = 0;
 	c->last_seq.len = 0;
 	c->pending = -1;
-	in_init(&in, text, len, why);
-	err = read_changes(&in, cut, c, &all);
+	peer_in_init(&in, text, len, why);
+	buf_init(&rows, ROWS_BYTES);
+	err = read_changes(&in, cut, c, &rows, &all);
 	if (err == ERR_END)
 		c->last_seq.len = 0;
-	err = in_end(&in, err == ERR_END ? 0 : err);
+	err = peer_in_end(&in, err == ERR_END ? 0 : err);
+	if (err == 0)
+		err = keep_rows(c, &rows);
+	buf_release(&rows);
 	if (err != 0)
 		return err;
 	last = c->n > 0 ? &c->rows[c->n - 1].seq : NULL;
@@ -498,7 +503,7 @@ struct verdict {
 };
 
 static int
-read_revs(struct in *in, struct arena *a, struct rev **outp, size_t *np)
+read_revs(struct peer_in *in, struct arena *a, struct rev **outp, size_t *np)
 {
 	struct revbuf rev;
 	int err = count_elements(&in->j, LIMIT_LEAVES, np);
@@ -510,15 +515,15 @@ read_revs(struct in *in, struct arena *a, struct rev **outp, size_t *np)
 		return ERR_NOMEM;
 	*np = 0;
 	while (err == 0 && (err = jread_array_next(&in->j)) == 0) {
-		err = read_rev(in, &rev);
+		err = peer_in_rev(in, &rev);
 		if (err == 0)
-			err = rev_dup(a, &rev, &(*outp)[(*np)++]);
+			err = peer_in_rev_dup(a, &rev, &(*outp)[(*np)++]);
 	}
 	return err == ERR_END ? 0 : err;
 }
 
 static int
-read_verdict(struct in *in, struct arena *a, struct verdict *v)
+read_verdict(struct peer_in *in, struct arena *a, struct verdict *v)
 {
 	struct jstr key;
 	int err = jread_object_begin(&in->j);
@@ -537,7 +542,7 @@ read_verdict(struct in *in, struct arena *a, struct verdict *v)
 
 /* Only revisions that were asked for can be missing; each one once. */
 static int
-apply(struct in *in, const struct verdict *v, struct peer_want *want, size_t asked)
+apply(struct peer_in *in, const struct verdict *v, struct peer_want *want, size_t asked)
 {
 	size_t i, k;
 
@@ -561,8 +566,22 @@ apply(struct in *in, const struct verdict *v, struct peer_want *want, size_t ask
 	return 0;
 }
 
+/* ${found} to ${end} begin with those of one document.  Asked for twice, with different revisions, all of them are taken to be missing. */
 static int
-read_diff(struct in *in, struct peer_diff *c, struct peer_want **sorted, const size_t *asked)
+give(struct peer_in *in, const struct verdict *v, struct peer_want **found, struct peer_want **end,
+    const struct peer_want *wants, const size_t *asked)
+{
+	struct peer_want **at = found;
+
+	if (found + 1 == end || by_id(found, found + 1) != 0)
+		return apply(in, v, *found, asked[*found - wants]);
+	for (; at < end && by_id(found, at) == 0; at++)
+		(*at)->nrevs = asked[*at - wants];
+	return 0;
+}
+
+static int
+read_diff(struct peer_in *in, struct peer_diff *c, struct peer_want **sorted, const size_t *asked)
 {
 	struct peer_want probe, *at = &probe, **found;
 	struct verdict v;
@@ -577,18 +596,8 @@ read_diff(struct in *in, struct peer_diff *c, struct peer_want **sorted, const s
 		while (found > sorted && by_id(found - 1, found) == 0)
 			found--;
 		err = read_verdict(in, c->call.arena, &v);
-		/* The same document may have been asked for twice, with different revisions. */
-		for (size_t left = (size_t)(sorted + c->n - found), alone = left < 2 || by_id(found, found + 1) != 0;
-		     err == 0 && left > 0; left--, found++) {
-			struct peer_want *want = *found;
-
-			if (!alone)
-				want->nrevs = asked[want - c->wants];
-			else
-				err = apply(in, &v, want, asked[want - c->wants]);
-			if (left == 1 || by_id(found, found + 1) != 0)
-				break;
-		}
+		if (err == 0)
+			err = give(in, &v, found, sorted + c->n, c->wants, asked);
 	}
 	return err == ERR_END ? jread_end(&in->j) : err;
 }
@@ -598,11 +607,11 @@ peer_json_diff(const char *text, size_t len, struct peer_diff *c, struct errtext
 {
 	struct peer_want **sorted = malloc((c->n + 1) * sizeof(struct peer_want *));
 	size_t *asked = malloc((c->n + 1) * sizeof(*asked));
-	struct in in;
+	struct peer_in in;
 	size_t i;
 	int err = ERR_NOMEM;
 
-	in_init(&in, text, len, why);
+	peer_in_init(&in, text, len, why);
 	if (sorted != NULL && asked != NULL) {
 		for (i = 0; i < c->n; i++) {
 			sorted[i] = &c->wants[i];
@@ -617,7 +626,7 @@ peer_json_diff(const char *text, size_t len, struct peer_diff *c, struct errtext
 	}
 	free(sorted);
 	free(asked);
-	return in_end(&in, err);
+	return peer_in_end(&in, err);
 }
 
 /* ---- What became of writes ---- */
@@ -629,7 +638,7 @@ struct outcome {
 };
 
 static int
-read_outcome(struct in *in, struct buf *ids, struct outcome *o)
+read_outcome(struct peer_in *in, struct buf *ids, struct outcome *o)
 {
 	struct jstr key, s;
 	int err = jread_object_begin(&in->j);
@@ -645,9 +654,9 @@ read_outcome(struct in *in, struct buf *ids, struct outcome *o)
 		} else {
 			err = jread_string(&in->j, &in->word, &s);
 			if (err == 0 && jstr_is(&key, "error"))
-				keep(o->said.error, sizeof(o->said.error), &s);
+				peer_in_keep(o->said.error, sizeof(o->said.error), &s);
 			else if (err == 0 && jstr_is(&key, "reason"))
-				keep(o->said.reason, sizeof(o->said.reason), &s);
+				peer_in_keep(o->said.reason, sizeof(o->said.reason), &s);
 			else if (err == 0 && jstr_is(&key, "rev") && rev_parse(s.s, s.len, &o->rev) != 0)
 				o->rev.gen = 0;
 		}
@@ -656,7 +665,7 @@ read_outcome(struct in *in, struct buf *ids, struct outcome *o)
 }
 
 static int
-blame(struct in *in, struct peer_write *c, const struct outcome *o)
+blame(struct peer_in *in, struct peer_write *c, const struct outcome *o)
 {
 	struct rev rev = rev_of(&o->rev);
 	size_t i, hits = 0;
@@ -681,7 +690,7 @@ blame(struct in *in, struct peer_write *c, const struct outcome *o)
 }
 
 static int
-read_written(struct in *in, struct buf *ids, struct peer_write *c)
+read_written(struct peer_in *in, struct buf *ids, struct peer_write *c)
 {
 	struct outcome o;
 	size_t n = 0;
@@ -701,7 +710,7 @@ int
 peer_json_written(const char *text, size_t len, struct peer_write *c, struct errtext *why)
 {
 	struct buf ids;
-	struct in in;
+	struct peer_in in;
 	size_t i;
 	int err;
 
@@ -710,8 +719,8 @@ peer_json_written(const char *text, size_t len, struct peer_write *c, struct err
 		c->docs[i].why = NULL;
 	}
 	buf_init(&ids, WORDS);
-	in_init(&in, text, len, why);
-	err = in_end(&in, read_written(&in, &ids, c));
+	peer_in_init(&in, text, len, why);
+	err = peer_in_end(&in, read_written(&in, &ids, c));
 	buf_release(&ids);
 	return err;
 }

@@ -66,9 +66,11 @@ struct peer_found {
 	size_t nwants;
 	const struct peer_want **sorted;
 	unsigned char **answered; /* by want, of each revision */
+	unsigned char *flags;     /* their memory */
 	struct buf docs;          /* of struct peer_found_doc */
 	uint64_t came;            /* documents */
-	size_t bytes;             /* of texts, of documents with attachments too */
+	size_t bytes;             /* of their texts */
+	size_t taken;             /* and of those that are kept */
 	struct errtext *why;
 };
 struct peer_found_doc {
@@ -109,5 +111,27 @@ int peer_json_opened(const char *text, size_t len, const struct jstr *id, const 
  */
 int peer_json_open_revs(const char *text, size_t len, const struct jstr *id, const struct rev *asked, struct arena *a,
     struct peer_doc *doc, struct errtext *why) MUST_CHECK;
+
+/* ---- Shared by the files behind this header ---- */
+
+/* A reader with the memory that strings with escapes need. */
+struct peer_in {
+	struct jread j;
+	struct buf key, word;
+	struct errtext *why;
+};
+
+void peer_in_init(struct peer_in *in, const char *text, size_t len, struct errtext *why);
+/** peer_in_end(in, err): Its end: what ${err} is to the caller. */
+int peer_in_end(struct peer_in *in, int err) MUST_CHECK;
+/** peer_in_copy(a, from, to), peer_in_rev_dup(a, from, to): Into the arena. */
+int peer_in_copy(struct arena *a, const struct jstr *from, struct jstr *to) MUST_CHECK;
+int peer_in_rev_dup(struct arena *a, const struct revbuf *from, struct rev *to) MUST_CHECK;
+/** peer_in_rev(in, out): Read a revision. */
+int peer_in_rev(struct peer_in *in, struct revbuf *out) MUST_CHECK;
+/** peer_in_said(in, out): Read an object for its error and reason. */
+int peer_in_said(struct peer_in *in, struct peer_said *out) MUST_CHECK;
+/** peer_in_keep(out, size, s): As much of ${s} as fits, on one line. */
+void peer_in_keep(char *out, size_t size, const struct jstr *s);
 
 #endif

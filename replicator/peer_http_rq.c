@@ -275,6 +275,8 @@ peer_rq_send(struct peer_rq *rq)
 	rq->http.on_body = on_body;
 	rq->http.on_done = on_done;
 	rq->http.cookie = rq;
+	if (rq->on_send != NULL)
+		rq->on_send(rq);
 	rq->state = PEER_RQ_SENT;
 	if (err == 0)
 		err = httpc_start(p->loop, &rq->http);
@@ -314,8 +316,23 @@ peer_rq_pass(struct peer_rq *rq, int err)
 	p->ex->submit(p->ex, &rq->job);
 }
 
-void
-peer_rq_start(struct peer_rq *rq)
+/* Under the lock: its job is to run after a while. */
+static void
+go_on_later(struct peer_rq *rq, uint64_t wait)
+{
+	struct peer_http *p = rq->p;
+
+	if (rq->op != NULL ? rq->op->cancelled : p->closed) {
+		peer_rq_pass(rq, ERR_CANCELLED);
+		return;
+	}
+	rq->state = PEER_RQ_WAITING;
+	rq->job.fn = begin_later;
+	p->ex->later(p->ex, &rq->job, wait);
+}
+
+static void
+start(struct peer_rq *rq, uint64_t wait)
 {
 	struct peer_http *p = rq->p;
 	int err = buf_failed(&rq->path);
@@ -332,9 +349,44 @@ peer_rq_start(struct peer_rq *rq)
 			rq->shown++;
 	if (err != 0)
 		peer_rq_pass(rq, err);
+	else if (wait > 0)
+		go_on_later(rq, wait);
 	else
 		begin(rq);
 	pthread_mutex_unlock(&p->lock);
+}
+
+void
+peer_rq_start(struct peer_rq *rq)
+{
+	start(rq, 0);
+}
+
+void
+peer_rq_start_later(struct peer_rq *rq, uint64_t wait)
+{
+	start(rq, wait);
+}
+
+static void
+run(void *arg)
+{
+	struct peer_rq *rq = arg;
+
+	pthread_mutex_lock(&rq->p->lock);
+	rq->state = PEER_RQ_IDLE;
+	rq->err = rq->op->cancelled ? ERR_CANCELLED : 0;
+	pthread_mutex_unlock(&rq->p->lock);
+	rq->done(rq);
+}
+
+void
+peer_rq_run(struct peer_rq *rq)
+{
+	rq->state = PEER_RQ_PASSED;
+	rq->job.fn = run;
+	rq->job.arg = rq;
+	rq->p->ex->submit(rq->p->ex, &rq->job);
 }
 
 void
@@ -432,22 +484,6 @@ is_renewed(struct peer_rq *rq)
 	return 0;
 }
 
-/* Under the lock. */
-static void
-go_on_later(struct peer_rq *rq, uint64_t wait)
-{
-	struct peer_http *p = rq->p;
-
-	if (rq->op != NULL ? rq->op->cancelled : p->closed) {
-		peer_rq_pass(rq, ERR_CANCELLED);
-		return;
-	}
-	rq->attempt++;
-	rq->state = PEER_RQ_WAITING;
-	rq->job.fn = begin_later;
-	p->ex->later(p->ex, &rq->job, wait);
-}
-
 static void
 ended(void *arg)
 {
@@ -472,6 +508,7 @@ ended(void *arg)
 		return;
 	}
 	pthread_mutex_lock(&p->lock);
+	rq->attempt++;
 	go_on_later(rq, wait);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -490,6 +527,13 @@ peer_rq_bad(struct peer_rq *rq, int err, const char *fmt, ...)
 	rq->err = err;
 	return err_why(&rq->why, err, "%s %s%.*s: %s", rq->method, rq->p->base.name, (int)rq->shown,
 	    rq->path.data != NULL ? rq->path.data : "", text);
+}
+
+void
+peer_rq_judge(struct peer_rq *rq, int err, const struct errtext *why)
+{
+	if (err != 0)
+		(void)peer_rq_bad(rq, err, "its answer %s", why->text[0] != '\0' ? why->text : err_reason(err));
 }
 
 static int

@@ -1,0 +1,300 @@
+/*
+ * peer_http_put.c: one document to a target behind HTTP, with the bytes of its attachments from a pipe, in a
+ * multipart/related body whose length is told beforehand.
+ *
+ * 1. The body is a row of texts (the document, and what stands before each attachment) and of attachments between
+ *    them; it is made while it is sent.
+ * 2. Once a byte was taken from the pipe the request cannot be repeated.
+ * 3. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
+ */
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/limits.h"
+#include "peer_http_impl.h"
+
+#define BOUNDARY_LEN 32u
+
+struct putting {
+	struct peer_op op;
+	struct peer_rq rq;
+	struct peer_put *c;
+	char boundary[BOUNDARY_LEN + 1];
+	char type[96];
+	int piped; /* the error is the pipe's */
+
+	/* The client's thread's. */
+	struct buf text; /* that is sent now, but for the document's own */
+	size_t text_at, doc_at;
+	size_t att;    /* the next, or that which is being sent */
+	uint64_t left; /* bytes of it */
+	int step;      /* 0: before the document, 1: it, 2: behind it */
+};
+
+static void
+release(struct peer_op *op)
+{
+	struct putting *o = (struct putting *)op;
+
+	peer_rq_release(&o->rq);
+	buf_release(&o->text);
+}
+
+/* ---- The body ---- */
+
+/* As it can stand in a header. */
+static void
+put_word(struct buf *b, struct jstr s, int quoted)
+{
+	size_t i;
+
+	for (i = 0; i < s.len; i++) {
+		if ((unsigned char)s.s[i] < ' ' || s.s[i] == 127) {
+			(void)buf_putc(b, ' ');
+			continue;
+		}
+		if (quoted && (s.s[i] == '"' || s.s[i] == '\\'))
+			(void)buf_putc(b, '\\');
+		(void)buf_putc(b, s.s[i]);
+	}
+}
+
+static void
+put_head(const struct putting *o, struct buf *b)
+{
+	(void)buf_printf(b, "--%s\r\nContent-Type: application/json\r\n\r\n", o->boundary);
+}
+
+/* What stands before attachment ${i}, or behind the last. */
+static void
+put_between(const struct putting *o, size_t i, struct buf *b)
+{
+	const struct peer_att *att = &o->c->atts[i];
+
+	(void)buf_printf(b, "\r\n--%s", o->boundary);
+	if (i == o->c->natts) {
+		(void)buf_puts(b, "--");
+		return;
+	}
+	(void)buf_puts(b, "\r\nContent-Disposition: attachment; filename=\"");
+	put_word(b, att->name, 1);
+	(void)buf_puts(b, "\"\r\nContent-Type: ");
+	if (att->type.len > 0)
+		put_word(b, att->type, 0);
+	else
+		(void)buf_puts(b, "application/octet-stream");
+	(void)buf_printf(b, "\r\nContent-Length: %llu\r\n", (unsigned long long)att->length);
+	if (att->gzip)
+		(void)buf_puts(b, "Content-Encoding: gzip\r\n");
+	(void)buf_puts(b, "\r\n");
+}
+
+static int
+measure(struct putting *o, uint64_t *lenp)
+{
+	struct buf b;
+	uint64_t n = o->c->doc->text.len;
+	size_t i;
+	int err;
+
+	buf_init(&b, LIMIT_ATT_NAME_LEN * 8);
+	put_head(o, &b);
+	n += b.len;
+	err = buf_failed(&b);
+	for (i = 0; i <= o->c->natts && err == 0; i++) {
+		buf_clear(&b);
+		put_between(o, i, &b);
+		err = buf_failed(&b);
+		n += b.len;
+		if (err == 0 && i < o->c->natts && o->c->atts[i].length > UINT64_MAX / 2 - n)
+			err = ERR_ATT_TOO_LARGE;
+		else if (i < o->c->natts)
+			n += o->c->atts[i].length;
+	}
+	buf_release(&b);
+	*lenp = n;
+	return err;
+}
+
+/* ---- Sending: on the client's thread ---- */
+
+/* On the writer's thread. */
+static void
+on_bytes(void *cookie)
+{
+	struct putting *o = cookie;
+
+	httpc_resume(&o->rq.http);
+	peer_op_unref(&o->op);
+}
+
+static int
+take(struct putting *o, void *out, size_t size, size_t *lenp)
+{
+	size_t max = o->left < size ? (size_t)o->left : size;
+	int err;
+
+	peer_op_ref(&o->op);
+	err = pipe_take(o->c->pipe, out, max, lenp, on_bytes, o);
+	if (err == ERR_AGAIN)
+		return HTTPC_PAUSE;
+	/* Not the last: the call's own is left. */
+	peer_op_unref(&o->op);
+	if (err != 0) {
+		o->piped = 1;
+		return err == ERR_END ? ERR_IO : err;
+	}
+	o->rq.once = 1;
+	o->left -= *lenp;
+	return 0;
+}
+
+static size_t
+copy_some(void *out, size_t size, const char *from, size_t len, size_t *at)
+{
+	size_t n = len - *at < size ? len - *at : size;
+
+	if (n > 0)
+		memcpy(out, from + *at, n);
+	*at += n;
+	return n;
+}
+
+/* The next text, when that before it and its attachment have been sent. */
+static int
+next_text(struct putting *o)
+{
+	size_t i = o->step == 2 ? o->att : 0;
+
+	buf_clear(&o->text);
+	o->text_at = 0;
+	put_between(o, i, &o->text);
+	o->left = i < o->c->natts ? o->c->atts[i].length : 0;
+	o->att = i + 1;
+	o->step = 2;
+	return buf_failed(&o->text);
+}
+
+static int
+on_read(void *cookie, void *out, size_t size, size_t *lenp)
+{
+	struct peer_rq *rq = cookie;
+	struct putting *o = (struct putting *)rq->op;
+	const struct jstr *doc = &o->c->doc->text;
+	int err;
+
+	*lenp = 0;
+	while (*lenp == 0) {
+		if (o->text_at < o->text.len) {
+			*lenp = copy_some(out, size, o->text.data, o->text.len, &o->text_at);
+		} else if (o->step == 0) {
+			o->step = 1;
+		} else if (o->step == 1 && o->doc_at < doc->len) {
+			*lenp = copy_some(out, size, doc->s, doc->len, &o->doc_at);
+		} else if (o->step == 2 && o->left > 0) {
+			return take(o, out, size, lenp);
+		} else {
+			if (o->step == 2 && o->att > o->c->natts)
+				return ERR_INTERNAL;
+			err = next_text(o);
+			if (err != 0)
+				return err;
+		}
+	}
+	return 0;
+}
+
+/* Under the peer's lock: from the beginning. */
+static void
+rewind_body(struct peer_rq *rq)
+{
+	struct putting *o = (struct putting *)rq->op;
+
+	buf_clear(&o->text);
+	put_head(o, &o->text);
+	o->text_at = o->doc_at = o->att = 0;
+	o->left = 0;
+	o->step = 0;
+}
+
+/* ---- The end ---- */
+
+/* An error of this document, or of more than it? */
+static void
+judge(struct putting *o)
+{
+	struct peer_rq *rq = &o->rq;
+	struct peer_said said;
+
+	if (peer_rq_ok(rq))
+		return;
+	if (o->piped) {
+		/* The other end has the words for it. */
+		rq->why.text[0] = '\0';
+		return;
+	}
+	if (rq->err == ERR_TOO_LARGE)
+		rq->err = ERR_DOC_TOO_LARGE;
+	if (rq->status == 400 && rq->err == ERR_IO) {
+		peer_json_said(rq->answer.data, rq->answer.len, &said);
+		rq->err = peer_json_code(said.error);
+	}
+	/* What cannot be sent is no refusal of the document. */
+	if (rq->status == 0 && (rq->err == ERR_BAD_REQUEST || rq->err == ERR_FORBIDDEN))
+		rq->err = ERR_IO;
+}
+
+static void
+put_done(struct peer_rq *rq)
+{
+	struct putting *o = (struct putting *)rq->op;
+
+	judge(o);
+	if (o->c->pipe != NULL)
+		pipe_stop(o->c->pipe, rq->err != 0 ? rq->err : ERR_END);
+	peer_op_end(&o->op, rq->err, &rq->why);
+}
+
+static void
+with_atts(struct putting *o)
+{
+	struct executor *ex = o->op.p->ex;
+	unsigned char dice[BOUNDARY_LEN / 2];
+	int err;
+
+	ex->random(ex, dice, sizeof(dice));
+	hex_encode(dice, sizeof(dice), o->boundary);
+	buf_init(&o->text, LIMIT_ATT_NAME_LEN * 8);
+	(void)buf_printf(&o->text, "Content-Type: multipart/related; boundary=\"%s\"", o->boundary);
+	if (o->text.len < sizeof(o->type))
+		memcpy(o->type, o->text.data, o->text.len);
+	o->rq.type = o->type;
+	err = measure(o, &o->rq.http.body_len);
+	if (err != 0)
+		o->rq.path.failed = err;
+	o->rq.http.on_read = on_read;
+	o->rq.on_send = rewind_body;
+}
+
+void
+peer_http_put_doc(struct peer *peer, struct peer_put *c)
+{
+	struct putting *o = peer_op_new(peer, &c->call, sizeof(*o));
+
+	if (o == NULL)
+		return;
+	o->c = c;
+	peer_rq_init(&o->rq, &o->op, "PUT", put_done);
+	buf_init(&o->text, LIMIT_ATT_NAME_LEN * 8);
+	o->op.release = release;
+	o->rq.head_factor = 4;
+	peer_put_id(&o->rq.path, c->doc->id);
+	(void)buf_puts(&o->rq.path, "?new_edits=false");
+	if (c->natts > 0) {
+		with_atts(o);
+	} else {
+		o->rq.type = "Content-Type: application/json";
+		(void)buf_put(&o->rq.body, c->doc->text.s, c->doc->text.len);
+	}
+	peer_rq_start(&o->rq);
+}
