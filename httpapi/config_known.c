@@ -36,6 +36,11 @@ static const struct config_known known[] = {
 	"One that nobody used for so long is ended."},
     {"query_server_config", "memory_limit", NUMBER_AT_START(33554432, ANY), "268435456", "bytes",
 	"What users' JavaScript may take, in each process."},
+    {"query_server_config", "query_limit", NUMBER(1, ANY), "268435456", "rows",
+	"The most that a query of a view or of _all_docs may ask for, and gets."},
+    {"query_server_config", "partition_query_limit", NUMBER(1, ANY), "268435456", "rows",
+	"The same of queries of one partition."},
+    {"query_server_config", "revs_limit", NUMBER(1, ANY32), "20", "revisions", "That filters see in _revisions."},
     {"couchdb", "default_security", WORD("admin_only|everyone|admin_local"), "admin_only", "",
 	"Who may use a new database until its _security is set: server administrators alone, or everyone (admin_local, "
 	"too)."},
@@ -213,6 +218,9 @@ static const struct config_known known[] = {
 	"Nothing was written to it for so long."},
     {"smoosh.slack_dbs", "min_priority", NUMBER_AT_START(0, ANY), "536870912", "bytes",
 	"Or so many of its file are not needed."},
+    {"ken", "batch_channels", NUMBER_AT_START(0, 64), "0", "databases",
+	"So many have their views indexed by themselves at a time, once they have changed; 0: when somebody asks."},
+
     {"smoosh", "view_channels", TEXT_AT_START, "ratio_views,slack_views", "",
 	"When index files of views are: a channel that is not named is off."},
     {"smoosh.ratio_views", "min_priority", CONFIG_RATIO, START, 1, 1000, NULL, "2.0", "",

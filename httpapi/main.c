@@ -167,8 +167,12 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 	accounts_moved(api, name, seq, dropped);
 	feeds_moved(api, name, seq, dropped);
 	updatefeeds_moved(api, name, seq, dropped);
-	if (dropped && api->views != NULL)
+	if (api->views == NULL)
+		return;
+	if (dropped)
 		views_dropped(api->views, name);
+	else
+		views_moved(api->views, name);
 	if (dropped && api->scripts != NULL)
 		scripts_forget(api->scripts, name);
 }
@@ -259,6 +263,14 @@ start_hashers(struct divand *d)
 	return err;
 }
 
+static int
+is_ignored(const char *database, void *cookie)
+{
+	struct divand *d = cookie;
+
+	return strcmp(config_get(d->config, "ken.ignore", database, "false"), "true") == 0;
+}
+
 /* Index files have a folder of their own: all of it can be made again. */
 static int
 start_views(struct divand *d, unsigned max_updates)
@@ -271,6 +283,9 @@ start_views(struct divand *d, unsigned max_updates)
 
 	if (n < 0 || n >= (int)sizeof(dir) || (mkdir(dir, 0700) != 0 && errno != EEXIST))
 		return ERR_IO;
+	c.is_ignored = is_ignored;
+	c.cookie = d;
+	c.background = (unsigned)config_u64(d->config, "ken", "batch_channels", 0);
 	load_compaction(d->config, "view_channels", "ratio_views", "slack_views", &c.autocompact);
 	if ((err = store_lmdb_new(dir, &c.store)) != 0)
 		return err;

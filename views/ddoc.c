@@ -410,6 +410,21 @@ read_flag(struct jread *j, int *flagp)
 	return jread_bool(j, flagp);
 }
 
+/* read_autoupdate: Of everything, or {"views": ...}. */
+static int
+read_autoupdate(struct parse *p, struct jread *j)
+{
+	struct jstr key;
+	int err;
+
+	if (jread_peek(j) != JREAD_OBJECT)
+		return read_flag(j, &p->d->autoupdate);
+	err = jread_object_begin(j);
+	while (err == 0 && (err = jread_object_next(j, &p->scratch, &key)) == 0)
+		err = jstr_is(&key, "views") ? read_flag(j, &p->d->autoupdate) : jread_skip(j, NULL);
+	return err == ERR_END ? 0 : err;
+}
+
 static int
 read_options(struct parse *p, struct jread *j)
 {
@@ -479,7 +494,7 @@ read_member(struct parse *p, struct jread *j, const struct jstr *key)
 	if (jstr_is(key, "options") && jread_peek(j) == JREAD_OBJECT)
 		return read_options(p, j);
 	if (jstr_is(key, "autoupdate"))
-		return read_flag(j, &p->d->autoupdate);
+		return read_autoupdate(p, j);
 	if (jstr_is(key, "language") && jread_peek(j) == JREAD_STRING)
 		return (err = jread_string(j, &p->scratch, &s)) != 0 ? err : keep(p, s, &p->d->language);
 	return jread_skip(j, NULL);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "background.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -350,6 +351,21 @@ index_doom(struct view_index *ix)
 	(void)pthread_cond_broadcast(&v->changed);
 }
 
+int
+index_damaged(struct view_index *ix, int err)
+{
+	struct views *v = ix->views;
+
+	if (err != ERR_CORRUPT)
+		return err;
+	(void)pthread_mutex_lock(&v->lock);
+	if (!ix->gone)
+		log_line(LOG_WARNING, "an index of %s is damaged, and is built anew", ix->database);
+	index_doom(ix);
+	(void)pthread_mutex_unlock(&v->lock);
+	return err;
+}
+
 void
 index_unref(struct view_index *ix)
 {
@@ -530,6 +546,11 @@ views_new(const struct views_config *config, struct views **vp)
 	if (v == NULL)
 		return ERR_NOMEM;
 	v->config = *config;
+	if (config->background > 0 &&
+	    background_new(v, config->ex, config->dbs, config->background, &v->background) != 0) {
+		free(v);
+		return ERR_NOMEM;
+	}
 	v->fresh.end = &v->fresh.first;
 	v->going.end = &v->going.first;
 	(void)pthread_mutex_init(&v->lock, NULL);
@@ -545,15 +566,26 @@ views_free(struct views *v)
 		return;
 	(void)pthread_mutex_lock(&v->lock);
 	v->closing = 1;
+	(void)pthread_mutex_unlock(&v->lock);
+	background_stop(v->background);
+	(void)pthread_mutex_lock(&v->lock);
 	while (v->nupdates + v->nremovals > 0)
 		(void)pthread_cond_wait(&v->changed, &v->lock);
 	compact_stop(v);
 	evict(v, 0);
 	(void)pthread_mutex_unlock(&v->lock);
 	store_free(v->config.store);
+	background_free(v->background);
 	(void)pthread_cond_destroy(&v->changed);
 	(void)pthread_mutex_destroy(&v->lock);
 	free(v);
+}
+
+void
+views_moved(struct views *v, const char *database)
+{
+	if (v->background != NULL)
+		background_moved(v->background, database);
 }
 
 /* ---- Removing ---- */

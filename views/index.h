@@ -91,6 +91,7 @@ struct views {
 	int passed;                       /* the last one began, while others were to go on */
 	unsigned nupdates;
 	unsigned nremovals;             /* jobs that remove files */
+	struct background *background;  /* NULL: there is none */
 	struct removal *cleanups;       /* that have not begun */
 	struct compaction *compactions; /* that run or wait, the oldest first */
 	unsigned ncompactions;
@@ -105,6 +106,8 @@ int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;
 
 /** index_doom(ix): Its file goes, and nobody opens it any more; under the lock of the views, which is given up meanwhile. */
 void index_doom(struct view_index *ix);
+/** index_damaged(ix, err): ${err}; if it says that the file is damaged, whoever opens the index next builds it anew. */
+int index_damaged(struct view_index *ix, int err);
 /** index_cleanup_later(ix): Have files removed that its database needs no more; a job. */
 void index_cleanup_later(struct view_index *ix);
 /** index_unref(ix): Somebody is done with it; under the lock of the views, which is given up meanwhile. */

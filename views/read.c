@@ -23,6 +23,7 @@
 #include "base/limits.h"
 #include "index.h"
 #include "query/query.h"
+#include "store/record.h"
 
 #define ORDER_MAX ((size_t)1 << 30)
 #define BEHIND_ROWS "\xff\xff\xff\xff\xff"
@@ -119,7 +120,7 @@ read_begin(struct view_index *ix, struct view_snap **sp)
 	if ((err = store_snap_begin(ix->store, &s->snap)) != 0 || (err = index_head_get(s->snap, &s->head)) != 0 ||
 	    (err = store_cursor_open(s->snap, VIEW_ROWS, &s->rows)) != 0) {
 		read_end(s);
-		return err;
+		return index_damaged(ix, err);
 	}
 	index_counts(s->head.salt, &s->counts);
 	*sp = s;
@@ -216,7 +217,7 @@ read_range(struct view_snap *s, const struct ddoc_view *view, const struct read_
 		buf_put(end, after.s, after.len);
 	}
 	buf_clear(&s->place);
-	return find_ends(s);
+	return index_damaged(s->ix, find_ends(s));
 }
 
 static int
@@ -252,7 +253,7 @@ read_counts(struct view_snap *s, uint64_t *totalp, uint64_t *beforep)
 	if (err == 0)
 		err = count_before(s, start->b, start->len, &at);
 	if (err != 0)
-		return err;
+		return index_damaged(s->ix, err);
 	*totalp = high - low;
 	*beforep = s->descending ? high - at : at - low;
 	return 0;
@@ -277,7 +278,7 @@ read_skip(struct view_snap *s, uint64_t *np)
 		return 0;
 	if ((err = count_before(s, s->from.b, s->from.len, &low)) != 0 ||
 	    (err = count_before(s, s->to.b, s->to.len, &high)) != 0)
-		return err;
+		return index_damaged(s->ix, err);
 	if (high <= low || n >= high - low) {
 		*np = high > low ? n - (high - low) : n;
 		s->to = s->from;
@@ -291,13 +292,14 @@ read_skip(struct view_snap *s, uint64_t *np)
 		keep_key(&s->to, &key);
 	}
 	s->moved = 0;
-	return err == ERR_MISSING ? ERR_CORRUPT : err;
+	return index_damaged(s->ix, err == ERR_MISSING ? ERR_CORRUPT : err);
 }
 
 /* move: To the next row in the direction of reading; ERR_END. */
 static int
 move(struct view_snap *s, struct store_val *key, struct store_val *val)
 {
+	struct bytes r;
 	int err;
 
 	if (s->moved)
@@ -307,8 +309,9 @@ move(struct view_snap *s, struct store_val *key, struct store_val *val)
 	else if ((err = store_seek_le(s->rows, s->to.b, s->to.len, key, val)) == 0 && key_cmp(key, &s->to) >= 0)
 		err = store_prev(s->rows, key, val);
 	s->moved = 1;
+	/* What ends the range is a row, too: a damaged key must not pass for one behind it. */
 	if (err == 0 && (s->descending ? key_cmp(key, &s->from) < 0 : key_cmp(key, &s->to) >= 0))
-		err = ERR_MISSING;
+		err = record_open(VIEW_ROWS, key->p, key->len, val, &r) == 0 ? ERR_MISSING : ERR_CORRUPT;
 	return err == ERR_MISSING ? ERR_END : err;
 }
 
@@ -330,7 +333,7 @@ read_next(struct view_snap *s, struct arena *a, struct read_row *out)
 	int err = move(s, &key, &val);
 
 	if (err != 0 || (err = rows_take(&key, &val, a, &row)) != 0)
-		return err;
+		return index_damaged(s->ix, err);
 	keep_place(s, &row);
 	*out = (struct read_row){row.id, row.key, row.value};
 	return buf_failed(&s->place);
@@ -469,7 +472,7 @@ read_gather(struct view_snap *s, struct read_groups *g, uint64_t *skipp)
 	}
 	while (g->n < g->max) {
 		if ((err = gather_one(s, g, &g->keys[g->n], &s->ranges[g->n])) != 0)
-			return err;
+			return index_damaged(s->ix, err);
 		if (*skipp > 0)
 			--*skipp;
 		else
@@ -499,5 +502,5 @@ read_reduce(struct view_snap *s, const struct ddoc_view *view, struct read_group
 		err = sums_reduce(&sums, s->snap, view, s->ranges, g->n);
 	script_close(sums.script);
 	memcpy(g->error, sums.error, sizeof(g->error));
-	return err;
+	return index_damaged(s->ix, err);
 }

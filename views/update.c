@@ -193,13 +193,11 @@ enqueue(struct view_index *ix)
 
 /* finish: The update ends, or goes on behind those that wait for a turn.  Who frees the views waits for the count of updates. */
 static void
-finish(struct view_index *ix, int again, int doom)
+finish(struct view_index *ix, int again)
 {
 	struct views *v = ix->views;
 
 	(void)pthread_mutex_lock(&v->lock);
-	if (doom)
-		index_doom(ix);
 	if (again)
 		line_up(ix, &v->going);
 	else
@@ -250,7 +248,8 @@ update_step(void *arg)
 	tell(told, err, &s.why, s.error);
 	if (!again && err == 0)
 		end_well(ix);
-	finish(ix, again, err == ERR_CORRUPT);
+	(void)index_damaged(ix, err);
+	finish(ix, again);
 }
 
 static void

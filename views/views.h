@@ -24,8 +24,11 @@ struct views_config {
 	struct store *store; /* of the index files; becomes the views' */
 	struct dbs *dbs;     /* borrowed, as all below */
 	struct scripts *scripts;
-	struct executor *ex;               /* whose threads may wait */
-	unsigned max_updates;              /* indexes that are brought up to date at a time */
+	struct executor *ex;  /* whose threads may wait */
+	unsigned max_updates; /* indexes that are brought up to date at a time */
+	unsigned background;  /* databases whose indexes are brought up to date by themselves, at a time; 0: none are */
+	int (*is_ignored)(const char *database, void *cookie); /* but for these; NULL: for none */
+	void *cookie;
 	struct db_autocompact autocompact; /* of index files; quiet_ms is not looked at: an update has just ended */
 };
 
@@ -83,6 +86,8 @@ void views_want(struct view_index *ix, struct view_wait *w);
 /** views_update(ix): Bring it up to date when there is time. */
 void views_update(struct view_index *ix);
 
+/** views_moved(v, database): The database has changed.  Any thread; does not wait. */
+void views_moved(struct views *v, const char *database);
 /** views_dropped(v, database): The database is gone: its indexes go, too.  Any thread; does not wait. */
 void views_dropped(struct views *v, const char *database);
 

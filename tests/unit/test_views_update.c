@@ -527,6 +527,80 @@ test_remembered(void)
 	db_close(db);
 }
 
+static int
+ignores(const char *database, void *cookie)
+{
+	(void)cookie;
+	return strcmp(database, "ignored") == 0;
+}
+
+/* Indexes are brought up to date without anybody who waits, but where the design document or the settings speak against it. */
+static void
+test_background(void)
+{
+	struct store *store = mem_store();
+	struct views_config c = {.store = store,
+	    .dbs = dbs,
+	    .scripts = scripts,
+	    .ex = exec_threads_executor(slow),
+	    .max_updates = 2,
+	    .background = 2,
+	    .is_ignored = ignores};
+	static const char *const names[] = {"ignored", "back0", "back1", "back2", "back3"};
+	struct views *v = NULL;
+	struct db *db[5];
+
+	CHECK_INT(views_new(&c, &v), 0);
+	for (unsigned i = 0; i < 5; i++) {
+		CHECK_INT(dbs_create(dbs, names[i], NULL, &dbtest_admin, NULL), 0);
+		db[i] = dbtest_open(dbs, names[i]);
+		put_json(
+		    db[i], "{\"_id\":\"_design/auto\",\"views\":{\"v\":{\"map\":\"function(doc) { emit(1) }\"}}}", 1);
+		put_json(db[i],
+		    "{\"_id\":\"_design/no\",\"autoupdate\":false,\"views\":{\"n\":{\"map\":\"function(doc) { emit(1) "
+		    "}\"}}}",
+		    1);
+		put_json(db[i],
+		    "{\"_id\":\"_design/"
+		    "nor\",\"autoupdate\":{\"views\":false},\"views\":{\"m\":{\"map\":\"function(doc) { emit(1) "
+		    "}\"}}}",
+		    1);
+		put_json(db[i], "{\"_id\":\"a\"}", 1);
+		views_moved(v, names[i]);
+		views_moved(v, names[i]);
+	}
+	for (unsigned i = 1; i < 5; i++) {
+		struct view_index *ix;
+		struct read_info info;
+
+		CHECK_INT(views_open(v, db[i], names[i], (struct jstr){"_design/auto", 12}, &ix), 0);
+		do {
+			(void)usleep(1000);
+			CHECK_INT(read_info(ix, &info), 0);
+		} while (info.seq < 4);
+		CHECK_INT(rows_in(ix, "v"), 1);
+		views_close(ix);
+	}
+	for (unsigned i = 0; i < 5; i++) {
+		struct view_index *ix;
+
+		CHECK_INT(views_open(v, db[i], names[i], (struct jstr){"_design/auto", 12}, &ix), 0);
+		CHECK_INT(views_is_ready(ix), i != 0);
+		views_close(ix);
+		CHECK_INT(views_open(v, db[i], names[i], (struct jstr){"_design/no", 10}, &ix), 0);
+		CHECK_INT(views_is_ready(ix), 0);
+		views_close(ix);
+		CHECK_INT(views_open(v, db[i], names[i], (struct jstr){"_design/nor", 11}, &ix), 0);
+		CHECK_INT(views_is_ready(ix), 0);
+		views_close(ix);
+		/* One that is noted when all ends, and one whose database goes. */
+		views_moved(v, names[i]);
+	}
+	for (unsigned i = 0; i < 5; i++)
+		db_close(db[i]);
+	views_free(v);
+}
+
 static void
 wait_compacted(struct view_index *ix, struct read_info *out)
 {
@@ -777,6 +851,7 @@ main(int argc, char **argv)
 	test_large();
 	test_bad_reduce();
 	test_remembered();
+	test_background();
 	test_compact();
 	test_auto_compact();
 	test_turns();
