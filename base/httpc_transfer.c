@@ -553,6 +553,20 @@ httpc_transfer_resume(struct httpc_transfer *t)
 	(void)t->common->curl->easy_pause(t->easy, CURLPAUSE_CONT);
 }
 
+/* libcurl does not bound the wait for another's connection, which one after the other would try to make. */
+static int
+no_connection(struct httpc_transfer *t, uint64_t now_ms)
+{
+	uint32_t bound = t->times.connect_ms;
+
+	if (t->moved_ms == 0)
+		t->moved_ms = now_ms;
+	if (bound == HTTPC_FOREVER || now_ms - t->moved_ms <= bound + bound / 8)
+		return 0;
+	t->err = err_why(&t->why, ERR_IO, "no connection in time");
+	return 1;
+}
+
 int
 httpc_transfer_slow(struct httpc_transfer *t, uint64_t now_ms)
 {
@@ -561,7 +575,7 @@ httpc_transfer_slow(struct httpc_transfer *t, uint64_t now_ms)
 	uint64_t moved;
 
 	if (!t->connected)
-		return 0;
+		return no_connection(t, now_ms);
 	(void)t->common->curl->easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &up);
 	(void)t->common->curl->easy_getinfo(t->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
 	moved = (uint64_t)up + (uint64_t)down + t->head_len;
@@ -583,6 +597,8 @@ httpc_transfer_step(const struct httpc_transfer *t)
 {
 	uint32_t least = t->times.head_ms < t->times.stall_ms ? t->times.head_ms : t->times.stall_ms;
 
+	if (!t->connected && t->times.connect_ms < least)
+		least = t->times.connect_ms;
 	if (least == HTTPC_FOREVER)
 		return HTTPC_FOREVER;
 	return least > 80 ? least / 8 : 10;
@@ -628,6 +644,7 @@ httpc_transfer_again(struct httpc_transfer *t, CURLcode rc)
 		return 0;
 	t->repeated = 1;
 	t->connected = 0;
+	t->moved_ms = 0;
 	t->pulled = t->head_len = 0;
 	t->text[0] = '\0';
 	return 1;

@@ -488,21 +488,59 @@ test_times(void)
 	httpc_loop_free(l);
 }
 
-/* Nobody takes the upload: the other end has its buffers full and reads nothing. */
-static void
-test_upload_stalls(void)
+/* A port of 127.0.0.1 where connections are made by the kernel, and nobody takes them. */
+static int
+deaf(char url[static 100], const char *scheme)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(addr);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct httpc_loop *l = new_loop((struct httpc_config){.times = {.stall_ms = 1500}});
-	struct call c;
 
 	CHECK_INT(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	CHECK_INT(listen(fd, 10), 0);
+	CHECK_INT(listen(fd, 20), 0);
 	CHECK_INT(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	snprintf(url, 100, "%s://127.0.0.1:%u/", scheme, ntohs(addr.sin_port));
+	return fd;
+}
+
+/* Those that wait for one connection do not try one after the other. */
+static void
+test_connect_hangs(void)
+{
+	enum { N = 8 };
+	static struct call calls[N];
+	struct httpc_loop *l = new_loop((struct httpc_config){.times = {.connect_ms = 400}});
+	struct httpc_stats stats;
+	char url[100];
+	int fd = deaf(url, "https");
+
+	for (int i = 0; i < N; i++) {
+		call_init(&calls[i], l, "tls", "/");
+		calls[i].req.url = url;
+		call_start(&calls[i]);
+	}
+	for (int i = 0; i < N; i++) {
+		CHECK_INT(call_wait(&calls[i]), ERR_IO);
+		CHECK(calls[i].why.text[0] != '\0');
+		call_release(&calls[i]);
+	}
+	httpc_loop_stats(l, &stats);
+	CHECK(stats.connections < N);
+	httpc_loop_free(l);
+	close(fd);
+}
+
+/* Nobody takes the upload: the other end has its buffers full and reads nothing. */
+static void
+test_upload_stalls(void)
+{
+	struct httpc_loop *l = new_loop((struct httpc_config){.times = {.stall_ms = 1500}});
+	struct call c;
+	char url[100];
+	int fd = deaf(url, "http");
+
 	call_init(&c, l, "plain", "/");
-	snprintf(c.url, sizeof(c.url), "http://127.0.0.1:%u/", ntohs(addr.sin_port));
+	c.req.url = url;
 	c.req.method = "PUT";
 	c.req.on_read = call_read_;
 	c.req.body_len = BIG;
@@ -513,7 +551,7 @@ test_upload_stalls(void)
 	call_release(&c);
 	close(fd);
 	call_init(&c, l, "plain", "/");
-	snprintf(c.url, sizeof(c.url), "http://127.0.0.1:%u/", ntohs(addr.sin_port));
+	c.req.url = url;
 	call_start(&c);
 	CHECK_INT(call_wait(&c), ERR_IO); /* refused */
 	CHECK(c.why.text[0] != '\0');
@@ -750,6 +788,7 @@ main(void)
 	test_bad_sender(read_error, ERR_CORRUPT);
 	test_decoding();
 	test_times();
+	test_connect_hangs();
 	test_upload_stalls();
 	test_idle();
 	test_cancel(20);
