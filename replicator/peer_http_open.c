@@ -563,6 +563,7 @@ peer_http_open_doc(struct peer *peer, struct peer_open *c)
 	o->op.release = release;
 	o->job = (struct exec_job){.fn = flush, .arg = o};
 	o->rq.accept = "Accept: multipart/mixed, multipart/related;q=0.9, application/json;q=0.5";
+	o->rq.http.pauses = 1;
 	o->rq.on_head = on_head;
 	o->rq.on_body = on_body;
 	(void)make_request(o);
