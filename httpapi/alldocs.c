@@ -23,6 +23,7 @@ struct listing {
 	enum kind kind;
 	struct jstr first, end; /* DESIGN, or of a partition: ids from first on, below end; else empty */
 	int multi;              /* /queries */
+	int partition;          /* of one partition */
 	struct alldocs_query *queries;
 	size_t nqueries;
 	size_t current;
@@ -475,6 +476,8 @@ add_query(struct listing *l, struct jread *j, const struct alldocs_query *base, 
 	err = jread_object_begin(j);
 	if (err == 0)
 		err = alldocs_query_members(l->r, j, more, why);
+	if (err == 0)
+		err = alldocs_value_limit(l->r, l->partition, &more->limit, why);
 	return err ? err : alldocs_query_check(more, why);
 }
 
@@ -512,6 +515,8 @@ parse_one(struct listing *l, const struct jstr *body, struct errtext *why)
 		err = alldocs_query_members(l->r, &j, l->queries, why);
 	if (err == 0)
 		err = alldocs_query_params(l->r, l->queries, why);
+	if (err == 0)
+		err = alldocs_value_limit(l->r, l->partition, &l->queries->limit, why);
 	return err ? err : alldocs_query_check(l->queries, why);
 }
 
@@ -583,6 +588,7 @@ list(struct apireq *r, const struct jstr *partition)
 	}
 	l->r = r;
 	l->multi = multi;
+	l->partition = partition != NULL;
 	l->kind = partition != NULL ? ALL : kind_of(&r->part[1]);
 	err = bound(l, partition);
 	buf_init(&l->last, LIMIT_ID_LEN);

@@ -11,8 +11,24 @@
 
 #include "rows.h"
 
+#define MAX_LIMIT UINT64_C(268435456) /* CouchDB's: rows of one answer */
+
 #define SHOWN_MAX 200 /* bytes of a bad value that are repeated */
 #define KEYS_FIRST 64u
+
+int
+alldocs_value_limit(const struct apireq *r, int partition, uint64_t *limitp, struct errtext *why)
+{
+	const struct config *c = r->api->config;
+	uint64_t max = partition ? config_u64(c, "query_server_config", "partition_query_limit", MAX_LIMIT)
+				 : config_u64(c, "query_server_config", "query_limit", MAX_LIMIT);
+
+	if (*limitp == UINT64_MAX)
+		*limitp = max;
+	if (*limitp <= max)
+		return 0;
+	return err_why(why, ERR_QUERY_PARSE, "Limit is too large, must not exceed %llu", (unsigned long long)max);
+}
 
 void
 alldocs_query_init(struct alldocs_query *q)

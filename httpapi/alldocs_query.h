@@ -59,6 +59,12 @@ int alldocs_value_number(const struct alldocs_value *v, uint64_t *outp, struct e
  */
 int alldocs_value_fresh(const struct jstr *name, const struct alldocs_value *v, struct errtext *why) MUST_CHECK;
 
+/**
+ * alldocs_value_limit(r, partition, limitp, why): *${limitp}, which is UINT64_MAX if none was asked for, is at most what query_server_config
+ * allows a query, of a partition or not.  Errors: ERR_QUERY_PARSE.
+ */
+int alldocs_value_limit(const struct apireq *r, int partition, uint64_t *limitp, struct errtext *why) MUST_CHECK;
+
 /** alldocs_query_init(q): Everything, ascending. */
 void alldocs_query_init(struct alldocs_query *q);
 

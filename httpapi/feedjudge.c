@@ -31,6 +31,7 @@ struct feedjudge {
 	unsigned refs;
 	int all_leaves;
 	struct jstr program;
+	size_t revs_max;    /* that functions see of a document */
 	struct buf head;    /* of a message: [["filters",NAME],[ */
 	struct buf tail;    /* ],REQ] */
 	uint64_t low, high; /* the rows that are wanted */
@@ -79,6 +80,7 @@ feedjudge_new(
 	j->r = r;
 	j->refs = 1;
 	j->all_leaves = all_leaves;
+	j->revs_max = (size_t)config_u64(r->api->config, "query_server_config", "revs_limit", 20);
 	buf_init(&j->verdicts, VERDICTS_MAX);
 	buf_init(&j->pass, VERDICTS_MAX);
 	buf_init_arena(&j->head, r->arena, 8 * LIMIT_URL_LEN);
@@ -175,7 +177,7 @@ struct batch {
 static int
 put_leaf(struct batch *b, struct db_doc *doc, const struct revpos *at)
 {
-	const struct render_opts o = {.conflicts = at == NULL};
+	const struct render_opts o = {.revs = 1, .revs_max = b->j->revs_max, .conflicts = at == NULL};
 	size_t len = b->text.len;
 	int err;
 

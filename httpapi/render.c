@@ -345,7 +345,7 @@ fill_path(struct job *job, struct doc_out *out)
 		return err;
 	if (o->revs) {
 		out->revisions = path;
-		out->nrevisions = n;
+		out->nrevisions = o->revs_max > 0 && n > o->revs_max ? o->revs_max : n;
 	}
 	job->atts.after = atts_after(o, path, n);
 	return 0;

@@ -13,7 +13,8 @@ struct apireq;
 
 /* What a reader asked for.  Zeroed: the plain document with stubs. */
 struct render_opts {
-	int revs;              /* _revisions */
+	int revs;              /* _revisions, */
+	size_t revs_max;       /* so many at most; 0: all */
 	int revs_info;         /* _revs_info: the winner only, as the next three */
 	int conflicts;         /* _conflicts */
 	int deleted_conflicts; /* _deleted_conflicts */

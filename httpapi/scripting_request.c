@@ -45,6 +45,22 @@ scripting_put_user(struct buf *b, const char *database, const struct principal *
 	return buf_puts(b, "]}");
 }
 
+/* is_value: CouchDB tells functions what these are, not how they are written. */
+static int
+is_value(const struct api_param *p)
+{
+	static const char *const names[] = {"startkey", "endkey", "key", "descending"};
+	struct jread j;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!jstr_is(&p->name, names[i]))
+			continue;
+		jread_init(&j, p->value.s, p->value.len);
+		return jread_skip(&j, NULL) == 0 && jread_end(&j) == 0;
+	}
+	return 0;
+}
+
 static void
 put_query(struct buf *b, const struct apireq *r)
 {
@@ -56,7 +72,10 @@ put_query(struct buf *b, const struct apireq *r)
 		    !jread_utf8_ok(r->params[i].value.s, r->params[i].value.len))
 			continue;
 		put_name(b, r->params[i].name, &first);
-		buf_put_json(b, r->params[i].value.s, r->params[i].value.len);
+		if (is_value(&r->params[i]))
+			buf_put(b, r->params[i].value.s, r->params[i].value.len);
+		else
+			buf_put_json(b, r->params[i].value.s, r->params[i].value.len);
 	}
 	buf_putc(b, '}');
 }
@@ -232,6 +251,36 @@ put_body(struct buf *b, struct apireq *r, const struct jstr *body)
 	put_pairs(b, r, cookies_of(r), ';', 0);
 }
 
+/* put_requested: The parts of the path that the client asked for; a rewrite has made another of it. */
+static void
+put_requested(struct buf *b, struct apireq *r)
+{
+	struct jstr path = http_path(r->http), part;
+	const char *p = path.s, *end = p + path.len;
+	int first = 1;
+
+	if (r->rewrites == 0) {
+		put_path(b, r);
+		return;
+	}
+	buf_putc(b, '[');
+	while (p < end) {
+		const char *slash = memchr(p, '/', (size_t)(end - p)), *stop = slash != NULL ? slash : end;
+
+		if (stop > p) {
+			buf_puts(b, first ? "" : ",");
+			first = 0;
+			if (api_url_decode(r->arena, p, (size_t)(stop - p), 0, &part) == 0 &&
+			    jread_utf8_ok(part.s, part.len))
+				buf_put_json(b, part.s, part.len);
+			else
+				buf_puts(b, "null");
+		}
+		p = stop + 1;
+	}
+	buf_putc(b, ']');
+}
+
 int
 scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body)
 {
@@ -254,7 +303,7 @@ scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const str
 	buf_puts(b, ",\"method\":");
 	buf_put_json(b, http_method(r->http), strlen(http_method(r->http)));
 	buf_puts(b, ",\"requested_path\":");
-	put_path(b, r);
+	put_requested(b, r);
 	buf_puts(b, ",\"path\":");
 	put_path(b, r);
 	buf_puts(b, ",\"raw_path\":\"");

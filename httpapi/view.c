@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "alldocs_query.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "rows.h"
@@ -291,7 +292,8 @@ check(struct request *v, struct errtext *why)
 	for (size_t i = 0; i < v->l.nqueries; i++)
 		v->l.queries[i].range.partition = v->partition;
 	for (size_t i = 0; i < v->l.nqueries && err == 0; i++)
-		err = view_query_check(&v->l.queries[i], read_reduces(v->l.view) != READ_PLAIN, why);
+		if ((err = view_query_check(&v->l.queries[i], read_reduces(v->l.view) != READ_PLAIN, why)) == 0)
+			err = alldocs_value_limit(v->l.r, v->partition.len > 0, &v->l.queries[i].limit, why);
 	return err;
 }
 

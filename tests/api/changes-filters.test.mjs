@@ -20,6 +20,7 @@ const FILTERS = {
 	mod: 'function (doc, req) { return doc.n % Number(req.query.m) === 0; }',
 	none: 'function () { return false; }',
 	all: 'function () { return true; }',
+	sees: 'function (doc) { return doc._id === "z" && doc._revisions.start === 30 && doc._revisions.ids.length === 20 && doc._conflicts[0] === "2-b" && doc._attachments.t.stub; }',
 	gone: 'function (doc) { return doc._deleted === true; }',
 	me: 'function (doc, req) { return doc.owner === req.userCtx.name; }',
 	from: 'function (doc, req) { return req.method === "POST" && JSON.parse(req.body).n === doc.n; }',
@@ -100,6 +101,11 @@ test('a filter sees deletions, conflicts and each leaf of style=all_docs', async
 	assert.deepEqual(revs(all, 'x'), [['1-c', '1-a']]);
 	assert.deepEqual(revs(all, 'y'), [['1-a']]);
 	assert.deepEqual(revs(await get(db, 'filter=_view&view=f/odd&style=all_docs'), 'y'), [['1-b']]);
+	// As in CouchDB: revisions of all, conflicts of winners, stubs.
+	const revisions = Array.from({ length: 30 }, (_, i) => String(i).padStart(32, 'a'));
+	await bulk(db, [{ _id: 'z', _rev: `30-${revisions[0]}`, _revisions: { start: 30, ids: revisions }, _attachments: { t: { content_type: 'text/plain', data: 'YQ==' } } }, { _id: 'z', _rev: '2-b' }], { new_edits: false });
+	const seen = await get(db, 'filter=f/sees');
+	assert.deepEqual(seen.results.map((r) => r.id), ['z']);
 	const main = await get(db, 'filter=f/even');
 	assert.deepEqual(revs(main, 'x'), [['1-c']]);
 	assert.deepEqual(revs(main, 'y'), []);

@@ -17,7 +17,7 @@ const filled = async (rewrites) => {
 	const db = await newDb(server);
 	await ask(server, 'PUT', `/${db}/a`, { json: { n: 1 } });
 	await ask(server, 'PUT', `/${db}/${encodeURIComponent('s/l')}`, { json: { n: 2 } });
-	const put = await ask(server, 'PUT', `/${db}/_design/d`, { json: { rewrites, shows: { echo: ECHO }, updates: { make: 'function (doc, req) { return [{ _id: req.uuid, by: req.method }, req.body]; }' } } });
+	const put = await ask(server, 'PUT', `/${db}/_design/d`, { json: { rewrites, shows: { echo: ECHO, asked: 'function (doc, req) { return { json: { path: req.path, asked: req.requested_path, query: req.query } }; }' }, updates: { make: 'function (doc, req) { return [{ _id: req.uuid, by: req.method }, req.body]; }' } } });
 	assert.equal(put.status, 201, put.text);
 	return { db, go: (path, method = 'GET', more) => ask(server, method, `/${db}/_design/d/_rewrite/${path}`, more) };
 };
@@ -41,7 +41,7 @@ test('rules: paths, names, stars, methods and queries', async () => {
 	assert.equal((await go('doc/s%2Fl')).json.n, 2);
 	assert.equal((await go('doc/a', 'HEAD')).headers.etag, (await ask(server, 'GET', `/${db}/a`)).headers.etag);
 	assert.deepEqual((await go('show/a?num=7&more=z')).json, { query: { id: 'a', num: '7', more: 'z', fixed: 'x', of: 'a', list: '["a","y"]', n: '7' }, method: 'GET', id: 'a' });
-	assert.deepEqual((await go('key/q')).json.query, { key: '"q"', startkey: '["q",{"k":1}]' });
+	assert.deepEqual((await go('key/q')).json.query, { key: 'q', startkey: ['q', { k: 1 }] });
 	assertError(await go('only'), 404, 'not_found', 'missing');
 	assert.equal((await go('only', 'POST', { json: {} })).json.method, 'POST');
 	assert.equal((await go('put/new', 'PUT', { json: { big: 'x'.repeat(400000) } })).status, 201);
@@ -70,6 +70,8 @@ test('a function: a path, an object, an answer of its own, an error', async () =
 		case 'doc': return '../../a';
 		case 'echo': return { path: '_show/echo/' + req.query.id, query: { q: req.method, n: 5, key: '"k"' } };
 		case 'root': return { path: '/' + req.path[0] + '/_all_docs?limit=1' };
+		case 'asked': return { path: '_show/asked' };
+		case 'att': return { path: '../../a/x.txt?rev=' + req.query.rev, method: 'PUT' };
 		case 'method': return { path: '../../viafun', method: 'PUT' };
 		case 'own': return { code: 418, headers: { 'X-Own': 'yes' }, body: 'mine' };
 		case 'dbs': return '/_all_dbs';
@@ -82,10 +84,16 @@ test('a function: a path, an object, an answer of its own, an error', async () =
 		}
 	}`);
 	assert.equal((await go('doc')).json.n, 1);
-	assert.deepEqual((await go('echo?id=a')).json, { query: { q: 'GET', n: '5', key: '"k"' }, method: 'GET', id: 'a' });
+	assert.deepEqual((await go('echo?id=a')).json, { query: { q: 'GET', n: '5', key: 'k' }, method: 'GET', id: 'a' });
 	assert.equal((await go('root')).json.rows.length, 1);
 	assert.equal((await go('method', 'POST', { json: { x: 1 } })).status, 201);
 	assert.equal((await ask(server, 'GET', `/${db}/viafun`)).json.x, 1);
+	// What CouchDB reads as JSON for functions, and what is none.
+	assert.deepEqual((await ask(server, 'GET', `/${db}/_design/d/_show/asked?key=[1]&startkey="a"&endkey=x&descending=true&keys=[1]`)).json.query, { key: [1], startkey: 'a', endkey: 'x', descending: true, keys: '[1]' });
+	assert.deepEqual((await go('asked')).json, { path: [db, '_design', 'd', '_show', 'asked'], asked: [db, '_design', 'd', '_rewrite', 'asked'], query: {} });
+	const att = await go(`att?rev=${(await ask(server, 'GET', `/${db}/a`)).json._rev}`, 'PUT', { body: 'abc', headers: { 'content-type': 'text/plain' } });
+	assert.equal(att.status, 201, att.text);
+	assert.equal((await ask(server, 'GET', `/${db}/a/x.txt`)).text, 'abc');
 	const own = await go('own');
 	assert.deepEqual([own.status, own.text, own.headers['x-own']], [418, 'mine', 'yes']);
 	for (const path of ['dbs', `up?to=${other}`, 'up?to=_all_dbs', `other?to=${other}`, 'other?to=..'])

@@ -105,3 +105,24 @@ test('a database that gets the name of one that was dropped meets nothing of its
 	assert.equal((await ask(server, 'PUT', `/${db}/_design/d`, { json: body })).status, 201);
 	assert.equal(await show(), '1');
 });
+
+test('query_limit and partition_query_limit bound what queries ask for, and what they get', async () => {
+	const db = await design({ views: { v: { map: 'function (doc) { emit(doc._id); }', reduce: '_count' } } });
+	const parted = await newDb(server);
+	assert.equal((await ask(server, 'DELETE', `/${parted}`)).status, 200);
+	assert.equal((await ask(server, 'PUT', `/${parted}?partitioned=true`)).status, 201);
+	for (const name of [db, parted]) assert.equal((await ask(server, 'POST', `/${name}/_bulk_docs`, { json: { docs: Array.from({ length: 9 }, (_, i) => ({ _id: `p:${i}` })) } })).status, 201);
+	const set = async (key, value) => assert.equal((await ask(server, 'PUT', `/_node/_local/_config/query_server_config/${key}`, { json: value })).status, 200);
+	await set('query_limit', '4');
+	await set('partition_query_limit', '2');
+	for (const [path, n] of [[`${db}/_all_docs`, 4], [`${db}/_design/d/_view/v?reduce=false`, 4], [`${db}/_design/d/_view/v?group=true`, 4], [`${db}/_all_docs?limit=3`, 3], [`${parted}/_partition/p/_all_docs`, 2]]) {
+		const r = await ask(server, 'GET', `/${path}`);
+		assert.equal(r.status, 200, r.text);
+		assert.equal(r.json.rows.length, n, path);
+	}
+	for (const [path, n] of [[`${db}/_all_docs?limit=5`, 4], [`${db}/_design/d/_view/v?reduce=false&limit=5`, 4], [`${parted}/_partition/p/_all_docs?limit=3`, 2]]) {
+		const r = await ask(server, 'GET', `/${path}`);
+		assert.deepEqual([r.status, r.json], [400, { error: 'query_parse_error', reason: `Limit is too large, must not exceed ${n}` }], path);
+	}
+	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/query_server_config/query_limit', { json: 'many' })).status, 400);
+});
