@@ -192,6 +192,9 @@ store_lmdb_move(struct store_cursor *base, enum store_move how, struct store_val
 		rc = mdb_cursor_get(c->mc, &k, &v, how == STORE_NEXT ? MDB_NEXT : MDB_PREV);
 	if (rc != 0)
 		return store_lmdb_err(rc, "cursor", "store");
+	/* A page that the disk has damaged: what it calls a value may be anywhere. */
+	if (k.mv_size > STORE_KEY_MAX)
+		return ERR_CORRUPT;
 	*keyp = (struct store_val){k.mv_data, k.mv_size};
 	*valp = (struct store_val){v.mv_data, v.mv_size};
 	return 0;
