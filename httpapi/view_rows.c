@@ -316,7 +316,7 @@ view_rows_fill(void *cookie, struct buf *b, struct arena *a)
 		return err;
 	if ((err = read_begin(l->ix, &snap)) == 0) {
 		err = ERR_END;
-		while (err == ERR_END && l->current < l->nqueries && b->len < ROWS_BATCH_BYTES)
+		while (err == ERR_END && l->current < l->nqueries && b->len < ROWS_BATCH_BYTES && !read_is_over(snap))
 			err = fill_query(l, snap, db, b, a);
 		read_end(snap);
 	}

@@ -481,25 +481,53 @@ read_gather(struct view_snap *s, struct read_groups *g, uint64_t *skipp)
 	return 0;
 }
 
+static int
+open_script(struct sums *sums)
+{
+	const struct view_snap *s = sums->cookie;
+	struct view_index *ix = s->ix;
+	int err = script_open(ix->views->config.scripts, ix->database, ix->program, &sums->script, sums->why);
+
+	if (err == ERR_SCRIPT)
+		(void)snprintf(sums->error, sizeof(sums->error), "compilation_error");
+	return err;
+}
+
+/* let_go: Pages that a commit leaves stay as long as a snapshot may read them: too long for functions. */
+static void
+let_go(struct sums *sums)
+{
+	struct view_snap *s = sums->cookie;
+
+	store_cursor_close(s->rows);
+	store_snap_end(s->snap);
+	s->rows = NULL;
+	s->snap = NULL;
+}
+
+int
+read_is_over(const struct view_snap *s)
+{
+	return s->snap == NULL;
+}
+
 int
 read_reduce(struct view_snap *s, const struct ddoc_view *view, struct read_groups *g)
 {
-	struct view_index *ix = s->ix;
-	struct sums sums = {.ddoc = &ix->ddoc, .salt = s->head.salt, .why = g->why};
-	int err = 0;
+	struct sums sums = {.ddoc = &s->ix->ddoc, .salt = s->head.salt, .why = g->why, .cookie = s};
+	int err;
 
 	if (g->n == 0)
 		return 0;
-	if (view->kind == DDOC_SCRIPT)
-		err = script_open(ix->views->config.scripts, ix->database, ix->program, &sums.script, g->why);
-	if (err == ERR_SCRIPT)
-		(void)snprintf(sums.error, sizeof(sums.error), "compilation_error");
+	if (view->kind == DDOC_SCRIPT) {
+		sums.prepare = open_script;
+		sums.release = let_go;
+	}
 	for (size_t i = 0; i < g->n; i++) {
 		buf_init_arena(&g->values[i], g->a, LIMIT_SCRIPT_ANSWER);
 		s->ranges[i].out = &g->values[i];
 	}
-	if (err == 0)
-		err = sums_reduce(&sums, s->snap, view, s->ranges, g->n);
+	err = sums_reduce(&sums, s->snap, view, s->ranges, g->n);
 	script_close(sums.script);
 	memcpy(g->error, sums.error, sizeof(g->error));
 	return index_damaged(s->ix, err);

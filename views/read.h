@@ -96,5 +96,7 @@ struct read_groups {
  */
 int read_gather(struct view_snap *s, struct read_groups *g, uint64_t *skipp) MUST_CHECK;
 int read_reduce(struct view_snap *s, const struct ddoc_view *view, struct read_groups *g) MUST_CHECK;
+/** read_is_over(s): 1 if the snapshot was given up while functions reduced: it is good for read_end() alone. */
+int read_is_over(const struct view_snap *s);
 
 #endif

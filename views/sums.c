@@ -25,8 +25,10 @@
 
 enum { VALUE_NO_ROWS = 1, VALUE_ROWS = 2 };
 
-#define MESSAGE_BYTES ((size_t)1 << 20) /* of jobs for a child, before it is asked */
-#define SETTLE_RANGES 1024u             /* found out in one transaction */
+#define MESSAGE_BYTES ((size_t)1 << 20) /* of jobs in a message to a child */
+#define HELD_BYTES \
+	((size_t)16 << 20)  /* of jobs that are gathered before it is asked, so that no snapshot is held meanwhile */
+#define SETTLE_RANGES 1024u /* found out in one transaction */
 #define ARENA_MAX ((size_t)1 << 30)
 #define SHRINK_FROM \
 	5000u /* bytes of a function's result from which on it must be smaller than half its input, as in CouchDB */
@@ -243,6 +245,13 @@ struct part {
 	struct jstr text;
 };
 
+/* A job of a child. */
+struct job {
+	struct part *out;
+	size_t given;      /* bytes that are reduced */
+	size_t begin, end; /* its text in the message */
+};
+
 struct work {
 	struct sums *s;
 	struct store_snap *snap;
@@ -252,8 +261,7 @@ struct work {
 	const struct ddoc_view *view;
 	struct buf keys, values; /* of one run, for a child */
 	struct buf message;
-	struct part **waiting; /* of the jobs in message */
-	size_t *sizes;         /* bytes of each job */
+	struct job *jobs; /* in message */
 	size_t njobs, cap;
 };
 
@@ -273,17 +281,34 @@ work_begin(struct work *w, struct sums *s, struct store_snap *snap)
 }
 
 static void
-work_end(struct work *w)
+close_cursors(struct work *w)
 {
 	if (w->rows != NULL)
 		store_cursor_close(w->rows);
 	if (w->sums != NULL)
 		store_cursor_close(w->sums);
+	w->rows = w->sums = NULL;
+}
+
+/* let_go: All is read. */
+static void
+let_go(struct work *w)
+{
+	if (w->s->release == NULL)
+		return;
+	close_cursors(w);
+	w->snap = NULL;
+	w->s->release(w->s);
+}
+
+static void
+work_end(struct work *w)
+{
+	close_cursors(w);
 	buf_release(&w->keys);
 	buf_release(&w->values);
 	buf_release(&w->message);
-	free(w->waiting);
-	free(w->sizes);
+	free(w->jobs);
 	arena_free(w->a);
 	arena_free(w->row_a);
 }
@@ -307,7 +332,7 @@ check_size(struct work *w, size_t given, size_t got)
 }
 
 static int
-take_answers(struct work *w, struct jstr answer)
+take_answers(struct work *w, struct jstr answer, const struct job *jobs, size_t n)
 {
 	struct jstr one;
 	struct jread j;
@@ -315,31 +340,46 @@ take_answers(struct work *w, struct jstr answer)
 
 	jread_init(&j, answer.s, answer.len);
 	err = jread_array_begin(&j);
-	for (size_t i = 0; i < w->njobs && err == 0; i++)
+	for (size_t i = 0; i < n && err == 0; i++)
 		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &one)) == 0 &&
-		    (err = check_size(w, w->sizes[i], one.len)) == 0)
-			err = keep(w, one.s, one.len, w->waiting[i]);
+		    (err = check_size(w, jobs[i].given, one.len)) == 0)
+			err = keep(w, one.s, one.len, jobs[i].out);
 	return err == ERR_END || err == ERR_BAD_JSON ? ERR_SCRIPT_DIED : err;
+}
+
+/* ask_some: As many jobs as fit into a message. */
+static int
+ask_some(struct work *w, enum script_op op, const struct job *jobs, size_t njobs, size_t *donep)
+{
+	struct jstr parts[3] = {{"[", 1}, {w->message.data + jobs->begin, 0}, {"]", 1}}, answer;
+	size_t n = 1;
+	int err;
+
+	while (n < njobs && jobs[n].end - jobs->begin <= MESSAGE_BYTES)
+		n++;
+	parts[1].len = jobs[n - 1].end - jobs->begin;
+	*donep = n;
+	if ((err = script_send(w->s->script, op, parts, 3)) == 0 &&
+	    (err = script_receive(w->s->script, &answer, w->s->why)) == 0)
+		return take_answers(w, answer, jobs, n);
+	if (err == ERR_SCRIPT)
+		(void)snprintf(w->s->error, sizeof(w->s->error), "%s", script_error(w->s->script));
+	return err;
 }
 
 /* ask: What has gathered in the message. */
 static int
 ask(struct work *w, enum script_op op)
 {
-	struct jstr message, answer;
-	int err;
+	size_t i = 0, n = 0;
+	int err = buf_failed(&w->message);
 
 	if (w->njobs == 0)
 		return 0;
-	if (w->s->script == NULL)
-		return ERR_INTERNAL;
-	buf_putc(&w->message, ']');
-	message = (struct jstr){w->message.data, w->message.len};
-	if ((err = buf_failed(&w->message)) == 0 && (err = script_send(w->s->script, op, &message, 1)) == 0 &&
-	    (err = script_receive(w->s->script, &answer, w->s->why)) == 0)
-		err = take_answers(w, answer);
-	else if (err == ERR_SCRIPT)
-		(void)snprintf(w->s->error, sizeof(w->s->error), "%s", script_error(w->s->script));
+	if (err == 0 && w->s->script == NULL)
+		err = w->s->prepare != NULL ? w->s->prepare(w->s) : ERR_INTERNAL;
+	for (; i < w->njobs && err == 0; i += n)
+		err = ask_some(w, op, &w->jobs[i], w->njobs - i, &n);
 	buf_clear(&w->message);
 	w->njobs = 0;
 	return err;
@@ -351,28 +391,26 @@ job_begin(struct work *w, struct part *out)
 {
 	if (w->njobs == w->cap) {
 		size_t cap = w->cap != 0 ? 2 * w->cap : 64;
-		struct part **waiting = reallocarray(w->waiting, cap, sizeof(struct part *));
-		size_t *sizes;
+		struct job *jobs = reallocarray(w->jobs, cap, sizeof(*jobs));
 
-		if (waiting == NULL)
+		if (jobs == NULL)
 			return ERR_NOMEM;
-		w->waiting = waiting;
-		if ((sizes = reallocarray(w->sizes, cap, sizeof(*sizes))) == NULL)
-			return ERR_NOMEM;
-		w->sizes = sizes;
+		w->jobs = jobs;
 		w->cap = cap;
 	}
-	w->waiting[w->njobs] = out;
-	buf_putc(&w->message, w->njobs > 0 ? ',' : '[');
+	if (w->njobs > 0)
+		buf_putc(&w->message, ',');
+	w->jobs[w->njobs] = (struct job){.out = out, .begin = w->message.len};
 	return buf_printf(&w->message, "[%u,", w->view->reduce);
 }
 
 static int
-job_end(struct work *w, size_t size, enum script_op op)
+job_end(struct work *w, size_t given, enum script_op op)
 {
 	buf_putc(&w->message, ']');
-	w->sizes[w->njobs++] = size;
-	return w->message.len > MESSAGE_BYTES ? ask(w, op) : buf_failed(&w->message);
+	w->jobs[w->njobs].given = given;
+	w->jobs[w->njobs++].end = w->message.len;
+	return w->message.len > HELD_BYTES ? ask(w, op) : buf_failed(&w->message);
 }
 
 /* The rows of a run, as lists of texts in w->a. */
@@ -710,6 +748,7 @@ sums_reduce(
 		err = ERR_NOMEM;
 	for (size_t i = 0; i < n && err == 0; i++)
 		err = collect(&w, &ranges[i].lo, &ranges[i].hi, COUNTS_LEVELS, &p[i]);
+	let_go(&w);
 	if (err == 0)
 		err = ask(&w, SCRIPT_REDUCE);
 	for (size_t i = 0; i < n && err == 0; i++)

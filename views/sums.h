@@ -18,8 +18,12 @@
 /* Of an index: what is reduced, and with what. */
 struct sums {
 	const struct ddoc *ddoc;
-	uint64_t salt;         /* of the index */
-	struct script *script; /* where functions run; may be NULL where none is needed */
+	uint64_t salt;                  /* of the index */
+	struct script *script;          /* where functions run; may be NULL where none is needed */
+	int (*prepare)(struct sums *s); /* gives ${script} when a function is needed; may be NULL */
+	void (*release)(
+	    struct sums *s); /* the snapshot is not needed any more, and functions will be waited for; may be NULL */
+	void *cookie;
 	struct errtext *why;
 	char error[64]; /* with ERR_SCRIPT: its name */
 };
@@ -47,7 +51,7 @@ struct sums_range {
 	struct buf *out; /* the final value's JSON; left empty where there are no rows */
 };
 
-/** sums_reduce(s, snap, view, ranges, n): The reduction of ${view} over each.  Errors: as sums_settle(). */
+/** sums_reduce(s, snap, view, ranges, n): The reduction of ${view} over each; s->release() may end ${snap}.  Errors: as sums_settle(). */
 int sums_reduce(struct sums *s, struct store_snap *snap, const struct ddoc_view *view, const struct sums_range *ranges,
     size_t n) MUST_CHECK;
 
