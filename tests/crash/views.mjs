@@ -185,7 +185,7 @@ while (tally.divand + tally.child < KILLS) {
 		await write(ids);
 		await write(Array.from({ length: 40 }, () => [`new${random.below(1e9)}`]));
 	}
-	for (let n = random.between(1, 4); n > 0 && await killUnder(ddoc, building); n--);
+	for (let n = random.between(1, 4); n > 0 && await killUnder(ddoc, 0.7 * building); n--);
 	verdict(`kills of ${ddoc}`, await compare(ddoc));
 	const { _rev } = await must(200, 'GET', `/${DB}/_design/${ddoc}`);
 	await must(200, 'DELETE', `/${DB}/_design/${ddoc}?rev=${_rev}`);
