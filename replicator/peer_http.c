@@ -178,16 +178,16 @@ info_done(struct peer_rq *rq)
 	struct simple *s = (struct simple *)rq->op;
 	struct peer_http *p = rq->p;
 	struct errtext why = {""};
-	char born[PEER_BORN];
+	struct peer_about about;
 
 	if (peer_rq_ok(rq)) {
 		peer_rq_judge(rq,
 		    peer_json_info(
-			rq->answer.data, rq->answer.len, s->op.call->arena, &s->c.info->update_seq, born, &why),
+			rq->answer.data, rq->answer.len, s->op.call->arena, &s->c.info->update_seq, &about, &why),
 		    &why);
 		if (rq->err == 0) {
 			pthread_mutex_lock(&p->lock);
-			memcpy(p->born, born, sizeof(born));
+			p->about = about;
 			pthread_mutex_unlock(&p->lock);
 		}
 	}
@@ -337,7 +337,7 @@ committed(struct peer_rq *rq)
 	struct peer_http *p = rq->p;
 	struct jstr seq;
 	struct errtext why = {""};
-	char born[PEER_BORN];
+	struct peer_about about;
 	struct arena *a = NULL;
 	int other = 0;
 
@@ -345,10 +345,10 @@ committed(struct peer_rq *rq)
 		if (rq->status == 405 || rq->status == 501)
 			rq->err = 0;
 	} else if (arena_new(PEER_ERROR_ANSWER * 2, &a) == 0 &&
-		   peer_json_info(rq->answer.data, rq->answer.len, a, &seq, born, &why) == ERR_NO_DB &&
-		   born[0] != '\0') {
+		   peer_json_info(rq->answer.data, rq->answer.len, a, &seq, &about, &why) == ERR_NO_DB &&
+		   about.born[0] != '\0') {
 		pthread_mutex_lock(&p->lock);
-		other = p->born[0] != '\0' && strcmp(p->born, born) != 0;
+		other = p->about.born[0] != '\0' && strcmp(p->about.born, about.born) != 0;
 		pthread_mutex_unlock(&p->lock);
 	}
 	if (other)

@@ -616,6 +616,7 @@ read_stub(struct peer_in *in, struct arena *a, struct peer_stub *stub)
 	if (err != ERR_END)
 		return err;
 	stub->att.length = stub->att.gzip ? encoded : length;
+	stub->plain = length;
 	if (stub->follows && stub->att.length == UINT64_MAX)
 		return err_why(in->why, ERR_IO, "has an attachment without a length");
 	return 0;
@@ -698,6 +699,24 @@ peer_json_opened(const char *text, size_t len, const struct jstr *id, const stru
 		err = jread_end(&in.j);
 	if (err == 0)
 		err = read_stubs(&in, atts, a, stubs, nstubs);
+	return peer_in_end(&in, err);
+}
+
+int
+peer_json_stubs(
+    const char *text, size_t len, struct arena *a, struct peer_stub **stubs, size_t *nstubs, struct errtext *why)
+{
+	struct peer_in in;
+	struct buf ids;
+	struct seen s;
+	int err;
+
+	buf_init(&ids, WORDS);
+	peer_in_init(&in, text, len, why);
+	err = read_doc(&in, &ids, &s);
+	if (err == 0)
+		err = read_stubs(&in, s.atts, a, stubs, nstubs);
+	buf_release(&ids);
 	return peer_in_end(&in, err);
 }
 

@@ -122,10 +122,10 @@ struct peer_http {
 	uint64_t renew_ms;        /* when it is to be made anew */
 	int proven;               /* it has been accepted once */
 
-	int bulk_get;         /* it has, or may have, _bulk_get */
-	size_t doc_size;      /* how large a document has been, on average */
-	size_t url_max;       /* bytes of a URL with lists in it */
-	char born[PEER_BORN]; /* instance_start_time; "": not known */
+	int bulk_get;            /* it has, or may have, _bulk_get */
+	size_t doc_size;         /* how large a document has been, on average */
+	size_t url_max;          /* bytes of a URL with lists in it */
+	struct peer_about about; /* as it said when it was asked first */
 
 	struct peer_call *hopeless; /* calls for which there was no memory, by their state */
 	struct exec_job hopeless_job;

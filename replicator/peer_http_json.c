@@ -218,7 +218,7 @@ peer_json_code(const char *error)
 /* ---- Small answers ---- */
 
 static int
-read_info(struct peer_in *in, struct arena *a, struct jstr *seq, char born[PEER_BORN])
+read_info(struct peer_in *in, struct arena *a, struct jstr *seq, struct peer_about *about)
 {
 	struct jstr key, s;
 	int err = jread_object_begin(&in->j);
@@ -229,8 +229,9 @@ read_info(struct peer_in *in, struct arena *a, struct jstr *seq, char born[PEER_
 		} else if (jstr_is(&key, "instance_start_time") && jread_peek(&in->j) == JREAD_STRING) {
 			err = jread_string(&in->j, &in->word, &s);
 			if (err == 0)
-				peer_in_keep(born, PEER_BORN, &s);
+				peer_in_keep(about->born, PEER_BORN, &s);
 		} else {
+			about->pouchdb |= jstr_is(&key, "backend_adapter") || jstr_is(&key, "auto_compaction");
 			err = jread_skip(&in->j, NULL);
 		}
 	}
@@ -239,15 +240,15 @@ read_info(struct peer_in *in, struct arena *a, struct jstr *seq, char born[PEER_
 
 int
 peer_json_info(
-    const char *text, size_t len, struct arena *a, struct jstr *seq, char born[PEER_BORN], struct errtext *why)
+    const char *text, size_t len, struct arena *a, struct jstr *seq, struct peer_about *about, struct errtext *why)
 {
 	struct peer_in in;
 	int err;
 
 	seq->len = 0;
-	born[0] = '\0';
+	memset(about, 0, sizeof(*about));
 	peer_in_init(&in, text, len, why);
-	err = peer_in_end(&in, read_info(&in, a, seq, born));
+	err = peer_in_end(&in, read_info(&in, a, seq, about));
 	if (err == 0 && seq->len == 0)
 		return err_why(why, ERR_NO_DB, "has no update_seq: it is no database");
 	return err;

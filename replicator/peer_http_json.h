@@ -38,8 +38,13 @@ struct peer_said {
 /** peer_json_said(text, len, out): Both empty where it says nothing. */
 void peer_json_said(const char *text, size_t len, struct peer_said *out);
 
-/** peer_json_info(text, len, a, seq, born, why): ${born}: instance_start_time, or "".  ERR_NO_DB: JSON, but of no database. */
-int peer_json_info(const char *text, size_t len, struct arena *a, struct jstr *seq, char born[PEER_BORN],
+/* What a database says of itself. */
+struct peer_about {
+	char born[PEER_BORN]; /* instance_start_time, or "" */
+	int pouchdb;          /* it is PouchDB's */
+};
+/** peer_json_info(text, len, a, seq, about, why): ERR_NO_DB: JSON, but of no database; ${about} is filled nevertheless. */
+int peer_json_info(const char *text, size_t len, struct arena *a, struct jstr *seq, struct peer_about *about,
     struct errtext *why) MUST_CHECK;
 /** peer_json_local(text, len, a, rev, body, why): A _local document. */
 int peer_json_local(
@@ -95,6 +100,7 @@ int peer_found_end(struct peer_found *f, size_t done, struct peer_fetch *c) MUST
 /* One attachment in a document's text. */
 struct peer_stub {
 	struct peer_att att;
+	uint64_t plain; /* its length when it is not compressed; UINT64_MAX: not told */
 	int follows;
 	int has_digest; /* MD5 */
 	unsigned char md5[16];
@@ -106,6 +112,9 @@ struct peer_stub {
  */
 int peer_json_opened(const char *text, size_t len, const struct jstr *id, const struct rev *asked, struct arena *a,
     struct peer_doc *doc, struct peer_stub **stubs, size_t *nstubs, struct errtext *why) MUST_CHECK;
+/** peer_json_stubs(text, len, a, stubs, nstubs, why): The attachments of a document alone. */
+int peer_json_stubs(const char *text, size_t len, struct arena *a, struct peer_stub **stubs, size_t *nstubs,
+    struct errtext *why) MUST_CHECK;
 /**
  * peer_json_open_revs(text, len, ...): The same from what open_revs answers as JSON: the first document, or ERR_MISSING.
  */

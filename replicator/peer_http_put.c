@@ -5,9 +5,11 @@
  * 1. The body is a row of texts (the document, and what stands before each attachment) and of attachments between
  *    them; it is made while it is sent.
  * 2. Once a byte was taken from the pipe the request cannot be repeated.
- * 3. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
+ * 3. PouchDB keeps what it is sent as it is, whatever the document says of its encoding: it gets no compressed bytes.
+ * 4. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
  */
 #include <string.h>
+#include <zlib.h>
 
 #include "base/hash.h"
 #include "base/limits.h"
@@ -29,7 +31,34 @@ struct putting {
 	size_t att;    /* the next, or that which is being sent */
 	uint64_t left; /* bytes of it */
 	int step;      /* 0: before the document, 1: it, 2: behind it */
+
+	/* Where no compressed bytes may be sent. */
+	uint64_t *plain; /* the lengths of attachments; NULL: they are sent as they come */
+	uint64_t packed; /* bytes of the present one that are still to come */
+	z_stream z;
+	int inflating;
+	unsigned char in[16384];
 };
+
+static void
+end_inflating(struct putting *o)
+{
+	if (o->inflating)
+		(void)inflateEnd(&o->z);
+	o->inflating = 0;
+}
+
+static int
+is_inflated(const struct putting *o, size_t i)
+{
+	return o->plain != NULL && o->c->atts[i].gzip;
+}
+
+static uint64_t
+length_of(const struct putting *o, size_t i)
+{
+	return is_inflated(o, i) ? o->plain[i] : o->c->atts[i].length;
+}
 
 static void
 release(struct peer_op *op)
@@ -38,6 +67,7 @@ release(struct peer_op *op)
 
 	peer_rq_release(&o->rq);
 	buf_release(&o->text);
+	end_inflating(o);
 }
 
 /* ---- The body ---- */
@@ -83,8 +113,8 @@ put_between(const struct putting *o, size_t i, struct buf *b)
 		put_word(b, att->type, 0);
 	else
 		(void)buf_puts(b, "application/octet-stream");
-	(void)buf_printf(b, "\r\nContent-Length: %llu\r\n", (unsigned long long)att->length);
-	if (att->gzip)
+	(void)buf_printf(b, "\r\nContent-Length: %llu\r\n", (unsigned long long)length_of(o, i));
+	if (att->gzip && !is_inflated(o, i))
 		(void)buf_puts(b, "Content-Encoding: gzip\r\n");
 	(void)buf_puts(b, "\r\n");
 }
@@ -106,10 +136,10 @@ measure(struct putting *o, uint64_t *lenp)
 		put_between(o, i, &b);
 		err = buf_failed(&b);
 		n += b.len;
-		if (err == 0 && i < o->c->natts && o->c->atts[i].length > UINT64_MAX / 2 - n)
+		if (err == 0 && i < o->c->natts && length_of(o, i) > UINT64_MAX / 2 - n)
 			err = ERR_ATT_TOO_LARGE;
 		else if (i < o->c->natts)
-			n += o->c->atts[i].length;
+			n += length_of(o, i);
 	}
 	buf_release(&b);
 	*lenp = n;
@@ -128,10 +158,10 @@ on_bytes(void *cookie)
 	peer_op_unref(&o->op);
 }
 
+/* Bytes from the pipe, at most ${max}. */
 static int
-take(struct putting *o, void *out, size_t size, size_t *lenp)
+take(struct putting *o, void *out, size_t max, size_t *lenp)
 {
-	size_t max = o->left < size ? (size_t)o->left : size;
 	int err;
 
 	peer_op_ref(&o->op);
@@ -145,8 +175,46 @@ take(struct putting *o, void *out, size_t size, size_t *lenp)
 		return err == ERR_END ? ERR_IO : err;
 	}
 	o->rq.once = 1;
-	o->left -= *lenp;
 	return 0;
+}
+
+static int
+take_plain(struct putting *o, void *out, size_t size, size_t *lenp)
+{
+	int err = take(o, out, o->left < size ? (size_t)o->left : size, lenp);
+
+	if (err == 0)
+		o->left -= *lenp;
+	return err;
+}
+
+/* *${lenp} may be 0: the last bytes of a compressed attachment hold nothing. */
+static int
+take_inflated(struct putting *o, void *out, size_t size, size_t *lenp)
+{
+	size_t n = 0;
+	int err, rc;
+
+	if (o->z.avail_in == 0 && o->packed > 0) {
+		err = take(o, o->in, o->packed < sizeof(o->in) ? (size_t)o->packed : sizeof(o->in), &n);
+		if (err != 0)
+			return err;
+		o->packed -= n;
+		o->z.next_in = o->in;
+		o->z.avail_in = (uInt)n;
+	}
+	o->z.next_out = out;
+	o->z.avail_out = (uInt)(o->left < size ? o->left : size);
+	n = o->z.avail_out;
+	rc = inflate(&o->z, Z_NO_FLUSH);
+	*lenp = n - o->z.avail_out;
+	o->left -= *lenp;
+	if (rc == Z_STREAM_END) {
+		end_inflating(o);
+		return o->left > 0 || o->packed > 0 ? ERR_NOT_GZIP : 0;
+	}
+	/* With bytes left over and no room for more it is longer than was said. */
+	return rc == Z_OK || (rc == Z_BUF_ERROR && o->packed > 0 && o->z.avail_in == 0) ? 0 : ERR_NOT_GZIP;
 }
 
 static size_t
@@ -169,9 +237,16 @@ next_text(struct putting *o)
 	buf_clear(&o->text);
 	o->text_at = 0;
 	put_between(o, i, &o->text);
-	o->left = i < o->c->natts ? o->c->atts[i].length : 0;
+	o->left = i < o->c->natts ? length_of(o, i) : 0;
 	o->att = i + 1;
 	o->step = 2;
+	if (i < o->c->natts && is_inflated(o, i)) {
+		memset(&o->z, 0, sizeof(o->z));
+		o->packed = o->c->atts[i].length;
+		if (inflateInit2(&o->z, MAX_WBITS + 16) != Z_OK)
+			return ERR_NOMEM;
+		o->inflating = 1;
+	}
 	return buf_failed(&o->text);
 }
 
@@ -191,8 +266,12 @@ on_read(void *cookie, void *out, size_t size, size_t *lenp)
 			o->step = 1;
 		} else if (o->step == 1 && o->doc_at < doc->len) {
 			*lenp = copy_some(out, size, doc->s, doc->len, &o->doc_at);
+		} else if (o->inflating) {
+			err = take_inflated(o, out, size, lenp);
+			if (err != 0)
+				return err;
 		} else if (o->step == 2 && o->left > 0) {
-			return take(o, out, size, lenp);
+			return take_plain(o, out, size, lenp);
 		} else {
 			if (o->step == 2 && o->att > o->c->natts)
 				return ERR_INTERNAL;
@@ -215,6 +294,7 @@ rewind_body(struct peer_rq *rq)
 	o->text_at = o->doc_at = o->att = 0;
 	o->left = 0;
 	o->step = 0;
+	end_inflating(o);
 }
 
 /* ---- The end ---- */
@@ -255,6 +335,30 @@ put_done(struct peer_rq *rq)
 	peer_op_end(&o->op, rq->err, &rq->why);
 }
 
+/* The lengths that compressed attachments have when they are not. */
+static int
+plain_lengths(struct putting *o)
+{
+	struct peer_put *c = o->c;
+	struct peer_stub *stubs;
+	size_t n, i, k = 0;
+	struct errtext why;
+	int err = peer_json_stubs(c->doc->text.s, c->doc->text.len, c->call.arena, &stubs, &n, &why);
+
+	if (err != 0)
+		return err;
+	o->plain = arena_calloc(c->call.arena, c->natts, sizeof(*o->plain));
+	if (o->plain == NULL)
+		return ERR_NOMEM;
+	for (i = 0; i < n && k < c->natts; i++)
+		if (stubs[i].follows)
+			o->plain[k++] = stubs[i].plain;
+	for (i = 0; i < c->natts; i++)
+		if (c->atts[i].gzip && (i >= k || o->plain[i] == UINT64_MAX))
+			return ERR_IO;
+	return 0;
+}
+
 static void
 with_atts(struct putting *o)
 {
@@ -269,7 +373,9 @@ with_atts(struct putting *o)
 	if (o->text.len < sizeof(o->type))
 		memcpy(o->type, o->text.data, o->text.len);
 	o->rq.type = o->type;
-	err = measure(o, &o->rq.http.body_len);
+	err = o->op.p->about.pouchdb ? plain_lengths(o) : 0;
+	if (err == 0)
+		err = measure(o, &o->rq.http.body_len);
 	if (err != 0)
 		o->rq.path.failed = err;
 	o->rq.http.on_read = on_read;

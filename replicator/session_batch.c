@@ -297,7 +297,8 @@ single_done(struct batch *b)
 }
 
 /*
- * Where both calls failed, either may have been first: the pipe hands the error of one to the other, so it is the same.
+ * Where both calls failed, either may have been first: the pipe hands the error of one to the other, so it is the same; the one
+ * that was handed it has no words.
  */
 static void
 single_over(struct batch *b)
@@ -310,7 +311,10 @@ single_over(struct batch *b)
 	if (session_over(s) || !batch_idle(b))
 		return;
 	doc = b->ready ? &b->open.doc : &b->singles[b->single];
-	failed = with_atts && b->put.call.err == 0 ? &b->open.call : &b->put.call;
+	failed = with_atts && (b->put.call.err == 0 ||
+				  (b->put.call.err == b->open.call.err && b->put.call.why.text[0] == '\0'))
+		     ? &b->open.call
+		     : &b->put.call;
 	if (failed->err == 0) {
 		count_written(s, doc);
 		if (with_atts)

@@ -1,4 +1,6 @@
 /* The peer behind HTTP against a server that says what the test wants it to: what it asks, what it believes, what it repeats. */
+#include <zlib.h>
+
 #include "base/hash.h"
 #include "tests/unit/peertest.h"
 
@@ -1122,6 +1124,70 @@ test_put(void)
 	p->ops->close(p);
 }
 
+/* ${len} bytes of "p" as gzip; returns the length. */
+static size_t
+pack(char *out, size_t room, size_t len)
+{
+	char *plain = arena_alloc(a, len);
+	z_stream z;
+
+	memset(&z, 0, sizeof(z));
+	memset(plain, 'p', len);
+	if (deflateInit2(&z, 8, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		abort();
+	z.next_in = (unsigned char *)plain;
+	z.avail_in = (uInt)len;
+	z.next_out = (unsigned char *)out;
+	z.avail_out = (uInt)room;
+	CHECK_INT(deflate(&z, Z_FINISH), Z_STREAM_END);
+	(void)deflateEnd(&z);
+	return room - z.avail_out;
+}
+
+/* PouchDB gets attachments as they are; what is no gzip, or is longer or shorter than it says, is not sent whole. */
+static void
+test_put_plain(void)
+{
+	static const struct {
+		size_t said;
+		int spoilt, err;
+	} cases[] = {{200000, 0, 0}, {199999, 0, ERR_NOT_GZIP}, {200001, 0, ERR_NOT_GZIP}, {1, 0, ERR_NOT_GZIP},
+	    {200000, 1, ERR_NOT_GZIP}};
+	struct peer *p = new_peer(NULL);
+	struct peer_info about;
+	char text[512], packed[4096];
+	size_t i, len = pack(packed, sizeof(packed), 200000);
+
+	peertest_clear();
+	peertest_rule("GET", " ", 200, "{\"update_seq\":1,\"backend_adapter\":\"x\"}");
+	peertest_rule("PUT", "/a?new_edits=false ", 201, "{\"ok\":true}");
+	CHECK_INT(info(p, &about), 0);
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct peer_att att = {.name = {"t", 1}, .type = {"a/b", 3}, .length = len, .gzip = 1};
+		struct peer_doc doc = {.id = {"a", 1}};
+		struct peer_put c = {.doc = &doc, .atts = &att, .natts = 1};
+
+		doc.text.len = (size_t)snprintf(text, sizeof(text),
+		    "{\"_id\":\"a\",\"_rev\":\"" R1 "\",\"_attachments\":{\"t\":{\"follows\":true,\"encoding\":"
+						    "\"gzip\",\"length\":%zu,\"encoded_length\":%zu}}}",
+		    cases[i].said, len);
+		doc.text.s = text;
+		if (pipe_new(&c.pipe) != 0)
+			abort();
+		packed[2] ^= (char)cases[i].spoilt;
+		CHECK_INT(pipe_put(c.pipe, packed, len, wake, NULL), 0);
+		pipe_end(c.pipe, 0);
+		CHECK_INT(peertest_do(p, put_doc, &c, a), cases[i].err);
+		pipe_free(c.pipe);
+		if (i > 0)
+			continue;
+		CHECK(strstr(peertest_body, "Content-Length: 200000\r\n\r\nppp") != NULL);
+		CHECK(strstr(peertest_body, "Content-Encoding") == NULL);
+		CHECK(memmem(peertest_body + peertest_body_len - 50, 50, "ppp\r\n--", 7) != NULL);
+	}
+	p->ops->close(p);
+}
+
 static void
 test_refused_put(void)
 {
@@ -1186,6 +1252,7 @@ main(void)
 	test_bad_open();
 	test_ancestors();
 	test_put();
+	test_put_plain();
 	test_refused_put();
 	peertest_end();
 	arena_free(a);
