@@ -51,7 +51,8 @@ append_header(h2o_req_t *h2o, h2o_iovec_t *name, const char *orig_name, const ch
 static h2o_iovec_t *
 name_of(h2o_req_t *h2o, const char *name, size_t len)
 {
-	static h2o_iovec_t ours[] = {{H2O_STRLIT("x-couch-request-id")}, {H2O_STRLIT("x-couchdb-body-time")}};
+	static char request_id[] = "x-couch-request-id", body_time[] = "x-couchdb-body-time";
+	static h2o_iovec_t ours[] = {{request_id, sizeof(request_id) - 1}, {body_time, sizeof(body_time) - 1}};
 	const h2o_token_t *token = h2o_lookup_token(name, len);
 	h2o_iovec_t *iov;
 	size_t i;
