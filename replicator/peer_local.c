@@ -50,7 +50,7 @@ out_of_memory(void *arg)
 }
 
 void
-local_begin(struct peer *p, struct peer_call *call, void *of, void (*fn)(struct local_call *c))
+peer_local_begin(struct peer *p, struct peer_call *call, void *of, void (*fn)(struct local_call *c))
 {
 	struct local_call *c = arena_calloc(call->arena, 1, sizeof(*c));
 
@@ -66,11 +66,11 @@ local_begin(struct peer *p, struct peer_call *call, void *of, void (*fn)(struct 
 	c->p = (struct local *)p;
 	c->call = call;
 	c->of = of;
-	local_again(c);
+	peer_local_again(c);
 }
 
 void
-local_again(struct local_call *c)
+peer_local_again(struct local_call *c)
 {
 	struct executor *ex = executor_of(c);
 
@@ -78,7 +78,7 @@ local_again(struct local_call *c)
 }
 
 int
-local_open(struct local_call *c)
+peer_local_open(struct local_call *c)
 {
 	if (atomic_load(&c->cancelled))
 		return ERR_CANCELLED;
@@ -86,7 +86,7 @@ local_open(struct local_call *c)
 }
 
 void
-local_end(struct local_call *c, int err)
+peer_local_end(struct local_call *c, int err)
 {
 	if (c->db != NULL)
 		db_close(c->db);
@@ -96,7 +96,7 @@ local_end(struct local_call *c, int err)
 }
 
 int
-local_dup(struct arena *a, struct jstr from, struct jstr *out)
+peer_local_dup(struct arena *a, struct jstr from, struct jstr *out)
 {
 	out->len = from.len;
 	out->s = arena_dup(a, from.s, from.len);
@@ -123,7 +123,7 @@ wake(struct local_call *c)
 	if (c->looking)
 		return;
 	take_out(c);
-	local_again(c);
+	peer_local_again(c);
 }
 
 static void
@@ -254,7 +254,7 @@ copy_row(struct arena *a, const struct db_change *from, struct jstr *id, struct 
 			return ERR_NOMEM;
 	}
 	*revsp = revs;
-	return local_dup(a, from->id, id);
+	return peer_local_dup(a, from->id, id);
 }
 
 static int
@@ -375,7 +375,7 @@ static int
 look_begin(struct look *k)
 {
 	struct local_call *c = k->c;
-	int err = local_open(c);
+	int err = peer_local_open(c);
 
 	if (err == 0)
 		err = db_may_list(c->db);
@@ -425,13 +425,13 @@ run_changes(struct local_call *c)
 	if (again)
 		wait_for_more(c, &k);
 	else
-		local_end(c, err);
+		peer_local_end(c, err);
 }
 
 static void
 local_changes(struct peer *p, struct peer_changes *c)
 {
-	local_begin(p, &c->call, c, run_changes);
+	peer_local_begin(p, &c->call, c, run_changes);
 }
 
 /* ---- The database ---- */
@@ -441,19 +441,19 @@ run_info(struct local_call *c)
 {
 	struct peer_info *out = c->of;
 	struct db_info info;
-	int err = local_open(c);
+	int err = peer_local_open(c);
 
 	if (err == 0)
 		err = db_info(c->db, &info);
 	if (err == 0)
 		err = seq_text(c, info.update_seq, &out->update_seq);
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 static void
 local_info(struct peer *p, struct peer_info *c)
 {
-	local_begin(p, &c->call, c, run_info);
+	peer_local_begin(p, &c->call, c, run_info);
 }
 
 static void
@@ -467,13 +467,13 @@ run_create(struct local_call *c)
 	o.partitioned = in->query.len >= sizeof(partitioned) - 1 &&
 			memmem(in->query.s, in->query.len, partitioned, sizeof(partitioned) - 1) != NULL;
 	err = dbs_create(c->p->locals->config.dbs, c->p->peer.name, &o, &c->p->who, &c->call->why);
-	local_end(c, err == ERR_DB_EXISTS ? 0 : err);
+	peer_local_end(c, err == ERR_DB_EXISTS ? 0 : err);
 }
 
 static void
 local_create(struct peer *p, struct peer_create *c)
 {
-	local_begin(p, &c->call, c, run_create);
+	peer_local_begin(p, &c->call, c, run_create);
 }
 
 static int
@@ -492,7 +492,7 @@ get_local(struct local_call *c, struct peer_local *io)
 		return err;
 	err = db_local_get(snap, id.data, id.len, c->call->arena, &rev, &body);
 	if (err == 0)
-		err = local_dup(c->call->arena, body, &io->body);
+		err = peer_local_dup(c->call->arena, body, &io->body);
 	db_snap_end(snap);
 	if (err != 0)
 		return err;
@@ -506,28 +506,28 @@ get_local(struct local_call *c, struct peer_local *io)
 static void
 run_local_get(struct local_call *c)
 {
-	int err = local_open(c);
+	int err = peer_local_open(c);
 
-	local_end(c, err != 0 ? err : get_local(c, c->of));
+	peer_local_end(c, err != 0 ? err : get_local(c, c->of));
 }
 
 static void
 local_local_get(struct peer *p, struct peer_local *c)
 {
-	local_begin(p, &c->call, c, run_local_get);
+	peer_local_begin(p, &c->call, c, run_local_get);
 }
 
 /* What db_submit() has answered is durable. */
 static void
 run_commit(struct local_call *c)
 {
-	local_end(c, 0);
+	peer_local_end(c, 0);
 }
 
 static void
 local_commit(struct peer *p, struct peer_call *call)
 {
-	local_begin(p, call, NULL, run_commit);
+	peer_local_begin(p, call, NULL, run_commit);
 }
 
 /* ---- Peers ---- */
@@ -544,13 +544,13 @@ local_close(struct peer *p)
 static const struct peer_ops local_ops = {.info = local_info,
     .create = local_create,
     .local_get = local_local_get,
-    .local_put = local_put_local,
+    .local_put = peer_local_put_local,
     .changes = local_changes,
-    .fetch = local_fetch,
-    .open_doc = local_open_doc,
-    .diff = local_diff,
-    .write = local_write,
-    .put_doc = local_put_doc,
+    .fetch = peer_local_fetch,
+    .open_doc = peer_local_open_doc,
+    .diff = peer_local_diff,
+    .write = peer_local_write,
+    .put_doc = peer_local_put_doc,
     .commit = local_commit,
     .cancel = local_cancel,
     .close = local_close};

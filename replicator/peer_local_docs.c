@@ -63,7 +63,7 @@ run_diff(struct local_call *c)
 	struct arena *scratch = NULL;
 	struct db_snap *snap = NULL;
 	size_t i;
-	int err = local_open(c);
+	int err = peer_local_open(c);
 
 	if (err == 0)
 		err = arena_new(TEXT_MAX, &scratch);
@@ -76,13 +76,13 @@ run_diff(struct local_call *c)
 	if (snap != NULL)
 		db_snap_end(snap);
 	arena_free(scratch);
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 void
-local_diff(struct peer *p, struct peer_diff *c)
+peer_local_diff(struct peer *p, struct peer_diff *c)
 {
-	local_begin(p, &c->call, c, run_diff);
+	peer_local_begin(p, &c->call, c, run_diff);
 }
 
 /* ---- Texts ---- */
@@ -149,12 +149,12 @@ take_leaf(struct db_doc *doc, struct revpos at, void *cookie)
 	to->rev = node->rev;
 	if ((to->rev.id = (unsigned char *)arena_dup(a, node->rev.id, node->rev.len)) == NULL)
 		return ERR_NOMEM;
-	if ((err = local_dup(a, doc->id, &to->id)) != 0 || to->has_atts)
+	if ((err = peer_local_dup(a, doc->id, &to->id)) != 0 || to->has_atts)
 		return err;
 	buf_clear(&f->text);
 	err = put_text(doc, at, node, &rev, &f->text);
 	f->bytes += f->text.len;
-	return err != 0 ? err : local_dup(a, (struct jstr){f->text.data, f->text.len}, &to->text);
+	return err != 0 ? err : peer_local_dup(a, (struct jstr){f->text.data, f->text.len}, &to->text);
 }
 
 static int
@@ -194,7 +194,7 @@ run_fetch(struct local_call *c)
 	struct peer_fetch *out = c->of;
 	struct fetching f = {.c = c, .out = out};
 	struct db_snap *snap = NULL;
-	int err = local_open(c);
+	int err = peer_local_open(c);
 
 	buf_init(&f.text, TEXT_MAX);
 	if (err == 0)
@@ -210,13 +210,13 @@ run_fetch(struct local_call *c)
 	arena_free(f.scratch);
 	buf_release(&f.text);
 	out->bulk_docs = out->bulk_attempts = out->ndocs;
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 void
-local_fetch(struct peer *p, struct peer_fetch *c)
+peer_local_fetch(struct peer *p, struct peer_fetch *c)
 {
-	local_begin(p, &c->call, c, run_fetch);
+	peer_local_begin(p, &c->call, c, run_fetch);
 }
 
 /* ---- One with its attachments ---- */
@@ -285,7 +285,7 @@ keep_atts(struct opening *k, struct arena *a)
 	for (i = 0; i < k->natts; i++) {
 		struct doc_att *att = &k->atts[i];
 
-		if (local_dup(a, att->name, &att->name) != 0 || local_dup(a, att->type, &att->type) != 0)
+		if (peer_local_dup(a, att->name, &att->name) != 0 || peer_local_dup(a, att->type, &att->type) != 0)
 			return ERR_NOMEM;
 		o->atts[i] = (struct peer_att){.name = att->name,
 		    .type = att->type,
@@ -324,7 +324,7 @@ make_text(struct opening *k, struct db_doc *doc, struct arena *a)
 	buf_init(&b, TEXT_MAX);
 	err = doc_put_json(&b, &out);
 	if (err == 0)
-		err = local_dup(a, (struct jstr){b.data, b.len}, &k->o->doc.text);
+		err = peer_local_dup(a, (struct jstr){b.data, b.len}, &k->o->doc.text);
 	buf_release(&b);
 	k->o->doc.has_atts = 1;
 	k->o->doc.id = k->o->id;
@@ -363,7 +363,7 @@ end_opening(struct local_call *c, int err)
 
 	buf_release(&k->piece);
 	pipe_end(k->o->pipe, err);
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 /* The next piece into k->piece. */
@@ -371,7 +371,7 @@ static int
 read_piece(struct local_call *c, struct opening *k)
 {
 	struct db_snap *snap;
-	int err = local_open(c);
+	int err = peer_local_open(c);
 
 	if (err == 0)
 		err = db_snap_begin(c->db, &snap);
@@ -393,7 +393,7 @@ read_piece(struct local_call *c, struct opening *k)
 static void
 there_is_room(void *cookie)
 {
-	local_again(cookie);
+	peer_local_again(cookie);
 }
 
 /* Nothing of ${c} is touched behind a put that found no room. */
@@ -424,10 +424,10 @@ run_open(struct local_call *c)
 {
 	struct peer_open *o = c->of;
 	struct opening *k = arena_calloc(c->call->arena, 1, sizeof(*k));
-	int err = k == NULL ? ERR_NOMEM : local_open(c);
+	int err = k == NULL ? ERR_NOMEM : peer_local_open(c);
 
 	if (k == NULL) {
-		local_end(c, err);
+		peer_local_end(c, err);
 		return;
 	}
 	k->o = o;
@@ -445,7 +445,7 @@ run_open(struct local_call *c)
 }
 
 void
-local_open_doc(struct peer *p, struct peer_open *c)
+peer_local_open_doc(struct peer *p, struct peer_open *c)
 {
-	local_begin(p, &c->call, c, run_open);
+	peer_local_begin(p, &c->call, c, run_open);
 }

@@ -36,24 +36,24 @@ struct local_call {
 	void *state; /* of its file */
 };
 
-/** local_begin(p, call, of, run): Have ${run} called on an executor's thread. */
-void local_begin(struct peer *p, struct peer_call *call, void *of, void (*run)(struct local_call *c));
-/** local_again(c): The same once more. */
-void local_again(struct local_call *c);
-/** local_open(c): Have c->db. */
-int local_open(struct local_call *c) MUST_CHECK;
-/** local_end(c, err): The call is done. */
-void local_end(struct local_call *c, int err);
-/** local_dup(a, from, out): A copy in ${a}. */
-int local_dup(struct arena *a, struct jstr from, struct jstr *out) MUST_CHECK;
+/** peer_local_begin(p, call, of, run): Have ${run} called on an executor's thread. */
+void peer_local_begin(struct peer *p, struct peer_call *call, void *of, void (*run)(struct local_call *c));
+/** peer_local_again(c): The same once more. */
+void peer_local_again(struct local_call *c);
+/** peer_local_open(c): Have c->db. */
+int peer_local_open(struct local_call *c) MUST_CHECK;
+/** peer_local_end(c, err): The call is done. */
+void peer_local_end(struct local_call *c, int err);
+/** peer_local_dup(a, from, out): A copy in ${a}. */
+int peer_local_dup(struct arena *a, struct jstr from, struct jstr *out) MUST_CHECK;
 
 /* peer_local_docs.c */
-void local_diff(struct peer *p, struct peer_diff *c);
-void local_fetch(struct peer *p, struct peer_fetch *c);
-void local_open_doc(struct peer *p, struct peer_open *c);
+void peer_local_diff(struct peer *p, struct peer_diff *c);
+void peer_local_fetch(struct peer *p, struct peer_fetch *c);
+void peer_local_open_doc(struct peer *p, struct peer_open *c);
 /* peer_local_write.c */
-void local_write(struct peer *p, struct peer_write *c);
-void local_put_doc(struct peer *p, struct peer_put *c);
-void local_put_local(struct peer *p, struct peer_local *c);
+void peer_local_write(struct peer *p, struct peer_write *c);
+void peer_local_put_doc(struct peer *p, struct peer_put *c);
+void peer_local_put_local(struct peer *p, struct peer_local *c);
 
 #endif

@@ -76,7 +76,7 @@ written(struct db_request *req)
 
 	for (i = 0; i < k->n && err == 0; i++)
 		err = keep_why(c->call->arena, &k->of->docs[k->docs[i]], k->writes[i].err, &k->writes[i].why);
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 static int
@@ -108,7 +108,7 @@ run_write(struct local_call *c)
 	struct arena *a = c->call->arena;
 	struct writing *k = arena_calloc(a, 1, sizeof(*k));
 	size_t i;
-	int err = k == NULL ? ERR_NOMEM : local_open(c);
+	int err = k == NULL ? ERR_NOMEM : peer_local_open(c);
 
 	if (err == 0) {
 		k->of = of;
@@ -125,13 +125,13 @@ run_write(struct local_call *c)
 		if ((err = db_submit(c->db, &c->req)) == 0)
 			return;
 	}
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 void
-local_write(struct peer *p, struct peer_write *c)
+peer_local_write(struct peer *p, struct peer_write *c)
 {
-	local_begin(p, &c->call, c, run_write);
+	peer_local_begin(p, &c->call, c, run_write);
 }
 
 /* ---- One with attachments ---- */
@@ -155,7 +155,7 @@ end_putting(struct local_call *c, int err)
 
 	for (i = 0; i < k->write.natts; i++)
 		db_blob_free(k->write.atts[i].blob);
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 static void
@@ -214,7 +214,7 @@ end_blob(struct local_call *c, struct putting *k)
 static void
 there_are_bytes(void *cookie)
 {
-	local_again(cookie);
+	peer_local_again(cookie);
 }
 
 static void
@@ -224,7 +224,7 @@ flushed(void *cookie, int err)
 	struct putting *k = c->state;
 
 	k->flush_err = err;
-	local_again(c);
+	peer_local_again(c);
 }
 
 /* ERR_AGAIN: somebody will call when it goes on; nothing of ${c} may be touched then. */
@@ -315,10 +315,10 @@ static void
 run_put(struct local_call *c)
 {
 	struct putting *k = arena_calloc(c->call->arena, 1, sizeof(*k));
-	int err = k == NULL ? ERR_NOMEM : local_open(c);
+	int err = k == NULL ? ERR_NOMEM : peer_local_open(c);
 
 	if (k == NULL) {
-		local_end(c, err);
+		peer_local_end(c, err);
 		return;
 	}
 	k->of = c->of;
@@ -334,9 +334,9 @@ run_put(struct local_call *c)
 }
 
 void
-local_put_doc(struct peer *p, struct peer_put *c)
+peer_local_put_doc(struct peer *p, struct peer_put *c)
 {
-	local_begin(p, &c->call, c, run_put);
+	peer_local_begin(p, &c->call, c, run_put);
 }
 
 /* ---- _local documents ---- */
@@ -359,7 +359,7 @@ noted(struct db_request *req)
 	buf_init_arena(&b, c->call->arena, REV_TEXT_MAX);
 	if (err == 0 && (err = rev_put(&b, &rev)) == 0)
 		k->io->rev = (struct jstr){b.data, b.len};
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 static int
@@ -392,7 +392,7 @@ static void
 run_put_local(struct local_call *c)
 {
 	struct noting *k = arena_calloc(c->call->arena, 1, sizeof(*k));
-	int err = k == NULL ? ERR_NOMEM : local_open(c);
+	int err = k == NULL ? ERR_NOMEM : peer_local_open(c);
 
 	if (err == 0) {
 		k->io = c->of;
@@ -404,11 +404,11 @@ run_put_local(struct local_call *c)
 		if ((err = db_submit(c->db, &c->req)) == 0)
 			return;
 	}
-	local_end(c, err);
+	peer_local_end(c, err);
 }
 
 void
-local_put_local(struct peer *p, struct peer_local *c)
+peer_local_put_local(struct peer *p, struct peer_local *c)
 {
-	local_begin(p, &c->call, c, run_put_local);
+	peer_local_begin(p, &c->call, c, run_put_local);
 }

@@ -74,7 +74,7 @@ session_free(struct session *s)
 	assert(s->flights == NULL);
 	while ((b = s->first) != NULL) {
 		s->first = b->next;
-		batch_free(b);
+		session_batch_free(b);
 	}
 	for (i = 0; i < 2; i++) {
 		checkpoint_free(s->logs[i].found);
@@ -138,8 +138,8 @@ landed(struct peer_call *call)
 }
 
 void
-flight_begin(struct flight *f, struct session *s, struct peer *peer, struct peer_call *call, void (*then)(void *owner),
-    void *owner)
+session_flight(struct flight *f, struct session *s, struct peer *peer, struct peer_call *call,
+    void (*then)(void *owner), void *owner)
 {
 	assert(f->link == NULL);
 	*f = (struct flight){
@@ -217,7 +217,7 @@ informed(void *owner)
 	} else if (err == ERR_NO_DB && s->spec->create_target) {
 		s->create.query = s->spec->create_query;
 		s->create.call.arena = s->logs[TARGET].arena;
-		flight_begin(&s->info_flight[TARGET], s, target, &s->create.call, created, s);
+		session_flight(&s->info_flight[TARGET], s, target, &s->create.call, created, s);
 		target->ops->create(target, &s->create);
 	} else if (err != 0) {
 		no_such_end(s, target, &s->info[TARGET].call);
@@ -234,7 +234,7 @@ info_begin(struct session *s)
 		struct peer *peer = i == SOURCE ? s->config.source : s->config.target;
 
 		s->info[i].call.arena = s->logs[i].arena;
-		flight_begin(&s->info_flight[i], s, peer, &s->info[i].call, informed, s);
+		session_flight(&s->info_flight[i], s, peer, &s->info[i].call, informed, s);
 		peer->ops->info(peer, &s->info[i]);
 	}
 }
@@ -284,7 +284,7 @@ logs_begin(struct session *s)
 
 		l->local.call.arena = l->arena;
 		l->local.id = (struct jstr){s->spec->id, REP_ID_LEN};
-		flight_begin(&l->flight, s, peer, &l->local.call, log_read, s);
+		session_flight(&l->flight, s, peer, &l->local.call, log_read, s);
 		peer->ops->local_get(peer, &l->local);
 	}
 }
@@ -312,7 +312,7 @@ changes_read(void *owner)
 	s->stats.updated_us = s->config.ex->wall_us(s->config.ex);
 	if (c->call.err != 0 || session_over(s)) {
 		session_fail(s, c->call.err, &c->call.why);
-		batch_free(b);
+		session_batch_free(b);
 		return;
 	}
 	s->stats.pending = c->pending;
@@ -320,13 +320,13 @@ changes_read(void *owner)
 	buf_clear(&s->next);
 	if (buf_put(&s->next, c->last_seq.s, c->last_seq.len) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
-		batch_free(b);
+		session_batch_free(b);
 		return;
 	}
 	*s->last = b;
 	s->last = &b->next;
 	s->nbatches++;
-	batch_start(b, c);
+	session_batch_start(b, c);
 }
 
 /* Waits for what is to come once what is there has been read. */
@@ -340,7 +340,7 @@ read_more(struct session *s)
 	if (s->reading != NULL || s->read_all || s->nbatches >= s->spec->workers)
 		return;
 	wait = s->spec->continuous && s->read.last_seq.len > 0 && !s->read.more;
-	if (batch_new(s, &b) != 0) {
+	if (session_batch_new(s, &b) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
 		return;
 	}
@@ -348,7 +348,7 @@ read_more(struct session *s)
 	s->read = (struct peer_changes){.since = {s->next.data, s->next.len}, .limit = s->spec->batch, .wait = wait};
 	s->read.call.arena = b->arena;
 	s->waiting = wait;
-	flight_begin(&s->read_flight, s, source, &s->read.call, changes_read, s);
+	session_flight(&s->read_flight, s, source, &s->read.call, changes_read, s);
 	source->ops->changes(source, &s->read);
 }
 
@@ -365,18 +365,18 @@ pass_batches(struct session *s)
 		if ((s->first = b->next) == NULL)
 			s->last = &s->first;
 		s->nbatches--;
-		batch_free(b);
+		session_batch_free(b);
 	}
 	if (!session_over(s))
 		return;
 	for (at = &s->first; (b = *at) != NULL;) {
-		if (!batch_idle(b)) {
+		if (!session_batch_idle(b)) {
 			at = &b->next;
 			continue;
 		}
 		*at = b->next;
 		s->nbatches--;
-		batch_free(b);
+		session_batch_free(b);
 	}
 	s->last = at;
 }
@@ -410,7 +410,7 @@ note_in_time(struct session *s)
 		return;
 	if (s->due) {
 		s->due = 0;
-		note_begin(s);
+		session_note(s);
 	} else if (!s->timer_set) {
 		s->timer_set = 1;
 		s->timer.fn = timer_rang;
@@ -432,7 +432,7 @@ copy_on(struct session *s)
 	if ((session_over(s) || s->read_all) && s->first == NULL && s->reading == NULL && !s->noting_now) {
 		s->phase = SESSION_LAST;
 		if (worth_noting(s))
-			note_begin(s);
+			session_note(s);
 	}
 }
 

@@ -19,7 +19,7 @@ static void write_texts(struct batch *b);
 static void next_single(struct batch *b);
 
 int
-batch_new(struct session *s, struct batch **bp)
+session_batch_new(struct session *s, struct batch **bp)
 {
 	struct batch *b = calloc(1, sizeof(*b));
 
@@ -36,7 +36,7 @@ batch_new(struct session *s, struct batch **bp)
 }
 
 void
-batch_free(struct batch *b)
+session_batch_free(struct batch *b)
 {
 	pipe_free(b->pipe);
 	arena_free(b->put_arena);
@@ -46,7 +46,7 @@ batch_free(struct batch *b)
 }
 
 int
-batch_idle(const struct batch *b)
+session_batch_idle(const struct batch *b)
 {
 	return b->flight.link == NULL && b->open_flight.link == NULL;
 }
@@ -81,7 +81,7 @@ diffed(void *owner)
 }
 
 void
-batch_start(struct batch *b, const struct peer_changes *c)
+session_batch_start(struct batch *b, const struct peer_changes *c)
 {
 	struct session *s = b->s;
 	struct peer *target = s->config.target;
@@ -103,7 +103,7 @@ batch_start(struct batch *b, const struct peer_changes *c)
 		s->stats.checked += c->rows[i].nrevs;
 	}
 	b->diff = (struct peer_diff){.wants = b->wants, .n = b->nwants, .call.arena = b->arena};
-	flight_begin(&b->flight, s, target, &b->diff.call, diffed, b);
+	session_flight(&b->flight, s, target, &b->diff.call, diffed, b);
 	target->ops->diff(target, &b->diff);
 }
 
@@ -212,7 +212,7 @@ round_begin(struct batch *b)
 	arena_reset(b->round);
 	b->fetch = (struct peer_fetch){
 	    .wants = b->wants + b->at, .nwants = b->nwants - b->at, .max_bytes = SESSION_TEXTS, .call.arena = b->round};
-	flight_begin(&b->flight, s, source, &b->fetch.call, fetched, b);
+	session_flight(&b->flight, s, source, &b->fetch.call, fetched, b);
 	source->ops->fetch(source, &b->fetch);
 }
 
@@ -268,7 +268,7 @@ write_texts(struct batch *b)
 	}
 	b->write = (struct peer_write){
 	    .docs = b->texts + b->text, .n = n < b->together ? n : b->together, .call.arena = b->round};
-	flight_begin(&b->flight, s, target, &b->write.call, texts_written, b);
+	session_flight(&b->flight, s, target, &b->write.call, texts_written, b);
 	target->ops->write(target, &b->write);
 }
 
@@ -308,7 +308,7 @@ single_over(struct batch *b)
 	const struct peer_call *failed;
 	struct peer_doc *doc;
 
-	if (session_over(s) || !batch_idle(b))
+	if (session_over(s) || !session_batch_idle(b))
 		return;
 	doc = b->ready ? &b->open.doc : &b->singles[b->single];
 	failed = with_atts && (b->put.call.err == 0 ||
@@ -361,7 +361,7 @@ put_begin(struct batch *b, const struct peer_doc *doc)
 	}
 	b->put = (struct peer_put){
 	    .doc = doc, .atts = b->open.atts, .natts = b->open.natts, .pipe = b->pipe, .call.arena = b->put_arena};
-	flight_begin(&b->flight, s, target, &b->put.call, put_done, b);
+	session_flight(&b->flight, s, target, &b->put.call, put_done, b);
 	target->ops->put_doc(target, &b->put);
 }
 
@@ -409,7 +409,7 @@ open_begin(struct batch *b, const struct peer_doc *doc)
 		b->open.ancestors = want->ancestors;
 		b->open.nancestors = want->nancestors;
 	}
-	flight_begin(&b->open_flight, s, source, &b->open.call, open_done, b);
+	session_flight(&b->open_flight, s, source, &b->open.call, open_done, b);
 	source->ops->open_doc(source, &b->open);
 }
 

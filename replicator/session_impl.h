@@ -112,8 +112,8 @@ struct session {
 	struct session_stats stats;
 };
 
-/** flight_begin(f, s, peer, call, then, owner): To be called before the peer's function; ${call}->arena is the caller's to set. */
-void flight_begin(struct flight *f, struct session *s, struct peer *peer, struct peer_call *call,
+/** session_flight(f, s, peer, call, then, owner): To be called before the peer's function; ${call}->arena is the caller's to set. */
+void session_flight(struct flight *f, struct session *s, struct peer *peer, struct peer_call *call,
     void (*then)(void *owner), void *owner);
 
 /** session_fail(s, err, why): The first holds. */
@@ -125,15 +125,15 @@ void session_enter(struct session *s);
 void session_leave(struct session *s);
 
 /* session_batch.c */
-int batch_new(struct session *s, struct batch **bp) MUST_CHECK;
-void batch_free(struct batch *b);
-/** batch_start(b, c): Its changes have been read. */
-void batch_start(struct batch *b, const struct peer_changes *c);
-/** batch_idle(b): 1 if no call of it is under way. */
-int batch_idle(const struct batch *b);
+int session_batch_new(struct session *s, struct batch **bp) MUST_CHECK;
+void session_batch_free(struct batch *b);
+/** session_batch_start(b, c): Its changes have been read. */
+void session_batch_start(struct batch *b, const struct peer_changes *c);
+/** session_batch_idle(b): 1 if no call of it is under way. */
+int session_batch_idle(const struct batch *b);
 
 /* session_note.c */
-/** note_begin(s): Write what s->through says into both logs. */
-void note_begin(struct session *s);
+/** session_note(s): Write what s->through says into both logs. */
+void session_note(struct session *s);
 
 #endif

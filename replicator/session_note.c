@@ -26,7 +26,7 @@ log_put(struct session *s, struct log_end *l)
 	arena_reset(l->arena);
 	l->local.rev = (struct jstr){l->rev.data, l->rev.len};
 	l->local.body = (struct jstr){s->log.data, s->log.len};
-	flight_begin(&l->flight, s, peer, &l->local.call, log_written, l);
+	session_flight(&l->flight, s, peer, &l->local.call, log_written, l);
 	peer->ops->local_put(peer, &l->local);
 }
 
@@ -84,7 +84,7 @@ log_written(void *owner)
 
 	if (call->err == ERR_CONFLICT && !l->again && s->err == 0) {
 		l->again = 1;
-		flight_begin(&l->flight, s, peer, &l->local.call, log_read_anew, l);
+		session_flight(&l->flight, s, peer, &l->local.call, log_read_anew, l);
 		peer->ops->local_get(peer, &l->local);
 		return;
 	}
@@ -131,7 +131,7 @@ committed(void *owner)
 }
 
 void
-note_begin(struct session *s)
+session_note(struct session *s)
 {
 	struct peer *target = s->config.target;
 
@@ -144,7 +144,7 @@ note_begin(struct session *s)
 	}
 	arena_reset(s->logs[TARGET].arena);
 	s->commit.arena = s->logs[TARGET].arena;
-	flight_begin(&s->commit_flight, s, target, &s->commit, committed, s);
+	session_flight(&s->commit_flight, s, target, &s->commit, committed, s);
 	target->ops->commit(target, &s->commit);
 }
 
