@@ -8,7 +8,7 @@
  *  1. One reader per database at a time; what comes meanwhile makes it read again.
  *  2. A document is told only if it still is the revision that was run.
  */
-#include "jobs.h"
+#include "job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -449,7 +449,7 @@ read_all(void *arg)
 		w->busy = 0;
 		r->busy--;
 	}
-	jobs_go(r);
+	job_schedule(r);
 	pthread_cond_broadcast(&r->quiet);
 	pthread_mutex_unlock(&r->lock);
 }

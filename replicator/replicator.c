@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "jobs.h"
+#include "job.h"
 
 #define REQUEST_MEMORY ((size_t)64 << 20)
 
@@ -94,6 +94,7 @@ replicator_moved(struct replicator *r, const char *name, uint64_t seq, int dropp
 /* What a request says besides what it describes. */
 struct request {
 	int cancel;
+	int dry;        /* nothing is to begin: is it right, and what is its id? */
 	struct jstr id; /* of the replication to cancel; empty: what is described */
 };
 
@@ -118,6 +119,8 @@ read_request(struct jstr body, struct arena *a, struct request *out, struct errt
 
 		if (jstr_is(&key, "cancel") && jread_peek(&j) == JREAD_TRUE)
 			out->cancel = 1;
+		if (jstr_is(&key, "dry_run") && jread_peek(&j) == JREAD_TRUE)
+			out->dry = 1;
 		if (is_id && jread_peek(&j) == JREAD_STRING) {
 			if ((err = jread_string(&j, &scratch, &s)) != 0)
 				break;
@@ -209,7 +212,7 @@ run(struct replicator *r, struct job *j, const struct principal *who, replicator
 		err = job_add(j);
 	else
 		job_remove(j);
-	jobs_go(r);
+	job_schedule(r);
 	return err != 0 ? err : continuous ? ERR_END : 0;
 }
 
@@ -225,14 +228,18 @@ replicator_run(struct replicator *r, struct jstr body, const struct principal *w
 		return err;
 	*statusp = 200;
 	err = read_request(body, j->arena, &asked, why);
-	if (err == 0 && !(asked.cancel && asked.id.len > 0))
+	if (err == 0 && (asked.dry || !asked.cancel || asked.id.len == 0))
 		err = job_read(j, body, why);
 	if (err == 0)
 		err = copy_principal(j, who);
 	pthread_mutex_lock(&r->lock);
 	if (err == 0 && r->stopping)
 		err = ERR_SHUTDOWN;
-	if (err == 0 && asked.cancel) {
+	if (err == 0 && asked.dry) {
+		put_id(b, j->spec.id);
+		err = ERR_END;
+		job_remove(j);
+	} else if (err == 0 && asked.cancel) {
 		struct jstr id = asked.id.len > 0 ? asked.id : (struct jstr){j->spec.id, strlen(j->spec.id)};
 
 		err = cancel(r, id, who, b, why);

@@ -69,7 +69,8 @@ typedef void replicator_done_f(void *cookie, int err, const struct errtext *why,
 
 /**
  * replicator_run(r, body, who, done, cookie, b, why): What a POST of ${body} to _replicate asks ${who} may have.  Returns 0: ${done} will be
- * called at its end.  ERR_END: it is continuous, or a cancellation, and done with: ${b} has the answer, and *${statusp} its status.  Other errors, with
+ * called at its end.  ERR_END: it is continuous, or a cancellation, or "dry_run": true (nothing begins, the answer tells the id), and done with: ${b} has the
+ * answer, and *${statusp} its status.  Other errors, with
  * CouchDB's words: ERR_BAD_REQUEST, ERR_MISSING (nothing to cancel), ERR_UNAUTHORIZED (another's), ERR_NOMEM.
  */
 int replicator_run(struct replicator *r, struct jstr body, const struct principal *who, replicator_done_f *done,

@@ -1,5 +1,5 @@
 /* report.c: what is told of replications: _scheduler/jobs, _scheduler/docs, _active_tasks. */
-#include "jobs.h"
+#include "job.h"
 
 #include <string.h>
 #include <time.h>
@@ -62,6 +62,9 @@ put_counts(const struct job *j, struct buf *b, int all_seqs)
 	put_number(b, "doc_write_failures", s->failures);
 	put_number(b, "bulk_get_docs", s->bulk_docs);
 	put_number(b, "bulk_get_attempts", s->bulk_attempts);
+	/* Not CouchDB's, so it is told of what runs alone, and kept nowhere. */
+	if (j->state == JOB_RUNNING)
+		put_number(b, "bytes_written", s->bytes);
 	if (end == NULL)
 		buf_puts(b, "\"checkpointed_source_seq\":null");
 	else

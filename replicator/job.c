@@ -1,5 +1,5 @@
 /*
- * jobs.c: which replication runs when.
+ * job.c: which replication runs when.
  *
  * A job is pending, runs as a session, or has crashed and waits. At most max_jobs run; where more want to, those that have run
  * longest make room every interval. A crash doubles the wait for the next start, up to BACKOFF_MAX, and a run that went well for
@@ -9,7 +9,7 @@
  *  2. Sessions are made without the lock: to find out who the owner is, or to open an end, may take its time.
  *  3. One job at a time has an id, so two never write the same checkpoint from here.
  */
-#include "jobs.h"
+#include "job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -345,7 +345,7 @@ run_over(struct job *j, int err, const struct errtext *why, struct jstr text)
 	j->waiters = NULL;
 	if (j->removed && !note)
 		job_free(j);
-	jobs_go(r);
+	job_schedule(r);
 	pthread_mutex_unlock(&r->lock);
 	answer(waiters, err, why, text);
 	if (note) {
@@ -574,7 +574,7 @@ rang(void *arg)
 
 	pthread_mutex_lock(&r->lock);
 	r->timer_set = 0;
-	jobs_go(r);
+	job_schedule(r);
 	pthread_cond_broadcast(&r->quiet);
 	pthread_mutex_unlock(&r->lock);
 }
@@ -594,7 +594,7 @@ set_timer(struct replicator *r, uint64_t at, uint64_t now)
 }
 
 void
-jobs_go(struct replicator *r)
+job_schedule(struct replicator *r)
 {
 	uint64_t now = now_ms(r), later = UINT64_MAX;
 	struct job *j = NULL;

@@ -1,6 +1,6 @@
-/* jobs.h: what the files of the scheduler share. */
-#ifndef REPLICATOR_JOBS_H_
-#define REPLICATOR_JOBS_H_
+/* job.h: what the files of the scheduler share. */
+#ifndef REPLICATOR_JOB_H_
+#define REPLICATOR_JOB_H_
 
 #include <pthread.h>
 #include "base/arena.h"
@@ -116,8 +116,8 @@ struct job *job_of_doc(struct replicator *r, struct jstr database, struct jstr d
 void job_remove(struct job *j);
 /** job_snapshot(j): Take stats and seqs of its session, if it has one. */
 void job_snapshot(struct job *j);
-/** jobs_go(r): Start what is due and has room; set the timer for what is not. */
-void jobs_go(struct replicator *r);
+/** job_schedule(r): Start what is due and has room; set the timer for what is not. */
+void job_schedule(struct replicator *r);
 
 /* documents.c */
 /** documents_moved(r, name, dropped), documents_start(r): Read what has changed. */
