@@ -8,7 +8,8 @@
 enum {
 	CLI_DONE = 0,
 	CLI_FAILED = 1, /* it could not be done, or something is wrong with the data; standard error says what */
-	CLI_USAGE = 2   /* the command line is wrong */
+	CLI_USAGE = 2,  /* the command line is wrong */
+	CLI_PARTLY = 3  /* done, but for documents that were refused */
 };
 
 /** cli_say(fmt, ...): "divan: TEXT" as a line on standard error. */
@@ -21,6 +22,7 @@ void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
 int copy_run(int argc, char **argv);
 int restore_run(int argc, char **argv);
 int check_run(int argc, char **argv);
-extern const char copy_help[], restore_help[], check_help[];
+int replicate_run(int argc, char **argv);
+extern const char copy_help[], restore_help[], check_help[], replicate_help[];
 
 #endif

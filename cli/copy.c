@@ -12,14 +12,10 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/httpc.h"
-#include "base/jread.h"
-#include "credentials.h"
 #include "folder.h"
 #include "outfile.h"
+#include "server.h"
 
-#define DEFAULT_URL "http://127.0.0.1:5984"
-#define URL_MAX 8192u
 #define ANSWER_MAX 65536u /* bytes kept of an answer that is not a copy */
 
 const char copy_help[] = "usage: divan copy [--url URL] [--user NAME] [--ca-file FILE] DB FILE\n"
@@ -29,7 +25,7 @@ const char copy_help[] = "usage: divan copy [--url URL] [--user NAME] [--ca-file
 			 "the database is read and written. `divan restore` takes it. Until it is complete and on\n"
 			 "the disk its name is FILE.part.\n"
 			 "\n"
-			 "  --url URL       the divand to ask (" DEFAULT_URL ")\n"
+			 "  --url URL       the divand to ask (" SERVER_DEFAULT_URL ")\n"
 			 "  --user NAME     a server administrator, whose password comes from the environment\n"
 			 "                  (DIVAN_ADMIN=name:password, or COUCHDB_USER and COUCHDB_PASSWORD) or is\n"
 			 "                  asked for; without --user, both come from the environment or ~/.netrc,\n"
@@ -77,38 +73,12 @@ on_body(void *cookie, const void *data, size_t len)
 	return 0;
 }
 
-/* The "reason" of CouchDB's errors; "" if there is none. */
-static void
-reason_of(const struct buf *answer, struct errtext *out)
-{
-	struct jread j;
-	struct jstr key, value;
-	struct buf scratch;
-	int err;
-
-	out->text[0] = '\0';
-	buf_init(&scratch, ANSWER_MAX);
-	jread_init(&j, answer->data, answer->len);
-	if (answer->len == 0 || jread_object_begin(&j) != 0)
-		return;
-	while ((err = jread_object_next(&j, &scratch, &key)) == 0) {
-		if (key.len == 6 && memcmp(key.s, "reason", 6) == 0 && jread_peek(&j) == JREAD_STRING) {
-			if (jread_string(&j, &scratch, &value) == 0)
-				(void)err_why(out, 0, "%.*s", (int)(value.len > 400 ? 400 : value.len), value.s);
-			break;
-		}
-		if (jread_skip(&j, NULL) != 0)
-			break;
-	}
-	buf_release(&scratch);
-}
-
 static void
 say_refusal(const struct download *d, const struct options *o, const struct credentials *who)
 {
 	struct errtext reason;
 
-	reason_of(&d->answer, &reason);
+	server_reason(&d->answer, &reason);
 	if (d->status >= 300 && d->status < 400)
 		cli_say("%s sends elsewhere: %s", o->url, d->location);
 	else if (d->status == 200)
@@ -141,21 +111,23 @@ ask(struct httpc_loop *client, const char *url, const struct credentials *who, s
 static int
 build_url(const struct options *o, struct buf *b)
 {
-	size_t len = strlen(o->url);
+	struct buf path;
+	int err;
 
-	while (len > 0 && o->url[len - 1] == '/')
-		len--;
-	buf_put(b, o->url, len);
-	buf_putc(b, '/');
+	buf_init(&path, SERVER_URL_MAX);
+	buf_putc(&path, '/');
 	for (const char *p = o->db; *p != '\0'; p++) {
 		if (isalnum((unsigned char)*p) || *p == '_' || *p == '-')
-			buf_putc(b, *p);
+			buf_putc(&path, *p);
 		else
-			buf_printf(b, "%%%02X", (unsigned char)*p);
+			buf_printf(&path, "%%%02X", (unsigned char)*p);
 	}
-	buf_puts(b, "/_copy");
-	buf_putc(b, '\0');
-	return buf_failed(b);
+	buf_puts(&path, "/_copy");
+	buf_putc(&path, '\0');
+	if ((err = buf_failed(&path)) == 0)
+		err = server_put_url(o->url, path.data, b);
+	buf_release(&path);
+	return err;
 }
 
 /* Returns 0 when all of the copy is in the file. */
@@ -189,16 +161,6 @@ download(struct httpc_loop *client, const char *url, const struct options *o, st
 	return err;
 }
 
-/* What stands there is in the shell's history, and shown to others by ps(1). */
-static int
-has_credentials(const char *url)
-{
-	const char *host = strstr(url, "://");
-
-	host = host != NULL ? host + 3 : url;
-	return memchr(host, '@', strcspn(host, "/?#")) != NULL;
-}
-
 static int
 copy_served(const struct options *o, struct outfile *out)
 {
@@ -207,11 +169,11 @@ copy_served(const struct options *o, struct outfile *out)
 	struct buf url;
 	int err;
 
-	if (has_credentials(o->url)) {
+	if (server_has_credentials(o->url)) {
 		cli_say("a password has no place in the URL: `divan copy --help` says where it comes from");
 		return ERR_BAD_REQUEST;
 	}
-	buf_init(&url, URL_MAX);
+	buf_init(&url, SERVER_URL_MAX);
 	err = build_url(o, &url);
 	if (err == 0)
 		err = httpc_loop_new(&config, &client);
@@ -289,7 +251,7 @@ parse(int argc, char **argv, struct options *o)
 	o->db = argv[optind];
 	o->file = argv[optind + 1];
 	if (o->url == NULL)
-		o->url = DEFAULT_URL;
+		o->url = SERVER_DEFAULT_URL;
 	return CLI_DONE;
 }
 

@@ -24,6 +24,7 @@ static const struct command commands[] = {
     {"copy", copy_run, copy_help, "one database as one file, while it is served or not"},
     {"restore", restore_run, restore_help, "such a file as a database of a data folder that nobody serves"},
     {"check", check_run, check_help, "whether the databases of such a folder are sound"},
+    {"replicate", replicate_run, replicate_help, "the changes of one database to another, by a running divand"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
