@@ -310,7 +310,7 @@ test_listed(void)
 {
 	struct exec_threads *threads = dbtest_threads;
 	pthread_barrier_t held;
-	struct exec_job job = {wait_at, &held, NULL, 0};
+	struct exec_job job = {.fn = wait_at, .arg = &held};
 	struct executor *ex;
 	struct seen seen;
 	struct dbs *s;
