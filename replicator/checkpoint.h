@@ -24,6 +24,16 @@ int checkpoint_read(struct jstr text, struct checkpoint **cp) MUST_CHECK;
 /** checkpoint_free(c): NULL is allowed. */
 void checkpoint_free(struct checkpoint *c);
 
+#define CHECKPOINT_FILTER_LEN 32u
+
+/**
+ * checkpoint_filter(ddoc, name, out): A digest of the function filters[${name}] in the design document's text ${ddoc}, terminated; "" if
+ * there is none.
+ */
+void checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER_LEN + 1]);
+/** checkpoint_filtered_by(c, filter): 1 if what the log tells of was filtered by that function; "": by none. */
+int checkpoint_filtered_by(const struct checkpoint *c, const char *filter);
+
 /**
  * checkpoint_common(source, target, a, seqp): JSON text of the sequence that both have noted last, in ${a}; empty: they have nothing in
  * common, begin at the beginning.  Errors: ERR_NOMEM.
@@ -34,7 +44,8 @@ int checkpoint_common(
 /* What is to be noted. */
 struct checkpoint_note {
 	const char *session;
-	int by_ids; /* the replication is of doc_ids: its log says more at the top */
+	const char *filter; /* checkpoint_filter() */
+	int by_ids;         /* the replication is of doc_ids: its log says more at the top */
 	uint64_t now_us;
 	struct jstr start; /* JSON text of the sequence that this run began behind; empty: 0 */
 	struct jstr seq;   /* and of the one that it has come to */

@@ -52,6 +52,13 @@ struct peer_local {
 	struct jstr body;      /* JSON object; read: whole; to be written: without _id and _rev */
 };
 
+/* The winner of a document. */
+struct peer_read {
+	struct peer_call call; /* ERR_MISSING */
+	struct jstr id;
+	struct jstr text; /* JSON object, perhaps without its underscore members */
+};
+
 /* A document that has changed. */
 struct peer_change {
 	struct jstr seq; /* JSON text: a string with its quotes, a number, or an array */
@@ -160,6 +167,7 @@ struct peer_ops {
 	void (*local_get)(struct peer *p, struct peer_local *c);
 	void (*local_put)(struct peer *p, struct peer_local *c);
 	/* Of a source. */
+	void (*read)(struct peer *p, struct peer_read *c);
 	void (*changes)(struct peer *p, struct peer_changes *c);
 	void (*fetch)(struct peer *p, struct peer_fetch *c);
 	void (*open_doc)(struct peer *p, struct peer_open *c);

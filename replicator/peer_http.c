@@ -145,6 +145,7 @@ struct simple {
 	union {
 		struct peer_info *info;
 		struct peer_local *local;
+		struct peer_read *read;
 	} c;
 };
 
@@ -234,6 +235,36 @@ peer_http_create(struct peer *peer, struct peer_create *c)
 		(void)buf_putc(&s->rq.path, '?');
 		(void)buf_put(&s->rq.path, c->query.s, c->query.len);
 	}
+	peer_rq_start(&s->rq);
+}
+
+/* ---- A document's winner ---- */
+
+static void
+read_got(struct peer_rq *rq)
+{
+	struct simple *s = (struct simple *)rq->op;
+	struct jstr *text = &s->c.read->text;
+
+	if (!peer_rq_ok(rq)) {
+		rq->err = rq->status == 404 ? ERR_MISSING : rq->err;
+	} else {
+		text->len = rq->answer.len;
+		if ((text->s = arena_dup(s->op.call->arena, rq->answer.data, rq->answer.len)) == NULL)
+			rq->err = ERR_NOMEM;
+	}
+	end_simple(rq);
+}
+
+void
+peer_http_read(struct peer *peer, struct peer_read *c)
+{
+	struct simple *s = simple_new(peer, &c->call, "GET", read_got);
+
+	if (s == NULL)
+		return;
+	s->c.read = c;
+	peer_put_id(&s->rq.path, c->id);
 	peer_rq_start(&s->rq);
 }
 
@@ -413,6 +444,7 @@ static const struct peer_ops ops = {
     .create = peer_http_create,
     .local_get = peer_http_local_get,
     .local_put = peer_http_local_put,
+    .read = peer_http_read,
     .changes = peer_http_changes,
     .fetch = peer_http_fetch,
     .open_doc = peer_http_open_doc,

@@ -200,6 +200,7 @@ void peer_http_create(struct peer *p, struct peer_create *c);
 void peer_http_local_get(struct peer *p, struct peer_local *c);
 void peer_http_local_put(struct peer *p, struct peer_local *c);
 void peer_http_commit(struct peer *p, struct peer_call *c);
+void peer_http_read(struct peer *p, struct peer_read *c);
 void peer_http_changes(struct peer *p, struct peer_changes *c);
 void peer_http_diff(struct peer *p, struct peer_diff *c);
 void peer_http_write(struct peer *p, struct peer_write *c);

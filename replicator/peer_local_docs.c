@@ -87,6 +87,39 @@ peer_local_diff(struct peer *p, struct peer_diff *c)
 
 /* ---- Texts ---- */
 
+static int
+read_winner(struct local_call *c, struct peer_read *io)
+{
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct db_rev rev;
+	int err = db_snap_begin(c->db, &snap);
+
+	if (err != 0)
+		return err;
+	err = db_get(snap, io->id.s, io->id.len, c->call->arena, &doc);
+	if (err == 0)
+		err = doc.winner.deleted ? ERR_MISSING : db_doc_rev(&doc, &doc.winner, c->call->arena, &rev);
+	if (err == 0)
+		err = peer_local_dup(c->call->arena, rev.body, &io->text);
+	db_snap_end(snap);
+	return err;
+}
+
+static void
+run_read(struct local_call *c)
+{
+	int err = peer_local_open(c);
+
+	peer_local_end(c, err != 0 ? err : read_winner(c, c->of));
+}
+
+void
+peer_local_read(struct peer *p, struct peer_read *c)
+{
+	peer_local_begin(p, &c->call, c, run_read);
+}
+
 struct fetching {
 	struct local_call *c;
 	struct peer_fetch *out;

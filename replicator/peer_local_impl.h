@@ -49,6 +49,7 @@ int peer_local_dup(struct arena *a, struct jstr from, struct jstr *out) MUST_CHE
 
 /* peer_local_docs.c */
 void peer_local_diff(struct peer *p, struct peer_diff *c);
+void peer_local_read(struct peer *p, struct peer_read *c);
 void peer_local_fetch(struct peer *p, struct peer_fetch *c);
 void peer_local_open_doc(struct peer *p, struct peer_open *c);
 /* peer_local_write.c */

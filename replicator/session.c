@@ -252,21 +252,70 @@ log_take(struct log_end *l)
 	return checkpoint_read(missing ? none : l->local.body, &l->found);
 }
 
+/* "DDOC/NAME" */
+static int
+split_filter(const struct session *s, struct jstr *ddoc, struct jstr *name)
+{
+	struct jstr f = s->spec->filter.filter;
+	const char *slash = f.len > 0 ? memchr(f.s, '/', f.len) : NULL;
+
+	if (slash == NULL || f.s[0] == '_')
+		return 0;
+	*ddoc = (struct jstr){f.s, (size_t)(slash - f.s)};
+	*name = (struct jstr){slash + 1, f.len - ddoc->len - 1};
+	return 1;
+}
+
+static int
+same_filter(const struct session *s)
+{
+	return checkpoint_filtered_by(s->logs[SOURCE].found, s->filter) &&
+	       checkpoint_filtered_by(s->logs[TARGET].found, s->filter);
+}
+
 static void
 log_read(void *owner)
 {
 	struct session *s = owner;
+	struct jstr ddoc, name;
 	size_t i;
 	int err;
 
-	if (s->logs[SOURCE].flight.link != NULL || s->logs[TARGET].flight.link != NULL || session_over(s))
+	if (s->logs[SOURCE].flight.link != NULL || s->logs[TARGET].flight.link != NULL ||
+	    s->filter_flight.link != NULL || session_over(s))
 		return;
 	for (i = 0; i < 2; i++)
 		if ((err = log_take(&s->logs[i])) != 0)
 			session_fail(s, err, &s->logs[i].local.call.why);
-	if (s->err == 0 && s->spec->since.len == 0 &&
+	/* A filter that is not there, or not to be seen, is the business of who asks for changes. */
+	if (err_status(s->filter_read.call.err) >= 500)
+		session_fail(s, s->filter_read.call.err, &s->filter_read.call.why);
+	if (s->err != 0)
+		return;
+	if (split_filter(s, &ddoc, &name))
+		checkpoint_filter(s->filter_read.text, name, s->filter);
+	if (s->spec->since.len == 0 && same_filter(s) &&
 	    (err = checkpoint_common(s->logs[SOURCE].found, s->logs[TARGET].found, s->arena, &s->start)) != 0)
 		session_fail(s, err, NULL);
+}
+
+static int
+filter_begin(struct session *s)
+{
+	struct peer *source = s->config.source;
+	struct jstr ddoc, name;
+	struct buf id;
+
+	if (!split_filter(s, &ddoc, &name))
+		return 0;
+	buf_init_arena(&id, s->arena, LIMIT_ID_LEN);
+	buf_puts(&id, "_design/");
+	if (buf_put(&id, ddoc.s, ddoc.len) != 0)
+		return ERR_NOMEM;
+	s->filter_read = (struct peer_read){.id = {id.data, id.len}, .call.arena = s->arena};
+	session_flight(&s->filter_flight, s, source, &s->filter_read.call, log_read, s);
+	source->ops->read(source, &s->filter_read);
+	return 0;
 }
 
 static void
@@ -287,6 +336,8 @@ logs_begin(struct session *s)
 		session_flight(&l->flight, s, peer, &l->local.call, log_read, s);
 		peer->ops->local_get(peer, &l->local);
 	}
+	if (filter_begin(s) != 0)
+		session_fail(s, ERR_NOMEM, NULL);
 }
 
 /* ---- Reading the changes ---- */

@@ -88,6 +88,9 @@ struct session {
 	struct peer_info info[2];
 	struct peer_create create;
 	struct log_end logs[2]; /* source, target */
+	struct flight filter_flight;
+	struct peer_read filter_read;
+	char filter[CHECKPOINT_FILTER_LEN + 1];
 
 	struct jstr start; /* JSON text of the sequence that it began behind; empty: from the beginning */
 	struct flight read_flight;

@@ -100,6 +100,7 @@ make_log(struct session *s)
 {
 	struct executor *ex = s->config.ex;
 	const struct checkpoint_note note = {.session = s->id,
+	    .filter = s->filter,
 	    .by_ids = s->spec->filter.doc_ids != NULL,
 	    .now_us = ex->wall_us(ex),
 	    .start = s->start,

@@ -4,6 +4,7 @@
  */
 #include "dbtest.h"
 
+#include "replicator/checkpoint.h"
 #include "replicator/peer_local.h"
 #include "replicator/session.h"
 
@@ -236,6 +237,38 @@ test_doc_ids(void)
 	CHECK(strstr(r.out.result, "\"doc_write_failures\":0,\"history\"") != NULL);
 }
 
+/* A log of a run that another function filtered, or none, tells nothing. */
+static void
+test_checkpoint_filter(void)
+{
+	static const char one[] = "{\"language\":\"javascript\",\"filters\":{\"f\":\"function () {}\",\"g\":\"x\"}}";
+	static const char other[] = "{\"filters\":{\"f\":\"function (doc) {}\"}}";
+	struct session_stats stats = {.pending = -1};
+	char a[CHECKPOINT_FILTER_LEN + 1], b[CHECKPOINT_FILTER_LEN + 1];
+	struct jstr f = {"f", 1}, none = {"", 0};
+	struct checkpoint_note note = {.session = "s", .filter = a, .seq = {"7", 1}, .stats = &stats};
+	struct checkpoint *old, *c;
+	struct buf text;
+
+	checkpoint_filter((struct jstr){one, strlen(one)}, f, a);
+	checkpoint_filter((struct jstr){other, strlen(other)}, f, b);
+	CHECK_INT(strlen(a), CHECKPOINT_FILTER_LEN);
+	CHECK(strcmp(a, b) != 0);
+	CHECK_INT(checkpoint_read(none, &old), 0);
+	buf_init(&text, 4096);
+	CHECK_INT(checkpoint_write(old, &note, &text), 0);
+	CHECK_INT(checkpoint_read((struct jstr){text.data, text.len}, &c), 0);
+	CHECK(checkpoint_filtered_by(c, a));
+	CHECK(!checkpoint_filtered_by(c, b));
+	CHECK(!checkpoint_filtered_by(c, ""));
+	checkpoint_filter((struct jstr){one, strlen(one)}, (struct jstr){"none", 4}, b);
+	CHECK_STR(b, "");
+	CHECK(checkpoint_filtered_by(old, b));
+	buf_release(&text);
+	checkpoint_free(c);
+	checkpoint_free(old);
+}
+
 /* Follows the source until it is stopped, and says how far it came. */
 static void
 test_continuous(void)
@@ -358,6 +391,7 @@ main(void)
 	test_no_database();
 	test_doc_ids();
 	test_loop();
+	test_checkpoint_filter();
 	test_continuous();
 	test_attachments();
 	peer_locals_free(locals);
