@@ -40,7 +40,10 @@ struct api {
 	struct web *web;                 /* the built page: web.c */
 	struct copies *copies;           /* copies of databases on their way: copyfile.c */
 	struct scripts *scripts;         /* users' JavaScript */
-	struct views *views;             /* indexes of what it emits */
+	struct replicator *replicator;   /* copies between databases: replications.c */
+	struct replications *replications;
+	struct db_rules repdocs; /* of the databases that describe replications: repdocs.c */
+	struct views *views;     /* indexes of what it emits */
 };
 
 /* One parameter of the query string, decoded. */
@@ -305,6 +308,10 @@ void copyfile_get(struct apireq *r); /* /{db}/_copy */
 /* designfuns.c */
 void designfuns_show(struct apireq *r);   /* /{db}/_design/{d}/_show/... */
 void designfuns_update(struct apireq *r); /* /{db}/_design/{d}/_update/... */
+
+/* replicate.c */
+void replicate_post(struct apireq *r);      /* /_replicate */
+void replicate_scheduler(struct apireq *r); /* /_scheduler/... */
 
 /* lists.c, rewrites.c */
 void lists_any(struct apireq *r);    /* /{db}/_design/{d}/_list/... */

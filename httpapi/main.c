@@ -28,6 +28,8 @@
 #include "httpapi/designcheck.h"
 #include "httpapi/feeds.h"
 #include "httpapi/options.h"
+#include "httpapi/repdocs.h"
+#include "httpapi/replications.h"
 #include "httpapi/server.h"
 #include "httpapi/setup.h"
 #include "httpapi/transport.h"
@@ -167,6 +169,7 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 	accounts_moved(api, name, seq, dropped);
 	feeds_moved(api, name, seq, dropped);
 	updatefeeds_moved(api, name, seq, dropped);
+	replications_moved(api, name, seq, dropped);
 	if (api->views == NULL)
 		return;
 	if (dropped)
@@ -292,6 +295,14 @@ start_views(struct divand *d, unsigned max_updates)
 	return views_new(&c, &d->api.views);
 }
 
+static const struct db_rules *
+rules(void *cookie, const char *name)
+{
+	const struct db_rules *found = users_rules(cookie, name);
+
+	return found != NULL ? found : repdocs_rules(cookie, name);
+}
+
 static int
 open_databases(struct divand *d)
 {
@@ -325,7 +336,8 @@ open_databases(struct divand *d)
 	c.default_security_admin_only = default_admin_only(d->config);
 	load_compaction(d->config, "db_channels", "ratio_dbs", "slack_dbs", &c.autocompact);
 	users_init(&d->api);
-	c.rules = users_rules;
+	repdocs_init(&d->api);
+	c.rules = rules;
 	c.rules_cookie = &d->api;
 	err = dbs_new(&c, &d->api.dbs);
 	for (i = 0; i < sizeof(system_names) / sizeof(system_names[0]) && err == 0; i++) {
@@ -511,10 +523,12 @@ start(struct divand *d, const struct options *o)
 	if (err == 0)
 		err = copyfile_new(&d->api, exec_threads_executor(d->copier), d->data);
 	if (err == 0)
+		err = replications_new(&d->api);
+	if (err == 0)
 		err = open_server(d);
 	if (err == 0)
 		accounts_start(&d->api);
-	return err;
+	return err == 0 ? replications_start(&d->api) : err;
 }
 
 /* What was submitted runs to its end before the databases close; the data folder's lock goes last. */
@@ -522,11 +536,13 @@ static void
 end(struct divand *d)
 {
 	stop_hangups(d);
+	replications_stop(&d->api);
 	accounts_stop(&d->api);
 	views_free(d->api.views);
 	d->api.views = NULL;
 	if (d->api.dbs != NULL)
 		dbs_free(d->api.dbs);
+	replications_free(&d->api);
 	exec_threads_free(d->signups);
 	exec_threads_free(d->hashers);
 	exec_threads_free(d->slow);

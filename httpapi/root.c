@@ -6,6 +6,7 @@
 #include "uuid.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "replicator/replicator.h"
 #include "script/script.h"
 #include "views/views.h"
 
@@ -516,6 +517,14 @@ root_active_tasks(struct apireq *r)
 	err = dbs_tasks(r->api->dbs, put_task, &all);
 	if (err == 0)
 		err = views_tasks(r->api->views, put_indexer, &all);
+	/* Those come with a comma before each. */
+	if (err == 0 && r->api->replicator != NULL) {
+		size_t at = all.b.len;
+
+		err = replicator_put_tasks(r->api->replicator, &all.b);
+		if (err == 0 && all.n == 0 && all.b.len > at)
+			all.b.data[at] = ' ';
+	}
 	buf_puts(&all.b, "]\n");
 	if (err) {
 		buf_release(&all.b);

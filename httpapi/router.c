@@ -28,6 +28,7 @@
 
 enum who {
 	ANYBODY,
+	ACCOUNT,  /* who is logged in */
 	LISTER,   /* anybody, or a server administrator: chttpd/admin_only_all_dbs */
 	WATCHER,  /* a server administrator, or who has the role _metrics */
 	ADMIN,    /* a server administrator */
@@ -73,8 +74,8 @@ static const struct route server_table[] = {
     {"_node/{node}/_system", node_any, WATCHER, "GET", NONE},
     {"_node/...", node_any, ADMIN, "GET", NONE},
     {"_utils/...", web_file, ANYBODY, "GET,HEAD", NONE},
-    {"_replicate", not_implemented, ANYBODY, "POST", NONE},
-    {"_scheduler/...", not_implemented, ADMIN, "GET,HEAD", NONE},
+    {"_replicate", replicate_post, ACCOUNT, "GET,POST", POST_JSON},
+    {"_scheduler/...", replicate_scheduler, ADMIN, "GET,HEAD", NONE},
     {"_reload_query_servers", root_reload_scripts, ADMIN, "POST", NONE},
     {"_db_updates", updatefeeds_any, ADMIN, "GET,HEAD", NONE},
     {"_cluster_setup", cluster_setup, ADMIN, "GET,POST", NONE},
@@ -229,6 +230,12 @@ may_enter(struct apireq *r, enum who who)
 		return 1;
 	if (who == LISTER && !config_bool(r->api->config, "chttpd", "admin_only_all_dbs", 1))
 		return 1;
+	if (who == ACCOUNT && r->who.name != NULL)
+		return 1;
+	if (who == ACCOUNT) {
+		api_error_text(r, 401, "unauthorized", "You are not an authenticated user");
+		return 0;
+	}
 	if (who != WATCHER) {
 		api_error(r, ERR_NOT_ADMIN, NULL);
 		return 0;

@@ -60,11 +60,12 @@ GET    /_node/_local/_system                             me      pw      me     
 GET    /_node/_local/_prometheus                         me      pw      me      me      me      200
 GET    /_node/_local/_smoosh/status                      sa      pw      sa      sa      sa      200
 POST   /_node/_local/_config/_reload                     sa      pw      sa      sa      sa      200
-POST   /_replicate                                       au*     pw      200*    200*    200*    200*    < {"source":"{db}","target":"{new}"}
-GET    /_scheduler/jobs                                  sa      pw      sa      sa      sa      200*
-HEAD   /_scheduler/jobs                                  sa      pw      sa      sa      sa      200*
-GET    /_scheduler/docs                                  sa      pw      sa      sa      sa      200*
-HEAD   /_scheduler/docs                                  sa      pw      sa      sa      sa      200*
+GET    /_replicate                                       au      pw      400     400     400     400
+POST   /_replicate                                       au      pw      no      no      no      200     < {"source":"{db}","target":"{newdb}","create_target":true}
+GET    /_scheduler/jobs                                  sa      pw      sa      sa      sa      200
+HEAD   /_scheduler/jobs                                  sa      pw      sa      sa      sa      200
+GET    /_scheduler/docs                                  sa      pw      sa      sa      sa      200
+HEAD   /_scheduler/docs                                  sa      pw      sa      sa      sa      200
 POST   /_reload_query_servers                            sa      pw      sa      sa      sa      200
 GET    /_db_updates                                      sa      pw      sa      sa      sa      200
 HEAD   /_db_updates                                      sa      pw      sa      sa      sa      200
