@@ -7,7 +7,8 @@
  *
  * 1. While a session is asked for, requests wait; if it is refused, or cannot be asked for, they end with that.
  * 2. A refusal (401, 403) is believed when the session is as good as new; with an older one the request is
- *    repeated once, with a new one. A 401 is what is said of sessions that ran out; a 403 is so only from some.
+ *    repeated once, with a new one. A 401 is what is said of sessions that ran out; a 403 is so only from some, and is
+ *    believed where the request cannot be repeated: it would not be passed over, but asked for in each run anew.
  * 3. Each session has a number, so that answers to older ones change nothing.
  *
  * Everything here happens under the peer's lock but what says otherwise.
@@ -235,7 +236,7 @@ peer_auth_refused(struct peer_http *p, struct peer_rq *rq)
 	if (rq->epoch != p->epoch || p->auth != PEER_AUTH_COOKIE)
 		return 1;
 	age = p->ex->now_ms(p->ex) - p->cookie_ms;
-	if (rq->once ? age < STALE_MS : rq->status == 403 ? age < FRESH_MS : !p->proven)
+	if (rq->once ? rq->status == 403 || age < STALE_MS : rq->status == 403 ? age < FRESH_MS : !p->proven)
 		return 0;
 	p->auth = PEER_AUTH_NEW;
 	return 1;

@@ -521,6 +521,7 @@ test_cancel(void)
 	p->ops->info(p, &c);
 	while (peertest_requests == 0)
 		usleep(1000);
+	/* It waits by now, or is about to: either will do. */
 	usleep(20000);
 	p->ops->cancel(p, &c.call);
 	CHECK_INT(peertest_wait(&c.call, &flag), ERR_CANCELLED);
