@@ -1170,7 +1170,7 @@ test_put_plain(void)
 
 		doc.text.len = (size_t)snprintf(text, sizeof(text),
 		    "{\"_id\":\"a\",\"_rev\":\"" R1 "\",\"_attachments\":{\"t\":{\"follows\":true,\"encoding\":"
-						    "\"gzip\",\"length\":%zu,\"encoded_length\":%zu}}}",
+		    "\"gzip\",\"length\":%zu,\"encoded_length\":%zu}}}",
 		    cases[i].said, len);
 		doc.text.s = text;
 		if (pipe_new(&c.pipe) != 0)
