@@ -24,6 +24,7 @@
 #define NAMES_MAX 4096u
 #define SLOTS (2 * NAMES_MAX) /* of the table, which is half empty */
 #define IDS_MEM ((size_t)16 << 20)
+#define DESIGN_MEM ((size_t)16 * LIMIT_BODY_LEN)
 
 struct name {
 	struct name *next; /* in the order they came */
@@ -138,6 +139,21 @@ add_id(struct channel *c, size_t *capp, struct jstr id)
 	return 0;
 }
 
+/*
+ * is_wanted: Does the document define an index, and say nothing against its being kept up to date?  Two that share an index may
+ * differ in that, so the index cannot tell.
+ */
+static int
+is_wanted(struct db_doc *doc, struct arena *a)
+{
+	struct db_rev rev;
+	struct ddoc d;
+
+	return !doc->winner.deleted && db_doc_rev(doc, &doc->winner, a, &rev) == 0 &&
+	       ddoc_parse(rev.body, a, &d) == 0 && d.autoupdate && d.nmaps > 0 && jstr_is(&d.language, "javascript");
+}
+
+/* list_designs: Those that want an index that is up to date. */
 static int
 list_designs(struct channel *c)
 {
@@ -147,14 +163,20 @@ list_designs(struct channel *c)
 	struct db_doc doc;
 	struct arena *row_a;
 	size_t cap = 0;
-	int err = arena_new(IDS_MEM, &row_a);
+	int err = arena_new(DESIGN_MEM, &row_a);
 
 	if (err != 0)
 		return err;
 	if ((err = db_snap_begin(c->db, &snap)) == 0) {
 		if ((err = db_docs_open(snap, &range, &scan)) == 0) {
-			while ((err = db_docs_next(scan, row_a, &doc)) == 0 && (err = add_id(c, &cap, doc.id)) == 0)
+			while ((err = db_docs_next(scan, row_a, &doc)) == 0) {
+				struct jstr id = {arena_dup(row_a, doc.id.s, doc.id.len), doc.id.len};
+
+				if ((err = id.s == NULL ? ERR_NOMEM : 0) != 0 ||
+				    (is_wanted(&doc, row_a) && (err = add_id(c, &cap, id)) != 0))
+					break;
 				arena_reset(row_a);
+			}
 			db_scan_close(scan);
 		}
 		db_snap_end(snap);
@@ -212,13 +234,6 @@ told(struct view_wait *w)
 	c->b->ex->submit(c->b->ex, &c->job);
 }
 
-/* is_wanted: An index that its design document wants to be kept up to date, and is not. */
-static int
-is_wanted(const struct view_index *ix)
-{
-	return ix->ddoc.autoupdate && ix->ddoc.nmaps > 0 && jstr_is(&ix->ddoc.language, "javascript");
-}
-
 /* next_index: 1: its update was asked for, and told() comes; 0: there is none left. */
 static int
 next_index(struct channel *c)
@@ -228,7 +243,7 @@ next_index(struct channel *c)
 	while (c->next < c->n) {
 		if (views_open(c->b->v, c->db, c->database->text, c->ids[c->next++], &c->ix) != 0)
 			continue;
-		if (is_wanted(c->ix) && db_info(c->db, &info) == 0) {
+		if (db_info(c->db, &info) == 0) {
 			c->wait = (struct view_wait){
 			    .seq = info.update_seq, .purge_seq = info.purge_seq, .done = told, .cookie = c};
 			views_want(c->ix, &c->wait);

@@ -3,7 +3,7 @@
  *
  * A file is named by what makes it what it is: the database's name, and a hash over its history, the design document's signature,
  * the order of keys and this format.  So a database that was restored, a changed function and another ICU have other files;
- * what is no longer asked for is removed by a clean-up.
+ * what is no longer asked for is removed by a clean-up (cleanup.c).
  */
 #include "index.h"
 
@@ -22,7 +22,6 @@
 #define FORMAT 2u
 #define HEAD_KEY "head"
 #define DEFINITION_MAX ((size_t)4 * LIMIT_BODY_LEN)
-#define EARLIER_MAX 16u /* revisions of a design document whose indexes are looked for */
 
 /* ---- The file ---- */
 
@@ -129,8 +128,8 @@ open_file(struct view_index *ix, int make)
 
 /* ---- What defines it ---- */
 
-static void
-prefix_of(const char *database, char out[2 * MD5_LEN + 1])
+void
+index_prefix(const char *database, char out[INDEX_PREFIX])
 {
 	unsigned char digest[MD5_LEN];
 
@@ -157,7 +156,7 @@ name_of(struct view_index *ix)
 	err = buf_failed(&b);
 	buf_release(&b);
 	hex_encode(ix->ddoc.signature, MD5_LEN, ix->signature);
-	prefix_of(ix->database, ix->name);
+	index_prefix(ix->database, ix->name);
 	ix->name[2 * MD5_LEN] = '-';
 	hex_encode(digest, MD5_LEN, ix->name + 2 * MD5_LEN + 1);
 	ix->name[INDEX_NAME - 1] = '\0';
@@ -228,7 +227,7 @@ read_definition(struct view_index *ix, struct db *db, struct jstr id, size_t nth
 	return err;
 }
 
-static void
+void
 index_free(struct view_index *ix)
 {
 	if (ix == NULL)
@@ -240,7 +239,7 @@ index_free(struct view_index *ix)
 	free(ix);
 }
 
-static int
+int
 index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc, size_t nth, struct view_index **ip)
 {
 	struct view_index *ix = calloc(1, sizeof(*ix));
@@ -269,8 +268,8 @@ index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc
 
 /* ---- The table ---- */
 
-static void
-drop_file(struct views *v, const char *name)
+void
+index_drop_file(struct views *v, const char *name)
 {
 	int err = store_drop(v->config.store, name);
 
@@ -278,9 +277,8 @@ drop_file(struct views *v, const char *name)
 		log_line(LOG_WARNING, "an index file that is not needed any more cannot be removed: %s", name);
 }
 
-/* find: Where the index of that name stands; one whose file is gone has none, once it is gone. */
-static struct view_index **
-find(struct views *v, const char *name)
+struct view_index **
+index_find(struct views *v, const char *name)
 {
 	struct view_index **p = &v->all;
 
@@ -345,7 +343,7 @@ index_doom(struct view_index *ix)
 		return;
 	ix->gone = ix->busy = 1;
 	(void)pthread_mutex_unlock(&v->lock);
-	drop_file(v, ix->name);
+	index_drop_file(v, ix->name);
 	(void)pthread_mutex_lock(&v->lock);
 	ix->busy = 0;
 	(void)pthread_cond_broadcast(&v->changed);
@@ -372,8 +370,24 @@ index_unref(struct view_index *ix)
 	struct views *v = ix->views;
 
 	ix->refs--;
-	evict(v, INDEX_OPEN);
+	/* Closing waits for the folder's flushes, which those who read rows must not. */
+	if (!v->closing && !v->closer_set && victim(v, INDEX_OPEN) != NULL) {
+		v->closer_set = 1;
+		v->config.ex->submit(v->config.ex, &v->closer);
+	}
 	(void)pthread_cond_broadcast(&v->changed);
+}
+
+static void
+close_some(void *arg)
+{
+	struct views *v = arg;
+
+	(void)pthread_mutex_lock(&v->lock);
+	evict(v, INDEX_OPEN);
+	v->closer_set = 0;
+	(void)pthread_cond_broadcast(&v->changed);
+	(void)pthread_mutex_unlock(&v->lock);
 }
 
 /* take: The one that stands at ${at} is used again. */
@@ -413,7 +427,7 @@ open_known(struct views *v, struct db *db, const char *database, struct jstr ddo
 		return err;
 	(void)pthread_mutex_lock(&v->lock);
 	err = ERR_AGAIN;
-	if ((name = known_find(&v->known, &key)) != NULL && *(at = find(v, name)) != NULL && !(*at)->busy) {
+	if ((name = known_find(&v->known, &key)) != NULL && *(at = index_find(v, name)) != NULL && !(*at)->busy) {
 		*ip = take(v, at);
 		err = 0;
 	}
@@ -429,7 +443,7 @@ open_one(struct views *v, struct view_index *fresh, int make, struct view_index 
 	int err;
 
 	(void)pthread_mutex_lock(&v->lock);
-	for (at = find(v, fresh->name); *at != NULL && (*at)->busy; at = find(v, fresh->name))
+	for (at = index_find(v, fresh->name); *at != NULL && (*at)->busy; at = index_find(v, fresh->name))
 		(void)pthread_cond_wait(&v->changed, &v->lock);
 	if (*at != NULL) {
 		*ip = take(v, at);
@@ -484,9 +498,8 @@ views_is_ready(struct view_index *ix)
 	return ready;
 }
 
-/* open_ready: If it is there, and shows what some moment's database does; ${fresh} is taken. */
-static int
-open_ready(struct views *v, struct view_index *fresh, struct view_index **ip)
+int
+index_open_ready(struct views *v, struct view_index *fresh, struct view_index **ip)
 {
 	int err = open_one(v, fresh, 0, ip);
 
@@ -497,9 +510,8 @@ open_ready(struct views *v, struct view_index *fresh, struct view_index **ip)
 	return err;
 }
 
-/* is_no_index: A design document that defines none, as far as that matters to others. */
-static int
-is_no_index(int err)
+int
+index_is_none(int err)
 {
 	return err == ERR_MISSING || err == ERR_DELETED || err == ERR_NOT_IMPLEMENTED || err == ERR_BAD_JSON;
 }
@@ -510,14 +522,14 @@ views_open_earlier(struct views *v, struct db *db, const char *database, struct 
 	struct view_index *fresh;
 	int err = 0;
 
-	for (size_t nth = 1; nth <= EARLIER_MAX && err == 0; nth++) {
+	for (size_t nth = 1; nth <= INDEX_EARLIER && err == 0; nth++) {
 		if ((err = index_new(v, db, database, ddoc, nth, &fresh)) == 0) {
-			err = open_ready(v, fresh, ip);
+			err = index_open_ready(v, fresh, ip);
 			if (err != ERR_NO_DB)
 				return err;
 			err = 0;
 		}
-		err = is_no_index(err) ? 0 : err;
+		err = index_is_none(err) ? 0 : err;
 	}
 	return err != 0 && err != ERR_END ? err : ERR_MISSING;
 }
@@ -553,8 +565,10 @@ views_new(const struct views_config *config, struct views **vp)
 	}
 	v->fresh.end = &v->fresh.first;
 	v->going.end = &v->going.first;
+	v->closer = (struct exec_job){.fn = close_some, .arg = v};
 	(void)pthread_mutex_init(&v->lock, NULL);
 	(void)pthread_cond_init(&v->changed, NULL);
+	cleanup_sweep_later(v);
 	*vp = v;
 	return 0;
 }
@@ -569,7 +583,7 @@ views_free(struct views *v)
 	(void)pthread_mutex_unlock(&v->lock);
 	background_stop(v->background);
 	(void)pthread_mutex_lock(&v->lock);
-	while (v->nupdates + v->nremovals > 0)
+	while (v->nupdates + v->nremovals > 0 || v->closer_set)
 		(void)pthread_cond_wait(&v->changed, &v->lock);
 	compact_stop(v);
 	evict(v, 0);
@@ -586,259 +600,4 @@ views_moved(struct views *v, const char *database)
 {
 	if (v->background != NULL)
 		background_moved(v->background, database);
-}
-
-/* ---- Removing ---- */
-
-/* Files of one database. */
-struct removal {
-	struct exec_job job;
-	struct views *v;
-	char *database;       /* its clean-up; NULL: all of them */
-	struct removal *next; /* clean-ups that have not begun, in views.cleanups */
-	char prefix[2 * MD5_LEN + 1];
-	char name[INDEX_NAME]; /* found */
-};
-
-static int
-take_first(const char *name, void *cookie)
-{
-	struct removal *r = cookie;
-
-	if (strncmp(name, r->prefix, strlen(r->prefix)) != 0)
-		return ERR_END;
-	(void)snprintf(r->name, sizeof(r->name), "%s", name);
-	return ERR_AGAIN;
-}
-
-/* remove_file: Who has it open reads on. */
-static void
-remove_file(struct views *v, const char *name)
-{
-	struct view_index *ix;
-
-	(void)pthread_mutex_lock(&v->lock);
-	while ((ix = *find(v, name)) != NULL && ix->busy)
-		(void)pthread_cond_wait(&v->changed, &v->lock);
-	if (ix != NULL) {
-		ix->refs++;
-		index_doom(ix);
-		index_unref(ix);
-	} else {
-		drop_file(v, name);
-	}
-	(void)pthread_mutex_unlock(&v->lock);
-}
-
-static void
-removal_end(struct removal *r)
-{
-	struct views *v = r->v;
-
-	(void)pthread_mutex_lock(&v->lock);
-	v->nremovals--;
-	(void)pthread_cond_broadcast(&v->changed);
-	(void)pthread_mutex_unlock(&v->lock);
-	free(r);
-}
-
-static void
-remove_all(void *arg)
-{
-	struct removal *r = arg;
-	struct views *v = r->v;
-
-	(void)snprintf(r->name, sizeof(r->name), "%s", r->prefix);
-	while (store_list(v->config.store, r->name, take_first, r) == ERR_AGAIN)
-		remove_file(v, r->name);
-	removal_end(r);
-}
-
-void
-views_dropped(struct views *v, const char *database)
-{
-	struct removal *r = calloc(1, sizeof(*r));
-
-	/* Without memory the files stay, until a clean-up. */
-	if (r == NULL)
-		return;
-	r->v = v;
-	r->job = (struct exec_job){.fn = remove_all, .arg = r};
-	prefix_of(database, r->prefix);
-	(void)pthread_mutex_lock(&v->lock);
-	v->nremovals++;
-	(void)pthread_mutex_unlock(&v->lock);
-	v->config.ex->submit(v->config.ex, &r->job);
-}
-
-/* Names of files. */
-struct names {
-	struct arena *a;
-	const char *prefix;
-	char (*v)[INDEX_NAME];
-	size_t n, cap;
-};
-
-static int
-add_name(const char *name, void *cookie)
-{
-	struct names *l = cookie;
-
-	if (strncmp(name, l->prefix, strlen(l->prefix)) != 0)
-		return ERR_END;
-	if (l->n == l->cap) {
-		size_t cap = l->cap != 0 ? 2 * l->cap : 32;
-		char(*grown)[INDEX_NAME] = arena_calloc(l->a, cap, sizeof(*grown));
-
-		if (grown == NULL)
-			return ERR_NOMEM;
-		if (l->n > 0)
-			memcpy(grown, l->v, l->n * sizeof(*grown));
-		l->v = grown;
-		l->cap = cap;
-	}
-	(void)snprintf(l->v[l->n++], INDEX_NAME, "%s", name);
-	return 0;
-}
-
-/* forget_name: What is needed is not among those to remove. */
-static void
-forget_name(struct names *l, const char *name)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->v[i], name) == 0)
-			l->v[i][0] = '\0';
-}
-
-/* keep_one: The index of a design document; unless it is ready, those that are read in its place. */
-static int
-keep_one(struct views *v, struct db *db, const char *database, struct jstr id, struct names *l)
-{
-	struct view_index *ix;
-	int ready = 0, err = 0;
-
-	for (size_t nth = 0; nth <= EARLIER_MAX && !ready && err == 0; nth++) {
-		err = index_new(v, db, database, id, nth, &ix);
-		if (err == 0) {
-			forget_name(l, ix->name);
-			if (nth > 0)
-				index_free(ix);
-			else if ((ready = open_ready(v, ix, &ix) == 0) != 0)
-				views_close(ix);
-		} else if (is_no_index(err)) {
-			ready = nth == 0;
-			err = 0;
-		}
-	}
-	return err == ERR_END ? 0 : err;
-}
-
-/* keep_defined: The names of all indexes that design documents define are forgotten. */
-static int
-keep_defined(struct views *v, struct db *db, const char *database, struct names *l)
-{
-	struct db_range range = {.has_start = 1, .has_end = 1, .start = {"_design/", 8}, .end = {"_design0", 8}};
-	struct db_snap *snap;
-	struct db_scan *scan;
-	struct db_doc doc;
-	struct arena *a;
-	int err = arena_new(4 * DEFINITION_MAX, &a);
-
-	if (err != 0)
-		return err;
-	if ((err = db_snap_begin(db, &snap)) != 0) {
-		arena_free(a);
-		return err;
-	}
-	if ((err = db_docs_open(snap, &range, &scan)) == 0) {
-		while ((err = db_docs_next(scan, a, &doc)) == 0) {
-			struct jstr id = {arena_dup(a, doc.id.s, doc.id.len), doc.id.len};
-
-			err = id.s != NULL ? keep_one(v, db, database, id, l) : ERR_NOMEM;
-			if (err != 0)
-				break;
-			arena_reset(a);
-		}
-		db_scan_close(scan);
-	}
-	db_snap_end(snap);
-	arena_free(a);
-	return err == ERR_END ? 0 : err;
-}
-
-int
-views_cleanup(struct views *v, struct db *db, const char *database)
-{
-	char prefix[2 * MD5_LEN + 1];
-	struct names l = {.prefix = prefix};
-	int err = arena_new((size_t)64 << 20, &l.a);
-
-	if (err != 0)
-		return err;
-	prefix_of(database, prefix);
-	/* The files come first: one that is made meanwhile is not among them. */
-	err = store_list(v->config.store, prefix, add_name, &l);
-	if (err == 0 || err == ERR_END)
-		err = keep_defined(v, db, database, &l);
-	for (size_t i = 0; i < l.n && err == 0; i++)
-		if (l.v[i][0] != '\0')
-			remove_file(v, l.v[i]);
-	arena_free(l.a);
-	return err;
-}
-
-static void
-run_cleanup(void *arg)
-{
-	static const struct principal server = {.server_admin = 1};
-	struct removal *r = arg, **at;
-	struct views *v = r->v;
-	struct db *db;
-	int closing, err;
-
-	(void)pthread_mutex_lock(&v->lock);
-	for (at = &v->cleanups; *at != r; at = &(*at)->next)
-		;
-	*at = r->next;
-	closing = v->closing;
-	(void)pthread_mutex_unlock(&v->lock);
-	if (!closing && db_open(v->config.dbs, r->database, &server, &db) == 0) {
-		err = views_cleanup(v, db, r->database);
-		if (err != 0)
-			log_line(LOG_WARNING, "database %s: index files that are not needed any more stay: %s",
-			    r->database, err_reason(err));
-		db_close(db);
-	}
-	free(r->database);
-	removal_end(r);
-}
-
-void
-index_cleanup_later(struct view_index *ix)
-{
-	struct views *v = ix->views;
-	struct removal *r = calloc(1, sizeof(*r)), *is;
-
-	/* Without memory the files stay, until the next. */
-	if (r == NULL || (r->database = strdup(ix->database)) == NULL) {
-		free(r);
-		return;
-	}
-	r->v = v;
-	r->job = (struct exec_job){.fn = run_cleanup, .arg = r, .lane = ix->job.lane};
-	(void)pthread_mutex_lock(&v->lock);
-	for (is = v->cleanups; is != NULL && strcmp(is->database, r->database) != 0; is = is->next)
-		;
-	if (is == NULL) {
-		r->next = v->cleanups;
-		v->cleanups = r;
-		v->nremovals++;
-	}
-	(void)pthread_mutex_unlock(&v->lock);
-	if (is == NULL) {
-		v->config.ex->submit(v->config.ex, &r->job);
-		return;
-	}
-	free(r->database);
-	free(r);
 }

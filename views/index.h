@@ -14,6 +14,8 @@
 #define INDEX_NAME KNOWN_NAME /* bytes of a file's name in the store, with its NUL */
 #define INDEX_HISTORY 64u     /* bytes of a history's text at most */
 #define INDEX_OPEN 64u        /* files that stay open though nobody reads */
+#define INDEX_PREFIX 33u      /* bytes of what the names of a database's files begin with, with its NUL */
+#define INDEX_EARLIER 16u     /* revisions of a design document whose indexes are looked for */
 
 /*
  * A document that functions failed for; the next step need not pay for it again.  Its sequence names one revision: another
@@ -95,7 +97,9 @@ struct views {
 	struct removal *cleanups;       /* that have not begun */
 	struct compaction *compactions; /* that run or wait, the oldest first */
 	unsigned ncompactions;
-	int closing;
+	struct exec_job closer; /* closes what nobody reads */
+	int closer_set;
+	_Atomic int closing;
 };
 
 /** index_counts(salt, out): The counts of an index's rows. */
@@ -108,10 +112,30 @@ int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;
 void index_doom(struct view_index *ix);
 /** index_damaged(ix, err): ${err}; if it says that the file is damaged, whoever opens the index next builds it anew. */
 int index_damaged(struct view_index *ix, int err);
-/** index_cleanup_later(ix): Have files removed that its database needs no more; a job. */
-void index_cleanup_later(struct view_index *ix);
-/** index_unref(ix): Somebody is done with it; under the lock of the views, which is given up meanwhile. */
+/** index_unref(ix): Somebody is done with it; under the lock of the views.  What is to be closed, a job closes. */
 void index_unref(struct view_index *ix);
+
+/** index_prefix(database, out): What the names of its files begin with. */
+void index_prefix(const char *database, char out[INDEX_PREFIX]);
+/** index_drop_file(v, name): Remove it.  It is nobody's business any more, so a failure is logged. */
+void index_drop_file(struct views *v, const char *name);
+/**
+ * index_new(v, db, database, ddoc, nth, ip), index_free(ix): What a design document defines, or its revision ${nth} before the winner, not opened yet.
+ * Errors: as views_open(); ERR_END: there is no such revision.  index_is_none(err): 1 if that says that it defines none, as far as that matters to others.
+ */
+int index_new(struct views *v, struct db *db, const char *database, struct jstr ddoc, size_t nth,
+    struct view_index **ip) MUST_CHECK;
+void index_free(struct view_index *ix);
+int index_is_none(int err);
+/** index_open_ready(v, fresh, ip): ${fresh}, which is taken, or the same that is open already; ERR_NO_DB unless it is there and has been ready. */
+int index_open_ready(struct views *v, struct view_index *fresh, struct view_index **ip) MUST_CHECK;
+/** index_find(v, name): Where the index of that name stands; one whose file is gone has none, once it is gone.  Under the lock. */
+struct view_index **index_find(struct views *v, const char *name);
+
+/** cleanup_later(ix): Have files removed that its database needs no more; a job. */
+void cleanup_later(struct view_index *ix);
+/** cleanup_sweep_later(v): Have the files removed of databases that are not there; a job.  Before anybody uses ${v}. */
+void cleanup_sweep_later(struct views *v);
 
 /** update_step(ix): One batch of an update; a job. */
 void update_step(void *ix);

@@ -8,6 +8,14 @@
 #define BATCH_BYTES ((size_t)8 << 20) /* of documents' JSON in a batch */
 #define BATCH_DOCS 20000u
 
+uint64_t
+step_now(const struct step *s)
+{
+	struct executor *ex = s->ix->views->config.ex;
+
+	return ex->now_ms(ex);
+}
+
 void *
 step_grow(struct step *s, void *v, size_t n, size_t *capp, size_t size)
 {

@@ -79,14 +79,6 @@ step_run(struct step *s)
 	return err;
 }
 
-uint64_t
-step_now(const struct step *s)
-{
-	struct executor *ex = s->ix->views->config.ex;
-
-	return ex->now_ms(ex);
-}
-
 /* ---- Who waits ---- */
 
 static int
@@ -213,9 +205,31 @@ static void
 end_well(struct view_index *ix)
 {
 	if (ix->untidy)
-		index_cleanup_later(ix);
+		cleanup_later(ix);
 	ix->untidy = 0;
 	compact_consider(ix);
+}
+
+/* note: What the step has reached. */
+static void
+note(struct view_index *ix, const struct step *s)
+{
+	(void)pthread_mutex_lock(&ix->lock);
+	ix->head.seq = s->seq;
+	ix->head.purge_seq = s->purge_seq;
+	ix->head.ready |= !s->more;
+	ix->task.done += s->n - s->npurged;
+	ix->task.updated_us = now_us(ix);
+	(void)pthread_mutex_unlock(&ix->lock);
+}
+
+/* doom_orphan: Another database has its name, or none has: what it was opened for is gone. */
+static void
+doom_orphan(struct view_index *ix)
+{
+	(void)pthread_mutex_lock(&ix->views->lock);
+	index_doom(ix);
+	(void)pthread_mutex_unlock(&ix->views->lock);
 }
 
 void
@@ -228,14 +242,15 @@ update_step(void *arg)
 
 	if (err == 0)
 		err = ix->views->closing ? ERR_SHUTDOWN : step_run(&s);
+	if (err == 0)
+		note(ix, &s);
+	/* Once it is told that no update runs, another one may begin: what is the updater's is done before. */
+	if (err == 0 && !s.more && !s.unsettled)
+		end_well(ix);
+	if (err == ERR_NO_DB)
+		doom_orphan(ix);
+	(void)index_damaged(ix, err);
 	(void)pthread_mutex_lock(&ix->lock);
-	if (err == 0) {
-		ix->head.seq = s.seq;
-		ix->head.purge_seq = s.purge_seq;
-		ix->head.ready |= !s.more;
-		ix->task.done += s.n - s.npurged;
-		ix->task.updated_us = now_us(ix);
-	}
 	/* Who waits gets reductions that are known. */
 	told = err != 0 || !s.unsettled ? take_waiting(ix, err) : NULL;
 	again = err == 0 && (s.more || s.unsettled || ix->waiting != NULL);
@@ -246,9 +261,6 @@ update_step(void *arg)
 	if (!again && s.bytes > TRIM_FROM)
 		(void)malloc_trim(0);
 	tell(told, err, &s.why, s.error);
-	if (!again && err == 0)
-		end_well(ix);
-	(void)index_damaged(ix, err);
 	finish(ix, again);
 }
 

@@ -136,9 +136,10 @@ put_rows(struct view_snap *s, const struct ddoc_view *view, int descending, stru
 	arena_free(a);
 }
 
+/* put_groups: Functions reduce without the snapshot, which is then another one. */
 static void
-put_groups(
-    struct view_snap *s, const struct ddoc_view *view, uint64_t level, size_t max, int descending, struct buf *out)
+put_groups(struct view_index *ix, struct view_snap **sp, const struct ddoc_view *view, uint64_t level, size_t max,
+    int descending, struct buf *out)
 {
 	struct read_range range = {.descending = descending};
 	struct buf place;
@@ -151,17 +152,21 @@ put_groups(
 		uint64_t skip = 0;
 
 		CHECK_INT(arena_new(1u << 28, &g.a), 0);
-		CHECK_INT(read_range(s, view, &range, (struct jstr){place.data, place.len}), 0);
-		end = read_gather(s, &g, &skip);
+		CHECK_INT(read_range(*sp, view, &range, (struct jstr){place.data, place.len}), 0);
+		end = read_gather(*sp, &g, &skip);
 		CHECK(end == 0 || end == ERR_END);
 		buf_clear(&place);
-		read_place(s, &place);
-		if (!CHECK_INT(read_reduce(s, view, &g), 0))
+		read_place(*sp, &place);
+		if (!CHECK_INT(read_reduce(*sp, view, &g), 0))
 			fprintf(stderr, "  %s\n", why.text);
 		for (size_t i = 0; i < g.n; i++)
 			buf_printf(out, "%.*s: %.*s\n", (int)g.keys[i].len, g.keys[i].s, (int)g.values[i].len,
 			    g.values[i].data);
 		arena_free(g.a);
+		if (read_is_over(*sp)) {
+			read_end(*sp);
+			CHECK_INT(read_begin(ix, sp), 0);
+		}
 		if (level == 0)
 			break;
 	}
@@ -187,11 +192,11 @@ dump(struct view_index *ix, struct buf *out)
 		put_rows(s, view, 1, out);
 		if (read_reduces(view) == READ_PLAIN)
 			continue;
-		put_groups(s, view, 0, 10, 0, out);
-		put_groups(s, view, 1, 3, 0, out);
-		put_groups(s, view, 1, 2, 1, out);
-		put_groups(s, view, 2, 100, 0, out);
-		put_groups(s, view, READ_EXACT, 7, 1, out);
+		put_groups(ix, &s, view, 0, 10, 0, out);
+		put_groups(ix, &s, view, 1, 3, 0, out);
+		put_groups(ix, &s, view, 1, 2, 1, out);
+		put_groups(ix, &s, view, 2, 100, 0, out);
+		put_groups(ix, &s, view, READ_EXACT, 7, 1, out);
 	}
 	read_end(s);
 	CHECK_INT(buf_failed(out), 0);
@@ -593,9 +598,24 @@ test_background(void)
 		CHECK_INT(views_open(v, db[i], names[i], (struct jstr){"_design/nor", 11}, &ix), 0);
 		CHECK_INT(views_is_ready(ix), 0);
 		views_close(ix);
-		/* One that is noted when all ends, and one whose database goes. */
-		views_moved(v, names[i]);
 	}
+	/* Two that share an index: whoever opened it first has no say for the other. */
+	{
+		static const char shares[] =
+		    "{\"_id\":\"_design/zz\",\"views\":{\"n\":{\"map\":\"function(doc) { emit(1) }\"}}}";
+		struct view_index *ix;
+
+		CHECK_INT(views_open(v, db[1], names[1], (struct jstr){"_design/no", 10}, &ix), 0);
+		put_json(db[1], shares, 1);
+		views_moved(v, names[1]);
+		while (!views_is_ready(ix))
+			(void)usleep(1000);
+		CHECK_INT(rows_in(ix, "n"), 1);
+		views_close(ix);
+	}
+	/* What is noted when all ends. */
+	for (unsigned i = 0; i < 5; i++)
+		views_moved(v, names[i]);
 	for (unsigned i = 0; i < 5; i++)
 		db_close(db[i]);
 	views_free(v);
@@ -823,6 +843,76 @@ test_removal(void)
 	db_close(db);
 }
 
+/* open_small: The index of a database with one design document. */
+static struct view_index *
+open_small(struct views *v, struct db *db, const char *database)
+{
+	struct view_index *ix = NULL;
+
+	CHECK_INT(views_open(v, db, database, (struct jstr){"_design/s", 9}, &ix), 0);
+	return ix;
+}
+
+/* An index that was opened as its database went is gone with the first try to update it. */
+static void
+test_orphan(void)
+{
+	struct store *store = mem_store();
+	struct views *v = start_views(store);
+	struct dbtest_wait waiting;
+	struct view_wait w = {.seq = 1, .done = wait_done, .cookie = &waiting};
+	struct view_index *ix;
+	struct db *db;
+
+	CHECK_INT(dbs_create(dbs, "goes", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(dbs, "goes");
+	put_json(db, "{\"_id\":\"_design/s\",\"views\":{\"v\":{\"map\":\"function(doc) {}\"}}}", 1);
+	ix = open_small(v, db, "goes");
+	CHECK_INT(files_of(store), 1);
+	CHECK_INT(dbs_drop(dbs, "goes", &dbtest_admin), 0);
+	dbtest_wait_init(&waiting);
+	views_want(ix, &w);
+	dbtest_wait_for(&waiting);
+	CHECK_INT(w.err, ERR_NO_DB);
+	CHECK_INT(files_of(store), 0);
+	views_close(ix);
+	db_close(db);
+	views_free(v);
+}
+
+/* What databases left that went without the views' being told goes at the next start. */
+static void
+test_sweep(void)
+{
+	static const char *const names[] = {"stays", "went0", "went1"};
+	struct store *store = open_store();
+	struct views *v = start_views(store);
+	unsigned before = files_of(store);
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct view_index *ix;
+		struct db *db;
+
+		CHECK_INT(dbs_create(dbs, names[i], NULL, &dbtest_admin, NULL), 0);
+		db = dbtest_open(dbs, names[i]);
+		put_json(db, "{\"_id\":\"_design/s\",\"views\":{\"v\":{\"map\":\"function(doc) {}\"}}}", 1);
+		ix = open_small(v, db, names[i]);
+		update(ix, db, NULL);
+		views_close(ix);
+		db_close(db);
+	}
+	CHECK_INT(files_of(store), before + 3);
+	views_free(v);
+	CHECK_INT(dbs_drop(dbs, "went0", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "went1", &dbtest_admin), 0);
+	store = open_store();
+	v = start_views(store);
+	while (files_of(store) > before + 1)
+		(void)usleep(1000);
+	CHECK_INT(files_of(store), before + 1);
+	views_free(v);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -856,6 +946,8 @@ main(int argc, char **argv)
 	test_auto_compact();
 	test_turns();
 	test_removal();
+	test_orphan();
+	test_sweep();
 	dbs_free(dbs);
 	exec_threads_free(slow);
 	scripts_free(scripts);
