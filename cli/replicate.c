@@ -385,16 +385,23 @@ post(struct run *r, const char *more, struct server_answer *a)
 	return err;
 }
 
-/* Ends it, by its id. */
+/* Ends it, by its id; with or without create_target it is the same to who ends it. */
 static int
 cancel(struct run *r, struct server_answer *a)
 {
+	static const char create[] = "+create_target";
+	char *end = strstr(r->id, create);
 	struct buf body;
-	int err;
+	int i, err = 0;
 
+	if (end != NULL)
+		*end = '\0';
 	buf_init(&body, ID_MAX * 2);
-	buf_printf(&body, "{\"cancel\":true,\"replication_id\":\"%s\"}", r->id);
-	err = server_ask(&r->server, "POST", "/_replicate", &body, 0, a);
+	for (i = 0, a->status = 404; i < 2 && err == 0 && a->status == 404; i++) {
+		buf_clear(&body);
+		buf_printf(&body, "{\"cancel\":true,\"replication_id\":\"%s%s\"}", r->id, i == 0 ? "" : create);
+		err = server_ask(&r->server, "POST", "/_replicate", &body, 0, a);
+	}
 	buf_release(&body);
 	return err;
 }
@@ -456,7 +463,7 @@ tell(struct run *r, const char *state, const char *reason)
 	progress_clear(&r->progress);
 	if (o->json)
 		copied_print_json(&r->copied, state, r->id, seconds_of(r), reason);
-	else
+	else if (r->copied.checked > 0 || strcmp(state, "failed") != 0)
 		copied_print(&r->copied, o->ends[0], o->ends[1], seconds_of(r));
 	return CLI_DONE;
 }

@@ -194,11 +194,13 @@ copied_print_json(const struct copied *c, const char *state, const char *id, dou
 	buf_init(&b, 65536);
 	buf_printf(&b, "{\"state\":\"%s\",\"id\":", state);
 	buf_put_json(&b, id, strlen(id));
-	buf_printf(&b,
-	    ",\"written\":%llu,\"skipped\":%llu,\"refused\":%llu,\"read\":%llu,\"checked\":%llu,\"bytes\":%llu,"
-	    "\"seconds\":%.3f,\"reason\":",
+	buf_printf(&b, ",\"written\":%llu,\"skipped\":%llu,\"refused\":%llu,\"read\":%llu,\"checked\":%llu",
 	    (unsigned long long)c->written, (unsigned long long)there_already(c), (unsigned long long)c->refused,
-	    (unsigned long long)c->read, (unsigned long long)c->checked, (unsigned long long)c->bytes, seconds);
+	    (unsigned long long)c->read, (unsigned long long)c->checked);
+	/* A short run is over before it was watched. */
+	if (c->bytes > 0)
+		buf_printf(&b, ",\"bytes\":%llu", (unsigned long long)c->bytes);
+	buf_printf(&b, ",\"seconds\":%.3f,\"reason\":", seconds);
 	if (reason[0] != '\0')
 		buf_put_json(&b, reason, strlen(reason));
 	else
