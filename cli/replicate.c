@@ -427,9 +427,9 @@ watch(struct run *r)
 	if (server_ask(&r->server, "GET", r->path, NULL, 1, &r->seen) != 0 || r->seen.status != 200)
 		return;
 	job = (struct jstr){r->seen.body.data, r->seen.body.len};
-	r->watched |= copied_of_job(job, &r->copied);
+	r->watched |= replicate_from_job(job, &r->copied);
 	note_of(job, note, sizeof(note));
-	progress_show(&r->progress, &r->copied, note);
+	replicate_progress_show(&r->progress, &r->copied, note);
 }
 
 static int
@@ -452,7 +452,7 @@ begin(struct run *r)
 static double
 seconds_of(const struct run *r)
 {
-	return (double)(copied_now_ms() - r->start_ms) / 1000;
+	return (double)(replicate_now_ms() - r->start_ms) / 1000;
 }
 
 static int
@@ -460,27 +460,27 @@ tell(struct run *r, const char *state, const char *reason)
 {
 	const struct options *o = r->o;
 
-	progress_clear(&r->progress);
+	replicate_progress_clear(&r->progress);
 	if (o->json)
-		copied_print_json(&r->copied, state, r->id, seconds_of(r), reason);
+		replicate_print_json(&r->copied, state, r->id, seconds_of(r), reason);
 	else if (r->copied.checked > 0 || strcmp(state, "failed") != 0)
-		copied_print(&r->copied, o->ends[0], o->ends[1], seconds_of(r));
+		replicate_print(&r->copied, o->ends[0], o->ends[1], seconds_of(r));
 	return CLI_DONE;
 }
 
 static int
 interrupted(struct run *r)
 {
-	uint64_t until = copied_now_ms() + LAST_ANSWER_MS;
+	uint64_t until = replicate_now_ms() + LAST_ANSWER_MS;
 	struct server_answer a = {0};
 	int err;
 
 	watch(r);
 	buf_init(&a.body, ANSWER_MAX);
-	progress_clear(&r->progress);
+	replicate_progress_clear(&r->progress);
 	err = cancel(r, &a);
 	buf_release(&a.body);
-	while (err == 0 && !r->o->continuous && !is_done(r) && copied_now_ms() < until)
+	while (err == 0 && !r->o->continuous && !is_done(r) && replicate_now_ms() < until)
 		wait_for(WATCH_MS);
 	(void)tell(r, "cancelled", "");
 	cli_say("ended by a signal; the same command goes on from here");
@@ -520,10 +520,10 @@ one_shot(struct run *r)
 	}
 	if (!is_done(r))
 		return interrupted(r);
-	progress_clear(&r->progress);
+	replicate_progress_clear(&r->progress);
 	if (r->err != 0 || r->answer.status != 200)
 		return failed(r);
-	copied_of_answer((struct jstr){r->answer.body.data, r->answer.body.len}, &r->copied);
+	replicate_from_answer((struct jstr){r->answer.body.data, r->answer.body.len}, &r->copied);
 	(void)tell(r, "completed", "");
 	if (r->copied.refused > 0)
 		cli_say("%llu documents were refused by %s", (unsigned long long)r->copied.refused, r->o->ends[1]);
@@ -549,7 +549,7 @@ continuous(struct run *r)
 	while (!caught) {
 		watch(r);
 		if (r->seen.status == 404) {
-			progress_clear(&r->progress);
+			replicate_progress_clear(&r->progress);
 			(void)tell(r, "failed", "it was ended");
 			cli_say("it was ended by somebody else");
 			return CLI_FAILED;
@@ -604,8 +604,8 @@ run(struct run *r)
 	}
 	if (err != 0)
 		return CLI_FAILED;
-	r->start_ms = copied_now_ms();
-	progress_init(&r->progress, r->o->quiet);
+	r->start_ms = replicate_now_ms();
+	replicate_progress_init(&r->progress, r->o->quiet);
 	return r->o->cancel ? cancelled(r) : r->o->continuous ? continuous(r) : one_shot(r);
 }
 

@@ -13,10 +13,10 @@ struct copied {
 	int has_pending; /* else it is not known yet */
 };
 
-/** copied_of_job(job, c): From what /_scheduler/jobs/ID answers.  Returns 1 if it says something. */
-int copied_of_job(struct jstr job, struct copied *c);
-/** copied_of_answer(answer, c): From what /_replicate answers at the end; what it does not say stays as it is. */
-void copied_of_answer(struct jstr answer, struct copied *c);
+/** replicate_from_job(job, c): From what /_scheduler/jobs/ID answers.  Returns 1 if it says something. */
+int replicate_from_job(struct jstr job, struct copied *c);
+/** replicate_from_answer(answer, c): From what /_replicate answers at the end; what it does not say stays as it is. */
+void replicate_from_answer(struct jstr answer, struct copied *c);
 
 /* A line at the terminal that tells how far it is. */
 struct progress {
@@ -27,17 +27,18 @@ struct progress {
 	double rate; /* changes a second, lately */
 };
 
-void progress_init(struct progress *p, int quiet);
-/** progress_show(p, c, note): ${note} stands behind the numbers, or is "". */
-void progress_show(struct progress *p, const struct copied *c, const char *note);
-/** progress_clear(p): Other text may follow. */
-void progress_clear(struct progress *p);
+void replicate_progress_init(struct progress *p, int quiet);
+/** replicate_progress_show(p, c, note): ${note} stands behind the numbers, or is "". */
+void replicate_progress_show(struct progress *p, const struct copied *c, const char *note);
+/** replicate_progress_clear(p): Other text may follow. */
+void replicate_progress_clear(struct progress *p);
 
-/** copied_print_json(c, state, id, seconds, reason), copied_print(c, ...): The end, on standard output. */
-void copied_print_json(const struct copied *c, const char *state, const char *id, double seconds, const char *reason);
-void copied_print(const struct copied *c, const char *source, const char *target, double seconds);
+/** replicate_print_json(c, state, id, seconds, reason), replicate_print(c, ...): The end, on standard output. */
+void replicate_print_json(
+    const struct copied *c, const char *state, const char *id, double seconds, const char *reason);
+void replicate_print(const struct copied *c, const char *source, const char *target, double seconds);
 
-/** copied_now_ms(): A clock that only goes on. */
-uint64_t copied_now_ms(void);
+/** replicate_now_ms(): A clock that only goes on. */
+uint64_t replicate_now_ms(void);
 
 #endif

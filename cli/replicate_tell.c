@@ -15,7 +15,7 @@
 /* ---- What servers say ---- */
 
 int
-copied_of_job(struct jstr job, struct copied *c)
+replicate_from_job(struct jstr job, struct copied *c)
 {
 	struct jstr info;
 
@@ -32,7 +32,7 @@ copied_of_job(struct jstr job, struct copied *c)
 
 /* The log's newest entry, which is an earlier run's where this one found nothing to do. */
 void
-copied_of_answer(struct jstr answer, struct copied *c)
+replicate_from_answer(struct jstr answer, struct copied *c)
 {
 	struct jstr history, newest, no_changes;
 	struct jread j;
@@ -97,7 +97,7 @@ duration(double seconds, char out[32])
 }
 
 uint64_t
-copied_now_ms(void)
+replicate_now_ms(void)
 {
 	struct timespec ts;
 
@@ -108,17 +108,17 @@ copied_now_ms(void)
 /* ---- While it runs ---- */
 
 void
-progress_init(struct progress *p, int quiet)
+replicate_progress_init(struct progress *p, int quiet)
 {
 	*p = (struct progress){.active = !quiet && isatty(STDERR_FILENO)};
-	p->start_ms = p->last_ms = copied_now_ms();
+	p->start_ms = p->last_ms = replicate_now_ms();
 }
 
 /* Half of it is of the last seconds, so that it follows, and does not jump. */
 static void
 measure(struct progress *p, const struct copied *c)
 {
-	uint64_t now = copied_now_ms();
+	uint64_t now = replicate_now_ms();
 	double seconds = (double)(now - p->last_ms) / 1000;
 
 	if (seconds < 0.25 || c->checked < p->last_checked)
@@ -129,7 +129,7 @@ measure(struct progress *p, const struct copied *c)
 }
 
 void
-progress_show(struct progress *p, const struct copied *c, const char *note)
+replicate_progress_show(struct progress *p, const struct copied *c, const char *note)
 {
 	char line[160], a[32], b[32];
 	int n;
@@ -157,7 +157,7 @@ progress_show(struct progress *p, const struct copied *c, const char *note)
 }
 
 void
-progress_clear(struct progress *p)
+replicate_progress_clear(struct progress *p)
 {
 	if (p->shown)
 		fputs("\r\x1b[K", stderr);
@@ -174,7 +174,7 @@ there_already(const struct copied *c)
 }
 
 void
-copied_print(const struct copied *c, const char *source, const char *target, double seconds)
+replicate_print(const struct copied *c, const char *source, const char *target, double seconds)
 {
 	char a[32], b[32], d[32];
 
@@ -187,7 +187,7 @@ copied_print(const struct copied *c, const char *source, const char *target, dou
 }
 
 void
-copied_print_json(const struct copied *c, const char *state, const char *id, double seconds, const char *reason)
+replicate_print_json(const struct copied *c, const char *state, const char *id, double seconds, const char *reason)
 {
 	struct buf b;
 
