@@ -108,7 +108,8 @@ resolve_stub(struct db_write *w, const struct db_write_att *in, const struct doc
 {
 	const struct doc_att *found = att_named(atts, n, &in->name);
 
-	if (found == NULL || (in->has_revpos && in->revpos != found->revpos))
+	if (found == NULL || (in->has_revpos && in->revpos != found->revpos) ||
+	    (w->kind == DB_WRITE_REPLICATE && in->has_md5 && memcmp(in->md5, found->md5, sizeof(in->md5)) != 0))
 		return err_why(&w->why, ERR_MISSING_STUB, "Invalid attachment stub in %.*s for %.*s", (int)w->id.len,
 		    w->id.s, (int)in->name.len, in->name.s);
 	*out = *found;

@@ -74,6 +74,8 @@ convert_atts(const struct doc_in *in, struct arena *a, struct db_write *w)
 		to->type = from->type;
 		to->has_revpos = from->has_revpos;
 		to->revpos = from->revpos;
+		to->has_md5 = from->has_digest;
+		memcpy(to->md5, from->md5, sizeof(to->md5));
 		to->length = from->has_length ? from->length : from->data.len;
 	}
 	return 0;

@@ -306,7 +306,9 @@ prepare(struct local_call *c, struct putting *k)
 		    .type = in->type,
 		    .has_revpos = in->has_revpos,
 		    .revpos = in->revpos,
+		    .has_md5 = in->has_digest,
 		    .length = in->has_length ? in->length : in->data.len};
+		memcpy(k->write.atts[i].md5, in->md5, sizeof(in->md5));
 	}
 	return 0;
 }
