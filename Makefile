@@ -6,6 +6,7 @@
 #   make check       layers, headers, symbols, layout
 #   make asan ubsan tsan   the unit and contract tests under a sanitizer
 #   make crash       the crash tests at full length
+#   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make fuzz        each fuzz target for SECONDS=60 under clang; findings and inputs in build-fuzz/
 #   make bench       ratios to the ceilings in bench/ceiling/
@@ -39,7 +40,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash interop fuzz bench deps deps-test deps-fuzz web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash sim interop fuzz bench deps deps-test deps-fuzz web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
@@ -160,7 +161,12 @@ UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit
 # tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINS    := $(FUZZ_NAMES:%=$(BUILD)/tests/test_fuzz_%)
-unit: $(UNIT_BINS) $(FUZZ_BINS)
+unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim
+
+# The simulation.
+$(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/sim/*.c)) $(call archives,$(unit_replicator))
+	@echo '  link    $@'
+	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
 $(FUZZ_BINS): $(BUILD)/tests/test_fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(call archives,$(LIBS))
 	@echo '  link    $@'
@@ -204,6 +210,11 @@ tsan: deps-test
 crash: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
 	@CRASH_KILLS=50 tests/run --build $(BUILD) crash
+
+SEEDS ?= 5000
+sim: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) $(BUILD)/tests/sim/sim
+	@SIM_SEEDS=$(SEEDS) tests/run --build $(BUILD) sim
 
 SECONDS ?= 60
 fuzz: deps-fuzz

@@ -63,6 +63,11 @@ int store_lmdb_new(const char *dir, struct store **sp) MUST_CHECK;
  */
 int store_mem_new(struct store **sp) MUST_CHECK;
 void store_mem_fail(struct store *s, unsigned nth, int code, int applied);
+/**
+ * store_mem_copy(s, moved, sp): What is committed in ${s}, a store in memory, in one of its own: as after a crash.  With ${moved} the databases' files
+ * have other stamps: as after an older copy was put back.  Errors: ERR_NOMEM.
+ */
+int store_mem_copy(struct store *s, int moved, struct store **sp) MUST_CHECK;
 
 /**
  * store_lmdb_file(name, file): The file name, with its suffix, that database ${name} has in such a store's folder.

@@ -264,6 +264,66 @@ mem_free(struct store *base)
 }
 
 static int
+copy_tree(const struct version *from, struct version *to, unsigned t)
+{
+	if (from->n[t] == 0)
+		return 0;
+	if ((to->v[t] = malloc(from->n[t] * sizeof(struct rec *))) == NULL)
+		return ERR_NOMEM;
+	for (; to->n[t] < from->n[t]; to->n[t]++) {
+		const struct rec *r = from->v[t][to->n[t]];
+		struct rec *copy = malloc(sizeof(*r) + r->klen + r->vlen);
+
+		if (copy == NULL)
+			return ERR_NOMEM;
+		memcpy(copy, r, sizeof(*r) + r->klen + r->vlen);
+		to->v[t][to->n[t]] = copy;
+	}
+	return 0;
+}
+
+static int
+copy_file(const struct mem_file *from, struct mem_store *s, int moved)
+{
+	struct mem_file *f = calloc(1, sizeof(*f));
+	int rc = 0;
+
+	if (f == NULL || (f->newest = calloc(1, sizeof(*f->newest))) == NULL) {
+		free(f);
+		return ERR_NOMEM;
+	}
+	f->oldest = f->newest;
+	f->users = 1;
+	f->ntrees = from->ntrees;
+	f->number = moved ? ++s->made : from->number;
+	memcpy(f->name, from->name, sizeof(f->name));
+	f->next = s->files;
+	s->files = f;
+	for (unsigned t = 0; t < f->ntrees && rc == 0; t++)
+		rc = copy_tree(from->newest, f->newest, t);
+	return rc;
+}
+
+int
+store_mem_copy(struct store *base, int moved, struct store **sp)
+{
+	struct mem_store *s = (struct mem_store *)base, *to;
+	int rc = store_mem_new(sp);
+
+	if (rc != 0)
+		return rc;
+	to = (struct mem_store *)*sp;
+	pthread_mutex_lock(&s->lock);
+	to->made = s->made;
+	for (struct mem_file *f = s->files; f != NULL && rc == 0; f = f->next)
+		rc = copy_file(f, to, moved);
+	pthread_mutex_unlock(&s->lock);
+	if (rc != 0)
+		mem_free(*sp);
+	return rc;
+}
+
+static int
 mem_list(struct store *base, const char *after, int (*fn)(const char *name, void *cookie), void *cookie)
 {
 	struct mem_store *s = (struct mem_store *)base;
