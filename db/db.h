@@ -275,6 +275,8 @@ int dbs_tasks(struct dbs *s, int (*fn)(const struct db_task *task, void *cookie)
 int db_open(struct dbs *s, const char *name, const struct principal *p, struct db **dbp) MUST_CHECK;
 void db_close(struct db *db);
 
+/** db_asker(db): Who the handle is for; lives as long as it. */
+const struct db_asker *db_asker(const struct db *db);
 /** db_is_admin(db): 1 if the handle's principal administers this database. */
 int db_is_admin(const struct db *db);
 

@@ -491,6 +491,12 @@ db_close(struct db *db)
 	free(db);
 }
 
+const struct db_asker *
+db_asker(const struct db *db)
+{
+	return &db->by;
+}
+
 int
 db_is_admin(const struct db *db)
 {

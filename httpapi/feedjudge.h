@@ -9,8 +9,6 @@
 
 #include "httpapi/api.h"
 
-#define FEEDJUDGE_ROWS 100u /* documents in a message */
-
 struct feedjudge;
 
 /**

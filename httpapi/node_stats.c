@@ -15,6 +15,7 @@
 
 #include "base/counters.h"
 #include "base/log.h"
+#include "replicator/replicator.h"
 #include "script/script.h"
 
 #define STATS_MAX ((size_t)256 << 10)
@@ -29,7 +30,15 @@ enum gauge {
 	SCRIPT_WAITING,
 	SCRIPT_STARTED,
 	SCRIPT_EXITED,
-	SCRIPT_BROKEN
+	SCRIPT_BROKEN,
+	REP_TOTAL,
+	REP_RUNNING,
+	REP_PENDING,
+	REP_CRASHED,
+	REP_STARTS,
+	REP_CRASHES,
+	REP_COMPLETED,
+	REP_FAILED
 };
 
 /* In the order of their paths: what has the same beginning stands together. */
@@ -40,6 +49,22 @@ static const struct stat_row {
 	unsigned which;
 	const char *desc;
 } rows[] = {
+    {"couch_replicator/docs/completed_state_updates", "couch_replicator_docs_completed_state_updates_total", COUNTER,
+	REP_COMPLETED, "number of replications that were completed"},
+    {"couch_replicator/docs/failed_state_updates", "couch_replicator_docs_failed_state_updates_total", COUNTER,
+	REP_FAILED, "number of replication documents that describe none"},
+    {"couch_replicator/jobs/crashed", "couch_replicator_jobs_crashed", GAUGE, REP_CRASHED,
+	"number of replications that failed and wait for another start"},
+    {"couch_replicator/jobs/crashes", "couch_replicator_jobs_crashes_total", COUNTER, REP_CRASHES,
+	"number of replication job crashes"},
+    {"couch_replicator/jobs/pending", "couch_replicator_jobs_pending", GAUGE, REP_PENDING,
+	"number of replications that wait for room"},
+    {"couch_replicator/jobs/running", "couch_replicator_jobs_running", GAUGE, REP_RUNNING,
+	"number of replications that run"},
+    {"couch_replicator/jobs/starts", "couch_replicator_jobs_starts_total", COUNTER, REP_STARTS,
+	"number of replication job starts"},
+    {"couch_replicator/jobs/total", "couch_replicator_jobs_total", GAUGE, REP_TOTAL,
+	"number of replications that are known, those that are done too"},
     {"couchdb/auth_cache_hits", "couchdb_auth_cache_hits_total", COUNTER, COUNTER_AUTH_HITS,
 	"number of authentication cache hits"},
     {"couchdb/auth_cache_misses", "couchdb_auth_cache_misses_total", COUNTER, COUNTER_AUTH_MISSES,
@@ -179,6 +204,33 @@ scripts_value(struct scripts *s, unsigned which)
 }
 
 static uint64_t
+replicator_value(struct replicator *r, unsigned which)
+{
+	struct replicator_count n = {0};
+
+	if (r != NULL)
+		replicator_count(r, &n);
+	switch (which) {
+	case REP_TOTAL:
+		return n.jobs;
+	case REP_RUNNING:
+		return n.running;
+	case REP_PENDING:
+		return n.pending;
+	case REP_CRASHED:
+		return n.crashing;
+	case REP_STARTS:
+		return n.starts;
+	case REP_CRASHES:
+		return n.crashes;
+	case REP_COMPLETED:
+		return n.completed;
+	default:
+		return n.failed;
+	}
+}
+
+static uint64_t
 value_of(struct apireq *r, const struct stat_row *row)
 {
 	switch (row->which) {
@@ -189,6 +241,8 @@ value_of(struct apireq *r, const struct stat_row *row)
 	case OPEN_FDS:
 		return open_fds();
 	default:
+		if (row->which >= REP_TOTAL)
+			return replicator_value(r->api->replicator, row->which);
 		return row->which < COUNTER_MAX ? counters_get(row->which) : scripts_value(r->api->scripts, row->which);
 	}
 }

@@ -16,6 +16,7 @@
 #include "base/httpc.h"
 #include "base/log.h"
 #include "repdocs.h"
+#include "repfilter.h"
 #include "replicator/peer_http.h"
 #include "replicator/replicator.h"
 #include "server_peers.h"
@@ -197,6 +198,7 @@ make_replicator(struct replications *p)
 	    .slow = api->slow,
 	    .node = API_NODE,
 	    .defaults = p->defaults,
+	    .judge = repfilter_judge(api),
 	    .account = account,
 	    .remote = remote,
 	    .cookie = p};

@@ -1,0 +1,251 @@
+// Replications over HTTP between databases of one server: requests, documents and their rules, filters, reports, settings.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { after, before, test } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { ask, assertError, newDb } from './client.mjs';
+
+let server;
+const basic = (name) => `Basic ${Buffer.from(`${name}:pw`).toString('base64')}`;
+before(async () => {
+	server = await startDivand({ config: { chttpd_auth: { iterations: '10' }, replicator: { blocked_networks: '127.0.0.2/32, 10.0.0.0/8', valid_endpoint_protocols: 'http' } } });
+	for (const name of ['ann', 'bob']) {
+		const r = await ask(server, 'PUT', `/_users/org.couchdb.user:${name}`, { json: { name, type: 'user', roles: name === 'ann' ? ['staff'] : [], password: 'pw' } });
+		assert.equal(r.status, 201, r.text);
+	}
+	await open('_replicator');
+});
+after(() => server?.stop());
+
+const open = async (db) => assert.equal((await ask(server, 'PUT', `/${db}/_security`, { json: { admins: { roles: ['_admin'] }, members: { roles: [] } } })).status, 200);
+const replicate = (json, auth) => ask(server, 'POST', '/_replicate', { json, ...(auth === undefined ? {} : { auth }) });
+const put = async (path, json, auth) => ask(server, 'PUT', path, { json, ...(auth === undefined ? {} : { auth }) });
+const ids = async (db) => (await ask(server, 'GET', `/${db}/_all_docs`)).json.rows.map((row) => row.id);
+async function until(path, pred) {
+	for (;;) {
+		const r = await ask(server, 'GET', path);
+		if (pred(r)) return r;
+	}
+}
+let serial = 0;
+async function pair(docs = [{ _id: 'a', n: 1 }, { _id: 'b', n: 2 }, { _id: 'c', n: 3 }]) {
+	const source = await newDb(server, 'src'), target = await newDb(server, 'tgt');
+	assert.equal((await ask(server, 'POST', `/${source}/_bulk_docs`, { json: { docs } })).status, 201);
+	return { source, target };
+}
+
+test('one-shot, and again: nothing to do; continuous, and its end', async () => {
+	const { source, target } = await pair();
+	let r = await replicate({ source, target });
+	assert.deepEqual([r.status, r.json.ok, r.json.history[0].docs_written], [200, true, 3], r.text);
+	r = await replicate({ source, target });
+	assert.deepEqual([r.status, r.json.no_changes], [200, true], r.text);
+	r = await replicate({ source, target, continuous: true });
+	assert.equal(r.status, 202, r.text);
+	const id = r.json._local_id;
+	assert.equal((await put(`/${source}/d`, {})).status, 201);
+	await until(`/${target}/d`, ({ status }) => status === 200);
+	r = await ask(server, 'GET', `/_scheduler/jobs/${encodeURIComponent(id)}`);
+	assert.deepEqual([r.status, r.json.source, r.json.user, r.json.database], [200, source, 'admin', null], r.text);
+	const task = (await ask(server, 'GET', '/_active_tasks')).json.find((t) => t.replication_id === id);
+	assert.deepEqual([task.type, task.continuous, task.target], ['replication', true, target]);
+	r = await replicate({ replication_id: id, cancel: true });
+	assert.deepEqual([r.status, r.json], [200, { ok: true, _local_id: id }]);
+	assertError(await replicate({ replication_id: id, cancel: true }), 404, 'not_found', 'missing');
+});
+
+test('what is not there, not JSON, or not for everybody', async () => {
+	const { source } = await pair([]);
+	assertError(await replicate({ source, target: 'no-such-db' }), 404, 'db_not_found');
+	assertError(await replicate({ source: 'no-such-db', target: source }), 404, 'db_not_found');
+	assertError(await replicate({ source, target: source }, null), 401, 'unauthorized', 'You are not an authenticated user');
+	assertError(await ask(server, 'POST', '/_replicate', { body: '{}', type: 'text/plain' }), 415, 'bad_content_type');
+	assertError(await ask(server, 'PUT', '/_replicate', { json: {} }), 405, 'method_not_allowed');
+	const r = await replicate({ source, target: 'made-by-bob', create_target: true }, basic('bob'));
+	assert.ok([401, 403].includes(r.status), r.text);
+	assert.equal((await ask(server, 'GET', '/made-by-bob')).status, 404);
+});
+
+test('doc_ids, selectors, functions, views and design documents choose what is copied', async () => {
+	const ddoc = {
+		_id: '_design/f', views: { odd: { map: 'function (doc) { if (doc.n % 2) emit(doc.n); }' } },
+		filters: {
+			arg: 'function (doc, req) { return doc.n === Number(req.query.n) && req.query.list === "[1,2]" && req.userCtx.name === "admin"; }',
+			path: 'function (doc, req) { return req.path[1] === "_changes" && req.method === "GET" && typeof req.info.db_name === "string" && !!req.secObj; }',
+			fails: 'function () { throw "no"; }',
+		},
+	};
+	const { source } = await pair([{ _id: 'a', n: 1 }, { _id: 'b', n: 2 }, { _id: 'c', n: 3 }, ddoc]);
+	const all = ['_design/f', 'a', 'b', 'c'];
+	for (const [how, want] of [
+		[{ doc_ids: ['c', 'none', 'a'] }, ['a', 'c']], [{ selector: { n: { $gt: 1 } } }, ['b', 'c']],
+		[{ filter: 'f/arg', query_params: { n: 2, list: [1, 2] } }, ['b']], [{ filter: 'f/path' }, all], [{ filter: '_view', query_params: { view: 'f/odd' } }, ['a', 'c']],
+		[{ filter: '_design' }, ['_design/f']], [{ filter: 'f/path', winning_revs_only: true }, all], [{ selector: {} }, all],
+	]) {
+		const target = await newDb(server, 'tgt');
+		const r = await replicate({ source, target, ...how });
+		assert.equal(r.status, 200, `${JSON.stringify(how)}: ${r.text}`);
+		assert.deepEqual(await ids(target), want, JSON.stringify(how));
+	}
+	const target = await newDb(server, 'tgt');
+	for (const [how, status, reason] of [[{ filter: 'f/none' }, 404, 'missing json key: none'], [{ filter: 'none/x' }, 404, 'missing'], [{ filter: 'f/fails' }, 500, 'no'],
+		[{ filter: '_other' }, 400, 'unknown builtin filter name'], [{ filter: '_view' }, 400, '`view` filter parameter is not provided.'], [{ selector: { $no: 1 } }, 400, 'Invalid operator: $no']])
+		assertError(await replicate({ source, target, ...how }), status, undefined, reason);
+});
+
+test('of conflicting revisions a function lets through those that it likes', async () => {
+	const { source, target } = await pair([{ _id: '_design/f', filters: { even: 'function (doc) { return doc.n % 2 === 0; }' } }]);
+	const docs = [1, 2, 3, 4].map((n) => ({ _id: 'x', _rev: `1-${String(n).repeat(32)}`, n }));
+	assert.equal((await ask(server, 'POST', `/${source}/_bulk_docs`, { json: { docs, new_edits: false } })).status, 201);
+	assert.equal((await replicate({ source, target, filter: 'f/even' })).status, 200);
+	const { json } = await ask(server, 'GET', `/${target}/x?conflicts=true`);
+	assert.deepEqual([json.n, json._conflicts], [4, [`1-${'2'.repeat(32)}`]]);
+});
+
+test('a filter runs on what its batch holds: hundreds of rows, each judged once', async () => {
+	const docs = Array.from({ length: 450 }, (_, i) => ({ _id: `d${String(i).padStart(3, '0')}`, n: i }));
+	const { source, target } = await pair([...docs, { _id: '_design/f', filters: { third: 'function (doc) { return doc.n % 3 === 0; }' } }]);
+	assert.equal((await replicate({ source, target, filter: 'f/third', worker_batch_size: 170 })).status, 200);
+	assert.deepEqual(await ids(target), docs.filter(({ n }) => n % 3 === 0).map(({ _id }) => _id));
+});
+
+test('documents belong to their writers; others see no credentials, and change nothing', async () => {
+	const { source, target } = await pair();
+	for (const db of [source, target]) await open(db);
+	const id = `own-${++serial}`, path = `/_replicator/${id}`;
+	const secret = { url: 'http://u:s3cret@127.0.0.1:1/x', headers: { Authorization: 's3cret' }, auth: { basic: { username: 'u', password: 's3cret' } } };
+	let r = await put(path, { source: secret, target: 'http://u:s3cret@127.0.0.1:1/y/', source_proxy: 'http://p:s3cret@127.0.0.1:1' }, basic('ann'));
+	assert.equal(r.status, 201, r.text);
+	const rev = async () => (await ask(server, 'GET', path)).json._rev;
+	for (const auth of [basic('ann'), undefined]) {
+		r = await ask(server, 'GET', path, auth ? { auth } : {});
+		assert.equal(r.json.owner, 'ann');
+		assert.match(r.text, /s3cret/);
+	}
+	for (const what of [path, `${path}?open_revs=all`, `${path}?revs_info=true`]) {
+		r = await ask(server, 'GET', what, { auth: basic('bob'), headers: { accept: 'application/json' } });
+		assert.equal(r.status, 200, r.text);
+		assert.doesNotMatch(r.text, /s3cret/);
+		assert.match(r.text, /127\.0\.0\.1:1/);
+	}
+	r = await ask(server, 'POST', '/_replicator/_bulk_get', { json: { docs: [{ id }] }, auth: basic('bob') });
+	assert.doesNotMatch(r.text, /s3cret/);
+	const others = [["Can't update replication documents from other users.", { source, target }], ["Can't update replication documents from other users.", { source, target, owner: 'bob' }],
+		["Can't update replication documents from other users.", { source, target, owner: 'ann' }]];
+	for (const [reason, doc] of others) assertError(await put(path, { ...doc, _rev: await rev() }, basic('bob')), 403, 'forbidden', reason);
+	assertError(await ask(server, 'DELETE', `${path}?rev=${await rev()}`, { auth: basic('bob') }), 403, 'forbidden');
+	r = await ask(server, 'POST', '/_replicator/_bulk_docs', { json: { new_edits: false, docs: [{ _id: id, _rev: `9-${'f'.repeat(32)}`, source, target, owner: 'bob' }] }, auth: basic('bob') });
+	assert.equal(r.json[0]?.error, 'forbidden', r.text);
+	for (const what of ['/_scheduler/docs', '/_scheduler/jobs', `/_scheduler/docs/_replicator/${id}`, '/_active_tasks'])
+		assert.doesNotMatch((await ask(server, 'GET', what)).text, /s3cret/);
+	await until(`/_scheduler/docs/_replicator/${id}`, ({ json }) => json.state === 'crashing');
+	assert.doesNotMatch((await ask(server, 'GET', `/_scheduler/docs/_replicator/${id}`)).text, /s3cret/);
+	assert.equal((await ask(server, 'DELETE', `${path}?rev=${await rev()}`, { auth: basic('ann') })).status, 200);
+	await until(`/_scheduler/docs/_replicator/${id}`, ({ status }) => status === 404);
+	assert.doesNotMatch(server.stderr(), /s3cret/);
+});
+
+test('nobody gets more rights by a document than they have', async () => {
+	const { source, target } = await pair();
+	await open(target);
+	const path = () => `/_replicator/rights-${++serial}`;
+	for (const [doc, reason] of [
+		[{ owner: 'admin' }, "Can't update replication documents from other users."], [{ owner: null }, "Can't update replication documents from other users."],
+		[{ user_ctx: { name: 'admin', roles: ['_admin'] } }, 'The given `user_ctx.name` is not valid'], [{ user_ctx: { roles: [] } }, 'The given `user_ctx.name` is not valid'],
+		[{ user_ctx: { name: 'ann', roles: ['_admin'] } }, 'Invalid role (`_admin`) in the `user_ctx`'], [{ user_ctx: 5 }, 'The `user_ctx` property must be a non-null object.'],
+		[{ _replication_state: 'completed' }, '`_replication_state` is written by the replicator.'], [{ _replication_stats: {} }, '`_replication_stats` is written by the replicator.'],
+	]) assertError(await put(path(), { source, target, ...doc }, basic('ann')), 403, 'forbidden', reason);
+	// Her own rights do not reach: ${source} is closed to her.
+	const at = path();
+	assert.equal((await put(at, { source, target, user_ctx: { name: 'ann', roles: ['staff'] } }, basic('ann'))).status, 201);
+	const r = await until(`/_scheduler/docs${at}`, ({ json }) => json.state === 'crashing');
+	assert.match(r.json.info.error, /not allowed|unauthorized|forbidden/);
+	assert.deepEqual(await ids(target), []);
+	await open(source);
+	const again = path();
+	assert.equal((await put(again, { source, target }, basic('ann'))).status, 201);
+	await until(`/_scheduler/docs${again}`, ({ json }) => json.state === 'completed' || json.state === 'failed');
+});
+
+test('a document that was completed runs again when it is written without what the replicator said', async () => {
+	const { source, target } = await pair();
+	const path = `/_replicator/again-${++serial}`;
+	assert.equal((await put(path, { source, target })).status, 201);
+	const { json } = await until(path, (r) => r.json._replication_state === 'completed');
+	assert.equal(json._replication_stats.docs_written, 3);
+	assert.equal((await put(`/${source}/late`, {})).status, 201);
+	assert.equal((await put(path, { source, target, _rev: json._rev })).status, 201);
+	await until(`/${target}/late`, ({ status }) => status === 200);
+});
+
+test('words of documents that are refused', async () => {
+	const path = '/_replicator/bad';
+	for (const [doc, reason] of [
+		[{ target: 'x' }, 'Missing replicator database'], [{ source: 5, target: 'x' }, '{error,function_clause}'], [{ source: {}, target: 'x' }, 'endpoint has an invalid url'],
+		[{ source: 'x', target: 'https://h/x' }, 'endpoint has an invalid url'], [{ source: 'http://a:b:c/', target: 'x' }, 'endpoint has an invalid url'],
+		[{ source: 'http://h/x', target: 'x', source_proxy: 'gopher://p/' }, 'proxy has an invalid url'],
+		[{ source: 'x', target: 'y', continuous: 'x' }, '{throw,{bad_request,<<"parameter `continuous` must be a boolean">>}}'],
+		[{ source: 'x', target: 'y', filter: 'a/b', selector: {} }, '{throw,{bad_request,"`doc_ids`,`filter`,`selector` are mutually exclusive"}}'],
+	]) assertError(await put(path, doc), 403, 'forbidden', reason);
+	assert.equal((await put('/_replicator/_design/bad', { any: 'thing' })).status, 201);
+	assert.equal((await put('/_replicator/_local/bad', { source: 5 })).status, 201);
+});
+
+test('forbidden addresses are not reached, by whatever name and scheme', async () => {
+	let asked = 0;
+	const trap = http.createServer((req, res) => (asked++, res.end('{}')));
+	await new Promise((resolve) => trap.listen(0, '127.0.0.2', resolve));
+	const { target } = await pair();
+	for (const host of ['127.0.0.2', '[::ffff:127.0.0.2]', '2130706434'])
+		assertError(await replicate({ source: `http://${host}:${trap.address().port}/x`, target, retries_per_request: 0 }), [400, 403, 500]);
+	assertError(await replicate({ source: 'https://127.0.0.1:1/x', target }), 403, 'forbidden', 'endpoint has an invalid url');
+	assertError(await replicate({ source: 'ftp://127.0.0.2/x', target }), 400);
+	assert.equal(asked, 0);
+	trap.close();
+});
+
+test('_scheduler/docs: databases of any name, states, limit and skip', async () => {
+	const { source, target } = await pair();
+	const db = `other-${++serial}/_replicator`, at = encodeURIComponent(db);
+	assert.equal((await ask(server, 'PUT', `/${at}`)).status, 201);
+	for (const id of ['a', 'b', 'c']) assert.equal((await put(`/${at}/${id}`, { source, target, doc_ids: [id] })).status, 201);
+	for (const id of ['a', 'b', 'c']) await until(`/_scheduler/docs/${at}/${id}`, ({ json }) => json.state === 'completed');
+	for (const path of [at, db]) {
+		const r = await ask(server, 'GET', `/_scheduler/docs/${path}?limit=2&skip=1&states=completed,Failed`);
+		assert.deepEqual([r.status, r.json.total_rows, r.json.offset, r.json.docs.length], [200, 3, 1, 2], r.text);
+		assert.equal((await ask(server, 'GET', `/_scheduler/docs/${path}/b`)).json.doc_id, 'b');
+		assert.equal((await ask(server, 'GET', `/_scheduler/docs/${path}?states=running`)).json.docs.length, 0);
+		assertError(await ask(server, 'GET', `/_scheduler/docs/${path}/none`), 404, 'not_found', 'missing');
+	}
+	assert.ok((await ask(server, 'GET', '/_scheduler/docs')).json.docs.every((d) => d.database === '_replicator'));
+	assertError(await ask(server, 'GET', '/_scheduler/docs?states=odd'), 400, 'query_parse_error');
+	assertError(await ask(server, 'GET', '/_scheduler/docs?limit=x'), 400, 'query_parse_error');
+	assertError(await ask(server, 'GET', '/_scheduler/docs/a/b'), 400, 'bad_request');
+	assertError(await ask(server, 'GET', '/_scheduler/docs/none%2F_replicator'), 404, 'not_found', 'Database does not exist.');
+	assertError(await ask(server, 'POST', '/_scheduler/docs', { json: {} }), 405, 'method_not_allowed', 'Only GET,HEAD allowed');
+	assert.equal((await ask(server, 'DELETE', `/${at}`)).status, 200);
+	await until(`/_scheduler/docs/${at}`, ({ status }) => status === 404);
+});
+
+test('statistics count what was started and done', async () => {
+	const stat = async (name) => (await ask(server, 'GET', `/_node/_local/_stats/couch_replicator/${name}`)).json.value;
+	const { source, target } = await pair();
+	const [starts, done] = [await stat('jobs/starts'), await stat('docs/completed_state_updates')];
+	assert.equal((await put(`/_replicator/stat-${++serial}`, { source, target })).status, 201);
+	while ((await stat('docs/completed_state_updates')) === done);
+	assert.ok((await stat('jobs/starts')) > starts);
+	assert.match((await ask(server, 'GET', '/_node/_local/_prometheus')).text, /couch_replicator_jobs_running \d/);
+});
+
+test('a server that ends answers who waits for a replication, and forgets nothing', async (t) => {
+	const one = await startDivand({});
+	t.after(() => one.stop().catch(() => {}));
+	const silent = http.createServer(() => one.child.kill('SIGTERM'));
+	await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
+	assert.equal((await ask(one, 'PUT', '/t')).status, 201);
+	const r = await ask(one, 'POST', '/_replicate', { json: { source: `http://127.0.0.1:${silent.address().port}/x`, target: 't' } });
+	assert.ok([500, 503].includes(r.status), r.text);
+	assert.equal((await one.exited).code, 0);
+	silent.closeAllConnections();
+	silent.close();
+});
