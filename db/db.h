@@ -574,7 +574,8 @@ struct db_write_att {
 	int has_revpos;
 	uint64_t revpos; /* new bytes in a replicated write: as given; stub: must match where given */
 	int has_md5;
-	unsigned char md5[16]; /* stub in a replicated write: must match where given: equal revpos may mean other bytes */
+	unsigned char
+	    md5[16];     /* stub in a replicated write: must match where given: equal revpos may mean other bytes */
 	uint64_t length; /* DB_BLOB_GZIPPED: the decoded length, as the client told; else ignored */
 };
 
