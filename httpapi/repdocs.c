@@ -129,7 +129,7 @@ forbid(struct errtext *why, const char *words)
 static int
 put_url(struct buf *b, struct arena *a, struct jstr value)
 {
-	struct buf scratch;
+	struct buf scratch, out;
 	struct jstr s;
 	struct jread j;
 	const char *from, *p, *at = NULL;
@@ -146,12 +146,11 @@ put_url(struct buf *b, struct arena *a, struct jstr value)
 			at = p + 1;
 	if (at == NULL)
 		return buf_put(b, value.s, value.len);
-	scratch = (struct buf){NULL};
-	buf_init_arena(&scratch, a, TEXT_MAX);
-	buf_put(&scratch, s.s, (size_t)(from - s.s));
-	buf_put(&scratch, at, (size_t)(s.s + s.len - at));
-	err = buf_failed(&scratch);
-	return err != 0 ? err : buf_put_json(b, scratch.data, scratch.len);
+	buf_init_arena(&out, a, TEXT_MAX);
+	buf_put(&out, s.s, (size_t)(from - s.s));
+	buf_put(&out, at, (size_t)(s.s + s.len - at));
+	err = buf_failed(&out);
+	return err != 0 ? err : buf_put_json(b, out.data, out.len);
 }
 
 struct strip {

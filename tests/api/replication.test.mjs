@@ -114,7 +114,7 @@ test('documents belong to their writers; others see no credentials, and change n
 	for (const db of [source, target]) await open(db);
 	const id = `own-${++serial}`, path = `/_replicator/${id}`;
 	const secret = { url: 'http://u:s3cret@127.0.0.1:1/x', headers: { Authorization: 's3cret' }, auth: { basic: { username: 'u', password: 's3cret' } } };
-	let r = await put(path, { source: secret, target: 'http://u:s3cret@127.0.0.1:1/y/', source_proxy: 'http://p:s3cret@127.0.0.1:1' }, basic('ann'));
+	let r = await put(path, { source: secret, target: 'http://u:s3cret@127.0.0.1:1/y/', source_proxy: 'http://p:s3cret@127.0.0.1:1', retries_per_request: 0 }, basic('ann'));
 	assert.equal(r.status, 201, r.text);
 	const rev = async () => (await ask(server, 'GET', path)).json._rev;
 	for (const auth of [basic('ann'), undefined]) {
@@ -225,6 +225,30 @@ test('_scheduler/docs: databases of any name, states, limit and skip', async () 
 	assertError(await ask(server, 'POST', '/_scheduler/docs', { json: {} }), 405, 'method_not_allowed', 'Only GET,HEAD allowed');
 	assert.equal((await ask(server, 'DELETE', `/${at}`)).status, 200);
 	await until(`/_scheduler/docs/${at}`, ({ status }) => status === 404);
+});
+
+test('a client that goes away leaves its replication running; who has started it, or an administrator, may end it', async () => {
+	const { target } = await pair([]);
+	await open(target);
+	const met = {};
+	const silent = http.createServer(() => met.asked?.());
+	await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
+	const source = `http://127.0.0.1:${silent.address().port}/x/`;
+	const asked = new Promise((resolve) => (met.asked = resolve));
+	const body = JSON.stringify({ source, target });
+	const req = http.request({ host: '127.0.0.1', port: server.port, method: 'POST', path: '/_replicate', headers: { authorization: basic('ann'), 'content-type': 'application/json', 'content-length': body.length } });
+	req.on('error', () => {});
+	req.end(body);
+	await asked;
+	req.destroy();
+	const mine = async () => (await ask(server, 'GET', '/_scheduler/jobs')).json.jobs.find((job) => job.source === source);
+	const job = await mine();
+	assert.equal(job.user, 'ann');
+	assertError(await replicate({ replication_id: job.id, cancel: true }, basic('bob')), 401, 'unauthorized');
+	assert.equal((await replicate({ replication_id: job.id, cancel: true }, basic('ann'))).status, 200);
+	while (await mine());
+	silent.closeAllConnections();
+	silent.close();
 });
 
 test('statistics count what was started and done', async () => {
