@@ -8,7 +8,6 @@
  *  1. What both ends note may differ within one session: one of two writes was lost, or an end was put back from a copy. The
  *     lower one holds: a sequence that was passed twice costs a question, one that was skipped costs a document.
  *  2. A log that cannot be read counts as none: everything is compared again, and nothing is lost.
- *  3. So does one of a run whose filter was another function of the same name: what that one kept back may pass now.
  */
 #include "checkpoint.h"
 
@@ -87,14 +86,6 @@ checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER
 	buf_release(&scratch);
 }
 
-int
-checkpoint_filtered_by(const struct checkpoint *c, const char *filter)
-{
-	const char *was = json_string_value(json_object_get(c->log, "filter"));
-
-	return strcmp(was != NULL ? was : "", filter) == 0;
-}
-
 /* ---- What two logs have in common ---- */
 
 static const char *
@@ -122,6 +113,16 @@ seq_number(const json_t *seq)
 	if (json_is_string(seq))
 		return strtoull(json_string_value(seq), NULL, 10);
 	return json_is_integer(seq) && json_integer_value(seq) > 0 ? (unsigned long long)json_integer_value(seq) : 0;
+}
+
+int
+checkpoint_is_zero(struct jstr seq)
+{
+	json_t *parsed = json_loadb(seq.s, seq.len, JSON_DECODE_ANY, NULL);
+	int zero = seq_number(parsed) == 0;
+
+	json_decref(parsed);
+	return zero;
 }
 
 static const json_t *
@@ -258,8 +259,6 @@ checkpoint_write(const struct checkpoint *old, const struct checkpoint_note *n, 
 	buf_printf(b, "{\"session_id\":\"%s\",\"source_last_seq\":", n->session);
 	put_seq(b, n->seq);
 	put_number(b, "replication_id_version", REP_ID_VERSION);
-	if (n->filter[0] != '\0')
-		buf_printf(b, ",\"filter\":\"%s\"", n->filter);
 	if (n->by_ids) {
 		buf_puts(b, ",\"start_time\":");
 		put_date(b, n->stats->started_us);

@@ -31,8 +31,8 @@ void checkpoint_free(struct checkpoint *c);
  * there is none.
  */
 void checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER_LEN + 1]);
-/** checkpoint_filtered_by(c, filter): 1 if what the log tells of was filtered by that function; "": by none. */
-int checkpoint_filtered_by(const struct checkpoint *c, const char *filter);
+/** checkpoint_is_zero(seq): 1 if ${seq}, JSON text, is one before all changes. */
+int checkpoint_is_zero(struct jstr seq);
 
 /**
  * checkpoint_common(source, target, a, seqp): JSON text of the sequence that both have noted last, in ${a}; empty: they have nothing in
@@ -44,8 +44,7 @@ int checkpoint_common(
 /* What is to be noted. */
 struct checkpoint_note {
 	const char *session;
-	const char *filter; /* checkpoint_filter() */
-	int by_ids;         /* the replication is of doc_ids: its log says more at the top */
+	int by_ids; /* the replication is of doc_ids: its log says more at the top */
 	uint64_t now_us;
 	struct jstr start; /* JSON text of the sequence that this run began behind; empty: 0 */
 	struct jstr seq;   /* and of the one that it has come to */

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 
 enum { SOURCE, TARGET };
@@ -194,13 +195,22 @@ no_such_end(struct session *s, struct peer *peer, const struct peer_call *call)
 	session_fail(s, call->err, &why);
 }
 
+static void informed(void *owner);
+
+/* What it is, it is asked again, now that there is one. */
 static void
 created(void *owner)
 {
 	struct session *s = owner;
+	struct peer *target = s->config.target;
 
 	if (s->create.call.err != 0)
 		session_fail(s, s->create.call.err, &s->create.call.why);
+	if (session_over(s))
+		return;
+	s->created = 1;
+	session_flight(&s->info_flight[TARGET], s, target, &s->info[TARGET].call, informed, s);
+	target->ops->info(target, &s->info[TARGET]);
 }
 
 static void
@@ -214,7 +224,7 @@ informed(void *owner)
 		return;
 	if (s->info[SOURCE].call.err != 0) {
 		no_such_end(s, s->config.source, &s->info[SOURCE].call);
-	} else if (err == ERR_NO_DB && s->spec->create_target) {
+	} else if (err == ERR_NO_DB && s->spec->create_target && !s->created) {
 		s->create.query = s->spec->create_query;
 		s->create.call.arena = s->logs[TARGET].arena;
 		session_flight(&s->info_flight[TARGET], s, target, &s->create.call, created, s);
@@ -222,34 +232,6 @@ informed(void *owner)
 	} else if (err != 0) {
 		no_such_end(s, target, &s->info[TARGET].call);
 	}
-}
-
-static void
-info_begin(struct session *s)
-{
-	size_t i;
-
-	s->phase = SESSION_INFO;
-	for (i = 0; i < 2; i++) {
-		struct peer *peer = i == SOURCE ? s->config.source : s->config.target;
-
-		s->info[i].call.arena = s->logs[i].arena;
-		session_flight(&s->info_flight[i], s, peer, &s->info[i].call, informed, s);
-		peer->ops->info(peer, &s->info[i]);
-	}
-}
-
-static int
-log_take(struct log_end *l)
-{
-	struct jstr none = {"", 0};
-	int missing = l->local.call.err == ERR_MISSING;
-
-	if (l->local.call.err != 0 && !missing)
-		return l->local.call.err;
-	if (!missing && buf_put(&l->rev, l->local.rev.s, l->local.rev.len) != 0)
-		return ERR_NOMEM;
-	return checkpoint_read(missing ? none : l->local.body, &l->found);
 }
 
 /* "DDOC/NAME" */
@@ -266,39 +248,31 @@ split_filter(const struct session *s, struct jstr *ddoc, struct jstr *name)
 	return 1;
 }
 
-static int
-same_filter(const struct session *s)
-{
-	return checkpoint_filtered_by(s->logs[SOURCE].found, s->filter) &&
-	       checkpoint_filtered_by(s->logs[TARGET].found, s->filter);
-}
-
+/* A filter that is not there, or not to be seen, is the business of who asks for changes. */
 static void
-log_read(void *owner)
+filter_read(void *owner)
 {
 	struct session *s = owner;
+	char digest[CHECKPOINT_FILTER_LEN + 1];
+	unsigned char md5[MD5_LEN];
 	struct jstr ddoc, name;
-	size_t i;
-	int err;
+	struct buf b;
 
-	if (s->logs[SOURCE].flight.link != NULL || s->logs[TARGET].flight.link != NULL ||
-	    s->filter_flight.link != NULL || session_over(s))
-		return;
-	for (i = 0; i < 2; i++)
-		if ((err = log_take(&s->logs[i])) != 0)
-			session_fail(s, err, &s->logs[i].local.call.why);
-	/* A filter that is not there, or not to be seen, is the business of who asks for changes. */
 	if (err_status(s->filter_read.call.err) >= 500)
 		session_fail(s, s->filter_read.call.err, &s->filter_read.call.why);
-	if (s->err != 0)
+	if (!split_filter(s, &ddoc, &name))
 		return;
-	if (split_filter(s, &ddoc, &name))
-		checkpoint_filter(s->filter_read.text, name, s->filter);
-	if (s->spec->since.len == 0 && same_filter(s) &&
-	    (err = checkpoint_common(s->logs[SOURCE].found, s->logs[TARGET].found, s->arena, &s->start)) != 0)
-		session_fail(s, err, NULL);
+	checkpoint_filter(s->filter_read.text, name, digest);
+	buf_init_arena(&b, s->arena, 256);
+	buf_printf(&b, "%s%s", s->log_id, digest);
+	hash_md5(b.data, b.len, md5);
+	hex_encode(md5, sizeof(md5), s->log_id);
 }
 
+/*
+ * The logs' id is the replication's or, where a function filters, made of both: what another function of the same name kept back
+ * may pass now.
+ */
 static int
 filter_begin(struct session *s)
 {
@@ -306,6 +280,7 @@ filter_begin(struct session *s)
 	struct jstr ddoc, name;
 	struct buf id;
 
+	memcpy(s->log_id, s->spec->id, REP_ID_LEN);
 	if (!split_filter(s, &ddoc, &name))
 		return 0;
 	buf_init_arena(&id, s->arena, LIMIT_ID_LEN);
@@ -313,9 +288,56 @@ filter_begin(struct session *s)
 	if (buf_put(&id, ddoc.s, ddoc.len) != 0)
 		return ERR_NOMEM;
 	s->filter_read = (struct peer_read){.id = {id.data, id.len}, .call.arena = s->arena};
-	session_flight(&s->filter_flight, s, source, &s->filter_read.call, log_read, s);
+	session_flight(&s->filter_flight, s, source, &s->filter_read.call, filter_read, s);
 	source->ops->read(source, &s->filter_read);
 	return 0;
+}
+
+static void
+info_begin(struct session *s)
+{
+	size_t i;
+
+	s->phase = SESSION_INFO;
+	for (i = 0; i < 2; i++) {
+		struct peer *peer = i == SOURCE ? s->config.source : s->config.target;
+
+		s->info[i].call.arena = s->logs[i].arena;
+		session_flight(&s->info_flight[i], s, peer, &s->info[i].call, informed, s);
+		peer->ops->info(peer, &s->info[i]);
+	}
+	if (filter_begin(s) != 0)
+		session_fail(s, ERR_NOMEM, NULL);
+}
+
+static int
+log_take(struct log_end *l)
+{
+	struct jstr none = {"", 0};
+	int missing = l->local.call.err == ERR_MISSING;
+
+	if (l->local.call.err != 0 && !missing)
+		return l->local.call.err;
+	if (!missing && buf_put(&l->rev, l->local.rev.s, l->local.rev.len) != 0)
+		return ERR_NOMEM;
+	return checkpoint_read(missing ? none : l->local.body, &l->found);
+}
+
+static void
+log_read(void *owner)
+{
+	struct session *s = owner;
+	size_t i;
+	int err;
+
+	if (s->logs[SOURCE].flight.link != NULL || s->logs[TARGET].flight.link != NULL || session_over(s))
+		return;
+	for (i = 0; i < 2; i++)
+		if ((err = log_take(&s->logs[i])) != 0)
+			session_fail(s, err, &s->logs[i].local.call.why);
+	if (s->err == 0 && s->spec->since.len == 0 &&
+	    (err = checkpoint_common(s->logs[SOURCE].found, s->logs[TARGET].found, s->arena, &s->start)) != 0)
+		session_fail(s, err, NULL);
 }
 
 static void
@@ -332,12 +354,10 @@ logs_begin(struct session *s)
 		struct log_end *l = &s->logs[i];
 
 		l->local.call.arena = l->arena;
-		l->local.id = (struct jstr){s->spec->id, REP_ID_LEN};
+		l->local.id = (struct jstr){s->log_id, REP_ID_LEN};
 		session_flight(&l->flight, s, peer, &l->local.call, log_read, s);
 		peer->ops->local_get(peer, &l->local);
 	}
-	if (filter_begin(s) != 0)
-		session_fail(s, ERR_NOMEM, NULL);
 }
 
 /* ---- Reading the changes ---- */
@@ -438,6 +458,7 @@ static int
 worth_noting(const struct session *s)
 {
 	return s->spec->checkpoints && s->err == 0 && s->through.len > 0 &&
+	       (s->noted.len > 0 || !checkpoint_is_zero((struct jstr){s->through.data, s->through.len})) &&
 	       (s->through.len != s->noted.len || memcmp(s->through.data, s->noted.data, s->noted.len) != 0);
 }
 

@@ -298,8 +298,20 @@ single_done(struct batch *b)
 
 /*
  * Where both calls failed, either may have been first: the pipe hands the error of one to the other, so it is the same; the one
- * that was handed it has no words.
+ * that was handed it has no words. Where the source has words of its own, what the target was sent was not the document, and
+ * what it says of it counts for nothing.
  */
+static const struct peer_call *
+who_failed(const struct batch *b)
+{
+	const struct peer_call *open = &b->open.call, *put = &b->put.call;
+	int own = open->err != 0 && open->why.text[0] != '\0' && !is_final(open->err);
+
+	if (put->err == 0 || own || (put->err == open->err && put->why.text[0] == '\0'))
+		return open;
+	return put;
+}
+
 static void
 single_over(struct batch *b)
 {
@@ -311,10 +323,7 @@ single_over(struct batch *b)
 	if (session_over(s) || !session_batch_idle(b))
 		return;
 	doc = b->ready ? &b->open.doc : &b->singles[b->single];
-	failed = with_atts && (b->put.call.err == 0 ||
-				  (b->put.call.err == b->open.call.err && b->put.call.why.text[0] == '\0'))
-		     ? &b->open.call
-		     : &b->put.call;
+	failed = with_atts ? who_failed(b) : &b->put.call;
 	if (failed->err == 0) {
 		count_written(s, doc);
 		if (with_atts)

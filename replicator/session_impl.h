@@ -87,10 +87,11 @@ struct session {
 	struct flight info_flight[2];
 	struct peer_info info[2];
 	struct peer_create create;
+	int created;
 	struct log_end logs[2]; /* source, target */
 	struct flight filter_flight;
 	struct peer_read filter_read;
-	char filter[CHECKPOINT_FILTER_LEN + 1];
+	char log_id[REP_ID_LEN + 1]; /* of both logs */
 
 	struct jstr start; /* JSON text of the sequence that it began behind; empty: from the beginning */
 	struct flight read_flight;

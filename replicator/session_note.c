@@ -37,7 +37,7 @@ rev_take(struct log_end *l)
 	return buf_put(&l->rev, l->local.rev.s, l->local.rev.len);
 }
 
-/* Who has written it? */
+/* Who has written it?  Where it was, and is no more, so may be what was copied. */
 static void
 log_read_anew(void *owner)
 {
@@ -46,7 +46,12 @@ log_read_anew(void *owner)
 	const struct peer_call *call = &l->local.call;
 	struct errtext why;
 
-	if (call->err == ERR_MISSING)
+	if (call->err == ERR_MISSING && l->rev.len > 0)
+		session_fail(s,
+		    err_why(&why, ERR_IO, "%s has lost its checkpoint: it was deleted and created anew",
+			peer_of(s, l)->name),
+		    &why);
+	else if (call->err == ERR_MISSING)
 		buf_clear(&l->rev);
 	else if (call->err != 0)
 		session_fail(s, call->err, &call->why);
@@ -100,7 +105,6 @@ make_log(struct session *s)
 {
 	struct executor *ex = s->config.ex;
 	const struct checkpoint_note note = {.session = s->id,
-	    .filter = s->filter,
 	    .by_ids = s->spec->filter.doc_ids != NULL,
 	    .now_us = ex->wall_us(ex),
 	    .start = s->start,
