@@ -10,7 +10,9 @@
  * 1. The table is h2o's and only read here: what the client's decoder holds changes with h2o's alone.
  * 2. Where a field stood last time is a guess: name and value are compared before its place is sent.
  * 3. Nothing is written before it is known that all of the head can be.
- * 4. What else h2o does with a head depends on pushes, CASPER's cookie and types that a page waits for: those are h2o's.
+ * 4. h2o does not look at how large a table the client allows; where that is less than h2o's, the table is made that small, and the head
+ *    says so first (RFC 7541, 4.2 and 6.3).
+ * 5. What else h2o does with a head depends on pushes, CASPER's cookie and types that a page waits for: those are h2o's.
  */
 #include <h2o.h>
 #include <h2o/http2.h>
@@ -24,7 +26,9 @@
 #define ONE_BYTE 127u   /* a length below it takes one */
 #define SHORT_INDEX 15u /* an index below it stands in a literal's first byte */
 #define INDEXED 0x80u
-#define FIXED_LEN 64u /* of a head, besides its fields: frame header, status and Content-Length */
+#define RESIZE 0x20u    /* a table's new size, in five bits or, if they are all set, */
+#define RESIZE_MORE 31u /* with more behind them */
+#define FIXED_LEN 64u   /* of a head, besides its fields: frame header, status and Content-Length */
 
 /* How a field goes out: its place in the table, or a literal with a name from a table. */
 struct field {
@@ -227,6 +231,66 @@ write_head(h2o_http2_conn_t *c, h2o_http2_stream_t *stream, struct server_frames
 	return 1;
 }
 
+/* put_sizes: The client's table is emptied, then as large as it allows. */
+static size_t
+put_sizes(unsigned char out[6], uint32_t size)
+{
+	size_t n = 0;
+
+	out[n++] = RESIZE;
+	if (size == 0)
+		return n;
+	if (size < RESIZE_MORE) {
+		out[n++] = (unsigned char)(RESIZE | size);
+		return n;
+	}
+	out[n++] = RESIZE | RESIZE_MORE;
+	for (size -= RESIZE_MORE; size >= 128; size >>= 7)
+		out[n++] = (unsigned char)(size | 128);
+	out[n++] = (unsigned char)size;
+	return n;
+}
+
+/* begins_with_head: Does a frame with a head stand there that has room for ${more} bytes? */
+static int
+begins_with_head(const h2o_http2_conn_t *c, size_t at, size_t more)
+{
+	const unsigned char *frame = (const unsigned char *)c->_write.buf->bytes + at;
+
+	return c->_write.buf->size >= at + H2O_HTTP2_FRAME_HEADER_SIZE && frame[3] == H2O_HTTP2_FRAME_TYPE_HEADERS &&
+	       ((size_t)frame[0] << 16 | (size_t)frame[1] << 8 | frame[2]) + more <= c->peer_settings.max_frame_size;
+}
+
+/* shrink: h2o's table, which is emptied; then h2o writes the head, and what the client's table becomes is put before its fields. */
+static void
+shrink(h2o_http2_conn_t *c, struct http_conn *conn, h2o_ostream_t *self, h2o_req_t *h2o, h2o_iovec_t *bufs, size_t n,
+    h2o_send_state_t state)
+{
+	h2o_hpack_header_table_t *table = &c->_output_header_table;
+	size_t at = c->_write.buf->size, was = table->hpack_capacity, len;
+	unsigned char sizes[6], *frame;
+
+	h2o_hpack_dispose_header_table(table);
+	*table = (h2o_hpack_header_table_t){.hpack_capacity = c->peer_settings.header_table_size,
+	    .hpack_max_capacity = c->peer_settings.header_table_size};
+	len = put_sizes(sizes, c->peer_settings.header_table_size);
+	conn->thread->h2_send(self, h2o, bufs, n, state);
+	if (!begins_with_head(c, at, len) || h2o_buffer_reserve(&c->_write.buf, len).base == NULL) {
+		/* The next head says it. */
+		table->hpack_capacity = was;
+		return;
+	}
+	frame = (unsigned char *)c->_write.buf->bytes + at;
+	memmove(frame + H2O_HTTP2_FRAME_HEADER_SIZE + len, frame + H2O_HTTP2_FRAME_HEADER_SIZE,
+	    c->_write.buf->size - at - H2O_HTTP2_FRAME_HEADER_SIZE);
+	memcpy(frame + H2O_HTTP2_FRAME_HEADER_SIZE, sizes, len);
+	c->_write.buf->size += len;
+	len += (size_t)frame[0] << 16 | (size_t)frame[1] << 8 | frame[2];
+	frame[0] = (unsigned char)(len >> 16);
+	frame[1] = (unsigned char)(len >> 8);
+	frame[2] = (unsigned char)len;
+}
+
 /* In h2o's place when the first of an answer goes out. */
 static void
 on_first(h2o_ostream_t *self, h2o_req_t *h2o, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
@@ -236,6 +300,11 @@ on_first(h2o_ostream_t *self, h2o_req_t *h2o, h2o_iovec_t *bufs, size_t n, h2o_s
 	h2o_http2_conn_t *c = (h2o_http2_conn_t *)h2o->conn;
 
 	self->do_send = conn->thread->h2_send;
+	if (stream->state == H2O_HTTP2_STREAM_STATE_SEND_HEADERS &&
+	    c->peer_settings.header_table_size < c->_output_header_table.hpack_capacity) {
+		shrink(c, conn, self, h2o, bufs, n, state);
+		return;
+	}
 	if (stream->state == H2O_HTTP2_STREAM_STATE_SEND_HEADERS && write_head(c, stream, conn->frames)) {
 		h2o_http2_conn_request_write(c);
 		h2o_http2_stream_set_state(c, stream, H2O_HTTP2_STREAM_STATE_SEND_BODY);

@@ -20,7 +20,8 @@ struct lmdb_store {
 /* Everything that belongs to one open file, so that compaction can change files. */
 struct lmdb_env {
 	MDB_env *mdb;
-	size_t map; /* bytes of its map */
+	size_t map;  /* bytes of its map */
+	size_t page; /* of a page; a power of two */
 	dev_t dev;
 	ino_t ino;
 	MDB_dbi dbi[STORE_TREES_MAX];

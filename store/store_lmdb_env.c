@@ -102,6 +102,7 @@ check_env(struct lmdb_env *e, const char *path)
 	e->dev = st.st_dev;
 	e->ino = st.st_ino;
 	e->map = info.me_mapsize;
+	e->page = ms.ms_psize;
 	return 0;
 }
 

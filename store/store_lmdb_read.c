@@ -5,10 +5,18 @@
 #include "store_lmdb.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* LMDB's pages, as lmdb.h does not say: a value of its own pages stands behind the head of the first. */
+#define PAGE_HEAD 16u
+#define PAGE_FLAGS 10u /* where they stand, 2 bytes */
+#define PAGE_PAGES 12u /* how many, 4 bytes */
+#define PAGE_OVERFLOW 0x04u
 
 struct lmdb_cursor {
 	struct store_cursor base;
 	MDB_cursor *mc;
+	const struct lmdb_env *env;
 };
 
 static void
@@ -106,6 +114,22 @@ store_lmdb_val(const void *p, size_t len)
 	return (MDB_val){len, u.out};
 }
 
+/* is_whole: 0: a page that the disk has damaged says that the value is where there may be no memory. */
+static int
+is_whole(const struct lmdb_env *e, const MDB_val *v)
+{
+	const unsigned char *p = v->mv_data;
+	size_t at = (uintptr_t)p & (e->page - 1);
+	uint16_t flags;
+	uint32_t pages;
+
+	if (at != PAGE_HEAD)
+		return v->mv_size <= e->page - at;
+	memcpy(&flags, p - PAGE_HEAD + PAGE_FLAGS, sizeof(flags));
+	memcpy(&pages, p - PAGE_HEAD + PAGE_PAGES, sizeof(pages));
+	return (flags & PAGE_OVERFLOW) != 0 && pages <= e->map / e->page && v->mv_size + PAGE_HEAD <= pages * e->page;
+}
+
 int
 store_lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, struct store_val *valp)
 {
@@ -115,6 +139,8 @@ store_lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, str
 
 	if (rc != 0)
 		return read_err(base, rc);
+	if (!is_whole(&((const struct lmdb_db *)base->db)->env, &v))
+		return ERR_CORRUPT;
 	valp->p = v.mv_data;
 	valp->len = v.mv_size;
 	return 0;
@@ -142,6 +168,7 @@ store_lmdb_cursor_open(struct store_snap *base, unsigned tree, struct store_curs
 	if (c == NULL)
 		return ERR_NOMEM;
 	c->base.impl = base->impl;
+	c->env = &((const struct lmdb_db *)base->db)->env;
 	rc = mdb_cursor_open(snap->txn, dbi_of(base, tree), &c->mc);
 	if (rc != 0) {
 		free(c);
@@ -192,8 +219,7 @@ store_lmdb_move(struct store_cursor *base, enum store_move how, struct store_val
 		rc = mdb_cursor_get(c->mc, &k, &v, how == STORE_NEXT ? MDB_NEXT : MDB_PREV);
 	if (rc != 0)
 		return store_lmdb_err(rc, "cursor", "store");
-	/* A page that the disk has damaged: what it calls a value may be anywhere. */
-	if (k.mv_size > STORE_KEY_MAX)
+	if (k.mv_size > STORE_KEY_MAX || !is_whole(c->env, &v))
 		return ERR_CORRUPT;
 	*keyp = (struct store_val){k.mv_data, k.mv_size};
 	*valp = (struct store_val){v.mv_data, v.mv_size};

@@ -126,6 +126,26 @@ test('the table of the client does not fill up with tags and request ids', async
 	});
 });
 
+test('a client may allow a smaller table, or none', async () => {
+	for (const headerTableSize of [0, 1, 30, 31, 158, 159, 1000, 4095, 65536]) {
+		await within({ settings: { headerTableSize } }, async (session) => {
+			for (let i = 0; i < 3; i++) {
+				const answers = await Promise.all([`/${db}/doc${i}`, '/', `/${db}/nobody`].map((path) => over(session, 'GET', path)));
+				assert.deepEqual(answers.map((a) => a.status), [200, 200, 404], `${headerTableSize}`);
+				assert.equal(JSON.parse(answers[0].text).i, i);
+				assert.match(answers[0].headers.server, /Divan/);
+			}
+		});
+	}
+	// One that changes its mind.
+	await within({}, async (session) => {
+		for (const headerTableSize of [4096, 200, 4096, 0, 4096]) {
+			await new Promise((resolve, reject) => session.settings({ headerTableSize }, (e) => (e ? reject(e) : resolve())));
+			for (let i = 0; i < 3; i++) assert.equal((await over(session, 'GET', `/${db}/doc${i}`)).status, 200, `${headerTableSize}`);
+		}
+	});
+});
+
 test('every answer says who serves, also those that the engine gives by itself', async () => {
 	for (const headers of [{}, { expect: 'the impossible' }]) {
 		const answer = await ask(server, 'PUT', `/${db}/named`, { json: {}, headers });
