@@ -159,6 +159,7 @@ struct peer_put {
 	const struct peer_att *atts;
 	size_t natts;
 	struct pipe *pipe; /* NULL: no attachments follow */
+	int of_all;        /* out: the error is not of this document, but of all that might be written */
 };
 
 struct peer_ops {

@@ -313,15 +313,15 @@ judge(struct putting *o)
 		rq->why.text[0] = '\0';
 		return;
 	}
+	/* Or is it the answer that is too much? */
 	if (rq->err == ERR_TOO_LARGE)
-		rq->err = ERR_DOC_TOO_LARGE;
+		rq->err = rq->status >= 200 && rq->status <= 299 ? ERR_IO : ERR_DOC_TOO_LARGE;
 	if (rq->status == 400 && rq->err == ERR_IO) {
 		peer_json_said(rq->answer.data, rq->answer.len, &said);
 		rq->err = peer_json_code(said.error);
 	}
-	/* What cannot be sent is no refusal of the document. */
-	if (rq->status == 0 && (rq->err == ERR_BAD_REQUEST || rq->err == ERR_FORBIDDEN))
-		rq->err = ERR_IO;
+	/* What cannot be sent, or no session is to be had for, is no refusal of the document. */
+	o->c->of_all = rq->status == 0;
 }
 
 static void

@@ -8,7 +8,8 @@
  *  1. Who waits stands in one list, and has no handle. A commit takes out those of its database, and each looks for itself.
  *  2. Between the look and the entry in the list a commit may pass by: so behind the entry the sequence is compared once more.
  *     Meanwhile nobody else makes the call run; who would leaves a note.
- *  3. A look at many changes of which few are wanted ends after LOCAL_SCAN of them, with what there is: `more`.
+ *  3. The database is the same one in all calls of a peer: what was written to another of its name is not in it.
+ *  4. A look at many changes of which few are wanted ends after LOCAL_SCAN of them, with what there is: `more`.
  */
 #include "peer_local_impl.h"
 
@@ -80,9 +81,19 @@ peer_local_again(struct local_call *c)
 int
 peer_local_open(struct local_call *c)
 {
+	unsigned long long first = 0, now;
+	int err;
+
 	if (atomic_load(&c->cancelled))
 		return ERR_CANCELLED;
-	return c->db != NULL ? 0 : db_open(c->p->locals->config.dbs, c->p->peer.name, &c->p->who, &c->db);
+	if (c->db != NULL)
+		return 0;
+	if ((err = db_open(c->p->locals->config.dbs, c->p->peer.name, &c->p->who, &c->db)) != 0)
+		return err;
+	now = db_incarnation(c->db);
+	if (atomic_compare_exchange_strong(&c->p->incarnation, &first, now) || first == now)
+		return 0;
+	return err_why(&c->call->why, ERR_IO, "%s was deleted and created anew", c->p->peer.name);
 }
 
 void
@@ -370,7 +381,7 @@ passed(const struct look *k)
 	return 0;
 }
 
-/* What was looked at before is passed over, in the database that it was. */
+/* What was looked at before is passed over. */
 static int
 look_begin(struct look *k)
 {
@@ -379,7 +390,7 @@ look_begin(struct look *k)
 
 	if (err == 0)
 		err = db_may_list(c->db);
-	if (err == 0 && c->incarnation == db_incarnation(c->db) + 1)
+	if (err == 0 && c->looked)
 		k->since = c->seen;
 	else if (err == 0)
 		err = seq_parse(k, k->out->since);
@@ -395,7 +406,7 @@ wait_for_more(struct local_call *c, const struct look *k)
 	int err;
 
 	c->seen = k->since;
-	c->incarnation = db_incarnation(c->db) + 1;
+	c->looked = 1;
 	wait_begin(c);
 	err = db_info(c->db, &info);
 	db_close(c->db);

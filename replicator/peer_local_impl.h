@@ -18,6 +18,7 @@ struct local {
 	const struct peer_filter *filter;
 	struct principal who; /* its strings are in this arena */
 	struct arena *arena;
+	atomic_ullong incarnation; /* of the database; 0: none was opened yet */
 };
 
 /* A call under way; in the call's arena. */
@@ -31,7 +32,8 @@ struct local_call {
 	/* Of one that waits, under peer_locals.lock. */
 	struct local_call *next, **link; /* in peer_locals.waiting; link NULL: not there */
 	int looking, woken;
-	uint64_t seen, incarnation; /* changes up to here were looked at, of that database */
+	int looked;
+	uint64_t seen; /* changes up to here were looked at */
 	struct db_request req;
 	void *state; /* of its file */
 };

@@ -317,13 +317,15 @@ static void
 run_put(struct local_call *c)
 {
 	struct putting *k = arena_calloc(c->call->arena, 1, sizeof(*k));
+	struct peer_put *of = c->of;
 	int err = k == NULL ? ERR_NOMEM : peer_local_open(c);
 
+	of->of_all = err != 0;
 	if (k == NULL) {
 		peer_local_end(c, err);
 		return;
 	}
-	k->of = c->of;
+	k->of = of;
 	c->state = k;
 	if (err == 0)
 		err = prepare(c, k);

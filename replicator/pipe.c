@@ -27,6 +27,7 @@ struct pipe {
 	uint64_t passed;
 	int ended, end_err; /* by the writer */
 	int stopped;        /* by the reader: the error */
+	int broken_by;      /* 'w' or 'r': whose error was first */
 	size_t wanted;      /* room that the writer waits for */
 	struct waiter writer, reader;
 	char ring[PIPE_ROOM];
@@ -119,6 +120,8 @@ pipe_end(struct pipe *p, int err)
 	if (!p->ended) {
 		p->ended = 1;
 		p->end_err = err;
+		if (err != 0 && p->broken_by == 0)
+			p->broken_by = 'w';
 	}
 	reader = take(&p->reader);
 	writer = take(&p->writer);
@@ -180,6 +183,8 @@ pipe_stop(struct pipe *p, int err)
 	struct waiter writer, reader;
 
 	pthread_mutex_lock(&p->lock);
+	if (p->stopped == 0 && err != ERR_END && p->broken_by == 0)
+		p->broken_by = 'r';
 	if (p->stopped == 0)
 		p->stopped = err;
 	writer = take(&p->writer);
@@ -187,6 +192,17 @@ pipe_stop(struct pipe *p, int err)
 	pthread_mutex_unlock(&p->lock);
 	call(writer);
 	call(reader);
+}
+
+int
+pipe_broken_by(struct pipe *p)
+{
+	int who;
+
+	pthread_mutex_lock(&p->lock);
+	who = p->broken_by;
+	pthread_mutex_unlock(&p->lock);
+	return who;
 }
 
 uint64_t

@@ -42,6 +42,8 @@ int pipe_take(struct pipe *p, void *out, size_t max, size_t *np, pipe_f *bytes, 
 /** pipe_stop(p, err): The reader wants no more.  May be called again; the first holds. */
 void pipe_stop(struct pipe *p, int err);
 
+/** pipe_broken_by(p): Who gave up first: 'w', 'r', or 0: nobody has so far.  Any thread. */
+int pipe_broken_by(struct pipe *p);
 /** pipe_passed(p): Bytes that were read so far.  Any thread. */
 uint64_t pipe_passed(struct pipe *p);
 

@@ -40,6 +40,7 @@ session_batch_free(struct batch *b)
 {
 	pipe_free(b->pipe);
 	arena_free(b->put_arena);
+	arena_free(b->open_arena);
 	arena_free(b->round);
 	arena_free(b->arena);
 	free(b);
@@ -115,8 +116,15 @@ is_final(int err)
 {
 	int status = err_status(err);
 
-	return status >= 400 && status < 500 && err != ERR_CONFLICT && err != ERR_TOO_MANY_REQUESTS &&
-	       err != ERR_NO_DB && err != ERR_MISSING_STUB;
+	return status >= 400 && status < 500 && status != 409 && err != ERR_TOO_MANY_REQUESTS && err != ERR_NO_DB &&
+	       err != ERR_MISSING_STUB;
+}
+
+/* Of a source's errors: it has it no more, or it cannot be had at any time. What is not allowed now may be later. */
+static int
+is_lost(int err)
+{
+	return err == ERR_MISSING || err == ERR_TOO_LARGE || err == ERR_DOC_TOO_LARGE || err == ERR_ATT_TOO_LARGE;
 }
 
 static void
@@ -166,8 +174,11 @@ sort_out(struct batch *b)
 			session_fail(s, doc->err, doc->why);
 			return 0;
 		}
-		if (doc->err != 0)
+		if (doc->err != 0) {
+			if (doc->err != ERR_MISSING)
+				count_refused(s, doc, doc->err);
 			continue;
+		}
 		s->stats.read += !doc->has_atts;
 		if (goes_alone(doc))
 			b->singles[b->nsingles++] = *doc;
@@ -297,9 +308,8 @@ single_done(struct batch *b)
 }
 
 /*
- * Where both calls failed, either may have been first: the pipe hands the error of one to the other, so it is the same; the one
- * that was handed it has no words. Where the source has words of its own, what the target was sent was not the document, and
- * what it says of it counts for nothing.
+ * Where both calls failed, the pipe has handed the error of one to the other. Where the source has words of its own, what the target
+ * was sent was not the document, and what it says of it counts for nothing.
  */
 static const struct peer_call *
 who_failed(const struct batch *b)
@@ -307,9 +317,18 @@ who_failed(const struct batch *b)
 	const struct peer_call *open = &b->open.call, *put = &b->put.call;
 	int own = open->err != 0 && open->why.text[0] != '\0' && !is_final(open->err);
 
-	if (put->err == 0 || own || (put->err == open->err && put->why.text[0] == '\0'))
+	if (put->err == 0 || own || (open->err != 0 && pipe_broken_by(b->pipe) == 'w'))
 		return open;
 	return put;
+}
+
+/* It will be so in another run, too. */
+static int
+is_for_good(const struct batch *b, const struct peer_call *failed)
+{
+	if (failed == &b->open.call)
+		return is_lost(failed->err);
+	return !b->put.of_all && (failed->err == ERR_MISSING_STUB || is_final(failed->err));
 }
 
 static void
@@ -334,7 +353,7 @@ single_over(struct batch *b)
 		b->pipe = NULL;
 		next_single(b);
 		return;
-	} else if (failed->err == ERR_MISSING_STUB || is_final(failed->err)) {
+	} else if (is_for_good(b, failed)) {
 		if (b->ready || !with_atts || failed->err != ERR_MISSING)
 			count_refused(s, doc, failed->err);
 	} else {
@@ -354,15 +373,23 @@ put_done(void *owner)
 	single_over(b);
 }
 
+/* Of one document: what the one before left is freed. */
+static int
+fresh_arena(struct arena **ap)
+{
+	if (*ap == NULL)
+		return arena_new(SESSION_ROUND, ap);
+	arena_reset(*ap);
+	return 0;
+}
+
 static void
 put_begin(struct batch *b, const struct peer_doc *doc)
 {
 	struct session *s = b->s;
 	struct peer *target = s->config.target;
 
-	if (b->put_arena != NULL) {
-		arena_reset(b->put_arena);
-	} else if (arena_new(SESSION_ROUND, &b->put_arena) != 0) {
+	if (fresh_arena(&b->put_arena) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
 		if (b->pipe != NULL)
 			pipe_stop(b->pipe, ERR_NOMEM);
@@ -408,12 +435,12 @@ open_begin(struct batch *b, const struct peer_doc *doc)
 	struct peer *source = s->config.source;
 	const struct peer_want *want = b->in_full ? NULL : want_of(b, doc);
 
-	if (pipe_new(&b->pipe) != 0) {
+	if (fresh_arena(&b->open_arena) != 0 || pipe_new(&b->pipe) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
 		return;
 	}
 	b->open = (struct peer_open){
-	    .id = doc->id, .rev = doc->rev, .pipe = b->pipe, .ready = opened, .call.arena = b->round};
+	    .id = doc->id, .rev = doc->rev, .pipe = b->pipe, .ready = opened, .call.arena = b->open_arena};
 	if (want != NULL) {
 		b->open.ancestors = want->ancestors;
 		b->open.nancestors = want->nancestors;

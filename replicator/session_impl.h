@@ -43,7 +43,7 @@ struct batch {
 	struct flight open_flight;
 	struct peer_open open;
 	struct peer_put put;
-	struct arena *put_arena;
+	struct arena *open_arena, *put_arena; /* of one document */
 	int ready;   /* open.ready() was called */
 	int in_full; /* the target lacked what a stub stands for: all attachments are sent */
 	int done;

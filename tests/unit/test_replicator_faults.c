@@ -1,0 +1,441 @@
+/*
+ * test_replicator_faults.c: what goes wrong in the middle of a run: at an end that answers other than it should, or is another database
+ * than before. Nothing may count as through that is not at the target.
+ */
+#include "dbtest.h"
+
+#include "replicator/checkpoint.h"
+#include "replicator/peer_local.h"
+#include "replicator/session.h"
+
+static struct dbs *dbs;
+static struct peer_locals *locals;
+
+static const struct rep_defaults defaults = {.server = "0123456789abcdef0123456789abcdef",
+    .checkpoint_ms = 20,
+    .workers = 2,
+    .batch = 3,
+    .connections = 4,
+    .retries = 2,
+    .timeout_ms = 5000,
+    .checkpoints = 1,
+    .bulk_get = 1};
+
+/* ---- An end that may be told to fail ---- */
+
+struct spy {
+	struct peer peer;
+	struct peer *inner;
+	struct peer_ops ops;
+	int open_err, put_err, read_err;
+	const char *lock_out; /* before a document is put its database gets this security object */
+	uint64_t retry_ms;
+	int silent_notes; /* _local documents are never answered for, until cancelled */
+	struct peer_call *stuck;
+	struct arena *fetched; /* the arena of the last fetch */
+	unsigned shared;       /* documents that were opened into it */
+};
+
+static void
+fail_job(void *arg)
+{
+	struct peer_call *call = arg;
+
+	call->done(call);
+}
+
+static void
+fail_call(struct peer_call *call, int err, uint64_t retry_ms)
+{
+	struct executor *ex = exec_threads_executor(dbtest_threads);
+
+	call->err = err;
+	call->retry_ms = retry_ms;
+	call->state = NULL;
+	call->job = (struct exec_job){.fn = fail_job, .arg = call};
+	ex->submit(ex, &call->job);
+}
+
+#define FORWARD(name, type)                                    \
+	static void spy_##name(struct peer *p, struct type *c) \
+	{                                                      \
+		struct spy *s = (struct spy *)p;               \
+                                                               \
+		s->inner->ops->name(s->inner, c);              \
+	}
+
+FORWARD(info, peer_info)
+FORWARD(create, peer_create)
+FORWARD(local_get, peer_local)
+FORWARD(read, peer_read)
+FORWARD(changes, peer_changes)
+FORWARD(diff, peer_diff)
+FORWARD(write, peer_write)
+FORWARD(commit, peer_call)
+
+static void
+spy_fetch(struct peer *p, struct peer_fetch *c)
+{
+	struct spy *s = (struct spy *)p;
+
+	s->fetched = c->call.arena;
+	if (s->read_err != 0)
+		fail_call(&c->call, s->read_err, s->retry_ms);
+	else
+		s->inner->ops->fetch(s->inner, c);
+}
+
+static void
+spy_open_doc(struct peer *p, struct peer_open *c)
+{
+	struct spy *s = (struct spy *)p;
+
+	s->shared += c->call.arena == s->fetched;
+	if (s->open_err != 0)
+		fail_call(&c->call, s->open_err, 0);
+	else
+		s->inner->ops->open_doc(s->inner, c);
+}
+
+static void
+secure(const char *name, const char *text)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_write w = {.kind = DB_WRITE_SECURITY, .body = {text, strlen(text)}};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	db_close(db);
+}
+
+static void
+spy_put_doc(struct peer *p, struct peer_put *c)
+{
+	struct spy *s = (struct spy *)p;
+
+	if (s->lock_out != NULL)
+		secure(s->peer.name, s->lock_out);
+	if (s->put_err != 0)
+		fail_call(&c->call, s->put_err, 0);
+	else
+		s->inner->ops->put_doc(s->inner, c);
+}
+
+static void
+spy_local_put(struct peer *p, struct peer_local *c)
+{
+	struct spy *s = (struct spy *)p;
+
+	if (s->silent_notes)
+		s->stuck = &c->call;
+	else
+		s->inner->ops->local_put(s->inner, c);
+}
+
+static void
+spy_cancel(struct peer *p, struct peer_call *call)
+{
+	struct spy *s = (struct spy *)p;
+
+	if (call == s->stuck)
+		fail_call(call, ERR_CANCELLED, 0);
+	else if (call->state != NULL)
+		s->inner->ops->cancel(s->inner, call);
+}
+
+static void
+spy_close(struct peer *p)
+{
+	struct spy *s = (struct spy *)p;
+
+	s->inner->ops->close(s->inner);
+	s->inner = NULL;
+}
+
+static void
+spy_init(struct spy *s, const char *name, const struct principal *who, const struct peer_filter *filter)
+{
+	CHECK_INT(peer_local_new(locals, name, who, filter, &s->inner), 0);
+	s->ops = (struct peer_ops){.info = spy_info,
+	    .create = spy_create,
+	    .local_get = spy_local_get,
+	    .local_put = spy_local_put,
+	    .read = spy_read,
+	    .changes = spy_changes,
+	    .fetch = spy_fetch,
+	    .open_doc = spy_open_doc,
+	    .diff = spy_diff,
+	    .write = spy_write,
+	    .put_doc = spy_put_doc,
+	    .commit = spy_commit,
+	    .cancel = spy_cancel,
+	    .close = spy_close};
+	s->peer = (struct peer){.ops = &s->ops, .name = s->inner->name};
+}
+
+/* ---- Runs ---- */
+
+struct run {
+	struct arena *arena;
+	struct rep_spec spec;
+	struct session *session;
+	struct spy source, target;
+	struct principal who; /* at the target */
+	struct dbtest_wait wait;
+	int err;
+	struct errtext why;
+	struct session_stats stats;
+};
+
+static void
+ended(void *cookie, struct session *s, int err, const struct errtext *why)
+{
+	struct run *r = cookie;
+
+	r->err = err;
+	r->why = *why;
+	session_stats(s, &r->stats);
+	dbtest_wake(&r->wait);
+}
+
+/* What the spies are to do stands in ${r}; the rest is cleared. */
+static void
+run_begin(struct run *r, const char *text)
+{
+	struct session_config c = {
+	    .spec = &r->spec, .ex = exec_threads_executor(dbtest_threads), .ended = ended, .cookie = r};
+	struct errtext why = {""};
+
+	dbtest_wait_init(&r->wait);
+	if (r->who.name == NULL)
+		r->who = dbtest_admin;
+	CHECK_INT(arena_new(1u << 20, &r->arena), 0);
+	if (!CHECK_INT(spec_parse((struct jstr){text, strlen(text)}, &defaults, r->arena, &r->spec, &why), 0))
+		fprintf(stderr, "%s\n", why.text);
+	spy_init(&r->source, r->spec.source.name, &dbtest_admin, &r->spec.filter);
+	spy_init(&r->target, r->spec.target.name, &r->who, NULL);
+	c.source = &r->source.peer;
+	c.target = &r->target.peer;
+	CHECK_INT(session_new(&c, &r->session), 0);
+	session_start(r->session);
+}
+
+static void
+run_end(struct run *r)
+{
+	dbtest_wait_for(&r->wait);
+	session_free(r->session);
+	arena_free(r->arena);
+}
+
+static void
+run(struct run *r, const char *text)
+{
+	run_begin(r, text);
+	run_end(r);
+}
+
+static void
+wait_idle(struct run *r, uint64_t written)
+{
+	struct session_stats stats;
+
+	do
+		session_stats(r->session, &stats);
+	while (stats.written < written || !session_idle(r->session));
+}
+
+static void
+create(const char *name)
+{
+	CHECK_INT(dbs_create(dbs, name, NULL, &dbtest_admin, NULL), 0);
+}
+
+static void
+put(const char *name, const char *id)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_write w;
+	struct arena *a;
+	char json[64];
+
+	snprintf(json, sizeof(json), "{\"_id\":\"%s\"}", id);
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(dbtest_write(db, a, json, 1, &w), 0);
+	CHECK_INT(w.err, 0);
+	arena_free(a);
+	db_close(db);
+	peer_locals_moved(locals, name);
+}
+
+static void
+put_with_att(const char *name, const char *id)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_write_att att = {.name = {"f", 1}, .type = {"x/y", 3}};
+	struct db_write w = {
+	    .kind = DB_WRITE_EDIT, .id = {id, strlen(id)}, .body = {"{}", 2}, .atts = &att, .natts = 1};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	struct buf text, etf;
+	struct jread j;
+
+	buf_init(&etf, 4096);
+	buf_init(&text, 4096);
+	jread_init(&j, "{}", 2);
+	CHECK_INT(jread_text(&j, &text, &etf), 0);
+	w.body_etf = (struct jstr){etf.data, etf.len};
+	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &att.blob), 0);
+	CHECK_INT(db_blob_add(att.blob, id, strlen(id)), 0);
+	CHECK_INT(db_blob_end(att.blob), 0);
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	db_blob_free(att.blob);
+	buf_release(&text);
+	buf_release(&etf);
+	db_close(db);
+}
+
+static uint64_t
+count(const char *name)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct db_info info;
+
+	CHECK_INT(db_info(db, &info), 0);
+	db_close(db);
+	return info.doc_count;
+}
+
+/* ---- The tests ---- */
+
+/* What was written to a database that is gone is not in the one that has its name now. */
+static void
+test_made_anew(int source)
+{
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true}";
+	struct run r = {0};
+
+	create("a");
+	create("b");
+	put("a", "one");
+	put("a", "two");
+	run_begin(&r, text);
+	wait_idle(&r, 2);
+	session_stop(r.session);
+	run_end(&r);
+	memset(&r, 0, sizeof(r));
+	run_begin(&r, text);
+	wait_idle(&r, 0);
+	CHECK_INT(dbs_drop(dbs, source ? "a" : "b", &dbtest_admin), 0);
+	create(source ? "a" : "b");
+	put("a", "three");
+	run_end(&r);
+	CHECK_INT(r.err, ERR_IO);
+	if (r.err == ERR_IO)
+		CHECK(strstr(r.why.text, "created anew") != NULL);
+	memset(&r, 0, sizeof(r));
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.err, 0);
+	CHECK_INT(count("b"), 3);
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
+/* A source that does not give a document now may give it later. */
+static void
+test_refused_source(void)
+{
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\"}";
+	static const int errs[] = {ERR_FORBIDDEN, ERR_UNAUTHORIZED, ERR_NO_DB, ERR_BAD_REQUEST};
+	struct run r;
+	size_t i;
+
+	create("a");
+	create("b");
+	put_with_att("a", "one");
+	for (i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
+		memset(&r, 0, sizeof(r));
+		r.source.open_err = errs[i];
+		run(&r, text);
+		CHECK_INT(r.err, errs[i]);
+		CHECK_INT(r.stats.failures, 0);
+	}
+	memset(&r, 0, sizeof(r));
+	run(&r, text);
+	CHECK_INT(r.err, 0);
+	CHECK_INT(count("b"), 1);
+	CHECK_INT(r.source.shared, 0);
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
+/* One that is gone by now, or is larger than can be had, is passed over; a change of the target's leaves is no refusal. */
+static void
+test_outcomes(void)
+{
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"use_checkpoints\":false}";
+	struct run r = {.source = {.open_err = ERR_MISSING}};
+
+	create("a");
+	create("b");
+	put_with_att("a", "one");
+	run(&r, text);
+	CHECK_INT(r.err, 0);
+	CHECK_INT(r.stats.failures, 0);
+	r = (struct run){.source = {.open_err = ERR_TOO_LARGE}};
+	run(&r, text);
+	CHECK_INT(r.err, 0);
+	CHECK_INT(r.stats.failures, 1);
+	r = (struct run){.target = {.put_err = ERR_FORBIDDEN}};
+	run(&r, text);
+	CHECK_INT(r.err, 0);
+	CHECK_INT(r.stats.failures, 1);
+	r = (struct run){.target = {.put_err = ERR_CHANGED}};
+	run(&r, text);
+	CHECK_INT(r.err, ERR_CHANGED);
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
+/* Who may no longer use the target has not had his documents refused by it. */
+static void
+test_locked_out(void)
+{
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\"}";
+	struct run r = {
+	    .who = {.name = "joe"}, .target = {.lock_out = "{\"members\":{\"names\":[\"other\"]},\"admins\":{}}"}};
+
+	create("a");
+	create("b");
+	secure("b", "{\"members\":{\"names\":[\"joe\"]},\"admins\":{}}");
+	put_with_att("a", "one");
+	run(&r, text);
+	CHECK_INT(err_status(r.err), 403);
+	CHECK_INT(r.stats.failures, 0);
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
+int
+main(void)
+{
+	struct peer_locals_config c = {0};
+	struct store *store;
+
+	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(store_mem_new(&store), 0);
+	dbs = dbtest_dbs(store);
+	c.dbs = dbs;
+	c.ex = exec_threads_executor(dbtest_threads);
+	CHECK_INT(peer_locals_new(&c, &locals), 0);
+	test_made_anew(0);
+	test_made_anew(1);
+	test_refused_source();
+	test_outcomes();
+	test_locked_out();
+	peer_locals_free(locals);
+	dbs_free(dbs);
+	exec_threads_free(dbtest_threads);
+	return check_done();
+}
