@@ -6,8 +6,7 @@
  * while the request itself waits for the end. A signal cancels by that id; the server notes how far it came, and the same
  * command goes on from there.
  *
- *  1. Names and passwords of URLs stand in the request alone: they are taken out of the command line before anything else.
- *  2. What one-shot replications answer is believed; what is watched is for people, and for runs that were ended.
+ * What one-shot replications answer is believed; what is watched is for people, and for runs that were ended.
  */
 #include "cli.h"
 
@@ -17,14 +16,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "replicate.h"
 #include "server.h"
 
-#define BODY_MAX ((size_t)64 << 20)
 #define ANSWER_MAX ((size_t)16 << 20)
 #define ID_MAX 128u
 #define WATCH_MS 500
@@ -58,175 +55,7 @@ const char replicate_help[] =
     "Exit status: 0 all is at TARGET; 1 it failed; 2 wrong usage; 3 done, but TARGET refused\n"
     "documents; 130 ended by Ctrl-C.\n";
 
-struct options {
-	const char *url, *user, *ca_file;
-	const char *filter, *doc_ids, *selector, *since;
-	struct buf params; /* members of query_params, with commas between them */
-	int continuous, detach, cancel, create_target, winners, no_checkpoints, json, quiet;
-	char *ends[2]; /* SOURCE, TARGET, without credentials once they have been read */
-};
-
 enum { WITH_URL = 256, WITH_USER, WITH_CA, WITH_FILTER, WITH_PARAM, WITH_IDS, WITH_SELECTOR, WITH_SINCE };
-
-/* ---- The description ---- */
-
-static void
-put_string(struct buf *b, const char *s, size_t len)
-{
-	buf_put_json(b, s, len);
-}
-
-static void
-put_auth(struct buf *b, const char *user, size_t user_len, const char *password)
-{
-	buf_puts(b, ",\"auth\":{\"basic\":{\"username\":");
-	put_string(b, user, user_len);
-	buf_puts(b, ",\"password\":");
-	put_string(b, password, strlen(password));
-	buf_puts(b, "}}");
-}
-
-/* What ps(1) shows of an argument has no credentials from now on. */
-static void
-hide_credentials(char *url)
-{
-	char *from = strstr(url, "://"), *to;
-
-	if (from == NULL)
-		return;
-	from += 3;
-	to = memchr(from, '@', strcspn(from, "/?#"));
-	if (to != NULL)
-		memmove(from, to + 1, strlen(to + 1) + 1);
-}
-
-/* The last '@' before the path ends credentials; a URL that httpc_url_split() takes has one at most that is not encoded. */
-static int
-put_end(struct buf *b, const char *member, char *end, const char *env)
-{
-	const char *both = getenv(env), *colon = both != NULL ? strchr(both, ':') : NULL;
-	struct httpc_url url;
-	struct errtext why = {""};
-	int err;
-
-	buf_printf(b, "\"%s\":", member);
-	if (strncmp(end, "http://", 7) != 0 && strncmp(end, "https://", 8) != 0) {
-		put_string(b, end, strlen(end));
-		return buf_failed(b);
-	}
-	if ((err = httpc_url_split(end, &url, &why)) != 0) {
-		cli_say("the %s is no URL: %s", member, why.text);
-		return err;
-	}
-	hide_credentials(end);
-	buf_puts(b, "{\"url\":");
-	put_string(b, url.url, strlen(url.url));
-	if (url.user != NULL)
-		put_auth(b, url.user, strlen(url.user), url.password != NULL ? url.password : "");
-	else if (colon != NULL)
-		put_auth(b, both, (size_t)(colon - both), colon + 1);
-	buf_putc(b, '}');
-	httpc_url_release(&url);
-	return buf_failed(b);
-}
-
-/* ID,ID or a JSON array. */
-static void
-put_ids(struct buf *b, const char *ids)
-{
-	if (*ids == '[') {
-		buf_puts(b, ids);
-		return;
-	}
-	buf_putc(b, '[');
-	for (const char *p = ids;; p++) {
-		size_t len = strcspn(p, ",");
-
-		if (p != ids)
-			buf_putc(b, ',');
-		put_string(b, p, len);
-		if (*(p += len) == '\0')
-			break;
-	}
-	buf_putc(b, ']');
-}
-
-static int
-put_file(struct buf *b, const char *path)
-{
-	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-	char piece[8192];
-	size_t n;
-	int err = 0;
-
-	if (f == NULL) {
-		cli_say("%s: %s", path, strerror(errno));
-		return ERR_IO;
-	}
-	while (err == 0 && (n = fread(piece, 1, sizeof(piece), f)) > 0)
-		err = buf_put(b, piece, n);
-	if (err == 0 && ferror(f))
-		err = ERR_IO;
-	if (err != 0)
-		cli_say("%s: %s", path, err_reason(err));
-	if (f != stdin)
-		fclose(f);
-	return err;
-}
-
-/* Sequences are strings, or numbers as elder servers have them. */
-static void
-put_since(struct buf *b, const char *since)
-{
-	if (since[0] != '\0' && strspn(since, "0123456789") == strlen(since))
-		buf_puts(b, since);
-	else
-		put_string(b, since, strlen(since));
-}
-
-/* All members, without the braces. */
-static int
-describe(struct options *o, struct buf *b)
-{
-	int err;
-
-	if ((err = put_end(b, "source", o->ends[0], "DIVAN_SOURCE")) != 0)
-		return err;
-	buf_putc(b, ',');
-	if ((err = put_end(b, "target", o->ends[1], "DIVAN_TARGET")) != 0)
-		return err;
-	if (o->continuous)
-		buf_puts(b, ",\"continuous\":true");
-	if (o->create_target)
-		buf_puts(b, ",\"create_target\":true");
-	if (o->winners)
-		buf_puts(b, ",\"winning_revs_only\":true");
-	if (o->no_checkpoints)
-		buf_puts(b, ",\"use_checkpoints\":false");
-	if (o->filter != NULL) {
-		buf_puts(b, ",\"filter\":");
-		put_string(b, o->filter, strlen(o->filter));
-	}
-	if (o->params.len > 0) {
-		buf_puts(b, ",\"query_params\":{");
-		buf_put(b, o->params.data, o->params.len);
-		buf_putc(b, '}');
-	}
-	if (o->doc_ids != NULL) {
-		buf_puts(b, ",\"doc_ids\":");
-		put_ids(b, o->doc_ids);
-	}
-	if (o->since != NULL) {
-		buf_puts(b, ",\"since_seq\":");
-		put_since(b, o->since);
-	}
-	if (o->selector != NULL) {
-		buf_puts(b, ",\"selector\":");
-		if ((err = put_file(b, o->selector)) != 0)
-			return err;
-	}
-	return buf_failed(b);
-}
 
 /* ---- What happens meanwhile ---- */
 
@@ -239,8 +68,8 @@ wake_up(void)
 	int saved = errno;
 
 	/* A full pipe wakes just as well. */
-	if (write(wake[1], "", 1) < 0)
-		errno = saved;
+	while (write(wake[1], "", 1) < 0 && errno == EINTR)
+		;
 	errno = saved;
 }
 
@@ -281,7 +110,7 @@ wait_for(int ms)
 /* ---- One run ---- */
 
 struct run {
-	struct options *o;
+	struct replicate_options *o;
 	struct server server;
 	struct buf body;            /* the description, with braces */
 	char id[ID_MAX];            /* of the replication */
@@ -373,7 +202,7 @@ post(struct run *r, const char *more, struct server_answer *a)
 	struct buf body;
 	int err;
 
-	buf_init(&body, BODY_MAX);
+	buf_init(&body, REPLICATE_BODY_MAX);
 	buf_put(&body, r->body.data, r->body.len - 1);
 	buf_puts(&body, more);
 	buf_putc(&body, '}');
@@ -458,7 +287,7 @@ seconds_of(const struct run *r)
 static int
 tell(struct run *r, const char *state, const char *reason)
 {
-	const struct options *o = r->o;
+	const struct replicate_options *o = r->o;
 
 	replicate_progress_clear(&r->progress);
 	if (o->json)
@@ -587,7 +416,7 @@ run(struct run *r)
 
 	buf_init(&a.body, ANSWER_MAX);
 	buf_putc(&r->body, '{');
-	err = describe(r->o, &r->body);
+	err = replicate_describe(r->o, &r->body);
 	buf_putc(&r->body, '}');
 	if (err == 0 && (err = buf_failed(&r->body)) != 0)
 		cli_say("%s", err_reason(err));
@@ -621,15 +450,15 @@ add_param(struct buf *b, const char *param)
 		return CLI_USAGE;
 	if (b->len > 0)
 		buf_putc(b, ',');
-	put_string(b, param, (size_t)(equals - param));
+	buf_put_json(b, param, (size_t)(equals - param));
 	buf_putc(b, ':');
-	put_string(b, equals + 1, strlen(equals + 1));
+	buf_put_json(b, equals + 1, strlen(equals + 1));
 	return CLI_DONE;
 }
 
 /* Of the options with a value. */
 static int
-take(struct options *o, int c, const char *value)
+take(struct replicate_options *o, int c, const char *value)
 {
 	const char **const places[] = {
 	    &o->url, &o->user, &o->ca_file, &o->filter, NULL, &o->doc_ids, &o->selector, &o->since};
@@ -643,7 +472,7 @@ take(struct options *o, int c, const char *value)
 }
 
 static int
-parse(int argc, char **argv, struct options *o)
+parse(int argc, char **argv, struct replicate_options *o)
 {
 	const struct option longs[] = {{"url", required_argument, NULL, WITH_URL},
 	    {"user", required_argument, NULL, WITH_USER}, {"ca-file", required_argument, NULL, WITH_CA},
@@ -669,12 +498,12 @@ parse(int argc, char **argv, struct options *o)
 int
 replicate_run(int argc, char **argv)
 {
-	struct options o = {0};
+	struct replicate_options o = {0};
 	struct run r = {.o = &o};
 	int status;
 
-	buf_init(&o.params, BODY_MAX);
-	buf_init(&r.body, BODY_MAX);
+	buf_init(&o.params, REPLICATE_BODY_MAX);
+	buf_init(&r.body, REPLICATE_BODY_MAX);
 	buf_init(&r.url, SERVER_URL_MAX);
 	buf_init(&r.seen.body, ANSWER_MAX);
 	buf_init(&r.answer.body, ANSWER_MAX);

@@ -3,7 +3,25 @@
 #define CLI_REPLICATE_H_
 
 #include <stdint.h>
+#include "base/buf.h"
 #include "base/jread.h"
+
+#define REPLICATE_BODY_MAX ((size_t)64 << 20)
+
+/* The command line. */
+struct replicate_options {
+	const char *url, *user, *ca_file;
+	const char *filter, *doc_ids, *selector, *since;
+	struct buf params; /* members of query_params, with commas between them */
+	int continuous, detach, cancel, create_target, winners, no_checkpoints, json, quiet;
+	char *ends[2]; /* SOURCE, TARGET, without credentials once they have been read */
+};
+
+/**
+ * replicate_describe(o, b): Append the members of a request to /_replicate, without the braces.  Credentials go from o->ends to ${b}.
+ * Errors are said on standard error.
+ */
+int replicate_describe(struct replicate_options *o, struct buf *b) MUST_CHECK;
 
 /* What a run has done so far. */
 struct copied {
