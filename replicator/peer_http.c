@@ -370,16 +370,18 @@ committed(struct peer_rq *rq)
 	struct errtext why = {""};
 	struct peer_about about;
 	struct arena *a = NULL;
-	int other = 0;
+	int other = 0, err;
 
 	if (!peer_rq_ok(rq)) {
 		if (rq->status == 405 || rq->status == 501)
 			rq->err = 0;
-	} else if (arena_new(PEER_ERROR_ANSWER * 2, &a) == 0 &&
-		   peer_json_info(rq->answer.data, rq->answer.len, a, &seq, &about, &why) == ERR_NO_DB &&
-		   about.born[0] != '\0') {
+	} else if (arena_new(PEER_ERROR_ANSWER * 2, &a) == 0) {
+		/* It says of a database what is said of one, without an update_seq. */
+		err = peer_json_info(rq->answer.data, rq->answer.len, a, &seq, &about, &why);
+		peer_rq_judge(rq, err == ERR_NO_DB ? 0 : err, &why);
 		pthread_mutex_lock(&p->lock);
-		other = p->about.born[0] != '\0' && strcmp(p->about.born, about.born) != 0;
+		other = rq->err == 0 && about.born[0] != '\0' && p->about.born[0] != '\0' &&
+			strcmp(p->about.born, about.born) != 0;
 		pthread_mutex_unlock(&p->lock);
 	}
 	if (other)

@@ -15,6 +15,7 @@
 #define REVS_MAX 1000u /* revisions that are asked for at once */
 #define PARALLEL 16u   /* requests for single documents */
 #define DOC_SIZE_MIN 128u
+#define URL_MIN 400u
 
 struct fetch;
 
@@ -22,7 +23,7 @@ struct fetch;
 struct single {
 	struct peer_rq rq;
 	struct fetch *f;
-	size_t want, from, to;
+	size_t want, from, to, end; /* revisions: asked for now are those up to ${to} */
 	int busy;
 };
 
@@ -260,28 +261,28 @@ fail(struct fetch *f, int err, const struct errtext *why)
 
 static void single_done(struct peer_rq *rq);
 
-/* Under the lock: the next revisions, as many as fit into a URL. */
-static void
-start_single(struct fetch *f, struct single *s)
+/* Under the lock: revisions behind ${from}, as many as fit into a URL. */
+static size_t
+fitting(const struct fetch *f, const struct peer_want *want, size_t from, size_t end)
 {
-	const struct peer_want *want = &f->c->wants[f->next_want];
 	struct peer_http *p = f->op.p;
-	size_t room = p->url_max, len = want->id.len * 3 + strlen(p->end.url) + 60;
+	size_t room, to = from, len = want->id.len * 3 + strlen(p->end.url) + 60;
+
+	pthread_mutex_lock(&p->lock);
+	room = p->url_max;
+	pthread_mutex_unlock(&p->lock);
+	while (to < end && (to == from || len + 9 + want->revs[to].len * 2 + 21 < room))
+		len += 9 + want->revs[to++].len * 2 + 21;
+	return to;
+}
+
+/* Under the lock. */
+static void
+ask_single(struct fetch *f, struct single *s)
+{
+	const struct peer_want *want = &f->c->wants[s->want];
 	struct buf revs;
 
-	memset(s, 0, sizeof(*s));
-	s->f = f;
-	s->busy = 1;
-	s->want = f->next_want;
-	s->from = s->to = f->next_rev;
-	while (s->to < want->nrevs && (s->to == s->from || len + 9 + want->revs[s->to].len * 2 + 21 < room))
-		len += 9 + want->revs[s->to++].len * 2 + 21;
-	f->next_rev = s->to;
-	if (f->next_rev == want->nrevs) {
-		f->next_want++;
-		f->next_rev = 0;
-	}
-	f->busy++;
 	peer_rq_init(&s->rq, &f->op, "GET", single_done);
 	peer_put_id(&s->rq.path, want->id);
 	(void)buf_puts(&s->rq.path, "?revs=true&latest=true&open_revs=");
@@ -294,6 +295,27 @@ start_single(struct fetch *f, struct single *s)
 		s->rq.path.failed = revs.failed;
 	buf_release(&revs);
 	peer_rq_start(&s->rq);
+}
+
+/* Under the lock. */
+static void
+start_single(struct fetch *f, struct single *s)
+{
+	const struct peer_want *want = &f->c->wants[f->next_want];
+
+	memset(s, 0, sizeof(*s));
+	s->f = f;
+	s->busy = 1;
+	s->want = f->next_want;
+	s->from = f->next_rev;
+	s->to = s->end = fitting(f, want, s->from, want->nrevs);
+	f->next_rev = s->end;
+	if (f->next_rev == want->nrevs) {
+		f->next_want++;
+		f->next_rev = 0;
+	}
+	f->busy++;
+	ask_single(f, s);
 }
 
 /* Under the lock. */
@@ -331,12 +353,33 @@ end_singles(struct fetch *f)
 	end(f, f->err, &f->why);
 }
 
+/* Under the lock, behind an answer: 1 if more of its revisions are to be asked for.  A URL that was too long makes them fewer. */
+static int
+is_single_going_on(struct fetch *f, struct single *s)
+{
+	struct peer_http *p = f->op.p;
+
+	if (f->err == 0 && s->rq.err == 0) {
+		s->from = s->to;
+		s->to = fitting(f, &f->c->wants[s->want], s->from, s->end);
+		return s->from < s->end;
+	}
+	if (f->err != 0 || s->rq.err != ERR_BAD_URL || s->to - s->from < 2)
+		return 0;
+	s->to = s->from + (s->to - s->from) / 2;
+	pthread_mutex_lock(&p->lock);
+	if (p->url_max / 2 >= URL_MIN)
+		p->url_max /= 2;
+	pthread_mutex_unlock(&p->lock);
+	return 1;
+}
+
 static void
 single_done(struct peer_rq *rq)
 {
 	struct single *s = (struct single *)rq;
 	struct fetch *f = s->f;
-	int err = 0, over;
+	int err = 0, over, again;
 
 	pthread_mutex_lock(&f->lock);
 	f->words.text[0] = '\0';
@@ -346,12 +389,17 @@ single_done(struct peer_rq *rq)
 	} else if (is_missing(rq)) {
 		rq->err = peer_found_missing(&f->found, s->want);
 	}
-	if (rq->err != 0)
+	again = is_single_going_on(f, s);
+	if (!again && rq->err != 0)
 		fail(f, rq->err, &rq->why);
-	s->busy = 0;
-	f->busy--;
 	peer_rq_release(rq);
-	start_more(f);
+	if (again) {
+		ask_single(f, s);
+	} else {
+		s->busy = 0;
+		f->busy--;
+		start_more(f);
+	}
 	over = f->busy == 0;
 	pthread_mutex_unlock(&f->lock);
 	if (over)

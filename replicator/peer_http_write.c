@@ -84,6 +84,9 @@ write_done(struct peer_rq *rq)
 	if (peer_rq_ok(rq) || rq->status == 417) {
 		rq->err = 0;
 		peer_rq_judge(rq, peer_json_written(rq->answer.data, rq->answer.len, o->write, &why), &why);
+	} else if (rq->err == ERR_TOO_LARGE && rq->status >= 200 && rq->status <= 299) {
+		/* Its answer is too much, and not what it was sent. */
+		rq->err = ERR_IO;
 	}
 	peer_op_end(&o->op, rq->err, &rq->why);
 }

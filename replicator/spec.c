@@ -261,6 +261,9 @@ end_of(struct reader *r, const char *what, struct rep_end *end)
 		return;
 	if (is_url(text)) {
 		url_of(r, text, what, end);
+	} else if (strstr(text, "://") != NULL) {
+		/* It may have a password in it: it is not repeated. */
+		refuse(r, "`%s` is a URL that is not one of http or https", what);
 	} else {
 		fail(r, dbs_name_check(text, strlen(text), r->why));
 		end->name = text;
