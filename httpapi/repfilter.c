@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "database.h"
+#include "db/rev.h"
 #include "feedmatch.h"
 #include "judging.h"
 #include "scripting.h"
@@ -225,18 +226,54 @@ open_judge(void *cookie, struct db *db, const struct peer_filter *f, void **judg
 
 /* ---- Judging ---- */
 
-/* Of rows in a snapshot; those before ${from} are done. */
 static int
-match_rows(struct repfilter *p, struct db_snap *snap, struct arena *a, struct db_change *rows, size_t n)
+is_among(const struct rev *rev, const struct db_change *c)
 {
 	size_t i;
-	int pass, err = 0;
 
-	for (i = 0; i < n && err == 0; i++) {
-		err = feedmatch_row(p->selector, snap, a, p->all_leaves, &rows[i], &pass);
-		if (err == 0 && !pass)
-			rows[i].nleaves = 0;
+	for (i = 0; i < c->nleaves; i++)
+		if (rev_equal(rev, &c->leaves[i]))
+			return 1;
+	return 0;
+}
+
+/* The row keeps its own leaves: those that came since have another row. */
+static int
+match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, struct db_change *row)
+{
+	struct db_change c = *row;
+	size_t i, n = 0;
+	int pass, err = feedmatch_row(p->selector, snap, scratch, p->all_leaves, &c, &pass);
+
+	if (err != 0 || !pass) {
+		row->nleaves = 0;
+		return err == ERR_MISSING ? 0 : err;
 	}
+	if (c.leaves == row->leaves)
+		return 0;
+	for (i = 0; i < row->nleaves; i++)
+		if (is_among(&row->leaves[i], &c))
+			row->leaves[n++] = row->leaves[i];
+	row->nleaves = n;
+	return 0;
+}
+
+static int
+match_rows(struct repfilter *p, struct db *db, struct db_change *rows, size_t n)
+{
+	struct arena *scratch = NULL;
+	struct db_snap *snap;
+	size_t i;
+	int err = arena_new(MEMORY, &scratch);
+
+	if (err == 0 && (err = db_snap_begin(db, &snap)) == 0) {
+		for (i = 0; i < n && err == 0; i++) {
+			arena_reset(scratch);
+			err = match_row(p, snap, scratch, &rows[i]);
+		}
+		db_snap_end(snap);
+	}
+	arena_free(scratch);
 	return err;
 }
 
@@ -316,19 +353,13 @@ static int
 judge_rows(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, struct errtext *why)
 {
 	struct repfilter *p = judge;
-	struct db_snap *snap;
 	size_t i;
-	int err;
 
+	(void)a;
 	if (p->judging != NULL)
 		return judge_all(p, db, rows, n, why);
-	if (p->selector != NULL) {
-		if ((err = db_snap_begin(db, &snap)) != 0)
-			return err;
-		err = match_rows(p, snap, a, rows, n);
-		db_snap_end(snap);
-		return err;
-	}
+	if (p->selector != NULL)
+		return match_rows(p, db, rows, n);
 	for (i = 0; i < n; i++)
 		if (rows[i].id.len < 8 || memcmp(rows[i].id.s, "_design/", 8) != 0)
 			rows[i].nleaves = 0;

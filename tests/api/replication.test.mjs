@@ -100,6 +100,10 @@ test('of conflicting revisions a function lets through those that it likes', asy
 	assert.equal((await replicate({ source, target, filter: 'f/even' })).status, 200);
 	const { json } = await ask(server, 'GET', `/${target}/x?conflicts=true`);
 	assert.deepEqual([json.n, json._conflicts], [4, [`1-${'2'.repeat(32)}`]]);
+	const other = await newDb(server, 'tgt');
+	assert.equal((await replicate({ source, target: other, selector: { n: { $lt: 3 } } })).status, 200);
+	const below = (await ask(server, 'GET', `/${other}/x?conflicts=true`)).json;
+	assert.deepEqual([below.n, below._conflicts], [2, [`1-${'1'.repeat(32)}`]]);
 });
 
 test('a filter runs on what its batch holds: hundreds of rows, each judged once', async () => {
