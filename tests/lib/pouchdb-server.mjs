@@ -42,9 +42,10 @@ async function serve(admin) {
 	const express = require('express');
 	const PouchDB = require('pouchdb');
 	PouchDB.plugin(require('pouchdb-adapter-memory'));
+	PouchDB.preferredAdapters = ['memory']; // for names; URLs are other servers'
 	const app = express();
 	const options = { inMemoryConfig: true, logPath: path.resolve('log.txt'), overrideMode: { exclude: ['routes/fauxton'] } };
-	app.use('/', require('express-pouchdb')(PouchDB.defaults({ adapter: 'memory' }), options));
+	app.use('/', require('express-pouchdb')(PouchDB, options));
 	const server = app.listen(0, '127.0.0.1', async () => {
 		const { port } = server.address();
 		if (admin) {
