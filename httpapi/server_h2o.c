@@ -242,6 +242,7 @@ thread_release(struct http_thread *t)
 		close(t->wake_fd);
 	if (t->watch_fd >= 0)
 		close(t->watch_fd);
+	free(t->watching);
 }
 
 void

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "server_h2o_impl.h"
@@ -33,6 +34,8 @@ on_conn_close(void *data)
 	struct http_conn *conn = data;
 
 	server_gate_close(conn);
+	if (conn->watched)
+		conn->thread->watching[conn->watch_fd] = NULL;
 	*conn->linkp = conn->next;
 	if (conn->next != NULL)
 		conn->next->linkp = conn->linkp;
@@ -136,16 +139,57 @@ server_on_reopen(void *arg)
 			h2o_socket_read_start(t->listener[i], server_on_accept);
 }
 
+/*
+ * watch: The kernel tells of a socket after its end, as long as a process that is just being started has its descriptors: so
+ * it is told a number, and what that stands for is looked up.  Errors: ERR_NOMEM, ERR_IO.
+ */
+static int
+watch(struct http_conn *conn)
+{
+	struct http_thread *t = conn->thread;
+	size_t fd = (size_t)h2o_socket_get_fd(conn->sock), n = t->nwatching != 0 ? t->nwatching : 64;
+	struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLET};
+
+	while (n <= fd)
+		n *= 2;
+	if (n > t->nwatching) {
+		struct http_conn **grown = realloc(t->watching, n * sizeof(struct http_conn *));
+
+		if (grown == NULL)
+			return ERR_NOMEM;
+		memset(grown + t->nwatching, 0, (n - t->nwatching) * sizeof(struct http_conn *));
+		t->watching = grown;
+		t->nwatching = n;
+	}
+	conn->watch_fd = (int)fd;
+	conn->watch_serial = ++t->watch_serial;
+	ev.data.u64 = (uint64_t)fd << 32 | conn->watch_serial;
+	if (epoll_ctl(t->watch_fd, EPOLL_CTL_ADD, conn->watch_fd, &ev) != 0)
+		return ERR_IO;
+	t->watching[fd] = conn;
+	conn->watched = 1;
+	return 0;
+}
+
+/* watched: NULL: it has ended. */
+static struct http_conn *
+watched(const struct http_thread *t, uint64_t told)
+{
+	size_t fd = (size_t)(told >> 32);
+	struct http_conn *conn = fd < t->nwatching ? t->watching[fd] : NULL;
+
+	return conn != NULL && conn->watch_serial == (uint32_t)told ? conn : NULL;
+}
+
 /* Watch for the hang-up of a connection whose request goes on after its handler returned. */
 void
 server_watch(struct http_conn *conn, struct http_req *req)
 {
-	struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = conn};
-
 	conn->req = req;
 	conn->idle_mark = 0;
-	if (!conn->watched && epoll_ctl(conn->thread->watch_fd, EPOLL_CTL_ADD, h2o_socket_get_fd(conn->sock), &ev) == 0)
-		conn->watched = 1;
+	/* Where that fails, the end is seen with the next write. */
+	if (!conn->watched)
+		(void)watch(conn);
 	if (conn->hung_up && conn->thread->sweeper.at == 0)
 		http_timer_set(&conn->thread->sweeper, SWEEP_MS);
 }
@@ -181,8 +225,10 @@ server_on_watch(h2o_socket_t *sock, const char *err)
 	(void)err;
 	n = epoll_wait(t->watch_fd, ev, 64, 0);
 	for (i = 0; i < n; i++) {
-		struct http_conn *conn = ev[i].data.ptr;
+		struct http_conn *conn = watched(t, ev[i].data.u64);
 
+		if (conn == NULL)
+			continue;
 		conn->hung_up = 1;
 		if (conn->req == NULL)
 			continue;

@@ -52,9 +52,11 @@ struct http_conn {
 	unsigned char is_h2;
 	unsigned char watched; /* in the thread's epoll */
 	unsigned char hung_up; /* the client closed its side */
-	unsigned char busy;    /* scratch of sweep(): has streams */
-	unsigned char place;   /* the client: 0 not known yet, 1 on this machine, 2 on another */
-	uint64_t idle_mark;    /* req->nsent when sweep() first saw it idle, plus 1 */
+	int watch_fd;          /* of its socket, once it is watched */
+	uint32_t watch_serial;
+	unsigned char busy;  /* scratch of sweep(): has streams */
+	unsigned char place; /* the client: 0 not known yet, 1 on this machine, 2 on another */
+	uint64_t idle_mark;  /* req->nsent when sweep() first saw it idle, plus 1 */
 
 	/* The gate: server_h2o_gate.c. */
 	h2o_socket_cb read;
@@ -146,6 +148,9 @@ struct http_thread {
 	h2o_socket_t *wake;  /* an eventfd */
 	h2o_socket_t *watch; /* an epoll: see the top */
 	int wake_fd, watch_fd;
+	struct http_conn **watching; /* by descriptor: server_h2o_conn.c, server_watch() */
+	size_t nwatching;
+	uint32_t watch_serial;
 	_Atomic(struct http_msg *) inbox; /* newest first */
 	struct timers timers;
 	h2o_timeout_entry_t turn; /* runs what is due within the loop: see on_turn() */
