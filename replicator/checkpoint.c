@@ -7,7 +7,9 @@
  *
  *  1. What both ends note may differ within one session: one of two writes was lost, or an end was put back from a copy. The
  *     lower one holds: a sequence that was passed twice costs a question, one that was skipped costs a document.
- *  2. A log that cannot be read counts as none: everything is compared again, and nothing is lost.
+ *  2. A new log has of the sessions before only those that both ends remember, with the lower sequence. It is written to both,
+ *     and the write to one may be lost: what only the source remembered would then seem to be remembered by both.
+ *  3. A log that cannot be read counts as none: everything is compared again, and nothing is lost.
  */
 #include "checkpoint.h"
 
@@ -131,21 +133,35 @@ lower(const json_t *a, const json_t *b)
 	return a == NULL || b == NULL ? NULL : seq_number(b) < seq_number(a) ? b : a;
 }
 
+/* What both remember of a session: the entry with the lower sequence; NULL if the other end does not, or either has none. */
+static const json_t *
+remembered(const json_t *entry, const json_t *theirs)
+{
+	const json_t *ours = json_object_get(entry, "recorded_seq");
+	size_t k;
+
+	for (k = 0; k < json_array_size(theirs); k++) {
+		const json_t *other = json_array_get(theirs, k), *seq;
+
+		if (!same_session(entry, other))
+			continue;
+		if ((seq = lower(ours, json_object_get(other, "recorded_seq"))) == NULL)
+			return NULL;
+		return seq == ours ? entry : other;
+	}
+	return NULL;
+}
+
 /* The newest entry of the source's history that the target remembers as well. */
 static const json_t *
 common_entry(const json_t *source, const json_t *target)
 {
-	const json_t *ours = json_object_get(source, "history"), *theirs = json_object_get(target, "history");
-	size_t i, k;
+	const json_t *ours = json_object_get(source, "history"), *theirs = json_object_get(target, "history"), *entry;
+	size_t i;
 
-	for (i = 0; i < json_array_size(ours); i++) {
-		const json_t *entry = json_array_get(ours, i);
-
-		for (k = 0; k < json_array_size(theirs); k++)
-			if (same_session(entry, json_array_get(theirs, k)))
-				return lower(json_object_get(entry, "recorded_seq"),
-				    json_object_get(json_array_get(theirs, k), "recorded_seq"));
-	}
+	for (i = 0; i < json_array_size(ours); i++)
+		if ((entry = remembered(json_array_get(ours, i), theirs)) != NULL)
+			return json_object_get(entry, "recorded_seq");
 	return NULL;
 }
 
@@ -228,18 +244,18 @@ put_entry(struct buf *b, const struct checkpoint_note *n)
 	buf_putc(b, '}');
 }
 
-/* The sessions before; an entry of our own is replaced. */
+/* The sessions before that both remember; an entry of our own is replaced. */
 static int
-put_past(struct buf *b, const json_t *history, const char *session)
+put_past(struct buf *b, const json_t *source, const json_t *target, const char *session)
 {
+	const json_t *ours = json_object_get(source, "history"), *theirs = json_object_get(target, "history");
 	size_t i, kept = 1;
 
-	for (i = 0; i < json_array_size(history) && kept < CHECKPOINT_HISTORY; i++) {
-		const json_t *entry = json_array_get(history, i);
-		const char *id = session_of(entry);
+	for (i = 0; i < json_array_size(ours) && kept < CHECKPOINT_HISTORY; i++) {
+		const json_t *entry = remembered(json_array_get(ours, i), theirs);
 		char *text;
 
-		if (id == NULL || strcmp(id, session) == 0)
+		if (entry == NULL || strcmp(session_of(entry), session) == 0)
 			continue;
 		if ((text = json_dumps(entry, JSON_COMPACT)) == NULL)
 			return ERR_NOMEM;
@@ -252,7 +268,8 @@ put_past(struct buf *b, const json_t *history, const char *session)
 }
 
 int
-checkpoint_write(const struct checkpoint *old, const struct checkpoint_note *n, struct buf *b)
+checkpoint_write(
+    const struct checkpoint *source, const struct checkpoint *target, const struct checkpoint_note *n, struct buf *b)
 {
 	int err;
 
@@ -270,7 +287,7 @@ checkpoint_write(const struct checkpoint *old, const struct checkpoint_note *n, 
 	}
 	buf_puts(b, ",\"history\":[");
 	put_entry(b, n);
-	err = put_past(b, json_object_get(old->log, "history"), n->session);
+	err = put_past(b, source->log, target->log, n->session);
 	buf_puts(b, "]}");
 	return err != 0 ? err : buf_failed(b);
 }

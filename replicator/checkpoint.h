@@ -51,8 +51,9 @@ struct checkpoint_note {
 	const struct session_stats *stats;
 };
 
-/** checkpoint_write(old, note, b): Append the new log, a JSON object, of which ${old} is the past. */
-int checkpoint_write(const struct checkpoint *old, const struct checkpoint_note *note, struct buf *b) MUST_CHECK;
+/** checkpoint_write(source, target, note, b): Append the new log, a JSON object, whose past is what both remember. */
+int checkpoint_write(const struct checkpoint *source, const struct checkpoint *target,
+    const struct checkpoint_note *note, struct buf *b) MUST_CHECK;
 
 /** checkpoint_members(c, b): Append the log's members as they were read, each with a comma before it, but for those of every document. */
 int checkpoint_members(const struct checkpoint *c, struct buf *b) MUST_CHECK;

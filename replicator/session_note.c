@@ -112,7 +112,7 @@ make_log(struct session *s)
 	    .stats = &s->stats};
 
 	buf_clear(&s->log);
-	return checkpoint_write(s->logs[SOURCE].found, &note, &s->log);
+	return checkpoint_write(s->logs[SOURCE].found, s->logs[TARGET].found, &note, &s->log);
 }
 
 static void

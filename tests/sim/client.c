@@ -288,7 +288,9 @@ choose(struct sim *s, struct op *op)
 			keep_atts(s, op, &doc, leaf);
 	}
 	db_snap_end(snap);
-	if (!op->write.deleted && sim_below(s, 100) < s->plan.atts) {
+	/* What is made anew mostly has one: its name and revpos may be those of an earlier one. */
+	if (!op->write.deleted &&
+	    sim_below(s, 100) < (leaf != NULL && leaf->deleted ? 2 * s->plan.atts : s->plan.atts)) {
 		draw_att(s, op);
 		drop_doubled(op);
 	}

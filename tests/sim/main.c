@@ -47,9 +47,9 @@ draw_plan(struct sim *s)
 	p->partitions = calm ? 0 : (unsigned)sim_below(s, 4);
 	p->store_faults = calm ? 0 : (unsigned)sim_below(s, 5);
 	p->cuts = calm ? 0 : (unsigned)sim_below(s, 20);
-	p->copies = (unsigned)sim_below(s, 4);
+	p->copies = (unsigned)sim_below(s, 8);
 	p->compactions = (unsigned)sim_below(s, 4);
-	p->restore = (unsigned)one_of(s, 0, 0, 50);
+	p->restore = (unsigned)one_of(s, 0, 30, 80);
 	p->logs_lost = (unsigned)one_of(s, 0, 200, 800);
 	p->atts = (unsigned)one_of(s, 0, 20, 60);
 	p->backoff_ms = one_of(s, 10, 500, 5000);
@@ -107,7 +107,7 @@ crash(struct sim *s, struct node *n)
 {
 	if (n->proc == NULL)
 		return;
-	if (sim_chance(s, 300))
+	if (sim_chance(s, 500))
 		n->locals_lost = s->plan.logs_lost;
 	node_crash(n, sim_below(s, 100) < s->plan.restore);
 	plan_event(s, RISE, n->at, 0, sim_below(s, s->plan.length_us / 5));

@@ -39,7 +39,9 @@ struct remote {
 	struct peer_filter filter;
 	const char *db;
 	unsigned refs;
-	unsigned restored; /* of ${to}, when it was made: what is known of a database holds as long as it is that one */
+	/* of ${to}, when it was made: a run that writes to a database ends when that is put back. Of a source the history of its sequences tells. */
+	unsigned restored;
+	int is_source;
 };
 
 struct rpc {
