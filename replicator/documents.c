@@ -340,8 +340,10 @@ add(struct watched *w, struct job *j, struct jstr body, int err, const struct er
 		ex->random(ex, &at, sizeof(at));
 		j->due_ms = ex->now_ms(ex) + at % jitter;
 	}
-	if (job_add(j) == ERR_CONFLICT)
-		job_add_dead(j, JOB_FAILED, "another document or request describes the same replication");
+	if ((err = job_add(j)) != 0)
+		job_add_dead(j, JOB_FAILED,
+		    err == ERR_CONFLICT ? "another document or request describes the same replication"
+					: err_reason(err));
 	return 0;
 }
 

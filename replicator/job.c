@@ -7,7 +7,8 @@
  *
  *  1. A job that runs has a session, or its launch is on its way; in both cases it counts as busy, and is not freed.
  *  2. Sessions are made without the lock: to find out who the owner is, or to open an end, may take its time.
- *  3. One job at a time has an id, so two never write the same checkpoint from here.
+ *  3. Whoever waits for a turn stands in one of two queues: none of them is looked for.
+ *  4. One job at a time has an id, so two never write the same checkpoint from here.
  */
 #include "job.h"
 
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REASON_MAX 256
 #define JOB_MEMORY ((size_t)256 << 20)
 #define BACKOFF_MAX_MS (8u * 3600000u)
 #define HEALTHY_MS 120000u
@@ -121,15 +123,43 @@ job_read(struct job *j, struct jstr text, struct errtext *why)
 	return err;
 }
 
+/* Another of the same id, or NULL. */
+static struct job *
+twin(const struct job *j)
+{
+	struct job *k = *id_bucket(j->r, j->spec.id, strlen(j->spec.id));
+
+	while (k != NULL && (k == j || strcmp(k->spec.id, j->spec.id) != 0))
+		k = k->hash_next;
+	return k;
+}
+
+/* It waits for its turn; where one of the same id is about to go, which may still write its checkpoint, not before that is gone. */
+static void
+queue_up(struct job *j)
+{
+	struct replicator *r = j->r;
+
+	if (j->removed || twin(j) != NULL)
+		return;
+	if (j->due_ms > now_ms(r))
+		queue_add(&r->later, &j->place, j->due_ms);
+	else
+		queue_add(&r->ready, &j->place, r->turns++);
+}
+
 static void
 unlist_id(struct job *j)
 {
 	struct job **at = id_bucket(j->r, j->spec.id, strlen(j->spec.id));
+	struct job *next = twin(j);
 
 	while (*at != j)
 		at = &(*at)->hash_next;
 	*at = j->hash_next;
 	j->listed = 0;
+	if (next != NULL && next->place.in == NULL && (next->state == JOB_PENDING || next->state == JOB_CRASHING))
+		queue_up(next);
 }
 
 static void
@@ -145,6 +175,11 @@ unlist_doc(struct job *j)
 static void
 job_free(struct job *j)
 {
+	unsigned i;
+
+	queue_remove(&j->place);
+	for (i = 0; i < j->nevents; i++)
+		free(j->events[i].reason);
 	if (j->listed)
 		unlist_id(j);
 	if (j->link != NULL) {
@@ -173,10 +208,12 @@ remember(struct job *j, enum job_event_kind kind, const char *reason)
 		return;
 	if (j->nevents < max)
 		j->nevents++;
+	else
+		free(j->events[max - 1].reason);
 	memmove(j->events + 1, j->events, (j->nevents - 1) * sizeof(j->events[0]));
 	j->events[0].kind = kind;
 	j->events[0].at_us = j->updated_us;
-	(void)snprintf(j->events[0].reason, sizeof(j->events[0].reason), "%s", reason);
+	j->events[0].reason = reason[0] != '\0' ? strndup(reason, REASON_MAX) : NULL;
 }
 
 void
@@ -225,13 +262,15 @@ job_add(struct job *j)
 
 	if (job_find(r, j->spec.id, strlen(j->spec.id)) != NULL)
 		return ERR_CONFLICT;
+	if (queue_reserve(&r->later, r->count.jobs + 1) != 0 || queue_reserve(&r->ready, r->count.jobs + 1) != 0)
+		return ERR_NOMEM;
 	j->hash_next = *bucket;
 	*bucket = j;
 	j->listed = 1;
 	link_job(j);
 	j->state = JOB_PENDING;
-	j->queued_ms = now_ms(r);
 	remember(j, EVENT_ADDED, "");
+	queue_up(j);
 	return 0;
 }
 
@@ -320,12 +359,13 @@ settle(struct job *j, int err, const struct errtext *why)
 		j->noting = j->doc.len > 0;
 	} else if (err == ERR_CANCELLED && j->resting) {
 		j->state = JOB_PENDING;
-		j->queued_ms = now_ms(r);
 		j->due_ms = 0;
 		remember(j, EVENT_STOPPED, "");
+		queue_up(j);
 	} else {
 		crashed(j, err, why);
 		j->removed = asked;
+		queue_up(j);
 	}
 	j->resting = 0;
 	return j->noting;
@@ -472,6 +512,7 @@ start(struct job *j)
 	struct replicator *r = j->r;
 	struct executor *ex = r->config.slow != NULL ? r->config.slow : r->config.ex;
 
+	queue_remove(&j->place);
 	j->state = JOB_RUNNING;
 	j->started_ms = now_ms(r);
 	remember(j, EVENT_STARTED, "");
@@ -488,6 +529,7 @@ void
 job_remove(struct job *j)
 {
 	j->removed = 1;
+	queue_remove(&j->place);
 	if (j->session != NULL)
 		session_stop(j->session);
 	else if (j->state == JOB_RUNNING || j->noting)
@@ -500,39 +542,10 @@ job_remove(struct job *j)
 
 /* ---- Whose turn it is ---- */
 
-/* One of the same id is about to go: until then it may still write its checkpoint. */
-static int
-is_succeeding(const struct job *j)
-{
-	const struct job *k;
-
-	for (k = *id_bucket(j->r, j->spec.id, strlen(j->spec.id)); k != NULL; k = k->hash_next)
-		if (k != j && strcmp(k->spec.id, j->spec.id) == 0)
-			return 1;
-	return 0;
-}
-
-static int
-waits(const struct job *j)
-{
-	return !j->removed && (j->state == JOB_PENDING || j->state == JOB_CRASHING) && !is_succeeding(j);
-}
-
-/* The one that has waited longest of those whose time has come; *${laterp}: when the next one's comes. */
 static struct job *
-next_in_turn(struct replicator *r, uint64_t now, uint64_t *laterp)
+job_at(struct queue_place *p)
 {
-	struct job *j, *first = NULL;
-
-	for (j = r->jobs; j != NULL; j = j->next) {
-		if (!waits(j))
-			continue;
-		if (j->due_ms > now)
-			*laterp = j->due_ms < *laterp ? j->due_ms : *laterp;
-		else if (first == NULL || j->queued_ms < first->queued_ms)
-			first = j;
-	}
-	return first;
+	return (struct job *)((char *)p - offsetof(struct job, place));
 }
 
 static struct job *
@@ -547,7 +560,7 @@ longest_running(struct replicator *r, uint64_t since)
 	return longest;
 }
 
-/* All places are taken, and somebody waits. */
+/* All places are taken, and some wait. */
 static void
 make_room(struct replicator *r, uint64_t now)
 {
@@ -557,7 +570,7 @@ make_room(struct replicator *r, uint64_t now)
 	if (now - r->rested_ms < interval)
 		return;
 	r->rested_ms = now;
-	for (n = 0; n < r->config.limits.max_churn; n++) {
+	for (n = 0; n < r->config.limits.max_churn && n < r->ready.n; n++) {
 		struct job *j = longest_running(r, now - interval);
 
 		if (j == NULL)
@@ -597,13 +610,19 @@ void
 job_schedule(struct replicator *r)
 {
 	uint64_t now = now_ms(r), later = UINT64_MAX;
-	struct job *j = NULL;
+	struct queue_place *p;
 
 	if (r->stopping)
 		return;
-	while ((j = next_in_turn(r, now, &later)) != NULL && r->count.running < r->config.limits.max_jobs)
-		start(j);
-	if (j != NULL) {
+	while ((p = queue_first(&r->later)) != NULL && p->key <= now) {
+		queue_remove(p);
+		queue_add(&r->ready, p, r->turns++);
+	}
+	if (p != NULL)
+		later = p->key;
+	while ((p = queue_first(&r->ready)) != NULL && r->count.running < r->config.limits.max_jobs)
+		start(job_at(p));
+	if (p != NULL) {
 		make_room(r, now);
 		later = now + r->config.limits.interval_ms < later ? now + r->config.limits.interval_ms : later;
 	}

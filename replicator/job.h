@@ -4,12 +4,12 @@
 
 #include <pthread.h>
 #include "base/arena.h"
+#include "replicator/queue.h"
 #include "replicator/replicator.h"
 #include "replicator/session.h"
 
 #define JOB_BUCKETS 4096u
 #define JOB_EVENTS 20u /* that are kept at most */
-#define JOB_REASON 256u
 
 enum job_state {
 	JOB_PENDING,   /* is to run when there is room */
@@ -24,7 +24,7 @@ enum job_event_kind { EVENT_ADDED, EVENT_STARTED, EVENT_STOPPED, EVENT_CRASHED }
 struct job_event {
 	enum job_event_kind kind;
 	uint64_t at_us;
-	char reason[JOB_REASON]; /* of a crash */
+	char *reason; /* of a crash; or NULL */
 };
 
 /* A request that waits for a job's end. */
@@ -54,10 +54,10 @@ struct job {
 	int noting;  /* its document is being written */
 	int resting; /* it was stopped to make room */
 	struct session *session;
-	struct exec_job launch; /* RUNNING without a session: this is on its way */
-	unsigned errors;        /* in a row */
-	uint64_t due_ms;        /* PENDING, CRASHING: not before */
-	uint64_t queued_ms;     /* PENDING: since when */
+	struct exec_job launch;   /* RUNNING without a session: this is on its way */
+	unsigned errors;          /* in a row */
+	uint64_t due_ms;          /* PENDING, CRASHING: not before */
+	struct queue_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go */
 	uint64_t started_ms;
 	uint64_t added_us, updated_us;
 	struct job_event events[JOB_EVENTS]; /* newest first */
@@ -91,7 +91,10 @@ struct replicator {
 	struct job *by_id[JOB_BUCKETS], *by_doc[JOB_BUCKETS];
 	struct watched *watched;
 	struct replicator_count count;
-	unsigned busy; /* jobs of the executor and calls that are under way */
+	struct queue later; /* whose time has not come, by due_ms */
+	struct queue ready; /* in the order in which it came */
+	uint64_t turns;     /* that were given in ready */
+	unsigned busy;      /* jobs of the executor and calls that are under way */
 	int stopping;
 	struct exec_job timer;
 	int timer_set;

@@ -5,7 +5,7 @@
  * all others, through db_submit(). The handle is opened for each call, so that a thousand replications that wait keep no
  * database open.
  *
- *  1. Who waits stands in one list, and has no handle. A commit takes out those of its database, and each looks for itself.
+ *  1. Who waits stands in a list, and has no handle. A commit takes out those of its database, and each looks for itself.
  *  2. Between the look and the entry in the list a commit may pass by: so behind the entry the sequence is compared once more.
  *     Meanwhile nobody else makes the call run; who would leaves a note.
  *  3. The database is the same one in all calls of a peer: what was written to another of its name is not in it.
@@ -116,6 +116,12 @@ peer_local_dup(struct arena *a, struct jstr from, struct jstr *out)
 
 /* ---- Waiting ---- */
 
+static struct local_call **
+bucket(struct peer_locals *l, const char *name)
+{
+	return &l->waiting[exec_lane(name) / 2 % LOCAL_BUCKETS];
+}
+
 /* Under the lock. */
 static void
 take_out(struct local_call *c)
@@ -141,15 +147,16 @@ static void
 wait_begin(struct local_call *c)
 {
 	struct peer_locals *l = c->p->locals;
+	struct local_call **list = bucket(l, c->p->peer.name);
 
 	pthread_mutex_lock(&l->lock);
 	c->woken = 0;
 	c->looking = 1;
-	c->next = l->waiting;
-	c->link = &l->waiting;
+	c->next = *list;
+	c->link = list;
 	if (c->next != NULL)
 		c->next->link = &c->next;
-	l->waiting = c;
+	*list = c;
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -172,7 +179,7 @@ peer_locals_moved(struct peer_locals *l, const char *name)
 	struct local_call *c, *next;
 
 	pthread_mutex_lock(&l->lock);
-	for (c = l->waiting; c != NULL; c = next) {
+	for (c = *bucket(l, name); c != NULL; c = next) {
 		next = c->next;
 		if (strcmp(c->p->peer.name, name) == 0)
 			wake(c);

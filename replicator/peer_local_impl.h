@@ -6,10 +6,12 @@
 #include <stdatomic.h>
 #include "replicator/peer_local.h"
 
+#define LOCAL_BUCKETS 1024u
+
 struct peer_locals {
 	struct peer_locals_config config;
 	pthread_mutex_t lock;
-	struct local_call *waiting;
+	struct local_call *waiting[LOCAL_BUCKETS]; /* by the database's name */
 };
 
 struct local {
@@ -30,7 +32,7 @@ struct local_call {
 	struct db *db; /* while it runs, or waits for a write */
 	atomic_int cancelled;
 	/* Of one that waits, under peer_locals.lock. */
-	struct local_call *next, **link; /* in peer_locals.waiting; link NULL: not there */
+	struct local_call *next, **link; /* in a list of peer_locals.waiting; link NULL: not there */
 	int looking, woken;
 	int looked;
 	uint64_t seen; /* changes up to here were looked at */

@@ -74,6 +74,8 @@ replicator_free(struct replicator *r)
 	pthread_mutex_unlock(&r->lock);
 	documents_free(r);
 	peer_locals_free(r->locals);
+	queue_release(&r->later);
+	queue_release(&r->ready);
 	pthread_cond_destroy(&r->quiet);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
@@ -210,7 +212,11 @@ run(struct replicator *r, struct job *j, const struct principal *who, replicator
 		err = add_waiter(there != NULL ? there : j, done, cookie);
 	if (err == 0 && there == NULL)
 		err = job_add(j);
-	else
+	if (err != 0 && there == NULL) {
+		free(j->waiters);
+		j->waiters = NULL;
+	}
+	if (err != 0 || there != NULL)
 		job_remove(j);
 	job_schedule(r);
 	return err != 0 ? err : continuous ? ERR_END : 0;

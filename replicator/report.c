@@ -97,13 +97,14 @@ put_history(const struct job *j, struct buf *b)
 	buf_puts(b, "\"history\":[");
 	for (i = 0; i < j->nevents; i++) {
 		const struct job_event *e = &j->events[i];
+		const char *reason = e->reason != NULL ? e->reason : "";
 
 		buf_puts(b, i > 0 ? ",{\"timestamp\":" : "{\"timestamp\":");
 		report_time(b, e->at_us);
 		buf_printf(b, ",\"type\":\"%s\"", kinds[e->kind]);
 		if (e->kind == EVENT_CRASHED) {
 			buf_puts(b, ",\"reason\":");
-			buf_put_json(b, e->reason, strlen(e->reason));
+			buf_put_json(b, reason, strlen(reason));
 		}
 		buf_putc(b, '}');
 	}
