@@ -1,7 +1,7 @@
 // After any sequence of updates an index is what one built from scratch is: its rows, its reductions of any range at any level, what it
 // says of itself.  Edits of any leaf, deletions, conflicts, purges (also forgotten ones), design documents that change and
 // change back, restarts, kills, compactions, clean-ups; the index is brought up to date now and then.
-// REBUILT_STEPS: changes of documents (2,000), in two databases; REBUILT_SEED repeats the choices of a run.
+// REBUILT_STEPS: changes of documents (600), in two databases; REBUILT_SEED repeats the choices of a run.
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
@@ -9,7 +9,7 @@ import { startDivand } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { ask } from './client.mjs';
 
-const STEPS = Number(process.env.REBUILT_STEPS ?? 2000);
+const STEPS = Number(process.env.REBUILT_STEPS ?? 600);
 const SEED = Number(process.env.REBUILT_SEED ?? Date.now() % 1e9);
 const random = new Random(SEED);
 const agent = new http.Agent({ keepAlive: true });
@@ -186,8 +186,8 @@ test(`an index after random updates is one built from scratch (REBUILT_SEED=${SE
 	const databases = [new Database('plain', false), new Database('divided', true)];
 	for (const db of databases) await db.create();
 	let steps = 0, comparisons = 0, restarts = 0;
-	const nextRestart = () => steps + random.between(STEPS / 12, STEPS / 6);
-	let restartAt = nextRestart();
+	const nextRestart = () => steps + random.between(Math.max(100, STEPS / 12), Math.max(200, STEPS / 6));
+	let restartAt = nextRestart(), compareAt = STEPS / 8;
 	while (steps < STEPS) {
 		const db = random.pick(databases);
 		const dice = random.below(100);
@@ -200,6 +200,11 @@ test(`an index after random updates is one built from scratch (REBUILT_SEED=${SE
 			await asked;
 			restarts++;
 			restartAt = nextRestart();
+		}
+		if (steps >= compareAt) {
+			await db.compare(random.pick(DDOCS));
+			comparisons++;
+			compareAt = steps + STEPS / 8;
 		}
 		if (dice < 50) steps += await db.write();
 		else if (dice < 60) steps += await db.purge();
@@ -217,7 +222,7 @@ test(`an index after random updates is one built from scratch (REBUILT_SEED=${SE
 		}
 	}
 	for (const db of databases) for (const ddoc of DDOCS) await db.compare(ddoc);
-	assert.ok(comparisons > 5 && restarts > 1 && rowsSeen > STEPS, JSON.stringify({ comparisons, restarts, rowsSeen }));
+	assert.ok(comparisons >= 4 && restarts > 1 && rowsSeen > STEPS, JSON.stringify({ comparisons, restarts, rowsSeen }));
 	console.log(`  ${steps} changes, ${comparisons} comparisons of ${rowsSeen} rows, ${restarts} restarts`);
 });
 
@@ -237,7 +242,7 @@ test(`reductions that are kept, after random updates (REBUILT_SEED=${SEED})`, { 
 	};
 	const id = () => `d${random.below(400)}`;
 	await write(Array.from({ length: 400 }, (_, i) => `d${i}`));
-	for (let round = 0; round < Math.max(5, STEPS / 400); round++) {
+	for (let round = 0; round < Math.max(3, STEPS / 400); round++) {
 		for (let i = random.between(1, 5); i > 0; i--) {
 			await write([...new Set(Array.from({ length: random.pick([1, 2, 60]) }, id))]);
 			if (random.below(2)) await must(200, 'GET', '/kept/_design/live/_view/v0');

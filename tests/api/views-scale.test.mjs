@@ -1,5 +1,5 @@
 // Many databases with a view each, all queried at once: few divan-js, everybody is answered, and afterwards all is as before.
-// VIEW_DATABASES: how many (1,000).
+// VIEW_DATABASES: how many (120).
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -8,10 +8,10 @@ import { test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
 import { ask } from './client.mjs';
 
-const COUNT = Number(process.env.VIEW_DATABASES ?? 1000);
+const COUNT = Number(process.env.VIEW_DATABASES ?? 120);
 const LIMIT = 4;
 /** What RssAnon may have grown by in the end. */
-const MORE = 64 << 20;
+const MORE = (24 << 20) + COUNT * (40 << 10);
 
 /** The children of a process. */
 function children(pid) {

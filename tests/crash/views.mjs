@@ -1,6 +1,6 @@
 // Kills divand, or a divan-js of its, with SIGKILL at random moments of builds and updates of views.  Whatever was killed, the index must
 // finish, and show exactly what the documents say.
-// VIEW_KILLS: how often (50).  CRASH_SEED: repeats the choices of an earlier run, though not the scheduler's.
+// VIEW_KILLS: how often (16).  CRASH_SEED: repeats the choices of an earlier run, though not the scheduler's.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
@@ -8,7 +8,7 @@ import { startDivand, tempDir } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { Client } from './writers.mjs';
 
-const KILLS = Number(process.env.VIEW_KILLS ?? (process.env.CRASH_KILLS ? 6 * process.env.CRASH_KILLS : 50));
+const KILLS = Number(process.env.VIEW_KILLS ?? (process.env.CRASH_KILLS ? 6 * process.env.CRASH_KILLS : 16));
 const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 1e9);
 const DOCS = 2000; // of 10 KB each: several batches
 const DB = 'built';
