@@ -2,8 +2,8 @@
  * session_batch.c: one batch of changes: the target is asked what it lacks, that is fetched, and written.
  *
  * Documents go together, as long as they have no attachments. Those that have some, and design documents, which a target may
- * refuse on its own, go one by one. What the target does not take for good is counted and passed over; everything else that goes
- * wrong ends the run.
+ * refuse on its own, go by themselves (session_singles.c). What the target does not take for good is counted and passed over;
+ * everything else that goes wrong ends the run.
  *
  *  1. At most SESSION_TEXTS of documents are held, or one that is larger: what a fetch leaves is fetched in the next round.
  *  2. Each round's memory is freed behind it.
@@ -14,9 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void round_begin(struct batch *b);
 static void write_texts(struct batch *b);
-static void next_single(struct batch *b);
 
 int
 session_batch_new(struct session *s, struct batch **bp)
@@ -38,9 +36,7 @@ session_batch_new(struct session *s, struct batch **bp)
 void
 session_batch_free(struct batch *b)
 {
-	pipe_free(b->pipe);
-	arena_free(b->put_arena);
-	arena_free(b->open_arena);
+	session_singles_free(b);
 	arena_free(b->round);
 	arena_free(b->arena);
 	free(b);
@@ -49,7 +45,7 @@ session_batch_free(struct batch *b)
 int
 session_batch_idle(const struct batch *b)
 {
-	return b->flight.link == NULL && b->open_flight.link == NULL;
+	return b->flight.link == NULL && session_singles_idle(b);
 }
 
 /* ---- What does the target lack? ---- */
@@ -78,7 +74,7 @@ diffed(void *owner)
 		return;
 	}
 	keep_missing(b);
-	round_begin(b);
+	session_batch_round(b);
 }
 
 void
@@ -110,9 +106,8 @@ session_batch_start(struct batch *b, const struct peer_changes *c)
 
 /* ---- Outcomes of single documents ---- */
 
-/* It will not do at another time either: the document, or who writes it, is at fault. */
-static int
-is_final(int err)
+int
+session_batch_is_final(int err)
 {
 	int status = err_status(err);
 
@@ -120,23 +115,16 @@ is_final(int err)
 	       err != ERR_MISSING_STUB;
 }
 
-/* Of a source's errors: it has it no more, or it cannot be had at any time. What is not allowed now may be later. */
-static int
-is_lost(int err)
-{
-	return err == ERR_MISSING || err == ERR_TOO_LARGE || err == ERR_DOC_TOO_LARGE || err == ERR_ATT_TOO_LARGE;
-}
-
-static void
-count_written(struct session *s, const struct peer_doc *doc)
+void
+session_batch_written(struct session *s, const struct peer_doc *doc)
 {
 	s->stats.written++;
 	s->stats.bytes += doc->text.len;
 	s->stats.updated_us = s->config.ex->wall_us(s->config.ex);
 }
 
-static void
-count_refused(struct session *s, struct peer_doc *doc, int err)
+void
+session_batch_refused(struct session *s, struct peer_doc *doc, int err)
 {
 	doc->err = err;
 	s->stats.failures++;
@@ -170,13 +158,13 @@ sort_out(struct batch *b)
 	for (i = 0; i < b->fetch.ndocs; i++) {
 		struct peer_doc *doc = &b->fetch.docs[i];
 
-		if (doc->err != 0 && !is_final(doc->err)) {
+		if (doc->err != 0 && !session_batch_is_final(doc->err)) {
 			session_fail(s, doc->err, doc->why);
 			return 0;
 		}
 		if (doc->err != 0) {
 			if (doc->err != ERR_MISSING)
-				count_refused(s, doc, doc->err);
+				session_batch_refused(s, doc, doc->err);
 			continue;
 		}
 		s->stats.read += !doc->has_atts;
@@ -208,8 +196,8 @@ fetched(void *owner)
 		write_texts(b);
 }
 
-static void
-round_begin(struct batch *b)
+void
+session_batch_round(struct batch *b)
 {
 	struct session *s = b->s;
 	struct peer *source = s->config.source;
@@ -234,11 +222,11 @@ static void
 outcome_of_text(struct batch *b, struct peer_doc *doc)
 {
 	if (doc->err == 0)
-		count_written(b->s, doc);
+		session_batch_written(b->s, doc);
 	else if (doc->err == ERR_MISSING_STUB)
 		b->singles[b->nsingles++] = *doc;
-	else if (is_final(doc->err))
-		count_refused(b->s, doc, doc->err);
+	else if (session_batch_is_final(doc->err))
+		session_batch_refused(b->s, doc, doc->err);
 	else
 		session_fail(b->s, doc->err, doc->why);
 }
@@ -253,7 +241,7 @@ texts_written(void *owner)
 	if (b->write.call.err == ERR_TOO_LARGE && b->write.n > 1) {
 		b->together = b->write.n / 2;
 	} else if (b->write.call.err == ERR_TOO_LARGE) {
-		count_refused(s, b->write.docs, ERR_DOC_TOO_LARGE);
+		session_batch_refused(s, b->write.docs, ERR_DOC_TOO_LARGE);
 		b->text++;
 	} else if (b->write.call.err != 0) {
 		session_fail(s, b->write.call.err, &b->write.call.why);
@@ -274,195 +262,11 @@ write_texts(struct batch *b)
 	size_t n = b->ntexts - b->text;
 
 	if (n == 0) {
-		next_single(b);
+		session_singles_go(b);
 		return;
 	}
 	b->write = (struct peer_write){
 	    .docs = b->texts + b->text, .n = n < b->together ? n : b->together, .call.arena = b->round};
 	session_flight(&b->flight, s, target, &b->write.call, texts_written, b);
 	target->ops->write(target, &b->write);
-}
-
-/* ---- Writing one by one ---- */
-
-/* What was asked for when the document came. */
-static const struct peer_want *
-want_of(const struct batch *b, const struct peer_doc *doc)
-{
-	size_t i;
-
-	for (i = 0; i < b->nwants; i++)
-		if (b->wants[i].id.len == doc->id.len && memcmp(b->wants[i].id.s, doc->id.s, doc->id.len) == 0)
-			return &b->wants[i];
-	return NULL;
-}
-
-static void
-single_done(struct batch *b)
-{
-	pipe_free(b->pipe);
-	b->pipe = NULL;
-	b->in_full = 0;
-	b->single++;
-	next_single(b);
-}
-
-/*
- * Where both calls failed, the pipe has handed the error of one to the other. Where the source has words of its own, what the target
- * was sent was not the document, and what it says of it counts for nothing.
- */
-static const struct peer_call *
-who_failed(const struct batch *b)
-{
-	const struct peer_call *open = &b->open.call, *put = &b->put.call;
-	int own = open->err != 0 && open->why.text[0] != '\0' && !is_final(open->err);
-
-	if (put->err == 0 || own || (open->err != 0 && pipe_broken_by(b->pipe) == 'w'))
-		return open;
-	return put;
-}
-
-/* It will be so in another run, too. */
-static int
-is_for_good(const struct batch *b, const struct peer_call *failed)
-{
-	if (failed == &b->open.call)
-		return is_lost(failed->err);
-	return !b->put.of_all && (failed->err == ERR_MISSING_STUB || is_final(failed->err));
-}
-
-static void
-single_over(struct batch *b)
-{
-	struct session *s = b->s;
-	int with_atts = b->pipe != NULL;
-	const struct peer_call *failed;
-	struct peer_doc *doc;
-
-	if (session_over(s) || !session_batch_idle(b))
-		return;
-	doc = b->ready ? &b->open.doc : &b->singles[b->single];
-	failed = with_atts ? who_failed(b) : &b->put.call;
-	if (failed->err == 0) {
-		count_written(s, doc);
-		if (with_atts)
-			s->stats.bytes += pipe_passed(b->pipe);
-	} else if (with_atts && failed->err == ERR_MISSING_STUB && !b->in_full) {
-		b->in_full = 1;
-		pipe_free(b->pipe);
-		b->pipe = NULL;
-		next_single(b);
-		return;
-	} else if (is_for_good(b, failed)) {
-		if (b->ready || !with_atts || failed->err != ERR_MISSING)
-			count_refused(s, doc, failed->err);
-	} else {
-		session_fail(s, failed->err, &failed->why);
-		return;
-	}
-	single_done(b);
-}
-
-static void
-put_done(void *owner)
-{
-	struct batch *b = owner;
-
-	if (b->pipe != NULL)
-		pipe_stop(b->pipe, b->put.call.err != 0 ? b->put.call.err : ERR_END);
-	single_over(b);
-}
-
-/* Of one document: what the one before left is freed. */
-static int
-fresh_arena(struct arena **ap)
-{
-	if (*ap == NULL)
-		return arena_new(SESSION_ROUND, ap);
-	arena_reset(*ap);
-	return 0;
-}
-
-static void
-put_begin(struct batch *b, const struct peer_doc *doc)
-{
-	struct session *s = b->s;
-	struct peer *target = s->config.target;
-
-	if (fresh_arena(&b->put_arena) != 0) {
-		session_fail(s, ERR_NOMEM, NULL);
-		if (b->pipe != NULL)
-			pipe_stop(b->pipe, ERR_NOMEM);
-		return;
-	}
-	b->put = (struct peer_put){
-	    .doc = doc, .atts = b->open.atts, .natts = b->open.natts, .pipe = b->pipe, .call.arena = b->put_arena};
-	session_flight(&b->flight, s, target, &b->put.call, put_done, b);
-	target->ops->put_doc(target, &b->put);
-}
-
-/* On any thread, while open_doc() is under way. */
-static void
-opened(struct peer_open *o)
-{
-	struct flight *f = o->call.cookie;
-	struct batch *b = f->owner;
-	struct session *s = b->s;
-
-	session_enter(s);
-	b->ready = 1;
-	s->stats.read++;
-	if (session_over(s))
-		pipe_stop(b->pipe, ERR_CANCELLED);
-	else
-		put_begin(b, &b->open.doc);
-	session_leave(s);
-}
-
-static void
-open_done(void *owner)
-{
-	struct batch *b = owner;
-
-	pipe_end(b->pipe, b->open.call.err);
-	single_over(b);
-}
-
-static void
-open_begin(struct batch *b, const struct peer_doc *doc)
-{
-	struct session *s = b->s;
-	struct peer *source = s->config.source;
-	const struct peer_want *want = b->in_full ? NULL : want_of(b, doc);
-
-	if (fresh_arena(&b->open_arena) != 0 || pipe_new(&b->pipe) != 0) {
-		session_fail(s, ERR_NOMEM, NULL);
-		return;
-	}
-	b->open = (struct peer_open){
-	    .id = doc->id, .rev = doc->rev, .pipe = b->pipe, .ready = opened, .call.arena = b->open_arena};
-	if (want != NULL) {
-		b->open.ancestors = want->ancestors;
-		b->open.nancestors = want->nancestors;
-	}
-	session_flight(&b->open_flight, s, source, &b->open.call, open_done, b);
-	source->ops->open_doc(source, &b->open);
-}
-
-static void
-next_single(struct batch *b)
-{
-	const struct peer_doc *doc = &b->singles[b->single];
-
-	if (b->single == b->nsingles) {
-		round_begin(b);
-		return;
-	}
-	b->ready = 0;
-	b->put = (struct peer_put){.doc = NULL};
-	b->open = (struct peer_open){.atts = NULL};
-	if (doc->has_atts || doc->err == ERR_MISSING_STUB)
-		open_begin(b, doc);
-	else
-		put_begin(b, doc);
 }

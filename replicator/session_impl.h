@@ -9,6 +9,7 @@
 
 #define SESSION_TEXTS (2u << 20) /* bytes of documents that a batch holds at a time, but for one that is larger */
 #define SESSION_ROUND ((size_t)1 << 30)
+#define SESSION_SINGLES 4u              /* documents of a batch that go by themselves at a time */
 #define SESSION_ROWS ((size_t)64 << 20) /* bytes that a batch's changes may take */
 
 /* A call under way.  All of a session's are in its list, so that they can be cancelled. */
@@ -19,6 +20,19 @@ struct flight {
 	struct peer_call *call;
 	void (*then)(void *owner); /* behind it, under the session's lock */
 	void *owner;
+};
+
+/* A place for a document that goes by itself. */
+struct single {
+	struct batch *b;
+	struct peer_doc *doc; /* NULL: none */
+	struct pipe *pipe;    /* NULL: it has no attachments */
+	struct flight open_flight, put_flight;
+	struct peer_open open;
+	struct peer_put put;
+	struct arena *open_arena, *put_arena; /* of one document */
+	int ready;                            /* open.ready() was called */
+	int in_full;                          /* the target lacked what a stub stands for: all attachments are sent */
 };
 
 /* Some changes on their way: what is missing, fetched, written. */
@@ -33,19 +47,12 @@ struct batch {
 	size_t nwants, at; /* at: those before it are done */
 	struct peer_diff diff;
 	struct peer_fetch fetch;
-	/* What was fetched: texts go together, the others one by one. */
+	/* What was fetched: texts go together, the others by themselves. */
 	struct peer_doc *texts, *singles;
 	size_t ntexts, nsingles, text, single;
 	size_t together; /* how many texts are written at once */
 	struct peer_write write;
-	/* One by one. */
-	struct pipe *pipe;
-	struct flight open_flight;
-	struct peer_open open;
-	struct peer_put put;
-	struct arena *open_arena, *put_arena; /* of one document */
-	int ready;   /* open.ready() was called */
-	int in_full; /* the target lacked what a stub stands for: all attachments are sent */
+	struct single *places; /* SESSION_SINGLES of them, once one was wanted */
 	int done;
 };
 
@@ -111,6 +118,7 @@ struct session {
 	struct peer_call commit;
 	struct exec_job timer;
 	int timer_set;
+	int hurried; /* it was set for the end of a run that was stopped */
 	int due;        /* a checkpoint is */
 	int noting_now; /* calls for it are under way */
 	struct session_stats stats;
@@ -135,6 +143,19 @@ void session_batch_free(struct batch *b);
 void session_batch_start(struct batch *b, const struct peer_changes *c);
 /** session_batch_idle(b): 1 if no call of it is under way. */
 int session_batch_idle(const struct batch *b);
+/** session_batch_round(b): All that was fetched is written: fetch more, or be done. */
+void session_batch_round(struct batch *b);
+/** session_batch_is_final(err): It will not do at another time either: the document, or who writes it, is at fault. */
+int session_batch_is_final(int err);
+/** session_batch_written(s, doc), session_batch_refused(s, doc, err): Count it. */
+void session_batch_written(struct session *s, const struct peer_doc *doc);
+void session_batch_refused(struct session *s, struct peer_doc *doc, int err);
+
+/* session_singles.c */
+/** session_singles_go(b): Begin what has a place; behind the last, session_batch_round(). */
+void session_singles_go(struct batch *b);
+int session_singles_idle(const struct batch *b);
+void session_singles_free(struct batch *b);
 
 /* session_note.c */
 /** session_note(s): Write what s->through says into both logs. */
