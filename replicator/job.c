@@ -314,13 +314,14 @@ crashed(struct job *j, int err, const struct errtext *why)
 	const char *reason = why->text[0] != '\0' ? why->text : err_reason(err);
 	const char *name = err == ERR_NO_DB ? "db_not_found" : err_name(err);
 	struct replicator *r = j->r;
-	uint64_t now = now_ms(r);
+	uint64_t now = now_ms(r), wait;
 
 	j->errors = now - j->started_ms >= HEALTHY_MS ? 1 : j->errors + 1;
 	(void)snprintf(j->reason, sizeof(j->reason), "%s: %s", name, reason);
 	remember(j, EVENT_CRASHED, j->reason);
 	j->state = JOB_CRASHING;
-	j->due_ms = now + backoff(j);
+	wait = backoff(j);
+	j->due_ms = now + (j->stats.retry_ms > wait ? j->stats.retry_ms : wait);
 	r->count.crashes++;
 }
 
@@ -513,6 +514,7 @@ start(struct job *j)
 	struct executor *ex = r->config.slow != NULL ? r->config.slow : r->config.ex;
 
 	queue_remove(&j->place);
+	j->stats.retry_ms = 0;
 	j->state = JOB_RUNNING;
 	j->started_ms = now_ms(r);
 	remember(j, EVENT_STARTED, "");

@@ -21,6 +21,8 @@
 #include "base/hash.h"
 #include "base/limits.h"
 
+#define STOP_MS 5000u
+
 enum { SOURCE, TARGET };
 
 static void advance(struct session *s);
@@ -134,6 +136,8 @@ landed(struct peer_call *call)
 
 	session_enter(s);
 	flight_end(f);
+	if (call->err != 0 && call->retry_ms > s->stats.retry_ms)
+		s->stats.retry_ms = call->retry_ms;
 	f->then(f->owner);
 	session_leave(s);
 }
@@ -457,7 +461,7 @@ pass_batches(struct session *s)
 static int
 worth_noting(const struct session *s)
 {
-	return s->spec->checkpoints && s->err == 0 && s->through.len > 0 &&
+	return s->spec->checkpoints && s->err == 0 && !s->late && s->through.len > 0 &&
 	       (s->noted.len > 0 || !checkpoint_is_zero((struct jstr){s->through.data, s->through.len})) &&
 	       (s->through.len != s->noted.len || memcmp(s->through.data, s->noted.data, s->noted.len) != 0);
 }
@@ -466,28 +470,40 @@ static void
 timer_rang(void *arg)
 {
 	struct session *s = arg;
+	struct flight *f;
 
 	session_enter(s);
 	s->timer_set = 0;
 	s->due = 1;
+	/* The last checkpoint has taken too long. */
+	if (s->hurried)
+		s->late = 1;
+	for (f = s->flights; s->late && f != NULL; f = f->next)
+		f->peer->ops->cancel(f->peer, f->call);
 	session_leave(s);
+}
+
+static void
+set_timer(struct session *s, uint64_t ms)
+{
+	struct executor *ex = s->config.ex;
+
+	s->timer_set = 1;
+	s->timer.fn = timer_rang;
+	s->timer.arg = s;
+	ex->later(ex, &s->timer, ms);
 }
 
 static void
 note_in_time(struct session *s)
 {
-	struct executor *ex = s->config.ex;
-
 	if (!worth_noting(s) || s->noting_now)
 		return;
 	if (s->due) {
 		s->due = 0;
 		session_note(s);
 	} else if (!s->timer_set) {
-		s->timer_set = 1;
-		s->timer.fn = timer_rang;
-		s->timer.arg = s;
-		ex->later(ex, &s->timer, s->spec->checkpoint_ms);
+		set_timer(s, s->spec->checkpoint_ms);
 	}
 }
 
@@ -536,6 +552,10 @@ advance(struct session *s)
 		s->phase = SESSION_LAST;
 	if (s->phase == SESSION_LAST && s->flights == NULL && !s->kicked && timer_gone(s))
 		s->phase = SESSION_ENDED;
+	else if (s->stopping && s->flights != NULL && !s->hurried && timer_gone(s)) {
+		s->hurried = 1;
+		set_timer(s, s->config.stop_ms != 0 ? s->config.stop_ms : STOP_MS);
+	}
 }
 
 /* ---- From outside ---- */

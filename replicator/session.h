@@ -25,6 +25,7 @@ struct session_stats {
 	uint64_t bulk_docs, bulk_attempts;
 	uint64_t bytes;      /* of texts and attachments that were written */
 	int64_t pending;     /* changes behind the last that was read; -1: not known */
+	uint64_t retry_ms;   /* an end asked to be left alone for so long */
 	uint64_t started_us; /* since 1970 */
 	uint64_t updated_us;
 };
@@ -34,6 +35,7 @@ struct session_config {
 	struct peer *source;         /* the session's; closed when it ends */
 	struct peer *target;
 	struct executor *ex;
+	uint64_t stop_ms; /* that the last checkpoint of a run that is stopped may take; 0: 5,000 */
 	/*
 	 * Once, on an executor's thread.  err 0: all is copied; ERR_CANCELLED: session_stop().  ${why} is for people.  The session may
 	 * be freed in it.

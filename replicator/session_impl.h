@@ -118,9 +118,9 @@ struct session {
 	struct peer_call commit;
 	struct exec_job timer;
 	int timer_set;
-	int hurried; /* it was set for the end of a run that was stopped */
-	int due;        /* a checkpoint is */
-	int noting_now; /* calls for it are under way */
+	int hurried, late; /* it was set for the end of a run that was stopped; and has rung */
+	int due;           /* a checkpoint is */
+	int noting_now;    /* calls for it are under way */
 	struct session_stats stats;
 };
 

@@ -72,7 +72,7 @@ noted(struct session *s)
 	if (s->logs[SOURCE].flight.link != NULL || s->logs[TARGET].flight.link != NULL)
 		return;
 	s->noting_now = 0;
-	if (s->err != 0)
+	if (s->err != 0 || s->logs[SOURCE].local.call.err != 0 || s->logs[TARGET].local.call.err != 0)
 		return;
 	buf_clear(&s->noted);
 	if (buf_put(&s->noted, s->noting.data, s->noting.len) != 0)

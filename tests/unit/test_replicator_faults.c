@@ -204,7 +204,7 @@ static void
 run_begin(struct run *r, const char *text)
 {
 	struct session_config c = {
-	    .spec = &r->spec, .ex = exec_threads_executor(dbtest_threads), .ended = ended, .cookie = r};
+	    .spec = &r->spec, .stop_ms = 20, .ex = exec_threads_executor(dbtest_threads), .ended = ended, .cookie = r};
 	struct errtext why = {""};
 
 	dbtest_wait_init(&r->wait);
@@ -417,6 +417,44 @@ test_locked_out(void)
 	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
 }
 
+/* How long an end wants to be left alone is told to who runs it again. */
+static void
+test_told_to_wait(void)
+{
+	struct run r = {.source = {.read_err = ERR_TOO_MANY_REQUESTS, .retry_ms = 3600000}};
+
+	create("a");
+	create("b");
+	put("a", "one");
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.err, ERR_TOO_MANY_REQUESTS);
+	CHECK_INT(r.stats.retry_ms, 3600000);
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
+/* A run that was stopped does not wait for an end that does not answer. */
+static void
+test_silent_end(void)
+{
+	struct run r = {.target = {.silent_notes = 1}};
+
+	create("a");
+	create("b");
+	put("a", "one");
+	run_begin(&r, "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true}");
+	wait_idle(&r, 1);
+	session_stop(r.session);
+	run_end(&r);
+	CHECK_INT(r.err, ERR_CANCELLED);
+	memset(&r, 0, sizeof(r));
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.err, 0);
+	CHECK_INT(r.stats.checked, 1);
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
 int
 main(void)
 {
@@ -434,6 +472,8 @@ main(void)
 	test_refused_source();
 	test_outcomes();
 	test_locked_out();
+	test_told_to_wait();
+	test_silent_end();
 	peer_locals_free(locals);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);
