@@ -599,6 +599,9 @@
 				throw [text(e[1]), typeof e[2] === 'string' ? e[2] : text(stringify(e[2]))];
 			if (e && e.error && e.reason)
 				throw [text(e.error), text(e.reason)];
+			/* In CouchDB's engine's words. */
+			if (isExhausted(e))
+				throw ['InternalError', indexOf(text(e.message), 'call stack') >= 0 ? 'too much recursion' : 'out of memory'];
 			throw [e instanceof Error ? text(e.name) : 'unnamed_error', describe(e)];
 		}
 	};

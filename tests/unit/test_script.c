@@ -103,6 +103,8 @@ test_map(struct scripts *s)
 	    s, J("{\"map\":[\"function(doc) { throw 'fatal_error' }\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "fatal_error");
 	expect(s, J("{\"map\":[\"function(doc) { function f() { f() } f() }\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT,
 	    "call stack");
+	expect(s, J("{\"map\":[\"function(doc) { emit({toJSON: function() { return this.toJSON() }}) }\"]}"),
+	    SCRIPT_MAP, docs, ERR_SCRIPT, "too much recursion");
 	expect(s, J("{\"map\":[\"function(doc) {\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "SyntaxError");
 	expect(s, J("{\"map\":[\"1 + 1\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "does not eval to a function");
 }
