@@ -292,12 +292,18 @@ add_ended(struct job *j, struct jstr body, enum job_state state)
 {
 	struct jstr stats = member(j->arena, body, "_replication_stats");
 	struct jstr reason = member(j->arena, body, "_replication_state_reason");
-	char text[ERRTEXT_MAX];
+	struct errtext why = {""};
+	struct jread read;
+	struct buf b;
 
-	(void)snprintf(text, sizeof(text), "%.*s", (int)(reason.len < 400 ? reason.len : 400), reason.s);
+	buf_init_arena(&b, j->arena, MEMORY);
+	jread_init(&read, reason.s, reason.len);
+	if (reason.len > 0 && jread_peek(&read) == JREAD_STRING && jread_string(&read, &b, &reason) == 0)
+		(void)err_why(
+		    &why, ERR_OK, "%.*s", (int)(reason.len < ERRTEXT_MAX ? reason.len : ERRTEXT_MAX), reason.s);
 	j->told.s = arena_dup(j->arena, stats.s, stats.len);
 	j->told.len = j->told.s != NULL ? stats.len : 0;
-	job_add_dead(j, state, state == JOB_FAILED ? text : "");
+	job_add_dead(j, state, state == JOB_FAILED ? why.text : "");
 }
 
 /* Under the lock.  1: the document is to be told that it failed. */
@@ -382,39 +388,6 @@ read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct 
 	return 0;
 }
 
-static int
-read_changes(struct watched *w, struct db *db)
-{
-	struct db_scan *scan = NULL;
-	struct db_snap *snap;
-	struct db_change c;
-	struct arena *a;
-	int err = arena_new(MEMORY, &a);
-
-	if (err != 0)
-		return err;
-	if (w->incarnation != db_incarnation(db))
-		w->seen = 0;
-	w->incarnation = db_incarnation(db);
-	if ((err = db_snap_begin(db, &snap)) != 0) {
-		arena_free(a);
-		return err;
-	}
-	err = db_changes_open(snap, w->seen, 0, &scan);
-	while (err == 0 && (err = db_changes_next(scan, a, &c)) == 0) {
-		uint64_t seq = c.seq;
-
-		err = read_doc(w, snap, a, &c);
-		w->seen = seq;
-		arena_reset(a);
-	}
-	if (scan != NULL)
-		db_scan_close(scan);
-	db_snap_end(snap);
-	arena_free(a);
-	return err == ERR_END ? 0 : err;
-}
-
 /* Its replications go with a database. */
 static void
 forget_all(struct watched *w)
@@ -426,6 +399,46 @@ forget_all(struct watched *w)
 		if (jstr_is(&j->database, w->name) && !j->removed)
 			job_remove(j);
 	}
+}
+
+static int
+read_changes(struct watched *w, struct db *db)
+{
+	struct db_scan *scan = NULL;
+	struct db_snap *snap;
+	struct db_change c;
+	struct arena *a;
+	int err = arena_new(MEMORY, &a);
+
+	if (err != 0)
+		return err;
+	if (w->incarnation != db_incarnation(db)) {
+		pthread_mutex_lock(&w->r->lock);
+		forget_all(w);
+		pthread_mutex_unlock(&w->r->lock);
+		w->seen = 0;
+	}
+	w->incarnation = db_incarnation(db);
+	if ((err = db_snap_begin(db, &snap)) != 0) {
+		arena_free(a);
+		return err;
+	}
+	err = db_changes_open(snap, w->seen, 0, &scan);
+	while (err == 0 && (err = db_changes_next(scan, a, &c)) == 0) {
+		uint64_t seq = c.seq;
+
+		/* One that cannot be read keeps no other from its turn. */
+		if (read_doc(w, snap, a, &c) == ERR_NOMEM)
+			err = ERR_NOMEM;
+		else
+			w->seen = seq;
+		arena_reset(a);
+	}
+	if (scan != NULL)
+		db_scan_close(scan);
+	db_snap_end(snap);
+	arena_free(a);
+	return err == ERR_END ? 0 : err;
 }
 
 static void

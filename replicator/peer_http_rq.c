@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/limits.h"
 #include "peer_http_impl.h"
@@ -139,14 +140,31 @@ keep(char *out, size_t size, const char *text)
 	out[i] = '\0';
 }
 
-/* Seconds; the form with a date is not worth the trouble. */
+/* A date, as milliseconds from now. */
 static uint64_t
-retry_after(const char *text)
+until_date(const char *text, uint64_t now_us)
+{
+	struct tm tm = {0};
+	const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+	time_t at = end != NULL ? timegm(&tm) : -1;
+	uint64_t ms;
+
+	if (at < 0 || (uint64_t)at * 1000u <= now_us / 1000u)
+		return 0;
+	ms = (uint64_t)at * 1000u - now_us / 1000u;
+	return ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+}
+
+/* Seconds, or a date. */
+static uint64_t
+retry_after(const char *text, uint64_t now_us)
 {
 	uint64_t n = 0;
 
-	if (text == NULL || *text < '0' || *text > '9')
+	if (text == NULL)
 		return 0;
+	if (*text < '0' || *text > '9')
+		return until_date(text, now_us);
 	while (*text >= '0' && *text <= '9' && n <= RETRY_MAX_MS)
 		n = n * 10 + (uint64_t)(*text++ - '0');
 	n *= 1000;
@@ -165,7 +183,7 @@ on_head(void *cookie, const struct httpc_head *head)
 	keep(rq->location, sizeof(rq->location), head->location);
 	rq->challenged = httpc_header(head, "WWW-Authenticate", 0) != NULL;
 	if (head->status == 429 || head->status == 503)
-		rq->retry_ms = retry_after(httpc_header(head, "Retry-After", 0));
+		rq->retry_ms = retry_after(httpc_header(head, "Retry-After", 0), rq->p->ex->wall_us(rq->p->ex));
 	for (i = 0; rq->epoch != 0 && i < 16 && (text = httpc_header(head, "Set-Cookie", i)) != NULL; i++)
 		peer_auth_taken(rq->p, rq->epoch, text);
 	return head->status == 200 && rq->on_head != NULL ? rq->on_head(rq, head) : 0;

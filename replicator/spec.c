@@ -22,7 +22,7 @@
 #include "db/db.h"
 
 #define SPEC_TEXT_MAX ((size_t)64 << 20)
-#define SPEC_HEADERS 64u
+#define SPEC_HEADERS 20u /* that a request has room for */
 #define SPEC_DOC_IDS 1000000u
 
 /* Bounds of numbers: what lies outside is taken for the nearest. */
@@ -145,11 +145,25 @@ number(struct reader *r, const char *name, uint64_t dflt, uint64_t min, uint64_t
 
 /* ---- Ends ---- */
 
+/* What says where a request ends, or is of one connection alone, is not the user's. */
+static int
+is_framing(const char *name)
+{
+	static const char *const names[] = {
+	    "Connection", "Content-Length", "Expect", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade"};
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcasecmp(names[i], name) == 0)
+			return 1;
+	return 0;
+}
+
 /* Neither name nor value may end the line. */
 static int
 is_header(const char *name, const char *value)
 {
-	return *name != '\0' && strpbrk(name, "\r\n: ") == NULL && strpbrk(value, "\r\n") == NULL;
+	return !is_framing(name) && *name != '\0' && strpbrk(name, "\r\n: ") == NULL && strpbrk(value, "\r\n") == NULL;
 }
 
 static void
@@ -444,6 +458,10 @@ id_of(struct reader *r, const struct rep_defaults *d, struct rep_spec *out)
 	buf_puts(&b, "\nquery");
 	buf_put(&b, f->query.s, f->query.len);
 	buf_puts(&b, f->winners ? "\nwinners" : "");
+	/* What lies before it is not copied: its checkpoints say nothing of that. */
+	if (out->since.len > 0)
+		buf_puts(&b, "\nsince");
+	buf_put(&b, out->since.s, out->since.len);
 	if ((id = arena_calloc(r->a, REP_ID_LEN + sizeof("+continuous+create_target"), 1)) == NULL ||
 	    buf_failed(&b) != 0) {
 		fail(r, ERR_NOMEM);

@@ -283,6 +283,40 @@ test_turns(void)
 	}
 }
 
+/* The replications of a database that is gone are not those of the one that has its name now. */
+static void
+test_made_anew(void)
+{
+	struct jstr database = {"x/_replicator", 13}, id = {"old", 3};
+	struct replicator *r = rep;
+	struct buf b;
+
+	create("x/_replicator");
+	put("x/_replicator", "{\"_id\":\"old\",\"source\":\"a\",\"target\":\"b\",\"continuous\":true,"
+			     "\"user_ctx\":{\"roles\":[\"_admin\"]}}");
+	buf_init(&b, 1u << 20);
+	while (replicator_put_doc(rep, database, id, &b) == ERR_MISSING)
+		usleep(1000);
+	/* Nobody is told that it goes, as when it is there again before anybody looked. */
+	rep = NULL;
+	CHECK_INT(dbs_drop(dbs, "x/_replicator", &dbtest_admin), 0);
+	create("x/_replicator");
+	rep = r;
+	put("x/_replicator", "{\"_id\":\"ended\",\"source\":\"a\",\"target\":\"b\",\"_replication_state\":"
+			     "\"failed\",\"_replication_state_reason\":\"so \\\"it\\\" was\"}");
+	id = (struct jstr){"ended", 5};
+	buf_clear(&b);
+	while (replicator_put_doc(rep, database, id, &b) == ERR_MISSING)
+		usleep(1000);
+	buf_putc(&b, '\0');
+	CHECK(strstr(b.data, "\"info\":{\"error\":\"so \\\"it\\\" was\"}") != NULL);
+	id = (struct jstr){"old", 3};
+	buf_clear(&b);
+	CHECK_INT(replicator_put_doc(rep, database, id, &b), ERR_MISSING);
+	buf_release(&b);
+	CHECK_INT(dbs_drop(dbs, "x/_replicator", &dbtest_admin), 0);
+}
+
 int
 main(void)
 {
@@ -313,6 +347,7 @@ main(void)
 	test_request();
 	test_continuous();
 	test_documents();
+	test_made_anew();
 	test_turns();
 	replicator_free(rep);
 	rep = NULL;

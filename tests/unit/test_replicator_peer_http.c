@@ -175,6 +175,16 @@ test_repeats(void)
 	    (struct peertest_rule){"GET", " ", 503, "Retry-After: 99999999999999999999\r\n", "{}", .times = 0});
 	CHECK_INT(info(p, &c), ERR_BUSY);
 	CHECK_INT(c.call.retry_ms, 3600000);
+	peertest_clear();
+	peertest_add((struct peertest_rule){
+	    "GET", " ", 503, "Retry-After: Fri, 31 Dec 2999 23:59:59 GMT\r\n", "{}", .times = 0});
+	CHECK_INT(info(p, &c), ERR_BUSY);
+	CHECK_INT(c.call.retry_ms, 3600000);
+	peertest_clear();
+	peertest_add((struct peertest_rule){
+	    "GET", " ", 503, "Retry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\n", "{}", .times = 0});
+	CHECK_INT(info(p, &c), ERR_BUSY);
+	CHECK_INT(c.call.retry_ms, 0);
 	/* The answer's words come before the connection's end. */
 	peertest_clear();
 	peertest_add((struct peertest_rule){"GET", " ", 403, NULL, "{\"error\":\"forbidden\"", .then = PT_CLOSE});

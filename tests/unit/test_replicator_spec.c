@@ -1,0 +1,135 @@
+/* test_replicator_spec.c: what a description may ask for, what its id is made of, and where its secrets go. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "check.h"
+#include "replicator/spec.h"
+
+static const struct rep_defaults defaults = {.server = "0123",
+    .checkpoint_ms = 5000,
+    .workers = 4,
+    .batch = 500,
+    .connections = 20,
+    .retries = 5,
+    .timeout_ms = 30000,
+    .checkpoints = 1,
+    .bulk_get = 1};
+
+static struct arena *a;
+static struct errtext why;
+
+static int
+parse(const char *text, struct rep_spec *out)
+{
+	return spec_parse((struct jstr){text, strlen(text)}, &defaults, a, out, &why);
+}
+
+static const char *
+id_of(const char *text)
+{
+	struct rep_spec spec;
+
+	if (!CHECK_INT(parse(text, &spec), 0))
+		return "";
+	return spec.id;
+}
+
+/* A request has room for twenty: more would be left out in silence. */
+static void
+test_many_headers(void)
+{
+	struct rep_spec spec;
+	struct buf b;
+	unsigned n, i;
+
+	for (n = 20; n <= 21; n++) {
+		buf_init(&b, 4096);
+		buf_puts(&b, "{\"target\":\"b\",\"source\":{\"url\":\"http://h/d\",\"headers\":{");
+		for (i = 0; i < n; i++)
+			buf_printf(&b, "%s\"X-%u\":\"v\"", i > 0 ? "," : "", i);
+		buf_puts(&b, "}}}");
+		buf_putc(&b, '\0');
+		CHECK_INT(parse(b.data, &spec), n <= 20 ? 0 : ERR_BAD_REQUEST);
+		buf_release(&b);
+	}
+}
+
+static void
+test_headers(void)
+{
+	static const char *const bad[] = {"\"Content-Length\":\"0\"", "\"transfer-encoding\":\"chunked\"",
+	    "\"Connection\":\"close\"", "\"A\":\"x\\r\\nB: y\"", "\"A\\r\\nB\":\"x\"", "\"A: B\":\"x\"", "\"\":\"x\"",
+	    "\"A\":1"};
+	struct rep_spec spec;
+	char text[256];
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(text, sizeof(text), "{\"target\":\"b\",\"source\":{\"url\":\"http://h/d\",\"headers\":{%s}}}",
+		    bad[i]);
+		if (!CHECK_INT(parse(text, &spec), ERR_BAD_REQUEST))
+			fprintf(stderr, "%s\n", bad[i]);
+		CHECK(strstr(why.text, "header") != NULL);
+	}
+}
+
+/* What decides which documents go where is in the id; what authenticates is not, and who does is. */
+static void
+test_id(void)
+{
+	static const char plain[] = "{\"source\":\"http://h/a\",\"target\":\"b\"}";
+	static const char *const same[] = {"{\"source\":\"http://h:80/a/\",\"target\":\"b\"}",
+	    "{\"source\":{\"url\":\"http://h/a\",\"headers\":{\"Authorization\":\"x\"}},\"target\":\"b\"}",
+	    "{\"source\":\"http://h/a\",\"target\":\"b\",\"worker_processes\":9,\"owner\":\"joe\"}"};
+	static const char *const other[] = {"{\"source\":\"http://h/a\",\"target\":\"b\",\"since_seq\":5}",
+	    "{\"source\":\"http://h/a\",\"target\":\"b\",\"doc_ids\":[]}",
+	    "{\"source\":\"http://h/a\",\"target\":\"b\",\"winning_revs_only\":true}",
+	    "{\"source\":\"http://joe:s@h/a\",\"target\":\"b\"}",
+	    "{\"source\":{\"url\":\"http://h/a\",\"headers\":{\"X\":\"x\"}},\"target\":\"b\"}"};
+	size_t i;
+
+	for (i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+		CHECK_STR(id_of(same[i]), id_of(plain));
+	for (i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+		CHECK(strcmp(id_of(other[i]), id_of(plain)) != 0);
+	CHECK_STR(id_of("{\"source\":\"http://joe:s@h/a\",\"target\":\"b\"}"),
+	    id_of("{\"source\":{\"url\":\"http://h/a\",\"auth\":{\"basic\":{\"username\":\"joe\",\"password\":\"t\"}}},"
+		  "\"target\":\"b\"}"));
+}
+
+static void
+test_secrets(void)
+{
+	static const char *const bad[] = {"{\"source\":\"http://joe:secret@/a\",\"target\":\"b\"}",
+	    "{\"source\":\"http://joe:secret@h:99999/a\",\"target\":\"b\"}",
+	    "{\"source\":\"ftp://joe:secret@h/a\",\"target\":\"b\"}",
+	    "{\"source\":{\"url\":\"http://h/a\",\"headers\":{\"A\":\"secret\\n\"}},\"target\":\"b\"}"};
+	struct rep_spec spec;
+	struct buf b;
+	size_t i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CHECK(parse(bad[i], &spec) != 0);
+		if (!CHECK(strstr(why.text, "secret") == NULL))
+			fprintf(stderr, "%s\n", why.text);
+	}
+	CHECK_INT(parse("{\"source\":\"http://joe:secret@h/a?token=secret\",\"target\":\"b\"}", &spec), 0);
+	buf_init(&b, 1024);
+	CHECK_INT(spec_end_shown(&spec.source, &b), 0);
+	buf_putc(&b, '\0');
+	CHECK(strstr(b.data, "secret") == NULL);
+	buf_release(&b);
+}
+
+int
+main(void)
+{
+	CHECK_INT(arena_new((size_t)64 << 20, &a), 0);
+	test_many_headers();
+	test_headers();
+	test_id();
+	test_secrets();
+	arena_free(a);
+	return check_done();
+}
