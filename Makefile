@@ -209,7 +209,7 @@ tsan: deps-test
 
 crash: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
-	@CRASH_KILLS=50 tests/run --build $(BUILD) crash
+	@CRASH_KILLS=50 REPLICATE_KILLS=50 tests/run --build $(BUILD) crash
 
 SEEDS ?= 5000
 sim: deps-test

@@ -252,6 +252,8 @@ static const struct config_known known[] = {
     {"replicator", "max_history", NUMBER_AT_START(1, 20), "20", "events", "That are remembered of a replication."},
     {"replicator", "startup_jitter", NUMBER_AT_START(0, 3600000), "5000", "ms",
 	"When divand starts, replications begin spread over so long."},
+    {"replicator", "backoff", NUMBER_AT_START(1, 28800000), "30000", "ms",
+	"A replication that has failed rests so long, and twice as long after each failure more, up to 8 hours."},
     {"replicator", "blocked_networks", TEXT_AT_START, "", "",
 	"Addresses and networks, such as 10.0.0.0/8, ::1, that no replication reaches, whatever name leads to them; of "
 	"a proxy its own address counts."},

@@ -208,6 +208,7 @@ make_replicator(struct replications *p)
 	c.limits.interval_ms = number(api, "interval", 60000);
 	c.limits.max_history = (unsigned)number(api, "max_history", 20);
 	c.limits.jitter_ms = number(api, "startup_jitter", 5000);
+	c.limits.backoff_ms = number(api, "backoff", 30000);
 	return replicator_new(&c, &api->replicator);
 }
 

@@ -20,10 +20,13 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
+const folders = [];
+process.on('exit', () => folders.forEach((dir) => fs.rmSync(dir, { recursive: true, force: true })));
+
 /** A folder that is gone when the process ends. */
 export function tempDir(label = 'divan') {
 	const dir = fs.mkdtempSync(path.join(os.tmpdir(), `${label}-`));
-	process.on('exit', () => fs.rmSync(dir, { recursive: true, force: true }));
+	folders.push(dir);
 	return dir;
 }
 
