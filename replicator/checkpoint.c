@@ -20,6 +20,8 @@
 
 #include "base/hash.h"
 
+#define HISTORY_MAX 200u
+
 struct checkpoint {
 	json_t *log; /* an object; NULL: none */
 };
@@ -106,31 +108,54 @@ same_session(const json_t *a, const json_t *b)
 	return x != NULL && y != NULL && strcmp(x, y) == 0;
 }
 
-/* The number at the front of a sequence: 12 of "12-g1AAA", of 12, of [12,"..."]. */
-static unsigned long long
-seq_number(const json_t *seq)
+/* The number at the front of a sequence: 12 of "12-g1AAA", of 12, of [12,"..."].  0: it has none. */
+static int
+seq_number(const json_t *seq, unsigned long long *np)
 {
+	const char *text = json_string_value(json_is_array(seq) ? json_array_get(seq, 0) : seq);
+
 	if (json_is_array(seq))
 		seq = json_array_get(seq, 0);
-	if (json_is_string(seq))
-		return strtoull(json_string_value(seq), NULL, 10);
-	return json_is_integer(seq) && json_integer_value(seq) > 0 ? (unsigned long long)json_integer_value(seq) : 0;
+	if (text != NULL && *text >= '0' && *text <= '9')
+		*np = strtoull(text, NULL, 10);
+	else if (json_is_integer(seq) && json_integer_value(seq) >= 0)
+		*np = (unsigned long long)json_integer_value(seq);
+	else
+		return 0;
+	return 1;
 }
 
 int
 checkpoint_is_zero(struct jstr seq)
 {
 	json_t *parsed = json_loadb(seq.s, seq.len, JSON_DECODE_ANY, NULL);
-	int zero = seq_number(parsed) == 0;
+	unsigned long long n;
+	int zero = seq_number(parsed, &n) && n == 0;
 
 	json_decref(parsed);
 	return zero;
 }
 
+/* NULL: there is no knowing. */
 static const json_t *
 lower(const json_t *a, const json_t *b)
 {
-	return a == NULL || b == NULL ? NULL : seq_number(b) < seq_number(a) ? b : a;
+	unsigned long long x, y;
+
+	if (a == NULL || b == NULL || json_equal(a, b))
+		return b == NULL ? NULL : a;
+	if (!seq_number(a, &x) || !seq_number(b, &y))
+		return NULL;
+	return y < x ? b : a;
+}
+
+/* Entries of a history, as far as it is looked at: whoever wrote it may have made it long. */
+static size_t
+length(const json_t *history)
+{
+	size_t n = json_array_size(history);
+
+	return n < HISTORY_MAX ? n : HISTORY_MAX;
 }
 
 /* What both remember of a session: the entry with the lower sequence; NULL if the other end does not, or either has none. */
@@ -140,7 +165,7 @@ remembered(const json_t *entry, const json_t *theirs)
 	const json_t *ours = json_object_get(entry, "recorded_seq");
 	size_t k;
 
-	for (k = 0; k < json_array_size(theirs); k++) {
+	for (k = 0; k < length(theirs); k++) {
 		const json_t *other = json_array_get(theirs, k), *seq;
 
 		if (!same_session(entry, other))
@@ -159,7 +184,7 @@ common_entry(const json_t *source, const json_t *target)
 	const json_t *ours = json_object_get(source, "history"), *theirs = json_object_get(target, "history"), *entry;
 	size_t i;
 
-	for (i = 0; i < json_array_size(ours); i++)
+	for (i = 0; i < length(ours); i++)
 		if ((entry = remembered(json_array_get(ours, i), theirs)) != NULL)
 			return json_object_get(entry, "recorded_seq");
 	return NULL;
@@ -251,7 +276,7 @@ put_past(struct buf *b, const json_t *source, const json_t *target, const char *
 	const json_t *ours = json_object_get(source, "history"), *theirs = json_object_get(target, "history");
 	size_t i, kept = 1;
 
-	for (i = 0; i < json_array_size(ours) && kept < CHECKPOINT_HISTORY; i++) {
+	for (i = 0; i < length(ours) && kept < CHECKPOINT_HISTORY; i++) {
 		const json_t *entry = remembered(json_array_get(ours, i), theirs);
 		char *text;
 
@@ -313,15 +338,4 @@ checkpoint_members(const struct checkpoint *c, struct buf *b)
 		free(text);
 	}
 	return buf_failed(b);
-}
-
-int
-checkpoint_is_of(struct jstr text, const char *session)
-{
-	json_t *log = json_loadb(text.s, text.len, 0, NULL);
-	const char *id = session_of(log);
-	int same = id != NULL && strcmp(id, session) == 0;
-
-	json_decref(log);
-	return same;
 }

@@ -58,7 +58,4 @@ int checkpoint_write(const struct checkpoint *source, const struct checkpoint *t
 /** checkpoint_members(c, b): Append the log's members as they were read, each with a comma before it, but for those of every document. */
 int checkpoint_members(const struct checkpoint *c, struct buf *b) MUST_CHECK;
 
-/** checkpoint_is_of(text, session): 1 if the log ${text} was written by ${session}. */
-int checkpoint_is_of(struct jstr text, const char *session);
-
 #endif

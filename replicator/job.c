@@ -8,7 +8,7 @@
  *  1. A job that runs has a session, or its launch is on its way; in both cases it counts as busy, and is not freed.
  *  2. Sessions are made without the lock: to find out who the owner is, or to open an end, may take its time.
  *  3. Whoever waits for a turn stands in one of two queues: none of them is looked for.
- *  4. One job at a time has an id, so two never write the same checkpoint from here.
+ *  4. One job at a time has an id.
  */
 #include "job.h"
 

@@ -479,7 +479,7 @@ peer_json_changes(const char *text, size_t len, int cut, struct peer_changes *c,
 	}
 	if (last != NULL && last->len == c->since.len && memcmp(last->s, c->since.s, last->len) == 0)
 		return err_why(why, ERR_IO, "has changes that come again and again");
-	c->more = !all || (c->n >= c->limit && c->pending != 0);
+	c->more = !all || (c->n >= c->limit && c->pending != 0) || (c->n > 0 && c->pending > 0);
 	return 0;
 }
 
@@ -620,6 +620,12 @@ peer_json_diff(const char *text, size_t len, struct peer_diff *c, struct errtext
 			c->wants[i].nrevs = c->wants[i].nancestors = 0;
 		}
 		qsort(sorted, c->n, sizeof(struct peer_want *), by_id);
+		/* Of a document that was asked about twice what is said holds for one of them alone. */
+		for (i = 0; i + 1 < c->n; i++)
+			if (by_id(&sorted[i], &sorted[i + 1]) == 0) {
+				sorted[i]->nrevs = asked[sorted[i] - c->wants];
+				sorted[i + 1]->nrevs = asked[sorted[i + 1] - c->wants];
+			}
 		err = read_diff(&in, c, sorted, asked);
 		/* So that the same can be asked again. */
 		for (i = 0; i < c->n && err != 0; i++)

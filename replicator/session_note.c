@@ -1,8 +1,9 @@
 /*
  * session_note.c: checkpoints: the target is asked to make everything durable, then both logs are written.
  *
- * A log that another has written meanwhile is in conflict. If that other is this session - the answer to an earlier
- * write was lost - it is written again; else two drivers do the same work, and this one gives way.
+ * A log that another has written meanwhile is in conflict. It may be this session - the answer to an earlier write was lost - or one
+ * that does the same work, once instead of continuously. Either way it is written again: what this session says has come through is
+ * so, whoever else says what.
  */
 #include "session_impl.h"
 
@@ -37,7 +38,7 @@ rev_take(struct log_end *l)
 	return buf_put(&l->rev, l->local.rev.s, l->local.rev.len);
 }
 
-/* Who has written it?  Where it was, and is no more, so may be what was copied. */
+/* Where it was, and is no more, so may be what was copied. */
 static void
 log_read_anew(void *owner)
 {
@@ -55,11 +56,6 @@ log_read_anew(void *owner)
 		buf_clear(&l->rev);
 	else if (call->err != 0)
 		session_fail(s, call->err, &call->why);
-	else if (!checkpoint_is_of(l->local.body, s->id))
-		session_fail(s,
-		    err_why(
-			&why, ERR_CONFLICT, "%s: another replication writes the same checkpoint", peer_of(s, l)->name),
-		    &why);
 	else if (rev_take(l) != 0)
 		session_fail(s, ERR_NOMEM, NULL);
 	if (s->err == 0)

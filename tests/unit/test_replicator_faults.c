@@ -30,6 +30,7 @@ struct spy {
 	int open_err, put_err, read_err;
 	const char *lock_out; /* before a document is put its database gets this security object */
 	uint64_t retry_ms;
+	int intruder;     /* another session writes the log first */
 	int silent_notes; /* _local documents are never answered for, until cancelled */
 	struct peer_call *stuck;
 	struct arena *fetched; /* the arena of the last fetch */
@@ -123,10 +124,39 @@ spy_put_doc(struct peer *p, struct peer_put *c)
 }
 
 static void
+intrude(struct spy *s, const struct peer_local *c)
+{
+	struct db *db = dbtest_open(dbs, s->peer.name);
+	struct db_write w = {.kind = DB_WRITE_LOCAL};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	static const char text[] = "{\"session_id\":\"other\"}";
+	struct doc_in in;
+	struct errtext why;
+	struct arena *a;
+	struct jread j;
+	char id[64];
+
+	CHECK_INT(arena_new(65536, &a), 0);
+	jread_init(&j, text, sizeof(text) - 1);
+	CHECK_INT(doc_parse(&j, a, &in, &why), 0);
+	w.id.len = (size_t)snprintf(id, sizeof(id), "_local/%.*s", (int)c->id.len, c->id.s);
+	w.id.s = id;
+	w.body = in.body;
+	w.body_etf = in.body_etf;
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	arena_free(a);
+	db_close(db);
+	s->intruder = 0;
+}
+
+static void
 spy_local_put(struct peer *p, struct peer_local *c)
 {
 	struct spy *s = (struct spy *)p;
 
+	if (s->intruder)
+		intrude(s, c);
 	if (s->silent_notes)
 		s->stuck = &c->call;
 	else
@@ -455,6 +485,69 @@ test_silent_end(void)
 	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
 }
 
+/* Two that do the same work: each says what has come through. */
+static void
+test_intruder(void)
+{
+	struct run r = {.source = {.intruder = 1}, .target = {.intruder = 1}};
+
+	create("a");
+	create("b");
+	put("a", "one");
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.err, 0);
+	CHECK_INT(r.source.intruder + r.target.intruder, 0);
+	memset(&r, 0, sizeof(r));
+	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
+	CHECK_INT(r.err, 0);
+	CHECK_INT(r.stats.checked, 0);
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
+/* ---- Logs ---- */
+
+/* What two logs have in common; "": nothing. */
+static void
+check_common(const char *source, const char *target, const char *expected)
+{
+	struct checkpoint *s, *t;
+	struct arena *a;
+	struct jstr seq;
+
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(checkpoint_read((struct jstr){source, strlen(source)}, &s), 0);
+	CHECK_INT(checkpoint_read((struct jstr){target, strlen(target)}, &t), 0);
+	CHECK_INT(checkpoint_common(s, t, a, &seq), 0);
+	if (!CHECK_MEM(seq.s, seq.len, expected, strlen(expected)))
+		fprintf(stderr, "%s\n%s\n", source, target);
+	checkpoint_free(s);
+	checkpoint_free(t);
+	arena_free(a);
+}
+
+#define LOG(id, seq) "{\"session_id\":\"" id "\",\"source_last_seq\":" seq ",\"history\":[]}"
+
+static void
+test_common(void)
+{
+	check_common(LOG("s", "12"), LOG("s", "12"), "12");
+	check_common(LOG("s", "12"), LOG("s", "9"), "9");
+	check_common(LOG("s", "\"12-g1AAA\""), LOG("s", "\"9-g1AAB\""), "\"9-g1AAB\"");
+	check_common(LOG("s", "[12,\"x\"]"), LOG("s", "[9,\"y\"]"), "[9,\"y\"]");
+	check_common(LOG("s", "12"), LOG("t", "12"), "");
+	check_common(LOG("s", "12"), LOG("s", "null"), "");
+	check_common(LOG("s", "12"), LOG("s", "{}"), "");
+	check_common(LOG("s", "12"), "[]", "");
+	check_common("", LOG("s", "12"), "");
+	/* Of two that tell nothing of their order either may be too far. */
+	check_common(LOG("s", "\"g1AAA\""), LOG("s", "\"g1AAB\""), "");
+	check_common(LOG("s", "\"g1AAA\""), LOG("s", "\"g1AAA\""), "\"g1AAA\"");
+	CHECK(!checkpoint_is_zero((struct jstr){"\"g1AAA\"", 7}));
+	CHECK(checkpoint_is_zero((struct jstr){"\"0-x\"", 5}));
+	CHECK(checkpoint_is_zero((struct jstr){"0", 1}));
+}
+
 int
 main(void)
 {
@@ -474,6 +567,8 @@ main(void)
 	test_locked_out();
 	test_told_to_wait();
 	test_silent_end();
+	test_intruder();
+	test_common();
 	peer_locals_free(locals);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);

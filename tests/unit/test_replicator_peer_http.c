@@ -381,6 +381,11 @@ test_changes(void)
 	CHECK_MEM(c.last_seq.s, c.last_seq.len, "\"1-a\"", 5);
 	/* The same again and again is no progress. */
 	CHECK_INT(changes(p, &c, "[2,\"b\"]", 10, 0), ERR_IO);
+	/* A page that is not full, of a peer that says that there is more. */
+	peertest_clear();
+	peertest_rule("GET", "/_changes?", 200, "{\"results\":[" ROW("1", "a") "],\"last_seq\":1,\"pending\":7}");
+	CHECK_INT(changes(p, &c, "", 10, 0), 0);
+	CHECK_INT(c.more, 1);
 	p->ops->close(p);
 }
 
@@ -579,6 +584,19 @@ test_diff(void)
 	CHECK_INT(wants[0].revs[0].gen, 2);
 	CHECK_INT(wants[0].nancestors, 1);
 	CHECK_INT(wants[1].nrevs, 0);
+	/* Asked about twice: what is said is of the second alone. */
+	one[0] = rev(R1);
+	wants[0] = (struct peer_want){.id = str("a"), .revs = one, .nrevs = 1};
+	two[0] = rev(R2);
+	wants[1].nrevs = 1;
+	peertest_clear();
+	peertest_rule("POST", "/_revs_diff", 200, "{}");
+	CHECK_INT(peertest_do(p, diff, &c, a), 0);
+	CHECK_INT(wants[0].nrevs, 1);
+	CHECK_INT(wants[1].nrevs, 1);
+	one[1] = rev(R2);
+	wants[0] = (struct peer_want){.id = str("z\"1"), .revs = one, .nrevs = 2};
+	two[0] = rev(R1);
 	{
 		static const char *const bad[] = {"{\"b\":{\"missing\":[\"" R2 "\"]}}",
 		    "{\"a\":{\"missing\":[\"" R2 "\"]}}", "{\"a\":{\"missing\":[\"" R1 "\",\"" R1 "\"]}}",
