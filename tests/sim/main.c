@@ -102,15 +102,36 @@ plan_event(struct sim *s, enum happening what, unsigned a, unsigned b, uint64_t 
 	sim_at(s, &e->job, in_us);
 }
 
+/* A run that waits does not see that an end was put back: whoever does that has to begin it anew. */
+static void
+restart_drivers(struct sim *s, const struct node *n)
+{
+	unsigned i;
+
+	for (i = 0; i < s->nlinks; i++) {
+		const struct sim_link *l = &s->links[i];
+
+		if ((l->from != n->at && l->to != n->at) || s->nodes[l->driver].proc == NULL)
+			continue;
+		node_crash(&s->nodes[l->driver], 0);
+		plan_event(s, RISE, l->driver, 0, sim_below(s, s->plan.length_us / 5));
+	}
+}
+
 static void
 crash(struct sim *s, struct node *n)
 {
+	unsigned restored;
+
 	if (n->proc == NULL)
 		return;
 	if (sim_chance(s, 500))
 		n->locals_lost = s->plan.logs_lost;
+	restored = n->restored;
 	node_crash(n, sim_below(s, 100) < s->plan.restore);
 	plan_event(s, RISE, n->at, 0, sim_below(s, s->plan.length_us / 5));
+	if (n->restored != restored)
+		restart_drivers(s, n);
 }
 
 static void

@@ -68,8 +68,7 @@ reachable(const struct rpc *c)
 {
 	const struct remote *r = c->r;
 
-	return r->to->proc != NULL && (r->is_source || r->restored == r->to->restored) &&
-	       !r->sim->cut[r->at->at][r->to->at];
+	return r->to->proc != NULL && r->restored == r->to->restored && !r->sim->cut[r->at->at][r->to->at];
 }
 
 /* ---- The caller's side ---- */
@@ -340,7 +339,6 @@ net_peer(struct proc *from, struct node *to, const char *db, const struct peer_f
 	r->at = from->node;
 	r->to = to;
 	r->restored = to->restored;
-	r->is_source = filter != NULL;
 	r->refs = 1;
 	r->db = sim_must(arena_dup(r->arena, db, strlen(db)));
 	wire_filter(r->arena, filter, &r->filter);

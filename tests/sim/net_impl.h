@@ -39,9 +39,8 @@ struct remote {
 	struct peer_filter filter;
 	const char *db;
 	unsigned refs;
-	/* of ${to}, when it was made: a run that writes to a database ends when that is put back. Of a source the history of its sequences tells. */
-	unsigned restored;
-	int is_source;
+	unsigned
+	    restored; /* of ${to}, when it was made: what was said to a database that was put back is said to none */
 };
 
 struct rpc {

@@ -105,6 +105,8 @@ node_crash(struct node *n, int restore)
 		n->copy = NULL;
 		n->restored++;
 		client_forget(n, n->copied_us);
+		free(n->old_logs); /* they may be newer */
+		n->old_logs = NULL;
 	} else {
 		sim_ok(store_mem_copy(p->store, 0, &n->disk));
 	}
