@@ -290,6 +290,7 @@ start_views(struct divand *d, unsigned max_updates)
 	c.cookie = d;
 	c.background = (unsigned)config_u64(d->config, "ken", "batch_channels", 0);
 	load_compaction(d->config, "view_channels", "ratio_views", "slack_views", &c.autocompact);
+	c.folder = dir;
 	if ((err = store_lmdb_new(dir, &c.store)) != 0)
 		return err;
 	return views_new(&c, &d->api.views);

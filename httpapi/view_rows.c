@@ -149,20 +149,51 @@ put_doc(const struct view_query *q, struct db_snap *db, const struct read_row *r
 
 /* ---- Rows: 0 when the turn is over, ERR_END behind the query's last row ---- */
 
+static char *
+append(char *p, const char *s, size_t len)
+{
+	memcpy(p, s, len);
+	return p + len;
+}
+
+#define APPEND(p, literal) append(p, literal, sizeof(literal) - 1)
+
+/* put_texts: A row without its end; room is looked for once. */
+static int
+put_texts(struct buf *b, const struct read_row *row, int follows)
+{
+	const size_t around = sizeof(",\r\n{\"id\":\"\",\"key\":,\"value\":");
+	char *begin, *p;
+	int err;
+
+	if (buf_json_plain(row->id.s, row->id.len) < row->id.len) {
+		buf_puts(b, follows ? ",\r\n{\"id\":" : "{\"id\":");
+		buf_put_json(b, row->id.s, row->id.len);
+		buf_puts(b, ",\"key\":");
+		buf_put(b, row->key.s, row->key.len);
+		buf_puts(b, ",\"value\":");
+		return buf_put(b, row->value.s, row->value.len);
+	}
+	if ((err = buf_reserve(b, around + row->id.len + row->key.len + row->value.len, &begin)) != 0)
+		return err;
+	p = follows ? APPEND(begin, ",\r\n{\"id\":\"") : APPEND(begin, "{\"id\":\"");
+	p = append(p, row->id.s, row->id.len);
+	p = APPEND(p, "\",\"key\":");
+	p = append(p, row->key.s, row->key.len);
+	p = APPEND(p, ",\"value\":");
+	p = append(p, row->value.s, row->value.len);
+	buf_commit(b, (size_t)(p - begin));
+	return 0;
+}
+
 static int
 put_row(struct view_rows *l, const struct view_query *q, struct db_snap *db, const struct read_row *row, struct buf *b,
     struct arena *a)
 {
-	int err = 0;
+	int err = put_texts(b, row, l->rows);
 
-	buf_puts(b, l->rows ? ",\r\n{\"id\":" : "{\"id\":");
 	l->rows = 1;
-	buf_put_json(b, row->id.s, row->id.len);
-	buf_puts(b, ",\"key\":");
-	buf_put(b, row->key.s, row->key.len);
-	buf_puts(b, ",\"value\":");
-	buf_put(b, row->value.s, row->value.len);
-	if (q->include_docs)
+	if (err == 0 && q->include_docs)
 		err = put_doc(q, db, row, b, a);
 	buf_putc(b, '}');
 	return err;

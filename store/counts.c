@@ -105,8 +105,8 @@ load_le64(const unsigned char *p)
 }
 
 /* SipHash-1-3: whoever chooses ids must not be able to choose their hashes. */
-static uint64_t
-key_hash(uint64_t salt, const void *key, size_t klen)
+uint64_t
+counts_hash(uint64_t salt, const void *key, size_t klen)
 {
 	const unsigned char *p = key;
 	uint64_t k1 = salt ^ UINT64_C(0x9e3779b97f4a7c15);
@@ -136,7 +136,7 @@ counts_level(uint64_t salt, const void *key, size_t klen)
 
 	if (klen > STORE_KEY_MAX - HEAD)
 		return 0;
-	h = key_hash(salt, key, klen);
+	h = counts_hash(salt, key, klen);
 	if (h & LEVEL1_MASK)
 		return 0;
 	return h & LEVEL2_MASK ? 1 : 2;

@@ -62,6 +62,8 @@ int counts_total(const struct counts_of *c, struct store_snap *snap, uint64_t *n
 int counts_seek(const struct counts_of *c, struct store_snap *snap, uint64_t n, struct store_cursor *cursor,
     struct store_val *keyp, struct store_val *valp, uint64_t *skippedp) MUST_CHECK;
 
+/** counts_hash(salt, key, klen): Whoever chooses keys and does not know the salt chooses no hashes. */
+uint64_t counts_hash(uint64_t salt, const void *key, size_t klen);
 /** counts_level(salt, key, klen): The highest level at which ${key} begins a range; 0: at none. */
 #define COUNTS_LEVELS 2u
 unsigned counts_level(uint64_t salt, const void *key, size_t klen);

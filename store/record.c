@@ -1,5 +1,6 @@
 #include "store/record.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -8,9 +9,17 @@
 static uint32_t
 checksum(unsigned tree, const void *key, size_t klen, const void *val, size_t vlen)
 {
-	unsigned char head = (unsigned char)tree;
-	uint32_t sum = hash_crc32c(0, &head, 1);
+	/* Of the byte alone; 0 is computed again. */
+	static _Atomic uint32_t seeds[STORE_TREES_MAX];
+	uint32_t sum = tree < STORE_TREES_MAX ? atomic_load_explicit(&seeds[tree], memory_order_relaxed) : 0;
 
+	if (sum == 0) {
+		unsigned char head = (unsigned char)tree;
+
+		sum = hash_crc32c(0, &head, 1);
+		if (tree < STORE_TREES_MAX)
+			atomic_store_explicit(&seeds[tree], sum, memory_order_relaxed);
+	}
 	sum = hash_crc32c(sum, key, klen);
 	return hash_crc32c(sum, val, vlen);
 }
@@ -81,6 +90,12 @@ record_put(struct store_batch *batch, unsigned tree, const void *key, size_t kle
 		return err;
 	if (vlen > 0)
 		memcpy(room, val, vlen);
-	store_u32((unsigned char *)room + vlen, checksum(tree, key, klen, val, vlen));
+	record_sum(tree, key, klen, room, vlen);
 	return 0;
+}
+
+void
+record_sum(unsigned tree, const void *key, size_t klen, unsigned char *val, size_t vlen)
+{
+	store_u32(val + vlen, checksum(tree, key, klen, val, vlen));
 }

@@ -22,6 +22,9 @@ int record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size
  */
 int record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r) MUST_CHECK;
 
+/** record_sum(tree, key, klen, val, vlen): Put the checksum of the ${vlen} bytes at ${val} behind them. */
+void record_sum(unsigned tree, const void *key, size_t klen, unsigned char *val, size_t vlen);
+
 /** record_put(batch, tree, key, klen, val, vlen): Put ${val} with its checksum. */
 int record_put(
     struct store_batch *batch, unsigned tree, const void *key, size_t klen, const void *val, size_t vlen) MUST_CHECK;

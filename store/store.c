@@ -560,6 +560,32 @@ store_commit(struct store_batch *b)
 	return rc;
 }
 
+/* fill_by_batch: For a store that has all in memory anyway. */
+static int
+fill_by_batch(struct store_db *db, struct store_source *src)
+{
+	struct store_batch *b;
+	struct store_val key, val;
+	unsigned tree;
+	int err = store_batch_new(db, &b);
+
+	if (err != 0)
+		return err;
+	err = src->rewind(src);
+	while (err == 0 && (err = src->next(src, &tree, &key, &val)) == 0)
+		err = store_put(b, tree, key.p, key.len, val.p, val.len);
+	if (err == ERR_END)
+		err = store_commit(b);
+	store_batch_free(b);
+	return err;
+}
+
+int
+store_fill(struct store_db *db, struct store_source *src)
+{
+	return db->impl->fill != NULL ? db->impl->fill(db, src) : fill_by_batch(db, src);
+}
+
 int
 store_rewrite_finish(struct store_rewrite *r, struct store_batch *extra)
 {

@@ -238,4 +238,18 @@ void store_batch_clear(struct store_batch *b);
 int store_commit(struct store_batch *b) MUST_CHECK;
 void store_batch_free(struct store_batch *b);
 
+/* Much that goes into a database at once, without being held in memory. */
+struct store_source {
+	/* next(s, treep, key, val): In each tree the keys rise; memory lives until the next call.  ERR_END: that was all. */
+	int (*next)(struct store_source *s, unsigned *treep, struct store_val *key, struct store_val *val);
+	int (*rewind)(struct store_source *s); /* begin again */
+	size_t bytes;                          /* of keys and values, about */
+};
+
+/**
+ * store_fill(db, src): Put all of it in one commit.  Takes memory in proportion to the pages that change: to append to trees is best.
+ * Errors: those of store_commit(), and ${src}'s.
+ */
+int store_fill(struct store_db *db, struct store_source *src) MUST_CHECK;
+
 #endif

@@ -58,6 +58,7 @@ struct store_impl {
 	int (*move)(struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp,
 	    struct store_val *valp);
 	int (*commit)(struct store_db *db, const struct store_item *items, size_t n);
+	int (*fill)(struct store_db *db, struct store_source *src); /* NULL: a batch does it */
 	int reads_wait;
 };
 

@@ -398,5 +398,6 @@ static const struct store_impl lmdb_impl = {
     .cursor_close = store_lmdb_cursor_close,
     .move = store_lmdb_move,
     .commit = store_lmdb_commit,
+    .fill = store_lmdb_fill,
     .reads_wait = 0,
 };

@@ -95,6 +95,7 @@ int store_lmdb_move(struct store_cursor *base, enum store_move how, struct store
 
 /* store_lmdb_write.c */
 int store_lmdb_commit(struct store_db *base, const struct store_item *items, size_t n) MUST_CHECK;
+int store_lmdb_fill(struct store_db *base, struct store_source *src) MUST_CHECK;
 /** store_lmdb_apply(e, txn, items, n): Make the operations of a batch.  Returns an error of LMDB. */
 int store_lmdb_apply(struct lmdb_env *e, MDB_txn *txn, const struct store_item *items, size_t n) MUST_CHECK;
 

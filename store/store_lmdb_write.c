@@ -77,17 +77,71 @@ store_lmdb_apply(struct lmdb_env *e, MDB_txn *txn, const struct store_item *item
 	return rc;
 }
 
-/* One try: an LMDB error after which nothing has changed, or *doubtp set to 1. */
+/* One tree that is filled. */
+struct filling {
+	MDB_cursor *mc;
+	struct tail tail;
+	int beyond;
+};
+
 static int
-try_commit(struct lmdb_env *e, const struct store_item *items, size_t n, int *doubtp)
+fill_one(struct lmdb_env *e, MDB_txn *txn, struct filling *f, unsigned tree, const struct store_val *key,
+    const struct store_val *val)
+{
+	MDB_val k = store_lmdb_val(key->p, key->len), v = store_lmdb_val(val->p, val->len);
+	int rc = 0;
+
+	if (f->mc == NULL && (rc = mdb_cursor_open(txn, e->dbi[tree], &f->mc)) == 0)
+		rc = find_tail(f->mc, &f->tail);
+	if (rc != 0)
+		return rc;
+	if (!f->beyond)
+		f->beyond = store_key_cmp(key->p, key->len, f->tail.key, f->tail.len) > 0;
+	return mdb_cursor_put(f->mc, &k, &v, f->beyond ? MDB_APPEND : 0);
+}
+
+/* fill: Returns an error of LMDB; *${errp}: the source's. */
+static int
+fill(struct lmdb_env *e, MDB_txn *txn, struct store_source *src, int *errp)
+{
+	struct filling trees[STORE_TREES_MAX];
+	struct store_val key, val;
+	unsigned tree;
+	int rc = 0;
+
+	for (unsigned t = 0; t < STORE_TREES_MAX; t++) {
+		trees[t].mc = NULL;
+		trees[t].beyond = 0;
+	}
+	*errp = src->rewind(src);
+	while (rc == 0 && *errp == 0 && (*errp = src->next(src, &tree, &key, &val)) == 0)
+		rc = fill_one(e, txn, &trees[tree], tree, &key, &val);
+	*errp = *errp == ERR_END ? 0 : *errp;
+	for (unsigned t = 0; t < STORE_TREES_MAX; t++)
+		if (trees[t].mc != NULL)
+			mdb_cursor_close(trees[t].mc);
+	return rc;
+}
+
+/* What is committed: a batch's items, or a source. */
+struct content {
+	const struct store_item *items;
+	size_t n;
+	struct store_source *src; /* NULL: the items */
+	int err;                  /* the source's */
+};
+
+/* One try: an LMDB error after which nothing has changed, or *doubtp set to 1; c->err: the source failed, and nothing has changed. */
+static int
+try_commit(struct lmdb_env *e, struct content *c, int *doubtp)
 {
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(e->mdb, NULL, 0, &txn);
 
 	if (rc != 0)
 		return rc;
-	rc = store_lmdb_apply(e, txn, items, n);
-	if (rc != 0) {
+	rc = c->src != NULL ? fill(e, txn, c->src, &c->err) : store_lmdb_apply(e, txn, c->items, c->n);
+	if (rc != 0 || c->err != 0) {
 		mdb_txn_abort(txn);
 		return rc;
 	}
@@ -114,10 +168,11 @@ bytes_of(const struct store_item *items, size_t n)
 	return sum;
 }
 
-int
-store_lmdb_commit(struct store_db *base, const struct store_item *items, size_t n)
+static int
+commit(struct store_db *base, struct content *c)
 {
 	struct lmdb_db *db = (struct lmdb_db *)base;
+	size_t bytes = c->src != NULL ? c->src->bytes : bytes_of(c->items, c->n);
 	int doubt = 0, rc, full;
 
 	pthread_mutex_lock(&db->write_lock);
@@ -125,21 +180,46 @@ store_lmdb_commit(struct store_db *base, const struct store_item *items, size_t 
 		full = 0;
 		rc = db->failed || db->env.mdb == NULL ? ERR_IO : 0;
 		if (rc == 0) {
-			rc = try_commit(&db->env, items, n, &doubt);
+			rc = try_commit(&db->env, c, &doubt);
 			full = rc == MDB_MAP_FULL;
 			if (full)
-				rc = store_lmdb_grow(db, 2 * bytes_of(items, n));
+				rc = store_lmdb_grow(db, 2 * bytes);
 			else
 				rc = store_lmdb_err(doubt ? rc : store_lmdb_why(&db->env, rc), "commit", db->file);
 		}
 	} while (full && rc == 0);
 	if (rc == 0)
-		store_lmdb_rewrite_note(db, items, n);
-	if (doubt) {
+		rc = c->err;
+	if (rc == 0 && c->src == NULL)
+		store_lmdb_rewrite_note(db, c->items, c->n);
+	if (doubt)
 		db->failed = 1;
+	/* What a source gave is not remembered, for whoever writes the database anew meanwhile. */
+	if (doubt || (rc == 0 && c->src != NULL))
 		store_lmdb_rewrite_doubt(db);
-		rc = ERR_IN_DOUBT;
-	}
 	pthread_mutex_unlock(&db->write_lock);
-	return rc;
+	return doubt ? ERR_IN_DOUBT : rc;
+}
+
+int
+store_lmdb_commit(struct store_db *base, const struct store_item *items, size_t n)
+{
+	struct content c = {.items = items, .n = n};
+
+	return commit(base, &c);
+}
+
+/* A map that is too small is found out only at the end of much work. */
+int
+store_lmdb_fill(struct store_db *base, struct store_source *src)
+{
+	struct lmdb_db *db = (struct lmdb_db *)base;
+	struct content c = {.src = src};
+	int rc = 0;
+
+	pthread_mutex_lock(&db->write_lock);
+	if (db->env.mdb != NULL && src->bytes > db->env.map / 4)
+		rc = store_lmdb_grow(db, 2 * src->bytes);
+	pthread_mutex_unlock(&db->write_lock);
+	return rc != 0 ? rc : commit(base, &c);
 }

@@ -19,8 +19,7 @@
 #include "query/query.h"
 #include "store/record.h"
 
-#define FORMAT 2u
-#define HEAD_KEY "head"
+#define FORMAT 3u
 #define DEFINITION_MAX ((size_t)4 * LIMIT_BODY_LEN)
 
 /* ---- The file ---- */
@@ -40,16 +39,23 @@ index_counts(uint64_t salt, struct counts_of *out)
 	    (struct counts_of){.tree = VIEW_ROWS, .counts_tree = VIEW_COUNTS, .which = 'r', .salt = salt, .weigh = one};
 }
 
+void
+index_head_record(const struct index_head *h, unsigned char out[INDEX_HEAD])
+{
+	bytes_store_u64be(out, h->salt);
+	bytes_store_u64be(out + 8, h->seq);
+	bytes_store_u64be(out + 16, h->purge_seq);
+	out[24] = (unsigned char)h->ready;
+	record_sum(VIEW_META, INDEX_HEAD_KEY, sizeof(INDEX_HEAD_KEY) - 1, out, INDEX_HEAD - RECORD_SUM_LEN);
+}
+
 int
 index_head_put(struct store_batch *batch, const struct index_head *h)
 {
-	unsigned char v[25];
+	unsigned char v[INDEX_HEAD];
 
-	bytes_store_u64be(v, h->salt);
-	bytes_store_u64be(v + 8, h->seq);
-	bytes_store_u64be(v + 16, h->purge_seq);
-	v[24] = (unsigned char)h->ready;
-	return record_put(batch, VIEW_META, HEAD_KEY, sizeof(HEAD_KEY) - 1, v, sizeof(v));
+	index_head_record(h, v);
+	return store_put(batch, VIEW_META, INDEX_HEAD_KEY, sizeof(INDEX_HEAD_KEY) - 1, v, sizeof(v));
 }
 
 int
@@ -57,9 +63,9 @@ index_head_get(struct store_snap *snap, struct index_head *h)
 {
 	struct store_val val;
 	struct bytes r;
-	int err = store_get(snap, VIEW_META, HEAD_KEY, sizeof(HEAD_KEY) - 1, &val);
+	int err = store_get(snap, VIEW_META, INDEX_HEAD_KEY, sizeof(INDEX_HEAD_KEY) - 1, &val);
 
-	if (err != 0 || (err = record_open(VIEW_META, HEAD_KEY, sizeof(HEAD_KEY) - 1, &val, &r)) != 0)
+	if (err != 0 || (err = record_open(VIEW_META, INDEX_HEAD_KEY, sizeof(INDEX_HEAD_KEY) - 1, &val, &r)) != 0)
 		return err == ERR_MISSING ? ERR_CORRUPT : err;
 	h->salt = bytes_u64be(&r);
 	h->seq = bytes_u64be(&r);
@@ -558,8 +564,13 @@ views_new(const struct views_config *config, struct views **vp)
 	if (v == NULL)
 		return ERR_NOMEM;
 	v->config = *config;
+	if (config->folder != NULL && (v->config.folder = v->folder = strdup(config->folder)) == NULL) {
+		free(v);
+		return ERR_NOMEM;
+	}
 	if (config->background > 0 &&
 	    background_new(v, config->ex, config->dbs, config->background, &v->background) != 0) {
+		free(v->folder);
 		free(v);
 		return ERR_NOMEM;
 	}
@@ -592,6 +603,7 @@ views_free(struct views *v)
 	background_free(v->background);
 	(void)pthread_cond_destroy(&v->changed);
 	(void)pthread_mutex_destroy(&v->lock);
+	free(v->folder);
 	free(v);
 }
 

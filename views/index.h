@@ -3,6 +3,7 @@
 #define VIEWS_INDEX_H_
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include "base/arena.h"
 #include "ddoc.h"
 #include "known.h"
@@ -69,6 +70,7 @@ struct view_index {
 	struct db_task task;
 
 	/* The updater's. */
+	struct bulk *bulk; /* the first build, as long as it is not written */
 	struct index_failure failure;
 	int untidy;                   /* a design document has changed: there may be files that nothing defines */
 	size_t careful;               /* so many documents are sent one by one */
@@ -85,6 +87,7 @@ struct update_queue {
 
 struct views {
 	struct views_config config;
+	char *folder;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct view_index *all;
@@ -92,6 +95,7 @@ struct views {
 	struct update_queue fresh, going; /* those that begin, and those that go on: they take turns */
 	int passed;                       /* the last one began, while others were to go on */
 	unsigned nupdates;
+	_Atomic unsigned nbulks;
 	unsigned nremovals;             /* jobs that remove files */
 	struct background *background;  /* NULL: there is none */
 	struct removal *cleanups;       /* that have not begun */
@@ -104,6 +108,10 @@ struct views {
 
 /** index_counts(salt, out): The counts of an index's rows. */
 void index_counts(uint64_t salt, struct counts_of *out);
+/** index_head_record(h, out): What stands in the tree meta at this key, with its checksum. */
+#define INDEX_HEAD_KEY "head"
+#define INDEX_HEAD (25u + 4u)
+void index_head_record(const struct index_head *h, unsigned char out[INDEX_HEAD]);
 /** index_head_put(batch, h), index_head_get(snap, h). */
 int index_head_put(struct store_batch *batch, const struct index_head *h) MUST_CHECK;
 int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;

@@ -41,7 +41,9 @@ struct view_snap {
 	struct buf lo, hi;        /* order keys */
 	struct rows_key from, to; /* tree keys */
 	int moved;                /* the cursor stands on the row that was read last */
-	struct buf place;         /* of what was read last */
+	struct jstr
+	    last; /* order key of the row that was read last, as long as the cursor stands there; s NULL: see place */
+	struct buf place; /* of what was read last */
 	struct buf sortkey, scratch;
 	struct sums_range *ranges; /* of the groups gathered */
 };
@@ -217,14 +219,21 @@ read_range(struct view_snap *s, const struct ddoc_view *view, const struct read_
 		buf_put(end, after.s, after.len);
 	}
 	buf_clear(&s->place);
+	s->last.s = NULL;
 	return index_damaged(s->ix, find_ends(s));
 }
 
 static int
 key_cmp(const struct store_val *a, const struct rows_key *b)
 {
-	int c = memcmp(a->p, b->b, a->len < b->len ? a->len : b->len);
+	const unsigned char *p = a->p;
+	int c = 0;
 
+	/* Where all rows of a map are read, the map tells. */
+	for (size_t i = 0; i < ROWS_MAP && i < a->len && i < b->len && c == 0; i++)
+		c = p[i] - b->b[i];
+	if (c == 0)
+		c = memcmp(a->p, b->b, a->len < b->len ? a->len : b->len);
 	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
 }
 
@@ -315,16 +324,6 @@ move(struct view_snap *s, struct store_val *key, struct store_val *val)
 	return err == ERR_MISSING ? ERR_END : err;
 }
 
-/* An order key with a byte behind it is behind that row, and before any other. */
-static void
-keep_place(struct view_snap *s, const struct row *row)
-{
-	buf_clear(&s->place);
-	buf_put(&s->place, row->order.s, row->order.len);
-	if (!s->descending)
-		buf_putc(&s->place, '\0');
-}
-
 int
 read_next(struct view_snap *s, struct arena *a, struct read_row *out)
 {
@@ -334,15 +333,19 @@ read_next(struct view_snap *s, struct arena *a, struct read_row *out)
 
 	if (err != 0 || (err = rows_take(&key, &val, a, &row)) != 0)
 		return index_damaged(s->ix, err);
-	keep_place(s, &row);
+	s->last = row.order;
 	*out = (struct read_row){row.id, row.key, row.value};
-	return buf_failed(&s->place);
+	return 0;
 }
 
 int
 read_place(const struct view_snap *s, struct buf *b)
 {
-	return buf_put(b, s->place.data, s->place.len);
+	if (s->last.s == NULL)
+		return buf_put(b, s->place.data, s->place.len);
+	buf_put(b, s->last.s, s->last.len);
+	/* An order key with a byte behind it is behind that row, and before any other. */
+	return s->descending ? buf_failed(b) : buf_putc(b, '\0');
 }
 
 /* ---- Groups ---- */
@@ -409,6 +412,7 @@ narrow(struct view_snap *s, struct sums_range *out)
 	struct rows_key end;
 	int err;
 
+	s->last.s = NULL;
 	buf_clear(&s->place);
 	buf_put(&s->place, s->sortkey.data, s->sortkey.len);
 	if (!s->descending)

@@ -84,6 +84,25 @@ take_id(struct jstr raw, struct arena *a, struct jstr *out)
 	return 0;
 }
 
+/* length: A varint, mostly of one byte. */
+static inline uint64_t
+length(struct bytes *r)
+{
+	return r->p < r->end && *r->p < 0x80 ? *r->p++ : bytes_varint(r);
+}
+
+/* some: bytes_take(), where it costs. */
+static inline const char *
+some(struct bytes *r, uint64_t n)
+{
+	const unsigned char *p = r->p;
+
+	if (n > (size_t)(r->end - p))
+		return bytes_take(r, n);
+	r->p += n;
+	return (const char *)p;
+}
+
 int
 rows_take(const struct store_val *key, const struct store_val *val, struct arena *a, struct row *out)
 {
@@ -95,12 +114,12 @@ rows_take(const struct store_val *key, const struct store_val *val, struct arena
 
 	if (err != 0)
 		return err;
-	sortkey_len = bytes_varint(&r);
-	rest_len = bytes_varint(&r);
-	rest = bytes_take(&r, rest_len);
-	key_len = bytes_varint(&r);
-	out->key = (struct jstr){bytes_take(&r, key_len), key_len};
-	out->value = (struct jstr){(const char *)r.p, bytes_left(&r)};
+	sortkey_len = length(&r);
+	rest_len = length(&r);
+	rest = some(&r, rest_len);
+	key_len = length(&r);
+	out->key = (struct jstr){some(&r, key_len), key_len};
+	out->value = (struct jstr){(const char *)r.p, (size_t)(r.end - r.p)};
 	out->order = (struct jstr){key->p, key->len};
 	if (r.bad)
 		return ERR_CORRUPT;

@@ -2,18 +2,17 @@
 #ifndef VIEWS_STEP_H_
 #define VIEWS_STEP_H_
 
-#include "base/hash.h"
 #include "index.h"
 
 #define STEP_MEM ((size_t)2 << 30)
-#define STEP_KEY MD5_LEN
+#define STEP_KEY 16u
 #define STEP_MS 1000u /* about how long a step may take while others wait for their turn */
 
 /* A document of a batch. */
 struct changed {
 	struct jstr id;
-	struct jstr json; /* len 0: it has no rows */
-	uint64_t seq;     /* the sequence that is reached behind it */
+	size_t json_at, json_len; /* in the step's buffer; no length: it has no rows */
+	uint64_t seq;             /* the sequence that is reached behind it */
 	unsigned char key[STEP_KEY];
 	struct jstr rows; /* what its functions emitted: the text of an array; len 0: none */
 };
@@ -29,12 +28,16 @@ struct step {
 	size_t npurged; /* the first ones are documents that were purged */
 	size_t bytes;
 	size_t rows_bytes;
+	struct buf json;         /* the documents, with commas between them */
+	uint64_t from;           /* the sequence behind which it begins */
 	uint64_t seq, purge_seq; /* up to which the batch goes */
 	int more;                /* there is more behind it */
+	int bulk_ends;           /* what comes next is no part of the first build */
+	int held;                /* nothing is committed yet */
 	int unsettled;           /* there are reductions left to find out */
 	struct rows_change *changes;
 	size_t nchanges, cap_changes;
-	struct buf sortkey, scratch, order, value;
+	struct buf sortkey, scratch, order, value, list;
 	struct errtext why;
 	char error[64];
 };
@@ -51,6 +54,8 @@ int step_gather(struct step *s) MUST_CHECK;
 int step_map(struct step *s, struct script **scp) MUST_CHECK;
 /** step_write(s): Rows, lists of rows, counts and reductions, in one commit. */
 int step_write(struct step *s) MUST_CHECK;
+/** step_hold(s): The same into the index's first build, which is written once it is whole; else s->held. */
+int step_hold(struct step *s) MUST_CHECK;
 /** step_settle(s, sc): Reductions that are not known, once the rows are there and if it is worth a commit; s->unsettled: some are left for the next step. */
 int step_settle(struct step *s, struct script *sc) MUST_CHECK;
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "bulk.h"
 #include "step.h"
 #include "store/record.h"
 
@@ -81,9 +82,10 @@ is_design(struct jstr id)
 static int
 add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 {
+	uint64_t salt = s->ix->head.salt;
 	struct changed *c;
 	struct db_doc doc;
-	struct buf json;
+	size_t at;
 	int err;
 
 	if (s->n == s->cap && (s->docs = step_grow(s, s->docs, s->n, &s->cap, sizeof(*s->docs))) == NULL)
@@ -92,7 +94,9 @@ add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 	*c = (struct changed){.id = {arena_dup(s->a, id.s, id.len), id.len}};
 	if (c->id.s == NULL)
 		return ERR_NOMEM;
-	hash_md5(id.s, id.len, c->key);
+	/* Whoever chooses ids must not be able to choose two of one hash. */
+	bytes_store_u64be(c->key, counts_hash(salt, id.s, id.len));
+	bytes_store_u64be(c->key + 8, counts_hash(~salt, id.s, id.len));
 	if (is_design(id)) {
 		s->ix->untidy = 1;
 		if (!s->ix->ddoc.include_design)
@@ -104,14 +108,15 @@ add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 		return 0;
 	if (err != 0)
 		return err;
-	buf_init(&json, STEP_MEM);
-	if ((err = put_doc(s, &doc, &json)) == 0) {
-		c->json = (struct jstr){arena_dup(s->a, json.data, json.len), json.len};
-		s->bytes += json.len;
-		err = c->json.s != NULL ? 0 : ERR_NOMEM;
-	}
-	buf_release(&json);
-	return err;
+	if (s->json.len > 0)
+		buf_putc(&s->json, ',');
+	at = s->json.len;
+	if ((err = put_doc(s, &doc, &s->json)) != 0 || (err = buf_failed(&s->json)) != 0)
+		return err;
+	c->json_at = at;
+	c->json_len = s->json.len - at;
+	s->bytes += c->json_len;
+	return 0;
 }
 
 /* gather_purged: What was purged may have no row of _changes any more. */
@@ -163,7 +168,8 @@ gather_changes(struct step *s, struct db_snap *snap)
 		return err;
 	if ((err = db_changes_open(snap, s->seq, 0, &scan)) == 0) {
 		while ((err = db_changes_next(scan, row_a, &ch)) == 0) {
-			if (s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS) {
+			s->bulk_ends = s->ix->bulk != NULL && ch.seq > bulk_until(s->ix->bulk);
+			if (s->bulk_ends || s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS) {
 				s->more = 1;
 				break;
 			}
@@ -238,6 +244,26 @@ gather_gone(struct step *s, struct db_snap *snap)
 	return err == ERR_END ? 0 : err != 0 ? err : gather_purged(s, snap);
 }
 
+/* consider_bulk: An index that begins with many documents has a first build. */
+static int
+consider_bulk(struct step *s, struct db_snap *snap, uint64_t pending)
+{
+	struct view_index *ix = s->ix;
+	uint64_t purge_seq = s->purge_seq;
+	struct db_purge p;
+	struct db_scan *scan;
+	int err;
+
+	if (ix->bulk != NULL || ix->head.seq > 0 || ix->head.ready || pending < BULK_FROM)
+		return 0;
+	if ((err = db_purges_open(snap, purge_seq, &scan)) != 0)
+		return err;
+	while ((err = db_purges_next(scan, s->doc_a, &p)) == 0)
+		purge_seq = p.seq;
+	db_scan_close(scan);
+	return err == ERR_END ? bulk_begin(ix, db_snap_seq(snap), purge_seq) : err;
+}
+
 int
 step_gather(struct step *s)
 {
@@ -253,9 +279,14 @@ step_gather(struct step *s)
 		(void)pthread_mutex_lock(&s->ix->lock);
 		s->ix->task.total = s->ix->task.done + pending;
 		(void)pthread_mutex_unlock(&s->ix->lock);
-		err = gather_gone(s, snap);
-		s->npurged = s->n;
+		err = consider_bulk(s, snap, pending);
 	}
+	/* What was purged before a first build has no rows in it. */
+	if (err == 0 && s->ix->bulk != NULL)
+		s->purge_seq = bulk_purge_seq(s->ix->bulk);
+	else if (err == 0)
+		err = gather_gone(s, snap);
+	s->npurged = s->n;
 	if (err == 0)
 		err = gather_changes(s, snap);
 	/* Where nothing is left, the index shows all that the snapshot does. */

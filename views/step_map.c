@@ -13,24 +13,24 @@
 static int
 send(struct step *s, struct script *sc, size_t *ip, size_t *sentp)
 {
-	struct jstr parts[2 * MESSAGE_DOCS + 2];
-	size_t n = 0, docs = 0, bytes = 0, max = s->ix->careful > 0 ? 1 : MESSAGE_DOCS;
+	struct jstr parts[3] = {{"[", 1}, {NULL, 0}, {"]", 1}};
+	size_t docs = 0, max = s->ix->careful > 0 ? 1 : MESSAGE_DOCS;
 
-	while (*ip < s->n && docs < max && bytes < MESSAGE_BYTES) {
+	while (*ip < s->n && docs < max && parts[1].len < MESSAGE_BYTES) {
 		const struct changed *c = &s->docs[(*ip)++];
 
-		if (c->json.len == 0)
+		if (c->json_len == 0)
 			continue;
-		parts[n++] = (struct jstr){docs++ > 0 ? "," : "[", 1};
-		parts[n++] = c->json;
-		bytes += c->json.len;
+		/* They stand behind each other. */
+		if (docs++ == 0)
+			parts[1].s = s->json.data + c->json_at;
+		parts[1].len = (size_t)(s->json.data + c->json_at + c->json_len - parts[1].s);
 	}
 	*sentp = docs;
 	if (docs == 0)
 		return 0;
 	s->ix->careful -= s->ix->careful > 0;
-	parts[n++] = (struct jstr){"]", 1};
-	return script_send(sc, SCRIPT_MAP, parts, n);
+	return script_send(sc, SCRIPT_MAP, parts, 3);
 }
 
 /* receive: Rows for the documents from *${ip} on that were sent. */
@@ -53,7 +53,7 @@ receive(struct step *s, struct script *sc, size_t *ip, size_t sent)
 	while (err == 0 && sent > 0) {
 		struct changed *c = &s->docs[(*ip)++];
 
-		if (c->json.len == 0)
+		if (c->json_len == 0)
 			continue;
 		sent--;
 		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &rows)) == 0) {
@@ -70,7 +70,7 @@ static void
 cut(struct step *s, size_t n)
 {
 	s->n = n;
-	s->seq = n > s->npurged ? s->docs[n - 1].seq : s->ix->head.seq;
+	s->seq = n > s->npurged ? s->docs[n - 1].seq : s->from;
 	s->more = 1;
 }
 
@@ -130,7 +130,7 @@ go_on(struct step *s, size_t got, size_t sent, int err)
 {
 	int alone = sent == 1, for_good = 0;
 
-	while (got < s->n && s->docs[got].json.len == 0)
+	while (got < s->n && s->docs[got].json_len == 0)
 		got++;
 	if (err == ERR_NOMEM || sent == 0 || got == s->n)
 		return err;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bulk.h"
 #include "query/query.h"
 #include "step.h"
 #include "store/record.h"
@@ -19,6 +20,15 @@ change(struct step *s, unsigned map, struct jstr sortkey, struct jstr id, uint32
 	struct rows_change *ch;
 	int err;
 
+	if (s->ix->bulk != NULL) {
+		buf_clear(&s->order);
+		buf_clear(&s->value);
+		if ((err = rows_order(&s->order, map, sortkey, id, n)) != 0 ||
+		    (err = rows_put(
+			 &s->value, (struct jstr){s->order.data, s->order.len}, sortkey.len, *key, *value)) != 0)
+			return err;
+		return bulk_row(s->ix->bulk, (struct jstr){s->order.data, s->order.len}, &s->value);
+	}
 	if (s->nchanges == s->cap_changes &&
 	    (s->changes = step_grow(s, s->changes, s->nchanges, &s->cap_changes, sizeof(*s->changes))) == NULL)
 		return ERR_NOMEM;
@@ -148,6 +158,16 @@ emit_all(struct step *s, const struct changed *c, struct bytes *old, struct buf 
 	return err == ERR_END ? 0 : err;
 }
 
+/* begin_list: Its length so far. */
+static size_t
+begin_list(struct step *s, const struct changed *c)
+{
+	buf_clear(&s->list);
+	buf_put_varint(&s->list, c->id.len);
+	buf_put(&s->list, c->id.s, c->id.len);
+	return s->list.len;
+}
+
 /* rows_of: What becomes of one document's rows, and of its list. */
 static int
 rows_of(struct step *s, struct store_snap *snap, const struct changed *c)
@@ -156,7 +176,7 @@ rows_of(struct step *s, struct store_snap *snap, const struct changed *c)
 	struct bytes old = {NULL, NULL, 0};
 	struct store_val val;
 	struct listed was;
-	struct buf list;
+	struct buf *list = &s->list;
 	size_t head;
 	int err = store_get(snap, VIEW_DOCS, c->key, STEP_KEY, &val), had = err == 0;
 
@@ -168,18 +188,16 @@ rows_of(struct step *s, struct store_snap *snap, const struct changed *c)
 	}
 	if (err != 0 && err != ERR_MISSING)
 		return err;
-	buf_init(&list, STEP_MEM);
-	buf_put_varint(&list, c->id.len);
-	buf_put(&list, c->id.s, c->id.len);
-	head = list.len;
-	err = c->rows.len > 0 ? emit_all(s, c, &old, &list) : 0;
+	head = begin_list(s, c);
+	err = c->rows.len > 0 ? emit_all(s, c, &old, list) : 0;
 	while (err == 0 && take_listed(&old, &was))
 		err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL, 0);
-	if (err == 0 && list.len > head)
-		err = record_put(batch, VIEW_DOCS, c->key, STEP_KEY, list.data, list.len);
+	if (err == 0)
+		err = buf_failed(list);
+	if (err == 0 && list->len > head)
+		err = record_put(batch, VIEW_DOCS, c->key, STEP_KEY, list->data, list->len);
 	else if (err == 0 && had)
 		err = store_del(batch, VIEW_DOCS, c->key, STEP_KEY);
-	buf_release(&list);
 	return err;
 }
 
@@ -247,6 +265,37 @@ step_write(struct step *s)
 	return err;
 }
 
+/* hold: One document's rows, and their list. */
+static int
+hold(struct step *s, const struct changed *c)
+{
+	struct bytes old = {NULL, NULL, 0};
+	size_t head = begin_list(s, c);
+	int err;
+
+	if (c->rows.len == 0)
+		return 0;
+	if ((err = emit_all(s, c, &old, &s->list)) != 0 || (err = buf_failed(&s->list)) != 0 || s->list.len == head)
+		return err;
+	return bulk_list(s->ix->bulk, (struct jstr){(const char *)c->key, STEP_KEY}, &s->list);
+}
+
+int
+step_hold(struct step *s)
+{
+	struct bulk *b = s->ix->bulk;
+	int err = 0;
+
+	bulk_changes(b);
+	for (size_t i = 0; i < s->n && err == 0; i++)
+		err = hold(s, &s->docs[i]);
+	if (err != 0)
+		return err;
+	bulk_reached(b, s->seq);
+	s->held = s->more && !s->bulk_ends && !bulk_is_full(b);
+	return s->held ? 0 : bulk_write(s->ix, !s->more);
+}
+
 int
 step_settle(struct step *s, struct script *sc)
 {
@@ -261,7 +310,7 @@ step_settle(struct step *s, struct script *sc)
 	store_snap_end(snap);
 	if (err != 0 || unknown < SETTLE_FROM)
 		return err;
-	for (unsigned level = 1; level <= COUNTS_LEVELS && err == 0; level++) {
+	for (unsigned level = 1; level <= SUMS_LEVELS && err == 0; level++) {
 		for (done = 0; !done && err == 0;) {
 			if ((err = store_snap_begin(s->ix->store, &snap)) != 0)
 				break;
@@ -271,7 +320,7 @@ step_settle(struct step *s, struct script *sc)
 				err = store_commit(s->batch);
 			else
 				store_batch_clear(s->batch);
-			s->unsettled = step_now(s) - began > STEP_MS && !(done && level == COUNTS_LEVELS);
+			s->unsettled = step_now(s) - began > STEP_MS && !(done && level == SUMS_LEVELS);
 			if (s->unsettled)
 				return err;
 		}

@@ -5,14 +5,14 @@
  * 1, or 2 and for each of the map's slots a varint length and the partial result, which is empty where it could not be found out.  1: the
  * range has no rows.
  *
- * A range [lo, hi) is reduced by pieces, in order: rows up to the first beginning of a range, values of level 2 where they fit,
- * else of level 1, rows behind the last; then the pieces are combined.  Where functions run in a child, the pieces of many ranges that have to be
+ * A range [lo, hi) is reduced by pieces, in order: rows up to the first beginning of a range, values of the highest levels that
+ * fit, rows behind the last; then the pieces are combined.  Where functions run in a child, the pieces of many ranges that have to be
  * reduced go to it in one message, and so do the combinations.
  *
- * 1. There is a record for the beginning of each map's rows, and one for each row that counts_level() says, at its level and those below.
+ * 1. There is a record for the beginning of each map's rows, and one for each row that sums_level() says, at its level and those below.
  * 2. What a record holds is right for the rows of the same commit, or it holds nothing.
  */
-#include "sums.h"
+#include "sums_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,211 +32,6 @@ enum { VALUE_NO_ROWS = 1, VALUE_ROWS = 2 };
 #define ARENA_MAX ((size_t)1 << 30)
 #define SHRINK_FROM \
 	5000u /* bytes of a function's result from which on it must be smaller than half its input, as in CouchDB */
-
-/* ---- Records ---- */
-
-static int
-key_cmp(const void *a, size_t alen, const void *b, size_t blen)
-{
-	int c = memcmp(a, b, alen < blen ? alen : blen);
-
-	return c != 0 ? c : (alen > blen) - (alen < blen);
-}
-
-static void
-key_of_map(struct rows_key *k, unsigned map)
-{
-	k->b[0] = (unsigned char)(map >> 8);
-	k->b[1] = (unsigned char)map;
-	k->len = ROWS_MAP;
-}
-
-/* record_key: Tree keys are at most 500 bytes, so there is room. */
-static void
-record_key(struct rows_key *out, unsigned level, const void *key, size_t len)
-{
-	out->b[0] = (unsigned char)level;
-	memcpy(out->b + 1, key, len);
-	out->len = len + 1;
-}
-
-static int
-put_unknown(struct store_batch *batch, unsigned level, const void *key, size_t len)
-{
-	struct rows_key k;
-
-	record_key(&k, level, key, len);
-	return record_put(batch, VIEW_SUMS, k.b, k.len, "", 0);
-}
-
-/* is_of: 1 if a record is of this level and of the map of ${key}. */
-static int
-is_of(const struct store_val *record, unsigned level, const void *key)
-{
-	const unsigned char *p = record->p;
-
-	return record->len > ROWS_MAP && p[0] == level && memcmp(p + 1, key, ROWS_MAP) == 0;
-}
-
-static unsigned
-map_number(const void *key)
-{
-	const unsigned char *p = key;
-
-	return (unsigned)p[0] << 8 | p[1];
-}
-
-int
-sums_create(const struct sums *s, struct store_batch *batch)
-{
-	struct rows_key k;
-	int err = 0;
-
-	for (size_t map = 0; map < s->ddoc->nmaps && err == 0; map++) {
-		key_of_map(&k, (unsigned)map);
-		for (unsigned level = 1; level <= COUNTS_LEVELS && err == 0 && s->ddoc->maps[map].nslots > 0; level++)
-			err = put_unknown(batch, level, k.b, k.len);
-	}
-	return err;
-}
-
-/* ---- Forgetting ---- */
-
-struct forget {
-	const struct sums *s;
-	struct store_batch *batch;
-	struct store_cursor *cursor;
-	struct arena *a;
-	unsigned level;
-	struct jstr *gone; /* beginnings that this batch removes, ascending */
-	size_t ngone;
-	struct rows_key last; /* the range that was forgotten last, and its end; len 0: none */
-	struct rows_key end;
-};
-
-static int
-is_gone(const struct forget *f, const void *key, size_t len)
-{
-	size_t lo = 0, hi = f->ngone;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		int c = key_cmp(f->gone[mid].s, f->gone[mid].len, key, len);
-
-		if (c == 0)
-			return 1;
-		if (c < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return 0;
-}
-
-/* forget_range: The range at the cursor.  Where its beginning goes in this batch, what is before it was forgotten for that. */
-static int
-forget_range(struct forget *f, const struct store_val *record, const struct store_val *val)
-{
-	const unsigned char *key = (const unsigned char *)record->p + 1;
-
-	if (val->len <= RECORD_SUM_LEN || is_gone(f, key, record->len - 1))
-		return 0;
-	return put_unknown(f->batch, f->level, key, record->len - 1);
-}
-
-/* forget_at: The range that holds ${key}; with ${before} the one that ends there. */
-static int
-forget_at(struct forget *f, struct jstr key, int before)
-{
-	struct store_val k, v;
-	struct rows_key at;
-	int err;
-
-	if (!before && f->last.len > 0 && key_cmp(key.s, key.len, f->last.b, f->last.len) >= 0 &&
-	    key_cmp(key.s, key.len, f->end.b, f->end.len) < 0)
-		return 0;
-	record_key(&at, f->level, key.s, key.len);
-	err = store_seek_le(f->cursor, at.b, at.len, &k, &v);
-	if (err == 0 && before && k.len == at.len && memcmp(k.p, at.b, at.len) == 0)
-		err = store_prev(f->cursor, &k, &v);
-	if (err == 0 && !is_of(&k, f->level, key.s))
-		err = ERR_MISSING;
-	if (err != 0)
-		return err == ERR_MISSING ? ERR_CORRUPT : err;
-	if ((err = forget_range(f, &k, &v)) != 0 || before)
-		return err;
-	f->last.len = k.len - 1;
-	memcpy(f->last.b, (const unsigned char *)k.p + 1, f->last.len);
-	err = store_next(f->cursor, &k, &v);
-	if (err == 0 && is_of(&k, f->level, key.s)) {
-		f->end.len = k.len - 1;
-		memcpy(f->end.b, (const unsigned char *)k.p + 1, f->end.len);
-	} else {
-		key_of_map(&f->end, map_number(key.s) + 1);
-	}
-	return err == ERR_MISSING ? 0 : err;
-}
-
-static int
-forget_one(struct forget *f, const struct rows_moved *m)
-{
-	int begins = counts_level(f->s->salt, m->key.s, m->key.len) >= f->level;
-	struct rows_key at;
-	int err;
-
-	if (begins && m->existed && !m->exists) {
-		if ((err = forget_at(f, m->key, 1)) != 0)
-			return err;
-		f->gone[f->ngone++] = m->key;
-		f->last.len = 0;
-		record_key(&at, f->level, m->key.s, m->key.len);
-		return store_del(f->batch, VIEW_SUMS, at.b, at.len);
-	}
-	if ((err = forget_at(f, m->key, 0)) != 0)
-		return err;
-	return begins && !m->existed ? put_unknown(f->batch, f->level, m->key.s, m->key.len) : 0;
-}
-
-int
-sums_forget(const struct sums *s, struct store_snap *snap, struct store_batch *batch, struct arena *a,
-    const struct rows_moved *moved, size_t n)
-{
-	int err = 0;
-
-	for (unsigned level = 1; level <= COUNTS_LEVELS && err == 0; level++) {
-		struct forget f = {.s = s, .batch = batch, .a = a, .level = level};
-
-		if ((f.gone = arena_calloc(a, n + 1, sizeof(*f.gone))) == NULL)
-			return ERR_NOMEM;
-		if ((err = store_cursor_open(snap, VIEW_SUMS, &f.cursor)) != 0)
-			return err;
-		for (size_t i = 0; i < n && err == 0; i++) {
-			unsigned map = map_number(moved[i].key.s);
-
-			if ((moved[i].existed || moved[i].exists) && s->ddoc->maps[map].nslots > 0)
-				err = forget_one(&f, &moved[i]);
-		}
-		store_cursor_close(f.cursor);
-	}
-	return err;
-}
-
-int
-sums_unknown(const struct sums *s, struct store_snap *snap, uint64_t *np)
-{
-	struct store_cursor *c;
-	struct store_val k, v;
-	int err;
-
-	(void)s;
-	*np = 0;
-	if ((err = store_cursor_open(snap, VIEW_SUMS, &c)) != 0)
-		return err;
-	for (err = store_seek(c, NULL, 0, &k, &v); err == 0; err = store_next(c, &k, &v))
-		*np += v.len <= RECORD_SUM_LEN;
-	store_cursor_close(c);
-	return err == ERR_MISSING ? 0 : err;
-}
 
 /* ---- Jobs: rows to a partial result, partial results to one ---- */
 
@@ -472,8 +267,8 @@ run(struct work *w, const struct rows_key *lo, const struct rows_key *hi, struct
 
 	buf_clear(&w->keys);
 	buf_clear(&w->values);
-	for (err = store_seek(w->rows, lo->b, lo->len, &k, &v); err == 0 && key_cmp(k.p, k.len, hi->b, hi->len) < 0;
-	     err = store_next(w->rows, &k, &v)) {
+	for (err = store_seek(w->rows, lo->b, lo->len, &k, &v);
+	     err == 0 && sums_key_cmp(k.p, k.len, hi->b, hi->len) < 0; err = store_next(w->rows, &k, &v)) {
 		arena_reset(w->row_a);
 		if ((err = rows_take(&k, &v, w->row_a, &row)) != 0 || (err = add_row(w, &l, &row)) != 0)
 			return err;
@@ -596,8 +391,8 @@ take_value(struct work *w, const struct store_val *key, const struct store_val *
 static void
 take_begin(const struct store_val *k, unsigned level, const struct rows_key *key, struct rows_key *out)
 {
-	if (k == NULL || !is_of(k, level, key->b)) {
-		key_of_map(out, map_number(key->b) + 1);
+	if (k == NULL || !sums_is_of(k, level, key->b)) {
+		sums_key_of_map(out, sums_map_number(key->b) + 1);
 		return;
 	}
 	out->len = k->len - 1;
@@ -612,7 +407,7 @@ next_begin(struct work *w, unsigned level, const struct rows_key *key, int behin
 	struct rows_key at;
 	int err;
 
-	record_key(&at, level, key->b, key->len);
+	sums_record_key(&at, level, key->b, key->len);
 	err = store_seek(w->sums, at.b, at.len, &k, NULL);
 	if (err == 0 && behind && k.len == at.len && memcmp(k.p, at.b, at.len) == 0)
 		err = store_next(w->sums, &k, NULL);
@@ -625,14 +420,14 @@ next_begin(struct work *w, unsigned level, const struct rows_key *key, int behin
 static int
 is_before(const struct rows_key *a, const struct rows_key *b)
 {
-	return key_cmp(a->b, a->len, b->b, b->len) < 0;
+	return sums_key_cmp(a->b, a->len, b->b, b->len) < 0;
 }
 
 /* top_level: The highest level at which a beginning of level 1 begins a range. */
 static unsigned
 top_level(const struct work *w, const struct rows_key *begin)
 {
-	return begin->len == ROWS_MAP ? COUNTS_LEVELS : counts_level(w->s->salt, begin->b, begin->len);
+	return begin->len == ROWS_MAP ? SUMS_LEVELS : sums_level(w->s->salt, begin->b, begin->len);
 }
 
 /*
@@ -647,7 +442,7 @@ whole_range(struct work *w, unsigned level, const struct rows_key *begin, struct
 	struct jstr text = {NULL, 0};
 	int known, err;
 
-	record_key(&at, level, begin->b, begin->len);
+	sums_record_key(&at, level, begin->b, begin->len);
 	err = store_seek(w->sums, at.b, at.len, &k, &v);
 	if (err == 0 && (k.len != at.len || memcmp(k.p, at.b, at.len) != 0))
 		err = ERR_MISSING;
@@ -747,7 +542,7 @@ sums_reduce(
 	if (err == 0 && (p = arena_calloc(w.a, n + 1, sizeof(*p))) == NULL)
 		err = ERR_NOMEM;
 	for (size_t i = 0; i < n && err == 0; i++)
-		err = collect(&w, &ranges[i].lo, &ranges[i].hi, COUNTS_LEVELS, &p[i]);
+		err = collect(&w, &ranges[i].lo, &ranges[i].hi, SUMS_LEVELS, &p[i]);
 	let_go(&w);
 	if (err == 0)
 		err = ask(&w, SCRIPT_REDUCE);
@@ -804,7 +599,7 @@ list_unknown(struct work *w, unsigned level, struct unknown **listp, int *donep)
 			return ERR_NOMEM;
 		u->key.len = k.len - 1;
 		memcpy(u->key.b, (const unsigned char *)k.p + 1, u->key.len);
-		map = map_number(u->key.b);
+		map = sums_map_number(u->key.b);
 		if (map >= w->s->ddoc->nmaps)
 			return ERR_CORRUPT;
 		if ((u->slots = arena_calloc(w->a, w->s->ddoc->maps[map].nslots, sizeof(*u->slots))) == NULL)
@@ -832,7 +627,7 @@ give_up(struct work *w, struct unknown *list, unsigned map, unsigned slot)
 	buf_clear(&w->message);
 	w->njobs = 0;
 	for (struct unknown *u = list; u != NULL; u = u->next)
-		if (map_number(u->key.b) == map) {
+		if (sums_map_number(u->key.b) == map) {
 			u->slots[slot].whole = NULL;
 			u->failed = 1;
 		}
@@ -847,12 +642,12 @@ find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, uns
 	if ((w->view = view_of_slot(w->s->ddoc, map, slot)) == NULL)
 		return ERR_INTERNAL;
 	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
-		if (map_number(u->key.b) == map && (err = next_begin(w, level, &u->key, 1, &u->end)) == 0)
+		if (sums_map_number(u->key.b) == map && (err = next_begin(w, level, &u->key, 1, &u->end)) == 0)
 			err = collect(w, &u->key, &u->end, level - 1, &u->slots[slot]);
 	if (err == 0)
 		err = ask(w, SCRIPT_REDUCE);
 	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
-		if (map_number(u->key.b) == map)
+		if (sums_map_number(u->key.b) == map)
 			err = whole(w, &u->slots[slot]);
 	return err != 0 ? err : ask(w, SCRIPT_REREDUCE);
 }
@@ -860,7 +655,7 @@ find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, uns
 static int
 put_known(struct work *w, struct store_batch *batch, unsigned level, const struct unknown *u)
 {
-	unsigned nslots = w->s->ddoc->maps[map_number(u->key.b)].nslots;
+	unsigned nslots = w->s->ddoc->maps[sums_map_number(u->key.b)].nslots;
 	int has_rows = u->failed;
 	struct rows_key k;
 	struct buf b;
@@ -880,7 +675,7 @@ put_known(struct work *w, struct store_batch *batch, unsigned level, const struc
 	}
 	if ((err = buf_failed(&b)) != 0)
 		return err;
-	record_key(&k, level, u->key.b, u->key.len);
+	sums_record_key(&k, level, u->key.b, u->key.len);
 	return record_put(batch, VIEW_SUMS, k.b, k.len, b.data, b.len);
 }
 

@@ -28,6 +28,13 @@ struct sums {
 	char error[64]; /* with ERR_SCRIPT: its name */
 };
 
+/**
+ * sums_level(salt, key, klen): The highest level at which a row of this tree key begins a range, whose number of rows on average is 256 at the
+ * first and 16 times as many at each that follows; 0: at none.
+ */
+#define SUMS_LEVELS 3u
+unsigned sums_level(uint64_t salt, const void *key, size_t klen);
+
 /** sums_create(s, batch): Into a new index. */
 int sums_create(const struct sums *s, struct store_batch *batch) MUST_CHECK;
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bulk.h"
 #include "compact.h"
 #include "index.h"
 #include "step.h"
@@ -31,6 +32,11 @@ step_begin(struct step *s, struct view_index *ix)
 	int err;
 
 	*s = (struct step){.ix = ix, .seq = ix->head.seq, .purge_seq = ix->head.purge_seq};
+	if (ix->bulk != NULL)
+		s->seq = bulk_seq(ix->bulk);
+	s->from = s->seq;
+	buf_init(&s->json, STEP_MEM);
+	buf_init(&s->list, STEP_MEM);
 	buf_init(&s->sortkey, STEP_MEM);
 	buf_init(&s->scratch, STEP_MEM);
 	buf_init(&s->order, STEP_MEM);
@@ -51,6 +57,8 @@ step_end(struct step *s)
 		db_close(s->db);
 	if (s->batch != NULL)
 		store_batch_free(s->batch);
+	buf_release(&s->json);
+	buf_release(&s->list);
 	buf_release(&s->sortkey);
 	buf_release(&s->scratch);
 	buf_release(&s->order);
@@ -71,7 +79,7 @@ step_run(struct step *s)
 	if (ix->ddoc.nmaps > 0)
 		err = step_map(s, &sc);
 	if (err == 0)
-		err = step_write(s);
+		err = ix->bulk != NULL ? step_hold(s) : step_write(s);
 	/* What is not settled, queries find out, and what fails for that is theirs to tell. */
 	if (err == 0 && !s->more && step_settle(s, sc) == ERR_CORRUPT)
 		err = ERR_CORRUPT;
@@ -215,9 +223,11 @@ static void
 note(struct view_index *ix, const struct step *s)
 {
 	(void)pthread_mutex_lock(&ix->lock);
-	ix->head.seq = s->seq;
-	ix->head.purge_seq = s->purge_seq;
-	ix->head.ready |= !s->more;
+	if (!s->held) {
+		ix->head.seq = s->seq;
+		ix->head.purge_seq = s->purge_seq;
+		ix->head.ready |= !s->more;
+	}
 	ix->task.done += s->n - s->npurged;
 	ix->task.updated_us = now_us(ix);
 	(void)pthread_mutex_unlock(&ix->lock);
@@ -232,6 +242,26 @@ doom_orphan(struct view_index *ix)
 	(void)pthread_mutex_unlock(&ix->views->lock);
 }
 
+/* save: A first build that cannot go on is written as far as it is whole, unless that is of no use, either. */
+static void
+save(struct view_index *ix, int err)
+{
+	uint64_t seq, purge_seq;
+
+	if ((err == ERR_SHUTDOWN || err == ERR_SCRIPT || err == ERR_SCRIPT_DIED || err == ERR_SCRIPT_TIMEOUT) &&
+	    bulk_is_whole(ix->bulk)) {
+		seq = bulk_seq(ix->bulk);
+		purge_seq = bulk_purge_seq(ix->bulk);
+		if (bulk_write(ix, 0) == 0) {
+			(void)pthread_mutex_lock(&ix->lock);
+			ix->head.seq = seq;
+			ix->head.purge_seq = purge_seq;
+			(void)pthread_mutex_unlock(&ix->lock);
+		}
+	}
+	bulk_free(ix);
+}
+
 void
 update_step(void *arg)
 {
@@ -244,6 +274,8 @@ update_step(void *arg)
 		err = ix->views->closing ? ERR_SHUTDOWN : step_run(&s);
 	if (err == 0)
 		note(ix, &s);
+	else if (ix->bulk != NULL)
+		save(ix, err);
 	/* Once it is told that no update runs, another one may begin: what is the updater's is done before. */
 	if (err == 0 && !s.more && !s.unsettled)
 		end_well(ix);

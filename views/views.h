@@ -22,6 +22,7 @@ struct view_index; /* one that is open */
 
 struct views_config {
 	struct store *store; /* of the index files; becomes the views' */
+	const char *folder;  /* where a build may have a file of its own; NULL: it takes memory */
 	struct dbs *dbs;     /* borrowed, as all below */
 	struct scripts *scripts;
 	struct executor *ex;  /* whose threads may wait */

@@ -118,7 +118,7 @@ change(unsigned share)
 static void
 settle(void)
 {
-	for (unsigned level = 1; level <= COUNTS_LEVELS; level++) {
+	for (unsigned level = 1; level <= SUMS_LEVELS; level++) {
 		int done = 0;
 
 		while (!done) {
