@@ -533,6 +533,12 @@ peer_found_missing(struct peer_found *f, size_t want)
 	return err;
 }
 
+int
+peer_found_too_large(struct peer_found *f, size_t want, size_t k)
+{
+	return f->answered[want][k] ? 0 : add_error(f, want, k, ERR_DOC_TOO_LARGE, NULL);
+}
+
 size_t
 peer_found_whole(const struct peer_found *f)
 {

@@ -170,6 +170,13 @@ unanswered(const struct fetch *f)
 	return &f->c->wants[peer_found_whole(&f->found)];
 }
 
+/* Its answer is more than is gathered. */
+static int
+is_endless(const struct peer_rq *rq)
+{
+	return rq->err == ERR_TOO_LARGE && rq->status == 200;
+}
+
 /* 1 if the first want was too large to come with others, and is asked for alone. */
 static int
 is_alone(struct fetch *f)
@@ -216,8 +223,9 @@ bulk_done(struct peer_rq *rq)
 
 	if (peer_rq_ok(rq)) {
 		take_bulk(f);
-	} else if (rq->err == ERR_TOO_LARGE && rq->status == 200 && is_alone(f)) {
-		return;
+	} else if (is_endless(rq)) {
+		if (!is_alone(f))
+			start_singles(f);
 	} else if (is_without_bulk(f)) {
 		start_singles(f);
 	} else {
@@ -353,7 +361,7 @@ end_singles(struct fetch *f)
 	end(f, f->err, &f->why);
 }
 
-/* Under the lock, behind an answer: 1 if more of its revisions are to be asked for.  A URL that was too long makes them fewer. */
+/* Under the lock, behind an answer: 1 if more of its revisions are to be asked for.  A URL or an answer that was too long makes them fewer. */
 static int
 is_single_going_on(struct fetch *f, struct single *s)
 {
@@ -364,9 +372,11 @@ is_single_going_on(struct fetch *f, struct single *s)
 		s->to = fitting(f, &f->c->wants[s->want], s->from, s->end);
 		return s->from < s->end;
 	}
-	if (f->err != 0 || s->rq.err != ERR_BAD_URL || s->to - s->from < 2)
+	if (f->err != 0 || (s->rq.err != ERR_BAD_URL && !is_endless(&s->rq)) || s->to - s->from < 2)
 		return 0;
 	s->to = s->from + (s->to - s->from) / 2;
+	if (s->rq.err != ERR_BAD_URL)
+		return 1;
 	pthread_mutex_lock(&p->lock);
 	if (p->url_max / 2 >= URL_MIN)
 		p->url_max /= 2;
@@ -388,6 +398,8 @@ single_done(struct peer_rq *rq)
 		peer_rq_judge(rq, err, &f->words);
 	} else if (is_missing(rq)) {
 		rq->err = peer_found_missing(&f->found, s->want);
+	} else if (is_endless(rq) && s->to - s->from == 1) {
+		rq->err = peer_found_too_large(&f->found, s->want, s->from);
 	}
 	again = is_single_going_on(f, s);
 	if (!again && rq->err != 0)

@@ -844,6 +844,20 @@ test_singles(void)
 	peertest_rule("GET", "/", 200, "[{\"ok\":" DOC1("a") "}]");
 	CHECK_INT(fetch(p, &c, 1 << 20), ERR_IO);
 	p->ops->close(p);
+	/* A document beyond what is gathered is passed over, and keeps no other from coming. */
+	p = new_peer(NULL);
+	peertest_clear();
+	peertest_add((struct peertest_rule){"POST", "/_bulk_get?", 200, NULL, "{\"results\":[", .then = PT_ENDLESS});
+	peertest_add((struct peertest_rule){"GET", "/a?", 200, NULL, "[", .then = PT_ENDLESS});
+	peertest_rule("GET", "/_design/b?", 404, "{\"error\":\"not_found\",\"reason\":\"missing\"}");
+	peertest_rule("GET", "/c%20d?", 200, "[{\"missing\":\"" R1 "\"}]");
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CHECK_INT(c.done, 3);
+	if (CHECK_INT(c.ndocs, 3))
+		CHECK_INT((c.docs[0].err == ERR_DOC_TOO_LARGE) + (c.docs[1].err == ERR_DOC_TOO_LARGE) +
+			      (c.docs[2].err == ERR_DOC_TOO_LARGE),
+		    1);
+	p->ops->close(p);
 }
 
 /* ---- Attachments ---- */
