@@ -89,5 +89,5 @@ void
 queue_release(struct queue *q)
 {
 	free(q->places);
-	*q = (struct queue){NULL};
+	*q = (struct queue){.places = NULL};
 }
