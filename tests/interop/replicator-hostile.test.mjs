@@ -262,6 +262,39 @@ test('nothing shows credentials', LIMIT, async () => {
 	assert.ok(texts['/_scheduler/docs?limit=1000'].includes(USER), 'the name is shown, so marks were looked for where they would be');
 });
 
+test('a session is used where there is one, made anew when it runs out, and a password sent where there is none', LIMIT, async () => {
+	const guarded = await new FakeCouch().listen();
+	const seen = { sessions: 0, passwords: 0, refused: 0, uses: 0 };
+	guarded.session = (req, res, bytes) => {
+		assert.ok(bytes.includes(MARK), 'the password is given to _session');
+		seen.uses = 0;
+		res.writeHead(200, { 'Content-Type': 'application/json', 'Set-Cookie': `AuthSession=number-${++seen.sessions}; Version=1; Path=/; HttpOnly` });
+		res.end('{"ok":true}');
+	};
+	const guard = (c) => {
+		if (c.req.headers.authorization) seen.passwords++;
+		if (!c.req.headers.cookie?.includes(`AuthSession=number-${seen.sessions}`) || ++seen.uses > 9) {
+			seen.refused++;
+			return c.json({ error: 'unauthorized', reason: 'You are not authorized to access this db.' }, 401);
+		}
+		return c.usual();
+	};
+	guarded.add('guarded', DOCS, { any: guard });
+	const answer = await divand.replicate({ source: `${credentials(guarded.url)}/guarded`, target: 'guarded', create_target: true, worker_batch_size: 3 });
+	assert.equal(answer.history[0].docs_written, 30);
+	assert.ok(seen.sessions >= 2 && seen.refused >= 1, JSON.stringify(seen));
+	assert.equal(seen.passwords, 0, 'no request has the password');
+	await guarded.stop();
+
+	const headers = new Set();
+	peer.add('basic', DOCS, { any: (c) => {
+		headers.add(c.req.headers.authorization);
+		return c.usual();
+	} });
+	await divand.replicate({ source: `${credentials(peer.url)}/basic`, target: 'basic', create_target: true });
+	assert.deepEqual([...headers], [`Basic ${Buffer.from(`${USER}:${MARK}`).toString('base64')}`]);
+});
+
 test('rings: A to A, A to B to A, three in a ring, continuously: nothing comes back', LIMIT, async () => {
 	const [a, b, c] = await Promise.all(['ring-a', 'ring-b', 'ring-c'].map((name) => divand.create(name)));
 	await divand.load(a, DOCS);

@@ -42,7 +42,7 @@ for (const [way, from, to] of [['from', () => pouch, () => divand], ['to', () =>
 		const copy = fresh(`${way}-copy`);
 		const body = { source: source === divand ? name : at(source, name), target: target === divand ? copy : at(target, copy), create_target: true };
 
-		await loadAll(source, name, documents({ lean: true, big: 4 << 20 }));
+		await loadAll(source, name, documents({ lean: true, big: 1 << 20 }));
 		const want = await source.picture(name, PLAIN);
 		const run = (await divand.replicate(body)).history[0];
 		assert.equal(run.doc_write_failures, 0);

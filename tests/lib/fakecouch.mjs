@@ -117,6 +117,7 @@ function context(peer, req, res, bytes) {
 }
 
 export class FakeCouch {
+	/** session(req, res, bytes): what _session answers; without it there is none. */
 	constructor() {
 		this.databases = new Map();
 		this.held = new Set();
@@ -139,6 +140,10 @@ export class FakeCouch {
 		req.on('error', () => {});
 		req.on('data', (d) => chunks.push(d));
 		req.on('end', () => {
+			if (req.url.startsWith('/_session') && this.session) {
+				this.session(req, res, Buffer.concat(chunks));
+				return;
+			}
 			if (req.url.startsWith('/_session')) {
 				res.writeHead(404, { 'Content-Type': 'application/json' });
 				res.end('{"error":"not_found","reason":"no sessions here"}');
