@@ -303,9 +303,21 @@ take_out(struct view_index *ix)
 	*p = ix->next;
 }
 
-/* victim: What to close next: what is gone, and beyond ${keep} the least recently used. */
+static unsigned
+idle_ms(const struct views *v)
+{
+	return v->config.idle_ms != 0 ? v->config.idle_ms : INDEX_IDLE_MS;
+}
+
+static uint64_t
+now_ms(const struct views *v)
+{
+	return v->config.ex->now_ms(v->config.ex);
+}
+
+/* victim: What to close next: what is gone, what is idle since before ${before}, and beyond ${keep} the least recently used. */
 static struct view_index *
-victim(const struct views *v, unsigned keep)
+victim(const struct views *v, unsigned keep, uint64_t before)
 {
 	struct view_index *last = NULL;
 	unsigned n = 0;
@@ -314,7 +326,7 @@ victim(const struct views *v, unsigned keep)
 		n++;
 		if (ix->refs > 0 || ix->busy)
 			continue;
-		if (ix->gone)
+		if (ix->gone || ix->idle_ms < before)
 			return ix;
 		last = ix;
 	}
@@ -323,11 +335,11 @@ victim(const struct views *v, unsigned keep)
 
 /* evict: Close what nobody reads; under the lock, which it gives up meanwhile. */
 static void
-evict(struct views *v, unsigned keep)
+evict(struct views *v, unsigned keep, uint64_t before)
 {
 	struct view_index *ix;
 
-	while ((ix = victim(v, keep)) != NULL) {
+	while ((ix = victim(v, keep, before)) != NULL) {
 		ix->busy = 1;
 		(void)pthread_mutex_unlock(&v->lock);
 		close_file(ix);
@@ -370,17 +382,29 @@ index_damaged(struct view_index *ix, int err)
 	return err;
 }
 
+/* tidy_later: Look again when what is idle now is idle for long; under the lock. */
+static void
+tidy_later(struct views *v)
+{
+	if (v->closing || v->tidier_set)
+		return;
+	v->tidier_set = 1;
+	v->config.ex->later(v->config.ex, &v->tidier, idle_ms(v));
+}
+
 void
 index_unref(struct view_index *ix)
 {
 	struct views *v = ix->views;
 
 	ix->refs--;
+	ix->idle_ms = now_ms(v);
 	/* Closing waits for the folder's flushes, which those who read rows must not. */
-	if (!v->closing && !v->closer_set && victim(v, INDEX_OPEN) != NULL) {
+	if (!v->closing && !v->closer_set && victim(v, INDEX_OPEN, 0) != NULL) {
 		v->closer_set = 1;
 		v->config.ex->submit(v->config.ex, &v->closer);
 	}
+	tidy_later(v);
 	(void)pthread_cond_broadcast(&v->changed);
 }
 
@@ -390,8 +414,23 @@ close_some(void *arg)
 	struct views *v = arg;
 
 	(void)pthread_mutex_lock(&v->lock);
-	evict(v, INDEX_OPEN);
+	evict(v, INDEX_OPEN, 0);
 	v->closer_set = 0;
+	(void)pthread_cond_broadcast(&v->changed);
+	(void)pthread_mutex_unlock(&v->lock);
+}
+
+static void
+close_idle(void *arg)
+{
+	struct views *v = arg;
+	uint64_t now = now_ms(v);
+
+	(void)pthread_mutex_lock(&v->lock);
+	evict(v, INDEX_OPEN, now >= idle_ms(v) ? now - idle_ms(v) + 1 : 0);
+	v->tidier_set = 0;
+	if (v->all != NULL)
+		tidy_later(v);
 	(void)pthread_cond_broadcast(&v->changed);
 	(void)pthread_mutex_unlock(&v->lock);
 }
@@ -461,7 +500,7 @@ open_one(struct views *v, struct view_index *fresh, int make, struct view_index 
 	fresh->refs = 1;
 	fresh->next = v->all;
 	v->all = fresh;
-	evict(v, INDEX_OPEN);
+	evict(v, INDEX_OPEN, 0);
 	(void)pthread_mutex_unlock(&v->lock);
 	err = open_file(fresh, make);
 	(void)pthread_mutex_lock(&v->lock);
@@ -577,6 +616,7 @@ views_new(const struct views_config *config, struct views **vp)
 	v->fresh.end = &v->fresh.first;
 	v->going.end = &v->going.first;
 	v->closer = (struct exec_job){.fn = close_some, .arg = v};
+	v->tidier = (struct exec_job){.fn = close_idle, .arg = v};
 	(void)pthread_mutex_init(&v->lock, NULL);
 	(void)pthread_cond_init(&v->changed, NULL);
 	cleanup_sweep_later(v);
@@ -594,10 +634,12 @@ views_free(struct views *v)
 	(void)pthread_mutex_unlock(&v->lock);
 	background_stop(v->background);
 	(void)pthread_mutex_lock(&v->lock);
-	while (v->nupdates + v->nremovals > 0 || v->closer_set)
+	if (v->tidier_set && v->config.ex->cancel(v->config.ex, &v->tidier))
+		v->tidier_set = 0;
+	while (v->nupdates + v->nremovals > 0 || v->closer_set || v->tidier_set)
 		(void)pthread_cond_wait(&v->changed, &v->lock);
 	compact_stop(v);
-	evict(v, 0);
+	evict(v, 0, 0);
 	(void)pthread_mutex_unlock(&v->lock);
 	store_free(v->config.store);
 	background_free(v->background);

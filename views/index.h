@@ -14,7 +14,8 @@
 
 #define INDEX_NAME KNOWN_NAME /* bytes of a file's name in the store, with its NUL */
 #define INDEX_HISTORY 64u     /* bytes of a history's text at most */
-#define INDEX_OPEN 64u        /* files that stay open though nobody reads */
+#define INDEX_OPEN 64u        /* files that stay open though nobody reads, */
+#define INDEX_IDLE_MS 60000u  /* for about so long: an open one keeps memory of its largest commit */
 #define INDEX_PREFIX 33u      /* bytes of what the names of a database's files begin with, with its NUL */
 #define INDEX_EARLIER 16u     /* revisions of a design document whose indexes are looked for */
 
@@ -56,6 +57,7 @@ struct view_index {
 
 	/* Under views.lock. */
 	unsigned refs;
+	uint64_t idle_ms;        /* since when there are none */
 	int compacting;          /* or waits for that */
 	int busy;                /* it is being opened or closed, or its file removed */
 	int gone;                /* its file is removed: who has it open reads on, another one takes its name */
@@ -101,8 +103,9 @@ struct views {
 	struct removal *cleanups;       /* that have not begun */
 	struct compaction *compactions; /* that run or wait, the oldest first */
 	unsigned ncompactions;
-	struct exec_job closer; /* closes what nobody reads */
-	int closer_set;
+	struct exec_job closer; /* closes what nobody reads, where there are too many */
+	struct exec_job tidier; /* and what nobody has read for long */
+	int closer_set, tidier_set;
 	_Atomic int closing;
 };
 

@@ -30,6 +30,7 @@ struct views_config {
 	unsigned background;  /* databases whose indexes are brought up to date by themselves, at a time; 0: none are */
 	int (*is_ignored)(const char *database, void *cookie); /* but for these; NULL: for none */
 	void *cookie;
+	unsigned idle_ms;                  /* indexes that nobody has read for so long are closed; 0: a minute */
 	struct db_autocompact autocompact; /* of index files; quiet_ms is not looked at: an update has just ended */
 };
 

@@ -913,6 +913,50 @@ test_sweep(void)
 	views_free(v);
 }
 
+static unsigned
+open_files(const char *folder_name)
+{
+	char command[PATH_MAX + 64];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "ls -l /proc/%d/fd 2>/dev/null | grep -c '%s/.*divan$'", (int)getpid(),
+	    folder_name);
+	if ((f = popen(command, "r")) == NULL || fscanf(f, "%u", &n) != 1)
+		CHECK(0);
+	if (f != NULL)
+		(void)pclose(f);
+	return n;
+}
+
+/* An index that nobody reads is closed after a while, and opened again by who asks. */
+static void
+test_idle(void)
+{
+	struct views_config c = {.store = open_store(),
+	    .dbs = dbs,
+	    .scripts = scripts,
+	    .ex = exec_threads_executor(slow),
+	    .max_updates = 2,
+	    .idle_ms = 30};
+	struct db *db = dbtest_open(dbs, "db");
+	struct views *v = NULL;
+	struct view_index *ix;
+
+	CHECK_INT(views_new(&c, &v), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		ix = open_index(v, db, "_design/d");
+		update(ix, db, NULL);
+		(void)usleep(100000);
+		CHECK(open_files(folder) > 0);
+		views_close(ix);
+		while (open_files(folder) > 0)
+			(void)usleep(1000);
+	}
+	views_free(v);
+	db_close(db);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -948,6 +992,7 @@ main(int argc, char **argv)
 	test_removal();
 	test_orphan();
 	test_sweep();
+	test_idle();
 	dbs_free(dbs);
 	exec_threads_free(slow);
 	scripts_free(scripts);
