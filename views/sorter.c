@@ -16,11 +16,10 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/limits.h"
 #include "base/log.h"
 #include "keysort.h"
 
-#define HELD LIMIT_TXN_BYTES /* of records in memory */
+#define HELD ((size_t)32 << 20) /* of records in memory */
 #define HEAD (2 * sizeof(uint32_t))
 #define RUNS_MAX 64u
 #define OUT ((size_t)256 << 10)
