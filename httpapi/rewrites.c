@@ -207,7 +207,12 @@ go_on(struct rewrite *w, int encoded, struct jstr query, const char *method)
 		api_error_text(r, 400, "bad_request", "Exceeded rewrite recursion limit");
 		return;
 	}
-	for (size_t i = 0; i < w->out.n && all.n < SEGMENTS; i++)
+	/* What does not fit is no shorter path. */
+	if (w->out.n > SEGMENTS - all.n) {
+		api_error(r, ERR_BAD_REQUEST, NULL);
+		return;
+	}
+	for (size_t i = 0; i < w->out.n; i++)
 		all.v[all.n++] = w->out.v[i];
 	if (normal(&all) != 0) {
 		insecure(r);
@@ -395,7 +400,7 @@ fill_to(struct rewrite *w, const struct segments *to, size_t rest)
 		if (jstr_is(&s, "*")) {
 			for (; rest < w->in.n && w->out.n < SEGMENTS; rest++)
 				w->out.v[w->out.n++] = w->in.v[rest];
-			return 0;
+			return rest == w->in.n ? 0 : ERR_BAD_REQUEST;
 		}
 		if (s.len > 1 && s.s[0] == ':') {
 			const struct jstr name = {s.s + 1, s.len - 1};

@@ -47,6 +47,8 @@ test('rules: paths, names, stars, methods and queries', async () => {
 	assert.equal((await go('put/new', 'PUT', { json: { big: 'x'.repeat(400000) } })).status, 201);
 	assert.equal((await ask(server, 'GET', `/${db}/new`)).json.big.length, 400000);
 	assert.equal((await go('all/_all_docs?limit=1')).json.rows.length, 1);
+	// A path that is too long is no other path.
+	assert.equal((await go(`all/a${'/x'.repeat(59)}`)).status, 400);
 	assert.equal((await go('up')).json.db_name, db);
 	assert.equal((await go('make', 'POST', { body: 'said', type: 'text/plain' })).text, 'said');
 	assertError(await go('far'), 500, 'insecure_rewrite_rule', 'too many ../.. segments');
