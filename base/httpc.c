@@ -134,7 +134,7 @@ httpc_cancel(struct httpc_request *req)
 static struct httpc_queue *
 queue_of(struct httpc_loop *l, const struct httpc_request *req)
 {
-	return req->feed ? l->feeds : l->ordinary;
+	return req->feed || req->paired ? l->feeds : l->ordinary;
 }
 
 static void

@@ -81,9 +81,11 @@ struct httpc_request {
 	uint64_t owner;           /* requests to a host that is busy begin in turn by owner, and in order within one */
 	struct httpc_times times; /* what is 0: the loop's */
 	unsigned feed : 1;        /* stays open, so not counted with the ordinary ones */
-	unsigned decode : 1;      /* gzip and deflate are offered, and on_body gets what was inside */
-	unsigned netrc : 1;       /* where user is NULL, both are looked for in ~/.netrc */
-	unsigned pauses : 1;      /* on_body may pause: made over HTTP/1.1, as what has on_read is */
+	unsigned
+	    paired : 1; /* passes on what another one brings, which is counted: would they wait for a turn, too, both might for ever */
+	unsigned decode : 1; /* gzip and deflate are offered, and on_body gets what was inside */
+	unsigned netrc : 1;  /* where user is NULL, both are looked for in ~/.netrc */
+	unsigned pauses : 1; /* on_body may pause: made over HTTP/1.1, as what has on_read is */
 
 	/*
 	 * The request's body: bytes; or a stream of body_len bytes, from on_read: it writes 1 to ${size} bytes to ${buf} and

@@ -514,6 +514,7 @@ peer_http_new(const struct peer_http_config *config, struct peer **pp)
 	p->backoff_ms = config->backoff_ms != 0 ? config->backoff_ms : BACKOFF_MS;
 	p->retries = spec->retries;
 	p->connections = spec->connections > 0 ? spec->connections : 1;
+	p->paired = spec->source.url != NULL && spec->target.url != NULL;
 	p->bulk_get = spec->bulk_get;
 	p->doc_size = DOC_SIZE;
 	p->url_max = PEER_URL_LEN;

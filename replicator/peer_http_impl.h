@@ -108,6 +108,7 @@ struct peer_http {
 	uint64_t owner;
 	uint32_t timeout_ms, backoff_ms;
 	unsigned retries, connections;
+	int paired; /* the other end is behind HTTP, too */
 
 	pthread_mutex_t lock;
 	unsigned refs;

@@ -379,6 +379,7 @@ with_atts(struct putting *o)
 	if (err != 0)
 		o->rq.path.failed = err;
 	o->rq.http.on_read = on_read;
+	o->rq.http.paired = o->op.p->paired;
 	o->rq.on_send = rewind_body;
 }
 

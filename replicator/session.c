@@ -351,8 +351,12 @@ logs_begin(struct session *s)
 
 	s->phase = SESSION_LOGS;
 	s->start = s->spec->since;
-	if (!s->spec->checkpoints)
+	if (!s->spec->checkpoints) {
+		if (checkpoint_read((struct jstr){"", 0}, &s->logs[SOURCE].found) != 0 ||
+		    checkpoint_read((struct jstr){"", 0}, &s->logs[TARGET].found) != 0)
+			session_fail(s, ERR_NOMEM, NULL);
 		return;
+	}
 	for (i = 0; i < 2; i++) {
 		struct peer *peer = i == SOURCE ? s->config.source : s->config.target;
 		struct log_end *l = &s->logs[i];

@@ -156,13 +156,20 @@ session_result(struct session *s, struct buf *b)
 	int err = 0;
 
 	session_enter(s);
+	/* One that notes nothing tells what it would have noted. */
+	if (!s->spec->checkpoints && s->stats.checked > 0 && s->log.len == 0) {
+		buf_clear(&s->noting);
+		if ((err = buf_put(&s->noting, s->through.data, s->through.len)) == 0)
+			err = make_log(s);
+	}
 	buf_puts(b, "{\"ok\":true");
 	if (s->log.len > 0) {
 		buf_putc(b, ',');
 		buf_put(b, s->log.data + 1, s->log.len - 1);
 	} else {
 		buf_puts(b, ",\"no_changes\":true");
-		err = s->logs[SOURCE].found != NULL ? checkpoint_members(s->logs[SOURCE].found, b) : 0;
+		if (err == 0 && s->logs[SOURCE].found != NULL)
+			err = checkpoint_members(s->logs[SOURCE].found, b);
 		buf_putc(b, '}');
 	}
 	pthread_mutex_unlock(&s->lock);

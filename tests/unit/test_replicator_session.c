@@ -262,6 +262,22 @@ test_checkpoint_filter(void)
 	CHECK(!checkpoint_is_zero((struct jstr){"3", 1}));
 }
 
+/* A run that notes nothing tells what it did, and the next one finds all of it there. */
+static void
+test_no_checkpoints(void)
+{
+	struct run r;
+
+	create("unnoted");
+	run(&r, "{\"source\":\"a\",\"target\":\"unnoted\",\"use_checkpoints\":false}");
+	CHECK_INT(r.out.err, 0);
+	CHECK(strstr(r.out.result, "\"no_changes\"") == NULL);
+	CHECK(strstr(r.out.result, "\"doc_write_failures\":0") != NULL);
+	run(&r, "{\"source\":\"a\",\"target\":\"unnoted\",\"use_checkpoints\":false}");
+	CHECK(r.out.stats.checked > 0);
+	CHECK_INT(r.out.stats.missing, 0);
+}
+
 /* A source that never had a change leaves no checkpoint. */
 static void
 test_nothing(void)
@@ -439,6 +455,7 @@ main(void)
 	test_loop();
 	test_checkpoint_filter();
 	test_nothing();
+	test_no_checkpoints();
 	test_continuous();
 	test_attachments();
 	test_made_anew();
