@@ -114,7 +114,7 @@ store_lmdb_val(const void *p, size_t len)
 	return (MDB_val){len, u.out};
 }
 
-/* is_whole: 0: a page that the disk has damaged says that the value is where there may be no memory. */
+/* is_whole: 0: a page that the disk has damaged says that the value is where there may be no memory, or that there are only keys. */
 static int
 is_whole(const struct lmdb_env *e, const MDB_val *v)
 {
@@ -123,6 +123,8 @@ is_whole(const struct lmdb_env *e, const MDB_val *v)
 	uint16_t flags;
 	uint32_t pages;
 
+	if (p == NULL)
+		return 0;
 	if (at != PAGE_HEAD)
 		return v->mv_size <= e->page - at;
 	memcpy(&flags, p - PAGE_HEAD + PAGE_FLAGS, sizeof(flags));
@@ -134,7 +136,7 @@ int
 store_lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, struct store_val *valp)
 {
 	struct lmdb_snap *snap = (struct lmdb_snap *)base;
-	MDB_val k = store_lmdb_val(key.p, key.len), v;
+	MDB_val k = store_lmdb_val(key.p, key.len), v = {0, NULL};
 	int rc = mdb_get(snap->txn, dbi_of(base, tree), &k, &v);
 
 	if (rc != 0)
@@ -208,7 +210,7 @@ store_lmdb_move(struct store_cursor *base, enum store_move how, struct store_val
     struct store_val *valp)
 {
 	struct lmdb_cursor *c = (struct lmdb_cursor *)base;
-	MDB_val k = store_lmdb_val(key.p, key.len), v;
+	MDB_val k = store_lmdb_val(key.p, key.len), v = {0, NULL};
 	int rc;
 
 	if (how == STORE_SEEK)
