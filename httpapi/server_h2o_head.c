@@ -18,6 +18,7 @@
 #include <h2o/http2.h>
 #include <h2o/http2_internal.h>
 
+#include <stddef.h>
 #include <string.h>
 
 #include "server_h2o_impl.h"
@@ -106,7 +107,9 @@ add(struct head *h, const h2o_iovec_t *name, const h2o_iovec_t *value)
 	if (h->n == SERVER_H2_FIELDS || (passing && value->len >= ONE_BYTE))
 		return 0;
 	if (passing && is_token(name)) {
-		at = (unsigned char)H2O_STRUCT_FROM_MEMBER(const h2o_token_t, buf, name)->http2_static_table_name_index;
+		const void *token = (const char *)name - offsetof(h2o_token_t, buf);
+
+		at = (unsigned char)((const h2o_token_t *)token)->http2_static_table_name_index;
 	} else {
 		at = find(h->table, name, passing ? NULL : value, &h->places[h->n]);
 		if (at == h->table->num_entries)
