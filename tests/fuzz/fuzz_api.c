@@ -96,6 +96,20 @@ later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 	later_jobs = job;
 }
 
+static int
+cancel(struct executor *ex, struct exec_job *job)
+{
+	struct exec_job **at;
+
+	(void)ex;
+	for (at = &later_jobs; *at != NULL; at = &(*at)->next)
+		if (*at == job) {
+			*at = job->next;
+			return 1;
+		}
+	return 0;
+}
+
 static uint64_t
 clock_of(struct executor *ex)
 {
@@ -113,8 +127,12 @@ random_bytes(struct executor *ex, void *out, unsigned len)
 		*p++ = (unsigned char)(random_next++ * 151u >> 3);
 }
 
-static struct executor executor = {
-    .submit = submit, .later = later, .now_ms = clock_of, .wall_us = clock_of, .random = random_bytes};
+static struct executor executor = {.submit = submit,
+    .later = later,
+    .cancel = cancel,
+    .now_ms = clock_of,
+    .wall_us = clock_of,
+    .random = random_bytes};
 
 /* ---- The engine ---- */
 
