@@ -11,6 +11,16 @@
 #include "jsonnum.h"
 #include "jsonscan.h"
 
+int
+jstr_order(const void *a, const void *b)
+{
+	const struct jstr *x = a, *y = b;
+	size_t n = x->len < y->len ? x->len : y->len;
+	int c = n > 0 ? memcmp(x->s, y->s, n) : 0;
+
+	return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
+}
+
 void
 jread_init(struct jread *j, const char *text, size_t len)
 {
@@ -307,6 +317,23 @@ skip_value(const char *p, const char *end, unsigned depth)
 	default:
 		return skip_number(p, end);
 	}
+}
+
+int
+jread_find(struct jread *j, struct buf *scratch, struct jstr name)
+{
+	struct jstr key;
+	int err;
+
+	if (jread_peek(j) != JREAD_OBJECT)
+		return ERR_END;
+	err = jread_object_begin(j);
+	while (err == 0 && (err = jread_object_next(j, scratch, &key)) == 0) {
+		if (jstr_equal(key, name))
+			return 0;
+		err = jread_skip(j, NULL);
+	}
+	return err;
 }
 
 int

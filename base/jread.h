@@ -47,6 +47,16 @@ jstr_is(const struct jstr *s, const char *word)
 	return s->len == len && (len == 0 || memcmp(s->s, word, len) == 0);
 }
 
+/** jstr_equal(a, b): Byte for byte. */
+static inline int
+jstr_equal(struct jstr a, struct jstr b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.s, b.s, a.len) == 0);
+}
+
+/** jstr_order(a, b): Of two struct jstr, for qsort() and bsearch(): by bytes. */
+int jstr_order(const void *a, const void *b);
+
 /** jread_init(j, text, len): Start to read ${text}, which must outlive ${j}. */
 void jread_init(struct jread *j, const char *text, size_t len);
 
@@ -68,6 +78,12 @@ int jread_object_next(struct jread *j, struct buf *scratch, struct jstr *keyp) M
 
 /** jread_array_next(j): Step to the next element.  Returns ERR_END once behind the closing bracket. */
 int jread_array_next(struct jread *j) MUST_CHECK;
+
+/**
+ * jread_find(j, scratch, name): From before an object to before the value of its first member ${name}; the reader is then within the object.  ERR_END:
+ * it has none, or there is no object (which is not consumed).
+ */
+int jread_find(struct jread *j, struct buf *scratch, struct jstr name) MUST_CHECK;
 
 /** jread_string(j, scratch, sp): Read a string, unescaped; memory as for keys.  A value of another type is ERR_BAD_REQUEST and is not consumed. */
 int jread_string(struct jread *j, struct buf *scratch, struct jstr *sp) MUST_CHECK;

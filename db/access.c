@@ -207,3 +207,21 @@ access_now(const struct db *db, struct db_asker *by)
 	(void)pthread_mutex_unlock(&f->lock);
 	return err;
 }
+
+int
+db_principal_copy(struct arena *a, const struct principal *from, struct principal *to)
+{
+	const char **roles = arena_calloc(a, from->nroles + 1, sizeof(*roles));
+	size_t i;
+
+	*to = *from;
+	if (roles == NULL)
+		return ERR_NOMEM;
+	for (i = 0; i < from->nroles; i++)
+		if ((roles[i] = arena_dup(a, from->roles[i], strlen(from->roles[i]))) == NULL)
+			return ERR_NOMEM;
+	to->roles = roles;
+	if (from->name != NULL && (to->name = arena_dup(a, from->name, strlen(from->name))) == NULL)
+		return ERR_NOMEM;
+	return 0;
+}

@@ -38,6 +38,9 @@ struct principal {
 	int server_admin;
 };
 
+/** db_principal_copy(a, from, to): With all that it points to.  Errors: ERR_NOMEM. */
+int db_principal_copy(struct arena *a, const struct principal *from, struct principal *to) MUST_CHECK;
+
 /* ---- Rules: what decides about documents besides the security object ---- */
 
 /* Who asks for what, as the callbacks below see it. */

@@ -266,27 +266,6 @@ filter_doc_ids(struct parse *p)
 	return 0;
 }
 
-/* Step from an object to its member ${name}; ERR_END if it has none. */
-static int
-find_member(struct jread *j, const struct jstr *name)
-{
-	struct buf scratch;
-	struct jstr key;
-	int err, found = 0;
-
-	if (jread_peek(j) != JREAD_OBJECT)
-		return ERR_END;
-	buf_init(&scratch, LIMIT_BODY_LEN);
-	err = jread_object_begin(j);
-	while (err == 0 && !found && (err = jread_object_next(j, &scratch, &key)) == 0) {
-		found = key.len == name->len && memcmp(key.s, name->s, key.len) == 0;
-		if (!found)
-			err = jread_skip(j, NULL);
-	}
-	buf_release(&scratch);
-	return err;
-}
-
 static int
 look_up(struct parse *p, const struct jstr *id, const struct jstr *member, const struct jstr *name)
 {
@@ -294,6 +273,7 @@ look_up(struct parse *p, const struct jstr *id, const struct jstr *member, const
 	struct db_snap *snap;
 	struct db_doc doc;
 	struct db_rev rev;
+	struct buf scratch;
 	struct jread j;
 	int err = db_snap_begin(p->r->db, &snap);
 
@@ -306,11 +286,13 @@ look_up(struct parse *p, const struct jstr *id, const struct jstr *member, const
 		err = db_doc_rev(&doc, &doc.winner, a, &rev);
 	if (err == 0) {
 		jread_init(&j, rev.body.s, rev.body.len);
-		err = find_member(&j, member);
+		buf_init(&scratch, LIMIT_BODY_LEN);
+		err = jread_find(&j, &scratch, *member);
 		if (err == ERR_END)
 			name = member;
 		else if (err == 0)
-			err = find_member(&j, name);
+			err = jread_find(&j, &scratch, *name);
+		buf_release(&scratch);
 		if (err == ERR_END)
 			err = err_why(p->why, ERR_MISSING, "missing json key: %.*s",
 			    (int)(name->len > 200 ? 200 : name->len), name->s);

@@ -303,27 +303,16 @@ forbid(struct errtext *why, const char *words)
 	return err_why(why, ERR_FORBIDDEN, "%s", words);
 }
 
-static int
-by_bytes(const void *a, const void *b)
-{
-	const struct jstr *x = a, *y = b;
-	int order = memcmp(x->s, y->s, x->len < y->len ? x->len : y->len);
-
-	if (order == 0)
-		order = x->len < y->len ? -1 : x->len > y->len;
-	return order;
-}
-
 /* In any order. */
 static int
 same_roles(struct jstr *a, size_t na, struct jstr *b, size_t nb)
 {
 	if (na != nb)
 		return 0;
-	qsort(a, na, sizeof(*a), by_bytes);
-	qsort(b, nb, sizeof(*b), by_bytes);
+	qsort(a, na, sizeof(*a), jstr_order);
+	qsort(b, nb, sizeof(*b), jstr_order);
 	for (size_t i = 0; i < na; i++)
-		if (by_bytes(&a[i], &b[i]) != 0)
+		if (!jstr_equal(a[i], b[i]))
 			return 0;
 	return 1;
 }

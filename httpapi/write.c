@@ -81,29 +81,6 @@ convert_atts(const struct doc_in *in, struct arena *a, struct db_write *w)
 	return 0;
 }
 
-/*
- * find_member: Stand before the value of member ${name} of the object ahead; ERR_END: it has none,
- * or no object is ahead.
- */
-static int
-find_member(struct jread *j, struct buf *scratch, const char *name)
-{
-	struct jstr key;
-	int err;
-
-	if (jread_peek(j) != JREAD_OBJECT)
-		return ERR_END;
-	if ((err = jread_object_begin(j)) != 0)
-		return err;
-	while ((err = jread_object_next(j, scratch, &key)) == 0) {
-		if (jstr_is(&key, name))
-			return 0;
-		if ((err = jread_skip(j, NULL)) != 0)
-			return err;
-	}
-	return err;
-}
-
 /* check_design: What a design document asks of its database that it does not have. */
 static int
 check_design(const struct db *db, struct jstr id, const struct jstr *body, struct errtext *why)
@@ -116,9 +93,9 @@ check_design(const struct db *db, struct jstr id, const struct jstr *body, struc
 		return 0;
 	buf_init(&scratch, body->len + API_SCRATCH);
 	jread_init(&j, body->s, body->len);
-	err = find_member(&j, &scratch, "options");
+	err = jread_find(&j, &scratch, (struct jstr){"options", 7});
 	if (err == 0)
-		err = find_member(&j, &scratch, "partitioned");
+		err = jread_find(&j, &scratch, (struct jstr){"partitioned", 11});
 	if (err == 0 && jread_peek(&j) == JREAD_TRUE)
 		err = err_why(
 		    why, ERR_INVALID_DESIGN, "partitioned option cannot be true in a non-partitioned database.");

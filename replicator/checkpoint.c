@@ -54,23 +54,6 @@ checkpoint_free(struct checkpoint *c)
 
 /* ---- Filters ---- */
 
-/* Stands before the value of member ${name} of the object ahead, or returns 0. */
-static int
-enter(struct jread *j, struct buf *scratch, struct jstr name)
-{
-	struct jstr key;
-
-	if (jread_peek(j) != JREAD_OBJECT || jread_object_begin(j) != 0)
-		return 0;
-	while (jread_object_next(j, scratch, &key) == 0) {
-		if (key.len == name.len && memcmp(key.s, name.s, key.len) == 0)
-			return 1;
-		if (jread_skip(j, NULL) != 0)
-			return 0;
-	}
-	return 0;
-}
-
 void
 checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER_LEN + 1])
 {
@@ -82,7 +65,8 @@ checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER
 	out[0] = '\0';
 	buf_init(&scratch, ddoc.len + 64);
 	jread_init(&j, ddoc.s, ddoc.len);
-	if (enter(&j, &scratch, filters) && enter(&j, &scratch, name) && jread_skip(&j, &text) == 0) {
+	if (jread_find(&j, &scratch, filters) == 0 && jread_find(&j, &scratch, name) == 0 &&
+	    jread_skip(&j, &text) == 0) {
 		hash_md5(text.s, text.len, md5);
 		hex_encode(md5, sizeof(md5), out);
 		out[CHECKPOINT_FILTER_LEN] = '\0';

@@ -37,23 +37,15 @@ replicator_is_database(const char *name, size_t len)
 static struct jstr
 member(struct arena *a, struct jstr body, const char *name)
 {
-	struct jstr key, value, none = {"", 0};
+	struct jstr value = {"", 0};
 	struct buf scratch;
 	struct jread j;
 
 	buf_init_arena(&scratch, a, MEMORY);
 	jread_init(&j, body.s, body.len);
-	if (jread_object_begin(&j) != 0)
-		return none;
-	while (jread_object_next(&j, &scratch, &key) == 0) {
-		int found = jstr_is(&key, name);
-
-		if (jread_skip(&j, &value) != 0)
-			return none;
-		if (found)
-			return value;
-	}
-	return none;
+	if (jread_find(&j, &scratch, (struct jstr){name, strlen(name)}) != 0 || jread_skip(&j, &value) != 0)
+		return (struct jstr){"", 0};
+	return value;
 }
 
 static int

@@ -66,12 +66,6 @@ doc_bucket(struct replicator *r, struct jstr database, struct jstr doc)
 	return &r->by_doc[hash(doc.s, doc.len, hash(database.s, database.len, 2166136261u)) % JOB_BUCKETS];
 }
 
-static int
-same(struct jstr a, struct jstr b)
-{
-	return a.len == b.len && memcmp(a.s, b.s, a.len) == 0;
-}
-
 struct job *
 job_find(struct replicator *r, const char *id, size_t len)
 {
@@ -87,7 +81,7 @@ job_of_doc(struct replicator *r, struct jstr database, struct jstr doc)
 {
 	struct job *j = *doc_bucket(r, database, doc);
 
-	while (j != NULL && (j->removed || !same(j->database, database) || !same(j->doc, doc)))
+	while (j != NULL && (j->removed || !jstr_equal(j->database, database) || !jstr_equal(j->doc, doc)))
 		j = j->doc_next;
 	return j;
 }

@@ -193,7 +193,7 @@ struct peer {
 
 /* Which changes a source is to tell. */
 struct peer_filter {
-	const struct jstr *doc_ids; /* NULL: all */
+	const struct jstr *doc_ids; /* in jstr_order(), each once; NULL: all */
 	size_t ndoc_ids;
 	struct jstr selector; /* JSON text, or empty */
 	struct jstr filter;   /* "DDOC/NAME", "_view" and the like, or empty */

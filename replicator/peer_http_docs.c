@@ -168,20 +168,11 @@ check_history(struct peer_in *in, const struct seen *s, const struct rev *asked,
 /* ---- What was asked for ---- */
 
 static int
-compare(const struct jstr *a, const struct jstr *b)
-{
-	size_t n = a->len < b->len ? a->len : b->len;
-	int d = n > 0 ? memcmp(a->s, b->s, n) : 0;
-
-	return d != 0 ? d : (a->len > b->len) - (a->len < b->len);
-}
-
-static int
 by_id(const void *a, const void *b)
 {
 	const struct peer_want *const *x = a, *const *y = b;
 
-	return compare(&(*x)->id, &(*y)->id);
+	return jstr_order(&(*x)->id, &(*y)->id);
 }
 
 int
@@ -286,7 +277,7 @@ take_doc(struct peer_found *f, struct peer_in *in, const struct seen *s)
 	unsigned char got[64];
 	int err = 0, hit = 0;
 
-	for (; at != NULL && at < end && compare(&(*at)->id, &s->id) == 0; at++) {
+	for (; at != NULL && at < end && jstr_order(&(*at)->id, &s->id) == 0; at++) {
 		size_t want = (size_t)(*at - f->wants), from, k, n, any = 0;
 
 		for (from = 0; from < (*at)->nrevs && err == 0; from += n) {
@@ -672,7 +663,7 @@ take_opened(struct peer_in *in, const struct jstr *id, const struct rev *asked, 
 
 	buf_init(&ids, WORDS);
 	err = read_doc(in, &ids, &s);
-	if (err == 0 && compare(&s.id, id) != 0)
+	if (err == 0 && jstr_order(&s.id, id) != 0)
 		err = bad_doc(in->why, &s, "was not asked for");
 	if (err == 0)
 		err = check_history(in, &s, asked, 1, &got);

@@ -244,18 +244,10 @@ seq_parse(struct look *k, struct jstr text)
 }
 
 static int
-by_bytes(const void *a, const void *b)
-{
-	const struct jstr *x = a, *y = b;
-	int c = memcmp(x->s, y->s, x->len < y->len ? x->len : y->len);
-
-	return c != 0 ? c : x->len < y->len ? -1 : x->len > y->len;
-}
-
-static int
 is_wanted(const struct peer_filter *f, const struct db_change *row)
 {
-	return f->doc_ids == NULL || bsearch(&row->id, f->doc_ids, f->ndoc_ids, sizeof(*f->doc_ids), by_bytes) != NULL;
+	return f->doc_ids == NULL ||
+	       bsearch(&row->id, f->doc_ids, f->ndoc_ids, sizeof(*f->doc_ids), jstr_order) != NULL;
 }
 
 static int
@@ -574,24 +566,6 @@ static const struct peer_ops local_ops = {.info = local_info,
     .cancel = local_cancel,
     .close = local_close};
 
-static int
-copy_principal(struct arena *a, const struct principal *from, struct principal *to)
-{
-	const char **roles = arena_calloc(a, from->nroles + 1, sizeof(*roles));
-	size_t i;
-
-	*to = *from;
-	if (roles == NULL)
-		return ERR_NOMEM;
-	for (i = 0; i < from->nroles; i++)
-		if ((roles[i] = arena_dup(a, from->roles[i], strlen(from->roles[i]))) == NULL)
-			return ERR_NOMEM;
-	to->roles = roles;
-	if (from->name != NULL && (to->name = arena_dup(a, from->name, strlen(from->name))) == NULL)
-		return ERR_NOMEM;
-	return 0;
-}
-
 int
 peer_local_new(struct peer_locals *l, const char *name, const struct principal *who, const struct peer_filter *filter,
     struct peer **pp)
@@ -601,7 +575,7 @@ peer_local_new(struct peer_locals *l, const char *name, const struct principal *
 
 	if (p == NULL)
 		return ERR_NOMEM;
-	if (arena_new(LOCAL_MEMORY, &p->arena) != 0 || copy_principal(p->arena, who, &p->who) != 0 ||
+	if (arena_new(LOCAL_MEMORY, &p->arena) != 0 || db_principal_copy(p->arena, who, &p->who) != 0 ||
 	    (p->peer.name = arena_dup(p->arena, name, strlen(name))) == NULL) {
 		arena_free(p->arena);
 		free(p);

@@ -165,23 +165,6 @@ cancel(struct replicator *r, struct jstr id, const struct principal *who, struct
 }
 
 static int
-copy_principal(struct job *j, const struct principal *who)
-{
-	const char **roles = arena_calloc(j->arena, who->nroles + 1, sizeof(*roles));
-	size_t i;
-
-	if (roles == NULL)
-		return ERR_NOMEM;
-	for (i = 0; i < who->nroles; i++)
-		if ((roles[i] = arena_dup(j->arena, who->roles[i], strlen(who->roles[i]))) == NULL)
-			return ERR_NOMEM;
-	j->who = (struct principal){.roles = roles, .nroles = who->nroles, .server_admin = who->server_admin};
-	if (who->name != NULL && (j->who.name = arena_dup(j->arena, who->name, strlen(who->name))) == NULL)
-		return ERR_NOMEM;
-	return 0;
-}
-
-static int
 add_waiter(struct job *j, replicator_done_f *done, void *cookie)
 {
 	struct waiter *w = calloc(1, sizeof(*w));
@@ -237,7 +220,7 @@ replicator_run(struct replicator *r, struct jstr body, const struct principal *w
 	if (err == 0 && (asked.dry || !asked.cancel || asked.id.len == 0))
 		err = job_read(j, body, why);
 	if (err == 0)
-		err = copy_principal(j, who);
+		err = db_principal_copy(j->arena, who, &j->who);
 	pthread_mutex_lock(&r->lock);
 	if (err == 0 && r->stopping)
 		err = ERR_SHUTDOWN;

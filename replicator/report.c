@@ -135,25 +135,70 @@ put_job(struct job *j, struct buf *b)
 	buf_putc(b, '}');
 }
 
+static const char *
+state_name(const struct job *j)
+{
+	static const char *const names[] = {"pending", "running", "crashing", "completed", "failed"};
+
+	return names[j->state];
+}
+
 static int
 is_listed(const struct job *j)
 {
 	return j->listed && !j->removed;
 }
 
-int
-replicator_put_jobs(struct replicator *r, uint64_t skip, uint64_t limit, struct buf *b)
+/* ${states}: "running,failed". */
+static int
+has_state(const struct job *j, struct jstr states)
+{
+	const char *name = state_name(j), *p = states.s, *end = states.s + states.len;
+	size_t len = strlen(name);
+
+	if (states.len == 0)
+		return 1;
+	while (p < end) {
+		const char *comma = memchr(p, ',', (size_t)(end - p));
+		size_t n = (size_t)((comma != NULL ? comma : end) - p);
+
+		if (n == len && memcmp(p, name, len) == 0)
+			return 1;
+		p += n + 1;
+	}
+	return 0;
+}
+
+/* Which jobs a list has. */
+struct list {
+	const char *name;
+	void (*put)(struct job *j, struct buf *b);
+	int of_docs;
+	struct jstr database, states; /* of documents; empty: all */
+};
+
+static int
+is_wanted(const struct list *l, const struct job *j)
+{
+	if (!l->of_docs)
+		return is_listed(j);
+	return j->doc.len > 0 && !j->removed && (l->database.len == 0 || jstr_equal(l->database, j->database)) &&
+	       has_state(j, l->states);
+}
+
+static int
+put_list(struct replicator *r, const struct list *l, uint64_t skip, uint64_t limit, struct buf *b)
 {
 	uint64_t n = 0, total = 0;
 	struct job *j;
 
 	pthread_mutex_lock(&r->lock);
 	for (j = r->jobs; j != NULL; j = j->next)
-		total += (uint64_t)is_listed(j);
-	buf_printf(
-	    b, "{\"total_rows\":%llu,\"offset\":%llu,\"jobs\":[", (unsigned long long)total, (unsigned long long)skip);
+		total += (uint64_t)is_wanted(l, j);
+	buf_printf(b, "{\"total_rows\":%llu,\"offset\":%llu,\"%s\":[", (unsigned long long)total,
+	    (unsigned long long)skip, l->name);
 	for (j = r->jobs; j != NULL && n < limit; j = j->next) {
-		if (!is_listed(j))
+		if (!is_wanted(l, j))
 			continue;
 		if (skip > 0) {
 			skip--;
@@ -161,11 +206,19 @@ replicator_put_jobs(struct replicator *r, uint64_t skip, uint64_t limit, struct 
 		}
 		if (n++ > 0)
 			buf_putc(b, ',');
-		put_job(j, b);
+		l->put(j, b);
 	}
 	pthread_mutex_unlock(&r->lock);
 	buf_puts(b, "]}");
 	return buf_failed(b);
+}
+
+int
+replicator_put_jobs(struct replicator *r, uint64_t skip, uint64_t limit, struct buf *b)
+{
+	const struct list all = {.name = "jobs", .put = put_job};
+
+	return put_list(r, &all, skip, limit, b);
 }
 
 int
@@ -181,14 +234,6 @@ replicator_put_job(struct replicator *r, struct jstr id, struct buf *b)
 }
 
 /* ---- Documents ---- */
-
-static const char *
-state_name(const struct job *j)
-{
-	static const char *const names[] = {"pending", "running", "crashing", "completed", "failed"};
-
-	return names[j->state];
-}
 
 static void
 put_doc(struct job *j, struct buf *b)
@@ -221,61 +266,13 @@ put_doc(struct job *j, struct buf *b)
 	buf_putc(b, '}');
 }
 
-/* ${states}: "running,failed". */
-static int
-has_state(const struct job *j, struct jstr states)
-{
-	const char *name = state_name(j), *p = states.s, *end = states.s + states.len;
-	size_t len = strlen(name);
-
-	if (states.len == 0)
-		return 1;
-	while (p < end) {
-		const char *comma = memchr(p, ',', (size_t)(end - p));
-		size_t n = (size_t)((comma != NULL ? comma : end) - p);
-
-		if (n == len && memcmp(p, name, len) == 0)
-			return 1;
-		p += n + 1;
-	}
-	return 0;
-}
-
-static int
-is_wanted(const struct job *j, struct jstr database, struct jstr states)
-{
-	return j->doc.len > 0 && !j->removed &&
-	       (database.len == 0 ||
-		   (database.len == j->database.len && memcmp(database.s, j->database.s, database.len) == 0)) &&
-	       has_state(j, states);
-}
-
 int
 replicator_put_docs(
     struct replicator *r, struct jstr database, struct jstr states, uint64_t skip, uint64_t limit, struct buf *b)
 {
-	uint64_t n = 0, total = 0;
-	struct job *j;
+	const struct list some = {.name = "docs", .put = put_doc, .of_docs = 1, .database = database, .states = states};
 
-	pthread_mutex_lock(&r->lock);
-	for (j = r->jobs; j != NULL; j = j->next)
-		total += (uint64_t)is_wanted(j, database, states);
-	buf_printf(
-	    b, "{\"total_rows\":%llu,\"offset\":%llu,\"docs\":[", (unsigned long long)total, (unsigned long long)skip);
-	for (j = r->jobs; j != NULL && n < limit; j = j->next) {
-		if (!is_wanted(j, database, states))
-			continue;
-		if (skip > 0) {
-			skip--;
-			continue;
-		}
-		if (n++ > 0)
-			buf_putc(b, ',');
-		put_doc(j, b);
-	}
-	pthread_mutex_unlock(&r->lock);
-	buf_puts(b, "]}");
-	return buf_failed(b);
+	return put_list(r, &some, skip, limit, b);
 }
 
 int

@@ -325,15 +325,6 @@ create_of(struct reader *r, struct rep_spec *out)
 
 /* ---- Which changes ---- */
 
-static int
-by_text(const void *a, const void *b)
-{
-	const struct jstr *x = a, *y = b;
-	int c = memcmp(x->s, y->s, x->len < y->len ? x->len : y->len);
-
-	return c != 0 ? c : x->len < y->len ? -1 : x->len > y->len;
-}
-
 static void
 doc_ids_of(struct reader *r, const json_t *v, struct peer_filter *f)
 {
@@ -359,9 +350,9 @@ doc_ids_of(struct reader *r, const json_t *v, struct peer_filter *f)
 		if ((ids[i].s = keep(r, json_string_value(id), ids[i].len)) == NULL)
 			return;
 	}
-	qsort(ids, i, sizeof(*ids), by_text);
+	qsort(ids, i, sizeof(*ids), jstr_order);
 	for (i = 0; i < json_array_size(v); i++)
-		if (n == 0 || by_text(&ids[i], &ids[n - 1]) != 0)
+		if (n == 0 || !jstr_equal(ids[i], ids[n - 1]))
 			ids[n++] = ids[i];
 	f->doc_ids = ids;
 	f->ndoc_ids = n;

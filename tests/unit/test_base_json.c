@@ -455,6 +455,46 @@ test_damage(uint64_t seed)
 	free(copy);
 }
 
+static void
+check_find(const char *text, const char *name, int want_err, const char *want)
+{
+	struct buf scratch;
+	struct jstr value;
+	struct jread j;
+
+	buf_init(&scratch, 4096);
+	jread_init(&j, text, strlen(text));
+	CHECK_INT(jread_find(&j, &scratch, (struct jstr){name, strlen(name)}), want_err);
+	if (want_err == 0 && CHECK_INT(jread_skip(&j, &value), 0))
+		CHECK_MEM(value.s, value.len, want, strlen(want));
+	buf_release(&scratch);
+}
+
+static void
+test_find(void)
+{
+	check_find("{\"a\":1,\"b\":[2],\"b\":3}", "b", 0, "[2]");
+	check_find(" {\"\\u0062\":{}}", "b", 0, "{}");
+	check_find("{\"a\":{\"b\":1}}", "b", ERR_END, "");
+	check_find("{}", "b", ERR_END, "");
+	check_find("[\"b\"]", "b", ERR_END, "");
+	check_find("{\"a\":1", "b", ERR_BAD_JSON, "");
+}
+
+static void
+test_order(void)
+{
+	const struct jstr none = {NULL, 0}, a = {"a", 1}, ab = {"ab", 2}, b = {"b", 1}, high = {"\xc3\xa9", 2};
+
+	CHECK(jstr_order(&none, &a) < 0);
+	CHECK(jstr_order(&a, &ab) < 0);
+	CHECK(jstr_order(&ab, &b) < 0);
+	CHECK(jstr_order(&high, &b) > 0);
+	CHECK_INT(jstr_order(&ab, &ab), 0);
+	CHECK(jstr_equal(none, (struct jstr){"", 0}));
+	CHECK(!jstr_equal(a, ab));
+}
+
 int
 main(void)
 {
@@ -467,5 +507,7 @@ main(void)
 	test_pull();
 	test_doubles(1);
 	test_damage(2);
+	test_find();
+	test_order();
 	return check_done();
 }
