@@ -11,16 +11,6 @@
 #include "jsonnum.h"
 #include "jsonscan.h"
 
-int
-jstr_order(const void *a, const void *b)
-{
-	const struct jstr *x = a, *y = b;
-	size_t n = x->len < y->len ? x->len : y->len;
-	int c = n > 0 ? memcmp(x->s, y->s, n) : 0;
-
-	return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
-}
-
 void
 jread_init(struct jread *j, const char *text, size_t len)
 {

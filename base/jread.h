@@ -55,7 +55,15 @@ jstr_equal(struct jstr a, struct jstr b)
 }
 
 /** jstr_order(a, b): Of two struct jstr, for qsort() and bsearch(): by bytes. */
-int jstr_order(const void *a, const void *b);
+static inline int
+jstr_order(const void *a, const void *b)
+{
+	const struct jstr *x = a, *y = b;
+	size_t n = x->len < y->len ? x->len : y->len;
+	int c = n > 0 ? memcmp(x->s, y->s, n) : 0;
+
+	return c != 0 ? c : (x->len > y->len) - (x->len < y->len);
+}
 
 /** jread_init(j, text, len): Start to read ${text}, which must outlive ${j}. */
 void jread_init(struct jread *j, const char *text, size_t len);
