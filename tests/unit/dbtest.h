@@ -131,4 +131,24 @@ dbtest_write(struct db *db, struct arena *a, const char *json, int new_edits, st
 	return w->err;
 }
 
+static inline void
+dbtest_create(struct dbs *s, const char *name)
+{
+	CHECK_INT(dbs_create(s, name, NULL, &dbtest_admin, NULL), 0);
+}
+
+/* dbtest_put: The same by the database's name, of a write that is to be made. */
+static inline void
+dbtest_put(struct dbs *s, const char *name, const char *json, int new_edits)
+{
+	struct db *db = dbtest_open(s, name);
+	struct db_write w;
+	struct arena *a;
+
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(dbtest_write(db, a, json, new_edits, &w), 0);
+	arena_free(a);
+	db_close(db);
+}
+
 #endif

@@ -277,25 +277,12 @@ wait_idle(struct run *r, uint64_t written)
 }
 
 static void
-create(const char *name)
-{
-	CHECK_INT(dbs_create(dbs, name, NULL, &dbtest_admin, NULL), 0);
-}
-
-static void
 put(const char *name, const char *id)
 {
-	struct db *db = dbtest_open(dbs, name);
-	struct db_write w;
-	struct arena *a;
 	char json[64];
 
 	snprintf(json, sizeof(json), "{\"_id\":\"%s\"}", id);
-	CHECK_INT(arena_new(1u << 20, &a), 0);
-	CHECK_INT(dbtest_write(db, a, json, 1, &w), 0);
-	CHECK_INT(w.err, 0);
-	arena_free(a);
-	db_close(db);
+	dbtest_put(dbs, name, json, 1);
 	peer_locals_moved(locals, name);
 }
 
@@ -346,8 +333,8 @@ test_made_anew(int source)
 	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true}";
 	struct run r = {0};
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	put("a", "one");
 	put("a", "two");
 	run_begin(&r, text);
@@ -358,7 +345,7 @@ test_made_anew(int source)
 	run_begin(&r, text);
 	wait_idle(&r, 0);
 	CHECK_INT(dbs_drop(dbs, source ? "a" : "b", &dbtest_admin), 0);
-	create(source ? "a" : "b");
+	dbtest_create(dbs, source ? "a" : "b");
 	put("a", "three");
 	run_end(&r);
 	CHECK_INT(r.err, ERR_IO);
@@ -381,8 +368,8 @@ test_refused_source(void)
 	struct run r;
 	size_t i;
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	put_with_att("a", "one");
 	for (i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
 		memset(&r, 0, sizeof(r));
@@ -407,8 +394,8 @@ test_outcomes(void)
 	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"use_checkpoints\":false}";
 	struct run r = {.source = {.open_err = ERR_MISSING}};
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	put_with_att("a", "one");
 	run(&r, text);
 	CHECK_INT(r.err, 0);
@@ -436,8 +423,8 @@ test_locked_out(void)
 	struct run r = {
 	    .who = {.name = "joe"}, .target = {.lock_out = "{\"members\":{\"names\":[\"other\"]},\"admins\":{}}"}};
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	secure("b", "{\"members\":{\"names\":[\"joe\"]},\"admins\":{}}");
 	put_with_att("a", "one");
 	run(&r, text);
@@ -453,8 +440,8 @@ test_told_to_wait(void)
 {
 	struct run r = {.source = {.read_err = ERR_TOO_MANY_REQUESTS, .retry_ms = 3600000}};
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	put("a", "one");
 	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
 	CHECK_INT(r.err, ERR_TOO_MANY_REQUESTS);
@@ -469,8 +456,8 @@ test_silent_end(void)
 {
 	struct run r = {.target = {.silent_notes = 1}};
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	put("a", "one");
 	run_begin(&r, "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true}");
 	wait_idle(&r, 1);
@@ -491,8 +478,8 @@ test_intruder(void)
 {
 	struct run r = {.source = {.intruder = 1}, .target = {.intruder = 1}};
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	put("a", "one");
 	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
 	CHECK_INT(r.err, 0);

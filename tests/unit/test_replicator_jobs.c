@@ -61,25 +61,6 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 		replicator_moved(*r, name, seq, dropped);
 }
 
-static void
-create(const char *name)
-{
-	CHECK_INT(dbs_create(dbs, name, NULL, &dbtest_admin, NULL), 0);
-}
-
-static void
-put(const char *name, const char *json)
-{
-	struct db *db = dbtest_open(dbs, name);
-	struct db_write w;
-	struct arena *a;
-
-	CHECK_INT(arena_new(1u << 20, &a), 0);
-	CHECK_INT(dbtest_write(db, a, json, 1, &w), 0);
-	arena_free(a);
-	db_close(db);
-}
-
 /* The winner's body and revision, "" if there is none. */
 static void
 get(const char *name, const char *id, char *out, size_t room)
@@ -127,7 +108,7 @@ remove_doc(const char *name, const char *id)
 	get(name, id, text, sizeof(text));
 	snprintf(json, sizeof(json), "{\"_id\":\"%s\",\"_rev\":\"%.*s\",\"_deleted\":true}", id,
 	    (int)strcspn(text, " "), text);
-	put(name, json);
+	dbtest_put(dbs, name, json, 1);
 }
 
 static void
@@ -159,9 +140,9 @@ test_request(void)
 	struct answer a;
 	int status;
 
-	create("a");
-	create("b");
-	put("a", "{\"_id\":\"x\",\"n\":1}");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
+	dbtest_put(dbs, "a", "{\"_id\":\"x\",\"n\":1}", 1);
 	CHECK_INT(ask("{\"source\":\"a\",\"target\":\"b\"}", &dbtest_admin, &a, &status), 0);
 	CHECK_INT(a.err, 0);
 	CHECK(strstr(a.text, "\"docs_written\":1") != NULL);
@@ -191,7 +172,7 @@ test_continuous(void)
 	CHECK_INT(status, 202);
 	CHECK_INT(ask(body, &dbtest_admin, &again, &status), ERR_END);
 	CHECK_STR(again.text, a.text);
-	put("a", "{\"_id\":\"live\"}");
+	dbtest_put(dbs, "a", "{\"_id\":\"live\"}", 1);
 	wait_for_doc("b", "live", "1-");
 	buf_init(&b, 1u << 20);
 	CHECK_INT(replicator_put_jobs(rep, 0, 10, &b), 0);
@@ -214,8 +195,10 @@ test_documents(void)
 {
 	char text[8192];
 
-	put("_replicator", "{\"_id\":\"one\",\"source\":\"a\",\"target\":\"made\",\"create_target\":true,\"user_ctx\":{"
-			   "\"roles\":[\"_admin\"]}}");
+	dbtest_put(dbs, "_replicator",
+	    "{\"_id\":\"one\",\"source\":\"a\",\"target\":\"made\",\"create_target\":true,\"user_ctx\":{"
+	    "\"roles\":[\"_admin\"]}}",
+	    1);
 	wait_for_doc("_replicator", "one", "\"_replication_state\":\"completed\"");
 	wait_for_state("one", "completed");
 	wait_for_doc("made", "live", "1-");
@@ -224,23 +207,27 @@ test_documents(void)
 	CHECK(strstr(text, "\"docs_written\":2") != NULL);
 	CHECK(strstr(text, "\"changes_pending\":null") != NULL);
 
-	put("_replicator", "{\"_id\":\"bad\",\"source\":5}");
+	dbtest_put(dbs, "_replicator", "{\"_id\":\"bad\",\"source\":5}", 1);
 	wait_for_doc("_replicator", "bad", "\"_replication_state\":\"failed\"");
 	wait_for_state("bad", "failed");
 
-	put("_replicator",
-	    "{\"_id\":\"lost\",\"source\":\"a\",\"target\":\"later\",\"user_ctx\":{\"roles\":[\"_admin\"]}}");
+	dbtest_put(dbs, "_replicator",
+	    "{\"_id\":\"lost\",\"source\":\"a\",\"target\":\"later\",\"user_ctx\":{\"roles\":[\"_admin\"]}}", 1);
 	wait_for_state("lost", "crashing");
-	create("later");
+	dbtest_create(dbs, "later");
 	wait_for_state("lost", "completed");
 
-	put("_replicator", "{\"_id\":\"on\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
-			   "\"roles\":[\"_admin\"]}}");
+	dbtest_put(dbs, "_replicator",
+	    "{\"_id\":\"on\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
+	    "\"roles\":[\"_admin\"]}}",
+	    1);
 	wait_for_state("on", "running");
-	put("_replicator", "{\"_id\":\"same\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
-			   "\"roles\":[\"_admin\"]}}");
+	dbtest_put(dbs, "_replicator",
+	    "{\"_id\":\"same\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
+	    "\"roles\":[\"_admin\"]}}",
+	    1);
 	wait_for_state("same", "failed");
-	put("a", "{\"_id\":\"more\"}");
+	dbtest_put(dbs, "a", "{\"_id\":\"more\"}", 1);
 	wait_for_doc("later", "more", "1-");
 	remove_doc("_replicator", "on");
 	for (;;) {
@@ -268,12 +255,12 @@ test_turns(void)
 
 	for (i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "turn%u", i);
-		create(name);
+		dbtest_create(dbs, name);
 		snprintf(json, sizeof(json),
 		    "{\"_id\":\"turn%u\",\"source\":\"a\",\"target\":\"turn%u\",\"continuous\":true,\"user_ctx\":{"
 		    "\"roles\":[\"_admin\"]}}",
 		    i, i);
-		put("_replicator", json);
+		dbtest_put(dbs, "_replicator", json, 1);
 	}
 	for (i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "turn%u", i);
@@ -291,19 +278,23 @@ test_made_anew(void)
 	struct replicator *r = rep;
 	struct buf b;
 
-	create("x/_replicator");
-	put("x/_replicator", "{\"_id\":\"old\",\"source\":\"a\",\"target\":\"b\",\"continuous\":true,"
-			     "\"user_ctx\":{\"roles\":[\"_admin\"]}}");
+	dbtest_create(dbs, "x/_replicator");
+	dbtest_put(dbs, "x/_replicator",
+	    "{\"_id\":\"old\",\"source\":\"a\",\"target\":\"b\",\"continuous\":true,"
+	    "\"user_ctx\":{\"roles\":[\"_admin\"]}}",
+	    1);
 	buf_init(&b, 1u << 20);
 	while (replicator_put_doc(rep, database, id, &b) == ERR_MISSING)
 		usleep(1000);
 	/* Nobody is told that it goes, as when it is there again before anybody looked. */
 	rep = NULL;
 	CHECK_INT(dbs_drop(dbs, "x/_replicator", &dbtest_admin), 0);
-	create("x/_replicator");
+	dbtest_create(dbs, "x/_replicator");
 	rep = r;
-	put("x/_replicator", "{\"_id\":\"ended\",\"source\":\"a\",\"target\":\"b\",\"_replication_state\":"
-			     "\"failed\",\"_replication_state_reason\":\"so \\\"it\\\" was\"}");
+	dbtest_put(dbs, "x/_replicator",
+	    "{\"_id\":\"ended\",\"source\":\"a\",\"target\":\"b\",\"_replication_state\":"
+	    "\"failed\",\"_replication_state_reason\":\"so \\\"it\\\" was\"}",
+	    1);
 	id = (struct jstr){"ended", 5};
 	buf_clear(&b);
 	while (replicator_put_doc(rep, database, id, &b) == ERR_MISSING)
@@ -341,7 +332,7 @@ main(void)
 	CHECK_INT(dbs_new(&dc, &dbs), 0);
 	c.dbs = dbs;
 	c.ex = dc.ex;
-	create("_replicator");
+	dbtest_create(dbs, "_replicator");
 	CHECK_INT(replicator_new(&c, &rep), 0);
 	replicator_start(rep);
 	test_request();

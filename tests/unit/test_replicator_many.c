@@ -25,12 +25,6 @@ moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dr
 		replicator_moved(*r, name, seq, dropped);
 }
 
-static void
-create(const char *name)
-{
-	CHECK_INT(dbs_create(dbs, name, NULL, &dbtest_admin, NULL), 0);
-}
-
 /* ${n} documents from number ${from} on; format takes the number twice. */
 static void
 put_some(struct db *db, const char *format, unsigned from, unsigned n)
@@ -154,7 +148,7 @@ end(void)
 static void
 test_crashing(void)
 {
-	create("_replicator");
+	dbtest_create(dbs, "_replicator");
 	begin(10);
 	tell("");
 	put_many("_replicator",
@@ -178,10 +172,10 @@ test_waiting(void)
 	unsigned i;
 	double t;
 
-	create("_replicator");
-	create("a");
-	create("b");
-	create("c");
+	dbtest_create(dbs, "_replicator");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
+	dbtest_create(dbs, "c");
 	begin(MANY);
 	tell("");
 	put_many("_replicator",

@@ -101,25 +101,6 @@ run(struct run *r, const char *text)
 }
 
 static void
-create(const char *name)
-{
-	CHECK_INT(dbs_create(dbs, name, NULL, &dbtest_admin, NULL), 0);
-}
-
-static void
-put(const char *name, const char *json, int new_edits)
-{
-	struct db *db = dbtest_open(dbs, name);
-	struct db_write w;
-	struct arena *a;
-
-	CHECK_INT(arena_new(1u << 20, &a), 0);
-	CHECK_INT(dbtest_write(db, a, json, new_edits, &w), 0);
-	arena_free(a);
-	db_close(db);
-}
-
-static void
 fill(const char *name, unsigned n)
 {
 	char json[128];
@@ -127,7 +108,7 @@ fill(const char *name, unsigned n)
 
 	for (i = 0; i < n; i++) {
 		snprintf(json, sizeof(json), "{\"_id\":\"doc%05u\",\"n\":%u}", i, i);
-		put(name, json, 1);
+		dbtest_put(dbs, name, json, 1);
 	}
 }
 
@@ -184,10 +165,10 @@ test_copies(void)
 {
 	struct run r;
 
-	create("a");
-	create("b");
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
 	fill("a", 100);
-	put("a", "{\"_id\":\"_design/d\",\"v\":1}", 1);
+	dbtest_put(dbs, "a", "{\"_id\":\"_design/d\",\"v\":1}", 1);
 	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
 	CHECK_INT(r.out.err, 0);
 	CHECK_INT(r.out.stats.checked, 101);
@@ -204,8 +185,9 @@ test_copies(void)
 	CHECK(strstr(r.out.result, "\"no_changes\":true") != NULL);
 	CHECK(strstr(r.out.result, "\"docs_written\":101") != NULL);
 
-	put("a", "{\"_id\":\"doc00003\",\"_rev\":\"1-ffffffffffffffffffffffffffffffff\",\"n\":\"conflict\"}", 0);
-	put("a", "{\"_id\":\"new\"}", 1);
+	dbtest_put(
+	    dbs, "a", "{\"_id\":\"doc00003\",\"_rev\":\"1-ffffffffffffffffffffffffffffffff\",\"n\":\"conflict\"}", 0);
+	dbtest_put(dbs, "a", "{\"_id\":\"new\"}", 1);
 	run(&r, "{\"source\":\"a\",\"target\":\"b\"}");
 	CHECK_INT(r.out.stats.checked, 3);
 	CHECK_INT(r.out.stats.missing, 2);
@@ -233,7 +215,7 @@ test_doc_ids(void)
 {
 	struct run r;
 
-	create("some");
+	dbtest_create(dbs, "some");
 	run(&r, "{\"source\":\"a\",\"target\":\"some\",\"doc_ids\":[\"new\",\"doc00001\",\"none\",\"new\"]}");
 	CHECK_INT(r.out.err, 0);
 	CHECK_INT(r.out.stats.written, 2);
@@ -268,7 +250,7 @@ test_no_checkpoints(void)
 {
 	struct run r;
 
-	create("unnoted");
+	dbtest_create(dbs, "unnoted");
 	run(&r, "{\"source\":\"a\",\"target\":\"unnoted\",\"use_checkpoints\":false}");
 	CHECK_INT(r.out.err, 0);
 	CHECK(strstr(r.out.result, "\"no_changes\"") == NULL);
@@ -284,8 +266,8 @@ test_nothing(void)
 {
 	struct run r;
 
-	create("nothing");
-	create("nothing2");
+	dbtest_create(dbs, "nothing");
+	dbtest_create(dbs, "nothing2");
 	run(&r, "{\"source\":\"nothing\",\"target\":\"nothing2\"}");
 	CHECK_INT(r.out.err, 0);
 	CHECK_STR(r.out.result, "{\"ok\":true,\"no_changes\":true}");
@@ -300,14 +282,14 @@ test_continuous(void)
 	struct buf b;
 	unsigned i;
 
-	create("c");
-	create("d");
+	dbtest_create(dbs, "c");
+	dbtest_create(dbs, "d");
 	run_begin(&r, "{\"source\":\"c\",\"target\":\"d\",\"continuous\":true}");
 	for (i = 0; i < 50; i++) {
 		char json[64];
 
 		snprintf(json, sizeof(json), "{\"_id\":\"x%u\"}", i);
-		put("c", json, 1);
+		dbtest_put(dbs, "c", json, 1);
 		peer_locals_moved(locals, "c");
 	}
 	do
@@ -383,8 +365,8 @@ test_attachments(void)
 {
 	struct run r;
 
-	create("e");
-	create("f");
+	dbtest_create(dbs, "e");
+	dbtest_create(dbs, "f");
 	put_with_att("e", "none", 0);
 	put_with_att("e", "small", 10);
 	put_with_att("e", "large", 3000000);
@@ -412,8 +394,8 @@ test_made_anew(void)
 	struct arena *a;
 	struct buf b;
 
-	create("g");
-	create("h");
+	dbtest_create(dbs, "g");
+	dbtest_create(dbs, "h");
 	put_with_att("g", "x", 10);
 	run(&r, "{\"source\":\"g\",\"target\":\"h\"}");
 	CHECK_INT(r.out.err, 0);
@@ -428,7 +410,7 @@ test_made_anew(void)
 	arena_free(a);
 	db_close(db);
 	snprintf(text, sizeof(text), "{\"_id\":\"x\",\"_rev\":\"%s\",\"_deleted\":true}", id);
-	put("g", text, 1);
+	dbtest_put(dbs, "g", text, 1);
 	put_with_att("g", "x", 20);
 	run(&r, "{\"source\":\"g\",\"target\":\"h\"}");
 	CHECK_INT(r.out.err, 0);
