@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
+
+#include "ceiling.h"
 
 #define BATCH_DOCS 100u
 
@@ -36,15 +36,6 @@ static const char around[] =
     "	};"
     "})";
 
-static void
-need(int ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "ceiling_map: %s\n", what);
-		exit(1);
-	}
-}
-
 static char *
 read_file(const char *name, size_t *lenp)
 {
@@ -59,25 +50,6 @@ read_file(const char *name, size_t *lenp)
 	*lenp = (size_t)len;
 	fclose(f);
 	return text;
-}
-
-static double
-cpu_us(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-}
-
-static double
-wall_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
 static JSValueRef

@@ -18,12 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <zstd.h>
+
+#include "ceiling.h"
 
 #define OUT_LEN ((size_t)64 << 10)
 #define ROW_MAX ((size_t)16 << 10)
@@ -37,15 +37,6 @@ static int out_fd;
 static ZSTD_DCtx *dctx;
 static ZSTD_DDict *ddict;
 static uint64_t ddict_number; /* the newest */
-
-static void
-need(int ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "ceiling_scan: %s\n", what);
-		exit(1);
-	}
-}
 
 static void
 must(int rc)
@@ -338,25 +329,6 @@ start_reader(void)
 	need(out_fd >= 0, "accept");
 	close(listener);
 	return pid;
-}
-
-static double
-cpu_us(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-}
-
-static double
-wall_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
 static MDB_txn *

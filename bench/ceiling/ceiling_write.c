@@ -13,11 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "ceiling.h"
 #include "trace.h"
 
 #define TREES_MAX 64
@@ -30,15 +29,6 @@ struct replay {
 	MDB_cursor *cursor[TREES_MAX]; /* of this transaction */
 	unsigned long puts, commits;
 };
-
-static void
-need(int ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "ceiling_write: %s\n", what);
-		exit(1);
-	}
-}
 
 static void
 must(int rc)
@@ -106,25 +96,6 @@ replay(struct replay *r, unsigned char *bytes, size_t from, size_t to)
 		apply(r, &op, bytes + from);
 		from += (size_t)op.klen + op.vlen;
 	}
-}
-
-static double
-cpu_us(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-}
-
-static double
-wall_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
 int
