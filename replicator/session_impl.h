@@ -66,6 +66,9 @@ struct log_end {
 	int again;                /* it was written by another, and has been read anew */
 };
 
+/* Where an end stands in what there is of both. */
+enum { SOURCE, TARGET };
+
 enum session_phase {
 	SESSION_NEW,
 	SESSION_INFO, /* are both ends there? */
@@ -135,6 +138,11 @@ int session_over(const struct session *s);
 /** session_enter(s), session_leave(s): Around what changes the session from outside a call; the latter may end it. */
 void session_enter(struct session *s);
 void session_leave(struct session *s);
+
+/* session_begin.c */
+/** session_info(s): Ask both ends what they are; makes the target if that is wanted.  session_logs(s): Read the logs; then s->start is known. */
+void session_info(struct session *s);
+void session_logs(struct session *s);
 
 /* session_batch.c */
 int session_batch_new(struct session *s, struct batch **bp) MUST_CHECK;

@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-enum { SOURCE, TARGET };
-
 static struct peer *
 peer_of(struct session *s, const struct log_end *l)
 {
