@@ -1,0 +1,224 @@
+/*
+ * The files of indexes: they become small when most of them is waste, go with the design document or the database that they are of, and are
+ * open no longer than somebody reads.
+ */
+#include <limits.h>
+#include <unistd.h>
+
+#include "viewstest.h"
+
+/* What is mostly waste behind an update is compacted by itself. */
+static void
+test_auto_compact(void)
+{
+	struct views_config c = {.store = viewstest_open_store(),
+	    .dbs = viewstest_dbs,
+	    .scripts = viewstest_scripts,
+	    .ex = exec_threads_executor(viewstest_slow),
+	    .max_updates = 1,
+	    .autocompact = {.ratio_percent = 200, .concurrency = 1, .min_bytes = 1000}};
+	struct views *v = NULL;
+	struct db *db;
+	struct view_index *ix;
+	struct read_info full, after;
+	char json[300];
+
+	CHECK_INT(views_new(&c, &v), 0);
+	CHECK_INT(dbs_create(viewstest_dbs, "auto", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "auto");
+	viewstest_put(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { for (var i = 0; i < doc.n; i++) "
+	    "emit(Array(100).join('x') + i) }\"}}}",
+	    1);
+	viewstest_put(db, "{\"_id\":\"a\",\"_rev\":\"1-a\",\"n\":9000}", 0);
+	CHECK_INT(views_open(v, db, "auto", (struct jstr){"_design/d", 9}, &ix), 0);
+	viewstest_update(ix, db, NULL);
+	CHECK_INT(read_info(ix, &full), 0);
+	snprintf(json, sizeof(json),
+	    "{\"_id\":\"a\",\"_rev\":\"2-a\",\"n\":9,\"_revisions\":{\"start\":2,\"ids\":[\"a\",\"a\"]}}");
+	viewstest_put(db, json, 0);
+	viewstest_update(ix, db, NULL);
+	do {
+		(void)usleep(1000);
+		CHECK_INT(read_info(ix, &after), 0);
+	} while (after.file_bytes > full.file_bytes / 4);
+	CHECK_INT(viewstest_rows_in(ix, "v"), 9);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
+static int
+count_file(const char *name, void *cookie)
+{
+	unsigned *n = cookie;
+
+	++*n;
+	return name == NULL;
+}
+
+static unsigned
+files_of(struct store *s)
+{
+	unsigned n = 0;
+
+	CHECK_INT(store_list(s, NULL, count_file, &n), 0);
+	return n;
+}
+
+/* What no design document defines goes at a clean-up, and all of it with the database; an index in use then, when it is closed. */
+static void
+test_removal(void)
+{
+	struct store *store = viewstest_mem_store();
+	struct views *v = viewstest_start(store);
+	struct db *db = dbtest_open(viewstest_dbs, "db");
+	struct view_index *d, *all;
+
+	d = viewstest_open(v, db, "_design/d");
+	all = viewstest_open(v, db, "_design/all");
+	viewstest_update(d, db, NULL);
+	CHECK_INT(files_of(store), 2);
+	CHECK_INT(views_cleanup(v, db, "db"), 0);
+	CHECK_INT(files_of(store), 2);
+	/* Its functions are others now. */
+	views_close(all);
+	viewstest_put(
+	    db, "{\"_id\":\"_design/all\",\"_rev\":\"9-abc\",\"views\":{\"x\":{\"map\":\"function(doc) {}\"}}}", 0);
+	CHECK_INT(views_cleanup(v, db, "db"), 0);
+	CHECK_INT(files_of(store), 1);
+	views_dropped(v, "other");
+	views_dropped(v, "db");
+	views_close(d);
+	/* Jobs end before the views do; the store goes with them. */
+	views_free(v);
+	db_close(db);
+}
+
+/* open_small: The index of a database with one design document. */
+static struct view_index *
+open_small(struct views *v, struct db *db, const char *database)
+{
+	struct view_index *ix = NULL;
+
+	CHECK_INT(views_open(v, db, database, (struct jstr){"_design/s", 9}, &ix), 0);
+	return ix;
+}
+
+/* An index that was opened as its database went is gone with the first try to update it. */
+static void
+test_orphan(void)
+{
+	struct store *store = viewstest_mem_store();
+	struct views *v = viewstest_start(store);
+	struct dbtest_wait waiting;
+	struct view_wait w = {.seq = 1, .done = viewstest_wait_done, .cookie = &waiting};
+	struct view_index *ix;
+	struct db *db;
+
+	CHECK_INT(dbs_create(viewstest_dbs, "goes", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "goes");
+	viewstest_put(db, "{\"_id\":\"_design/s\",\"views\":{\"v\":{\"map\":\"function(doc) {}\"}}}", 1);
+	ix = open_small(v, db, "goes");
+	CHECK_INT(files_of(store), 1);
+	CHECK_INT(dbs_drop(viewstest_dbs, "goes", &dbtest_admin), 0);
+	dbtest_wait_init(&waiting);
+	views_want(ix, &w);
+	dbtest_wait_for(&waiting);
+	CHECK_INT(w.err, ERR_NO_DB);
+	CHECK_INT(files_of(store), 0);
+	views_close(ix);
+	db_close(db);
+	views_free(v);
+}
+
+/* What databases left that went without the views' being told goes at the next start. */
+static void
+test_sweep(void)
+{
+	static const char *const names[] = {"stays", "went0", "went1"};
+	struct store *store = viewstest_open_store();
+	struct views *v = viewstest_start(store);
+	unsigned before = files_of(store);
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct view_index *ix;
+		struct db *db;
+
+		CHECK_INT(dbs_create(viewstest_dbs, names[i], NULL, &dbtest_admin, NULL), 0);
+		db = dbtest_open(viewstest_dbs, names[i]);
+		viewstest_put(db, "{\"_id\":\"_design/s\",\"views\":{\"v\":{\"map\":\"function(doc) {}\"}}}", 1);
+		ix = open_small(v, db, names[i]);
+		viewstest_update(ix, db, NULL);
+		views_close(ix);
+		db_close(db);
+	}
+	CHECK_INT(files_of(store), before + 3);
+	views_free(v);
+	CHECK_INT(dbs_drop(viewstest_dbs, "went0", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(viewstest_dbs, "went1", &dbtest_admin), 0);
+	store = viewstest_open_store();
+	v = viewstest_start(store);
+	while (files_of(store) > before + 1)
+		(void)usleep(1000);
+	CHECK_INT(files_of(store), before + 1);
+	views_free(v);
+}
+
+static unsigned
+open_files(const char *folder_name)
+{
+	char command[PATH_MAX + 64];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "ls -l /proc/%d/fd 2>/dev/null | grep -c '%s/.*divan$'", (int)getpid(),
+	    folder_name);
+	if ((f = popen(command, "r")) == NULL || fscanf(f, "%u", &n) != 1)
+		CHECK(0);
+	if (f != NULL)
+		(void)pclose(f);
+	return n;
+}
+
+/* An index that nobody reads is closed after a while, and opened again by who asks. */
+static void
+test_idle(void)
+{
+	struct views_config c = {.store = viewstest_open_store(),
+	    .dbs = viewstest_dbs,
+	    .scripts = viewstest_scripts,
+	    .ex = exec_threads_executor(viewstest_slow),
+	    .max_updates = 2,
+	    .idle_ms = 30};
+	struct db *db = dbtest_open(viewstest_dbs, "db");
+	struct views *v = NULL;
+	struct view_index *ix;
+
+	CHECK_INT(views_new(&c, &v), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		ix = viewstest_open(v, db, "_design/d");
+		viewstest_update(ix, db, NULL);
+		(void)usleep(100000);
+		CHECK(open_files(viewstest_folder) > 0);
+		views_close(ix);
+		while (open_files(viewstest_folder) > 0)
+			(void)usleep(1000);
+	}
+	views_free(v);
+	db_close(db);
+}
+
+int
+main(int argc, char **argv)
+{
+	(void)argc;
+	viewstest_begin(argv[0]);
+	viewstest_fill();
+	test_auto_compact();
+	test_removal();
+	test_orphan();
+	test_sweep();
+	test_idle();
+	return viewstest_end();
+}
