@@ -1,0 +1,500 @@
+/* The peer behind HTTP against canned answers to calls about many documents: changes, what is missing, writes, and documents without attachments. */
+#include "tests/unit/canned.h"
+
+/* ---- Changes ---- */
+
+#define ROW(seq, id) "{\"seq\":" seq ",\"id\":\"" id "\",\"changes\":[{\"rev\":\"" CANNED_R1 "\"}]}"
+
+static int
+changes(struct peer *p, struct peer_changes *c, const char *since, size_t limit, int wait)
+{
+	memset(c, 0, sizeof(*c));
+	c->since = canned_str(since);
+	c->limit = limit;
+	c->wait = wait;
+	return canned_do(p, changes, c);
+}
+
+static void
+test_changes(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct peer_changes c;
+
+	canned_only("GET", "/_changes?", 200,
+	    "\n\n{\"x\":{\"y\":[1]},\"results\":[\n" ROW(
+		"\"1-a\"", "a") ",\n{\"doc\":{},\"seq\":[2,\"b\"],\"id\":\"\\u0062\",\"deleted\":true,"
+				"\"changes\":[{\"rev\":\"" CANNED_R2 "\"},{\"rev\":\"" CANNED_R1
+				"\",\"z\":0}]}\n],\n\"last_seq\":\"3-c\",\"pending\":0}\n");
+	CHECK_INT(changes(p, &c, "\"0-x/y\"", 10, 0), 0);
+	CANNED_HAS(peertest_head, "feed=normal&style=all_docs&limit=10&heartbeat=");
+	CANNED_HAS(peertest_head, "&since=0-x%2Fy ");
+	CHECK_INT(c.n, 2);
+	CHECK_MEM(c.rows[0].seq.s, c.rows[0].seq.len, "\"1-a\"", 5);
+	CHECK_MEM(c.rows[1].id.s, c.rows[1].id.len, "b", 1);
+	CHECK_MEM(c.rows[1].seq.s, c.rows[1].seq.len, "[2,\"b\"]", 7);
+	CHECK_INT(c.rows[1].deleted, 1);
+	CHECK_INT(c.rows[1].nrevs, 2);
+	CHECK_INT(c.rows[1].revs[0].gen, 2);
+	CHECK_MEM(c.last_seq.s, c.last_seq.len, "\"3-c\"", 5);
+	CHECK_INT(c.pending, 0);
+	CHECK_INT(c.more, 0);
+	CHECK_INT(changes(p, &c, "17", 2, 0), 0);
+	CANNED_HAS(peertest_head, "&since=17 ");
+	CHECK_INT(c.more, 0);
+	/* More than was asked for: the rest is left. */
+	CHECK_INT(changes(p, &c, "", 1, 0), 0);
+	CHECK(strstr(peertest_head, "since") == NULL);
+	CHECK_INT(c.n, 1);
+	CHECK_INT(c.more, 1);
+	CHECK_INT(c.pending, -1);
+	CHECK_MEM(c.last_seq.s, c.last_seq.len, "\"1-a\"", 5);
+	/* The same again and again is no progress. */
+	CHECK_INT(changes(p, &c, "[2,\"b\"]", 10, 0), ERR_IO);
+	/* A page that is not full, of a peer that says that there is more. */
+	canned_only("GET", "/_changes?", 200, "{\"results\":[" ROW("1", "a") "],\"last_seq\":1,\"pending\":7}");
+	CHECK_INT(changes(p, &c, "", 10, 0), 0);
+	CHECK_INT(c.more, 1);
+	p->ops->close(p);
+}
+
+static void
+test_bad_changes(void)
+{
+	static const char *const bodies[] = {"{\"results\":[" ROW("1", "a"), "{\"results\":[" ROW("1", "a") "]}",
+	    "{\"last_seq\":1}",
+	    "{\"results\":[{\"id\":\"a\",\"changes\":[{\"rev\":\"" CANNED_R1 "\"}]}],\"last_seq\":1}",
+	    "{\"results\":[" ROW("null", "a") "],\"last_seq\":1}", "{\"results\":[" ROW("1", "") "],\"last_seq\":1}",
+	    "{\"results\":[{\"seq\":1,\"id\":\"a\",\"changes\":[]}],\"last_seq\":1}",
+	    "{\"results\":[{\"seq\":1,\"id\":\"a\",\"changes\":[{\"rev\":\"x\"}]}],\"last_seq\":1}",
+	    "{\"results\":[{\"seq\":1,\"id\":7,\"changes\":[{\"rev\":\"" CANNED_R1 "\"}]}],\"last_seq\":1}",
+	    "{\"results\":{},\"last_seq\":1}", "[]", "null", "{\"results\":[1],\"last_seq\":1}"};
+	struct peer *p = canned_peer(NULL);
+	struct peer_changes c;
+	size_t i;
+
+	for (i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		canned_only("GET", "/_changes?", 200, bodies[i]);
+		if (!CHECK_INT(changes(p, &c, "", 10, 0), ERR_IO))
+			fprintf(stderr, "%s\n", bodies[i]);
+		CANNED_HAS(c.call.why.text, "/_changes: its answer ");
+	}
+	p->ops->close(p);
+}
+
+/* An answer that does not end is cut where it has become too much, behind a row. */
+static void
+test_endless_changes(void)
+{
+	static const char row[] = ",\n" ROW("12345", "some-document");
+	struct peer *p = canned_peer(NULL);
+	size_t room = (size_t)5 << 20, len = 0;
+	char *text = arena_alloc(canned_arena, room + sizeof(row));
+	struct peer_changes c;
+
+	len = (size_t)snprintf(text, room, "{\"results\":[" ROW("1", "a"));
+	while (len < room) {
+		memcpy(text + len, row, sizeof(row) - 1);
+		len += sizeof(row) - 1;
+	}
+	peertest_clear();
+	peertest_add((struct peertest_rule){"GET", "/_changes?", 200, NULL, text, .body_len = len, .then = PT_ENDLESS});
+	CHECK_INT(changes(p, &c, "", 100, 0), 0);
+	CHECK_INT(c.n, 100);
+	CHECK_INT(c.more, 1);
+	CHECK_INT(changes(p, &c, "", 1000000, 0), 0);
+	CHECK(c.n > 1000 && c.n < 1000000);
+	CHECK_INT(c.more, 1);
+	p->ops->close(p);
+}
+
+static void
+test_filters(void)
+{
+	struct jstr ids[2] = {canned_str("a\"b"), canned_str("c")};
+	struct peer_filter by_ids = {.doc_ids = ids, .ndoc_ids = 2, .winners = 1};
+	struct peer_filter by_selector = {.selector = canned_str("{\"a\":1}")};
+	struct peer_filter by_view = {
+	    .filter = canned_str("_view"), .query = canned_str("{\"view\":\"d/v\",\"key\":\"k\",\"limit\":3,\"n\":7}")};
+	struct peer_filter by_name = {
+	    .filter = canned_str("d/f"), .query = canned_str("{\"key\":\"k\",\"o\":{\"x\":1}}")};
+	struct peer_changes c;
+	struct peer *p;
+
+	peertest_clear();
+	peertest_rule("POST", "/_changes?", 200, "{\"results\":[],\"last_seq\":1}");
+	peertest_add(
+	    (struct peertest_rule){"GET", "/_changes?", 200, NULL, "{\"results\":[],\"last_seq\":1}", .times = 2});
+	peertest_add((struct peertest_rule){"GET", "/_changes?", 404, NULL,
+	    "{\"error\":\"not_found\",\"reason\":\"missing json key: f\"}", .times = 0});
+	p = canned_peer(&by_ids);
+	CHECK_INT(changes(p, &c, "", 5, 0), 0);
+	CANNED_HAS(peertest_head, "style=main_only");
+	CANNED_HAS(peertest_head, "&filter=_doc_ids ");
+	CANNED_HAS(peertest_head, "Content-Type: application/json\r\n");
+	CHECK_STR(peertest_body, "{\"doc_ids\":[\"a\\\"b\",\"c\"]}");
+	p->ops->close(p);
+	p = canned_peer(&by_selector);
+	CHECK_INT(changes(p, &c, "", 5, 0), 0);
+	CANNED_HAS(peertest_head, "&filter=_selector ");
+	CHECK_STR(peertest_body, "{\"selector\":{\"a\":1}}");
+	p->ops->close(p);
+	p = canned_peer(&by_view);
+	CHECK_INT(changes(p, &c, "", 5, 0), 0);
+	CANNED_HAS(peertest_head, "&filter=_view&view=d%2Fv&key=%22k%22&n=7 ");
+	p->ops->close(p);
+	p = canned_peer(&by_name);
+	CHECK_INT(changes(p, &c, "", 5, 0), 0);
+	CANNED_HAS(peertest_head, "&filter=d%2Ff&key=k&o=%7B%22x%22%3A1%7D ");
+	CHECK_INT(changes(p, &c, "", 5, 0), ERR_MISSING);
+	CANNED_HAS(c.call.why.text, "the filter d/f: ");
+	CANNED_HAS(c.call.why.text, "missing json key");
+	p->ops->close(p);
+}
+
+/* A long poll may end with nothing: it is asked again, from there; one that waits can be cancelled. */
+static void
+test_waiting(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct peer_changes c;
+	int flag;
+
+	peertest_clear();
+	peertest_add((struct peertest_rule){
+	    "GET", "/_changes?feed=longpoll", 200, NULL, "\n\n{\"results\":[],\"last_seq\":\"5-x\"}", .times = 1});
+	peertest_rule("GET", "/_changes?feed=longpoll", 200,
+	    "{\"results\":[" ROW("\"6-y\"", "a") "],\"last_seq\":\"6-y\",\"pending\":0}");
+	CHECK_INT(changes(p, &c, "\"4-w\"", 10, 1), 0);
+	CANNED_HAS(peertest_head, "&since=5-x ");
+	CHECK_INT(c.n, 1);
+	CHECK_INT(peertest_requests, 2);
+
+	peertest_clear();
+	peertest_held = 0;
+	peertest_add((struct peertest_rule){"GET", "/_changes?", 200, NULL, "\n", .then = PT_HOLD});
+	memset(&c, 0, sizeof(c));
+	c.limit = 10;
+	c.wait = 1;
+	peertest_prepare(&c.call, canned_arena, &flag);
+	p->ops->changes(p, &c);
+	while (peertest_held == 0)
+		usleep(1000);
+	p->ops->cancel(p, &c.call);
+	CHECK_INT(peertest_wait(&c.call, &flag), ERR_CANCELLED);
+	/* Just ended. */
+	p->ops->cancel(p, &c.call);
+	p->ops->close(p);
+}
+
+/* ---- What is missing, and writes ---- */
+
+static void
+test_diff(void)
+{
+	struct rev one[2], two[1];
+	struct peer_want wants[2];
+	struct peer_diff c = {.wants = wants, .n = 2};
+	struct peer *p = canned_peer(NULL);
+
+	one[0] = canned_rev(CANNED_R1);
+	one[1] = canned_rev(CANNED_R2);
+	two[0] = canned_rev(CANNED_R1);
+	wants[0] = (struct peer_want){.id = canned_str("z\"1"), .revs = one, .nrevs = 2};
+	wants[1] = (struct peer_want){.id = canned_str("a"), .revs = two, .nrevs = 1};
+	canned_only("POST", "/_revs_diff", 200,
+	    "{\"z\\\"1\":{\"missing\":[\"" CANNED_R2 "\"],\"possible_ancestors\":[\"" CANNED_R1 "\"]}}");
+	CHECK_INT(canned_do(p, diff, &c), 0);
+	CHECK_STR(peertest_body, "{\"z\\\"1\":[\"" CANNED_R1 "\",\"" CANNED_R2 "\"],\"a\":[\"" CANNED_R1 "\"]}");
+	CHECK_INT(wants[0].nrevs, 1);
+	CHECK_INT(wants[0].revs[0].gen, 2);
+	CHECK_INT(wants[0].nancestors, 1);
+	CHECK_INT(wants[1].nrevs, 0);
+	/* Asked about twice: what is said is of the second alone. */
+	one[0] = canned_rev(CANNED_R1);
+	wants[0] = (struct peer_want){.id = canned_str("a"), .revs = one, .nrevs = 1};
+	two[0] = canned_rev(CANNED_R2);
+	wants[1].nrevs = 1;
+	canned_only("POST", "/_revs_diff", 200, "{}");
+	CHECK_INT(canned_do(p, diff, &c), 0);
+	CHECK_INT(wants[0].nrevs, 1);
+	CHECK_INT(wants[1].nrevs, 1);
+	one[1] = canned_rev(CANNED_R2);
+	wants[0] = (struct peer_want){.id = canned_str("z\"1"), .revs = one, .nrevs = 2};
+	two[0] = canned_rev(CANNED_R1);
+	{
+		static const char *const bad[] = {"{\"b\":{\"missing\":[\"" CANNED_R2 "\"]}}",
+		    "{\"a\":{\"missing\":[\"" CANNED_R2 "\"]}}",
+		    "{\"a\":{\"missing\":[\"" CANNED_R1 "\",\"" CANNED_R1 "\"]}}", "{\"a\":{\"missing\":[1]}}",
+		    "{\"a\":[\"" CANNED_R1 "\"]}", "{\"a\":{\"missing\":\"x\"}}", "[]", "{",
+		    "{\"a\":{\"missing\":[\"x\"]}}"};
+		size_t i;
+
+		for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+			wants[0].nrevs = 2;
+			wants[1].nrevs = 1;
+			canned_only("POST", "/_revs_diff", 200, bad[i]);
+			if (!CHECK_INT(canned_do(p, diff, &c), ERR_IO))
+				fprintf(stderr, "%s\n", bad[i]);
+		}
+	}
+	p->ops->close(p);
+}
+
+static void
+test_write(void)
+{
+	struct peer_doc docs[3] = {{.id = {"a", 1}, .text = {"{\"_id\":\"a\"}", 11}},
+	    {.id = {"b", 1}, .text = {"{\"_id\":\"b\"}", 11}},
+	    {.id = {"b", 1}, .text = {"{\"_id\":\"b\",\"c\":1}", 17}}};
+	struct peer_write c = {.docs = docs, .n = 3};
+	struct peer *p = canned_peer(NULL);
+
+	docs[0].rev = docs[1].rev = canned_rev(CANNED_R1);
+	docs[2].rev = canned_rev(CANNED_R2);
+	peertest_clear();
+	peertest_add((struct peertest_rule){"POST", "/_bulk_docs", 201, NULL, "[]", .times = 1});
+	CHECK_INT(canned_do(p, write, &c), 0);
+	CHECK_STR(
+	    peertest_body, "{\"new_edits\":false,\"docs\":[{\"_id\":\"a\"},{\"_id\":\"b\"},{\"_id\":\"b\",\"c\":1}]}");
+	CHECK(docs[0].err == 0 && docs[1].err == 0 && docs[2].err == 0);
+	peertest_rule("POST", "/_bulk_docs", 201,
+	    "[{\"id\":\"b\",\"rev\":\"" CANNED_R2
+	    "\",\"error\":\"forbidden\",\"reason\":\"no\"},{\"ok\":true,\"id\":\"b\",\"rev\":\"" CANNED_R1 "\"},"
+	    "{\"id\":\"a\",\"error\":\"missing_stub\"}]");
+	CHECK_INT(canned_do(p, write, &c), 0);
+	CHECK_INT(docs[0].err, ERR_MISSING_STUB);
+	CHECK_INT(docs[1].err, 0);
+	CHECK_INT(docs[2].err, ERR_FORBIDDEN);
+	CANNED_HAS(docs[2].why->text, "forbidden: no");
+	{
+		static const struct {
+			int status;
+			const char *body;
+			int err;
+		} bad[] = {{413, "{\"error\":\"too_large\"}", ERR_TOO_LARGE}, {201, "{}", ERR_IO},
+		    {201, "[{\"id\":\"x\",\"error\":\"forbidden\"}]", ERR_IO}, {201, "[{},{},{},{}]", ERR_IO},
+		    {201, "[", ERR_IO}, {401, "{}", ERR_UNAUTHORIZED}, {400, "{}", ERR_IO},
+		    {417, "[{\"id\":\"a\",\"error\":\"forbidden\"}]", 0}};
+		size_t i;
+
+		for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+			canned_only("POST", "/_bulk_docs", bad[i].status, bad[i].body);
+			if (!CHECK_INT(canned_do(p, write, &c), bad[i].err))
+				fprintf(stderr, "%s\n", bad[i].body);
+		}
+		CHECK_INT(docs[0].err, ERR_FORBIDDEN);
+	}
+	p->ops->close(p);
+}
+
+/* ---- Documents ---- */
+
+static struct peer_want wants[3];
+
+static void
+make_wants(void)
+{
+	static const char *const names[] = {"a", "_design/b", "c d"};
+	size_t i;
+
+	for (i = 0; i < 3; i++) {
+		wants[i] = (struct peer_want){
+		    .id = canned_str(names[i]), .revs = arena_calloc(canned_arena, 1, sizeof(struct rev)), .nrevs = 1};
+		wants[i].revs[0] = canned_rev(CANNED_R1);
+	}
+}
+
+static int
+fetch(struct peer *p, struct peer_fetch *c, size_t max)
+{
+	memset(c, 0, sizeof(*c));
+	c->wants = wants;
+	c->nwants = 3;
+	c->max_bytes = max;
+	return canned_do(p, fetch, c);
+}
+
+#define BULK(x, y, z)                                                 \
+	"{\"results\":[{\"id\":\"a\",\"docs\":[" x "]},{\"docs\":[" y \
+	"],\"id\":\"_design/b\"},{\"id\":\"c d\",\"docs\":[" z "]}]}"
+
+static void
+test_bulk_get(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct peer_fetch c;
+
+	canned_only("POST", "/_bulk_get?", 200,
+	    BULK("{\"ok\":" CANNED_DOC1("a") "}", "{\"ok\":" CANNED_DOC2("_design/b") "}",
+		"{\"error\":{\"id\":\"c d\",\"rev\":\"" CANNED_R1
+		"\",\"error\":\"not_found\",\"reason\":\"missing\"}}"));
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CANNED_HAS(peertest_head, "/_bulk_get?revs=true&latest=true&attachments=false ");
+	CANNED_HAS(peertest_body, "{\"id\":\"_design/b\",\"rev\":\"" CANNED_R1 "\"}");
+	CHECK_INT(c.done, 3);
+	CHECK_INT(c.ndocs, 3);
+	CHECK_MEM(c.docs[0].text.s, c.docs[0].text.len, CANNED_DOC1("a"), sizeof(CANNED_DOC1("a")) - 1);
+	CHECK_INT(c.docs[1].rev.gen, 2);
+	CHECK_INT(c.docs[2].err, ERR_MISSING);
+	CHECK_INT(c.bulk_attempts, 3);
+	CHECK_INT(c.bulk_docs, 2);
+	/* PouchDB's form of errors; attachments; several successors of one. */
+	canned_only("POST", "/_bulk_get?", 200,
+	    BULK("{\"error\":\"not_found\",\"reason\":\"missing\"}",
+		"{\"ok\":" CANNED_DOC1("_design/b") "},{\"ok\":" CANNED_DOC2("_design/b") "}",
+		"{\"ok\":{\"_id\":\"c d\",\"_rev\":\"" CANNED_R1 "\",\"_revisions\":{\"start\":1,\"ids\":[\"" CANNED_H1
+		"\"]},\"_attachments\":{\"x\":{\"stub\":true}}}}"));
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CHECK_INT(c.ndocs, 4);
+	{
+		size_t i;
+		int atts = 0, missing = 0;
+
+		for (i = 0; i < c.ndocs; i++) {
+			atts += c.docs[i].has_atts;
+			missing += c.docs[i].err == ERR_MISSING;
+		}
+		CHECK_INT(atts, 1);
+		CHECK_INT(missing, 1);
+	}
+	p->ops->close(p);
+}
+
+static void
+test_bad_docs(void)
+{
+	static const char *const firsts[] = {
+	    "",                                                    /* says nothing of it */
+	    "{\"ok\":" CANNED_DOC1("x") "}",                       /* another document */
+	    "{\"ok\":" CANNED_OTHER("a") "}",                      /* another revision */
+	    "{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R1 "\"}}", /* no history */
+	    "{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R2 "\",\"_revisions\":{\"start\":1,\"ids\":[\"" CANNED_H1
+	    "\"]}}}",
+	    "{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R1 "\",\"_revisions\":{\"start\":1,\"ids\":[\"" CANNED_H2
+	    "\"]}}}",
+	    "{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R1 "\",\"_revisions\":{\"start\":1,\"ids\":[]}}}",
+	    "{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R1 "\",\"_revisions\":{\"start\":1,\"ids\":[\"" CANNED_H1
+	    "\",\"" CANNED_H2 "\"]}}}",
+	    "{\"ok\":{\"_id\":7,\"_rev\":\"" CANNED_R1 "\",\"_revisions\":{\"start\":1,\"ids\":[\"" CANNED_H1 "\"]}}}",
+	    "{\"ok\":null}",
+	    "{}",
+	    "{\"error\":{\"id\":\"a\",\"rev\":\"" CANNED_R1
+	    "\",\"error\":\"internal_server_error\",\"reason\":\"timeout\"}}",
+	    "{\"error\":{\"id\":\"a\",\"rev\":\"" CANNED_R2 "\",\"error\":\"not_found\",\"reason\":\"missing\"}}",
+	};
+	struct peer *p = canned_peer(NULL);
+	struct peer_fetch c;
+	char text[4096];
+	size_t i;
+
+	for (i = 0; i < sizeof(firsts) / sizeof(firsts[0]); i++) {
+		(void)snprintf(text, sizeof(text),
+		    "{\"results\":[{\"id\":\"a\",\"docs\":[%s]},{\"id\":\"_design/b\",\"docs\":[{\"ok\":" CANNED_DOC1(
+			"_design/b") "}]},{\"id\":\"c d\",\"docs\":[{\"ok\":" CANNED_DOC1("c d") "}]}]}",
+		    firsts[i]);
+		canned_only("POST", "/_bulk_get?", 200, arena_dup(canned_arena, text, strlen(text)));
+		if (!CHECK_INT(fetch(p, &c, 1 << 20), ERR_IO))
+			fprintf(stderr, "%s\n", firsts[i]);
+		CANNED_HAS(c.call.why.text, "/_bulk_get: its answer ");
+	}
+	/* A history that is forgotten at its end is believed. */
+	canned_only("POST", "/_bulk_get?", 200,
+	    BULK("{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R2 "\",\"_revisions\":{\"start\":2,\"ids\":[\"" CANNED_H2
+		 "\"]}}}",
+		"{\"ok\":" CANNED_DOC1("_design/b") "}", "{\"ok\":" CANNED_DOC1("c d") "}"));
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	p->ops->close(p);
+}
+
+/* More than the call may take: what has come whole is taken, the rest is left for another call. */
+static void
+test_bulk_cut(void)
+{
+	size_t big = 3u << 20, len;
+	char *text = arena_alloc(canned_arena, 2 * big);
+	struct peer *p = canned_peer(NULL);
+	struct peer_fetch c;
+
+	len = (size_t)snprintf(text, 2 * big,
+	    "{\"results\":[{\"id\":\"a\",\"docs\":[{\"ok\":" CANNED_DOC1(
+		"a") "}]},{\"id\":\"_design/b\",\"docs\":[{\"ok\":{\"_id\":\"_design/b\",\"_rev\":\"" CANNED_R1
+		     "\",\"_revisions\":{\"start\":1,\"ids\":[\"" CANNED_H1 "\"]},\"x\":\"");
+	memset(text + len, 'x', big);
+	len += big;
+	len += (size_t)snprintf(
+	    text + len, 2 * big - len, "\"}}]},{\"id\":\"c d\",\"docs\":[{\"ok\":" CANNED_DOC1("c d") "}]}]}");
+	peertest_clear();
+	peertest_add((struct peertest_rule){"POST", "/_bulk_get?", 200, NULL, text, .body_len = len});
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CHECK_INT(c.done, 1);
+	CHECK_INT(c.ndocs, 1);
+	p->ops->close(p);
+}
+
+static void
+test_singles(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct peer_fetch c;
+
+	peertest_clear();
+	peertest_rule("POST", "/_bulk_get?", 404, "{\"error\":\"not_found\"}");
+	peertest_rule("GET", "/a?revs=true&latest=true&open_revs=%5B%22" CANNED_R1 "%22%5D ", 200,
+	    "[{\"ok\":" CANNED_DOC2("a") "}]");
+	peertest_rule("GET", "/_design/b?", 404, "{\"error\":\"not_found\",\"reason\":\"missing\"}");
+	peertest_rule("GET", "/c%20d?", 200, "[{\"missing\":\"" CANNED_R1 "\"}]");
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CHECK_INT(peertest_requests, 4);
+	CHECK_INT(c.done, 3);
+	CHECK_INT(c.ndocs, 3);
+	CHECK_INT(c.bulk_docs, 0);
+	/* It is not asked again what it does not know. */
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CHECK_INT(peertest_requests, 7);
+	/* Few bytes: fewer documents, at least one. */
+	CHECK_INT(fetch(p, &c, 1), 0);
+	CHECK(c.done >= 1);
+	/* A database that is gone is not a document that is missing. */
+	canned_only("GET", "/", 404, "{\"error\":\"not_found\",\"reason\":\"Database does not exist.\"}");
+	CHECK_INT(fetch(p, &c, 1 << 20), ERR_NO_DB);
+	canned_only("GET", "/", 200, "[]");
+	CHECK_INT(fetch(p, &c, 1 << 20), ERR_IO);
+	canned_only("GET", "/", 200, "[{\"ok\":" CANNED_DOC1("a") "}]");
+	CHECK_INT(fetch(p, &c, 1 << 20), ERR_IO);
+	p->ops->close(p);
+	/* A document beyond what is gathered is passed over, and keeps no other from coming. */
+	p = canned_peer(NULL);
+	peertest_clear();
+	peertest_add((struct peertest_rule){"POST", "/_bulk_get?", 200, NULL, "{\"results\":[", .then = PT_ENDLESS});
+	peertest_add((struct peertest_rule){"GET", "/a?", 200, NULL, "[", .then = PT_ENDLESS});
+	peertest_rule("GET", "/_design/b?", 404, "{\"error\":\"not_found\",\"reason\":\"missing\"}");
+	peertest_rule("GET", "/c%20d?", 200, "[{\"missing\":\"" CANNED_R1 "\"}]");
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CHECK_INT(c.done, 3);
+	if (CHECK_INT(c.ndocs, 3))
+		CHECK_INT((c.docs[0].err == ERR_DOC_TOO_LARGE) + (c.docs[1].err == ERR_DOC_TOO_LARGE) +
+			      (c.docs[2].err == ERR_DOC_TOO_LARGE),
+		    1);
+	p->ops->close(p);
+}
+
+int
+main(void)
+{
+	canned_begin();
+	make_wants();
+	test_changes();
+	test_bad_changes();
+	test_endless_changes();
+	test_filters();
+	test_waiting();
+	test_diff();
+	test_write();
+	test_bulk_get();
+	test_bad_docs();
+	test_bulk_cut();
+	test_singles();
+	canned_end();
+	return check_done();
+}
