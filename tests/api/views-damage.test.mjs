@@ -64,7 +64,7 @@ test('an empty file', () => damaged((file) => fs.truncateSync(file, 0)));
 test('half a file', () => damaged((file, size) => fs.truncateSync(file, size >> 1)));
 test('a file that ends within its first pages', () => damaged((file) => fs.truncateSync(file, 9000)));
 test('noise all over it', () => damaged((file, size) => write(file, 0, noise(size, 1))));
-// LMDB itself may end the process at such pages, wherever it happens to meet them first (docs/API.md).
+// LMDB itself may end the process at such pages, wherever it happens to meet them first (docs/OPERATIONS.md).
 const pages = process.env.DAMAGED_PAGES ? test : test.skip;
 pages('noise behind its head', () => damaged((file, size) => write(file, 8192, noise(size - 8192, 2))));
 for (const at of [3, 10, 40, 80, 120, 160, 200]) pages(`a page of noise: ${at}`, () => damaged((file, size) => size > at * 4096 + 4096 && write(file, at * 4096, noise(4096, at))));
