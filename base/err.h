@@ -54,6 +54,21 @@
 	X(ERR_FIELD_NAME, 400, "invalid_field_name", "Invalid field name")                                           \
 	X(ERR_FIELDS_JSON, 400, "invalid_fields", "Fields must be an array of strings")                              \
 	X(ERR_FIELD_JSON, 400, "invalid_field", "Invalid JSON for field spec")                                       \
+	X(ERR_SORT_JSON, 400, "invalid_sort_json", "Sort must be an array of sort specs")                            \
+	X(ERR_SORT_FIELD, 400, "invalid_sort_field", "Invalid sort field")                                           \
+	X(ERR_MIXED_SORT, 400, "unsupported_mixed_sort",                                                             \
+	    "Sorts currently only support a single direction for all fields.")                                       \
+	X(ERR_NO_INDEX, 400, "no_usable_index", "No index exists for this sort, try indexing by the sort fields.")   \
+	X(ERR_INVALID_INDEX, 400, "invalid_index", "You must specify an index with the `use_index` parameter.")      \
+	X(ERR_INDEX_NAME, 400, "invalid_index_name", "Invalid index name")                                           \
+	X(ERR_BOOKMARK, 400, "invalid_bookmark", "Invalid bookmark value")                                           \
+	X(ERR_MISSING_KEY, 400, "missing_required_key", "Missing required key")                                      \
+	X(ERR_INVALID_KEY, 400, "invalid_key", "Invalid key for this request.")                                      \
+	X(ERR_NOT_NATURAL, 400, "invalid_non_neg_integer", "not an integer greater than or equal to zero")           \
+	X(ERR_NOT_POSITIVE, 400, "invalid_pos_integer", "not an integer greater than zero")                          \
+	X(ERR_NOT_BOOLEAN, 400, "invalid_boolean", "Invalid boolean value")                                          \
+	X(ERR_NOT_STRING, 400, "invalid_string", "Invalid string")                                                   \
+	X(ERR_EMPTY_STRING, 400, "invalid_empty_string", "Index name or ddoc cannot be empty string")                \
 	X(ERR_UNAUTHORIZED, 401, "unauthorized", "You are not authorized to access this db.")                        \
 	X(ERR_BAD_LOGIN, 401, "unauthorized", "Name or password is incorrect.")                                      \
 	X(ERR_USER_CONFLICTS, 401, "unauthorized",                                                                   \

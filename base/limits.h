@@ -36,6 +36,7 @@
 #define LIMIT_SELECTOR_NODES 8192u         /* operators and fields of a selector */
 #define LIMIT_SELECTOR_VALUES 100000u      /* values that a selector compares with */
 #define LIMIT_SELECTOR_MEM (64u << 20)     /* bytes that a compiled selector may take */
+#define LIMIT_FIND_RANGES 1024u            /* ranges of keys that a query reads, over all its indexes */
 #define LIMIT_LOG_BUFFER ((size_t)1 << 20) /* bytes of log lines that wait to be written */
 #define LIMIT_REGEX_LEN 8192u              /* bytes of a regular expression */
 #define LIMIT_REGEX_WORK 1000000u          /* steps of all regular expressions in one document: 10 to 20 ms */

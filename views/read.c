@@ -205,13 +205,13 @@ read_range(struct view_snap *s, const struct ddoc_view *view, const struct read_
 {
 	const struct read_bound *low = range->descending ? &range->end : &range->start,
 				*high = range->descending ? &range->start : &range->end;
-	int exclusive = range->exclusive_end && range->end.set;
+	int no_start = range->exclusive_start && range->start.set, no_end = range->exclusive_end && range->end.set;
 
 	s->view = view;
 	s->descending = range->descending;
 	put_first(s, view->map, &range->partition);
-	put_bound(s, &s->lo, low, exclusive && range->descending);
-	put_bound(s, &s->hi, high, !(exclusive && !range->descending));
+	put_bound(s, &s->lo, low, range->descending ? no_end : no_start);
+	put_bound(s, &s->hi, high, range->descending ? !no_start : !no_end);
 	if (after.len > 0) {
 		struct buf *end = range->descending ? &s->hi : &s->lo;
 

@@ -49,16 +49,17 @@ uint64_t read_seq(const struct view_snap *s);
 /* One end of a range. */
 struct read_bound {
 	int set;
-	struct jstr sortkey; /* query_sortkey() of the key */
+	struct jstr sortkey; /* query_sortkey() of the key, or the beginning of several: all of them are meant */
 	int has_id;
 	struct jstr id; /* of the document, among rows of this key */
 };
 
 struct read_range {
 	int descending;
-	int exclusive_end;
-	struct jstr partition;        /* len 0: none */
-	struct read_bound start, end; /* in the direction of reading */
+	int exclusive_start, exclusive_end;
+	struct jstr partition; /* len 0: none */
+	struct read_bound start,
+	    end; /* in the direction of reading; exclusive_*: without the rows of that key, or of that key and document */
 };
 
 /** read_range(s, view, range, after): What the calls below read.  ${after}: from behind this place, as read_place() told; len 0: from the start. */
