@@ -1,0 +1,183 @@
+/*
+ * columns.c: the key of a document in a declared index, and the document as a key has it.
+ *
+ * The columns' paths are joined into a tree as a selector's are, and one pass over the document finds their values.  A document that lacks a
+ * column has no key: it stands not in the index.  null is a value as any other.
+ */
+#include "selector.h"
+
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "plan.h"
+
+/* A member of the object that is written; one for each edge of the tree of paths. */
+struct columns_member {
+	const struct selector_edge *edge;
+	struct columns_member *kids; /* side by side */
+	size_t nkids;
+	struct jstr text; /* the column's value; len 0: none of its own */
+};
+
+struct query_columns {
+	struct query_selector *s; /* lends memory and the pass */
+	struct selector_edge *paths;
+	struct selector_slot **slots; /* in the order of the columns */
+	size_t n;
+	struct columns_member *root;
+};
+
+static int
+add_members(struct query_columns *c, struct columns_member *member, const struct selector_edge *edge)
+{
+	member->edge = edge;
+	if (edge->slot != NULL)
+		edge->slot->cookie = member;
+	if (edge->nkids == 0)
+		return 0;
+	member->kids = arena_calloc(c->s->arena, edge->nkids, sizeof(*member->kids));
+	if (member->kids == NULL)
+		return ERR_NOMEM;
+	member->nkids = edge->nkids;
+	for (size_t i = 0; i < edge->nkids; i++)
+		if (add_members(c, &member->kids[i], edge->kids[i]) != 0)
+			return ERR_NOMEM;
+	return 0;
+}
+
+static int
+add_columns(struct query_columns *c, const struct jstr *columns, size_t n)
+{
+	struct arena *a = c->s->arena;
+
+	c->slots = arena_calloc(a, n + 1, sizeof(struct selector_slot *));
+	c->paths = arena_calloc(a, 1, sizeof(*c->paths));
+	c->root = arena_calloc(a, 1, sizeof(*c->root));
+	if (c->slots == NULL || c->paths == NULL || c->root == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct jstr path = {arena_dup(a, columns[i].s, columns[i].len), columns[i].len};
+		int err = path.s != NULL ? selector_add_path(c->s, c->paths, path, &c->slots[i]) : ERR_NOMEM;
+
+		if (err != 0)
+			return err;
+	}
+	c->n = n;
+	return add_members(c, c->root, c->paths);
+}
+
+int
+query_columns_new(const struct jstr *columns, size_t n, struct query_columns **cp)
+{
+	struct query_columns *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (c == NULL)
+		return ERR_NOMEM;
+	/* The selector of everything. */
+	err = query_selector_new((struct jstr){"{}", 2}, &c->s, NULL);
+	if (err == 0)
+		err = add_columns(c, columns, n);
+	if (err != 0)
+		query_columns_free(c);
+	else
+		*cp = c;
+	return err;
+}
+
+void
+query_columns_free(struct query_columns *c)
+{
+	if (c == NULL)
+		return;
+	query_selector_free(c->s);
+	free(c);
+}
+
+int
+query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp)
+{
+	struct value v = collate_value(doc);
+
+	*hasp = 0;
+	c->s->err = 0;
+	if (!selector_fill(c->s, c->paths, &v) && c->s->err != 0)
+		return c->s->err;
+	for (size_t i = 0; i < c->n; i++)
+		if (c->slots[i]->state != SELECTOR_FOUND)
+			return 0;
+	*hasp = 1;
+	buf_putc(out, '[');
+	for (size_t i = 0; i < c->n; i++) {
+		if (i > 0)
+			buf_putc(out, ',');
+		buf_put(out, c->slots[i]->v.text.s, c->slots[i]->v.text.len);
+	}
+	buf_putc(out, ']');
+	return buf_failed(out);
+}
+
+static void
+clear(struct columns_member *member)
+{
+	member->text.len = 0;
+	for (size_t i = 0; i < member->nkids; i++)
+		clear(&member->kids[i]);
+}
+
+/* Where a column and one within it are both there, the outer one has it all. */
+static void
+put(const struct columns_member *member, const struct jstr *id, struct buf *out)
+{
+	int n = 0;
+
+	if (member->text.len > 0) {
+		buf_put(out, member->text.s, member->text.len);
+		return;
+	}
+	buf_putc(out, '{');
+	if (id != NULL) {
+		buf_puts(out, "\"_id\":");
+		buf_put_json(out, id->s, id->len);
+		n++;
+	}
+	for (size_t i = 0; i < member->nkids; i++) {
+		const struct jstr *name = &member->kids[i].edge->name;
+
+		if (id != NULL && jstr_is(name, "_id"))
+			continue;
+		if (n++ > 0)
+			buf_putc(out, ',');
+		buf_put_json(out, name->s, name->len);
+		buf_putc(out, ':');
+		put(&member->kids[i], NULL, out);
+	}
+	buf_putc(out, '}');
+}
+
+int
+query_columns_doc(struct query_columns *c, struct jstr key, struct jstr id, struct buf *out)
+{
+	struct jread j;
+	size_t i = 0;
+	int err;
+
+	clear(c->root);
+	jread_init(&j, key.s, key.len);
+	err = jread_peek(&j) == JREAD_ARRAY ? jread_array_begin(&j) : ERR_BAD_JSON;
+	while (err == 0 && (err = jread_array_next(&j)) == 0) {
+		struct columns_member *member = i < c->n ? c->slots[i++]->cookie : NULL;
+		struct jstr text;
+
+		jread_peek(&j); /* over white space */
+		err = member != NULL ? jread_skip(&j, &text) : ERR_BAD_JSON;
+		if (err == 0)
+			member->text = text;
+	}
+	if (err == ERR_END)
+		err = i == c->n ? jread_end(&j) : ERR_BAD_JSON;
+	if (err != 0)
+		return err;
+	put(c->root, &id, out);
+	return buf_failed(out);
+}
