@@ -37,6 +37,8 @@
 #define LIMIT_SELECTOR_VALUES 100000u      /* values that a selector compares with */
 #define LIMIT_SELECTOR_MEM (64u << 20)     /* bytes that a compiled selector may take */
 #define LIMIT_FIND_RANGES 1024u            /* ranges of keys that a query reads, over all its indexes */
+#define LIMIT_FIND_LEN (8u << 20)          /* bytes of the body of a Mango request */
+#define LIMIT_BOOKMARK_LEN (1u << 20)      /* bytes of a bookmark of _find */
 #define LIMIT_LOG_BUFFER ((size_t)1 << 20) /* bytes of log lines that wait to be written */
 #define LIMIT_REGEX_LEN 8192u              /* bytes of a regular expression */
 #define LIMIT_REGEX_WORK 1000000u          /* steps of all regular expressions in one document: 10 to 20 ms */
