@@ -38,6 +38,7 @@
 #define LIMIT_SELECTOR_MEM (64u << 20)     /* bytes that a compiled selector may take */
 #define LIMIT_FIND_RANGES 1024u            /* ranges of keys that a query reads, over all its indexes */
 #define LIMIT_FIND_LEN (8u << 20)          /* bytes of the body of a Mango request */
+#define LIMIT_FIND_SORT 1000u              /* fields of a sort, or of an index */
 #define LIMIT_BOOKMARK_LEN (1u << 20)      /* bytes of a bookmark of _find */
 #define LIMIT_LOG_BUFFER ((size_t)1 << 20) /* bytes of log lines that wait to be written */
 #define LIMIT_REGEX_LEN 8192u              /* bytes of a regular expression */

@@ -280,6 +280,8 @@ void database_compact(struct apireq *r);      /* /{db}/_compact */
 void alldocs_any(struct apireq *r);       /* /{db}/_all_docs, _design_docs, _local_docs, their /queries */
 void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */
 void partition_any(struct apireq *r);     /* /{db}/_partition/... */
+/** partition_check(name): NULL, or what is wrong with a partition's name, in CouchDB's words.  Static. */
+const char *partition_check(const struct jstr *name);
 
 /* bulk.c, bulk_diff.c, bulk_get.c */
 void bulk_docs(struct apireq *r);         /* /{db}/_bulk_docs */

@@ -40,6 +40,9 @@ static const struct config_known known[] = {
 	"The most that a query of a view or of _all_docs may ask for, and gets."},
     {"query_server_config", "partition_query_limit", NUMBER(1, ANY), "268435456", "rows",
 	"The same of queries of one partition."},
+    {"mango", "default_limit", NUMBER(0, ANY32), "25", "documents", "What _find gives where it is not told."},
+    {"mango", "index_scan_warning_threshold", NUMBER(0, ANY32), "10", "times",
+	"_find warns where it examined so many times more keys or documents than it gives; 0: never."},
     {"query_server_config", "revs_limit", NUMBER(1, ANY32), "20", "revisions", "That filters see in _revisions."},
     {"couchdb", "default_security", WORD("admin_only|everyone|admin_local"), "admin_only", "",
 	"Who may use a new database until its _security is set: server administrators alone, or everyone (admin_local, "

@@ -16,18 +16,19 @@ struct find_query {
 	const struct jstr *sort; /* paths */
 	size_t nsort;
 	int descending;
-	struct jstr use_ddoc, use_name; /* use_index; ddoc begins with "_design/" */
+	struct jstr use_ddoc, use_name; /* use_index; ddoc begins with "_design/"; terminated; len 0: none */
 	struct jstr partition;          /* len 0: none */
-	struct jstr bookmark;           /* len 0: none */
-	uint64_t limit, skip, r;
+	struct jstr bookmark;           /* as it was given, to be looked at by who needs it; len 0: none */
+	uint64_t limit, skip, r;        /* FIND_WORDS_MANY at most */
 	int has_limit;
 	int conflicts, update, stable, execution_stats, allow_fallback;
 	struct jstr opts; /* JSON: what _explain shows as "opts" */
 };
 
 /**
- * find_query_read(r, body, out, why): Read ${body}, a JSON object, with CouchDB's words for what is wrong.  What was made is ended with
- * find_query_release(), also where it fails.  Errors: ERR_BAD_JSON, ERR_BAD_REQUEST, ERR_MISSING_KEY and all of mango's, ERR_NOMEM.
+ * find_query_read(r, body, out, why): Read ${body}, a JSON object, with CouchDB's words for what is wrong; a partition may stand in the path
+ * (r->part[2] of _partition/{p}/...), the query's parameter or the body.  What was made is ended with
+ * find_query_release(), also where it fails; a zeroed ${q} too.  Errors: ERR_BAD_JSON, ERR_BAD_REQUEST, ERR_MISSING_KEY and all of mango's, ERR_NOMEM.
  */
 int find_query_read(struct apireq *r, struct jstr body, struct find_query *out, struct errtext *why) MUST_CHECK;
 void find_query_release(struct find_query *q);

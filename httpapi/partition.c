@@ -71,11 +71,10 @@ info(struct apireq *r)
 	api_json(r, 200, &b);
 }
 
-/* check_name: NULL, or what is wrong with a partition's name. */
-static const char *
-check_name(const struct jstr *name)
+const char *
+partition_check(const struct jstr *name)
 {
-	if (name->s[0] == '_')
+	if (name->len > 0 && name->s[0] == '_')
 		return "Partition must not start with an underscore";
 	if (!jread_utf8_ok(name->s, name->len))
 		return "Partition must be valid UTF-8";
@@ -97,7 +96,7 @@ partition_any(struct apireq *r)
 		api_error(r, err, NULL);
 	else if (!db.partitioned)
 		api_error_text(r, 400, "bad_request", "database is not partitioned");
-	else if ((wrong = check_name(&r->part[2])) != NULL)
+	else if ((wrong = partition_check(&r->part[2])) != NULL)
 		api_error_text(r, 400, "illegal_partition", wrong);
 	else if (r->nparts == 3)
 		info(r);
