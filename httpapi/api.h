@@ -304,6 +304,9 @@ void view_info(struct apireq *r);      /* /{db}/_design/{d}/_info */
 void view_compact(struct apireq *r);   /* /{db}/_compact/{ddoc} */
 void view_cleanup(struct apireq *r);   /* /{db}/_view_cleanup */
 
+/* find.c */
+void find_post(struct apireq *r); /* /{db}/_find and /{db}/_partition/{p}/_find */
+
 /* copyfile.c */
 void copyfile_get(struct apireq *r); /* /{db}/_copy */
 

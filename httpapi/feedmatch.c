@@ -1,5 +1,5 @@
 /*
- * feedmatch.c: filter=_selector.
+ * feedmatch.c: filter=_selector, and the documents of _find.
  *
  * As in CouchDB a selector sees the document with _id, _rev, _deleted, _attachments and, of a winner, _conflicts; a row
  * passes if one of the leaves that it names does, and names only those.  What the selector does not look at is not read: one of
@@ -17,7 +17,9 @@ struct match {
 	struct query_selector *s;
 	unsigned wants;
 	struct arena *arena;
-	struct db_doc doc;
+	int conflicts; /* the winner has them */
+	struct db_doc *doc;
+	const struct db_rev *rev; /* the content of the one revision, where it is known */
 };
 
 static int
@@ -66,25 +68,26 @@ keep_special(struct match *m, const struct buf *text, struct jstr *morep)
 static int
 special_members(struct match *m, const struct revpos *at, struct jstr *morep)
 {
-	struct render_opts o = {.conflicts = at == NULL};
+	struct render_opts o = {.conflicts = m->conflicts && at == NULL};
 	struct buf text;
 	int err;
 
 	buf_init_arena(&text, m->arena, RENDER_MAX);
-	err =
-	    at == NULL ? render_doc(&text, &m->doc, &o, m->arena, NULL) : render_rev(&text, &m->doc, *at, &o, m->arena);
+	err = at == NULL ? render_doc(&text, m->doc, &o, m->arena, NULL) : render_rev(&text, m->doc, *at, &o, m->arena);
 	return err != 0 ? err : keep_special(m, &text, morep);
 }
 
 static int
 match_revision(struct match *m, const struct revnode *node, const struct revpos *at, int *passp)
 {
-	struct query_doc doc = {.id = m->doc.id, .deleted = node->deleted};
+	struct query_doc doc = {.id = m->doc->id, .deleted = node->deleted};
 	struct db_rev rev;
 	int err = 0;
 
-	if ((m->wants & QUERY_WANTS_BODY) != 0) {
-		err = db_doc_rev(&m->doc, node, m->arena, &rev);
+	if (m->rev != NULL) {
+		doc.body = m->rev->body;
+	} else if ((m->wants & QUERY_WANTS_BODY) != 0) {
+		err = db_doc_rev(m->doc, node, m->arena, &rev);
 		doc.body = rev.body;
 	}
 	if (err == 0 && (m->wants & QUERY_WANTS_REV) != 0)
@@ -105,7 +108,7 @@ match_leaves(struct match *m, struct db_change *c)
 	struct revtree *tree;
 	struct rev *leaves;
 	size_t i, n = 0;
-	int pass, err = db_doc_tree(&m->doc, (m->wants & SPECIAL) != 0, &tree);
+	int pass, err = db_doc_tree(m->doc, (m->wants & SPECIAL) != 0, &tree);
 
 	if (err != 0)
 		return err;
@@ -130,21 +133,36 @@ int
 feedmatch_row(
     struct query_selector *s, struct db_snap *snap, struct arena *a, int all_leaves, struct db_change *c, int *passp)
 {
-	struct match m = {.s = s, .wants = query_selector_wants(s), .arena = a};
+	struct match m = {.s = s, .wants = query_selector_wants(s), .arena = a, .conflicts = 1};
+	struct db_doc doc;
 	int err;
 
 	*passp = 0;
 	if (m.wants == 0 && (c->nleaves == 1 || !all_leaves)) {
-		struct query_doc doc = {.id = c->id, .deleted = c->deleted};
+		struct query_doc id = {.id = c->id, .deleted = c->deleted};
 
-		return query_selector_match(s, &doc, passp);
+		return query_selector_match(s, &id, passp);
 	}
-	err = db_get(snap, c->id.s, c->id.len, a, &m.doc);
+	m.doc = &doc;
+	err = db_get(snap, c->id.s, c->id.len, a, &doc);
 	if (err != 0)
 		return err;
 	if (c->nleaves == 1 || !all_leaves)
-		return match_revision(&m, &m.doc.winner, NULL, passp);
+		return match_revision(&m, &doc.winner, NULL, passp);
 	err = match_leaves(&m, c);
 	*passp = err == 0 && c->nleaves > 0;
 	return err;
+}
+
+int
+feedmatch_doc(
+    struct query_selector *s, struct db_doc *doc, const struct db_rev *rev, int conflicts, struct arena *a, int *passp)
+{
+	struct match m = {
+	    .s = s, .wants = query_selector_wants(s), .arena = a, .conflicts = conflicts, .doc = doc, .rev = rev};
+
+	*passp = 0;
+	if (!conflicts)
+		m.wants &= ~(unsigned)QUERY_WANTS_CONFLICTS;
+	return match_revision(&m, &doc->winner, NULL, passp);
 }

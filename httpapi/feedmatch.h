@@ -1,4 +1,4 @@
-/* feedmatch.h: which rows of a changes feed a selector lets through. */
+/* feedmatch.h: what a selector lets through: rows of a changes feed, documents. */
 #ifndef HTTPAPI_FEEDMATCH_H_
 #define HTTPAPI_FEEDMATCH_H_
 
@@ -14,5 +14,12 @@
  */
 int feedmatch_row(struct query_selector *s, struct db_snap *snap, struct arena *a, int all_leaves, struct db_change *c,
     int *passp) MUST_CHECK;
+
+/**
+ * feedmatch_doc(s, doc, rev, conflicts, a, passp): Does the winner of ${doc} pass ${s}?  ${rev}: its content, where that has been read, or NULL.
+ * It has _conflicts only with ${conflicts}.  Errors: as above.
+ */
+int feedmatch_doc(struct query_selector *s, struct db_doc *doc, const struct db_rev *rev, int conflicts,
+    struct arena *a, int *passp) MUST_CHECK;
 
 #endif

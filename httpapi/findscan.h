@@ -17,7 +17,14 @@
 
 #define FINDSCAN_PARTS 64u /* parts of a plan at most */
 
-/* How a query is answered at some moment. */
+/* An index that is open. */
+struct findscan_index {
+	const struct query_index *index;
+	struct view_index *ix;
+	const struct ddoc_view *view;
+};
+
+/* How a query is answered at some moment, and how far that has got. */
 struct findscan {
 	struct views *views;
 	struct db *db; /* borrowed */
@@ -25,28 +32,31 @@ struct findscan {
 	const struct find_query *q;
 	const struct mango_list *list;
 	struct query_plan *plan;
-	struct findscan_part {
-		struct view_index *ix; /* NULL: all documents */
-		const struct ddoc_view *view;
-	} parts[FINDSCAN_PARTS];
+	struct findscan_index indexes[FINDSCAN_PARTS];
+	size_t nindexes;
 	struct query_columns *columns; /* of a plan that is covered */
-	/* Where it has got to: part, range and place within; a bookmark tells them. */
+	struct jstr partition_first,
+	    partition_end; /* ids of the partition are from the one to before the other; len 0: all are */
+	/* Where it has got to. */
 	size_t part, range;
-	struct buf place;     /* read_place(), or the last id; empty: at the range's start */
-	struct buf after_key; /* of a bookmark: the key (JSON) and document behind which it begins, */
-	struct buf after_id;  /* until the first turn has begun there */
-	int at_row;           /* the last row that was given is that of key and id below */
-	struct buf key, id;   /* of it */
-	/* So far. */
+	struct buf place;                /* in the range: read_place(), or the last id; empty: at its start */
+	struct jstr after_key, after_id; /* of a bookmark: its part begins behind this row; */
+	struct buf after_sortkey;        /* len 0: it does not */
+	int found;                       /* a document was given: */
+	struct buf key, id;              /* the last one's row, */
+	size_t found_part;               /* and part */
 	uint64_t keys_examined, docs_examined;
 	/* A turn's. */
 	struct db_snap *dbsnap;
-	struct db_scan *scan;
-	struct view_snap *snap;
+	struct db_scan *scan;   /* of all documents, in this range */
+	struct view_snap *snap; /* of this part's index, in this range */
+	int opened;             /* the range is being read */
+	int exact;              /* and whatever is in it matches */
+	int moved;              /* a row of it was read in this turn */
 	struct buf text, scratch;
 };
 
-/* A document that was found; memory: the arena's, until the next one. */
+/* A document that was found. */
 struct findscan_doc {
 	struct jstr id;
 	struct jstr text; /* JSON, whole: "_id", "_rev" ..., or what a covering index has of it */
@@ -54,28 +64,30 @@ struct findscan_doc {
 };
 
 /**
- * findscan_prepare(fs, r, q): Plan ${q} for the database of ${r}, open what it reads, and go behind q->bookmark.  ${fs} is zeroed before, and ended by
- * findscan_release() whatever this returns.  q lives as long as it.  May wait for the disk.  Errors, with CouchDB's words: ERR_NO_INDEX, ERR_INVALID_INDEX, ERR_BOOKMARK; as
- * views_open(), mango_open().  findscan_explain(): the same where no index is no error (fs->plan->found is 0), and nothing is opened but to count.
+ * findscan_prepare(fs, r, q, why): Plan ${q} for the database of ${r}, open what it reads, and go behind q->bookmark.  ${fs} is zeroed before,
+ * and ended by findscan_release() whatever this returns; ${q} lives as long as it.  May wait for the disk.  Errors, with CouchDB's words:
+ * ERR_NO_INDEX, ERR_INVALID_INDEX, ERR_BOOKMARK; those of views_open(), mango_open(), query_plan_new().
+ * findscan_explain(): The same where no index is no error (fs->plan->found is 0), and bookmarks are not looked at.
  */
 int findscan_prepare(struct findscan *fs, struct apireq *r, const struct find_query *q, struct errtext *why) MUST_CHECK;
 int findscan_explain(struct findscan *fs, struct apireq *r, const struct find_query *q, struct errtext *why) MUST_CHECK;
 void findscan_release(struct findscan *fs);
 
-/** findscan_index(fs, i): The i-th of the indexes that it reads, to be brought up to date by views_want(); NULL: there is none more. */
+/** findscan_index(fs, i): The i-th of the indexes that it reads, to be brought up to date by views_want(); NULL: there are no more. */
 struct view_index *findscan_index(const struct findscan *fs, size_t i);
 
 /** findscan_begin(fs), findscan_pause(fs): A turn: snapshots are held between the two.  Errors: ERR_IO, ERR_BUSY, ERR_CORRUPT, ERR_NOMEM. */
 int findscan_begin(struct findscan *fs) MUST_CHECK;
 void findscan_pause(struct findscan *fs);
 /**
- * findscan_next(fs, a, out): The next document; ERR_END: there are no more; ERR_AGAIN: one was looked at that does not match, so that the caller may end
- * its turn.  ${a} is reset.  Errors: those of reading and of query_selector_match().
+ * findscan_next(fs, a, out): The next document; its memory is ${a}'s, which is reset before, or ${fs}'s, until the next call.  ERR_END: there
+ * are no more; ERR_AGAIN: one was looked at that does not match, so that the caller may end its turn.  Errors: those of reading
+ * and of query_selector_match().
  */
 int findscan_next(struct findscan *fs, struct arena *a, struct findscan_doc *out) MUST_CHECK;
-/** findscan_skip(fs, np): Pass over up to *${np} rows without reading them, where whatever is in the ranges matches; *${np} becomes what is lacking. */
-int findscan_skip(struct findscan *fs, uint64_t *np) MUST_CHECK;
-/** findscan_bookmark(fs, b): Append what names the place behind the last document that was given. */
+/** findscan_peek(fs, a, out): findscan_next(), which findscan_bookmark() does not count as given. */
+int findscan_peek(struct findscan *fs, struct arena *a, struct findscan_doc *out) MUST_CHECK;
+/** findscan_bookmark(fs, b): Append what names the place behind the last document that was given, or "nil".  Errors: ${b}'s, ERR_TOO_LARGE. */
 int findscan_bookmark(const struct findscan *fs, struct buf *b) MUST_CHECK;
 
 #endif

@@ -76,6 +76,9 @@ struct query_plan {
 typedef void query_count_f(
     void *cookie, const struct query_index *index, const struct query_range *ranges, size_t n, uint64_t *rowsp);
 
+/* May a query be answered part by part, for each branch of an $or? */
+enum query_unions { QUERY_UNION_CHEAPER, QUERY_UNION_NEVER, QUERY_UNION_ALWAYS };
+
 /* What is asked of the planner.  Borrowed for the call, but for the indexes, which live as long as the plan. */
 struct query_ask {
 	const struct query_selector *selector;
@@ -88,7 +91,9 @@ struct query_ask {
 	size_t nindexes;
 	struct jstr use_ddoc, use_name; /* use_index; ddoc begins with "_design/"; len 0: none */
 	int in_partition; /* only rows of one partition are read: indexes that are partitioned serve, and only those */
-	int conflicts;    /* _conflicts are wanted: nothing covers that */
+	enum query_unions
+	    unions;           /* where that pays; never; always where there is one, as a page before this one had it */
+	int conflicts;        /* _conflicts are wanted: nothing covers that */
 	query_count_f *count; /* NULL: nothing is known */
 	void *cookie;
 };

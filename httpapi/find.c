@@ -1,0 +1,151 @@
+/*
+ * find.c: POST /{db}/_find and /{db}/_partition/{p}/_find.
+ *
+ *	find_post -> (a thread that may wait: planned, indexes opened) -> prepared -> views_want, one index after the other --message--> updated -> rows
+ *
+ * Documents are read where the request lives, in turns.
+ */
+#include "find_rows.h"
+
+#include "base/limits.h"
+#include "rows.h"
+
+/* A request; lives in its arena. */
+struct request {
+	struct find_rows f;
+	struct apireq *r;
+	struct jstr body;
+	struct errtext why;
+	int err;
+	size_t next; /* index to be brought up to date */
+	uint64_t seq, purge_seq;
+	struct view_wait wait;
+	struct http_msg msg;
+};
+
+static void
+drop(void *cookie)
+{
+	struct request *v = cookie;
+
+	findscan_release(&v->f.scan);
+	find_query_release(&v->f.q);
+}
+
+static void
+refuse(struct request *v, int err, const struct errtext *why)
+{
+	struct apireq *r = v->r;
+
+	drop(v);
+	api_error(r, err, why);
+}
+
+static void
+answer(struct request *v)
+{
+	struct find_rows *f = &v->f;
+
+	f->left = f->q.limit;
+	f->skip = f->q.skip;
+	if (!f->q.update)
+		for (size_t i = 0; findscan_index(&f->scan, i) != NULL; i++)
+			views_update(findscan_index(&f->scan, i));
+	api_json_head(v->r);
+	rows_send(v->r, find_rows_fill, drop, v);
+}
+
+static void want_next(struct request *v);
+
+static void
+updated(void *arg)
+{
+	struct request *v = arg;
+	struct http_req *http = v->r->http;
+
+	if (v->wait.err != 0)
+		refuse(v, v->wait.err, &v->wait.why);
+	else
+		want_next(v);
+	http_release(http);
+}
+
+static void
+wait_done(struct view_wait *w)
+{
+	struct request *v = w->cookie;
+
+	http_post(http_req_thread(v->r->http), &v->msg);
+}
+
+/* want_next: The next index that is to show what the database had when the query came. */
+static void
+want_next(struct request *v)
+{
+	struct view_index *ix = v->f.q.update ? findscan_index(&v->f.scan, v->next++) : NULL;
+
+	if (ix == NULL) {
+		answer(v);
+		return;
+	}
+	v->msg = (struct http_msg){.fn = updated, .arg = v};
+	v->wait = (struct view_wait){.seq = v->seq, .purge_seq = v->purge_seq, .done = wait_done, .cookie = v};
+	http_hold(v->r->http);
+	views_want(ix, &v->wait);
+}
+
+static void
+prepare(struct apireq *r)
+{
+	struct request *v = r->cookie;
+	struct db_info info;
+
+	if ((v->err = db_info(r->db, &info)) != 0)
+		return;
+	v->seq = info.update_seq;
+	v->purge_seq = info.purge_seq;
+	v->err = findscan_prepare(&v->f.scan, r, &v->f.q, &v->why);
+}
+
+static void
+prepared(struct apireq *r)
+{
+	struct request *v = r->cookie;
+
+	if (v->err != 0)
+		refuse(v, v->err, &v->why);
+	else
+		want_next(v);
+}
+
+static void
+gathered(struct apireq *r)
+{
+	struct request *v = r->cookie;
+	int err = api_body(r, &v->body, &v->why);
+
+	if (err == 0)
+		err = find_query_read(r, v->body, &v->f.q, &v->why);
+	if (err != 0)
+		refuse(v, err, &v->why);
+	else
+		api_work(r, prepare, prepared);
+}
+
+void
+find_post(struct apireq *r)
+{
+	struct request *v;
+
+	if (!api_json_post(r))
+		return;
+	if ((v = arena_calloc(r->arena, 1, sizeof(*v))) == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	v->r = r;
+	v->f.began_us = rows_now_us();
+	v->f.warn_ratio = config_u64(r->api->config, "mango", "index_scan_warning_threshold", 10);
+	r->cookie = v;
+	gathered(r);
+}

@@ -1,0 +1,164 @@
+/*
+ * find_rows.c: documents that were found as text, batch by batch.
+ *
+ *	{"docs":[\r\n doc,\r\n doc \r\n],\r\n"bookmark": "..."[,\r\n"execution_stats": {...}][,\r\n"warning": "..."]}\r\n
+ */
+#include "find_rows.h"
+
+#include "base/limits.h"
+#include "rows.h"
+
+static const char no_index[] = "No matching index found, create an index to optimize query time.";
+static const char many_docs[] =
+    "The number of documents examined is high in proportion to the number of results returned. "
+    "Consider adding a more specific index to improve this.";
+
+/* ---- The end ---- */
+
+static void
+put_stats(const struct find_rows *f, struct buf *b)
+{
+	buf_puts(b, ",\r\n\"execution_stats\": {\"total_keys_examined\":");
+	buf_put_u64(b, f->scan.keys_examined);
+	buf_puts(b, ",\"total_docs_examined\":");
+	buf_put_u64(b, f->scan.docs_examined);
+	buf_puts(b, ",\"total_quorum_docs_examined\":0,\"results_returned\":");
+	buf_put_u64(b, f->returned);
+	buf_printf(b, ",\"execution_time_ms\":%.3f}", (double)(rows_now_us() - f->began_us) / 1000.0);
+}
+
+/* use_index named another one. */
+static int
+is_passed_over(const struct find_rows *f)
+{
+	const struct query_index *x = f->scan.plan->chosen;
+	const struct find_query *q = &f->q;
+
+	if (q->use_ddoc.len == 0)
+		return 0;
+	return x == NULL || !jstr_equal(x->ddoc, q->use_ddoc) ||
+	       (q->use_name.len > 0 && !jstr_equal(x->name, q->use_name));
+}
+
+/* put_unused: CouchDB's two ways of saying that use_index was of no use. */
+static void
+put_unused(const struct find_query *q, struct buf *b)
+{
+	buf_put(b, q->use_ddoc.s, q->use_ddoc.len);
+	if (q->use_name.len == 0) {
+		buf_puts(b, " was not used because it does not contain a valid index for this query.");
+		return;
+	}
+	buf_puts(b, ", ");
+	buf_put(b, q->use_name.s, q->use_name.len);
+	buf_puts(b, " was not used because it is not a valid index for this query.");
+}
+
+static int
+put_warning(const struct find_rows *f, struct buf *b)
+{
+	const struct findscan *fs = &f->scan;
+	struct buf w;
+	int err;
+
+	buf_init(&w, LIMIT_URL_LEN + 4 * LIMIT_ID_LEN);
+	if (is_passed_over(f))
+		put_unused(&f->q, &w);
+	if (fs->plan->chosen == NULL) {
+		buf_puts(&w, w.len > 0 ? "\n" : "");
+		buf_puts(&w, no_index);
+	}
+	if (f->warn_ratio > 0 && fs->docs_examined > f->warn_ratio * (f->returned > 0 ? f->returned : 1)) {
+		buf_puts(&w, w.len > 0 ? "\n" : "");
+		buf_puts(&w, many_docs);
+	}
+	if (w.len > 0) {
+		buf_puts(b, ",\r\n\"warning\": ");
+		buf_put_json(b, w.data, w.len);
+	}
+	err = buf_failed(&w);
+	buf_release(&w);
+	return err;
+}
+
+static int
+put_end(struct find_rows *f, struct buf *b)
+{
+	int err;
+
+	buf_puts(b, "\r\n],\r\n\"bookmark\": \"");
+	if ((err = findscan_bookmark(&f->scan, b)) != 0)
+		return err;
+	buf_putc(b, '"');
+	if (f->q.execution_stats)
+		put_stats(f, b);
+	if ((err = put_warning(f, b)) != 0)
+		return err;
+	buf_puts(b, "}\r\n");
+	return ERR_END;
+}
+
+/* ---- Documents ---- */
+
+/* put_found: 0, or ERR_END where it was the last one that is wanted. */
+static int
+put_found(struct find_rows *f, const struct findscan_doc *doc, struct buf *b)
+{
+	int err;
+
+	if (f->skip > 0) {
+		f->skip--;
+		return 0;
+	}
+	buf_puts(b, f->returned > 0 ? ",\r\n" : "");
+	err =
+	    f->q.fields != NULL ? query_fields_put(f->q.fields, doc->text, b) : buf_put(b, doc->text.s, doc->text.len);
+	f->returned++;
+	return err != 0 ? err : --f->left == 0 ? ERR_END : 0;
+}
+
+/* count_next: CouchDB sees that there is enough when it meets the next one, and counts that. */
+static int
+count_next(struct find_rows *f, struct arena *a)
+{
+	struct findscan_doc doc;
+	int err = f->q.execution_stats && f->returned > 0 ? findscan_peek(&f->scan, a, &doc) : ERR_END;
+
+	return err == 0 || err == ERR_AGAIN ? ERR_END : err;
+}
+
+static int
+fill(struct find_rows *f, struct buf *b, struct arena *a)
+{
+	struct findscan_doc doc;
+	struct rows_turn turn;
+	int err = f->left == 0 ? ERR_END : 0;
+
+	rows_turn_begin(&turn, b);
+	while (err == 0) {
+		err = findscan_next(&f->scan, a, &doc);
+		if (err == 0 && (err = put_found(f, &doc, b)) == ERR_END)
+			return count_next(f, a);
+		if (err == ERR_AGAIN)
+			err = 0;
+		if (err == 0 && rows_turn_over(&turn, b))
+			return 0;
+	}
+	return err;
+}
+
+int
+find_rows_fill(void *cookie, struct buf *b, struct arena *a)
+{
+	struct find_rows *f = cookie;
+	int err = findscan_begin(&f->scan);
+
+	if (err != 0)
+		return err;
+	if (!f->headed)
+		buf_puts(b, "{\"docs\":[\r\n");
+	f->headed = 1;
+	err = fill(f, b, a);
+	findscan_pause(&f->scan);
+	return err == ERR_END ? put_end(f, b) : err;
+}

@@ -1,0 +1,340 @@
+/*
+ * findscan_plan.c: which way a query goes: the indexes that are declared, how many rows each would read, and the places that
+ * bookmarks name.
+ *
+ * A page goes on as the one before it, also where by now another way would be better: a bookmark restricts the planner to the
+ * indexes that it names, and is refused if no plan of these is left.
+ */
+#include "findscan.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/limits.h"
+#include "find_bookmark.h"
+#include "render.h"
+
+/* ---- Indexes ---- */
+
+static void
+close_indexes(struct findscan *fs)
+{
+	for (size_t i = 0; i < fs->nindexes; i++)
+		views_close(fs->indexes[i].ix);
+	fs->nindexes = 0;
+}
+
+/* open_index: Unless it is open already. */
+static int
+open_index(struct findscan *fs, const struct query_index *index, const struct findscan_index **atp)
+{
+	struct findscan_index *at;
+	int err;
+
+	for (size_t i = 0; i < fs->nindexes; i++)
+		if (fs->indexes[i].index == index) {
+			*atp = &fs->indexes[i];
+			return 0;
+		}
+	if (fs->nindexes == FINDSCAN_PARTS)
+		return ERR_TOO_LARGE;
+	at = &fs->indexes[fs->nindexes];
+	if ((err = views_open(fs->views, fs->db, fs->database, index->ddoc, &at->ix)) != 0)
+		return err;
+	at->index = index;
+	if ((at->view = read_view(at->ix, index->name)) == NULL) {
+		views_close(at->ix);
+		return ERR_MISSING;
+	}
+	fs->nindexes++;
+	*atp = at;
+	return 0;
+}
+
+static int
+count_docs(struct findscan *fs, const struct query_range *ranges, size_t n, uint64_t *rowsp)
+{
+	uint64_t low, high, total = 0;
+	struct db_snap *snap;
+	int err = db_snap_begin(fs->db, &snap);
+
+	if (err != 0)
+		return err;
+	for (size_t i = 0; err == 0 && i < n; i++) {
+		low = 0;
+		if (ranges[i].low.len > 0)
+			err = db_docs_before(snap, ranges[i].low.s, ranges[i].low.len, &low);
+		if (err == 0 && ranges[i].high.len > 0)
+			err = db_docs_before(snap, ranges[i].high.s, ranges[i].high.len, &high);
+		else if (err == 0)
+			err = db_docs_before(snap, NULL, 0, &high);
+		/* The last id itself makes no difference. */
+		total += err == 0 && high > low ? high - low : 0;
+	}
+	db_snap_end(snap);
+	*rowsp = total;
+	return err;
+}
+
+static void
+count(void *cookie, const struct query_index *index, const struct query_range *ranges, size_t n, uint64_t *rowsp)
+{
+	const struct findscan_index *at;
+	struct findscan *fs = cookie;
+	int err;
+
+	if (index == NULL)
+		err = count_docs(fs, ranges, n, rowsp);
+	else if ((err = open_index(fs, index, &at)) == 0)
+		err = views_is_ready(at->ix) ? mango_count(at->ix, at->view, fs->q->partition, ranges, n, rowsp)
+					     : ERR_AGAIN;
+	/* An index that cannot be looked at is met again, with its error, if it is chosen. */
+	if (err != 0)
+		*rowsp = UINT64_MAX;
+}
+
+/* ---- Bookmarks ---- */
+
+static uint32_t
+hash_indexes(const struct query_plan *p)
+{
+	uint32_t h = 0;
+
+	for (size_t i = 0; i < p->nparts; i++) {
+		const struct query_index *x = p->parts[i].index;
+
+		h = hash_crc32c(h, "", 1);
+		if (x == NULL)
+			continue;
+		h = hash_crc32c(h, x->ddoc.s, x->ddoc.len);
+		h = hash_crc32c(h, "/", 1);
+		h = hash_crc32c(h, x->name.s, x->name.len);
+	}
+	return h;
+}
+
+int
+findscan_bookmark(const struct findscan *fs, struct buf *b)
+{
+	const struct query_index *index;
+	struct find_bookmark m = {0};
+
+	if (!fs->found)
+		return fs->q->bookmark.len > 0 ? buf_put(b, fs->q->bookmark.s, fs->q->bookmark.len)
+					       : buf_puts(b, "nil");
+	index = fs->plan->parts[fs->found_part].index;
+	m.descending = fs->plan->descending;
+	m.part = fs->found_part;
+	m.nparts = fs->plan->nparts;
+	m.indexes = hash_indexes(fs->plan);
+	if (index != NULL) {
+		m.ddoc = index->ddoc;
+		m.name = index->name;
+		m.key = (struct jstr){fs->key.data, fs->key.len};
+	}
+	m.id = (struct jstr){fs->id.data, fs->id.len};
+	return find_bookmark_put(&m, b);
+}
+
+/* go_behind: The row that a bookmark names. */
+static int
+go_behind(struct findscan *fs, const struct find_bookmark *m)
+{
+	const struct query_index *index;
+
+	if (m->nparts != fs->plan->nparts || m->descending != fs->plan->descending ||
+	    m->indexes != hash_indexes(fs->plan) || m->id.len == 0 || m->id.len > LIMIT_ID_LEN)
+		return ERR_BOOKMARK;
+	index = fs->plan->parts[m->part].index;
+	if ((index == NULL) != (m->ddoc.len == 0))
+		return ERR_BOOKMARK;
+	fs->part = (size_t)m->part;
+	fs->after_key = m->key;
+	fs->after_id = m->id;
+	if (index == NULL)
+		return 0;
+	return query_sortkey(m->key, &fs->scratch, &fs->after_sortkey) != 0 ? ERR_BOOKMARK : 0;
+}
+
+static int
+refuse_bookmark(const struct find_query *q, struct errtext *why)
+{
+	return err_why(why, ERR_BOOKMARK, "Invalid bookmark value: \"%.*s\"",
+	    (int)(q->bookmark.len < 100 ? q->bookmark.len : 100), q->bookmark.s);
+}
+
+/* ---- Plans ---- */
+
+static void
+ask_for(struct findscan *fs, struct query_ask *ask)
+{
+	const struct find_query *q = fs->q;
+
+	*ask = (struct query_ask){.selector = q->selector,
+	    .sort = q->sort,
+	    .nsort = q->nsort,
+	    .descending = q->descending,
+	    .fields = q->paths,
+	    .nfields = q->npaths,
+	    .use_ddoc = q->use_ddoc,
+	    .use_name = q->use_name,
+	    .in_partition = q->partition.len > 0,
+	    .conflicts = q->conflicts,
+	    .count = count,
+	    .cookie = fs};
+	if (fs->list != NULL) {
+		ask->indexes = fs->list->indexes;
+		ask->nindexes = fs->list->n;
+	}
+}
+
+/* keep_to: Only what the page before had: one index, or all documents; a union where that was one. */
+static void
+keep_to(struct query_ask *ask, const struct find_bookmark *m)
+{
+	ask->count = NULL;
+	ask->unions = m->nparts > 1 ? QUERY_UNION_ALWAYS : QUERY_UNION_NEVER;
+	if (m->nparts > 1)
+		return;
+	for (size_t i = 0; i < ask->nindexes; i++)
+		if (jstr_equal(ask->indexes[i].ddoc, m->ddoc) && jstr_equal(ask->indexes[i].name, m->name)) {
+			ask->indexes = &ask->indexes[i];
+			ask->nindexes = 1;
+			return;
+		}
+	ask->nindexes = 0;
+}
+
+/* is_asked_for: The plan uses what use_index names. */
+static int
+is_asked_for(const struct find_query *q, const struct query_plan *p)
+{
+	return p->found && p->chosen != NULL && jstr_equal(p->chosen->ddoc, q->use_ddoc) &&
+	       (q->use_name.len == 0 || jstr_equal(p->chosen->name, q->use_name));
+}
+
+static int
+check_fallback(const struct find_query *q, const struct query_plan *p, struct errtext *why)
+{
+	if (q->allow_fallback || is_asked_for(q, p))
+		return 0;
+	if (q->use_ddoc.len == 0)
+		return ERR_INVALID_INDEX;
+	return err_why(why, ERR_INVALID_INDEX,
+	    "%.*s%s%.*s specified by `use_index` could not be found or it is not suitable.", (int)q->use_ddoc.len,
+	    q->use_ddoc.s, q->use_name.len > 0 ? ", " : "", (int)q->use_name.len, q->use_name.s);
+}
+
+static int
+plan(struct findscan *fs, struct apireq *r, const struct find_query *q, const struct find_bookmark *m,
+    struct errtext *why)
+{
+	struct query_ask ask;
+	int err = 0;
+
+	fs->views = r->api->views;
+	fs->db = r->db;
+	fs->database = r->part[0].s;
+	fs->q = q;
+	buf_init(&fs->place, (size_t)1 << 30);
+	buf_init(&fs->after_sortkey, (size_t)1 << 30);
+	buf_init(&fs->key, (size_t)1 << 30);
+	buf_init(&fs->id, LIMIT_ID_LEN);
+	buf_init(&fs->text, RENDER_MAX);
+	buf_init(&fs->scratch, (size_t)1 << 30);
+	/* Rows of an index know nothing of who may see which document. */
+	if (r->who.server_admin || db_shows_alike(r->db))
+		err = mango_open(fs->views, r->db, fs->database, &fs->list);
+	if (err != 0)
+		return err;
+	ask_for(fs, &ask);
+	if (m != NULL)
+		keep_to(&ask, m);
+	if ((err = query_plan_new(&ask, &fs->plan)) != 0)
+		return err;
+	return check_fallback(q, fs->plan, why);
+}
+
+/* find_partition: The ids of partition P are behind "P:" and before "P;". */
+static int
+find_partition(struct findscan *fs)
+{
+	struct jstr p = fs->q->partition;
+	char *first, *end;
+
+	if (p.len == 0)
+		return 0;
+	first = arena_alloc(fs->plan->arena, p.len + 1);
+	end = arena_alloc(fs->plan->arena, p.len + 1);
+	if (first == NULL || end == NULL)
+		return ERR_NOMEM;
+	memcpy(first, p.s, p.len);
+	memcpy(end, p.s, p.len);
+	first[p.len] = ':';
+	end[p.len] = ';';
+	fs->partition_first = (struct jstr){first, p.len + 1};
+	fs->partition_end = (struct jstr){end, p.len + 1};
+	return 0;
+}
+
+/* open_parts: What the plan reads, and nothing that it was only compared with. */
+static int
+open_parts(struct findscan *fs)
+{
+	const struct findscan_index *at;
+	int err = 0;
+
+	close_indexes(fs);
+	for (size_t i = 0; err == 0 && i < fs->plan->nparts; i++)
+		if (fs->plan->parts[i].index != NULL)
+			err = open_index(fs, fs->plan->parts[i].index, &at);
+	if (err == 0 && fs->plan->covered)
+		err = query_columns_new(fs->plan->chosen->columns, fs->plan->chosen->ncolumns, &fs->columns);
+	return err != 0 ? err : find_partition(fs);
+}
+
+int
+findscan_prepare(struct findscan *fs, struct apireq *r, const struct find_query *q, struct errtext *why)
+{
+	struct find_bookmark m;
+	int marked = q->bookmark.len > 0, err;
+
+	if (marked && (err = find_bookmark_read(q->bookmark, r->arena, &m)) != 0)
+		return err == ERR_BOOKMARK ? refuse_bookmark(q, why) : err;
+	if ((err = plan(fs, r, q, marked ? &m : NULL, why)) != 0)
+		return err;
+	if (!fs->plan->found)
+		return marked ? refuse_bookmark(q, why) : ERR_NO_INDEX;
+	if ((err = open_parts(fs)) == 0 && marked && (err = go_behind(fs, &m)) == ERR_BOOKMARK)
+		return refuse_bookmark(q, why);
+	return err;
+}
+
+int
+findscan_explain(struct findscan *fs, struct apireq *r, const struct find_query *q, struct errtext *why)
+{
+	return plan(fs, r, q, NULL, why);
+}
+
+struct view_index *
+findscan_index(const struct findscan *fs, size_t i)
+{
+	return i < fs->nindexes ? fs->indexes[i].ix : NULL;
+}
+
+void
+findscan_release(struct findscan *fs)
+{
+	close_indexes(fs);
+	query_columns_free(fs->columns);
+	query_plan_free(fs->plan);
+	if (fs->views != NULL)
+		mango_close(fs->views, fs->list);
+	buf_release(&fs->place);
+	buf_release(&fs->after_sortkey);
+	buf_release(&fs->key);
+	buf_release(&fs->id);
+	buf_release(&fs->text);
+	buf_release(&fs->scratch);
+	memset(fs, 0, sizeof(*fs));
+}
