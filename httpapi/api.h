@@ -297,6 +297,9 @@ void purge_infos(struct apireq *r); /* /{db}/_purged_infos */
 /* updatefeeds.c */
 void updatefeeds_any(struct apireq *r); /* /_db_updates */
 
+/* find_explain.c */
+void find_explain(struct apireq *r); /* /{db}/_explain, /{db}/_partition/{p}/_explain */
+
 /* view.c, view_info.c */
 void view_any(struct apireq *r);       /* /{db}/_design/{d}/_view/... */
 void view_partition(struct apireq *r); /* /{db}/_partition/{p}/_design/{d}/_view/{v} */
