@@ -378,6 +378,8 @@ int db_snap_begin(struct db *db, struct db_snap **snapp) MUST_CHECK;
 void db_snap_end(struct db_snap *snap);
 /** db_snap_seq(snap): The update sequence it sees. */
 uint64_t db_snap_seq(const struct db_snap *snap);
+/** db_designs_seq(db): Behind this update sequence no design document has changed: of one history, snapshots from there on have the same ones. */
+uint64_t db_designs_seq(const struct db *db);
 
 /*
  * A document's record as found.  The tree is decoded when first asked for.  Memory is the arena's

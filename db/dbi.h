@@ -125,6 +125,7 @@ struct dbfile {
 	_Atomic uint64_t security_stamp; /* counts its changes; also read without the lock */
 	uint64_t
 	    designs; /* the sequence of the last commit that touched a design document; 0: none since the opening */
+	uint64_t opened_seq;           /* the update sequence at the opening */
 	struct validators *validators; /* as of some moment, or NULL */
 	size_t heard_bytes;            /* of requests that wait for rules and validators, or are with them */
 	int compact_running;

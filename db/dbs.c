@@ -178,7 +178,9 @@ load(struct dbfile *f, open_f *how)
 	    (err = arena_new(4u * LIMIT_TXN_BYTES, &f->doc_arena)) != 0 || (err = body_dicts_new(&f->dicts)) != 0 ||
 	    (err = store_batch_new(f->store, &f->batch)) != 0)
 		return err;
-	return meta_load(f);
+	err = meta_load(f);
+	f->opened_seq = f->state.update_seq;
+	return err;
 }
 
 /* evict: Close the files that were idle longest until the table is within its bound. */
@@ -539,6 +541,18 @@ db_doc_check(const struct db *db, const char *id, size_t len, size_t body_len, s
 	if (id[0] == ':')
 		return ERR_ILLEGAL_PARTITION;
 	return memchr(id, ':', len) == id + len - 1 ? ERR_ID_EMPTY : 0;
+}
+
+uint64_t
+db_designs_seq(const struct db *db)
+{
+	struct dbfile *f = db->file;
+	uint64_t seq;
+
+	(void)pthread_mutex_lock(&f->lock);
+	seq = f->designs > f->opened_seq ? f->designs : f->opened_seq;
+	(void)pthread_mutex_unlock(&f->lock);
+	return seq;
 }
 
 int

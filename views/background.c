@@ -150,7 +150,8 @@ is_wanted(struct db_doc *doc, struct arena *a)
 	struct ddoc d;
 
 	return !doc->winner.deleted && db_doc_rev(doc, &doc->winner, a, &rev) == 0 &&
-	       ddoc_parse(rev.body, a, &d) == 0 && d.autoupdate && d.nmaps > 0 && jstr_is(&d.language, "javascript");
+	       ddoc_parse(rev.body, a, &d) == 0 && d.autoupdate && d.nmaps > 0 &&
+	       (d.is_query || jstr_is(&d.language, "javascript"));
 }
 
 /* list_designs: Those that want an index that is up to date. */

@@ -10,8 +10,10 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "ddoc_query.h"
 
 #define SCRATCH 4096u
+#define QUERY_MAPS_MAX 1024u /* of a design document of language "query"; what is beyond them is left out */
 
 enum type { TYPE_OBJECT = 1, TYPE_STRING = 2, TYPE_ARRAY = 4, TYPE_BOOLEAN = 8 };
 
@@ -297,12 +299,12 @@ same(struct jstr a, struct jstr b)
 }
 
 static unsigned
-map_of(struct ddoc *d, struct jstr text)
+map_of(struct ddoc *d, const struct ddoc_map *map)
 {
 	for (size_t i = 0; i < d->nmaps; i++)
-		if (same(d->maps[i].text, text))
+		if (same(d->maps[i].text, map->text))
 			return (unsigned)i;
-	d->maps[d->nmaps] = (struct ddoc_map){.text = text};
+	d->maps[d->nmaps] = *map;
 	return (unsigned)d->nmaps++;
 }
 
@@ -316,22 +318,29 @@ reduce_of(struct ddoc *d, struct jstr text)
 	return (unsigned)d->nreduces++;
 }
 
-/* The texts of a view's functions, in memory that lasts; len 0 of map: it has none that could be run. */
+/* What a view says, in memory that lasts; map.len 0: there is none that could be run. */
+struct view_texts {
+	struct jstr map, reduce;
+	int has_options;
+};
+
 static int
-read_view(struct parse *p, struct jread *j, struct jstr *map, struct jstr *reduce)
+read_view(struct parse *p, struct jread *j, struct view_texts *out)
 {
 	struct jstr key, text;
 	int err = jread_object_begin(j);
 
-	*map = *reduce = (struct jstr){"", 0};
+	*out = (struct view_texts){{"", 0}, {"", 0}, 0};
 	while (err == 0 && (err = jread_object_next(j, &p->scratch, &key)) == 0) {
-		struct jstr *to = jstr_is(&key, "map") ? map : jstr_is(&key, "reduce") ? reduce : NULL;
+		struct jstr *to = jstr_is(&key, "map") ? &out->map : jstr_is(&key, "reduce") ? &out->reduce : NULL;
 
+		if (jstr_is(&key, "options"))
+			out->has_options = jread_peek(j) == JREAD_OBJECT;
 		if (to == NULL)
 			err = jread_skip(j, NULL);
-		else if (jread_peek(j) == JREAD_STRING)
+		else if (jread_peek(j) == JREAD_STRING && !(p->d->is_query && to == &out->map))
 			err = (err = jread_string(j, &p->scratch, &text)) != 0 ? err : keep(p, text, to);
-		else if (to == map && jread_peek(j) == JREAD_OBJECT)
+		else if (to == &out->map && jread_peek(j) == JREAD_OBJECT)
 			err = (err = jread_skip(j, &text)) != 0 ? err : keep(p, text, to);
 		else
 			err = jread_skip(j, NULL);
@@ -339,23 +348,44 @@ read_view(struct parse *p, struct jread *j, struct jstr *map, struct jstr *reduc
 	return err == ERR_END ? 0 : err;
 }
 
+/* set_reduce: No function runs in a design document of language "query". */
 static void
-add_view(struct parse *p, struct jstr name, struct jstr map, struct jstr reduce)
+set_reduce(struct ddoc *d, struct ddoc_view *v, struct jstr reduce)
+{
+	if (reduce.len == 0 || (v->kind = ddoc_reduce_of(reduce, &v->n)) != DDOC_SCRIPT)
+		return;
+	if (d->is_query)
+		v->kind = DDOC_NONE;
+	else
+		v->reduce = reduce_of(d, reduce);
+}
+
+static int
+add_view(struct parse *p, struct jstr name, const struct view_texts *texts)
 {
 	struct ddoc *d = p->d;
 	struct ddoc_view v = {.name = name};
+	struct ddoc_map map = {.text = texts->map};
+	int err = d->is_query ? ddoc_query_map(texts->map, p->a, &map) : 0;
 
-	v.map = map_of(d, map);
-	if (reduce.len > 0 && (v.kind = ddoc_reduce_of(reduce, &v.n)) == DDOC_SCRIPT)
-		v.reduce = reduce_of(d, reduce);
+	if (err == ERR_END || (d->is_query && d->nmaps == QUERY_MAPS_MAX))
+		return 0;
+	if (err != 0)
+		return err;
+	v.map = map_of(d, &map);
+	set_reduce(d, &v, texts->reduce);
+	v.def = d->is_query ? texts->map : (struct jstr){"", 0};
+	v.declared = texts->has_options;
 	v.slot = d->maps[v.map].nslots;
 	for (size_t i = 0; i < d->nviews; i++)
-		if (d->views[i].map == v.map && d->views[i].kind != DDOC_NONE && same(p->reduce_texts[i], reduce))
+		if (d->views[i].map == v.map && d->views[i].kind != DDOC_NONE &&
+		    same(p->reduce_texts[i], texts->reduce))
 			v.slot = d->views[i].slot;
 	if (v.kind != DDOC_NONE && v.slot == d->maps[v.map].nslots)
 		d->maps[v.map].nslots++;
-	p->reduce_texts[d->nviews] = reduce;
+	p->reduce_texts[d->nviews] = texts->reduce;
 	d->views[d->nviews++] = v;
+	return 0;
 }
 
 static int
@@ -376,7 +406,8 @@ static int
 read_views(struct parse *p, struct jread *j)
 {
 	struct ddoc *d = p->d;
-	struct jstr key, name, map, reduce;
+	struct view_texts texts;
+	struct jstr key, name, lib;
 	size_t n;
 	int err = count_members(*j, &p->scratch, &n);
 
@@ -393,10 +424,10 @@ read_views(struct parse *p, struct jread *j)
 		if (jread_peek(j) != JREAD_OBJECT) {
 			err = jread_skip(j, NULL);
 		} else if (jstr_is(&key, "lib")) {
-			err = (err = jread_skip(j, &map)) != 0 ? err : keep(p, map, &d->lib);
-		} else if ((err = keep(p, key, &name)) == 0 && (err = read_view(p, j, &map, &reduce)) == 0 &&
-			   map.len > 0) {
-			add_view(p, name, map, reduce);
+			err = (err = jread_skip(j, &lib)) != 0 ? err : keep(p, lib, &d->lib);
+		} else if ((err = keep(p, key, &name)) == 0 && (err = read_view(p, j, &texts)) == 0 &&
+			   texts.map.len > 0) {
+			err = add_view(p, name, &texts);
 		}
 	}
 	return err == ERR_END ? 0 : err;
@@ -464,8 +495,12 @@ sign(struct parse *p)
 
 	buf_init(&b, SIZE_MAX);
 	sign_text(&b, d->language);
-	buf_putc(&b, (char)(d->include_design | d->local_seq << 1 | d->partitioned << 2 | d->has_partitioned << 3));
-	sign_text(&b, d->lib);
+	if (!d->is_query)
+		buf_putc(
+		    &b, (char)(d->include_design | d->local_seq << 1 | d->partitioned << 2 | d->has_partitioned << 3));
+	else
+		buf_putc(&b, (char)(!d->has_partitioned || d->partitioned));
+	sign_text(&b, d->is_query ? (struct jstr){"", 0} : d->lib);
 	for (size_t i = 0; i < d->nmaps; i++) {
 		sign_text(&b, d->maps[i].text);
 		for (size_t k = 0; k < d->nviews; k++) {
@@ -512,6 +547,7 @@ ddoc_parse(struct jstr body, struct arena *a, struct ddoc *out)
 	*out = (struct ddoc){.language = {"javascript", 10}, .autoupdate = 1, .lib = {"", 0}};
 	buf_init(&p.scratch, body.len + SCRATCH);
 	buf_init(&names, body.len + SCRATCH);
+	out->is_query = has_language(body, &p.scratch, "query", 0);
 	jread_init(&j, body.s, body.len);
 	err = jread_object_begin(&j);
 	while (err == 0 && (err = jread_object_next(&j, &names, &key)) == 0)

@@ -32,16 +32,23 @@ struct ddoc_view {
 	unsigned n;      /* of _top_N and _bottom_N */
 	unsigned reduce; /* DDOC_SCRIPT: index into reduces */
 	unsigned slot;   /* which of its map's reductions this is; equal ones are kept once */
+	struct jstr def; /* of language "query": the definition as it stands */
+	int declared;    /* it has options, without which CouchDB takes it for no index */
 };
 
 /* A distinct map function, with the reductions that views ask of its rows. */
 struct ddoc_map {
-	struct jstr text; /* the function */
+	struct jstr text; /* the function, or what stands for it */
 	unsigned nslots;
+	/* Of language "query". */
+	const struct jstr *columns; /* paths */
+	size_t ncolumns;
+	struct jstr filter; /* a selector; len 0: every document */
 };
 
 struct ddoc {
 	struct jstr language; /* "javascript" where it says nothing */
+	int is_query;         /* it is "query": rows are made of columns, and no function runs */
 	int include_design, local_seq, partitioned, has_partitioned;
 	int autoupdate;
 	struct jstr lib; /* views.lib, JSON text; len 0: none */

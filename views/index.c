@@ -218,12 +218,12 @@ read_definition(struct view_index *ix, struct db *db, struct jstr id, size_t nth
 	if (err == 0 && (err = body_of(&doc, nth, ix->arena, &body)) == 0)
 		err = ddoc_parse(body, ix->arena, &ix->ddoc);
 	db_snap_end(snap);
-	if (err == 0 && !jstr_is(&ix->ddoc.language, "javascript") && !jstr_is(&ix->ddoc.language, "query"))
+	if (err == 0 && !ix->ddoc.is_query && !jstr_is(&ix->ddoc.language, "javascript"))
 		err = ERR_NOT_IMPLEMENTED;
 	if (err != 0)
 		return err;
 	buf_init_arena(&program, ix->arena, DEFINITION_MAX);
-	err = ddoc_program(&ix->ddoc, &program);
+	err = ix->ddoc.is_query ? 0 : ddoc_program(&ix->ddoc, &program);
 	ix->program = (struct jstr){program.data, program.len};
 	if (err == 0 && (name = arena_calloc(ix->arena, 1, id.len + 1)) == NULL)
 		err = ERR_NOMEM;
@@ -619,6 +619,7 @@ views_new(const struct views_config *config, struct views **vp)
 	v->tidier = (struct exec_job){.fn = close_idle, .arg = v};
 	(void)pthread_mutex_init(&v->lock, NULL);
 	(void)pthread_cond_init(&v->changed, NULL);
+	mango_lists_init(&v->lists);
 	cleanup_sweep_later(v);
 	*vp = v;
 	return 0;
@@ -643,6 +644,7 @@ views_free(struct views *v)
 	(void)pthread_mutex_unlock(&v->lock);
 	store_free(v->config.store);
 	background_free(v->background);
+	mango_lists_release(&v->lists);
 	(void)pthread_cond_destroy(&v->changed);
 	(void)pthread_mutex_destroy(&v->lock);
 	free(v->folder);

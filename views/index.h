@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "ddoc.h"
 #include "known.h"
+#include "mango_lists.h"
 #include "rows.h"
 #include "store/counts.h"
 #include "sums.h"
@@ -94,6 +95,7 @@ struct views {
 	pthread_cond_t changed;
 	struct view_index *all;
 	struct known known;
+	struct mango_lists lists;
 	struct update_queue fresh, going; /* those that begin, and those that go on: they take turns */
 	int passed;                       /* the last one began, while others were to go on */
 	unsigned nupdates;

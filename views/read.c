@@ -276,6 +276,25 @@ keep_key(struct rows_key *out, const struct store_val *key)
 	memcpy(out->b, key->p, key->len);
 }
 
+/* count_ends: Rows before the range, and before what is behind it, in ascending order. */
+static int
+count_ends(struct view_snap *s, uint64_t *lowp, uint64_t *highp)
+{
+	int err = count_before(s, s->from.b, s->from.len, lowp);
+
+	return err != 0 ? err : count_before(s, s->to.b, s->to.len, highp);
+}
+
+int
+read_length(struct view_snap *s, uint64_t *np)
+{
+	uint64_t low, high;
+	int err = count_ends(s, &low, &high);
+
+	*np = err == 0 && high > low ? high - low : 0;
+	return index_damaged(s->ix, err);
+}
+
 int
 read_skip(struct view_snap *s, uint64_t *np)
 {
@@ -285,8 +304,7 @@ read_skip(struct view_snap *s, uint64_t *np)
 
 	if (n == 0)
 		return 0;
-	if ((err = count_before(s, s->from.b, s->from.len, &low)) != 0 ||
-	    (err = count_before(s, s->to.b, s->to.len, &high)) != 0)
+	if ((err = count_ends(s, &low, &high)) != 0)
 		return index_damaged(s->ix, err);
 	if (high <= low || n >= high - low) {
 		*np = high > low ? n - (high - low) : n;

@@ -67,6 +67,8 @@ int read_range(
     struct view_snap *s, const struct ddoc_view *view, const struct read_range *range, struct jstr after) MUST_CHECK;
 /** read_counts(s, totalp, beforep): Rows of the view, and those before the range in its direction; O(log n). */
 int read_counts(struct view_snap *s, uint64_t *totalp, uint64_t *beforep) MUST_CHECK;
+/** read_length(s, np): Rows of the range; O(log n). */
+int read_length(struct view_snap *s, uint64_t *np) MUST_CHECK;
 /** read_skip(s, np): Pass over up to *${np} rows, which becomes how many were lacking; O(log n). */
 int read_skip(struct view_snap *s, uint64_t *np) MUST_CHECK;
 

@@ -2,6 +2,7 @@
 #ifndef VIEWS_STEP_H_
 #define VIEWS_STEP_H_
 
+#include "db/doc.h"
 #include "index.h"
 
 #define STEP_MEM ((size_t)2 << 30)
@@ -14,7 +15,7 @@ struct changed {
 	size_t json_at, json_len; /* in the step's buffer; no length: it has no rows */
 	uint64_t seq;             /* the sequence that is reached behind it */
 	unsigned char key[STEP_KEY];
-	struct jstr rows; /* what its functions emitted: the text of an array; len 0: none */
+	struct jstr rows; /* what its functions emitted: the text of an array, or step_native_next()'s; len 0: none */
 };
 
 struct step {
@@ -29,6 +30,8 @@ struct step {
 	size_t bytes;
 	size_t rows_bytes;
 	struct buf json;         /* the documents, with commas between them */
+	struct native *native;   /* what makes rows where no function does; NULL: functions do */
+	uint64_t began_ms;       /* with native */
 	uint64_t from;           /* the sequence behind which it begins */
 	uint64_t seq, purge_seq; /* up to which the batch goes */
 	int more;                /* there is more behind it */
@@ -52,6 +55,15 @@ uint64_t step_now(const struct step *s);
 int step_gather(struct step *s) MUST_CHECK;
 /** step_map(s, scp): What functions emit for them; the batch may become shorter.  *${scp}: the child, if it is needed further; the caller closes it. */
 int step_map(struct step *s, struct script **scp) MUST_CHECK;
+/**
+ * step_native_begin(s), step_native_end(s): Make ready what makes rows without functions.  Errors: ERR_NOMEM, ERR_INTERNAL.
+ * step_native_doc(s, d, c): The rows of a document, as functions would see it, into c->rows.  Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_TOO_LARGE, ERR_INTERNAL.
+ * step_native_next(rows, mapp, keyp): Take the next of them; 0: there is none.
+ */
+int step_native_begin(struct step *s) MUST_CHECK;
+void step_native_end(struct step *s);
+int step_native_doc(struct step *s, const struct doc_out *d, struct changed *c) MUST_CHECK;
+int step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp);
 /** step_write(s): Rows, lists of rows, counts and reductions, in one commit. */
 int step_write(struct step *s) MUST_CHECK;
 /** step_hold(s): The same into the index's first build, which is written once it is whole; else s->held. */

@@ -8,6 +8,7 @@
 
 #define BATCH_BYTES ((size_t)8 << 20) /* of documents' JSON in a batch */
 #define BATCH_DOCS 20000u
+#define CLOCK_DOCS 16u /* between two looks at the clock */
 
 uint64_t
 step_now(const struct step *s)
@@ -46,9 +47,27 @@ put_conflicts(struct buf *b, const struct revtree *t)
 	return n > 0 ? buf_putc(b, ']') : buf_failed(b);
 }
 
-/* put_doc: As map functions see it: with its conflicts, and with _local_seq if the design document asks for that. */
+/* put_doc: For functions, which get it as JSON later, behind the others. */
 static int
-put_doc(struct step *s, struct db_doc *doc, struct buf *out)
+put_doc(struct step *s, const struct doc_out *d, struct changed *c)
+{
+	size_t at;
+	int err;
+
+	if (s->json.len > 0)
+		buf_putc(&s->json, ',');
+	at = s->json.len;
+	if ((err = doc_put_json(&s->json, d)) != 0 || (err = buf_failed(&s->json)) != 0)
+		return err;
+	c->json_at = at;
+	c->json_len = s->json.len - at;
+	s->bytes += c->json_len;
+	return 0;
+}
+
+/* map_doc: The document as maps see it: with its conflicts, and with _local_seq if the design document asks for that. */
+static int
+map_doc(struct step *s, struct db_doc *doc, struct changed *c)
 {
 	struct revtree *t;
 	struct db_rev rev;
@@ -61,7 +80,7 @@ put_doc(struct step *s, struct db_doc *doc, struct buf *out)
 	buf_init_arena(&extra, s->doc_a, LIMIT_BODY_LEN);
 	if (doc->nleaves > 1 && ((err = db_doc_tree(doc, 0, &t)) != 0 || (err = put_conflicts(&extra, t)) != 0))
 		return err;
-	if (s->ix->ddoc.local_seq)
+	if (s->ix->ddoc.local_seq && s->native == NULL)
 		buf_printf(&extra, ",\"_local_seq\":%llu", (unsigned long long)doc->seq);
 	d = (struct doc_out){.id = doc->id,
 	    .rev = doc->winner.rev,
@@ -70,7 +89,7 @@ put_doc(struct step *s, struct db_doc *doc, struct buf *out)
 	    .natts = rev.natts,
 	    .extra = extra.len > 0 ? extra.data : NULL,
 	    .extra_len = extra.len};
-	return doc_put_json(out, &d);
+	return s->native != NULL ? step_native_doc(s, &d, c) : put_doc(s, &d, c);
 }
 
 static int
@@ -85,7 +104,6 @@ add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 	uint64_t salt = s->ix->head.salt;
 	struct changed *c;
 	struct db_doc doc;
-	size_t at;
 	int err;
 
 	if (s->n == s->cap && (s->docs = step_grow(s, s->docs, s->n, &s->cap, sizeof(*s->docs))) == NULL)
@@ -99,24 +117,14 @@ add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 	bytes_store_u64be(c->key + 8, counts_hash(~salt, id.s, id.len));
 	if (is_design(id)) {
 		s->ix->untidy = 1;
-		if (!s->ix->ddoc.include_design)
+		if (!s->ix->ddoc.include_design || s->native != NULL)
 			return 0;
 	}
 	arena_reset(s->doc_a);
 	err = db_get(snap, c->id.s, c->id.len, s->doc_a, &doc);
 	if (err == ERR_MISSING || (err == 0 && doc.winner.deleted))
 		return 0;
-	if (err != 0)
-		return err;
-	if (s->json.len > 0)
-		buf_putc(&s->json, ',');
-	at = s->json.len;
-	if ((err = put_doc(s, &doc, &s->json)) != 0 || (err = buf_failed(&s->json)) != 0)
-		return err;
-	c->json_at = at;
-	c->json_len = s->json.len - at;
-	s->bytes += c->json_len;
-	return 0;
+	return err != 0 ? err : map_doc(s, &doc, c);
 }
 
 /* gather_purged: What was purged may have no row of _changes any more. */
@@ -156,6 +164,16 @@ is_failed(struct step *s, uint64_t seq)
 	return 1;
 }
 
+/* is_full: The batch ends here. */
+static int
+is_full(const struct step *s)
+{
+	if (s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS)
+		return 1;
+	/* Filters run while documents are gathered, and a regular expression may take its time. */
+	return s->native != NULL && s->n > 0 && s->n % CLOCK_DOCS == 0 && step_now(s) - s->began_ms > STEP_MS;
+}
+
 static int
 gather_changes(struct step *s, struct db_snap *snap)
 {
@@ -169,7 +187,7 @@ gather_changes(struct step *s, struct db_snap *snap)
 	if ((err = db_changes_open(snap, s->seq, 0, &scan)) == 0) {
 		while ((err = db_changes_next(scan, row_a, &ch)) == 0) {
 			s->bulk_ends = s->ix->bulk != NULL && ch.seq > bulk_until(s->ix->bulk);
-			if (s->bulk_ends || s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS) {
+			if (s->bulk_ends || is_full(s)) {
 				s->more = 1;
 				break;
 			}

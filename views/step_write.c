@@ -128,6 +128,18 @@ emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct j
 	return change(s, map, l.sortkey, c->id, n, &key, &value, fresh);
 }
 
+static int
+emit_native(struct step *s, const struct changed *c, struct bytes *old, struct buf *list)
+{
+	struct jstr left = c->rows, key, null = {"null", 4};
+	unsigned map;
+	int err = 0;
+
+	while (err == 0 && step_native_next(&left, &map, &key))
+		err = emit(s, c, map, 0, key, null, old, list);
+	return err;
+}
+
 /* emit_all: [[[KEY,VALUE],...] of map 0, ...] */
 static int
 emit_all(struct step *s, const struct changed *c, struct bytes *old, struct buf *list)
@@ -137,6 +149,8 @@ emit_all(struct step *s, const struct changed *c, struct bytes *old, struct buf 
 	unsigned map = 0;
 	int err;
 
+	if (s->ix->ddoc.is_query)
+		return emit_native(s, c, old, list);
 	jread_init(&j, c->rows.s, c->rows.len);
 	err = jread_array_begin(&j);
 	while (err == 0 && (err = jread_array_next(&j)) == 0) {

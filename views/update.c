@@ -3,6 +3,8 @@
  *
  *	views_want -> (queue) -> update_step: step_gather -> step_map -> step_write -> update_step ... -> everybody is told
  *
+ * Where no function runs, step_gather makes the rows, and there is no step_map.
+ *
  * 1. A batch is one commit of the index file: rows, lists of rows, counts, reductions, and the sequence up to which they are right.
  *    Killed at any moment, the index is that of some sequence, and goes on from there.
  * 2. Per document the index has the list of its rows, so that an update touches exactly what changes.
@@ -72,11 +74,14 @@ step_run(struct step *s)
 {
 	struct view_index *ix = s->ix;
 	struct script *sc = NULL;
-	int err = step_gather(s);
+	int err = ix->ddoc.is_query ? step_native_begin(s) : 0;
 
+	if (err == 0)
+		err = step_gather(s);
+	step_native_end(s);
 	if (err != 0)
 		return err;
-	if (ix->ddoc.nmaps > 0)
+	if (ix->ddoc.nmaps > 0 && !ix->ddoc.is_query)
 		err = step_map(s, &sc);
 	if (err == 0)
 		err = ix->bulk != NULL ? step_hold(s) : step_write(s);
