@@ -53,6 +53,8 @@ use(struct reader *in, struct jstr ddoc, struct jstr name)
 {
 	struct buf b;
 
+	if (ddoc.len > LIMIT_ID_LEN || name.len > LIMIT_ID_LEN)
+		return err_why(in->why, ERR_INDEX_NAME, "The name of an index is too long.");
 	buf_init_arena(&b, in->r->arena, LIMIT_FIND_LEN);
 	buf_putc(&b, '[');
 	buf_put_json(&b, ddoc.s, ddoc.len);

@@ -193,6 +193,10 @@ test_bounds(void)
 	memcpy(s + n + 4000, "\"}", 2);
 	CHECK_INT(read_text(s, n + 4002), ERR_NOT_NATURAL);
 	CHECK(memcmp(why.text, "<<120,120,", 10) == 0 && strlen(why.text) < ERRTEXT_MAX);
+	memcpy(s, "{\"selector\":{},\"use_index\":\"", n = 28);
+	memset(s + n, 'x', LIMIT_ID_LEN + 1);
+	memcpy(s + n + LIMIT_ID_LEN + 1, "\"}", 2);
+	CHECK_INT(read_text(s, n + LIMIT_ID_LEN + 3), ERR_INDEX_NAME);
 	n = (size_t)snprintf(s, room, "{\"selector\":{},\"sort\":");
 	memset(s + n, '[', 3000);
 	memset(s + n + 3000, ']', 3000);
