@@ -23,6 +23,7 @@
 	X(ERR_NOSPACE, 507, "insufficient_storage", "no space left on the device")                                   \
 	X(ERR_BUSY, 503, "service_unavailable", "too much work is waiting")                                          \
 	X(ERR_SHUTDOWN, 503, "service_unavailable", "the server is shutting down")                                   \
+	X(ERR_INDEX_SERVICE, 503, "required index service unavailable", "text")                                      \
 	X(ERR_NOT_IMPLEMENTED, 501, "not_implemented", "not implemented")                                            \
 	X(ERR_NEWER_FORMAT, 500, "internal_server_error", "the file was written by a newer Divan")                   \
 	X(ERR_LOCKED, 500, "internal_server_error", "another process holds the data folder")                         \
@@ -69,6 +70,10 @@
 	X(ERR_NOT_BOOLEAN, 400, "invalid_boolean", "Invalid boolean value")                                          \
 	X(ERR_NOT_STRING, 400, "invalid_string", "Invalid string")                                                   \
 	X(ERR_EMPTY_STRING, 400, "invalid_empty_string", "Index name or ddoc cannot be empty string")                \
+	X(ERR_DDOC_LANGUAGE, 400, "invalid_ddoc_lang", "Existing design doc has an invalid language")                \
+	X(ERR_PARTITIONED_OPTION, 400, "invalid_partitioned_option", "The partitioned option does not match")        \
+	X(ERR_LIST_INDEX, 400, "invalid_list_index_params", "Index parameter ranges: limit > 1, skip > 0")           \
+	X(ERR_BULK_DELETE, 400, "invalid_bulk_docs", "Bulk Delete requires an array of non-null docids.")            \
 	X(ERR_UNAUTHORIZED, 401, "unauthorized", "You are not authorized to access this db.")                        \
 	X(ERR_BAD_LOGIN, 401, "unauthorized", "Name or password is incorrect.")                                      \
 	X(ERR_USER_CONFLICTS, 401, "unauthorized",                                                                   \

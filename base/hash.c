@@ -31,6 +31,16 @@ hash_md5(const void *data, size_t len, unsigned char out[MD5_LEN])
 }
 
 void
+hash_sha1(const void *data, size_t len, unsigned char out[SHA1_LEN])
+{
+	SHA_CTX ctx;
+
+	SHA1_Init(&ctx);
+	SHA1_Update(&ctx, data, len);
+	SHA1_Final(out, &ctx);
+}
+
+void
 hash_sha256(const void *data, size_t len, unsigned char out[SHA256_LEN])
 {
 	SHA256_CTX ctx;

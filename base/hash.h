@@ -14,6 +14,8 @@
 /** hash_md5(data, len, out): One-shot MD5, without a heap allocation per call. */
 void hash_md5(const void *data, size_t len, unsigned char out[MD5_LEN]);
 void hash_sha256(const void *data, size_t len, unsigned char out[SHA256_LEN]);
+/** hash_sha1(data, len, out): For names that others hash so; it protects nothing. */
+void hash_sha1(const void *data, size_t len, unsigned char out[SHA1_LEN]);
 
 /* Incremental digests: MD5 and SHA-256 of the same bytes at once, for attachments. */
 struct hash_both;

@@ -300,6 +300,12 @@ void updatefeeds_any(struct apireq *r); /* /_db_updates */
 /* find_explain.c */
 void find_explain(struct apireq *r); /* /{db}/_explain, /{db}/_partition/{p}/_explain */
 
+/* find_index.c */
+void find_index_any(struct apireq *r);         /* /{db}/_index */
+void find_index_bulk_delete(struct apireq *r); /* /{db}/_index/_bulk_delete */
+void find_index_delete(struct apireq *r);      /* /{db}/_index/{ddoc}/{type}/{name} */
+void find_index_none(struct apireq *r);        /* /{db}/_index/... */
+
 /* view.c, view_info.c */
 void view_any(struct apireq *r);       /* /{db}/_design/{d}/_view/... */
 void view_partition(struct apireq *r); /* /{db}/_partition/{p}/_design/{d}/_view/{v} */

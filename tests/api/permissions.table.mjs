@@ -15,7 +15,7 @@
 // Expected is what CouchDB 3.5 does: recorded answers (tests/contract) and its sources, not what divand happens to do.
 //
 // Paths: {db} is the database, {newdb} a name of none, {olddb} another database. Made for the one request are {doc} and {ddoc}, a
-// document and a design document with an attachment a.txt, of revision {rev}, {local}, and the setting {set}; {new} is a name of nothing.
+// document and a design document (with an index i) with an attachment a.txt, of revision {rev}, {local}, and the setting {set}; {new} is a name of nothing.
 // COPY goes to what follows the >, or to {new}. What follows < is the body: JSON, or `text`, `form` (an upload) or `security` (the object that
 // is there already). Every row is tried by everybody; a refused write must leave the database as it was.
 //
@@ -189,9 +189,13 @@ POST   /{db}/_compact/{ddoc}                       in      pw      no      ma   
 POST   /{db}/_view_cleanup                         in      pw      no      ma      202     202     | ma      ma      ma      < {}
 POST   /{db}/_find                                 in      pw      no      200*    200*    200*    | 200*    200*    200*    < {"selector":{}}
 POST   /{db}/_explain                              in      pw      no      200*    200*    200*    | 200*    200*    200*    < {"selector":{}}
-GET    /{db}/_index                                in      pw      no      200*    200*    200*    | 200*    200*    200*
-POST   /{db}/_index                                in      pw      no      da*     200*    200*    | da*     da*     da*     < {"index":{"fields":["n"]}}
-DELETE /{db}/_index/_design/{ddoc}/json/i          in      pw      no      da*     200*    200*    | da*     da*     da*
+GET    /{db}/_index                                in      pw      no      200     200     200     | 200     200     200
+HEAD   /{db}/_index                                in      pw      no      200     200     200     | 200     200     200
+POST   /{db}/_index                                in      pw      no      da      200     200     | da      da      da      < {"index":{"fields":["n"]}}
+POST   /{db}/_index/_bulk_delete                   in      pw      no      da      200     200     | da      da      da      < {"docids":["{new}"]}
+DELETE /{db}/_index/{ddoc}/json/i                  in      pw      no      da      200     200     | da      da      da
+DELETE /{db}/_index/_design/{ddoc}/json/i          in      pw      no      da      200     200     | da      da      da
+DELETE /{db}/_index/{new}                          in      pw      no      404     404     404     | 404     404     404
 GET    /{db}/_copy                                 sa      pw      sa      sa      sa      200     | sa      sa      sa
 POST   /{db}/_purge                                sa      pw      sa      sa      sa      201     | sa      sa      sa      < {}
 GET    /{db}/_purged_infos                         sa      pw      sa      sa      sa      200     | sa      sa      sa

@@ -100,6 +100,8 @@ const made = {
 		return name;
 	},
 };
+/** A declared index i. */
+const INDEX = { language: 'query', views: { i: { map: { fields: { n: 'asc' }, partial_filter_selector: {} }, reduce: '_count', options: { def: { fields: ['n'] } } } } };
 async function make(db, prefix, json = {}) {
 	const name = `there-${++serial}`;
 	const { status, json: { rev }, text } = await ask(server, 'PUT', `/${db}/${prefix}${name}`, { json });
@@ -114,7 +116,7 @@ async function request(row, db, security) {
 	for (const key of Object.keys(texts)) {
 		for (const [, name] of texts[key]?.matchAll(/\{(\w+)\}/g) ?? []) {
 			if (name === 'doc' || name === 'ddoc') {
-				const doc = await make(db, name === 'ddoc' ? '_design/' : '', { _attachments: { 'a.txt': { content_type: 'text/plain', data: 'YQ==' } } });
+				const doc = await make(db, name === 'ddoc' ? '_design/' : '', { ...(name === 'ddoc' && INDEX), _attachments: { 'a.txt': { content_type: 'text/plain', data: 'YQ==' } } });
 				Object.assign(values, { [name]: doc.name, rev: doc.rev });
 			} else if (!(name in values)) values[name] = await made[name](db);
 		}
