@@ -59,7 +59,8 @@ struct query_candidate {
 
 struct query_plan {
 	struct arena *arena; /* of all of it */
-	int found;           /* 0: no index will do, which is an error where it is no _explain */
+	int found;           /* 0: no index will do, which is an error where it is no _explain: there are no parts */
+	int noop;            /* CouchDB does not even look: its answer has neither bookmark nor warning.  No ranges */
 	const char *way;     /* "all_docs", "index", "ranges" (several of one index), "union" (several parts) */
 	struct query_part *parts;
 	size_t nparts;

@@ -23,17 +23,8 @@
 #include "icu.h"
 #include "number.h"
 #include "query.h"
+#include "sortkey.h"
 
-enum {
-	TAG_END = 0x00,
-	TAG_NULL = 0x10,
-	TAG_FALSE,
-	TAG_TRUE,
-	TAG_NUMBER = 0x20,
-	TAG_STRING = 0x30,
-	TAG_ARRAY = 0x40,
-	TAG_OBJECT = 0x50
-};
 enum { REST_LESS = 0x7f, REST_NONE = 0x80, REST_MORE = 0x81 };
 
 #define WHOLE_ROOM 320u /* digits of the largest double */
@@ -120,7 +111,7 @@ put_number(struct jread *j, struct buf *out)
 	if (err != 0)
 		return err;
 	number_read(text, &n);
-	buf_putc(out, TAG_NUMBER);
+	buf_putc(out, SORTKEY_NUMBER);
 	if (n.kind == NUMBER_BIG || (n.kind == NUMBER_SMALL && (n.i > exact || n.i < -exact)))
 		return put_big(out, text);
 	put_double(out, n.kind == NUMBER_FLOAT ? n.d : (double)n.i);
@@ -134,7 +125,7 @@ put_characters(struct jstr s, struct buf *out)
 {
 	int err = icu_sortkey(s, out);
 
-	return err != 0 ? err : buf_putc(out, TAG_END);
+	return err != 0 ? err : buf_putc(out, SORTKEY_END);
 }
 
 static int
@@ -145,7 +136,7 @@ put_string(struct jread *j, struct buf *scratch, struct buf *out)
 
 	if (err != 0)
 		return err;
-	buf_putc(out, TAG_STRING);
+	buf_putc(out, SORTKEY_STRING);
 	return put_characters(s, out);
 }
 
@@ -154,10 +145,10 @@ put_array(struct jread *j, struct buf *scratch, struct buf *out)
 {
 	int err = jread_array_begin(j);
 
-	buf_putc(out, TAG_ARRAY);
+	buf_putc(out, SORTKEY_ARRAY);
 	while (err == 0 && (err = jread_array_next(j)) == 0)
 		err = put_value(j, scratch, out);
-	return err == ERR_END ? buf_putc(out, TAG_END) : err;
+	return err == ERR_END ? buf_putc(out, SORTKEY_END) : err;
 }
 
 static int
@@ -166,14 +157,14 @@ put_object(struct jread *j, struct buf *scratch, struct buf *out)
 	struct jstr key;
 	int err = jread_object_begin(j);
 
-	buf_putc(out, TAG_OBJECT);
+	buf_putc(out, SORTKEY_OBJECT);
 	while (err == 0 && (err = jread_object_next(j, scratch, &key)) == 0) {
 		/* A member, even one without a name, comes behind the end of an object without it. */
-		buf_putc(out, TAG_STRING);
+		buf_putc(out, SORTKEY_STRING);
 		if ((err = put_characters(key, out)) == 0)
 			err = put_value(j, scratch, out);
 	}
-	return err == ERR_END ? buf_putc(out, TAG_END) : err;
+	return err == ERR_END ? buf_putc(out, SORTKEY_END) : err;
 }
 
 static int
@@ -190,11 +181,11 @@ put_value(struct jread *j, struct buf *scratch, struct buf *out)
 {
 	switch (jread_peek(j)) {
 	case JREAD_NULL:
-		return put_word(j, TAG_NULL, out);
+		return put_word(j, SORTKEY_NULL, out);
 	case JREAD_FALSE:
-		return put_word(j, TAG_FALSE, out);
+		return put_word(j, SORTKEY_FALSE, out);
 	case JREAD_TRUE:
-		return put_word(j, TAG_TRUE, out);
+		return put_word(j, SORTKEY_TRUE, out);
 	case JREAD_NUMBER:
 		return put_number(j, out);
 	case JREAD_STRING:

@@ -1,0 +1,642 @@
+/*
+ * ranges.c: from conditions to ranges of keys.
+ *
+ * An end of a range is a cut: before or behind all that begins with some bytes.  As no sort key is the beginning of another, cuts before and
+ * behind a value's whole key, or behind a type's first byte, part the values cleanly; a range is what lies between two cuts.  The values that a selector lets a
+ * field have are a list of such ranges, ascending and apart: $and takes what is in both lists, $or what is in either.
+ *
+ * 1. A list never lacks a value with which a document that has the field can match; where a condition cannot be expressed, all is let pass.
+ * 2. exact: with each value in the list, and no other, the condition holds.
+ * 3. Ids are compared by their bytes, as selectors do with _id; nothing but an equal id begins with an id.
+ * 4. $in lets pass arrays that have such an element: an array's range stands beside its points.
+ * 5. Keys longer than KEY_MAX are cut, which makes a range wider: it is then no point and not exact.
+ */
+#include "ranges.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "sortkey.h"
+
+#define KEY_MAX 1024u /* bytes of one value's sort key at an end of a range */
+#define ROW_MAX 4096u /* and of all columns' */
+
+void
+ranges_init(struct ranges_work *w, struct arena *a)
+{
+	w->arena = a;
+	buf_init(&w->key, LIMIT_REQUEST_LEN);
+	buf_init(&w->scratch, LIMIT_REQUEST_LEN);
+}
+
+void
+ranges_release(struct ranges_work *w)
+{
+	buf_release(&w->key);
+	buf_release(&w->scratch);
+}
+
+/* ---- Cuts ---- */
+
+static int
+cut_compare(struct jstr a, int a_behind, struct jstr b, int b_behind, int ids)
+{
+	size_t n = a.len < b.len ? a.len : b.len;
+	int order = n > 0 ? memcmp(a.s, b.s, n) : 0;
+
+	if (order != 0)
+		return order;
+	if (a.len == b.len)
+		return a_behind - b_behind;
+	if (a.len < b.len)
+		return ids && a.len > 0 ? -1 : a_behind ? 1 : -1;
+	return ids && b.len > 0 ? 1 : b_behind ? -1 : 1;
+}
+
+static int
+lows(const struct query_range *a, const struct query_range *b, int ids)
+{
+	return cut_compare(a->low, a->low_behind, b->low, b->low_behind, ids);
+}
+
+static int
+highs(const struct query_range *a, const struct query_range *b, int ids)
+{
+	return cut_compare(a->high, !a->high_before, b->high, !b->high_before, ids);
+}
+
+static int
+is_empty(const struct query_range *r, int ids)
+{
+	return cut_compare(r->low, r->low_behind, r->high, !r->high_before, ids) >= 0;
+}
+
+/* ---- Lists ---- */
+
+static int
+make_list(struct ranges_work *w, size_t cap, struct ranges *out)
+{
+	*out = (struct ranges){.spans = arena_calloc(w->arena, cap + 1, sizeof(*out->spans))};
+	return out->spans != NULL ? 0 : ERR_NOMEM;
+}
+
+/* Nothing is known: such a list has no spans to look at. */
+static int
+make_all(int exact, struct ranges *out)
+{
+	*out = (struct ranges){.n = 1, .all = 1, .exact = exact};
+	return 0;
+}
+
+/* No document that has the field matches. */
+static int
+make_none(struct ranges_work *w, struct ranges *out)
+{
+	int err = make_list(w, 0, out);
+
+	out->exact = 1;
+	return err;
+}
+
+int
+ranges_both(struct ranges_work *w, const struct ranges *a, const struct ranges *b, int ids, struct ranges *out)
+{
+	int exact = a->exact && b->exact;
+	int err;
+
+	if (a->all || b->all) {
+		*out = a->all ? *b : *a;
+		out->exact = exact;
+		return 0;
+	}
+	err = make_list(w, a->n + b->n, out);
+	if (err != 0)
+		return err;
+	for (size_t i = 0, k = 0; i < a->n && k < b->n;) {
+		const struct ranges_span *x = &a->spans[i], *y = &b->spans[k];
+		const struct ranges_span *low = lows(&x->r, &y->r, ids) >= 0 ? x : y;
+		const struct ranges_span *high = highs(&x->r, &y->r, ids) <= 0 ? x : y;
+		struct ranges_span both = *low;
+
+		both.r.high = high->r.high;
+		both.r.high_before = high->r.high_before;
+		/* A range has all of a point or nothing. */
+		both.point = x->point || y->point;
+		if (!is_empty(&both.r, ids))
+			out->spans[out->n++] = both;
+		if (high == x)
+			i++;
+		else
+			k++;
+	}
+	out->exact = exact;
+	return 0;
+}
+
+static int
+order_of(const void *a, const void *b, void *cookie)
+{
+	const struct ranges_span *x = a, *y = b;
+	int ids = *(int *)cookie, order = lows(&x->r, &y->r, ids);
+
+	return order != 0 ? order : highs(&x->r, &y->r, ids);
+}
+
+/* In order, and those that meet made one. */
+static void
+tidy(struct ranges *list, int ids)
+{
+	size_t n = 0;
+
+	if (list->n > 1)
+		qsort_r(list->spans, list->n, sizeof(*list->spans), order_of, &ids);
+	for (size_t i = 0; i < list->n; i++) {
+		struct ranges_span *last = n > 0 ? &list->spans[n - 1] : NULL, *span = &list->spans[i];
+
+		if (last == NULL ||
+		    cut_compare(span->r.low, span->r.low_behind, last->r.high, !last->r.high_before, ids) >= 0) {
+			list->spans[n++] = *span;
+		} else if (highs(&span->r, &last->r, ids) > 0) {
+			last->r.high = span->r.high;
+			last->r.high_before = span->r.high_before;
+			last->point = 0;
+		}
+	}
+	list->n = n;
+}
+
+static int
+either(struct ranges_work *w, const struct ranges *a, const struct ranges *b, int ids, struct ranges *out)
+{
+	int err;
+
+	if (a->all || b->all)
+		/* What else lets pass too much is of no importance beside what lets all pass. */
+		return make_all((a->all && a->exact) || (b->all && b->exact), out);
+	err = make_list(w, a->n + b->n, out);
+	if (err != 0)
+		return err;
+	if (a->n > 0)
+		memcpy(out->spans, a->spans, a->n * sizeof(*a->spans));
+	if (b->n > 0)
+		memcpy(out->spans + a->n, b->spans, b->n * sizeof(*b->spans));
+	out->n = a->n + b->n;
+	out->exact = a->exact && b->exact;
+	tidy(out, ids);
+	return 0;
+}
+
+/* ---- Conditions on a value, by sort keys ---- */
+
+/* The sort key of ${k}, cut where it is too long. */
+static int
+key_of(struct ranges_work *w, const struct constant *k, struct jstr *keyp, int *wholep)
+{
+	int err;
+
+	buf_clear(&w->key);
+	err = query_sortkey(k->json, &w->scratch, &w->key);
+	if (err != 0)
+		return err;
+	*wholep = w->key.len <= KEY_MAX;
+	keyp->len = *wholep ? w->key.len : KEY_MAX;
+	keyp->s = arena_dup(w->arena, w->key.data, keyp->len);
+	return keyp->s != NULL ? 0 : ERR_NOMEM;
+}
+
+static int
+by_comparison(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	struct ranges_span *span;
+	struct jstr key;
+	int whole, err = make_list(w, 1, out);
+
+	if (err == 0)
+		err = key_of(w, &node->constants[0], &key, &whole);
+	if (err != 0)
+		return err;
+	span = &out->spans[0];
+	out->n = 1;
+	out->exact = whole;
+	if (node->op != SELECTOR_LT && node->op != SELECTOR_LTE) {
+		span->r.low = key;
+		span->r.low_behind = node->op == SELECTOR_GT && whole;
+	}
+	if (node->op != SELECTOR_GT && node->op != SELECTOR_GTE) {
+		span->r.high = key;
+		span->r.high_before = node->op == SELECTOR_LT && whole;
+	}
+	span->point = node->op == SELECTOR_EQ && whole;
+	return 0;
+}
+
+static void
+add_types(struct ranges *list, const char *first, const char *last)
+{
+	struct query_range *r = &list->spans[list->n++].r;
+
+	r->low = (struct jstr){first, 1};
+	r->high = (struct jstr){last, 1};
+}
+
+static int
+by_type(struct ranges_work *w, struct jstr name, int exact, struct ranges *out)
+{
+	static const struct {
+		const char *name;
+		char first, last;
+	} types[] = {{"null", SORTKEY_NULL, SORTKEY_NULL}, {"boolean", SORTKEY_FALSE, SORTKEY_TRUE},
+	    {"number", SORTKEY_NUMBER, SORTKEY_NUMBER}, {"string", SORTKEY_STRING, SORTKEY_STRING},
+	    {"array", SORTKEY_ARRAY, SORTKEY_ARRAY}, {"object", SORTKEY_OBJECT, SORTKEY_OBJECT}};
+	int err = make_list(w, 1, out);
+
+	for (size_t i = 0; err == 0 && i < sizeof(types) / sizeof(types[0]); i++)
+		if (jstr_is(&name, types[i].name))
+			add_types(out, &types[i].first, &types[i].last);
+	out->exact = exact;
+	return err;
+}
+
+/* More values than there may be ranges: from the least to the greatest.  They are sorted. */
+static int
+by_hull(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	struct query_range *r = &out->spans[out->n++].r;
+	int whole, err = key_of(w, &node->constants[0], &r->low, &whole);
+
+	return err != 0 ? err : key_of(w, &node->constants[node->nconstants - 1], &r->high, &whole);
+}
+
+static int
+by_list(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	static const char array = SORTKEY_ARRAY;
+	int many = node->nconstants > LIMIT_FIND_RANGES, whole;
+	int err = make_list(w, many ? 2 : node->nconstants + 1, out);
+
+	if (err != 0)
+		return err;
+	if (many) {
+		err = by_hull(w, node, out);
+	} else {
+		for (size_t i = 0; err == 0 && i < node->nconstants; i++) {
+			struct ranges_span *span = &out->spans[out->n++];
+
+			err = key_of(w, &node->constants[i], &span->r.low, &whole);
+			span->r.high = span->r.low;
+			span->point = whole;
+		}
+	}
+	if (err != 0)
+		return err;
+	add_types(out, &array, &array);
+	tidy(out, 0);
+	return 0;
+}
+
+static int
+by_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	switch (node->op) {
+	case SELECTOR_LT:
+	case SELECTOR_LTE:
+	case SELECTOR_EQ:
+	case SELECTOR_GTE:
+	case SELECTOR_GT:
+		return by_comparison(w, node, out);
+	case SELECTOR_IN:
+		return by_list(w, node, out);
+	case SELECTOR_EXISTS:
+		if (node->numbers[0] != 0)
+			return make_all(1, out);
+		return make_none(w, out);
+	case SELECTOR_TYPE:
+		return by_type(w, node->constants[0].v.text, 1, out);
+	case SELECTOR_MOD:
+		return by_type(w, (struct jstr){"number", 6}, 0, out);
+	case SELECTOR_REGEX:
+	case SELECTOR_BEGINS_WITH:
+		return by_type(w, (struct jstr){"string", 6}, 0, out);
+	case SELECTOR_SIZE:
+	case SELECTOR_ALL:
+	case SELECTOR_ELEM_MATCH:
+	case SELECTOR_ALL_MATCH:
+		return by_type(w, (struct jstr){"array", 5}, 0, out);
+	case SELECTOR_KEY_MAP_MATCH:
+		return by_type(w, (struct jstr){"object", 6}, 0, out);
+	default:
+		return make_all(0, out);
+	}
+}
+
+/*
+ * Selectors compare _id by bytes, which is not the order of sort keys: only what is equal stays so, and ids that are equal by ICU alone pass
+ * as well.
+ */
+static int
+by_id_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	int err;
+
+	if (node->op != SELECTOR_EQ && (node->op != SELECTOR_IN || node->nconstants > LIMIT_FIND_RANGES))
+		return make_all(0, out);
+	err = by_condition(w, node, out);
+	out->exact = 0;
+	return err;
+}
+
+/* ---- Conditions on _id, by bytes ---- */
+
+static int
+add_id(struct ranges_work *w, const struct constant *k, struct ranges *out)
+{
+	struct ranges_span *span = &out->spans[out->n];
+	struct jstr id = k->v.text;
+
+	/* There is no document without an id, nor one whose id is a number. */
+	if (k->v.type != JREAD_STRING || id.len == 0)
+		return 0;
+	id.s = arena_dup(w->arena, id.s, id.len);
+	if (id.s == NULL)
+		return ERR_NOMEM;
+	*span = (struct ranges_span){.r = {.low = id, .high = id}, .point = 1};
+	out->n++;
+	return 0;
+}
+
+static int
+ids_by_list(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	int err = make_list(w, node->nconstants, out);
+
+	for (size_t i = 0; err == 0 && i < node->nconstants; i++)
+		err = add_id(w, &node->constants[i], out);
+	if (err != 0)
+		return err;
+	out->exact = 1;
+	tidy(out, 1);
+	if (out->n > LIMIT_FIND_RANGES) {
+		out->spans[0].r.high = out->spans[out->n - 1].r.high;
+		out->spans[0].point = 0;
+		out->n = 1;
+		out->exact = 0;
+	}
+	return 0;
+}
+
+static int
+ids_by_comparison(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	int above = node->op == SELECTOR_GT || node->op == SELECTOR_GTE, err;
+	struct ranges_span *span;
+
+	/* A string is above all else. */
+	if (node->constants[0].v.type != JREAD_STRING || node->constants[0].v.text.len == 0)
+		return above ? make_all(1, out) : make_none(w, out);
+	err = make_list(w, 1, out);
+	if (err == 0)
+		err = add_id(w, &node->constants[0], out);
+	if (err != 0)
+		return err;
+	span = &out->spans[0];
+	span->point = node->op == SELECTOR_EQ;
+	if (above)
+		span->r.high.len = 0;
+	else if (node->op != SELECTOR_EQ)
+		span->r.low.len = 0;
+	span->r.low_behind = node->op == SELECTOR_GT;
+	span->r.high_before = node->op == SELECTOR_LT;
+	out->exact = 1;
+	return 0;
+}
+
+/* No byte of UTF-8 is 0xff. */
+static int
+ids_by_beginning(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	struct jstr prefix = node->constants[0].v.text;
+	char *behind;
+	int err = make_list(w, 1, out);
+
+	if (err == 0)
+		err = add_id(w, &node->constants[0], out);
+	if (err != 0)
+		return err;
+	if (prefix.len == 0)
+		return make_all(1, out);
+	behind = arena_dup(w->arena, prefix.s, prefix.len);
+	if (behind == NULL)
+		return ERR_NOMEM;
+	behind[prefix.len - 1] = (char)((unsigned char)behind[prefix.len - 1] + 1);
+	out->spans[0].r.high = (struct jstr){behind, prefix.len};
+	out->spans[0].r.high_before = 1;
+	out->spans[0].point = 0;
+	out->exact = 1;
+	return 0;
+}
+
+static int
+ids_by_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	switch (node->op) {
+	case SELECTOR_LT:
+	case SELECTOR_LTE:
+	case SELECTOR_EQ:
+	case SELECTOR_GTE:
+	case SELECTOR_GT:
+		return ids_by_comparison(w, node, out);
+	case SELECTOR_IN:
+		return ids_by_list(w, node, out);
+	case SELECTOR_BEGINS_WITH:
+		return ids_by_beginning(w, node, out);
+	default:
+		return make_all(node->op == SELECTOR_EXISTS && node->numbers[0] != 0, out);
+	}
+}
+
+/* ---- Selectors ---- */
+
+/* The recursion is as deep as the selector: LIMIT_SELECTOR_DEPTH. */
+static int
+of_node(struct ranges_work *w, const struct selector_node *node, struct jstr field, int ids, struct ranges *out)
+{
+	int any = node->op == SELECTOR_OR, err = 0;
+
+	if (node->op == SELECTOR_FIELD && jstr_equal(node->name, field)) {
+		if (ids)
+			return ids_by_condition(w, node->kid, out);
+		return jstr_is(&field, "_id") ? by_id_condition(w, node->kid, out) : by_condition(w, node->kid, out);
+	}
+	if ((node->op != SELECTOR_AND && !any) || node->kid == NULL)
+		return make_all(node->op == SELECTOR_EVERY || node->op == SELECTOR_AND || any, out);
+	for (const struct selector_node *kid = node->kid; err == 0 && kid != NULL; kid = kid->next) {
+		struct ranges one, sum;
+
+		err = of_node(w, kid, field, ids, &one);
+		if (err != 0)
+			return err;
+		if (kid == node->kid)
+			sum = one;
+		else
+			err = any ? either(w, out, &one, ids, &sum) : ranges_both(w, out, &one, ids, &sum);
+		*out = sum;
+	}
+	return err;
+}
+
+int
+ranges_of_field(struct ranges_work *w, const struct selector_node *node, struct jstr field, struct ranges *out)
+{
+	return of_node(w, node, field, 0, out);
+}
+
+int
+ranges_of_ids(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	return of_node(w, node, (struct jstr){"_id", 3}, 1, out);
+}
+
+/* ---- Rows ---- */
+
+struct product {
+	struct ranges_work *w;
+	const struct ranges *columns; /* those that are used */
+	size_t n;
+	struct query_range *list;
+	size_t count;
+	struct buf row; /* the values of the columns so far */
+};
+
+static int
+join(struct product *p, struct jstr end, struct jstr *joinedp)
+{
+	size_t len = p->row.len + end.len;
+	char *joined;
+
+	/* Rows without an end: those that begin with nothing but the array's first byte are all. */
+	if (end.len == 0 && p->row.len == 1) {
+		*joinedp = (struct jstr){NULL, 0};
+		return 0;
+	}
+	joined = arena_alloc(p->w->arena, len);
+	if (joined == NULL)
+		return ERR_NOMEM;
+	memcpy(joined, p->row.data, p->row.len);
+	if (end.len > 0)
+		memcpy(joined + p->row.len, end.s, end.len);
+	*joinedp = (struct jstr){joined, len};
+	return 0;
+}
+
+/* The recursion is as deep as columns are used, which double the ranges or add bytes to the row. */
+static int
+multiply(struct product *p, size_t column)
+{
+	const struct ranges *values = &p->columns[column];
+
+	for (size_t i = 0; i < values->n; i++) {
+		const struct ranges_span *span = &values->spans[i];
+		size_t before = p->row.len;
+		int err;
+
+		if (span->point && column + 1 < p->n) {
+			err = buf_put(&p->row, span->r.low.s, span->r.low.len);
+			if (err == 0)
+				err = multiply(p, column + 1);
+			p->row.len = before;
+		} else {
+			struct query_range *r = &p->list[p->count++];
+
+			*r = span->r;
+			err = join(p, span->r.low, &r->low);
+			if (err == 0)
+				err = join(p, span->r.high, &r->high);
+		}
+		if (err != 0)
+			return err;
+	}
+	return 0;
+}
+
+/* How the first columns are used: how many, and to how many ranges they lead; the last may have become one wide range. */
+static int
+choose_columns(struct ranges_work *w, const struct ranges *const *columns, size_t n, struct ranges *used,
+    size_t *nusedp, size_t *exactp, size_t *totalp)
+{
+	size_t open = 1, done = 0, bytes = 1, longest;
+	int whole = 1;
+
+	*nusedp = *exactp = 0;
+	*totalp = 1;
+	for (size_t i = 0; i < n && open > 0 && columns[i] != NULL; i++) {
+		struct ranges *c = &used[i];
+		size_t points = 0;
+
+		*c = *columns[i];
+		longest = 0;
+		for (size_t k = 0; k < c->n; k++) {
+			points += (size_t)c->spans[k].point;
+			longest = c->spans[k].r.low.len > longest ? c->spans[k].r.low.len : longest;
+		}
+		if (bytes + longest > ROW_MAX && i > 0)
+			break;
+		if (c->n > 0 && done + open * c->n > LIMIT_FIND_RANGES) {
+			const struct ranges_span *first = &c->spans[0], *last = &c->spans[c->n - 1];
+			int err = make_list(w, 1, c);
+
+			if (err != 0)
+				return err;
+			c->spans[0] = (struct ranges_span){
+			    .r = {first->r.low, last->r.high, first->r.low_behind, last->r.high_before}};
+			c->n = 1;
+			points = 0;
+			whole = 0;
+		}
+		bytes += longest;
+		*nusedp = i + 1;
+		/* Where some of the column's ranges are no points, the columns behind it are not looked at in all. */
+		if (whole)
+			*exactp = i + 1;
+		whole = whole && points == c->n;
+		done += open * (c->n - points);
+		open *= points;
+		*totalp = done + open;
+	}
+	return 0;
+}
+
+int
+ranges_product(struct ranges_work *w, const struct ranges *const *columns, size_t n, struct query_range **listp,
+    size_t *np, size_t *usedp)
+{
+	struct product p = {.w = w};
+	struct ranges *used = arena_calloc(w->arena, n + 1, sizeof(*used));
+	size_t total;
+	int err;
+
+	if (used == NULL)
+		return ERR_NOMEM;
+	*listp = NULL;
+	*np = *usedp = 0;
+	for (size_t i = 0; i < n; i++)
+		if (columns[i] != NULL && columns[i]->n == 0)
+			return 0;
+	p.columns = used;
+	err = choose_columns(w, columns, n, used, &p.n, usedp, &total);
+	if (err != 0)
+		return err;
+	p.list = arena_calloc(w->arena, total + 1, sizeof(*p.list));
+	if (p.list == NULL)
+		return ERR_NOMEM;
+	buf_init(&p.row, ROW_MAX + KEY_MAX);
+	err = buf_putc(&p.row, (char)SORTKEY_ARRAY);
+	if (err == 0 && p.n > 0)
+		err = multiply(&p, 0);
+	else
+		p.count = 1; /* all rows */
+	buf_release(&p.row);
+	*listp = p.list;
+	*np = p.count;
+	return err;
+}
