@@ -125,33 +125,62 @@ clear(struct columns_member *member)
 		clear(&member->kids[i]);
 }
 
+static int
+is_special(const struct columns_member *member)
+{
+	return member->edge->name.len > 0 && *member->edge->name.s == '_';
+}
+
+static void put(const struct columns_member *member, struct buf *out);
+
+/* Those members whose names begin with '_', or the others; returns how many there were, after ${n}. */
+static size_t
+put_members(const struct columns_member *member, int special, size_t n, struct buf *out)
+{
+	for (size_t i = 0; i < member->nkids; i++) {
+		const struct columns_member *kid = &member->kids[i];
+
+		if (is_special(kid) != special || (special && jstr_is(&kid->edge->name, "_id")))
+			continue;
+		if (n++ > 0)
+			buf_putc(out, ',');
+		buf_put_json(out, kid->edge->name.s, kid->edge->name.len);
+		buf_putc(out, ':');
+		put(kid, out);
+	}
+	return n;
+}
+
 /* Where a column and one within it are both there, the outer one has it all. */
 static void
-put(const struct columns_member *member, const struct jstr *id, struct buf *out)
+put(const struct columns_member *member, struct buf *out)
 {
-	int n = 0;
-
 	if (member->text.len > 0) {
 		buf_put(out, member->text.s, member->text.len);
 		return;
 	}
 	buf_putc(out, '{');
-	if (id != NULL) {
-		buf_puts(out, "\"_id\":");
-		buf_put_json(out, id->s, id->len);
-		n++;
-	}
 	for (size_t i = 0; i < member->nkids; i++) {
-		const struct jstr *name = &member->kids[i].edge->name;
-
-		if (id != NULL && jstr_is(name, "_id"))
-			continue;
-		if (n++ > 0)
+		if (i > 0)
 			buf_putc(out, ',');
-		buf_put_json(out, name->s, name->len);
+		buf_put_json(out, member->kids[i].edge->name.s, member->kids[i].edge->name.len);
 		buf_putc(out, ':');
-		put(&member->kids[i], NULL, out);
+		put(&member->kids[i], out);
 	}
+	buf_putc(out, '}');
+}
+
+/* What is no member of the body comes last: whoever looks for members of the body need not go so far. */
+static void
+put_doc(const struct query_columns *c, struct jstr id, struct buf *out)
+{
+	size_t n;
+
+	buf_putc(out, '{');
+	n = put_members(c->root, 0, 0, out);
+	n = put_members(c->root, 1, n, out);
+	buf_puts(out, n > 0 ? ",\"_id\":" : "\"_id\":");
+	buf_put_json(out, id.s, id.len);
 	buf_putc(out, '}');
 }
 
@@ -178,6 +207,6 @@ query_columns_doc(struct query_columns *c, struct jstr key, struct jstr id, stru
 		err = i == c->n ? jread_end(&j) : ERR_BAD_JSON;
 	if (err != 0)
 		return err;
-	put(c->root, &id, out);
+	put_doc(c, id, out);
 	return buf_failed(out);
 }

@@ -547,12 +547,6 @@ choose(struct planner *p)
 		for (size_t i = 0; i < plan->nparts; i++)
 			plan->parts[i].nranges = 0;
 	}
-	if (plan->descending) {
-		struct jstr start = plan->start_key;
-
-		plan->start_key = plan->end_key;
-		plan->end_key = start;
-	}
 	return err;
 }
 

@@ -68,7 +68,8 @@ struct query_plan {
 	int covered;    /* the rows' keys and ids hold all that is asked for (one part) */
 	int exact;      /* whatever is in the ranges matches the selector (one part, no filter on what is not there) */
 	const struct query_index *chosen; /* what CouchDB would name: the part's index; NULL: all documents */
-	struct jstr start_key, end_key; /* JSON, as _explain's mrargs have them; "<MAX>" stands for what is above all */
+	struct jstr start_key,
+	    end_key; /* JSON, as _explain's mrargs have them upward; "<MAX>" stands for what is above all */
 	struct query_candidate *candidates; /* all but the chosen one */
 	size_t ncandidates;
 };
@@ -126,7 +127,7 @@ void query_columns_free(struct query_columns *c);
  */
 int query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp) MUST_CHECK;
 /**
- * query_columns_doc(c, key, id, out): The other way: append an object with "_id" and the columns as the row (${key}, ${id}) has
+ * query_columns_doc(c, key, id, out): The other way: append an object with the columns and "_id" as the row (${key}, ${id}) has
  * them.  For plans that are covered.  Errors: ERR_BAD_JSON, ${out}'s.
  */
 int query_columns_doc(struct query_columns *c, struct jstr key, struct jstr id, struct buf *out) MUST_CHECK;

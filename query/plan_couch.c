@@ -529,8 +529,9 @@ covers_fields(const struct query_ask *ask, const struct query_index *index)
 static int
 covers_selector(const struct query_index *index, const struct selector_node *node)
 {
+	/* A row tells nothing of what is no member of the body, but for the id. */
 	if (node->op == SELECTOR_FIELD)
-		return has_column(index, node->name);
+		return has_column(index, node->name) && (*node->name.s != '_' || jstr_is(&node->name, "_id"));
 	if (node->op == SELECTOR_TEXT)
 		return 0;
 	for (const struct selector_node *kid = node->kid; kid != NULL; kid = kid->next)

@@ -192,7 +192,7 @@ test_recorded(void)
 	    "index kp [\"book\"] [\"book\",\"<MAX>\"] covered exact");
 	check_plan(
 	    (struct given){.selector = "{\"kind\":\"book\"}", .indexes = THREE, .sort = "kind price", .descending = 1},
-	    "index kp [\"book\",\"<MAX>\"] [\"book\"] exact descending");
+	    "index kp [\"book\"] [\"book\",\"<MAX>\"] exact descending");
 	check_plan((struct given){.selector = "{\"price\":{\"$gt\":null}}", .indexes = THREE, .sort = "price"},
 	    "index p [] [\"<MAX>\"] exact");
 	check_plan(
