@@ -53,7 +53,8 @@ put_info(struct apireq *r, const struct jstr *name, struct view_index *ix, struc
 	    (unsigned long long)info.file_bytes, (unsigned long long)info.active_bytes,
 	    (unsigned long long)info.active_bytes, info.signature);
 	db_seq_put(r->db, b, info.purge_seq);
-	buf_printf(b, "\",\"language\":\"javascript\",\"compact_running\":%s", info.compacting ? "true" : "false");
+	buf_printf(
+	    b, "\",\"language\":\"%s\",\"compact_running\":%s", info.language, info.compacting ? "true" : "false");
 	err = put_collator(b);
 	buf_puts(b, "}}");
 	return err != 0 ? err : buf_failed(b);

@@ -78,8 +78,10 @@ read_info(struct view_index *ix, struct read_info *out)
 	struct store_usage usage;
 	int err = store_usage(ix->store, &usage);
 
-	*out = (struct read_info){
-	    .signature = ix->signature, .file_bytes = usage.file_bytes, .active_bytes = usage.active_bytes};
+	*out = (struct read_info){.signature = ix->signature,
+	    .language = ix->ddoc.is_query ? "query" : "javascript",
+	    .file_bytes = usage.file_bytes,
+	    .active_bytes = usage.active_bytes};
 	(void)pthread_mutex_lock(&ix->lock);
 	out->seq = ix->head.seq;
 	out->purge_seq = ix->head.purge_seq;

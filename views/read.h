@@ -26,6 +26,7 @@ enum read_reduce read_reduces(const struct ddoc_view *view);
 
 struct read_info {
 	const char *signature; /* of what defines the index; terminated */
+	const char *language;  /* "javascript" or "query" */
 	uint64_t seq, purge_seq;
 	uint64_t file_bytes, active_bytes;
 	unsigned waiting; /* readers that wait for an update */
