@@ -104,7 +104,11 @@ partition_any(struct apireq *r)
 		alldocs_partition(r);
 	else if (jstr_is(&r->part[3], "_design") && r->nparts == 7 && jstr_is(&r->part[5], "_view"))
 		view_partition(r);
-	else if (jstr_is(&r->part[3], "_find") || jstr_is(&r->part[3], "_explain") || jstr_is(&r->part[3], "_design"))
+	else if (jstr_is(&r->part[3], "_find") && r->nparts == 4)
+		find_post(r);
+	else if (jstr_is(&r->part[3], "_explain") && r->nparts == 4)
+		find_explain(r);
+	else if (jstr_is(&r->part[3], "_design"))
 		api_error(r, ERR_NOT_IMPLEMENTED, NULL);
 	else
 		api_error(r, ERR_MISSING, NULL);
