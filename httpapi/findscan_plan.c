@@ -156,11 +156,21 @@ go_behind(struct findscan *fs, const struct find_bookmark *m)
 	return query_sortkey(m->key, &fs->scratch, &fs->after_sortkey) != 0 ? ERR_BOOKMARK : 0;
 }
 
+/* refuse_bookmark: Quoted as JSON; a long one is cut, between characters. */
 static int
 refuse_bookmark(const struct find_query *q, struct errtext *why)
 {
-	return err_why(why, ERR_BOOKMARK, "Invalid bookmark value: \"%.*s\"",
-	    (int)(q->bookmark.len < 100 ? q->bookmark.len : 100), q->bookmark.s);
+	size_t n = q->bookmark.len < ERRTEXT_MAX ? q->bookmark.len : ERRTEXT_MAX;
+	struct buf b;
+	int err;
+
+	while (n < q->bookmark.len && n > 0 && (q->bookmark.s[n] & 0xc0) == 0x80)
+		n--;
+	buf_init(&b, (size_t)6 * ERRTEXT_MAX + 2);
+	(void)buf_put_json(&b, q->bookmark.s, n);
+	err = err_why(why, ERR_BOOKMARK, "Invalid bookmark value: %.*s", (int)b.len, b.len > 0 ? b.data : "");
+	buf_release(&b);
+	return err;
 }
 
 /* ---- Plans ---- */
