@@ -177,6 +177,7 @@ check_candidates(struct given g, const char *want)
 
 /* ---- What CouchDB 3.5 answered ---- */
 
+#define ALL "all_docs _all_docs null \"<MAX>\""
 #define THREE "idx-kp/kp kind price|idx-p/p price|idx-t/t title"
 
 static void
@@ -259,10 +260,76 @@ test_recorded_candidates(void)
 	    "user_id !field_mismatch 2, name !field_mismatch 2, _all_docs unfavored_type 1");
 }
 
+/* ---- Rules ---- */
+
+static void
+test_usable(void)
+{
+	/* All columns must be there, but for the sort's, _id and _rev. */
+	check_plan((struct given){.selector = "{\"a\":1}", .indexes = "x/x a b"}, ALL);
+	check_plan((struct given){.selector = "{\"a\":1,\"b\":{\"$exists\":true}}", .indexes = "x/x a b"},
+	    "index x [1] [1,\"<MAX>\"] exact");
+	check_plan((struct given){.selector = "{\"a\":1,\"b\":{\"$exists\":false}}", .indexes = "x/x a b"}, ALL);
+	check_plan((struct given){.selector = "{\"a\":1,\"b\":{\"$ne\":2}}", .indexes = "x/x a b"},
+	    "index x [1] [1,\"<MAX>\"]");
+	check_plan(
+	    (struct given){.selector = "{\"a\":1}", .indexes = "x/x a _id _rev"}, "index x [1] [1,\"<MAX>\"] exact");
+	check_plan((struct given){.selector = "{\"a\":1}", .indexes = "x/x a b", .sort = "a b"},
+	    "index x [1] [1,\"<MAX>\"] exact");
+	/* $or makes sure of what all its branches do; an empty one of nothing. */
+	check_plan((struct given){.selector = "{\"$or\":[{\"a\":1},{\"a\":{\"$gt\":5}}]}", .indexes = "x/x a"},
+	    "ranges x [] [\"<MAX>\"] exact 2");
+	check_plan((struct given){.selector = "{\"$or\":[{\"a\":1},{\"b\":1}]}", .indexes = "x/x a"}, ALL);
+	check_plan((struct given){.selector = "{\"b\":1,\"$or\":[]}", .indexes = "x/x a"}, ALL);
+	check_plan((struct given){.selector = "{\"$or\":[{\"a\":1,\"b\":1},{\"$and\":[{\"b\":2},{\"a\":3}]}]}",
+		       .indexes = "x/x a b"},
+	    "ranges x [] [\"<MAX>\"] 4");
+	/* Sorting. */
+	check_plan(
+	    (struct given){.selector = "{\"a\":{\"$gt\":1},\"b\":2}", .indexes = "x/x a b", .sort = "b"}, "none");
+	check_plan((struct given){.selector = "{\"a\":1,\"b\":2,\"c\":3}", .indexes = "x/x a b c d", .sort = "c d"},
+	    "index x [1,2,3] [1,2,3,\"<MAX>\"] exact");
+	check_plan((struct given){.selector = "{\"a\":1}", .indexes = "x/x a b", .sort = "b a"}, "none");
+	check_plan((struct given){.selector = "{\"a\":{\"$in\":[1,2]}}", .indexes = "x/x a b", .sort = "b"}, "none");
+	check_plan((struct given){.selector = "{\"a\":{\"$in\":[1,2]}}", .indexes = "x/x a b", .sort = "a b"},
+	    "ranges x [] [\"<MAX>\"] 3");
+	check_plan((struct given){.selector = "{\"_id\":{\"$gt\":\"x\"}}", .sort = "_id a"}, "none");
+	check_plan((struct given){.selector = "{\"$or\":[{\"_id\":\"x\"}]}", .sort = "_id"}, "none");
+	/* Text. */
+	check_plan((struct given){.selector = "{\"a\":1,\"$text\":\"x\"}", .indexes = "x/x a"}, ALL);
+	check_candidates(
+	    (struct given){.selector = "{\"a\":1,\"$text\":\"x\"}", .indexes = "x/x a"}, "x !needs_text_search 1");
+}
+
+static void
+test_choice(void)
+{
+	static const char both[] = "{\"a\":1,\"b\":{\"$gt\":2},\"c\":{\"$exists\":true}}";
+
+	check_plan(
+	    (struct given){.selector = both, .indexes = "1/a a|2/ab a b|3/abc a b c"}, "index ab [1,2] [1,\"<MAX>\"]");
+	check_plan((struct given){.selector = both, .indexes = "3/b b|2/ca c a|1/c c"}, "index b [2] [\"<MAX>\"]");
+	check_plan((struct given){.selector = both, .indexes = "2/x a|1/z a|1/y a"}, "index y [1] [1,\"<MAX>\"]");
+	check_candidates(
+	    (struct given){.selector = both,
+		.indexes = "1/a a|2/ab a b|3/abc a b c|2/abx a b|4/no z|5/part a ?{\"z\":{\"$eq\":1}}|6/scope* a"},
+	    "scope !scope_mismatch 6, part !is_partial 7, no !field_mismatch 5, abc too_many_fields 2, "
+	    "abx alphabetically_comes_after 1, a less_overlap 3, _all_docs unfavored_type 4");
+	check_candidates(
+	    (struct given){
+		.selector = both, .indexes = "1/a a|2/ab a b|4/no z", .use_ddoc = "_design/1", .fields = "a"},
+	    "no !field_mismatch 2, ab excluded_by_user 1 c, _all_docs excluded_by_user 1");
+	check_candidates(
+	    (struct given){.selector = "{\"a\":1}", .indexes = "1/a a|2/b b", .sort = "b", .fields = "_id"},
+	    "a !sort_order_mismatch 1 c, _all_docs !field_mismatch 1");
+}
+
 int
 main(void)
 {
 	test_recorded();
 	test_recorded_candidates();
+	test_usable();
+	test_choice();
 	return check_done();
 }
