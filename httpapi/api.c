@@ -255,6 +255,7 @@ api_handle(struct http_req *http, void *cookie)
 	r->selector = NULL;
 	r->fields = NULL;
 	r->judge = NULL;
+	r->live = NULL;
 	r->rewrites = 0;
 	r->body_err = ERR_INTERNAL; /* until api_gather() */
 	set_common_headers(r);

@@ -44,6 +44,7 @@ struct api {
 	struct replications *replications;
 	struct db_rules repdocs; /* of the databases that describe replications: repdocs.c */
 	struct views *views;     /* indexes of what it emits */
+	struct lives *lives;     /* what live queries share: live_home.c */
 };
 
 /* One parameter of the query string, decoded. */
@@ -87,6 +88,7 @@ struct apireq {
 	struct query_selector *selector;
 	struct query_fields *fields;
 	struct feedjudge *judge;
+	struct live *live; /* a live query; likewise */
 	unsigned rewrites; /* how often rewrites.c has sent it on */
 };
 

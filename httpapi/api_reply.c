@@ -5,6 +5,7 @@
 #include "api.h"
 #include "auth.h"
 #include "feedjudge.h"
+#include "live.h"
 #include "base/limits.h"
 #include "query/query.h"
 
@@ -23,6 +24,8 @@ api_done(struct apireq *r)
 	r->selector = NULL;
 	r->fields = NULL;
 	r->judge = NULL;
+	live_release(r->live);
+	r->live = NULL;
 }
 
 void

@@ -8,6 +8,7 @@
 #include "find_rows.h"
 
 #include "base/limits.h"
+#include "live.h"
 #include "rows.h"
 
 /* A request; lives in its arena. */
@@ -124,6 +125,10 @@ gathered(struct apireq *r)
 	struct request *v = r->cookie;
 	int err = api_body(r, &v->body, &v->why);
 
+	if (err == 0 && live_is_asked(r)) {
+		live_open(r, v->body);
+		return;
+	}
 	if (err == 0)
 		err = find_query_read(r, v->body, &v->f.q, &v->why);
 	if (err != 0)

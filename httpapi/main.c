@@ -27,6 +27,7 @@
 #include "httpapi/copyfile.h"
 #include "httpapi/designcheck.h"
 #include "httpapi/feeds.h"
+#include "httpapi/live_home.h"
 #include "httpapi/options.h"
 #include "httpapi/repdocs.h"
 #include "httpapi/replications.h"
@@ -404,6 +405,8 @@ open_server(struct divand *d)
 		err = feeds_new(&d->api);
 	if (err == 0)
 		err = updatefeeds_new(&d->api);
+	if (err == 0)
+		err = live_home_new(&d->api);
 	return err;
 }
 
@@ -539,6 +542,7 @@ end(struct divand *d)
 	stop_hangups(d);
 	replications_stop(&d->api);
 	accounts_stop(&d->api);
+	live_home_free(&d->api);
 	views_free(d->api.views);
 	d->api.views = NULL;
 	if (d->api.dbs != NULL)

@@ -1,0 +1,496 @@
+/*
+ * live.c: live queries as feeds (feeds.h).
+ *
+ *	live_open --nobody has the same query--> live_build_start --message--> opened -> feeds_open
+ *	          --somebody has it--> feeds_open
+ *	fill --ERR_AGAIN--> wait -> live_build_start --message--> built -> fill
+ *
+ * A waiting one has no handle on its database, no snapshot and no open index: it is a record with a place (struct live_at), whose query
+ * and set it shares with those who asked the same.  Each turn opens the database anew, which also asks whether the
+ * reader may still read.
+ *
+ * 1. What at holds is given back by live_release(), once, when the request is done; a build that is then under way finds nothing
+ *    to give its result to.
+ * 2. Only queries whose readers all see the same are found by others.
+ */
+#include "live.h"
+
+#include <string.h>
+
+#include "base/limits.h"
+#include "feeds.h"
+#include "feedtable.h"
+#include "live_build.h"
+#include "live_follow.h"
+#include "live_home.h"
+
+#define INTERVAL_DEFAULT_MS 60000u
+
+/* What the query string says. */
+struct params {
+	int eventsource, progress, heartbeat;
+	uint32_t interval_ms;
+	int has_since;
+	uint64_t since;
+};
+
+struct live {
+	struct feed feed; /* first: they are cast */
+	struct live_at at;
+	char history[64]; /* of its sequences */
+	struct jstr body;
+	struct jstr words; /* what tells queries apart; len 0: others do not see the same */
+	struct params p;
+	int err;      /* it ends because of this, */
+	char *reason; /* in these words, or NULL */
+};
+
+static struct live *
+of(struct feed *f)
+{
+	return (struct live *)(void *)f;
+}
+
+static const struct live *
+of_const(const struct feed *f)
+{
+	return (const struct live *)(const void *)f;
+}
+
+/* ---- The query string ---- */
+
+static int
+get_number(const struct jstr *v, uint64_t *np)
+{
+	size_t i;
+
+	for (i = 0, *np = 0; i < v->len && v->s[i] >= '0' && v->s[i] <= '9'; i++)
+		*np = *np > UINT32_MAX ? UINT32_MAX : *np * 10 + (uint64_t)(v->s[i] - '0');
+	return v->len > 0 && i == v->len ? 0 : ERR_BAD_REQUEST;
+}
+
+static int
+read_interval(const struct apireq *r, struct params *p, struct errtext *why)
+{
+	const struct jstr *beat = api_param(r, "heartbeat"), *timeout = api_param(r, "timeout");
+	uint64_t most = config_u64(r->api->config, "chttpd", "changes_timeout", INTERVAL_DEFAULT_MS), ms = most;
+	int err = 0;
+
+	p->heartbeat = beat != NULL && !jstr_is(beat, "false");
+	if (p->heartbeat) {
+		ms = INTERVAL_DEFAULT_MS;
+		if (!jstr_is(beat, "true"))
+			err = get_number(beat, &ms);
+		if (err != 0 || ms == 0)
+			return err_why(why, ERR_BAD_REQUEST,
+			    "The heartbeat value should be a positive integer (in milliseconds).");
+	} else if (timeout != NULL && (err = get_number(timeout, &ms)) != 0) {
+		return err_why(why, err, "The timeout value should be a non-negative integer (in milliseconds).");
+	}
+	ms = ms > most ? most : ms;
+	p->interval_ms = ms > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)ms;
+	return 0;
+}
+
+static int
+read_since(const struct apireq *r, struct params *p, struct errtext *why)
+{
+	const struct jstr *param = api_param(r, "since");
+	struct jstr s = p->eventsource ? http_header(r->http, "last-event-id") : (struct jstr){NULL, 0};
+
+	/* Who connects again by itself tells how far it had come, and asks for what it asked for at first. */
+	if (s.s == NULL || s.len == 0) {
+		if (param == NULL)
+			return 0;
+		s = *param;
+	}
+	p->has_since = 1;
+	if (s.len == 0 || db_seq_parse(r->db, s.s, s.len, &p->since) != 0)
+		return err_why(why, ERR_BAD_REQUEST, "Malformed sequence supplied in 'since' parameter.");
+	return 0;
+}
+
+static int
+read_params(const struct apireq *r, struct params *p, struct errtext *why)
+{
+	const struct jstr *feed = api_param(r, "feed");
+	int err;
+
+	memset(p, 0, sizeof(*p));
+	p->eventsource = jstr_is(feed, "eventsource");
+	if (!p->eventsource && !jstr_is(feed, "continuous"))
+		return err_why(why, ERR_BAD_REQUEST, "Supported `feed` types: normal, continuous, eventsource");
+	if ((err = api_param_bool(r, "progress", &p->progress, why)) != 0 || (err = read_interval(r, p, why)) != 0)
+		return err;
+	return read_since(r, p, why);
+}
+
+/* ---- The kind of feed ---- */
+
+static void
+close_db(struct live *c)
+{
+	struct apireq *r = c->feed.r;
+
+	db_close(r->db);
+	r->db = NULL;
+}
+
+static int
+open_db(struct live *c)
+{
+	struct apireq *r = c->feed.r;
+	int err = db_open(r->api->dbs, r->part[0].s, &r->who, &r->db);
+
+	if (err != 0) {
+		r->db = NULL;
+		return err;
+	}
+	err = db_may_list(r->db);
+	/* Another one of this name has seen nothing of what this one told. */
+	if (err == 0 && !jstr_is(&(struct jstr){c->history, strlen(c->history)}, db_history(r->db).s))
+		err = ERR_NO_DB;
+	if (err != 0)
+		close_db(c);
+	return err;
+}
+
+/* begin: The first turn is like all others, so that those who begin together share it. */
+static int
+begin(struct feed *f, struct buf *b)
+{
+	(void)b;
+	close_db(of(f));
+	return 0;
+}
+
+static void
+set_reason(struct live *c, const char *text)
+{
+	c->reason = arena_dup(c->feed.r->arena, text, strlen(text));
+}
+
+/* remember: The set is true as of now: whoever asks the same may begin with it. */
+static void
+remember(const struct live_at *at)
+{
+	struct live_query *lq = at->lq;
+
+	if (lq->home == NULL)
+		return;
+	live_set_hold(at->set);
+	live_set_drop(lq->newest);
+	lq->newest = at->set;
+	lq->newest_seq = at->since;
+	lq->newest_purged = at->purged;
+}
+
+static int
+take_turn(struct live *c, struct live_home *home, struct buf **bp)
+{
+	struct feed *f = &c->feed;
+	struct live_at *at = &c->at;
+	struct live_share *share = NULL;
+	uint64_t seq = 0;
+	int err;
+
+	if (at->lq->newest == at->set) {
+		live_set_drop(at->lq->newest);
+		at->lq->newest = NULL;
+	}
+	if (at->set->refs > 1) {
+		share = live_home_share(home);
+		live_home_move(&share->before, at);
+		*bp = &share->b;
+	}
+	err = live_follow(at, f->r->db, f->table->scratch, &home->work, *bp, &seq);
+	f->seen = err == ERR_END ? seq : 0;
+	if (err != 0 && err != ERR_END && err != ERR_AGAIN) {
+		if (share != NULL)
+			live_home_leave(&share->before);
+		return err;
+	}
+	if (share != NULL) {
+		live_home_move(&share->after, at);
+		share->seen = f->seen;
+		share->err = err;
+	}
+	if (err == ERR_END)
+		remember(at);
+	return err;
+}
+
+static int
+fill(struct feed *f, struct buf **bp)
+{
+	struct live_home *home = live_home_of(f->r);
+	struct live *c = of(f);
+	struct live_share *s;
+	int err;
+
+	*bp = &f->table->b;
+	buf_clear(*bp);
+	if (c->err != 0)
+		return ERR_END;
+	if (c->at.need != LIVE_NEED_NOTHING)
+		return ERR_AGAIN;
+	if ((err = open_db(c)) != 0) {
+		c->err = err;
+		return err;
+	}
+	if ((s = live_home_follow(home, &c->at)) != NULL) {
+		live_home_move(&c->at, &s->after);
+		f->seen = s->seen;
+		err = s->err;
+		*bp = &s->b;
+	} else {
+		err = take_turn(c, home, bp);
+	}
+	close_db(c);
+	live_query_work_tidy(&home->work);
+	if (err == 0 || err == ERR_END || err == ERR_AGAIN)
+		return err;
+	c->err = err;
+	if (err != ERR_TOO_LARGE)
+		return err;
+	set_reason(c, "The query finds more than a live query keeps.");
+	return ERR_END;
+}
+
+static int
+is_over(const struct feed *f)
+{
+	return of_const(f)->err != 0;
+}
+
+static void
+tail(struct feed *f, struct buf *b)
+{
+	struct live *c = of(f);
+
+	/* Who ends it because of its database does not say so here. */
+	if (c->err == 0 && (c->err = open_db(c)) == 0)
+		close_db(c);
+	live_follow_end(&c->at, c->history, c->err, c->reason, b);
+}
+
+static const char *
+heartbeat(const struct feed *f)
+{
+	return of_const(f)->at.eventsource ? "event: heartbeat\ndata: \n\n" : "\n";
+}
+
+/* ---- What is built ---- */
+
+/* adopt: The query and set that were built, as its own and as others'. */
+static int
+adopt(struct live *c, struct live_built *out)
+{
+	struct live_home *home = live_home_of(c->feed.r);
+
+	live_home_leave(&c->at);
+	c->at.lq = out->query;
+	c->at.set = out->set;
+	out->query = NULL;
+	out->set = NULL;
+	c->at.since = out->seq;
+	c->at.purged = out->purge_seq;
+	return c->words.len > 0 ? live_home_add(home, c->at.lq, c->words.s, c->words.len) : 0;
+}
+
+/* begin_anew: Whatever the listener has is not true any more. */
+static int
+begin_anew(struct live *c, struct live_built *out)
+{
+	struct live_at *at = &c->at;
+
+	at->told = at->resumed = at->resumed_purges = 0;
+	at->shown = 0;
+	at->known = at->ready = at->dirty = 0;
+	at->reset = 1;
+	return adopt(c, out);
+}
+
+static void
+built(void *cookie, struct live_built *out)
+{
+	struct live *c = cookie;
+	struct live_at *at = &c->at;
+	int need = at->need, err = out->err;
+
+	/* It has ended meanwhile. */
+	if (at->lq == NULL)
+		return;
+	at->need = LIVE_NEED_NOTHING;
+	if (err == 0 && out->alike && out->seq > at->lq->designs)
+		at->lq->designs = out->seq;
+	if (err == 0 && !(out->alike && need != LIVE_NEED_ALL))
+		err = begin_anew(c, out);
+	else if (err == 0 && need == LIVE_NEED_MORE)
+		err = live_follow_merge(at, out->set);
+	c->err = err;
+	if (err != 0)
+		set_reason(c, out->why.text);
+	feeds_waited(&c->feed);
+}
+
+static void
+wait(struct feed *f)
+{
+	struct live *c = of(f);
+	int err = live_build_start(f->r, c->body, c->at.lq, c->at.need != LIVE_NEED_PLAN, built, c);
+
+	if (err == 0)
+		return;
+	c->err = err;
+	feeds_waited(f);
+}
+
+static const struct feed_kind kind = {begin, fill, wait, is_over, tail, heartbeat};
+
+/* ---- Requests ---- */
+
+/*
+ * resume: The listener knows what was found as of p.since.  Without places it is enough to tell it what has become of each document that has
+ * changed; with them nothing may have.  ${end}: everything that the set knows happened up to here.
+ */
+static void
+resume(struct live *c, uint64_t end, uint64_t end_purges)
+{
+	struct live_at *at = &c->at;
+
+	at->reset = 1;
+	if (c->p.since == 0 || c->p.since > at->since)
+		return;
+	if (at->lq->ordered ? c->p.since != end : !at->lq->settled)
+		return;
+	at->reset = 0;
+	at->known = 1;
+	at->told = c->p.since;
+	at->shown = at->set->n < at->lq->limit ? at->set->n : at->lq->limit;
+	if (at->lq->ordered)
+		return;
+	at->since = c->p.since;
+	at->resumed = end;
+	at->resumed_purges = end_purges;
+	at->purged = 0;
+}
+
+static void
+start(struct live *c, uint64_t end, uint64_t end_purges)
+{
+	struct apireq *r = c->feed.r;
+
+	c->at.progress = c->p.progress != 0;
+	c->at.eventsource = c->p.eventsource != 0;
+	if (c->p.has_since)
+		resume(c, end, end_purges);
+	if (c->p.eventsource)
+		feeds_event_head(r);
+	else
+		api_json_head(r);
+	c->feed.closes = 1;
+	feeds_open(&c->feed, r, &kind, r->part[0].s, c->p.heartbeat, c->p.interval_ms);
+}
+
+static void
+opened(void *cookie, struct live_built *out)
+{
+	struct live *c = cookie;
+	struct apireq *r = c->feed.r;
+	struct db_info info;
+	int err = out->err;
+
+	if (err == 0)
+		err = adopt(c, out);
+	/* What was committed while it was scanned may be in the set. */
+	if (err == 0)
+		err = db_info(r->db, &info);
+	if (err != 0)
+		api_error(r, err, &out->why);
+	else
+		start(c, info.update_seq, info.purge_seq);
+}
+
+/* put_words: The database, all that the query string and the path may say of the query, and the body. */
+static int
+put_words(struct live *c)
+{
+	struct apireq *r = c->feed.r;
+	const struct jstr *partition = api_param(r, "partition");
+	struct buf b;
+
+	if (!db_shows_alike(r->db))
+		return 0;
+	buf_init_arena(&b, r->arena, LIMIT_FIND_LEN + LIMIT_URL_LEN + 64);
+	buf_put_u64(&b, db_incarnation(r->db));
+	for (size_t i = 1; i < r->nparts; i++) {
+		buf_putc(&b, '/');
+		buf_put(&b, r->part[i].s, r->part[i].len);
+	}
+	buf_putc(&b, '?');
+	if (partition != NULL)
+		buf_put(&b, partition->s, partition->len);
+	buf_putc(&b, '\0');
+	buf_put(&b, c->body.s, c->body.len);
+	c->words = (struct jstr){b.data, b.len};
+	return buf_failed(&b);
+}
+
+/* join: Somebody has the same query and its members.  Returns 1 if it has begun. */
+static int
+join(struct live *c)
+{
+	struct live_query *lq =
+	    c->words.len > 0 ? live_home_find(live_home_of(c->feed.r), c->words.s, c->words.len) : NULL;
+
+	if (lq == NULL || lq->newest == NULL)
+		return 0;
+	c->at.lq = live_query_hold(lq);
+	c->at.set = live_set_hold(lq->newest);
+	c->at.since = lq->newest_seq;
+	c->at.purged = lq->newest_purged;
+	start(c, lq->newest_seq, lq->newest_purged);
+	return 1;
+}
+
+int
+live_is_asked(const struct apireq *r)
+{
+	const struct jstr *feed = api_param(r, "feed");
+
+	return feed != NULL && !jstr_is(feed, "normal");
+}
+
+void
+live_open(struct apireq *r, struct jstr body)
+{
+	struct live *c = arena_calloc(r->arena, 1, sizeof(*c));
+	struct errtext why = {""};
+	int err = c != NULL ? db_may_list(r->db) : ERR_NOMEM;
+
+	if (err == 0)
+		err = read_params(r, &c->p, &why);
+	if (err == 0) {
+		struct jstr history = db_history(r->db);
+
+		c->feed.r = r;
+		c->body = body;
+		r->live = c;
+		memcpy(c->history, history.s, history.len < sizeof(c->history) ? history.len : 0);
+		err = put_words(c);
+	}
+	if (err == 0 && join(c))
+		return;
+	if (err == 0)
+		err = live_build_start(r, body, NULL, 0, opened, c);
+	if (err != 0)
+		api_error(r, err, &why);
+}
+
+void
+live_release(struct live *l)
+{
+	if (l != NULL)
+		live_home_leave(&l->at);
+}
