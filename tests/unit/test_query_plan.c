@@ -324,9 +324,322 @@ test_choice(void)
 	    "a !sort_order_mismatch 1 c, _all_docs !field_mismatch 1");
 }
 
+/* ---- Ranges ---- */
+
+static int
+is_in(const struct query_part *part, const char *key)
+{
+	struct buf sortkey, scratch;
+	unsigned in = 0;
+
+	buf_init(&sortkey, 1 << 22);
+	buf_init(&scratch, 1 << 22);
+	CHECK_INT(query_sortkey(str(key), &scratch, &sortkey), 0);
+	for (size_t i = 0; i < part->nranges; i++) {
+		const struct query_range *r = &part->ranges[i];
+		struct jstr k = {sortkey.data, sortkey.len};
+		int low = k.len >= r->low.len && memcmp(k.s, r->low.s, r->low.len) == 0;
+		int high = k.len >= r->high.len && memcmp(k.s, r->high.s, r->high.len) == 0;
+
+		in += (r->low.len == 0 || (low ? !r->low_behind : jstr_order(&k, &r->low) > 0)) &&
+		      (r->high.len == 0 || (high ? !r->high_before : jstr_order(&k, &r->high) < 0));
+	}
+	buf_release(&sortkey);
+	buf_release(&scratch);
+	return (int)in;
+}
+
+/* With the index x/x of ${columns}: the keys of ${in} are in one range, those of ${out} in none; both separated by spaces. */
+static void
+check_ranges(const char *selector, const char *columns, size_t nranges, const char *in, const char *out)
+{
+	char indexes[100];
+	struct given g = {.selector = selector, .indexes = indexes};
+	struct jstr keys[MAX];
+	struct made *m;
+
+	snprintf(indexes, sizeof(indexes), "x/x %s", columns);
+	m = make(&g);
+	CHECK_INT(m->plan->parts[0].nranges, nranges);
+	for (int inside = 0; inside < 2; inside++) {
+		const char *list = inside ? in : out;
+		size_t n = split(list, list + strlen(list), keys);
+
+		for (size_t i = 0; i < n; i++) {
+			char key[200];
+
+			snprintf(key, sizeof(key), "%.*s", (int)keys[i].len, keys[i].s);
+			if (!CHECK_INT(is_in(&m->plan->parts[0], key), inside))
+				fprintf(stderr, "  %s for %s\n", key, selector);
+		}
+	}
+	release(m);
+}
+
+static void
+test_ranges(void)
+{
+	check_ranges("{\"a\":{\"$gt\":1,\"$lt\":3}}", "a", 1, "[1.1] [2] [2,null]", "[1] [1,{}] [3] [null] [\"a\"]");
+	check_ranges("{\"a\":{\"$gte\":1,\"$lte\":3}}", "a", 1, "[1] [1,{}] [3] [3,{}]", "[0.9] [3.1]");
+	check_ranges("{\"a\":{\"$gt\":null}}", "a", 1, "[false] [{}]", "[null]");
+	check_ranges("{\"a\":null}", "a", 1, "[null]", "[false] [0]");
+	check_ranges("{\"a\":{\"$lte\":null}}", "a", 1, "[null]", "[false]");
+	check_ranges("{\"a\":{\"$gte\":null}}", "a", 1, "[null] [{\"z\":1}]", "");
+	check_ranges("{\"a\":{\"$lt\":null}}", "a", 0, "", "[null] [false]");
+	check_ranges("{\"a\":{\"$gt\":5,\"$lt\":5}}", "a", 0, "", "[5]");
+	check_ranges("{\"$and\":[{\"a\":1},{\"a\":2}]}", "a", 0, "", "[1] [2]");
+	/* Equal columns, then one range; what is behind is not looked at. */
+	check_ranges("{\"a\":1,\"b\":{\"$gt\":2},\"c\":3}", "a b c", 1, "[1,3,3] [1,3,4]", "[1,2,3] [2,3,3] [0,3,3]");
+	check_ranges("{\"a\":1,\"c\":3,\"b\":{\"$exists\":true}}", "a b c", 1, "[1,null,0]", "[0,0,3]");
+	/* $in: its values, and arrays, of which one element may be it. */
+	check_ranges(
+	    "{\"a\":{\"$in\":[3,1,1,\"x\"]}}", "a", 4, "[1] [3] [\"x\"] [[]] [[9]]", "[2] [\"y\"] [{}] [null]");
+	check_ranges("{\"a\":{\"$in\":[]}}", "a", 1, "[[1]]", "[1] [null]");
+	check_ranges(
+	    "{\"a\":{\"$in\":[1,2]},\"b\":{\"$in\":[1,2]}}", "a b", 7, "[1,1] [2,2] [1,[]] [[],9]", "[1,3] [3,1]");
+	check_ranges("{\"a\":{\"$in\":[1,5,9],\"$gt\":3,\"$type\":\"number\"}}", "a", 2, "[5] [9]", "[1] [[5]]");
+	/* Types. */
+	check_ranges("{\"a\":{\"$regex\":\"x\"}}", "a", 1, "[\"\"] [\"\\uffff\"]", "[1] [true] [[]]");
+	check_ranges("{\"a\":{\"$size\":1}}", "a", 1, "[[]] [[{}]]", "[\"a\"] [{}]");
+	check_ranges("{\"a\":{\"$mod\":[2,0]}}", "a", 1, "[0] [-1e300]", "[true] [\"a\"]");
+	check_ranges("{\"a\":{\"$type\":\"boolean\"}}", "a", 1, "[true] [false]", "[null] [0]");
+	check_ranges("{\"a\":{\"$keyMapMatch\":{\"$eq\":\"k\"}}}", "a", 1, "[{}]", "[[]]");
+	/* $or within one field. */
+	check_ranges("{\"$or\":[{\"a\":1},{\"a\":{\"$gt\":0,\"$lt\":2}},{\"a\":{\"$gte\":9}}]}", "a", 2,
+	    "[1] [0.5] [9]", "[0] [2]");
+	/* ids by the order of strings: only what is equal. */
+	check_ranges("{\"a\":1,\"_id\":{\"$gt\":\"B\"}}", "a _id", 1, "[1,\"a\"] [1,\"c\"]", "[2,\"c\"]");
+	check_ranges("{\"a\":1,\"_id\":\"B\"}", "a _id", 1, "[1,\"B\"]", "[1,\"b\"] [1,\"C\"]");
+}
+
+static void
+test_exact(void)
+{
+	check_plan(
+	    (struct given){.selector = "{\"$or\":[{\"a\":1},{\"a\":{\"$gt\":5}}],\"b\":2}", .indexes = "x/x a b"},
+	    "ranges x [] [\"<MAX>\"] 2");
+	check_plan((struct given){.selector = "{\"a\":1,\"_id\":\"x\"}", .indexes = "x/x a _id"},
+	    "index x [1,\"x\"] [1,\"x\",\"<MAX>\"]");
+	check_plan((struct given){.selector = "{\"a\":{\"$type\":\"number\"}}", .indexes = "x/x a"},
+	    "index x [] [\"<MAX>\"] exact");
+	check_plan((struct given){.selector = "{\"$or\":[{\"$and\":[{\"a\":1},{\"b\":2}]}]}", .indexes = "x/x a b"},
+	    "index x [] [\"<MAX>\"] exact");
+	check_plan((struct given){.selector = "{\"a\":1,\"_rev\":\"1-a\"}", .indexes = "x/x a _rev", .fields = "a"},
+	    "index x [1,\"1-a\"] [1,\"1-a\",\"<MAX>\"] exact");
+	check_plan((struct given){.selector = "{\"a\":1}", .indexes = "x/x a", .fields = "a _id"},
+	    "index x [1] [1,\"<MAX>\"] covered exact");
+	check_plan((struct given){.selector = "{\"a\":1}", .indexes = "x/x a", .fields = "a", .conflicts = 1},
+	    "index x [1] [1,\"<MAX>\"] exact");
+	check_plan((struct given){.selector = "{\"a\":{\"$gt\":3,\"$lt\":2}}", .indexes = "x/x a"},
+	    "index x null null noop 0");
+}
+
+/* $in of more values than there may be ranges, and keys that are too long: wider ranges. */
+static void
+test_limits(void)
+{
+	struct buf b;
+
+	buf_init(&b, 1 << 22);
+	buf_puts(&b, "{\"a\":{\"$in\":[");
+	for (unsigned i = 0; i < 5000; i++)
+		buf_printf(&b, "%s%u", i > 0 ? "," : "", 5000 - i);
+	buf_puts(&b, "]},\"b\":7}");
+	buf_putc(&b, '\0');
+	check_ranges(b.data, "a b", 2, "[1,1] [5000,7] [[]]", "[0,7] [5001,7]");
+	buf_clear(&b);
+	buf_puts(&b, "{\"b\":{\"$in\":[");
+	for (unsigned i = 0; i < 40; i++)
+		buf_printf(&b, "%s%u", i > 0 ? "," : "", i);
+	buf_puts(&b, "]},\"a\":{\"$in\":[");
+	for (unsigned i = 0; i < 40; i++)
+		buf_printf(&b, "%s%u", i > 0 ? "," : "", i);
+	buf_puts(&b, "]}}");
+	buf_putc(&b, '\0');
+	check_ranges(b.data, "a b", 41, "[1,1] [39,0] [[]]", "[40,7]");
+	buf_clear(&b);
+	buf_puts(&b, "{\"a\":{\"$gt\":\"");
+	for (unsigned i = 0; i < 5000; i++)
+		buf_putc(&b, 'x');
+	buf_puts(&b, "\"},\"b\":1}");
+	buf_putc(&b, '\0');
+	check_ranges(b.data, "a b", 1, "[\"y\",1]", "[\"a\",1]");
+	buf_release(&b);
+}
+
+/* ---- Numbers of rows ---- */
+
+/* Those of index ${i} of test_rows, and of all documents. */
+static uint64_t sizes[MAX], documents;
+static unsigned asked;
+
+static uint64_t
+say_rows(const struct query_index *index, const struct query_range *ranges, size_t n)
+{
+	(void)ranges;
+	CHECK(n > 0);
+	asked++;
+	return index != NULL ? sizes[index->number] : documents;
+}
+
+static void
+check_rows(const char *selector, const char *indexes, uint64_t first, uint64_t second, uint64_t all, const char *want)
+{
+	sizes[0] = first;
+	sizes[1] = second;
+	documents = all;
+	check_plan((struct given){.selector = selector, .indexes = indexes, .rows = say_rows}, want);
+}
+
+static void
+test_rows(void)
+{
+	static const char ab[] = "{\"a\":1,\"b\":1}", one[] = "1/a a|2/b b";
+	static const char *const a = "index a [1] [1,\"<MAX>\"]", *const b = "index b [1] [1,\"<MAX>\"]";
+	const char *either = "{\"$or\":[{\"a\":1},{\"b\":2}]}";
+
+	check_rows(ab, one, 400, 100, 9999, b);
+	check_rows(ab, one, 399, 100, 9999, a);
+	check_rows(ab, one, 341, 85, 9999, b);
+	check_rows(ab, one, 340, 85, 9999, a);
+	check_rows(ab, one, 256, 0, 9999, b);
+	check_rows(ab, one, 255, 0, 9999, a);
+	check_rows(ab, one, UINT64_MAX, 0, 9999, a);
+	check_rows(ab, one, 1000000, UINT64_MAX, 9999, a);
+	/* Documents, where ids are bounded. */
+	check_rows("{\"a\":{\"$gt\":1},\"_id\":\"x\"}", "1/a a", 1000, 0, 1, "all_docs _all_docs \"x\" \"x\"");
+	check_rows("{\"a\":{\"$gt\":1}}", "1/a a", 1000, 0, 1, "index a [1] [\"<MAX>\"] exact");
+	/* A filter that the selector has as well. */
+	check_rows(
+	    "{\"a\":1,\"k\":2}", "1/a a|2/p a ?{\"k\":{\"$eq\":2}}", 1000, 10, 9999, "index p [1] [1,\"<MAX>\"] exact");
+	check_rows(
+	    "{\"a\":1,\"k\":2}", "1/a a|2/p a ?{\"k\":{\"$eq\":3}}", 1000, 10, 9999, "index a [1] [1,\"<MAX>\"]");
+	check_rows("{\"a\":1,\"k\":2,\"l\":4}", "1/a a|2/p a ?{\"$and\":[{\"l\":{\"$eq\":4}},{\"k\":{\"$eq\":2}}]}",
+	    1000, 10, 9999, "index p [1] [1,\"<MAX>\"] exact");
+	/* A union. */
+	check_rows(either, one, 100, 100, 9999, "union _all_docs null \"<MAX>\"");
+	check_rows(either, one, 100, 100, 799, ALL);
+	check_rows(either, "1/a a|2/b b c", 100, 100, 9999, ALL);
+	check_rows(either, "1/a a|2/b b ?{\"b\":{\"$eq\":2}}", 100, 100, 9999, ALL);
+	check_rows("{\"$or\":[{\"a\":1},{\"$nor\":[{\"b\":2}]}]}", "1/a a", 100, 0, 9999, ALL);
+	/* What is named is taken, and nothing is counted. */
+	asked = 0;
+	sizes[0] = 100000;
+	check_plan((struct given){.selector = ab, .indexes = one, .use_ddoc = "_design/1", .rows = say_rows}, a);
+	check_plan((struct given){.selector = "{\"z\":1}", .indexes = one, .rows = say_rows}, ALL);
+	CHECK_INT(asked, 0);
+	check_candidates((struct given){.selector = ab, .indexes = one, .rows = say_rows},
+	    "a more_rows 1, _all_docs unfavored_type 2");
+}
+
+/* One document where ids are bounded. */
+static uint64_t
+say_rows_of_ids(const struct query_index *index, const struct query_range *ranges, size_t n)
+{
+	return index == NULL && ranges[0].low.len > 0 ? 1 : say_rows(index, ranges, n);
+}
+
+static void
+check_part(const struct query_part *part, const char *name, const char *branch, uint64_t rows)
+{
+	struct buf b;
+
+	buf_init(&b, 1000);
+	put_index(&b, part->index);
+	CHECK_MEM(b.data, b.len, name, strlen(name));
+	buf_clear(&b);
+	CHECK(part->branch != NULL && query_selector_put(part->branch, &b) == 0);
+	CHECK_MEM(b.data, b.len, branch, strlen(branch));
+	CHECK_INT(part->rows, rows);
+	CHECK_INT(part->nranges, 1);
+	buf_release(&b);
+}
+
+static void
+test_union_parts(void)
+{
+	struct given g = {.selector = "{\"$or\":[{\"a\":1},{\"_id\":\"x\"},{\"b\":2,\"c\":3},{\"$nor\":[{\"a\":{\"$"
+				      "lt\":9}}]}],\"z\":{\"$gt\":0}}",
+	    .indexes = "1/a a|2/bc b c",
+	    .rows = say_rows_of_ids};
+	struct made *m;
+
+	sizes[0] = 10;
+	sizes[1] = 20;
+	documents = 1000;
+	m = make(&g);
+	CHECK_STR(m->plan->way, "union");
+	CHECK(m->plan->chosen == NULL && !m->plan->exact && !m->plan->covered);
+	if (CHECK_INT(m->plan->nparts, 4)) {
+		check_part(&m->plan->parts[0], "a", "{\"a\":{\"$eq\":1}}", 10);
+		check_part(&m->plan->parts[1], "_all_docs", "{\"_id\":{\"$eq\":\"x\"}}", 1);
+		check_part(&m->plan->parts[2], "bc", "{\"$and\":[{\"b\":{\"$eq\":2}},{\"c\":{\"$eq\":3}}]}", 20);
+		check_part(&m->plan->parts[3], "a", "{\"$and\":[{\"a\":{\"$gte\":9}}]}", 10);
+		CHECK(is_in(&m->plan->parts[3], "[9]") && !is_in(&m->plan->parts[3], "[8]"));
+		CHECK(is_in(&m->plan->parts[2], "[2,3]") && !is_in(&m->plan->parts[2], "[2,4]"));
+	}
+	release(m);
+	/* Not with a sort; not where there are too many branches. */
+	g.sort = "_id";
+	g.selector = "{\"$or\":[{\"a\":1},{\"b\":2,\"c\":3}],\"_id\":{\"$gt\":null}}";
+	m = make(&g);
+	CHECK_STR(m->plan->way, "all_docs");
+	release(m);
+}
+
+static void
+test_many_branches(void)
+{
+	struct given g = {.indexes = "1/a a|2/b b", .rows = say_rows};
+	struct buf b;
+
+	sizes[0] = sizes[1] = 1;
+	documents = 100000;
+	buf_init(&b, 1 << 16);
+	for (unsigned n = 64; n < 66; n++) {
+		struct made *m;
+
+		buf_clear(&b);
+		buf_puts(&b, "{\"$or\":[{\"b\":1}");
+		for (unsigned i = 1; i < n; i++)
+			buf_printf(&b, ",{\"a\":%u}", i);
+		buf_puts(&b, "]}");
+		buf_putc(&b, '\0');
+		g.selector = b.data;
+		m = make(&g);
+		CHECK_STR(m->plan->way, n == 64 ? "union" : "all_docs");
+		CHECK_INT(m->plan->nparts, n == 64 ? 64 : 1);
+		release(m);
+	}
+	buf_release(&b);
+}
+
+static void
+test_hints(void)
+{
+	struct given g = {.selector = "{\"$and\":[{\"b\":1},{\"a\":{\"$gt\":1}},{\"b\":{\"$lt\":5}},{\"c\":{\"$ne\":1}}"
+				      ",{\"$or\":[{\"d\":1},{\"a\":2}]},"
+				      "{\"x:y\":1}]}"};
+	struct made *m = make(&g);
+	struct jstr *can, *cannot;
+	size_t n, k;
+
+	CHECK_INT(query_plan_hints(m->selector, m->plan->arena, &can, &n, &cannot, &k), 0);
+	CHECK(n == 3 && jstr_is(&can[0], "a") && jstr_is(&can[1], "b") && jstr_is(&can[2], "x"));
+	CHECK(k == 3 && jstr_is(&cannot[0], "c") && jstr_is(&cannot[1], "d") && jstr_is(&cannot[2], "x:y"));
+	release(m);
+}
+
 int
 main(void)
 {
+	test_ranges();
+	test_exact();
+	test_limits();
+	test_rows();
+	test_union_parts();
+	test_many_branches();
+	test_hints();
 	test_recorded();
 	test_recorded_candidates();
 	test_usable();
