@@ -134,6 +134,9 @@ read_name(struct arena *a, const struct find_member *m, enum member which, struc
 	}
 	if ((err = find_words_string(a, m[which].value, outp, why)) != 0)
 		return err;
+	/* What design documents call so is a library. */
+	if (which == NAME && jstr_is(outp, "lib"))
+		return err_why(why, ERR_INVALID_INDEX, "An index cannot have the name lib.");
 	return outp->len > 0 ? 0 : ERR_EMPTY_STRING;
 }
 
