@@ -122,7 +122,7 @@ struct query_columns;
 int query_columns_new(const struct jstr *columns, size_t n, struct query_columns **cp) MUST_CHECK;
 void query_columns_free(struct query_columns *c);
 /**
- * query_columns_key(c, doc, out, hasp): Append the JSON array of the columns' values in the object ${doc}, which has its "_id" and "_rev"; where it lacks one
+ * query_columns_key(c, doc, out, hasp): Append the JSON array of the columns' values in the object ${doc}, which has its "_id" and "_rev" if a column begins so; where it lacks one
  * *${hasp} is 0, and ${out} as it was.  One thread at a time.  Errors: ERR_BAD_JSON, ${out}'s.
  */
 int query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp) MUST_CHECK;

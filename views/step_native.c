@@ -4,7 +4,8 @@
  * A document's row in an index has the array of its columns' values for a key, and null for a value; there is none where a
  * column is not there, or the filter does not match.  Design documents have no rows, whatever the options say.
  *
- * Columns and filters are made ready for each batch: they hold memory, which an index that nobody updates does without.
+ * Columns and filters are made ready for each batch: they hold memory, which an index that nobody updates does without.  Columns are
+ * looked for in the body as it is stored; only where one is _id or another member that the body lacks, the document is put together.
  */
 #include "step.h"
 
@@ -16,10 +17,21 @@
 struct native {
 	struct query_columns **columns; /* of each map */
 	struct query_selector **filters;
+	unsigned char *whole; /* 1: columns are no members of the body alone */
 	size_t n;
 	unsigned wants; /* of all filters */
+	int any_whole;
 	struct buf doc, more, rev, rows;
 };
+
+static int
+is_whole(const struct ddoc_map *map)
+{
+	for (size_t i = 0; i < map->ncolumns; i++)
+		if (map->columns[i].s[0] == '_' || map->columns[i].s[0] == '\\')
+			return 1;
+	return 0;
+}
 
 static int
 prepare(struct native *na, const struct ddoc *d)
@@ -29,6 +41,7 @@ prepare(struct native *na, const struct ddoc *d)
 	for (; na->n < d->nmaps && err == 0; na->n++) {
 		const struct ddoc_map *map = &d->maps[na->n];
 
+		na->any_whole |= na->whole[na->n] = (unsigned char)is_whole(map);
 		err = query_columns_new(map->columns, map->ncolumns, &na->columns[na->n]);
 		if (err == 0 && map->filter.len > 0) {
 			err = query_selector_new(map->filter, &na->filters[na->n], NULL);
@@ -56,7 +69,8 @@ step_native_begin(struct step *s)
 	buf_init(&na->rows, STEP_MEM);
 	na->columns = arena_calloc(s->a, d->nmaps + 1, sizeof(struct query_columns *));
 	na->filters = arena_calloc(s->a, d->nmaps + 1, sizeof(struct query_selector *));
-	err = na->columns != NULL && na->filters != NULL ? prepare(na, d) : ERR_NOMEM;
+	na->whole = arena_calloc(s->a, d->nmaps + 1, 1);
+	err = na->columns != NULL && na->filters != NULL && na->whole != NULL ? prepare(na, d) : ERR_NOMEM;
 	/* What could be made when the index was opened can be made, but for want of memory. */
 	return err == 0 || err == ERR_INTERNAL ? err : ERR_NOMEM;
 }
@@ -118,6 +132,7 @@ put_rev(struct native *na, const struct rev *rev, struct jstr *revp)
 static int
 put_row(struct native *na, size_t map, const struct query_doc *doc)
 {
+	const struct jstr members = na->whole[map] ? (struct jstr){na->doc.data, na->doc.len} : doc->body;
 	size_t from = na->rows.len, at;
 	int err, has = 1;
 
@@ -128,7 +143,7 @@ put_row(struct native *na, size_t map, const struct query_doc *doc)
 	at = na->rows.len;
 	if (buf_failed(&na->rows) != 0)
 		return buf_failed(&na->rows);
-	err = query_columns_key(na->columns[map], (struct jstr){na->doc.data, na->doc.len}, &na->rows, &has);
+	err = query_columns_key(na->columns[map], members, &na->rows, &has);
 	if (err == 0 && has)
 		bytes_store_u64be((unsigned char *)na->rows.data + at - 8, na->rows.len - at);
 	else
@@ -145,7 +160,9 @@ step_native_doc(struct step *s, const struct doc_out *d, struct changed *c)
 
 	buf_clear(&na->doc);
 	buf_clear(&na->rows);
-	if ((err = doc_put_json(&na->doc, d)) != 0 || (err = put_rev(na, &d->rev, &doc.rev)) != 0)
+	if (na->any_whole && (err = doc_put_json(&na->doc, d)) != 0)
+		return err;
+	if ((na->wants & QUERY_WANTS_REV) != 0 && (err = put_rev(na, &d->rev, &doc.rev)) != 0)
 		return err;
 	if ((na->wants & (QUERY_WANTS_ATTACHMENTS | QUERY_WANTS_CONFLICTS)) != 0 &&
 	    (err = put_more(&na->more, d, &doc.more)) != 0)
