@@ -86,6 +86,11 @@ put_end(struct find_rows *f, struct buf *b)
 {
 	int err;
 
+	/* CouchDB has looked at nothing then, and has nothing to say of it. */
+	if (f->scan.plan->noop) {
+		buf_puts(b, "\r\n]}\r\n");
+		return ERR_END;
+	}
 	buf_puts(b, "\r\n],\r\n\"bookmark\": \"");
 	if ((err = findscan_bookmark(&f->scan, b)) != 0)
 		return err;
