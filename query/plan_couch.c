@@ -174,6 +174,8 @@ narrow(void *cookie, const struct selector_node *node)
 
 	if (!jstr_equal(node->name, f->name))
 		return 0;
+	/* Ids by their bytes, as they are matched: CouchDB's planner has views' order here, and finds nothing in ranges that it takes for empty. */
+	n->collate.raw = node->kid->raw;
 	if (op != SELECTOR_LT && op != SELECTOR_LTE) {
 		err = order_of(n, k, f->low, 1, &order);
 		if (err == 0 && (order > 0 || (order == 0 && op == SELECTOR_GT))) {
