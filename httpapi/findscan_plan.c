@@ -190,9 +190,10 @@ ask_for(struct findscan *fs, struct query_ask *ask)
 	    .use_name = q->use_name,
 	    .in_partition = q->partition.len > 0,
 	    .conflicts = q->conflicts,
-	    .count = count,
 	    .cookie = fs};
+	/* Numbers of rows tell, as rows do, of documents that are not to be seen. */
 	if (fs->list != NULL) {
+		ask->count = count;
 		ask->indexes = fs->list->indexes;
 		ask->nindexes = fs->list->n;
 	}

@@ -187,8 +187,8 @@ PUT    /{db}/_history_kept                         in      pw      no      ma   
 POST   /{db}/_compact                              in      pw      no      ma      202     202     | ma      ma      ma      < {}
 POST   /{db}/_compact/{ddoc}                       in      pw      no      ma      202     202     | ma      ma      ma      < {}
 POST   /{db}/_view_cleanup                         in      pw      no      ma      202     202     | ma      ma      ma      < {}
-POST   /{db}/_find                                 in      pw      no      200*    200*    200*    | 200*    200*    200*    < {"selector":{}}
-POST   /{db}/_explain                              in      pw      no      200*    200*    200*    | 200*    200*    200*    < {"selector":{}}
+POST   /{db}/_find                                 in      pw      no      200     200     200     | 200     200     200     < {"selector":{}}
+POST   /{db}/_explain                              in      pw      no      200     200     200     | 200     200     200     < {"selector":{}}
 GET    /{db}/_index                                in      pw      no      200     200     200     | 200     200     200
 HEAD   /{db}/_index                                in      pw      no      200     200     200     | 200     200     200
 POST   /{db}/_index                                in      pw      no      da      200     200     | da      da      da      < {"index":{"fields":["n"]}}
@@ -209,9 +209,11 @@ POST   /{db}/_partition/p/_all_docs                in      pw      no      400  
 GET    /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400     < {}
-GET    /{db}/_partition/p/_explain                 in      pw      no      400     400     400     | 400     400     400
-HEAD   /{db}/_partition/p/_explain                 in      pw      no      400     400     400     | 400     400     400
+GET    /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
+HEAD   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
+POST   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400     < {}
 POST   /{db}/_partition/p/_find                    in      pw      no      400     400     400     | 400     400     400     < {}
+POST   /{db}/_partition/p/_explain                 in      pw      no      400     400     400     | 400     400     400     < {}
 GET    /{db}/_shards                               in      pw      no      200     200     200     | 200     200     200
 GET    /{db}/_shards/{doc}                         in      pw      no      200     200     200     | 200     200     200
 POST   /{db}/_sync_shards                          sa      pw      sa      sa      sa      202     | sa      sa      sa      < {}
