@@ -338,8 +338,8 @@ is_in(const struct query_part *part, const char *key)
 	for (size_t i = 0; i < part->nranges; i++) {
 		const struct query_range *r = &part->ranges[i];
 		struct jstr k = {sortkey.data, sortkey.len};
-		int low = k.len >= r->low.len && memcmp(k.s, r->low.s, r->low.len) == 0;
-		int high = k.len >= r->high.len && memcmp(k.s, r->high.s, r->high.len) == 0;
+		int low = r->low.len > 0 && k.len >= r->low.len && memcmp(k.s, r->low.s, r->low.len) == 0;
+		int high = r->high.len > 0 && k.len >= r->high.len && memcmp(k.s, r->high.s, r->high.len) == 0;
 
 		in += (r->low.len == 0 || (low ? !r->low_behind : jstr_order(&k, &r->low) > 0)) &&
 		      (r->high.len == 0 || (high ? !r->high_before : jstr_order(&k, &r->high) < 0));
