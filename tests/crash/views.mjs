@@ -116,6 +116,23 @@ async function compare(ddoc) {
 	return (range?.value ?? 0) === wanted ? undefined : `script: ${range?.value} from ${from} to ${to}, ${wanted} expected`;
 }
 
+/** Another one of the language "query": no child is asked. */
+const nativeOf = () => ({
+	language: 'query',
+	views: { [`v${++serial}`]: { map: { fields: { tag: 'asc', n: 'asc' }, partial_filter_selector: { n: { $gt: 0 } } }, reduce: '_count', options: {} } },
+});
+
+async function compareNative(ddoc, name) {
+	const rows = expected().pairs.filter((r) => r.key[0].length === 3 && r.key[1] > 0).map((r) => ({ ...r, value: null }));
+	const got = (await must(200, 'GET', `/${DB}/_design/${ddoc}/_view/${name}?reduce=false`)).rows;
+	if (!isDeepStrictEqual(got, rows)) {
+		const at = rows.findIndex((r, i) => !isDeepStrictEqual(r, got[i]));
+		return `${name}: ${got.length} rows, ${rows.length} expected; at ${at} ${JSON.stringify(got[at])}, ${JSON.stringify(rows[at])} expected`;
+	}
+	const [all] = (await must(200, 'GET', `/${DB}/_design/${ddoc}/_view/${name}`)).rows;
+	return (all?.value ?? 0) === rows.length ? undefined : `${name}: ${all?.value} counted, ${rows.length} expected`;
+}
+
 /* ---- Kills ---- */
 
 /** The divan-js of the server. */
@@ -132,15 +149,15 @@ function children() {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Ask for ${ddoc}, and kill something up to ${ms} later, unless there is an answer by then.  Result: was something killed? */
-async function killUnder(ddoc, ms) {
+/** Ask for a view of ${ddoc}, and kill something up to ${ms} later, unless there is an answer by then.  Result: was something killed? */
+async function killUnder(ddoc, ms, names = ['pairs', 'script']) {
 	let answered = false;
-	const asked = request('GET', `/${DB}/_design/${ddoc}/_view/${random.pick(['pairs', 'script'])}?reduce=${random.pick(['true', 'false&limit=1'])}`)
+	const asked = request('GET', `/${DB}/_design/${ddoc}/_view/${random.pick(names)}?reduce=${random.pick(['true', 'false&limit=1'])}`)
 		.then(({ status, raw }) => {
 			answered = true;
 			if (status !== 200 && !DIED.includes(status)) throw new Error(`${status} ${raw}`);
 		}, () => (answered = true));
-	const ofChild = random.below(2) === 0;
+	const ofChild = names.length > 1 && random.below(2) === 0;
 	while (ofChild && !answered && children().length === 0) await sleep(1);
 	await sleep(random.below(10 * ms) / 10);
 	const pids = ofChild && !answered ? children() : [];
@@ -192,6 +209,28 @@ while (tally.divand + tally.child < KILLS) {
 	await must(202, 'POST', `/${DB}/_view_cleanup`, {});
 }
 verdict('an index of before all kills', await compare('measured'));
+
+// Indexes of the language "query": built, or brought up to date with what has changed since.
+{
+	let design = nativeOf();
+	let [name] = Object.keys(design.views);
+	await must(201, 'PUT', `/${DB}/_design/native`, design);
+	const from = performance.now();
+	await must(200, 'GET', `/${DB}/_design/native/_view/${name}`);
+	const ms = performance.now() - from;
+	for (let kills = 0, tries = 0; kills < KILLS / 4 && tries < KILLS; tries++) {
+		if (random.below(2)) {
+			const { _rev } = await must(200, 'GET', `/${DB}/_design/native`);
+			design = nativeOf();
+			[name] = Object.keys(design.views);
+			await must(201, 'PUT', `/${DB}/_design/native`, { _rev, ...design });
+		} else {
+			await write([...docs].filter(() => random.below(4) === 0).map(([id, { rev }]) => [id, rev]));
+		}
+		kills += await killUnder('native', ms, [name]);
+		verdict(`kills of ${name}`, await compareNative('native', name));
+	}
+}
 client.close();
 await server.stop();
 console.log(`  ${tally.divand} kills of divand and ${tally.child} of its children, ${tally.late} builds were done before; a build takes ${Math.round(building)} ms, ${tally.refused} queries were told of a kill`);

@@ -623,6 +623,33 @@ test_redefined(void)
 	db_close(db);
 }
 
+/* They are brought up to date without anybody who asks, too. */
+static void
+test_background(void)
+{
+	const struct views_config c = {.store = viewstest_mem_store(),
+	    .dbs = viewstest_dbs,
+	    .scripts = viewstest_scripts,
+	    .ex = exec_threads_executor(viewstest_slow),
+	    .max_updates = 1,
+	    .background = 1};
+	struct db *db = create("background", 0);
+	struct view_index *ix;
+	struct views *v = NULL;
+
+	CHECK_INT(views_new(&c, &v), 0);
+	put_ddoc(db, "_design/q", "1-a", VIEW("v", "{\"fields\":{\"x\":\"asc\"}}"));
+	viewstest_put(db, "{\"_id\":\"a\",\"x\":1}", 1);
+	views_moved(v, "background");
+	ix = open_index(v, db, "background", "_design/q");
+	while (!views_is_ready(ix))
+		(void)usleep(1000);
+	check_rows(ix, "v", "a [1];");
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -637,5 +664,6 @@ main(int argc, char **argv)
 	test_random();
 	test_first_build();
 	test_redefined();
+	test_background();
 	return viewstest_end();
 }
