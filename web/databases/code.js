@@ -58,3 +58,16 @@ export function codeArea(label, id, value, submit) {
 	number();
 	return { area, blame, box: h('div.field', {}, h('label.label', { for: id }, label), h('div.code.mono', {}, lines, area), problem) };
 }
+
+// What keeps a text from being JSON, in words, with the place where JSON.parse stopped; undefined if nothing does.
+export function complaint(text) {
+	try {
+		JSON.parse(text);
+	} catch (error) {
+		const at = /position (\d+)/.exec(error.message);
+		if (!at)
+			return text.trim() ? 'The text ends too early: a bracket or quotation mark is missing.' : 'There is no text.';
+		const before = text.slice(0, +at[1]).split('\n');
+		return `This is not JSON: look at line ${before.length}, column ${before.at(-1).length + 1}.`;
+	}
+}

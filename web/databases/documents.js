@@ -30,7 +30,7 @@ async function readPage(db, prefix, from, before) {
 	return { rows: shown, next: rows[PAGE]?.id, earlier: Boolean(from) };
 }
 
-function row(db, { id, doc }) {
+export function documentRow(db, { id, doc }) {
 	const files = Object.keys(doc?._attachments || {}).length;
 	return h('li.row', {}, h('a.main', { href: link.doc(db, id) },
 		h('span.name.mono', {}, id), h('span.preview.quiet', {}, preview(doc))),
@@ -64,7 +64,7 @@ export async function documents({ db, query }) {
 			e.preventDefault();
 			find();
 		} }, h('label.search', {}, icon('search'), search)),
-		page.rows.length ? h('ul.rows.card', {}, page.rows.map((r) => row(db, r)))
+		page.rows.length ? h('ul.rows.card', {}, page.rows.map((r) => documentRow(db, r)))
 			: h('div.empty.card', {}, icon('file'), h('h2', {}, prefix ? 'Nothing found' : 'No documents here'),
 				h('p', {}, prefix ? `No id begins with “${prefix}”.` : 'What an application stores in this database shows up here.'),
 				prefix && h('a.button', { href: link.db(db) }, 'Show all')),

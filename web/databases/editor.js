@@ -2,28 +2,17 @@
 
 import { fill, h, tell } from '../lib/dom.js';
 import { docPath, request } from '../lib/server.js';
-import { guard, keys } from './code.js';
+import { complaint, guard, keys } from './code.js';
 import { currentText, newId } from './document.js';
 import { parse, pretty } from './json.js';
 import { go, link } from './links.js';
 import { crumbs } from './parts.js';
 
-// Where JSON.parse stopped, in words.
-function complaint(text, error) {
-	const at = /position (\d+)/.exec(error.message);
-	if (!at)
-		return text.trim() ? 'The text ends too early: a bracket or quotation mark is missing.' : 'The document is empty. The shortest one is {}.';
-	const before = text.slice(0, +at[1]).split('\n');
-	return `This is not JSON: look at line ${before.length}, column ${before.at(-1).length + 1}.`;
-}
-
 function read(text) {
-	let doc;
-	try {
-		doc = JSON.parse(text);
-	} catch (e) {
-		throw new Error(complaint(text, e));
-	}
+	const wrong = text.trim() === '' ? 'The document is empty. The shortest one is {}.' : complaint(text);
+	if (wrong)
+		throw new Error(wrong);
+	const doc = JSON.parse(text);
 	if (typeof doc !== 'object' || Array.isArray(doc) || doc === null)
 		throw new Error('A document is an object: it begins with { and ends with }.');
 	return doc;

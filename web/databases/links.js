@@ -10,6 +10,8 @@ export const link = {
 	add: (db) => at('db', db, 'new'),
 	doc: (db, id, rev) => at('db', db, 'doc', id) + asking(rev && { rev }),
 	edit: (db, id) => at('db', db, 'edit', id),
+	// A query's text, where its page begins (bookmark), and what is wanted of it (show).
+	find: (db, query) => at('db', db, 'find') + asking(query),
 	// Views and other functions; a design document is named without its _design/.
 	designs: (db) => at('db', db, 'design'),
 	view: (db, design, name, query) => at('db', db, 'view', design, name) + asking(query),

@@ -9,6 +9,7 @@ import { designList } from './designs.js';
 import { documents } from './documents.js';
 import { documentView } from './document.js';
 import { editor } from './editor.js';
+import { findPage } from './find.js';
 import { functionEditor } from './functions.js';
 import { tasks } from './tasks.js';
 import { viewPage } from './view.js';
@@ -26,6 +27,7 @@ let leaving = new AbortController(); // ends what the view before still does
  * #/db/NAME/new                        a new document
  * #/db/NAME/doc/ID?rev=                one document
  * #/db/NAME/edit/ID                    its text
+ * #/db/NAME/find?body=&bookmark=       a query, what it finds and how; its indexes
  * #/db/NAME/design                     its views and other functions
  * #/db/NAME/view/DESIGN/VIEW?key=      a view's rows; query.js knows the parameters
  * #/db/NAME/function?in=DESIGN         a new function
@@ -46,6 +48,8 @@ function route() {
 		return [documentView, args, `${id} – ${db}`];
 	if (what === 'edit' && id)
 		return [editor, args, `${id} – ${db}`];
+	if (what === 'find')
+		return [findPage, args, `Query – ${db}`];
 	if (what === 'design')
 		return [designList, args, `Views – ${db}`];
 	if (what === 'view' && id && kind !== undefined)

@@ -10,10 +10,10 @@ export function crumbs(...way) {
 	return h('nav.crumbs', { 'aria-label': 'Where you are' }, h('a', { href: link.home }, 'Databases'), way.filter(Boolean).map(([href, name]) => [icon('next'), h('a', { href }, name)]));
 }
 
-// What a database has: its documents, and the views and functions over them.
+// What a database has: its documents, queries for them, and the views and functions over them.
 export function tabs(db, current) {
 	const tab = (name, href, label, picture) => h('a.tab', { href, 'aria-current': name === current && 'page' }, icon(picture), label);
-	return h('nav.tabs.within', { 'aria-label': 'What is in the database' }, tab('documents', link.db(db), 'Documents', 'file'), tab('designs', link.designs(db), 'Views and functions', 'table'));
+	return h('nav.tabs.within', { 'aria-label': 'What is in the database' }, tab('documents', link.db(db), 'Documents', 'file'), tab('find', link.find(db), 'Query', 'search'), tab('designs', link.designs(db), 'Views and functions', 'table'));
 }
 
 // Do it, say so, show the page anew; or say what went wrong.

@@ -7,6 +7,7 @@ import { link } from './links.js';
 import { crumbs } from './parts.js';
 
 const EVERY_MS = 1000;
+const SLOW_MS = 600; // whoever waits longer than this is told for what
 
 const NAMES = {
 	indexer: 'Building an index',
@@ -44,6 +45,34 @@ export function progress(task, label) {
 	return h('div.progress', {},
 		h('progress', { 'aria-label': label, max: total > 0 && 100, value: total > 0 && Math.min(100, (done / total) * 100) }),
 		total > 0 && h('p.quiet.number.hint', {}, `${plain(done)} of ${count(total, 'change')}`));
+}
+
+/*
+ * Whoever waits for an index sees in ${place} how far it is: what mine(task) says is waited for, and what else could be done.
+ * Who is no administrator sees only that there is something to wait for.  The result ends it.
+ */
+export function waiting({ signal, who }, place, mine, instead) {
+	const over = new AbortController();
+	const stop = () => over.abort();
+	signal.addEventListener('abort', stop, { once: true });
+	const title = h('h2', { role: 'status' }, 'Waiting for the server');
+	const bar = h('div', {}, progress(undefined, 'The index'));
+	const draw = (all) => {
+		const task = all.find((t) => t.type === 'indexer' && mine(t));
+		if (!task)
+			return;
+		title.textContent = 'The index is being brought up to date';
+		fill(bar, progress(task, 'The index'));
+	};
+	const timer = setTimeout(() => {
+		fill(place, h('section.card.panel.waits', {}, title, bar, instead));
+		if (who.admin)
+			follow(over.signal, draw).catch(() => {});
+	}, SLOW_MS);
+	return () => {
+		clearTimeout(timer);
+		stop();
+	};
 }
 
 function about(task) {

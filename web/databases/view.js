@@ -8,9 +8,7 @@ import { brief, coloured, compact, member, parse, pretty, words } from './json.j
 import { go, link, refresh } from './links.js';
 import { crumbs, preview } from './parts.js';
 import { ask, complaint, LIMITS, page, plain, read, write } from './query.js';
-import { follow, progress } from './tasks.js';
-
-const SLOW_MS = 600; // whoever waits longer than this is told for what
+import { waiting } from './tasks.js';
 
 // The row's members that the page needs; key is a JSON text.
 function row(node) {
@@ -155,36 +153,6 @@ function results(view, got) {
 	return [caption(view, where(q, got)), table(view, got.rows), pager(view, got)];
 }
 
-/* ---- While it is waited for ---- */
-
-// Who is no administrator does not see how far the index is, only that there is something to wait for.
-function waiting(view, place) {
-	const { db, id, who, q } = view;
-	const over = new AbortController();
-	const stop = () => over.abort();
-	view.signal.addEventListener('abort', stop, { once: true });
-	const title = h('h2', { role: 'status' }, 'Waiting for the server');
-	const bar = h('div', {}, progress(undefined, 'The index'));
-	const mine = (t) => t.type === 'indexer' && t.database === db && t.design_document === `_design/${id}`;
-	const draw = (all) => {
-		const task = all.find(mine);
-		if (!task)
-			return;
-		title.textContent = 'The index is being brought up to date';
-		fill(bar, progress(task, 'The index'));
-	};
-	const timer = setTimeout(() => {
-		fill(place, h('section.card.panel', {}, title, bar,
-			!q.asItIs && h('div', {}, h('a.button', { href: link.view(db, id, view.name, write({ ...q, asItIs: true })) }, 'Show what is in it already'))));
-		if (who.admin)
-			follow(over.signal, draw).catch(() => {});
-	}, SLOW_MS);
-	return () => {
-		clearTimeout(timer);
-		stop();
-	};
-}
-
 // A range that is read from the wrong end is the one mistake that can be mended here.
 function refused({ db, id, name, q }, e) {
 	const swap = e.error === 'query_parse_error' && q.start !== undefined && q.end !== undefined;
@@ -192,7 +160,9 @@ function refused({ db, id, name, q }, e) {
 }
 
 async function run(view, place) {
-	const done = waiting(view, place);
+	const { db, id, q } = view;
+	const mine = (t) => t.database === db && t.design_document === `_design/${id}`;
+	const done = waiting(view, place, mine, !q.asItIs && h('div', {}, h('a.button', { href: link.view(db, id, view.name, write({ ...q, asItIs: true })) }, 'Show what is in it already')));
 	let content;
 	try {
 		content = results(view, await fetchPage(view));

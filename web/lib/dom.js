@@ -31,6 +31,7 @@ const ICONS = {
 	copy: 'M8 8h12v12H8zM16 8V4H4v12h4',
 	funnel: 'M4 5h16l-6 8v6l-4-2v-4z',
 	shield: 'M12 3l8 3v6c0 5-3.5 8-8 9-4.5-1-8-4-8-9V6z',
+	route: 'M6 4a2 2 0 1 0 0 4 2 2 0 0 0 0-4zM18 16a2 2 0 1 0 0 4 2 2 0 0 0 0-4zM6 8v5a5 5 0 0 0 5 5h5M8 6h10v6',
 	pulse: 'M3 12h4l3-7 4 14 3-7h4',
 };
 
