@@ -143,7 +143,7 @@ put_mrargs(struct buf *b, const struct request *v)
 }
 
 static int
-put_plan(struct buf *b, const struct request *v)
+put_plan(struct buf *b, struct request *v)
 {
 	const struct query_plan *p = v->fs.plan;
 	int err = 0;
@@ -160,7 +160,7 @@ put_plan(struct buf *b, const struct request *v)
 			buf_puts(b, "null");
 		}
 		buf_printf(b, ",\"ranges\":%zu", part->nranges);
-		put_rows(b, part->rows);
+		put_rows(b, findscan_count(&v->fs, part));
 		if (part->branch != NULL) {
 			buf_puts(b, ",\"branch\":");
 			err = query_selector_put(part->branch, b);

@@ -93,6 +93,18 @@ count(void *cookie, const struct query_index *index, const struct query_range *r
 		*rowsp = UINT64_MAX;
 }
 
+uint64_t
+findscan_count(struct findscan *fs, const struct query_part *part)
+{
+	uint64_t rows = part->rows;
+
+	if (part->nranges == 0)
+		return 0;
+	if (rows == UINT64_MAX && fs->list != NULL)
+		count(fs, part->index, part->ranges, part->nranges, &rows);
+	return rows;
+}
+
 /* ---- Bookmarks ---- */
 
 static uint32_t
