@@ -97,6 +97,7 @@
 	X(ERR_TOO_LARGE, 413, "too_large", "the request entity is too large")                                        \
 	X(ERR_DOC_TOO_LARGE, 413, "document_too_large", "")                                                          \
 	X(ERR_ATT_TOO_LARGE, 413, "attachment_too_large", "")                                                        \
+	X(ERR_QUERY_LONG, 414, "request_uri_too_long", "the query string is too long")                               \
 	X(ERR_CONTENT_TYPE, 415, "bad_content_type", "Content-Type must be application/json")                        \
 	X(ERR_RANGE, 416, "requested_range_not_satisfiable", "Requested range not satisfiable")                      \
 	X(ERR_TOO_MANY_REQUESTS, 429, "too_many_requests", "too many requests from this address")                    \

@@ -14,6 +14,7 @@
 #define LIMIT_REQUEST_LEN (4ull << 30)     /* bytes of one request body, chttpd/max_http_request_size's default */
 #define LIMIT_HEAD_LEN (128u << 10)        /* bytes of an HTTP/1 request's head */
 #define LIMIT_URL_LEN 65536u               /* bytes of a request target */
+#define LIMIT_QUERY_LEN 8192u              /* and of its query, as in CouchDB, where that is the request line's bound */
 #define LIMIT_ATTACHMENTS 4096u            /* attachments of one revision */
 #define LIMIT_ATT_NAME_LEN 4096u           /* bytes of an attachment's name or type */
 #define LIMIT_REVS_LIMIT 1000u             /* default revs_limit */
@@ -39,6 +40,8 @@
 #define LIMIT_FIND_RANGES 1024u            /* ranges of keys that a query reads, over all its indexes */
 #define LIMIT_FIND_LEN (8u << 20)          /* bytes of the body of a Mango request */
 #define LIMIT_INDEX_COLUMNS 64u            /* fields of a declared index that is created by _index */
+#define LIMIT_INDEX_PATHS (64u << 10)      /* bytes of the names of its fields */
+#define LIMIT_INDEX_MAPS 1024u             /* indexes of a design document; views with other rows than all others, to be exact */
 #define LIMIT_INDEX_DELETES 10000u         /* design documents of one _bulk_delete */
 #define LIMIT_INDEX_TRIES 64u              /* at a design document that others write as well */
 #define LIMIT_FIND_SORT 1000u              /* fields of a sort, or of an index */

@@ -262,6 +262,8 @@ api_handle(struct http_req *http, void *cookie)
 	if (transport_step(r) || cors_step(r))
 		return;
 	int err = split_path(r, http_path(r->http));
+	if (!err && http_query(r->http).len > LIMIT_QUERY_LEN)
+		err = ERR_QUERY_LONG;
 	if (!err)
 		err = split_query(r, http_query(r->http));
 	if (err)

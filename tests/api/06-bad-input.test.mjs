@@ -102,6 +102,7 @@ group('document ids and underscore members', [
 	['an _id that starts with _', 'POST', '', body('{"_id":"_x"}'), 400],
 	['an empty _id', 'POST', '', body('{"_id":""}'), 400],
 	['an _id that is a number', 'POST', '', body('{"_id":1}'), 400],
+	['a query too long', 'GET', `/_all_docs?key="${'x'.repeat(9000)}"`, {}, 414, 'request_uri_too_long'],
 	['an id too long', 'PUT', `/${'x'.repeat(9000)}`, body('{}'), [400, 414]],
 	['an _id too long', 'POST', '', body(`{"_id":"${'x'.repeat(20000)}"}`), 400],
 	['an unknown _ member', 'PUT', '/new', body('{"_foo":1}'), 400, 'doc_validation'],
