@@ -36,7 +36,7 @@ int find_index_id(struct arena *a, struct jstr name, struct jstr *idp) MUST_CHEC
 
 /**
  * find_index_add(a, body, ix, outp, why): The design document's ${body} with the index; all else stays as it is.  body.len 0: there is none.  What
- * this gives is to be normalised.  Errors, with CouchDB's words: ERR_DDOC_LANGUAGE, ERR_PARTITIONED_OPTION; ERR_BAD_JSON, ERR_NOMEM.
+ * this gives is to be normalised.  Errors, with CouchDB's words: ERR_DDOC_LANGUAGE, ERR_PARTITIONED_OPTION; ERR_INVALID_INDEX (there are too many), ERR_BAD_JSON, ERR_NOMEM.
  */
 int find_index_add(
     struct arena *a, struct jstr body, const struct find_index *ix, struct jstr *outp, struct errtext *why) MUST_CHECK;

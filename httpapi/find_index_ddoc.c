@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "find_words.h"
 
 #define SCRATCH 4096u
@@ -99,10 +100,11 @@ keep(struct arena *a, const struct buf *b, struct jstr *outp)
 
 /* put_views: ${views} with the index in the place of the one of its name, or behind all others. */
 static int
-put_views(struct buf *b, struct jstr views, const struct find_index *ix)
+put_views(struct buf *b, struct jstr views, const struct find_index *ix, struct errtext *why)
 {
 	struct member m;
 	struct walk w;
+	size_t n = 0;
 	int err = 0, placed = 0;
 
 	buf_putc(b, '{');
@@ -113,9 +115,13 @@ put_views(struct buf *b, struct jstr views, const struct find_index *ix)
 
 			put_member(b, m.key, same ? ix->view : m.text);
 			placed |= same;
+			n++;
 		}
 		err = walk_end(&w);
 	}
+	/* Those beyond would not be made. */
+	if (err == 0 && !placed && n >= LIMIT_INDEX_MAPS)
+		return err_why(why, ERR_INVALID_INDEX, "A design document has %u indexes at most.", LIMIT_INDEX_MAPS);
 	if (!placed)
 		put_member(b, ix->name, ix->view);
 	buf_putc(b, '}');
@@ -123,7 +129,7 @@ put_views(struct buf *b, struct jstr views, const struct find_index *ix)
 }
 
 static int
-put_with(struct buf *b, struct jstr body, const struct find_index *ix)
+put_with(struct buf *b, struct jstr body, const struct find_index *ix, struct errtext *why)
 {
 	static const struct jstr name = {"views", 5};
 	struct jstr views = {NULL, 0};
@@ -134,7 +140,7 @@ put_with(struct buf *b, struct jstr body, const struct find_index *ix)
 
 	buf_init(&text, b->max);
 	if (err == 0)
-		err = put_views(&text, views, ix);
+		err = put_views(&text, views, ix, why);
 	if (err == 0)
 		err = buf_failed(&text);
 	if (err == 0) {
@@ -190,10 +196,10 @@ find_index_add(struct arena *a, struct jstr body, const struct find_index *ix, s
 	buf_init(&b, 2 * (body.len + ix->view.len + 6 * ix->name.len + SCRATCH));
 	if (body.len > 0) {
 		if ((err = check_there(body, ix, why)) == 0)
-			err = put_with(&b, body, ix);
+			err = put_with(&b, body, ix, why);
 	} else {
 		buf_puts(&b, "{\"language\":\"query\",\"views\":");
-		err = put_views(&b, (struct jstr){NULL, 0}, ix);
+		err = put_views(&b, (struct jstr){NULL, 0}, ix, why);
 		if (ix->has_partitioned)
 			buf_printf(&b, ",\"options\":{\"partitioned\":%s}", ix->partitioned ? "true" : "false");
 		buf_putc(&b, '}');

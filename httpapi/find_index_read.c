@@ -145,6 +145,8 @@ read_name(struct arena *a, const struct find_member *m, enum member which, struc
 static int
 check_columns(const struct jstr *columns, size_t n, struct errtext *why)
 {
+	size_t bytes = 0;
+
 	if (n > LIMIT_INDEX_COLUMNS)
 		return err_why(why, ERR_INVALID_INDEX, "An index has %u fields at most.", LIMIT_INDEX_COLUMNS);
 	for (size_t i = 0; i < n; i++) {
@@ -152,6 +154,10 @@ check_columns(const struct jstr *columns, size_t n, struct errtext *why)
 		int err = query_columns_new(&columns[i], 1, &c);
 
 		query_columns_free(c);
+		bytes += columns[i].len;
+		if (err == 0 && bytes > LIMIT_INDEX_PATHS)
+			return err_why(why, ERR_INVALID_INDEX, "The names of an index's fields have %u bytes at most.",
+			    LIMIT_INDEX_PATHS);
 		if (err == ERR_FIELD_NAME)
 			return err_why(why, err, "Invalid field name: %.*s",
 			    (int)(columns[i].len < ERRTEXT_MAX ? columns[i].len : ERRTEXT_MAX), columns[i].s);

@@ -13,7 +13,6 @@
 #include "ddoc_query.h"
 
 #define SCRATCH 4096u
-#define QUERY_MAPS_MAX 1024u /* of a design document of language "query"; what is beyond them is left out */
 
 enum type { TYPE_OBJECT = 1, TYPE_STRING = 2, TYPE_ARRAY = 4, TYPE_BOOLEAN = 8 };
 
@@ -368,7 +367,7 @@ add_view(struct parse *p, struct jstr name, const struct view_texts *texts)
 	struct ddoc_map map = {.text = texts->map};
 	int err = d->is_query ? ddoc_query_map(texts->map, p->a, &map) : 0;
 
-	if (err == ERR_END || (d->is_query && d->nmaps == QUERY_MAPS_MAX))
+	if (err == ERR_END || (d->is_query && d->nmaps == LIMIT_INDEX_MAPS))
 		return 0;
 	if (err != 0)
 		return err;

@@ -9,11 +9,12 @@
  */
 #include "ddoc_query.h"
 
+#include "base/limits.h"
 #include "query/plan.h"
 #include "query/query.h"
 
 #define COLUMNS_MAX 256u
-#define PATHS_MAX ((size_t)64 << 10) /* bytes of the columns' paths */
+#define PATHS_MAX ((size_t)LIMIT_INDEX_PATHS)
 
 struct reading {
 	struct arena *a;

@@ -137,13 +137,20 @@ test('an index has 64 fields at most, and names of any length that a document ma
 	await done(create(db, on(fields(64), { name: 'n'.repeat(100000), ddoc: 'd'.repeat(8000) })), 'created');
 	assertError(await create(db, on(fields(65))), 400, 'invalid_index', 'An index has 64 fields at most.');
 	assertError(await create(db, on(fields(2000))), 400);
+	assertError(await create(db, on(['a'.repeat(40000), 'b'.repeat(40000)])), 400, 'invalid_index', 'The names of an index\'s fields have 65536 bytes at most.');
 	assertError(await create(db, on(['a'], { ddoc: 'd'.repeat(8200) })), 400, 'illegal_docid', 'Document id is too long');
 	assertError(await create(db, on(['a'], { name: 'n'.repeat(9 << 20) })), 413);
 	const [only, ...others] = await declared(db);
 	assert.equal(only.name.length, 100000);
 	assert.equal(only.def.fields.length, 64);
 	assert.equal(others.length, 0);
-	await done(create(db, on(['a'], { ddoc: 'long', name: 'x' })), 'created');
+	// A design document has 1,024 of them.
+	const views = Object.fromEntries(Array.from({ length: 1023 }, (_, i) => [`v${i}`, view({ [`f${i}`]: 'asc' })]));
+	await put(db, { _id: '_design/full', language: 'query', views });
+	await done(create(db, on(['a'], { ddoc: 'full', name: 'last' })), 'created');
+	assertError(await create(db, on(['b'], { ddoc: 'full', name: 'more' })), 400, 'invalid_index', 'A design document has 1024 indexes at most.');
+	await done(create(db, on(['b'], { ddoc: 'full', name: 'last' })), 'created');
+	assert.equal((await declared(db)).filter(({ ddoc }) => ddoc === '_design/full').length, 1024);
 });
 
 test('names with slashes and odd characters', async () => {
@@ -299,7 +306,7 @@ test('documents of the language query that come by replication', async () => {
 	const of = (id) => all.filter(({ ddoc }) => ddoc === `_design/${id}`);
 	assert.deepEqual(of('good').map(({ name, def }) => [name, def]), [['a', { fields: [{ x: 'asc' }] }], ['b', { fields: [{ 'n.m': 'desc' }] }]]);
 	assert.deepEqual(of('old')[0].def, { fields: [{ location: 'asc' }], selector: { location: { $gte: 'FRA' } } });
-	for (const name of ['nothing', 'text', 'fieldless', 'optionless']) assert.deepEqual(of(`bad-${name}`), [], name);
+	for (const name of Object.keys(bad)) assert.deepEqual(of(`bad-${name}`), [], name);
 	await done(create(db, on(['n'], { ddoc: 'good', name: 'c' })), 'created');
 	assert.match((await get(db, '_design/good'))._rev, /^4-/);
 	await done(remove(db, 'good/json/b'));
