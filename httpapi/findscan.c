@@ -118,6 +118,7 @@ open_docs(struct findscan *fs)
 	const struct query_range *r = range_of(fs);
 	struct db_range range = {.descending = fs->plan->descending};
 	struct jstr after = fs->place.len > 0 ? (struct jstr){fs->place.data, fs->place.len} : fs->after_id;
+	int err;
 
 	range.start = range.descending ? r->high : r->low;
 	range.end = range.descending ? r->low : r->high;
@@ -128,8 +129,12 @@ open_docs(struct findscan *fs)
 	narrow(fs, &range);
 	if (after.len > 0 &&
 	    (!range.has_start || jstr_order(&after, &range.start) * (range.descending ? -1 : 1) >= 0)) {
+		/* Not the place itself, which moves with each document. */
+		buf_clear(&fs->begin);
+		if ((err = buf_put(&fs->begin, after.s, after.len)) != 0)
+			return err;
 		range.has_start = 1;
-		range.start = after;
+		range.start = (struct jstr){fs->begin.data, fs->begin.len};
 		range.start_after = 1;
 	}
 	fs->exact = fs->plan->exact;

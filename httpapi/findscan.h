@@ -40,6 +40,7 @@ struct findscan {
 	/* Where it has got to. */
 	size_t part, range;
 	struct buf place;                /* in the range: read_place(), or the last id; empty: at its start */
+	struct buf begin;                /* where the scan of documents began, which borrows it */
 	struct jstr after_key, after_id; /* of a bookmark: its part begins behind this row; */
 	struct buf after_sortkey;        /* len 0: it does not */
 	int found;                       /* a document was given: */

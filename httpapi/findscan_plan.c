@@ -260,6 +260,7 @@ plan(struct findscan *fs, struct apireq *r, const struct find_query *q, const st
 	fs->database = r->part[0].s;
 	fs->q = q;
 	buf_init(&fs->place, (size_t)1 << 30);
+	buf_init(&fs->begin, LIMIT_ID_LEN);
 	buf_init(&fs->after_sortkey, (size_t)1 << 30);
 	buf_init(&fs->key, (size_t)1 << 30);
 	buf_init(&fs->id, LIMIT_ID_LEN);
@@ -354,6 +355,7 @@ findscan_release(struct findscan *fs)
 	if (fs->views != NULL)
 		mango_close(fs->views, fs->list);
 	buf_release(&fs->place);
+	buf_release(&fs->begin);
 	buf_release(&fs->after_sortkey);
 	buf_release(&fs->key);
 	buf_release(&fs->id);
