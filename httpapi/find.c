@@ -101,7 +101,8 @@ prepare(struct apireq *r)
 	struct request *v = r->cookie;
 	struct db_info info;
 
-	if ((v->err = db_info(r->db, &info)) != 0)
+	/* Large selectors take a while to read. */
+	if ((v->err = db_info(r->db, &info)) != 0 || (v->err = find_query_read(r, v->body, &v->f.q, &v->why)) != 0)
 		return;
 	v->seq = info.update_seq;
 	v->purge_seq = info.purge_seq;
@@ -129,8 +130,6 @@ gathered(struct apireq *r)
 		live_open(r, v->body);
 		return;
 	}
-	if (err == 0)
-		err = find_query_read(r, v->body, &v->f.q, &v->why);
 	if (err != 0)
 		refuse(v, err, &v->why);
 	else
