@@ -8,6 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { contactText, hexId, random } from './contacts.mjs';
 import { feedLines } from './feeds.mjs';
+import { findLines } from './find.mjs';
 import * as lib from './lib.mjs';
 import { replicateLines } from './replicate.mjs';
 import { viewLines } from './views.mjs';
@@ -322,6 +323,7 @@ const LINES = [
 		async size() { const m = await mainServer(); return m.disk / m.json; } },
 	...feedLines({ startDivand, newDb, ceiling: program('ceiling_http'), load: program('feeds'), quick: opts.quick }),
 	...viewLines({ startDivand, newDb, compact, program, file, quick: opts.quick }),
+	...findLines({ startDivand, newDb, compact, program, file, quick: opts.quick }),
 	...replicateLines({ startDivand, newDb, quick: opts.quick }),
 ];
 
@@ -370,7 +372,7 @@ function table(rows) {
 
 function machine() {
 	const git = (...args) => execFileSync('git', ['-C', ROOT, ...args], { encoding: 'utf8' }).trim();
-	const changed = git('status', '--porcelain', '--untracked-files=no', '--', 'base', 'store', 'db', 'httpapi', 'script', 'views', 'replicator') ? ' with changes' : '';
+	const changed = git('status', '--porcelain', '--untracked-files=no', '--', 'base', 'store', 'db', 'query', 'httpapi', 'script', 'views', 'replicator') ? ' with changes' : '';
 	return `${new Date().toISOString().slice(0, 10)}, commit ${git('rev-parse', '--short', 'HEAD')}${changed}; ${os.cpus()[0].model.trim()}, ` +
 		`${os.cpus().length} cores, Linux ${os.release()}, load ${os.loadavg()[0].toFixed(1)}; median of ${ROUNDS} interleaved rounds.`;
 }

@@ -221,7 +221,7 @@ find_row(struct find *f, const MDB_val *k, const MDB_val *v)
 		put((const char *)r.key.mv_data + 1, r.key.mv_size - 2);
 		PUT("}");
 	}
-	PUT(",\n");
+	PUT(",\r\n");
 	if (out_len >= OUT_LEN)
 		flush();
 }
@@ -238,12 +238,12 @@ query(struct find *f, unsigned long q)
 
 		k = (MDB_val){s->len, s->b};
 	}
-	PUT("{\"docs\":[\n");
+	PUT("{\"docs\":[\r\n");
 	for (; n < f->n && mdb_cursor_get(f->rows, &k, &v, op) == 0; n++) {
 		find_row(f, &k, &v);
 		op = f->last ? MDB_PREV : MDB_NEXT;
 	}
-	PUT("],\n\"bookmark\": \"nil\"}\n");
+	PUT("],\r\n\"bookmark\": \"nil\"}\r\n");
 	flush();
 	return n;
 }
