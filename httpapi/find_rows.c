@@ -64,7 +64,8 @@ put_warning(const struct find_rows *f, struct buf *b)
 	buf_init(&w, LIMIT_URL_LEN + 4 * LIMIT_ID_LEN);
 	if (is_passed_over(f))
 		put_unused(&f->q, &w);
-	if (fs->plan->chosen == NULL) {
+	/* A union reads several; CouchDB has no such plan. */
+	if (fs->plan->chosen == NULL && fs->plan->nparts < 2) {
 		buf_puts(&w, w.len > 0 ? "\n" : "");
 		buf_puts(&w, no_index);
 	}
