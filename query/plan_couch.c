@@ -18,10 +18,12 @@
 
 static const struct jstr ID = {"_id", 3};
 
+/* $beginsWith is two comparisons, with what it is given and with that and the last of characters. */
 static int
 is_comparison(enum selector_op op)
 {
-	return op == SELECTOR_LT || op == SELECTOR_LTE || op == SELECTOR_EQ || op == SELECTOR_GTE || op == SELECTOR_GT;
+	return op == SELECTOR_BEGINS_WITH || op == SELECTOR_LT || op == SELECTOR_LTE || op == SELECTOR_EQ ||
+	       op == SELECTOR_GTE || op == SELECTOR_GT;
 }
 
 /* ---- What the selector says ---- */
@@ -145,9 +147,12 @@ is_text_search(const struct selector_node *node)
 /* ---- Ranges of fields ---- */
 
 struct narrowing {
+	struct arena *arena;
 	struct collate collate;
 	struct plan_field *field;
 };
+
+#define LAST "\xef\xbf\xbd" /* U+FFFD, which collates behind all letters */
 
 static int
 is_null(const struct constant *k)
@@ -164,18 +169,11 @@ order_of(struct narrowing *n, const struct constant *k, const struct constant *e
 }
 
 static int
-narrow(void *cookie, const struct selector_node *node)
+narrow_by(struct narrowing *n, enum selector_op op, const struct constant *k)
 {
-	struct narrowing *n = cookie;
 	struct plan_field *f = n->field;
-	const struct constant *k = &node->kid->constants[0];
-	enum selector_op op = node->kid->op;
 	int order, err = 0;
 
-	if (!jstr_equal(node->name, f->name))
-		return 0;
-	/* Ids by their bytes, as they are matched: CouchDB's planner has views' order here, and finds nothing in ranges that it takes for empty. */
-	n->collate.raw = node->kid->raw;
 	if (op != SELECTOR_LT && op != SELECTOR_LTE) {
 		err = order_of(n, k, f->low, 1, &order);
 		if (err == 0 && (order > 0 || (order == 0 && op == SELECTOR_GT))) {
@@ -203,6 +201,48 @@ narrow(void *cookie, const struct selector_node *node)
 	return err;
 }
 
+/* The string ${k} and the last of characters. */
+static int
+make_last(struct arena *a, const struct constant *k, struct constant **outp)
+{
+	struct constant *last = arena_calloc(a, 1, sizeof(*last));
+	struct buf text, json;
+	int err;
+
+	if (last == NULL)
+		return ERR_NOMEM;
+	buf_init_arena(&text, a, LIMIT_SELECTOR_LEN * 2);
+	buf_put(&text, k->v.text.s, k->v.text.len);
+	buf_puts(&text, LAST);
+	buf_init_arena(&json, a, LIMIT_SELECTOR_LEN * 2);
+	buf_put(&json, k->json.s, k->json.len - 1); /* its quote */
+	buf_puts(&json, LAST "\"");
+	err = buf_failed(&text) != 0 ? buf_failed(&text) : buf_failed(&json);
+	*last = *k;
+	last->v.text = (struct jstr){text.data, text.len};
+	last->json = (struct jstr){json.data, json.len};
+	*outp = last;
+	return err;
+}
+
+static int
+narrow(void *cookie, const struct selector_node *node)
+{
+	struct narrowing *n = cookie;
+	const struct constant *k = &node->kid->constants[0];
+	struct constant *last;
+	int err;
+
+	if (!jstr_equal(node->name, n->field->name))
+		return 0;
+	if (node->kid->op != SELECTOR_BEGINS_WITH)
+		return narrow_by(n, node->kid->op, k);
+	err = make_last(n->arena, k, &last);
+	if (err == 0)
+		err = narrow_by(n, SELECTOR_GTE, k);
+	return err == 0 ? narrow_by(n, SELECTOR_LTE, last) : err;
+}
+
 static int
 find_fields(struct plan_couch *c)
 {
@@ -220,6 +260,7 @@ find_fields(struct plan_couch *c)
 	c->fields = fields = arena_calloc(c->arena, names.n + 1, sizeof(*fields));
 	if (fields == NULL)
 		return ERR_NOMEM;
+	n.arena = c->arena;
 	collate_init(&n.collate);
 	for (size_t i = 0; err == 0 && i < names.n; i++) {
 		n.field = &fields[i];

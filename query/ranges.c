@@ -9,7 +9,10 @@
  * 2. exact: with each value in the list, and no other, the condition holds.
  * 3. Ids are compared by their bytes, as selectors do with _id; nothing but an equal id begins with an id.
  * 4. $in lets pass arrays that have such an element: an array's range stands beside its points.
- * 5. Keys longer than KEY_MAX are cut, which makes a range wider: it is then no point and not exact.
+ * 5. $beginsWith bounds the first level of ICU's sort keys, which is the beginning of that of a longer string as long as no letters contract:
+ *    in the root collation nothing but L with a middle dot does that begins with ASCII, and that has L's first level (tests/unit/test_query_plan_ranges.c
+ *    tries all characters behind all of ASCII).  Behind the first other character nothing is bounded.
+ * 6. Keys longer than KEY_MAX are cut, which makes a range wider: it is then no point and not exact.
  */
 #include "ranges.h"
 
@@ -17,6 +20,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "icu.h"
 #include "sortkey.h"
 
 #define KEY_MAX 1024u /* bytes of one value's sort key at an end of a range */
@@ -295,6 +299,37 @@ by_list(struct ranges_work *w, const struct selector_node *node, struct ranges *
 	return 0;
 }
 
+/* What begins with the printable ASCII that ${node}'s string begins with, whatever the case and the accents. */
+static int
+by_beginning(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	static const char level_end = 0x01; /* of ICU's: no byte of a level is as low */
+	struct jstr prefix = node->constants[0].v.text, key;
+	const char *end;
+	size_t n = 0;
+	int err;
+
+	while (n < prefix.len && n < KEY_MAX / 4 && prefix.s[n] >= 0x20 && prefix.s[n] < 0x7f)
+		n++;
+	if (n == 0)
+		return by_type(w, (struct jstr){"string", 6}, 0, out);
+	buf_clear(&w->key);
+	buf_putc(&w->key, (char)SORTKEY_STRING);
+	err = icu_sortkey((struct jstr){prefix.s, n}, &w->key);
+	if (err == 0)
+		err = make_list(w, 1, out);
+	if (err != 0)
+		return err;
+	end = memchr(w->key.data, level_end, w->key.len);
+	key.len = end != NULL ? (size_t)(end - w->key.data) : 1;
+	key.s = arena_dup(w->arena, w->key.data, key.len);
+	if (key.s == NULL)
+		return ERR_NOMEM;
+	out->n = 1;
+	out->spans[0].r.low = out->spans[0].r.high = key;
+	return 0;
+}
+
 static int
 by_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
 {
@@ -316,8 +351,9 @@ by_condition(struct ranges_work *w, const struct selector_node *node, struct ran
 	case SELECTOR_MOD:
 		return by_type(w, (struct jstr){"number", 6}, 0, out);
 	case SELECTOR_REGEX:
-	case SELECTOR_BEGINS_WITH:
 		return by_type(w, (struct jstr){"string", 6}, 0, out);
+	case SELECTOR_BEGINS_WITH:
+		return by_beginning(w, node, out);
 	case SELECTOR_SIZE:
 	case SELECTOR_ALL:
 	case SELECTOR_ELEM_MATCH:

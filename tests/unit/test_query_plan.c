@@ -1,183 +1,8 @@
-/* Tests of the planner: CouchDB's choice of an index and what _explain shows of it; ranges; the choice by numbers of rows. */
-#include <stdlib.h>
-
-#include "check.h"
-#include "query/plan.h"
-
-#define MAX 16
-
-/* A case: indexes as "ddoc/name column column|..."; a column list may end in " ?{filter}", and a name in "*": partitioned. */
-struct given {
-	const char *selector, *indexes, *sort, *fields, *use_ddoc, *use_name;
-	int descending, in_partition, conflicts;
-	uint64_t (*rows)(const struct query_index *index, const struct query_range *ranges, size_t n);
-};
-
-struct made {
-	struct query_selector *selector;
-	struct query_index indexes[MAX];
-	struct jstr columns[MAX][MAX];
-	char names[MAX][64];
-	struct jstr sort[MAX], fields[MAX];
-	struct query_ask ask;
-	struct query_plan *plan;
-};
-
-static size_t
-split(const char *s, const char *end, struct jstr *out)
-{
-	size_t n = 0;
-
-	while (s != NULL && s < end) {
-		size_t len = 0;
-
-		while (s + len < end && s[len] != ' ')
-			len++;
-		out[n++] = (struct jstr){s, len};
-		s += len + 1;
-	}
-	return n;
-}
-
-static struct jstr
-str(const char *s)
-{
-	return s != NULL ? (struct jstr){s, strlen(s)} : (struct jstr){NULL, 0};
-}
-
-static void
-make_index(struct made *m, size_t i, const char *s, const char *end)
-{
-	struct query_index *ix = &m->indexes[i];
-	const char *slash = memchr(s, '/', (size_t)(end - s)), *space = memchr(s, ' ', (size_t)(end - s));
-	const char *filter = memchr(s, '?', (size_t)(end - s)), *name_end = space;
-
-	if (space[-1] == '*') {
-		ix->partitioned = 1;
-		name_end--;
-	}
-	snprintf(m->names[i], sizeof(m->names[i]), "_design/%.*s", (int)(slash - s), s);
-	ix->ddoc = str(m->names[i]);
-	ix->name = (struct jstr){slash + 1, (size_t)(name_end - slash - 1)};
-	ix->columns = m->columns[i];
-	if (filter != NULL) {
-		ix->filter = (struct jstr){filter + 1, (size_t)(end - filter - 1)};
-		end = filter - 1;
-	}
-	ix->ncolumns = split(space + 1, end, m->columns[i]);
-	ix->number = i;
-}
-
-static void
-count_rows(void *cookie, const struct query_index *index, const struct query_range *ranges, size_t n, uint64_t *rowsp)
-{
-	const struct given *g = cookie;
-
-	*rowsp = g->rows(index, ranges, n);
-}
-
-static struct made *
-make(struct given *g)
-{
-	struct made *m = calloc(1, sizeof(*m));
-	struct errtext why = {""};
-	size_t n = 0;
-
-	if (!CHECK_INT(query_selector_new(str(g->selector), &m->selector, &why), 0))
-		fprintf(stderr, "%s: %s\n", g->selector, why.text);
-	for (const char *s = g->indexes; s != NULL && *s != '\0'; n++) {
-		const char *end = strchr(s, '|');
-
-		if (end == NULL)
-			end = s + strlen(s);
-		make_index(m, n, s, end);
-		s = *end == '|' ? end + 1 : end;
-	}
-	m->ask = (struct query_ask){.selector = m->selector,
-	    .sort = m->sort,
-	    .nsort = g->sort != NULL ? split(g->sort, g->sort + strlen(g->sort), m->sort) : 0,
-	    .descending = g->descending,
-	    .fields = m->fields,
-	    .nfields = g->fields != NULL ? split(g->fields, g->fields + strlen(g->fields), m->fields) : 0,
-	    .indexes = m->indexes,
-	    .nindexes = n,
-	    .use_ddoc = str(g->use_ddoc),
-	    .use_name = str(g->use_name),
-	    .in_partition = g->in_partition,
-	    .conflicts = g->conflicts,
-	    .count = g->rows != NULL ? count_rows : NULL,
-	    .cookie = g};
-	CHECK_INT(query_plan_new(&m->ask, &m->plan), 0);
-	return m;
-}
-
-static void
-release(struct made *m)
-{
-	query_plan_free(m->plan);
-	query_selector_free(m->selector);
-	free(m);
-}
-
-static void
-put_index(struct buf *b, const struct query_index *index)
-{
-	buf_printf(b, "%.*s", index != NULL ? (int)index->name.len : 9, index != NULL ? index->name.s : "_all_docs");
-}
-
-/* "way index start end" and flags. */
-static void
-check_plan(struct given g, const char *want)
-{
-	struct made *m = make(&g);
-	const struct query_plan *p = m->plan;
-	struct buf b;
-
-	buf_init(&b, 1 << 20);
-	if (p->found) {
-		buf_printf(&b, "%s ", p->way);
-		put_index(&b, p->chosen);
-		buf_printf(&b, " %.*s %.*s", (int)p->start_key.len, p->start_key.s, (int)p->end_key.len, p->end_key.s);
-		buf_puts(&b, p->covered ? " covered" : "");
-		buf_puts(&b, p->exact ? " exact" : "");
-		buf_puts(&b, p->noop ? " noop" : "");
-		buf_puts(&b, p->descending ? " descending" : "");
-		if (p->nparts == 1 && p->parts[0].nranges != 1)
-			buf_printf(&b, " %zu", p->parts[0].nranges);
-	} else {
-		CHECK(p->nparts == 0 && p->chosen == NULL);
-		buf_puts(&b, "none");
-	}
-	if (!CHECK_MEM(b.data, b.len, want, strlen(want)))
-		fprintf(stderr, "  for %s\n", g.selector);
-	buf_release(&b);
-	release(m);
-}
-
-/* Each candidate: index, reason, ranking, then "c" if it covers. */
-static void
-check_candidates(struct given g, const char *want)
-{
-	struct made *m = make(&g);
-	struct buf b;
-
-	buf_init(&b, 1 << 20);
-	for (size_t i = 0; i < m->plan->ncandidates; i++) {
-		const struct query_candidate *c = &m->plan->candidates[i];
-
-		buf_puts(&b, i > 0 ? ", " : "");
-		put_index(&b, c->index);
-		buf_printf(&b, " %s%s %u%s", c->usable ? "" : "!", c->reason, c->ranking, c->covering ? " c" : "");
-	}
-	if (!CHECK_MEM(b.data, b.len, want, strlen(want)))
-		fprintf(stderr, "  for %s\n", g.selector);
-	buf_release(&b);
-	release(m);
-}
+/* Tests of the planner: CouchDB's choice of an index, what _explain shows of it, and what the numbers of rows change. */
+#include "plantest.h"
 
 /* ---- What CouchDB 3.5 answered ---- */
 
-#define ALL "all_docs _all_docs null \"<MAX>\""
 #define THREE "idx-kp/kp kind price|idx-p/p price|idx-t/t title"
 
 static void
@@ -322,149 +147,6 @@ test_choice(void)
 	check_candidates(
 	    (struct given){.selector = "{\"a\":1}", .indexes = "1/a a|2/b b", .sort = "b", .fields = "_id"},
 	    "a !sort_order_mismatch 1 c, _all_docs !field_mismatch 1");
-}
-
-/* ---- Ranges ---- */
-
-static int
-is_in(const struct query_part *part, const char *key)
-{
-	struct buf sortkey, scratch;
-	unsigned in = 0;
-
-	buf_init(&sortkey, 1 << 22);
-	buf_init(&scratch, 1 << 22);
-	CHECK_INT(query_sortkey(str(key), &scratch, &sortkey), 0);
-	for (size_t i = 0; i < part->nranges; i++) {
-		const struct query_range *r = &part->ranges[i];
-		struct jstr k = {sortkey.data, sortkey.len};
-		int low = r->low.len > 0 && k.len >= r->low.len && memcmp(k.s, r->low.s, r->low.len) == 0;
-		int high = r->high.len > 0 && k.len >= r->high.len && memcmp(k.s, r->high.s, r->high.len) == 0;
-
-		in += (r->low.len == 0 || (low ? !r->low_behind : jstr_order(&k, &r->low) > 0)) &&
-		      (r->high.len == 0 || (high ? !r->high_before : jstr_order(&k, &r->high) < 0));
-	}
-	buf_release(&sortkey);
-	buf_release(&scratch);
-	return (int)in;
-}
-
-/* With the index x/x of ${columns}: the keys of ${in} are in one range, those of ${out} in none; both separated by spaces. */
-static void
-check_ranges(const char *selector, const char *columns, size_t nranges, const char *in, const char *out)
-{
-	char indexes[100];
-	struct given g = {.selector = selector, .indexes = indexes};
-	struct jstr keys[MAX];
-	struct made *m;
-
-	snprintf(indexes, sizeof(indexes), "x/x %s", columns);
-	m = make(&g);
-	CHECK_INT(m->plan->parts[0].nranges, nranges);
-	for (int inside = 0; inside < 2; inside++) {
-		const char *list = inside ? in : out;
-		size_t n = split(list, list + strlen(list), keys);
-
-		for (size_t i = 0; i < n; i++) {
-			char key[200];
-
-			snprintf(key, sizeof(key), "%.*s", (int)keys[i].len, keys[i].s);
-			if (!CHECK_INT(is_in(&m->plan->parts[0], key), inside))
-				fprintf(stderr, "  %s for %s\n", key, selector);
-		}
-	}
-	release(m);
-}
-
-static void
-test_ranges(void)
-{
-	check_ranges("{\"a\":{\"$gt\":1,\"$lt\":3}}", "a", 1, "[1.1] [2] [2,null]", "[1] [1,{}] [3] [null] [\"a\"]");
-	check_ranges("{\"a\":{\"$gte\":1,\"$lte\":3}}", "a", 1, "[1] [1,{}] [3] [3,{}]", "[0.9] [3.1]");
-	check_ranges("{\"a\":{\"$gt\":null}}", "a", 1, "[false] [{}]", "[null]");
-	check_ranges("{\"a\":null}", "a", 1, "[null]", "[false] [0]");
-	check_ranges("{\"a\":{\"$lte\":null}}", "a", 1, "[null]", "[false]");
-	check_ranges("{\"a\":{\"$gte\":null}}", "a", 1, "[null] [{\"z\":1}]", "");
-	check_ranges("{\"a\":{\"$lt\":null}}", "a", 0, "", "[null] [false]");
-	check_ranges("{\"a\":{\"$gt\":5,\"$lt\":5}}", "a", 0, "", "[5]");
-	check_ranges("{\"$and\":[{\"a\":1},{\"a\":2}]}", "a", 0, "", "[1] [2]");
-	/* Equal columns, then one range; what is behind is not looked at. */
-	check_ranges("{\"a\":1,\"b\":{\"$gt\":2},\"c\":3}", "a b c", 1, "[1,3,3] [1,3,4]", "[1,2,3] [2,3,3] [0,3,3]");
-	check_ranges("{\"a\":1,\"c\":3,\"b\":{\"$exists\":true}}", "a b c", 1, "[1,null,0]", "[0,0,3]");
-	/* $in: its values, and arrays, of which one element may be it. */
-	check_ranges(
-	    "{\"a\":{\"$in\":[3,1,1,\"x\"]}}", "a", 4, "[1] [3] [\"x\"] [[]] [[9]]", "[2] [\"y\"] [{}] [null]");
-	check_ranges("{\"a\":{\"$in\":[]}}", "a", 1, "[[1]]", "[1] [null]");
-	check_ranges(
-	    "{\"a\":{\"$in\":[1,2]},\"b\":{\"$in\":[1,2]}}", "a b", 7, "[1,1] [2,2] [1,[]] [[],9]", "[1,3] [3,1]");
-	check_ranges("{\"a\":{\"$in\":[1,5,9],\"$gt\":3,\"$type\":\"number\"}}", "a", 2, "[5] [9]", "[1] [[5]]");
-	/* Types. */
-	check_ranges("{\"a\":{\"$regex\":\"x\"}}", "a", 1, "[\"\"] [\"\\uffff\"]", "[1] [true] [[]]");
-	check_ranges("{\"a\":{\"$size\":1}}", "a", 1, "[[]] [[{}]]", "[\"a\"] [{}]");
-	check_ranges("{\"a\":{\"$mod\":[2,0]}}", "a", 1, "[0] [-1e300]", "[true] [\"a\"]");
-	check_ranges("{\"a\":{\"$type\":\"boolean\"}}", "a", 1, "[true] [false]", "[null] [0]");
-	check_ranges("{\"a\":{\"$keyMapMatch\":{\"$eq\":\"k\"}}}", "a", 1, "[{}]", "[[]]");
-	/* $or within one field. */
-	check_ranges("{\"$or\":[{\"a\":1},{\"a\":{\"$gt\":0,\"$lt\":2}},{\"a\":{\"$gte\":9}}]}", "a", 2,
-	    "[1] [0.5] [9]", "[0] [2]");
-	/* ids by the order of strings: only what is equal. */
-	check_ranges("{\"a\":1,\"_id\":{\"$gt\":\"B\"}}", "a _id", 1, "[1,\"a\"] [1,\"c\"]", "[2,\"c\"]");
-	check_ranges("{\"a\":1,\"_id\":\"B\"}", "a _id", 1, "[1,\"B\"]", "[1,\"b\"] [1,\"C\"]");
-}
-
-static void
-test_exact(void)
-{
-	check_plan(
-	    (struct given){.selector = "{\"$or\":[{\"a\":1},{\"a\":{\"$gt\":5}}],\"b\":2}", .indexes = "x/x a b"},
-	    "ranges x [] [\"<MAX>\"] 2");
-	check_plan((struct given){.selector = "{\"a\":1,\"_id\":\"x\"}", .indexes = "x/x a _id"},
-	    "index x [1,\"x\"] [1,\"x\",\"<MAX>\"]");
-	check_plan((struct given){.selector = "{\"a\":{\"$type\":\"number\"}}", .indexes = "x/x a"},
-	    "index x [] [\"<MAX>\"] exact");
-	check_plan((struct given){.selector = "{\"$or\":[{\"$and\":[{\"a\":1},{\"b\":2}]}]}", .indexes = "x/x a b"},
-	    "index x [] [\"<MAX>\"] exact");
-	check_plan((struct given){.selector = "{\"a\":1,\"_rev\":\"1-a\"}", .indexes = "x/x a _rev", .fields = "a"},
-	    "index x [1,\"1-a\"] [1,\"1-a\",\"<MAX>\"] exact");
-	check_plan((struct given){.selector = "{\"a\":1}", .indexes = "x/x a", .fields = "a _id"},
-	    "index x [1] [1,\"<MAX>\"] covered exact");
-	check_plan((struct given){.selector = "{\"a\":1}", .indexes = "x/x a", .fields = "a", .conflicts = 1},
-	    "index x [1] [1,\"<MAX>\"] exact");
-	check_plan((struct given){.selector = "{\"a\":{\"$gt\":3,\"$lt\":2}}", .indexes = "x/x a"},
-	    "index x null null noop 0");
-}
-
-/* $in of more values than there may be ranges, and keys that are too long: wider ranges. */
-static void
-test_limits(void)
-{
-	struct buf b;
-
-	buf_init(&b, 1 << 22);
-	buf_puts(&b, "{\"a\":{\"$in\":[");
-	for (unsigned i = 0; i < 5000; i++)
-		buf_printf(&b, "%s%u", i > 0 ? "," : "", 5000 - i);
-	buf_puts(&b, "]},\"b\":7}");
-	buf_putc(&b, '\0');
-	check_ranges(b.data, "a b", 2, "[1,1] [5000,7] [[]]", "[0,7] [5001,7]");
-	buf_clear(&b);
-	buf_puts(&b, "{\"b\":{\"$in\":[");
-	for (unsigned i = 0; i < 40; i++)
-		buf_printf(&b, "%s%u", i > 0 ? "," : "", i);
-	buf_puts(&b, "]},\"a\":{\"$in\":[");
-	for (unsigned i = 0; i < 40; i++)
-		buf_printf(&b, "%s%u", i > 0 ? "," : "", i);
-	buf_puts(&b, "]}}");
-	buf_putc(&b, '\0');
-	check_ranges(b.data, "a b", 41, "[1,1] [39,0] [[]]", "[40,7]");
-	buf_clear(&b);
-	buf_puts(&b, "{\"a\":{\"$gt\":\"");
-	for (unsigned i = 0; i < 5000; i++)
-		buf_putc(&b, 'x');
-	buf_puts(&b, "\"},\"b\":1}");
-	buf_putc(&b, '\0');
-	check_ranges(b.data, "a b", 1, "[\"y\",1]", "[\"a\",1]");
-	buf_release(&b);
 }
 
 /* ---- Numbers of rows ---- */
@@ -614,6 +296,8 @@ test_many_branches(void)
 	buf_release(&b);
 }
 
+/* ---- Hints ---- */
+
 static void
 test_hints(void)
 {
@@ -633,16 +317,13 @@ test_hints(void)
 int
 main(void)
 {
-	test_ranges();
-	test_exact();
-	test_limits();
-	test_rows();
-	test_union_parts();
-	test_many_branches();
-	test_hints();
 	test_recorded();
 	test_recorded_candidates();
 	test_usable();
 	test_choice();
+	test_rows();
+	test_union_parts();
+	test_many_branches();
+	test_hints();
 	return check_done();
 }

@@ -24,8 +24,8 @@ pick(unsigned n)
 #define ONE_OF(list) ((list)[pick(sizeof(list) / sizeof((list)[0]))])
 
 static const char *const values[] = {"null", "false", "true", "-3", "0", "1", "1.5", "2", "10", "\"\"", "\"a\"",
-    "\"A\"", "\"b\"", "\"\xc3\xa9\"", "\"e\xcc\x81\"", "\"abc\"", "[]", "[1]", "[\"a\"]", "[null,2]", "[[1]]", "{}",
-    "{\"d\":1}", "{\"d\":null}", "{\"d\":\"a\",\"e\":2}", "{\"d\":[1,\"a\"]}"};
+    "\"A\"", "\"b\"", "\"\xc3\xa9\"", "\"e\xcc\x81\"", "\"abc\"", "\"a\xc3\xa9 \"", "\"ac\"", "\"aB\"", "[]", "[1]",
+    "[\"a\"]", "[null,2]", "[[1]]", "{}", "{\"d\":1}", "{\"d\":null}", "{\"d\":\"a\",\"e\":2}", "{\"d\":[1,\"a\"]}"};
 static const char *const fields[] = {"a", "a", "b", "b", "c", "c.d", "c.0", "_id"};
 static const char *const ids[] = {"a", "A", "aa", "b", "B", "ba", "\xc3\xa9", "e\xcc\x81", "f", "g", "h", "i", "j", "k",
     "l", "m", "n", "o", "p", "q", "r", "s", "t", "u"};
@@ -101,9 +101,10 @@ put_condition(struct buf *b, const char *field)
 	static const char *const orders[] = {"$lt", "$lte", "$eq", "$eq", "$eq", "$eq", "$gte", "$gt", "$ne"};
 	static const char *const others[] = {"{\"$exists\":true}", "{\"$exists\":false}", "{\"$type\":\"string\"}",
 	    "{\"$type\":\"boolean\"}", "{\"$type\":\"nothing\"}", "{\"$regex\":\"^[ab]\"}", "{\"$beginsWith\":\"a\"}",
-	    "{\"$beginsWith\":\"\"}", "{\"$size\":1}", "{\"$all\":[1]}", "{\"$elemMatch\":{\"$gt\":0}}",
-	    "{\"$allMatch\":{\"$gt\":0}}", "{\"$keyMapMatch\":{\"$eq\":\"d\"}}", "{\"$mod\":[2,0]}",
-	    "{\"$not\":{\"$regex\":\"b\"}}", "{\"$not\":{\"$size\":1}}"};
+	    "{\"$beginsWith\":\"ab\"}", "{\"$beginsWith\":\"a\xc3\xa9\"}", "{\"$beginsWith\":\"\"}", "{\"$size\":1}",
+	    "{\"$all\":[1]}", "{\"$elemMatch\":{\"$gt\":0}}", "{\"$allMatch\":{\"$gt\":0}}",
+	    "{\"$keyMapMatch\":{\"$eq\":\"d\"}}", "{\"$mod\":[2,0]}", "{\"$not\":{\"$regex\":\"b\"}}",
+	    "{\"$not\":{\"$size\":1}}"};
 	unsigned kind = pick(12);
 
 	if (kind < 8) {
