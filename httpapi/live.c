@@ -19,6 +19,7 @@
 
 #include "base/limits.h"
 #include "feeds.h"
+#include "feedscan.h"
 #include "feedtable.h"
 #include "live_build.h"
 #include "live_follow.h"
@@ -37,12 +38,13 @@ struct params {
 struct live {
 	struct feed feed; /* first: they are cast */
 	struct live_at at;
-	char history[64]; /* of its sequences */
+	char history[FEEDSCAN_HISTORY]; /* of its sequences */
 	struct jstr body;
 	struct jstr words; /* what tells queries apart; len 0: others do not see the same */
 	struct params p;
-	int err;      /* it ends because of this, */
-	char *reason; /* in these words, or NULL */
+	struct live_build *build; /* that is under way */
+	int err;                  /* it ends because of this, */
+	char *reason;             /* in these words, or NULL */
 };
 
 static struct live *
@@ -148,7 +150,7 @@ open_db(struct live *c)
 	}
 	err = db_may_list(r->db);
 	/* Another one of this name has seen nothing of what this one told. */
-	if (err == 0 && !jstr_is(&(struct jstr){c->history, strlen(c->history)}, db_history(r->db).s))
+	if (err == 0 && !jstr_equal((struct jstr){c->history, FEEDSCAN_HISTORY}, db_history(r->db)))
 		err = ERR_NO_DB;
 	if (err != 0)
 		close_db(c);
@@ -271,7 +273,7 @@ tail(struct feed *f, struct buf *b)
 	/* Who ends it because of its database does not say so here. */
 	if (c->err == 0 && (c->err = open_db(c)) == 0)
 		close_db(c);
-	live_follow_end(&c->at, c->history, c->err, c->reason, b);
+	live_follow_end(&c->at, (struct jstr){c->history, FEEDSCAN_HISTORY}, c->err, c->reason, b);
 }
 
 static const char *
@@ -318,6 +320,7 @@ built(void *cookie, struct live_built *out)
 	struct live_at *at = &c->at;
 	int need = at->need, err = out->err;
 
+	c->build = NULL;
 	/* It has ended meanwhile. */
 	if (at->lq == NULL)
 		return;
@@ -338,7 +341,7 @@ static void
 wait(struct feed *f)
 {
 	struct live *c = of(f);
-	int err = live_build_start(f->r, c->body, c->at.lq, c->at.need != LIVE_NEED_PLAN, built, c);
+	int err = live_build_start(f->r, c->body, c->at.lq, c->at.need != LIVE_NEED_PLAN, built, c, &c->build);
 
 	if (err == 0)
 		return;
@@ -401,6 +404,7 @@ opened(void *cookie, struct live_built *out)
 	struct db_info info;
 	int err = out->err;
 
+	c->build = NULL;
 	if (err == 0)
 		err = adopt(c, out);
 	/* What was committed while it was scanned may be in the set. */
@@ -477,13 +481,13 @@ live_open(struct apireq *r, struct jstr body)
 		c->feed.r = r;
 		c->body = body;
 		r->live = c;
-		memcpy(c->history, history.s, history.len < sizeof(c->history) ? history.len : 0);
+		memcpy(c->history, history.s, history.len < FEEDSCAN_HISTORY ? history.len : FEEDSCAN_HISTORY);
 		err = put_words(c);
 	}
 	if (err == 0 && join(c))
 		return;
 	if (err == 0)
-		err = live_build_start(r, body, NULL, 0, opened, c);
+		err = live_build_start(r, body, NULL, 0, opened, c, &c->build);
 	if (err != 0)
 		api_error(r, err, &why);
 }
@@ -491,6 +495,9 @@ live_open(struct apireq *r, struct jstr body)
 void
 live_release(struct live *l)
 {
-	if (l != NULL)
-		live_home_leave(&l->at);
+	if (l == NULL)
+		return;
+	if (l->build != NULL)
+		live_build_cancel(l->build);
+	live_home_leave(&l->at);
 }

@@ -37,6 +37,7 @@ struct live_build {
 	struct live_work work;
 	struct arena *rows; /* work's */
 	int ended;          /* the scan is */
+	int cancelled;      /* the request's thread's */
 	size_t next;        /* index to be brought up to date */
 	struct live_built out;
 	struct exec_job job;
@@ -73,6 +74,18 @@ refuse_words(const struct find_query *q, struct errtext *why)
 	return 0;
 }
 
+/* read_query: Into the build's own memory, all of it: queries outlive the requests that they came with. */
+static int
+read_query(struct live_build *b)
+{
+	struct jstr *p = &b->q.partition;
+	int err = find_query_read(&b->own, b->body, &b->q, &b->out.why);
+
+	if (err == 0 && p->len > 0 && (p->s = arena_dup(b->own.arena, p->s, p->len)) == NULL)
+		err = ERR_NOMEM;
+	return err != 0 ? err : refuse_words(&b->q, &b->out.why);
+}
+
 static int
 plan(struct live_build *b)
 {
@@ -88,8 +101,7 @@ plan(struct live_build *b)
 		return err;
 	b->out.seq = info.update_seq;
 	b->out.purge_seq = info.purge_seq;
-	if ((err = find_query_read(&b->own, b->body, &b->q, why)) != 0 || (err = refuse_words(&b->q, why)) != 0 ||
-	    (err = findscan_prepare(&b->scan, &b->own, &b->q, why)) != 0)
+	if ((err = read_query(b)) != 0 || (err = findscan_prepare(&b->scan, &b->own, &b->q, why)) != 0)
 		return err;
 	/* What is kept of a document is more than an index may have of it. */
 	b->scan.plan->covered = 0;
@@ -216,7 +228,7 @@ come_back(void *arg)
 {
 	struct live_build *b = arg;
 
-	if (http_gone(b->r->http) && b->out.err == 0)
+	if ((b->cancelled || http_gone(b->r->http)) && b->out.err == 0)
 		b->out.err = ERR_CANCELLED;
 	if (b->ended || b->out.err != 0)
 		finish(b);
@@ -255,7 +267,7 @@ prepared(void *arg)
 
 int
 live_build_start(struct apireq *r, struct jstr body, struct live_query *like, int always,
-    void (*done)(void *cookie, struct live_built *out), void *cookie)
+    void (*done)(void *cookie, struct live_built *out), void *cookie, struct live_build **bp)
 {
 	struct live_build *b = calloc(1, sizeof(*b));
 
@@ -276,7 +288,14 @@ live_build_start(struct apireq *r, struct jstr body, struct live_query *like, in
 	b->always = always;
 	b->done = done;
 	b->cookie = cookie;
+	*bp = b;
 	http_hold(r->http);
 	submit(b, run_plan);
 	return 0;
+}
+
+void
+live_build_cancel(struct live_build *b)
+{
+	b->cancelled = 1;
 }

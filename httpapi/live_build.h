@@ -23,12 +23,14 @@ struct live_built {
 };
 
 /**
- * live_build_start(r, body, like, always, done, cookie): Read the query ${body}, which lives as long as ${r}, plan it and find its documents.  With ${like}, a query
+ * live_build_start(r, body, like, always, done, cookie, bp): Read the query ${body}, which lives as long as ${r}, plan it and find its documents.  With ${like}, a query
  * of the same words, nothing is scanned if the plan has not changed, unless ${always}.  ${done}(cookie, out) on the request's thread, never from
- * within this call; the request is held until then.  Errors: ERR_NOMEM; ${done} is then not called.
+ * within this call; the request is held, and *${bp} lives, until then.  Errors: ERR_NOMEM; ${done} is then not called.
+ * live_build_cancel(b): On that thread: nobody wants it any more.  It ends soon, with ERR_CANCELLED.
  */
 int live_build_start(struct apireq *r, struct jstr body, struct live_query *like, int always,
-    void (*done)(void *cookie, struct live_built *out), void *cookie) MUST_CHECK;
+    void (*done)(void *cookie, struct live_built *out), void *cookie, struct live_build **bp) MUST_CHECK;
+void live_build_cancel(struct live_build *b);
 
 /** live_build_kept(limit): How many members a query of this limit keeps, when it is built and when it is trimmed. */
 uint32_t live_build_kept(uint32_t limit);

@@ -42,13 +42,13 @@ struct turn {
 /* ---- Events ---- */
 
 static void
-put_seq(struct buf *b, const char *history, uint64_t seq)
+put_seq(struct buf *b, struct jstr history, uint64_t seq)
 {
 	buf_put_u64(b, seq);
 	if (seq == 0)
 		return;
 	buf_putc(b, '-');
-	buf_puts(b, history);
+	buf_put(b, history.s, history.len);
 }
 
 static void
@@ -65,7 +65,7 @@ begin_event(int eventsource, struct buf *b, const char *name)
 }
 
 static void
-end_event(int eventsource, struct buf *b, const char *history, uint64_t seq)
+end_event(int eventsource, struct buf *b, struct jstr history, uint64_t seq)
 {
 	buf_puts(b, "}\n");
 	if (!eventsource)
@@ -86,11 +86,11 @@ put_place(struct buf *b, const char *name, uint32_t i)
 	buf_put_u64(b, i);
 }
 
-/* safe_seq: See invariant 2.  ${seq}: of the change that is being looked at. */
+/* safe_seq: See invariant 2.  ${seq}: of the change that is being looked at.  Where places count, a part of what a change does is of no use. */
 static uint64_t
 safe_seq(const struct live_at *at, uint64_t seq)
 {
-	return !at->known ? 0 : at->lq->ordered ? at->told : seq;
+	return at->known && !at->lq->ordered ? seq : 0;
 }
 
 /* put_event: ${text}: the document, or NULL. */
@@ -98,7 +98,7 @@ static int
 put_event(
     struct turn *t, const char *name, struct jstr id, uint64_t seq, uint32_t from, uint32_t at, const struct jstr *text)
 {
-	const char *history = db_history(t->db).s;
+	struct jstr history = db_history(t->db);
 	struct buf *b = t->b;
 	int err = 0;
 
@@ -126,7 +126,7 @@ put_event(
 static int
 put_mark(struct turn *t, const char *name, uint64_t seq)
 {
-	const char *history = db_history(t->db).s;
+	struct jstr history = db_history(t->db);
 
 	begin_event(t->at->eventsource, t->b, name);
 	buf_puts(t->b, ",\"seq\":\"");
@@ -137,10 +137,12 @@ put_mark(struct turn *t, const char *name, uint64_t seq)
 }
 
 void
-live_follow_end(const struct live_at *at, const char *history, int err, const char *reason, struct buf *b)
+live_follow_end(const struct live_at *at, struct jstr history, int err, const char *reason, struct buf *b)
 {
-	uint64_t seq = at->lq != NULL ? safe_seq(at, at->since) : 0;
+	uint64_t seq = 0;
 
+	if (at->lq != NULL && at->known)
+		seq = !at->lq->ordered ? at->since : at->dirty ? 0 : at->told;
 	begin_event(at->eventsource, b, "end");
 	buf_puts(b, ",\"seq\":\"");
 	put_seq(b, history, seq);

@@ -21,6 +21,6 @@ int live_follow(
 int live_follow_merge(struct live_at *at, const struct live_set *more) MUST_CHECK;
 
 /** live_follow_end(at, history, err, reason, b): Append the last event; ${err}: why it ends, or 0; ${reason}: instead of the usual one, or NULL. */
-void live_follow_end(const struct live_at *at, const char *history, int err, const char *reason, struct buf *b);
+void live_follow_end(const struct live_at *at, struct jstr history, int err, const char *reason, struct buf *b);
 
 #endif
