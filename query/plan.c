@@ -286,15 +286,15 @@ has_all_columns(const struct conditions *cs, const struct query_index *index)
 	return 1;
 }
 
-/* The cheapest way to find what matches ${cs}; rows UINT64_MAX: there is none but to look at everything. */
+/* The cheapest way to find what matches ${cs}, of ${most} that are looked at; rows UINT64_MAX: there is none but to look at everything. */
 static int
-best_part(struct planner *p, const struct conditions *cs, struct way *best)
+best_part(struct planner *p, const struct conditions *cs, size_t most, struct way *best)
 {
 	const struct query_ask *ask = p->ask;
 
 	*best = (struct way){.rows = UINT64_MAX};
-	for (size_t i = 0; i <= ask->nindexes; i++) {
-		const struct query_index *index = i < ask->nindexes ? &ask->indexes[i] : NULL;
+	for (size_t i = 0; i <= ask->nindexes && most > 0; i++) {
+		const struct query_index *index = i > 0 ? &ask->indexes[i - 1] : NULL;
 		struct way way;
 		int err;
 
@@ -307,10 +307,22 @@ best_part(struct planner *p, const struct conditions *cs, struct way *best)
 		if (index == NULL && !way.bounded)
 			continue;
 		count(p, &way);
+		most--;
 		if (way.rows < best->rows)
 			*best = way;
 	}
 	return 0;
+}
+
+static size_t
+count_branches(const struct selector_node *node)
+{
+	size_t n = 0;
+
+	if (node->op == SELECTOR_OR)
+		for (const struct selector_node *kid = node->kid; kid != NULL; kid = kid->next)
+			n++;
+	return n;
 }
 
 /* One part for each branch of ${either}, the other conditions with each; ${parts} has room. */
@@ -318,7 +330,7 @@ static int
 try_union(struct planner *p, const struct selector_node *either, uint64_t limit, struct way *parts, size_t *np,
     uint64_t *rowsp)
 {
-	size_t nranges = 0;
+	size_t nranges = 0, nbranches = count_branches(either);
 
 	*np = 0;
 	*rowsp = 0;
@@ -333,7 +345,7 @@ try_union(struct planner *p, const struct selector_node *either, uint64_t limit,
 		for (size_t i = 0; i < p->all.n; i++)
 			if (p->all.list[i] != either)
 				cs.list[cs.n++] = p->all.list[i];
-		err = best_part(p, &cs, part);
+		err = best_part(p, &cs, PLAN_COUNTS / 2 / nbranches, part);
 		if (err != 0)
 			return err;
 		nranges += part->nranges;
@@ -345,17 +357,6 @@ try_union(struct planner *p, const struct selector_node *either, uint64_t limit,
 		(*np)++;
 	}
 	return 0;
-}
-
-static size_t
-count_branches(const struct selector_node *node)
-{
-	size_t n = 0;
-
-	if (node->op == SELECTOR_OR)
-		for (const struct selector_node *kid = node->kid; kid != NULL; kid = kid->next)
-			n++;
-	return n;
 }
 
 /* The best union, if it reads fewer than ${limit} rows. */

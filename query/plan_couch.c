@@ -12,6 +12,7 @@
  */
 #include "plan_couch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
@@ -149,7 +150,9 @@ is_text_search(const struct selector_node *node)
 struct narrowing {
 	struct arena *arena;
 	struct collate collate;
-	struct plan_field *field;
+	struct plan_field *fields; /* by name */
+	size_t nfields;
+	struct plan_field *field; /* at hand */
 };
 
 #define LAST "\xef\xbf\xbd" /* U+FFFD, which collates behind all letters */
@@ -233,8 +236,9 @@ narrow(void *cookie, const struct selector_node *node)
 	struct constant *last;
 	int err;
 
-	if (!jstr_equal(node->name, n->field->name))
-		return 0;
+	/* A field begins with its name. */
+	n->field = bsearch(&node->name, n->fields, n->nfields, sizeof(*n->fields), jstr_order);
+	assert(n->field != NULL);
 	if (node->kid->op != SELECTOR_BEGINS_WITH)
 		return narrow_by(n, node->kid->op, k);
 	err = make_last(n->arena, k, &last);
@@ -248,7 +252,6 @@ find_fields(struct plan_couch *c)
 {
 	struct narrowing n;
 	struct names names = {NULL, 0};
-	struct plan_field *fields;
 	int err = each_comparison(c->root, add_name, &names);
 
 	if (err != 0 || make_names(c->arena, &names) != 0)
@@ -257,33 +260,32 @@ find_fields(struct plan_couch *c)
 	sort_names(&names);
 	c->indexable = names.list;
 	c->nindexable = names.n;
-	c->fields = fields = arena_calloc(c->arena, names.n + 1, sizeof(*fields));
-	if (fields == NULL)
+	n.fields = arena_calloc(c->arena, names.n + 1, sizeof(*n.fields));
+	if (n.fields == NULL)
 		return ERR_NOMEM;
+	for (size_t i = 0; i < names.n; i++)
+		n.fields[i].name = names.list[i];
+	n.nfields = names.n;
 	n.arena = c->arena;
 	collate_init(&n.collate);
-	for (size_t i = 0; err == 0 && i < names.n; i++) {
-		n.field = &fields[i];
-		n.field->name = names.list[i];
+	if (err == 0)
 		err = each_comparison(c->root, narrow, &n);
-		c->nfields = i + 1;
-		if (err == 0 && n.field->empty) {
-			c->fields = n.field;
+	collate_release(&n.collate);
+	c->fields = n.fields;
+	c->nfields = n.nfields;
+	for (size_t i = n.nfields; i > 0; i--) {
+		if (n.fields[i - 1].empty) {
+			c->fields = &n.fields[i - 1];
 			c->nfields = 1;
-			break;
 		}
 	}
-	collate_release(&n.collate);
 	return err;
 }
 
 static const struct plan_field *
 find_field(const struct plan_couch *c, struct jstr name)
 {
-	for (size_t i = 0; i < c->nfields; i++)
-		if (jstr_equal(c->fields[i].name, name))
-			return &c->fields[i];
-	return NULL;
+	return bsearch(&name, c->fields, c->nfields, sizeof(*c->fields), jstr_order);
 }
 
 /* ---- Which indexes can be taken ---- */

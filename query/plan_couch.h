@@ -7,7 +7,7 @@
 
 /* What the comparisons of a selector leave of one field, as CouchDB sees it. */
 struct plan_field {
-	struct jstr name;
+	struct jstr name;                  /* first: it is looked for by name */
 	const struct constant *low, *high; /* NULL: no end */
 	int low_open, high_open;           /* the end itself is not let pass */
 	int equal;
@@ -33,7 +33,7 @@ struct plan_couch {
 	struct arena *arena;
 	const struct jstr *indexable; /* the fields that comparisons look at, sorted */
 	size_t nindexable;
-	const struct plan_field *fields; /* of each; or one that is empty, alone */
+	const struct plan_field *fields; /* of each, by name; or one that is empty, alone */
 	size_t nfields;
 	struct plan_entry *entries; /* of each of ask's indexes, then all documents */
 	size_t nentries;
