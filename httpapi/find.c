@@ -126,10 +126,6 @@ gathered(struct apireq *r)
 	struct request *v = r->cookie;
 	int err = api_body(r, &v->body, &v->why);
 
-	if (err == 0 && live_is_asked(r)) {
-		live_open(r, v->body);
-		return;
-	}
 	if (err != 0)
 		refuse(v, err, &v->why);
 	else
@@ -143,6 +139,10 @@ find_post(struct apireq *r)
 
 	if (!api_json_post(r))
 		return;
+	if (live_is_asked(r)) {
+		live_open(r);
+		return;
+	}
 	if ((v = arena_calloc(r->arena, 1, sizeof(*v))) == NULL) {
 		api_error(r, ERR_NOMEM, NULL);
 		return;

@@ -17,6 +17,7 @@
 
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 #include "feeds.h"
 #include "feedscan.h"
@@ -38,9 +39,9 @@ struct params {
 struct live {
 	struct feed feed; /* first: they are cast */
 	struct live_at at;
-	char history[FEEDSCAN_HISTORY]; /* of its sequences */
-	struct jstr body;
-	struct jstr words; /* what tells queries apart; len 0: others do not see the same */
+	char history[FEEDSCAN_HISTORY];      /* of its sequences */
+	unsigned char name[LIVE_QUERY_NAME]; /* what tells queries apart */
+	int alone;                           /* others do not see the same */
 	struct params p;
 	struct live_build *build; /* that is under way */
 	int err;                  /* it ends because of this, */
@@ -297,7 +298,7 @@ adopt(struct live *c, struct live_built *out)
 	out->set = NULL;
 	c->at.since = out->seq;
 	c->at.purged = out->purge_seq;
-	return c->words.len > 0 ? live_home_add(home, c->at.lq, c->words.s, c->words.len) : 0;
+	return c->alone ? 0 : live_home_add(home, c->at.lq, c->name);
 }
 
 /* begin_anew: Whatever the listener has is not true any more. */
@@ -341,7 +342,7 @@ static void
 wait(struct feed *f)
 {
 	struct live *c = of(f);
-	int err = live_build_start(f->r, c->body, c->at.lq, c->at.need != LIVE_NEED_PLAN, built, c, &c->build);
+	int err = live_build_start(f->r, c->at.lq->body, c->at.lq, c->at.need != LIVE_NEED_PLAN, built, c, &c->build);
 
 	if (err == 0)
 		return;
@@ -416,37 +417,37 @@ opened(void *cookie, struct live_built *out)
 		start(c, info.update_seq, info.purge_seq);
 }
 
-/* put_words: The database, all that the query string and the path may say of the query, and the body. */
+/* set_name: From the database, all that query string and path may say of the query, and the body. */
 static int
-put_words(struct live *c)
+set_name(struct live *c, struct jstr body)
 {
 	struct apireq *r = c->feed.r;
 	const struct jstr *partition = api_param(r, "partition");
 	struct buf b;
+	int err;
 
-	if (!db_shows_alike(r->db))
-		return 0;
-	buf_init_arena(&b, r->arena, LIMIT_FIND_LEN + LIMIT_URL_LEN + 64);
+	c->alone = !db_shows_alike(r->db);
+	buf_init(&b, 2 * (size_t)LIMIT_URL_LEN);
 	buf_put_u64(&b, db_incarnation(r->db));
 	for (size_t i = 1; i < r->nparts; i++) {
-		buf_putc(&b, '/');
+		buf_putc(&b, '\0');
 		buf_put(&b, r->part[i].s, r->part[i].len);
 	}
 	buf_putc(&b, '?');
 	if (partition != NULL)
 		buf_put(&b, partition->s, partition->len);
-	buf_putc(&b, '\0');
-	buf_put(&b, c->body.s, c->body.len);
-	c->words = (struct jstr){b.data, b.len};
-	return buf_failed(&b);
+	err = buf_failed(&b);
+	hash_sha256(b.data, b.len, c->name);
+	hash_sha256(body.s, body.len, c->name + SHA256_LEN);
+	buf_release(&b);
+	return err;
 }
 
 /* join: Somebody has the same query and its members.  Returns 1 if it has begun. */
 static int
 join(struct live *c)
 {
-	struct live_query *lq =
-	    c->words.len > 0 ? live_home_find(live_home_of(c->feed.r), c->words.s, c->words.len) : NULL;
+	struct live_query *lq = c->alone ? NULL : live_home_find(live_home_of(c->feed.r), c->name);
 
 	if (lq == NULL || lq->newest == NULL)
 		return 0;
@@ -467,22 +468,23 @@ live_is_asked(const struct apireq *r)
 }
 
 void
-live_open(struct apireq *r, struct jstr body)
+live_open(struct apireq *r)
 {
 	struct live *c = arena_calloc(r->arena, 1, sizeof(*c));
 	struct errtext why = {""};
+	struct jstr body, history;
 	int err = c != NULL ? db_may_list(r->db) : ERR_NOMEM;
 
 	if (err == 0)
 		err = read_params(r, &c->p, &why);
+	if (err == 0)
+		err = api_body(r, &body, &why);
 	if (err == 0) {
-		struct jstr history = db_history(r->db);
-
-		c->feed.r = r;
-		c->body = body;
-		r->live = c;
+		history = db_history(r->db);
 		memcpy(c->history, history.s, history.len < FEEDSCAN_HISTORY ? history.len : FEEDSCAN_HISTORY);
-		err = put_words(c);
+		c->feed.r = r;
+		r->live = c;
+		err = set_name(c, body);
 	}
 	if (err == 0 && join(c))
 		return;

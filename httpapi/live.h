@@ -11,8 +11,8 @@ struct live;
 
 /** live_is_asked(r): 1 if a _find is to be a live query, or names a feed that there is not. */
 int live_is_asked(const struct apireq *r);
-/** live_open(r, body): Answer ${r} with the live query ${body}, which lives as long as it. */
-void live_open(struct apireq *r, struct jstr body);
+/** live_open(r): Answer ${r} with the live query that is its body; it was called by api_gather(). */
+void live_open(struct apireq *r);
 /** live_release(l): What api_done() gives back.  NULL is allowed. */
 void live_release(struct live *l);
 

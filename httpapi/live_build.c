@@ -74,18 +74,6 @@ refuse_words(const struct find_query *q, struct errtext *why)
 	return 0;
 }
 
-/* read_query: Into the build's own memory, all of it: queries outlive the requests that they came with. */
-static int
-read_query(struct live_build *b)
-{
-	struct jstr *p = &b->q.partition;
-	int err = find_query_read(&b->own, b->body, &b->q, &b->out.why);
-
-	if (err == 0 && p->len > 0 && (p->s = arena_dup(b->own.arena, p->s, p->len)) == NULL)
-		err = ERR_NOMEM;
-	return err != 0 ? err : refuse_words(&b->q, &b->out.why);
-}
-
 static int
 plan(struct live_build *b)
 {
@@ -101,7 +89,8 @@ plan(struct live_build *b)
 		return err;
 	b->out.seq = info.update_seq;
 	b->out.purge_seq = info.purge_seq;
-	if ((err = read_query(b)) != 0 || (err = findscan_prepare(&b->scan, &b->own, &b->q, why)) != 0)
+	if ((err = find_query_read(&b->own, b->body, &b->q, why)) != 0 || (err = refuse_words(&b->q, why)) != 0 ||
+	    (err = findscan_prepare(&b->scan, &b->own, &b->q, why)) != 0)
 		return err;
 	/* What is kept of a document is more than an index may have of it. */
 	b->scan.plan->covered = 0;
@@ -208,7 +197,7 @@ finish(struct live_build *b)
 	struct http_req *http = b->r->http;
 
 	if (b->out.err == 0 && b->out.set != NULL)
-		b->out.err = live_query_new(&b->scan, &b->q, &b->own.arena, b->out.seq, &b->out.query);
+		b->out.err = live_query_new(&b->scan, &b->q, b->body, b->out.seq, &b->out.query);
 	b->done(b->cookie, &b->out);
 	release(b);
 	http_release(http);

@@ -23,7 +23,7 @@ struct live_built {
 };
 
 /**
- * live_build_start(r, body, like, always, done, cookie, bp): Read the query ${body}, which lives as long as ${r}, plan it and find its documents.  With ${like}, a query
+ * live_build_start(r, body, like, always, done, cookie, bp): Read the query ${body}, which lives until this is over, plan it and find its documents.  With ${like}, a query
  * of the same words, nothing is scanned if the plan has not changed, unless ${always}.  ${done}(cookie, out) on the request's thread, never from
  * within this call; the request is held, and *${bp} lives, until then.  Errors: ERR_NOMEM; ${done} is then not called.
  * live_build_cancel(b): On that thread: nobody wants it any more.  It ends soon, with ERR_CANCELLED.

@@ -25,30 +25,27 @@ struct lives {
 
 /* ---- Queries ---- */
 
-static uint64_t
-hash_of(const char *words, size_t n)
+/* Names are digests. */
+static size_t
+bucket(const unsigned char name[LIVE_QUERY_NAME], size_t nbuckets)
 {
-	uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ (unsigned char)words[i]) * UINT64_C(1099511628211);
-	return h ^ h >> 31;
+	return (size_t)bytes_load_u64be(name) & (nbuckets - 1);
 }
 
 static struct live_query **
-slot(const struct live_home *h, uint64_t hash, const char *words, size_t n)
+slot(const struct live_home *h, const unsigned char name[LIVE_QUERY_NAME])
 {
-	struct live_query **p = &h->buckets[hash & (h->nbuckets - 1)];
+	struct live_query **p = &h->buckets[bucket(name, h->nbuckets)];
 
-	while (*p != NULL && ((*p)->hash != hash || (*p)->nwords != n || memcmp((*p)->words, words, n) != 0))
+	while (*p != NULL && memcmp((*p)->name, name, LIVE_QUERY_NAME) != 0)
 		p = &(*p)->next;
 	return p;
 }
 
 struct live_query *
-live_home_find(const struct live_home *h, const char *words, size_t n)
+live_home_find(const struct live_home *h, const unsigned char name[LIVE_QUERY_NAME])
 {
-	return h->nbuckets > 0 ? *slot(h, hash_of(words, n), words, n) : NULL;
+	return h->nbuckets > 0 ? *slot(h, name) : NULL;
 }
 
 /* grow: Without memory the chains stay longer, but for the first. */
@@ -66,8 +63,8 @@ grow(struct live_home *h)
 	for (size_t i = 0; i < h->nbuckets; i++)
 		while ((lq = h->buckets[i]) != NULL) {
 			h->buckets[i] = lq->next;
-			lq->next = more[lq->hash & (n - 1)];
-			more[lq->hash & (n - 1)] = lq;
+			lq->next = more[bucket(lq->name, n)];
+			more[bucket(lq->name, n)] = lq;
 		}
 	free(h->buckets);
 	h->buckets = more;
@@ -80,25 +77,23 @@ live_home_remove(struct live_query *lq)
 {
 	if (lq->home == NULL)
 		return;
-	*slot(lq->home, lq->hash, lq->words, lq->nwords) = lq->next;
+	*slot(lq->home, lq->name) = lq->next;
 	lq->home->nqueries--;
 	lq->home = NULL;
 }
 
 int
-live_home_add(struct live_home *h, struct live_query *lq, const char *words, size_t n)
+live_home_add(struct live_home *h, struct live_query *lq, const unsigned char name[LIVE_QUERY_NAME])
 {
-	struct live_query *before = live_home_find(h, words, n), **p;
+	struct live_query *before = live_home_find(h, name), **p;
 
 	if (before != NULL)
 		live_home_remove(before);
-	if (grow(h) != 0 || (lq->words = malloc(n)) == NULL)
+	if (grow(h) != 0)
 		return ERR_NOMEM;
-	memcpy(lq->words, words, n);
-	lq->nwords = n;
-	lq->hash = hash_of(words, n);
+	memcpy(lq->name, name, LIVE_QUERY_NAME);
 	lq->home = h;
-	p = &h->buckets[lq->hash & (h->nbuckets - 1)];
+	p = &h->buckets[bucket(name, h->nbuckets)];
 	lq->next = *p;
 	*p = lq;
 	h->nqueries++;

@@ -65,12 +65,11 @@ void live_home_free(struct api *api);
 struct live_home *live_home_of(const struct apireq *r);
 
 /**
- * live_home_find(h, words, n): The query of these words, or NULL.  live_home_add(h, lq, words, n): From now on ${lq} is that, instead of another one.
- * live_home_remove(lq): It is not, if it was.
- * Errors: ERR_NOMEM.
+ * live_home_find(h, name): The query of this name, which stands for all that tells it from others; or NULL.  live_home_add(h, lq, name): From now on ${lq} is that,
+ * instead of another one.  live_home_remove(lq): It is not, if it was.  Errors: ERR_NOMEM.
  */
-struct live_query *live_home_find(const struct live_home *h, const char *words, size_t n);
-int live_home_add(struct live_home *h, struct live_query *lq, const char *words, size_t n) MUST_CHECK;
+struct live_query *live_home_find(const struct live_home *h, const unsigned char name[LIVE_QUERY_NAME]);
+int live_home_add(struct live_home *h, struct live_query *lq, const unsigned char name[LIVE_QUERY_NAME]) MUST_CHECK;
 void live_home_remove(struct live_query *lq);
 
 /** live_home_follow(h, at): What a listener at ${at} may take, or NULL.  live_home_share(h): An empty one instead of the oldest. */

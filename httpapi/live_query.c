@@ -77,22 +77,46 @@ keep_plan(struct live_query *lq, struct findscan *fs)
 	lq->plan = fs->plan;
 	for (size_t i = 0; err == 0 && i < fs->plan->nparts; i++)
 		err = part_new(&fs->plan->parts[i], &lq->parts[i]);
-	if (err != 0) {
-		release_parts(lq);
-		lq->plan = NULL;
-		return err;
-	}
+	/* What was made of it so far is released with it. */
 	lq->list = fs->list;
 	fs->plan = NULL;
 	fs->list = NULL;
+	return err;
+}
+
+/* copy: Text that lives as long as the query. */
+static int
+copy(struct jstr from, struct jstr *to)
+{
+	char *s = malloc(from.len + 1);
+
+	if (s == NULL)
+		return ERR_NOMEM;
+	if (from.len > 0)
+		memcpy(s, from.s, from.len);
+	*to = (struct jstr){s, from.len};
 	return 0;
 }
 
+static void
+release(struct live_query *lq)
+{
+	release_parts(lq);
+	query_plan_free(lq->plan);
+	if (lq->views != NULL)
+		mango_close(lq->views, lq->list);
+	query_selector_free(lq->selector);
+	query_fields_free(lq->fields);
+	free((void *)(uintptr_t)lq->partition.s);
+	free((void *)(uintptr_t)lq->body.s);
+	free(lq);
+}
+
 int
-live_query_new(struct findscan *fs, struct find_query *q, struct arena **a, uint64_t seq, struct live_query **lqp)
+live_query_new(struct findscan *fs, struct find_query *q, struct jstr body, uint64_t seq, struct live_query **lqp)
 {
 	struct live_query *lq = calloc(1, sizeof(*lq));
-	int err = 0;
+	int err;
 
 	if (lq == NULL)
 		return ERR_NOMEM;
@@ -100,17 +124,21 @@ live_query_new(struct findscan *fs, struct find_query *q, struct arena **a, uint
 	lq->limit = q->has_limit ? (uint32_t)q->limit : UINT32_MAX;
 	lq->ordered = is_ordered(q);
 	lq->settled = !lq->ordered && q->use_ddoc.len == 0;
+	lq->conflicts = q->conflicts;
 	lq->designs = seq;
-	if (keeps_plan(fs))
+	err = copy(q->partition, &lq->partition);
+	if (err == 0)
+		err = copy(body, &lq->body);
+	if (err == 0 && keeps_plan(fs))
 		err = keep_plan(lq, fs);
 	if (err != 0) {
-		free(lq);
+		release(lq);
 		return err;
 	}
-	lq->q = *q;
-	lq->arena = *a;
-	memset(q, 0, sizeof(*q));
-	*a = NULL;
+	lq->selector = q->selector;
+	lq->fields = q->fields;
+	q->selector = NULL;
+	q->fields = NULL;
 	*lqp = lq;
 	return 0;
 }
@@ -130,14 +158,7 @@ live_query_drop(struct live_query *lq)
 		return;
 	live_home_remove(lq);
 	live_set_drop(lq->newest);
-	release_parts(lq);
-	query_plan_free(lq->plan);
-	if (lq->views != NULL)
-		mango_close(lq->views, lq->list);
-	find_query_release(&lq->q);
-	arena_free(lq->arena);
-	free(lq->words);
-	free(lq);
+	release(lq);
 }
 
 static int
@@ -221,7 +242,7 @@ live_query_row(const struct findscan *fs, int ordered, const struct findscan_doc
 static int
 is_asked_about(const struct live_query *lq, struct jstr id)
 {
-	struct jstr p = lq->q.partition;
+	struct jstr p = lq->partition;
 
 	if (id.len >= sizeof(DESIGN) - 1 && memcmp(id.s, DESIGN, sizeof(DESIGN) - 1) == 0)
 		return 0;
@@ -253,7 +274,7 @@ find_part(struct live_query *lq, struct document *d, struct arena *a, size_t *pa
 		if (!pass)
 			continue;
 		if (lq->parts[i].branch != NULL)
-			err = feedmatch_doc(lq->parts[i].branch, &d->doc, &d->rev, lq->q.conflicts, a, &pass);
+			err = feedmatch_doc(lq->parts[i].branch, &d->doc, &d->rev, lq->conflicts, a, &pass);
 		if (err != 0 || pass)
 			break;
 	}
@@ -293,7 +314,7 @@ place(struct live_query *lq, struct document *d, struct live_work *w, int *found
 static int
 render(const struct live_query *lq, struct document *d, struct live_work *w)
 {
-	struct render_opts o = {.conflicts = lq->q.conflicts};
+	struct render_opts o = {.conflicts = lq->conflicts};
 
 	buf_clear(&w->text);
 	return render_doc(&w->text, &d->doc, &o, w->arena, NULL);
@@ -313,7 +334,7 @@ live_query_find(struct live_query *lq, struct db_snap *snap, struct jstr id, str
 	if (err == 0 && !d.doc.winner.deleted) {
 		err = db_doc_rev(&d.doc, &d.doc.winner, w->arena, &d.rev);
 		if (err == 0)
-			err = feedmatch_doc(lq->q.selector, &d.doc, &d.rev, lq->q.conflicts, w->arena, foundp);
+			err = feedmatch_doc(lq->selector, &d.doc, &d.rev, lq->conflicts, w->arena, foundp);
 	}
 	if (is_hidden(err))
 		*foundp = err = 0;
@@ -323,15 +344,15 @@ live_query_find(struct live_query *lq, struct db_snap *snap, struct jstr id, str
 		return err;
 	out->key = (struct jstr){w->key.data, w->key.len};
 	out->text = (struct jstr){w->text.data, w->text.len};
-	return mark_text(out->text, lq->q.conflicts, &w->scratch, &out->mark);
+	return mark_text(out->text, lq->conflicts, &w->scratch, &out->mark);
 }
 
 int
 live_query_put(struct live_query *lq, struct jstr text, struct buf *out)
 {
-	if (lq->q.fields == NULL)
+	if (lq->fields == NULL)
 		return buf_put(out, text.s, text.len);
-	return query_fields_put(lq->q.fields, text, out);
+	return query_fields_put(lq->fields, text, out);
 }
 
 /* ---- Buffers ---- */

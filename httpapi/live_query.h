@@ -14,6 +14,8 @@
 #include "httpapi/findscan.h"
 #include "httpapi/live_set.h"
 
+#define LIVE_QUERY_NAME 64u
+
 /* A part of the plan: a document that matches its branch and none before it is ordered by its columns. */
 struct live_part {
 	struct query_columns *columns;   /* NULL: all documents, by id */
@@ -24,8 +26,11 @@ struct live_part {
 
 struct live_query {
 	unsigned refs;
-	struct arena *arena; /* of what q points to */
-	struct find_query q;
+	struct query_selector *selector;
+	struct query_fields *fields; /* NULL: whole documents */
+	struct jstr partition;       /* len 0: none */
+	struct jstr body;            /* all of it in words */
+	int conflicts;
 	uint32_t limit;   /* UINT32_MAX: none */
 	int ordered;      /* a member's place counts */
 	int settled;      /* whatever indexes there are, it finds the same */
@@ -40,9 +45,7 @@ struct live_query {
 	/* Where others find it: live_home.c. */
 	struct live_home *home;
 	struct live_query *next;
-	uint64_t hash;
-	char *words;
-	size_t nwords;
+	unsigned char name[LIVE_QUERY_NAME];
 };
 
 /* What looking at documents needs; one thread at a time. */
@@ -59,12 +62,11 @@ struct live_found {
 };
 
 /**
- * live_query_new(fs, q, a, seq, lqp): The query that ${fs} has planned; ${q} and ${a}, its memory, are taken, and zeroed; so are the plan and the list of
- * ${fs} where they are kept.  ${seq}: the database's before it was planned.  Errors: ERR_NOMEM, query_columns_new()'s, query_selector_new()'s; ${q} and
- * ${a} are then the caller's.
+ * live_query_new(fs, q, body, seq, lqp): The query ${body} as ${fs} has planned it; selector and fields of ${q} are taken, and the plan and the list of ${fs} where they are
+ * kept.  ${seq}: the database's before it was planned.  Errors: ERR_NOMEM, query_columns_new()'s, query_selector_new()'s.
  */
 int live_query_new(
-    struct findscan *fs, struct find_query *q, struct arena **a, uint64_t seq, struct live_query **lqp) MUST_CHECK;
+    struct findscan *fs, struct find_query *q, struct jstr body, uint64_t seq, struct live_query **lqp) MUST_CHECK;
 /** live_query_hold(lq), live_query_drop(lq): On its HTTP thread, once it has one.  NULL is allowed. */
 struct live_query *live_query_hold(struct live_query *lq);
 void live_query_drop(struct live_query *lq);
