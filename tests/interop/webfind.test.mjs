@@ -180,6 +180,41 @@ test('indexes are made, with a filter too, and deleted', async () => {
 	assert.deepEqual(indexes.map(({ name }) => name).sort(), ['_all_docs', 'by-city', 'by-city', 'day']);
 });
 
+test('a live query shows what comes, changes and goes, in its order', async () => {
+	const found = () => page.getByRole('table', { name: 'What was found' });
+	const read = async () => (await found().getByRole('row').allTextContents()).slice(1);
+	const put = (docs) => call('POST', '/live/_bulk_docs', { docs });
+	await call('PUT', '/live');
+	await call('POST', '/live/_index', { index: { fields: ['n'] } });
+	await put([3, 1, 2].map((n) => ({ _id: `d${n}`, n })));
+	await to(hash('db', 'live', 'find'));
+	await page.getByRole('heading', { name: 'live' }).waitFor();
+	await box().fill(JSON.stringify({ selector: { n: { $gt: 0 } }, sort: ['n'], limit: 3, fields: ['_id', 'n'] }));
+	await press('Live');
+	await status('Live: 3 documents');
+	assert.deepEqual(await read(), ['d11', 'd22', 'd33']);
+	await put([{ _id: 'd0', n: 0.5 }]);
+	await found().getByRole('cell', { name: '0.5' }).waitFor();
+	assert.deepEqual(await read(), ['d00.5', 'd11', 'd22']);
+	const { _rev } = await call('GET', '/live/d1');
+	await call('DELETE', `/live/d1?rev=${_rev}`);
+	await found().getByRole('cell', { name: 'd3' }).waitFor();
+	assert.deepEqual(await read(), ['d00.5', 'd22', 'd33']);
+
+	// The server goes and comes: the query is asked anew, and what was written before is there.
+	await shown.server.stop();
+	await status('The connection is lost');
+	await shown.server.restart();
+	await put([{ _id: 'd9', n: 0.25 }]);
+	await found().getByRole('cell', { name: '0.25' }).waitFor();
+	assert.deepEqual(await read(), ['d90.25', 'd00.5', 'd22']);
+
+	// What the server refuses is told; who leaves the page closes the query.
+	await box().fill('{"selector": {"n": {"$bogus": 1}}}');
+	await press('Live');
+	await says('Invalid operator: $bogus');
+});
+
 test('numbers keep their digits; names, fields and errors are text, whatever stands in them', async () => {
 	await call('PUT', '/hostile');
 	await call('POST', '/hostile/_bulk_docs', `{"docs":[{"_id":${JSON.stringify(HOSTILE)},"n":12345678901234567890,"a.b":{"c":[1.50,${JSON.stringify(HOSTILE)}]},"o":{"__proto__":{"constructor":1}}}]}`);

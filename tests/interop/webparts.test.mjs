@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import { test } from 'node:test';
 import { differences, initials, merge, read, title } from '../../web/contacts/contact.js';
 import { compact, member, members, parse, pretty, withMember, without, words } from '../../web/databases/json.js';
+import { columns, results, valueAt } from '../../web/databases/answers.js';
 import { ask, complaint, page, read as readQuery, write as writeQuery } from '../../web/databases/query.js';
 import { day, size } from '../../web/lib/words.js';
 import { Random } from '../lib/random.mjs';
@@ -156,4 +157,29 @@ test('initials, sizes and days', () => {
 	assert.deepEqual(['Ada Lovelace', 'Tim Berners-Lee', 'plato', '山田 花子', ' ', '(Bob) [x]'].map(initials), ['AL', 'TB', 'P', '山花', '?', 'BX']);
 	assert.deepEqual([0, 1, 999, 1000, 123456, 5e9].map(size), ['0 bytes', '1 byte', '999 bytes', '1.0 kB', '123 kB', '5.0 GB']);
 	assert.deepEqual(['1906-12-09', 'May', ''].map(day), ['9 December 1906', 'May', '']);
+});
+
+test('fields are found at their paths', () => {
+	const doc = parse('{"a":{"b.c":[1,{"d":2.50}],"":7},"a.b":3,"e":null}');
+	for (const [path, text] of [['a.b\\.c.1.d', '2.50'], ['a\\.b', '3'], ['e', 'null'], ['a.b', undefined], ['e.f', undefined], ['a.b\\.c.2', undefined], ['toString', undefined]])
+		assert.equal(valueAt(doc, path), text, path);
+	assert.deepEqual(columns(parse('{"fields":["x","_id","y.z"]}')), ['_id', 'x', 'y.z']);
+	assert.deepEqual(columns(parse('{"selector":{}}')), []);
+});
+
+test('what a live query finds follows from its events', () => {
+	const now = results();
+	const shown = () => now.docs().map(compact).join(' ');
+	const apply = (...events) => events.forEach((e) => now.apply(parse(JSON.stringify(e))));
+	apply({ event: 'entered', id: 'b', at: 0, doc: 2 }, { event: 'entered', id: 'a', at: 0, doc: 1 }, { event: 'entered', id: 'c', at: 1, doc: 3 }, { event: 'ready' });
+	assert.equal(shown(), '1 3 2');
+	apply({ event: 'changed', id: 'c', at: 1, doc: 4 });
+	assert.equal(shown(), '1 4 2');
+	apply({ event: 'changed', id: 'a', from: 0, at: 2, doc: 5 });
+	assert.equal(shown(), '4 2 5');
+	apply({ event: 'left', id: 'b', from: 1 }, { event: 'progress' });
+	assert.equal(shown(), '4 5');
+	// Without a sort and a limit there are no places: the order is the ids'.
+	apply({ event: 'reset' }, { event: 'entered', id: 'z', doc: 1 }, { event: 'entered', id: 'y', doc: 2 }, { event: 'changed', id: 'z', doc: 3 }, { event: 'left', id: 'x' });
+	assert.equal(shown(), '2 3');
 });

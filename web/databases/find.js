@@ -1,17 +1,18 @@
 /*
  * find.js: documents are found by what is in them: a query is written, and what it found and how is shown.
  *
- * What is typed is the body of _find, and is sent as it was typed, with two members set: the bookmark of the page, which stands in the
- * page's address, and execution_stats.
+ * What is typed is the body of _find, and is sent as it was typed, but for the bookmark of the page, which stands in the page's address, and
+ * where nothing is said of them a limit and execution_stats.
  */
 
 import { fill, h, icon } from '../lib/dom.js';
 import { json, path, request } from '../lib/server.js';
 import { count, plain } from '../lib/words.js';
+import { answer, columns } from './answers.js';
 import { complaint, keys } from './code.js';
-import { columns, cut, found } from './found.js';
+import { cut, found } from './found.js';
 import { createIndex, indexList, readIndexes } from './indexes.js';
-import { compact, member, parse, withMember, words } from './json.js';
+import { compact, member, parse, withMember } from './json.js';
 import { go, link, refresh } from './links.js';
 import { follow } from './live.js';
 import { crumbs, tabs } from './parts.js';
@@ -19,7 +20,7 @@ import { explanation } from './plan.js';
 import { waiting } from './tasks.js';
 
 const START = '{\n  "selector": {\n    \n  },\n  "limit": 25\n}';
-const USUAL_LIMIT = 25; // of a query that names none
+const USUAL_LIMIT = 25; // where a query names none
 
 let typing = null; // where the cursor stood when the query was run from within its text
 
@@ -31,15 +32,9 @@ const isObject = (tree) => tree?.open === '{';
 function body(tree, bookmark) {
 	if (!isObject(tree))
 		return compact(tree);
-	const counted = member(tree, 'execution_stats') === undefined ? withMember(tree, 'execution_stats', 'true') : tree;
-	return compact(bookmark ? withMember(counted, 'bookmark', JSON.stringify(bookmark)) : counted);
-}
-
-// { docs, bookmark, warning, stats } of an answer; docs are trees.
-function answer(text) {
-	const tree = parse(text);
-	const stats = member(tree, 'execution_stats');
-	return { docs: (member(tree, 'docs')?.items ?? []).map(({ value }) => value), bookmark: words(member(tree, 'bookmark')), warning: words(member(tree, 'warning')), stats: stats && JSON.parse(compact(stats)) };
+	const unless = (node, name, text) => (member(tree, name) === undefined ? withMember(node, name, text) : node);
+	const full = unless(unless(tree, 'limit', String(USUAL_LIMIT)), 'execution_stats', 'true');
+	return compact(bookmark ? withMember(full, 'bookmark', JSON.stringify(bookmark)) : full);
 }
 
 const ask = async ({ db, signal }, what, text) => (await request('POST', `${path(db)}/${what}`, text, {}, signal)).text();

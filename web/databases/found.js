@@ -2,28 +2,13 @@
 
 import { h } from '../lib/dom.js';
 import { plain } from '../lib/words.js';
+import { valueAt } from './answers.js';
 import { documentRow } from './documents.js';
-import { brief, compact, member, words } from './json.js';
+import { brief, compact, words } from './json.js';
 import { link } from './links.js';
 
 const SHOWN = 1000; // documents on a page, whatever the query's limit is
 const COLUMNS = 8; // with more fields than this each document is one text
-
-// The value at a path of a field, "a.b\\.c".
-function at(node, field) {
-	for (const part of field.match(/(?:\\.|[^.\\])+/gs) ?? []) {
-		const name = part.replace(/\\\./g, '.');
-		node = node?.open === '[' ? node.items[name]?.value : member(node, name);
-	}
-	return node;
-}
-
-// The paths of the fields that are asked for, the id first; none where whole documents are, or too many.
-export function columns(tree) {
-	const all = (member(tree, 'fields')?.items ?? []).map(({ value }) => words(value)).filter((f) => f !== undefined);
-	const rest = all.filter((f) => f !== '_id');
-	return all.length > rest.length ? ['_id', ...rest] : rest;
-}
 
 const linked = (db, id) => (id === undefined ? '' : h('a.mono', { href: link.doc(db, id) }, id));
 
@@ -31,7 +16,7 @@ function table(db, docs, fields, fresh) {
 	const whole = fields.length > COLUMNS;
 	const names = whole ? ['Document'] : fields;
 	const line = (doc) => (whole ? [brief(doc)] : fields.map((f) => {
-		const value = at(doc, f);
+		const value = valueAt(doc, f);
 		return f === '_id' ? linked(db, words(value)) : value === undefined ? '' : brief(value);
 	}));
 	return h('div.card.sheet', {}, h('table.free', { role: 'table', 'aria-label': 'What was found' },

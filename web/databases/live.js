@@ -8,43 +8,13 @@
 import { fill, h } from '../lib/dom.js';
 import { path, request } from '../lib/server.js';
 import { count } from '../lib/words.js';
-import { columns, cut, found } from './found.js';
+import { columns, results } from './answers.js';
+import { cut, found } from './found.js';
 import { compact, member, parse, words } from './json.js';
 
 const DRAW_MS = 100; // many changes at once are one drawing
 const AGAIN_MS = [1000, 2000, 5000, 10000];
 const HEARTBEAT_MS = 30000;
-
-const number = (node) => (node === undefined ? undefined : Number(node));
-
-// What is found as the events tell it: { id, doc } in order, docs as trees.
-export function results() {
-	let list = [];
-	return {
-		docs: () => list.map(({ doc }) => doc),
-		// The document that came or changed; undefined where the event brought none.
-		apply(event) {
-			const id = words(member(event, 'id'));
-			const doc = member(event, 'doc');
-			const was = list.findIndex((m) => m.id === id);
-			switch (words(member(event, 'event'))) {
-			case 'reset':
-				list = [];
-				break;
-			case 'left':
-				list = list.filter((m) => m.id !== id);
-				break;
-			case 'entered':
-			case 'changed':
-				if (was >= 0)
-					list.splice(was, 1);
-				list.splice(number(member(event, 'at')) ?? (was >= 0 ? was : list.length), 0, { id, doc });
-				return doc;
-			}
-			return undefined;
-		},
-	};
-}
 
 async function* lines(stream) {
 	let rest = '';
@@ -79,9 +49,11 @@ async function listen(view, tree, draw, connected) {
 	let fresh = new Set();
 	let ready = false;
 	let timer = null;
+	let docs;
 	const show = () => {
+		docs = now.docs();
 		timer ??= setTimeout(() => {
-			draw(now.docs(), fresh);
+			draw(docs, fresh);
 			fresh = new Set();
 			timer = null;
 		}, DRAW_MS);
@@ -93,13 +65,13 @@ async function listen(view, tree, draw, connected) {
 			const what = words(member(event, 'event'));
 			if (what === 'end' && member(event, 'error') !== undefined)
 				throw new Error(words(member(event, 'reason')) ?? words(member(event, 'error')));
-			if (what === 'ready') {
-				ready = true;
-				connected();
-			}
-			if (ready && doc !== undefined && what !== 'ready')
+			if (ready && doc !== undefined)
 				fresh.add(doc);
-			if (ready)
+			if (what === 'ready')
+				connected();
+			ready ||= what === 'ready';
+			// In between the result is on its way from one state to the next.
+			if (what === 'ready' || what === 'progress')
 				show();
 		}
 	} catch (e) {
