@@ -14,6 +14,7 @@
 #include "base/buf.h"
 
 #define CHUNK 8u
+#define AHEAD 8u          /* items whose keys are on their way to the cache */
 #define FEW 12u           /* that are sorted by insertion */
 #define DEEP (CHUNK * 64) /* bytes that are equal */
 
@@ -24,6 +25,8 @@ load(struct keysort *v, size_t n, size_t depth)
 		size_t left = v[i].len > depth ? v[i].len - depth : 0;
 		unsigned char bytes[CHUNK] = {0};
 
+		if (i + AHEAD < n)
+			__builtin_prefetch(v[i + AHEAD].key + depth);
 		if (left >= CHUNK)
 			memcpy(bytes, v[i].key + depth, CHUNK);
 		else if (left > 0)
