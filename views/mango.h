@@ -20,7 +20,7 @@ struct mango_list {
 
 /**
  * mango_open(v, db, database, lp): The indexes that are declared in ${database} now; what a design document says wrong is left out, as
- * CouchDB does.  Remembered until a design document changes.  May wait for the disk.  Errors: ERR_IO, ERR_CORRUPT, ERR_NOMEM.
+ * CouchDB does, whoever asks.  Remembered until a design document changes.  May wait for the disk.  Errors: ERR_NO_DB, ERR_IO, ERR_CORRUPT, ERR_NOMEM.
  * mango_close(v, l): NULL is allowed.
  */
 int mango_open(struct views *v, struct db *db, const char *database, const struct mango_list **lp) MUST_CHECK;

@@ -188,6 +188,47 @@ test_remembered(void)
 	views_free(v);
 }
 
+static int
+hides(void *cookie, const struct db_asker *by, const struct jstr *id)
+{
+	(void)cookie;
+	return by->is_admin || id->s[0] != '_' ? 0 : ERR_MISSING;
+}
+
+static const struct db_rules *
+rules_of(void *cookie, const char *name)
+{
+	static const struct db_rules rules = {.may_read = hides};
+
+	(void)cookie;
+	return strcmp(name, "ruled") == 0 ? &rules : NULL;
+}
+
+/* Who sees no design documents may come first; the others have their indexes all the same. */
+static void
+test_ruled(void)
+{
+	static const struct principal user = {.name = "user"};
+	struct dbs_config c = {.ex = exec_threads_executor(dbtest_threads), .rules = rules_of};
+	struct dbs *before = viewstest_dbs;
+	struct views *v;
+	struct db *db, *theirs = NULL;
+
+	CHECK_INT(store_mem_new(&c.store), 0);
+	CHECK_INT(dbs_new(&c, &viewstest_dbs), 0);
+	v = viewstest_start(viewstest_mem_store());
+	db = create("ruled", 0);
+	viewstest_put(db, QUERY("a", VIEW("v", "{\"fields\":{\"k\":\"asc\"}}")), 1);
+	CHECK_INT(db_open(viewstest_dbs, "ruled", &user, &theirs), 0);
+	check_list(v, theirs, "ruled", "_design/a/v k  {\"fields\":[{\"k\":\"asc\"}]}\n");
+	check_list(v, db, "ruled", "_design/a/v k  {\"fields\":[{\"k\":\"asc\"}]}\n");
+	db_close(theirs);
+	db_close(db);
+	views_free(v);
+	dbs_free(viewstest_dbs);
+	viewstest_dbs = before;
+}
+
 /* More databases than are kept open, and than lists are remembered: some change while their list is not. */
 static void
 test_many(void)
@@ -330,6 +371,7 @@ main(int argc, char **argv)
 	viewstest_begin(argv[0]);
 	test_list();
 	test_remembered();
+	test_ruled();
 	test_many();
 	test_reopened();
 	test_count();
