@@ -1,7 +1,8 @@
 /*
  * find_bookmark.c: a bookmark is base64 of
  *
- *	u8 version | u8 flags | varint part | varint nparts | u32 indexes | ddoc | name | key | id | u32 CRC-32C of all before
+ *	u8 version | u8 flags | varint part | varint nparts | varint either | u32 hash, nparts times | ddoc | name | key | id
+ *	| u32 CRC-32C of all before
  *
  * where a text is varint length and its bytes.  The checksum finds accidents, not malice: who makes one of his own reads from
  * a place of his choice what he may read anyway.
@@ -33,7 +34,9 @@ find_bookmark_put(const struct find_bookmark *m, struct buf *out)
 	buf_putc(&b, (char)(m->descending ? DESCENDING : 0));
 	buf_put_varint(&b, m->part);
 	buf_put_varint(&b, m->nparts);
-	buf_put_u32be(&b, m->indexes);
+	buf_put_varint(&b, m->either);
+	for (uint64_t i = 0; i < m->nparts; i++)
+		buf_put_u32be(&b, m->hashes[i]);
 	put_text(&b, m->ddoc);
 	put_text(&b, m->name);
 	put_text(&b, m->key);
@@ -61,9 +64,10 @@ take_text(struct bytes *r)
 }
 
 static int
-decode(const struct buf *b, struct find_bookmark *out)
+decode(const struct buf *b, struct arena *a, struct find_bookmark *out)
 {
 	struct bytes r, end;
+	uint32_t *hashes;
 	unsigned flags;
 
 	if (b->len < CRC)
@@ -78,7 +82,14 @@ decode(const struct buf *b, struct find_bookmark *out)
 	out->descending = (flags & DESCENDING) != 0;
 	out->part = bytes_varint(&r);
 	out->nparts = bytes_varint(&r);
-	out->indexes = bytes_u32be(&r);
+	out->either = bytes_varint(&r);
+	if (out->nparts > FIND_BOOKMARK_PARTS)
+		return ERR_BOOKMARK;
+	out->hashes = hashes = arena_calloc(a, (size_t)out->nparts + 1, sizeof(*hashes));
+	if (hashes == NULL)
+		return ERR_NOMEM;
+	for (uint64_t i = 0; i < out->nparts; i++)
+		hashes[i] = bytes_u32be(&r);
 	out->ddoc = take_text(&r);
 	out->name = take_text(&r);
 	out->key = take_text(&r);
@@ -97,5 +108,5 @@ find_bookmark_read(struct jstr text, struct arena *a, struct find_bookmark *out)
 	buf_init_arena(&b, a, text.len + 16);
 	if (base64_get(&b, text.s, text.len) != 0)
 		return buf_failed(&b) == ERR_NOMEM ? ERR_NOMEM : ERR_BOOKMARK;
-	return decode(&b, out);
+	return decode(&b, a, out);
 }

@@ -2,8 +2,8 @@
  * findscan_plan.c: which way a query goes: the indexes that are declared, how many rows each would read, and the places that
  * bookmarks name.
  *
- * A page goes on as the one before it, also where by now another way would be better: a bookmark restricts the planner to the
- * indexes that it names, and is refused if no plan of these is left.
+ * A page goes on as the one before it, also where by now another way would be better: a bookmark tells the planner which index each
+ * part is to have, and is refused where that is possible no more.
  */
 #include "findscan.h"
 
@@ -107,28 +107,25 @@ findscan_count(struct findscan *fs, const struct query_part *part)
 
 /* ---- Bookmarks ---- */
 
+/* hash_index: 0: all documents. */
 static uint32_t
-hash_indexes(const struct query_plan *p)
+hash_index(const struct query_index *x)
 {
-	uint32_t h = 0;
+	uint32_t h;
 
-	for (size_t i = 0; i < p->nparts; i++) {
-		const struct query_index *x = p->parts[i].index;
-
-		h = hash_crc32c(h, "", 1);
-		if (x == NULL)
-			continue;
-		h = hash_crc32c(h, x->ddoc.s, x->ddoc.len);
-		h = hash_crc32c(h, "/", 1);
-		h = hash_crc32c(h, x->name.s, x->name.len);
-	}
-	return h;
+	if (x == NULL)
+		return 0;
+	h = hash_crc32c(0, x->ddoc.s, x->ddoc.len);
+	h = hash_crc32c(h, "/", 1);
+	h = hash_crc32c(h, x->name.s, x->name.len);
+	return h != 0 ? h : 1;
 }
 
 int
 findscan_bookmark(const struct findscan *fs, struct buf *b)
 {
 	const struct query_index *index;
+	uint32_t hashes[FIND_BOOKMARK_PARTS];
 	struct find_bookmark m = {0};
 
 	if (!fs->found)
@@ -138,7 +135,10 @@ findscan_bookmark(const struct findscan *fs, struct buf *b)
 	m.descending = fs->plan->descending;
 	m.part = fs->found_part;
 	m.nparts = fs->plan->nparts;
-	m.indexes = hash_indexes(fs->plan);
+	m.either = fs->plan->either;
+	m.hashes = hashes;
+	for (size_t i = 0; i < fs->plan->nparts; i++)
+		hashes[i] = hash_index(fs->plan->parts[i].index);
 	if (index != NULL) {
 		m.ddoc = index->ddoc;
 		m.name = index->name;
@@ -154,9 +154,12 @@ go_behind(struct findscan *fs, const struct find_bookmark *m)
 {
 	const struct query_index *index;
 
-	if (m->nparts != fs->plan->nparts || m->descending != fs->plan->descending ||
-	    m->indexes != hash_indexes(fs->plan) || m->id.len == 0 || m->id.len > LIMIT_ID_LEN)
+	if (m->nparts != fs->plan->nparts || m->descending != fs->plan->descending || m->id.len == 0 ||
+	    m->id.len > LIMIT_ID_LEN)
 		return ERR_BOOKMARK;
+	for (size_t i = 0; i < m->nparts; i++)
+		if (hash_index(fs->plan->parts[i].index) != m->hashes[i])
+			return ERR_BOOKMARK;
 	index = fs->plan->parts[m->part].index;
 	if ((index == NULL) != (m->ddoc.len == 0))
 		return ERR_BOOKMARK;
@@ -211,21 +214,25 @@ ask_for(struct findscan *fs, struct query_ask *ask)
 	}
 }
 
-/* keep_to: Only what the page before had: one index, or all documents; a union where that was one. */
-static void
-keep_to(struct query_ask *ask, const struct find_bookmark *m)
+/* keep_to: What the page before had; ERR_BOOKMARK: an index of it is gone. */
+static int
+keep_to(struct query_ask *ask, const struct find_bookmark *m, struct arena *a)
 {
-	ask->count = NULL;
-	ask->unions = m->nparts > 1 ? QUERY_UNION_ALWAYS : QUERY_UNION_NEVER;
-	if (m->nparts > 1)
-		return;
-	for (size_t i = 0; i < ask->nindexes; i++)
-		if (jstr_equal(ask->indexes[i].ddoc, m->ddoc) && jstr_equal(ask->indexes[i].name, m->name)) {
-			ask->indexes = &ask->indexes[i];
-			ask->nindexes = 1;
-			return;
-		}
-	ask->nindexes = 0;
+	const struct query_index **keep = arena_calloc(a, (size_t)m->nparts + 1, sizeof(*keep));
+
+	if (keep == NULL)
+		return ERR_NOMEM;
+	for (size_t k = 0; k < m->nparts; k++) {
+		for (size_t i = 0; m->hashes[k] != 0 && keep[k] == NULL && i < ask->nindexes; i++)
+			if (hash_index(&ask->indexes[i]) == m->hashes[k])
+				keep[k] = &ask->indexes[i];
+		if (m->hashes[k] != 0 && keep[k] == NULL)
+			return ERR_BOOKMARK;
+	}
+	ask->keep = keep;
+	ask->nkeep = (size_t)m->nparts;
+	ask->keep_either = (size_t)m->either;
+	return 0;
 }
 
 /* is_asked_for: The plan uses what use_index names. */
@@ -272,8 +279,8 @@ plan(struct findscan *fs, struct apireq *r, const struct find_query *q, const st
 	if (err != 0)
 		return err;
 	ask_for(fs, &ask);
-	if (m != NULL)
-		keep_to(&ask, m);
+	if (m != NULL && (err = keep_to(&ask, m, r->arena)) != 0)
+		return err;
 	if ((err = query_plan_new(&ask, &fs->plan)) != 0)
 		return err;
 	return check_fallback(q, fs->plan, why);
@@ -326,7 +333,7 @@ findscan_prepare(struct findscan *fs, struct apireq *r, const struct find_query 
 	if (marked && (err = find_bookmark_read(q->bookmark, r->arena, &m)) != 0)
 		return err == ERR_BOOKMARK ? refuse_bookmark(q, why) : err;
 	if ((err = plan(fs, r, q, marked ? &m : NULL, why)) != 0)
-		return err;
+		return err == ERR_BOOKMARK ? refuse_bookmark(q, why) : err;
 	if (!fs->plan->found)
 		return marked ? refuse_bookmark(q, why) : ERR_NO_INDEX;
 	if ((err = open_parts(fs)) == 0 && marked && (err = go_behind(fs, &m)) == ERR_BOOKMARK)

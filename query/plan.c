@@ -50,11 +50,11 @@ struct planner {
 	struct plan_couch couch;
 	struct ranges_work work;
 	struct conditions all;
-	unsigned counts;                    /* numbers of rows that were asked for */
-	struct jstr *texts;                 /* of the conditions; NULL: not yet printed */
-	struct way *parts;                  /* of the best union */
-	size_t nparts;                      /* 0: there is none */
-	const struct selector_node *either; /* the $or that it takes apart */
+	unsigned counts;    /* numbers of rows that were asked for */
+	struct jstr *texts; /* of the conditions; NULL: not yet printed */
+	struct way *parts;  /* of the best union */
+	size_t nparts;      /* 0: there is none */
+	size_t either;      /* the condition that it takes apart: an $or */
 };
 
 /* ---- Conditions ---- */
@@ -325,27 +325,36 @@ count_branches(const struct selector_node *node)
 	return n;
 }
 
-/* One part for each branch of ${either}, the other conditions with each; ${parts} has room. */
+/* What must hold in a part: the branch, and every condition but the ${either}-th. */
 static int
-try_union(struct planner *p, const struct selector_node *either, uint64_t limit, struct way *parts, size_t *np,
-    uint64_t *rowsp)
+branch_conditions(struct planner *p, size_t either, const struct selector_node *branch, struct conditions *cs)
 {
-	size_t nranges = 0, nbranches = count_branches(either);
+	int err = make_conditions(p->arena, p->all.n + count_conditions(branch), cs);
+
+	if (err != 0)
+		return err;
+	add_conditions(branch, cs);
+	for (size_t i = 0; i < p->all.n; i++)
+		if (i != either)
+			cs->list[cs->n++] = p->all.list[i];
+	return 0;
+}
+
+/* One part for each branch of the ${either}-th condition; ${parts} has room. */
+static int
+try_union(struct planner *p, size_t either, uint64_t limit, struct way *parts, size_t *np, uint64_t *rowsp)
+{
+	size_t nranges = 0, nbranches = count_branches(p->all.list[either]);
 
 	*np = 0;
 	*rowsp = 0;
-	for (const struct selector_node *branch = either->kid; branch != NULL; branch = branch->next) {
+	for (const struct selector_node *branch = p->all.list[either]->kid; branch != NULL; branch = branch->next) {
 		struct way *part = &parts[*np];
 		struct conditions cs;
-		int err = make_conditions(p->arena, p->all.n + count_conditions(branch), &cs);
+		int err = branch_conditions(p, either, branch, &cs);
 
-		if (err != 0)
-			return err;
-		add_conditions(branch, &cs);
-		for (size_t i = 0; i < p->all.n; i++)
-			if (p->all.list[i] != either)
-				cs.list[cs.n++] = p->all.list[i];
-		err = best_part(p, &cs, PLAN_COUNTS / 2 / nbranches, part);
+		if (err == 0)
+			err = best_part(p, &cs, PLAN_COUNTS / 2 / nbranches, part);
 		if (err != 0)
 			return err;
 		nranges += part->nranges;
@@ -375,7 +384,7 @@ find_union(struct planner *p, uint64_t limit, uint64_t *rowsp)
 		parts = arena_calloc(p->arena, n, sizeof(*parts));
 		if (parts == NULL)
 			return ERR_NOMEM;
-		err = try_union(p, p->all.list[i], limit, parts, &nparts, &rows);
+		err = try_union(p, i, limit, parts, &nparts, &rows);
 		if (err != 0)
 			return err;
 		if (rows >= limit)
@@ -383,7 +392,7 @@ find_union(struct planner *p, uint64_t limit, uint64_t *rowsp)
 		limit = *rowsp = rows;
 		p->parts = parts;
 		p->nparts = nparts;
-		p->either = p->all.list[i];
+		p->either = i;
 	}
 	return 0;
 }
@@ -396,21 +405,29 @@ is_other(const struct plan_entry *e, const struct plan_entry *taken)
 	return e != taken && (e->stage >= PLAN_UNFAVOURED || e->stage == PLAN_PARTIAL);
 }
 
+/* The way by an entry, if it could serve: a partial index does where its filter is in the selector. */
+static int
+way_by_entry(struct planner *p, const struct plan_entry *e, struct way *way, int *servesp)
+{
+	char *known = arena_calloc(p->arena, p->all.n + 1, 1);
+	int err = known != NULL ? 0 : ERR_NOMEM;
+
+	*servesp = e->stage >= PLAN_UNFAVOURED;
+	if (e->stage == PLAN_PARTIAL) {
+		*servesp = plan_couch_in_scope(p->ask, e->index) && plan_couch_usable(&p->couch, e->index) == NULL;
+		if (err == 0 && *servesp)
+			err = has_filter(p, e->index, known, servesp);
+	}
+	return err == 0 && *servesp ? make_way(p, &p->all, e->index, known, way) : err;
+}
+
 /* An index that CouchDB does not take, if it could serve and reads fewer rows than *${best}. */
 static int
 try_entry(struct planner *p, struct plan_entry *e, struct way *best)
 {
-	char *known = arena_calloc(p->arena, p->all.n + 1, 1);
 	struct way way;
-	int err = known != NULL ? 0 : ERR_NOMEM, serves = 1;
+	int serves, err = way_by_entry(p, e, &way, &serves);
 
-	if (e->stage == PLAN_PARTIAL) {
-		serves = plan_couch_in_scope(p->ask, e->index) && plan_couch_usable(&p->couch, e->index) == NULL;
-		if (err == 0 && serves)
-			err = has_filter(p, e->index, known, &serves);
-	}
-	if (err == 0 && serves)
-		err = make_way(p, &p->all, e->index, known, &way);
 	if (err != 0 || !serves || (e->index == NULL && !way.bounded))
 		return err;
 	count(p, &way);
@@ -467,6 +484,51 @@ weigh(struct planner *p, struct plan_entry *taken, struct way *way)
 	return err;
 }
 
+/* By the index of a page before, if it still serves. */
+static int
+keep_way(struct planner *p, const struct query_index *index, struct way *way, int *servesp)
+{
+	*servesp = 0;
+	for (size_t i = 0; i < p->couch.nentries; i++)
+		if (p->couch.entries[i].index == index)
+			return way_by_entry(p, &p->couch.entries[i], way, servesp);
+	return 0;
+}
+
+/* The same $or, and for each branch the same index. */
+static int
+keep_union(struct planner *p, int *servesp)
+{
+	const struct query_ask *ask = p->ask;
+	const struct selector_node *branch;
+	size_t n = ask->nkeep;
+
+	*servesp = 0;
+	if (ask->nsort > 0 || n > PLAN_PARTS || ask->keep_either >= p->all.n ||
+	    count_branches(p->all.list[ask->keep_either]) != n)
+		return 0;
+	if ((p->parts = arena_calloc(p->arena, n, sizeof(*p->parts))) == NULL)
+		return ERR_NOMEM;
+	branch = p->all.list[ask->keep_either]->kid;
+	for (size_t i = 0; i < n; i++, branch = branch->next) {
+		const struct query_index *index = ask->keep[i];
+		struct conditions cs;
+		int err = branch_conditions(p, ask->keep_either, branch, &cs);
+
+		if (err != 0)
+			return err;
+		if (index != NULL &&
+		    (index->filter.len > 0 || !plan_couch_in_scope(ask, index) || !has_all_columns(&cs, index)))
+			return 0;
+		if ((err = make_way(p, &cs, index, NULL, &p->parts[i])) != 0)
+			return err;
+	}
+	p->nparts = n;
+	p->either = ask->keep_either;
+	*servesp = 1;
+	return 0;
+}
+
 static int
 use_way(struct planner *p, const struct way *way)
 {
@@ -490,7 +552,7 @@ static int
 use_union(struct planner *p)
 {
 	struct query_plan *plan = p->plan;
-	const struct selector_node *branch = p->either->kid;
+	const struct selector_node *branch = p->all.list[p->either]->kid;
 	int err = 0;
 
 	plan->parts = arena_calloc(p->arena, p->nparts, sizeof(*plan->parts));
@@ -507,6 +569,7 @@ use_union(struct planner *p)
 			err = query_selector_new(text, &plan->parts[i].branch, NULL);
 	}
 	plan->way = "union";
+	plan->either = p->either;
 	return err;
 }
 
@@ -550,7 +613,12 @@ choose(struct planner *p)
 		return err;
 	add_conditions(p->couch.root, &p->all);
 	err = make_way(p, &p->all, taken->index, NULL, &way);
-	if (err == 0 && p->ask->count != NULL && !p->couch.named && way.nranges > 0 && has_others(p, taken))
+	if (err == 0 && p->ask->nkeep > 0) {
+		err =
+		    p->ask->nkeep == 1 ? keep_way(p, p->ask->keep[0], &way, &plan->found) : keep_union(p, &plan->found);
+		if (err != 0 || !plan->found)
+			return err;
+	} else if (err == 0 && p->ask->count != NULL && !p->couch.named && way.nranges > 0 && has_others(p, taken))
 		err = weigh(p, taken, &way);
 	if (err == 0)
 		err = use(p, &way);

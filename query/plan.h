@@ -64,6 +64,7 @@ struct query_plan {
 	const char *way;     /* "all_docs", "index", "ranges" (several of one index), "union" (several parts) */
 	struct query_part *parts;
 	size_t nparts;
+	size_t either;  /* of a union: which of the selector's conditions is the $or */
 	int descending; /* the ranges are read from the last, and each from its end */
 	int covered;    /* the rows' keys and ids hold all that is asked for (one part) */
 	int exact;      /* whatever is in the ranges matches the selector (one part, no filter on what is not there) */
@@ -78,9 +79,6 @@ struct query_plan {
 typedef void query_count_f(
     void *cookie, const struct query_index *index, const struct query_range *ranges, size_t n, uint64_t *rowsp);
 
-/* May a query be answered part by part, for each branch of an $or? */
-enum query_unions { QUERY_UNION_CHEAPER, QUERY_UNION_NEVER, QUERY_UNION_ALWAYS };
-
 /* What is asked of the planner.  Borrowed for the call, but for the indexes, which live as long as the plan. */
 struct query_ask {
 	const struct query_selector *selector;
@@ -93,9 +91,11 @@ struct query_ask {
 	size_t nindexes;
 	struct jstr use_ddoc, use_name; /* use_index; ddoc begins with "_design/"; len 0: none */
 	int in_partition; /* only rows of one partition are read: indexes that are partitioned serve, and only those */
-	enum query_unions
-	    unions;           /* where that pays; never; always where there is one, as a page before this one had it */
-	int conflicts;        /* _conflicts are wanted: nothing covers that */
+	int conflicts;    /* _conflicts are wanted: nothing covers that */
+	/* The way that a page before this one went, and no other: part by part the index, or NULL for all documents. */
+	const struct query_index *const *keep;
+	size_t nkeep; /* 0: whatever is best */
+	size_t keep_either;
 	query_count_f *count; /* NULL: nothing is known */
 	void *cookie;
 };

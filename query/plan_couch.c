@@ -236,6 +236,8 @@ narrow(void *cookie, const struct selector_node *node)
 	struct constant *last;
 	int err;
 
+	/* Ids by their bytes, as they are matched: CouchDB has views' order here too, and finds nothing in ranges that it takes for empty. */
+	n->collate.raw = node->kid->raw;
 	/* A field begins with its name. */
 	n->field = bsearch(&node->name, n->fields, n->nfields, sizeof(*n->fields), jstr_order);
 	assert(n->field != NULL);
