@@ -1,9 +1,11 @@
 /*
  * live.c: live queries as feeds (feeds.h).
  *
- *	live_open --nobody has the same query--> live_build_start --message--> opened -> feeds_open
- *	          --somebody has it--> feeds_open
- *	fill --ERR_AGAIN--> wait -> live_build_start --message--> built -> fill
+ *	live_open -> seek --nobody has the same query--> live_build_start --message--> opened -> feeds_open
+ *	                  --somebody builds it--> wait_for --go_on--> seek
+ *	                  --somebody has it--> join -> feeds_open
+ *	fill --ERR_AGAIN--> wait --> live_build_start --message--> built -> fill
+ *	                         --somebody builds it--> wait_for --go_on--> fill
  *
  * A waiting one has no handle on its database, no snapshot and no open index: it is a record with a place (struct live_at), whose query
  * and set it shares with those who asked the same.  Each turn opens the database anew, which also asks whether the
@@ -12,6 +14,7 @@
  * 1. What at holds is given back by live_release(), once, when the request is done; a build that is then under way finds nothing
  *    to give its result to.
  * 2. Only queries whose readers all see the same are found by others.
+ * 3. A build ends in opened() or built(), whatever becomes of the request, and these in led(): nobody waits for ever.
  */
 #include "live.h"
 
@@ -42,6 +45,8 @@ struct live {
 	char history[FEEDSCAN_HISTORY];      /* of its sequences */
 	unsigned char name[LIVE_QUERY_NAME]; /* what tells queries apart */
 	int alone;                           /* others do not see the same */
+	struct live_query *lead;             /* for whose sake it builds, while others wait; held */
+	struct live *next_waiting;
 	struct params p;
 	struct live_build *build; /* that is under way */
 	int err;                  /* it ends because of this, */
@@ -184,8 +189,8 @@ remember(const struct live_at *at)
 	live_set_hold(at->set);
 	live_set_drop(lq->newest);
 	lq->newest = at->set;
-	lq->newest_seq = at->since;
-	lq->newest_purged = at->purged;
+	lq->newest_seq = lq->newest_end = at->since;
+	lq->newest_purged = lq->newest_purged_end = at->purged;
 }
 
 static int
@@ -197,11 +202,12 @@ take_turn(struct live *c, struct live_home *home, struct buf **bp)
 	uint64_t seq = 0;
 	int err;
 
-	if (at->lq->newest == at->set) {
+	/* So that one who is alone with it changes it in place. */
+	if (at->ready && at->lq->newest == at->set) {
 		live_set_drop(at->lq->newest);
 		at->lq->newest = NULL;
 	}
-	if (at->set->refs > 1) {
+	if (live_home_is_shared(home, at)) {
 		share = live_home_share(home);
 		live_home_move(&share->before, at);
 		*bp = &share->b;
@@ -235,7 +241,7 @@ fill(struct feed *f, struct buf **bp)
 	buf_clear(*bp);
 	if (c->err != 0)
 		return ERR_END;
-	if (c->at.need != LIVE_NEED_NOTHING)
+	if (c->at.need != LIVE_NEED_NOTHING && live_home_follow(home, &c->at) == NULL)
 		return ERR_AGAIN;
 	if ((err = open_db(c)) != 0) {
 		c->err = err;
@@ -285,20 +291,89 @@ heartbeat(const struct feed *f)
 
 /* ---- What is built ---- */
 
+static void seek(struct live *c);
+
+/* wait_for: Until the one who builds it is done. */
+static void
+wait_for(struct live *c, struct live_query *lq)
+{
+	http_hold(c->feed.r->http);
+	c->next_waiting = lq->waiting;
+	lq->waiting = c;
+}
+
+static void
+lead(struct live *c, struct live_query *lq)
+{
+	lq->building = 1;
+	c->lead = live_query_hold(lq);
+}
+
+/* go_on: One who has waited: with what was built, or it fails for the same reason, or it builds. */
+static void
+go_on(struct live *c, const struct live_query *lq, int err, const struct errtext *why)
+{
+	int failed = err != 0 && err != ERR_CANCELLED;
+
+	if (c->feed.table == NULL && !failed) {
+		seek(c);
+	} else if (c->feed.table == NULL) {
+		api_error(c->feed.r, err, why);
+	} else {
+		if (failed && c->at.lq == lq) {
+			c->err = err;
+			set_reason(c, why->text);
+		}
+		feeds_waited(&c->feed);
+	}
+}
+
+/* led: Its build has ended; ERR_CANCELLED: without a result for others. */
+static void
+led(struct live *c, int err, const struct errtext *why)
+{
+	struct live_query *lq = c->lead;
+	struct live *w, *next;
+
+	if (lq == NULL)
+		return;
+	c->lead = NULL;
+	lq->building = 0;
+	w = lq->waiting;
+	lq->waiting = NULL;
+	/* One of them may build again, and others of them wait for that. */
+	for (; w != NULL; w = next) {
+		struct http_req *http = w->feed.r->http;
+
+		next = w->next_waiting;
+		go_on(w, lq, err, why);
+		http_release(http);
+	}
+	live_query_drop(lq);
+}
+
 /* adopt: The query and set that were built, as its own and as others'. */
 static int
 adopt(struct live *c, struct live_built *out)
 {
-	struct live_home *home = live_home_of(c->feed.r);
+	struct live_query *lq = out->query;
+	struct live_at *at = &c->at;
 
-	live_home_leave(&c->at);
-	c->at.lq = out->query;
-	c->at.set = out->set;
+	live_home_leave(at);
+	at->lq = lq;
+	at->set = out->set;
 	out->query = NULL;
 	out->set = NULL;
-	c->at.since = out->seq;
-	c->at.purged = out->purge_seq;
-	return c->alone ? 0 : live_home_add(home, c->at.lq, c->name);
+	at->since = out->seq;
+	at->purged = out->purge_seq;
+	if (c->alone)
+		return 0;
+	lq->newest = live_set_hold(at->set);
+	lq->newest_seq = out->seq;
+	lq->newest_end = out->end;
+	lq->newest_purged = out->purge_seq;
+	lq->newest_purged_end = out->purge_end;
+	return live_home_add(live_home_of(c->feed.r), lq, c->name);
 }
 
 /* begin_anew: Whatever the listener has is not true any more. */
@@ -314,40 +389,73 @@ begin_anew(struct live *c, struct live_built *out)
 	return adopt(c, out);
 }
 
+static int
+use(struct live *c, struct live_built *out)
+{
+	struct live_at *at = &c->at;
+	int need = at->need;
+
+	at->need = LIVE_NEED_NOTHING;
+	if (out->err != 0)
+		return out->err;
+	if (out->alike && out->seq > at->lq->designs)
+		at->lq->designs = out->seq;
+	if (!out->alike || need == LIVE_NEED_ALL)
+		return begin_anew(c, out);
+	return need == LIVE_NEED_MORE ? live_follow_merge(at, out->set) : 0;
+}
+
+/* share: Who waits at the same place goes the same way. */
+static void
+share(struct live *c, const struct live_at *before)
+{
+	struct live_share *s = live_home_share(live_home_of(c->feed.r));
+
+	live_home_move(&s->before, before);
+	live_home_move(&s->after, &c->at);
+	s->seen = 0;
+	s->err = 0;
+}
+
 static void
 built(void *cookie, struct live_built *out)
 {
 	struct live *c = cookie;
-	struct live_at *at = &c->at;
-	int need = at->need, err = out->err;
+	struct live_at before = {.lq = NULL, .set = NULL};
+	int err = ERR_CANCELLED;
 
 	c->build = NULL;
-	/* It has ended meanwhile. */
-	if (at->lq == NULL)
-		return;
-	at->need = LIVE_NEED_NOTHING;
-	if (err == 0 && out->alike && out->seq > at->lq->designs)
-		at->lq->designs = out->seq;
-	if (err == 0 && !(out->alike && need != LIVE_NEED_ALL))
-		err = begin_anew(c, out);
-	else if (err == 0 && need == LIVE_NEED_MORE)
-		err = live_follow_merge(at, out->set);
-	c->err = err;
-	if (err != 0)
-		set_reason(c, out->why.text);
-	feeds_waited(&c->feed);
+	/* It may have ended meanwhile. */
+	if (c->at.lq != NULL) {
+		live_home_move(&before, &c->at);
+		if ((err = c->err = use(c, out)) != 0)
+			set_reason(c, out->why.text);
+		else
+			share(c, &before);
+		live_home_leave(&before);
+		feeds_waited(&c->feed);
+	}
+	led(c, err, &out->why);
 }
 
 static void
 wait(struct feed *f)
 {
 	struct live *c = of(f);
-	int err = live_build_start(f->r, c->at.lq->body, c->at.lq, c->at.need != LIVE_NEED_PLAN, built, c, &c->build);
+	struct live_query *lq = c->at.lq;
+	int err;
 
+	if (lq->building) {
+		wait_for(c, lq);
+		return;
+	}
+	lead(c, lq);
+	err = live_build_start(f->r, lq->body, lq, c->at.need != LIVE_NEED_PLAN, built, c, &c->build);
 	if (err == 0)
 		return;
 	c->err = err;
 	feeds_waited(f);
+	led(c, ERR_CANCELLED, NULL);
 }
 
 static const struct feed_kind kind = {begin, fill, wait, is_over, tail, heartbeat};
@@ -397,24 +505,67 @@ start(struct live *c, uint64_t end, uint64_t end_purges)
 	feeds_open(&c->feed, r, &kind, r->part[0].s, c->p.heartbeat, c->p.interval_ms);
 }
 
+/* join: Somebody has the same query and its members. */
+static void
+join(struct live *c, struct live_query *lq)
+{
+	c->at.lq = live_query_hold(lq);
+	c->at.set = live_set_hold(lq->newest);
+	c->at.since = lq->newest_seq;
+	c->at.purged = lq->newest_purged;
+	start(c, lq->newest_end, lq->newest_purged_end);
+}
+
 static void
 opened(void *cookie, struct live_built *out)
 {
 	struct live *c = cookie;
-	struct apireq *r = c->feed.r;
-	struct db_info info;
 	int err = out->err;
 
 	c->build = NULL;
 	if (err == 0)
 		err = adopt(c, out);
-	/* What was committed while it was scanned may be in the set. */
 	if (err == 0)
-		err = db_info(r->db, &info);
-	if (err != 0)
-		api_error(r, err, &out->why);
+		start(c, out->end, out->purge_end);
 	else
-		start(c, info.update_seq, info.purge_seq);
+		api_error(c->feed.r, err, &out->why);
+	led(c, err, &out->why);
+}
+
+/* build: For whoever else asks the same meanwhile, too. */
+static int
+build(struct live *c, const struct live_query *known)
+{
+	struct apireq *r = c->feed.r;
+	struct live_query *lq;
+	struct errtext why;
+	struct jstr body;
+	int err = api_body(r, &body, &why);
+
+	if (err == 0 && !c->alone && known == NULL && (err = live_query_empty(&lq)) == 0) {
+		if ((err = live_home_add(live_home_of(r), lq, c->name)) == 0)
+			lead(c, lq);
+		live_query_drop(lq);
+	}
+	if (err == 0)
+		err = live_build_start(r, body, NULL, 0, opened, c, &c->build);
+	return err;
+}
+
+static void
+seek(struct live *c)
+{
+	struct live_query *lq = c->alone ? NULL : live_home_find(live_home_of(c->feed.r), c->name);
+	int err;
+
+	if (lq != NULL && lq->newest != NULL) {
+		join(c, lq);
+	} else if (lq != NULL && lq->building) {
+		wait_for(c, lq);
+	} else if ((err = build(c, lq)) != 0) {
+		api_error(c->feed.r, err, NULL);
+		led(c, ERR_CANCELLED, NULL);
+	}
 }
 
 /* set_name: From the database, all that query string and path may say of the query, and the body. */
@@ -441,22 +592,6 @@ set_name(struct live *c, struct jstr body)
 	hash_sha256(body.s, body.len, c->name + SHA256_LEN);
 	buf_release(&b);
 	return err;
-}
-
-/* join: Somebody has the same query and its members.  Returns 1 if it has begun. */
-static int
-join(struct live *c)
-{
-	struct live_query *lq = c->alone ? NULL : live_home_find(live_home_of(c->feed.r), c->name);
-
-	if (lq == NULL || lq->newest == NULL)
-		return 0;
-	c->at.lq = live_query_hold(lq);
-	c->at.set = live_set_hold(lq->newest);
-	c->at.since = lq->newest_seq;
-	c->at.purged = lq->newest_purged;
-	start(c, lq->newest_seq, lq->newest_purged);
-	return 1;
 }
 
 int
@@ -486,11 +621,9 @@ live_open(struct apireq *r)
 		r->live = c;
 		err = set_name(c, body);
 	}
-	if (err == 0 && join(c))
-		return;
 	if (err == 0)
-		err = live_build_start(r, body, NULL, 0, opened, c, &c->build);
-	if (err != 0)
+		seek(c);
+	else
 		api_error(r, err, &why);
 }
 

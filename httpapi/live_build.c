@@ -149,6 +149,19 @@ too_many(struct errtext *why)
 static void come_back(void *arg);
 static void prepared(void *arg);
 
+static int
+look_at_end(struct live_build *b)
+{
+	struct db_info info;
+	int err = db_info(b->own.db, &info);
+
+	if (err != 0)
+		return err;
+	b->out.end = info.update_seq;
+	b->out.purge_end = info.purge_seq;
+	return ERR_END;
+}
+
 static void
 run_scan(void *arg)
 {
@@ -160,6 +173,8 @@ run_scan(void *arg)
 		err = scan_turn(b);
 	while (err == 0 && rows_now_us() - begin < SLICE_US);
 	b->ended = err == ERR_END;
+	if (b->ended)
+		err = look_at_end(b);
 	if (err != 0 && err != ERR_END)
 		b->out.err = err == ERR_TOO_LARGE ? too_many(&b->out.why) : err;
 	post(b, come_back);

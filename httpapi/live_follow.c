@@ -427,8 +427,7 @@ settle(struct turn *t)
 		err = put_mark(t, "ready", at->since);
 	else if (at->dirty || (at->progress && at->told < at->since))
 		err = put_mark(t, "progress", at->since);
-	else
-		return 0;
+	/* It is so whether or not it was said; then all who are here are at the same place. */
 	at->told = at->since;
 	at->known = at->ready = 1;
 	at->dirty = 0;

@@ -141,6 +141,21 @@ empty(struct live_share *s)
 	buf_clear(&s->b);
 }
 
+int
+live_home_is_shared(struct live_home *h, const struct live_at *at)
+{
+	unsigned refs = 1;
+
+	for (unsigned i = 0; i < LIVE_HOME_SHARES; i++)
+		refs += (h->shares[i].before.set == at->set) + (h->shares[i].after.set == at->set);
+	if (at->set->refs > refs)
+		return 1;
+	for (unsigned i = 0; i < LIVE_HOME_SHARES; i++)
+		if (h->shares[i].before.set == at->set || h->shares[i].after.set == at->set)
+			empty(&h->shares[i]);
+	return 0;
+}
+
 struct live_share *
 live_home_share(struct live_home *h)
 {

@@ -26,7 +26,7 @@ struct live_at {
 	struct live_set *set; /* true as of since; its first shown members have been sent */
 	uint64_t since;       /* all that has changed up to here has been looked at */
 	uint64_t purged;      /* the same of purges */
-	uint64_t told;        /* what was sent is true as of this */
+	uint64_t told;        /* what was sent is the result as of this */
 	uint64_t
 	    resumed; /* changes up to here are sent whatever the set says: it is newer than what the listener has */
 	uint64_t resumed_purges; /* the same of purges */
@@ -75,6 +75,9 @@ void live_home_remove(struct live_query *lq);
 /** live_home_follow(h, at): What a listener at ${at} may take, or NULL.  live_home_share(h): An empty one instead of the oldest. */
 struct live_share *live_home_follow(struct live_home *h, const struct live_at *at);
 struct live_share *live_home_share(struct live_home *h);
+
+/** live_home_is_shared(h, at): Does anybody else hold the set?  If nobody does, the shares do not hold it either from now on. */
+int live_home_is_shared(struct live_home *h, const struct live_at *at);
 
 /** live_home_move(to, from): ${to} becomes ${from}, and holds what that holds.  live_home_leave(at): It holds nothing any more. */
 void live_home_move(struct live_at *to, const struct live_at *from);

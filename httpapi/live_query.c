@@ -143,6 +143,18 @@ live_query_new(struct findscan *fs, struct find_query *q, struct jstr body, uint
 	return 0;
 }
 
+int
+live_query_empty(struct live_query **lqp)
+{
+	struct live_query *lq = calloc(1, sizeof(*lq));
+
+	if (lq == NULL)
+		return ERR_NOMEM;
+	lq->refs = 1;
+	*lqp = lq;
+	return 0;
+}
+
 struct live_query *
 live_query_hold(struct live_query *lq)
 {
@@ -156,6 +168,7 @@ live_query_drop(struct live_query *lq)
 {
 	if (lq == NULL || --lq->refs > 0)
 		return;
+	assert(lq->waiting == NULL);
 	live_home_remove(lq);
 	live_set_drop(lq->newest);
 	release(lq);

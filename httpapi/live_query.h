@@ -16,6 +16,8 @@
 
 #define LIVE_QUERY_NAME 64u
 
+struct live;
+
 /* A part of the plan: a document that matches its branch and none before it is ordered by its columns. */
 struct live_part {
 	struct query_columns *columns;   /* NULL: all documents, by id */
@@ -39,9 +41,15 @@ struct live_query {
 	const struct mango_list *list;
 	struct query_plan *plan; /* NULL: the selector alone decides, and the order is the ids' */
 	struct live_part *parts; /* the plan's */
-	/* A set that is true as of newest_seq, for the next one who asks; or NULL. */
+	/*
+	 * A set for the next one who asks, or NULL: true as of newest_seq, but for what happened between that and newest_end, which may
+	 * be in it or not; and the same of purges.
+	 */
 	struct live_set *newest;
-	uint64_t newest_seq, newest_purged;
+	uint64_t newest_seq, newest_end;
+	uint64_t newest_purged, newest_purged_end;
+	int building;         /* somebody is at it; */
+	struct live *waiting; /* these wait for that: live.c */
 	/* Where others find it: live_home.c. */
 	struct live_home *home;
 	struct live_query *next;
@@ -67,6 +75,8 @@ struct live_found {
  */
 int live_query_new(
     struct findscan *fs, struct find_query *q, struct jstr body, uint64_t seq, struct live_query **lqp) MUST_CHECK;
+/** live_query_empty(lqp): One of which nothing is known yet but its name, so that others wait for it.  Errors: ERR_NOMEM. */
+int live_query_empty(struct live_query **lqp) MUST_CHECK;
 /** live_query_hold(lq), live_query_drop(lq): On its HTTP thread, once it has one.  NULL is allowed. */
 struct live_query *live_query_hold(struct live_query *lq);
 void live_query_drop(struct live_query *lq);

@@ -586,6 +586,50 @@ test('a thousand listeners, one commit', async () => {
 	}
 });
 
+test('many who ask the same at once, some of whom do not stay', async () => {
+	const db = await c.db();
+	ok(await c.request('POST', `${db}/_bulk_docs`, { docs: Array.from({ length: 300 }, (_, i) => ({ _id: `d${i}`, n: i, m: i % 3 })) }));
+	await index(db, { index: { fields: ['n'] }, ddoc: 'n', name: 'n' });
+	const top = { selector: { n: { $gte: 0 } }, sort: [{ n: 'desc' }], limit: 20 };
+	const bodies = [top, { selector: { n: { $lt: 50 } } }, { selector: { n: { $gt: 0 } }, sort: ['m'] }];
+	const gone = [];
+	const all = await Promise.all(Array.from({ length: 90 }, async (_, i) => {
+		const l = new Listener(db, bodies[i % 3], { form: i % 2 ? 'eventsource' : 'continuous', progress: i % 5 > 0 });
+		if (i % 7 === 0) gone.push(c.open('POST', `${db}/_find?feed=continuous`, l.body).then((s) => s.close()));
+		const status = await l.start();
+		assert.equal(status, i % 3 === 2 ? 400 : 200);
+		return l;
+	}));
+	await Promise.all(gone);
+	const listeners = all.filter((l) => l.body !== bodies[2]);
+	const settled = async (label) => {
+		const seq = await seqOf(db);
+		for (const l of listeners) if (l.progress) await l.at(seq);
+		const checked = [true, false].map((x) => listeners.find((l) => l.progress && (l.body === top) === x));
+		for (const l of checked) await l.check(label);
+		for (const l of listeners) {
+			if (!l.progress) await l.stream.until((text) => (l.look(text), JSON.stringify(l.docs()) === JSON.stringify(checked[l.body === top ? 0 : 1].docs())));
+			else assert.deepEqual(l.docs(), checked[l.body === top ? 0 : 1].docs());
+		}
+	};
+	await settled('at first');
+	// More than are kept behind the limit are deleted at once: all of them need to know what follows.
+	const rows = ok(await c.request('GET', `${db}/_all_docs`)).rows.filter((r) => Number(r.id.slice(1)) > 150);
+	ok(await c.request('POST', `${db}/_bulk_docs`, { docs: rows.map((r) => ({ _id: r.id, _rev: r.value.rev, _deleted: true })) }));
+	await settled('deleted');
+	await index(db, { index: { fields: ['m'] }, ddoc: 'm', name: 'm' });
+	await put(db, 'new', { n: 20000 });
+	await settled('a new index');
+	assert.ok(all.every((l) => !l.counts.reset));
+	ok(await c.request('DELETE', `${db}/_index/n/json/n`));
+	for (const l of listeners.filter((x) => x.body === top)) {
+		await l.stream.ended;
+		l.look(l.stream.text());
+		assert.deepEqual([l.counts.end, /no_usable_index/.test(l.stream.text())], [1, true]);
+	}
+	for (const l of listeners.filter((x) => x.body !== top)) await l.stop();
+});
+
 /** Until something is true that nobody tells. */
 async function until(test, ms = 15000) {
 	const end = Date.now() + ms;
