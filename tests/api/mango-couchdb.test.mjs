@@ -83,7 +83,7 @@ test('sorts, both ways, by one field and by two, and those without an index', as
 	const ages = STAFF.map((d) => d.age).sort((a, b) => a - b);
 	for (const selector of [{ age: { $gt: 0 } }, { age: { $gt: 0, $exists: true } }]) {
 		assert.deepEqual((await indexed.find(selector, { sort: [{ age: 'asc' }] })).map((d) => d.age), ages);
-		assert.deepEqual((await indexed.find(selector, { sort: [{ age: 'desc' }] })).map((d) => d.age), ages.toReversed());
+		assert.deepEqual((await indexed.find(selector, { sort: [{ age: 'desc' }] })).map((d) => d.age), [...ages].reverse());
 	}
 	const selector = { firm: { $lt: 'M' }, $or: [{ firm: 'Drift' }, { boss: true }] };
 	const firms = (await indexed.find(selector, { sort: [{ firm: 'desc' }, { boss: 'desc' }] })).map((d) => d.firm);

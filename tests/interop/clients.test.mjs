@@ -60,6 +60,31 @@ test('nano: a session by cookie', { timeout: 30000 }, async () => {
 	await visitor.db.destroy('nano-cookie');
 });
 
+test('nano: indexes, queries and their pages', { timeout: 30000 }, async () => {
+	await nano.db.create('nano-find');
+	const db = nano.use('nano-find');
+	await db.bulk({ docs: countries().map(({ _id, name, region, area, landlocked }) => ({ _id, name, region, area, landlocked })) });
+	const made = await db.createIndex({ index: { fields: ['region', 'area'] }, ddoc: 'by-region', name: 'region-area', type: 'json' });
+	assert.deepEqual(made, { result: 'created', id: '_design/by-region', name: 'region-area' });
+	assert.equal((await db.createIndex({ index: { fields: ['region', 'area'] }, ddoc: 'by-region', name: 'region-area' })).result, 'exists');
+	const query = { selector: { region: { $eq: 'Africa' }, area: { $gt: 500000 } }, sort: [{ region: 'desc' }, { area: 'desc' }], fields: ['_id', 'area'], limit: 5 };
+	const wanted = countries().filter((d) => d.region === 'Africa' && d.area > 500000).sort((a, b) => b.area - a.area).map(({ _id, area }) => ({ _id, area }));
+	const found = [];
+	for (let page = await db.find(query); page.docs.length > 0; page = await db.find({ ...query, bookmark: page.bookmark })) {
+		assert.equal(page.warning, undefined);
+		found.push(...page.docs);
+	}
+	assert.ok(found.length > 15);
+	assert.deepEqual(found, wanted);
+	const scan = await db.find({ selector: { 'name.common': { $regex: '^Aus' }, landlocked: { $exists: true } }, fields: ['name.common'], execution_stats: true, limit: 100 });
+	assert.deepEqual(scan.docs.map((d) => d.name.common).sort(), ['Australia', 'Austria']);
+	assert.match(scan.warning, /No matching index found/);
+	assert.equal(scan.execution_stats.results_returned, 2);
+	const refused = await failure(db.find({ selector: { region: 'Asia' }, sort: ['name'] }));
+	assert.deepEqual([refused.statusCode, refused.error], [400, 'no_usable_index']);
+	await nano.db.destroy('nano-find');
+});
+
 test('nano: documents, one and many', { timeout: 30000 }, async () => {
 	await nano.db.create('nano-docs');
 	const db = nano.use('nano-docs');

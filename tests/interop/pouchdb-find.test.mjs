@@ -236,7 +236,7 @@ test('ids against values of every type', async () => {
 	for (const [wanted, ...conditions] of table) {
 		for (const c of conditions) {
 			assert.deepEqual(await idsOf(db, { selector: { _id: c } }), wanted, JSON.stringify(c));
-			assert.deepEqual(await idsOf(db, { selector: { _id: c }, sort: [{ _id: 'desc' }] }), wanted.toReversed(), `descending, ${JSON.stringify(c)}`);
+			assert.deepEqual(await idsOf(db, { selector: { _id: c }, sort: [{ _id: 'desc' }] }), [...wanted].reverse(), `descending, ${JSON.stringify(c)}`);
 		}
 	}
 	assert.deepEqual(await idsOf(db, { selector: { _id: { $gte: 'k', $lt: 'm' } } }), ['kirby', 'link', 'luigi']);
