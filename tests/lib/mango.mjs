@@ -188,11 +188,11 @@ export function project(doc, fields) {
 	return out;
 }
 
-/** The order of a sort by ${paths}; equal ones by id. */
-export function bySort(paths, descending) {
+/** The order of a sort by ${paths}; equal ones by id, unless ${ties}. */
+export function bySort(paths, descending, ties = false) {
 	const key = (doc) => paths.map((path) => lookUp(doc, path).value);
 	return (a, b) => {
-		const order = collate(key(a), key(b)) || collate(a._id, b._id, true);
+		const order = collate(key(a), key(b)) || (ties ? 0 : collate(a._id, b._id, true));
 		return descending ? -order : order;
 	};
 }
