@@ -56,6 +56,7 @@ async function edit(n) {
 		else g.docs.push(JSON.parse(JSON.stringify(doc)));
 	}
 	g.docs.sort(byId);
+	return [...changed.keys()];
 }
 
 async function createIndex(serial) {
@@ -215,6 +216,28 @@ async function compare(i, query, tally) {
 	}
 }
 
+/** Pages while documents change: what is not changed comes once; true if there was more than one page. */
+async function pagedAmongEdits(i, query) {
+	const touched = new Set();
+	const before = expected(query);
+	const got = [];
+	let bookmark;
+	for (let pages = 0; ; pages++) {
+		const r = await find(indexed, { ...query, fields: ['_id'], limit: random.between(1, 30), bookmark });
+		if (pages === 0 && r.status === 400) return false;
+		assert.equal(r.status, 200, `${show(i, query)}: ${r.text.slice(0, 300)}`);
+		if (r.json.docs.length === 0) {
+			const still = before.map((docs) => idsOf(docs).filter((id) => !touched.has(id)).sort());
+			const kept = got.filter((id) => !touched.has(id)).sort();
+			assert.ok(still.some((ids) => JSON.stringify(ids) === JSON.stringify(kept)), `among edits, ${show(i, query)}: ${JSON.stringify(kept)} and ${JSON.stringify(still)}`);
+			return pages > 1;
+		}
+		got.push(...idsOf(r.json.docs));
+		({ bookmark } = r.json);
+		if (pages < 6) for (const id of await edit(random.between(1, 20))) touched.add(id);
+	}
+}
+
 /** What the server reads for the query: all_docs, index, ranges or union. */
 async function way(query) {
 	const { plan } = await post(`${indexed}/_explain?plan=true`, query);
@@ -243,6 +266,8 @@ async function run(documents) {
 			tally[w] = (tally[w] ?? 0) + 1;
 		}
 	}
+	tally.edited = 0;
+	for (let i = 0; i < COUNT / 10; i++) if (await pagedAmongEdits(i, generate())) tally.edited++;
 	console.log(`  ${COUNT} queries, ${g.docs.length} documents, seed ${SEED}: ${JSON.stringify(tally)}`);
 	assert.ok(tally.some > COUNT / 4 && tally.indexed > COUNT / 8, JSON.stringify(tally));
 }
