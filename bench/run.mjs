@@ -10,6 +10,7 @@ import { contactText, hexId, random } from './contacts.mjs';
 import { feedLines } from './feeds.mjs';
 import { findLines } from './find.mjs';
 import * as lib from './lib.mjs';
+import { liveLines } from './live.mjs';
 import { replicateLines } from './replicate.mjs';
 import { viewLines } from './views.mjs';
 
@@ -323,6 +324,7 @@ const LINES = [
 		async size() { const m = await mainServer(); return m.disk / m.json; } },
 	...feedLines({ startDivand, newDb, ceiling: program('ceiling_http'), load: program('feeds'), quick: opts.quick }),
 	...viewLines({ startDivand, newDb, compact, program, file, quick: opts.quick }),
+	...liveLines({ startDivand, newDb, quick: opts.quick }),
 	...findLines({ startDivand, newDb, compact, program, file, quick: opts.quick }),
 	...replicateLines({ startDivand, newDb, quick: opts.quick }),
 ];
