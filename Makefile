@@ -6,6 +6,7 @@
 #   make check       layers, headers, symbols, layout
 #   make asan ubsan tsan   the unit and contract tests under a sanitizer
 #   make crash       the crash tests at full length
+#   make power       CUTS=2000 power cuts in what a recorded server did to its disk (SEED=n)
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make fuzz        each fuzz target for SECONDS=60 under clang; findings and inputs in build-fuzz/
@@ -40,12 +41,12 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash sim interop fuzz bench deps deps-test deps-fuzz web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power sim interop fuzz bench deps deps-test deps-fuzz web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
 help:
-	@sed -n '3,15s/^# \{0,1\}//p' Makefile
+	@sed -n '3,16s/^# \{0,1\}//p' Makefile
 
 # ---- divand ----
 
@@ -161,7 +162,18 @@ UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit
 # tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINS    := $(FUZZ_NAMES:%=$(BUILD)/tests/test_fuzz_%)
-unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim
+POWER_BINS   := $(BUILD)/tests/crash/power.so $(BUILD)/tests/crash/power_disk
+unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim $(POWER_BINS)
+
+# What records a disk, and what makes it as it may be after a power cut.
+$(BUILD)/tests/crash/power.so: tests/crash/power_shim.c tests/crash/power_log.h
+	@mkdir -p $(@D)
+	@echo '  link    $@'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -fPIC -shared -o $@ $<
+$(BUILD)/tests/crash/power_disk: tests/crash/power_disk.c tests/crash/power_log.h
+	@mkdir -p $(@D)
+	@echo '  link    $@'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) -fno-lto $(HARDEN) $(LDFLAGS) -o $@ $<
 
 # The simulation.
 $(BUILD)/tests/sim/sim: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/sim/*.c)) $(call archives,$(unit_replicator))
@@ -210,6 +222,11 @@ tsan: deps-test
 crash: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
 	@CRASH_KILLS=50 REPLICATE_KILLS=50 tests/run --build $(BUILD) crash
+
+CUTS ?= 2000
+power: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(POWER_BINS)
+	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) CUTS=$(CUTS) SEED=$(SEED) node tests/crash/power.mjs
 
 SEEDS ?= 5000
 sim: deps-test

@@ -2,7 +2,6 @@
  * main.c: divand's composition root: reads the command line and the configuration, takes
  * the data folder, and puts the layers together.
  */
-#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -285,7 +284,7 @@ start_views(struct divand *d, unsigned max_updates)
 	int n = snprintf(dir, sizeof(dir), "%s/.views", d->data);
 	int err;
 
-	if (n < 0 || n >= (int)sizeof(dir) || (mkdir(dir, 0700) != 0 && errno != EEXIST))
+	if (n < 0 || n >= (int)sizeof(dir) || setup_make_dir(dir) != 0)
 		return ERR_IO;
 	c.is_ignored = is_ignored;
 	c.cookie = d;

@@ -39,6 +39,35 @@ join(char out[PATH_MAX], const char *dir, const char *name)
 	return ERR_IO;
 }
 
+/* A folder that may not be read cannot be synced: whoever made it so keeps it. */
+static void
+sync_dir(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (fsync(fd) != 0)
+		log_line(LOG_WARNING, "%s: fsync: %s", dir, strerror(errno));
+	close(fd);
+}
+
+int
+setup_make_dir(const char *path)
+{
+	char parent[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	int there = mkdir(path, 0700) != 0;
+
+	if (there && errno != EEXIST)
+		return complain("make the folder", path);
+	/* One that is there may be of a process that was killed before it came to this. */
+	snprintf(parent, sizeof(parent), "%.*s", slash == NULL || slash == path ? 1 : (int)(slash - path),
+	    slash == NULL ? "." : path);
+	sync_dir(parent);
+	return 0;
+}
+
 /* mkdir -p */
 static int
 make_dirs(const char *dir)
@@ -49,15 +78,18 @@ make_dirs(const char *dir)
 
 	if (len == 0 || len >= sizeof(path)) {
 		errno = len == 0 ? ENOENT : ENAMETOOLONG;
-		return -1;
+		return complain("make the data folder", dir);
 	}
 	memcpy(path, dir, len + 1);
+	/* A slash at the end would hide the parent. */
+	while (len > 1 && path[len - 1] == '/')
+		path[--len] = '\0';
 	for (p = path + 1; (p = strchr(p, '/')) != NULL; *p++ = '/') {
 		*p = '\0';
-		if (mkdir(path, 0700) != 0 && errno != EEXIST)
-			return -1;
+		if (access(path, F_OK) != 0 && setup_make_dir(path) != 0)
+			return ERR_IO;
 	}
-	return mkdir(path, 0700) != 0 && errno != EEXIST ? -1 : 0;
+	return setup_make_dir(path);
 }
 
 int
@@ -65,8 +97,8 @@ setup_data_dir(const char *dir, int *lock_fdp)
 {
 	int err;
 
-	if (make_dirs(dir) != 0)
-		return complain("make the data folder", dir);
+	if ((err = make_dirs(dir)) != 0)
+		return err;
 	err = filelock_take(dir, lock_fdp);
 	if (err == ERR_LOCKED)
 		log_line(LOG_ERROR, "another divand is running on the data folder %s", dir);
@@ -76,7 +108,7 @@ setup_data_dir(const char *dir, int *lock_fdp)
 static int
 replace(const char *dir, const char *path, const char *tmp, const char *text, size_t len)
 {
-	int fd, dir_fd, ok;
+	int fd, ok;
 
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -84,11 +116,7 @@ replace(const char *dir, const char *path, const char *tmp, const char *text, si
 	ok = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
 	if (close(fd) != 0 || !ok || rename(tmp, path) != 0)
 		return complain("write", path);
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd >= 0) {
-		fsync(dir_fd);
-		close(dir_fd);
-	}
+	sync_dir(dir);
 	return 0;
 }
 

@@ -15,6 +15,12 @@
  */
 int setup_data_dir(const char *dir, int *lock_fdp) MUST_CHECK;
 
+/**
+ * setup_make_dir(path): Make a folder unless it is there, and see to it that a power cut does not take it away.  Errors: ERR_IO, with a
+ * log line.
+ */
+int setup_make_dir(const char *path) MUST_CHECK;
+
 #define SETUP_UUID_DIGITS 32u
 #define SETUP_SECRET_DIGITS 64u
 
