@@ -101,16 +101,17 @@ find_values(struct planner *p, const struct conditions *cs, const struct query_i
 	int ids = index == NULL;
 
 	for (size_t i = 0; i < cs->n; i++) {
-		struct ranges one, both;
+		struct ranges one;
 		int err = ids ? ranges_of_ids(&p->work, cs->list[i], &one)
 			      : ranges_of_field(&p->work, cs->list[i], column, &one);
 
-		if (err == 0 && i > 0)
-			err = ranges_both(&p->work, out, &one, ids, &both);
 		if (err != 0)
 			return err;
 		fits[i] = (char)one.exact;
-		*out = i > 0 ? both : one;
+		if (i == 0)
+			*out = one;
+		else if ((err = ranges_both(&p->work, out, &one, ids)) != 0)
+			return err;
 	}
 	if (cs->n == 0)
 		*out = (struct ranges){.all = 1, .exact = 1};

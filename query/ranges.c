@@ -32,6 +32,7 @@ ranges_init(struct ranges_work *w, struct arena *a)
 	w->arena = a;
 	buf_init(&w->key, LIMIT_REQUEST_LEN);
 	buf_init(&w->scratch, LIMIT_REQUEST_LEN);
+	buf_init(&w->spans, LIMIT_REQUEST_LEN);
 }
 
 void
@@ -39,6 +40,7 @@ ranges_release(struct ranges_work *w)
 {
 	buf_release(&w->key);
 	buf_release(&w->scratch);
+	buf_release(&w->spans);
 }
 
 /* ---- Cuts ---- */
@@ -81,7 +83,7 @@ is_empty(const struct query_range *r, int ids)
 static int
 make_list(struct ranges_work *w, size_t cap, struct ranges *out)
 {
-	*out = (struct ranges){.spans = arena_calloc(w->arena, cap + 1, sizeof(*out->spans))};
+	*out = (struct ranges){.spans = arena_calloc(w->arena, cap + 1, sizeof(*out->spans)), .cap = cap};
 	return out->spans != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -103,20 +105,12 @@ make_none(struct ranges_work *w, struct ranges *out)
 	return err;
 }
 
-int
-ranges_both(struct ranges_work *w, const struct ranges *a, const struct ranges *b, int ids, struct ranges *out)
+/* meet: What is in both lists, in ${out}, which has room; returns how many spans. */
+static size_t
+meet(const struct ranges *a, const struct ranges *b, int ids, struct ranges_span *out)
 {
-	int exact = a->exact && b->exact;
-	int err;
+	size_t n = 0;
 
-	if (a->all || b->all) {
-		*out = a->all ? *b : *a;
-		out->exact = exact;
-		return 0;
-	}
-	err = make_list(w, a->n + b->n, out);
-	if (err != 0)
-		return err;
 	for (size_t i = 0, k = 0; i < a->n && k < b->n;) {
 		const struct ranges_span *x = &a->spans[i], *y = &b->spans[k];
 		const struct ranges_span *low = lows(&x->r, &y->r, ids) >= 0 ? x : y;
@@ -128,13 +122,43 @@ ranges_both(struct ranges_work *w, const struct ranges *a, const struct ranges *
 		/* A range has all of a point or nothing. */
 		both.point = x->point || y->point;
 		if (!is_empty(&both.r, ids))
-			out->spans[out->n++] = both;
+			out[n++] = both;
 		if (high == x)
 			i++;
 		else
 			k++;
 	}
-	out->exact = exact;
+	return n;
+}
+
+/* A selector may have thousands of conditions on one field: memory is taken anew only where a list has doubled. */
+int
+ranges_both(struct ranges_work *w, struct ranges *list, struct ranges *other, int ids)
+{
+	int exact = list->exact && other->exact, err;
+	struct ranges_span *met;
+	char *room;
+	size_t n;
+
+	if (list->all || other->all) {
+		*list = list->all ? *other : *list;
+		list->exact = exact;
+		return 0;
+	}
+	buf_clear(&w->spans);
+	err = buf_reserve(&w->spans, (list->n + other->n + 1) * sizeof(*met), &room);
+	if (err != 0)
+		return err;
+	met = (struct ranges_span *)(void *)room;
+	n = meet(list, other, ids, met);
+	if (n > list->cap && n <= other->cap)
+		*list = *other;
+	else if (n > list->cap && (err = make_list(w, 2 * n, list)) != 0)
+		return err;
+	if (n > 0)
+		memcpy(list->spans, met, n * sizeof(*met));
+	list->n = n;
+	list->exact = exact;
 	return 0;
 }
 
@@ -170,23 +194,29 @@ tidy(struct ranges *list, int ids)
 	list->n = n;
 }
 
+/* any_of: What is in any of ${n} lists. */
 static int
-either(struct ranges_work *w, const struct ranges *a, const struct ranges *b, int ids, struct ranges *out)
+any_of(struct ranges_work *w, const struct ranges *lists, size_t n, int ids, struct ranges *out)
 {
-	int err;
+	size_t total = 0;
+	int all = 0, exact = 1, err;
 
-	if (a->all || b->all)
-		/* What else lets pass too much is of no importance beside what lets all pass. */
-		return make_all((a->all && a->exact) || (b->all && b->exact), out);
-	err = make_list(w, a->n + b->n, out);
+	for (size_t i = 0; i < n; i++) {
+		total += lists[i].n;
+		exact = exact && lists[i].exact;
+		if (lists[i].all)
+			all = lists[i].exact || all == 2 ? 2 : 1;
+	}
+	/* What else lets pass too much is of no importance beside what lets all pass. */
+	if (all != 0)
+		return make_all(all == 2, out);
+	err = make_list(w, total, out);
 	if (err != 0)
 		return err;
-	if (a->n > 0)
-		memcpy(out->spans, a->spans, a->n * sizeof(*a->spans));
-	if (b->n > 0)
-		memcpy(out->spans + a->n, b->spans, b->n * sizeof(*b->spans));
-	out->n = a->n + b->n;
-	out->exact = a->exact && b->exact;
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < lists[i].n; k++)
+			out->spans[out->n++] = lists[i].spans[k];
+	out->exact = exact;
 	tidy(out, ids);
 	return 0;
 }
@@ -493,11 +523,46 @@ ids_by_condition(struct ranges_work *w, const struct selector_node *node, struct
 
 /* ---- Selectors ---- */
 
+static int of_node(
+    struct ranges_work *w, const struct selector_node *node, struct jstr field, int ids, struct ranges *out);
+
+/* All kids' at once: one after the other, each with all before it, would take memory as the square of their number. */
+static int
+of_any(struct ranges_work *w, const struct selector_node *node, struct jstr field, int ids, struct ranges *out)
+{
+	size_t n = 0, i = 0;
+	struct ranges *lists;
+	int err = 0;
+
+	for (const struct selector_node *kid = node->kid; kid != NULL; kid = kid->next)
+		n++;
+	lists = arena_calloc(w->arena, n, sizeof(*lists));
+	if (lists == NULL)
+		return ERR_NOMEM;
+	for (const struct selector_node *kid = node->kid; err == 0 && kid != NULL; kid = kid->next)
+		err = of_node(w, kid, field, ids, &lists[i++]);
+	return err == 0 ? any_of(w, lists, n, ids, out) : err;
+}
+
+static int
+of_all(struct ranges_work *w, const struct selector_node *node, struct jstr field, int ids, struct ranges *out)
+{
+	struct ranges one;
+	int err = of_node(w, node->kid, field, ids, out);
+
+	for (const struct selector_node *kid = node->kid->next; err == 0 && kid != NULL; kid = kid->next) {
+		err = of_node(w, kid, field, ids, &one);
+		if (err == 0)
+			err = ranges_both(w, out, &one, ids);
+	}
+	return err;
+}
+
 /* The recursion is as deep as the selector: LIMIT_SELECTOR_DEPTH. */
 static int
 of_node(struct ranges_work *w, const struct selector_node *node, struct jstr field, int ids, struct ranges *out)
 {
-	int any = node->op == SELECTOR_OR, err = 0;
+	int any = node->op == SELECTOR_OR;
 
 	if (node->op == SELECTOR_FIELD && jstr_equal(node->name, field)) {
 		if (ids)
@@ -506,19 +571,7 @@ of_node(struct ranges_work *w, const struct selector_node *node, struct jstr fie
 	}
 	if ((node->op != SELECTOR_AND && !any) || node->kid == NULL)
 		return make_all(node->op == SELECTOR_EVERY || node->op == SELECTOR_AND || any, out);
-	for (const struct selector_node *kid = node->kid; err == 0 && kid != NULL; kid = kid->next) {
-		struct ranges one, sum;
-
-		err = of_node(w, kid, field, ids, &one);
-		if (err != 0)
-			return err;
-		if (kid == node->kid)
-			sum = one;
-		else
-			err = any ? either(w, out, &one, ids, &sum) : ranges_both(w, out, &one, ids, &sum);
-		*out = sum;
-	}
-	return err;
+	return any ? of_any(w, node, field, ids, out) : of_all(w, node, field, ids, out);
 }
 
 int

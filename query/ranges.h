@@ -17,7 +17,7 @@ struct ranges_span {
 /* Values of one field, in ascending order, apart. */
 struct ranges {
 	struct ranges_span *spans;
-	size_t n;
+	size_t n, cap;
 	int all;   /* nothing is known: n is 1, and there is no span */
 	int exact; /* these values pass, and no others */
 };
@@ -25,7 +25,7 @@ struct ranges {
 /* What making them needs. */
 struct ranges_work {
 	struct arena *arena; /* of all that is made */
-	struct buf key, scratch;
+	struct buf key, scratch, spans;
 };
 
 void ranges_init(struct ranges_work *w, struct arena *a);
@@ -40,9 +40,8 @@ int ranges_of_field(
     struct ranges_work *w, const struct selector_node *node, struct jstr field, struct ranges *out) MUST_CHECK;
 int ranges_of_ids(struct ranges_work *w, const struct selector_node *node, struct ranges *out) MUST_CHECK;
 
-/** ranges_both(w, a, b, ids, out): What is in both. */
-int ranges_both(
-    struct ranges_work *w, const struct ranges *a, const struct ranges *b, int ids, struct ranges *out) MUST_CHECK;
+/** ranges_both(w, list, other, ids): Leave in ${list} what is in both, which may use the memory of either.  Errors: ERR_NOMEM. */
+int ranges_both(struct ranges_work *w, struct ranges *list, struct ranges *other, int ids) MUST_CHECK;
 
 /**
  * ranges_product(w, columns, n, listp, np, usedp): The rows whose columns have values of ${columns}: points first, then one that is no point; NULL: of any value.  *${usedp} becomes the

@@ -213,10 +213,47 @@ test_limits(void)
 	buf_release(&b);
 }
 
+static void
+put_many(struct buf *b, const char *before, const char *one, const char *behind)
+{
+	buf_clear(b);
+	buf_puts(b, before);
+	for (unsigned i = 0; i < 1500; i++) {
+		buf_puts(b, i > 0 ? "," : "");
+		for (const char *p = one; *p != '\0'; p++) {
+			if (*p == '#')
+				buf_put_u64(b, i);
+			else
+				buf_putc(b, *p);
+		}
+	}
+	buf_puts(b, behind);
+	buf_putc(b, '\0');
+}
+
+/* Thousands of conditions on one field: as one by one they would take memory as the square of that. */
+static void
+test_many(void)
+{
+	struct buf b;
+
+	buf_init(&b, 1 << 22);
+	put_many(&b, "{\"$or\":[", "{\"a\":#},{\"a\":{\"$lt\":0}}", "]}");
+	check_ranges(b.data, "a", 1, "[-1] [0] [1499]", "[1500] [\"a\"]");
+	put_many(&b, "{\"$or\":[", "{\"_id\":\"#\"},{\"_id\":\"x#\"}", "]}");
+	check_plan((struct given){.selector = b.data}, "all_docs _all_docs null \"<MAX>\" 3000");
+	put_many(&b, "{\"$and\":[", "{\"$or\":[{\"a\":{\"$lt\":#}},{\"a\":{\"$gt\":#}}]}", "]}");
+	check_ranges(b.data, "a", 1, "[-1] [1500]", "");
+	put_many(&b, "{\"a\":{\"$in\":[", "#", "]},\"$and\":[{\"a\":{\"$gte\":700}},{\"a\":{\"$lt\":702}}]}");
+	check_ranges(b.data, "a", 1, "[700] [701]", "[699] [702] [[]]");
+	buf_release(&b);
+}
+
 int
 main(void)
 {
 	test_ranges();
+	test_many();
 	test_exact();
 	test_beginning();
 	test_letters();
