@@ -1,6 +1,6 @@
 // _find with indexes, without, and a model of selectors in JavaScript: the same documents, whatever way they are found.  Sorts,
 // pages, `fields`, partial indexes and use_index likewise; in small databases, where indexes are taken as CouchDB takes them, and in ones that
-// are large enough for ways of our own.  FINDS: how many queries of each (250); FIND_SEED repeats a run.
+// are large enough for ways of our own, and in partitions.  FINDS: how many queries of each (200); FIND_SEED repeats a run.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
@@ -9,13 +9,15 @@ import { MangoRandom, PATHS, SelectorRandom } from '../lib/mango-random.mjs';
 import { Random } from '../lib/random.mjs';
 import { client } from '../lib/wire.mjs';
 
-const COUNT = Number(process.env.FINDS ?? 250);
+const COUNT = Number(process.env.FINDS ?? 200);
 const SEED = Number(process.env.FIND_SEED ?? Date.now() % 1e9);
 const random = new Random(SEED);
 const g = new MangoRandom(random);
 const selectors = new SelectorRandom(g, lookUp);
 const byId = (a, b) => Buffer.compare(Buffer.from(a._id), Buffer.from(b._id));
 let server, c, plain, indexed;
+/** Of a database that has partitions: the one in which the next query looks; undefined: in all. */
+let partitioned = false, partition;
 let indexes; // {ddoc, name, columns, filter}
 let revs;
 
@@ -34,12 +36,20 @@ const post = async (path, body, status = 200) => {
 	return r.json;
 };
 
+async function database() {
+	if (!partitioned) return c.db();
+	const path = `/parted-${random.below(1e9)}`;
+	const r = await c.request('PUT', `${path}?partitioned=true`);
+	assert.equal(r.status, 201, r.text);
+	return path;
+}
+
 /** Documents are made, changed and deleted, the same in both databases. */
 async function edit(n) {
 	const changed = new Map();
 	for (let i = 0; i < n; i++) {
 		const old = g.docs.length > 0 && random.below(2) ? random.pick(g.docs) : undefined;
-		const _id = old?._id ?? g.id();
+		const _id = old?._id ?? (partitioned ? `${random.pick('abc')}:` : '') + g.id();
 		const gone = old && random.below(4) === 0;
 		changed.set(_id, gone ? { _id, _deleted: true } : { _id, ...g.body() });
 	}
@@ -65,10 +75,13 @@ async function createIndex(serial) {
 	const order = random.below(4) === 0 ? 'desc' : 'asc';
 	const fields = columns.map((path) => (order === 'desc' || random.below(2) ? { [path]: order } : path));
 	// Now and then two in one design document.
-	const old = indexes.length > 0 && random.below(4) === 0 ? random.pick(indexes).ddoc : `d${serial}`;
-	const made = await post(`${indexed}/_index`, { index: { fields, ...(filter ? { partial_filter_selector: filter } : {}) }, ddoc: old, name: `v${serial}` });
+	const with_ = indexes.length > 0 && random.below(4) === 0 ? random.pick(indexes) : undefined;
+	const old = with_?.ddoc ?? `d${serial}`;
+	// All of a design document are for partitions, or none.
+	const own = with_?.own ?? (partitioned && random.below(2) === 0);
+	const made = await post(`${indexed}/_index`, { index: { fields, ...(filter ? { partial_filter_selector: filter } : {}) }, ddoc: old, name: `v${serial}`, ...(partitioned ? { partitioned: own } : {}) });
 	assert.equal(made.result, 'created', JSON.stringify(made));
-	indexes.push({ ddoc: old, name: `v${serial}`, columns, filter });
+	indexes.push({ ddoc: old, name: `v${serial}`, columns, filter, own });
 }
 
 async function dropIndex() {
@@ -77,7 +90,11 @@ async function dropIndex() {
 	assert.equal(r.status, 200, r.text);
 }
 
-const find = (db, query) => c.request('POST', `${db}/_find`, query);
+const at = (db) => (partition ? `${db}/_partition/${partition}` : db);
+const find = (db, query) => c.request('POST', `${at(db)}/_find`, query);
+/** Documents that a query may find at all. */
+const visible = () => (partition ? g.docs.filter((doc) => doc._id.startsWith(`${partition}:`)) : g.docs);
+const inScope = (index) => index.own === (partition !== undefined);
 const WHOLE = 100000;
 
 /** All of a query by pages of random sizes. */
@@ -133,17 +150,17 @@ function named(query) {
 	if (query.use_index === undefined) return undefined;
 	const [ddoc, name] = [query.use_index].flat();
 	const those = indexes.filter((i) => i.ddoc === ddoc.replace('_design/', '') && (name === undefined || i.name === name));
-	return those.filter((i) => usable(i.columns, query.selector, sortPaths(query)));
+	return those.filter((i) => inScope(i) && usable(i.columns, query.selector, sortPaths(query)));
 }
 
-const show = (i, query) => `query ${i} (FIND_SEED=${SEED}) ${JSON.stringify(query)}; indexes ${JSON.stringify(indexes.map((x) => [x.ddoc, x.name, x.columns, x.filter]))}`;
+const show = (i, query) => `query ${i} (FIND_SEED=${SEED}) ${partition ? `in partition ${partition} ` : ''}${JSON.stringify(query)}; indexes ${JSON.stringify(indexes.map((x) => [x.ddoc, x.name, x.columns, x.filter, x.own]))}`;
 const idsOf = (docs) => docs.map((d) => d._id);
 const bare = ({ _rev, ...doc }) => doc;
 
 /** What the query finds, in order where it sorts: candidates, for of several indexes in one named design document any may be taken. */
 function expected(query) {
 	const sort = sortPaths(query);
-	const hits = g.docs.filter((doc) => matches(query.selector, doc) && sort.every((path) => lookUp(doc, path).found));
+	const hits = visible().filter((doc) => matches(query.selector, doc) && sort.every((path) => lookUp(doc, path).found));
 	const by = named(query);
 	const filters = by?.length > 0 ? by.map((i) => i.filter) : [undefined];
 	return filters.map((filter) => {
@@ -169,12 +186,12 @@ async function compare(i, query, tally) {
 	const selector = query.selector;
 	const byScan = await find(plain, { selector, limit: WHOLE });
 	assert.equal(byScan.status, 200, `${what}: ${byScan.text.slice(0, 300)}`);
-	const hits = g.docs.filter((doc) => matches(selector, doc));
+	const hits = visible().filter((doc) => matches(selector, doc));
 	assert.deepEqual(byScan.json.docs.map(bare), hits, `without an index, ${what}`);
 
 	const whole = await find(indexed, { ...query, limit: WHOLE });
 	const sort = sortPaths(query);
-	const serves = sortsById(selector, sort) || indexes.some((x) => (!x.filter || named(query)?.includes(x)) && usable(x.columns, selector, sort));
+	const serves = sortsById(selector, sort) || indexes.some((x) => inScope(x) && (!x.filter || named(query)?.includes(x)) && usable(x.columns, selector, sort));
 	if (sort.length > 0 && !serves) {
 		assert.equal(whole.status, 400, `no index sorts it, ${what}: ${whole.text.slice(0, 200)}`);
 		assert.equal(whole.json.error, 'no_usable_index', what);
@@ -202,7 +219,7 @@ async function compare(i, query, tally) {
 	}
 	if (random.below(3) === 0) {
 		const [skip, limit] = [random.below(docs.length + 3), random.below(docs.length + 3)];
-		const part = await post(`${indexed}/_find`, { ...query, skip, limit, execution_stats: true });
+		const part = await post(`${at(indexed)}/_find`, { ...query, skip, limit, execution_stats: true });
 		const slice = docs.slice(skip, skip + limit);
 		const where = `skip ${skip}, limit ${limit}, ${what}`;
 		assert.equal(part.docs.length, slice.length, where);
@@ -240,25 +257,25 @@ async function pagedAmongEdits(i, query) {
 
 /** What the server reads for the query: all_docs, index, ranges or union. */
 async function way(query) {
-	const { plan } = await post(`${indexed}/_explain?plan=true`, query);
+	const { plan } = await post(`${at(indexed)}/_explain?plan=true`, query);
 	assert.ok(plan.parts.length <= 64, JSON.stringify(plan));
 	return plan.way;
 }
 
-async function run(documents) {
+async function run(documents, count = COUNT) {
 	const tally = { some: 0, none: 0, sorted: 0, indexed: 0, paged: 0, refused: 0 };
 	g.docs = [];
 	indexes = [];
 	revs = new Map();
-	plain = await c.db();
-	indexed = await c.db();
+	[plain, indexed] = [await database(), await database()];
 	await edit(documents);
-	for (let i = 0; i < COUNT; i++) {
+	for (let i = 0; i < count; i++) {
 		if (i % 25 === 0) {
 			await edit(random.between(5, 40));
 			while (indexes.length > 12) await dropIndex();
 			for (let k = 0; k < 4; k++) await createIndex(`${i}-${k}`);
 		}
+		if (partitioned) partition = random.pick(['a', 'b', 'c', undefined]);
 		const query = generate();
 		await compare(i, query, tally);
 		if (i % 2 === 0 && !query.sort) {
@@ -267,13 +284,20 @@ async function run(documents) {
 		}
 	}
 	tally.edited = 0;
-	for (let i = 0; i < COUNT / 10; i++) if (await pagedAmongEdits(i, generate())) tally.edited++;
-	console.log(`  ${COUNT} queries, ${g.docs.length} documents, seed ${SEED}: ${JSON.stringify(tally)}`);
-	assert.ok(tally.some > COUNT / 4 && tally.indexed > COUNT / 8, JSON.stringify(tally));
+	for (let i = 0; i < count / 10; i++) if (await pagedAmongEdits(i, generate())) tally.edited++;
+	console.log(`  ${count} queries, ${g.docs.length} documents, seed ${SEED}: ${JSON.stringify(tally)}`);
+	assert.ok(tally.some > count / 5 && tally.indexed > count / 12, JSON.stringify(tally));
 }
 
 test(`generated queries find what the model finds, with and without indexes (FIND_SEED=${SEED})`, { timeout: 600000 }, () => run(180));
 test(`and where counts of rows say how (FIND_SEED=${SEED})`, { timeout: 600000 }, () => run(900));
+
+test(`and in partitions (FIND_SEED=${SEED})`, { timeout: 600000 }, async () => {
+	partitioned = true;
+	await run(200, Math.ceil(COUNT / 2));
+	partitioned = false;
+	partition = undefined;
+});
 
 test('a scan in many turns gives every document once, whatever the ids look like', async () => {
 	const db = await c.db();
@@ -291,12 +315,12 @@ test('a scan in many turns gives every document once, whatever the ids look like
 	}
 });
 
-/** Pages of 7 to the end; ${between} happens behind the first. */
+/** Pages of 25 to the end; ${between} happens behind the first. */
 async function pages(query, between) {
 	const got = [];
 	let bookmark;
 	for (let i = 0; ; i++) {
-		const page = await post(`${indexed}/_find`, { ...query, limit: 7, fields: ['_id'], bookmark });
+		const page = await post(`${indexed}/_find`, { ...query, limit: 25, fields: ['_id'], bookmark });
 		if (page.docs.length === 0) return got;
 		got.push(...idsOf(page.docs));
 		({ bookmark } = page);
