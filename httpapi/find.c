@@ -106,6 +106,7 @@ prepare(struct apireq *r)
 		return;
 	v->seq = info.update_seq;
 	v->purge_seq = info.purge_seq;
+	v->f.scan.as_fields = 1;
 	v->err = findscan_prepare(&v->f.scan, r, &v->f.q, &v->why);
 }
 

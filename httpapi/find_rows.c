@@ -117,8 +117,10 @@ put_found(struct find_rows *f, const struct findscan_doc *doc, struct buf *b)
 		return 0;
 	}
 	buf_puts(b, f->returned > 0 ? ",\r\n" : "");
-	err =
-	    f->q.fields != NULL ? query_fields_put(f->q.fields, doc->text, b) : buf_put(b, doc->text.s, doc->text.len);
+	if (f->q.fields != NULL && !doc->is_fields)
+		err = query_fields_put(f->q.fields, doc->text, b);
+	else
+		err = buf_put(b, doc->text.s, doc->text.len);
 	f->returned++;
 	return err != 0 ? err : --f->left == 0 ? ERR_END : 0;
 }

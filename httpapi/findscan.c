@@ -274,6 +274,7 @@ look_at(struct findscan *fs, struct db_doc *doc, struct arena *a, struct findsca
 	if ((!known && (err = db_doc_rev(doc, &doc->winner, a, &rev)) != 0) || (err = put_doc(fs, doc, &rev, a)) != 0)
 		return err;
 	out->id = doc->id;
+	out->is_fields = 0;
 	out->text = (struct jstr){fs->text.data, fs->text.len};
 	return buf_failed(&fs->text);
 }
@@ -285,7 +286,14 @@ look_at_row(struct findscan *fs, const struct read_row *row, struct findscan_doc
 	struct query_doc doc = {.id = row->id};
 	int pass = 1, err;
 
+	out->id = row->id;
+	out->is_fields = fs->covered != NULL;
 	buf_clear(&fs->text);
+	if (fs->covered != NULL) {
+		err = query_covered_put(fs->covered, row->key, row->id, &fs->text);
+		out->text = (struct jstr){fs->text.data, fs->text.len};
+		return err;
+	}
 	if ((err = query_columns_doc(fs->columns, row->key, row->id, &fs->text)) != 0)
 		return err;
 	doc.body = (struct jstr){fs->text.data, fs->text.len};
@@ -293,7 +301,6 @@ look_at_row(struct findscan *fs, const struct read_row *row, struct findscan_doc
 		return err;
 	if (!pass)
 		return ERR_AGAIN;
-	out->id = row->id;
 	out->text = doc.body;
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "db/db.h"
 #include "httpapi/find_query.h"
+#include "query/covered.h"
 #include "views/mango.h"
 
 #define FINDSCAN_PARTS 64u /* parts of a plan at most */
@@ -35,6 +36,8 @@ struct findscan {
 	struct findscan_index indexes[FINDSCAN_PARTS];
 	size_t nindexes;
 	struct query_columns *columns; /* of a plan that is covered */
+	int as_fields; /* set before it is prepared: of such a plan no documents are wanted, but the fields that are asked for */
+	struct query_covered *covered; /* these, from a row alone; NULL: not known how */
 	struct jstr partition_first,
 	    partition_end; /* ids of the partition are from the one to before the other; len 0: all are */
 	/* Where it has got to. */
@@ -61,6 +64,7 @@ struct findscan {
 struct findscan_doc {
 	struct jstr id;
 	struct jstr text; /* JSON, whole: "_id", "_rev" ..., or what a covering index has of it */
+	int is_fields;    /* text has the wanted fields, and nothing else */
 	struct jstr key;  /* of the row, JSON; len 0: all documents */
 };
 

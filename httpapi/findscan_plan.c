@@ -308,6 +308,18 @@ find_partition(struct findscan *fs)
 	return 0;
 }
 
+/* open_covered: What is needed where the rows are all that is read. */
+static int
+open_covered(struct findscan *fs)
+{
+	const struct query_index *x = fs->plan->chosen;
+	int err = query_columns_new(x->columns, x->ncolumns, &fs->columns);
+
+	if (err == 0 && fs->as_fields && fs->plan->exact && fs->q->fields != NULL)
+		err = query_covered_new(x->columns, x->ncolumns, fs->columns, fs->q->fields, &fs->covered);
+	return err;
+}
+
 /* open_parts: What the plan reads, and nothing that it was only compared with. */
 static int
 open_parts(struct findscan *fs)
@@ -320,7 +332,7 @@ open_parts(struct findscan *fs)
 		if (fs->plan->parts[i].index != NULL)
 			err = open_index(fs, fs->plan->parts[i].index, &at);
 	if (err == 0 && fs->plan->covered)
-		err = query_columns_new(fs->plan->chosen->columns, fs->plan->chosen->ncolumns, &fs->columns);
+		err = open_covered(fs);
 	return err != 0 ? err : find_partition(fs);
 }
 
@@ -358,6 +370,7 @@ findscan_release(struct findscan *fs)
 {
 	close_indexes(fs);
 	query_columns_free(fs->columns);
+	query_covered_free(fs->covered);
 	query_plan_free(fs->plan);
 	if (fs->views != NULL)
 		mango_close(fs->views, fs->list);
