@@ -183,17 +183,17 @@ const sealed = (bytes) => {
 	end.writeUInt32BE(crc32c(bytes));
 	return Buffer.concat([bytes, end]).toString('base64');
 };
-/** Where the fields of a bookmark lie: version, flags, part, nparts, indexes, then four texts with their lengths before them. */
+/** Where the fields of a bookmark of one part lie: version, flags, part, nparts, either, its hash, then four texts with their lengths before them. */
 function parse(bookmark) {
 	const b = Buffer.from(bookmark, 'base64').subarray(0, -4);
 	const texts = [];
-	let at = 8;
+	let at = 9;
 	for (let i = 0; i < 4; i++) {
 		texts.push(b.subarray(at + 1, at + 1 + b[at]));
 		at += 1 + b[at];
 	}
 	assert.equal(at, b.length);
-	return { head: b.subarray(0, 8), texts };
+	return { head: b.subarray(0, 9), texts };
 }
 const varint = (n) => {
 	const bytes = [];
@@ -216,7 +216,8 @@ test('bookmarks that were cut or altered are refused', { timeout: 60000 }, async
 	const { bookmark } = (await post('_find', QUERY)).json;
 	assert.equal(await go(bookmark), 'de');
 	assert.equal(build(parse(bookmark)), bookmark);
-	for (let n = 1; n < bookmark.length; n++) assert.equal(await go(bookmark.slice(0, n)), undefined, `the first ${n} characters`);
+	/* But for the end of base64, which may be left out. */
+	for (let n = 1; n < bookmark.replace(/=+$/, '').length; n++) assert.equal(await go(bookmark.slice(0, n)), undefined, `the first ${n} characters`);
 	const bytes = Buffer.from(bookmark, 'base64');
 	for (let i = 0; i < bytes.length; i++) {
 		const other = Buffer.from(bytes);
@@ -247,7 +248,7 @@ test('bookmarks that are forged', { timeout: 60000 }, async () => {
 		const text = (i, value) => ({ ...real, texts: real.texts.map((t, k) => (k === i ? value : t)) });
 		const head = (i, value) => ({ ...real, head: Buffer.from(real.head.map((b, k) => (k === i ? value : b))) });
 		const forged = [
-			...many(8, (i) => [0, 2, 5, 127, 255].map((v) => build(head(i, v)))).flat(),
+			...many(9, (i) => [0, 2, 5, 63, 64, 65, 127, 255].map((v) => build(head(i, v)))).flat(),
 			...many(4, (i) => ['', 'x', '{', '[', '[1]', '["z"]', '[[[[', '['.repeat(3000), '\xff', '\u0000', '_design/i', '_design/x', 'zzz', 'x'.repeat(100000)].map((v) => build(text(i, v)))).flat(),
 			...many(4, (i) => sealed(Buffer.concat([real.head, ...many(i, () => Buffer.from([0])), Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1])]))),
 			sealed(Buffer.concat([real.head.subarray(0, 2), Buffer.alloc(20, 0xff), real.head.subarray(4)])),
