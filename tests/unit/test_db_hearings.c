@@ -257,13 +257,18 @@ test_first_validator(struct dbs *s)
 	struct db *db = ruletest_new_db(s, "first");
 	struct db_write design = ruletest_write_of("{\"_id\":\"_design/v\",\"validate_doc_update\":\"x\"}", 1);
 	struct db_write big[3], a = ruletest_write_of("{\"_id\":\"a\",\"say\":\"no\"}", 1);
-	struct db_request reqs[3] = {
-	    {.writes = &design, .nwrites = 1}, {.writes = big, .nwrites = 3}, {.writes = &a, .nwrites = 1}};
-	int over[3] = {0};
+	struct rev rev = {1, (const unsigned char *)"a", 1};
+	unsigned char purged = 0;
+	struct db_write purge = {
+	    .kind = DB_WRITE_PURGE, .id = {"gone", 4}, .path = &rev, .npath = 1, .purged = &purged};
+	struct db_request reqs[4] = {{.writes = &design, .nwrites = 1}, {.writes = big, .nwrites = 3},
+	    {.writes = &a, .nwrites = 1}, {.writes = &purge, .nwrites = 1}};
+	int over[4] = {0};
 	char *text = arena_alloc(ruletest_arena, 7900001);
 
 	ruletest_told_reset(db);
 	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"quiet\"}"), 0);
+	CHECK_INT(RULETEST_REPLICATE(db, "{\"_id\":\"gone\",\"_revisions\":{\"start\":1,\"ids\":[\"a\"]}}"), 0);
 	CHECK_INT(ruletest_told.hearings, 0);
 	memset(text, ' ', 7900000);
 	text[0] = '{';
@@ -272,14 +277,17 @@ test_first_validator(struct dbs *s)
 		big[i] = ruletest_write_of("{\"_id\":\"big\"}", 1);
 		big[i].body = (struct jstr){text, 7900000};
 	}
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		reqs[i].done = ruletest_done;
 		reqs[i].cookie = &over[i];
 		CHECK_INT(db_submit(db, &reqs[i]), 0);
 	}
 	ruletest_drain();
-	CHECK(over[0] && over[1] && over[2]);
+	CHECK(over[0] && over[1] && over[2] && over[3]);
 	CHECK_INT(design.err, 0);
+	/* Nobody is asked about a purge, so it does not matter to it. */
+	CHECK_INT(purge.err, 0);
+	CHECK_INT(purged, 1);
 	CHECK(ruletest_told.hearings > 0);
 	CHECK_INT(a.err, ERR_FORBIDDEN);
 	CHECK_STR(ruletest_winner(db, "a"), "");
