@@ -2,17 +2,20 @@
 #include "cli.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "folder.h"
+#include "store/pages.h"
 
 const char check_help[] =
     "usage: divan check --data DIR [DB...]\n"
     "\n"
     "Verifies the databases DB, or all, of the data folder DIR, which no divand may serve\n"
-    "meanwhile: each checksum, each rule that docs/FORMAT.md states, each counter by a recount.\n"
+    "meanwhile: each page of the file, each checksum, each rule that docs/FORMAT.md states, each\n"
+    "counter by a recount. `divan repair` saves what can be read of one that is damaged.\n"
     "Prints a line for each database with findings, then how many there are. Exit status 1: findings.\n";
 
 struct names {
@@ -48,13 +51,27 @@ collect(struct dbs *dbs, char **given, struct names *names)
 	return err;
 }
 
+/* check_pages: Before the store opens the file: damaged pages would end this process. */
 static int
-check_one(struct dbs *dbs, const char *name)
+check_pages(const char *dir, const char *name, struct errtext *why)
+{
+	char file[STORE_FILE_ROOM], path[PATH_MAX];
+	int err = store_lmdb_file(name, file);
+
+	if (err != 0 || (err = folder_path(dir, file, path)) != 0)
+		return err;
+	return store_pages_check(path, why);
+}
+
+static int
+check_one(struct dbs *dbs, const char *dir, const char *name)
 {
 	struct errtext why = {""};
 	struct db *db;
-	int err = db_open(dbs, name, &folder_owner, &db);
+	int err = check_pages(dir, name, &why);
 
+	if (err == 0)
+		err = db_open(dbs, name, &folder_owner, &db);
 	if (err == 0) {
 		err = db_check(db, &why);
 		db_close(db);
@@ -78,7 +95,7 @@ check_all(const char *dir, char **given)
 	if (err)
 		cli_say("the databases cannot be listed: %s", err_reason(err));
 	for (size_t i = 0; i < names.n; i++) {
-		findings += check_one(f.dbs, names.at[i]) != 0;
+		findings += check_one(f.dbs, dir, names.at[i]) != 0;
 		free(names.at[i]);
 	}
 	printf("%zu databases checked, %zu with findings\n", names.n, findings);

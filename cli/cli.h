@@ -22,7 +22,8 @@ void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
 int copy_run(int argc, char **argv);
 int restore_run(int argc, char **argv);
 int check_run(int argc, char **argv);
+int repair_run(int argc, char **argv);
 int replicate_run(int argc, char **argv);
-extern const char copy_help[], restore_help[], check_help[], replicate_help[];
+extern const char copy_help[], restore_help[], check_help[], repair_help[], replicate_help[];
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,9 +52,21 @@ folder_lock(const char *dir, int *fdp)
 }
 
 int
+folder_path(const char *dir, const char *file, char path[PATH_MAX])
+{
+	int n = snprintf(path, PATH_MAX, "%s/%s", dir, file);
+
+	if (n > 0 && n < PATH_MAX)
+		return 0;
+	cli_say("%s: %s", dir, strerror(ENAMETOOLONG));
+	return ERR_IO;
+}
+
+int
 folder_open(const char *dir, int lock_fd, struct folder *f)
 {
-	struct dbs_config config = {0};
+	/* What was stored under whatever setting is to be read and copied. */
+	struct dbs_config config = {.max_document_size = (uint64_t)1 << 32};
 	int err;
 
 	*f = (struct folder){.lock_fd = lock_fd};

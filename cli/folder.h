@@ -2,6 +2,7 @@
 #ifndef CLI_FOLDER_H_
 #define CLI_FOLDER_H_
 
+#include <limits.h>
 #include "base/exec.h"
 #include "db/db.h"
 
@@ -21,6 +22,9 @@ extern const struct principal folder_owner;
  * said on standard error.
  */
 int folder_lock(const char *dir, int *fdp) MUST_CHECK;
+
+/** folder_path(dir, file, path): DIR/FILE.  Errors, said on standard error: ERR_IO. */
+int folder_path(const char *dir, const char *file, char path[PATH_MAX]) MUST_CHECK;
 
 /**
  * folder_open(dir, lock_fd, f), folder_close(f): The databases in ${dir}; ${lock_fd} goes with it, or is -1 where

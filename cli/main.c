@@ -24,6 +24,7 @@ static const struct command commands[] = {
     {"copy", copy_run, copy_help, "one database as one file, while it is served or not"},
     {"restore", restore_run, restore_help, "such a file as a database of a data folder that nobody serves"},
     {"check", check_run, check_help, "whether the databases of such a folder are sound"},
+    {"repair", repair_run, repair_help, "what can be read of a damaged one, as a new one, and what is lost"},
     {"replicate", replicate_run, replicate_help, "the changes of one database to another, by a running divand"},
 };
 

@@ -67,6 +67,15 @@ damaged(unsigned tree, const void *key, size_t klen)
 }
 
 int
+record_fits(unsigned tree, const void *key, size_t klen, const struct store_val *val)
+{
+	size_t vlen = val->len - RECORD_SUM_LEN;
+
+	return val->len >= RECORD_SUM_LEN &&
+	       load_u32((const unsigned char *)val->p + vlen) == checksum(tree, key, klen, val->p, vlen);
+}
+
+int
 record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r)
 {
 	size_t vlen;
@@ -75,7 +84,7 @@ record_open(unsigned tree, const void *key, size_t klen, const struct store_val 
 		return damaged(tree, key, klen);
 	vlen = val->len - RECORD_SUM_LEN;
 	bytes_init(r, val->p, vlen);
-	if (load_u32((const unsigned char *)val->p + vlen) != checksum(tree, key, klen, val->p, vlen))
+	if (!record_fits(tree, key, klen, val))
 		return damaged(tree, key, klen);
 	return 0;
 }

@@ -22,6 +22,9 @@ int record_seal(unsigned tree, const void *key, size_t klen, struct buf *b, size
  */
 int record_open(unsigned tree, const void *key, size_t klen, const struct store_val *val, struct bytes *r) MUST_CHECK;
 
+/** record_fits(tree, key, klen, val): 1 if the checksum matches; nothing is logged. */
+int record_fits(unsigned tree, const void *key, size_t klen, const struct store_val *val);
+
 /** record_sum(tree, key, klen, val, vlen): Put the checksum of the ${vlen} bytes at ${val} behind them. */
 void record_sum(unsigned tree, const void *key, size_t klen, unsigned char *val, size_t vlen);
 

@@ -1,0 +1,273 @@
+/*
+ * repair.c: `divan repair`: what can be read of a damaged database, as a new file in its place.
+ *
+ * 1. The damaged file is read, never written: page by page, without the store (store/pages.h).
+ * 2. The new one is made below DIR/.repair, verified there, and takes the name by one rename, after the damaged file has got a
+ *    second name.  Killed at any point, the database is the one file or the other, whole; the next repair empties DIR/.repair.
+ * 3. Its history is a new one: it is another database that a client has not seen.
+ */
+#include "cli.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "db/salvage.h"
+#include "folder.h"
+#include "store/store.h"
+
+#define PILE "pile" /* the database that the records are put into */
+
+const char repair_help[] =
+    "usage: divan repair --data DIR DB\n"
+    "\n"
+    "Saves what can be read of database DB in the data folder DIR, which no divand may serve\n"
+    "meanwhile: each document with its revisions and attachments, _local documents, settings,\n"
+    "into a new file that takes the place of the damaged one. That one stays, unchanged, beside\n"
+    "it, as DB.divan.damaged. Each loss is told by a line, then a summary. It takes up to twice\n"
+    "the size of the database of disk space besides.\n"
+    "\n"
+    "Exit status: 0 nothing is lost, 1 something is, 2 nothing could be done and all is as it was.\n";
+
+enum { REPAIR_WHOLE = 0, REPAIR_LOSSES = 1, REPAIR_FAILED = 2 };
+
+/* Where it happens. */
+struct place {
+	const char *dir;
+	const char *db;
+	char file[STORE_FILE_ROOM]; /* the database's file name */
+	char path[PATH_MAX];        /* DIR/file */
+	char staging[PATH_MAX];     /* DIR/.repair */
+	char made[PATH_MAX];        /* DIR/.repair/file */
+	char old[PATH_MAX];         /* what the damaged file is called then */
+};
+
+static int
+complain(const char *path)
+{
+	cli_say("%s: %s", path, strerror(errno));
+	return ERR_IO;
+}
+
+static int
+place_init(struct place *p, const char *dir, const char *db)
+{
+	struct errtext why = {""};
+	int err;
+
+	p->dir = dir;
+	p->db = db;
+	if ((err = dbs_name_check(db, strlen(db), &why)) != 0 || (err = store_lmdb_file(db, p->file)) != 0) {
+		cli_say("%s", why.text[0] != '\0' ? why.text : err_reason(err));
+		return err;
+	}
+	if (folder_path(dir, ".repair", p->staging) != 0 || folder_path(dir, p->file, p->path) != 0)
+		return ERR_IO;
+	return folder_path(p->staging, p->file, p->made);
+}
+
+/* The staging folder, away with what is in it. */
+static void
+clear(const struct place *p)
+{
+	DIR *d = opendir(p->staging);
+	const struct dirent *e;
+
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL)
+		(void)unlinkat(dirfd(d), e->d_name, 0);
+	closedir(d);
+	(void)rmdir(p->staging);
+}
+
+/* say_loss: It names what stood in the damaged file: no control character reaches the terminal. */
+static void
+say_loss(void *cookie, const char *line)
+{
+	const struct place *p = cookie;
+
+	printf("%s: ", p->db);
+	for (; *line != '\0'; line++)
+		(void)putchar((unsigned char)*line < ' ' || *line == 0x7f ? '?' : *line);
+	(void)putchar('\n');
+}
+
+/* gather: The pile: PILE, or, should the database itself be called so, another name. */
+static const char *
+pile_name(const struct place *p)
+{
+	return strcmp(p->db, PILE) != 0 ? PILE : PILE "2";
+}
+
+static int
+make_pile(struct place *p, struct db_salvage *out)
+{
+	struct errtext why = {""};
+	struct folder f;
+	struct store *s;
+	int err = folder_open(p->staging, -1, &f);
+
+	if (err != 0)
+		return err;
+	err = dbs_create(f.dbs, pile_name(p), NULL, &folder_owner, &why);
+	folder_close(&f);
+	if (err == 0 && (err = store_lmdb_new(p->staging, &s)) == 0) {
+		err = db_salvage_gather(s, pile_name(p), p->path, out);
+		store_free(s);
+	}
+	if (err == ERR_CORRUPT)
+		cli_say("%s: there is nothing in it that can be read", p->path);
+	else if (err != 0)
+		cli_say("%s: %s", p->path, err_reason(err));
+	return err;
+}
+
+/* make_copy: The new database, verified. */
+static int
+make_copy(struct place *p, struct folder *f, struct db *pile, struct db_salvage *out)
+{
+	struct db_options options = {.partitioned = db_is_partitioned(pile)};
+	struct errtext why = {""};
+	struct db *to;
+	int err = dbs_create(f->dbs, p->db, &options, &folder_owner, &why);
+
+	if (err == 0)
+		err = db_open(f->dbs, p->db, &folder_owner, &to);
+	if (err == 0) {
+		err = db_salvage_copy(pile, to, out);
+		if (err == 0)
+			err = db_check(to, &why);
+		db_close(to);
+	}
+	if (err != 0)
+		cli_say("%s: %s", p->db, why.text[0] != '\0' ? why.text : err_reason(err));
+	return err;
+}
+
+static int
+make(struct place *p, struct db_salvage *out)
+{
+	struct folder f;
+	struct db *pile;
+	int err = make_pile(p, out);
+
+	if (err != 0 || (err = folder_open(p->staging, -1, &f)) != 0)
+		return err;
+	if ((err = db_open(f.dbs, pile_name(p), &folder_owner, &pile)) != 0) {
+		cli_say("%s: %s", p->db, err_reason(err));
+	} else {
+		err = make_copy(p, &f, pile, out);
+		db_close(pile);
+	}
+	folder_close(&f);
+	return err;
+}
+
+/* keep_old: A second name for the damaged file: .damaged, or with the first number that is free. */
+static int
+keep_old(struct place *p)
+{
+	int n = snprintf(p->old, sizeof(p->old), "%s.damaged", p->path);
+
+	for (unsigned i = 2; n > 0 && n < (int)sizeof(p->old); i++) {
+		if (link(p->path, p->old) == 0)
+			return 0;
+		if (errno != EEXIST && (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK) &&
+		    access(p->old, F_OK) != 0)
+			/* A file system without links: for a moment there is no database. */
+			return rename(p->path, p->old) == 0 ? 0 : complain(p->old);
+		if (errno != EEXIST)
+			break;
+		n = snprintf(p->old, sizeof(p->old), "%s.damaged%u", p->path, i);
+	}
+	return complain(p->old);
+}
+
+static int
+publish(struct place *p)
+{
+	int fd, err = keep_old(p);
+
+	if (err != 0)
+		return err;
+	if (rename(p->made, p->path) != 0)
+		return complain(p->path);
+	fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) != 0)
+		(void)complain(p->dir);
+	if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
+static void
+summary(const struct place *p, const struct db_salvage *out)
+{
+	const struct store_pages_report *g = &out->pages;
+
+	if (g->damaged > 0) {
+		printf("%s: %llu damaged pages of %llu:", p->db, (unsigned long long)g->damaged,
+		    (unsigned long long)g->pages);
+		for (size_t i = 0; i < g->damaged && i < sizeof(g->first) / sizeof(g->first[0]); i++)
+			printf(g->first[i] == UINT64_MAX ? " root" : " %llu", (unsigned long long)g->first[i]);
+		printf("%s\n", g->damaged > sizeof(g->first) / sizeof(g->first[0]) ? " ..." : "");
+	}
+	if (g->no_root)
+		printf("%s: its beginning is damaged: what was found was found page by page\n", p->db);
+	if (g->lost > 0)
+		printf("%s: %llu records cannot be read\n", p->db, (unsigned long long)g->lost);
+	if (out->checkpoints > 0)
+		printf("%s: %llu checkpoints of replications are left out, so that these bring again what is lost\n",
+		    p->db, (unsigned long long)out->checkpoints);
+	printf("%s: %llu documents and %llu deleted ones are saved; lost: %llu documents, %llu revisions, %llu "
+	       "attachments\n",
+	    p->db, (unsigned long long)out->docs, (unsigned long long)out->deleted, (unsigned long long)out->lost_docs,
+	    (unsigned long long)out->lost_revs, (unsigned long long)out->lost_atts);
+	printf("%s: the damaged file is %s\n", p->db, p->old);
+}
+
+static int
+repair(struct place *p)
+{
+	struct db_salvage out = {.tell = say_loss, .cookie = p};
+	int lock_fd, err = folder_lock(p->dir, &lock_fd);
+
+	if (err != 0)
+		return REPAIR_FAILED;
+	clear(p);
+	if (access(p->path, R_OK) != 0 || mkdir(p->staging, 0700) != 0)
+		err = complain(access(p->path, R_OK) != 0 ? p->path : p->staging);
+	else
+		err = make(p, &out);
+	if (err == 0 && (err = publish(p)) == 0)
+		summary(p, &out);
+	clear(p);
+	close(lock_fd);
+	db_salvage_release(&out);
+	return err != 0 ? REPAIR_FAILED : out.lost > 0 ? REPAIR_LOSSES : REPAIR_WHOLE;
+}
+
+int
+repair_run(int argc, char **argv)
+{
+	static const struct option longs[] = {{"data", required_argument, NULL, 'd'}, {NULL, 0, NULL, 0}};
+	const char *dir = NULL;
+	struct place p;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c != 'd')
+			return CLI_USAGE;
+		dir = optarg;
+	}
+	if (dir == NULL || argc - optind != 1)
+		return CLI_USAGE;
+	return place_init(&p, dir, argv[optind]) != 0 ? REPAIR_FAILED : repair(&p);
+}
