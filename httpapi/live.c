@@ -532,24 +532,34 @@ opened(void *cookie, struct live_built *out)
 	led(c, err, &out->why);
 }
 
-/* build: For whoever else asks the same meanwhile, too. */
+/* take_lead: Others who ask the same meanwhile wait for it: by ${known}, or by a query that has its name and nothing else yet. */
 static int
-build(struct live *c, const struct live_query *known)
+take_lead(struct live *c, struct live_query *known)
+{
+	struct live_query *lq = live_query_hold(known);
+	int err = 0;
+
+	if (c->alone)
+		return 0;
+	if (lq == NULL && (err = live_query_empty(&lq)) == 0)
+		err = live_home_add(live_home_of(c->feed.r), lq, c->name);
+	if (err == 0)
+		lead(c, lq);
+	live_query_drop(lq);
+	return err;
+}
+
+static int
+build(struct live *c, struct live_query *known)
 {
 	struct apireq *r = c->feed.r;
-	struct live_query *lq;
 	struct errtext why;
 	struct jstr body;
 	int err = api_body(r, &body, &why);
 
-	if (err == 0 && !c->alone && known == NULL && (err = live_query_empty(&lq)) == 0) {
-		if ((err = live_home_add(live_home_of(r), lq, c->name)) == 0)
-			lead(c, lq);
-		live_query_drop(lq);
-	}
 	if (err == 0)
-		err = live_build_start(r, body, NULL, 0, opened, c, &c->build);
-	return err;
+		err = take_lead(c, known);
+	return err != 0 ? err : live_build_start(r, body, NULL, 0, opened, c, &c->build);
 }
 
 static void
