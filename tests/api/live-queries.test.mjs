@@ -304,6 +304,49 @@ test('random edits of a partitioned database', async () => {
 	], random, Math.ceil(STEPS / 5));
 });
 
+test('writers that do not wait for listeners who come, go and come back', async () => {
+	const random = new Random(SEED + 2), db = await c.db(), text = 'y'.repeat(1000);
+	await index(db, { index: { fields: ['n'] }, ddoc: 'n', name: 'n' });
+	const edit = async (ids) => {
+		const rows = ok(await c.request('POST', `${db}/_all_docs`, { keys: ids })).rows;
+		const docs = rows.map((r, i) => {
+			const _rev = r.value && !r.value.deleted ? r.value.rev : undefined;
+			return { _id: ids[i], n: random.below(5) ? random.below(1000) : 'none', text, ...(_rev ? { _rev } : {}), ...(_rev && random.below(3) === 0 ? { _deleted: true } : {}) };
+		});
+		ok(await c.request('POST', `${db}/_bulk_docs`, { docs }));
+	};
+	await edit(Array.from({ length: 1200 }, (_, i) => `d${i}`));
+	const bodies = [
+		{ selector: { n: { $type: 'number' } } },
+		{ selector: { n: { $gt: null } }, sort: ['n'], use_index: 'n', fields: ['_id', '_rev', 'n'] },
+		{ selector: { n: { $gte: 0 } }, sort: [{ n: 'desc' }], limit: 200, use_index: 'n' },
+		{ selector: { n: { $lt: 300 } }, sort: ['n'], limit: 20, use_index: 'n' },
+	];
+	let writing = true, steps = 0;
+	const writer = (async () => {
+		for (; writing; steps++) await edit([...new Set(Array.from({ length: random.below(30) + 1 }, () => `d${random.below(1200)}`))]);
+	})();
+	const all = [];
+	for (let round = 0; round < Math.ceil(STEPS / 10); round++) {
+		const l = await listen(db, bodies[round % bodies.length], { form: round % 3 ? 'continuous' : 'eventsource' });
+		all.push(l);
+		const other = random.pick(all);
+		other.look(other.stream.text());
+		await other.stop();
+		other.look(other.stream.text());
+		assert.equal(await other.start({ since: other.seq ?? '0' }), 200);
+		if (round % 4 === 3) await l.at(await seqOf(db));
+	}
+	writing = false;
+	await writer;
+	const seq = await seqOf(db);
+	for (const l of all) {
+		await l.at(seq);
+		await l.check(`after ${steps} edits`);
+		await l.stop();
+	}
+});
+
 test('what is refused, and in which words', async () => {
 	const db = await c.db();
 	await put(db, 'a', { n: 1 });
