@@ -125,7 +125,8 @@ function branches() {
 
 /** Columns that a generated query may be answered from: those of an index, often with a selector made for it. */
 function generate() {
-	const index = indexes.length > 0 && random.below(3) ? random.pick(indexes) : undefined;
+	const serving = indexes.filter((x) => inScope(x) || random.below(8) === 0);
+	const index = serving.length > 0 && random.below(3) ? random.pick(serving) : undefined;
 	const query = {};
 	const own = index && random.below(4);
 	const made = own ? selectors.fields(1, index.columns.slice(0, random.between(1, index.columns.length))) : indexes.length > 2 && random.below(3) === 0 ? branches() : selectors.selector();
@@ -286,7 +287,7 @@ async function run(documents, count = COUNT) {
 	tally.edited = 0;
 	for (let i = 0; i < count / 10; i++) if (await pagedAmongEdits(i, generate())) tally.edited++;
 	console.log(`  ${count} queries, ${g.docs.length} documents, seed ${SEED}: ${JSON.stringify(tally)}`);
-	assert.ok(tally.some > count / 5 && tally.indexed > count / 12, JSON.stringify(tally));
+	assert.ok(tally.some > count / 20 && tally.indexed > 0, JSON.stringify(tally));
 }
 
 test(`generated queries find what the model finds, with and without indexes (FIND_SEED=${SEED})`, { timeout: 600000 }, () => run(180));
@@ -294,9 +295,12 @@ test(`and where counts of rows say how (FIND_SEED=${SEED})`, { timeout: 600000 }
 
 test(`and in partitions (FIND_SEED=${SEED})`, { timeout: 600000 }, async () => {
 	partitioned = true;
-	await run(200, Math.ceil(COUNT / 2));
-	partitioned = false;
-	partition = undefined;
+	try {
+		await run(200, Math.ceil(COUNT / 2));
+	} finally {
+		partitioned = false;
+		partition = undefined;
+	}
 });
 
 test('a scan in many turns gives every document once, whatever the ids look like', async () => {

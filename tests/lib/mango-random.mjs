@@ -1,5 +1,6 @@
-// Documents, selectors and indexes out of a seed: all types, all operators, few different values, so that much is equal.
-const WORDS = ['', 'a', 'A', 'b', 'ab', 'Ab', 'abc', 'b a', 'z', 'Zoe', 'é', 'e\u0301', 'ä', 'a\u0001', 'ß', 'ss', '10', '9', '_', '\u{1f600}'];
+// Documents, selectors and indexes out of a seed: all types, all operators, few different values, so that much is equal.  Some strings are longer
+// than what a range of an index keeps of a key.
+const WORDS = ['', 'a', 'A', 'b', 'ab', 'Ab', 'abc', 'b a', 'z', 'Zoe', 'é', 'e\u0301', 'ä', 'a\u0001', 'ß', 'ss', '10', '9', '_', '\u{1f600}', ...['', 'a', 'b'].map((end) => 'long'.repeat(400) + end)];
 
 /** Paths that documents may have; of `o` and `l` also below. */
 export const PATHS = ['a', 'b', 'c', 'n', 's', 't', 'o.x', 'o.y', 'o.z.w', 'l', 'm', 't.0', 'l.1.p', 'dot\\.ted'];
