@@ -38,14 +38,14 @@
 #define LIMIT_SELECTOR_VALUES 100000u      /* values that a selector compares with */
 #define LIMIT_SELECTOR_MEM (64u << 20)     /* bytes that a compiled selector may take */
 #define LIMIT_FIND_RANGES 1024u            /* ranges of keys that a query reads, over all its indexes */
-#define LIMIT_FIND_LEN (8u << 20)          /* bytes of the body of a Mango request */
+#define LIMIT_FIND_LEN (16u << 20)         /* bytes of the body of a Mango request */
 #define LIMIT_INDEX_COLUMNS 64u            /* fields of a declared index that is created by _index */
 #define LIMIT_INDEX_PATHS (64u << 10)      /* bytes of the names of its fields */
 #define LIMIT_INDEX_MAPS 1024u             /* indexes of a design document that differ in their rows */
 #define LIMIT_INDEX_DELETES 10000u         /* design documents of one _bulk_delete */
 #define LIMIT_INDEX_TRIES 64u              /* at a design document that others write as well */
 #define LIMIT_FIND_SORT 1000u              /* fields of a sort, or of an index */
-#define LIMIT_BOOKMARK_LEN (1u << 20)      /* bytes of a bookmark of _find */
+#define LIMIT_BOOKMARK_LEN (12u << 20)     /* bytes of a bookmark of _find: a document's, and base64 */
 #define LIMIT_LIVE_MEMBERS 10000u          /* documents that a live query keeps */
 #define LIMIT_LIVE_BYTES (4u << 20)        /* and bytes of their ids and sort keys */
 #define LIMIT_LOG_BUFFER ((size_t)1 << 20) /* bytes of log lines that wait to be written */

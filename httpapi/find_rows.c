@@ -135,6 +135,13 @@ count_next(struct find_rows *f, struct arena *a)
 	return err == 0 || err == ERR_AGAIN ? ERR_END : err;
 }
 
+/* is_over: Of this turn.  A selector may take 20 ms for one document, so behind each that it judges the clock is looked at. */
+static int
+is_over(const struct find_rows *f, struct rows_turn *turn, const struct buf *b)
+{
+	return rows_turn_over(turn, b) || (!f->scan.plan->exact && rows_now_us() - turn->start_us >= ROWS_TURN_US);
+}
+
 static int
 fill(struct find_rows *f, struct buf *b, struct arena *a)
 {
@@ -149,7 +156,7 @@ fill(struct find_rows *f, struct buf *b, struct arena *a)
 			return count_next(f, a);
 		if (err == ERR_AGAIN)
 			err = 0;
-		if (err == 0 && rows_turn_over(&turn, b))
+		if (err == 0 && is_over(f, &turn, b))
 			return 0;
 	}
 	return err;

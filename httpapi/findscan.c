@@ -87,7 +87,8 @@ open_rows(struct findscan *fs)
 		    .id = fs->after_id};
 		range.exclusive_start = 1;
 	}
-	if (fs->snap == NULL && (err = read_begin(at->ix, &fs->snap)) != 0)
+	/* What a turn could not keep of its place is no reason to begin anew. */
+	if ((err = buf_failed(&fs->place)) != 0 || (fs->snap == NULL && (err = read_begin(at->ix, &fs->snap)) != 0))
 		return err;
 	fs->exact = fs->plan->exact && read_seq(fs->snap) == db_snap_seq(fs->dbsnap);
 	return read_range(fs->snap, at->view, &range, (struct jstr){fs->place.data, fs->place.len});
@@ -312,9 +313,10 @@ next_row(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 	struct db_doc doc;
 	int err = read_next(fs->snap, a, &row);
 
+	/* Of the row before it nothing is left in ${a} that read_place() could tell. */
+	fs->moved = err == 0;
 	if (err != 0)
 		return err;
-	fs->moved = 1;
 	fs->keys_examined++;
 	out->key = row.key;
 	if (fs->plan->covered)
@@ -364,13 +366,14 @@ findscan_peek(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 	int err;
 
 	arena_reset(a);
-	while ((err = open_range(fs)) == 0) {
-		err = part_of(fs)->index != NULL ? next_row(fs, a, out) : next_doc(fs, a, out);
-		if (err != ERR_END)
-			return err;
-		next_range(fs);
-	}
-	return err;
+	if ((err = open_range(fs)) != 0)
+		return err;
+	err = part_of(fs)->index != NULL ? next_row(fs, a, out) : next_doc(fs, a, out);
+	if (err != ERR_END)
+		return err;
+	/* There may be thousands of ranges without a row. */
+	next_range(fs);
+	return ERR_AGAIN;
 }
 
 int

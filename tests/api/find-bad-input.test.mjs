@@ -55,7 +55,7 @@ refused('bodies that are none', [
 		Buffer.from('{"selector":{"a":"\xc0\xaf"}}', 'latin1'), Buffer.from('{"selector":{"a":"\xed\xa0\x80"}}', 'latin1'), '{"selector":{"a":"\u0001"}}']
 		.map((text) => [text, 400, 'bad_request', 'invalid UTF-8 JSON']),
 	...['[]', '1', 'null', '"x"', 'true', '[{"selector":{}}]'].map((text) => [text, 400, 'bad_request', 'Request body must be a JSON object']),
-	[`{"selector":{}${' '.repeat(8 << 20)}}`, 413, 'too_large'],
+	[`{"selector":{}${' '.repeat(16 << 20)}}`, 413, 'too_large'],
 ]);
 
 refused('options that are wrong', [
@@ -109,6 +109,35 @@ refused('selectors that are too much', [
 	[{ selector: { a: 'x'.repeat(2 << 20) } }, 400, 'invalid_selector'],
 	[{ selector: {}, fields: many(8193, (i) => `f${i}`) }, 400],
 ]);
+
+test('selectors of thousands of branches are answered', { timeout: 60000 }, async () => {
+	for (const field of ['n', '_id', 'text']) {
+		const branch = (i) => ({ [field]: field === 'n' ? i + 4 : field === '_id' ? `${'ceg'[i] ?? i}` : `x${i}` });
+		const r = await post('_find', { selector: { $or: many(2700, branch), kind: { $gt: null } }, fields: ['n'] });
+		assert.equal(r.status, 200, r.text.slice(0, 200));
+		assert.deepEqual(r.json.docs.map((d) => d.n).sort(), { n: [4, 5, 6, 7], _id: [2, 4, 6], text: [] }[field]);
+	}
+	const r = await post('_find', { selector: { $and: many(1300, (i) => ({ $or: [{ n: { $lt: -i } }, { n: { $gt: -i - 1 } }] })) }, fields: ['n'] });
+	assert.equal(r.status, 200, r.text.slice(0, 200));
+	assert.equal(r.json.docs.length, 8);
+});
+
+test('a page may end at a key of megabytes', { timeout: 60000 }, async () => {
+	const name = await newDb(server), key = 'k'.repeat(3 << 20);
+	await ask(server, 'POST', `/${name}/_index`, { json: { index: { fields: ['n'] } } });
+	for (const i of [1, 2, 3]) assert.equal((await ask(server, 'PUT', `/${name}/${i}`, { json: { n: key + (i >> 1) } })).status, 201);
+	for (const sort of ['asc', 'desc']) {
+		const found = [];
+		for (let bookmark; found.length < 4; ) {
+			const r = await post('_find', { selector: { n: { $gt: null } }, sort: [{ n: sort }], limit: 1, fields: ['_id'], bookmark }, name);
+			assert.equal(r.status, 200, r.text.slice(0, 200));
+			if (r.json.docs.length === 0) break;
+			found.push(r.json.docs[0]._id);
+			bookmark = r.json.bookmark;
+		}
+		assert.deepEqual(found, sort === 'asc' ? ['1', '2', '3'] : ['3', '2', '1']);
+	}
+});
 
 test('methods and types', { timeout: 60000 }, async () => {
 	for (const path of ['_find', '_explain', `../${parted}/_partition/p/_find`, `../${parted}/_partition/p/_explain`].map((p) => new URL(p, `http://x/${db}/`).pathname)) {
