@@ -84,6 +84,22 @@ store_close(struct store_db *db)
 }
 
 int
+store_open_checked(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+{
+	int err = s->impl->verify != NULL ? s->impl->verify(s, name) : 0;
+
+	return err != 0 ? err : store_open(s, name, trees, ntrees, dbp);
+}
+
+void
+store_close_checked(struct store_db *db)
+{
+	if (db != NULL && db->impl->mark != NULL)
+		db->impl->mark(db);
+	store_close(db);
+}
+
+int
 store_drop(struct store *s, const char *name)
 {
 	return s->impl->drop(s, name);

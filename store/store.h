@@ -102,6 +102,15 @@ int store_open(
 void store_close(struct store_db *db);
 
 /**
+ * store_open_checked(...), store_close_checked(db): The same for what can be made anew, and is to be thrown away when it is damaged.
+ * A file that is not as the latter left it, to its size and time, or was open when the process ended, is read page by page
+ * before anything believes what stands in it: ERR_CORRUPT if it is damaged.
+ */
+int store_open_checked(
+    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp) MUST_CHECK;
+void store_close_checked(struct store_db *db);
+
+/**
  * store_drop(s, name): Remove a database; snapshots that are open on it still read it.  Durable on return.
  * Errors: ERR_NO_DB, ERR_IO.
  */

@@ -38,6 +38,9 @@ struct store_impl {
 	    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
 	int (*drop)(struct store *s, const char *name);
 	void (*close)(struct store_db *db);
+	int (*verify)(
+	    struct store *s, const char *name); /* store_open_checked()'s part before the open; NULL: nothing */
+	void (*mark)(struct store_db *db);      /* store_close_checked()'s before the close; NULL: nothing */
 	int (*rewrite_begin)(struct store_db *db, const char *path, struct store_rewrite **rp);
 	int (*rewrite_step)(struct store_rewrite *r);
 	int (*rewrite_finish)(struct store_rewrite *r, const struct store_item *items, size_t n);

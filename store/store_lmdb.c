@@ -8,6 +8,8 @@
  * 2. A file is opened once per process, as LMDB demands: the list of open
  *    files is kept by device and inode, so that a name can be made anew while
  *    the dropped file is still open.
+ * 3. What store_close_checked() closes bears a mark of its size and time, which store_open_checked() takes away.  Without the
+ *    mark LMDB gets to see the file once all its pages are found sound (store_lmdb_pages.c).
  */
 #include "store_lmdb.h"
 
@@ -22,7 +24,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define NOTE_ATTR "user.divan" /* the extended attribute that holds a note */
+#include "base/log.h"
+#include "store/pages.h"
+
+#define NOTE_ATTR "user.divan"          /* the extended attribute that holds a note */
+#define CLOSED_ATTR "user.divan.closed" /* and the one that says what the file was when it was closed */
 
 static const struct store_impl lmdb_impl;
 
@@ -372,6 +378,63 @@ lmdb_note_get(struct store_db *base, void *note, size_t *lenp)
 		store_lmdb_snap_end(snap);
 }
 
+/* What a file is, as far as that is known without reading it. */
+struct closed {
+	int64_t size, sec, nsec;
+};
+
+static int
+closed_now(int fd, struct closed *out)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return 0;
+	*out = (struct closed){st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+	return 1;
+}
+
+static void
+lmdb_mark(struct store_db *base)
+{
+	struct store_snap *snap = NULL;
+	struct closed now;
+	int fd = note_fd(base, &snap);
+
+	if (closed_now(fd, &now))
+		(void)fsetxattr(fd, CLOSED_ATTR, &now, sizeof(now), 0);
+	if (snap != NULL)
+		store_lmdb_snap_end(snap);
+}
+
+/* The mark is taken away: whoever dies with the file open leaves none. */
+static int
+lmdb_verify(struct store *base, const char *name)
+{
+	struct lmdb_store *s = (struct lmdb_store *)base;
+	char file[STORE_FILE_MAX + 1], path[PATH_MAX];
+	struct closed now, then;
+	struct errtext why = {""};
+	int fd, same, rc;
+
+	if (store_names_encode(name, file) != 0)
+		return ERR_NO_DB;
+	if (store_files_path(s->dir, file, "", path) != 0)
+		return ERR_IO;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? ERR_NO_DB : store_lmdb_err(errno, "open", path);
+	same = closed_now(fd, &now) && fgetxattr(fd, CLOSED_ATTR, &then, sizeof(then)) == (ssize_t)sizeof(then) &&
+	       memcmp(&now, &then, sizeof(now)) == 0 && fremovexattr(fd, CLOSED_ATTR) == 0;
+	close(fd);
+	if (same)
+		return 0;
+	rc = store_pages_check(path, &why);
+	if (rc == ERR_CORRUPT)
+		log_line(LOG_ERROR, "%s: %s", path, why.text);
+	return rc;
+}
+
 static const struct store_impl lmdb_impl = {
     .free = lmdb_free,
     .list = lmdb_list,
@@ -379,6 +442,8 @@ static const struct store_impl lmdb_impl = {
     .open = lmdb_open,
     .drop = lmdb_drop,
     .close = lmdb_close,
+    .verify = lmdb_verify,
+    .mark = lmdb_mark,
     .rewrite_begin = store_lmdb_rewrite_begin,
     .rewrite_step = store_lmdb_rewrite_step,
     .rewrite_finish = store_lmdb_rewrite_finish,

@@ -95,7 +95,7 @@ create(struct view_index *ix)
 static void
 close_file(struct view_index *ix)
 {
-	store_close(ix->store);
+	store_close_checked(ix->store);
 	ix->store = NULL;
 }
 
@@ -103,7 +103,7 @@ static int
 open_existing(struct view_index *ix)
 {
 	struct store_snap *snap;
-	int err = store_open(ix->views->config.store, ix->name, rows_trees, VIEW_TREES, &ix->store);
+	int err = store_open_checked(ix->views->config.store, ix->name, rows_trees, VIEW_TREES, &ix->store);
 
 	if (err != 0 || (err = store_snap_begin(ix->store, &snap)) != 0)
 		return err;

@@ -44,7 +44,7 @@ async function damaged(change) {
 	change(file, fs.statSync(file).size);
 	await server.restart();
 	for (let i = 0; ; i++) {
-		const answers = [await get('v').catch(() => null), await get('sum', 'group=true').catch(() => null)];
+		const answers = [await get('v'), await get('sum', 'group=true')];
 		for (const [k, name] of ['v', 'sum'].entries()) if (answers[k]?.status === 200 && answers[k].json) assert.ok(JSON.stringify(answers[k].json) === JSON.stringify(want[name]), `${name}: ${answers[k].json.rows.length} of ${want[name].rows.length} rows, ${answers[k].json.total_rows}, ask ${i}`);
 		if (answers.every((a) => a?.status === 200 && a.json)) break;
 		assert.ok(i < 5, JSON.stringify(answers.map((a) => a?.text?.slice(0, 200))));
@@ -64,8 +64,7 @@ test('an empty file', () => damaged((file) => fs.truncateSync(file, 0)));
 test('half a file', () => damaged((file, size) => fs.truncateSync(file, size >> 1)));
 test('a file that ends within its first pages', () => damaged((file) => fs.truncateSync(file, 9000)));
 test('noise all over it', () => damaged((file, size) => write(file, 0, noise(size, 1))));
-// LMDB itself may end the process at such pages, wherever it happens to meet them first (docs/OPERATIONS.md).
-const pages = process.env.DAMAGED_PAGES ? test : test.skip;
-pages('noise behind its head', () => damaged((file, size) => write(file, 8192, noise(size - 8192, 2))));
-for (const at of [3, 10, 40, 80, 120, 160, 200]) pages(`a page of noise: ${at}`, () => damaged((file, size) => size > at * 4096 + 4096 && write(file, at * 4096, noise(4096, at))));
+// LMDB itself would end the process at such pages, wherever it happened to meet them first: it never gets to see them.
+test('noise behind its head', () => damaged((file, size) => write(file, 8192, noise(size - 8192, 2))));
+for (const at of process.env.DAMAGED_PAGES ? [2, 3, 5, 10, 20, 40, 80, 120, 160, 200, 240] : [3, 40, 160]) test(`a page of noise: ${at}`, () => damaged((file, size) => size > at * 4096 + 4096 && write(file, at * 4096, noise(4096, at))));
 test('another kind of file', () => damaged((file) => fs.writeFileSync(file, 'no database at all'.repeat(1000))));
