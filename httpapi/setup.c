@@ -7,6 +7,7 @@
  */
 #include "setup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -92,6 +93,22 @@ make_dirs(const char *dir)
 	return setup_make_dir(path);
 }
 
+/* What was on its way when the process or the machine ended: request bodies (spool_dir), a file that was to replace another. */
+static void
+sweep(const char *dir)
+{
+	DIR *d = opendir(dir);
+	char path[PATH_MAX];
+	struct dirent *e;
+
+	while (d != NULL && (e = readdir(d)) != NULL)
+		if ((strncmp(e->d_name, ".body.", 6) == 0 || strcmp(e->d_name, ".new") == 0) &&
+		    join(path, dir, e->d_name) == 0)
+			(void)unlink(path);
+	if (d != NULL)
+		closedir(d);
+}
+
 int
 setup_data_dir(const char *dir, int *lock_fdp)
 {
@@ -100,6 +117,8 @@ setup_data_dir(const char *dir, int *lock_fdp)
 	if ((err = make_dirs(dir)) != 0)
 		return err;
 	err = filelock_take(dir, lock_fdp);
+	if (err == 0)
+		sweep(dir);
 	if (err == ERR_LOCKED)
 		log_line(LOG_ERROR, "another divand is running on the data folder %s", dir);
 	return err;

@@ -10,7 +10,7 @@
 #include "httpapi/config.h"
 
 /**
- * setup_data_dir(dir, lock_fdp): Make ${dir} if it is missing and lock it for this process, for as
+ * setup_data_dir(dir, lock_fdp): Make ${dir} if it is missing, lock it for this process and remove what an ended one left unfinished; for as
  * long as *${lock_fdp} is open.  Errors: ERR_LOCKED, ERR_IO, each with a log line.
  */
 int setup_data_dir(const char *dir, int *lock_fdp) MUST_CHECK;

@@ -19,11 +19,12 @@ const PER = Number(process.env.POWER_PER ?? Math.min(100, CUTS));
 const SEED = Number(process.env.SEED || Date.now() % 1e9);
 const OPS = Number(process.env.POWER_OPS ?? (CUTS > 100 ? 4000 : 2500)); // records of a load
 const BYTES = 60 << 20;
+const AGAIN = 6; // one in so many is followed by another
 const QUICK = { chttpd_auth: { iterations: 1 } }; // else a start is spent on the administrator's password
 const FIRST = 150; // records of the first start and the first databases, which have their own share of cuts
 
 const random = new Random(SEED);
-const tally = { cuts: 0, acks: 0, records: 0, marks: 0, early: 0, busy: 0, resumed: 0, bad: 0, ms: 0 };
+const tally = { cuts: 0, acks: 0, records: 0, marks: 0, early: 0, twice: 0, busy: 0, resumed: 0, bad: 0, ms: 0 };
 let passed = 0;
 let failed = 0;
 
@@ -54,22 +55,30 @@ function disk({ log, keep, root }) {
 	};
 }
 
+/** It dies as it begins something, so that the log has nothing that was not done. */
+async function halt(server, story) {
+	story.halt(1);
+	await Promise.race([server.exited, new Promise((resolve) => setTimeout(resolve, 1000))]);
+	await server.kill();
+	story.halt(0);
+}
+
+function newLog(log) {
+	fs.rmSync(log, { force: true });
+	fs.writeFileSync(log, '');
+	fs.truncateSync(log, 4 * 2 ** 30);
+	return new Story(log);
+}
+
+const recorded = ({ keep }, log, root) => ({ LD_PRELOAD: path.join(BUILD, 'tests/crash/power.so'), POWER_LOG: log, POWER_KEEP: keep, POWER_ROOT: root });
+
 /** A server is started on nothing, loaded, ended, started again and loaded, on a disk that is recorded. */
 async function record(base) {
 	const at = { log: path.join(base, 'log'), keep: path.join(base, 'keep'), root: path.join(base, 'root'), cut: path.join(base, 'cut') };
 	for (const dir of [at.keep, at.root]) fs.mkdirSync(dir);
-	fs.writeFileSync(at.log, '');
-	fs.truncateSync(at.log, 4 * 2 ** 30);
-	const story = new Story(at.log);
-	const env = { LD_PRELOAD: path.join(BUILD, 'tests/crash/power.so'), POWER_LOG: at.log, POWER_KEEP: at.keep, POWER_ROOT: at.root };
+	const story = newLog(at.log);
+	const env = recorded(at, at.log, at.root);
 	const server = await startDivand({ dataDir: path.join(at.root, 'data'), env, config: QUICK });
-	// It dies as it begins something, so that the log has nothing that was not done.
-	const halt = async () => {
-		story.halt(1);
-		await Promise.race([server.exited, new Promise((resolve) => setTimeout(resolve, 1000))]);
-		await server.kill();
-		story.halt(0);
-	};
 	for (const part of [1, 2]) {
 		const client = new Client(server);
 		if (part === 1) {
@@ -78,7 +87,7 @@ async function record(base) {
 			story.acked(made);
 		}
 		const stop = part === 1 && random.below(2) === 0;
-		await load({ client, story, random, part, ops: OPS / part, bytes: BYTES / part, end: () => (stop ? server.stop() : halt()) });
+		await load({ client, story, random, part, ops: OPS / part, bytes: BYTES / part, end: () => (stop ? server.stop() : halt(server, story)) });
 		client.close();
 		if (part === 1) await server.restart();
 	}
@@ -102,6 +111,32 @@ function check(dataDir) {
 	} catch (e) {
 		return `${e.stdout ?? ''}${e.stderr ?? ''}${e.status === null || e.status === undefined ? e.message : ''}`.trim().split('\n');
 	}
+}
+
+/** The power is cut again while a server starts on what the first cut left, or works on it.  The folder is then ${at.cut} with a 2. */
+async function cutAgain(at, story, k) {
+	const log = `${at.log}2`;
+	const again = newLog(log);
+	const cutter = disk({ ...at, log, root: at.cut });
+	const findings = [];
+	await cutter.ask('base');
+	try {
+		const server = await startDivand({ dataDir: path.join(at.cut, 'data'), env: recorded(at, log, at.cut), config: QUICK });
+		const client = new Client(server);
+		findings.push(...await checkServer({ client, story, random, k, tally }));
+		await halt(server, again);
+		client.close();
+	} catch (e) {
+		findings.push(e.stack);
+	}
+	const { ops } = again.now();
+	const k2 = random.between(0, ops);
+	fs.rmSync(`${at.cut}2`, { recursive: true, force: true });
+	const fate = await cutter.ask(`cut ${k2} ${random.below(1e9)} ${at.cut}2`);
+	cutter.end();
+	fs.closeSync(again.fd);
+	tally.twice++;
+	return { findings, fate: `; again ${k2} of ${ops}: ${fate}` };
 }
 
 /** One cut: the folder is there; what is wrong with it? */
@@ -151,8 +186,9 @@ for (let recording = 1; tally.cuts < CUTS; recording++) {
 		const seed = random.below(1e9);
 		fs.rmSync(at.cut, { recursive: true, force: true });
 		const fate = await cutter.ask(`cut ${k} ${seed} ${at.cut}`);
-		const findings = await tryFolder(path.join(at.cut, 'data'), story, k);
-		bad += verdict(`recording ${recording}, cut ${k} of ${ops}, seed ${seed} (${fate})`, findings);
+		const second = random.below(AGAIN) === 0 ? await cutAgain(at, story, k) : { findings: [], fate: '' };
+		const findings = [...second.findings, ...await tryFolder(path.join(second.fate ? `${at.cut}2` : at.cut, 'data'), story, k)];
+		bad += verdict(`recording ${recording}, cut ${k} of ${ops}, seed ${seed} (${fate}${second.fate})`, findings);
 		tally.cuts++;
 		tally.early += k <= FIRST;
 		tally.ms += Date.now() - began;
@@ -169,7 +205,7 @@ for (let recording = 1; tally.cuts < CUTS; recording++) {
 	fs.rmSync(base, { recursive: true, force: true });
 	if (CUTS > PER) console.log(`  ${tally.cuts} cuts of ${recording} recordings, ${tally.bad} bad`);
 }
-console.log(`  ${tally.cuts} power cuts, ${tally.early} of them in a first start; ${tally.records} records of disks (${tally.marks} no plain writes), ` +
+console.log(`  ${tally.cuts} power cuts, ${tally.early} of them in a first start, ${tally.twice} followed by a second; ${tally.records} records of disks (${tally.marks} no plain writes), ` +
 	`${tally.acks} acknowledged writes, ${tally.busy} that had to wait; ${tally.resumed} replications went on; ${Math.round(tally.ms / tally.cuts)} ms a cut`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed || !passed ? 1 : 0;

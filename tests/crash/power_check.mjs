@@ -3,6 +3,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { md5 } from './writers.mjs';
 import { COPY, DB } from './power_load.mjs';
 
+/** Documents that are written after a cut. */
+const AFTER = 'after-';
+
 const told = (s) => (s ? JSON.stringify(s).slice(0, 200) : 'absent');
 
 /** Is a row of _changes with its document ${state}? */
@@ -10,6 +13,9 @@ function fits(state, row) {
 	if (!state || !row) return !state && !row;
 	if (state.rev !== undefined && state.rev !== row.changes[0].rev) return false;
 	if (row.id.startsWith('_design/')) return state.by === row.doc.by;
+	if (state.leaves) {
+		return isDeepStrictEqual(Object.keys(state.leaves).sort(), row.changes.map((c) => c.rev).sort()) && state.leaves[row.changes[0].rev] === row.doc.n;
+	}
 	const atts = row.doc._attachments ?? {};
 	return state.deleted === Boolean(row.deleted) && row.doc.n === state.n && Object.keys(atts).length === Object.keys(state.atts).length &&
 		Object.entries(state.atts).every(([name, sum]) => atts[name]?.digest === `md5-${sum}`);
@@ -19,7 +25,7 @@ async function documents(ask, story, k, rows, random, findings) {
 	const ids = [...story.things.keys()].filter((thing) => thing.startsWith('doc ')).map((thing) => thing.slice(4));
 	const known = new Set(ids);
 
-	for (const id of rows.keys()) if (!known.has(id) && id !== '_design/find') findings.push(`${id}: nobody wrote it`);
+	for (const id of rows.keys()) if (!known.has(id) && id !== '_design/find' && !id.startsWith(AFTER)) findings.push(`${id}: nobody wrote it`);
 	for (const id of ids) {
 		const may = story.at(`doc ${id}`, k);
 		const found = may.find((state) => fits(state, rows.get(id)));
@@ -67,6 +73,10 @@ async function settings(ask, story, k, findings) {
 	const may = story.at('security', k);
 	if (!may.some((state) => (state ? json.admins?.names?.[0] === `u${state.n}` : !json.admins?.names?.length))) {
 		findings.push(`_security: expected ${may.map(told)}, found ${JSON.stringify(json)}`);
+	}
+	const setting = story.at('setting', k), found = await ask('GET', '/_node/_local/_config/chttpd_auth/public_fields');
+	if (!setting.some((state) => (state ? found.json === String(state.n) : found.status === 404))) {
+		findings.push(`a setting: expected ${setting.map(told)}, found ${found.raw}`);
 	}
 	for (const thing of story.things.keys()) {
 		if (!thing.startsWith('local ')) continue;
@@ -133,7 +143,7 @@ export async function checkServer({ client, story, random, k, tally }) {
 	await indexes(ask, rows, findings);
 	const copied = await replication(ask, rows, findings);
 	if (copied !== undefined && copied < rows.size) tally.resumed++;
-	const written = await ask('PUT', `/${DB}/after`, {});
+	const written = await ask('PUT', `/${DB}/${AFTER}${random.below(1e9)}`, {});
 	if (written.status !== 201) findings.push(`no document can be written: ${written.status} ${written.raw}`);
 	return findings;
 }

@@ -4,6 +4,7 @@
  *     power_disk LOG KEEP ROOT
  *
  * reads commands and answers each with a line:
+ *     base             the log begins with what the folder ROOT now holds, all of it on the disk; the first command, if at all
  *     marks            the numbers of the records that are no plain writes
  *     same             is what the log says what the folder ROOT holds?  For a process of its own
  *     cut K SEED DIR   make the folder DIR as it may be if the power fails before record K, or just in it; K rises from one to the next
@@ -19,6 +20,7 @@
  */
 #include "power_log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -464,6 +466,59 @@ cut(uint64_t k, uint64_t seed, const char *dir)
 	    tally.writes, tally.lost, tally.torn, tally.names, tally.names_lost);
 }
 
+/* ---- A log that begins with a folder ---- */
+
+static void
+read_file(int fd, const char *path, struct image *m)
+{
+	static unsigned char note[256];
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) != 0)
+		die(path, "stat");
+	resize(m, (size_t)st.st_size);
+	if (st.st_size > 0 && pread(fd, m->p, m->size, 0) != st.st_size)
+		die(path, "read");
+	if ((n = fgetxattr(fd, NOTE_ATTR, note, sizeof(note))) > 0) {
+		struct power_rec *r = malloc(sizeof(*r) + (size_t)n);
+
+		if (r == NULL)
+			die(path, "no memory");
+		*r = (struct power_rec){.kind = POWER_NOTE, .len = (uint32_t)n};
+		memcpy(r + 1, note, (size_t)n);
+		m->note = r;
+	}
+}
+
+static void
+base(uint64_t folder, const char *dir)
+{
+	char path[PATH_MAX];
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	struct stat st;
+	int fd;
+
+	if (d == NULL)
+		die(dir, "opendir");
+	while ((e = readdir(d)) != NULL) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		path_to(path, dir, e->d_name);
+		if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 || fstat(fd, &st) != 0)
+			die(path, "open");
+		set_name(&on_disk, folder, strdup(e->d_name), st.st_ino);
+		file_of(st.st_ino)->is_folder = S_ISDIR(st.st_mode);
+		if (S_ISDIR(st.st_mode))
+			base(st.st_ino, path);
+		else
+			read_file(fd, path, &file_of(st.st_ino)->disk);
+		close(fd);
+	}
+	closedir(d);
+}
+
 /* ---- Is the log whole? ---- */
 
 static void
@@ -546,10 +601,13 @@ main(int argc, char **argv)
 	head = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (head == MAP_FAILED)
 		die(argv[1], "mmap");
-	log_ops = head->ops;
 	log_at = (const char *)head + POWER_LOG_HEAD;
 	while (fgets(line, sizeof(line), stdin) != NULL) {
-		if (strcmp(line, "marks\n") == 0) {
+		log_ops = head->ops;
+		if (strcmp(line, "base\n") == 0) {
+			base(root_file(), root_dir);
+			printf("base\n");
+		} else if (strcmp(line, "marks\n") == 0) {
 			marks();
 		} else if (strcmp(line, "same\n") == 0) {
 			struct names names;

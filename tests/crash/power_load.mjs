@@ -107,6 +107,19 @@ async function attach(w) {
 	w.own.set(id, state);
 }
 
+/** Leaves that come from elsewhere: a document in conflict. */
+async function fork(w) {
+	const id = `${w.name}-${w.random.below(8)}`;
+	const old = w.own.get(id);
+	const hash = crypto.randomBytes(16).toString('hex');
+	const doc = { _id: id, _rev: `1-${hash}`, ...content(w) };
+	const state = { leaves: { ...old?.leaves, [doc._rev]: doc.n } };
+	const event = w.story.ask(`doc ${id}`, state);
+	await want(w, [201], 'POST', `/${DB}/_bulk_docs`, { new_edits: false, docs: [doc] });
+	w.story.acked(event);
+	w.own.set(id, state);
+}
+
 /** A document is written, and then was never there. */
 async function purge(w) {
 	const id = `${w.name}-${w.random.below(5)}`;
@@ -151,6 +164,9 @@ async function settings(w) {
 	const { json } = await want(w, [201], 'PUT', `/${DB}/_local/${w.name}`, { n, ...(_rev ? { _rev } : {}) });
 	w.story.acked(local);
 	w.own.set('local', json.rev);
+	const setting = w.story.ask('setting', { n });
+	await want(w, [200], 'PUT', '/_node/_local/_config/chttpd_auth/public_fields', String(n));
+	w.story.acked(setting);
 }
 
 /** A design document that changes, so that its index is built anew. */
@@ -190,6 +206,7 @@ const WRITERS = [
 	{ run: attach, name: 'small', low: 1, high: 30000, rest: 20 },
 	{ run: attach, name: 'large', low: 300000, high: 2500000, rest: 300 },
 	{ run: purge, name: 'purge', rest: 30 },
+	{ run: fork, name: 'fork', rest: 20 },
 	{ run: databases, name: 'dbs', rest: 10 },
 	{ run: settings, name: 'set', rest: 40 },
 	{ run: design, name: 'design', rest: 200 },
