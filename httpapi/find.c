@@ -79,11 +79,26 @@ wait_done(struct view_wait *w)
 	http_post(http_req_thread(v->r->http), &v->msg);
 }
 
-/* want_next: The next index that is to show what the database had when the query came. */
+/* next_behind: The next index that does not yet show what the database had when the query came. */
+static struct view_index *
+next_behind(struct request *v)
+{
+	struct view_index *ix = NULL;
+	uint64_t seq = 0, purge_seq = 0;
+
+	while (v->f.q.update && (ix = findscan_index(&v->f.scan, v->next)) != NULL) {
+		v->next++;
+		read_state(ix, &seq, &purge_seq);
+		if (seq < v->seq || purge_seq < v->purge_seq)
+			break;
+	}
+	return ix;
+}
+
 static void
 want_next(struct request *v)
 {
-	struct view_index *ix = v->f.q.update ? findscan_index(&v->f.scan, v->next++) : NULL;
+	struct view_index *ix = next_behind(v);
 
 	if (ix == NULL) {
 		answer(v);
