@@ -53,7 +53,7 @@ static void tell(struct salvage *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static void
 tell(struct salvage *s, const char *fmt, ...)
 {
-	char line[2048];
+	char line[LIMIT_ID_LEN + 4096];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -64,7 +64,7 @@ tell(struct salvage *s, const char *fmt, ...)
 		s->out->tell(s->out->cookie, line);
 }
 
-#define ID(id) (int)((id).len < 500 ? (id).len : 500), (id).s
+#define ID(id) (int)((id).len < LIMIT_ID_LEN ? (id).len : LIMIT_ID_LEN), (id).s
 
 /* rev_text: "N-HASH" in the batch's memory. */
 static const char *
@@ -237,7 +237,8 @@ copy_atts(struct salvage *s, const struct db_doc *doc, const struct db_rev *rev,
 			s->out->attachments++;
 		} else if (err == ERR_CORRUPT || err == ERR_MISSING) {
 			s->out->lost_atts++;
-			tell(s, "attachment %.*s of document %.*s, revision %s: lost", ID(att->name), ID(doc->id),
+			tell(s, "attachment %.*s of document %.*s, revision %s: lost",
+			    (int)(att->name.len < 1000 ? att->name.len : 1000), att->name.s, ID(doc->id),
 			    rev_text(s, &rev->node.rev));
 		} else {
 			return err;

@@ -742,6 +742,20 @@ found(struct walk *w, uint64_t number, uint64_t *nextp)
 	return err;
 }
 
+/* is_astray: A free page that bears the number of a page that nothing has led to: it is none that was freed. */
+static int
+is_astray(const struct walk *w, uint64_t number)
+{
+	unsigned char head[HEAD];
+	uint64_t said;
+
+	if (!read_at(w, head, HEAD, number * w->psize))
+		return 0;
+	said = u64(head);
+	return said != number && said >= 2 && said < w->npages && !bit(w->seen, said) && !bit(w->freed, said) &&
+	       u16(head + 10) == PAGE_LEAF;
+}
+
 static int
 find_lost(struct walk *w)
 {
@@ -750,7 +764,7 @@ find_lost(struct walk *w)
 
 	for (uint64_t i = 2; i < w->npages && err == 0; i = next) {
 		next = i + 1;
-		if (!bit(w->seen, i) && (w->report->free_unknown || !bit(w->freed, i)))
+		if (!bit(w->seen, i) && (w->report->free_unknown || !bit(w->freed, i) || is_astray(w, i)))
 			err = found(w, i, &next);
 	}
 	return err;
