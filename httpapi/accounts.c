@@ -462,10 +462,11 @@ set_stamp(struct account *out)
 		buf_put(&b, out->roles[i], strlen(out->roles[i]) + 1);
 	buf_put(&b, out->totp.s, out->totp.len);
 	err = buf_failed(&b);
-	if (!err)
+	if (!err) {
 		hash_sha256(b.data, b.len, digest);
+		memcpy(out->stamp, digest, sizeof(out->stamp));
+	}
 	buf_release(&b);
-	memcpy(out->stamp, digest, sizeof(out->stamp));
 	return err;
 }
 

@@ -102,7 +102,7 @@ static const struct stat_row {
 #define STATUS(code)                                                                                            \
 	{                                                                                                       \
 		"couchdb/httpd_status_codes/" #code, "couchdb_httpd_status_codes{code=\"" #code "\"}", COUNTER, \
-		    COUNTER_STATUS + code - 100, "number of HTTP " #code " responses"                           \
+		    COUNTER_STATUS + (code)-100, "number of HTTP " #code " responses"                           \
 	}
     STATUS(200),
     STATUS(201),

@@ -177,7 +177,8 @@ is_no_list(const void *cookie, const struct jstr *key)
 static int
 put_group(const struct jstr *group, const struct jstr *name, int add, struct buf *out, int *changedp)
 {
-	struct jstr object = group->len > 0 && group->s[0] == '{' ? *group : (struct jstr){"{}", 2}, names, roles;
+	struct jstr object = group->len > 0 && group->s[0] == '{' ? *group : (struct jstr){"{}", 2};
+	struct jstr names = {"", 0}, roles = {"", 0};
 	struct buf list;
 	int err = member_of(&object, "names", &names), left, changed = 0;
 
