@@ -7,9 +7,10 @@
 /* Exit statuses. */
 enum {
 	CLI_DONE = 0,
-	CLI_FAILED = 1, /* it could not be done, or something is wrong with the data; standard error says what */
-	CLI_USAGE = 2,  /* the command line is wrong */
-	CLI_PARTLY = 3  /* done, but for documents that were refused */
+	CLI_FAILED = 1,       /* it could not be done, or something is wrong with the data; standard error says what */
+	CLI_USAGE = 2,        /* the command line is wrong */
+	CLI_PARTLY = 3,       /* done, but for documents that were refused */
+	CLI_NOTHING = 256 + 2 /* for the shell 2, but the command line was right: nothing could be done at all */
 };
 
 /** cli_say(fmt, ...): "divan: TEXT" as a line on standard error. */

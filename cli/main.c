@@ -78,7 +78,7 @@ run(const struct command *c, int argc, char **argv)
 	status = c->run(argc, argv);
 	if (status == CLI_USAGE)
 		fputs(c->help, stderr);
-	return status;
+	return status & 255;
 }
 
 int

@@ -35,8 +35,6 @@ const char repair_help[] =
     "\n"
     "Exit status: 0 nothing is lost, 1 something is, 2 nothing could be done and all is as it was.\n";
 
-enum { REPAIR_WHOLE = 0, REPAIR_LOSSES = 1, REPAIR_FAILED = 2 };
-
 /* Where it happens. */
 struct place {
 	const char *dir;
@@ -240,7 +238,7 @@ repair(struct place *p)
 	int lock_fd, err = folder_lock(p->dir, &lock_fd);
 
 	if (err != 0)
-		return REPAIR_FAILED;
+		return CLI_NOTHING;
 	clear(p);
 	if (access(p->path, R_OK) != 0 || mkdir(p->staging, 0700) != 0)
 		err = complain(access(p->path, R_OK) != 0 ? p->path : p->staging);
@@ -251,7 +249,7 @@ repair(struct place *p)
 	clear(p);
 	close(lock_fd);
 	db_salvage_release(&out);
-	return err != 0 ? REPAIR_FAILED : out.lost > 0 ? REPAIR_LOSSES : REPAIR_WHOLE;
+	return err != 0 ? CLI_NOTHING : out.lost > 0 ? CLI_FAILED : CLI_DONE;
 }
 
 int
@@ -269,5 +267,5 @@ repair_run(int argc, char **argv)
 	}
 	if (dir == NULL || argc - optind != 1)
 		return CLI_USAGE;
-	return place_init(&p, dir, argv[optind]) != 0 ? REPAIR_FAILED : repair(&p);
+	return place_init(&p, dir, argv[optind]) != 0 ? CLI_NOTHING : repair(&p);
 }

