@@ -43,7 +43,9 @@ async function documents(ask, story, k, rows, random, findings) {
 }
 
 async function databases(ask, story, k, findings) {
-	const names = new Set((await ask('GET', '/_all_dbs')).json);
+	const all = await ask('GET', '/_all_dbs');
+	if (all.status !== 200) throw new Error(`_all_dbs: ${all.status} ${all.raw}`);
+	const names = new Set(all.json);
 
 	for (const thing of story.things.keys()) {
 		if (!thing.startsWith('db ')) continue;

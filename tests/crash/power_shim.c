@@ -11,7 +11,7 @@
  * 4. Whatever would go past the log ends the process: writes through a map (but of LMDB's tables of readers, which hold nothing of value), and
  *    calls that nobody uses.  Files without a name are nobody's business.  power_disk.c compares the log's end with the files.
  *
- * POWER_FAULT plants a fault: `fdatasync`, `fsync`, `folder` (fsync of one), `dsync`: of this sort, one call in POWER_FAULT_ONE_IN (1) does nothing.
+ * POWER_FAULT plants a fault: `fdatasync`, `fsync`, `folder` (fsync of one), `fresh` (any of a file that was opened under its first name), `dsync`: of this sort, one call in POWER_FAULT_ONE_IN (1) does nothing.
  */
 #include "power_log.h"
 
@@ -38,7 +38,7 @@
 /* An open descriptor of a file below the root. */
 struct handle {
 	uint64_t file;
-	char used, dsync, folder, lock;
+	char used, dsync, folder, lock, fresh; /* fresh: it has not yet the name that it will have */
 };
 
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
@@ -207,6 +207,7 @@ opened(int fd, const char *path, int flags, int fresh, off_t size)
 	    .dsync = (flags & O_DSYNC) != 0,
 	    .folder = S_ISDIR(st.st_mode),
 	    .lock = len > 5 && strcmp(path + len - 5, "-lock") == 0,
+	    .fresh = strncmp(name_of(path), ".tmp-", 5) == 0,
 	};
 }
 
@@ -407,7 +408,7 @@ sync_it(int fd, const char *what, enum power_kind kind)
 	uint64_t upto = 0, file = 0;
 
 	enter();
-	if ((h = handle_of(fd)) != NULL && !is_fault(h->folder ? "folder" : what)) {
+	if ((h = handle_of(fd)) != NULL && !is_fault(h->folder ? "folder" : what) && !(h->fresh && is_fault("fresh"))) {
 		upto = head->ops;
 		file = h->file;
 	}
