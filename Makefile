@@ -9,6 +9,9 @@
 #   make power       CUTS=2000 power cuts in what a recorded server did to its disk (SEED=n)
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
+#   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
+#   make tidy        clang-tidy and cppcheck over the code
+#   make valgrind    the unit tests under memcheck
 #   make fuzz        each fuzz target for SECONDS=60 under clang; findings and inputs in build-fuzz/
 #   make bench       ratios to the ceilings in bench/ceiling/
 #   make install     divand, divan, the page, a service and its configuration (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)
@@ -41,12 +44,12 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power sim interop fuzz bench deps deps-test deps-fuzz web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
 help:
-	@sed -n '3,16s/^# \{0,1\}//p' Makefile
+	@sed -n '3,19s/^# \{0,1\}//p' Makefile
 
 # ---- divand ----
 
@@ -163,7 +166,14 @@ UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINS    := $(FUZZ_NAMES:%=$(BUILD)/tests/test_fuzz_%)
 POWER_BINS   := $(BUILD)/tests/crash/power.so $(BUILD)/tests/crash/power_disk
-unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim $(POWER_BINS)
+CLOCK_SHIM   := $(BUILD)/tests/lib/clock_shim.so
+unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim $(POWER_BINS) $(CLOCK_SHIM)
+
+# What sets the wall clock of a divand.
+$(CLOCK_SHIM): tests/lib/clock_shim.c
+	@mkdir -p $(@D)
+	@echo '  link    $@'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -fPIC -shared -o $@ $<
 
 # What records a disk, and what makes it as it may be after a power cut.
 $(BUILD)/tests/crash/power.so: tests/crash/power_shim.c tests/crash/power_log.h
@@ -243,6 +253,37 @@ fuzz: deps-fuzz
 	    $$(test ! -f tests/fuzz/$$name.dict || echo -dict=tests/fuzz/$$name.dict) -artifact_prefix=build-fuzz/$$name- build-fuzz/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
 	done
 
+# What is measured are db/ and base/.  The tests of COV_SKIP take minutes without optimisation, and no branch that the others do not take.
+# COV_API=1: the contract and API tests as well.
+COV_FLAGS := OPT='-O0 -g' SAN='--coverage -fprofile-update=atomic'
+COV_SKIP  := test_store_counts test_replicator_many
+COV_BINS  := $(filter-out $(COV_SKIP:%=build-cov/tests/%),$(patsubst tests/unit/%.c,build-cov/tests/%,$(foreach l,base store db replicator views,\
+               $(wildcard tests/unit/test_$(l).c tests/unit/test_$(l)_*.c)))) $(FUZZ_NAMES:%=build-cov/tests/test_fuzz_%)
+cov: deps-test
+	@find build-cov -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-cov $(COV_FLAGS) $(COV_BINS) build-cov/divan-js $(if $(COV_API),all web)
+	@for t in $(COV_BINS); do FAULTS_STEP=1 timeout 600 $$t >build-cov/log 2>/dev/null || echo "$$t: status $$?"; done
+	@$(if $(COV_API),tests/run --build build-cov contract api,true)
+	@node tests/cov/report.mjs build-cov --missed build-cov/missed.txt base db
+
+TIDY_FLAGS = -std=c11 -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -isystem httpapi/missing -isystem /usr/include/webkitgtk-4.1
+TIDY      ?= $(foreach l,$(LAYERS),$(wildcard $(l)/*.c))
+tidy: deps-tidy
+	@echo $(TIDY) | tr ' ' '\n' | xargs -P $$(nproc) -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null' tidy
+	@cppcheck --quiet --std=c11 -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 --include=$$(echo '#include <sys/queue.h>' | $(CC) -M -xc - | grep -o '[^ ]*/sys/queue.h') \
+	  --enable=warning,performance,portability --suppressions-list=tests/cppcheck.supp --error-exitcode=1 --template='{file}:{line}: {message} [{id}]' $(TIDY)
+
+# Without those that measure time or start servers, and those that take many minutes: what those do, others do with fewer rounds.
+VALGRIND_SKIP := test_base_httpc_loop test_base_httpc_peers test_db_idkey test_db_revtree test_db_revtree_cases test_db_packing test_db_model \
+                 test_query_plan_ranges test_store_counts test_store_rewrite test_replicator_many test_replicator_peer_http_bulk test_script
+VALGRIND_TESTS ?= $(filter-out $(VALGRIND_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
+valgrind: deps-valgrind
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-valgrind LTO= OPT='-O1 -g' build-valgrind/divan-js $(VALGRIND_TESTS:%=build-valgrind/tests/%)
+	@bad=0; for t in $(VALGRIND_TESTS); do \
+	  PLAN_ROUNDS=100 timeout 1200 valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+	    build-valgrind/tests/$$t >build-valgrind/log 2>&1 && echo "$$t: clean" || { cat build-valgrind/log; echo "$$t: status $$?"; bad=1; }; \
+	done; exit $$bad
+
 interop: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all web
 	@tests/run --build $(BUILD) interop
@@ -269,6 +310,7 @@ DEBS       := gcc libc6-dev libh2o-evloop-dev liblmdb-dev libyaml-dev libzstd-de
 DEBS_TEST  := chromium curl fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client openssl
 DEBS_FUZZ  := clang libclang-rt-dev
+DEBS_TIDY  := clang-tidy cppcheck
 # Node 18 or newer: Debian's, unless there is another.
 DEBS_NODE  := $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 
@@ -278,6 +320,10 @@ deps-test:
 	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_TEST)
 deps-fuzz:
 	@.ci/debs $(DEBS) $(DEBS_FUZZ)
+deps-tidy:
+	@.ci/debs $(DEBS) $(DEBS_TIDY)
+deps-valgrind:
+	@.ci/debs $(DEBS) $(DEBS_NODE) valgrind
 deps-bench:
 	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_BENCH)
 

@@ -190,7 +190,7 @@ in_ms(long ms)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
+	clock_gettime(CLOCK_MONOTONIC, &t);
 	t.tv_sec += ms / 1000;
 	t.tv_nsec += ms % 1000 * 1000000;
 	if (t.tv_nsec >= 1000000000) {
@@ -212,7 +212,7 @@ store_lmdb_drain(struct lmdb_db *db, long last_ms)
 		until = in_ms(ms);
 		db->shut = 1;
 		while (db->live > 0 && !timed_out)
-			timed_out = pthread_cond_timedwait(&db->drained, &db->gate, &until) == ETIMEDOUT;
+			timed_out = pthread_cond_clockwait(&db->drained, &db->gate, CLOCK_MONOTONIC, &until) == ETIMEDOUT;
 		if (db->live == 0) {
 			pthread_mutex_unlock(&db->gate);
 			return 0;
@@ -220,7 +220,7 @@ store_lmdb_drain(struct lmdb_db *db, long last_ms)
 		db->shut = 0;
 		pthread_cond_broadcast(&db->opened);
 		until = in_ms(1);
-		(void)pthread_cond_timedwait(&db->drained, &db->gate, &until);
+		(void)pthread_cond_clockwait(&db->drained, &db->gate, CLOCK_MONOTONIC, &until);
 	}
 	pthread_mutex_unlock(&db->gate);
 	log_line(LOG_WARNING, "%s: a snapshot is held too long", db->file);
