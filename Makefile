@@ -278,7 +278,7 @@ VALGRIND_SKIP := test_base_httpc_loop test_base_httpc_peers test_db_idkey test_d
                  test_query_plan_ranges test_store_counts test_store_rewrite test_replicator_many test_replicator_peer_http_bulk test_script
 VALGRIND_TESTS ?= $(filter-out $(VALGRIND_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
 valgrind: deps-valgrind
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-valgrind LTO= OPT='-O1 -g' build-valgrind/divan-js $(VALGRIND_TESTS:%=build-valgrind/tests/%)
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-valgrind LTO= OPT='-O2 -g' build-valgrind/divan-js $(VALGRIND_TESTS:%=build-valgrind/tests/%)
 	@bad=0; for t in $(VALGRIND_TESTS); do \
 	  PLAN_ROUNDS=100 timeout 1200 valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 	    build-valgrind/tests/$$t >build-valgrind/log 2>&1 && echo "$$t: clean" || { cat build-valgrind/log; echo "$$t: status $$?"; bad=1; }; \
