@@ -17,6 +17,7 @@
 
 #include "base/limits.h"
 #include "plan_couch.h"
+#include "plan_explain.h"
 #include "ranges.h"
 
 #define PLAN_TIMES 4u  /* as many rows as another way would read */
@@ -624,7 +625,7 @@ choose(struct planner *p)
 	if (err == 0)
 		err = use(p, &way);
 	if (err == 0)
-		err = plan_couch_keys(&p->couch, plan->chosen, &plan->start_key, &plan->end_key, &plan->noop);
+		err = plan_explain_keys(&p->couch, plan->chosen, &plan->start_key, &plan->end_key, &plan->noop);
 	if (err == 0 && plan->noop) {
 		for (size_t i = 0; i < plan->nparts; i++)
 			plan->parts[i].nranges = 0;
@@ -652,7 +653,7 @@ query_plan_new(const struct query_ask *ask, struct query_plan **pp)
 	if (err == 0)
 		err = choose(&p);
 	if (err == 0)
-		err = plan_couch_candidates(&p.couch, p.plan->chosen, &p.plan->candidates, &p.plan->ncandidates);
+		err = plan_explain_candidates(&p.couch, p.plan->chosen, &p.plan->candidates, &p.plan->ncandidates);
 	ranges_release(&p.work);
 	if (err != 0)
 		query_plan_free(p.plan);

@@ -284,8 +284,8 @@ find_fields(struct plan_couch *c)
 	return err;
 }
 
-static const struct plan_field *
-find_field(const struct plan_couch *c, struct jstr name)
+const struct plan_field *
+plan_couch_field(const struct plan_couch *c, struct jstr name)
 {
 	return bsearch(&name, c->fields, c->nfields, sizeof(*c->fields), jstr_order);
 }
@@ -358,12 +358,12 @@ is_named(const struct query_ask *ask, const struct query_index *index)
 	       (ask->use_name.len == 0 || jstr_equal(index->name, ask->use_name));
 }
 
-static size_t
-prefix_of(const struct plan_couch *c, const struct query_index *index)
+size_t
+plan_couch_prefix(const struct plan_couch *c, const struct query_index *index)
 {
 	size_t n = 0;
 
-	while (n < index->ncolumns && find_field(c, index->columns[n]) != NULL)
+	while (n < index->ncolumns && plan_couch_field(c, index->columns[n]) != NULL)
 		n++;
 	return n;
 }
@@ -382,7 +382,7 @@ look_at(const struct plan_couch *c, struct plan_entry *e)
 	} else if ((e->reason = plan_couch_usable(c, e->index)) != NULL) {
 		e->stage = PLAN_NOT_USABLE;
 	} else if (e->index != NULL) {
-		e->distance = c->nfields - prefix_of(c, e->index);
+		e->distance = c->nfields - plan_couch_prefix(c, e->index);
 	}
 }
 
@@ -463,99 +463,7 @@ plan_couch(const struct query_ask *ask, struct arena *a, struct plan_couch *c)
 	return 0;
 }
 
-/* ---- What _explain shows ---- */
-
-static const char MAX_KEY[] = "\"<MAX>\"";
-
-static int
-take(struct arena *a, struct buf *b, struct jstr *out)
-{
-	out->len = b->len;
-	out->s = buf_failed(b) == 0 ? arena_dup(a, b->data, b->len) : NULL;
-	return out->s != NULL ? 0 : buf_failed(b) != 0 ? buf_failed(b) : ERR_NOMEM;
-}
-
-static void
-put_key(struct buf *b, size_t i, const char *s, size_t len)
-{
-	if (i > 0)
-		buf_putc(b, ',');
-	buf_put(b, s, len);
-}
-
-/* CouchDB takes null for what is below all. */
-static int
-has_low(const struct plan_field *f)
-{
-	return f->low != NULL && (f->equal || !is_null(f->low));
-}
-
-static void
-put_index_keys(const struct plan_couch *c, const struct query_index *index, struct buf *start, struct buf *end)
-{
-	size_t n = prefix_of(c, index), i;
-
-	buf_putc(start, '[');
-	for (i = 0; i < n; i++) {
-		const struct plan_field *f = find_field(c, index->columns[i]);
-
-		if (!has_low(f))
-			break;
-		put_key(start, i, f->low->json.s, f->low->json.len);
-	}
-	buf_putc(start, ']');
-	buf_putc(end, '[');
-	for (i = 0; i < n; i++) {
-		const struct plan_field *f = find_field(c, index->columns[i]);
-
-		if (f->high == NULL)
-			break;
-		put_key(end, i, f->high->json.s, f->high->json.len);
-	}
-	put_key(end, i, MAX_KEY, strlen(MAX_KEY));
-	buf_putc(end, ']');
-}
-
-static void
-put_document_keys(const struct plan_couch *c, struct buf *start, struct buf *end)
-{
-	const struct plan_field *f = find_field(c, ID);
-
-	if (f != NULL && has_low(f))
-		buf_put(start, f->low->json.s, f->low->json.len);
-	else
-		buf_puts(start, "null");
-	if (f != NULL && f->high != NULL)
-		buf_put(end, f->high->json.s, f->high->json.len);
-	else
-		buf_puts(end, MAX_KEY);
-}
-
-int
-plan_couch_keys(
-    const struct plan_couch *c, const struct query_index *index, struct jstr *startp, struct jstr *endp, int *noopp)
-{
-	const struct plan_field *first = index == NULL         ? find_field(c, ID)
-					 : index->ncolumns > 0 ? find_field(c, index->columns[0])
-							       : NULL;
-	struct buf start, end;
-	int err;
-
-	*noopp = ((c->root->op == SELECTOR_AND || c->root->op == SELECTOR_OR) && c->root->kid == NULL) ||
-		 (first != NULL && first->empty);
-	buf_init_arena(&start, c->arena, LIMIT_SELECTOR_LEN * 2);
-	buf_init_arena(&end, c->arena, LIMIT_SELECTOR_LEN * 2);
-	if (*noopp) {
-		buf_puts(&start, "null");
-		buf_puts(&end, "null");
-	} else if (index != NULL) {
-		put_index_keys(c, index, &start, &end);
-	} else {
-		put_document_keys(c, &start, &end);
-	}
-	err = take(c->arena, &start, startp);
-	return err == 0 ? take(c->arena, &end, endp) : err;
-}
+/* ---- What an index covers ---- */
 
 static int
 has_column(const struct query_index *index, struct jstr name)
@@ -563,9 +471,8 @@ has_column(const struct query_index *index, struct jstr name)
 	return jstr_is(&name, "_id") || has_name(index->columns, index->ncolumns, name);
 }
 
-/* Are all fields that are asked for columns? */
-static int
-covers_fields(const struct query_ask *ask, const struct query_index *index)
+int
+plan_couch_covers_fields(const struct query_ask *ask, const struct query_index *index)
 {
 	for (size_t i = 0; i < ask->nfields; i++)
 		if (!has_column(index, ask->fields[i]))
@@ -590,63 +497,8 @@ covers_selector(const struct query_index *index, const struct selector_node *nod
 int
 plan_couch_covers(const struct plan_couch *c, const struct query_index *index)
 {
-	return index != NULL && !c->ask->conflicts && covers_fields(c->ask, index) && covers_selector(index, c->root);
-}
-
-/* From the last by name to the first, all documents behind them. */
-static int
-by_name_down(const void *a, const void *b)
-{
-	const struct query_candidate *x = a, *y = b;
-	int order;
-
-	if (x->index == NULL || y->index == NULL)
-		return (x->index == NULL) - (y->index == NULL);
-	order = jstr_order(&y->index->ddoc, &x->index->ddoc);
-	return order != 0 ? order : jstr_order(&y->index->name, &x->index->name);
-}
-
-int
-plan_couch_candidates(
-    const struct plan_couch *c, const struct query_index *chosen, struct query_candidate **outp, size_t *np)
-{
-	struct query_candidate *list = arena_calloc(c->arena, c->nentries + 1, sizeof(*list));
-	unsigned rank[PLAN_RUNNING + 1] = {0};
-	int there[PLAN_RUNNING + 1] = {0};
-	size_t n = 0;
-
-	if (list == NULL)
-		return ERR_NOMEM;
-	for (size_t i = 0; i < c->nentries; i++)
-		there[c->entries[i].stage] = 1;
-	/* What gets less far comes behind what gets farther. */
-	rank[PLAN_UNFAVOURED] = c->nrunning > 1 ? (unsigned)c->nrunning : 1;
-	for (int stage = PLAN_UNFAVOURED; stage > PLAN_PARTIAL; stage--)
-		rank[stage - 1] = rank[stage] + (unsigned)there[stage];
-	for (size_t i = 0; i < c->nentries; i++) {
-		const struct plan_entry *e = &c->entries[i];
-
-		if (e->index == chosen && (c->nrunning > 0 || chosen != NULL))
-			continue;
-		list[n++] = (struct query_candidate){.index = e->index,
-		    .usable = e->stage >= PLAN_EXCLUDED,
-		    .reason = e->reason,
-		    .ranking = rank[e->stage],
-		    .covering = e->index != NULL && covers_fields(c->ask, e->index),
-		    .rows = e->rows};
-		for (size_t k = 0; k < c->nrunning; k++)
-			if (c->running[k] == e)
-				list[n - 1].ranking = (unsigned)k;
-		if (list[n - 1].reason == NULL) { /* CouchDB would take it */
-			list[n - 1].reason = "more_rows";
-			list[n - 1].ranking = 1;
-		}
-	}
-	if (n > 1)
-		qsort(list, n, sizeof(*list), by_name_down);
-	*outp = list;
-	*np = n;
-	return 0;
+	return index != NULL && !c->ask->conflicts && plan_couch_covers_fields(c->ask, index) &&
+	       covers_selector(index, c->root);
 }
 
 /* ---- Hints ---- */

@@ -45,14 +45,12 @@ struct plan_couch {
 /** plan_couch(ask, a, c): Go through the indexes of ${ask}.  Errors: ERR_NOMEM, those of comparing. */
 int plan_couch(const struct query_ask *ask, struct arena *a, struct plan_couch *c) MUST_CHECK;
 
-/** plan_couch_keys(c, index, startp, endp, noopp): What _explain shows as the ends, ascending; *${noopp} is 1 where CouchDB would read nothing at all. */
-int plan_couch_keys(const struct plan_couch *c, const struct query_index *index, struct jstr *startp, struct jstr *endp,
-    int *noopp) MUST_CHECK;
+/** plan_couch_field(c, name): What the comparisons leave of a field; NULL: there are none.  plan_couch_prefix(c, index): Of how many columns at ${index}'s beginning that is known. */
+const struct plan_field *plan_couch_field(const struct plan_couch *c, struct jstr name);
+size_t plan_couch_prefix(const struct plan_couch *c, const struct query_index *index);
 
-/** plan_couch_candidates(c, chosen, outp, np): All entries but ${chosen}'s, in the order in which _explain lists them. */
-int plan_couch_candidates(
-    const struct plan_couch *c, const struct query_index *chosen, struct query_candidate **outp, size_t *np) MUST_CHECK;
-
+/** plan_couch_covers_fields(ask, index): Are all fields that are asked for, and there are some, columns of ${index}? */
+int plan_couch_covers_fields(const struct query_ask *ask, const struct query_index *index);
 /** plan_couch_covers(c, index): Are all fields that are asked for and that the selector looks at columns of ${index}? */
 int plan_couch_covers(const struct plan_couch *c, const struct query_index *index);
 

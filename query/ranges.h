@@ -8,6 +8,8 @@
 #include "plan.h"
 #include "selector.h"
 
+#define RANGES_KEY_MAX 1024u /* bytes of one value's sort key at an end of a range */
+
 /* A range of values of one field; its ends as those of an index's rows, but beginnings of a value's sort key. */
 struct ranges_span {
 	struct query_range r;
