@@ -7,6 +7,7 @@
 #include "api.h"
 
 #include "base/limits.h"
+#include "find_index.h"
 #include "find_query.h"
 #include "findscan.h"
 #include "query/query.h"
@@ -71,16 +72,7 @@ put_name(struct buf *b, const struct query_index *index)
 static void
 put_index(struct buf *b, const struct mango_list *list, const struct query_index *index)
 {
-	if (index == NULL) {
-		buf_puts(b, "{\"ddoc\":null,\"name\":\"_all_docs\",\"type\":\"special\""
-			    ",\"def\":{\"fields\":[{\"_id\":\"asc\"}]}}");
-		return;
-	}
-	put_name(b, index);
-	put_bool(b, ",\"type\":\"json\",\"partitioned\":", index->partitioned);
-	buf_puts(b, ",\"def\":");
-	buf_put(b, list->defs[index - list->indexes].s, list->defs[index - list->indexes].len);
-	buf_putc(b, '}');
+	find_index_put(index, index != NULL ? list->defs[index - list->indexes] : (struct jstr){NULL, 0}, b);
 }
 
 static void

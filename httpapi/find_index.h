@@ -4,10 +4,12 @@
 
 #include <stddef.h>
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/jread.h"
 
 struct apireq;
+struct query_index;
 
 /* An index that is to be created. */
 struct find_index {
@@ -45,6 +47,9 @@ int find_index_add(
  * document was there for.  Errors: ERR_MISSING, ERR_BAD_JSON, ERR_NOMEM.
  */
 int find_index_remove(struct arena *a, struct jstr body, struct jstr name, struct jstr *outp) MUST_CHECK;
+
+/** find_index_put(ix, def, b): ${ix}, or all documents if it is NULL, as _index lists it and _explain names it. */
+void find_index_put(const struct query_index *ix, struct jstr def, struct buf *b);
 
 /** find_index_list(r): GET _index. */
 void find_index_list(struct apireq *r);

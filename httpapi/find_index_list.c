@@ -36,9 +36,14 @@ read_number(const struct apireq *r, const char *name, uint64_t least, uint64_t *
 	return v < least || (p->s[0] == '-' && v > 0) ? ERR_LIST_INDEX : 0;
 }
 
-static void
-put_index(struct buf *b, const struct query_index *ix, struct jstr def)
+void
+find_index_put(const struct query_index *ix, struct jstr def, struct buf *b)
 {
+	if (ix == NULL) {
+		buf_puts(b, "{\"ddoc\":null,\"name\":\"_all_docs\",\"type\":\"special\""
+			    ",\"def\":{\"fields\":[{\"_id\":\"asc\"}]}}");
+		return;
+	}
 	buf_puts(b, "{\"ddoc\":");
 	buf_put_json(b, ix->ddoc.s, ix->ddoc.len);
 	buf_puts(b, ",\"name\":");
@@ -56,14 +61,13 @@ put_list(struct list *l, const struct mango_list *all)
 
 	buf_printf(b, "{\"total_rows\":%zu,\"indexes\":[", all->n + 1);
 	if (l->skip == 0) {
-		buf_puts(b, "{\"ddoc\":null,\"name\":\"_all_docs\",\"type\":\"special\""
-			    ",\"def\":{\"fields\":[{\"_id\":\"asc\"}]}}");
+		find_index_put(NULL, (struct jstr){NULL, 0}, b);
 		n++;
 	}
 	for (uint64_t i = l->skip > 0 ? l->skip - 1 : 0; i < all->n && (uint64_t)n < l->limit; i++) {
 		if (n++ > 0)
 			buf_putc(b, ',');
-		put_index(b, &all->indexes[i], all->defs[i]);
+		find_index_put(&all->indexes[i], all->defs[i], b);
 	}
 	return buf_puts(b, "]}");
 }

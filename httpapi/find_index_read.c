@@ -290,7 +290,7 @@ read_members(struct arena *a, struct jstr body, struct find_index *out, struct j
 int
 find_index_read(struct arena *a, struct jstr body, struct find_index *out, struct errtext *why)
 {
-	struct jstr def;
+	struct jstr def = {NULL, 0};
 	int err;
 
 	*out = (struct find_index){.has_partitioned = 0};

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "find_index.h"
 #include "find_words.h"
 
 struct reader {
@@ -26,25 +27,6 @@ static int
 read_selector(struct reader *in, struct jstr json)
 {
 	return query_selector_new(json, &in->q->selector, in->why);
-}
-
-/* design_id: "_design/NAME", whether ${name} begins so or not. */
-static int
-design_id(struct arena *a, struct jstr name, struct jstr *outp)
-{
-	static const char prefix[] = "_design/";
-	size_t n = sizeof(prefix) - 1;
-	char *s;
-
-	if (name.len >= n && memcmp(name.s, prefix, n) == 0)
-		n = 0;
-	if ((s = arena_alloc(a, n + name.len + 1)) == NULL)
-		return ERR_NOMEM;
-	memcpy(s, prefix, n);
-	memcpy(s + n, name.s, name.len);
-	s[n + name.len] = '\0';
-	*outp = (struct jstr){s, n + name.len};
-	return 0;
 }
 
 /* use: The design document ${ddoc}, and its index ${name} unless s is NULL. */
@@ -66,7 +48,7 @@ use(struct reader *in, struct jstr ddoc, struct jstr name)
 	if (buf_putc(&b, ']') != 0)
 		return buf_failed(&b);
 	in->use_index = (struct jstr){b.data, b.len};
-	return design_id(in->r->arena, ddoc, &in->q->use_ddoc);
+	return find_index_id(in->r->arena, ddoc, &in->q->use_ddoc);
 }
 
 /* use_text: "ddoc", "_design/ddoc", "ddoc/name", "_design/ddoc/name". */
