@@ -13,7 +13,7 @@ import { Client } from './writers.mjs';
 import { DB, Story, load } from './power_load.mjs';
 import { checkServer } from './power_check.mjs';
 
-const BUILD = process.env.DIVAN_BUILD ?? path.dirname(DIVAND);
+const BUILD = path.resolve(process.env.DIVAN_BUILD ?? path.dirname(DIVAND));
 const CUTS = Number(process.env.CUTS ?? 25);
 const PER = Number(process.env.POWER_PER ?? Math.min(100, CUTS));
 const SEED = Number(process.env.SEED || Date.now() % 1e9);
