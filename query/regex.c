@@ -68,7 +68,9 @@ compile(struct regex *r, const struct jstr *pattern)
 	free(text);
 	if (r->code != NULL)
 		return 0;
-	return error != 0 && error != PCRE2_ERROR_NOMEMORY ? ERR_OPERATOR_ARG : ERR_NOMEM;
+	/* Compiling and matching have a number each for want of memory. */
+	return error != 0 && error != PCRE2_ERROR_NOMEMORY && error != PCRE2_ERROR_HEAP_FAILED ? ERR_OPERATOR_ARG
+											       : ERR_NOMEM;
 }
 
 /* A number of three digits behind a brace or comma: perhaps a repeat. */
