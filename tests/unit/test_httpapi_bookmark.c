@@ -26,7 +26,8 @@ check_same(const struct find_bookmark *x, const struct find_bookmark *y)
 	CHECK_INT(x->descending, y->descending);
 	CHECK_INT(x->part, y->part);
 	CHECK_INT(x->nparts, y->nparts);
-	CHECK_INT(x->indexes, y->indexes);
+	CHECK_INT(x->either, y->either);
+	CHECK(memcmp(x->hashes, y->hashes, (size_t)x->nparts * sizeof(x->hashes[0])) == 0);
 	CHECK(jstr_equal(x->ddoc, y->ddoc));
 	CHECK(jstr_equal(x->name, y->name));
 	CHECK(jstr_equal(x->key, y->key));
@@ -36,12 +37,14 @@ check_same(const struct find_bookmark *x, const struct find_bookmark *y)
 static void
 test_there_and_back(void)
 {
+	const uint32_t hashes[FIND_BOOKMARK_PARTS] = {UINT32_MAX, 0, 1};
 	const struct find_bookmark cases[] = {
-	    {.nparts = 1, .id = TEXT("a")},
+	    {.nparts = 1, .hashes = hashes, .id = TEXT("a")},
 	    {.descending = 1,
 		.part = 63,
 		.nparts = 64,
-		.indexes = UINT32_MAX,
+		.either = 7,
+		.hashes = hashes,
 		.ddoc = TEXT("_design/d"),
 		.name = TEXT("n"),
 		.key = TEXT("[1,\"x\\u0000\",{\"a\":null}]"),
@@ -58,8 +61,10 @@ test_there_and_back(void)
 static void
 test_damaged(void)
 {
+	const uint32_t hashes[] = {1, 2};
 	const struct find_bookmark m = {.nparts = 2,
 	    .part = 1,
+	    .hashes = hashes,
 	    .ddoc = TEXT("_design/d"),
 	    .name = TEXT("n"),
 	    .key = TEXT("[1]"),
@@ -114,11 +119,12 @@ test_forged(void)
 	}
 }
 
-/* A key may be as long as a document: then there is no bookmark rather than one that is refused. */
+/* Keys are longer than documents may be by default: then there is no bookmark rather than one that is refused. */
 static void
 test_too_long(void)
 {
-	struct find_bookmark m = {.nparts = 1, .id = TEXT("a")};
+	const uint32_t hash = 1;
+	struct find_bookmark m = {.nparts = 1, .hashes = &hash, .id = TEXT("a")};
 	char *key = malloc(LIMIT_BOOKMARK_LEN);
 	struct buf b;
 
