@@ -286,7 +286,7 @@ VALGRIND_TESTS ?= $(filter-out $(VALGRIND_SKIP),$(patsubst tests/unit/%.c,%,$(wi
 valgrind: deps-valgrind
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-valgrind LTO= OPT='-O2 -g' HARDEN=-fPIE build-valgrind/divan-js $(VALGRIND_TESTS:%=build-valgrind/tests/%)
 	@bad=0; for t in $(VALGRIND_TESTS); do \
-	  PLAN_ROUNDS=100 timeout 1200 valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+	  PLAN_ROUNDS=100 timeout 1200 valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
 	    build-valgrind/tests/$$t >build-valgrind/log 2>&1 && echo "$$t: clean" || { cat build-valgrind/log; echo "$$t: status $$?"; bad=1; }; \
 	done; exit $$bad
 

@@ -132,8 +132,9 @@ by_library(const char *s, size_t len, const struct decimal *d, double *vp)
 	v = strtod(text, NULL);
 	if (errno == ERANGE && !d->dot) {
 		e = text + strcspn(text, "eE");
-		*e = '\0';
-		v = strtod(text, NULL) * pow(10, read_exponent(e + 1, text + len));
+		if (*e != '\0')
+			*e++ = '\0';
+		v = strtod(text, NULL) * pow(10, read_exponent(e, text + len));
 	}
 	*vp = v;
 	return isfinite(v) ? 0 : ERR_BAD_JSON;

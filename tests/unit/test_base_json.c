@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/jread.h"
+#include "base/jsonnum.h"
 #include "base/limits.h"
 #include "check.h"
 
@@ -495,11 +496,29 @@ test_order(void)
 	CHECK(!jstr_equal(a, ab));
 }
 
+/* test_longest: Of the most digits, with nothing behind them: too large for a double, and zero. */
+static void
+test_longest(void)
+{
+	char text[LIMIT_NUMBER_LEN];
+	double d;
+
+	memset(text, '0', sizeof(text));
+	text[0] = '1';
+	CHECK_INT(jsonnum_float(text, sizeof(text), NULL, NULL, &d), ERR_BAD_JSON);
+	CHECK_INT(jsonnum_float(text, 300, NULL, NULL, &d), 0);
+	CHECK(d == 1e299);
+	memcpy(text + 400, "e-399", 5);
+	CHECK_INT(jsonnum_float(text, 405, NULL, NULL, &d), 0);
+	CHECK(d > 0.9 && d < 1.1);
+}
+
 int
 main(void)
 {
 	test_suite();
 	test_numbers();
+	test_longest();
 	test_strings();
 	test_structure();
 	test_depth();
