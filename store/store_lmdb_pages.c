@@ -93,7 +93,8 @@ struct walk {
 	/* salvage */
 	const char *const *trees;
 	unsigned ntrees;
-	unsigned guess; /* the tree that the last lost record was of */
+	uint64_t run_end; /* the last large value that nothing leads to seems to end before this page */
+	unsigned guess;   /* the tree that the last lost record was of */
 	store_pages_f *fn, *lost;
 	void *cookie;
 	struct store_pages_report *report;
@@ -212,6 +213,32 @@ node_count(const struct walk *w, const unsigned char *page)
 										       : (unsigned)((lower - HEAD) / 2);
 }
 
+/*
+ * count_of: How many entries a page has whose head may be damaged: behind the last stand offsets that were, and lead to what was
+ * replaced.  That the nodes fill the page tells the number without lower, or with lower alone.
+ */
+static unsigned
+count_of(const struct walk *w, const unsigned char *page, int leaf)
+{
+	size_t lower = u16(page + 12), upper = u16(page + 14), sum = 0, first = w->psize, at;
+	unsigned said = lower >= HEAD + 2 && lower % 2 == 0 && lower <= w->psize ? (unsigned)((lower - HEAD) / 2) : 0;
+	unsigned alone = 0;
+	struct node n;
+
+	for (unsigned i = 0; HEAD + 2 * (size_t)(i + 1) <= w->psize && node_at(w, page, i, leaf, &n); i++) {
+		at = u16(page + HEAD + (size_t)2 * i);
+		first = at < first ? at : first;
+		sum += (n.size + 1) & ~(size_t)1;
+		if (sum + upper == w->psize)
+			return i + 1;
+		if (i + 1 == said && sum + first == w->psize)
+			alone = said;
+		if (sum > w->psize)
+			break;
+	}
+	return alone != 0 ? alone : node_count(w, page);
+}
+
 /* The nodes of a page fill it from upper on: nothing overlaps. */
 static int
 check_fill(struct walk *w, const unsigned char *page, unsigned n, int leaf, uint64_t number)
@@ -307,15 +334,16 @@ overflow(struct walk *w, const struct node *n, struct tree *t, int into, int sur
 	unsigned char head[HEAD];
 
 	if (first < 2 || len > VALUE_MAX || first >= w->npages || pages > w->npages - first ||
-	    !read_at(w, head, HEAD, first * w->psize))
+	    (w->why == NULL && !w->broken_free && bit(w->freed, first)) || !read_at(w, head, HEAD, first * w->psize))
 		return ERR_CORRUPT;
 	/* A value that was replaced by a shorter one keeps the pages that it had. */
 	told = u32(head + 12);
 	if (u64(head) != first || u16(head + 10) != PAGE_OVERFLOW || told < pages || told > w->npages - first) {
 		if (!sure)
 			return ERR_CORRUPT;
-		told = pages;
 	}
+	if (sure) /* a damaged count would hide what stands behind */
+		told = pages;
 	for (uint64_t i = 0; i < told && !sure; i++)
 		if (bit(w->seen, first + i))
 			return ERR_CORRUPT;
@@ -424,6 +452,9 @@ tell(struct walk *w, const struct node *n, struct tree *t, uint64_t number)
 	}
 	if (t->number >= w->ntrees || err == ERR_NOMEM)
 		return err;
+	/* A damaged page may lead into another tree. */
+	for (unsigned i = 0; err == 0 && i < w->ntrees && !record_fits(r.tree, r.key.p, r.key.len, &r.val); i++)
+		r.tree = record_fits(i, r.key.p, r.key.len, &r.val) ? i : r.tree;
 	if (err != 0 || !record_fits(r.tree, r.key.p, r.key.len, &r.val)) {
 		r.val = (struct store_val){NULL, 0};
 		w->report->lost++;
@@ -509,6 +540,8 @@ walk_leaf(struct walk *w, struct tree *t, uint64_t number, unsigned depth)
 	t->leaves_seen++;
 	if ((err = check_fill(w, page, n, 1, number)) != 0)
 		return err;
+	if (w->why == NULL)
+		n = count_of(w, page, 1);
 	for (unsigned i = 0; i < n && err == 0; i++) {
 		if (node_at(w, page, i, 1, &node))
 			err = leaf_node(w, t, &node, number);
@@ -531,6 +564,8 @@ walk_branch(struct walk *w, struct tree *t, uint64_t number, unsigned depth)
 		return fault(w, number, "it leads to one page alone");
 	if ((err = check_fill(w, page, n, 0, number)) != 0)
 		return err;
+	if (w->why == NULL)
+		n = count_of(w, page, 0);
 	for (unsigned i = 0; i < n && err == 0; i++) {
 		if (!node_at(w, page, i, 0, &node))
 			continue;
@@ -549,6 +584,9 @@ walk_page(struct walk *w, struct tree *t, uint64_t number, unsigned depth)
 {
 	int leaf = depth + 1 >= t->depth;
 
+	/* A free page has what was replaced. */
+	if (w->why == NULL && !w->broken_free && number < w->npages && bit(w->freed, number))
+		return fault(w, number, "it is free");
 	if (!claim(w, number)) {
 		w->broken_free |= t->kind == KIND_FREE;
 		return fault(w, number, "it is led to twice, or lies outside of the file");
@@ -598,7 +636,7 @@ static int
 meta_choose(struct walk *w, unsigned char meta[HEAD + META_LEN])
 {
 	unsigned char m[2][HEAD + META_LEN];
-	int sound[2] = {0, 0}, best;
+	int sound[2] = {0, 0}, apart = 0, best;
 	uint64_t last;
 
 	for (int i = 0; i < 2; i++)
@@ -606,11 +644,19 @@ meta_choose(struct walk *w, unsigned char meta[HEAD + META_LEN])
 			   (last = u64(m[i] + HEAD + 120)) >= 1 && last < w->file_pages + SLACK_PAGES;
 	if (!sound[0] && !sound[1])
 		return 0;
+	/* Commits take turns: the even ones write page 0. */
+	for (int i = 0; i < 2 && sound[0] && sound[1]; i++)
+		if (u64(m[i] + HEAD + 128) % 2 != (uint64_t)i && u64(m[i] + HEAD + 128) != 0)
+			sound[i] = 0;
+	if (sound[0] && sound[1] && u64(m[0] + HEAD + 128) + 1 != u64(m[1] + HEAD + 128) &&
+	    u64(m[1] + HEAD + 128) + 1 != u64(m[0] + HEAD + 128) &&
+	    u64(m[0] + HEAD + 128) + u64(m[1] + HEAD + 128) != 0)
+		apart = 1;
 	/* LMDB does not open a file in which either is broken. */
-	if (w->why != NULL && (!sound[0] || !sound[1]))
+	if (w->why != NULL && (!sound[0] || !sound[1] || apart))
 		return 0;
 	/* A salvage cannot tell which of them was the last: what is free for the one may be all that is left of the other. */
-	w->broken_free = !sound[0] || !sound[1];
+	w->broken_free = !sound[0] || !sound[1] || apart;
 	best = !sound[0] || (sound[1] && u64(m[1] + HEAD + 128) > u64(m[0] + HEAD + 128));
 	memcpy(meta, m[best], sizeof(m[best]));
 	return 1;
@@ -623,14 +669,15 @@ page_size(const struct walk *w)
 	unsigned char m[HEAD + META_LEN];
 	size_t n;
 
+	/* The second stands where its size says. */
+	for (n = 512; n <= 65536; n *= 2)
+		if (read_at(w, m, sizeof(m), n) && meta_sound(m, n))
+			return n;
 	if (read_at(w, m, sizeof(m), 0) && u32(m + HEAD) == META_MAGIC) {
 		n = u32(m + HEAD + 24);
 		if (n >= 512 && n <= 65536 && (n & (n - 1)) == 0)
 			return n;
 	}
-	for (n = 512; n <= 65536; n *= 2)
-		if (read_at(w, m, sizeof(m), n) && meta_sound(m, n))
-			return n;
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -716,9 +763,9 @@ store_pages_check(const char *path, struct errtext *why)
 
 /* ---- Salvage: pages that nothing leads to ---- */
 
-/* found: The records of a page to which nothing leads.  *${nextp}: the page behind it, or behind the large value that begins there. */
+/* found: The records of a page to which nothing leads. */
 static int
-found(struct walk *w, uint64_t number, uint64_t *nextp)
+found(struct walk *w, uint64_t number)
 {
 	const unsigned char *page = w->pages[0];
 	struct node node;
@@ -727,46 +774,50 @@ found(struct walk *w, uint64_t number, uint64_t *nextp)
 
 	if (!read_at(w, w->pages[0], w->psize, number * w->psize))
 		return 0;
-	/* What clients have put into a value is not to be taken for a page. */
-	if (u64(page) == number && u16(page + 10) == PAGE_OVERFLOW && u32(page + 12) < w->file_pages - number) {
-		*nextp = number + (u32(page + 12) > 1 ? u32(page + 12) : 1);
+	/* What clients have put into a value is not to be taken for a page: none of it bears its own number. */
+	if (u64(page) == number && u16(page + 10) == PAGE_OVERFLOW) {
+		w->run_end = number + u32(page + 12);
 		return 0;
 	}
+	if (number < w->run_end && u64(page) != number)
+		return 0;
 	if (u64(page) == number && u16(page + 10) == PAGE_BRANCH)
 		return 0;
-	if ((n = node_count(w, page)) == 0)
-		n = (unsigned)((w->psize - HEAD) / 2);
+	n = count_of(w, page, 1);
 	for (unsigned i = 0; i < n && err == 0; i++)
 		if (node_at(w, page, i, 1, &node) && (node.flags & ~NODE_BIGDATA) == 0)
 			err = tell_found(w, &node, number);
 	return err;
 }
 
-/* is_astray: A free page that bears the number of a page that nothing has led to: it is none that was freed. */
+/*
+ * is_lost: May page ${number}, to which nothing leads, hold what is present?  Where it is known which pages are free: neither a free one,
+ * nor one that bears the number of a free one, or of one that was found in its place.
+ */
 static int
-is_astray(const struct walk *w, uint64_t number)
+is_lost(const struct walk *w, uint64_t number)
 {
 	unsigned char head[HEAD];
 	uint64_t said;
 
+	if (w->report->free_unknown)
+		return 1;
 	if (!read_at(w, head, HEAD, number * w->psize))
 		return 0;
 	said = u64(head);
-	return said != number && said >= 2 && said < w->npages && !bit(w->seen, said) && !bit(w->freed, said) &&
-	       u16(head + 10) == PAGE_LEAF;
+	if (said == number || said < 2 || said >= w->npages)
+		return !bit(w->freed, number);
+	return !bit(w->freed, said) && !bit(w->seen, said) && (!bit(w->freed, number) || u16(head + 10) == PAGE_LEAF);
 }
 
 static int
 find_lost(struct walk *w)
 {
-	uint64_t next;
 	int err = 0;
 
-	for (uint64_t i = 2; i < w->npages && err == 0; i = next) {
-		next = i + 1;
-		if (!bit(w->seen, i) && (w->report->free_unknown || !bit(w->freed, i) || is_astray(w, i)))
-			err = found(w, i, &next);
-	}
+	for (uint64_t i = 2; i < w->npages && err == 0; i++)
+		if (!bit(w->seen, i) && is_lost(w, i))
+			err = found(w, i);
 	return err;
 }
 

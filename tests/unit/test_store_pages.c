@@ -1,0 +1,292 @@
+/*
+ * test_store_pages.c: damaged LMDB files.  Two promises: a file that store_pages_check() finds sound ends no process that opens,
+ * reads and writes it; and store_pages_salvage() tells every record that is present, as it is, and none that was replaced.
+ *   test_store_pages SEEDS [FIRST]: more of them
+ */
+#include "store/pages.h"
+#include "store/store.h"
+#include "check.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "store/record.h"
+
+#define TREES 3u
+#define KEYS 900u
+#define PAGE 4096u
+#define MODEL(t, k) model[(t)*KEYS + (k)]
+
+static const char *const trees[TREES] = {"a", "b", "third"};
+static char dir[] = "/tmp/divan-pages-XXXXXX";
+static unsigned model[TREES * KEYS]; /* each key's version; 0: it is not there */
+static unsigned told[TREES * KEYS];
+static unsigned char *file, *copy;
+static size_t file_len;
+static unsigned rnd_state;
+
+static unsigned
+rnd(unsigned n)
+{
+	rnd_state = rnd_state * 1664525u + 1013904223u;
+	return (rnd_state >> 8) % n;
+}
+
+static size_t
+key_of(unsigned k, char out[16])
+{
+	return (size_t)snprintf(out, 16, "key-%06u", k);
+}
+
+/* A value begins with its version. */
+static size_t
+value_of(unsigned t, unsigned k, unsigned version, char *out)
+{
+	size_t len = k % 40 == 0 ? 9000 + k : 16 + (k * 7 + t) % 90;
+
+	memset(out, (int)('a' + (k + version) % 26), len);
+	memcpy(out, &version, sizeof(version));
+	return len;
+}
+
+static void
+change(struct store_batch *b, unsigned t, unsigned k, unsigned version)
+{
+	static char value[20000];
+	char key[16];
+	size_t klen = key_of(k, key);
+
+	if (version == 0)
+		CHECK_INT(store_del(b, t, key, klen), 0);
+	else
+		CHECK_INT(record_put(b, t, key, klen, value, value_of(t, k, version, value)), 0);
+	MODEL(t, k) = version;
+}
+
+static void
+make_file(const char *path)
+{
+	struct store_batch *b = NULL;
+	struct store_db *db = NULL;
+	struct store *s = NULL;
+	FILE *f;
+
+	if (!CHECK_INT(store_lmdb_new(dir, &s), 0) || !CHECK_INT(store_create(s, "x", trees, TREES, &db), 0) ||
+	    !CHECK_INT(store_batch_new(db, &b), 0))
+		exit(1);
+	rnd_state = 1;
+	for (unsigned version = 1; version <= 30; version++) {
+		for (unsigned i = 0; i < 400; i++)
+			change(b, rnd(TREES), rnd(KEYS), rnd(5) == 0 ? 0 : version);
+		CHECK_INT(store_commit(b), 0);
+	}
+	store_batch_free(b);
+	store_close(db);
+	store_free(s);
+	if (!CHECK((f = fopen(path, "rb")) != NULL))
+		exit(1);
+	file = malloc(4u << 20);
+	copy = malloc(4u << 20);
+	file_len = fread(file, 1, 4u << 20, f);
+	CHECK(file_len > 100 * PAGE && file_len < 4u << 20);
+	fclose(f);
+}
+
+static void
+write_file(const char *path, size_t len)
+{
+	FILE *f = fopen(path, "wb");
+
+	CHECK(f != NULL && fwrite(copy, 1, len, f) == len && fclose(f) == 0);
+}
+
+/* ---- Damage ---- */
+
+static size_t
+damage(unsigned seed)
+{
+	unsigned pages = (unsigned)(file_len / PAGE), n = 1 + rnd(3);
+	unsigned char *p, *q, t[PAGE];
+
+	memcpy(copy, file, file_len);
+	for (unsigned i = 0; i < n; i++) {
+		p = copy + (size_t)rnd(pages) * PAGE;
+		q = copy + (size_t)rnd(pages) * PAGE;
+		switch (seed % 8) {
+		case 0: /* a head */
+			p[rnd(16)] ^= (unsigned char)(1u << rnd(8));
+			break;
+		case 1: /* where entries begin */
+			p[16 + rnd(64)] ^= (unsigned char)(1u << rnd(8));
+			break;
+		case 2: /* anywhere */
+			p[rnd(PAGE)] ^= (unsigned char)(1u << rnd(8));
+			break;
+		case 3:
+			memset(p, 0, PAGE);
+			break;
+		case 4:
+			for (unsigned k = 0; k < PAGE; k++)
+				p[k] = (unsigned char)rnd(256);
+			break;
+		case 5:
+			memcpy(t, p, PAGE);
+			memcpy(p, q, PAGE);
+			memcpy(q, t, PAGE);
+			break;
+		case 6: /* the roots */
+			q = copy + (size_t)rnd(2) * PAGE + rnd(152);
+			*q ^= (unsigned char)(1u << rnd(8));
+			if (getenv("SHOW") != NULL)
+				fprintf(stderr, "byte %zu is %u\n", (size_t)(q - copy), *q);
+			break;
+		default: /* an entry's head: sizes, flags, children */
+			memcpy(t, p + 16, 2);
+			q = p + ((t[0] | t[1] << 8) % (PAGE - 8));
+			q[rnd(8)] ^= (unsigned char)(1u << rnd(8));
+		}
+	}
+	return seed % 50 == 49 ? rnd((unsigned)file_len) : file_len;
+}
+
+/* ---- What LMDB makes of it ---- */
+
+static void
+use(void)
+{
+	struct store_batch *b;
+	struct store_cursor *c;
+	struct store_snap *snap;
+	struct store_db *db;
+	struct store *s;
+	struct store_val key, val;
+	unsigned sum = 0;
+
+	if (store_lmdb_new(dir, &s) != 0 || store_open(s, "x", trees, TREES, &db) != 0)
+		return;
+	for (unsigned round = 0; round < 2; round++) {
+		if (store_snap_begin(db, &snap) != 0)
+			return;
+		for (unsigned t = 0; t < TREES; t++) {
+			if (store_cursor_open(snap, t, &c) != 0)
+				return;
+			for (int rc = store_seek(c, NULL, 0, &key, &val); rc == 0; rc = store_next(c, &key, &val))
+				for (size_t i = 0; i < val.len; i++)
+					sum += ((const unsigned char *)val.p)[i];
+			store_cursor_close(c);
+		}
+		store_snap_end(snap);
+		if (store_batch_new(db, &b) != 0)
+			return;
+		for (unsigned i = 0; i < 300; i++)
+			change(b, rnd(TREES), rnd(KEYS), rnd(3) == 0 ? 0 : 99);
+		sum += store_commit(b) == 0; /* it may well find no room */
+		store_batch_free(b);
+	}
+	_exit((int)(sum & 1));
+}
+
+static void
+test_sound(const char *path, unsigned seed)
+{
+	struct errtext why = {""};
+	int status = 0, rc = store_pages_check(path, &why);
+	pid_t pid;
+
+	CHECK(rc == 0 || rc == ERR_CORRUPT);
+	CHECK((rc == 0) == (why.text[0] == '\0'));
+	if (rc != 0)
+		return;
+	fflush(stdout);
+	if ((pid = fork()) == 0) {
+		use();
+		_exit(0);
+	}
+	if (!CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status)))
+		fprintf(stderr, "seed %u: it was found sound, and ended a process\n", seed);
+}
+
+/* ---- What is salvaged ---- */
+
+static unsigned bad;
+
+static int
+take(const struct store_pages_record *r, void *cookie)
+{
+	const struct store_pages_report *report = cookie;
+	static char value[20000];
+	unsigned k = 0, version = 0;
+	char key[16] = "";
+
+	memcpy(key, r->key.p, r->key.len < 15 ? r->key.len : 15);
+	memcpy(&version, r->val.p, sizeof(version));
+	if (r->tree >= TREES || sscanf(key, "key-%u", &k) != 1 || k >= KEYS || version == 0 ||
+	    r->val.len != value_of(r->tree, k, version, value) + RECORD_SUM_LEN ||
+	    memcmp(value, r->val.p, r->val.len - RECORD_SUM_LEN) != 0) {
+		bad++; /* never written */
+		return 0;
+	}
+	/* What is free may be unknown; else nothing is told that was replaced or deleted. */
+	if (!report->free_unknown && version != MODEL(r->tree, k)) {
+		bad++;
+		if (getenv("SHOW") != NULL)
+			fprintf(stderr, "place %d page %u tree %u key %u: version %u, is %u\n", (int)r->place,
+			    (unsigned)r->page, r->tree, k, version, MODEL(r->tree, k));
+	}
+	if (version == MODEL(r->tree, k))
+		told[r->tree * KEYS + k] = version;
+	return 0;
+}
+
+static void
+test_salvage(const char *path, unsigned seed, int whole)
+{
+	struct store_pages_report report;
+	size_t missing = 0;
+
+	memset(told, 0, sizeof(told));
+	bad = 0;
+	CHECK_INT(store_pages_salvage(path, trees, TREES, take, NULL, &report, &report), 0);
+	for (size_t i = 0; i < TREES * KEYS; i++)
+		missing += model[i] != told[i];
+	/* Three pages of this file have not more records than this, whatever leads to them. */
+	if (!CHECK(bad == 0) || !CHECK(!whole || missing == 0) || !CHECK(missing <= 3 * PAGE / 40 || seed % 50 == 49))
+		fprintf(stderr, "seed %u: %u wrong, %zu missing\n", seed, bad, missing);
+}
+
+int
+main(int argc, char **argv)
+{
+	unsigned seeds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 300,
+		 first = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+	char path[PATH_MAX], lock[PATH_MAX];
+	unsigned kept[TREES * KEYS];
+
+	alarm(600);
+	log_set_level(LOG_NONE);
+	if (!CHECK(mkdtemp(dir) != NULL))
+		return 1;
+	(void)snprintf(path, sizeof(path), "%s/x.divan", dir);
+	(void)snprintf(lock, sizeof(lock), "%s/x.divan-lock", dir);
+	make_file(path);
+	memcpy(kept, model, sizeof(model));
+	memcpy(copy, file, file_len);
+	test_salvage(path, 0, 1);
+	test_sound(path, 0);
+	for (unsigned seed = first; seed < first + seeds; seed++) {
+		rnd_state = seed * 2654435761u + 1;
+		write_file(path, damage(seed));
+		test_salvage(path, seed, 0);
+		test_sound(path, seed);
+		CHECK(memcmp(kept, model, sizeof(model)) == 0);
+	}
+	(void)unlink(path);
+	(void)unlink(lock);
+	free(file);
+	free(copy);
+	CHECK_INT(rmdir(dir), 0);
+	return check_done();
+}
