@@ -177,6 +177,8 @@ api_error_text(struct apireq *r, int status, const char *error, const char *reas
 		status = unauthorized(r, reason);
 	api_done(r);
 	api_json_head(r);
+	if (status == 503)
+		http_set_static(r->http, "retry-after", "1");
 	if (buf_failed(&b)) {
 		buf_release(&b);
 		http_reply(r->http, 500, last, sizeof(last) - 1);

@@ -91,7 +91,7 @@ int store_list(struct store *s, const char *after, int (*fn)(const char *name, v
  * database whose trees are numbered in the order of ${trees} (static strings).
  * A create is durable when it returns.  Errors: ERR_DB_EXISTS, ERR_NO_DB, ERR_IO,
  * ERR_NOSPACE, ERR_NOMEM, ERR_NEWER_FORMAT (a tree is missing, or LMDB's version),
- * ERR_CORRUPT (not a database), ERR_BUSY (it is open already), ERR_ILLEGAL_DB_NAME.
+ * ERR_CORRUPT (not a database), ERR_BUSY (it is open already, or the process has too many files open), ERR_ILLEGAL_DB_NAME.
  */
 int store_create(
     struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp) MUST_CHECK;

@@ -24,6 +24,9 @@ store_files_err(int code, const char *what, const char *file)
 	if (code == ENOMEM)
 		return ERR_NOMEM;
 	log_line(LOG_ERROR, "%s: %s: %s", file, what, strerror(code));
+	/* Too many files are open: that passes, and is no fault of this one. */
+	if (code == EMFILE || code == ENFILE)
+		return ERR_BUSY;
 	return code == ENOSPC || code == EDQUOT || code == EFBIG ? ERR_NOSPACE : ERR_IO;
 }
 

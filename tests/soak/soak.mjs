@@ -169,6 +169,7 @@ async function settle(server, base) {
 	do {
 		await sleep(200);
 		busy = await processes(server);
+		busy += (await ask(server, 'GET', '/_active_tasks')).json.length;
 		now = figures(server.pid);
 	} while (performance.now() < until && (busy > 0 || (base && (now.files > base.files || now.sockets > base.sockets || now.others > base.others))));
 	return now;
@@ -227,7 +228,8 @@ try {
 	if (samples.length > 5) check(growth(samples) < RSS_BOUND_KIB >> 10, `RssAnon from the first third to the last: ${growth(samples).toFixed(1)} MiB`);
 	check(folderMiB(server.dataDir) < 8, `files: ${folderMiB(server.dataDir).toFixed(1)} MiB`);
 	const tasks = (await ask(server, 'GET', '/_active_tasks')).json;
-	check(tasks.length === 0, `tasks: ${tasks.length}`);
+	check(tasks.length === 0, `tasks: ${tasks.length} ${tasks.map((t) => JSON.stringify(t))}`);
+	check(!/held too long/.test(server.stderr()), 'no snapshot was held too long');
 	const before = figures(server.pid);
 	await sleep(2000);
 	const after = figures(server.pid);
