@@ -97,11 +97,11 @@ async function record(base) {
 	return { ...at, story };
 }
 
-/** Where to cut: half of them anywhere, the others about records that are no plain writes, and some in the first. */
-function places(n, ops, marks) {
-	const ks = Array.from({ length: n }, (_, i) => (i % 10 === 9 ? random.between(1, Math.min(FIRST, ops))
-		: i % 2 ? random.between(1, ops) : Math.min(ops, random.pick(marks) + random.below(2))));
-	return ks.sort((a, b) => a - b);
+/** Where to cut: anywhere, about syncs and the like, soon after a name has changed, and in the first records. */
+function places(n, ops, { all, names }) {
+	const ks = Array.from({ length: n }, (_, i) => (i % 10 === 9 ? random.between(1, FIRST)
+		: i % 5 === 0 ? random.pick(names) + random.below(6) : i % 2 ? random.between(1, ops) : random.pick(all) + random.below(2)));
+	return ks.map((k) => Math.min(k, ops)).sort((a, b) => a - b);
 }
 
 function check(dataDir) {
@@ -174,13 +174,14 @@ for (let recording = 1; tally.cuts < CUTS; recording++) {
 	const { story, ...at } = await record(base);
 	const { ops } = story.now();
 	const cutter = disk(at);
-	const marks = (await cutter.ask('marks')).trim().split(' ').map(Number);
+	const told = (await cutter.ask('marks')).trim().split(' ');
+	const marks = { all: told.map((m) => parseInt(m, 10)), names: told.filter((m) => m.endsWith('n')).map((m) => parseInt(m, 10)) };
 	const ks = places(Math.min(PER, CUTS - tally.cuts), ops, marks);
 	let bad = 0;
 	tally.acks += story.acks;
 	tally.busy += story.busy;
 	tally.records += ops;
-	tally.marks += marks.length;
+	tally.marks += marks.all.length;
 	for (const k of ks) {
 		const began = Date.now();
 		const seed = random.below(1e9);

@@ -5,7 +5,7 @@
  *
  * reads commands and answers each with a line:
  *     base             the log begins with what the folder ROOT now holds, all of it on the disk; the first command, if at all
- *     marks            the numbers of the records that are no plain writes
+ *     marks            the numbers of the records that are no plain writes, with an n those that are about names
  *     same             is what the log says what the folder ROOT holds?  For a process of its own
  *     cut K SEED DIR   make the folder DIR as it may be if the power fails before record K, or just in it; K rises from one to the next
  *
@@ -577,7 +577,8 @@ marks(void)
 
 		p += power_rec_size(r);
 		if (r->kind != POWER_WRITE)
-			printf("%llu ", (unsigned long long)i);
+			printf("%llu%s ", (unsigned long long)i,
+			    r->kind >= POWER_CREATE && r->kind <= POWER_UNLINK ? "n" : "");
 	}
 	printf("\n");
 }

@@ -212,7 +212,7 @@ const WRITERS = [
 	{ run: design, name: 'design', rest: 200 },
 	{ run: indexes, name: 'index', rest: 50 },
 	{ run: replicate, name: 'rep', rest: 100 },
-	{ run: compact, name: 'compact', rest: 300 },
+	{ run: compact, name: 'compact', rest: 60 },
 ];
 
 /**
