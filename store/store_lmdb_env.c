@@ -212,7 +212,8 @@ store_lmdb_drain(struct lmdb_db *db, long last_ms)
 		until = in_ms(ms);
 		db->shut = 1;
 		while (db->live > 0 && !timed_out)
-			timed_out = pthread_cond_clockwait(&db->drained, &db->gate, CLOCK_MONOTONIC, &until) == ETIMEDOUT;
+			timed_out =
+			    pthread_cond_clockwait(&db->drained, &db->gate, CLOCK_MONOTONIC, &until) == ETIMEDOUT;
 		if (db->live == 0) {
 			pthread_mutex_unlock(&db->gate);
 			return 0;
