@@ -267,7 +267,7 @@ COV_BINS  := $(filter-out $(COV_SKIP:%=build-cov/tests/%),$(patsubst tests/unit/
                $(wildcard tests/unit/test_$(l).c tests/unit/test_$(l)_*.c)))) $(FUZZ_NAMES:%=build-cov/tests/test_fuzz_%)
 cov: deps-test
 	@find build-cov -name '*.gcda' -delete 2>/dev/null || true
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-cov $(COV_FLAGS) $(COV_BINS) build-cov/divan-js $(if $(COV_API),all web)
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-cov $(COV_FLAGS) $(COV_BINS) build-cov/divand build-cov/divan-js $(if $(COV_API),all web)
 	@for t in $(COV_BINS); do FAULTS_STEP=1 timeout 600 $$t >build-cov/log 2>/dev/null || echo "$$t: status $$?"; done
 	@$(if $(COV_API),tests/run --build build-cov contract api,true)
 	@node tests/cov/report.mjs build-cov --missed build-cov/missed.txt base db
@@ -284,7 +284,7 @@ VALGRIND_SKIP := test_base_httpc_loop test_base_httpc_peers test_db_idkey test_d
                  test_query_plan_ranges test_store_counts test_store_rewrite test_replicator_many test_replicator_peer_http_bulk test_script
 VALGRIND_TESTS ?= $(filter-out $(VALGRIND_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
 valgrind: deps-valgrind
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-valgrind LTO= OPT='-O2 -g' HARDEN=-fPIE build-valgrind/divan-js $(VALGRIND_TESTS:%=build-valgrind/tests/%)
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-valgrind LTO= OPT='-O2 -g' HARDEN=-fPIE build-valgrind/divand build-valgrind/divan-js $(VALGRIND_TESTS:%=build-valgrind/tests/%)
 	@bad=0; for t in $(VALGRIND_TESTS); do \
 	  PLAN_ROUNDS=100 timeout 1200 valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
 	    build-valgrind/tests/$$t >build-valgrind/log 2>&1 && echo "$$t: clean" || { cat build-valgrind/log; echo "$$t: status $$?"; bad=1; }; \
