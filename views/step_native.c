@@ -156,7 +156,7 @@ step_native_doc(struct step *s, const struct doc_out *d, struct changed *c)
 {
 	struct native *na = s->native;
 	struct query_doc doc = {.id = d->id, .body = d->body};
-	int err;
+	int err = 0;
 
 	buf_clear(&na->doc);
 	buf_clear(&na->rows);
