@@ -604,6 +604,9 @@ check_counts(struct salvage *s, const struct dbstate *state)
 	}
 	if (p->free_unknown)
 		tell(s, "which pages are free cannot be told: documents may be older than they were, or were purged");
+	else if (p->unsure > 0)
+		tell(s, "%llu records of pages that bear others' numbers may be older than they were, or were purged",
+		    (unsigned long long)p->unsure);
 	return 0;
 }
 

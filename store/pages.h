@@ -21,7 +21,8 @@ int store_pages_check(const char *path, struct errtext *why) MUST_CHECK;
 enum store_pages_place {
 	STORE_PAGES_PRESENT, /* its tree leads to it */
 	STORE_PAGES_LOST,    /* no tree does, but the page is not free: it lay behind a damaged one */
-	STORE_PAGES_UNSURE   /* the same, and what is free is not known: it may be one that was replaced or deleted */
+	STORE_PAGES_UNSURE /* the same, and it may be one that was replaced or deleted: what is free is not known, or its page
+				bears the number of one that is elsewhere */
 };
 
 struct store_pages_record {
@@ -38,7 +39,8 @@ struct store_pages_report {
 	uint64_t damaged;                   /* pages that are not what leads to them says, or cannot be read */
 	uint64_t first[16];                 /* the first of them */
 	uint64_t lost;                      /* records whose checksum does not match, or whose entry is broken */
-	uint64_t records;                   /* that were told */
+	uint64_t records;                   /* that were told; */
+	uint64_t unsure;                    /* of them STORE_PAGES_UNSURE */
 	unsigned known;                     /* a bit for each tree: it was found how many records it has, */
 	uint64_t expected[STORE_TREES_MAX]; /* and these are they; */
 	uint64_t told[STORE_TREES_MAX];     /* so many were told of each tree */

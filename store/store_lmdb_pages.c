@@ -93,6 +93,7 @@ struct walk {
 	/* salvage */
 	const char *const *trees;
 	unsigned ntrees;
+	int unsure;       /* the page that nothing leads to may hold what was replaced */
 	uint64_t run_end; /* the last large value that nothing leads to seems to end before this page */
 	unsigned guess;   /* the tree that the last lost record was of */
 	store_pages_f *fn, *lost;
@@ -431,6 +432,7 @@ static int
 tell_record(struct walk *w, const struct store_pages_record *r)
 {
 	w->report->records++;
+	w->report->unsure += r->place == STORE_PAGES_UNSURE;
 	w->report->told[r->tree]++;
 	return w->fn(r, w->cookie);
 }
@@ -468,7 +470,7 @@ static int
 tell_found(struct walk *w, const struct node *n, uint64_t number)
 {
 	struct tree t = {.kind = KIND_TREE};
-	struct store_pages_record r = {.place = w->report->free_unknown ? STORE_PAGES_UNSURE : STORE_PAGES_LOST,
+	struct store_pages_record r = {.place = w->unsure ? STORE_PAGES_UNSURE : STORE_PAGES_LOST,
 	    .page = number,
 	    .key = {n->key, n->klen},
 	    .val = {n->data, n->dlen}};
@@ -790,24 +792,42 @@ found(struct walk *w, uint64_t number)
 	return err;
 }
 
-/*
- * is_lost: May page ${number}, to which nothing leads, hold what is present?  Where it is known which pages are free: neither a free one,
- * nor one that bears the number of a free one, or of one that was found in its place.
- */
-static int
-is_lost(const struct walk *w, uint64_t number)
+/* bears: The number and the flags that page ${number} has in its head; NO_PAGE if it cannot be read. */
+static uint64_t
+bears(const struct walk *w, uint64_t number, unsigned *flagsp)
 {
 	unsigned char head[HEAD];
+
+	if (!read_at(w, head, HEAD, number * w->psize))
+		return NO_PAGE;
+	*flagsp = u16(head + 10);
+	return u64(head);
+}
+
+/*
+ * is_lost: May page ${number}, to which nothing leads, hold what is present?  Where it is known which pages are free: neither a
+ * free one, nor one that bears the number of a free one, or of one that was found, unless two bear it.  Then the one in its
+ * place is it, and of the other the number is damaged, or it is an older copy: unsure.
+ */
+static int
+is_lost(struct walk *w, uint64_t number)
+{
+	unsigned flags = 0, other = 0;
 	uint64_t said;
 
-	if (w->report->free_unknown)
+	w->unsure = w->report->free_unknown;
+	if (w->unsure)
 		return 1;
-	if (!read_at(w, head, HEAD, number * w->psize))
+	said = bears(w, number, &flags);
+	if (said == NO_PAGE)
 		return 0;
-	said = u64(head);
 	if (said == number || said < 2 || said >= w->npages)
 		return !bit(w->freed, number);
-	return !bit(w->freed, said) && !bit(w->seen, said) && (!bit(w->freed, number) || u16(head + 10) == PAGE_LEAF);
+	if (bears(w, said, &other) == said) {
+		w->unsure = 1;
+		return !bit(w->freed, number);
+	}
+	return !bit(w->freed, said) && !bit(w->seen, said) && (!bit(w->freed, number) || flags == PAGE_LEAF);
 }
 
 static int
