@@ -474,7 +474,7 @@ test('_users: documents of others are as if they were not there', async () => {
 			['GET', `/_users/${encodeURIComponent(id)}`], ['GET', `/_users/${id}/x`], ['GET', `/_users//${id}`], ['GET', '/_users/_design/_auth'], ['GET', '/_users/_partition/org.couchdb.user/_all_docs?include_docs=true'],
 		]) {
 			const answer = await ask(server, method, target, { ...options, auth });
-			for (const word of [his.derived_key, his.salt, MARK, '"key":"org.']) assert.ok(!answer.text.includes(word), `${auth ? 'ann' : 'nobody'}: ${method} ${target}: ${answer.text}`);
+			for (const word of [his.derived_key, his.salt, his.mark, '"key":"org.']) assert.ok(!answer.text.includes(word), `${auth ? 'ann' : 'nobody'}: ${method} ${target}: ${answer.text}`);
 		}
 		const [there, missing] = [await ask(server, 'GET', `/_users/${id}`, { auth }), await ask(server, 'GET', '/_users/org.couchdb.user:not-there', { auth })];
 		assert.deepEqual([there.status, there.text], [missing.status, missing.text]);
