@@ -217,7 +217,7 @@ store_pages_overflow(struct pages_walk *w, const struct pages_node *n, struct pa
 		return ERR_NOMEM;
 	if (into && !store_pages_read(w, w->value, len, first * w->psize + PAGES_HEAD))
 		return ERR_CORRUPT;
-	for (uint64_t i = 0; i < told; i++)
+	for (uint64_t i = 0; i < told && !sure; i++)
 		pages_bit_set(w->seen, first + i);
 	t->overflows_seen += told;
 	return 0;
@@ -301,8 +301,10 @@ leaf_node(struct pages_walk *w, struct pages_tree *t, const struct pages_node *n
 		return err;
 	if (t->kind == PAGES_MAIN)
 		return subtree(w, n, number);
-	if ((n->flags & NODE_SUBDATA) != 0)
+	if ((n->flags & NODE_SUBDATA) != 0) {
+		w->broken_free |= t->kind == PAGES_FREE;
 		return fault(w, number, "an entry is of no known kind");
+	}
 	if (t->kind == PAGES_FREE)
 		return free_node(w, t, n, number);
 	if (w->why == NULL)

@@ -138,7 +138,8 @@ int store_pages_node(
 unsigned store_pages_count(const struct pages_walk *w, const unsigned char *page, int leaf);
 /**
  * store_pages_overflow(w, n, t, into, sure): Claim the pages of a large value; with ${into} read it into w->value.  With ${sure}
- * their head is not looked at: the value's checksum decides.  Errors: ERR_NOMEM; ERR_CORRUPT: they cannot be its pages.
+ * their head is not looked at, and they are not claimed before the value's checksum has proven that they are its pages: that is
+ * the caller's.  Errors: ERR_NOMEM; ERR_CORRUPT: they cannot be its pages.
  */
 int store_pages_overflow(
     struct pages_walk *w, const struct pages_node *n, struct pages_tree *t, int into, int sure) MUST_CHECK;

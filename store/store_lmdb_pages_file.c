@@ -87,12 +87,16 @@ meta_choose(struct pages_walk *w, unsigned char meta[PAGES_HEAD + META_LEN])
 	    pages_u64(m[1] + PAGES_HEAD + 128) + 1 != pages_u64(m[0] + PAGES_HEAD + 128) &&
 	    pages_u64(m[0] + PAGES_HEAD + 128) + pages_u64(m[1] + PAGES_HEAD + 128) != 0)
 		apart = 1;
+	/* The last page of a commit is no lower than that of the one before.  What lies behind it would be lost. */
+	best = !sound[0] || (sound[1] && pages_u64(m[1] + PAGES_HEAD + 128) > pages_u64(m[0] + PAGES_HEAD + 128));
+	if (w->why == NULL && sound[0] && sound[1] &&
+	    pages_u64(m[best] + PAGES_HEAD + 120) < pages_u64(m[!best] + PAGES_HEAD + 120))
+		apart = 1;
 	/* LMDB does not open a file in which either is broken. */
 	if (w->why != NULL && (!sound[0] || !sound[1] || apart))
 		return 0;
 	/* A salvage cannot tell which of them was the last: what is free for the one may be all that is left of the other. */
 	w->broken_free = !sound[0] || !sound[1] || apart;
-	best = !sound[0] || (sound[1] && pages_u64(m[1] + PAGES_HEAD + 128) > pages_u64(m[0] + PAGES_HEAD + 128));
 	memcpy(meta, m[best], sizeof(m[best]));
 	return 1;
 }

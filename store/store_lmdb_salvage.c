@@ -33,6 +33,16 @@ tell_record(struct salvage *s, const struct store_pages_record *r)
 	return s->fn(r, s->cookie);
 }
 
+/* claim: The pages of a large value are known: it has been proven. */
+static void
+claim(struct salvage *s, const struct pages_node *n)
+{
+	uint64_t first = pages_u64(n->data), pages = (PAGES_HEAD - 1 + n->dlen) / s->w.psize + 1;
+
+	for (uint64_t i = 0; i < pages && first + i < s->w.npages; i++)
+		pages_bit_set(s->w.seen, first + i);
+}
+
 /* tell: A record that its tree leads to. */
 static int
 tell(void *cookie, const struct pages_node *n, struct pages_tree *t, uint64_t number)
@@ -59,6 +69,8 @@ tell(void *cookie, const struct pages_node *n, struct pages_tree *t, uint64_t nu
 		s->w.report->lost++;
 		return s->lost != NULL ? s->lost(&r, s->cookie) : 0;
 	}
+	if ((n->flags & PAGES_BIGDATA) != 0)
+		claim(s, n);
 	return tell_record(s, &r);
 }
 
@@ -82,6 +94,8 @@ tell_found(struct salvage *s, const struct pages_node *n, uint64_t number)
 		r.tree = i == 0 ? s->guess : i - 1;
 		if (record_fits(r.tree, r.key.p, r.key.len, &r.val)) {
 			s->guess = r.tree;
+			if ((n->flags & PAGES_BIGDATA) != 0)
+				claim(s, n);
 			return tell_record(s, &r);
 		}
 	}

@@ -541,9 +541,12 @@ test_exchanged(const char *path)
 	test_salvage(path, 0, 1);
 }
 
-/* Seeds that once failed: a damaged count hid what stands behind; a free page bore the number of a large value's. */
+/*
+ * Seeds that once failed: a damaged count hid what stands behind; a free page bore the number of a large value's; a list of free
+ * pages was passed over; the length of a value claimed the pages of others (twice); the last page was too low.
+ */
 #define ONCE ((unsigned)(sizeof(once) / sizeof(once[0])))
-static const unsigned once[] = {3136, 2784};
+static const unsigned once[] = {3136, 2784, 13223, 18015, 19583, 21406};
 
 int
 main(int argc, char **argv)
