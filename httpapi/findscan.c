@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "db/rev.h"
+#include "db/doc.h"
 #include "feedmatch.h"
 #include "render.h"
 
@@ -213,29 +213,16 @@ findscan_pause(struct findscan *fs)
 
 /* ---- Documents ---- */
 
-/* put_plain: A document with nothing beside its body: cheaper than rendering. */
-static int
-put_plain(struct findscan *fs, const struct db_doc *doc, const struct db_rev *rev)
-{
-	struct buf *b = &fs->text;
-
-	buf_puts(b, "{\"_id\":");
-	buf_put_json(b, doc->id.s, doc->id.len);
-	buf_puts(b, ",\"_rev\":\"");
-	rev_put(b, &doc->winner.rev);
-	buf_puts(b, rev->body.len > 2 ? "\"," : "\"");
-	/* The body's members, and its end. */
-	return buf_put(b, rev->body.s + 1, rev->body.len - 1);
-}
-
 static int
 put_doc(struct findscan *fs, struct db_doc *doc, const struct db_rev *rev, struct arena *a)
 {
+	struct doc_out plain = {.id = doc->id, .rev = doc->winner.rev, .body = rev->body};
 	struct render_opts o = {.conflicts = fs->q->conflicts};
 
 	buf_clear(&fs->text);
+	/* What has nothing beside its body need not be read anew. */
 	if (rev->natts == 0 && (!fs->q->conflicts || doc->nleaves == 1))
-		return put_plain(fs, doc, rev);
+		return doc_put_json(&fs->text, &plain);
 	return render_doc(&fs->text, doc, &o, a, NULL);
 }
 
