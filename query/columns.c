@@ -16,13 +16,14 @@ struct columns_member {
 	const struct selector_edge *edge;
 	struct columns_member *kids; /* side by side */
 	size_t nkids;
-	struct jstr text; /* the column's value; len 0: none of its own */
+	const struct jstr *value; /* the column's, of the row at hand; NULL: none of its own */
 };
 
 struct query_columns {
 	struct query_selector *s; /* lends memory and the pass */
 	struct selector_edge *paths;
 	struct selector_slot **slots; /* in the order of the columns */
+	struct jstr *values;          /* too; of the row at hand */
 	size_t n;
 	struct columns_member *root;
 };
@@ -49,21 +50,26 @@ static int
 add_columns(struct query_columns *c, const struct jstr *columns, size_t n)
 {
 	struct arena *a = c->s->arena;
+	int err;
 
 	c->slots = arena_calloc(a, n + 1, sizeof(struct selector_slot *));
+	c->values = arena_calloc(a, n + 1, sizeof(*c->values));
 	c->paths = arena_calloc(a, 1, sizeof(*c->paths));
 	c->root = arena_calloc(a, 1, sizeof(*c->root));
-	if (c->slots == NULL || c->paths == NULL || c->root == NULL)
+	if (c->slots == NULL || c->values == NULL || c->paths == NULL || c->root == NULL)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < n; i++) {
 		struct jstr path = {arena_dup(a, columns[i].s, columns[i].len), columns[i].len};
-		int err = path.s != NULL ? selector_add_path(c->s, c->paths, path, &c->slots[i]) : ERR_NOMEM;
 
+		err = path.s != NULL ? selector_add_path(c->s, c->paths, path, &c->slots[i]) : ERR_NOMEM;
 		if (err != 0)
 			return err;
 	}
 	c->n = n;
-	return add_members(c, c->root, c->paths);
+	err = add_members(c, c->root, c->paths);
+	for (size_t i = 0; err == 0 && i < n; i++)
+		((struct columns_member *)c->slots[i]->cookie)->value = &c->values[i];
+	return err;
 }
 
 int
@@ -117,14 +123,6 @@ query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int
 	return buf_failed(out);
 }
 
-static void
-clear(struct columns_member *member)
-{
-	member->text.len = 0;
-	for (size_t i = 0; i < member->nkids; i++)
-		clear(&member->kids[i]);
-}
-
 static int
 is_special(const struct columns_member *member)
 {
@@ -155,8 +153,8 @@ put_members(const struct columns_member *member, int special, size_t n, struct b
 static void
 put(const struct columns_member *member, struct buf *out)
 {
-	if (member->text.len > 0) {
-		buf_put(out, member->text.s, member->text.len);
+	if (member->value != NULL) {
+		buf_put(out, member->value->s, member->value->len);
 		return;
 	}
 	buf_putc(out, '{');
@@ -185,26 +183,26 @@ put_doc(const struct query_columns *c, struct jstr id, struct buf *out)
 }
 
 int
-query_columns_doc(struct query_columns *c, struct jstr key, struct jstr id, struct buf *out)
+query_columns_values(struct jstr key, struct jstr *values, size_t n)
 {
 	struct jread j;
 	size_t i = 0;
 	int err;
 
-	clear(c->root);
 	jread_init(&j, key.s, key.len);
 	err = jread_peek(&j) == JREAD_ARRAY ? jread_array_begin(&j) : ERR_BAD_JSON;
-	while (err == 0 && (err = jread_array_next(&j)) == 0) {
-		struct columns_member *member = i < c->n ? c->slots[i++]->cookie : NULL;
-		struct jstr text;
-
-		jread_peek(&j); /* over white space */
-		err = member != NULL ? jread_skip(&j, &text) : ERR_BAD_JSON;
-		if (err == 0)
-			member->text = text;
-	}
+	while (err == 0 && (err = jread_array_next(&j)) == 0)
+		err = i < n ? jread_skip(&j, &values[i++]) : ERR_BAD_JSON;
 	if (err == ERR_END)
-		err = i == c->n ? jread_end(&j) : ERR_BAD_JSON;
+		err = i == n ? jread_end(&j) : ERR_BAD_JSON;
+	return err;
+}
+
+int
+query_columns_doc(struct query_columns *c, struct jstr key, struct jstr id, struct buf *out)
+{
+	int err = query_columns_values(key, c->values, c->n);
+
 	if (err != 0)
 		return err;
 	put_doc(c, id, out);

@@ -172,18 +172,8 @@ query_covered_free(struct query_covered *c)
 int
 query_covered_put(struct query_covered *c, struct jstr key, struct jstr id, struct buf *out)
 {
-	struct jread j;
-	size_t n = 0;
-	int err;
+	int err = query_columns_values(key, c->values, c->n);
 
-	jread_init(&j, key.s, key.len);
-	err = jread_peek(&j) == JREAD_ARRAY ? jread_array_begin(&j) : ERR_BAD_JSON;
-	while (err == 0 && (err = jread_array_next(&j)) == 0) {
-		jread_peek(&j); /* over white space */
-		err = n < c->n ? jread_skip(&j, &c->values[n++]) : ERR_BAD_JSON;
-	}
-	if (err == ERR_END)
-		err = n == c->n ? jread_end(&j) : ERR_BAD_JSON;
 	if (err != 0)
 		return err;
 	for (size_t i = 0; i < c->npieces; i++) {

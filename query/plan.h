@@ -131,5 +131,7 @@ int query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out,
  * them.  For plans that are covered.  Errors: ERR_BAD_JSON, ${out}'s.
  */
 int query_columns_doc(struct query_columns *c, struct jstr key, struct jstr id, struct buf *out) MUST_CHECK;
+/** query_columns_values(key, values, n): The texts of the ${n} values of the row's key ${key}, which they point into.  Errors: ERR_BAD_JSON. */
+int query_columns_values(struct jstr key, struct jstr *values, size_t n) MUST_CHECK;
 
 #endif
