@@ -94,6 +94,19 @@ make_names(struct arena *a, struct names *names)
 	return names->list != NULL ? 0 : ERR_NOMEM;
 }
 
+/* The fields that comparisons which must hold look at, each as often as it is compared. */
+static int
+comparison_names(struct arena *a, const struct selector_node *node, struct names *out)
+{
+	int err;
+
+	*out = (struct names){NULL, 0};
+	err = each_comparison(node, add_name, out);
+	if (err == 0)
+		err = make_names(a, out);
+	return err == 0 ? each_comparison(node, add_name, out) : err;
+}
+
 static int
 has_name(const struct jstr *list, size_t n, struct jstr name)
 {
@@ -253,12 +266,11 @@ static int
 find_fields(struct plan_couch *c)
 {
 	struct narrowing n;
-	struct names names = {NULL, 0};
-	int err = each_comparison(c->root, add_name, &names);
+	struct names names;
+	int err = comparison_names(c->arena, c->root, &names);
 
-	if (err != 0 || make_names(c->arena, &names) != 0)
-		return err != 0 ? err : ERR_NOMEM;
-	err = each_comparison(c->root, add_name, &names);
+	if (err != 0)
+		return err;
 	sort_names(&names);
 	c->indexable = names.list;
 	c->nindexable = names.n;
@@ -270,8 +282,7 @@ find_fields(struct plan_couch *c)
 	n.nfields = names.n;
 	n.arena = c->arena;
 	collate_init(&n.collate);
-	if (err == 0)
-		err = each_comparison(c->root, narrow, &n);
+	err = each_comparison(c->root, narrow, &n);
 	collate_release(&n.collate);
 	c->fields = n.fields;
 	c->nfields = n.nfields;
@@ -508,14 +519,15 @@ query_plan_hints(const struct query_selector *s, struct arena *a, struct jstr **
     struct jstr **unindexablep, size_t *mp)
 {
 	const struct selector_node *root = s->root->node;
-	struct names some = {NULL, 0}, all = {NULL, 0};
+	struct names some, all = {NULL, 0};
 	size_t m = 0;
-	int err = each_comparison(root, add_name, &some);
+	int err = comparison_names(a, root, &some);
 
 	add_all_names(root, &all);
-	if (err != 0 || make_names(a, &some) != 0 || make_names(a, &all) != 0)
-		return err != 0 ? err : ERR_NOMEM;
-	err = each_comparison(root, add_name, &some);
+	if (err == 0)
+		err = make_names(a, &all);
+	if (err != 0)
+		return err;
 	add_all_names(root, &all);
 	/* As CouchDB does, with names of columns of text indexes in mind. */
 	for (size_t i = 0; i < some.n; i++) {
@@ -533,5 +545,5 @@ query_plan_hints(const struct query_selector *s, struct arena *a, struct jstr **
 	*np = some.n;
 	*unindexablep = all.list;
 	*mp = m;
-	return err;
+	return 0;
 }
