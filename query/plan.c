@@ -60,23 +60,29 @@ struct planner {
 
 /* ---- Conditions ---- */
 
+/* An $or of one branch is that branch. */
+static int
+is_conjunction(const struct selector_node *node)
+{
+	return node->op == SELECTOR_AND || (node->op == SELECTOR_OR && node->kid != NULL && node->kid->next == NULL);
+}
+
 static size_t
 count_conditions(const struct selector_node *node)
 {
 	size_t n = 0;
 
-	if (node->op != SELECTOR_AND && (node->op != SELECTOR_OR || node->kid == NULL || node->kid->next != NULL))
+	if (!is_conjunction(node))
 		return 1;
 	for (const struct selector_node *kid = node->kid; kid != NULL; kid = kid->next)
 		n += count_conditions(kid);
 	return n;
 }
 
-/* An $or of one branch is that branch. */
 static void
 add_conditions(const struct selector_node *node, struct conditions *out)
 {
-	if (node->op != SELECTOR_AND && (node->op != SELECTOR_OR || node->kid == NULL || node->kid->next != NULL)) {
+	if (!is_conjunction(node)) {
 		out->list[out->n++] = node;
 		return;
 	}
@@ -288,6 +294,14 @@ has_all_columns(const struct conditions *cs, const struct query_index *index)
 	return 1;
 }
 
+/* Has ${index} each document that matches ${cs}?  NULL: all documents. */
+static int
+has_branch(const struct query_ask *ask, const struct conditions *cs, const struct query_index *index)
+{
+	return index == NULL ||
+	       (index->filter.len == 0 && plan_couch_in_scope(ask, index) && has_all_columns(cs, index));
+}
+
 /* The cheapest way to find what matches ${cs}, of ${most} that are looked at; rows UINT64_MAX: there is none but to look at everything. */
 static int
 best_part(struct planner *p, const struct conditions *cs, size_t most, struct way *best)
@@ -300,8 +314,7 @@ best_part(struct planner *p, const struct conditions *cs, size_t most, struct wa
 		struct way way;
 		int err;
 
-		if (index != NULL &&
-		    (index->filter.len > 0 || !plan_couch_in_scope(ask, index) || !has_all_columns(cs, index)))
+		if (!has_branch(ask, cs, index))
 			continue;
 		err = make_way(p, cs, index, NULL, &way);
 		if (err != 0)
@@ -519,8 +532,7 @@ keep_union(struct planner *p, int *servesp)
 
 		if (err != 0)
 			return err;
-		if (index != NULL &&
-		    (index->filter.len > 0 || !plan_couch_in_scope(ask, index) || !has_all_columns(&cs, index)))
+		if (!has_branch(ask, &cs, index))
 			return 0;
 		if ((err = make_way(p, &cs, index, NULL, &p->parts[i])) != 0)
 			return err;
