@@ -1,30 +1,12 @@
 // What CouchDB's own suites of Mango assert about indexes (index-crud, index-selection, use-correct-index, execution-stats, index-selectors, json-sort,
 // covering-index, explain-indexes), in our words and over our people.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { startDivand } from '../lib/divand.mjs';
-import { client } from '../lib/wire.mjs';
-import { INDEXES, mango, STAFF } from './mango-staff.mjs';
+import { test } from 'node:test';
+import { INDEXES, STAFF, startStaffed } from './mango-staff.mjs';
 
 const SCAN = 'No matching index found, create an index to optimize query time.';
-let server, c, staff, bare;
+const { c, indexed: staff, bare, fresh } = await startStaffed();
 
-before(async () => {
-	server = await startDivand();
-	c = client(server);
-	staff = await mango(c, await c.db()).staff();
-	bare = await mango(c, await c.db()).staff(true);
-});
-after(async () => {
-	c?.close();
-	await server?.stop();
-});
-
-const fresh = async (docs = []) => {
-	const m = mango(c, await c.db());
-	if (docs.length > 0) await m.save(docs);
-	return m;
-};
 const ids = (docs) => docs.map((d) => d._id);
 const status = async (m, body) => (await m.post('_index', body)).status;
 /** The design document that _explain names. */

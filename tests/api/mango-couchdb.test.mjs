@@ -1,29 +1,12 @@
 // What CouchDB's own suites of Mango assert about finding (basic-find, operator, key, multi-type-value, empty-selector, beginswith, json-pagination,
 // users-db-find, stable-update, find-conflicts, ignore-design-docs), in our words and over our people.  About indexes: mango-couchdb-indexes.test.mjs.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { startDivand } from '../lib/divand.mjs';
+import { test } from 'node:test';
 import { client } from '../lib/wire.mjs';
-import { mango, STAFF } from './mango-staff.mjs';
+import { mango, STAFF, startStaffed } from './mango-staff.mjs';
 
-let server, c, indexed, bare;
+const { server, c, indexed, bare, fresh } = await startStaffed();
 
-before(async () => {
-	server = await startDivand();
-	c = client(server);
-	indexed = await mango(c, await c.db()).staff();
-	bare = await mango(c, await c.db()).staff(true);
-});
-after(async () => {
-	c?.close();
-	await server?.stop();
-});
-
-const fresh = async (docs = []) => {
-	const m = mango(c, await c.db());
-	if (docs.length > 0) await m.save(docs);
-	return m;
-};
 /** The same with the indexes and without. */
 const both = async (run) => {
 	await run(indexed);

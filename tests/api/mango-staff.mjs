@@ -1,4 +1,8 @@
 // Fifteen people for the tests of Mango, with everything that its operators tell apart, and the indexes that go with them.
+import { after } from 'node:test';
+import { startDivand } from '../lib/divand.mjs';
+import { client } from '../lib/wire.mjs';
+
 const person = (nr, given, family, age, [land, town, street, house], firm, rest) => ({
 	_id: `p${String(nr * 7 % 15).padStart(2, '0')}`, nr, name: { given, family }, age, place: { land, town, street: { name: street, house } }, firm, ...rest,
 });
@@ -59,4 +63,24 @@ export function mango(c, db) {
 		},
 	};
 	return m;
+}
+
+/** A server until the tests of the calling file are over: the staff with indexes and without, and databases of given documents. */
+export async function startStaffed() {
+	const server = await startDivand();
+	const c = client(server);
+	after(async () => {
+		c.close();
+		await server.stop();
+	});
+	return {
+		server, c,
+		indexed: await mango(c, await c.db()).staff(),
+		bare: await mango(c, await c.db()).staff(true),
+		fresh: async (docs = []) => {
+			const m = mango(c, await c.db());
+			if (docs.length > 0) await m.save(docs);
+			return m;
+		},
+	};
 }
