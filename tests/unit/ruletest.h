@@ -277,6 +277,26 @@ ruletest_new_dbs(struct store *store, int with_validate)
 	return s;
 }
 
+/* ruletest_begin: Databases in memory, and a validator for them; ruletest_end() takes them. */
+static inline struct dbs *
+ruletest_begin(void)
+{
+	struct store *store = NULL;
+
+	CHECK_INT(arena_new(256u << 20, &ruletest_arena), 0);
+	CHECK_INT(store_mem_new(&store), 0);
+	return ruletest_new_dbs(store, 1);
+}
+
+/* ruletest_end: Returns what main() does. */
+static inline int
+ruletest_end(struct dbs *s)
+{
+	dbs_free(s);
+	arena_free(ruletest_arena);
+	return check_done();
+}
+
 static inline struct db *
 ruletest_new_db(struct dbs *s, const char *name)
 {

@@ -318,12 +318,8 @@ test_dropped(struct dbs *s)
 int
 main(void)
 {
-	struct store *store;
-	struct dbs *s;
+	struct dbs *s = ruletest_begin();
 
-	CHECK_INT(arena_new(256u << 20, &ruletest_arena), 0);
-	CHECK_INT(store_mem_new(&store), 0);
-	s = ruletest_new_dbs(store, 1);
 	test_changes(s);
 	test_changes_around(s);
 	test_rounds(s);
@@ -332,7 +328,5 @@ main(void)
 	test_first_validator(s);
 	test_dropped(s);
 	test_lost_commit();
-	dbs_free(s);
-	arena_free(ruletest_arena);
-	return check_done();
+	return ruletest_end(s);
 }

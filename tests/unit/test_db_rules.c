@@ -330,17 +330,11 @@ test_security_of_handles(struct dbs *s)
 int
 main(void)
 {
-	struct store *store;
-	struct dbs *s;
+	struct dbs *s = ruletest_begin();
 
-	CHECK_INT(arena_new(256u << 20, &ruletest_arena), 0);
-	CHECK_INT(store_mem_new(&store), 0);
-	s = ruletest_new_dbs(store, 1);
 	test_rules();
 	test_default_security(s);
 	test_security(s);
 	test_security_of_handles(s);
-	dbs_free(s);
-	arena_free(ruletest_arena);
-	return check_done();
+	return ruletest_end(s);
 }

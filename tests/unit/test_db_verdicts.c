@@ -218,19 +218,13 @@ test_batches(struct dbs *s)
 int
 main(void)
 {
-	struct store *store;
-	struct dbs *s;
+	struct dbs *s = ruletest_begin();
 
-	CHECK_INT(arena_new(256u << 20, &ruletest_arena), 0);
-	CHECK_INT(store_mem_new(&store), 0);
-	s = ruletest_new_dbs(store, 1);
 	test_verdicts(s);
 	test_old_of_edits(s);
 	test_old_of_replicated(s);
 	test_old_after_compaction(s);
 	test_attachments(s);
 	test_batches(s);
-	dbs_free(s);
-	arena_free(ruletest_arena);
-	return check_done();
+	return ruletest_end(s);
 }
