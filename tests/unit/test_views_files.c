@@ -11,18 +11,15 @@
 static void
 test_auto_compact(void)
 {
-	struct views_config c = {.store = viewstest_open_store(),
-	    .dbs = viewstest_dbs,
-	    .scripts = viewstest_scripts,
-	    .ex = exec_threads_executor(viewstest_slow),
-	    .max_updates = 1,
-	    .autocompact = {.ratio_percent = 200, .concurrency = 1, .min_bytes = 1000}};
+	struct views_config c = viewstest_config(viewstest_open_store());
 	struct views *v = NULL;
 	struct db *db;
 	struct view_index *ix;
 	struct read_info full, after;
 	char json[300];
 
+	c.max_updates = 1;
+	c.autocompact = (struct db_autocompact){.ratio_percent = 200, .concurrency = 1, .min_bytes = 1000};
 	CHECK_INT(views_new(&c, &v), 0);
 	CHECK_INT(dbs_create(viewstest_dbs, "auto", NULL, &dbtest_admin, NULL), 0);
 	db = dbtest_open(viewstest_dbs, "auto");
@@ -185,16 +182,12 @@ open_files(const char *folder_name)
 static void
 test_idle(void)
 {
-	struct views_config c = {.store = viewstest_open_store(),
-	    .dbs = viewstest_dbs,
-	    .scripts = viewstest_scripts,
-	    .ex = exec_threads_executor(viewstest_slow),
-	    .max_updates = 2,
-	    .idle_ms = 30};
+	struct views_config c = viewstest_config(viewstest_open_store());
 	struct db *db = dbtest_open(viewstest_dbs, "db");
 	struct views *v = NULL;
 	struct view_index *ix;
 
+	c.idle_ms = 30;
 	CHECK_INT(views_new(&c, &v), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		ix = viewstest_open(v, db, "_design/d");

@@ -301,18 +301,6 @@ test_reopened(void)
 
 /* ---- Counts ---- */
 
-static struct jstr
-sortkey(const char *json, int open, struct buf *b)
-{
-	struct buf scratch;
-
-	buf_clear(b);
-	buf_init(&scratch, 1u << 20);
-	CHECK_INT(query_sortkey(str(json), &scratch, b), 0);
-	buf_release(&scratch);
-	return (struct jstr){b->data, b->len - (open ? 1u : 0u)};
-}
-
 static uint64_t
 count(struct view_index *ix, const char *partition, const struct query_range *ranges, size_t n)
 {
@@ -346,7 +334,8 @@ test_count(void)
 	CHECK_INT(count(ix, "b", &all, 1), 30);
 	CHECK_INT(count(ix, "c", &all, 1), 0);
 	CHECK_INT(count(ix, "a", &all, 0), 0);
-	r[0] = (struct query_range){.low = sortkey("[1]", 1, &one), .high = sortkey("[4]", 1, &four)};
+	r[0] =
+	    (struct query_range){.low = viewstest_sortkey("[1]", 1, &one), .high = viewstest_sortkey("[4]", 1, &four)};
 	CHECK_INT(count(ix, "a", r, 1), 20);
 	r[0].low_behind = 1;
 	CHECK_INT(count(ix, "a", r, 1), 15);
@@ -354,7 +343,7 @@ test_count(void)
 	CHECK_INT(count(ix, "a", r, 1), 10);
 	r[0].high.len = 0;
 	CHECK_INT(count(ix, "a", r, 1), 20);
-	r[1] = (struct query_range){.low = {"", 0}, .high = sortkey("[1,14]", 0, &four), .high_before = 1};
+	r[1] = (struct query_range){.low = {"", 0}, .high = viewstest_sortkey("[1,14]", 0, &four), .high_before = 1};
 	CHECK_INT(count(ix, "a", r + 1, 1), 7);
 	CHECK_INT(count(ix, "a", r, 2), 27);
 	views_close(ix);

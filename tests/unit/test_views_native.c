@@ -302,19 +302,6 @@ test_extremes(void)
 
 /* ---- Ranges ---- */
 
-/* sortkey: Of the array of the values in ${json}; with ${open} without its end, so that it is the beginning of those that go on. */
-static struct jstr
-sortkey(const char *json, int open, struct buf *b)
-{
-	struct buf scratch;
-
-	buf_clear(b);
-	buf_init(&scratch, 1u << 20);
-	CHECK_INT(query_sortkey(str(json), &scratch, b), 0);
-	buf_release(&scratch);
-	return (struct jstr){b->data, b->len - (open ? 1u : 0u)};
-}
-
 static void
 check_range(struct view_index *ix, const struct read_range *range, const char *rows)
 {
@@ -336,30 +323,31 @@ check_ends(struct view_index *ix, struct jstr partition)
 	buf_init(&start, 1u << 20);
 	buf_init(&end, 1u << 20);
 	check_range(ix, &r, "p:a [1,1];p:b [1,2];p:c [1,2];p:d [2,0];");
-	r.start = (struct read_bound){.set = 1, .sortkey = sortkey("[1,2]", 0, &start)};
+	r.start = (struct read_bound){.set = 1, .sortkey = viewstest_sortkey("[1,2]", 0, &start)};
 	check_range(ix, &r, "p:d [2,0];");
-	r.start = (struct read_bound){.set = 1, .sortkey = sortkey("[1]", 1, &start)};
+	r.start = (struct read_bound){.set = 1, .sortkey = viewstest_sortkey("[1]", 1, &start)};
 	check_range(ix, &r, "p:d [2,0];");
 	r.exclusive_start = 0;
 	check_range(ix, &r, "p:a [1,1];p:b [1,2];p:c [1,2];p:d [2,0];");
 	r.exclusive_start = 1;
-	r.start = (struct read_bound){.set = 1, .sortkey = sortkey("[1,2]", 0, &start), .has_id = 1, .id = {"p:b", 3}};
+	r.start = (struct read_bound){
+	    .set = 1, .sortkey = viewstest_sortkey("[1,2]", 0, &start), .has_id = 1, .id = {"p:b", 3}};
 	check_range(ix, &r, "p:c [1,2];p:d [2,0];");
-	r.end = (struct read_bound){.set = 1, .sortkey = sortkey("[2]", 1, &end)};
+	r.end = (struct read_bound){.set = 1, .sortkey = viewstest_sortkey("[2]", 1, &end)};
 	r.exclusive_end = 1;
 	check_range(ix, &r, "p:c [1,2];");
 	r.end = r.start;
 	check_range(ix, &r, "");
 	/* Downward from behind them. */
 	r = (struct read_range){.descending = 1, .partition = partition, .exclusive_start = 1};
-	r.start = (struct read_bound){.set = 1, .sortkey = sortkey("[2,0]", 0, &start)};
+	r.start = (struct read_bound){.set = 1, .sortkey = viewstest_sortkey("[2,0]", 0, &start)};
 	check_range(ix, &r, "p:c [1,2];p:b [1,2];p:a [1,1];");
-	r.start = (struct read_bound){.set = 1, .sortkey = sortkey("[1,2]", 0, &start)};
+	r.start = (struct read_bound){.set = 1, .sortkey = viewstest_sortkey("[1,2]", 0, &start)};
 	check_range(ix, &r, "p:a [1,1];");
 	r.start.has_id = 1;
 	r.start.id = (struct jstr){"p:c", 3};
 	check_range(ix, &r, "p:b [1,2];p:a [1,1];");
-	r.start = (struct read_bound){.set = 1, .sortkey = sortkey("[1]", 1, &start)};
+	r.start = (struct read_bound){.set = 1, .sortkey = viewstest_sortkey("[1]", 1, &start)};
 	check_range(ix, &r, "");
 	r.exclusive_start = 0;
 	check_range(ix, &r, "p:c [1,2];p:b [1,2];p:a [1,1];");
@@ -627,16 +615,13 @@ test_redefined(void)
 static void
 test_background(void)
 {
-	const struct views_config c = {.store = viewstest_mem_store(),
-	    .dbs = viewstest_dbs,
-	    .scripts = viewstest_scripts,
-	    .ex = exec_threads_executor(viewstest_slow),
-	    .max_updates = 1,
-	    .background = 1};
+	struct views_config c = viewstest_config(viewstest_mem_store());
 	struct db *db = create("background", 0);
 	struct view_index *ix;
 	struct views *v = NULL;
 
+	c.max_updates = 1;
+	c.background = 1;
 	CHECK_INT(views_new(&c, &v), 0);
 	put_ddoc(db, "_design/q", "1-a", VIEW("v", "{\"fields\":{\"x\":\"asc\"}}"));
 	viewstest_put(db, "{\"_id\":\"a\",\"x\":1}", 1);

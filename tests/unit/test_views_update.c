@@ -201,17 +201,13 @@ static void
 test_background(void)
 {
 	struct store *store = viewstest_mem_store();
-	struct views_config c = {.store = store,
-	    .dbs = viewstest_dbs,
-	    .scripts = viewstest_scripts,
-	    .ex = exec_threads_executor(viewstest_slow),
-	    .max_updates = 2,
-	    .background = 2,
-	    .is_ignored = ignores};
+	struct views_config c = viewstest_config(store);
 	static const char *const names[] = {"ignored", "back0", "back1", "back2", "back3"};
 	struct views *v = NULL;
 	struct db *db[5];
 
+	c.background = 2;
+	c.is_ignored = ignores;
 	CHECK_INT(views_new(&c, &v), 0);
 	for (unsigned i = 0; i < 5; i++) {
 		CHECK_INT(dbs_create(viewstest_dbs, names[i], NULL, &dbtest_admin, NULL), 0);
@@ -298,11 +294,7 @@ small_done(struct view_wait *w)
 static void
 test_turns(void)
 {
-	struct views_config c = {.store = viewstest_mem_store(),
-	    .dbs = viewstest_dbs,
-	    .scripts = viewstest_scripts,
-	    .ex = exec_threads_executor(viewstest_slow),
-	    .max_updates = 1};
+	struct views_config c = viewstest_config(viewstest_mem_store());
 	struct view_wait big = {.done = big_done}, small = {.done = small_done};
 	struct views *v = NULL;
 	struct db *db;
@@ -310,6 +302,7 @@ test_turns(void)
 	struct db_info info;
 	unsigned order = 0;
 
+	c.max_updates = 1;
 	CHECK_INT(views_new(&c, &v), 0);
 	CHECK_INT(dbs_create(viewstest_dbs, "turns", NULL, &dbtest_admin, NULL), 0);
 	db = dbtest_open(viewstest_dbs, "turns");

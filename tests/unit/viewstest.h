@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "dbtest.h"
+#include "query/query.h"
 #include "script/script.h"
 #include "store/store.h"
 #include "views/read.h"
@@ -78,14 +80,20 @@ viewstest_end(void)
 
 /* ---- Views and their indexes ---- */
 
-static inline struct views *
-viewstest_start(struct store *store)
+static inline struct views_config
+viewstest_config(struct store *store)
 {
-	const struct views_config c = {.store = store,
+	return (struct views_config){.store = store,
 	    .dbs = viewstest_dbs,
 	    .scripts = viewstest_scripts,
 	    .ex = exec_threads_executor(viewstest_slow),
 	    .max_updates = 2};
+}
+
+static inline struct views *
+viewstest_start(struct store *store)
+{
+	const struct views_config c = viewstest_config(store);
 	struct views *v = NULL;
 
 	CHECK_INT(views_new(&c, &v), 0);
@@ -159,6 +167,22 @@ viewstest_rows_in(struct view_index *ix, const char *name)
 	CHECK_INT(read_counts(s, &total, &before), 0);
 	read_end(s);
 	return total;
+}
+
+/*
+ * viewstest_sortkey: Of the array of the values in ${json}, in ${b}; with ${open} without its end, so that it is the beginning of those that
+ * go on.
+ */
+static inline struct jstr
+viewstest_sortkey(const char *json, int open, struct buf *b)
+{
+	struct buf scratch;
+
+	buf_clear(b);
+	buf_init(&scratch, 1u << 20);
+	CHECK_INT(query_sortkey((struct jstr){json, strlen(json)}, &scratch, b), 0);
+	buf_release(&scratch);
+	return (struct jstr){b->data, b->len - (open ? 1u : 0u)};
 }
 
 /* ---- Documents ---- */
