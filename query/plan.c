@@ -626,13 +626,15 @@ choose(struct planner *p)
 	if (err != 0)
 		return err;
 	add_conditions(p->couch.root, &p->all);
-	err = make_way(p, &p->all, taken->index, NULL, &way);
-	if (err == 0 && p->ask->nkeep > 0) {
-		err =
-		    p->ask->nkeep == 1 ? keep_way(p, p->ask->keep[0], &way, &plan->found) : keep_union(p, &plan->found);
-		if (err != 0 || !plan->found)
-			return err;
-	} else if (err == 0 && p->ask->count != NULL && !p->couch.named && way.nranges > 0 && has_others(p, taken))
+	if (p->ask->nkeep == 1)
+		err = keep_way(p, p->ask->keep[0], &way, &plan->found);
+	else
+		err = make_way(p, &p->all, taken->index, NULL, &way);
+	if (err == 0 && p->ask->nkeep > 1)
+		err = keep_union(p, &plan->found);
+	if (err != 0 || !plan->found)
+		return err;
+	if (p->ask->nkeep == 0 && p->ask->count != NULL && !p->couch.named && way.nranges > 0 && has_others(p, taken))
 		err = weigh(p, taken, &way);
 	if (err == 0)
 		err = use(p, &way);
