@@ -15,6 +15,8 @@ enum {
 
 /** cli_say(fmt, ...): "divan: TEXT" as a line on standard error. */
 void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/** cli_errno(path): Say what errno is about ${path}.  Returns ERR_IO. */
+int cli_errno(const char *path);
 
 /**
  * A command: argv[0] is its name, options and arguments follow (getopt_long() is at its beginning).  Returns an exit

@@ -6,6 +6,7 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -45,6 +46,13 @@ cli_say(const char *fmt, ...)
 			*p = '?';
 	fflush(stdout);
 	fprintf(stderr, "divan: %s\n", text);
+}
+
+int
+cli_errno(const char *path)
+{
+	cli_say("%s: %s", path, strerror(errno));
+	return ERR_IO;
 }
 
 static void

@@ -8,18 +8,16 @@
  */
 #include "cli.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "db/salvage.h"
 #include "folder.h"
+#include "staging.h"
 #include "store/store.h"
 
 #define PILE "pile" /* the database that the records are put into */
@@ -37,53 +35,9 @@ const char repair_help[] =
 
 /* Where it happens. */
 struct place {
-	const char *dir;
-	const char *db;
-	char file[STORE_FILE_ROOM]; /* the database's file name */
-	char path[PATH_MAX];        /* DIR/file */
-	char staging[PATH_MAX];     /* DIR/.repair */
-	char made[PATH_MAX];        /* DIR/.repair/file */
-	char old[PATH_MAX];         /* what the damaged file is called then */
+	struct staging at;  /* at.path: the damaged file */
+	char old[PATH_MAX]; /* what it is called then */
 };
-
-static int
-complain(const char *path)
-{
-	cli_say("%s: %s", path, strerror(errno));
-	return ERR_IO;
-}
-
-static int
-place_init(struct place *p, const char *dir, const char *db)
-{
-	struct errtext why = {""};
-	int err;
-
-	p->dir = dir;
-	p->db = db;
-	if ((err = dbs_name_check(db, strlen(db), &why)) != 0 || (err = store_lmdb_file(db, p->file)) != 0) {
-		cli_say("%s", why.text[0] != '\0' ? why.text : err_reason(err));
-		return err;
-	}
-	if (folder_path(dir, ".repair", p->staging) != 0 || folder_path(dir, p->file, p->path) != 0)
-		return ERR_IO;
-	return folder_path(p->staging, p->file, p->made);
-}
-
-/* The staging folder, away with what is in it. */
-static void
-clear(const struct place *p)
-{
-	DIR *d = opendir(p->staging);
-	const struct dirent *e;
-
-	if (d == NULL)
-		return;
-	while ((e = readdir(d)) != NULL)
-		(void)unlinkat(dirfd(d), e->d_name, 0);
-	closedir(d);
-	(void)rmdir(p->staging);
-}
 
 /* say_loss: It names what stood in the damaged file: no control character reaches the terminal. */
 static void
@@ -91,7 +45,7 @@ say_loss(void *cookie, const char *line)
 {
 	const struct place *p = cookie;
 
-	printf("%s: ", p->db);
+	printf("%s: ", p->at.db);
 	for (; *line != '\0'; line++)
 		(void)putchar((unsigned char)*line < ' ' || *line == 0x7f ? '?' : *line);
 	(void)putchar('\n');
@@ -101,7 +55,7 @@ say_loss(void *cookie, const char *line)
 static const char *
 pile_name(const struct place *p)
 {
-	return strcmp(p->db, PILE) != 0 ? PILE : PILE "2";
+	return strcmp(p->at.db, PILE) != 0 ? PILE : PILE "2";
 }
 
 static int
@@ -110,20 +64,20 @@ make_pile(struct place *p, struct db_salvage *out)
 	struct errtext why = {""};
 	struct folder f;
 	struct store *s;
-	int err = folder_open(p->staging, -1, &f);
+	int err = folder_open(p->at.folder, -1, &f);
 
 	if (err != 0)
 		return err;
 	err = dbs_create(f.dbs, pile_name(p), NULL, &folder_owner, &why);
 	folder_close(&f);
-	if (err == 0 && (err = store_lmdb_new(p->staging, &s)) == 0) {
-		err = db_salvage_gather(s, pile_name(p), p->path, out);
+	if (err == 0 && (err = store_lmdb_new(p->at.folder, &s)) == 0) {
+		err = db_salvage_gather(s, pile_name(p), p->at.path, out);
 		store_free(s);
 	}
 	if (err == ERR_CORRUPT)
-		cli_say("%s: there is nothing in it that can be read", p->path);
+		cli_say("%s: there is nothing in it that can be read", p->at.path);
 	else if (err != 0)
-		cli_say("%s: %s", p->path, err_reason(err));
+		cli_say("%s: %s", p->at.path, err_reason(err));
 	return err;
 }
 
@@ -134,10 +88,10 @@ make_copy(struct place *p, struct folder *f, struct db *pile, struct db_salvage 
 	struct db_options options = {.partitioned = db_is_partitioned(pile)};
 	struct errtext why = {""};
 	struct db *to;
-	int err = dbs_create(f->dbs, p->db, &options, &folder_owner, &why);
+	int err = dbs_create(f->dbs, p->at.db, &options, &folder_owner, &why);
 
 	if (err == 0)
-		err = db_open(f->dbs, p->db, &folder_owner, &to);
+		err = db_open(f->dbs, p->at.db, &folder_owner, &to);
 	if (err == 0) {
 		err = db_salvage_copy(pile, to, out);
 		if (err == 0)
@@ -145,7 +99,7 @@ make_copy(struct place *p, struct folder *f, struct db *pile, struct db_salvage 
 		db_close(to);
 	}
 	if (err != 0)
-		cli_say("%s: %s", p->db, why.text[0] != '\0' ? why.text : err_reason(err));
+		cli_say("%s: %s", p->at.db, why.text[0] != '\0' ? why.text : err_reason(err));
 	return err;
 }
 
@@ -156,10 +110,10 @@ make(struct place *p, struct db_salvage *out)
 	struct db *pile;
 	int err = make_pile(p, out);
 
-	if (err != 0 || (err = folder_open(p->staging, -1, &f)) != 0)
+	if (err != 0 || (err = folder_open(p->at.folder, -1, &f)) != 0)
 		return err;
 	if ((err = db_open(f.dbs, pile_name(p), &folder_owner, &pile)) != 0) {
-		cli_say("%s: %s", p->db, err_reason(err));
+		cli_say("%s: %s", p->at.db, err_reason(err));
 	} else {
 		err = make_copy(p, &f, pile, out);
 		db_close(pile);
@@ -172,36 +126,32 @@ make(struct place *p, struct db_salvage *out)
 static int
 keep_old(struct place *p)
 {
-	int n = snprintf(p->old, sizeof(p->old), "%s.damaged", p->path);
+	int n = snprintf(p->old, sizeof(p->old), "%s.damaged", p->at.path);
 
 	for (unsigned i = 2; n > 0 && n < (int)sizeof(p->old); i++) {
-		if (link(p->path, p->old) == 0)
+		if (link(p->at.path, p->old) == 0)
 			return 0;
 		if (errno != EEXIST && (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK) &&
 		    access(p->old, F_OK) != 0)
 			/* A file system without links: for a moment there is no database. */
-			return rename(p->path, p->old) == 0 ? 0 : complain(p->old);
+			return rename(p->at.path, p->old) == 0 ? 0 : cli_errno(p->old);
 		if (errno != EEXIST)
 			break;
-		n = snprintf(p->old, sizeof(p->old), "%s.damaged%u", p->path, i);
+		n = snprintf(p->old, sizeof(p->old), "%s.damaged%u", p->at.path, i);
 	}
-	return complain(p->old);
+	return cli_errno(p->old);
 }
 
 static int
 publish(struct place *p)
 {
-	int fd, err = keep_old(p);
+	int err = keep_old(p);
 
 	if (err != 0)
 		return err;
-	if (rename(p->made, p->path) != 0)
-		return complain(p->path);
-	fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) != 0)
-		(void)complain(p->dir);
-	if (fd >= 0)
-		close(fd);
+	if (rename(p->at.made, p->at.path) != 0)
+		return cli_errno(p->at.path);
+	staging_published(&p->at);
 	return 0;
 }
 
@@ -211,42 +161,40 @@ summary(const struct place *p, const struct db_salvage *out)
 	const struct store_pages_report *g = &out->pages;
 
 	if (g->damaged > 0) {
-		printf("%s: %llu damaged pages of %llu:", p->db, (unsigned long long)g->damaged,
+		printf("%s: %llu damaged pages of %llu:", p->at.db, (unsigned long long)g->damaged,
 		    (unsigned long long)g->pages);
 		for (size_t i = 0; i < g->damaged && i < sizeof(g->first) / sizeof(g->first[0]); i++)
 			printf(g->first[i] == UINT64_MAX ? " root" : " %llu", (unsigned long long)g->first[i]);
 		printf("%s\n", g->damaged > sizeof(g->first) / sizeof(g->first[0]) ? " ..." : "");
 	}
 	if (g->no_root)
-		printf("%s: its beginning is damaged: what was found was found page by page\n", p->db);
+		printf("%s: its beginning is damaged: what was found was found page by page\n", p->at.db);
 	if (g->lost > 0)
-		printf("%s: %llu records cannot be read\n", p->db, (unsigned long long)g->lost);
+		printf("%s: %llu records cannot be read\n", p->at.db, (unsigned long long)g->lost);
 	if (out->checkpoints > 0)
 		printf("%s: %llu checkpoints of replications are left out, so that these bring again what is lost\n",
-		    p->db, (unsigned long long)out->checkpoints);
+		    p->at.db, (unsigned long long)out->checkpoints);
 	printf("%s: %llu documents and %llu deleted ones are saved; lost: %llu documents, %llu revisions, %llu "
 	       "attachments\n",
-	    p->db, (unsigned long long)out->docs, (unsigned long long)out->deleted, (unsigned long long)out->lost_docs,
-	    (unsigned long long)out->lost_revs, (unsigned long long)out->lost_atts);
-	printf("%s: the damaged file is %s\n", p->db, p->old);
+	    p->at.db, (unsigned long long)out->docs, (unsigned long long)out->deleted,
+	    (unsigned long long)out->lost_docs, (unsigned long long)out->lost_revs, (unsigned long long)out->lost_atts);
+	printf("%s: the damaged file is %s\n", p->at.db, p->old);
 }
 
 static int
 repair(struct place *p)
 {
 	struct db_salvage out = {.tell = say_loss, .cookie = p};
-	int lock_fd, err = folder_lock(p->dir, &lock_fd);
+	int lock_fd, err = folder_lock(p->at.dir, &lock_fd);
 
 	if (err != 0)
 		return CLI_NOTHING;
-	clear(p);
-	if (access(p->path, R_OK) != 0 || mkdir(p->staging, 0700) != 0)
-		err = complain(access(p->path, R_OK) != 0 ? p->path : p->staging);
-	else
+	err = access(p->at.path, R_OK) == 0 ? staging_begin(&p->at) : cli_errno(p->at.path);
+	if (err == 0)
 		err = make(p, &out);
 	if (err == 0 && (err = publish(p)) == 0)
 		summary(p, &out);
-	clear(p);
+	staging_clear(&p->at);
 	close(lock_fd);
 	db_salvage_release(&out);
 	return err != 0 ? CLI_NOTHING : out.lost > 0 ? CLI_FAILED : CLI_DONE;
@@ -267,5 +215,5 @@ repair_run(int argc, char **argv)
 	}
 	if (dir == NULL || argc - optind != 1)
 		return CLI_USAGE;
-	return place_init(&p, dir, argv[optind]) != 0 ? CLI_NOTHING : repair(&p);
+	return staging_init(&p.at, dir, argv[optind], ".repair") != 0 ? CLI_NOTHING : repair(&p);
 }

@@ -8,11 +8,9 @@
  */
 #include "cli.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,7 +18,7 @@
 
 #include "folder.h"
 #include "outfile.h"
-#include "store/store.h"
+#include "staging.h"
 
 const char restore_help[] =
     "usage: divan restore --data DIR FILE DB\n"
@@ -29,84 +27,25 @@ const char restore_help[] =
     "may serve meanwhile. FILE is verified first and stays as it is; DB, whose name may be another\n"
     "than it was, may not exist. DIR is made if it is missing.\n";
 
-/* Where it happens. */
-struct place {
-	const char *dir;
-	const char *db;
-	char staging[PATH_MAX];     /* DIR/.restore */
-	char file[STORE_FILE_ROOM]; /* the database's file name */
-	char to[PATH_MAX];          /* DIR/file */
-	char from[PATH_MAX];        /* DIR/.restore/file */
-};
-
 static int
-complain(const char *path)
-{
-	cli_say("%s: %s", path, strerror(errno));
-	return ERR_IO;
-}
-
-static int
-join(char out[PATH_MAX], const char *dir, const char *name)
-{
-	int n = snprintf(out, PATH_MAX, "%s/%s", dir, name);
-
-	errno = ENAMETOOLONG;
-	return n > 0 && n < PATH_MAX ? 0 : complain(dir);
-}
-
-static int
-place_init(struct place *p, const char *dir, const char *db)
-{
-	struct errtext why = {""};
-	int err;
-
-	p->dir = dir;
-	p->db = db;
-	if ((err = dbs_name_check(db, strlen(db), &why)) != 0 || (err = store_lmdb_file(db, p->file)) != 0) {
-		cli_say("%s", why.text[0] != '\0' ? why.text : err_reason(err));
-		return err;
-	}
-	if (join(p->staging, dir, ".restore") != 0 || join(p->to, dir, p->file) != 0)
-		return ERR_IO;
-	return join(p->from, p->staging, p->file);
-}
-
-/* The staging folder, away with what is in it. */
-static void
-clear(const struct place *p)
-{
-	DIR *d = opendir(p->staging);
-	const struct dirent *e;
-
-	if (d == NULL)
-		return;
-	while ((e = readdir(d)) != NULL)
-		(void)unlinkat(dirfd(d), e->d_name, 0);
-	closedir(d);
-	(void)rmdir(p->staging);
-}
-
-static int
-stage(const struct place *p, const char *source)
+stage(const struct staging *p, const char *source)
 {
 	static char piece[1u << 20];
 	struct outfile out;
 	ssize_t n;
 	int fd, err;
 
-	clear(p);
-	if (mkdir(p->staging, 0700) != 0)
-		return complain(p->staging);
+	if (staging_begin(p) != 0)
+		return ERR_IO;
 	fd = open(source, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return complain(source);
-	err = outfile_begin(&out, p->from, 1);
+		return cli_errno(source);
+	err = outfile_begin(&out, p->made, 1);
 	if (err == 0) {
 		while ((n = read(fd, piece, sizeof(piece))) > 0 && err == 0)
 			err = outfile_write(&out, piece, (size_t)n);
 		if (n < 0)
-			err = complain(source);
+			err = cli_errno(source);
 		if (err == 0)
 			err = outfile_end(&out);
 		else
@@ -118,13 +57,13 @@ stage(const struct place *p, const char *source)
 
 /* Opening begins the history; whatever is found later would be found too late. */
 static int
-verify(const struct place *p, const char *source, uint64_t *docsp)
+verify(const struct staging *p, const char *source, uint64_t *docsp)
 {
 	struct errtext why = {""};
 	struct db_info info = {0};
 	struct folder f;
 	struct db *db;
-	int err = folder_open(p->staging, -1, &f);
+	int err = folder_open(p->folder, -1, &f);
 
 	if (err)
 		return err;
@@ -145,34 +84,28 @@ verify(const struct place *p, const char *source, uint64_t *docsp)
 }
 
 static int
-publish(const struct place *p)
+publish(const struct staging *p)
 {
-	int fd;
-
-	if (renameat2(AT_FDCWD, p->from, AT_FDCWD, p->to, RENAME_NOREPLACE) != 0) {
+	if (renameat2(AT_FDCWD, p->made, AT_FDCWD, p->path, RENAME_NOREPLACE) != 0) {
 		/* Under the lock nobody else makes it between these two. */
-		if ((errno != EINVAL && errno != ENOSYS) || access(p->to, F_OK) == 0 || rename(p->from, p->to) != 0)
-			return complain(p->to);
+		if ((errno != EINVAL && errno != ENOSYS) || access(p->path, F_OK) == 0 || rename(p->made, p->path) != 0)
+			return cli_errno(p->path);
 	}
-	fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) != 0)
-		(void)complain(p->dir);
-	if (fd >= 0)
-		close(fd);
+	staging_published(p);
 	return 0;
 }
 
 static int
-restore(struct place *p, const char *source)
+restore(struct staging *p, const char *source)
 {
 	uint64_t docs;
 	int lock_fd, err;
 
 	if (mkdir(p->dir, 0700) != 0 && errno != EEXIST)
-		return complain(p->dir);
+		return cli_errno(p->dir);
 	if ((err = folder_lock(p->dir, &lock_fd)) != 0)
 		return err;
-	if (access(p->to, F_OK) == 0) {
+	if (access(p->path, F_OK) == 0) {
 		cli_say("database %s exists in %s already", p->db, p->dir);
 		err = ERR_DB_EXISTS;
 	}
@@ -182,7 +115,7 @@ restore(struct place *p, const char *source)
 			err = verify(p, source, &docs);
 		if (err == 0)
 			err = publish(p);
-		clear(p);
+		staging_clear(p);
 	}
 	close(lock_fd);
 	if (err == 0)
@@ -195,7 +128,7 @@ restore_run(int argc, char **argv)
 {
 	static const struct option longs[] = {{"data", required_argument, NULL, 'd'}, {NULL, 0, NULL, 0}};
 	const char *dir = NULL;
-	struct place p;
+	struct staging p;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -205,7 +138,7 @@ restore_run(int argc, char **argv)
 	}
 	if (dir == NULL || argc - optind != 2)
 		return CLI_USAGE;
-	if (place_init(&p, dir, argv[optind + 1]) != 0)
+	if (staging_init(&p, dir, argv[optind + 1], ".restore") != 0)
 		return CLI_FAILED;
 	return restore(&p, argv[optind]) == 0 ? CLI_DONE : CLI_FAILED;
 }
