@@ -175,10 +175,8 @@ open_range(struct findscan *fs)
 
 	if (fs->opened)
 		return 0;
-	while (fs->part < fs->plan->nparts && part_of(fs)->nranges == 0) {
-		fs->range = 0;
+	while (fs->part < fs->plan->nparts && part_of(fs)->nranges == 0)
 		fs->part++;
-	}
 	if (fs->part >= fs->plan->nparts)
 		return ERR_END;
 	err = part_of(fs)->index != NULL ? open_rows(fs) : open_docs(fs);

@@ -42,13 +42,13 @@ struct findscan {
 	    partition_end; /* ids of the partition are from the one to before the other; len 0: all are */
 	/* Where it has got to. */
 	size_t part, range;
-	struct buf place;                /* in the range: read_place(), or the last id; empty: at its start */
-	struct buf begin;                /* where the scan of documents began, which borrows it */
-	struct jstr after_key, after_id; /* of a bookmark: its part begins behind this row; */
-	struct buf after_sortkey;        /* len 0: it does not */
-	int found;                       /* a document was given: */
-	struct buf key, id;              /* the last one's row, */
-	size_t found_part;               /* and part */
+	struct buf place;         /* in the range: read_place(), or the last id; empty: at its start */
+	struct buf begin;         /* where the scan of documents began, which borrows it */
+	struct jstr after_id;     /* of a bookmark: its part begins behind this row; */
+	struct buf after_sortkey; /* len 0: it does not */
+	int found;                /* a document was given: */
+	struct buf key, id;       /* the last one's row, */
+	size_t found_part;        /* and part */
 	uint64_t keys_examined, docs_examined;
 	/* A turn's. */
 	struct db_snap *dbsnap;

@@ -164,7 +164,6 @@ go_behind(struct findscan *fs, const struct find_bookmark *m)
 	if ((index == NULL) != (m->ddoc.len == 0))
 		return ERR_BOOKMARK;
 	fs->part = (size_t)m->part;
-	fs->after_key = m->key;
 	fs->after_id = m->id;
 	if (index == NULL)
 		return 0;
