@@ -357,30 +357,17 @@ by_beginning(struct ranges_work *w, const struct selector_node *node, struct ran
 	return 0;
 }
 
+/* Conditions of which no more than the type of the values is known. */
 static int
-by_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+by_kind(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
 {
 	switch (node->op) {
-	case SELECTOR_LT:
-	case SELECTOR_LTE:
-	case SELECTOR_EQ:
-	case SELECTOR_GTE:
-	case SELECTOR_GT:
-		return by_comparison(w, node, out);
-	case SELECTOR_IN:
-		return by_list(w, node, out);
-	case SELECTOR_EXISTS:
-		if (node->numbers[0] != 0)
-			return make_all(1, out);
-		return make_none(w, out);
 	case SELECTOR_TYPE:
 		return by_type(w, node->constants[0].v.text, 1, out);
 	case SELECTOR_MOD:
 		return by_type(w, (struct jstr){"number", 6}, 0, out);
 	case SELECTOR_REGEX:
 		return by_type(w, (struct jstr){"string", 6}, 0, out);
-	case SELECTOR_BEGINS_WITH:
-		return by_beginning(w, node, out);
 	case SELECTOR_SIZE:
 	case SELECTOR_ALL:
 	case SELECTOR_ELEM_MATCH:
@@ -391,22 +378,6 @@ by_condition(struct ranges_work *w, const struct selector_node *node, struct ran
 	default:
 		return make_all(0, out);
 	}
-}
-
-/*
- * Selectors compare _id by bytes, which is not the order of sort keys: only what is equal stays so, and ids that are equal by ICU alone pass
- * as well.
- */
-static int
-by_id_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
-{
-	int err;
-
-	if (node->op != SELECTOR_EQ && (node->op != SELECTOR_IN || node->nconstants > LIMIT_FIND_RANGES))
-		return make_all(0, out);
-	err = by_condition(w, node, out);
-	out->exact = 0;
-	return err;
 }
 
 /* ---- Conditions on _id, by bytes ---- */
@@ -499,8 +470,10 @@ ids_by_beginning(struct ranges_work *w, const struct selector_node *node, struct
 	return 0;
 }
 
+/* ---- Conditions ---- */
+
 static int
-ids_by_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+by_condition(struct ranges_work *w, const struct selector_node *node, int ids, struct ranges *out)
 {
 	switch (node->op) {
 	case SELECTOR_LT:
@@ -508,14 +481,34 @@ ids_by_condition(struct ranges_work *w, const struct selector_node *node, struct
 	case SELECTOR_EQ:
 	case SELECTOR_GTE:
 	case SELECTOR_GT:
-		return ids_by_comparison(w, node, out);
+		return ids ? ids_by_comparison(w, node, out) : by_comparison(w, node, out);
 	case SELECTOR_IN:
-		return ids_by_list(w, node, out);
+		return ids ? ids_by_list(w, node, out) : by_list(w, node, out);
 	case SELECTOR_BEGINS_WITH:
-		return ids_by_beginning(w, node, out);
+		return ids ? ids_by_beginning(w, node, out) : by_beginning(w, node, out);
+	case SELECTOR_EXISTS:
+		if (node->numbers[0] != 0)
+			return make_all(1, out);
+		return ids ? make_all(0, out) : make_none(w, out);
 	default:
-		return make_all(node->op == SELECTOR_EXISTS && node->numbers[0] != 0, out);
+		return ids ? make_all(0, out) : by_kind(w, node, out);
 	}
+}
+
+/*
+ * Selectors compare _id by bytes, which is not the order of sort keys: only what is equal stays so, and ids that are equal by ICU alone pass
+ * as well.
+ */
+static int
+by_id_condition(struct ranges_work *w, const struct selector_node *node, struct ranges *out)
+{
+	int err;
+
+	if (node->op != SELECTOR_EQ && (node->op != SELECTOR_IN || node->nconstants > LIMIT_FIND_RANGES))
+		return make_all(0, out);
+	err = by_condition(w, node, 0, out);
+	out->exact = 0;
+	return err;
 }
 
 /* ---- Selectors ---- */
@@ -562,9 +555,9 @@ of_node(struct ranges_work *w, const struct selector_node *node, struct jstr fie
 	int any = node->op == SELECTOR_OR;
 
 	if (node->op == SELECTOR_FIELD && jstr_equal(node->name, field)) {
-		if (ids)
-			return ids_by_condition(w, node->kid, out);
-		return jstr_is(&field, "_id") ? by_id_condition(w, node->kid, out) : by_condition(w, node->kid, out);
+		if (!ids && jstr_is(&field, "_id"))
+			return by_id_condition(w, node->kid, out);
+		return by_condition(w, node->kid, ids, out);
 	}
 	if ((node->op != SELECTOR_AND && !any) || node->kid == NULL)
 		return make_all(node->op == SELECTOR_EVERY || node->op == SELECTOR_AND || any, out);
