@@ -131,6 +131,17 @@ is_special(const struct columns_member *member)
 
 static void put(const struct columns_member *member, struct buf *out);
 
+/* Behind ${n} others. */
+static void
+put_member(const struct columns_member *member, size_t n, struct buf *out)
+{
+	if (n > 0)
+		buf_putc(out, ',');
+	buf_put_json(out, member->edge->name.s, member->edge->name.len);
+	buf_putc(out, ':');
+	put(member, out);
+}
+
 /* Those members whose names begin with '_', or the others; returns how many there were, after ${n}. */
 static size_t
 put_members(const struct columns_member *member, int special, size_t n, struct buf *out)
@@ -140,11 +151,7 @@ put_members(const struct columns_member *member, int special, size_t n, struct b
 
 		if (is_special(kid) != special || (special && jstr_is(&kid->edge->name, "_id")))
 			continue;
-		if (n++ > 0)
-			buf_putc(out, ',');
-		buf_put_json(out, kid->edge->name.s, kid->edge->name.len);
-		buf_putc(out, ':');
-		put(kid, out);
+		put_member(kid, n++, out);
 	}
 	return n;
 }
@@ -158,13 +165,8 @@ put(const struct columns_member *member, struct buf *out)
 		return;
 	}
 	buf_putc(out, '{');
-	for (size_t i = 0; i < member->nkids; i++) {
-		if (i > 0)
-			buf_putc(out, ',');
-		buf_put_json(out, member->kids[i].edge->name.s, member->kids[i].edge->name.len);
-		buf_putc(out, ':');
-		put(&member->kids[i], out);
-	}
+	for (size_t i = 0; i < member->nkids; i++)
+		put_member(&member->kids[i], i, out);
 	buf_putc(out, '}');
 }
 
