@@ -15,14 +15,6 @@ static const struct jstr ID = {"_id", 3};
 
 static const char MAX_KEY[] = "\"<MAX>\"";
 
-static int
-take(struct arena *a, struct buf *b, struct jstr *out)
-{
-	out->len = b->len;
-	out->s = buf_failed(b) == 0 ? arena_dup(a, b->data, b->len) : NULL;
-	return out->s != NULL ? 0 : buf_failed(b) != 0 ? buf_failed(b) : ERR_NOMEM;
-}
-
 static void
 put_key(struct buf *b, size_t i, const char *s, size_t len)
 {
@@ -87,7 +79,6 @@ plan_explain_keys(
 					 : index->ncolumns > 0 ? plan_couch_field(c, index->columns[0])
 							       : NULL;
 	struct buf start, end;
-	int err;
 
 	*noopp = ((c->root->op == SELECTOR_AND || c->root->op == SELECTOR_OR) && c->root->kid == NULL) ||
 		 (first != NULL && first->empty);
@@ -101,8 +92,9 @@ plan_explain_keys(
 	} else {
 		put_document_keys(c, &start, &end);
 	}
-	err = take(c->arena, &start, startp);
-	return err == 0 ? take(c->arena, &end, endp) : err;
+	*startp = (struct jstr){start.data, start.len};
+	*endp = (struct jstr){end.data, end.len};
+	return buf_failed(&start) != 0 ? buf_failed(&start) : buf_failed(&end);
 }
 
 /* ---- Candidates ---- */
