@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "query/plan.h"
+#include "words.h"
 
 #define MAX 16
 
@@ -25,22 +26,6 @@ struct made {
 	struct query_ask ask;
 	struct query_plan *plan;
 };
-
-static inline size_t
-split(const char *s, const char *end, struct jstr *out)
-{
-	size_t n = 0;
-
-	while (s != NULL && s < end) {
-		size_t len = 0;
-
-		while (s + len < end && s[len] != ' ')
-			len++;
-		out[n++] = (struct jstr){s, len};
-		s += len + 1;
-	}
-	return n;
-}
 
 static inline struct jstr
 str(const char *s)
@@ -67,7 +52,7 @@ make_index(struct made *m, size_t i, const char *s, const char *end)
 		ix->filter = (struct jstr){filter + 1, (size_t)(end - filter - 1)};
 		end = filter - 1;
 	}
-	ix->ncolumns = split(space + 1, end, m->columns[i]);
+	ix->ncolumns = words_split(space + 1, end, m->columns[i]);
 	ix->number = i;
 }
 
@@ -98,10 +83,10 @@ make(struct given *g)
 	}
 	m->ask = (struct query_ask){.selector = m->selector,
 	    .sort = m->sort,
-	    .nsort = g->sort != NULL ? split(g->sort, g->sort + strlen(g->sort), m->sort) : 0,
+	    .nsort = g->sort != NULL ? words_split(g->sort, g->sort + strlen(g->sort), m->sort) : 0,
 	    .descending = g->descending,
 	    .fields = m->fields,
-	    .nfields = g->fields != NULL ? split(g->fields, g->fields + strlen(g->fields), m->fields) : 0,
+	    .nfields = g->fields != NULL ? words_split(g->fields, g->fields + strlen(g->fields), m->fields) : 0,
 	    .indexes = m->indexes,
 	    .nindexes = n,
 	    .use_ddoc = str(g->use_ddoc),

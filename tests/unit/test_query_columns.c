@@ -3,22 +3,9 @@
 
 #include "check.h"
 #include "query/plan.h"
+#include "words.h"
 
 #define MAX 8
-
-static size_t
-split(const char *paths, struct jstr *out)
-{
-	size_t n = 0;
-
-	for (const char *p = paths; *p != '\0'; n++) {
-		size_t len = strcspn(p, " ");
-
-		out[n] = (struct jstr){p, len};
-		p += len + (p[len] == ' ');
-	}
-	return n;
-}
 
 static struct query_columns *
 open_columns(const char *paths)
@@ -26,7 +13,7 @@ open_columns(const char *paths)
 	struct query_columns *c = NULL;
 	struct jstr columns[MAX];
 
-	CHECK_INT(query_columns_new(columns, split(paths, columns), &c), 0);
+	CHECK_INT(query_columns_new(columns, words_split(paths, paths + strlen(paths), columns), &c), 0);
 	return c;
 }
 

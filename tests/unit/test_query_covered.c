@@ -3,22 +3,9 @@
 
 #include "check.h"
 #include "query/covered.h"
+#include "words.h"
 
 #define MAX 8
-
-static size_t
-split(const char *paths, struct jstr *out)
-{
-	size_t n = 0;
-
-	for (const char *p = paths; *p != '\0'; n++) {
-		size_t len = strcspn(p, " ");
-
-		out[n] = (struct jstr){p, len};
-		p += len + (p[len] == ' ');
-	}
-	return n;
-}
 
 /* What an index and a query have of a row. */
 struct both {
@@ -32,7 +19,7 @@ open_both(const char *paths, const char *fields)
 {
 	struct both b = {0};
 	struct jstr names[MAX];
-	size_t n = split(paths, names);
+	size_t n = words_split(paths, paths + strlen(paths), names);
 
 	CHECK_INT(query_columns_new(names, n, &b.columns), 0);
 	CHECK_INT(query_fields_new((struct jstr){fields, strlen(fields)}, &b.fields, NULL), 0);

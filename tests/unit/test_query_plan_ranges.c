@@ -15,7 +15,7 @@ check_ranges(const char *selector, const char *columns, size_t nranges, const ch
 	CHECK_INT(m->plan->parts[0].nranges, nranges);
 	for (int inside = 0; inside < 2; inside++) {
 		const char *list = inside ? in : out;
-		size_t n = split(list, list + strlen(list), keys);
+		size_t n = words_split(list, list + strlen(list), keys);
 
 		for (size_t i = 0; i < n; i++) {
 			char key[200];
