@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "mallocs.h"
 #include "ruletest.h"
 #include "store/record.h"
 #include "store/store_impl.h"
@@ -48,7 +49,7 @@ refused(int what)
 	return 1;
 }
 
-/* pause: What a test does for itself does not fail; resume() takes the result. */
+/* pause_faults: What a test does for itself does not fail; what is returned is put back into fault.what. */
 static int
 pause_faults(void)
 {
@@ -58,20 +59,7 @@ pause_faults(void)
 	return what;
 }
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define SANITIZER
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZER
-#endif
-
-#if !defined(SANITIZER) && defined(__GLIBC__)
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t size);
-
+#ifdef MALLOCS_OWN
 static void *
 none(void)
 {

@@ -2,29 +2,14 @@
  * The n-th allocation fails, n = 1 until success: making selectors, columns and plans ends in ERR_NOMEM then, and nothing of it is left.  A
  * sanitizer has allocations of its own: under one this tests nothing but success.
  */
-#include <stdlib.h>
-
 #include "check.h"
+#include "mallocs.h"
 #include "query/plan.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define SANITIZER
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZER
-#endif
 
 static long left = -1; /* allocations until one fails; -1: none does */
 static long live;      /* that are not freed */
 
-#if !defined(SANITIZER) && defined(__GLIBC__)
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t n, size_t size);
-extern void *__libc_realloc(void *p, size_t size);
-extern void __libc_free(void *p);
-
+#ifdef MALLOCS_OWN
 static int
 is_refused(void)
 {
@@ -126,7 +111,7 @@ fail_each(const char *selector)
 		CHECK(live == before);
 		if (rest < 0 && !CHECK_INT(err, ERR_NOMEM))
 			fprintf(stderr, "  allocation %ld of %s\n", n, selector);
-#if defined(SANITIZER) || !defined(__GLIBC__)
+#ifndef MALLOCS_OWN
 		break;
 #endif
 	}
