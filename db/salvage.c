@@ -234,7 +234,6 @@ copy_atts(struct salvage *s, const struct db_doc *doc, const struct db_rev *rev,
 			s->blobs[s->nblobs++] = to->blob;
 			s->bytes += db_blob_pending(to->blob);
 			w->natts++;
-			s->out->attachments++;
 		} else if (err == ERR_CORRUPT || err == ERR_MISSING) {
 			s->out->lost_atts++;
 			tell(s, "attachment %.*s of document %.*s, revision %s: lost",
@@ -361,7 +360,6 @@ put_leaf(struct salvage *s, struct db_doc *doc, const struct revtree *t, size_t 
 	}
 	if (err != 0)
 		return err == ERR_MISSING ? 0 : err;
-	s->out->older += k > 0;
 	batches = s->batches;
 	if ((err = put_superseded(s, doc, t, path, n, k)) != 0)
 		return err;
@@ -544,7 +542,6 @@ check_rows(struct salvage *s, unsigned char *told)
 			mark_told(s, told, row.id);
 			tell_lost(s, row.id, "");
 		} else if (seq < bytes_load_u64be(key.p)) {
-			s->out->older++;
 			tell(s, "document %.*s: an older state is left", ID(row.id));
 		}
 		arena_reset(s->bodies);
@@ -701,7 +698,6 @@ put_local(struct salvage *s, struct jstr id, unsigned tree, const struct store_v
 	int err = snap_local(s->snap->file, tree, key, val, s->bodies, &rev, &body);
 
 	if (is_lost(err)) {
-		s->out->lost_locals++;
 		tell(s, "document %.*s: lost", ID(id));
 		return 0;
 	}
@@ -713,7 +709,6 @@ put_local(struct salvage *s, struct jstr id, unsigned tree, const struct store_v
 	}
 	s->writes[s->nwrites++] = (struct db_write){.kind = DB_WRITE_LOCAL, .id = id, .body = body};
 	s->bytes += body.len;
-	s->out->locals++;
 	return 0;
 }
 

@@ -20,13 +20,13 @@ struct db_salvage {
 	/* db_salvage_gather() */
 	struct store_pages_report pages;
 	int has_state, has_security; /* the counters and settings; the security object */
-	char **ids; /* of records of documents that are lost; not proven, since the record is damaged */
+	char **
+	    ids; /* of records of documents that are lost, as far as they are kept; not proven, since the record is damaged */
 	size_t nids, cap_ids;
-	uint64_t more_ids; /* that are not kept */
 
 	/* db_salvage_copy() */
-	uint64_t docs, deleted, locals, attachments; /* that the new database has */
-	uint64_t lost_docs, lost_revs, lost_atts, lost_locals, older;
+	uint64_t docs, deleted; /* that the new database has */
+	uint64_t lost_docs, lost_revs, lost_atts;
 	uint64_t checkpoints; /* left out, see salvage.c */
 	uint64_t lost;        /* losses of any kind */
 };

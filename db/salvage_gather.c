@@ -8,7 +8,6 @@
  */
 #include "db/salvage.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,12 +169,8 @@ take_lost(const struct store_pages_record *r, void *cookie)
 	struct gather *g = cookie;
 	struct db_salvage *out = g->out;
 
-	if (r->tree != TREE_DOCS || idkey_is_pointer(&r->key))
+	if (r->tree != TREE_DOCS || idkey_is_pointer(&r->key) || out->nids == IDS_MAX)
 		return 0;
-	if (out->nids == IDS_MAX) {
-		out->more_ids++;
-		return 0;
-	}
 	if (out->nids == out->cap_ids) {
 		size_t cap = out->cap_ids != 0 ? 2 * out->cap_ids : 64;
 		char **grown = realloc(out->ids, cap * sizeof(*grown));
