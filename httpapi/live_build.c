@@ -102,12 +102,12 @@ plan(struct live_build *b)
 static int
 take(struct live_build *b, const struct findscan_doc *doc)
 {
-	int ordered = b->q.nsort > 0 || b->q.has_limit, err;
 	struct live_set *s = b->out.set;
 	struct live_member m;
 	uint32_t i, kept = live_build_kept(b->q.has_limit ? (uint32_t)b->q.limit : UINT32_MAX);
+	int err;
 
-	if ((err = live_query_row(&b->scan, ordered, doc, &b->work, &m)) != 0)
+	if ((err = live_query_row(&b->scan, doc, &b->work, &m)) != 0)
 		return err;
 	if (live_set_find(s, m.id) < s->n)
 		return 0;

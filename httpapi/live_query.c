@@ -236,13 +236,12 @@ put_part(struct buf *key, size_t part, int descending)
 }
 
 int
-live_query_row(const struct findscan *fs, int ordered, const struct findscan_doc *doc, struct live_work *w,
-    struct live_member *out)
+live_query_row(const struct findscan *fs, const struct findscan_doc *doc, struct live_work *w, struct live_member *out)
 {
 	int err = 0;
 
 	buf_clear(&w->key);
-	if (ordered && (err = put_part(&w->key, fs->part, fs->plan->descending)) == 0 && doc->key.len > 0)
+	if (is_ordered(fs->q) && (err = put_part(&w->key, fs->part, fs->plan->descending)) == 0 && doc->key.len > 0)
 		err = query_sortkey(doc->key, &w->scratch, &w->key);
 	if (err != 0 || (err = mark_text(doc->text, fs->q->conflicts, &w->scratch, &out->mark)) != 0)
 		return err;

@@ -91,9 +91,9 @@ int live_query_is_like(const struct live_query *lq, const struct findscan *fs);
 int live_query_find(struct live_query *lq, struct db_snap *snap, struct jstr id, struct live_work *w,
     struct live_found *out, int *foundp) MUST_CHECK;
 
-/** live_query_row(fs, ordered, doc, w, out): What a scan has found, as its row says, for live_set_put().  Errors: ERR_BAD_JSON, query_sortkey()'s. */
-int live_query_row(const struct findscan *fs, int ordered, const struct findscan_doc *doc, struct live_work *w,
-    struct live_member *out) MUST_CHECK;
+/** live_query_row(fs, doc, w, out): What a scan has found, as its row says, for live_set_put().  Errors: ERR_BAD_JSON, query_sortkey()'s. */
+int live_query_row(
+    const struct findscan *fs, const struct findscan_doc *doc, struct live_work *w, struct live_member *out) MUST_CHECK;
 
 /** live_query_put(lq, text, out): Append the wanted fields of the document ${text}.  Errors: query_fields_put()'s. */
 int live_query_put(struct live_query *lq, struct jstr text, struct buf *out) MUST_CHECK;
