@@ -291,17 +291,11 @@ keep(struct parse *p, struct jstr s, struct jstr *out)
 	return out->s != NULL ? 0 : ERR_NOMEM;
 }
 
-static int
-same(struct jstr a, struct jstr b)
-{
-	return a.len == b.len && memcmp(a.s, b.s, a.len) == 0;
-}
-
 static unsigned
 map_of(struct ddoc *d, const struct ddoc_map *map)
 {
 	for (size_t i = 0; i < d->nmaps; i++)
-		if (same(d->maps[i].text, map->text))
+		if (jstr_equal(d->maps[i].text, map->text))
 			return (unsigned)i;
 	d->maps[d->nmaps] = *map;
 	return (unsigned)d->nmaps++;
@@ -311,7 +305,7 @@ static unsigned
 reduce_of(struct ddoc *d, struct jstr text)
 {
 	for (size_t i = 0; i < d->nreduces; i++)
-		if (same(d->reduces[i], text))
+		if (jstr_equal(d->reduces[i], text))
 			return (unsigned)i;
 	d->reduces[d->nreduces] = text;
 	return (unsigned)d->nreduces++;
@@ -378,7 +372,7 @@ add_view(struct parse *p, struct jstr name, const struct view_texts *texts)
 	v.slot = d->maps[v.map].nslots;
 	for (size_t i = 0; i < d->nviews; i++)
 		if (d->views[i].map == v.map && d->views[i].kind != DDOC_NONE &&
-		    same(p->reduce_texts[i], texts->reduce))
+		    jstr_equal(p->reduce_texts[i], texts->reduce))
 			v.slot = d->views[i].slot;
 	if (v.kind != DDOC_NONE && v.slot == d->maps[v.map].nslots)
 		d->maps[v.map].nslots++;
@@ -562,7 +556,7 @@ const struct ddoc_view *
 ddoc_view_of(const struct ddoc *d, struct jstr name)
 {
 	for (size_t i = 0; i < d->nviews; i++)
-		if (same(d->views[i].name, name))
+		if (jstr_equal(d->views[i].name, name))
 			return &d->views[i];
 	return NULL;
 }
