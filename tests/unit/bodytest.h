@@ -144,23 +144,6 @@ bodytest_body_is(struct db *db, const char *id, const struct revbuf *rev, enum b
 	return ok;
 }
 
-static inline const char *
-bodytest_rev_text(const struct revbuf *r)
-{
-	static char text[4][REV_TEXT_MAX + 1];
-	static unsigned next;
-	struct rev rev = rev_of(r);
-	char *out = text[next++ % 4];
-	struct buf b;
-
-	buf_init(&b, REV_TEXT_MAX);
-	CHECK_INT(rev_put(&b, &rev), 0);
-	memcpy(out, b.data, b.len);
-	out[b.len] = '\0';
-	buf_release(&b);
-	return out;
-}
-
 static inline int
 bodytest_write_json(struct db *db, int new_edits, struct revbuf *out, const char *format, ...)
 {
@@ -187,7 +170,7 @@ bodytest_edits(struct db *db, const char *id, unsigned n, struct revbuf *revs)
 			CHECK_INT(bodytest_write_json(db, 1, &revs[1], "{\"_id\":\"%s\",\"n\":1}", id), 0);
 		else
 			CHECK_INT(bodytest_write_json(db, 1, &revs[i], "{\"_id\":\"%s\",\"_rev\":\"%s\",\"n\":%u}", id,
-				      bodytest_rev_text(&revs[i - 1]), i),
+				      dbtest_rev_text(&revs[i - 1]), i),
 			    0);
 }
 

@@ -131,6 +131,24 @@ dbtest_write(struct db *db, struct arena *a, const char *json, int new_edits, st
 	return w->err;
 }
 
+/* dbtest_rev_text: Stands until three more are asked for. */
+static inline const char *
+dbtest_rev_text(const struct revbuf *r)
+{
+	static char text[4][REV_TEXT_MAX + 1];
+	static unsigned next;
+	struct rev rev = rev_of(r);
+	char *out = text[next++ % 4];
+	struct buf b;
+
+	buf_init(&b, REV_TEXT_MAX);
+	CHECK_INT(rev_put(&b, &rev), 0);
+	memcpy(out, b.data, b.len);
+	out[b.len] = '\0';
+	buf_release(&b);
+	return out;
+}
+
 static inline void
 dbtest_create(struct dbs *s, const char *name)
 {

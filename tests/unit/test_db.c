@@ -9,23 +9,6 @@
 
 static struct arena *arena;
 
-static const char *
-rev_text(const struct revbuf *r)
-{
-	static char text[4][REV_TEXT_MAX + 1];
-	static unsigned next;
-	struct buf b;
-	struct rev rev = rev_of(r);
-	char *out = text[next++ % 4];
-
-	buf_init(&b, REV_TEXT_MAX);
-	CHECK_INT(rev_put(&b, &rev), 0);
-	memcpy(out, b.data, b.len);
-	out[b.len] = '\0';
-	buf_release(&b);
-	return out;
-}
-
 /* body_is: The body of a revision (NULL: the winner); "" if it cannot be had. */
 static int
 body_is(struct db *db, const char *id, const char *rev, const char *want)
@@ -68,17 +51,17 @@ test_edits(struct db *db)
 	char json[256];
 
 	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\",\"n\":1}", 1, &w), 0);
-	CHECK_STR(rev_text(&w.rev), "1-731bef401491606a3b246ed178e697c1");
+	CHECK_STR(dbtest_rev_text(&w.rev), "1-731bef401491606a3b246ed178e697c1");
 	CHECK(body_is(db, "a", NULL, "{\"n\":1}"));
 	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\",\"n\":2}", 1, &again), ERR_CONFLICT);
-	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":2}", rev_text(&w.rev));
+	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":2}", dbtest_rev_text(&w.rev));
 	CHECK_INT(dbtest_write(db, arena, json, 1, &again), 0);
-	CHECK_STR(rev_text(&again.rev), "2-c7b1fa7ae4e5ec669a544d4ef6eee928");
+	CHECK_STR(dbtest_rev_text(&again.rev), "2-c7b1fa7ae4e5ec669a544d4ef6eee928");
 	CHECK_INT(dbtest_write(db, arena, json, 1, &w), ERR_CONFLICT);
 	CHECK(body_is(db, "a", "1-731bef401491606a3b246ed178e697c1", "{\"n\":1}"));
-	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"_deleted\":true}", rev_text(&again.rev));
+	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"_deleted\":true}", dbtest_rev_text(&again.rev));
 	CHECK_INT(dbtest_write(db, arena, json, 1, &w), 0);
-	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":3}", rev_text(&w.rev));
+	snprintf(json, sizeof(json), "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":3}", dbtest_rev_text(&w.rev));
 	CHECK_INT(dbtest_write(db, arena, json, 1, &again), ERR_CONFLICT);
 	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"a\",\"n\":3}", 1, &again), 0);
 	CHECK_INT(again.rev.gen, 4);
@@ -135,12 +118,12 @@ test_history(struct db *db)
 	CHECK_INT(dbtest_submit(db, &req), 0);
 	CHECK_INT(limit.err, 0);
 	CHECK_INT(dbtest_write(db, arena, "{\"_id\":\"h\",\"n\":0}", 1, &w), 0);
-	snprintf(first, sizeof(first), "%s", rev_text(&w.rev));
+	snprintf(first, sizeof(first), "%s", dbtest_rev_text(&w.rev));
 	for (int i = 1; i < 300; i++) {
-		snprintf(json, sizeof(json), "{\"_id\":\"h\",\"_rev\":\"%s\",\"n\":%d}", rev_text(&w.rev), i);
+		snprintf(json, sizeof(json), "{\"_id\":\"h\",\"_rev\":\"%s\",\"n\":%d}", dbtest_rev_text(&w.rev), i);
 		CHECK_INT(dbtest_write(db, arena, json, 1, &w), 0);
 		if (i == 250)
-			snprintf(late, sizeof(late), "%s", rev_text(&w.rev));
+			snprintf(late, sizeof(late), "%s", dbtest_rev_text(&w.rev));
 	}
 	CHECK_INT(db_snap_begin(db, &snap), 0);
 	CHECK_INT(db_get(snap, "h", 1, arena, &doc), 0);

@@ -19,12 +19,12 @@ test_fork(struct dbs *s)
 
 	CHECK_INT(bodytest_write_json(db, 1, &one, "{\"_id\":\"d\",\"n\":1}"), 0);
 	CHECK_INT(
-	    bodytest_write_json(db, 1, &two, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":2}", bodytest_rev_text(&one)), 0);
+	    bodytest_write_json(db, 1, &two, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":2}", dbtest_rev_text(&one)), 0);
 	CHECK_INT(
 	    bodytest_write_json(db, 0, &other,
 		"{\"_id\":\"d\",\"_rev\":\"2-ffffffffffffffffffffffffffffffff\",\"n\":3,\"_revisions\":{\"start\":2,"
 		"\"ids\":[\"ffffffffffffffffffffffffffffffff\",\"%s\"]}}",
-		bodytest_rev_text(&one) + 2),
+		dbtest_rev_text(&one) + 2),
 	    0);
 	CHECK(bodytest_body_is(db, "d", &one, BODYTEST_CLIENTS, "{\"n\":1}"));
 	CHECK(bodytest_superseded(db) > 0);
@@ -38,12 +38,12 @@ test_fork(struct dbs *s)
 	}
 	/* It is there still for those who merge, when the leaves have gone on. */
 	CHECK_INT(
-	    bodytest_write_json(db, 1, &two, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":4}", bodytest_rev_text(&two)), 0);
+	    bodytest_write_json(db, 1, &two, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":4}", dbtest_rev_text(&two)), 0);
 	CHECK(bodytest_superseded(db) > 0);
 	bodytest_compact(db);
 	CHECK(bodytest_body_is(db, "d", &one, BODYTEST_MERGERS, "{\"n\":1}"));
 	CHECK_INT(bodytest_write_json(
-		      db, 1, &gone, "{\"_id\":\"d\",\"_rev\":\"%s\",\"_deleted\":true}", bodytest_rev_text(&other)),
+		      db, 1, &gone, "{\"_id\":\"d\",\"_rev\":\"%s\",\"_deleted\":true}", dbtest_rev_text(&other)),
 	    0);
 	CHECK(bodytest_body_is(db, "d", &one, BODYTEST_MERGERS, "{\"n\":1}"));
 	bodytest_compact(db);
@@ -105,7 +105,7 @@ test_last_bodies(struct dbs *s)
 	CHECK(bodytest_body_is(db, "d", &revs[99], BODYTEST_MERGERS, "{\"n\":99}"));
 	/* Nothing is kept of what is deleted. */
 	CHECK_INT(bodytest_write_json(
-		      db, 1, NULL, "{\"_id\":\"d\",\"_rev\":\"%s\",\"_deleted\":true}", bodytest_rev_text(&revs[100])),
+		      db, 1, NULL, "{\"_id\":\"d\",\"_rev\":\"%s\",\"_deleted\":true}", dbtest_rev_text(&revs[100])),
 	    0);
 	bodytest_compact(db);
 	CHECK(bodytest_body_is(db, "d", &revs[99], BODYTEST_MERGERS, ""));
@@ -145,8 +145,8 @@ test_young_bodies(struct dbs *s)
 	bodytest_compact(db);
 	CHECK(bodytest_body_is(db, "d", &revs[1], BODYTEST_MERGERS, "{\"n\":1}")); /* counts from the setting on */
 	bodytest_wall_s += 2000;
-	CHECK_INT(bodytest_write_json(
-		      db, 1, &revs[4], "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":4}", bodytest_rev_text(&revs[3])),
+	CHECK_INT(
+	    bodytest_write_json(db, 1, &revs[4], "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":4}", dbtest_rev_text(&revs[3])),
 	    0);
 	bodytest_wall_s += 1300;
 	bodytest_compact(db); /* 3,300 seconds after the setting */
@@ -155,23 +155,20 @@ test_young_bodies(struct dbs *s)
 	CHECK(bodytest_body_is(db, "d", &revs[3], BODYTEST_MERGERS, "{\"n\":3}"));
 	bodytest_wall_s -= 1000; /* a clock that goes back drops nothing */
 	CHECK_INT(
-	    bodytest_write_json(db, 1, &late, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":5}", bodytest_rev_text(&revs[4])),
-	    0);
+	    bodytest_write_json(db, 1, &late, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":5}", dbtest_rev_text(&revs[4])), 0);
 	bodytest_compact(db);
 	CHECK(bodytest_body_is(db, "d", &revs[3], BODYTEST_MERGERS, "{\"n\":3}"));
 	bodytest_wall_s -=
 	    1000000; /* nor does one that is wrong for a while, as at the start of a machine without one */
 	CHECK_INT(
-	    bodytest_write_json(db, 1, &revs[5], "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":6}", bodytest_rev_text(&late)),
-	    0);
+	    bodytest_write_json(db, 1, &revs[5], "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":6}", dbtest_rev_text(&late)), 0);
 	bodytest_wall_s += 1000000;
 	bodytest_compact(db);
 	CHECK(bodytest_body_is(db, "d", &revs[3], BODYTEST_MERGERS, "{\"n\":3}"));
 	CHECK(bodytest_body_is(db, "d", &late, BODYTEST_MERGERS, "{\"n\":5}"));
 	bodytest_wall_s += 1000;
 	CHECK_INT(
-	    bodytest_write_json(db, 1, &late, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":7}", bodytest_rev_text(&revs[5])),
-	    0);
+	    bodytest_write_json(db, 1, &late, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":7}", dbtest_rev_text(&revs[5])), 0);
 	bodytest_wall_s += 5000;
 	bodytest_compact(db);
 	CHECK(bodytest_body_is(db, "d", &revs[3], BODYTEST_MERGERS, ""));
@@ -212,7 +209,7 @@ test_contradiction(struct dbs *s)
 	CHECK_INT(bodytest_write_json(db, 0, NULL,
 		      "{\"_id\":\"d\",\"_rev\":\"41-dddddddddddddddddddddddddddddddd\",\"_revisions\":{\"start\":41,"
 		      "\"ids\":[\"dddddddddddddddddddddddddddddddd\",\"%s\",\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\"]}}",
-		      bodytest_rev_text(&revs[40]) + 3),
+		      dbtest_rev_text(&revs[40]) + 3),
 	    0);
 	dbtest_check(db);
 	count.rev = rev_of(&revs[40]);
@@ -315,8 +312,8 @@ test_removed(struct dbs *s)
 	bodytest_edits(db, "d", 4, revs);
 	bodytest_compact(db);
 	CHECK_INT(dbtest_submit(db, &req), 0);
-	CHECK_INT(bodytest_write_json(
-		      db, 1, &revs[5], "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":5}", bodytest_rev_text(&revs[4])),
+	CHECK_INT(
+	    bodytest_write_json(db, 1, &revs[5], "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":5}", dbtest_rev_text(&revs[4])),
 	    0);
 	dbtest_check(db);
 	CHECK(bodytest_body_is(db, "d", &revs[4], BODYTEST_CLIENTS, "{\"n\":4}"));
@@ -356,7 +353,7 @@ test_damaged(struct dbs *s)
 		CHECK(bodytest_body_is(db, "a", &a[3], BODYTEST_CLIENTS, "{\"n\":3}"));
 	}
 	CHECK_INT(
-	    bodytest_write_json(db, 1, NULL, "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":4}", bodytest_rev_text(&a[3])), 0);
+	    bodytest_write_json(db, 1, NULL, "{\"_id\":\"a\",\"_rev\":\"%s\",\"n\":4}", dbtest_rev_text(&a[3])), 0);
 	db_close(db);
 }
 

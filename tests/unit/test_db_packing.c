@@ -363,8 +363,7 @@ test_old_file(struct dbs **sp, struct store *(*reopen)(void))
 	dbtest_check(db);
 	CHECK(bodytest_body_is(db, "d", &revs[1], BODYTEST_CLIENTS, "{\"n\":1}"));
 	CHECK_INT(
-	    bodytest_write_json(db, 1, &four, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":4}", bodytest_rev_text(&revs[3])),
-	    0);
+	    bodytest_write_json(db, 1, &four, "{\"_id\":\"d\",\"_rev\":\"%s\",\"n\":4}", dbtest_rev_text(&revs[3])), 0);
 	CHECK(bodytest_superseded(db) > 0);
 	dbtest_check(db);
 	bodytest_compact(db);
