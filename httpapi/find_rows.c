@@ -32,19 +32,6 @@ put_stats(const struct find_rows *f, struct buf *b)
 	buf_printf(b, ",\"execution_time_ms\":%.3f}", (double)(rows_now_us() - f->began_us) / 1000.0);
 }
 
-/* use_index named another one. */
-static int
-is_passed_over(const struct find_rows *f)
-{
-	const struct query_index *x = f->scan.plan->chosen;
-	const struct find_query *q = &f->q;
-
-	if (q->use_ddoc.len == 0)
-		return 0;
-	return x == NULL || !jstr_equal(x->ddoc, q->use_ddoc) ||
-	       (q->use_name.len > 0 && !jstr_equal(x->name, q->use_name));
-}
-
 /* put_unused: CouchDB's two ways of saying that use_index was of no use. */
 static void
 put_unused(const struct find_query *q, struct buf *b)
@@ -67,7 +54,7 @@ put_warning(const struct find_rows *f, struct buf *b)
 	int err;
 
 	buf_init(&w, LIMIT_URL_LEN + 4 * LIMIT_ID_LEN);
-	if (is_passed_over(f))
+	if (f->q.use_ddoc.len > 0 && !findscan_is_asked_for(fs))
 		put_unused(&f->q, &w);
 	/* A union reads several; CouchDB has no such plan. */
 	if (fs->plan->chosen == NULL && fs->plan->nparts < 2) {

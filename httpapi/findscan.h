@@ -80,6 +80,9 @@ void findscan_release(struct findscan *fs);
 /** findscan_count(fs, part): Rows that a part of the plan reads, counted where the planner had no need; UINT64_MAX: not known, or not to be told. */
 uint64_t findscan_count(struct findscan *fs, const struct query_part *part);
 
+/** findscan_is_asked_for(fs): 1 if the plan uses what use_index names. */
+int findscan_is_asked_for(const struct findscan *fs);
+
 /** findscan_index(fs, i): The i-th of the indexes that it reads, to be brought up to date by views_want(); NULL: there are no more. */
 struct view_index *findscan_index(const struct findscan *fs, size_t i);
 

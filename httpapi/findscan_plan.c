@@ -234,18 +234,22 @@ keep_to(struct query_ask *ask, const struct find_bookmark *m, struct arena *a)
 	return 0;
 }
 
-/* is_asked_for: The plan uses what use_index names. */
-static int
-is_asked_for(const struct find_query *q, const struct query_plan *p)
+int
+findscan_is_asked_for(const struct findscan *fs)
 {
+	const struct query_plan *p = fs->plan;
+	const struct find_query *q = fs->q;
+
 	return p->found && p->chosen != NULL && jstr_equal(p->chosen->ddoc, q->use_ddoc) &&
 	       (q->use_name.len == 0 || jstr_equal(p->chosen->name, q->use_name));
 }
 
 static int
-check_fallback(const struct find_query *q, const struct query_plan *p, struct errtext *why)
+check_fallback(const struct findscan *fs, struct errtext *why)
 {
-	if (q->allow_fallback || is_asked_for(q, p))
+	const struct find_query *q = fs->q;
+
+	if (q->allow_fallback || findscan_is_asked_for(fs))
 		return 0;
 	if (q->use_ddoc.len == 0)
 		return ERR_INVALID_INDEX;
@@ -282,7 +286,7 @@ plan(struct findscan *fs, struct apireq *r, const struct find_query *q, const st
 		return err;
 	if ((err = query_plan_new(&ask, &fs->plan)) != 0)
 		return err;
-	return check_fallback(q, fs->plan, why);
+	return check_fallback(fs, why);
 }
 
 /* find_partition: The ids of partition P are behind "P:" and before "P;". */
