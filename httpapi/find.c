@@ -136,22 +136,11 @@ prepared(struct apireq *r)
 		want_next(v);
 }
 
-static void
-gathered(struct apireq *r)
-{
-	struct request *v = r->cookie;
-	int err = api_body(r, &v->body, &v->why);
-
-	if (err != 0)
-		refuse(v, err, &v->why);
-	else
-		api_work(r, prepare, prepared);
-}
-
 void
 find_post(struct apireq *r)
 {
 	struct request *v;
+	int err;
 
 	if (!api_json_post(r))
 		return;
@@ -167,5 +156,8 @@ find_post(struct apireq *r)
 	v->f.began_us = rows_now_us();
 	v->f.warn_ratio = config_u64(r->api->config, "mango", "index_scan_warning_threshold", 10);
 	r->cookie = v;
-	gathered(r);
+	if ((err = api_body(r, &v->body, &v->why)) != 0)
+		refuse(v, err, &v->why);
+	else
+		api_work(r, prepare, prepared);
 }

@@ -231,8 +231,8 @@ submitted(struct apireq *r)
 		if (c->err == ERR_CONFLICT)
 			err_why(&c->why, c->err, "Encountered a conflict while saving the design document.");
 	}
-	for (size_t i = 0; i < e->n; i++)
-		again |= e->changes[i].pending;
+	for (size_t i = 0; i < e->n && !again; i++)
+		again = e->changes[i].pending;
 	if (again) {
 		begin_round(r, run_round);
 		return;
@@ -337,7 +337,6 @@ find_index_delete(struct apireq *r)
 	/* _index/{ddoc}/{type}/{name}, or _design before it, which is to be passed over. */
 	const struct jstr *part = &r->part[r->nparts - 3];
 	struct edits *e;
-	int err;
 
 	if (!jstr_is(&part[1], "json")) {
 		api_error(r, ERR_MISSING, NULL);
@@ -345,10 +344,8 @@ find_index_delete(struct apireq *r)
 	}
 	if ((e = edits_new(r, answer_deletion)) == NULL)
 		return;
-	if ((err = edits_changes(r, 1)) == 0)
-		err = find_index_id(r->arena, part[0], &e->changes[0].id);
-	if (err != 0) {
-		e->err = err;
+	if ((e->err = edits_changes(r, 1)) != 0 ||
+	    (e->err = find_index_id(r->arena, part[0], &e->changes[0].id)) != 0) {
 		submit(r);
 		return;
 	}
