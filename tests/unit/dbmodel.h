@@ -13,6 +13,7 @@
 
 #include "base/limits.h"
 #include "check.h"
+#include "dice.h"
 #include "db/rev.h"
 
 #define DBMODEL_NDOCS 9
@@ -65,10 +66,7 @@ static char *dbmodel_content[DBMODEL_NCONTENTS];
 static inline unsigned
 dbmodel_dice(unsigned n)
 {
-	dbmodel_rng ^= dbmodel_rng << 13;
-	dbmodel_rng ^= dbmodel_rng >> 7;
-	dbmodel_rng ^= dbmodel_rng << 17;
-	return (unsigned)(dbmodel_rng >> 11) % n;
+	return (unsigned)(dice_next(&dbmodel_rng) >> 11) % n;
 }
 
 /* ---- The model ---- */

@@ -12,6 +12,7 @@
 #include "store/record.h"
 
 #include "check.h"
+#include "dice.h"
 
 #define IDS_MAX 500u
 #define BATCHES 700u
@@ -46,10 +47,7 @@ static size_t nchanges;
 static uint64_t
 rnd(uint64_t n)
 {
-	rnd_state ^= rnd_state << 13;
-	rnd_state ^= rnd_state >> 7;
-	rnd_state ^= rnd_state << 17;
-	return (rnd_state >> 11) % n;
+	return (dice_next(&rnd_state) >> 11) % n;
 }
 
 static uint64_t

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "db/revtree.h"
 #include "tests/unit/check.h"
+#include "tests/unit/dice.h"
 
 #define NODES_MAX 400
 #define STORE_MAX 4096
@@ -53,10 +54,7 @@ static uint64_t seed_first;
 static uint64_t
 draw(uint64_t below)
 {
-	seed_state ^= seed_state << 13;
-	seed_state ^= seed_state >> 7;
-	seed_state ^= seed_state << 17;
-	return (seed_state * UINT64_C(2685821657736338717) >> 16) % below;
+	return (dice_next(&seed_state) * UINT64_C(2685821657736338717) >> 16) % below;
 }
 
 static void

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "db/revtree.h"
 #include "tests/unit/check.h"
+#include "tests/unit/dice.h"
 
 #define BLOCKS_MAX 512
 #define DAMAGE_SEED UINT64_C(20261121)
@@ -25,10 +26,7 @@ static uint64_t random_state = DAMAGE_SEED;
 static uint64_t
 draw(uint64_t below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (random_state * UINT64_C(2685821657736338717) >> 16) % below;
+	return (dice_next(&random_state) * UINT64_C(2685821657736338717) >> 16) % below;
 }
 
 static struct arena *

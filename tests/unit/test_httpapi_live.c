@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "dice.h"
 #include "base/limits.h"
 #include "httpapi/live_set.h"
 
@@ -24,10 +25,7 @@ static uint64_t seed = 88172645463325252u;
 static uint32_t
 below(uint32_t n)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (uint32_t)(seed >> 11) % n;
+	return (uint32_t)(dice_next(&seed) >> 11) % n;
 }
 
 static struct jstr

@@ -8,6 +8,7 @@
 #include <unicode/uvernum.h>
 
 #include "check.h"
+#include "dice.h"
 #include "query/query.h"
 
 #define QUOTE_(x) #x
@@ -23,10 +24,7 @@ static uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
 static unsigned
 below(unsigned n)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state >> 33) % n;
+	return (unsigned)(dice_next(&state) >> 33) % n;
 }
 
 static int

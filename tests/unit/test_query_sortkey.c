@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "check.h"
+#include "dice.h"
 #include "query/query.h"
 
 #define NVALUES 700
@@ -18,10 +19,7 @@ static uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
 static unsigned
 below(unsigned n)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state >> 33) % n;
+	return (unsigned)(dice_next(&state) >> 33) % n;
 }
 
 static const char *const strings[] = {"\"\"", "\"a\"", "\"A\"", "\"aa\"", "\"ab\"", "\"a b\"", "\"é\"", "\"e\\u0301\"",

@@ -8,6 +8,7 @@
 #include "store/record.h"
 
 #include "check.h"
+#include "dice.h"
 
 #define SAMPLE 150000u /* keys from which the boundaries are taken */
 #define UNIVERSE 1500u /* keys of the random batches, at most */
@@ -42,10 +43,7 @@ static struct model models[2];
 static uint64_t
 rnd(uint64_t n)
 {
-	rnd_state ^= rnd_state << 13;
-	rnd_state ^= rnd_state >> 7;
-	rnd_state ^= rnd_state << 17;
-	return (rnd_state >> 11) % n;
+	return (dice_next(&rnd_state) >> 11) % n;
 }
 
 static uint64_t
