@@ -16,6 +16,7 @@
 #include "httpapi/find_index.h"
 #include "httpapi/find_query.h"
 #include "query/plan.h"
+#include "tests/unit/inrange.h"
 #include "views/ddoc.h"
 
 #define MAX ((size_t)64 << 20)
@@ -276,20 +277,6 @@ fill_index(size_t i)
 	query_selector_free(filter);
 }
 
-static int
-begins(struct jstr s, struct jstr prefix, int ids)
-{
-	return (ids ? s.len == prefix.len : s.len >= prefix.len) && memcmp(s.s, prefix.s, prefix.len) == 0;
-}
-
-static int
-is_in(const struct query_range *r, struct jstr key, int ids)
-{
-	if (r->low.len > 0 && (begins(key, r->low, ids) ? r->low_behind : jstr_order(&key, &r->low) < 0))
-		return 0;
-	return r->high.len == 0 || (begins(key, r->high, ids) ? !r->high_before : jstr_order(&key, &r->high) < 0);
-}
-
 static unsigned
 count_in(const struct query_index *index, const struct query_range *ranges, size_t n, size_t d)
 {
@@ -298,7 +285,7 @@ count_in(const struct query_index *index, const struct query_range *ranges, size
 	if (index != NULL && !f.rows[index->number][d].has)
 		return 0;
 	for (size_t i = 0; i < n; i++)
-		times += (unsigned)is_in(
+		times += (unsigned)inrange(
 		    &ranges[i], index == NULL ? f.ids[d] : of(&f.rows[index->number][d].sortkey), index == NULL);
 	return times;
 }

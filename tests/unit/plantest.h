@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "inrange.h"
 #include "query/plan.h"
 #include "words.h"
 
@@ -173,15 +174,8 @@ is_in(const struct query_part *part, const char *key)
 	buf_init(&sortkey, 1 << 22);
 	buf_init(&scratch, 1 << 22);
 	CHECK_INT(query_sortkey(str(key), &scratch, &sortkey), 0);
-	for (size_t i = 0; i < part->nranges; i++) {
-		const struct query_range *r = &part->ranges[i];
-		struct jstr k = {sortkey.data, sortkey.len};
-		int low = r->low.len > 0 && k.len >= r->low.len && memcmp(k.s, r->low.s, r->low.len) == 0;
-		int high = r->high.len > 0 && k.len >= r->high.len && memcmp(k.s, r->high.s, r->high.len) == 0;
-
-		in += (r->low.len == 0 || (low ? !r->low_behind : jstr_order(&k, &r->low) > 0)) &&
-		      (r->high.len == 0 || (high ? !r->high_before : jstr_order(&k, &r->high) < 0));
-	}
+	for (size_t i = 0; i < part->nranges; i++)
+		in += (unsigned)inrange(&part->ranges[i], (struct jstr){sortkey.data, sortkey.len}, 0);
 	buf_release(&sortkey);
 	buf_release(&scratch);
 	return (int)in;

@@ -6,6 +6,8 @@
 
 #include "base/limits.h"
 #include "check.h"
+#include "dice.h"
+#include "inrange.h"
 #include "query/plan.h"
 
 enum { DOCS = 24, INDEXES = 5, COLUMNS = 3, TEXT = 4096 };
@@ -15,10 +17,7 @@ static uint64_t state;
 static unsigned
 pick(unsigned n)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (unsigned)(state >> 11) % n;
+	return (unsigned)(dice_next(&state) >> 11) % n;
 }
 
 #define ONE_OF(list) ((list)[pick(sizeof(list) / sizeof((list)[0]))])
@@ -259,21 +258,6 @@ release_indexes(void)
 
 /* ---- Read ---- */
 
-static int
-begins(struct jstr s, struct jstr prefix, int ids_only)
-{
-	return (ids_only ? s.len == prefix.len : s.len >= prefix.len) && memcmp(s.s, prefix.s, prefix.len) == 0;
-}
-
-/* As plan.h says what is in a range. */
-static int
-is_in(const struct query_range *r, struct jstr key, int ids_only)
-{
-	if (r->low.len > 0 && (begins(key, r->low, ids_only) ? r->low_behind : jstr_order(&key, &r->low) < 0))
-		return 0;
-	return r->high.len == 0 || (begins(key, r->high, ids_only) ? !r->high_before : jstr_order(&key, &r->high) < 0);
-}
-
 /* In how many ranges is the row of document ${d}; *${atp} is the last of them. */
 static unsigned
 count_in(const struct query_index *index, const struct query_range *ranges, size_t n, size_t d, size_t *atp)
@@ -284,7 +268,7 @@ count_in(const struct query_index *index, const struct query_range *ranges, size
 	if (index != NULL && !rows[index->number].has[d])
 		return 0;
 	for (size_t i = 0; i < n; i++) {
-		if (is_in(&ranges[i], key, index == NULL)) {
+		if (inrange(&ranges[i], key, index == NULL)) {
 			times++;
 			*atp = i;
 		}
