@@ -38,6 +38,7 @@
 #define LIMIT_SELECTOR_VALUES 100000u      /* values that a selector compares with */
 #define LIMIT_SELECTOR_MEM (64u << 20)     /* bytes that a compiled selector may take */
 #define LIMIT_FIND_RANGES 1024u            /* ranges of keys that a query reads, over all its indexes */
+#define LIMIT_FIND_PARTS 64u               /* branches of an $or that are read one by one; less than 256 */
 #define LIMIT_FIND_LEN (16u << 20)         /* bytes of the body of a Mango request */
 #define LIMIT_INDEX_COLUMNS 64u            /* fields of a declared index that is created by _index */
 #define LIMIT_INDEX_PATHS (64u << 10)      /* bytes of the names of its fields */

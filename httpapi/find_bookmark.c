@@ -83,7 +83,7 @@ decode(const struct buf *b, struct arena *a, struct find_bookmark *out)
 	out->part = bytes_varint(&r);
 	out->nparts = bytes_varint(&r);
 	out->either = bytes_varint(&r);
-	if (out->nparts > FIND_BOOKMARK_PARTS)
+	if (out->nparts > LIMIT_FIND_PARTS)
 		return ERR_BOOKMARK;
 	out->hashes = hashes = arena_calloc(a, (size_t)out->nparts + 1, sizeof(*hashes));
 	if (hashes == NULL)

@@ -15,16 +15,14 @@
  */
 struct find_bookmark {
 	int descending;
-	uint64_t part; /* of the plan */
-	uint64_t nparts;
+	uint64_t part;          /* of the plan */
+	uint64_t nparts;        /* LIMIT_FIND_PARTS at most */
 	uint64_t either;        /* of a union: the plan's */
 	const uint32_t *hashes; /* of each part: of its index; 0: all documents */
 	struct jstr ddoc, name; /* of this part's index; len 0: all documents */
 	struct jstr key;        /* of the last row, JSON; len 0: all documents */
 	struct jstr id;         /* of its document */
 };
-
-#define FIND_BOOKMARK_PARTS 64u /* at most */
 
 /** find_bookmark_put(m, b): Append it as text.  Errors: ${b}'s. */
 int find_bookmark_put(const struct find_bookmark *m, struct buf *b) MUST_CHECK;

@@ -11,12 +11,11 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "db/db.h"
 #include "httpapi/find_query.h"
 #include "query/covered.h"
 #include "views/mango.h"
-
-#define FINDSCAN_PARTS 64u /* parts of a plan at most */
 
 /* An index that is open. */
 struct findscan_index {
@@ -33,7 +32,7 @@ struct findscan {
 	const struct find_query *q;
 	const struct mango_list *list;
 	struct query_plan *plan;
-	struct findscan_index indexes[FINDSCAN_PARTS];
+	struct findscan_index indexes[LIMIT_FIND_PARTS];
 	size_t nindexes;
 	struct query_columns *columns; /* of a plan that is covered */
 	int as_fields; /* set before it is prepared: of such a plan no documents are wanted, but the fields that are asked for */

@@ -36,7 +36,7 @@ open_index(struct findscan *fs, const struct query_index *index, const struct fi
 			*atp = &fs->indexes[i];
 			return 0;
 		}
-	if (fs->nindexes == FINDSCAN_PARTS)
+	if (fs->nindexes == LIMIT_FIND_PARTS)
 		return ERR_TOO_LARGE;
 	at = &fs->indexes[fs->nindexes];
 	if ((err = views_open(fs->views, fs->db, fs->database, index->ddoc, &at->ix)) != 0)
@@ -125,7 +125,7 @@ int
 findscan_bookmark(const struct findscan *fs, struct buf *b)
 {
 	const struct query_index *index;
-	uint32_t hashes[FIND_BOOKMARK_PARTS];
+	uint32_t hashes[LIMIT_FIND_PARTS];
 	struct find_bookmark m = {0};
 
 	if (!fs->found)

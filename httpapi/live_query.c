@@ -18,7 +18,6 @@
 #include "live_home.h"
 #include "render.h"
 
-#define DESIGN "_design/"
 #define KEEP_BYTES ((size_t)64 << 10)
 
 /* ---- What is kept of a plan ---- */
@@ -232,7 +231,7 @@ mark_text(struct jstr text, int conflicts, struct buf *scratch, uint64_t *markp)
 static int
 put_part(struct buf *key, size_t part, int descending)
 {
-	return buf_putc(key, (char)(unsigned char)(descending ? FINDSCAN_PARTS - part : part));
+	return buf_putc(key, (char)(unsigned char)(descending ? LIMIT_FIND_PARTS - part : part));
 }
 
 int
@@ -256,7 +255,7 @@ is_asked_about(const struct live_query *lq, struct jstr id)
 {
 	struct jstr p = lq->partition;
 
-	if (id.len >= sizeof(DESIGN) - 1 && memcmp(id.s, DESIGN, sizeof(DESIGN) - 1) == 0)
+	if (doc_id_is_design(id))
 		return 0;
 	return p.len == 0 || (id.len > p.len && memcmp(id.s, p.s, p.len) == 0 && id.s[p.len] == ':');
 }

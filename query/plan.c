@@ -22,7 +22,6 @@
 
 #define PLAN_TIMES 4u  /* as many rows as another way would read */
 #define PLAN_LESS 256u /* and so many more */
-#define PLAN_PARTS 64u /* branches of an $or that are read one by one */
 #define PLAN_WORK \
 	20000000u /* branches, indexes and nodes of a selector, multiplied, beyond which no union is looked for */
 #define PLAN_COUNTS 256u     /* questions for numbers of rows: each may open an index */
@@ -394,7 +393,7 @@ find_union(struct planner *p, uint64_t limit, uint64_t *rowsp)
 		struct way *parts;
 		int err;
 
-		if (n < 2 || n > PLAN_PARTS || n * (p->ask->nindexes + 1) * p->ask->selector->nnodes > PLAN_WORK)
+		if (n < 2 || n > LIMIT_FIND_PARTS || n * (p->ask->nindexes + 1) * p->ask->selector->nnodes > PLAN_WORK)
 			continue;
 		parts = arena_calloc(p->arena, n, sizeof(*parts));
 		if (parts == NULL)
@@ -519,7 +518,7 @@ keep_union(struct planner *p, int *servesp)
 	size_t n = ask->nkeep;
 
 	*servesp = 0;
-	if (ask->nsort > 0 || n > PLAN_PARTS || ask->keep_either >= p->all.n ||
+	if (ask->nsort > 0 || n > LIMIT_FIND_PARTS || ask->keep_either >= p->all.n ||
 	    count_branches(p->all.list[ask->keep_either]) != n)
 		return 0;
 	if ((p->parts = arena_calloc(p->arena, n, sizeof(*p->parts))) == NULL)

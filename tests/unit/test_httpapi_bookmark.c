@@ -37,7 +37,7 @@ check_same(const struct find_bookmark *x, const struct find_bookmark *y)
 static void
 test_there_and_back(void)
 {
-	const uint32_t hashes[FIND_BOOKMARK_PARTS] = {UINT32_MAX, 0, 1};
+	const uint32_t hashes[LIMIT_FIND_PARTS] = {UINT32_MAX, 0, 1};
 	const struct find_bookmark cases[] = {
 	    {.nparts = 1, .hashes = hashes, .id = TEXT("a")},
 	    {.descending = 1,
