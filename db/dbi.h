@@ -334,9 +334,6 @@ void prepare_write(struct db *db, const struct db_asker *by, struct db_write *w,
  */
 int prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct revbuf *out) MUST_CHECK;
 
-/** prepare_is_design(id). */
-int prepare_is_design(const struct jstr *id);
-
 /* judge.c: validators, and which document is the old one */
 /**
  * judge_old(t, w, here, cookie, atp): Which document is the old one for ${w}: HEARD_OLD and its place, HEARD_NONE, or

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/jread.h"
@@ -60,6 +61,13 @@ int doc_parse(struct jread *j, struct arena *a, struct doc_in *out, struct errte
  * ERR_ID_*, ERR_RESERVED_ID, ERR_BAD_LOCAL_ID.
  */
 int doc_id_check(const char *id, size_t len, struct errtext *why) MUST_CHECK;
+
+/** doc_id_is_design(id): Is it a design document's? */
+static inline int
+doc_id_is_design(struct jstr id)
+{
+	return id.len >= 8 && memcmp(id.s, "_design/", 8) == 0;
+}
 
 /* A stored attachment, as readers see it. */
 struct doc_att {

@@ -261,7 +261,7 @@ store_edit(struct docedit *e, struct pending_write *pw, size_t n)
 	uint64_t seq = ++e->c->state.update_seq;
 	int err;
 
-	e->c->designs |= prepare_is_design(&e->id);
+	e->c->designs |= doc_id_is_design(e->id);
 	if (revtree_nleaves(e->t) == 0)
 		return e->existed ? docedit_remove_(e) : 0;
 	if ((err = revtree_stem(e->t, e->c->state.revs_limit, docedit_gone_, e)) != 0 || (err = e->err) != 0)

@@ -32,13 +32,13 @@ struct hearing {
 static int
 is_document(const struct db_write *w)
 {
-	return (w->kind == DB_WRITE_EDIT || w->kind == DB_WRITE_REPLICATE) && !prepare_is_design(&w->id);
+	return (w->kind == DB_WRITE_EDIT || w->kind == DB_WRITE_REPLICATE) && !doc_id_is_design(w->id);
 }
 
 static int
 is_new_design(const struct db_write *w)
 {
-	return (w->kind == DB_WRITE_EDIT || w->kind == DB_WRITE_REPLICATE) && !w->deleted && prepare_is_design(&w->id);
+	return (w->kind == DB_WRITE_EDIT || w->kind == DB_WRITE_REPLICATE) && !w->deleted && doc_id_is_design(w->id);
 }
 
 int

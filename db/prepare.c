@@ -9,12 +9,6 @@
 #include <string.h>
 
 int
-prepare_is_design(const struct jstr *id)
-{
-	return id->len >= 8 && memcmp(id->s, "_design/", 8) == 0;
-}
-
-int
 prepare_rev(const struct db_write *w, const struct rev *parent, int anew, struct revbuf *out)
 {
 	const struct prepared *p = w->prepared;
@@ -221,7 +215,7 @@ prepare_doc(struct db *db, const struct db_asker *by, struct db_write *w, struct
 
 	if (err || (err = check_bounds(db, w, p)) != 0)
 		return err;
-	p->refused = prepare_is_design(&w->id) && !by->is_admin ? access_refusal(by->who) : 0;
+	p->refused = doc_id_is_design(w->id) && !by->is_admin ? access_refusal(by->who) : 0;
 	/* An edit that conflicts is told so even to those who may not make it: apply_edit() refuses the others. */
 	if (p->refused && w->kind != DB_WRITE_EDIT)
 		return p->refused;

@@ -234,7 +234,7 @@ prepare_all(struct db *db, const struct db_asker *by, struct db_request *req, in
 	for (size_t i = 0; idle && i < req->nwrites; i++) {
 		struct prepared *p = req->writes[i].prepared;
 
-		if (p != NULL && req->writes[i].kind != DB_WRITE_PURGE && !prepare_is_design(&req->writes[i].id))
+		if (p != NULL && req->writes[i].kind != DB_WRITE_PURGE && !doc_id_is_design(req->writes[i].id))
 			p->heard = (struct heard){.how = HEARD_IDLE, .designs = designs};
 	}
 }

@@ -346,12 +346,6 @@ follow_purges(struct turn *t)
 	return err == ERR_END ? 0 : err;
 }
 
-static int
-is_design(struct jstr id)
-{
-	return id.len >= 8 && memcmp(id.s, "_design/", 8) == 0;
-}
-
 /* follow_changes: Returns 0 if the turn is over, ERR_END at the end. */
 static int
 follow_changes(struct turn *t)
@@ -369,7 +363,7 @@ follow_changes(struct turn *t)
 		arena_reset(t->arena);
 		if ((err = db_changes_next(scan, t->arena, &c)) != 0)
 			break;
-		if (is_design(c.id) && !at->lq->settled && c.seq > at->lq->designs) {
+		if (doc_id_is_design(c.id) && !at->lq->settled && c.seq > at->lq->designs) {
 			at->need = LIVE_NEED_PLAN;
 			err = ERR_AGAIN;
 			break;

@@ -18,7 +18,6 @@
 #include "live_home.h"
 #include "render.h"
 
-#define DESIGN "_design/"
 #define KEEP_BYTES ((size_t)64 << 10)
 
 /* ---- What is kept of a plan ---- */
@@ -256,7 +255,7 @@ is_asked_about(const struct live_query *lq, struct jstr id)
 {
 	struct jstr p = lq->partition;
 
-	if (id.len >= sizeof(DESIGN) - 1 && memcmp(id.s, DESIGN, sizeof(DESIGN) - 1) == 0)
+	if (doc_id_is_design(id))
 		return 0;
 	return p.len == 0 || (id.len > p.len && memcmp(id.s, p.s, p.len) == 0 && id.s[p.len] == ':');
 }

@@ -355,7 +355,7 @@ read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct 
 	struct job *j;
 	int readable = 0, tell_it, err = db_get(snap, c->id.s, c->id.len, a, &doc);
 
-	if (c->id.len >= 8 && memcmp(c->id.s, "_design/", 8) == 0)
+	if (doc_id_is_design(c->id))
 		return 0;
 	if (err == 0 && doc.winner.deleted) {
 		struct jstr name = {w->name, strlen(w->name)};

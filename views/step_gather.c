@@ -93,12 +93,6 @@ map_doc(struct step *s, struct db_doc *doc, struct changed *c)
 }
 
 static int
-is_design(struct jstr id)
-{
-	return id.len >= 8 && memcmp(id.s, "_design/", 8) == 0;
-}
-
-static int
 add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 {
 	uint64_t salt = s->ix->head.salt;
@@ -115,7 +109,7 @@ add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 	/* Whoever chooses ids must not be able to choose two of one hash. */
 	bytes_store_u64be(c->key, counts_hash(salt, id.s, id.len));
 	bytes_store_u64be(c->key + 8, counts_hash(~salt, id.s, id.len));
-	if (is_design(id)) {
+	if (doc_id_is_design(id)) {
 		s->ix->untidy = 1;
 		if (!s->ix->ddoc.include_design || s->native != NULL)
 			return 0;
