@@ -41,11 +41,9 @@ flush(struct gather *g)
 static int
 note_key(struct gather *g, const struct store_pages_record *r)
 {
-	uint64_t h = 14695981039346656037u ^ r->tree; /* FNV-1a */
+	uint64_t h = counts_hash(r->tree, r->key.p, r->key.len);
 	size_t i;
 
-	for (size_t k = 0; k < r->key.len; k++)
-		h = (h ^ ((const unsigned char *)r->key.p)[k]) * 1099511628211u;
 	h |= h == 0;
 	for (i = (h ^ h >> 32) % (2 * BATCH_KEYS); g->keys[i] != 0; i = (i + 1) % (2 * BATCH_KEYS))
 		if (g->keys[i] == h)

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/limits.h"
 
 #define HEAD 16u
@@ -29,11 +30,7 @@
 static uint32_t
 hash_of(struct jstr id)
 {
-	uint32_t h = 2166136261u; /* FNV-1a */
-
-	for (size_t i = 0; i < id.len; i++)
-		h = (h ^ (unsigned char)id.s[i]) * 16777619u;
-	return h;
+	return hash_crc32c(0, id.s, id.len);
 }
 
 static struct live_member
