@@ -2,7 +2,7 @@
 const collator = new Intl.Collator('und');
 
 const TYPES = ['null', 'boolean', 'number', 'string', 'array', 'object'];
-export const typeOf = (v) => (v === null ? 'null' : Array.isArray(v) ? 'array' : typeof v);
+const typeOf = (v) => (v === null ? 'null' : Array.isArray(v) ? 'array' : typeof v);
 const isObject = (v) => typeOf(v) === 'object';
 
 /** Erlang's order of what JSON has, in which ids are compared. */
@@ -31,7 +31,7 @@ function lists(a, b, raw) {
 }
 
 /** "a\\.b.c" is ["a.b", "c"]. */
-export const parsePath = (path) => path.replaceAll('\\.', '\u0000').split('.').map((name) => name.replaceAll('\u0000', '.'));
+const parsePath = (path) => path.replaceAll('\\.', '\u0000').split('.').map((name) => name.replaceAll('\u0000', '.'));
 
 /** {found, value}, or where there is none `missing`; `bad` where the path goes through what has no members. */
 export function lookUp(doc, path) {
@@ -90,7 +90,7 @@ function clear([name, arg]) {
 	return [name, arg];
 }
 
-export const normalise = (selector) => (Object.keys(selector).length === 0 ? null : clear(sink(parse(selector))));
+const normalise = (selector) => (Object.keys(selector).length === 0 ? null : clear(sink(parse(selector))));
 
 /** Integers in JSON: without an exponent. */
 const isInteger = (v) => typeof v === 'number' && /^-?\d+$/.test(JSON.stringify(v));
@@ -136,7 +136,7 @@ export function matches(selector, doc) {
 }
 
 /** The fields that each document has that a normalised selector matches, as the planner sees it. */
-export function required(normal) {
+function required(normal) {
 	if (normal === null) return new Set();
 	const [name, arg] = normal;
 	if (name === '$and') return new Set(arg.flatMap((kid) => [...required(kid)]));

@@ -13,7 +13,6 @@
 #define SAMPLE 150000u /* keys from which the boundaries are taken */
 #define UNIVERSE 1500u /* keys of the random batches, at most */
 #define BATCHES 1200u
-#define KEY_MAX 64u
 #define ARENA_MAX ((size_t)64 << 20)
 
 /* Any trees would do. */

@@ -27,7 +27,7 @@ below(unsigned n)
 
 /* ---- What an index has, as text ---- */
 
-/* put_rows: "id key;" of the rows of a range. */
+/* put_range: "id key;" of the rows of a range. */
 static void
 put_range(struct view_index *ix, const char *name, const struct read_range *range, struct buf *out)
 {
