@@ -149,8 +149,9 @@ too_many(struct errtext *why)
 static void come_back(void *arg);
 static void prepared(void *arg);
 
+/* scan_ended: What is left to be said of the set, and the query as it is kept. */
 static int
-look_at_end(struct live_build *b)
+scan_ended(struct live_build *b)
 {
 	struct db_info info;
 	int err = db_info(b->own.db, &info);
@@ -159,7 +160,7 @@ look_at_end(struct live_build *b)
 		return err;
 	b->out.end = info.update_seq;
 	b->out.purge_end = info.purge_seq;
-	return ERR_END;
+	return live_query_new(&b->scan, &b->q, b->body, b->out.seq, &b->out.query);
 }
 
 static void
@@ -174,8 +175,8 @@ run_scan(void *arg)
 	while (err == 0 && rows_now_us() - begin < SLICE_US);
 	b->ended = err == ERR_END;
 	if (b->ended)
-		err = look_at_end(b);
-	if (err != 0 && err != ERR_END)
+		b->out.err = scan_ended(b);
+	else if (err != 0)
 		b->out.err = err == ERR_TOO_LARGE ? too_many(&b->out.why) : err;
 	post(b, come_back);
 }
@@ -211,8 +212,6 @@ finish(struct live_build *b)
 {
 	struct http_req *http = b->r->http;
 
-	if (b->out.err == 0 && b->out.set != NULL)
-		b->out.err = live_query_new(&b->scan, &b->q, b->body, b->out.seq, &b->out.query);
 	b->done(b->cookie, &b->out);
 	release(b);
 	http_release(http);
