@@ -191,11 +191,8 @@ put_escaped(struct writer *w, const char *q, size_t etf_at)
 		q = jsonscan_run(s, w->end);
 		if (q == NULL)
 			return ERR_BAD_JSON;
+		/* Behind a run there is SLACK, which has room for the next escape, or the quote. */
 		err = put_run(w, s, (size_t)(q - s));
-		if (err == 0)
-			err = room(&w->text, 0);
-		if (err == 0 && w->etf.b != NULL)
-			err = room(&w->etf, 0);
 		if (err != 0)
 			return err;
 	}
