@@ -28,16 +28,15 @@ static void
 load(void)
 {
 	void *lib = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+	int all = 1;
 
 	if (lib == NULL)
 		return;
-#define FIND(name)                                  \
-	if (!find(lib, "curl_" #name, &table.name)) \
-		return;
+#define FIND(name) all &= find(lib, "curl_" #name, &table.name);
 	HTTPC_CURL_LIST(FIND)
 #undef FIND
 	(void)find(lib, "SSL_CTX_set_verify_depth", &table.set_verify_depth);
-	loaded = table.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+	loaded = all && table.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
 }
 
 const struct httpc_curl *

@@ -235,19 +235,14 @@ on_ssl(CURL *easy, void *ssl_ctx, void *cookie)
 
 /* ---- What libcurl is told ---- */
 
-/* Each returns what libcurl said first. */
-#define SET(option, value)                                                                \
-	do {                                                                              \
-		CURLcode set_rc = t->common->curl->easy_setopt(t->easy, option, (value)); \
-		if (rc == CURLE_OK)                                                       \
-			rc = set_rc;                                                      \
-	} while (0)
+/* Each returns 1 if libcurl refused something, which it does for want of memory. */
+#define SET(option, value) (failed |= t->common->curl->easy_setopt(t->easy, option, (value)) != CURLE_OK)
 
-static CURLcode
+static int
 set_connection(struct httpc_transfer *t)
 {
 	const struct httpc_request *req = t->req;
-	CURLcode rc = CURLE_OK;
+	int failed = 0;
 
 	SET(CURLOPT_CURLU, t->url);
 	SET(CURLOPT_PATH_AS_IS, 1L);
@@ -273,14 +268,14 @@ set_connection(struct httpc_transfer *t)
 		SET(CURLOPT_PROXYUSERNAME, t->proxy_user);
 		SET(CURLOPT_PROXYPASSWORD, t->proxy_password);
 	}
-	return rc;
+	return failed;
 }
 
-static CURLcode
+static int
 set_tls(struct httpc_transfer *t)
 {
 	const struct httpc_config *config = &t->common->config;
-	CURLcode rc = CURLE_OK;
+	int failed = 0;
 
 	/* A folder of certificates keeps libcurl from parsing the file of them once only. */
 	SET(CURLOPT_CAPATH, NULL);
@@ -305,14 +300,14 @@ set_tls(struct httpc_transfer *t)
 		SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl);
 		SET(CURLOPT_SSL_CTX_DATA, t);
 	}
-	return rc;
+	return failed;
 }
 
-static CURLcode
+static int
 set_body(struct httpc_transfer *t, const char *method)
 {
 	const struct httpc_request *req = t->req;
-	CURLcode rc = CURLE_OK;
+	int failed = 0;
 
 	if (req->on_read != NULL || req->body_len > ONE_WRITE) {
 		SET(CURLOPT_UPLOAD, 1L);
@@ -330,14 +325,14 @@ set_body(struct httpc_transfer *t, const char *method)
 	}
 	if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		SET(CURLOPT_CUSTOMREQUEST, method);
-	return rc;
+	return failed;
 }
 
-static CURLcode
+static int
 set_request(struct httpc_transfer *t)
 {
 	const struct httpc_request *req = t->req;
-	CURLcode rc = set_body(t, req->method != NULL ? req->method : "GET");
+	int failed = set_body(t, req->method != NULL ? req->method : "GET");
 
 	SET(CURLOPT_USERAGENT, "Divan/" DIVAN_VERSION);
 	SET(CURLOPT_HTTPHEADER, t->headers);
@@ -356,7 +351,7 @@ set_request(struct httpc_transfer *t)
 	SET(CURLOPT_HEADERDATA, t);
 	SET(CURLOPT_WRITEFUNCTION, on_write);
 	SET(CURLOPT_WRITEDATA, t);
-	return rc;
+	return failed;
 }
 #undef SET
 
@@ -365,9 +360,7 @@ httpc_transfer_begin(struct httpc_transfer *t)
 {
 	if ((t->easy = t->common->curl->easy_init()) == NULL)
 		return ERR_NOMEM;
-	if (set_connection(t) != CURLE_OK || set_tls(t) != CURLE_OK || set_request(t) != CURLE_OK)
-		return ERR_NOMEM;
-	return 0;
+	return set_connection(t) || set_tls(t) || set_request(t) ? ERR_NOMEM : 0;
 }
 
 /* ---- What the request says ---- */
