@@ -167,11 +167,11 @@ UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINS    := $(FUZZ_NAMES:%=$(BUILD)/tests/test_fuzz_%)
 POWER_BINS   := $(BUILD)/tests/crash/power.so $(BUILD)/tests/crash/power_disk
-CLOCK_SHIM   := $(BUILD)/tests/lib/clock_shim.so
-unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim $(POWER_BINS) $(CLOCK_SHIM)
+SHIMS        := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/lib/*_shim.c))
+unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim $(POWER_BINS) $(SHIMS)
 
-# What sets the wall clock of a divand.
-$(CLOCK_SHIM): tests/lib/clock_shim.c
+# What is preloaded into a divand: it sets the wall clock, tells what malloc has given out, and the like.
+$(SHIMS): $(BUILD)/%.so: %.c
 	@mkdir -p $(@D)
 	@echo '  link    $@'
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -fPIC -shared -o $@ $<
@@ -241,13 +241,25 @@ power: deps-test
 
 MINUTES ?= 30
 soak: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/lib/malloc_shim.so
 	@DIVAND=$(BUILD)/divand SOAK_SECONDS=$$(($(MINUTES) * 60)) SOAK_SEED=$(SEED) node tests/soak/soak.mjs
 
 SEEDS ?= 5000
 sim: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) $(BUILD)/tests/sim/sim
 	@SIM_SEEDS=$(SEEDS) tests/run --build $(BUILD) sim
+
+# Builds whose calls fail: what fail.c replaces is replaced where it is linked, for archives too.
+TORTURE_LIBS  := LDLIBS='-lh2o-evloop -l:liblmdb.a -l:libyaml.a -l:libzstd.a -lssl -lcrypto -l:libz.a -l:libpcre2-8.a -l:libjansson.a -lpthread -lm'
+TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
+TORTURE_ASAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined $(TORTURE_FLAGS)
+$(BUILD)/torture.ld: tests/torture/fail.c tests/torture/fail.h
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -g $(TORTURE_FLAGS) -fPIE -c -o $(BUILD)/fail.o $<
+	@{ nm $(BUILD)/fail.o | sed -n 's/.* T __wrap_/--wrap=/p'; echo $(abspath $(BUILD)/fail.o); } >$@
+torture-build: deps-test
+	@$(MAKE) --no-print-directory BUILD=build-torture build-torture/torture.ld
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-torture OPT='-O1 -g' SAN='$(TORTURE_ASAN) -Wl,@build-torture/torture.ld' $(TORTURE_LIBS) all unit
 
 SECONDS ?= 60
 fuzz: deps-fuzz

@@ -9,6 +9,9 @@
 static _Atomic unsigned check_passed_;
 static _Atomic unsigned check_failed_;
 
+/* Where calls fail (tests/torture/fail.c) a test ends at the first check that fails: what it would go on with may not be there. */
+extern void torture_stop(void) __attribute__((weak));
+
 #define CHECK(cond) check_(!!(cond), __FILE__, __LINE__, #cond)
 #define CHECK_INT(a, b) check_int_((long long)(a), (long long)(b), __FILE__, __LINE__, #a " == " #b)
 #define CHECK_STR(a, b) check_mem_((a), strlen(a), (b), strlen(b), __FILE__, __LINE__, #a " == " #b)
@@ -22,6 +25,8 @@ check_(int ok, const char *file, int line, const char *what)
 	} else {
 		check_failed_++;
 		fprintf(stderr, "%s:%d: failed: %s\n", file, line, what);
+		if (torture_stop != NULL)
+			torture_stop();
 	}
 	return ok;
 }
