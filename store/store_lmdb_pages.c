@@ -4,12 +4,8 @@
  * LMDB (0.9, data version 1) keeps B+trees of pages; it verifies almost nothing of what it reads.  Here nothing is
  * believed: each number is compared with the file's bounds before it is used.
  *
- *   page   := number u64, pad u16, flags u16, lower u16, upper u16 (of an overflow page: pages u32); then, from 16 on,
- *             an offset (u16) for each node, in order of keys, up to lower; nodes from upper to the end, without gaps
- *   node   := lo u16, hi u16, flags u16, key size u16, key; of a leaf the value, lo + (hi << 16) bytes of it, or with
- *             BIGDATA the number of its first overflow page; of a branch page the child is lo + (hi << 16) + (flags << 32)
  *   free   := key: transaction u64; value: n u64, then n page numbers, descending
- *   The trees' roots: store_lmdb_pages_file.c.
+ *   A page and its nodes: store_lmdb_pages_node.c.  The trees' roots: store_lmdb_pages_file.c.
  *
  * 1. A page is visited once: `seen` has a bit for each.  So a walk ends, whatever the pages say.
  * 2. No more than PAGES_DEPTH_MAX pages are in memory, and one value.
@@ -22,7 +18,6 @@
 #include <string.h>
 #include "store_impl.h"
 
-#define NODE_HEAD 8u
 #define NODE_SUBDATA 0x02u
 #define TREE_INTEGERKEY 0x08u
 #define TREE_FLAGS 0x7fu
@@ -42,70 +37,6 @@ fault(struct pages_walk *w, uint64_t page, const char *what)
 }
 
 /* ---- One page ---- */
-
-int
-store_pages_node(const struct pages_walk *w, const unsigned char *page, unsigned i, int leaf, struct pages_node *n)
-{
-	size_t at = pages_u16(page + PAGES_HEAD + (size_t)2 * i);
-	const unsigned char *p = page + at;
-
-	if (at < PAGES_HEAD || at % 2 != 0 || at + NODE_HEAD > w->psize)
-		return 0;
-	n->flags = pages_u16(p + 4);
-	n->klen = pages_u16(p + 6);
-	n->key = p + NODE_HEAD;
-	n->data = n->key + n->klen;
-	n->size = NODE_HEAD + n->klen;
-	n->dlen = 0;
-	if (n->klen > STORE_KEY_MAX)
-		return 0;
-	if (leaf) {
-		n->dlen = pages_u16(p) | (size_t)pages_u16(p + 2) << 16;
-		n->size += (n->flags & PAGES_BIGDATA) != 0 ? 8 : n->dlen;
-		n->child = 0;
-	} else {
-		n->child = pages_u16(p) | (uint64_t)pages_u16(p + 2) << 16 | (uint64_t)n->flags << 32;
-		n->flags = 0;
-	}
-	/* The first key of a branch page is none. */
-	return at + n->size <= w->psize && (n->klen > 0 || (!leaf && i == 0));
-}
-
-/* node_count: Of a page; 0 if its head is not sound. */
-static unsigned
-node_count(const struct pages_walk *w, const unsigned char *page)
-{
-	size_t lower = pages_u16(page + 12), upper = pages_u16(page + 14);
-
-	return lower < PAGES_HEAD + 2 || lower % 2 != 0 || upper < lower || upper > w->psize
-		   ? 0
-		   : (unsigned)((lower - PAGES_HEAD) / 2);
-}
-
-unsigned
-store_pages_count(const struct pages_walk *w, const unsigned char *page, int leaf)
-{
-	size_t lower = pages_u16(page + 12), upper = pages_u16(page + 14), sum = 0, first = w->psize, at;
-	unsigned said =
-	    lower >= PAGES_HEAD + 2 && lower % 2 == 0 && lower <= w->psize ? (unsigned)((lower - PAGES_HEAD) / 2) : 0;
-	unsigned alone = 0;
-	struct pages_node n;
-
-	/* That the nodes fill the page tells the number without lower, or with lower alone. */
-	for (unsigned i = 0; PAGES_HEAD + 2 * (size_t)(i + 1) <= w->psize && store_pages_node(w, page, i, leaf, &n);
-	     i++) {
-		at = pages_u16(page + PAGES_HEAD + (size_t)2 * i);
-		first = at < first ? at : first;
-		sum += (n.size + 1) & ~(size_t)1;
-		if (sum + upper == w->psize)
-			return i + 1;
-		if (i + 1 == said && sum + first == w->psize)
-			alone = said;
-		if (sum > w->psize)
-			break;
-	}
-	return alone != 0 ? alone : node_count(w, page);
-}
 
 /* The nodes of a page fill it from upper on: nothing overlaps. */
 static int
@@ -143,7 +74,7 @@ load(struct pages_walk *w, uint64_t number, unsigned depth, unsigned flags)
 	unsigned char *p = w->pages[w->base + depth];
 
 	return store_pages_read(w, p, w->psize, number * w->psize) && pages_u64(p) == number &&
-	       pages_u16(p + 10) == flags && node_count(w, p) != 0;
+	       pages_u16(p + 10) == flags && store_pages_said(w, p) != 0;
 }
 
 /* key_cmp: In the order of the tree of free pages, or of all others. */
@@ -321,7 +252,7 @@ static int
 walk_leaf(struct pages_walk *w, struct pages_tree *t, uint64_t number, unsigned depth)
 {
 	const unsigned char *page = w->pages[w->base + depth];
-	unsigned n = node_count(w, page);
+	unsigned n = store_pages_said(w, page);
 	struct pages_node node;
 	int err = 0;
 
@@ -343,7 +274,7 @@ static int
 walk_branch(struct pages_walk *w, struct pages_tree *t, uint64_t number, unsigned depth)
 {
 	const unsigned char *page = w->pages[w->base + depth];
-	unsigned n = node_count(w, page);
+	unsigned n = store_pages_said(w, page);
 	struct pages_node node;
 	int err;
 

@@ -1,5 +1,5 @@
 /*
- * store_lmdb_pages.h: what the reader of pages (store_lmdb_pages.c, store_lmdb_pages_file.c) and the salvage
+ * store_lmdb_pages.h: what the reader of pages (store_lmdb_pages.c, _file.c, _node.c) and the salvage
  * (store_lmdb_salvage.c) share.  Private to them.
  */
 #ifndef STORE_STORE_LMDB_PAGES_H_
@@ -104,6 +104,19 @@ pages_bit_set(unsigned char *map, uint64_t n)
 	map[n / 8] |= (unsigned char)(1u << (n % 8));
 }
 
+/* store_lmdb_pages_node.c */
+
+/** store_pages_node(w, page, i, leaf, n): The ${i}-th node of a page; 0 unless it lies within the page. */
+int store_pages_node(
+    const struct pages_walk *w, const unsigned char *page, unsigned i, int leaf, struct pages_node *n) MUST_CHECK;
+/** store_pages_said(w, page): How many entries the head says that the page has; 0 if it is not sound. */
+unsigned store_pages_said(const struct pages_walk *w, const unsigned char *page);
+/**
+ * store_pages_count(w, page, leaf): How many entries a page has whose head may be damaged: behind the last stand offsets that
+ * were, and lead to what was replaced.
+ */
+unsigned store_pages_count(const struct pages_walk *w, const unsigned char *page, int leaf);
+
 /* store_lmdb_pages_file.c */
 
 /**
@@ -128,14 +141,6 @@ int store_pages_read(const struct pages_walk *w, void *p, size_t len, uint64_t a
  * Errors: ERR_NOMEM; of a check ERR_CORRUPT and w->why; of a salvage what w->record() ends with.
  */
 int store_pages_walk(struct pages_walk *w, struct pages_tree *t) MUST_CHECK;
-/** store_pages_node(w, page, i, leaf, n): The ${i}-th node of a page; 0 unless it lies within the page. */
-int store_pages_node(
-    const struct pages_walk *w, const unsigned char *page, unsigned i, int leaf, struct pages_node *n) MUST_CHECK;
-/**
- * store_pages_count(w, page, leaf): How many entries a page has whose head may be damaged: behind the last stand offsets that
- * were, and lead to what was replaced.
- */
-unsigned store_pages_count(const struct pages_walk *w, const unsigned char *page, int leaf);
 /**
  * store_pages_overflow(w, n, t, into, sure): Claim the pages of a large value; with ${into} read it into w->value.  With ${sure}
  * their head is not looked at, and they are not claimed before the value's checksum has proven that they are its pages: that is

@@ -8,6 +8,10 @@
  *             root: u64 each.  A named tree is the value of its name in the main tree.
  *
  * A check wants both meta pages; a salvage takes what there is, and then what is free is not known.
+ *
+ * A meta page has no checksum.  Which commit it is of is told twice, though: each commit replaces the page that names the trees,
+ * and so notes under its own number which pages it has made free.  The last key in a meta page's tree of free pages is therefore its
+ * transaction, and both trees can be read: a commit reuses no page of the two states before it.
  */
 #include "store_lmdb_pages.h"
 
@@ -65,6 +69,35 @@ meta_sound(const unsigned char *p, size_t psize)
 	       pages_u32(p + PAGES_HEAD + 4) == META_VERSION && pages_u32(p + PAGES_HEAD + 24) == psize;
 }
 
+/* meta_number: The transaction that a meta page is of. */
+static uint64_t
+meta_number(const unsigned char *m)
+{
+	return pages_u64(m + PAGES_HEAD + 128);
+}
+
+/* meta_agrees: Its free pages are of the transaction that it says.  The first one has none. */
+static int
+meta_agrees(struct pages_walk *w, const unsigned char *m)
+{
+	struct pages_node n = {.klen = 0};
+	struct pages_tree t;
+	unsigned count;
+
+	store_pages_tree(&t, m + PAGES_HEAD + 24, PAGES_FREE);
+	if (t.depth == 0)
+		return meta_number(m) <= 1;
+	for (n.child = t.root; t.depth > 0; t.depth--) {
+		unsigned char *page = w->pages[0];
+
+		if (n.child >= w->file_pages || !store_pages_read(w, page, w->psize, n.child * w->psize) ||
+		    pages_u64(page) != n.child || (count = store_pages_said(w, page)) == 0 ||
+		    !store_pages_node(w, page, count - 1, t.depth == 1, &n))
+			return 0;
+	}
+	return n.klen == 8 && pages_u64(n.key) == meta_number(m);
+}
+
 /* meta_choose: The roots that count.  Returns 0 if there are none. */
 static int
 meta_choose(struct pages_walk *w, unsigned char meta[PAGES_HEAD + META_LEN])
@@ -81,14 +114,15 @@ meta_choose(struct pages_walk *w, unsigned char meta[PAGES_HEAD + META_LEN])
 		return 0;
 	/* Commits take turns: the even ones write page 0. */
 	for (int i = 0; i < 2 && sound[0] && sound[1]; i++)
-		if (pages_u64(m[i] + PAGES_HEAD + 128) % 2 != (uint64_t)i && pages_u64(m[i] + PAGES_HEAD + 128) != 0)
+		if (meta_number(m[i]) % 2 != (uint64_t)i && meta_number(m[i]) != 0)
 			sound[i] = 0;
-	if (sound[0] && sound[1] && pages_u64(m[0] + PAGES_HEAD + 128) + 1 != pages_u64(m[1] + PAGES_HEAD + 128) &&
-	    pages_u64(m[1] + PAGES_HEAD + 128) + 1 != pages_u64(m[0] + PAGES_HEAD + 128) &&
-	    pages_u64(m[0] + PAGES_HEAD + 128) + pages_u64(m[1] + PAGES_HEAD + 128) != 0)
+	if (sound[0] && sound[1] && meta_number(m[0]) + 1 != meta_number(m[1]) &&
+	    meta_number(m[1]) + 1 != meta_number(m[0]) && meta_number(m[0]) + meta_number(m[1]) != 0)
 		apart = 1;
+	for (int i = 0; i < 2; i++)
+		apart |= sound[i] && !meta_agrees(w, m[i]);
 	/* The last page of a commit is no lower than that of the one before.  What lies behind it would be lost. */
-	best = !sound[0] || (sound[1] && pages_u64(m[1] + PAGES_HEAD + 128) > pages_u64(m[0] + PAGES_HEAD + 128));
+	best = !sound[0] || (sound[1] && meta_number(m[1]) > meta_number(m[0]));
 	if (w->why == NULL && sound[0] && sound[1] &&
 	    pages_u64(m[best] + PAGES_HEAD + 120) < pages_u64(m[!best] + PAGES_HEAD + 120))
 		apart = 1;

@@ -166,8 +166,9 @@ is_lost(struct salvage *s, uint64_t number)
 		s->unsure = 1;
 		return !pages_bit(s->w.freed, number);
 	}
-	return !pages_bit(s->w.freed, said) && !pages_bit(s->w.seen, said) &&
-	       (!pages_bit(s->w.freed, number) || flags == PAGES_LEAF);
+	/* In a free one's place stands that page, or the free one with a damaged number. */
+	s->unsure = pages_bit(s->w.freed, number);
+	return !pages_bit(s->w.freed, said) && !pages_bit(s->w.seen, said) && (!s->unsure || flags == PAGES_LEAF);
 }
 
 static int

@@ -543,10 +543,11 @@ test_exchanged(const char *path)
 
 /*
  * Seeds that once failed: a damaged count hid what stands behind; a free page bore the number of a large value's; a list of free
- * pages was passed over; the length of a value claimed the pages of others (twice); the last page was too low.
+ * pages was passed over; the length of a value claimed the pages of others (twice); the last page was too low;
+ * the last commit's number was below that of the one before; a free page bore a number that was missing in its place, within a value.
  */
 #define ONCE ((unsigned)(sizeof(once) / sizeof(once[0])))
-static const unsigned once[] = {3136, 2784, 13223, 18015, 19583, 21406};
+static const unsigned once[] = {3136, 2784, 13223, 18015, 19583, 21406, 24326, 29648};
 
 int
 main(int argc, char **argv)
