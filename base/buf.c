@@ -60,7 +60,7 @@ grow(struct buf *b, size_t n)
 		return b->failed;
 	if (n > b->max - b->len)
 		return fail(b, ERR_TOO_LARGE);
-	while (cap - b->len < n || cap < b->len)
+	while (cap - b->len < n)
 		cap = cap > b->max / 2 ? b->max : cap * 2;
 	if (cap > b->max)
 		cap = b->max;
@@ -78,10 +78,11 @@ grow(struct buf *b, size_t n)
 	return 0;
 }
 
+/* ${n} is not 0, so that there are bytes where there is room. */
 static inline int
 room(struct buf *b, size_t n)
 {
-	if (b->cap - b->len >= n && b->failed == 0 && b->data != NULL)
+	if (b->cap - b->len >= n && b->failed == 0)
 		return 0;
 	return grow(b, n);
 }
@@ -198,10 +199,8 @@ buf_printf(struct buf *b, const char *fmt, ...)
 		return b->failed;
 	p = b->data + b->len;
 	va_start(ap, fmt);
-	n = vsnprintf(p, (size_t)n + 1, fmt, ap);
+	(void)vsnprintf(p, (size_t)n + 1, fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		return fail(b, ERR_INTERNAL);
 	b->len += (size_t)n;
 	return 0;
 }

@@ -68,7 +68,7 @@ bytes_varint(struct bytes *r)
 
 	if (r->p < r->end && *r->p < 0x80) /* most are this small */
 		return *r->p++;
-	for (unsigned shift = 0; shift < 64; shift += 7) {
+	for (unsigned shift = 0;; shift += 7) {
 		uint8_t c = bytes_u8(r);
 
 		if (shift == 63 && c > 1)

@@ -121,8 +121,9 @@ hash_md5_end(struct hash_md5 *h, unsigned char out[MD5_LEN])
 static void
 hmac(const EVP_MD *md, const void *key, size_t klen, const void *data, size_t len, unsigned char *out)
 {
+	assert(klen <= INT32_MAX);
 	/* It fails for want of memory alone, and a wrong digest must never stand in for a right one. */
-	if (klen > INT32_MAX || HMAC(md, klen > 0 ? key : "", (int)klen, data, len, out, NULL) == NULL) {
+	if (HMAC(md, klen > 0 ? key : "", (int)klen, data, len, out, NULL) == NULL) {
 		log_line(LOG_ERROR, "no HMAC: out of memory");
 		abort();
 	}

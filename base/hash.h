@@ -55,6 +55,8 @@ int hash_equal(const void *a, const void *b, size_t len) MUST_CHECK;
  * CPU has it.
  */
 uint32_t hash_crc32c(uint32_t seed, const void *data, size_t len);
+/** hash_crc32c_by_table(): From now on as where the CPU has none.  For tests, before there are threads. */
+void hash_crc32c_by_table(void);
 
 /** hex_encode(in, len, out): 2 * ${len} lower-case digits, not terminated. */
 void hex_encode(const void *in, size_t len, char *out);

@@ -84,6 +84,12 @@ choose(void)
 		return;
 	}
 #endif
+	hash_crc32c_by_table();
+}
+
+void
+hash_crc32c_by_table(void)
+{
 	make_tables();
 	crc_of = by_table;
 }

@@ -356,6 +356,14 @@ writer(void *arg)
 	return arg;
 }
 
+static void
+drop_buffers(void)
+{
+	free(w.fill);
+	free(w.write);
+	w.fill = w.write = NULL;
+}
+
 int
 log_start(void)
 {
@@ -365,8 +373,10 @@ log_start(void)
 
 	w.fill = malloc(LIMIT_LOG_BUFFER);
 	w.write = malloc(LIMIT_LOG_BUFFER);
-	if (w.fill == NULL || w.write == NULL)
+	if (w.fill == NULL || w.write == NULL) {
+		drop_buffers();
 		return ERR_NOMEM;
+	}
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&w.wake, &clock);
@@ -377,10 +387,14 @@ log_start(void)
 	w.stopping = w.ended = 0;
 	rc = pthread_create(&w.thread, &attr, writer, NULL);
 	pthread_attr_destroy(&attr);
+	if (rc != 0) {
+		drop_buffers();
+		return ERR_NOMEM;
+	}
 	pthread_mutex_lock(&w.lock);
-	w.running = rc == 0;
+	w.running = 1;
 	pthread_mutex_unlock(&w.lock);
-	return rc == 0 ? 0 : ERR_NOMEM;
+	return 0;
 }
 
 void
@@ -408,7 +422,5 @@ log_stop(void)
 	if (!ended)
 		return;
 	pthread_join(w.thread, NULL);
-	free(w.fill);
-	free(w.write);
-	w.fill = w.write = NULL;
+	drop_buffers();
 }

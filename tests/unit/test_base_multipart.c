@@ -93,6 +93,8 @@ test_parts(void)
 	check_parts("b", "preamble\r\n--b\r\nA: x\r\nB:y \r\n\r\n\r\n--b--\r\nepilogue", "[A=x;B=y;]|");
 	check_parts("b", "--b  \r\nA: \"q;r\"\r\n\r\n\r\r\n-\r\n--\r\n--a\r\n--b\r\n\r\n\r\n--b--",
 	    "[A=\"q;r\";]\r\r\n-\r\n--\r\n--a|[]|");
+	check_parts("b", "--b\t \r\n\tA\t:\t\r\n:\r\n \t\r\n\r\nx\r\n--b--", "[A=;=;=;]x|");
+	check_parts("b", "--b\r\nA: \"q\\\"\r\nB: \\\"x\r\n\r\n\r\n--b--", "[A=\"q\\\";B=\\\"x;]|");
 	check_parts("bnd:1 x", "--bnd:1 x\r\n\r\n--bnd:1 x is data\r\n--bnd:1 x--", "[]--bnd:1 x is data|");
 }
 
@@ -117,6 +119,13 @@ test_malformed(void)
 	memset(long_headers, 'h', sizeof(long_headers));
 	memcpy(long_headers, "--b\r\n", 5);
 	CHECK_INT(feed("b", long_headers, sizeof(long_headers), sizeof(long_headers), 1, &t, &done), ERR_BAD_REQUEST);
+	memset(long_headers, ' ', sizeof(long_headers));
+	memcpy(long_headers, "--b", 3);
+	CHECK_INT(feed("b", long_headers, sizeof(long_headers), sizeof(long_headers), 1, &t, &done), ERR_BAD_REQUEST);
+	CHECK_INT(feed("b", "--b-x\r\n\r\n", 9, 9, 1, &t, &done), ERR_BAD_REQUEST);
+	CHECK_INT(feed("b", "--b\rx", 5, 5, 1, &t, &done), ERR_BAD_REQUEST);
+	CHECK_INT(feed("b", "--b \t\t", 6, 6, 1, &t, &done), 0);
+	CHECK(!done);
 	t.fail_at_data = 1;
 	CHECK_INT(feed("b", "--b\r\n\r\ndata\r\n--b--", 18, 3, 3, &t, &done), ERR_NOSPACE);
 	buf_release(&t.b);
@@ -207,6 +216,43 @@ test_random(unsigned seed)
 	buf_release(&want);
 }
 
+/* What has failed once goes on failing; a part has so many headers at most. */
+static void
+test_ended(void)
+{
+	struct taken t = {.fail_at_data = 1};
+	struct multipart_sink sink = {begin, data, end, &t};
+	struct multipart *m = NULL;
+	struct buf text;
+	int done = 0;
+
+	buf_init(&t.b, 65536);
+	buf_init(&text, 65536);
+	CHECK_INT(multipart_new((struct jstr){"b", 1}, &sink, &m), 0);
+	CHECK_INT(multipart_feed(m, "--b\r\n\r\ndata", 11), ERR_NOSPACE);
+	t.fail_at_data = 0;
+	CHECK_INT(multipart_feed(m, "data", 4), ERR_NOSPACE);
+	multipart_free(m);
+	multipart_free(NULL);
+	for (int n = 32; n <= 33; n++) {
+		buf_clear(&text);
+		buf_puts(&text, "--b\r\n");
+		for (int i = 0; i < n; i++)
+			buf_puts(&text, "A: b\r\n");
+		buf_puts(&text, "\r\n\r\n--b--");
+		CHECK_INT(feed("b", text.data, text.len, text.len, 1, &t, &done), n == 32 ? 0 : ERR_BAD_REQUEST);
+	}
+	buf_clear(&text);
+	for (size_t i = 0; i < MULTIPART_BOUNDARY; i++)
+		buf_putc(&text, 'b');
+	CHECK_INT(multipart_new((struct jstr){text.data, text.len}, &sink, &m), 0);
+	multipart_free(m);
+	buf_putc(&text, 'b');
+	CHECK_INT(multipart_new((struct jstr){text.data, text.len}, &sink, &m), ERR_BAD_REQUEST);
+	buf_release(&text);
+	buf_release(&t.b);
+}
+
 static struct jstr
 str(const char *s)
 {
@@ -232,12 +278,36 @@ test_headers(void)
 	CHECK_INT(multipart_param(str("a/b;boundary=zz ; q"), "boundary", a, &v), 0);
 	CHECK_MEM(v.s, v.len, "zz", 2);
 	CHECK_INT(multipart_param(str("a/b"), "boundary", a, &v), ERR_MISSING);
+	CHECK_INT(multipart_param(str(NULL), "boundary", a, &v), ERR_MISSING);
+	CHECK_INT(multipart_param(str("a/b;x=\"y\\"), "x", a, &v), 0);
+	CHECK_MEM(v.s, v.len, "\"y\\", 3);
+	CHECK_INT(multipart_param(str("a/b;x=\""), "x", a, &v), 0);
+	CHECK_MEM(v.s, v.len, "\"", 1);
+	CHECK_INT(multipart_param(str("a/b;x=\"y\\\""), "x", a, &v), 0);
+	CHECK_MEM(v.s, v.len, "y\\", 2);
+	CHECK_INT(arena_alloc(a, 4000) == NULL, 0);
+	CHECK_INT(multipart_param(str("a/b;x=\"0123456789012345678901234567890123456789012345678901234567890123456789"
+				      "01234567890123456789\""),
+		      "x", a, &v),
+	    ERR_NOMEM);
 	CHECK(multipart_accepted(str(NULL), "multipart/mixed"));
 	CHECK(multipart_accepted(str("*/*"), "multipart/mixed"));
 	CHECK(multipart_accepted(str("application/json, multipart/*;q=0.1"), "multipart/mixed"));
 	CHECK(!multipart_accepted(str("application/json"), "multipart/mixed"));
 	CHECK(!multipart_accepted(str("multipart/mixed;q=0, text/html"), "multipart/mixed"));
 	CHECK(!multipart_accepted(str("multipart/related"), "multipart/mixed"));
+	CHECK(multipart_accepted(str("*"), "multipart/mixed"));
+	CHECK(multipart_accepted(str("multipart/mixed;x=0;q=0.01"), "multipart/mixed"));
+	CHECK(!multipart_accepted(str("*/*;q=0.000"), "multipart/mixed"));
+	CHECK(multipart_accepted(str("*/*;q=0, MULTIPART/*;level"), "multipart/mixed"));
+	CHECK(!multipart_accepted(str("multipart/+, textipart/*"), "multipart/mixed"));
+	{
+		const struct multipart_header headers[] = {{str("A"), str("1")}, {str("Content-ID"), str("2")}};
+
+		v = multipart_find(headers, 2, "content-id");
+		CHECK_MEM(v.s, v.len, "2", 1);
+		CHECK(multipart_find(headers, 2, "content").s == NULL);
+	}
 	arena_free(a);
 }
 
@@ -249,5 +319,6 @@ main(void)
 	test_bounds();
 	test_random(20250703);
 	test_headers();
+	test_ended();
 	return check_done();
 }

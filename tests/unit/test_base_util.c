@@ -1,9 +1,15 @@
 /* Errors, buffers, arenas, digests and encodings. */
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <wchar.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/filelock.h"
 #include "base/hash.h"
 #include "check.h"
 
@@ -31,6 +37,118 @@ test_err(void)
 	memcpy(name + ERRTEXT_MAX - 3, "\xc3\xa9", 2);
 	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
 	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 1);
+	/* The same of three bytes and of four; and of what is no UTF-8 at all. */
+	memset(name, 'x', sizeof(name));
+	memcpy(name + ERRTEXT_MAX - 3, "\xe2\x82\xac", 3);
+	name[sizeof(name) - 1] = '\0';
+	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
+	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 3);
+	memcpy(name + ERRTEXT_MAX - 5, "\xf0\x9f\x98\x80", 4);
+	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
+	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 1);
+	memcpy(name + ERRTEXT_MAX - 4, "\xf0\x9f\x98\x80", 4);
+	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
+	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 4);
+	memset(name, 0x80, sizeof(name) - 1);
+	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
+	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 1);
+	/* What the C library cannot print is no text. */
+	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "a%lc", (wint_t)0x3042), ERR_BAD_REQUEST);
+	CHECK_STR(why.text, "");
+}
+
+/* A buffer of each size from none to enough: either all of what is appended stands in it, or it says so. */
+static void
+test_buf_sizes(void)
+{
+	struct buf b;
+	int err;
+
+	for (size_t max = 0; max < 200; max++) {
+		for (int how = 0; how < 5; how++) {
+			size_t want = 70;
+
+			buf_init(&b, max);
+			err = 0;
+			for (size_t i = 0; i < 7 && err == 0; i++) {
+				switch (how) {
+				case 0:
+					err = buf_printf(&b, "%s", "0123456789");
+					break;
+				case 1:
+					err = buf_put_json(&b, "01234567", 8);
+					break;
+				case 2:
+					err = buf_put_json(&b, "0\n12345", 7);
+					break;
+				case 3:
+					err = base64_put(&b, "0123456", 7);
+					want = 7 * 12;
+					break;
+				default:
+					err = base64_get(&b, "MDEyMzQ1Njc4OQ==", 16);
+					break;
+				}
+			}
+			/* Room for a NUL, or for what might have been decoded, is wanted for a moment. */
+			if (max < want)
+				CHECK_INT(err, ERR_TOO_LARGE);
+			if (max >= want + 8)
+				CHECK_INT(err, 0);
+			CHECK_INT(buf_failed(&b), err);
+			CHECK(err != 0 || b.len == want);
+			CHECK(b.len <= max);
+			buf_release(&b);
+		}
+	}
+}
+
+static void
+test_buf_failed(void)
+{
+	struct arena *a;
+	struct buf b;
+	char *p;
+
+	buf_init(&b, 100);
+	CHECK_INT(buf_printf(&b, "%lc", (wint_t)0x3042), ERR_INTERNAL);
+	CHECK_INT(buf_put(&b, "", 0), ERR_INTERNAL);
+	buf_clear(&b);
+	CHECK_INT(buf_reserve(&b, 101, &p), ERR_TOO_LARGE);
+	CHECK_INT(buf_printf(&b, "%lc", (wint_t)0x3042), ERR_INTERNAL);
+	CHECK_INT(buf_failed(&b), ERR_TOO_LARGE); /* the first */
+	buf_clear(&b);
+	CHECK_INT(buf_puts(&b, "x"), 0);
+	p = buf_take(&b, NULL);
+	CHECK(p != NULL && p[0] == 'x');
+	free(p);
+	if (!CHECK_INT(arena_new(100, &a), 0))
+		return;
+	buf_init_arena(&b, a, 1000);
+	CHECK_INT(buf_puts(&b, "01234567890123456789012345678901234567890123456789"), 0);
+	CHECK_INT(buf_puts(&b, "01234567890123456789012345678901234567890123456789"), ERR_NOMEM);
+	CHECK_INT(b.len, 50);
+	CHECK_INT(buf_putc(&b, 'x'), ERR_NOMEM);
+	arena_free(a);
+}
+
+static void
+test_varints(void)
+{
+	struct bytes r;
+
+	bytes_init(&r, "\xff\xff", 2);
+	(void)bytes_varint(&r);
+	CHECK(r.bad);
+	bytes_init(&r, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x81", 10);
+	CHECK_INT(bytes_varint(&r), 0);
+	CHECK(r.bad);
+	bytes_init(&r, "", 0);
+	(void)bytes_varint(&r);
+	CHECK(r.bad);
+	bytes_init(&r, "abc", 3);
+	CHECK_INT(bytes_u32be(&r), 0);
+	CHECK(r.bad);
 }
 
 static void
@@ -124,6 +242,11 @@ test_arena(void)
 	CHECK(arena_alloc(a, 1) == NULL);
 	arena_free(a);
 	arena_free(NULL);
+	if (CHECK_INT(arena_new(SIZE_MAX, &a), 0)) {
+		CHECK(arena_alloc(a, SIZE_MAX - 16) == NULL);
+		CHECK(arena_alloc(a, 1) != NULL);
+		arena_free(a);
+	}
 }
 
 static void
@@ -136,11 +259,72 @@ check_hex(const unsigned char *digest, size_t len, const char *want)
 }
 
 static void
+test_crc32c(void)
+{
+	static const unsigned char zero[32];
+	char text[1000];
+
+	/* RFC 3720, B.4; and in two parts, unaligned. */
+	CHECK_INT(hash_crc32c(0, zero, 32), 0x8A9136AAu);
+	CHECK_INT(hash_crc32c(0, "123456789", 9), 0xE3069283u);
+	CHECK_INT(hash_crc32c(hash_crc32c(0, "123", 3), "456789", 6), 0xE3069283u);
+	memset(text, 'x', sizeof(text));
+	CHECK_INT(hash_crc32c(0, text, 999), hash_crc32c(hash_crc32c(0, text + 1, 501), text, 498));
+}
+
+/* The same sums with and without the CPU's instruction, of each length and place. */
+static void
+test_crc32c_tables(void)
+{
+	uint32_t sums[40][8];
+	char text[64];
+
+	test_crc32c();
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (char)(i * 37);
+	for (unsigned len = 0; len < 40; len++)
+		for (unsigned at = 0; at < 8; at++)
+			sums[len][at] = hash_crc32c(len, text + at, len);
+	hash_crc32c_by_table();
+	for (unsigned len = 0; len < 40; len++)
+		for (unsigned at = 0; at < 8; at++)
+			CHECK_INT(hash_crc32c(len, text + at, len), sums[len][at]);
+	test_crc32c();
+}
+
+/* One program alone holds a folder; who cannot lock says so. */
+static void
+test_filelock(void)
+{
+	char dir[] = "/tmp/divan-lock-XXXXXX", path[64], longest[PATH_MAX + 1];
+	int fd = -1, other = -1;
+
+	if (!CHECK(mkdtemp(dir) != NULL))
+		return;
+	snprintf(path, sizeof(path), "%s/.lock", dir);
+	CHECK_INT(filelock_take(dir, &fd), 0);
+	CHECK_INT(filelock_take(dir, &other), ERR_LOCKED);
+	CHECK_INT(other, -1);
+	close(fd);
+	CHECK_INT(filelock_take(dir, &fd), 0);
+	CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	close(fd);
+	CHECK_INT(unlink(path), 0);
+	CHECK_INT(mkdir(path, 0700), 0);
+	CHECK_INT(filelock_take(dir, &fd), ERR_IO);
+	CHECK_INT(rmdir(path), 0);
+	CHECK_INT(rmdir(dir), 0);
+	CHECK_INT(filelock_take(dir, &fd), ERR_IO);
+	memset(longest, 'x', PATH_MAX);
+	longest[PATH_MAX] = '\0';
+	CHECK_INT(filelock_take(longest, &fd), ERR_IO);
+}
+
+static void
 test_hash(void)
 {
 	unsigned char md5[MD5_LEN], sha[SHA256_LEN], sha1[SHA1_LEN], random[32] = {0}, zero[32] = {0};
 	struct hash_both *h;
-	char text[1000];
 
 	hash_md5("", 0, md5);
 	check_hex(md5, 16, "d41d8cd98f00b204e9800998ecf8427e");
@@ -165,12 +349,13 @@ test_hash(void)
 	hash_random(random, sizeof(random));
 	CHECK(!hash_equal(random, zero, sizeof(zero)));
 	CHECK(hash_equal(zero, zero, sizeof(zero)));
-	/* RFC 3720, B.4; and in two parts, unaligned. */
-	CHECK_INT(hash_crc32c(0, zero, 32), 0x8A9136AAu);
-	CHECK_INT(hash_crc32c(0, "123456789", 9), 0xE3069283u);
-	CHECK_INT(hash_crc32c(hash_crc32c(0, "123", 3), "456789", 6), 0xE3069283u);
-	memset(text, 'x', sizeof(text));
-	CHECK_INT(hash_crc32c(0, text, 999), hash_crc32c(hash_crc32c(0, text + 1, 501), text, 498));
+	hash_hmac_sha1("", 0, "", 0, sha1);
+	check_hex(sha1, 20, "fbdb1d1b18aa6c08324b7d64b71fb76370690e1d");
+	CHECK_INT(hash_pbkdf2("sha", "p", SIZE_MAX, "s", 1, 1, sha1, 20), ERR_INTERNAL);
+	CHECK_INT(hash_pbkdf2("sha", "p", 1, "s", SIZE_MAX, 1, sha1, 20), ERR_INTERNAL);
+	CHECK_INT(hash_pbkdf2("sha", "p", 1, "s", 1, 1, sha1, SIZE_MAX), ERR_INTERNAL);
+	CHECK_INT(hash_pbkdf2("sha", "p", 1, "s", 1, UINT_MAX, sha1, 20), ERR_INTERNAL);
+	CHECK_INT(hash_pbkdf2("sha", "p", 1, "s", 1, 0, sha1, 20), ERR_INTERNAL);
 }
 
 static void
@@ -196,6 +381,9 @@ test_encodings(void)
 	CHECK_INT(hex_decode("00fFaB", 6, out), 0);
 	CHECK_MEM(out, 3, "\x00\xff\xab", 3);
 	CHECK_INT(hex_decode("0g", 2, out), ERR_BAD_REQUEST);
+	CHECK_INT(hex_decode("0G", 2, out), ERR_BAD_REQUEST);
+	CHECK_INT(hex_decode("/0", 2, out), ERR_BAD_REQUEST);
+	CHECK_INT(hex_decode("0@", 2, out), ERR_BAD_REQUEST);
 	CHECK_INT(hex_decode("0", 1, out), ERR_BAD_REQUEST);
 	buf_init(&b, 100);
 	base64_put(&b, "", 0);
@@ -217,6 +405,8 @@ test_encodings(void)
 	check_base64("=", NULL, 0);
 	check_base64("Zg==Zg==", NULL, 0);
 	check_base64("***", NULL, 0);
+	check_base64("Zg{=", NULL, 0);
+	check_base64("Zm9v=", NULL, 0);
 }
 
 int
@@ -224,8 +414,13 @@ main(void)
 {
 	test_err();
 	test_buf();
+	test_buf_sizes();
+	test_buf_failed();
+	test_varints();
 	test_arena();
 	test_hash();
 	test_encodings();
+	test_filelock();
+	test_crc32c_tables(); /* the last: they stay */
 	return check_done();
 }
