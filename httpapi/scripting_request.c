@@ -196,11 +196,11 @@ put_path(struct buf *b, struct apireq *r)
 static void
 put_pairs(struct buf *b, struct apireq *r, struct jstr text, char sep, int decode)
 {
-	const char *p = text.s, *end = p + text.len;
+	const char *p = text.len > 0 ? text.s : "", *end = p + text.len;
 	int first = 1;
 
 	buf_putc(b, '{');
-	while (p != NULL && p < end) {
+	while (p < end) {
 		const char *stop = memchr(p, sep, (size_t)(end - p)), *eq;
 		struct jstr name, value;
 

@@ -153,11 +153,13 @@ is_listed(const struct job *j)
 static int
 has_state(const struct job *j, struct jstr states)
 {
-	const char *name = state_name(j), *p = states.s, *end = states.s + states.len;
+	const char *name = state_name(j), *p, *end;
 	size_t len = strlen(name);
 
 	if (states.len == 0)
 		return 1;
+	p = states.s;
+	end = p + states.len;
 	while (p < end) {
 		const char *comma = memchr(p, ',', (size_t)(end - p));
 		size_t n = (size_t)((comma != NULL ? comma : end) - p);

@@ -66,7 +66,7 @@ struct model {
 	unsigned last;
 };
 
-static char filling[2 << 20];
+#define FILLING ((size_t)2 << 20)
 
 /* Keys of one to some hundred bytes, in no order of their numbers. */
 static size_t
@@ -83,7 +83,7 @@ key_of(unsigned tree, unsigned i, char key[STORE_KEY_MAX])
 static size_t
 len_of(unsigned version)
 {
-	return version % 4001 == 4000 ? sizeof(filling) : version * 7919 % 3000 + sizeof(version);
+	return version % 4001 == 4000 ? FILLING : version * 7919 % 3000 + sizeof(version);
 }
 
 static void
