@@ -3,23 +3,30 @@
 // databases made and dropped.  Samples stand in a table; in the end all that was used must have been given back.
 //
 //   SOAK_SECONDS=8   how long the load lasts; SOAK_SEED=n repeats the choices (not their order in time)
+//   SOAK_MALLOC=0    without tests/lib/malloc_shim.c, as a sanitizer needs it; then what is in use of malloc's is not told
 //
 // 1. The figures to compare with are taken after a short load of the same kind: caches, pools and malloc's arenas are then there.
-// 2. In each round all is made anew and dropped again, so what stays of one round grows with their number.
-// 3. How fast it goes is told, and judged by nobody.
+// 2. In each round all is made anew and dropped again, so what stays of one round grows with their number.  Names come again: of so many that are
+//    gone _db_updates keeps a row.
+// 3. What malloc has given out must not grow; what the process takes may, by what malloc holds back in its arenas.
+// 4. How fast it goes is told, and judged by nobody.
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
-import { startDivand } from '../lib/divand.mjs';
+import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask, openFeed } from '../api/client.mjs';
 
 const SECONDS = Number(process.env.SOAK_SECONDS || 8);
 const SEED = Number(process.env.SOAK_SEED || 1);
 const SAMPLES = 15;
 const SETTLE_MS = 20000;
+const NAMES = 16; // of databases; more than there are workers
 
 /** What may be left over malloc's own: a round leaves nothing, and what each leaves is there as often as there were rounds. */
 const RSS_BOUND_KIB = 8 << 10;
+/** What malloc has given out may be more by this: tables that have grown, and the like. */
+const USED_BOUND_KIB = 512;
 const IDLE_TICKS = 3; // of 10 ms, in two seconds
 const IDLE_WAKES = 40;
 
@@ -68,6 +75,25 @@ function figures(pid) {
 	let wakes = 0;
 	for (const task of fs.readdirSync(`/proc/${pid}/task`)) wakes += kib(read(`/proc/${pid}/task/${task}/status`), 'voluntary_ctxt_switches');
 	return { rss: kib(status, 'RssAnon'), threads: kib(status, 'Threads'), ticks: Number(stat[11]) + Number(stat[12]), wakes, ...descriptors(pid) };
+}
+
+const SHIM = path.join(path.dirname(DIVAND), 'tests/lib/malloc_shim.so');
+const withShim = fs.existsSync(SHIM) && process.env.SOAK_MALLOC !== '0';
+const fifo = withShim && path.join(tempDir('divan-soak'), 'malloc');
+const fifos = ['ask', 'told'].map((end) => {
+	if (!withShim) return -1;
+	execFileSync('mkfifo', [`${fifo}.${end}`]);
+	return fs.openSync(`${fifo}.${end}`, 'r+');
+});
+
+/** KiB that malloc has given out, and that it holds back; with ${trim}, after it gave back to the system what it can. */
+async function mallocFigures(trim = false) {
+	if (!withShim) return { used: 0, free: 0 };
+	fs.writeSync(fifos[0], trim ? 'T' : '.');
+	const line = Buffer.alloc(128);
+	const n = await new Promise((resolve, reject) => fs.read(fifos[1], line, 0, 128, null, (e, got) => (e ? reject(e) : resolve(got))));
+	const [used, free] = line.toString('latin1', 0, n).split(' ').map((v) => Math.round(Number(v) / 1024));
+	return { used, free };
 }
 
 /** Processes for users' functions. */
@@ -121,7 +147,7 @@ async function useIndexes(server, db) {
 
 /** One life of two databases. */
 async function round(server, serial) {
-	const db = `soak-${serial}`;
+	const db = `soak-${serial % NAMES}`;
 	const copy = `${db}-copy`;
 	await call(server, 'PUT', `/${db}`);
 	await call(server, 'PUT', `/${copy}`);
@@ -181,11 +207,11 @@ const percentile = (sorted, p) => sorted[Math.min(sorted.length - 1, Math.floor(
 const row = (cells) => console.log(cells.map((c) => String(c).padStart(9)).join(''));
 
 async function sample(server, began, samples) {
-	const f = figures(server.pid);
+	const f = { ...figures(server.pid), ...await mallocFigures() };
 	const sorted = times.sort((a, b) => a - b);
 	times = [];
 	samples.push(f);
-	row([((performance.now() - began) / 1000).toFixed(0), f.rss >> 10, f.files, f.sockets, f.others, f.threads, await processes(server), folderMiB(server.dataDir).toFixed(1),
+	row([((performance.now() - began) / 1000).toFixed(0), (f.rss / 1024).toFixed(1), (f.used / 1024).toFixed(2), f.files, f.sockets, f.others, f.threads, await processes(server), folderMiB(server.dataDir).toFixed(1),
 		sorted.length, ...[0.5, 0.9, 0.99, 1].map((p) => percentile(sorted, p).toFixed(1))]);
 }
 
@@ -205,26 +231,29 @@ const growth = (samples) => {
 };
 
 const server = await startDivand({
+	// Without what each thread keeps of what it frees, which malloc counts as given out.
+	env: withShim ? { LD_PRELOAD: SHIM, MALLOC_FIGURES: fifo, GLIBC_TUNABLES: 'glibc.malloc.tcache_count=0' } : {},
 	config: { query_server_config: { os_process_idle_limit: 1 }, chttpd: { server_header_versions: 'false' }, ...JSON.parse(process.env.SOAK_CONFIG ?? '{}') },
 });
 try {
 	await load(server, Math.max(3, SECONDS / 10));
-	const base = await settle(server);
+	const base = { ...await settle(server), ...await mallocFigures() };
 	times = [];
 	const first = serial;
 	const began = performance.now();
 	const samples = [];
-	row(['s', 'RssAnon M', 'files', 'sockets', 'others', 'threads', 'divan-js', 'disk MiB', 'requests', 'ms p50', 'p90', 'p99', 'max']);
+	row(['s', 'RssAnon M', 'in use M', 'files', 'sockets', 'others', 'threads', 'divan-js', 'disk MiB', 'requests', 'ms p50', 'p90', 'p99', 'max']);
 	const timer = setInterval(() => sample(server, began, samples).catch(() => {}), SECONDS * 1000 / SAMPLES);
 	await load(server, SECONDS);
 	clearInterval(timer);
 	const rounds = serial - first;
-	const end = await settle(server, base);
+	const end = { ...await settle(server, base), ...await mallocFigures() };
 	console.log(`${rounds} rounds, seed ${SEED}; ${Object.entries(counts).map(([k, n]) => `${k}: ${n}`).join(', ')}`);
 	check(rounds > 3, `${rounds} rounds`);
 	for (const kind of ['files', 'sockets', 'others']) check(end[kind] <= base[kind], `descriptors of ${kind}: ${end[kind]}, before ${base[kind]}`);
 	check(end.threads <= base.threads, `threads: ${end.threads}, before ${base.threads}`);
 	check(end.rss <= base.rss + RSS_BOUND_KIB, `RssAnon: ${end.rss >> 10} MiB, before ${base.rss >> 10}; at most ${RSS_BOUND_KIB >> 10} more`);
+	check(end.used <= base.used + USED_BOUND_KIB, `malloc: ${end.used} KiB in use, before ${base.used}, at most ${USED_BOUND_KIB} more; free ${end.free} KiB, before ${base.free}`);
 	if (samples.length > 5) check(growth(samples) < RSS_BOUND_KIB >> 10, `RssAnon from the first third to the last: ${growth(samples).toFixed(1)} MiB`);
 	check(folderMiB(server.dataDir) < 8, `files: ${folderMiB(server.dataDir).toFixed(1)} MiB`);
 	const tasks = (await ask(server, 'GET', '/_active_tasks')).json;
@@ -235,6 +264,8 @@ try {
 	const after = figures(server.pid);
 	check(after.ticks - before.ticks <= IDLE_TICKS, `idle: ${(after.ticks - before.ticks) * 10} ms of CPU in 2 s`);
 	check(after.wakes - before.wakes <= IDLE_WAKES, `idle: ${after.wakes - before.wakes} times awake in 2 s`);
+	const least = await mallocFigures(true);
+	if (withShim) console.log(`given back all that can be: RssAnon ${(figures(server.pid).rss / 1024).toFixed(1)} MiB; ${least.used} KiB in use, ${least.free} KiB free`);
 	await server.stop();
 	check(true, 'ends');
 } catch (e) {
