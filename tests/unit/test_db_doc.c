@@ -1,6 +1,8 @@
 /* Documents in and out, with CouchDB's words for what is refused. */
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/limits.h"
 #include "db/doc.h"
 #include "check.h"
 
@@ -301,6 +303,162 @@ test_out(void)
 	    "\"length\":11,\"follows\":true}}}");
 }
 
+/* Whatever is wrong behind it: the first thing that is wrong is what is told. */
+static void
+test_first_fault(void)
+{
+	char in[512];
+	struct doc_in doc;
+	struct errtext why;
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		if (strncmp(faults[i].in, "{\"_", 3) != 0 || faults[i].err == ERR_BAD_JSON)
+			continue;
+		snprintf(in, sizeof(in), "{\"_first\":1,%s", faults[i].in + 1);
+		CHECK_INT(parse(in, strlen(in), &doc, &why), ERR_DOC_VALIDATION);
+		CHECK_STR(why.text, "Bad special document member: _first");
+	}
+}
+
+/* Cut off at each byte, in each of its members, it is no JSON. */
+static const char full[] =
+    "{\"_id\":\"a\\u0062c\",\"_rev\":\"2-\\u0062\",\"_deleted\":false,\"_revisions\":{\"start\":12,\"x\":[1],\"ids\":["
+    "\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\"]},\"_attachments\":{\"on\\ne\":{\"data\":\"AA ==\","
+    "\"content_type\":\"t/\\u0078\"},\"two\":{\"stub\":true,\"revpos\":1,\"digest\":\"md5-AAAAAAAAAAAAAAAAAAAAAA==\","
+    "\"length\":4,\"encoded_length\":5,\"encoding\":\"gzip\",\"x\":[]},\"three\":{\"follows\":true,\"length\":1.5},"
+    "\"no\":7,\"four\":{\"stub\":1,\"data\":\"\"},\"five\":{\"data\":\"\"},\"two\":{\"data\":\"AAEC\"}},\"_conflicts\":"
+    "[],"
+    "\"_access\":1,\"body\":{\"with\":[\"more\",2,3.5],\"and\":\"strings\"}}";
+
+static void
+test_cut(void)
+{
+	struct doc_in doc;
+	struct errtext why;
+	char *in;
+
+	for (size_t len = 0; len < sizeof(full) - 1; len++) {
+		in = malloc(len + 1); /* so that a read behind the end is seen */
+		if (!CHECK(in != NULL))
+			return;
+		memcpy(in, full, len);
+		CHECK_INT(parse(in, len, &doc, &why), ERR_BAD_JSON);
+		free(in);
+	}
+}
+
+/* In an arena of each size up to one that is large enough: there is no memory, or all is there. */
+static void
+test_small_arenas(void)
+{
+	struct arena *a;
+	struct doc_in doc;
+	struct errtext why;
+	struct jread j;
+	int err = ERR_NOMEM;
+
+	for (size_t max = 0; err != 0 && max < 65536; max += 16) {
+		if (!CHECK_INT(arena_new(max, &a), 0))
+			return;
+		jread_init(&j, full, sizeof(full) - 1);
+		err = doc_parse(&j, a, &doc, &why);
+		CHECK(err == 0 || err == ERR_NOMEM);
+		if (err == 0) {
+			CHECK_MEM(doc.id.s, doc.id.len, "abc", 3);
+			CHECK_INT(doc.nrevisions, 10);
+			CHECK_INT(doc.revisions[9].gen, 3);
+			CHECK_INT(doc.natts, 5);
+			CHECK_MEM(doc.atts[0].name.s, doc.atts[0].name.len, "on\ne", 4);
+			CHECK_INT(doc.atts[4].data.len, 3);
+		}
+		arena_free(a);
+	}
+	CHECK_INT(err, 0);
+}
+
+/* Digests that are none count for nothing; so does what a stub says that cannot be. */
+static void
+test_digests(void)
+{
+	static const char *const no[] = {"md5-", "md5-AAAA", "sha-AAAAAAAAAAAAAAAAAAAAAA==", "x", "", "md5-***",
+	    "md5-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+	struct doc_in doc;
+	struct errtext why;
+	char in[256];
+
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		snprintf(in, sizeof(in),
+		    "{\"_attachments\":{\"f\":{\"stub\":true,\"digest\":\"%s\",\"encoding\":\"br\"}}}", no[i]);
+		CHECK_INT(parse(in, strlen(in), &doc, &why), 0);
+		CHECK_INT(doc.natts, 1);
+		CHECK_INT(doc.atts[0].has_digest, 0);
+		CHECK_INT(doc.atts[0].encoding, DOC_IDENTITY);
+	}
+	snprintf(in, sizeof(in), "{\"_attachments\":{\"f\":{\"stub\":true,\"digest\":7,\"encoding\":7}}}");
+	CHECK_INT(parse(in, strlen(in), &doc, &why), 0);
+	CHECK_INT(doc.atts[0].has_digest, 0);
+}
+
+static void
+check_revisions(const char *revisions, int err)
+{
+	struct doc_in doc;
+	struct errtext why;
+	char in[512];
+
+	snprintf(in, sizeof(in), "{\"_revisions\":%s}", revisions);
+	CHECK_INT(parse(in, strlen(in), &doc, &why), err);
+}
+
+static void
+test_revisions(void)
+{
+	check_revisions("{\"start\":0,\"ids\":[\"1\"]}", 0);
+	check_revisions("{\"start\":0,\"ids\":[\"1\",\"2\"]}", ERR_DOC_VALIDATION);
+	check_revisions("{\"start\":0,\"ids\":[]}", 0);
+	check_revisions("{\"start\":18446744073709551615,\"ids\":[\"a\"]}", ERR_DOC_VALIDATION);
+	check_revisions("{\"start\":\"1\",\"ids\":[\"a\"]}", ERR_DOC_VALIDATION);
+	check_revisions("{\"start\":1.5,\"ids\":[\"a\"]}", ERR_DOC_VALIDATION);
+	check_revisions("{\"start\":2,\"ids\":[\"a\"],\"more\":{}}", 0);
+}
+
+/* Names and types that are too long, and attachments that are too many. */
+static void
+test_att_limits(void)
+{
+	struct doc_in doc;
+	struct errtext why;
+	struct buf b;
+
+	buf_init(&b, 4u << 20);
+	for (int of_type = 0; of_type < 2; of_type++) {
+		for (int over = 0; over < 2; over++) {
+			buf_clear(&b);
+			buf_puts(&b, of_type ? "{\"_attachments\":{\"f\":{\"data\":\"\",\"content_type\":\""
+					     : "{\"_attachments\":{\"");
+			for (unsigned i = 0; i < LIMIT_ATT_NAME_LEN + (unsigned)over; i++)
+				buf_putc(&b, 'n');
+			buf_puts(&b, of_type ? "\"}}}" : "\":{\"data\":\"\"}}}");
+			CHECK_INT(parse(b.data, b.len, &doc, &why), over ? ERR_BAD_REQUEST : 0);
+			if (over)
+				CHECK_STR(why.text, "Attachment name or type is too long");
+		}
+	}
+	for (unsigned over = 0; over < 3; over++) {
+		buf_clear(&b);
+		buf_puts(&b, over == 2 ? "{\"_first\":1,\"_attachments\":{" : "{\"_attachments\":{");
+		for (unsigned i = 0; i < LIMIT_ATTACHMENTS + over; i++)
+			buf_printf(&b, "%s\"%u\":{\"data\":\"\"}", i > 0 ? "," : "", i);
+		buf_puts(&b, "}}");
+		CHECK_INT(parse(b.data, b.len, &doc, &why), over == 0   ? 0
+							    : over == 1 ? ERR_BAD_REQUEST
+									: ERR_DOC_VALIDATION);
+		if (over == 1)
+			CHECK_STR(why.text, "Too many attachments");
+	}
+	buf_release(&b);
+}
+
 int
 main(void)
 {
@@ -312,6 +470,12 @@ main(void)
 	test_attachments();
 	test_limits();
 	test_out();
+	test_first_fault();
+	test_cut();
+	test_small_arenas();
+	test_digests();
+	test_revisions();
+	test_att_limits();
 	arena_free(arena);
 	return check_done();
 }
