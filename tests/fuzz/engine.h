@@ -1,0 +1,632 @@
+/*
+ * engine.h: the executor and the HTTP engine of the fuzz targets that serve requests: one thread, one queue, a clock that stands still but
+ * for timers.  For one file of a program: it defines what httpapi/server.h declares.
+ *
+ * A request is answered within run_all(), or waits; a client that was kept (keep()) takes what comes for it while others are served.
+ */
+#ifndef TESTS_FUZZ_ENGINE_H_
+#define TESTS_FUZZ_ENGINE_H_
+
+#include <string.h>
+#include <strings.h>
+
+#include "base/exec.h"
+#include "fuzz.h"
+#include "httpapi/server.h"
+
+#define MAX ((size_t)64 << 20)
+#define HEADERS 16u
+#define EVENTS 20000u /* of one request: more never end */
+#define LATER 500u    /* jobs of later times that run before the end */
+#define TIMERS 64u
+#define SESSION_MAX 200u
+#define FIRES 8u /* timers that fire while a request waits, before its client goes */
+#define REV_MAX 160u
+
+struct http_req {
+	const char *method;
+	struct jstr target;
+	struct jstr names[HEADERS], values[HEADERS];
+	size_t nheaders;
+	struct jstr body;
+	size_t read, there; /* of the body: taken, and come so far */
+	size_t piece;       /* 0: all of it is there */
+	int leaves;         /* in the middle */
+	struct arena *arena;
+	int refs, status, started, finished, gone, json, bytes;
+	char session[SESSION_MAX]; /* of the cookie that the answer sets */
+	struct buf out;
+	void (*ready)(void *cookie);
+	void (*stop)(void *cookie);
+	void *cookie;
+	int may_send;
+};
+
+struct http_timer {
+	void (*fn)(void *arg);
+	void *arg;
+	int set;
+};
+
+/* Something to be run on the loop: the engine's own calls of handlers. */
+struct event {
+	void (*fn)(void *arg);
+	void *arg;
+	struct http_req *req; /* released behind it */
+};
+
+static struct exec_job *jobs, **jobs_end = &jobs;
+static struct exec_job *later_jobs;
+static struct http_msg *msgs, **msgs_end = &msgs;
+static struct event events[256];
+static size_t nevents;
+static struct http_timer *timers[TIMERS];
+static uint64_t now = 1000000;
+static unsigned random_next;
+
+/* ---- The executor: one queue ---- */
+
+static void
+submit(struct executor *ex, struct exec_job *job)
+{
+	(void)ex;
+	job->next = NULL;
+	*jobs_end = job;
+	jobs_end = &job->next;
+}
+
+static void
+later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
+{
+	(void)ex;
+	job->due_ms = now + delay_ms;
+	job->next = later_jobs;
+	later_jobs = job;
+}
+
+static int
+cancel(struct executor *ex, struct exec_job *job)
+{
+	struct exec_job **at;
+
+	(void)ex;
+	for (at = &later_jobs; *at != NULL; at = &(*at)->next)
+		if (*at == job) {
+			*at = job->next;
+			return 1;
+		}
+	return 0;
+}
+
+static uint64_t
+clock_of(struct executor *ex)
+{
+	(void)ex;
+	return now;
+}
+
+static void
+random_bytes(struct executor *ex, void *out, unsigned len)
+{
+	unsigned char *p = out;
+
+	(void)ex;
+	while (len-- > 0)
+		*p++ = (unsigned char)(random_next++ * 151u >> 3);
+}
+
+static struct executor executor = {.submit = submit,
+    .later = later,
+    .cancel = cancel,
+    .now_ms = clock_of,
+    .wall_us = clock_of,
+    .random = random_bytes};
+
+/* ---- The engine ---- */
+
+static void
+add_event(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	FUZZ_CHECK(nevents < sizeof(events) / sizeof(events[0]));
+	req->refs++;
+	events[nevents++] = (struct event){fn, arg, req};
+}
+
+static int
+step(void)
+{
+	if (nevents > 0) {
+		struct event e = events[0];
+
+		memmove(events, events + 1, --nevents * sizeof(events[0]));
+		e.fn(e.arg);
+		http_release(e.req);
+	} else if (msgs != NULL) {
+		struct http_msg *m = msgs;
+
+		if ((msgs = m->next) == NULL)
+			msgs_end = &msgs;
+		m->fn(m->arg);
+	} else if (jobs != NULL) {
+		struct exec_job *j = jobs;
+
+		if ((jobs = j->next) == NULL)
+			jobs_end = &jobs;
+		j->fn(j->arg);
+	} else {
+		return 0;
+	}
+	return 1;
+}
+
+static int
+fire(void)
+{
+	for (size_t i = 0; i < TIMERS; i++)
+		if (timers[i] != NULL && timers[i]->set) {
+			timers[i]->set = 0;
+			now += 60000;
+			timers[i]->fn(timers[i]->arg);
+			return 1;
+		}
+	return 0;
+}
+
+/* run_all: All that can happen now. */
+static void
+run_all(void)
+{
+	for (unsigned n = 0; step(); n++)
+		FUZZ_CHECK(n < EVENTS);
+}
+
+/* run_later: What is due first of what was to run later; 0 if there is nothing. */
+static int
+run_later(void)
+{
+	struct exec_job **first = &later_jobs, *job;
+
+	if (later_jobs == NULL)
+		return 0;
+	for (struct exec_job **at = &later_jobs; *at != NULL; at = &(*at)->next)
+		if ((*at)->due_ms < (*first)->due_ms)
+			first = at;
+	job = *first;
+	*first = job->next;
+	now = job->due_ms > now ? job->due_ms : now;
+	submit(NULL, job);
+	run_all();
+	return 1;
+}
+
+/* run_out: Until nothing is left to do, or only what begins itself again. */
+static void
+run_out(void)
+{
+	run_all();
+	for (unsigned n = 0; n < LATER && run_later(); n++)
+		;
+}
+
+const char *
+http_method(const struct http_req *req)
+{
+	return req->method;
+}
+
+struct jstr
+http_path(const struct http_req *req)
+{
+	const char *q = memchr(req->target.s, '?', req->target.len);
+
+	return (struct jstr){req->target.s, q != NULL ? (size_t)(q - req->target.s) : req->target.len};
+}
+
+struct jstr
+http_query(const struct http_req *req)
+{
+	size_t n = http_path(req).len;
+
+	return n < req->target.len ? (struct jstr){req->target.s + n + 1, req->target.len - n - 1}
+				   : (struct jstr){"", 0};
+}
+
+struct jstr
+http_header(const struct http_req *req, const char *name)
+{
+	for (size_t i = 0; i < req->nheaders; i++)
+		if (req->names[i].len == strlen(name) && strncasecmp(req->names[i].s, name, req->names[i].len) == 0)
+			return req->values[i];
+	return (struct jstr){NULL, 0};
+}
+
+int
+http_headers(const struct http_req *req, int (*fn)(struct jstr name, struct jstr value, void *cookie), void *cookie)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < req->nheaders && rc == 0; i++)
+		rc = fn(req->names[i], req->values[i], cookie);
+	return rc;
+}
+
+int
+http_is_tls(const struct http_req *req)
+{
+	(void)req;
+	return 0;
+}
+
+int
+http_is_local(const struct http_req *req)
+{
+	(void)req;
+	return 1;
+}
+
+struct jstr
+http_cert_name(struct http_req *req, enum http_cert_name what)
+{
+	(void)req, (void)what;
+	return (struct jstr){NULL, 0};
+}
+
+int
+http_server_tls(struct http_server *s, const struct http_tls *tls)
+{
+	(void)s, (void)tls;
+	return 0;
+}
+
+int
+http_version(const struct http_req *req)
+{
+	(void)req;
+	return 0x101;
+}
+
+const char *
+http_peer(const struct http_req *req)
+{
+	(void)req;
+	return "fuzz";
+}
+
+void
+http_trust(struct http_req *req)
+{
+	(void)req;
+}
+
+void
+http_note(struct http_req *req, void *note)
+{
+	(void)req;
+	(void)note;
+}
+
+struct arena *
+http_arena(struct http_req *req)
+{
+	return req->arena;
+}
+
+uint64_t
+http_body_len(const struct http_req *req)
+{
+	return req->piece % 2 == 1 && req->there < req->body.len ? UINT64_MAX : req->body.len;
+}
+
+int
+http_body_is_whole(const struct http_req *req)
+{
+	return !req->leaves && req->there >= req->body.len;
+}
+
+int
+http_body_read(struct http_req *req, struct jstr *piecep)
+{
+	size_t n = req->there - req->read;
+
+	*piecep = (struct jstr){req->body.s + req->read, n};
+	if (n == 0 && req->there < req->body.len)
+		return req->leaves && req->there > req->body.len / 2 ? ERR_IO : ERR_AGAIN;
+	req->read += n;
+	return 0;
+}
+
+int
+http_body_all(struct http_req *req, struct jstr *bodyp)
+{
+	FUZZ_CHECK(req->read == 0);
+	if (req->leaves && req->there < req->body.len)
+		return ERR_IO;
+	FUZZ_CHECK(req->there == req->body.len);
+	*bodyp = req->body;
+	return 0;
+}
+
+static void
+come(struct http_req *req, size_t n)
+{
+	size_t most = req->leaves ? req->body.len / 2 + 1 : req->body.len;
+
+	most = most < req->body.len ? most : req->body.len;
+	req->there = n < most - req->there ? req->there + n : most;
+}
+
+void
+http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	come(req, req->piece);
+	add_event(req, fn, arg);
+}
+
+void
+http_body_gather(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	come(req, req->body.len);
+	add_event(req, fn, arg);
+}
+
+void
+http_hold(struct http_req *req)
+{
+	req->refs++;
+}
+
+void
+http_release(struct http_req *req)
+{
+	FUZZ_CHECK(req->refs > 0);
+	req->refs--;
+}
+
+int
+http_gone(const struct http_req *req)
+{
+	return req->gone;
+}
+
+void
+http_add_header(struct http_req *req, const char *name, const char *value, size_t len)
+{
+	if (strcmp(name, "accept-ranges") == 0)
+		req->bytes = 1; /* an attachment may be of any type */
+	if (strcmp(name, "set-cookie") == 0 && len > 12 && memcmp(value, "AuthSession=", 12) == 0) {
+		const char *end = memchr(value, ';', len);
+		size_t n = end != NULL ? (size_t)(end - value) : len;
+
+		(void)snprintf(req->session, sizeof(req->session), "%.*s", (int)n, value);
+	}
+	if (strcmp(name, "content-type") == 0)
+		req->json = len == 16 && memcmp(value, "application/json", 16) == 0;
+}
+
+void
+http_set_header(struct http_req *req, const char *name, const char *value, size_t len)
+{
+	http_add_header(req, name, value, len);
+}
+
+void
+http_set_static(struct http_req *req, const char *name, const char *value)
+{
+	http_set_header(req, name, value, strlen(value));
+}
+
+void
+http_expect(struct http_req *req, uint64_t len)
+{
+	(void)req, (void)len;
+}
+
+void
+http_may_encode(struct http_req *req)
+{
+	(void)req;
+}
+
+void
+http_server_compress(struct http_server *s, enum http_compress mode)
+{
+	(void)s;
+	(void)mode;
+}
+
+unsigned
+http_server_lag_ms(struct http_server *s, int reset)
+{
+	(void)s;
+	(void)reset;
+	return 0;
+}
+
+void
+http_reply(struct http_req *req, int status, const void *body, size_t len)
+{
+	FUZZ_CHECK(req->status == 0 && status >= 200 && status < 600);
+	req->status = status;
+	req->finished = 1;
+	(void)buf_put(&req->out, body, len);
+	http_release(req);
+}
+
+void
+http_reply_take(struct http_req *req, int status, char *body, size_t len)
+{
+	http_reply(req, status, body, len);
+	free(body);
+}
+
+static void
+sent(void *arg)
+{
+	struct http_req *req = arg;
+
+	if (req->finished || req->gone)
+		return;
+	if (req->leaves) {
+		req->gone = 1;
+		req->stop(req->cookie);
+		return;
+	}
+	req->may_send = 1;
+	req->ready(req->cookie);
+}
+
+void
+http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie), void (*stop)(void *cookie),
+    void *cookie)
+{
+	FUZZ_CHECK(req->status == 0);
+	(void)length;
+	req->status = status;
+	req->started = req->may_send = 1;
+	req->ready = ready;
+	req->stop = stop;
+	req->cookie = cookie;
+}
+
+void
+http_send(struct http_req *req, const void *data, size_t len)
+{
+	FUZZ_CHECK(req->gone || (req->started && !req->finished && req->may_send));
+	req->may_send = 0;
+	if (req->gone)
+		return;
+	(void)buf_put(&req->out, data, len);
+	add_event(req, sent, req);
+}
+
+void
+http_lend(struct http_req *req, const void *data, size_t len)
+{
+	http_send(req, data, len);
+}
+
+int
+http_can_send(const struct http_req *req)
+{
+	return req->may_send && !req->gone;
+}
+
+void
+http_finish(struct http_req *req)
+{
+	FUZZ_CHECK(req->started && !req->finished);
+	req->finished = 1;
+	http_release(req);
+}
+
+void
+http_cut(struct http_req *req)
+{
+	(void)req;
+}
+
+void
+http_abort(struct http_req *req)
+{
+	req->json = 0;
+	http_finish(req);
+}
+
+void
+http_post(struct http_thread *t, struct http_msg *m)
+{
+	(void)t;
+	m->next = NULL;
+	*msgs_end = m;
+	msgs_end = &m->next;
+}
+
+struct http_thread *
+http_req_thread(struct http_req *req)
+{
+	(void)req;
+	return NULL;
+}
+
+unsigned
+http_thread_index(const struct http_thread *t)
+{
+	(void)t;
+	return 0;
+}
+
+unsigned
+http_server_port(const struct http_server *s)
+{
+	(void)s;
+	return 5984;
+}
+
+unsigned
+http_server_tls_port(const struct http_server *s)
+{
+	(void)s;
+	return 0;
+}
+
+unsigned
+http_server_threads(const struct http_server *s)
+{
+	(void)s;
+	return 1;
+}
+
+struct http_thread *
+http_server_thread(struct http_server *s, unsigned i)
+{
+	(void)s;
+	(void)i;
+	return NULL;
+}
+
+int
+http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *arg)
+{
+	(void)t;
+	(void)fn;
+	(void)arg;
+	return 0;
+}
+
+int
+http_timer_new(struct http_thread *t, void (*fn)(void *arg), void *arg, struct http_timer **tp)
+{
+	(void)t;
+	for (size_t i = 0; i < TIMERS; i++)
+		if (timers[i] == NULL) {
+			FUZZ_CHECK((*tp = timers[i] = calloc(1, sizeof(**tp))) != NULL);
+			timers[i]->fn = fn;
+			timers[i]->arg = arg;
+			return 0;
+		}
+	return ERR_NOMEM;
+}
+
+void
+http_timer_set(struct http_timer *t, uint64_t ms)
+{
+	(void)ms;
+	t->set = 1;
+}
+
+void
+http_timer_cancel(struct http_timer *t)
+{
+	t->set = 0;
+}
+
+void
+http_timer_free(struct http_timer *t)
+{
+	for (size_t i = 0; i < TIMERS; i++)
+		if (timers[i] == t)
+			timers[i] = NULL;
+	free(t);
+}
+
+#endif
