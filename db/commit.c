@@ -176,6 +176,26 @@ counts_settle(struct commit *c)
 
 /* ---- Applying ---- */
 
+/* It is compiled before it is committed: once it is acknowledged it is in force.  Of several the last one counts. */
+static int
+apply_security(struct commit *c, struct db_write *w)
+{
+	struct access *compiled;
+	int err = access_parse(w->body.s, w->body.len, 0, &compiled);
+
+	if (err == ERR_CORRUPT) {
+		w->err = ERR_BAD_JSON;
+		return 0;
+	}
+	if (err)
+		return err;
+	access_free(c->access);
+	c->access = compiled;
+	buf_clear(&c->security);
+	err = buf_put(&c->security, w->body.s, w->body.len);
+	return err ? err : meta_put(c->batch, "security", w->body.s, w->body.len);
+}
+
 /* apply_setting: _security, _revs_limit, _purged_infos_limit or _history_kept. */
 static int
 apply_setting(struct commit *c, struct db_write *w)
@@ -195,7 +215,7 @@ apply_setting(struct commit *c, struct db_write *w)
 	default:
 		break;
 	}
-	return meta_put(c->batch, "security", w->body.s, w->body.len);
+	return apply_security(c, w);
 }
 
 static int
@@ -362,21 +382,22 @@ run_transaction(struct commit *c, struct dbwork *group)
 
 /* ---- Answering ---- */
 
+/* What was of force goes into the commit, which releases it. */
 static void
-adopt_security(struct dbfile *f, const struct db_write *w)
+adopt_security(struct commit *c)
 {
-	struct access *compiled, *old;
+	struct dbfile *f = c->f;
+	struct access *access = f->access;
+	struct buf text;
 
-	if (access_parse(w->body.s, w->body.len, 0, &compiled) != 0)
-		return; /* stored, and in force from the next opening */
 	(void)pthread_mutex_lock(&f->lock);
-	old = f->access;
-	f->access = compiled;
+	text = f->security;
+	f->access = c->access;
+	f->security = c->security;
 	f->security_stamp++;
-	buf_clear(&f->security);
-	(void)buf_put(&f->security, w->body.s, w->body.len);
 	(void)pthread_mutex_unlock(&f->lock);
-	access_free(old);
+	c->access = access;
+	c->security = text;
 }
 
 static void
@@ -384,15 +405,11 @@ publish(struct commit *c, struct dbwork *group)
 {
 	struct dbfile *f = c->f;
 
-	for (struct dbwork *w = group; w != NULL; w = w->next) {
-		const struct reqwork *r = w->kind == WORK_REQUEST ? OUTER_OF(w, struct reqwork, work) : NULL;
-
-		for (size_t i = 0; r != NULL && i < r->n; i++)
-			if (r->writes[i].kind == DB_WRITE_SECURITY && submit_is_open(&r->writes[i]))
-				adopt_security(f, &r->writes[i]);
+	if (c->access != NULL)
+		adopt_security(c);
+	for (struct dbwork *w = group; w != NULL; w = w->next)
 		if (w->kind == WORK_DICT)
 			dict_publish(f, OUTER_OF(w, struct dictwork, work));
-	}
 	blob_committed(c);
 	history_committed(f);
 	(void)pthread_mutex_lock(&f->lock);
@@ -424,6 +441,7 @@ commit_group(struct dbfile *f, struct dbwork *group)
 	c.state = f->state;
 	(void)pthread_mutex_unlock(&f->lock);
 	buf_init(&c.scratch, 4u * LIMIT_TXN_BYTES);
+	buf_init(&c.security, f->security.max);
 	if (err == 0)
 		err = run_transaction(&c, group);
 	buf_release(&c.scratch);
@@ -434,6 +452,8 @@ commit_group(struct dbfile *f, struct dbwork *group)
 	}
 	if (err == 0 && c.state.update_seq != seq && f->dbs->config.moved != NULL && !f->dropped)
 		f->dbs->config.moved(f->dbs->config.cookie, f->name, f->incarnation, c.state.update_seq, 0);
+	access_free(c.access);
+	buf_release(&c.security);
 	answer(group, err);
 	arena_reset(f->arena);
 	arena_reset(f->doc_arena);

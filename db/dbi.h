@@ -429,6 +429,8 @@ struct commit {
 	struct newblob *newblobs;
 	struct takenblob *taken;
 	struct localdoc *locals;
+	struct access *access; /* a new security object, or NULL */
+	struct buf security;   /* its text */
 	struct buf scratch;
 	int touched; /* something was put besides what state says */
 	int designs; /* a design document was */

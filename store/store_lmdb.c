@@ -86,10 +86,13 @@ lmdb_list(struct store *base, const char *after, int (*fn)(const char *name, voi
 
 	if (d == NULL)
 		return store_lmdb_err(errno, "opendir", s->dir);
-	while (rc == 0 && (e = readdir(d)) != NULL) {
+	/* A folder that cannot be read to its end is not one with fewer databases. */
+	while (rc == 0 && (errno = 0, e = readdir(d)) != NULL) {
 		if (store_names_decode(e->d_name, name) == 0 && (after == NULL || strcmp(name, after) > 0))
 			rc = store_names_add(&names, name);
 	}
+	if (rc == 0 && errno != 0)
+		rc = store_lmdb_err(errno, "readdir", s->dir);
 	closedir(d);
 	if (rc != 0) {
 		store_names_release(&names);
