@@ -253,7 +253,7 @@ void http_reply_take(struct http_req *req, int status, char *body, size_t len);
  * http_start(req, status, length, ready, stop, cookie): A streamed response; its head is sent at
  * once, with content-length if ${length} is not UINT64_MAX.  ${ready} is called (never from within
  * http_start or http_send) whenever what was sent has gone to the socket and more may be sent.
- * ${stop} is called once if the client vanishes before http_finish().
+ * ${stop} is called once if the client vanishes before http_finish(), or is cut off since there is no memory to send from.
  */
 void http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie),
     void (*stop)(void *cookie), void *cookie);

@@ -198,8 +198,13 @@ push(struct http_req *req)
 	size_t n;
 	int head_alone;
 
-	if (req->enc != NULL && !req->aborting && server_encode_next(req) != 0)
+	if (req->enc != NULL && !req->aborting && server_encode_next(req) != 0) {
+		if (!req->finishing) {
+			http_cut(req);
+			return;
+		}
 		req->aborting = 1;
+	}
 	iov = h2o_iovec_init(req->lent != NULL ? req->lent : req->out, req->out_len);
 	n = req->out_len > 0 ? 1 : 0;
 	req->bytes += req->out_len;
@@ -401,8 +406,9 @@ http_send(struct http_req *req, const void *data, size_t len)
 	if (req->gone)
 		return;
 	req->want_ready = 1;
+	/* The handler counts on ready() or stop(): an abort, which is its own to make, would bring neither. */
 	if (req->h2o != NULL && len > 0 && keep(req, data, len) != 0) {
-		http_abort(req);
+		http_cut(req);
 		return;
 	}
 	schedule_flush(req);
