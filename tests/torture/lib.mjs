@@ -1,0 +1,123 @@
+// The file that a program under torture and who runs it share (fail.h), and what both runners need.
+import { execFileSync, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+
+export const SORTS = ['alloc', 'file', 'store', 'other'];
+const AT = { armed: 0, sorts: 4, skip: 8, for_good: 12, step: 16, seed: 20, turn: 24, fired: 28, sort: 32, nframes: 36, points: 56, full: 60 };
+const HEAD = 192;
+const SIZE = HEAD + (1 << 17) * 24;
+
+/** The file, and what stands in it. */
+export class Control {
+	constructor(file) {
+		this.file = file;
+		this.fd = fs.openSync(file, 'w+');
+		fs.ftruncateSync(this.fd, SIZE);
+		this.set('step', 1);
+	}
+	set(name, value) {
+		const b = Buffer.alloc(4);
+		b.writeUInt32LE(value >>> 0);
+		fs.writeSync(this.fd, b, 0, 4, AT[name]);
+	}
+	get(name) {
+		const b = Buffer.alloc(4);
+		fs.readSync(this.fd, b, 0, 4, AT[name]);
+		return b.readUInt32LE();
+	}
+	/** {held, snaps}: locks and snapshots that are open. */
+	open() {
+		const b = Buffer.alloc(16);
+		fs.readSync(this.fd, b, 0, 16, 40);
+		return { held: Number(b.readBigInt64LE(0)), snaps: Number(b.readBigInt64LE(8)) };
+	}
+	/** From here on one call fails, which has not failed from its place before. */
+	arm({ sorts = SORTS, skip = 0, forGood = false, step = 1, seed = 0 } = {}) {
+		this.set('armed', 0);
+		this.set('sorts', sorts.reduce((bits, sort) => bits | (1 << SORTS.indexOf(sort)), 0));
+		this.set('skip', skip);
+		this.set('for_good', forGood ? 1 : 0);
+		this.set('step', step);
+		this.set('seed', seed);
+		this.set('fired', 0);
+		this.set('turn', this.get('turn') + 1);
+		this.set('armed', 1);
+	}
+	disarm() {
+		this.set('armed', 0);
+	}
+	/** What failed since arm(): null, or {sort, what, frames}. */
+	fired() {
+		if (this.get('fired') === 0) return null;
+		const b = Buffer.alloc(HEAD);
+		fs.readSync(this.fd, b, 0, HEAD, 0);
+		const frames = [];
+		for (let i = 0; i < b.readUInt32LE(AT.nframes); i++) frames.push(b.readBigUInt64LE(96 + 8 * i));
+		return { sort: SORTS[b.readUInt32LE(AT.sort)], what: b.toString('latin1', 64, 96).replace(/\0.*/s, ''), frames };
+	}
+	/** Forget what has failed. */
+	forget() {
+		fs.ftruncateSync(this.fd, HEAD);
+		fs.ftruncateSync(this.fd, SIZE);
+		this.set('points', 0);
+		this.set('full', 0);
+	}
+	close() {
+		fs.closeSync(this.fd);
+		fs.rmSync(this.file, { force: true });
+	}
+}
+
+/** Addresses in a program as `function file:line`. */
+export function places(program, frames) {
+	if (frames.length === 0) return [];
+	const out = execFileSync('addr2line', ['-f', '-e', program, ...frames.map((at) => '0x' + (at - 1n).toString(16))], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+	const lines = out.trim().split('\n');
+	return frames.map((_, i) => `${lines[2 * i]} ${short(lines[2 * i + 1])}`);
+}
+
+const short = (file) => file.replace(/^.*\/((?:base|store|db|query|views|script|replicator|httpapi|cli|tests)\/)/, '$1').replace(/ \(.*\)$/, '');
+
+export const SANITIZERS = {
+	ASAN_OPTIONS: 'detect_leaks=1:exitcode=99:malloc_context_size=12:quarantine_size_mb=8:allocator_may_return_null=1:handle_abort=1',
+	UBSAN_OPTIONS: 'halt_on_error=1:exitcode=99:print_stacktrace=1',
+	LSAN_OPTIONS: 'print_suppressions=0:max_leaks=3',
+};
+
+/** Run a program to its end: {code, signal, late, err}. */
+export function run(command, { env, cwd, ms }) {
+	return new Promise((resolve) => {
+		const child = spawn(command[0], command.slice(1), { env, cwd, stdio: ['ignore', 'ignore', 'pipe'] });
+		let err = '', late = false;
+		const timer = setTimeout(() => {
+			late = true;
+			child.kill('SIGABRT');
+			setTimeout(() => child.kill('SIGKILL'), 5000).unref();
+		}, ms);
+		child.stderr.on('data', (d) => (err = (err + d).slice(-200000)));
+		child.on('error', (e) => (err += e.message));
+		child.on('close', (code, signal) => {
+			clearTimeout(timer);
+			resolve({ code, signal, late, err });
+		});
+	});
+}
+
+/** The functions of a sanitizer's report, innermost first, without those of libraries: [{fn, at}]. */
+export function stack(err) {
+	const out = [];
+	let begun = false;
+	for (const line of err.split('\n')) {
+		const m = /^\s+#(\d+) 0x[0-9a-f]+ (?:in )?(\S+)(?: (\S+))?/.exec(line);
+		if (m) {
+			if (m[1] === '0' && begun && out.length) break;
+			begun = true;
+			if (m[3] && /:\d+/.test(m[3]) && !/^(\.\.|\/usr)|sanitizer|csu\/|torture\/fail|^(nptl|stdlib|sysdeps|string|malloc|assert)\//.test(m[3])) out.push({ fn: m[2], at: short(m[3]) });
+		}
+	}
+	return out;
+}
+
+export const mkdir = (dir) => (fs.mkdirSync(dir, { recursive: true }), dir);
+export const absolute = (p) => path.resolve(p);

@@ -1,0 +1,115 @@
+#!/usr/bin/env node
+// Runs unit tests again and again, each time with another call that fails (fail.c), until nothing is left that has not failed.
+//
+//   unit.mjs --build DIR [--jobs N] [--step N --seed N] [--seconds N] [--modes first,later,good] [--report FILE] TEST...
+//
+// modes: what comes to a place first fails; what comes there the third time; what comes first, and all of its sort behind it.
+// step, seed: one place in so many.  seconds: for a test and a mode at most; what is left then is told.
+//
+// A test ends at the first check that fails behind the fault (check.h).  What counts against us: a signal, a report of a sanitizer, an assertion, lost
+// memory, a lock that is held at that moment, no end.  A crash in a function of the test does not: it used what it did not get.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { Control, SANITIZERS, SORTS, places, run, stack } from './lib.mjs';
+
+const args = process.argv.slice(2);
+const option = (name, otherwise) => (args.includes(name) ? args.splice(args.indexOf(name), 2)[1] : otherwise);
+const build = path.resolve(option('--build', 'build-torture'));
+const jobs = Number(option('--jobs', 1));
+const step = Number(option('--step', 1)) || 1;
+const seed = Number(option('--seed', 0)) || 0;
+const seconds = Number(option('--seconds', 600));
+const modes = option('--modes', 'first').split(',');
+const report = option('--report', null);
+const sorts = option('--sorts', SORTS.join()).split(',');
+const MODES = { first: {}, later: { skip: 2 }, good: { forGood: true } };
+const STOPPED = 77, LOCKED = 78, LEAK = 79;
+// What would take minutes without another point coming up.
+const ENV = { PLAN_ROUNDS: '20', FAULTS_STEP: '997' };
+
+const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'divan-torture-'));
+process.on('exit', () => fs.rmSync(scratch, { recursive: true, force: true }));
+process.on('SIGINT', () => process.exit(1));
+const found = new Map();
+const total = { runs: 0, points: 0, stopped: 0, passed: 0, own: 0, unfinished: 0 };
+
+/** What is to be said of a run that had a fault: [kind, where], or null if it was as it should be. */
+function judge(test, r) {
+	if (r.late) return ['no end', r.err];
+	if (r.code === STOPPED || r.code === 0) return null;
+	if (r.code === LOCKED) return ['a lock is held', r.err];
+	const at = stack(r.err);
+	if (r.code === LEAK || /LeakSanitizer/.test(r.err)) return at.length && at.every((f) => /^tests\//.test(f.at)) ? ['own', ''] : ['memory is lost', r.err];
+	if (at.length && /^tests\//.test(at[0].at)) return ['own', r.err];
+	if (at.length === 0 && (r.code === 1 || r.code === 2)) return null; // it has ended by itself
+	const what = /ERROR: AddressSanitizer: (\S+)|runtime error: (.*)|Assertion `(.*)' failed/.exec(r.err);
+	return [what ? what[1] ?? what[2] ?? `assert(${what[3]})` : r.signal ?? `status ${r.code}`, r.err];
+}
+
+async function torture(test, mode) {
+	const name = `${test}.${mode}`;
+	const program = path.join(build, 'tests', test);
+	const control = new Control(path.join(scratch, name));
+	const cwd = fs.mkdtempSync(path.join(scratch, 'cwd-'));
+	const env = { ...process.env, ...ENV, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: path.join(build, 'divand'), TMPDIR: cwd, TORTURE_CONTROL: control.file };
+	const own = { runs: 0, stopped: 0, own: 0 };
+	const began = Date.now();
+	let base = 20000;
+	let end = 'untouched';
+
+	for (;;) {
+		if (Date.now() - began > seconds * 1000) {
+			end = 'not finished';
+			total.unfinished++;
+			break;
+		}
+		control.arm({ ...MODES[mode], step, seed, sorts });
+		const start = Date.now();
+		const r = await run([program], { env, cwd: process.cwd(), ms: base });
+		const fault = control.fired();
+		own.runs++;
+		if (!fault) {
+			if (r.code !== 0) found.set(`${test} untouched`, { n: 1, kind: `ends with ${r.signal ?? r.code} without a fault`, err: r.err.slice(-2000), fault: '' });
+			break;
+		}
+		if (r.code === STOPPED) own.stopped++;
+		base = Math.max(base, 10 * (Date.now() - start));
+		if (base > 120000) base = 120000;
+		const verdict = judge(test, r);
+		if (verdict && verdict[0] === 'own') own.own++;
+		if (verdict) {
+			const at = stack(verdict[1]).slice(0, 4).map((f) => `${f.fn} ${f.at}`);
+			const where = places(program, fault.frames);
+			const key = `${verdict[0]} | ${at.length ? at.slice(0, 3).join(' < ') : test + ' ' + where.slice(0, 2).join(' < ')}`;
+			const old = found.get(key);
+			if (old) old.n++;
+			else found.set(key, { n: 1, kind: verdict[0], test, mode, fault: `${fault.what}: ${where.join(' < ')}`, err: r.err });
+		}
+		fs.readdirSync(cwd).forEach((f) => fs.rmSync(path.join(cwd, f), { recursive: true, force: true }));
+	}
+	total.runs += own.runs;
+	total.points += own.runs - 1;
+	total.stopped += own.stopped;
+	total.own += own.own;
+	if (control.get('full')) console.log(`${name}: there are more places than there is room for`);
+	console.log(`   ${name}: ${own.runs} runs, ${end}, ${((Date.now() - began) / 1000).toFixed(0)} s (${control.get('points')} places; ${own.stopped} ended at a check${own.own ? `, ${own.own} crashed in the test itself` : ''})`);
+	control.close();
+}
+
+const queue = [];
+for (const mode of modes) for (const test of args) queue.push([test, mode]);
+await Promise.all(Array.from({ length: jobs }, async () => {
+	for (let next; (next = queue.shift()); ) await torture(...next);
+}));
+let findings = 0;
+for (const [key, f] of found) {
+	const mine = f.kind !== 'own';
+	findings += mine;
+	const text = `${mine ? 'FAIL' : 'own '} ${key} (${f.n}x, ${f.test} ${f.mode})\n     fault: ${f.fault}\n`;
+	if (mine) process.stdout.write(text);
+	if (report) fs.appendFileSync(report, `${text}${f.err.slice(0, 6000)}\n----\n`);
+}
+console.log(`${total.runs} runs, ${total.points} faults, ${total.stopped} ended at a check, ${total.own} crashed in the test itself; ${total.unfinished} not finished`);
+console.log(`${total.points - findings} passed, ${findings} failed`);
+process.exitCode = findings > 0 || total.points === 0 ? 1 : 0;
