@@ -559,8 +559,7 @@ int
 db_info(struct db *db, struct db_info *out)
 {
 	struct dbfile *f = db->file;
-	struct store_usage usage;
-	int err, dropped;
+	int dropped;
 
 	(void)pthread_mutex_lock(&f->lock);
 	dropped = f->dropped;
@@ -577,13 +576,18 @@ db_info(struct db *db, struct db_info *out)
 	    .partitioned = f->partitioned,
 	    .compact_running = f->compact_running};
 	(void)pthread_mutex_unlock(&f->lock);
-	if (dropped)
-		return ERR_NO_DB;
-	if ((err = store_usage(f->store, &usage)) != 0)
-		return err;
-	out->file_bytes = usage.file_bytes;
-	out->active_bytes = usage.active_bytes;
-	return 0;
+	return dropped ? ERR_NO_DB : 0;
+}
+
+int
+db_usage(struct db *db, uint64_t *filep, uint64_t *activep)
+{
+	struct store_usage usage = {0};
+	int err = db->file->dropped ? ERR_NO_DB : store_usage(db->file->store, &usage);
+
+	*filep = usage.file_bytes;
+	*activep = usage.active_bytes;
+	return err;
 }
 
 int

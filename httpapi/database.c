@@ -9,9 +9,10 @@ int
 database_put_info(struct buf *b, struct db *db, const char *name)
 {
 	struct db_info info;
+	uint64_t file_bytes, active_bytes;
 	int err = db_info(db, &info);
 
-	if (err)
+	if (err != 0 || (err = db_usage(db, &file_bytes, &active_bytes)) != 0)
 		return err;
 	buf_printf(b, "{\"instance_start_time\":\"%llu\",\"db_name\":", (unsigned long long)info.created_us);
 	buf_put_json(b, name, strlen(name));
@@ -20,11 +21,11 @@ database_put_info(struct buf *b, struct db *db, const char *name)
 	buf_puts(b, "\",\"update_seq\":\"");
 	db_seq_put(db, b, info.update_seq);
 	buf_puts(b, "\",\"sizes\":{\"file\":");
-	buf_put_u64(b, info.file_bytes);
+	buf_put_u64(b, file_bytes);
 	buf_puts(b, ",\"external\":");
 	buf_put_u64(b, info.external_bytes);
 	buf_puts(b, ",\"active\":");
-	buf_put_u64(b, info.active_bytes);
+	buf_put_u64(b, active_bytes);
 	buf_puts(b, info.partitioned ? "},\"props\":{\"partitioned\":true},\"doc_del_count\":"
 				     : "},\"props\":{},\"doc_del_count\":");
 	buf_put_u64(b, info.doc_del_count);
