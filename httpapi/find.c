@@ -49,7 +49,7 @@ answer(struct request *v)
 
 	f->left = f->q.limit;
 	f->skip = f->q.skip;
-	if (!f->q.update)
+	if (!find_query_updates(&f->q))
 		for (size_t i = 0; findscan_index(&f->scan, i) != NULL; i++)
 			views_update(findscan_index(&f->scan, i));
 	api_json_head(v->r);
@@ -86,7 +86,7 @@ next_behind(struct request *v)
 	struct view_index *ix = NULL;
 	uint64_t seq = 0, purge_seq = 0;
 
-	while (v->f.q.update && (ix = findscan_index(&v->f.scan, v->next)) != NULL) {
+	while (find_query_updates(&v->f.q) && (ix = findscan_index(&v->f.scan, v->next)) != NULL) {
 		v->next++;
 		read_state(ix, &seq, &purge_seq);
 		if (seq < v->seq || purge_seq < v->purge_seq)

@@ -129,8 +129,8 @@ put_mrargs(struct buf *b, const struct request *v)
 	buf_puts(b, ",\"end_key\":");
 	buf_put(b, last.s, last.len);
 	buf_puts(b, p->descending ? ",\"direction\":\"rev\"" : ",\"direction\":\"fwd\"");
-	put_bool(b, ",\"stable\":", v->q.stable);
-	put_bool(b, ",\"update\":", v->q.update);
+	put_bool(b, ",\"stable\":", v->q.stable || v->q.stale);
+	put_bool(b, ",\"update\":", find_query_updates(&v->q));
 	buf_puts(b, v->q.conflicts ? ",\"conflicts\":true}" : ",\"conflicts\":\"undefined\"}");
 }
 
@@ -186,7 +186,7 @@ put_answer(struct apireq *r, struct request *v)
 	if ((err = query_selector_put(v->q.selector, b)) != 0)
 		return err;
 	buf_puts(b, ",\"opts\":");
-	buf_put(b, v->q.opts.s, v->q.opts.len);
+	(void)find_query_put_opts(&v->q, b);
 	buf_printf(b, ",\"limit\":%llu,\"skip\":%llu", (unsigned long long)v->q.limit, (unsigned long long)v->q.skip);
 	put_strings(b, ",\"fields\":", v->q.paths, v->q.npaths);
 	put_candidates(b, v);

@@ -16,9 +16,6 @@ struct reader {
 	struct apireq *r;
 	struct find_query *q;
 	struct errtext *why;
-	/* As they stand in "opts". */
-	struct jstr use_index, fields;
-	int stale; /* "ok": an index as it is */
 };
 
 /* ---- Options whose values are more than a number or a truth ---- */
@@ -47,7 +44,7 @@ use(struct reader *in, struct jstr ddoc, struct jstr name)
 	}
 	if (buf_putc(&b, ']') != 0)
 		return buf_failed(&b);
-	in->use_index = (struct jstr){b.data, b.len};
+	in->q->use_index_text = (struct jstr){b.data, b.len};
 	return find_index_id(in->r->arena, ddoc, &in->q->use_ddoc);
 }
 
@@ -149,7 +146,7 @@ read_fields(struct reader *in, struct jstr json)
 		return ERR_NOMEM;
 	err = names(in->r->arena, json, paths, max, &in->q->npaths);
 	in->q->paths = paths;
-	in->fields = json;
+	in->q->fields_text = json;
 	return err;
 }
 
@@ -165,7 +162,7 @@ static int
 read_stale(struct reader *in, struct jstr json)
 {
 	if (jstr_is(&json, "\"ok\""))
-		in->stale = 1;
+		in->q->stale = 1;
 	else if (!jstr_is(&json, "false") && !jstr_is(&json, "\"false\""))
 		return find_words_wrong(ERR_NOT_BOOLEAN, "Invalid value for stale: ", json, "", in->why);
 	return 0;
@@ -370,54 +367,44 @@ put_sort(const struct find_query *q, struct buf *b)
 	buf_putc(b, '}');
 }
 
-/* put_opts: Everything as it was asked for, before what stale means is applied. */
-static int
-put_opts(const struct reader *in)
-{
-	struct find_query *q = in->q;
-	struct buf b;
-
-	buf_init_arena(&b, in->r->arena, 4 * (size_t)LIMIT_FIND_LEN);
-	buf_puts(&b, "{\"use_index\":");
-	buf_put(&b, in->use_index.s, in->use_index.len);
-	buf_puts(&b, ",\"bookmark\":");
-	buf_put_json(&b, q->bookmark.len > 0 ? q->bookmark.s : "nil", q->bookmark.len > 0 ? q->bookmark.len : 3);
-	buf_printf(
-	    &b, ",\"limit\":%llu,\"skip\":%llu,\"sort\":", (unsigned long long)q->limit, (unsigned long long)q->skip);
-	put_sort(q, &b);
-	buf_puts(&b, ",\"fields\":");
-	buf_put(&b, in->fields.s, in->fields.len);
-	buf_puts(&b, ",\"partition\":");
-	buf_put_json(&b, q->partition.s, q->partition.len);
-	buf_printf(&b, ",\"r\":%llu", (unsigned long long)q->r);
-	put_flag(&b, "conflicts", q->conflicts);
-	buf_puts(&b, in->stale ? ",\"stale\":\"ok\"" : ",\"stale\":false");
-	put_flag(&b, "update", q->update);
-	put_flag(&b, "stable", q->stable);
-	put_flag(&b, "execution_stats", q->execution_stats);
-	put_flag(&b, "allow_fallback", q->allow_fallback);
-	buf_putc(&b, '}');
-	q->opts = (struct jstr){b.data, b.len};
-	return buf_failed(&b);
-}
-
 int
 find_query_read(struct apireq *r, struct jstr body, struct find_query *out, struct errtext *why)
 {
-	struct reader in = {.r = r, .q = out, .why = why, .use_index = {"[]", 2}, .fields = {"[]", 2}};
+	struct reader in = {.r = r, .q = out, .why = why};
 	int err;
 
 	memset(out, 0, sizeof(*out));
 	out->limit = config_u64(r->api->config, "mango", "default_limit", 25);
 	out->r = 1;
 	out->update = out->allow_fallback = 1;
-	if ((err = read_options(&in, body)) != 0 || (err = set_partition(&in)) != 0 || (err = put_opts(&in)) != 0)
-		return err;
-	if (in.stale) {
-		out->update = 0;
-		out->stable = 1;
-	}
-	return 0;
+	out->use_index_text = out->fields_text = (struct jstr){"[]", 2};
+	err = read_options(&in, body);
+	return err == 0 ? set_partition(&in) : err;
+}
+
+int
+find_query_put_opts(const struct find_query *q, struct buf *b)
+{
+	buf_puts(b, "{\"use_index\":");
+	buf_put(b, q->use_index_text.s, q->use_index_text.len);
+	buf_puts(b, ",\"bookmark\":");
+	buf_put_json(b, q->bookmark.len > 0 ? q->bookmark.s : "nil", q->bookmark.len > 0 ? q->bookmark.len : 3);
+	buf_printf(
+	    b, ",\"limit\":%llu,\"skip\":%llu,\"sort\":", (unsigned long long)q->limit, (unsigned long long)q->skip);
+	put_sort(q, b);
+	buf_puts(b, ",\"fields\":");
+	buf_put(b, q->fields_text.s, q->fields_text.len);
+	buf_puts(b, ",\"partition\":");
+	buf_put_json(b, q->partition.s, q->partition.len);
+	buf_printf(b, ",\"r\":%llu", (unsigned long long)q->r);
+	put_flag(b, "conflicts", q->conflicts);
+	buf_puts(b, q->stale ? ",\"stale\":\"ok\"" : ",\"stale\":false");
+	put_flag(b, "update", q->update);
+	put_flag(b, "stable", q->stable);
+	put_flag(b, "execution_stats", q->execution_stats);
+	put_flag(b, "allow_fallback", q->allow_fallback);
+	buf_putc(b, '}');
+	return buf_failed(b);
 }
 
 void

@@ -22,7 +22,8 @@ struct find_query {
 	uint64_t limit, skip, r;        /* FIND_WORDS_MANY at most */
 	int has_limit;
 	int conflicts, update, stable, execution_stats, allow_fallback;
-	struct jstr opts; /* JSON: what _explain shows as "opts" */
+	int stale;                               /* "ok": an index as it is; see find_query_updates() */
+	struct jstr use_index_text, fields_text; /* JSON, as "opts" has them */
 };
 
 /**
@@ -32,6 +33,16 @@ struct find_query {
  */
 int find_query_read(struct apireq *r, struct jstr body, struct find_query *out, struct errtext *why) MUST_CHECK;
 void find_query_release(struct find_query *q);
+
+/** find_query_updates(q): The indexes are to be brought up to date before they are read. */
+static inline int
+find_query_updates(const struct find_query *q)
+{
+	return q->update && !q->stale;
+}
+
+/** find_query_put_opts(q, b): Append what _explain shows as "opts": every member as it was asked for, or its default.  Errors: those of ${b}. */
+int find_query_put_opts(const struct find_query *q, struct buf *b);
 
 /** find_query_sort(a, text, sortp, np, descendingp, why): A sort, or the fields of an index: names, or objects {name: "asc"|"desc"}.  Errors: ERR_SORT_*, ERR_MIXED_SORT, ERR_NOMEM. */
 int find_query_sort(struct arena *a, struct jstr text, const struct jstr **sortp, size_t *np, int *descendingp,

@@ -152,19 +152,25 @@ close_range(struct findscan *fs)
 }
 
 static void
-next_range(struct findscan *fs)
+next_part(struct findscan *fs)
 {
-	close_range(fs);
-	buf_clear(&fs->place);
-	if (++fs->range < part_of(fs)->nranges)
-		return;
-	fs->range = 0;
 	fs->part++;
+	fs->range = 0;
+	/* A bookmark's place is one in its own part. */
 	fs->after_id.len = 0;
 	buf_clear(&fs->after_sortkey);
 	if (fs->snap != NULL)
 		read_end(fs->snap);
 	fs->snap = NULL;
+}
+
+static void
+next_range(struct findscan *fs)
+{
+	close_range(fs);
+	buf_clear(&fs->place);
+	if (++fs->range == part_of(fs)->nranges)
+		next_part(fs);
 }
 
 /* open_range: The one that is read next; ERR_END: there is none. */
@@ -176,7 +182,7 @@ open_range(struct findscan *fs)
 	if (fs->opened)
 		return 0;
 	while (fs->part < fs->plan->nparts && part_of(fs)->nranges == 0)
-		fs->part++;
+		next_part(fs);
 	if (fs->part >= fs->plan->nparts)
 		return ERR_END;
 	err = part_of(fs)->index != NULL ? open_rows(fs) : open_docs(fs);
