@@ -224,7 +224,7 @@ static const char *const bombs[] = {"var a = []; for (;;) a.push({})", "var a = 
 static void
 test_harm(void)
 {
-	struct scripts *s = start(1, 60000, 500);
+	struct scripts *s = start(1, 60000, 1500);
 
 	expect(s, J("{\"map\":[\"function(doc) { for (;;); }\"]}"), SCRIPT_MAP, J("[{}]"), ERR_SCRIPT_TIMEOUT, "");
 	expect(s, J("{\"map\":[\"function(doc) { for (;;) try { for (;;); } catch (e) {} }\"]}"), SCRIPT_MAP, J("[{}]"),
