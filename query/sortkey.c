@@ -76,8 +76,11 @@ put_rest(struct buf *out, int more, const char *digits, size_t len)
 	return buf_failed(out);
 }
 
-/* An integer that a double may not hold: the nearest one, and the difference. */
-static int
+/*
+ * An integer that a double may not hold: the nearest one, and the difference.  Not inlined into put_value(), whose frame is there once
+ * for each level.
+ */
+__attribute__((noinline)) static int
 put_big(struct buf *out, struct jstr text)
 {
 	size_t neg = *text.s == '-', len = text.len - neg, wlen = 0, rlen;
