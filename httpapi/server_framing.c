@@ -18,7 +18,16 @@
 
 /* ---- The head ---- */
 
-enum field { FIELD_OTHER, FIELD_LENGTH, FIELD_ENCODING, FIELD_EXPECT, FIELD_UPGRADE, FIELD_HOST, FIELD_FOLDED };
+enum field {
+	FIELD_OTHER,
+	FIELD_LENGTH,
+	FIELD_ENCODING,
+	FIELD_EXPECT,
+	FIELD_UPGRADE,
+	FIELD_HOST,
+	FIELD_CONNECTION,
+	FIELD_FOLDED
+};
 
 static const struct {
 	const char *name, *hidden;
@@ -29,7 +38,38 @@ static const struct {
     [FIELD_EXPECT] = {"expect", "x-wait", 6},
     [FIELD_UPGRADE] = {"upgrade", "x-other", 7},
     [FIELD_HOST] = {"host", "host", 4},
+    [FIELD_CONNECTION] = {"connection", "connection", 10},
 };
+
+/* A bit for each character of ASCII: what a token is made of, and what the name of a host and its port are. */
+static const uint64_t token_chars[2] = {UINT64_C(0x03ff6cfa00000000), UINT64_C(0x57ffffffc7fffffe)};
+static const uint64_t host_chars[2] = {UINT64_C(0x2fff6ff200000000), UINT64_C(0x47fffffeaffffffe)};
+
+static int
+are_all(const char *s, size_t n, const uint64_t chars[2])
+{
+	uint64_t ok = 1;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
+
+		ok &= chars[c >> 6 & 1] >> (c & 63) & (c < 128);
+	}
+	return (int)ok;
+}
+
+int
+server_token_ok(const char *s, size_t n)
+{
+	return n > 0 && are_all(s, n, token_chars);
+}
+
+int
+server_host_ok(const char *s, size_t n)
+{
+	return are_all(s, n, host_chars);
+}
 
 static enum field
 field_of(const char *line, size_t n)
@@ -38,7 +78,7 @@ field_of(const char *line, size_t n)
 
 	switch (n > 0 ? line[0] | 0x20 : 0) {
 	case 'c':
-		f = FIELD_LENGTH;
+		f = n > 10 && line[10] == ':' ? FIELD_CONNECTION : FIELD_LENGTH;
 		break;
 	case 't':
 		f = FIELD_ENCODING;
@@ -79,18 +119,15 @@ next_line(const char **pp, const char *end, struct jstr *linep)
 	return rc;
 }
 
-static struct jstr
-value_of(const struct jstr *line, enum field f)
+static void
+trim(struct jstr *v)
 {
-	struct jstr v = {line->s + fields[f].len + 1, line->len - fields[f].len - 1};
-
-	while (v.len > 0 && (*v.s == ' ' || *v.s == '\t')) {
-		v.s++;
-		v.len--;
+	while (v->len > 0 && (*v->s == ' ' || *v->s == '\t')) {
+		v->s++;
+		v->len--;
 	}
-	while (v.len > 0 && (v.s[v.len - 1] == ' ' || v.s[v.len - 1] == '\t'))
-		v.len--;
-	return v;
+	while (v->len > 0 && (v->s[v->len - 1] == ' ' || v->s[v->len - 1] == '\t'))
+		v->len--;
 }
 
 static int
@@ -115,6 +152,26 @@ length_of(const struct jstr *v)
 	return n;
 }
 
+/* Is the token close in the list?  Most say keep-alive, and nothing else. */
+static int
+has_close(const struct jstr *v)
+{
+	const char *p = v->s, *end = v->s + v->len;
+
+	if (is_text(v, "keep-alive"))
+		return 0;
+	while (p < end) {
+		const char *comma = memchr(p, ',', (size_t)(end - p));
+		struct jstr part = {p, (size_t)((comma != NULL ? comma : end) - p)};
+
+		trim(&part);
+		if (is_text(&part, "close"))
+			return 1;
+		p = comma != NULL ? comma + 1 : end;
+	}
+	return 0;
+}
+
 static void
 read_field(struct server_head *h, const struct jstr *line)
 {
@@ -127,11 +184,13 @@ read_field(struct server_head *h, const struct jstr *line)
 		h->folded = 1;
 		return;
 	}
-	v = value_of(line, f);
+	v = (struct jstr){line->s + fields[f].len + 1, line->len - fields[f].len - 1};
+	trim(&v);
 	if (f == FIELD_HOST) {
 		h->hosts++;
-		h->bad |= memchr(v.s, '/', v.len) != NULL || memchr(v.s, ',', v.len) != NULL ||
-			  memchr(v.s, ' ', v.len) != NULL || memchr(v.s, '@', v.len) != NULL;
+		h->bad |= !server_host_ok(v.s, v.len);
+	} else if (f == FIELD_CONNECTION) {
+		h->closes |= has_close(&v);
 	} else if (f == FIELD_LENGTH) {
 		h->framings++;
 		h->body_len = length_of(&v);
@@ -160,12 +219,12 @@ server_head_read(const char *head, size_t len, struct server_head *h)
 		h->bad |= rc == 2;
 		if (line.len == 0)
 			break;
-		if (first)
+		if (first) {
 			h->odd = line.len < 8 || memcmp(line.s + line.len - 8, "HTTP/1.1", 8) != 0;
-		else
+			h->old = h->odd && line.len >= 8 && memcmp(line.s + line.len - 8, "HTTP/1.0", 8) == 0;
+		} else {
 			read_field(h, &line);
-		if (first)
-			h->old = h->odd;
+		}
 		first = 0;
 	}
 }
@@ -173,7 +232,8 @@ server_head_read(const char *head, size_t len, struct server_head *h)
 int
 server_head_ok(const struct server_head *h)
 {
-	return h->framings <= 1 && !h->folded && !h->bad && (h->hosts == 1 || (h->hosts == 0 && h->old));
+	return h->framings <= 1 && !h->folded && !h->bad && (h->hosts == 1 || (h->hosts == 0 && h->old)) &&
+	       !(h->old && h->chunked);
 }
 
 int
@@ -196,19 +256,11 @@ server_head_hide(char *head, size_t len)
 	}
 }
 
-int
-server_framing_ok(const char *head, size_t len)
-{
-	struct server_head h;
-
-	server_head_read(head, len, &h);
-	return server_head_ok(&h);
-}
-
 /* ---- Chunks ---- */
 
 enum {
 	SIZE,    /* its digits */
+	BLANK,   /* behind them, up to an extension */
 	EXT,     /* up to the line's end */
 	SIZE_LF, /* behind CR */
 	DATA,
@@ -243,6 +295,12 @@ hex(char ch)
 	return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
 }
 
+static int
+is_control(char ch)
+{
+	return ((unsigned char)ch < ' ' && ch != '\t') || ch == 0x7f;
+}
+
 static unsigned
 on_size(struct server_chunks *c, char ch)
 {
@@ -256,7 +314,7 @@ on_size(struct server_chunks *c, char ch)
 		return BAD;
 	if (ch == '\r')
 		return SIZE_LF;
-	return ch == ';' || ch == ' ' || ch == '\t' ? EXT : BAD;
+	return ch == ';' ? EXT : ch == ' ' || ch == '\t' ? BLANK : BAD;
 }
 
 /* The state behind one byte of what is no data. */
@@ -266,8 +324,10 @@ step(struct server_chunks *c, char ch)
 	switch (c->state) {
 	case SIZE:
 		return on_size(c, ch);
+	case BLANK:
+		return ch == '\r' ? SIZE_LF : ch == ';' ? EXT : ch == ' ' || ch == '\t' ? BLANK : BAD;
 	case EXT:
-		return ch == '\r' ? SIZE_LF : ch == '\n' ? BAD : EXT;
+		return ch == '\r' ? SIZE_LF : is_control(ch) ? BAD : EXT;
 	case SIZE_LF:
 		c->line = 0;
 		c->digits = 0;
@@ -279,11 +339,9 @@ step(struct server_chunks *c, char ch)
 		return ch == '\n' ? SIZE : BAD;
 	case TRAILER:
 	case TRAILER_LINE:
-		if (ch == '\n')
-			return BAD;
 		if (ch == '\r')
 			return c->state == TRAILER ? LAST_LF : TRAILER_LF;
-		return TRAILER_LINE;
+		return is_control(ch) ? BAD : TRAILER_LINE;
 	case TRAILER_LF:
 		return ch == '\n' ? TRAILER : BAD;
 	case LAST_LF:

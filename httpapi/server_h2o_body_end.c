@@ -119,6 +119,23 @@ linger(struct http_body *b)
 	server_gate_receiving(conn, 1);
 }
 
+/* Its body was h2o's. */
+static void
+send_whole(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
+{
+	struct http_conn *conn = req->conn;
+	h2o_req_t *h2o = req->h2o;
+	int drops = conn->drops;
+
+	conn->refs += (unsigned)drops;
+	server_detach(req);
+	h2o_send(h2o, bufs, n, state);
+	if (drops) {
+		server_gate_last(conn);
+		server_conn_put(conn);
+	}
+}
+
 void
 server_send_last(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
 {
@@ -127,8 +144,7 @@ server_send_last(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_sta
 
 	req->conn->served++;
 	if (b == NULL) {
-		server_detach(req);
-		h2o_send(h2o, bufs, n, state);
+		send_whole(req, bufs, n, state);
 		return;
 	}
 	b->refs++;

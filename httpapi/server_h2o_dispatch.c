@@ -9,13 +9,25 @@
 
 #include "server_h2o_impl.h"
 
+/* Over HTTP/1. */
 static int
 framing_ok(const struct http_req *req)
 {
-	const h2o_buffer_t *in = req->conn->sock->input;
+	struct http_conn *conn = req->conn;
+	struct server_head h;
 
-	/* The head still stands at the input's start: h2o consumes a request when it has been answered. */
-	return req->version >= 0x200 || req->conn->framed || server_framing_ok(in->bytes, in->size);
+	if (!conn->framed) {
+		/* The head still stands at the input's start: h2o consumes a request when it has been answered. */
+		server_head_read(conn->sock->input->bytes, conn->sock->input->size, &h);
+		if (!server_head_ok(&h))
+			return 0;
+		/* Chunks that h2o has read may end elsewhere for others: it takes nearly any line for a chunk's size. */
+		conn->drops = h.chunked;
+		conn->closes = h.closes || h.chunked;
+	}
+	if (conn->closes)
+		req->h2o->http1_is_persistent = 0;
+	return 1;
 }
 
 /* What a request to a proxy has before the path, as in "GET http://host/path": RFC 9112, 3.2.2. */
@@ -31,6 +43,26 @@ authority_len(const char *path, size_t len)
 	return slash != NULL ? (size_t)(slash - path) : 0;
 }
 
+/* "http://host" or "https://host", as authority_len() found it. */
+static int
+set_authority(h2o_req_t *h2o, size_t len)
+{
+	const char *s = h2o->input.path.base;
+	size_t scheme = len >= 8 && h2o_lcstris(s, 8, H2O_STRLIT("https://")) ? 8 : 7;
+
+	if (len <= scheme || (scheme == 7 && !h2o_lcstris(s, 7, H2O_STRLIT("http://"))) ||
+	    !server_host_ok(s + scheme, len - scheme))
+		return ERR_BAD_REQUEST;
+	h2o->input.authority = h2o_iovec_init(s + scheme, len - scheme);
+	return 0;
+}
+
+static int
+target_ok(const char *path, size_t len)
+{
+	return len > 0 && (*path == '/' || (len == 1 && *path == '*'));
+}
+
 static int
 req_fill(struct http_req *req, h2o_req_t *h2o)
 {
@@ -38,7 +70,8 @@ req_fill(struct http_req *req, h2o_req_t *h2o)
 	size_t path_len = h2o->input.query_at == SIZE_MAX ? len : h2o->input.query_at - skip;
 	char *path = arena_dup(req->arena, h2o->input.path.base + skip, len);
 
-	if (path == NULL || path_len > len || h2o->input.method.len >= METHOD_MAX)
+	if (path == NULL || path_len > len || h2o->input.method.len >= METHOD_MAX || !target_ok(path, len) ||
+	    !server_token_ok(h2o->input.method.base, h2o->input.method.len))
 		return ERR_BAD_REQUEST;
 	if (h2o->version >= 0x200) {
 		int err = server_h2_head_ok(h2o);
@@ -47,11 +80,8 @@ req_fill(struct http_req *req, h2o_req_t *h2o)
 			return err;
 	}
 	/* The target's authority counts: RFC 9112, 3.2.2. */
-	if (skip > 0) {
-		const char *slashes = memchr(h2o->input.path.base, ':', skip);
-
-		h2o->input.authority = h2o_iovec_init(slashes + 3, (size_t)(h2o->input.path.base + skip - slashes) - 3);
-	}
+	if (skip > 0 && set_authority(h2o, skip) != 0)
+		return ERR_BAD_REQUEST;
 	memcpy(req->method, h2o->input.method.base, h2o->input.method.len);
 	req->path = (struct jstr){path, path_len};
 	req->query = (struct jstr){"", 0};
@@ -99,7 +129,7 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	if (req->conn->is_h2)
 		server_h2_head(req);
 	err = req_fill(req, h2o);
-	if (err == 0 && !framing_ok(req))
+	if (err == 0 && h2o->version < 0x200 && !framing_ok(req))
 		err = ERR_BAD_REQUEST;
 	if (err == 0)
 		err = server_admit_job(req);

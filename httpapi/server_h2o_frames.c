@@ -214,7 +214,7 @@ server_h2_head_ok(h2o_req_t *h2o)
 	size_t len = h2o->input.path.len, i;
 
 	if (!is_visible(&h2o->input.path) || !is_visible(&h2o->input.method) ||
-	    (h2o->input.authority.len > 0 && !is_visible(&h2o->input.authority)))
+	    !server_host_ok(h2o->input.authority.base, h2o->input.authority.len))
 		return ERR_BAD_REQUEST;
 	if (h2o->input.path.base[0] != '/' && !h2o_memis(h2o->input.path.base, h2o->input.path.len, H2O_STRLIT("*")))
 		return ERR_BAD_REQUEST;
@@ -225,7 +225,10 @@ server_h2_head_ok(h2o_req_t *h2o)
 	/* It takes trailers for headers. */
 	if (h2o->entity.base != NULL && f != NULL && stream->stream_id <= f->trailers)
 		return ERR_BAD_REQUEST;
-	for (i = 0; i < headers->size; i++)
+	for (i = 0; i < headers->size; i++) {
 		len += headers->entries[i].name->len + headers->entries[i].value.len;
+		if (headers->entries[i].name->len == 0)
+			return ERR_BAD_REQUEST;
+	}
 	return headers->size > LIMIT_HEADERS || len > LIMIT_HEAD_LEN ? ERR_HEAD_TOO_LARGE : 0;
 }

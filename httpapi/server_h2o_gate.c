@@ -188,6 +188,44 @@ on_refused(h2o_socket_t *sock, const char *err)
 	h2o_socket_read_start(sock, on_dropped);
 }
 
+static void
+on_lingering(h2o_socket_t *sock, const char *err)
+{
+	struct http_conn *conn = sock->on_close.data;
+
+	if (err == NULL) {
+		h2o_buffer_consume(&sock->input, sock->input->size);
+		return;
+	}
+	h2o_socket_read_stop(sock);
+	conn->close(sock, NULL);
+}
+
+static void
+on_last(h2o_socket_t *sock, const char *err)
+{
+	struct http_conn *conn = sock->on_close.data;
+
+	if (err != NULL) {
+		conn->close(sock, err);
+		return;
+	}
+	unlink_conn(conn);
+	shutdown(h2o_socket_get_fd(sock), SHUT_WR);
+	server_gate_receiving(conn, 1);
+	h2o_socket_read_start(sock, on_lingering);
+}
+
+void
+server_gate_last(struct http_conn *conn)
+{
+	if (conn->sock == NULL || conn->sock->_cb.write == NULL)
+		return;
+	conn->close = conn->sock->_cb.write;
+	conn->sock->_cb.write = on_last;
+	conn->lingers = 1;
+}
+
 #define REFUSAL(status, len, body)                                                                           \
 	"HTTP/1.1 " status "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " len \
 	"\r\n\r\n" body
@@ -251,6 +289,7 @@ look_at_framing(struct http_conn *conn)
 		return 0;
 	}
 	conn->framed = 1;
+	conn->closes = h.closes;
 	if (!server_head_framed(&h) || (!h.chunked && h.body_len <= STREAM_MIN) ||
 	    (h.chunked && chunks_are_there(in, h.len)))
 		return 1;

@@ -70,8 +70,11 @@ struct http_conn {
 	unsigned char receiving;       /* a request comes in, over HTTP/2: perhaps */
 	unsigned char coming, overdue; /* scratch of server_on_pace() */
 	unsigned char framed;          /* the head was found to say one thing of its body */
+	unsigned char closes;          /* the request is the connection's last */
+	unsigned char drops;           /* and what comes behind it is dropped */
 	unsigned char handshaking;     /* of TLS */
-	unsigned char lingers;         /* answered before its body's end: has one more window */
+	unsigned char lingers;         /* answered, while more may come: has one more window */
+	h2o_socket_cb close;           /* drops: h2o's own, which closes */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
 	uint64_t stuck_ms,
 	    stuck_acked;  /* since when an answer waits to be taken, and what had been by then; 0: none does */
@@ -351,6 +354,11 @@ int server_gate_learn(struct http_thread *t) MUST_CHECK;
 void server_gate_open(struct http_conn *conn);
 /** server_gate_answered(conn): The next head may come on an HTTP/1 connection. */
 void server_gate_answered(struct http_conn *conn);
+/**
+ * server_gate_last(conn): h2o has been given the end of the last answer: what still comes is dropped until the client closes,
+ * for one window, since to close while it sends would take the answer from it.
+ */
+void server_gate_last(struct http_conn *conn);
 /** server_gate_receiving(conn, is): We wait for the client, which has to keep up the rate, or no longer. */
 void server_gate_receiving(struct http_conn *conn, int is);
 /** server_gate_http1(conn, accept): h2o's HTTP/1 on a connection whose first bytes may be there already. */

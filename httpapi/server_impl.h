@@ -35,20 +35,23 @@ struct server_head {
 	unsigned char folded;  /* a line that goes on with the one before: not everybody reads them as we do */
 	unsigned hosts;        /* headers Host: one, or none before HTTP/1.1 */
 	unsigned char bad;     /* a line that ends without a CR, a Host that is none */
-	unsigned char old;     /* before HTTP/1.1 */
+	unsigned char old;     /* HTTP/1.0 */
+	unsigned char closes;  /* Connection: close, perhaps among others */
 	unsigned char odd;     /* not HTTP/1.1, values that are not the usual ones */
 };
-/** server_head_read(head, len, h): Of a head that is there up to and with its empty line. */
+/** server_head_read(head, len, h): Of a head that is there up to and with its empty line; more may stand behind it. */
 void server_head_read(const char *head, size_t len, struct server_head *h);
-/** server_head_ok(h): 0 if what stands before us may see another end of the request: RFC 9112, 5.2 and 6.3. */
+/** server_head_ok(h): 0 if what stands before us may see another end of the request: RFC 9112, 3.2, 5.2, 6.1 and 6.3. */
 int server_head_ok(const struct server_head *h);
 /** server_head_framed(h): 1 if it is clear where the body ends, so that it may be read without h2o. */
 int server_head_framed(const struct server_head *h);
 /** server_head_hide(head, len): Rename the headers that speak of the body, and Upgrade, so that h2o knows of none. */
 void server_head_hide(char *head, size_t len);
 
-/** server_framing_ok(head, len): server_head_ok() of a head that may go on behind its empty line. */
-int server_framing_ok(const char *head, size_t len);
+/** server_token_ok(s, n): A token (RFC 9110, 5.6.2), as methods are. */
+int server_token_ok(const char *s, size_t n);
+/** server_host_ok(s, n): Nothing but what names a host and its port (RFC 3986, 3.2.2), perhaps nothing. */
+int server_host_ok(const char *s, size_t n);
 
 /* A chunked body on its way; zeroed at first. */
 struct server_chunks {
