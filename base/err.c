@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -27,6 +28,26 @@ int
 err_status(int code)
 {
 	return errors[known(code)].status;
+}
+
+int
+err_errno(int code)
+{
+	switch (code) {
+	case ENOMEM:
+		return ERR_NOMEM;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return ERR_NOSPACE;
+	case EROFS:
+		return ERR_READONLY;
+	case EMFILE:
+	case ENFILE:
+		return ERR_BUSY;
+	default:
+		return ERR_IO;
+	}
 }
 
 const char *

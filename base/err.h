@@ -21,6 +21,7 @@
 	X(ERR_IN_DOUBT, 500, "internal_server_error", "the outcome of the write is not known")                       \
 	X(ERR_INTERNAL, 500, "internal_server_error", "internal error")                                              \
 	X(ERR_NOSPACE, 507, "insufficient_storage", "no space left on the device")                                   \
+	X(ERR_READONLY, 503, "service_unavailable", "the file system is read-only")                                  \
 	X(ERR_BUSY, 503, "service_unavailable", "too much work is waiting")                                          \
 	X(ERR_SHUTDOWN, 503, "service_unavailable", "the server is shutting down")                                   \
 	X(ERR_INDEX_SERVICE, 503, "required index service unavailable", "text")                                      \
@@ -128,6 +129,12 @@ struct errtext {
 
 /** err_status(code): The HTTP status of ${code}; 200 for ERR_OK. */
 int err_status(int code);
+
+/**
+ * err_errno(code): What an errno of a file's operation is: ERR_NOMEM, ERR_NOSPACE (a quota too), ERR_READONLY, ERR_BUSY (too many files are open: that
+ * passes, and is no fault of this one), else ERR_IO; never 0.
+ */
+int err_errno(int code);
 
 /** err_name(code): CouchDB's "error" string of ${code}.  Static. */
 const char *err_name(int code);

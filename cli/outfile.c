@@ -19,7 +19,7 @@ static int
 complain(const char *path, int code)
 {
 	cli_say("%s: %s", path, strerror(code));
-	return code == ENOSPC || code == EDQUOT || code == EFBIG ? ERR_NOSPACE : ERR_IO;
+	return err_errno(code);
 }
 
 static void

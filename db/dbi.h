@@ -118,7 +118,7 @@ struct dbfile {
 	size_t queued_bytes;
 	int scheduled;        /* the committer's job is submitted or runs */
 	_Atomic int dropped;  /* also read without the lock: a drop may always come a moment later */
-	int broken;           /* a commit is in doubt and could not be settled */
+	_Atomic int broken;   /* a commit is in doubt and could not be settled; also read without the lock */
 	struct dbstate state; /* as of the last commit */
 	struct access *access;
 	struct buf security;             /* its text; empty: never set */

@@ -267,6 +267,11 @@ file_open(struct dbs *s, const char *name, struct dbfile **fp)
 
 	(void)pthread_mutex_lock(&s->lock);
 	f = table_settled(s, name);
+	/* Some hold on to their handles: whoever comes now reads the file anew all the same. */
+	if (f != NULL && f->broken) {
+		table_remove(s, f);
+		f = NULL;
+	}
 	if (f == NULL)
 		err = file_load(s, name, store_open, NULL, &f);
 	else if (f->refs++ == 0)

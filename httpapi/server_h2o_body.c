@@ -74,8 +74,10 @@ open_spool(struct http_body *b)
 	snprintf(path, sizeof(path), "%s/.body.XXXXXX", dir != NULL ? dir : "/tmp");
 	b->fd = mkostemp(path, O_CLOEXEC);
 	if (b->fd < 0) {
+		int err = err_errno(errno);
+
 		log_line(LOG_ERROR, "cannot make %s: %s", path, strerror(errno));
-		return errno == ENOSPC || errno == EDQUOT ? ERR_NOSPACE : ERR_IO;
+		return err;
 	}
 	unlink(path);
 	return 0;
@@ -94,7 +96,7 @@ spool(struct http_body *b)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			err = errno == ENOSPC || errno == EDQUOT ? ERR_NOSPACE : ERR_IO;
+			err = err_errno(errno);
 			log_line(LOG_ERROR, "cannot keep a request body of more than %llu bytes: %s",
 			    (unsigned long long)b->spooled, strerror(errno));
 			break;

@@ -25,8 +25,10 @@
 static int
 complain(const char *what, const char *path)
 {
+	int err = err_errno(errno);
+
 	log_line(LOG_ERROR, "cannot %s %s: %s", what, path, strerror(errno));
-	return ERR_IO;
+	return err;
 }
 
 static int

@@ -98,7 +98,7 @@ int store_create(
 int store_open(
     struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp) MUST_CHECK;
 
-/** store_close(db): No snapshot or batch of ${db} may be left.  NULL is allowed. */
+/** store_close(db): No snapshot (that is looked at) or batch of ${db} may be left.  NULL is allowed. */
 void store_close(struct store_db *db);
 
 /**

@@ -21,13 +21,9 @@ store_files_err(int code, const char *what, const char *file)
 {
 	if (code == 0)
 		return 0;
-	if (code == ENOMEM)
-		return ERR_NOMEM;
-	log_line(LOG_ERROR, "%s: %s: %s", file, what, strerror(code));
-	/* Too many files are open: that passes, and is no fault of this one. */
-	if (code == EMFILE || code == ENFILE)
-		return ERR_BUSY;
-	return code == ENOSPC || code == EDQUOT || code == EFBIG ? ERR_NOSPACE : ERR_IO;
+	if (code != ENOMEM)
+		log_line(LOG_ERROR, "%s: %s: %s", file, what, strerror(code));
+	return err_errno(code);
 }
 
 int
@@ -38,7 +34,7 @@ store_files_why(int fd, int code)
 
 	if (fstat(fd, &st) != 0)
 		return code;
-	if (pwrite(fd, page, sizeof(page), st.st_size) < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+	if (pwrite(fd, page, sizeof(page), st.st_size) < 0 && err_errno(errno) != ERR_IO)
 		code = errno;
 	if (ftruncate(fd, st.st_size) != 0)
 		log_line(LOG_WARNING, "a failed write left up to %zu bytes behind a file", sizeof(page));

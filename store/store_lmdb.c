@@ -253,7 +253,7 @@ lmdb_close(struct store_db *base)
 	struct lmdb_db *db = (struct lmdb_db *)base;
 	struct lmdb_store *s = db->s;
 
-	assert(db->rewrites == NULL);
+	assert(db->rewrites == NULL && db->live == 0);
 	pthread_mutex_lock(&s->lock);
 	for (struct lmdb_db **pp = &s->open; *pp != NULL; pp = &(*pp)->next) {
 		if (*pp == db) {

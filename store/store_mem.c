@@ -11,6 +11,7 @@
  */
 #include "store_impl.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,7 @@ struct mem_db {
 	struct store_db base;
 	struct mem_store *s;
 	struct mem_file *f;
+	unsigned live;              /* snapshots begun and not ended */
 	int failed;                 /* 1: no write until reopened */
 	pthread_mutex_t write_lock; /* one writer */
 };
@@ -432,6 +434,7 @@ mem_close(struct store_db *base)
 	struct mem_db *db = (struct mem_db *)base;
 
 	pthread_mutex_lock(&db->s->lock);
+	assert(db->live == 0);
 	db->f->open = 0;
 	release_file(db->f);
 	pthread_mutex_unlock(&db->s->lock);
@@ -526,6 +529,7 @@ mem_snap_begin(struct store_db *base, struct store_snap **snapp)
 	pthread_mutex_lock(&db->s->lock);
 	snap->ver = db->f->newest;
 	snap->ver->readers++;
+	db->live++;
 	pthread_mutex_unlock(&db->s->lock);
 	*snapp = &snap->base;
 	return 0;
@@ -539,6 +543,7 @@ mem_snap_end(struct store_snap *base)
 
 	pthread_mutex_lock(&db->s->lock);
 	snap->ver->readers--;
+	db->live--;
 	trim(db->f);
 	pthread_mutex_unlock(&db->s->lock);
 	free(snap);

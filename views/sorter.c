@@ -52,7 +52,7 @@ struct sorter {
 static int
 failed(const char *what)
 {
-	int err = errno == ENOSPC || errno == EDQUOT ? ERR_NOSPACE : errno == ENOMEM ? ERR_NOMEM : ERR_IO;
+	int err = err_errno(errno);
 
 	log_line(LOG_ERROR, "sorting an index: %s: %s", what, strerror(errno));
 	return err;

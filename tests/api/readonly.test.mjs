@@ -1,0 +1,157 @@
+// The file system of a running server turns read-only, its quota is used up, its device fails, and it comes back: writes get a clear error, reads
+// go on, and with the cause gone all goes on without a restart.  lib/disk_shim.c makes the file system so; EROFS, EDQUOT, EIO are Linux's.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { ask, assertError, openFeed } from './client.mjs';
+
+const DIVAN = path.join(path.dirname(DIVAND), 'divan');
+const SHIM = path.join(path.dirname(DIVAND), 'tests/lib/disk_shim.so');
+const [WRITES, SYNCS, OPENS, META, ALL] = [1, 2, 4, 32, 63];
+const [EIO, EROFS, EDQUOT] = [5, 30, 122];
+const NAMES = 8;
+
+const dataDir = tempDir('divan-readonly');
+const file = path.join(tempDir('divan-fault'), 'fault');
+let server;
+
+/** From now on these calls fail so. */
+function fault(sorts, errno) {
+	const both = Buffer.alloc(8);
+	both.writeUInt32LE(sorts);
+	both.writeUInt32LE(errno, 4);
+	const fd = fs.openSync(file, 'r+');
+	fs.writeSync(fd, both, 0, 8, 0);
+	fs.closeSync(fd);
+}
+
+const map = (name) => ({ views: { v: { map: `function (doc) { emit(doc.n, '${name}'); }` } } });
+const kept = new Map(); // of database a: revisions by id, as they were acknowledged
+async function put(id, json, status = 201) {
+	const answer = await ask(server, 'PUT', `/a/${id}`, { json: { ...json, _rev: kept.get(id) } });
+	assert.equal(answer.status, status, answer.text);
+	kept.set(id, answer.json.rev);
+}
+
+before(async () => {
+	fs.writeFileSync(file, Buffer.alloc(8));
+	const ASAN_OPTIONS = `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`;
+	server = await startDivand({ dataDir, env: { LD_PRELOAD: SHIM, DISK_FAULT: file, DISK_ROOT: dataDir, ASAN_OPTIONS } });
+	for (const db of ['a', 'b', 'cold']) assert.equal((await ask(server, 'PUT', `/${db}`)).status, 201);
+	assert.equal((await ask(server, 'PUT', '/cold/doc', { json: { n: 1 } })).status, 201);
+	await server.restart(); // so that it is closed
+	for (let n = 0; n < 20; n++) await put(`d${n}`, { n, _attachments: n === 7 ? { file: { content_type: 'image/png', data: 'AAAA' } } : undefined });
+	await put('_design/built', map('built'));
+	await put('_design/other', map('other'));
+	assert.equal((await ask(server, 'GET', '/a/_design/built/_view/v')).json.total_rows, 20);
+	await ask(server, 'POST', '/_replicate', { json: { source: 'a', target: 'b', continuous: true } });
+});
+after(() => server?.kill());
+
+/** Reads of all sorts. */
+async function assertReads() {
+	const { rows } = (await ask(server, 'GET', '/a/_all_docs')).json;
+	assert.deepEqual(rows.map((r) => [r.id, r.value.rev]).sort(), [...kept].sort());
+	assert.equal((await ask(server, 'GET', '/a/d7')).json.n, 7);
+	assert.equal((await ask(server, 'GET', '/a/d7/file')).raw.length, 3);
+	assert.equal((await ask(server, 'GET', '/a/_changes')).json.results.length, kept.size);
+	assert.ok((await ask(server, 'GET', '/a/_design/built/_view/v?limit=1&update=false')).json.total_rows >= 20);
+	assert.equal((await ask(server, 'POST', '/a/_find', { json: { selector: { n: 7 } } })).json.docs.length, 1);
+	assert.equal((await ask(server, 'GET', '/_all_dbs')).status, 200);
+}
+
+const large = Buffer.alloc(3 << 20);
+for (let i = 0; i < large.length; i += 4) large.writeUInt32LE(((i + 1) * 2654435761) >>> 0, i);
+const noise = (n) => large.subarray(0, n);
+const asks = () => ({
+	document: ['PUT', '/a/new', { json: { n: 99 } }],
+	edit: ['PUT', '/a/d3', { json: { n: 3, _rev: kept.get('d3') } }],
+	deletion: ['DELETE', `/a/d3?rev=${kept.get('d3')}`, {}],
+	bulk: ['POST', '/a/_bulk_docs', { json: { docs: [{ _id: 'x' }, { _id: 'y' }] } }],
+	attachment: ['PUT', `/a/d3/file?rev=${kept.get('d3')}`, { body: noise(200000), type: 'image/png' }],
+	'large attachment': ['PUT', `/a/d3/file?rev=${kept.get('d3')}`, { body: noise(3 << 20), type: 'image/png' }],
+	local: ['PUT', '/a/_local/x', { json: {} }],
+	security: ['PUT', '/a/_security', { json: { members: { names: ['x'] } } }],
+	purge: ['POST', '/a/_purge', { json: { d3: [kept.get('d3')] } }],
+	database: ['PUT', '/another', {}],
+	'declared index': ['POST', '/a/_index', { json: { index: { fields: ['n'] } } }],
+	view: ['GET', '/a/_design/other/_view/v', {}],
+	replication: ['POST', '/_replicate', { json: { source: 'a', target: 'yet-another', create_target: true } }],
+	account: ['PUT', '/_users/org.couchdb.user:no', { json: { name: 'no', password: 'pw', roles: [], type: 'user' } }],
+	setting: ['PUT', '/_node/_local/_config/log/level', { json: 'debug' }],
+});
+
+/** Each write is refused with one of ${statuses} and a reason like ${reason}, and leaves nothing. */
+async function assertRefuses(statuses, reason, but) {
+	for (const [what, [method, url, options]] of Object.entries(asks())) {
+		if (but.includes(what)) continue;
+		const answer = await ask(server, method, url, options);
+		if (answer.status === 201 && what === 'bulk') {
+			assert.ok(answer.json.every((row) => row.error && !row.ok), `${what}: ${answer.text}`);
+			continue;
+		}
+		assert.ok(statuses.includes(answer.status), `${what}: ${answer.status} ${answer.text}`);
+		assertError(answer, statuses);
+		assert.match(answer.json.reason, reason, `${what}: ${answer.text}`);
+	}
+	if (!but.includes('reads')) await assertReads();
+}
+
+/** Everything goes on, by itself. */
+async function assertRecovers(feed, turn) {
+	await put(`turn${turn}`, { turn });
+	await feed.until((f) => f.lines.some((l) => l.id === `turn${turn}`));
+	assert.equal((await ask(server, 'GET', '/a/_design/other/_view/v?limit=0')).json.total_rows, kept.size - 2);
+	assert.equal((await ask(server, 'GET', '/a/_design/built/_view/v?limit=0')).json.total_rows, kept.size - 2);
+	assert.equal((await ask(server, 'PUT', `/made${turn}`)).status, 201);
+	assert.equal((await ask(server, 'GET', '/cold/doc')).json.n, 1);
+	// Accounts are read by a handle that stays.
+	const account = await ask(server, 'PUT', `/_users/org.couchdb.user:u${turn}`, { json: { name: `u${turn}`, password: 'pw', roles: [], type: 'user' } });
+	assert.equal(account.status, 201, account.text);
+	assert.equal((await ask(server, 'POST', '/_session', { auth: null, json: { name: `u${turn}`, password: 'pw' } })).status, 200);
+	const big = noise(3 << 20);
+	const attached = await ask(server, 'PUT', `/a/d3/file?rev=${kept.get('d3')}`, { body: big, type: 'image/png' });
+	assert.equal(attached.status, 201, attached.text);
+	kept.set('d3', attached.json.rev);
+	assert.ok((await ask(server, 'GET', '/a/d3/file')).raw.equals(big));
+	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/log/level', { json: 'info' })).status, 200);
+	assert.equal((await ask(server, 'POST', '/_replicate', { json: { source: 'a', target: `made${turn}` } })).json.ok, true);
+	assert.equal((await ask(server, 'GET', `/made${turn}`)).json.doc_count, kept.size);
+	// One that failed meanwhile waits half a minute before it begins again, and has not ended.
+	const { jobs } = (await ask(server, 'GET', '/_scheduler/jobs')).json;
+	assert.deepEqual(jobs.map((job) => [job.target.replace(/.*\/(?=.)/, '').replace('/', ''), 'started crashed added'.includes(job.history[0].type)]), [['b', true]]);
+}
+
+const cases = [
+	['read-only', ALL, EROFS, [503], /read-only/],
+	['without quota', WRITES | NAMES, EDQUOT, [507], /no space/],
+	['whose device fails', WRITES | SYNCS, EIO, [500, 503], /./],
+	['whose device fails at syncs', SYNCS, EIO, [500, 503], /./],
+	['that says not whether a commit was made', META, EIO, [500, 503], /./],
+	['that says not whether, and can then not be opened', META | OPENS, EIO, [500, 503], /./],
+];
+cases.forEach(([what, sorts, errno, statuses, reason], turn) => {
+	test(`a file system ${what}, and back`, { timeout: 60000 }, async () => {
+		const feed = openFeed(server, '/a/_changes?feed=continuous&since=now&heartbeat=50');
+		await feed.started;
+		fault(sorts, errno);
+		await assertRefuses(statuses, reason, [turn > 0 && 'view', sorts === (META | OPENS) && 'reads', sorts & META && sorts !== ALL && 'setting']);
+		const { blanks } = feed;
+		await feed.until((f) => f.blanks > blanks + 1);
+		fault(0, 0);
+		await assertRecovers(feed, turn);
+		feed.end();
+		await assertReads();
+	});
+});
+
+test('nothing is lost or damaged', { timeout: 60000 }, async () => {
+	await server.restart();
+	await assertReads();
+	await server.stop();
+	execFileSync(DIVAN, ['check', '--data', dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
+	assert.deepEqual(fs.readdirSync(dataDir).filter((name) => /^\.(new|body)/.test(name)), []);
+});

@@ -1,0 +1,145 @@
+/*
+ * disk_shim.c: preloaded into divand, it makes the file system fail that the data are in: as one does that the kernel has made read-only at an error
+ * of its device, or whose quota is used up.  (`mount -o remount,ro` refuses as long as a file is open for writing.)
+ *
+ * DISK_FAULT: a file of two 32-bit numbers, which a test changes while divand runs: the calls that fail (a bit of each sort), and with which errno.
+ * DISK_ROOT: the folder.  Reads, maps and locks go on; so do sockets and pipes.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+enum {
+	WRITES = 1, /* bytes, and sizes that grow */
+	SYNCS = 2,
+	OPENS = 4, /* of what is there, for writing */
+	NAMES = 8, /* made */
+	GONE = 16, /* names that go */
+	META =
+	    32 /* of writes alone what goes to the first pages: with them LMDB ends a commit, whose outcome is then not known */
+};
+
+static _Atomic uint32_t *fault; /* sorts, errno */
+static const char *root;
+
+#define REAL(name)                     \
+	static __typeof__(&name) real; \
+	if (real == NULL)              \
+	*(void **)&real = dlsym(RTLD_NEXT, #name)
+
+__attribute__((constructor)) static void
+start(void)
+{
+	const char *path = getenv("DISK_FAULT");
+	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *map = fd >= 0 ? mmap(NULL, 2 * sizeof(*fault), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+	if (fd >= 0)
+		close(fd);
+	root = getenv("DISK_ROOT");
+	if (map != MAP_FAILED && root != NULL)
+		fault = map;
+}
+
+static int
+fails(uint32_t sort)
+{
+	if (fault == NULL || (atomic_load(&fault[0]) & sort) == 0)
+		return 0;
+	errno = (int)atomic_load(&fault[1]);
+	return 1;
+}
+
+static int
+path_fails(uint32_t sort, const char *path)
+{
+	return root != NULL && strncmp(path, root, strlen(root)) == 0 && fails(sort);
+}
+
+static int
+fd_fails(uint32_t sort, int fd)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t n;
+
+	if (fault == NULL || (atomic_load(&fault[0]) & sort) == 0)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	return path_fails(sort, path);
+}
+
+static int
+open_fails(const char *path, int flags)
+{
+	if ((flags & (O_CREAT | O_TMPFILE)) != 0 && access(path, F_OK) != 0)
+		return path_fails(NAMES, path);
+	return (flags & O_ACCMODE) != O_RDONLY && path_fails(OPENS, path);
+}
+
+#define OPEN(name)                                                                              \
+	int name(const char *path, int flags, ...)                                              \
+	{                                                                                       \
+		REAL(name);                                                                     \
+		mode_t mode = 0;                                                                \
+		if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE) {               \
+			va_list args;                                                           \
+			va_start(args, flags);                                                  \
+			mode = va_arg(args, mode_t);                                            \
+			va_end(args);                                                           \
+		}                                                                               \
+		return fault != NULL && open_fails(path, flags) ? -1 : real(path, flags, mode); \
+	}
+OPEN(open)
+OPEN(open64)
+
+#define OF_FD(type, name, sort, params, ...)                        \
+	type name params                                            \
+	{                                                           \
+		REAL(name);                                         \
+		return fd_fails(sort, fd) ? -1 : real(__VA_ARGS__); \
+	}
+OF_FD(ssize_t, write, WRITES, (int fd, const void *p, size_t n), fd, p, n)
+OF_FD(ssize_t, pwrite, WRITES | (at < 8192 ? META : 0), (int fd, const void *p, size_t n, off_t at), fd, p, n, at)
+OF_FD(ssize_t, pwrite64, WRITES | (at < 8192 ? META : 0), (int fd, const void *p, size_t n, off64_t at), fd, p, n, at)
+OF_FD(ssize_t, writev, WRITES, (int fd, const struct iovec *v, int n), fd, v, n)
+OF_FD(ssize_t, pwritev, WRITES, (int fd, const struct iovec *v, int n, off_t at), fd, v, n, at)
+OF_FD(int, ftruncate, WRITES, (int fd, off_t len), fd, len)
+OF_FD(int, ftruncate64, WRITES, (int fd, off64_t len), fd, len)
+OF_FD(int, fsync, SYNCS, (int fd), fd)
+OF_FD(int, fdatasync, SYNCS, (int fd), fd)
+OF_FD(int, fsetxattr, WRITES, (int fd, const char *name, const void *p, size_t n, int flags), fd, name, p, n, flags)
+
+#define OF_PATH(name, sort, params, ...)                                \
+	int name params                                                 \
+	{                                                               \
+		REAL(name);                                             \
+		return path_fails(sort, path) ? -1 : real(__VA_ARGS__); \
+	}
+/* A file of its own that has no name soon. */
+int
+mkostemp(char *path, int flags)
+{
+	REAL(mkostemp);
+	return path_fails(NAMES, path) ? -1 : real(path, flags);
+}
+
+OF_PATH(mkdir, NAMES, (const char *path, mode_t mode), path, mode)
+OF_PATH(rename, GONE, (const char *path, const char *to), path, to)
+OF_PATH(unlink, GONE, (const char *path), path)
+OF_PATH(
+    setxattr, WRITES, (const char *path, const char *name, const void *p, size_t n, int flags), path, name, p, n, flags)
+OF_PATH(removexattr, GONE, (const char *path, const char *name), path, name)
