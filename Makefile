@@ -8,6 +8,8 @@
 #   make crash       the crash tests at full length
 #   make power       CUTS=2000 power cuts in what a recorded server did to its disk (SEED=n)
 #   make soak        MINUTES=30 of mixed load: memory, descriptors, files and latencies in a table (SEED=n)
+#   make scale       DATABASES=10000 opened one after the other, VIEWS=1000 asked for at once: descriptors and memory
+#   make plants      each fault of tests/plants/ planted by itself, and the test that must catch it (PLANTS=regexp)
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
@@ -45,12 +47,12 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power soak sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power soak scale plants sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
 help:
-	@sed -n '3,20s/^# \{0,1\}//p' Makefile
+	@sed -n '3,/make clean/s/^# \{0,1\}//p' Makefile
 
 # ---- divand ----
 
@@ -243,6 +245,16 @@ MINUTES ?= 30
 soak: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/lib/malloc_shim.so
 	@DIVAND=$(BUILD)/divand SOAK_SECONDS=$$(($(MINUTES) * 60)) SOAK_SEED=$(SEED) node tests/soak/soak.mjs
+
+DATABASES ?= 10000
+VIEWS     ?= 1000
+scale: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@DIVAND=$(BUILD)/divand DATABASES=$(DATABASES) VIEWS=$(VIEWS) VIEW_DATABASES=$(VIEWS) \
+	  node --test --test-concurrency=1 --test-reporter ./tests/lib/reporter.mjs tests/api/scale.test.mjs tests/api/views-scale.test.mjs
+
+plants: deps-test
+	@node tests/plants/run.mjs
 
 SEEDS ?= 5000
 sim: deps-test
