@@ -10,6 +10,8 @@
 #   make soak        MINUTES=30 of mixed load: memory, descriptors, files and latencies in a table (SEED=n)
 #   make scale       DATABASES=10000 opened one after the other, VIEWS=1000 asked for at once: descriptors and memory
 #   make plants      each fault of tests/plants/ planted by itself, and the test that must catch it (PLANTS=regexp)
+#   make protocol    HTTP/1.1, HTTP/2 and TLS misused: the RFCs' rules as tables, ROUNDS=5 times; HOSTILE=120 seconds of random clients
+#   make torture     each call that can fail fails, under each unit test and a life of divand (STEP=n: one place in n; SEED=n, MODES=first)
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
@@ -47,7 +49,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power soak scale plants sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power soak scale plants torture protocol sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
@@ -256,22 +258,48 @@ scale: deps-test
 plants: deps-test
 	@node tests/plants/run.mjs
 
+ROUNDS ?= 5
+HOSTILE ?= 120
+protocol: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@for f in framing-http1 framing-http2 tls-misuse attack-http1 attack-http2 http2-heads hostile tls; do \
+		echo "== $$f"; \
+		DIVAND=$(abspath $(BUILD))/divand DIVAN_BUILD=$(abspath $(BUILD)) FRAMING_ROUNDS=$(ROUNDS) HOSTILE_SECONDS=$(HOSTILE) \
+			node --test --test-reporter $(CURDIR)/tests/lib/reporter.mjs tests/api/$$f.test.mjs || exit 1; done
+
 SEEDS ?= 5000
 sim: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) $(BUILD)/tests/sim/sim
 	@SIM_SEEDS=$(SEEDS) tests/run --build $(BUILD) sim
 
-# Builds whose calls fail: what fail.c replaces is replaced where it is linked, for archives too.
-TORTURE_LIBS  := LDLIBS='-lh2o-evloop -l:liblmdb.a -l:libyaml.a -l:libzstd.a -lssl -lcrypto -l:libz.a -l:libpcre2-8.a -l:libjansson.a -lpthread -lm'
+# Torture: the same objects, linked so that their calls can be made to fail; those of archives too, so the libraries that may be are (tests/torture/fail.c).
+TORTURE_LIBS  := -lh2o-evloop -l:liblmdb.a -l:libyaml.a -l:libzstd.a -lssl -lcrypto -l:libz.a -l:libpcre2-8.a -l:libjansson.a -lpthread -lm
 TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
-TORTURE_ASAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined $(TORTURE_FLAGS)
-$(BUILD)/torture.ld: tests/torture/fail.c tests/torture/fail.h
+# Those of the short form, which is part of `make test`; those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
+TORTURE_SHORT := test_db_rules test_views_rows test_replicator_jobs test_query_plan
+TORTURE_SKIP  := test_base_httpc_loop test_base_httpc_peers test_base_faults test_db_faults test_db_faults_ruled test_db_idkey test_db_model test_db_model_reopen test_db_packing test_db_revtree_cases \
+                 test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_faults test_replicator_many test_store_counts
+TORTURE_TESTS ?= $(filter-out $(TORTURE_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
+TORTURE_DIR   := $(BUILD)/tests/torture
+$(TORTURE_DIR)/fail.ld: tests/torture/fail.c tests/torture/fail.h
 	@mkdir -p $(@D)
-	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -g $(TORTURE_FLAGS) -fPIE -c -o $(BUILD)/fail.o $<
-	@{ nm $(BUILD)/fail.o | sed -n 's/.* T __wrap_/--wrap=/p'; echo $(abspath $(BUILD)/fail.o); } >$@
-torture-build: deps-test
-	@$(MAKE) --no-print-directory BUILD=build-torture build-torture/torture.ld
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-torture OPT='-O1 -g' SAN='$(TORTURE_ASAN) -Wl,@build-torture/torture.ld' $(TORTURE_LIBS) all unit
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -g $(TORTURE_FLAGS) -fPIC -c -o $(@D)/fail.o $<
+	@{ nm $(@D)/fail.o | sed -n 's/.* T __wrap_/--wrap=/p'; echo $(abspath $(@D)/fail.o); } >$@
+$(TORTURE_DIR)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS)) $(TORTURE_DIR)/fail.ld | $(BUILD)/divan-js
+	@echo '  link    $@'
+	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -Wl,@$(TORTURE_DIR)/fail.ld -o $@ $(filter %.o %.a,$^) $(TORTURE_LIBS)
+	@ln -sf ../../divan-js $(@D)/divan-js
+$(TORTURE_DIR)/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a) $(TORTURE_DIR)/fail.ld
+	@echo '  link    $@'
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) -fno-lto $(HARDEN) $(SAN) $(LDFLAGS) -Wl,@$(TORTURE_DIR)/fail.ld -o $@ $(filter %.c %.a,$^) $(TORTURE_LIBS)
+
+# MODES: first (what comes to a place first fails), later (what comes the third time), good (first, and all of its sort behind it).
+MODES ?= first,later,good
+torture: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-torture OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined $(TORTURE_FLAGS)' \
+	  build-torture/divan $(addprefix build-torture/tests/torture/,divand $(TORTURE_TESTS))
+	@node tests/torture/life.mjs --build build-torture --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0) --starts 10000; life=$$?; \
+	  node tests/torture/unit.mjs --build build-torture --jobs 2 --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0) $(TORTURE_TESTS) && exit $$life
 
 SECONDS ?= 60
 fuzz: deps-fuzz

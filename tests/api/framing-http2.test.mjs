@@ -3,7 +3,7 @@
 // written to the database tells in the end which of the requests behind were carried out.  Behind the table: floods, each of
 // which the server must end.
 //   FRAMING_SEED=N    where pieces are cut
-//   FRAMING_ROUNDS=N  how often the table is gone through (1)
+//   FRAMING_ROUNDS=N  how often the table is gone through (1, and then each row over two of the kinds, drawn by the seed)
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
@@ -276,6 +276,7 @@ row('10.3', 'a request behind a body', [headers([...POST, ['content-length', '2'
 /* ---- How a row is sent ---- */
 
 const WAYS = ['whole', 'pieces', 'tls'];
+const ways_of = (n) => (ROUNDS > 1 ? WAYS : ['whole', WAYS[1 + ((SEED + n) % 2)]]);
 const expected = new Set(); // documents that must be there
 const faults = [];
 
@@ -372,7 +373,7 @@ before(async () => {
 after(() => server.stop());
 
 async function round(number) {
-	const work = rows.flatMap((_, n) => WAYS.map((way) => [n, way]));
+	const work = rows.flatMap((_, n) => ways_of(n).map((way) => [n, way]));
 	let count = 0;
 	const worker = async () => {
 		for (let item; (item = work.pop());) {
@@ -402,4 +403,53 @@ test('each row of the table ends as it says, and nothing behind an end is carrie
 	for (let n = 0; n < 600 && open() > before + 8; n++) await new Promise((r) => setTimeout(r, 50));
 	assert.ok(open() <= before + 8, `${open()} descriptors are open, ${before} were`);
 	if (ROUNDS > 1) assert.ok(rss() < memory + MEMORY_KIB, `${rss() - memory} KiB more than behind the first round`);
+});
+
+/* ---- Much of it ---- */
+
+/** Sends ${piece} until ${ms} are over, nothing more is taken, or the connection has ended. */
+async function pour(c, piece, ms) {
+	let sent = 0;
+	for (const until = Date.now() + ms; Date.now() < until && !c.ended;) {
+		const taken = await Promise.race([c.send(piece).then(() => true), new Promise((r) => setTimeout(r, 300, false))]);
+		if (!taken) break;
+		sent += piece.length;
+	}
+	return sent;
+}
+
+test('answers that nobody takes do not pile up', async () => {
+	const many = (n, f) => Buffer.concat(Array(n).fill(f));
+	const other = meanwhile(server, `/${db}/other`);
+	for (const [what, piece] of Object.entries({
+		'DATA for a stream that is no more': many(5000, data('x')), 'padding for it': many(2000, frame(T.data, PADDED, 1, bytes(9, ...Buffer.alloc(9)))),
+		'WINDOW_UPDATE for it': many(5000, frame(T.window, 0, 1, u32(1))), PING: many(2000, frame(T.ping, 0, 0, Buffer.alloc(8))),
+	})) {
+		const before = rss();
+		const c = connectH2(server);
+		await c.opened;
+		await c.send(UP());
+		await c.answer(1);
+		c.socket.pause();
+		const sent = await pour(c, piece, 700);
+		assert.ok(rss() - before < MEMORY_KIB, `${what}: ${rss() - before} KiB more for ${sent} bytes`);
+		c.end();
+		await c.closed;
+	}
+	await other.end();
+});
+
+test('many good requests on a connection are no flood', async () => {
+	const c = connectH2(server);
+	const N = 3000, AT_A_TIME = 50;
+	await c.opened;
+	for (let n = 0; n < N; n += AT_A_TIME) {
+		const from = 2 * n + 1;
+		c.frames.length = 0;
+		await c.send(...Array.from({ length: AT_A_TIME }, (_, i) => UP(from + 2 * i)), frame(T.window, 0, 0, u32(4000)));
+		const answered = () => c.frames.filter((f) => f.type === T.data && f.flags & END_STREAM).length;
+		await c.until(() => answered() === AT_A_TIME);
+	}
+	assert.equal(c.goaway, null);
+	c.end();
 });
