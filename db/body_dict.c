@@ -13,6 +13,8 @@
 
 #include <zdict.h>
 
+#define COMPILED_MAX ((size_t)4 << 20) /* more than a compiled dictionary has bytes */
+
 int
 body_level_(enum body_effort effort)
 {
@@ -35,12 +37,23 @@ zdict_free(struct zdict *d)
 	free(d);
 }
 
+/* compile: libzstd 1.5.4 does not look whether it gets the memory that this takes, so that is asked for before. */
+static ZSTD_CDict *
+compile(const struct zdict *d, enum body_effort effort)
+{
+	void *volatile probe = malloc(COMPILED_MAX);
+	int there = probe != NULL;
+
+	free(probe);
+	return there ? ZSTD_createCDict(d->bytes, d->len, body_level_(effort)) : NULL;
+}
+
 const ZSTD_CDict *
 body_for_packing_(struct zdict *d, enum body_effort effort)
 {
 	ZSTD_CDict *c = atomic_load(&d->c[effort]), *mine;
 
-	if (c != NULL || (mine = ZSTD_createCDict(d->bytes, d->len, body_level_(effort))) == NULL)
+	if (c != NULL || (mine = compile(d, effort)) == NULL)
 		return c;
 	if (atomic_compare_exchange_strong(&d->c[effort], &c, mine))
 		return mine;

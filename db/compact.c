@@ -338,6 +338,8 @@ db_compact(struct db *db)
 	struct compactwork *k;
 	int err;
 
+	if (db->file->dropped)
+		return ERR_NO_DB;
 	if (!db_is_admin(db))
 		return ERR_NOT_DB_ADMIN;
 	if ((k = compact_new(db->file, 0)) == NULL)

@@ -609,6 +609,8 @@ db_security(struct db *db, struct buf *b)
 	struct dbfile *f = db->file;
 	int err;
 
+	if (f->dropped)
+		return ERR_NO_DB;
 	(void)pthread_mutex_lock(&f->lock);
 	if (f->security.len > 0)
 		err = buf_put(b, f->security.data, f->security.len);

@@ -55,6 +55,8 @@ ids_open(struct db_snap *snap, const struct idkey_trees *trees, const struct db_
 	if (err)
 		return err;
 	s->range = *range;
+	/* No id is less than or equal to the empty one. */
+	s->empty = range->descending && range->has_start && range->start.len == 0;
 	if ((err = arena_new(1u << 20, &s->arena)) != 0 ||
 	    (err = idkey_walk_open(trees, snap->snap, s->arena, &s->walk)) != 0) {
 		db_scan_close(s);
@@ -65,23 +67,10 @@ ids_open(struct db_snap *snap, const struct idkey_trees *trees, const struct db_
 }
 
 static int
-id_cmp(const struct jstr *a, const struct jstr *b)
-{
-	size_t n = a->len < b->len ? a->len : b->len;
-	int c = n > 0 ? memcmp(a->s, b->s, n) : 0;
-
-	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
-}
-
-static int
 ids_seek(struct db_scan *s)
 {
 	const struct db_range *r = &s->range;
 
-	if (r->has_start && r->start.len == 0 && r->descending) {
-		s->empty = 1; /* no id is less than or equal to the empty one */
-		return 0;
-	}
 	return idkey_walk_seek(
 	    s->walk, r->has_start ? r->start.s : NULL, r->has_start ? r->start.len : 0, r->descending);
 }
@@ -98,11 +87,11 @@ ids_step(struct db_scan *s, struct jstr *idp, struct store_val *valp)
 			return ERR_END;
 		if ((err = idkey_walk_step(s->walk, idp, valp)) != 0)
 			return err;
-		if (r->start_after && id_cmp(idp, &r->start) == 0)
+		if (r->start_after && jstr_order(idp, &r->start) == 0)
 			continue;
 		if (!r->has_end)
 			return 0;
-		c = id_cmp(idp, &r->end);
+		c = jstr_order(idp, &r->end);
 		if (r->descending)
 			c = -c;
 		return c > 0 || (c == 0 && r->exclusive_end) ? ERR_END : 0;

@@ -8,6 +8,7 @@
 #define TESTS_UNIT_FAULTLIFE_H_
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "mallocs.h"
@@ -27,7 +28,7 @@ static struct {
 	unsigned nth;  /* the number that left began with */
 } fault;
 
-static int
+static inline int
 refused(int what)
 {
 	if (fault.what != what)
@@ -44,7 +45,7 @@ refused(int what)
 }
 
 /* pause_faults: What a test does for itself does not fail; what is returned is put back into fault.what. */
-static int
+static inline int
 pause_faults(void)
 {
 	int what = fault.what;
@@ -53,8 +54,17 @@ pause_faults(void)
 	return what;
 }
 
+/* Allocations of a size from the one to the other do not fail. */
+static size_t spared_from = SIZE_MAX, spared_to = SIZE_MAX;
+
+static inline int
+refused_bytes(size_t size)
+{
+	return (size < spared_from || size >= spared_to) && refused(ALLOCATIONS);
+}
+
 #ifdef MALLOCS_OWN
-static void *
+static inline void *
 none(void)
 {
 	errno = ENOMEM;
@@ -64,7 +74,7 @@ none(void)
 void *
 malloc(size_t size)
 {
-	return refused(ALLOCATIONS) ? none() : __libc_malloc(size);
+	return refused_bytes(size) ? none() : __libc_malloc(size);
 }
 
 void *
@@ -81,19 +91,26 @@ realloc(void *p, size_t size)
 #endif
 
 /* A sanitizer or Valgrind may have allocations of its own. */
-static int
+static inline int
 allocations_fail(void)
 {
-	void *volatile p;
-	int failed;
+	/* Of malloc() by its name the compiler knows that it reads nothing of ours. */
+	void *(*volatile take)(size_t size) = malloc;
+	void *p;
 
 	fault.what = ALLOCATIONS;
 	fault.left = 1;
-	p = malloc(1);
+	p = take(1);
 	fault.what = 0;
-	failed = p == NULL;
 	free(p);
-	return failed;
+#ifdef MALLOCS_OWN
+	{
+		const char *preload = getenv("LD_PRELOAD");
+
+		CHECK(p == NULL || (preload != NULL && strstr(preload, "vgpreload") != NULL));
+	}
+#endif
+	return p == NULL;
 }
 
 /* ---- A store whose calls fail: the one in memory with some of its functions replaced ---- */
@@ -101,7 +118,7 @@ allocations_fail(void)
 static const struct store_impl *real;
 static struct store_impl faulty;
 
-static int
+static inline int
 f_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	int err = refused(STORE_CALLS) ? ERR_IO : real->create(s, name, trees, ntrees, dbp);
@@ -111,7 +128,7 @@ f_create(struct store *s, const char *name, const char *const *trees, unsigned n
 	return err;
 }
 
-static int
+static inline int
 f_open(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	int err = refused(STORE_CALLS) ? ERR_IO : real->open(s, name, trees, ntrees, dbp);
@@ -121,7 +138,7 @@ f_open(struct store *s, const char *name, const char *const *trees, unsigned ntr
 	return err;
 }
 
-static int
+static inline int
 f_snap_begin(struct store_db *db, struct store_snap **snapp)
 {
 	int err = refused(STORE_CALLS) ? ERR_IO : real->snap_begin(db, snapp);
@@ -133,7 +150,7 @@ f_snap_begin(struct store_db *db, struct store_snap **snapp)
 
 static unsigned moved_in; /* the tree of the newest cursor; another one's records are not altered right, but altered */
 
-static int
+static inline int
 f_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp)
 {
 	int err = refused(STORE_CALLS) ? ERR_IO : real->cursor_open(snap, tree, cp);
@@ -146,7 +163,7 @@ f_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp)
 }
 
 /* Another byte, fewer or more of them: what and where comes from the number of the fault. */
-static void
+static inline void
 alter(unsigned tree, struct store_val key, struct store_val *v)
 {
 	size_t n = v->len - RECORD_SUM_LEN;
@@ -172,7 +189,7 @@ alter(unsigned tree, struct store_val key, struct store_val *v)
 	v->len = n + RECORD_SUM_LEN;
 }
 
-static int
+static inline int
 f_get(struct store_snap *snap, unsigned tree, struct store_val key, struct store_val *valp)
 {
 	int err = refused(STORE_CALLS) ? ERR_IO : real->get(snap, tree, key, valp);
@@ -182,13 +199,13 @@ f_get(struct store_snap *snap, unsigned tree, struct store_val key, struct store
 	return err;
 }
 
-static int
+static inline int
 f_count(struct store_snap *snap, unsigned tree, uint64_t *np)
 {
 	return refused(STORE_CALLS) ? ERR_IO : real->count(snap, tree, np);
 }
 
-static int
+static inline int
 f_move(
     struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp, struct store_val *valp)
 {
@@ -199,42 +216,40 @@ f_move(
 	return err;
 }
 
-static int
+static inline int
 f_commit(struct store_db *db, const struct store_item *items, size_t n)
 {
 	return refused(STORE_CALLS) ? ERR_IO : real->commit(db, items, n);
 }
 
-static int
+static inline int
 f_rewrite_begin(struct store_db *db, const char *path, struct store_rewrite **rp)
 {
 	return refused(STORE_CALLS) ? ERR_IO : real->rewrite_begin(db, path, rp);
 }
 
-static int
+static inline int
 f_rewrite_step(struct store_rewrite *r)
 {
 	return refused(STORE_CALLS) ? ERR_IO : real->rewrite_step(r);
 }
 
-static int
+static inline int
 f_rewrite_finish(struct store_rewrite *r, const struct store_item *items, size_t n)
 {
 	return refused(STORE_CALLS) ? ERR_IO : real->rewrite_finish(r, items, n);
 }
 
-static int
+static inline int
 f_usage(struct store_db *db, struct store_usage *up)
 {
 	return refused(STORE_CALLS) ? ERR_IO : real->usage(db, up);
 }
 
-static struct store *
-new_store(void)
+/* faulty_store: The store in memory ${s} with these functions. */
+static inline struct store *
+faulty_store(struct store *s)
 {
-	struct store *s;
-
-	CHECK_INT(store_mem_new(&s), 0);
 	real = s->impl;
 	faulty = *real;
 	faulty.create = f_create;
@@ -253,6 +268,15 @@ new_store(void)
 	return s;
 }
 
+static inline struct store *
+new_store(void)
+{
+	struct store *s;
+
+	CHECK_INT(store_mem_new(&s), 0);
+	return faulty_store(s);
+}
+
 /* ---- A life ---- */
 
 #define NAME "faults"
@@ -267,7 +291,7 @@ static struct {
 	unsigned steps; /* that failed */
 } life;
 
-static int
+static inline int
 seen(int err)
 {
 	life.steps += err != 0;
@@ -275,7 +299,7 @@ seen(int err)
 }
 
 /* Like dbtest_submit(); the request ends whatever fails. */
-static int
+static inline int
 submit(struct db *db, struct db_write *w)
 {
 	struct db_request req = {.writes = w, .nwrites = 1};
@@ -284,7 +308,7 @@ submit(struct db *db, struct db_write *w)
 	return seen(err ? err : w->err);
 }
 
-static int
+static inline int
 put(struct db *db, size_t which, int new_edits, const char *json)
 {
 	int what = pause_faults(), err;
@@ -305,7 +329,7 @@ put(struct db *db, size_t which, int new_edits, const char *json)
 	return err;
 }
 
-static void
+static inline void
 read_doc(struct db_snap *snap, struct arena *a, const char *id)
 {
 	struct revtree *t;
@@ -325,7 +349,7 @@ read_doc(struct db_snap *snap, struct arena *a, const char *id)
 	buf_release(&b);
 }
 
-static void
+static inline void
 scan(struct db_snap *snap, struct arena *a)
 {
 	struct db_range range = {.skip = 1};
@@ -369,7 +393,7 @@ scan(struct db_snap *snap, struct arena *a)
 	(void)seen(db_docs_deleted(snap, &range, &n));
 }
 
-static void
+static inline void
 read_all(struct db *db)
 {
 	struct arena *a;
@@ -403,7 +427,7 @@ read_all(struct db *db)
 static int forged; /* wrong records may have been believed */
 
 /* What was acknowledged is there; a fault that comes after nothing has happened yet leaves nothing. */
-static void
+static inline void
 all_there(struct db *db)
 {
 	struct db_snap *snap;
@@ -426,7 +450,7 @@ all_there(struct db *db)
 }
 
 /* Opens, whole, and writable, in the same process and by another. */
-static void
+static inline void
 recovered(struct dbs *s, const char *id)
 {
 	int err = dbs_create(s, NAME, NULL, &dbtest_admin, NULL);
@@ -446,10 +470,15 @@ recovered(struct dbs *s, const char *id)
 	db_close(db);
 }
 
+/* From the so manyth call on, only each so manyth is a fault's turn. */
+static struct store *(*life_store)(void) = new_store; /* what each life begins with */
+static unsigned life_least = 200;
+static unsigned life_near = UINT_MAX, life_far = 1;
+
 /* life_f: One life with the n-th call of a kind failing, and what must hold behind it. */
 typedef void life_f(struct store *store, int what, unsigned n, int for_good);
 
-static void
+static inline void
 sweep(life_f *live, int what, int for_good, unsigned first, unsigned step)
 {
 	unsigned n = first;
@@ -458,33 +487,38 @@ sweep(life_f *live, int what, int for_good, unsigned first, unsigned step)
 		unsigned failed_before = check_failed_;
 
 		arena_reset(ruletest_arena);
-		live(new_store(), what, n, for_good);
+		live(life_store(), what, n, for_good);
 		if (check_failed_ > failed_before)
 			fprintf(stderr, "what=%d n=%u for_good=%d\n", what, n, for_good);
-		n += step;
+		n += n < life_near ? step : life_far;
 	} while (fault.made > 0 && check_failed_ < 20);
-	CHECK(n > 200); /* there are so many calls; else the last life ended early */
+	CHECK(n > life_least); /* there are so many calls; else the last life ended early */
 	if (getenv("VERBOSE") != NULL)
 		fprintf(stderr, "what=%d for_good=%d: up to n=%u\n", what, for_good, n);
 }
 
-/* walk: All faults.  Each ${step}-th, or what FAULTS_STEP says. */
-static void
-walk(life_f *live, unsigned step)
+/* life_step: Each ${step}-th, or what FAULTS_STEP says. */
+static inline unsigned
+life_step(unsigned step)
 {
 	const char *every = getenv("FAULTS_STEP");
 
 	if (every != NULL)
 		step = (unsigned)strtoul(every, NULL, 10);
-	if (step == 0)
-		step = 1;
+	return step > 0 ? step : 1;
+}
+
+/* walk: All faults, and so many ways to forge a record. */
+static inline void
+walk(life_f *live, unsigned step, unsigned forgeries)
+{
 	for (int for_good = 0; for_good < 2; for_good++) {
 		if (allocations_fail())
 			sweep(live, ALLOCATIONS, for_good, 1 + 3u * (unsigned)for_good % step, step);
 		sweep(live, STORE_CALLS, for_good, 1 + 5u * (unsigned)for_good % step, step);
 		sweep(live, DAMAGE, for_good, 1 + 2u * (unsigned)for_good % step, step);
 	}
-	for (fault.salt = 0; fault.salt < (step == 1 ? 24 : 4); fault.salt++)
+	for (fault.salt = 0; fault.salt < forgeries; fault.salt++)
 		sweep(live, FORGERY, 0, 1 + fault.salt % step, step);
 }
 

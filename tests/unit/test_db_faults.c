@@ -138,7 +138,7 @@ main(void)
 	life_ids = ids;
 	life_nids = sizeof(ids) / sizeof(ids[0]);
 	CHECK_INT(arena_new(256u << 20, &ruletest_arena), 0);
-	walk(live, 7);
+	walk(live, life_step(7), life_step(7) == 1 ? 24 : 4);
 	arena_free(ruletest_arena);
 	return check_done();
 }

@@ -1,0 +1,547 @@
+/* test_db_bounds.c: what is too long, too large, too many, of no known form, or not allowed is refused in so many words, and what is just within is not. */
+#include "ruletest.h"
+
+#include "base/limits.h"
+
+static struct dbs *all;
+
+/* ---- Names and who may make databases ---- */
+
+static void
+name_is(const char *name, size_t len, int err)
+{
+	struct errtext why;
+
+	CHECK_INT(dbs_name_check(name, len, &why), err);
+	CHECK_INT(dbs_name_check(name, len, NULL), err);
+}
+
+static void
+test_names(void)
+{
+	static const char *const good[] = {"a", "z", "az09_$()+-/", "_users", "_replicator", "_global_changes", "a/b"};
+	static const char *const bad[] = {
+	    "", "A", "1a", "_a", "_userz", "_user", "a b", "aA", "a:", "a`", "a{", "a@", "a[", "`", "{", "a\x7f"};
+	char longest[LIMIT_DB_NAME_LEN + 1];
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		name_is(good[i], strlen(good[i]), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		name_is(bad[i], strlen(bad[i]), ERR_ILLEGAL_DB_NAME);
+	name_is("a\0b", 3, ERR_ILLEGAL_DB_NAME);
+	memset(longest, 'n', sizeof(longest));
+	name_is(longest, LIMIT_DB_NAME_LEN, 0);
+	name_is(longest, LIMIT_DB_NAME_LEN + 1, ERR_ILLEGAL_DB_NAME);
+}
+
+static void
+test_who(void)
+{
+	const struct principal ann = {.name = "ann"};
+	struct db *db;
+
+	CHECK_INT(dbs_create(all, "who", NULL, &ann, NULL), ERR_NOT_ADMIN);
+	CHECK_INT(dbs_drop(all, "who", &ann), ERR_NOT_ADMIN);
+	CHECK_INT(dbs_drop(all, "who", &dbtest_admin), ERR_NO_DB);
+	CHECK_INT(dbs_drop(all, "WHO", &dbtest_admin), ERR_NO_DB);
+	CHECK_INT(db_open(all, "who", &ann, &db), ERR_NO_DB);
+	CHECK_INT(db_open(all, "WHO", &ann, &db), ERR_NO_DB);
+	CHECK_INT(dbs_create(all, "who", NULL, &dbtest_admin, NULL), 0);
+	CHECK_INT(dbs_create(all, "who", NULL, &dbtest_admin, NULL), ERR_DB_EXISTS);
+	if (CHECK_INT(db_open(all, "who", &ann, &db), 0)) {
+		CHECK(!db_is_admin(db));
+		CHECK_INT(db_compact(db), ERR_NOT_DB_ADMIN);
+		CHECK_INT(db_copy(db, "/nonexistent/x"), ERR_NOT_ADMIN);
+		CHECK_INT(db_may_set(db, DB_WRITE_PURGE, NULL), ERR_NOT_ADMIN);
+		CHECK_INT(db_may_set(db, DB_WRITE_PURGED_LIMIT, NULL), ERR_NOT_ADMIN);
+		CHECK_INT(db_may_set(db, DB_WRITE_LOCAL, NULL), 0);
+		CHECK_INT(db_may_list(db), 0);
+		CHECK(db_shows_alike(db));
+		db_close(db);
+	}
+}
+
+/* A handle of a database that is gone says so, whatever is asked. */
+static void
+test_dropped(void)
+{
+	struct db *db = ruletest_new_db(all, "gone");
+	struct db_write w = ruletest_write_of("{\"_id\":\"a\"}", 1);
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	struct db_blob *blob = NULL;
+	struct db_snap *snap;
+	struct db_info info;
+	struct errtext why;
+	struct buf b;
+
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a\"}"), 0);
+	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &blob), 0);
+	CHECK_INT(db_blob_add(blob, "x", 1), 0);
+	CHECK_INT(dbs_drop(all, "gone", &dbtest_admin), 0);
+	buf_init(&b, 1000);
+	CHECK_INT(ruletest_submit(db, &req), ERR_NO_DB);
+	CHECK_INT(db_snap_begin(db, &snap), ERR_NO_DB);
+	CHECK_INT(db_info(db, &info), ERR_NO_DB);
+	CHECK_INT(db_security(db, &b), ERR_NO_DB);
+	CHECK_INT(db_compact(db), ERR_NO_DB);
+	CHECK_INT(db_copy(db, "/nonexistent/x"), ERR_NO_DB);
+	CHECK_INT(db_may_set(db, DB_WRITE_EDIT, &why), ERR_NO_DB);
+	CHECK(!db_is_admin(db));
+	db_blob_free(blob);
+	buf_release(&b);
+	db_close(db);
+	ruletest_drain();
+}
+
+/* ---- Documents ---- */
+
+static int
+check_doc(struct db *db, const char *id, size_t len, size_t body_len)
+{
+	struct errtext why;
+
+	return db_doc_check(db, id, len, body_len, &why);
+}
+
+static void
+test_ids(void)
+{
+	const struct db_options parted = {.partitioned = 1};
+	static char id[LIMIT_ID_LEN + 2];
+	struct db *db = ruletest_new_db(all, "ids"), *parts;
+	struct errtext why;
+
+	CHECK_INT(dbs_create(all, "parts", &parted, &dbtest_admin, NULL), 0);
+	parts = dbtest_open(all, "parts");
+	CHECK(db_is_partitioned(parts) && !db_is_partitioned(db));
+	memset(id, 'i', sizeof(id));
+	CHECK_INT(check_doc(db, id, LIMIT_ID_LEN, 0), 0);
+	CHECK_INT(check_doc(db, id, LIMIT_ID_LEN + 1, 0), ERR_ID_TOO_LONG);
+	CHECK_INT(check_doc(db, "", 0, 0), ERR_ID_EMPTY);
+	CHECK_INT(check_doc(db, "a", 1, LIMIT_BODY_LEN), 0);
+	CHECK_INT(check_doc(db, "a", 1, LIMIT_BODY_LEN + 1), ERR_DOC_TOO_LARGE);
+	CHECK_INT(check_doc(db, "\xff", 1, 0), ERR_ID_NOT_UTF8);
+	CHECK_INT(check_doc(parts, "a", 1, 0), ERR_RESERVED_ID);
+	CHECK_INT(check_doc(parts, ":a", 2, 0), ERR_ILLEGAL_PARTITION);
+	CHECK_INT(check_doc(parts, "a:", 2, 0), ERR_ID_EMPTY);
+	CHECK_INT(check_doc(parts, "a:b", 3, 0), 0);
+	CHECK_INT(check_doc(parts, "a:b:", 4, 0), 0);
+	CHECK_INT(check_doc(parts, "_design/a", 9, 0), 0);
+	CHECK_INT(check_doc(parts, "_x", 2, 0), ERR_RESERVED_ID);
+	CHECK_INT(db_id_place(parts, "", 0, &why), 0);
+	CHECK_INT(db_id_place(parts, "a", 1, &why), ERR_RESERVED_ID);
+	CHECK_INT(db_id_place(parts, "_local/a", 8, &why), 0);
+	CHECK_INT(db_id_place(db, "a", 1, &why), 0);
+	ruletest_end_db(parts);
+	ruletest_end_db(db);
+}
+
+/* What comes past the checks of whoever reads requests. */
+static void
+test_writes(void)
+{
+	static char id[LIMIT_ID_LEN + 1];
+	struct db *db = ruletest_new_db(all, "writes");
+	struct db_write w = ruletest_write_of("{\"_id\":\"a\"}", 1);
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	static const struct doc_att same = {.stored_length = 1};
+	struct db_write_att *atts;
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct jstr body;
+	uint64_t number;
+
+	memset(id, 'i', sizeof(id));
+	w.id = (struct jstr){id, 0};
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, ERR_ID_EMPTY);
+	w.id = (struct jstr){id, sizeof(id)};
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, ERR_ID_TOO_LONG);
+	w.kind = DB_WRITE_LOCAL;
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, ERR_ID_TOO_LONG);
+	w.kind = DB_WRITE_EDIT;
+	w.id = (struct jstr){"a", 1};
+	w.body.len = LIMIT_BODY_LEN + 1; /* nothing of it is read */
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	w.body.len = 2;
+	w.natts = LIMIT_ATTACHMENTS + 1;
+	atts = calloc(w.natts, sizeof(*atts));
+	w.atts = atts;
+	if (CHECK(atts != NULL)) {
+		for (size_t i = 0; i < w.natts; i++)
+			atts[i] = (struct db_write_att){.name = {"x", 1}, .same = &same};
+		CHECK_INT(ruletest_submit(db, &req), 0);
+		CHECK_INT(w.err, ERR_TOO_LARGE);
+	}
+	free(atts);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_get(snap, id, 0, ruletest_arena, &doc), ERR_MISSING);
+	CHECK_INT(db_get(snap, id, sizeof(id), ruletest_arena, &doc), ERR_MISSING);
+	CHECK_INT(db_local_get(snap, id, 0, ruletest_arena, &number, &body), ERR_MISSING);
+	CHECK_INT(db_local_get(snap, id, sizeof(id), ruletest_arena, &number, &body), ERR_MISSING);
+	db_snap_end(snap);
+	ruletest_end_db(db);
+}
+
+/* More attachments than are looked at on the stack, each with its own bytes; their revision is that of the same again. */
+static void
+test_many_atts(void)
+{
+	struct db *db = ruletest_new_db(all, "atts");
+	struct db_write_att atts[20];
+	struct db_write w = ruletest_write_of("{\"_id\":\"a\"}", 1), again;
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	static char names[20][2];
+
+	memset(atts, 0, sizeof(atts));
+	for (int i = 0; i < 20; i++) {
+		names[i][0] = (char)('a' + i);
+		atts[i].name = (struct jstr){names[i], 1};
+		atts[i].type = (struct jstr){"x/y", 3};
+		CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &atts[i].blob), 0);
+		CHECK_INT(db_blob_add(atts[i].blob, names[i], 1), 0);
+		CHECK_INT(db_blob_end(atts[i].blob), 0);
+	}
+	w.atts = atts;
+	w.natts = 20;
+	again = w;
+	again.id = (struct jstr){"b", 1};
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	req.writes = &again;
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(again.err, 0);
+	CHECK_MEM(w.rev.id, w.rev.len, again.rev.id, again.rev.len);
+	/* Stubs keep them all; one that names nothing does not. */
+	for (int i = 0; i < 20; i++) {
+		db_blob_free(atts[i].blob);
+		atts[i].blob = NULL;
+	}
+	again.has_parent = 1;
+	again.parent = again.rev;
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(again.err, 0);
+	CHECK_INT(again.rev.gen, 2);
+	again.parent = again.rev;
+	atts[19].name = (struct jstr){"none", 4};
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(again.err, ERR_MISSING_STUB);
+	ruletest_end_db(db);
+}
+
+/* ---- Blobs ---- */
+
+static void
+mode_is(struct db *db, const char *type, enum db_blob_mode want)
+{
+	CHECK_INT(db_blob_mode_for(db, type, strlen(type)), want);
+}
+
+static void
+test_blobs(void)
+{
+	struct dbs_config config = {.ex = &ruletest_ex, .max_attachment_size = 10};
+	struct db_blob *b = NULL;
+	struct store *store = NULL;
+	struct dbs *s = NULL;
+	struct db *db;
+
+	CHECK_INT(store_mem_new(&store), 0);
+	config.store = store;
+	CHECK_INT(dbs_new(&config, &s), 0);
+	db = ruletest_new_db(s, "blobs");
+	mode_is(db, "text/plain", DB_BLOB_COMPRESS);
+	mode_is(db, "TEXT/x \t; charset=x", DB_BLOB_COMPRESS);
+	mode_is(db, "text/", DB_BLOB_PLAIN);
+	mode_is(db, "application/json ; a", DB_BLOB_COMPRESS);
+	mode_is(db, "Application/JavaScript", DB_BLOB_COMPRESS);
+	mode_is(db, "application/jsox", DB_BLOB_PLAIN);
+	mode_is(db, " \t ", DB_BLOB_PLAIN);
+	mode_is(db, "", DB_BLOB_PLAIN);
+	mode_is(db, ";", DB_BLOB_PLAIN);
+	CHECK_INT(db_blob_expect(db, 10), 0);
+	CHECK_INT(db_blob_expect(db, 11), ERR_ATT_TOO_LARGE);
+	for (int mode = DB_BLOB_PLAIN; mode <= DB_BLOB_GZIPPED; mode++) {
+		CHECK_INT(db_blob_new(db, (enum db_blob_mode)mode, &b), 0);
+		CHECK_INT(db_blob_add(b, "0123456789", 10), 0);
+		CHECK_INT(db_blob_add(b, "", 0), 0);
+		CHECK_INT(db_blob_add(b, "x", 1), ERR_ATT_TOO_LARGE);
+		db_blob_free(b);
+	}
+	db_blob_free(NULL);
+	ruletest_drain();
+	ruletest_end_db(db);
+	dbs_free(s);
+}
+
+/* ---- Sequences ---- */
+
+static void
+seq_is(struct db *db, const char *text, int err, uint64_t want)
+{
+	uint64_t seq = 77;
+
+	CHECK_INT(db_seq_parse(db, text, strlen(text), &seq), err);
+	CHECK_INT(seq, err != 0 ? 77 : want);
+}
+
+static void
+test_seqs(void)
+{
+	struct db *db = ruletest_new_db(all, "seqs");
+	struct buf b;
+
+	seq_is(db, "", 0, 0);
+	seq_is(db, "0", 0, 0);
+	seq_is(db, "12", 0, 12);
+	seq_is(db, "12-", 0, 0);
+	seq_is(db, "12-x", 0, 0);
+	seq_is(db, "12x", ERR_BAD_REQUEST, 0);
+	seq_is(db, "x", ERR_BAD_REQUEST, 0);
+	seq_is(db, "-1", ERR_BAD_REQUEST, 0);
+	seq_is(db, "99999999999999999999", ERR_BAD_REQUEST, 0);
+	seq_is(db, "999999999999999999999999", ERR_BAD_REQUEST, 0);
+	buf_init(&b, 100);
+	CHECK_INT(db_seq_put(db, &b, 5), 0);
+	CHECK_INT(buf_putc(&b, '\0'), 0);
+	seq_is(db, b.data, 0, 5);
+	b.data[b.len - 2] ^= 1; /* of another server */
+	seq_is(db, b.data, 0, 0);
+	buf_release(&b);
+	buf_init(&b, 3);
+	CHECK_INT(db_seq_put(db, &b, 5), ERR_TOO_LARGE);
+	buf_release(&b);
+	ruletest_end_db(db);
+}
+
+/* ---- Scans ---- */
+
+/* The ids that a scan gives, one letter each. */
+static const char *
+listed(struct db *db, struct db_range range)
+{
+	static char out[64];
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_doc doc;
+	size_t n = 0;
+	int err = 0;
+
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	if (CHECK_INT(db_docs_open(snap, &range, &scan), 0)) {
+		while ((err = db_docs_next(scan, ruletest_arena, &doc)) == 0 && n + 1 < sizeof(out))
+			out[n++] = doc.id.s[0];
+		CHECK_INT(err, ERR_END);
+		CHECK_INT(db_docs_next(scan, ruletest_arena, &doc), ERR_END);
+		db_scan_close(scan);
+	}
+	db_snap_end(snap);
+	out[n] = '\0';
+	return out;
+}
+
+#define AT(text) .has_start = 1, .start = {text, sizeof(text) - 1}
+#define TO(text) .has_end = 1, .end = {text, sizeof(text) - 1}
+#define DOWN .descending = 1
+#define LISTED(...) listed(db, (struct db_range){__VA_ARGS__})
+
+static void
+test_ranges(void)
+{
+	struct db *db = ruletest_new_db(all, "ranges");
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_change change;
+	uint64_t n;
+
+	for (char c = 'a'; c <= 'f'; c++)
+		CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"%c\"}", c), 0);
+	CHECK_INT(RULETEST_REPLICATE(db, "{\"_id\":\"c5\",\"_rev\":\"1-x\",\"_deleted\":true}"), 0);
+	CHECK_STR(LISTED(.skip = 0), "abcdef");
+	CHECK_STR(LISTED(.skip = 2), "cdef");
+	CHECK_STR(LISTED(.skip = 6), "");
+	CHECK_STR(LISTED(.skip = UINT64_MAX), "");
+	CHECK_STR(LISTED(DOWN), "fedcba");
+	CHECK_STR(LISTED(DOWN, .skip = 2), "dcba");
+	CHECK_STR(LISTED(DOWN, .skip = 6), "");
+	CHECK_STR(LISTED(DOWN, .skip = UINT64_MAX), "");
+	CHECK_STR(LISTED(AT("c")), "cdef");
+	CHECK_STR(LISTED(AT("c"), .start_after = 1), "def");
+	CHECK_STR(LISTED(AT("c"), .start_after = 1, .skip = 1), "ef");
+	CHECK_STR(LISTED(AT("c"), .skip = 1), "def");
+	CHECK_STR(LISTED(AT("c"), .skip = UINT64_MAX), "");
+	CHECK_STR(LISTED(AT("c1"), .skip = 1), "ef");
+	CHECK_STR(LISTED(AT("c5"), .skip = 1), "ef");
+	CHECK_STR(LISTED(AT("c"), DOWN), "cba");
+	CHECK_STR(LISTED(AT("c"), DOWN, .start_after = 1), "ba");
+	CHECK_STR(LISTED(AT("c"), DOWN, .skip = 1), "ba");
+	CHECK_STR(LISTED(AT("c"), DOWN, .start_after = 1, .skip = 1), "a");
+	CHECK_STR(LISTED(AT("c5"), DOWN, .skip = 1), "ba");
+	CHECK_STR(LISTED(AT("")), "abcdef");
+	CHECK_STR(LISTED(AT(""), .skip = 1), "bcdef");
+	CHECK_STR(LISTED(AT(""), .start_after = 1), "abcdef");
+	CHECK_STR(LISTED(AT(""), DOWN), "");
+	CHECK_STR(LISTED(AT(""), DOWN, .skip = 1), "");
+	CHECK_STR(LISTED(AT("b"), TO("d")), "bcd");
+	CHECK_STR(LISTED(AT("b"), TO("d"), .exclusive_end = 1), "bc");
+	CHECK_STR(LISTED(AT("d"), TO("b"), DOWN), "dcb");
+	CHECK_STR(LISTED(AT("d"), TO("b"), DOWN, .exclusive_end = 1), "dc");
+	CHECK_STR(LISTED(AT("d"), TO("b")), "");
+	CHECK_STR(LISTED(TO("")), "");
+	CHECK_STR(LISTED(TO("b"), .skip = 1), "b");
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_docs_before(snap, NULL, 0, &n), 0);
+	CHECK_INT(n, 6);
+	CHECK_INT(db_docs_before(snap, "", 0, &n), 0);
+	CHECK_INT(n, 0);
+	CHECK_INT(db_docs_before(snap, "c5", 2, &n), 0);
+	CHECK_INT(n, 3);
+	CHECK_INT(db_changes_pending(snap, UINT64_MAX, &n), 0);
+	CHECK_INT(n, 0);
+	for (int down = 0; down < 2; down++) {
+		CHECK_INT(db_changes_open(snap, UINT64_MAX, down, &scan), 0);
+		CHECK_INT(db_changes_next(scan, ruletest_arena, &change), ERR_END);
+		db_scan_close(scan);
+	}
+	CHECK_INT(db_changes_open(snap, 5, 1, &scan), 0);
+	for (uint64_t seq = 7; seq > 5; seq--) {
+		CHECK_INT(db_changes_next(scan, ruletest_arena, &change), 0);
+		CHECK_INT(change.seq, seq);
+	}
+	CHECK_INT(db_changes_next(scan, ruletest_arena, &change), ERR_END);
+	db_scan_close(scan);
+	db_snap_end(snap);
+	ruletest_end_db(db);
+}
+
+/* ---- Purges ---- */
+
+static unsigned
+purges(struct db *db, uint64_t since)
+{
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_purge p;
+	unsigned n = 0;
+
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_purges_open(snap, since, &scan), 0);
+	while (db_purges_next(scan, ruletest_arena, &p) == 0) {
+		CHECK(p.seq > since);
+		n++;
+	}
+	db_scan_close(scan);
+	db_snap_end(snap);
+	return n;
+}
+
+/* The oldest are forgotten, also those of the very transaction that makes them too many. */
+static void
+test_purges(void)
+{
+	struct db *db = ruletest_new_db(all, "purges");
+	const struct rev gone = {1, (const unsigned char *)"x", 1};
+	static const struct db_write limit = {.kind = DB_WRITE_PURGED_LIMIT, .number = 3};
+	struct db_write writes[9];
+	unsigned char purged[9];
+	struct db_request req = {.writes = writes, .nwrites = 5};
+
+	for (int i = 0; i < 9; i++)
+		writes[i] = (struct db_write){.kind = DB_WRITE_PURGE,
+		    .id = {"abcdefghi" + i, 1},
+		    .path = &gone,
+		    .npath = 1,
+		    .purged = &purged[i]};
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(purges(db, 0), 5);
+	writes[8] = limit;
+	req = (struct db_request){.writes = &writes[8], .nwrites = 1};
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(writes[8].err, 0);
+	CHECK_INT(purges(db, 0), 3);
+	CHECK_INT(purges(db, 4), 1);
+	req = (struct db_request){.writes = writes, .nwrites = 8};
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(purges(db, 0), 3);
+	CHECK_INT(purges(db, 12), 1);
+	ruletest_end_db(db);
+}
+
+/* ---- Leaves ---- */
+
+/* A tree of as many leaves as there may be takes what it knows and what goes on from a leaf, and no more. */
+static void
+test_leaves(void)
+{
+	struct db *db = ruletest_new_db(all, "leaves");
+	struct db_write *writes = calloc(LIMIT_LEAVES, sizeof(*writes));
+	struct rev(*paths)[2] = calloc(LIMIT_LEAVES, sizeof(*paths));
+	unsigned char(*names)[4] = calloc(LIMIT_LEAVES + 1, sizeof(*names));
+	struct db_request req = {.writes = writes, .nwrites = LIMIT_LEAVES};
+	struct db_write w;
+	struct rev more[2];
+
+	if (!CHECK(writes != NULL && paths != NULL && names != NULL))
+		return;
+	for (unsigned i = 0; i <= LIMIT_LEAVES; i++) {
+		for (unsigned k = 0, left = i; k < 4; k++, left /= 26)
+			names[i][k] = (unsigned char)('a' + left % 26);
+		if (i == LIMIT_LEAVES)
+			break;
+		paths[i][0] = (struct rev){1, names[i], 4};
+		writes[i] = (struct db_write){.kind = DB_WRITE_REPLICATE,
+		    .id = {"a", 1},
+		    .body = {"{}", 2},
+		    .body_etf = {"h\001j", 3},
+		    .path = paths[i],
+		    .npath = 1};
+	}
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	for (unsigned i = 0; i < LIMIT_LEAVES; i++)
+		CHECK_INT(writes[i].err, 0);
+	req = (struct db_request){.writes = &w, .nwrites = 1};
+	w = writes[0]; /* is known */
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	more[0] = (struct rev){1, names[LIMIT_LEAVES], 4};
+	w.path = more;
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	more[0].gen = 2;
+	more[1] = (struct rev){1, (const unsigned char *)"none", 4};
+	w.npath = 2;
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	more[1] = paths[3][0];
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	more[0].id = names[0]; /* another child of what is no leaf now */
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	free(writes);
+	free(paths);
+	free(names);
+	db_close(db); /* without a look at all of it, which takes seconds */
+}
+
+int
+main(void)
+{
+	all = ruletest_begin();
+	test_names();
+	test_who();
+	test_dropped();
+	test_ids();
+	test_writes();
+	test_many_atts();
+	test_blobs();
+	test_seqs();
+	test_ranges();
+	test_purges();
+	if (getenv("FAULTS_STEP") != NULL) /* with the long forms: it takes seconds */
+		test_leaves();
+	return ruletest_end(all);
+}
