@@ -17,8 +17,7 @@ salvage_tell(struct salvage *s, const char *fmt, ...)
 	(void)vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	s->out->lost++;
-	if (s->out->tell != NULL)
-		s->out->tell(s->out->cookie, line);
+	s->out->tell(s->out->cookie, line);
 }
 
 void

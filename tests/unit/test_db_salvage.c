@@ -148,7 +148,7 @@ f_move(
 static int
 f_commit(struct store_db *db, const struct store_item *items, size_t n)
 {
-	return refused(COMMITS) ? ERR_IO : real->commit(db, items, n);
+	return refused(COMMITS) ? (fault.for_good ? ERR_NOSPACE : ERR_IO) : real->commit(db, items, n);
 }
 
 static struct store *
@@ -824,6 +824,23 @@ test_records(void)
 	}
 }
 
+/* A document whose row is damaged with its record: it is known by the id that its damaged record has. */
+static void
+test_rows(void)
+{
+	for (size_t i = 0; i < newer.n; i++) {
+		if (newer.v[i].tree != TREE_DOCS)
+			continue;
+		memcpy(copy, file, file_len);
+		spoil(&newer.v[i], (unsigned)i, 0);
+		for (size_t k = 0; k < newer.n; k++)
+			if (newer.v[k].tree == TREE_CHANGES)
+				spoil(&newer.v[k], (unsigned)k, 0);
+		write_copy(file_len);
+		salvaged("record and row", i);
+	}
+}
+
 static void
 test_pages(void)
 {
@@ -981,6 +998,13 @@ test_large(void)
 		write_copy(file_len);
 		salvaged("large", i);
 	}
+	/* And every document's record. */
+	memcpy(copy, file, file_len);
+	for (size_t i = 0; i < all.n; i++)
+		if (all.v[i].tree == TREE_DOCS)
+			spoil(&all.v[i], (unsigned)i, 0);
+	write_copy(file_len);
+	salvaged("all records", 0);
 	free_records(&all);
 }
 
@@ -1001,7 +1025,9 @@ test_faults(int what, int for_good, const struct result *right)
 		if (r.err == 0) {
 			CHECK_MEM(r.told.data, r.told.len, right->told.data, right->told.len);
 			CHECK_MEM(r.text.data, r.text.len, right->text.data, right->text.len);
-		} else if (!CHECK(r.err == (what == ALLOCATIONS ? ERR_NOMEM : ERR_IO))) {
+		} else if (!CHECK(r.err == (what == ALLOCATIONS              ? ERR_NOMEM
+					       : what == COMMITS && for_good ? ERR_NOSPACE
+									     : ERR_IO))) {
 			fprintf(stderr, "fault %d, the %u-th: %s\n", what, n, err_reason(r.err));
 		}
 		release(&r);
@@ -1068,6 +1094,7 @@ main(void)
 	drop_store(s);
 	make_file(&older, &newer);
 	test_records();
+	test_rows();
 	test_pages();
 	test_forged();
 	test_all_faults();
