@@ -210,7 +210,7 @@ $(BUILD)/tests/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) -fno-lto $(HARDEN) $(SAN) $(LDFLAGS) -o $@ $(filter %.c %.o %.a,$^) $(LDLIBS)
 
 test: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) all unit web
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit web $(TORTURE_SHORT:%=$(TORTURE_DIR)/%)
 	@tests/run --build $(BUILD)
 
 SIZE_MIB ?= 1024
@@ -276,7 +276,7 @@ sim: deps-test
 TORTURE_LIBS  := -lh2o-evloop -l:liblmdb.a -l:libyaml.a -l:libzstd.a -lssl -lcrypto -l:libz.a -l:libpcre2-8.a -l:libjansson.a -lpthread -lm
 TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
 # Those of the short form, which is part of `make test`; those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
-TORTURE_SHORT := test_db_rules test_views_rows test_replicator_jobs test_query_plan
+TORTURE_SHORT := divand test_db_rules test_views_rows test_replicator_jobs test_query_plan
 TORTURE_SKIP  := test_base_httpc_loop test_base_httpc_peers test_base_faults test_db_faults test_db_faults_ruled test_db_idkey test_db_model test_db_model_reopen test_db_packing test_db_revtree_cases \
                  test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_faults test_replicator_many test_store_counts
 TORTURE_TESTS ?= $(filter-out $(TORTURE_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
@@ -317,11 +317,16 @@ COV_FLAGS := OPT='-O0 -g' SAN='--coverage -fprofile-update=atomic'
 COV_SKIP  := test_store_counts test_replicator_many
 COV_BINS  := $(filter-out $(COV_SKIP:%=build-cov/tests/%),$(patsubst tests/unit/%.c,build-cov/tests/%,$(foreach l,base store db replicator views,\
                $(wildcard tests/unit/test_$(l).c tests/unit/test_$(l)_*.c)))) $(FUZZ_NAMES:%=build-cov/tests/test_fuzz_%)
+# These once more, with each call that can fail failing: as many as there is time for.
+COV_TORTURE = $(filter test_base% test_db%,$(TORTURE_TESTS))
+COV_SECONDS ?= 60
 cov: deps-test
 	@find build-cov -name '*.gcda' -delete 2>/dev/null || true
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-cov $(COV_FLAGS) $(COV_BINS) build-cov/divand build-cov/divan-js $(if $(COV_API),all web)
 	@for t in $(COV_BINS); do FAULTS_STEP=1 timeout 600 $$t >build-cov/log 2>/dev/null || echo "$$t: status $$?"; done
 	@$(if $(COV_API),tests/run --build build-cov contract api,true)
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-cov $(COV_FLAGS) $(COV_TORTURE:%=build-cov/tests/torture/%)
+	@node tests/torture/unit.mjs --build build-cov --jobs $$(nproc) --seconds $(COV_SECONDS) $(COV_TORTURE) | tail -1
 	@node tests/cov/report.mjs build-cov --missed build-cov/missed.txt base db
 
 TIDY_FLAGS = -std=c11 -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -isystem httpapi/missing -isystem /usr/include/webkitgtk-4.1

@@ -44,7 +44,6 @@
 
 #include "base/err.h"
 
-#define DEPTH 7          /* of the frames that make a place */
 #define RANGES 4096      /* functions of tests */
 #define STATUS_STOP 77   /* a check failed behind a fault */
 #define STATUS_LOCKED 78 /* and a lock was held */
@@ -252,7 +251,7 @@ refused(enum fail_sort sort, const char *what, const uintptr_t *frame)
 	if (control->fired > 0 && (!control->for_good || control->sort != (uint32_t)sort))
 		return 0;
 	inside = 1;
-	n = trace(frame, at, DEPTH);
+	n = trace(frame, at, control->depth < FAIL_FRAMES ? control->depth : FAIL_FRAMES);
 	inside = 0;
 	if (n == 0)
 		return 0;

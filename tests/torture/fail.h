@@ -35,7 +35,8 @@ struct fail_control {
 	int64_t snaps;                /* 48: snapshots of stores that have not ended */
 	uint32_t points;              /* 56: that were ever passed */
 	uint32_t full;                /* 60: there were more than there is room for */
-	char what[32];                /* 64: the function that failed first */
+	char what[28];                /* 64: the function that failed first */
+	uint32_t depth;               /* 92: how many return addresses make a place */
 	uint64_t frames[FAIL_FRAMES]; /* 96: what called it: addresses in the program's file */
 	struct fail_point point[FAIL_POINTS];
 };

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 
 export const SORTS = ['alloc', 'file', 'store', 'other'];
-const AT = { armed: 0, sorts: 4, skip: 8, for_good: 12, step: 16, seed: 20, turn: 24, fired: 28, sort: 32, nframes: 36, points: 56, full: 60 };
+const AT = { armed: 0, sorts: 4, skip: 8, for_good: 12, step: 16, seed: 20, turn: 24, fired: 28, sort: 32, nframes: 36, points: 56, full: 60, depth: 92 };
 const HEAD = 192;
 const SIZE = HEAD + (1 << 17) * 24;
 
@@ -15,6 +15,7 @@ export class Control {
 		this.fd = fs.openSync(file, 'w+');
 		fs.ftruncateSync(this.fd, SIZE);
 		this.set('step', 1);
+		this.set('depth', 7);
 	}
 	set(name, value) {
 		const b = Buffer.alloc(4);
@@ -54,7 +55,7 @@ export class Control {
 		fs.readSync(this.fd, b, 0, HEAD, 0);
 		const frames = [];
 		for (let i = 0; i < b.readUInt32LE(AT.nframes); i++) frames.push(b.readBigUInt64LE(96 + 8 * i));
-		return { sort: SORTS[b.readUInt32LE(AT.sort)], what: b.toString('latin1', 64, 96).replace(/\0.*/s, ''), frames };
+		return { sort: SORTS[b.readUInt32LE(AT.sort)], what: b.toString('latin1', 64, 92).replace(/\0.*/s, ''), frames };
 	}
 	/** Forget what has failed. */
 	forget() {

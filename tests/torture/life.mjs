@@ -2,10 +2,11 @@
 // The life of a divand whose calls fail (fail.c): each step, some requests, is made again and again, each time with another call of divand's that fails,
 // until it passes untouched; then the next step.
 //
-//   life.mjs --build DIR [--step N --seed N] [--modes first,later,good] [--sorts alloc,file,store,other] [--only RE] [--starts N] [--report FILE]
+//   life.mjs --build DIR [--step N --seed N] [--modes first,later,good] [--sorts alloc,file,store,other] [--only RE] [--starts N] [--no-life] [--depth N] [--seconds N] [--report FILE]
 //
 // modes: what comes to a place first fails; what comes the third time; what comes first and all of its sort behind it, until the step's end.
-// step, seed: one place in so many.  starts: how often divand is started and ended with a fault, at most.
+// step, seed: one place in so many.  starts: how often divand is started and ended with a fault, at most.  seconds: for a mode; steps that are left then are told.
+// depth: how many return addresses make a place (7); 1 where divand has no frame pointers.
 //
 // 1. A request may be refused, or its connection be cut; an answer that says 2xx is the one that comes without a fault.
 // 2. With the fault gone each request that is still open ends, and a document can be written and read, without a restart.
@@ -29,6 +30,7 @@ const seed = Number(option('--seed', 0)) || 0;
 const modes = option('--modes', 'first').split(',');
 const sorts = option('--sorts', SORTS.join()).split(',');
 const only = new RegExp(option('--only', '.'));
+const depth = Number(option('--depth', 7));
 const starts = Number(option('--starts', 0));
 const report = option('--report', null);
 const limit = Number(option('--seconds', 0)) * 1000 || Infinity; // for a mode
@@ -38,8 +40,9 @@ const MODES = { first: {}, later: { skip: 2 }, good: { forGood: true } };
 const LATE_MS = 30000;
 const PATIENCE_MS = 1500; // for an answer while all calls of a sort fail
 
-const program = path.join(build, 'divand');
+const program = path.join(build, 'tests/torture/divand');
 const control = new Control(path.join(tempDir('divan-torture'), 'control'));
+control.set('depth', depth);
 const dataDir = path.join(tempDir('divan-torture'), 'data');
 const auth = 'Basic ' + Buffer.from('admin:adm').toString('base64');
 const found = new Map();

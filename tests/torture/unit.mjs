@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 // Runs unit tests again and again, each time with another call that fails (fail.c), until nothing is left that has not failed.
 //
-//   unit.mjs --build DIR [--jobs N] [--step N --seed N] [--seconds N] [--modes first,later,good] [--report FILE] TEST...
+//   unit.mjs --build DIR [--jobs N] [--step N --seed N] [--seconds N] [--modes first,later,good] [--depth N] [--report FILE] TEST...
 //
 // modes: what comes to a place first fails; what comes there the third time; what comes first, and all of its sort behind it.
-// step, seed: one place in so many.  seconds: for a test and a mode at most; what is left then is told.
+// depth: how many return addresses make a place (7); 1 where the program has no frame pointers.  step, seed: one place in so many.  seconds: for a test and a mode at most; what is left then is told.
 //
 // A test ends at the first check that fails behind the fault (check.h).  What counts against us: a signal, a report of a sanitizer, an assertion, lost
 // memory, a lock that is held at that moment, no end.  A crash in a function of the test does not: it used what it did not get.
@@ -22,6 +22,7 @@ const seed = Number(option('--seed', 0)) || 0;
 const seconds = Number(option('--seconds', 600));
 const modes = option('--modes', 'first').split(',');
 const report = option('--report', null);
+const depth = Number(option('--depth', 7));
 const sorts = option('--sorts', SORTS.join()).split(',');
 const MODES = { first: {}, later: { skip: 2 }, good: { forGood: true } };
 const STOPPED = 77, LOCKED = 78, LEAK = 79;
@@ -49,8 +50,9 @@ function judge(test, r) {
 
 async function torture(test, mode) {
 	const name = `${test}.${mode}`;
-	const program = path.join(build, 'tests', test);
+	const program = path.join(build, 'tests/torture', test);
 	const control = new Control(path.join(scratch, name));
+	control.set('depth', depth);
 	const cwd = fs.mkdtempSync(path.join(scratch, 'cwd-'));
 	const env = { ...process.env, ...ENV, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: path.join(build, 'divand'), TMPDIR: cwd, TORTURE_CONTROL: control.file };
 	const own = { runs: 0, stopped: 0, own: 0 };
