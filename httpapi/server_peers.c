@@ -152,6 +152,8 @@ add_net(struct server_nets *nets, const char *s, size_t len)
 	return 0;
 }
 
+static const char between[] = ", \t"; /* addresses */
+
 int
 server_nets_new(const char *list, struct server_nets **netsp)
 {
@@ -161,13 +163,13 @@ server_nets_new(const char *list, struct server_nets **netsp)
 	int err = 0;
 
 	for (p = list; *p != '\0'; p++)
-		max += *p == ',' || *p == ' ';
+		max += strchr(between, *p) != NULL;
 	nets = calloc(1, sizeof(*nets) + max * sizeof(nets->net[0]));
 	if (nets == NULL)
 		return ERR_NOMEM;
 	for (p = list; err == 0; p += len) {
-		p += strspn(p, ", \t");
-		len = strcspn(p, ", \t");
+		p += strspn(p, between);
+		len = strcspn(p, between);
 		if (len == 0)
 			break;
 		if (len == 4 && memcmp(p, "none", 4) == 0)
