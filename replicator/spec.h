@@ -56,7 +56,7 @@ struct rep_defaults {
 
 /**
  * spec_parse(text, d, a, out, why): ${text} is the JSON object of a request to _replicate or of a replication document; members
- * that are not known are passed over.  Memory: ${a}'s.  Errors: ERR_BAD_REQUEST with CouchDB's words, ERR_BAD_JSON, ERR_NOMEM.
+ * that are not known are passed over.  Memory: ${a}'s.  Errors: ERR_BAD_REQUEST and ERR_ILLEGAL_DB_NAME with CouchDB's words, ERR_BAD_JSON, ERR_NOMEM.
  */
 int spec_parse(struct jstr text, const struct rep_defaults *d, struct arena *a, struct rep_spec *out,
     struct errtext *why) MUST_CHECK;
