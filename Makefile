@@ -11,6 +11,7 @@
 #   make scale       DATABASES=10000 opened one after the other, VIEWS=1000 asked for at once: descriptors and memory
 #   make plants      each fault of tests/plants/ planted by itself, and the test that must catch it (PLANTS=regexp)
 #   make protocol    HTTP/1.1, HTTP/2 and TLS misused: the RFCs' rules as tables, ROUNDS=5 times; HOSTILE=120 seconds of random clients
+#   make privileges  what divand, and its service under systemd, may do (as root: all of it)
 #   make torture     each call that can fail fails, under each unit test and a life of divand (STEP=n: one place in n; SEED=n, MODES=first)
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
@@ -32,13 +33,14 @@ LTO      := $(if $(SAN)$(findstring clang,$(CC)),,-flto -flto-partition=one -ffa
 AR       := $(if $(LTO),gcc-ar,ar)
 PORT     ?= 5984
 
-CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -MMD -MP
+# Runtimes of sanitizers and coverage need more than the walls of httpapi/confine.c leave.
+CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -MMD -MP $(if $(SAN),-DCONFINE_NONE)
 WARN     := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -fno-common
 HARDEN    = -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
 CFLAGS   := -std=c11 $(WARN)
 LDFLAGS  := -pie -Wl,-z,relro,-z,now
-LDLIBS   := -lh2o-evloop -llmdb -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -ljansson -lpthread -lm
+LDLIBS   := -lh2o-evloop -llmdb -lseccomp -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -ljansson -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
 LAYERS   := base store query script db views replicator httpapi cli
@@ -49,7 +51,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power soak scale plants torture protocol sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power soak scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
@@ -267,13 +269,22 @@ protocol: deps-test
 		DIVAND=$(abspath $(BUILD))/divand DIVAN_BUILD=$(abspath $(BUILD)) FRAMING_ROUNDS=$(ROUNDS) HOSTILE_SECONDS=$(HOSTILE) \
 			node --test --test-reporter $(CURDIR)/tests/lib/reporter.mjs tests/api/$$f.test.mjs || exit 1; done
 
+# The unit as it is installed; systemd counts from 0 (2.0 is 20 here).
+privileges: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(SHIMS)
+	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) node --test --test-reporter ./tests/lib/reporter.mjs tests/api/privileges.test.mjs
+	@if command -v systemd-analyze >/dev/null; then \
+	  $(MAKE) -s --no-print-directory install-files DESTDIR=$(BUILD)/installed PREFIX=/usr && \
+	  systemd-analyze security --no-pager --offline=true --threshold=20 $(BUILD)/installed/usr/lib/systemd/system/divan.service | tail -1; \
+	else echo 'no systemd-analyze: the unit is not judged'; fi
+
 SEEDS ?= 5000
 sim: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) $(BUILD)/tests/sim/sim
 	@SIM_SEEDS=$(SEEDS) tests/run --build $(BUILD) sim
 
 # Torture: the same objects, linked so that their calls can be made to fail; those of archives too, so the libraries that may be are (tests/torture/fail.c).
-TORTURE_LIBS  := -lh2o-evloop -l:liblmdb.a -l:libyaml.a -l:libzstd.a -lssl -lcrypto -l:libz.a -l:libpcre2-8.a -l:libjansson.a -lpthread -lm
+TORTURE_LIBS  := -lh2o-evloop -lseccomp -l:liblmdb.a -l:libyaml.a -l:libzstd.a -lssl -lcrypto -l:libz.a -l:libpcre2-8.a -l:libjansson.a -lpthread -lm
 TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
 # Those of the short form, which is part of `make test`; those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
 TORTURE_SHORT := divand test_db_rules test_views_rows test_replicator_jobs test_query_plan

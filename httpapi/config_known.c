@@ -281,6 +281,16 @@ static const struct config_known known[] = {
     {"cluster", "q", TEXT, "1", "", "Clients ask for it; there is one shard."},
     {"divan", "web_dir", TEXT_AT_START, "", "",
 	"The built page; nothing here: web beside the program, or where it was installed."},
+    {"divan", "user", TEXT_AT_START, "", "",
+	"Who divand becomes where root starts it: a name or a number, --user; nothing here: the data folder's owner."},
+    {"divan", "confine", CONFIG_WORD, START, 0, 0, "auto|require|off", "auto", "",
+	"divand gives up to write outside of its folders, and system calls that it does not need; auto: as far as the "
+	"kernel can do that, require: or does not start."},
+    {"divan", "write_also", TEXT_AT_START, "", "",
+	"Folders, separated by commas, in which it writes besides: those that links in the data folder lead to."},
+    {"divan", "core_dumps", TRUTH_AT_START, "false", "",
+	"If it crashes, its memory may be saved, with all secrets in it; and debuggers of the same user may look at "
+	"it."},
 };
 
 #define N (sizeof(known) / sizeof(known[0]))

@@ -2,6 +2,7 @@
  * main.c: divand's composition root: reads the command line and the configuration, takes
  * the data folder, and puts the layers together.
  */
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include "httpapi/config.h"
 #include "httpapi/config_impl.h"
 #include "httpapi/config_known.h"
+#include "httpapi/confine.h"
 #include "httpapi/copyfile.h"
 #include "httpapi/designcheck.h"
 #include "httpapi/feeds.h"
@@ -52,6 +54,7 @@ struct divand {
 	struct store *store;
 	struct api api;
 	const char *data;
+	struct confine walls;
 	int lock_fd;
 	pthread_t hangups; /* waits for SIGHUP */
 	_Atomic int ending;
@@ -92,19 +95,7 @@ changed(const char *section, const char *key, void *cookie)
 	    k != NULL && (k->flags & CONFIG_AT_START) != 0 ? ", which holds from the next start" : "");
 }
 
-/* Where the log goes, as far as the data folder need not be known. */
-static int
-open_log(struct config *c)
-{
-	const char *file = config_get(c, "log", "file", "");
-	const char *writer = config_get(c, "log", "writer", "");
-
-	set_log_level(c);
-	if (strcasecmp(writer, "stderr") == 0 || *file == '\0')
-		return 0;
-	return log_open(file);
-}
-
+/* From the log's opening on nothing is done as root; a file of root's could not be opened again. */
 static int
 load_config(struct divand *d, const struct options *o)
 {
@@ -112,9 +103,17 @@ load_config(struct divand *d, const struct options *o)
 
 	if (err == 0)
 		err = setup_config(d->config, o->config, o->sets, o->nsets);
-	if (err == 0)
-		err = open_log(d->config);
-	return err;
+	if (err != 0)
+		return err;
+	set_log_level(d->config);
+	d->data = config_get(d->config, "couchdb", "database_dir", "data");
+	if (*d->data == '\0')
+		d->data = "data";
+	if ((err = confine_read(d->config, d->data, &d->walls)) != 0 || (err = confine_user(&d->walls)) != 0)
+		return err;
+	if (o->config != NULL && access(o->config, R_OK) != 0)
+		log_line(LOG_WARNING, "%s: %s: SIGHUP will not read it again", o->config, strerror(errno));
+	return d->walls.log != NULL ? log_open(d->walls.log) : 0;
 }
 
 /* What was changed over HTTP; where the data folder is, is not among it. */
@@ -233,9 +232,8 @@ static int
 start_scripts(struct divand *d, unsigned cores)
 {
 	const struct config *config = d->config;
-	char exe[PATH_MAX];
-	struct scripts_config c = {.exe = exe, .ex = d->api.ex};
-	int err = script_exe(exe, sizeof(exe));
+	struct scripts_config c = {.exe = d->walls.exe, .ex = d->api.ex};
+	int err;
 
 	c.max_children = (unsigned)config_u64(config, "query_server_config", "os_process_limit", 0);
 	/* A database gets half of them, so that there are always some for others. */
@@ -245,8 +243,7 @@ start_scripts(struct divand *d, unsigned cores)
 	c.timeout_ms = (unsigned)config_u64(config, "couchdb", "os_process_timeout", 5000);
 	c.memory = (size_t)config_u64(config, "query_server_config", "memory_limit", UINT64_C(256) << 20);
 	c.max_answer = LIMIT_SCRIPT_ANSWER;
-	if (err == 0)
-		err = exec_threads_new(c.max_children < 30 ? c.max_children + 2 : 32, &d->slow);
+	err = exec_threads_new(c.max_children < 30 ? c.max_children + 2 : 32, &d->slow);
 	if (err != 0)
 		return err;
 	d->api.slow = exec_threads_executor(d->slow);
@@ -397,11 +394,28 @@ open_server(struct divand *d)
 		h.tls_port = tls_port;
 	}
 
-	err = http_server_new(&h, &d->api.server);
+	return http_server_new(&h, &d->api.server);
+}
+
+/* Sockets are bound and the folder is locked; there are no threads yet. */
+static int
+close_walls(struct divand *d)
+{
+	char exe[PATH_MAX];
+	int err = script_exe(exe, sizeof(exe));
+
 	if (err == 0)
-		api_compress_load(&d->api);
-	if (err == 0)
-		err = feeds_new(&d->api);
+		err = confine_exe(&d->walls, exe);
+	return err == 0 ? confine_close(&d->walls) : err;
+}
+
+static int
+open_feeds(struct divand *d)
+{
+	int err;
+
+	api_compress_load(&d->api);
+	err = feeds_new(&d->api);
 	if (err == 0)
 		err = updatefeeds_new(&d->api);
 	if (err == 0)
@@ -502,9 +516,6 @@ start(struct divand *d, const struct options *o)
 
 	if (err != 0)
 		return err;
-	d->data = config_get(d->config, "couchdb", "database_dir", "data");
-	if (*d->data == '\0')
-		d->data = "data";
 	d->api.config = d->config;
 	err = setup_data_dir(d->data, &d->lock_fd);
 	if (err == 0)
@@ -515,6 +526,10 @@ start(struct divand *d, const struct options *o)
 		err = load_kept(d, o);
 	if (err == 0)
 		err = setup_admins(d->config, d->data);
+	if (err == 0)
+		err = open_server(d);
+	if (err == 0)
+		err = close_walls(d);
 	if (err == 0)
 		err = log_start();
 	if (err == 0)
@@ -528,7 +543,7 @@ start(struct divand *d, const struct options *o)
 	if (err == 0)
 		err = replications_new(&d->api);
 	if (err == 0)
-		err = open_server(d);
+		err = open_feeds(d);
 	if (err == 0)
 		accounts_start(&d->api);
 	return err == 0 ? replications_start(&d->api) : err;
@@ -558,6 +573,7 @@ end(struct divand *d)
 	updatefeeds_free(&d->api);
 	http_server_free(d->api.server);
 	api_free(&d->api);
+	confine_release(&d->walls);
 	config_free(d->config);
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);

@@ -289,14 +289,15 @@ set_value(struct apireq *r)
 /* ---- What may be changed ---- */
 
 /*
- * Sections whose change would let programs run, in CouchDB; and settings that say which files are written, or shown to
- * everybody: who administers the server over HTTP is not therefore an account of the machine.
+ * Sections whose change would let programs run, in CouchDB; and settings that say what divand may do, and which files
+ * are written, or shown to everybody: who administers the server over HTTP is not therefore an account of the machine.
  */
 static int
 is_barred(const char *section, const char *key)
 {
 	static const char *const files[][2] = {{"couchdb", "database_dir"}, {"couchdb", "view_index_dir"},
-	    {"divan", "web_dir"}, {"log", "file"}, {"log", "writer"}};
+	    {"divan", "web_dir"}, {"divan", "user"}, {"divan", "confine"}, {"divan", "core_dumps"},
+	    {"divan", "write_also"}, {"log", "file"}, {"log", "writer"}};
 	static const char *const sections[] = {"daemons", "external", "httpd_design_handlers", "httpd_db_handlers",
 	    "httpd_global_handlers", "native_query_servers", "os_daemons", "query_servers"};
 

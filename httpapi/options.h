@@ -10,7 +10,7 @@ struct options {
 	const char *config;             /* --config, or NULL */
 	const char *sets[OPTIONS_SETS]; /* section/key=value */
 	size_t nsets;
-	char given[3][4096]; /* --data, --bind and --port as such */
+	char given[4][4096]; /* --data, --bind, --port and --user as such */
 };
 
 /** options_parse(argc, argv, o): Into ${o}, which is zeroed.  -1: go on; else the exit status, all having been said. */

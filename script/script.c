@@ -17,7 +17,6 @@
 
 struct scripts {
 	struct scripts_config config;
-	char *exe;
 	struct pool pool;
 };
 
@@ -38,12 +37,9 @@ scripts_new(const struct scripts_config *config, struct scripts **sp)
 {
 	struct scripts *s = calloc(1, sizeof(*s));
 
-	if (s == NULL || (s->exe = strdup(config->exe)) == NULL) {
-		free(s);
+	if (s == NULL)
 		return ERR_NOMEM;
-	}
 	s->config = *config;
-	s->config.exe = s->exe;
 	pool_init(&s->pool, &s->config);
 	*sp = s;
 	return 0;
@@ -55,7 +51,6 @@ scripts_free(struct scripts *s)
 	if (s == NULL)
 		return;
 	pool_release(&s->pool);
-	free(s->exe);
 	free(s);
 }
 

@@ -48,7 +48,7 @@ enum script_op {
 };
 
 struct scripts_config {
-	const char *exe;       /* divan-js */
+	const char *exe;       /* divan-js; borrowed: who may execute nothing else is known by this very address */
 	unsigned max_children; /* at most so many at a time */
 	unsigned idle_ms;      /* one that is not used for so long is ended */
 	unsigned timeout_ms;   /* for one answer, and for a child to become free */

@@ -13,7 +13,7 @@ const setting = (name, json) => ask(server, json === undefined ? 'GET' : 'PUT', 
 
 test('which files are written, or shown to everybody, is not to be set over HTTP', async () => {
 	const kept = path.join(server.dataDir, 'local.yaml');
-	for (const name of ['log/file', 'log/writer', 'couchdb/database_dir', 'couchdb/view_index_dir', 'divan/web_dir']) {
+	for (const name of ['log/file', 'log/writer', 'couchdb/database_dir', 'couchdb/view_index_dir', 'divan/web_dir', 'divan/user', 'divan/confine', 'divan/write_also', 'divan/core_dumps']) {
 		assertError(await setting(name, '/etc'), 403, 'forbidden');
 		assertError(await ask(server, 'DELETE', `/_node/_local/_config/${name}`), [403, 404]);
 	}

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -39,7 +40,7 @@ test('the installed server runs with the installed configuration', async () => {
 	const { startDivand: start } = await import('../lib/divand.mjs?installed');
 	process.env.DIVAND = program ?? '';
 	if (!program) delete process.env.DIVAND;
-	const server = await start({ args: ['--config', path.join(dest, 'etc/divan/divan.yaml')] });
+	const server = await start({ args: ['--config', path.join(dest, 'etc/divan/divan.yaml'), '--user', os.userInfo().username] });
 	try {
 		assert.equal((await ask(server, 'GET', '/')).json.couchdb, 'Welcome');
 		assert.equal(fs.readlinkSync(`/proc/${server.pid}/exe`), path.join(dest, 'usr/bin/divand'));

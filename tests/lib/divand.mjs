@@ -78,10 +78,14 @@ export async function startDivand(options = {}) {
 		const args = ['--data', dataDir, '--bind', '127.0.0.1', '--port', String(port), ...(options.args ?? [])];
 		if (config) {
 			const file = path.join(tempDir('divan-config'), 'divan.yaml');
+			// A server that is not ours reads it again.
+			fs.chmodSync(path.dirname(file), 0o755);
 			fs.writeFileSync(file, yaml(config));
 			args.unshift('--config', file);
 		}
-		const env = { ...process.env, ...(admin ? { DIVAN_ADMIN: admin } : {}), ...options.env };
+		// Tests look at the process: root may always, its own user when its memory may be looked at.
+		const open = process.getuid() === 0 ? {} : { DIVAN_DIVAN__CORE_DUMPS: 'true' };
+		const env = { ...process.env, ...open, ...(admin ? { DIVAN_ADMIN: admin } : {}), ...options.env };
 		const child = spawn(DIVAND, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
 		let out = '';
 		let err = '';
