@@ -212,6 +212,140 @@ test_rules(void)
 	dbs_free(s);
 }
 
+/* ---- Rules that change, and bodies that they may not give ---- */
+
+static const struct db_rules *rules_now;
+
+static const struct db_rules *
+rules_of_now(void *cookie, const char *name)
+{
+	(void)cookie;
+	(void)name;
+	return rules_now;
+}
+
+static const char *given;
+
+static int
+give(void *cookie, const struct db_asker *by, const struct jstr *id, int deleted, struct arena *a, struct jstr *bodyp,
+    struct errtext *why)
+{
+	(void)cookie;
+	(void)by;
+	(void)id;
+	(void)deleted;
+	(void)a;
+	(void)why;
+	*bodyp = (struct jstr){given, strlen(given)};
+	return 0;
+}
+
+static void
+test_changing_rules(void)
+{
+	static const struct db_rules listing = {.list_admin_only = 1}, giving = {.before_write = give};
+	static const struct principal ann = {.name = "ann"};
+	struct dbs_config config = {.ex = &ruletest_ex, .rules = rules_of_now};
+	struct dbs *s;
+	struct db *db, *of_ann;
+
+	CHECK_INT(store_mem_new(&config.store), 0);
+	CHECK_INT(dbs_new(&config, &s), 0);
+	db = ruletest_new_db(s, "ruled");
+	CHECK_INT(db_open(s, "ruled", &ann, &of_ann), 0);
+	CHECK_INT(db_may_list(of_ann), 0);
+	rules_now = &listing;
+	CHECK_INT(db_may_list(of_ann), 0);
+	dbs_ask_rules(s);
+	CHECK_INT(db_may_list(of_ann), ERR_NOT_ADMIN);
+	CHECK_INT(db_may_list(db), 0);
+	CHECK(db_shows_alike(of_ann));
+	dbs_ask_rules(s);
+	CHECK_INT(db_may_list(of_ann), ERR_NOT_ADMIN);
+	rules_now = &giving;
+	dbs_ask_rules(s);
+	CHECK_INT(db_may_list(of_ann), 0);
+	given = "[1]";
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a\"}"), ERR_INTERNAL);
+	given = "{\"a\":}";
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a\"}"), ERR_BAD_JSON);
+	given = "{} {}";
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a\"}"), ERR_BAD_JSON);
+	given = "{\"a\":1}";
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a\"}"), 0);
+	rules_now = NULL;
+	dbs_ask_rules(s);
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"b\",\"a\":1}"), 0);
+	CHECK_STR(ruletest_winner(db, "a"), ruletest_winner(db, "b"));
+	db_close(of_ann);
+	ruletest_end_db(db);
+	dbs_free(s);
+}
+
+/* ---- Design documents that are checked ---- */
+
+static unsigned checks, checked;
+
+static void
+check_design(void *cookie, const char *database, struct db_design *designs, size_t n)
+{
+	CHECK(cookie == &checks);
+	CHECK_STR(database, "designs");
+	checks++;
+	checked += (unsigned)n;
+	for (size_t i = 0; i < n; i++)
+		if (memmem(designs[i].body.s, designs[i].body.len, "bad", 3) != NULL)
+			designs[i].err = err_why(
+			    &designs[i].why, ERR_BAD_REQUEST, "bad %.*s", (int)designs[i].id.len, designs[i].id.s);
+}
+
+/* What is written of a design document, however many at once, is looked at; what is not, and what may not be, is not. */
+static void
+test_designs(void)
+{
+	static const struct principal ann = {.name = "ann"};
+	struct dbs_config config = {.ex = &ruletest_ex, .check_design = check_design, .check_design_cookie = &checks};
+	struct dbs *s;
+	struct db *db, *of_ann;
+	struct db_write writes[43];
+	struct db_request req = {.writes = writes, .nwrites = 43};
+	char json[100];
+
+	CHECK_INT(store_mem_new(&config.store), 0);
+	CHECK_INT(dbs_new(&config, &s), 0);
+	db = ruletest_new_db(s, "designs");
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"plain\",\"say\":\"bad\"}"), 0);
+	CHECK_INT(checks, 0);
+	for (int i = 0; i < 40; i++) {
+		snprintf(
+		    json, sizeof(json), "{\"_id\":\"_design/d%d\",\"say\":\"%s\"}", i, i % 10 == 3 ? "bad" : "good");
+		writes[i] = ruletest_write_of(json, 1);
+	}
+	writes[40] =
+	    ruletest_write_of("{\"_id\":\"_design/gone\",\"_rev\":\"2-x\",\"say\":\"bad\",\"_deleted\":true}", 0);
+	writes[41] = ruletest_write_of("{\"_id\":\"_design/other\",\"_rev\":\"1-x\",\"say\":\"bad\"}", 0);
+	writes[42] = ruletest_write_of("{\"_id\":\"more\",\"say\":\"bad\"}", 1);
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	for (int i = 0; i < 40; i++) {
+		CHECK_INT(writes[i].err, i % 10 == 3 ? ERR_BAD_REQUEST : 0);
+		if (i == 3)
+			CHECK_STR(writes[i].why.text, "bad _design/d3");
+	}
+	CHECK_INT(writes[40].err, 0);
+	CHECK_INT(writes[41].err, ERR_BAD_REQUEST);
+	CHECK_INT(writes[42].err, 0);
+	CHECK_INT(checked, 41);
+	CHECK_INT(checks, 2);
+	CHECK_INT(db_open(s, "designs", &ann, &of_ann), 0);
+	CHECK_INT(RULETEST_EDIT(of_ann, "{\"_id\":\"_design/mine\",\"say\":\"bad\"}"), ERR_NOT_DB_ADMIN_NAMED);
+	CHECK_INT(RULETEST_REPLICATE(of_ann, "{\"_id\":\"_design/mine\",\"_rev\":\"1-x\",\"say\":\"bad\"}"),
+	    ERR_NOT_DB_ADMIN_NAMED);
+	CHECK_INT(checked, 41);
+	db_close(of_ann);
+	ruletest_end_db(db);
+	dbs_free(s);
+}
+
 /* ---- Security objects ---- */
 
 static int
@@ -288,6 +422,16 @@ test_security(struct dbs *s)
 	CHECK_INT(may_open(s, &ann, &admin), ERR_FORBIDDEN);
 	CHECK_INT(may_open(s, &bob, &admin), 0);
 	CHECK(!admin);
+	/* What is no list of strings names nobody; other members are kept, and say nothing. */
+	CHECK_INT(ruletest_set_security(db, "{\"members\":{\"names\":[1,null,[\"bob\"],\"ann\"],\"roles\":{\"a\":"
+					    "\"r1\"},\"x\":[1]},\"admins\":[\"bob\"],\"y\":{}}"),
+	    0);
+	CHECK_INT(may_open(s, &(struct principal){.name = "ann"}, &admin), 0);
+	CHECK_INT(admin, 0);
+	CHECK_INT(may_open(s, &(struct principal){.name = "bob"}, &admin), ERR_FORBIDDEN);
+	CHECK_INT(ruletest_set_security(db, "{\"members\":\"ann\",\"admins\":{\"names\":\"bob\",\"roles\":7}}"), 0);
+	CHECK_INT(may_open(s, &(struct principal){.name = "zoe"}, &admin), 0);
+	CHECK_INT(admin, 0);
 	CHECK_INT(ruletest_set_security(db, "{\"members\":{},\"readers\":{\"names\":[\"ann\"]}}"), 0);
 	CHECK_INT(may_open(s, &nobody, &admin), 0);
 	ruletest_end_db(db);
@@ -333,6 +477,8 @@ main(void)
 	struct dbs *s = ruletest_begin();
 
 	test_rules();
+	test_changing_rules();
+	test_designs();
 	test_default_security(s);
 	test_security(s);
 	test_security_of_handles(s);
