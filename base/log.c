@@ -11,6 +11,7 @@
  */
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -250,12 +251,11 @@ log_open(const char *path)
 	size_t len = strlen(path);
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
 
-	if (fd < 0 || len >= sizeof(out_path)) {
+	if (fd < 0) {
 		log_line(LOG_ERROR, "cannot open the log %s: %s", path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
 		return ERR_IO;
 	}
+	assert(len < sizeof(out_path)); /* no longer name can be opened */
 	if (path != out_path)
 		memcpy(out_path, path, len + 1);
 	/* One number for good: the thread may be writing to it just now. */
