@@ -2,7 +2,7 @@
  * probe_shim.c: preloaded into divand, it tries at SIGUSR1, from inside, what divand's walls forbid, and writes how that ended: a line
  * "NAME 0" or "NAME ERRNO" for each, and "done"; at SIGUSR2 it traces itself, which ends the process.
  *
- * PROBE_OUT: the file of these lines.  PROBE_DIR: a folder that is not divand's, with a file "there".  PROBE_OWN: one that is.
+ * PROBE_OUT: the file of these lines.  PROBE_DIR: a folder that is not divand's, with a file "there".  PROBE_OWN: one that is.  PROBE_PID: a process of the same user.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 
 static int out = -1;
 static char dir[PATH_MAX], own[PATH_MAX];
-static pid_t parent;
+static pid_t other;
 
 static const char *
 in(const char *folder, const char *name)
@@ -137,7 +137,7 @@ try_rights(void)
 	say("setuid", syscall(SYS_setuid, 0));
 	say("capset", syscall(SYS_capset, head, room));
 	say("dumpable", prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
-	say("signal", kill(parent, 0));
+	say("signal", kill(other, 0));
 	say("uring", syscall(SYS_io_uring_setup, 4, room));
 	say("clone3", syscall(SYS_clone3, room, 88));
 	say("personality", syscall(SYS_personality, 0xffffffff));
@@ -171,12 +171,13 @@ begin(void)
 	const struct sigaction all = {.sa_handler = try_all, .sa_flags = SA_RESTART};
 	const struct sigaction one = {.sa_handler = trace, .sa_flags = SA_RESTART};
 	const char *to = getenv("PROBE_OUT"), *where = getenv("PROBE_DIR"), *mine = getenv("PROBE_OWN");
+	const char *pid = getenv("PROBE_PID");
 
 	if (to == NULL || where == NULL || mine == NULL)
 		return;
 	(void)snprintf(dir, sizeof(dir), "%s", where);
 	(void)snprintf(own, sizeof(own), "%s", mine);
-	parent = getppid();
+	other = pid != NULL ? (pid_t)strtol(pid, NULL, 10) : getppid();
 	out = open(to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	(void)sigaction(SIGUSR1, &all, NULL);
 	(void)sigaction(SIGUSR2, &one, NULL);
