@@ -23,16 +23,6 @@ enum {
 
 #define INLINE_TERM 2048u /* a term that fits is made on the stack */
 
-static int
-is_hex(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		if (!((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f') || (s[i] >= 'A' && s[i] <= 'F')))
-			return 0;
-	}
-	return 1;
-}
-
 /* Revision ids are written into headers and JSON as they are. */
 static int
 is_plain(const char *s, size_t len)
@@ -52,7 +42,7 @@ rev_parse_id(const char *s, size_t len, uint64_t gen, struct revbuf *out)
 	if (!is_plain(s, len))
 		return ERR_BAD_REV;
 	if (len == 2 * REV_MD5_LEN) {
-		if (!is_hex(s, len) || hex_decode(s, len, out->id) != 0)
+		if (hex_decode(s, len, out->id) != 0)
 			return ERR_BAD_REV;
 		out->len = REV_MD5_LEN;
 	} else {

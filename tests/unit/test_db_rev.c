@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/limits.h"
 #include "db/doc.h"
 #include "db/rev.h"
 #include "check.h"
@@ -239,6 +240,83 @@ test_order(void)
 	}
 }
 
+/* The terms of generations that CouchDB's files do not reach: what is hashed is put together here byte by byte. */
+static void
+test_generations(void)
+{
+	static const struct {
+		uint64_t gen;
+		const char *term;
+		size_t len;
+	} cases[] = {{255, "\x61\xff", 2}, {256, "\x62\x00\x00\x01\x00", 5}, {INT32_MAX, "\x62\x7f\xff\xff\xff", 5},
+	    {UINT64_C(1) << 31, "\x6e\x04\x00\x00\x00\x00\x80", 7},
+	    {LIMIT_REV_GEN - 1, "\x6e\x07\x00\xfe\xff\xff\xff\xff\xff\x1f", 10}};
+	unsigned char md5[MD5_LEN];
+	struct revbuf made;
+	struct buf b;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct rev parent = {cases[i].gen, (const unsigned char *)"abc", 3};
+
+		buf_init(&b, 1000);
+		buf_put(&b, "\x83l\0\0\0\5d\0\5false", 14);
+		buf_put(&b, cases[i].term, cases[i].len);
+		buf_put(&b, "m\0\0\0\3abc", 8);
+		buf_put(&b, "h\1j", 3);
+		buf_put(&b, "jj", 2);
+		hash_md5(b.data, b.len, md5);
+		buf_release(&b);
+		CHECK_INT(rev_make(0, &parent, "h\1j", 3, NULL, 0, &made), 0);
+		CHECK_MEM(made.id, made.len, md5, MD5_LEN);
+		CHECK(made.gen == cases[i].gen + 1);
+	}
+}
+
+/* Into buffers of each size: whole, or not at all. */
+static void
+test_full(void)
+{
+	static const char *const texts[] = {
+	    "1-0123456789abcdef0123456789abcdef", "10-0123456789abcdef0123456789abcdef", "3-plain"};
+	struct revbuf parsed;
+	struct rev rev;
+	struct buf b;
+	int err;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		CHECK_INT(rev_parse(texts[i], strlen(texts[i]), &parsed), 0);
+		rev = rev_of(&parsed);
+		for (size_t max = 0; max < 40; max++) {
+			buf_init(&b, max);
+			err = rev_put(&b, &rev);
+			CHECK_INT(err, max < strlen(texts[i]) ? ERR_TOO_LARGE : 0);
+			if (err == 0)
+				CHECK_MEM(b.data, b.len, texts[i], strlen(texts[i]));
+			buf_release(&b);
+		}
+	}
+}
+
+static void
+test_refused(void)
+{
+	static const char *const bad[] = {"", "1", "-a", "1-", "0-a", "x-a", "1x-a", "1- a", "1-a b", "1-\"", "1-a\\",
+	    "1-\x7f", "1-\xc3\xa9", "9007199254740992-a", "99999999999999999999999-a",
+	    "1-0123456789abcdef0123456789abcdeg", "1-0123456789abcdef0123456789abcde/",
+	    "1-0123456789abcdef0123456789abcde:", "1-0123456789abcdef0123456789abcde@",
+	    "1-0123456789abcdef0123456789abcde`"};
+	char longest[2 + LIMIT_REV_LEN + 1];
+	struct revbuf out;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK_INT(rev_parse(bad[i], strlen(bad[i]), &out), ERR_BAD_REV);
+	memset(longest, 'r', sizeof(longest));
+	memcpy(longest, "1-", 2);
+	CHECK_INT(rev_parse(longest, 2 + LIMIT_REV_LEN, &out), 0);
+	CHECK_INT(rev_parse(longest, 2 + LIMIT_REV_LEN + 1, &out), ERR_BAD_REV);
+	CHECK_INT(rev_parse("9007199254740991-a", 18, &out), 0);
+}
+
 int
 main(void)
 {
@@ -247,6 +325,9 @@ main(void)
 	test_vectors();
 	test_parse();
 	test_order();
+	test_generations();
+	test_full();
+	test_refused();
 	arena_free(arena);
 	return check_done();
 }
