@@ -579,8 +579,7 @@ test_longest(void)
 static const char *const crowded[] = {
     "[true,false,null,0,255,256,-1,99999,-2147483649,123456789012345678901234567890,1.5,1e-7,\"\",\"a\"]",
     "{\"a\":true,\"bb\":{\"c\":[],\"d\":{}},\"e\":[[1],[\"x\",2]],\"f\":\"\"}",
-    "[\"\\n\\u00e9\\ud83d\\ude00 behind\",\"before \\\"between\\\\\\/\\u001f\",[\"plain, and of more than 32 bytes in "
-    "a row\"]]",
+    "[\"\\n\\u00e9\\ud83d\\ude00 behind\",\"\\\"between\\\\\\/\\u001f\",[\"of more than 32 bytes in a row\"]]",
     "{\"k\":1,\"l\":2.5,\"k\":null,\"long key of more than 32 bytes, a row of them\":[true,[]]}",
     "[1,2,3,[true],[[null]],{\"x\":[1,2,300]}]",
     "123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890",

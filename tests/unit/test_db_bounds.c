@@ -451,7 +451,7 @@ test_purges(void)
 
 	for (int i = 0; i < 9; i++)
 		writes[i] = (struct db_write){.kind = DB_WRITE_PURGE,
-		    .id = {"abcdefghi" + i, 1},
+		    .id = {&"abcdefghi"[i], 1},
 		    .path = &gone,
 		    .npath = 1,
 		    .purged = &purged[i]};
