@@ -166,6 +166,7 @@ for (let i = 1; i <= KILLS; i++) {
 	}
 	await server.restart();
 	verdict(`kill ${i}: acknowledged writes`, await compareWithLedger(server, last));
+	if (i % 50 === 0 && !last) console.log(`  ${i} kills, ${ledger.acks} acknowledged writes, ${failed} failures`);
 	if (!checkFirst || last) {
 		await server.stop();
 		verdict(`kill ${i}: db_check`, check());
