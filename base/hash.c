@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/md5.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
@@ -118,27 +117,64 @@ hash_md5_end(struct hash_md5 *h, unsigned char out[MD5_LEN])
 	MD5_Final(out, &md5);
 }
 
+/*
+ * RFC 2104.  HMAC() of OpenSSL allocates, and may fail, which no caller could answer: a wrong digest must never stand in for a right one.
+ * The key's block, with one of two bytes over it, goes before the data, and before the digest of that.
+ */
+#define HMAC_BLOCK 64u
+
 static void
-hmac(const EVP_MD *md, const void *key, size_t klen, const void *data, size_t len, unsigned char *out)
+hmac_block(const unsigned char *key, size_t klen, unsigned char over, unsigned char block[HMAC_BLOCK])
 {
-	assert(klen <= INT32_MAX);
-	/* It fails for want of memory alone, and a wrong digest must never stand in for a right one. */
-	if (HMAC(md, klen > 0 ? key : "", (int)klen, data, len, out, NULL) == NULL) {
-		log_line(LOG_ERROR, "no HMAC: out of memory");
-		abort();
-	}
+	memset(block, over, HMAC_BLOCK);
+	for (size_t i = 0; i < klen; i++)
+		block[i] ^= key[i];
 }
 
 void
 hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA1_LEN])
 {
-	hmac(EVP_sha1(), key, klen, data, len, out);
+	unsigned char block[HMAC_BLOCK], shorter[SHA1_LEN], inner[SHA1_LEN];
+	SHA_CTX ctx;
+
+	if (klen > HMAC_BLOCK) {
+		hash_sha1(key, klen, shorter);
+		key = shorter;
+		klen = sizeof(shorter);
+	}
+	hmac_block(key, klen, 0x36, block);
+	SHA1_Init(&ctx);
+	SHA1_Update(&ctx, block, sizeof(block));
+	SHA1_Update(&ctx, data, len);
+	SHA1_Final(inner, &ctx);
+	hmac_block(key, klen, 0x5C, block);
+	SHA1_Init(&ctx);
+	SHA1_Update(&ctx, block, sizeof(block));
+	SHA1_Update(&ctx, inner, sizeof(inner));
+	SHA1_Final(out, &ctx);
 }
 
 void
 hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN])
 {
-	hmac(EVP_sha256(), key, klen, data, len, out);
+	unsigned char block[HMAC_BLOCK], shorter[SHA256_LEN], inner[SHA256_LEN];
+	SHA256_CTX ctx;
+
+	if (klen > HMAC_BLOCK) {
+		hash_sha256(key, klen, shorter);
+		key = shorter;
+		klen = sizeof(shorter);
+	}
+	hmac_block(key, klen, 0x36, block);
+	SHA256_Init(&ctx);
+	SHA256_Update(&ctx, block, sizeof(block));
+	SHA256_Update(&ctx, data, len);
+	SHA256_Final(inner, &ctx);
+	hmac_block(key, klen, 0x5C, block);
+	SHA256_Init(&ctx);
+	SHA256_Update(&ctx, block, sizeof(block));
+	SHA256_Update(&ctx, inner, sizeof(inner));
+	SHA256_Final(out, &ctx);
 }
 
 int

@@ -10,9 +10,9 @@
 #include <pthread.h>
 #include <string.h>
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 static struct httpc_curl table;
-static int loaded;
+static _Atomic int loaded;
 
 /* A pointer to a function comes as one to data, which C does not convert. */
 static int
@@ -42,6 +42,12 @@ load(void)
 const struct httpc_curl *
 httpc_curl(void)
 {
-	(void)pthread_once(&once, load);
+	/* What could not be loaded for want of memory or descriptors is tried again. */
+	if (!loaded) {
+		(void)pthread_mutex_lock(&loading);
+		if (!loaded)
+			load();
+		(void)pthread_mutex_unlock(&loading);
+	}
 	return loaded ? &table : NULL;
 }

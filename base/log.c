@@ -382,11 +382,12 @@ log_start(void)
 	pthread_cond_init(&w.wake, &clock);
 	pthread_cond_init(&w.done, &clock);
 	pthread_condattr_destroy(&clock);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 65536);
 	w.stopping = w.ended = 0;
-	rc = pthread_create(&w.thread, &attr, writer, NULL);
-	pthread_attr_destroy(&attr);
+	if ((rc = pthread_attr_init(&attr)) == 0) {
+		pthread_attr_setstacksize(&attr, 65536);
+		rc = pthread_create(&w.thread, &attr, writer, NULL);
+		pthread_attr_destroy(&attr);
+	}
 	if (rc != 0) {
 		drop_buffers();
 		return ERR_NOMEM;

@@ -34,7 +34,8 @@ struct contexts {
 };
 
 static pthread_key_t contexts_key;
-static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic int contexts_keyed;
 
 static void
 contexts_free(void *arg)
@@ -46,10 +47,15 @@ contexts_free(void *arg)
 	free(x);
 }
 
-static void
+/* Where there is no key left the next one asks again. */
+static int
 contexts_make_key(void)
 {
-	(void)pthread_key_create(&contexts_key, contexts_free);
+	(void)pthread_mutex_lock(&contexts_lock);
+	if (!contexts_keyed)
+		contexts_keyed = pthread_key_create(&contexts_key, contexts_free) == 0;
+	(void)pthread_mutex_unlock(&contexts_lock);
+	return contexts_keyed;
 }
 
 static struct contexts *
@@ -57,7 +63,8 @@ contexts(void)
 {
 	struct contexts *x;
 
-	(void)pthread_once(&contexts_once, contexts_make_key);
+	if (!contexts_keyed && !contexts_make_key())
+		return NULL;
 	if ((x = pthread_getspecific(contexts_key)) != NULL)
 		return x;
 	if ((x = calloc(1, sizeof(*x))) == NULL)

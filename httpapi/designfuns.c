@@ -149,8 +149,8 @@ update_answer(struct apireq *r)
 	struct buf b;
 
 	buf_init(&b, REV_TEXT_MAX + LIMIT_ID_LEN);
-	rev_put(&b, &rev);
-	http_set_header(r->http, "x-couch-update-newrev", b.data, b.len);
+	if (rev_put(&b, &rev) == 0)
+		http_set_header(r->http, "x-couch-update-newrev", b.data, b.len);
 	http_set_header(r->http, "x-couch-id", e->id.s, e->id.len);
 	buf_release(&b);
 	scripting_reply(r, f->response, 201);

@@ -21,12 +21,13 @@
 #define QUOTE_(x) #x
 #define QUOTE(x) QUOTE_(x) /* ICU's names are macros that add the version */
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+static int told; /* under ${loading}: why it cannot be loaded */
 static __typeof__(ucol_strcollUTF8) *compare;
 static __typeof__(ucol_getSortKey) *sort_key;
 static __typeof__(ucol_getVersion) *get_version;
 static __typeof__(u_strFromUTF8) *from_utf8;
-static UCollator *root;
+static _Atomic(UCollator *) root;
 
 /* A function pointer may not be cast from an object's, but it may be copied. */
 static int
@@ -35,7 +36,8 @@ look_up(void *lib, const char *name, void *fnp)
 	void *at = dlsym(lib, name);
 
 	if (at == NULL) {
-		log_line(LOG_ERROR, "%s is not in libicui18n", name);
+		if (!told++)
+			log_line(LOG_ERROR, "%s is not in libicui18n", name);
 		return ERR_INTERNAL;
 	}
 	memcpy(fnp, &at, sizeof(at));
@@ -48,10 +50,12 @@ load(void)
 	const char *name = "libicui18n.so." U_ICU_VERSION_SHORT;
 	__typeof__(ucol_open) *open;
 	UErrorCode status = U_ZERO_ERROR;
+	UCollator *made;
 	void *lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
 
 	if (lib == NULL) {
-		log_line(LOG_ERROR, "%s", dlerror());
+		if (!told++)
+			log_line(LOG_ERROR, "%s", dlerror());
 		return;
 	}
 	/* The last one is libicuuc's, which libicui18n brings. */
@@ -60,11 +64,24 @@ load(void)
 	    look_up(lib, QUOTE(ucol_getVersion), &get_version) != 0 ||
 	    look_up(lib, QUOTE(u_strFromUTF8), &from_utf8) != 0)
 		return;
-	root = open("", &status);
-	if (U_FAILURE(status)) {
+	made = open("", &status);
+	if (!U_FAILURE(status))
+		root = made;
+	else if (!told++)
 		log_line(LOG_ERROR, "%s: no root collation: error %d", name, (int)status);
-		root = NULL;
+}
+
+/* What could not be loaded for want of memory or descriptors is tried again. */
+static int
+is_loaded(void)
+{
+	if (root == NULL) {
+		(void)pthread_mutex_lock(&loading);
+		if (root == NULL)
+			load();
+		(void)pthread_mutex_unlock(&loading);
 	}
+	return root != NULL;
 }
 
 int
@@ -72,7 +89,7 @@ icu_compare(struct jstr a, struct jstr b, int *orderp)
 {
 	UErrorCode status = U_ZERO_ERROR;
 
-	if (pthread_once(&once, load) != 0 || root == NULL || a.len > INT32_MAX || b.len > INT32_MAX)
+	if (!is_loaded() || a.len > INT32_MAX || b.len > INT32_MAX)
 		return ERR_INTERNAL;
 	*orderp = (int)compare(root, a.s, (int32_t)a.len, b.s, (int32_t)b.len, &status);
 	return U_FAILURE(status) ? ERR_INTERNAL : 0;
@@ -112,7 +129,7 @@ icu_sortkey(struct jstr s, struct buf *out)
 	int32_t len = 0;
 	int err;
 
-	if (pthread_once(&once, load) != 0 || root == NULL || s.len > INT32_MAX / 8)
+	if (!is_loaded() || s.len > INT32_MAX / 8)
 		return ERR_INTERNAL;
 	/* There are never more units than bytes. */
 	if (s.len > SHORT && (units = calloc(s.len, sizeof(*units))) == NULL)
@@ -127,7 +144,7 @@ icu_sortkey(struct jstr s, struct buf *out)
 int
 icu_version(unsigned char out[4])
 {
-	if (pthread_once(&once, load) != 0 || root == NULL)
+	if (!is_loaded())
 		return ERR_INTERNAL;
 	get_version(root, out);
 	return 0;

@@ -292,6 +292,8 @@ recode(struct arena *a, const struct revtree *t)
 	len = b.len;
 	data = arena_dup(a, b.data, len);
 	buf_release(&b);
+	if (!CHECK(data != NULL))
+		exit(1);
 	bytes_init(&r, data, len);
 	if (!CHECK_INT(revtree_decode(a, &r, &copy), 0) || !CHECK_INT(bytes_left(&r), 0))
 		exit(1);
