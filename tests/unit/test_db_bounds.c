@@ -277,6 +277,108 @@ test_blobs(void)
 	dbs_free(s);
 }
 
+static void
+flushed(void *cookie, int err)
+{
+	*(int *)cookie = err;
+}
+
+static int
+flush(struct db_blob *b)
+{
+	int err = -1;
+
+	db_blob_flush(b, flushed, &err);
+	ruletest_drain();
+	CHECK(err != -1);
+	return err;
+}
+
+enum { FLUSH_BEFORE = 1, FLUSH_AFTER = 2 };
+
+/* A document with these bytes, some of which are in the file before the document is. */
+static void
+put_upload(struct db *db, const char *id, const char *bytes, size_t len, int how)
+{
+	struct db_write_att att = {.name = {"x", 1}, .type = {"x/y", 3}};
+	struct db_write w = {.kind = DB_WRITE_EDIT,
+	    .id = {id, strlen(id)},
+	    .body = {"{}", 2},
+	    .body_etf = {"h\001j", 3},
+	    .atts = &att,
+	    .natts = 1};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+
+	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &att.blob), 0);
+	CHECK_INT(db_blob_add(att.blob, bytes, len), 0);
+	CHECK_INT(db_blob_pending(att.blob), len);
+	if (how & FLUSH_BEFORE) {
+		CHECK_INT(flush(att.blob), 0);
+		CHECK_INT(db_blob_pending(att.blob), len % LIMIT_BLOB_CHUNK); /* whole chunks go */
+	}
+	CHECK_INT(db_blob_end(att.blob), 0);
+	if (how & FLUSH_AFTER) {
+		CHECK_INT(flush(att.blob), 0);
+		CHECK_INT(db_blob_pending(att.blob), 0);
+	}
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	db_blob_free(att.blob);
+	ruletest_drain();
+	dbtest_check(db);
+}
+
+/* The same bytes again, whatever of them is in the file already, are stored once; what is given up is removed. */
+static void
+test_uploads(void)
+{
+	static char bytes[2 * LIMIT_BLOB_CHUNK + 77];
+	static const char *const ids[] = {"a", "b", "c", "d", "e"};
+	struct db *db = ruletest_new_db(all, "uploads");
+	struct db_blob *b = NULL;
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct db_rev rev;
+	struct buf read;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (char)(i * 2654435761u >> 24);
+	put_upload(db, ids[0], bytes, sizeof(bytes), FLUSH_BEFORE | FLUSH_AFTER);
+	put_upload(db, ids[1], bytes, sizeof(bytes), FLUSH_BEFORE);
+	put_upload(db, ids[2], bytes, sizeof(bytes), FLUSH_AFTER);
+	put_upload(db, ids[3], bytes, sizeof(bytes), 0);
+	put_upload(db, ids[4], "few", 3, FLUSH_BEFORE | FLUSH_AFTER);
+	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &b), 0);
+	CHECK_INT(db_blob_add(b, bytes, sizeof(bytes)), 0);
+	CHECK_INT(flush(b), 0);
+	CHECK_INT(flush(b), 0); /* nothing is left that could be */
+	dbtest_check(db);
+	db_blob_free(b);
+	ruletest_drain();
+	dbtest_check(db);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	buf_init(&read, sizeof(bytes) + 10);
+	for (size_t i = 0; i < 4; i++) {
+		buf_clear(&read);
+		CHECK_INT(db_get(snap, ids[i], 1, ruletest_arena, &doc), 0);
+		CHECK_INT(db_doc_rev(&doc, &doc.winner, ruletest_arena, &rev), 0);
+		CHECK_INT(rev.natts, 1);
+		for (uint64_t chunk = 0; chunk < 3; chunk++)
+			CHECK_INT(db_att_read(snap, rev.atts, chunk, &read), 0);
+		CHECK_INT(db_att_read(snap, rev.atts, 3, &read), ERR_END);
+		CHECK_MEM(read.data, read.len, bytes, sizeof(bytes));
+	}
+	buf_release(&read);
+	db_snap_end(snap);
+	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &b), 0);
+	CHECK_INT(db_blob_add(b, bytes, sizeof(bytes)), 0);
+	CHECK_INT(dbs_drop(all, "uploads", &dbtest_admin), 0);
+	CHECK_INT(flush(b), ERR_NO_DB);
+	db_blob_free(b);
+	db_close(db);
+	ruletest_drain();
+}
+
 /* ---- Sequences ---- */
 
 static void
@@ -538,6 +640,7 @@ main(void)
 	test_writes();
 	test_many_atts();
 	test_blobs();
+	test_uploads();
 	test_seqs();
 	test_ranges();
 	test_purges();
