@@ -324,6 +324,7 @@ static void
 test_hash(void)
 {
 	unsigned char md5[MD5_LEN], sha[SHA256_LEN], sha1[SHA1_LEN], random[32] = {0}, zero[32] = {0};
+	unsigned char key[131];
 	struct hash_both *h;
 
 	hash_md5("", 0, md5);
@@ -341,6 +342,12 @@ test_hash(void)
 	check_hex(sha1, 20, "de7c9b85b8b78aa6bc8a7a36f70a90701c9db4d9");
 	hash_hmac_sha256("key", 3, "The quick brown fox jumps over the lazy dog", 43, sha);
 	check_hex(sha, 32, "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8");
+	/* Keys longer than a block: RFC 2202 and RFC 4231, both the sixth case. */
+	memset(key, 0xAA, sizeof(key));
+	hash_hmac_sha1(key, 80, "Test Using Larger Than Block-Size Key - Hash Key First", 54, sha1);
+	check_hex(sha1, 20, "aa4ae5e15272d00e95705637ce8a3b55ed402112");
+	hash_hmac_sha256(key, sizeof(key), "Test Using Larger Than Block-Size Key - Hash Key First", 54, sha);
+	check_hex(sha, 32, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
 	CHECK_INT(hash_pbkdf2("sha", "password", 8, "salt", 4, 2, sha1, 20), 0);
 	check_hex(sha1, 20, "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957");
 	CHECK_INT(hash_pbkdf2("sha256", "password", 8, "salt", 4, 1, sha, 32), 0);
