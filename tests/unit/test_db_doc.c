@@ -53,6 +53,8 @@ static const struct fault faults[] = {
     {"{\"_attachments\":{\"f\":{\"data\":\"AA=\"}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
     {"{\"_attachments\":{\"f\":{\"data\":\"***\"}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
     {"{\"_attachments\":{\"f\":{\"data\":\"AAE\"}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
+    {"{\"_attachments\":{\"f\":{\"data\":\"AA-A\"}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
+    {"{\"_attachments\":{\"f\":{\"data\":\"AA_A\"}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
     {"{\"_attachments\":{\"f\":{\"data\":5}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
     {"{\"_attachments\":{\"f\":{}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
     {"{\"_attachments\":{\"f\":{\"stub\":false}}}", ERR_BAD_REQUEST, "Invalid attachment data for f"},
@@ -323,7 +325,8 @@ test_first_fault(void)
 /* Cut off at each byte, in each of its members, it is no JSON. */
 static const char full[] =
     "{\"_id\":\"a\\u0062c\",\"_rev\":\"2-\\u0062\",\"_deleted\":false,\"_revisions\":{\"start\":12,\"x\":[1],\"ids\":["
-    "\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\"]},\"_attachments\":{\"on\\ne\":{\"data\":\"AA ==\","
+    "\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\"]},\"_attachments\":{\"on\\ne\":{\"data\":"
+    "\"AA\\n\\r\\t ==\","
     "\"content_type\":\"t/\\u0078\"},\"two\":{\"stub\":true,\"revpos\":1,\"digest\":\"md5-AAAAAAAAAAAAAAAAAAAAAA==\","
     "\"length\":4,\"encoded_length\":5,\"encoding\":\"gzip\",\"x\":[]},\"three\":{\"follows\":true,\"length\":1.5},"
     "\"no\":7,\"four\":{\"stub\":1,\"data\":\"\"},\"five\":{\"data\":\"\"},\"two\":{\"data\":\"AAEC\"}},\"_conflicts\":"
