@@ -65,9 +65,7 @@ function run(command, wait) {
 		let late = false;
 		const timer = setTimeout(() => {
 			late = true;
-			try {
-				process.kill(-child.pid, 'SIGKILL');
-			} catch {} // it has just ended
+			process.kill(-child.pid, 'SIGKILL');
 		}, wait * 1000);
 		for (const s of [child.stdout, child.stderr]) s.on('data', (d) => (out = (out + d).slice(-200000)));
 		child.on('close', (code, signal) => {

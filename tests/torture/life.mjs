@@ -253,7 +253,6 @@ async function torture(s, ctx, mode) {
 
 async function live(mode) {
 	const ctx = { n: 0, bad: 0, ask: armedAsk, must, plain: ask, port: () => server.port, auth, sleep, sorts };
-	const began = Date.now();
 	let left = 0;
 
 	control.forget();
@@ -261,6 +260,7 @@ async function live(mode) {
 	server = await launch(dataDir);
 	await must('PUT', '/home');
 	const steps = await life(ctx);
+	const began = Date.now();
 	for (const s of steps) {
 		if (!only.test(s.name)) continue;
 		if (Date.now() - began > limit) left++;
@@ -313,7 +313,7 @@ for (const mode of modes) {
 	if (life_too) await live(mode);
 }
 for (const [key, f] of found) if (f.n > 1) console.log(`     ${f.n} times: ${key}`);
-console.log(`${total.faults} faults under ${total.requests} requests; of those that met one ${total.served} were served all the same, ${total.refused} refused, ${total.cut} cut off; ${total.deaths} deaths`);
+console.log(`${total.faults} faults under ${total.requests} requests; of those that met one ${total.served} were served all the same, ${total.refused} refused, ${total.cut} cut off; ${total.deaths} deaths; step ${step}, seed ${seed}`);
 console.log(`${Math.max(total.faults - found.size, 0)} passed, ${found.size} failed`);
 process.exitCode = found.size > 0 || total.faults === 0 ? 1 : 0;
 process.exit();

@@ -111,7 +111,7 @@ export async function life(c) {
 		asks('config put', 'PUT', '/_node/_local/_config/log/level', (x) => J(x.n % 2 ? 'warning' : 'info')),
 		asks('config reload', 'POST', '/_node/_local/_config/_reload'),
 		{ name: 'config delete', before: (x) => x.must('PUT', '/_node/_local/_config/zoo/cat', J('x'), { also: [400] }).catch(() => 0), act: async (x) => void good(await x.ask('DELETE', '/_node/_local/_config/zoo/cat')), after: () => 0 },
-		{ name: 'wrong password', act: async (x) => { if ((await x.ask('GET', '/main', { as: 'Basic ' + Buffer.from(`u${x.n}:x`).toString('base64') })).status === 200) throw wrong('let in'); } },
+		{ name: 'wrong password', seconds: 20, act: async (x) => { if ((await x.ask('GET', '/main', { as: 'Basic ' + Buffer.from(`u${x.n}:x`).toString('base64') })).status === 200) throw wrong('let in'); } },
 
 		// Databases
 		{ name: 'create', act: async (x) => void good(await x.ask('PUT', `/made${x.n}`)),
@@ -260,7 +260,7 @@ export async function life(c) {
 		} },
 
 		// Accounts
-		{ name: 'account', act: async (x) => {
+		{ name: 'account', seconds: 20, act: async (x) => {
 			good(await x.ask('PUT', `/_users/org.couchdb.user:u${x.n}`, J({ name: `u${x.n}`, password: 'pw', roles: [], type: 'user' })));
 			const a = good(await x.ask('POST', '/_session', { json: { name: `u${x.n}`, password: 'pw' }, as: null }));
 			const cookie = String(a.headers['set-cookie']).split(';')[0];

@@ -112,6 +112,6 @@ for (const [key, f] of found) {
 	if (mine) process.stdout.write(text);
 	if (report) fs.appendFileSync(report, `${text}${f.err.slice(0, 6000)}\n----\n`);
 }
-console.log(`${total.runs} runs, ${total.points} faults, ${total.stopped} ended at a check, ${total.own} crashed in the test itself; ${total.unfinished} not finished`);
+console.log(`${total.runs} runs, ${total.points} faults, ${total.stopped} ended at a check, ${total.own} crashed in the test itself; ${total.unfinished} not finished; step ${step}, seed ${seed}`);
 console.log(`${total.points - findings} passed, ${findings} failed`);
 process.exitCode = findings > 0 || total.points === 0 ? 1 : 0;
