@@ -392,7 +392,7 @@ test('a client that renegotiates gets no handshake', async () => {
 	const said = await client(['-tls1_2'], 'R\n', { wait: /closed|errno|RENEGOTIATING/ });
 	assert.match(said, /RENEGOTIATING/);
 	assert.match(said, /no renegotiation|errno|closed|bad record mac/i);
-	assert.equal(said.match(/^SSL handshake has read/gm).length, 1);
+	assert.equal(said.match(/^depth=0/gm).length, 1, 'a second handshake');
 	assert.match(said, /Secure Renegotiation IS supported/);
 	assert.match(said, /Compression: NONE/);
 });
