@@ -65,7 +65,9 @@ function run(command, wait) {
 		let late = false;
 		const timer = setTimeout(() => {
 			late = true;
-			process.kill(-child.pid, 'SIGKILL');
+			try {
+				process.kill(-child.pid, 'SIGKILL');
+			} catch {} // it has just ended
 		}, wait * 1000);
 		for (const s of [child.stdout, child.stderr]) s.on('data', (d) => (out = (out + d).slice(-200000)));
 		child.on('close', (code, signal) => {

@@ -1,4 +1,5 @@
 /* Errors, buffers, arenas, digests and encodings. */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -25,6 +26,13 @@ test_err(void)
 	CHECK_STR(err_reason(ERR_MISSING), "missing");
 	CHECK_INT(err_status(ERR_COUNT), 500);
 	CHECK_INT(err_status(-1), 500);
+	CHECK_INT(err_errno(ENOMEM), ERR_NOMEM);
+	for (size_t i = 0; i < 3; i++)
+		CHECK_INT(err_errno((const int[]){ENOSPC, EDQUOT, EFBIG}[i]), ERR_NOSPACE);
+	CHECK_INT(err_errno(EROFS), ERR_READONLY);
+	CHECK_INT(err_errno(EMFILE), ERR_BUSY);
+	CHECK_INT(err_errno(ENFILE), ERR_BUSY);
+	CHECK_INT(err_errno(0), ERR_IO);
 	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "no %s", "x"), ERR_BAD_REQUEST);
 	CHECK_STR(why.text, "no x");
 	CHECK_INT(err_why(NULL, ERR_BAD_REQUEST, "no %s", "x"), ERR_BAD_REQUEST);
