@@ -41,10 +41,11 @@ informed(void *owner)
 {
 	struct session *s = owner;
 	struct peer *target = s->config.target;
-	int err = s->info[TARGET].call.err;
+	int err;
 
 	if (s->info_flight[SOURCE].link != NULL || s->info_flight[TARGET].link != NULL || session_over(s))
 		return;
+	err = s->info[TARGET].call.err; /* a call that is under way is another thread's */
 	if (s->info[SOURCE].call.err != 0) {
 		no_such_end(s, s->config.source, &s->info[SOURCE].call);
 	} else if (err == ERR_NO_DB && s->spec->create_target && !s->created) {

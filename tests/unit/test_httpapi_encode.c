@@ -341,7 +341,7 @@ test_many_streams(struct encode_ctx *c)
 int
 main(void)
 {
-	char *text = malloc(TEXT_MAX);
+	char *text = calloc(1, TEXT_MAX);
 	struct encode_ctx *c;
 
 	if (text == NULL || !CHECK_INT(encode_ctx_new(&c), 0))
