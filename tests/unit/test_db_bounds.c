@@ -572,6 +572,83 @@ test_purges(void)
 	ruletest_end_db(db);
 }
 
+/* ---- Queues ---- */
+
+static unsigned answered;
+
+static void
+answer(struct db_request *req)
+{
+	CHECK_INT(req->writes[0].err, 0);
+	answered++;
+}
+
+/* So many bytes may wait to be committed, or heard; what comes then is refused at once, and may come again later. */
+static void
+queue_full(struct db *db)
+{
+	static char body[7u << 20];
+	static struct db_write writes[40];
+	static struct db_request reqs[40];
+	static char names[40][4];
+	uint64_t seed = 5;
+	unsigned n = 0;
+	int err = 0;
+
+	memcpy(body, "{\"a\":\"", 6);
+	for (size_t i = 6; i < sizeof(body) - 2; i++) {
+		seed = seed * UINT64_C(6364136223846793005) + 1;
+		body[i] = (char)('0' + (seed >> 58) % 40);
+		body[i] = (char)(body[i] == '\\' ? 'x' : body[i]);
+	}
+	memcpy(body + sizeof(body) - 2, "\"}", 2);
+	answered = 0;
+	for (; n < 40; n++) {
+		(void)snprintf(names[n], sizeof(names[n]), "%u", n);
+		writes[n] = (struct db_write){.kind = DB_WRITE_EDIT,
+		    .id = {names[n], strlen(names[n])},
+		    .body = {body, sizeof(body)},
+		    .body_etf = {"h\001j", 3}};
+		reqs[n] = (struct db_request){.writes = &writes[n], .nwrites = 1, .done = answer};
+		if ((err = db_submit(db, &reqs[n])) != 0)
+			break;
+	}
+	CHECK_INT(err, ERR_BUSY);
+	CHECK(n >= 8);
+	ruletest_drain();
+	CHECK_INT(answered, n);
+	CHECK_INT(db_submit(db, &reqs[n]), 0);
+	ruletest_drain();
+	CHECK_INT(answered, n + 1);
+}
+
+static int
+approve(void *cookie, struct db_hearing *h)
+{
+	(void)cookie;
+	CHECK(h->n > 0);
+	return 0;
+}
+
+static void
+test_queues(void)
+{
+	struct dbs_config config = {.ex = &ruletest_ex, .validate = approve};
+	struct dbs *s;
+	struct db *db;
+
+	CHECK_INT(store_mem_new(&config.store), 0);
+	CHECK_INT(dbs_new(&config, &s), 0);
+	db = ruletest_new_db(s, "queue");
+	queue_full(db);
+	db_close(db);
+	db = ruletest_new_db(s, "heard");
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"_design/v\",\"validate_doc_update\":\"x\"}"), 0);
+	queue_full(db);
+	db_close(db);
+	dbs_free(s);
+}
+
 /* ---- Leaves ---- */
 
 /* A tree of as many leaves as there may be takes what it knows and what goes on from a leaf, and no more. */
@@ -644,6 +721,7 @@ main(void)
 	test_seqs();
 	test_ranges();
 	test_purges();
+	test_queues();
 	if (getenv("FAULTS_STEP") != NULL) /* with the long forms: it takes seconds */
 		test_leaves();
 	return ruletest_end(all);

@@ -437,6 +437,36 @@ test_security(struct dbs *s)
 	ruletest_end_db(db);
 }
 
+/* Who asks is copied whole, or not at all, into an arena of each size. */
+static void
+test_principals(void)
+{
+	static const char *const roles[] = {"a role", "another one, with a longer name"};
+	const struct principal from = {.name = "somebody", .roles = roles, .nroles = 2, .server_admin = 1},
+			       nobody = {0};
+	struct principal to;
+	struct arena *a;
+	int err = ERR_NOMEM;
+
+	for (size_t max = 0; err != 0 && max < 1000; max += 16) {
+		CHECK_INT(arena_new(max, &a), 0);
+		err = db_principal_copy(a, &from, &to);
+		CHECK(err == 0 || err == ERR_NOMEM);
+		if (err == 0) {
+			CHECK_STR(to.name, "somebody");
+			CHECK_INT(to.nroles, 2);
+			CHECK_STR(to.roles[1], roles[1]);
+			CHECK(to.roles[1] != roles[1] && to.name != from.name && to.server_admin);
+		}
+		arena_free(a);
+	}
+	CHECK_INT(err, 0);
+	CHECK_INT(arena_new(100, &a), 0);
+	CHECK_INT(db_principal_copy(a, &nobody, &to), 0);
+	CHECK(to.name == NULL && to.nroles == 0);
+	arena_free(a);
+}
+
 /* Handles that are open obey a new security object at once. */
 static void
 test_security_of_handles(struct dbs *s)
@@ -478,6 +508,7 @@ main(void)
 
 	test_rules();
 	test_changing_rules();
+	test_principals();
 	test_designs();
 	test_default_security(s);
 	test_security(s);
