@@ -21,7 +21,16 @@ const MAKE = [`BUILD=${BUILD}`, 'OPT=-O1 -g', 'LTO=', '--no-print-directory', `-
 
 const kept = process.env.PLANTS_DIR;
 const dir = kept ? path.resolve(kept) : fs.mkdtempSync(path.join(os.tmpdir(), 'divan-plants-'));
-process.on('exit', () => kept || fs.rmSync(dir, { recursive: true, force: true }));
+let running; // a test, with all that it has started
+const stop = () => {
+	try {
+		if (running) process.kill(-running.pid, 'SIGKILL');
+	} catch {} // it has just ended
+};
+process.on('exit', () => {
+	stop();
+	if (!kept) fs.rmSync(dir, { recursive: true, force: true });
+});
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
 /** What is in the tree now, committed or not; a file that is the same keeps its time. */
@@ -63,15 +72,15 @@ function run(command, wait) {
 		const child = spawn(command[0], command.slice(1), { cwd: dir, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
 		let out = '';
 		let late = false;
+		running = child;
 		const timer = setTimeout(() => {
 			late = true;
-			try {
-				process.kill(-child.pid, 'SIGKILL');
-			} catch {} // it has just ended
+			stop();
 		}, wait * 1000);
 		for (const s of [child.stdout, child.stderr]) s.on('data', (d) => (out = (out + d).slice(-200000)));
 		child.on('close', (code, signal) => {
 			clearTimeout(timer);
+			running = undefined;
 			const seconds = (performance.now() - began) / 1000;
 			const tail = /(\d+) passed, (\d+) failed\s*$/.exec(out);
 			const ok = code === 0 && !late && tail?.[2] === '0';
