@@ -46,6 +46,7 @@ struct httpc_loop {
 	/* The thread's. */
 	int epoll, wake; /* the latter is an eventfd */
 	CURLM *multi;    /* NULL: nothing was asked for a while */
+	int deaf;        /* a socket could not be watched */
 	struct httpc_queue *ordinary, *feeds;
 	LIST_HEAD(, httpc_transfer) transfers;
 	uint64_t look_ms; /* when to look at the bounds on time */
@@ -259,8 +260,28 @@ on_socket_wish(CURL *easy, curl_socket_t fd, int what, void *cookie, void *unuse
 	if (what == CURL_POLL_REMOVE)
 		(void)epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd, NULL);
 	else if (epoll_ctl(l->epoll, EPOLL_CTL_MOD, fd, &e) != 0 && epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e) != 0)
-		return -1;
+		l->deaf = 1;
 	return 0;
+}
+
+/*
+ * A socket that cannot be watched may carry any of the transfers: all that have begun end, with their connections.  libcurl would do the same
+ * if it was told, but for good, and some of its versions fall over it.
+ */
+static void
+end_deaf(struct httpc_loop *l)
+{
+	static const struct errtext why = {.text = "a connection cannot be watched"};
+	struct httpc_transfer *t, *next;
+
+	for (t = LIST_FIRST(&l->transfers); t != NULL; t = next) {
+		next = LIST_NEXT(t, link);
+		if (t->easy != NULL)
+			end(l, t, ERR_IO, &why);
+	}
+	(void)l->common.curl->multi_cleanup(l->multi);
+	l->multi = NULL;
+	l->deaf = 0;
 }
 
 static int
@@ -431,6 +452,8 @@ run(void *arg)
 		n = epoll_wait(l->epoll, events, EVENTS, sleep_ms(l));
 		serve_events(l, events, n);
 		collect(l);
+		if (l->deaf)
+			end_deaf(l);
 		now = now_ms();
 		if (now >= l->look_ms)
 			look_at_bounds(l, now);

@@ -8,6 +8,8 @@
  * test.  Each place has its turn: what comes there first, or the n-th time, fails, and is not asked again.  A program is run again, or a request made
  * again, until nothing is left that has not failed: then it passes untouched.  TORTURE_CONTROL names the file that says so (fail.h).
  *
+ * Left out are calls that fail in no system on which this runs: locks and conditions of glibc that are made, random bytes, eventfd's bytes.
+ *
  * 1. What tests call themselves does not fail: functions of test_*.c and fuzz_*.c are found in the program's own table of symbols.
  * 2. Nothing fails while `armed` is 0, and only one call does while it is 1; with `for_good` all behind it of the same sort.
  * 3. What is here neither allocates nor locks through what it replaces.
@@ -32,7 +34,6 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -392,7 +393,6 @@ FAILS(OTHER, int, epoll_ctl, (int ep, int op, int fd, struct epoll_event *e), (e
 FAILS(OTHER, int, epoll_wait, (int ep, struct epoll_event *e, int n, int ms), (ep, e, n, ms), -1, EINTR)
 FAILS(OTHER, int, poll, (struct pollfd *p, nfds_t n, int ms), (p, n, ms), -1, EINTR)
 FAILS(OTHER, int, pipe2, (int fds[2], int flags), (fds, flags), -1, EMFILE)
-FAILS(OTHER, ssize_t, getrandom, (void *p, size_t n, unsigned flags), (p, n, flags), -1, EINTR)
 FAILS(OTHER, int, getaddrinfo, (const char *host, const char *port, const struct addrinfo *want, struct addrinfo **out), (host, port, want, out), EAI_MEMORY, ENOMEM)
 FAILS(OTHER, int, posix_spawn, (pid_t *pid, const char *path, const posix_spawn_file_actions_t *acts, const posix_spawnattr_t *attr, char *const *argv, char *const *env), (pid, path, acts, attr, argv, env), EAGAIN, EAGAIN)
 FAILS(OTHER, int, posix_spawn_file_actions_init, (posix_spawn_file_actions_t *acts), (acts), ENOMEM, ENOMEM)
@@ -400,8 +400,6 @@ FAILS(OTHER, int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t 
 FAILS(OTHER, int, posix_spawnattr_init, (posix_spawnattr_t *attr), (attr), ENOMEM, ENOMEM)
 FAILS(OTHER, int, pthread_create, (pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *), void *arg), (t, attr, run, arg), EAGAIN, EAGAIN)
 FAILS(OTHER, int, pthread_attr_init, (pthread_attr_t *attr), (attr), ENOMEM, ENOMEM)
-FAILS(OTHER, int, pthread_mutex_init, (pthread_mutex_t *m, const pthread_mutexattr_t *attr), (m, attr), ENOMEM, ENOMEM)
-FAILS(OTHER, int, pthread_cond_init, (pthread_cond_t *c, const pthread_condattr_t *attr), (c, attr), ENOMEM, ENOMEM)
 FAILS(OTHER, int, pthread_key_create, (pthread_key_t *key, void (*gone)(void *)), (key, gone), EAGAIN, EAGAIN)
 FAILS(OTHER, int, pthread_setspecific, (pthread_key_t key, const void *p), (key, p), ENOMEM, ENOMEM)
 FAILS(OTHER, void *, dlopen, (const char *path, int flags), (path, flags), NULL, ENOMEM)
