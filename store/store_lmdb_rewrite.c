@@ -544,6 +544,9 @@ store_lmdb_rewrite_finish(struct store_rewrite *base, const struct store_item *i
 	rc = last_round(r, items, n);
 	if (rc == 0 && r->tmp[0] != '\0')
 		rc = exchange(r, &old);
+	/* ERR_BUSY says that it may go on: that of descriptors that have run out comes too late for that. */
+	if (rc == ERR_BUSY && r->fresh.mdb == NULL)
+		rc = ERR_IO;
 	if (rc == 0 || r->fresh.mdb == NULL)
 		unlist(r); /* else it may go on */
 	if (r->finished)
