@@ -17,7 +17,6 @@
  */
 #include "confine_impl.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -116,47 +115,31 @@ confine_exe(struct confine *c, const char *path)
 #ifndef CONFINE_NONE
 
 static int
-missing(const struct confine *c, const char *what, int error)
+missing(const struct confine *c, const char *what)
 {
 	int must = c->mode == CONFINE_REQUIRE;
 
-	log_line(must ? LOG_ERROR : LOG_NOTICE, "confine: this kernel does not give us %s%s%s%s", what,
-	    error != 0 ? " (" : "", error != 0 ? strerror(error) : "", error != 0 ? ")" : "");
+	log_line(must ? LOG_ERROR : LOG_NOTICE, "confine: this kernel does not give us %s", what);
 	return must ? ERR_INTERNAL : 0;
-}
-
-static int
-close_files(const struct confine *c, int *versionp)
-{
-	int version = confine_files(c);
-
-	*versionp = version > 0 ? version : 0;
-	if (version > 0)
-		return 0;
-	return missing(c, "Landlock: which files are written, permissions alone say", version < 0 ? errno : 0);
-}
-
-static int
-close_calls(const struct confine *c, int *closedp)
-{
-	int rc = confine_calls(c->exe);
-
-	*closedp = rc == 0;
-	return rc == 0 ? 0 : missing(c, "a filter of system calls (seccomp)", rc);
 }
 
 static int
 close_all(const struct confine *c)
 {
-	int version, closed, err;
+	int err, version = 0, filtered = 0;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 && (err = missing(c, "no_new_privs", errno)) != 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 && (err = missing(c, "no_new_privs")) != 0)
 		return err;
-	if ((err = close_files(c, &version)) != 0 || (err = close_calls(c, &closed)) != 0)
+	if ((err = confine_files(c, &version)) != 0 || (err = confine_calls(c->exe, &filtered)) != 0)
 		return err;
-	log_line(LOG_INFO, "confine: user %lu, no capabilities, Landlock %d, seccomp %s", (unsigned long)geteuid(),
-	    version, closed ? "on" : "off");
-	return 0;
+	if (version == 0)
+		err = missing(c, "Landlock: which files are written, permissions alone say");
+	if (err == 0 && !filtered)
+		err = missing(c, "a filter of system calls (seccomp)");
+	if (err == 0)
+		log_line(LOG_INFO, "confine: user %lu, no capabilities, Landlock %d, seccomp %s",
+		    (unsigned long)geteuid(), version, filtered ? "on" : "off");
+	return err;
 }
 
 #else

@@ -49,7 +49,8 @@ int confine_exe(struct confine *c, const char *path) MUST_CHECK;
 
 /**
  * confine_close(c): Close the walls around this thread and all that it will make.  What a kernel does not have is told in
- * the log, and is an error with CONFINE_REQUIRE.  Errors: ERR_INTERNAL with a log line.
+ * the log, and is an error with CONFINE_REQUIRE.  Errors: ERR_INTERNAL, ERR_IO
+ * (a folder that is named is not there), with a log line; ERR_NOMEM.
  */
 int confine_close(const struct confine *c) MUST_CHECK;
 

@@ -151,13 +151,14 @@ add_rules(scmp_filter_ctx f, const char *exe)
 }
 
 int
-confine_calls(const char *exe)
+confine_calls(const char *exe, int *donep)
 {
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
-	int rc;
+	int rc, built;
 
+	*donep = 0;
 	if (f == NULL)
-		return ENOMEM;
+		return ERR_NOMEM;
 	rc = seccomp_attr_set(f, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS); /* 32-bit calls */
 	/* No code of others runs in divand, and before Linux 5.16 a filter would else cost it speculation. */
 	if (rc == 0)
@@ -167,8 +168,8 @@ confine_calls(const char *exe)
 		rc = seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (rc == 0)
 		rc = add_rules(f, exe);
-	if (rc == 0)
-		rc = seccomp_load(f);
+	built = rc == 0;
+	*donep = built && seccomp_load(f) == 0;
 	seccomp_release(f);
-	return rc == 0 ? 0 : -rc;
+	return built ? 0 : ERR_NOMEM;
 }

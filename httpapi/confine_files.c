@@ -82,7 +82,7 @@ allow(int ruleset, const char *path, uint64_t rights)
 
 	rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
 	if (rule.parent_fd < 0) {
-		log_line(LOG_ERROR, "%s: %s", path, strerror(errno));
+		log_line(LOG_ERROR, "confine: %s: %s", path, strerror(errno));
 		return -1;
 	}
 	rc = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
@@ -121,23 +121,24 @@ add_rules(int ruleset, const struct confine *c, uint64_t known)
 }
 
 int
-confine_files(const struct confine *c)
+confine_files(const struct confine *c, int *versionp)
 {
 	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	const struct ruleset attr = {known_rights(version), 0, known_scopes(version)};
-	int fd, rc, saved;
+	int fd, rc;
 
+	*versionp = 0;
 	/* Not there, turned off, or kept from us by a container. */
 	if (version < 1)
 		return 0;
 	fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
-	if (fd < 0)
-		return -1;
-	rc = add_rules(fd, c, attr.fs);
+	rc = fd >= 0 ? add_rules(fd, c, attr.fs) : -1;
 	if (rc == 0)
 		rc = (int)syscall(SYS_landlock_restrict_self, fd, 0);
-	saved = errno;
-	(void)close(fd);
-	errno = saved;
-	return rc == 0 ? (int)version : -1;
+	if (rc != 0)
+		log_line(LOG_ERROR, "confine: Landlock: %s", strerror(errno));
+	if (fd >= 0)
+		(void)close(fd);
+	*versionp = (int)version;
+	return rc == 0 ? 0 : ERR_IO;
 }

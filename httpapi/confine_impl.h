@@ -13,10 +13,13 @@ void confine_caps_bound(void);
 int confine_caps_keep(void) MUST_CHECK;
 int confine_caps_drop(void) MUST_CHECK;
 
-/** confine_files(c): Nothing is written outside of ${c}'s folders; 0 if the kernel cannot do that, its version of it, or -1 with errno. */
-int confine_files(const struct confine *c);
-
-/** confine_calls(exe): Only the system calls in the table, and ${exe} alone is executed.  0, or an errno. */
-int confine_calls(const char *exe) MUST_CHECK;
+/**
+ * confine_files(c, versionp): Nothing is written outside of ${c}'s folders; *${versionp} is the kernel's version of what
+ * does that, 0 if it has none.  Errors: ERR_IO with a log line.
+ * confine_calls(exe, donep): Only the system calls in the table, and ${exe} alone is executed; *${donep} is 0 if the
+ * kernel cannot do that.  Errors: ERR_NOMEM.
+ */
+int confine_files(const struct confine *c, int *versionp) MUST_CHECK;
+int confine_calls(const char *exe, int *donep) MUST_CHECK;
 
 #endif

@@ -28,7 +28,7 @@ const children = (pid) => tasks(pid).flatMap((t) => fs.readFileSync(`/proc/${pid
 const log = () => fs.readFileSync(path.join(logs, 'divan.log'), 'utf8');
 /** Wait until `look` gives something; what never comes is a failure and not the end of this file. */
 async function until(look, what) {
-	for (let i = 0; i < 6000; i++, await new Promise((resolve) => setTimeout(resolve, 10))) {
+	for (let i = 0; i < 2000; i++, await new Promise((resolve) => setTimeout(resolve, 10))) {
 		const found = look();
 		if (found) return found;
 	}
@@ -36,7 +36,7 @@ async function until(look, what) {
 }
 /** A start that must fail: what it says. */
 function refused(args, env = {}) {
-	const { status: code, stderr } = spawnSync(DIVAND, ['--port', '0', '--set', 'chttpd_auth/iterations=1000', ...args], { encoding: 'utf8', timeout: 20000, env: { ...process.env, DIVAN_ADMIN: 'admin:adm', ...env } });
+	const { status: code, stderr } = spawnSync(DIVAND, ['--port', '0', '--set', 'chttpd_auth/iterations=1000', ...args], { encoding: 'utf8', timeout: 10000, env: { ...process.env, DIVAN_ADMIN: 'admin:adm', ...env } });
 	assert.equal(code, 1, stderr);
 	return stderr;
 }
@@ -66,7 +66,7 @@ before(async () => {
 });
 after(async () => {
 	other.kill('SIGKILL');
-	if (server && !server.killed) await server.stop();
+	if (server?.child.exitCode === null && server.child.signalCode === null) await (server.killed ? server.kill() : server.stop());
 });
 
 /** Every thread of a process: nobody's rights, and all walls. */
@@ -166,6 +166,7 @@ test('from inside: no file elsewhere, no other program, no other socket, no righ
 test('from inside: who traces is ended', { skip }, async () => {
 	server.killed = true;
 	process.kill(server.pid, 'SIGUSR2');
+	await until(() => server.child.exitCode !== null || server.child.signalCode !== null, 'the end');
 	assert.equal((await server.exited).signal, 'SIGSYS');
 	assert.doesNotMatch(fs.readFileSync(wrote, 'latin1'), /ptrace/);
 });
@@ -219,6 +220,7 @@ test('root: the user that is named gets the folder that is made, with what leads
 	fs.mkdirSync(foreign, { mode: 0o700 });
 	assert.match(refused(['--data', foreign, '--user', '65534']), /data folder .*foreign: user 65534: Permission denied/);
 	assert.equal(fs.statSync(foreign).uid, 0);
+	assert.match(refused(['--data', foreign, '--user', 'root', '--set', `divan/write_also=${base}/none`]), /confine: .*none: No such file/);
 	assert.match(refused(['--data', foreign, '--user', 'no-such-user']), /there is no user no-such-user/);
 });
 
