@@ -201,17 +201,19 @@ test('an answer that nobody takes ends its connection; one that is taken slowly 
 			s.on('close', () => resolve(n));
 		});
 		/* It reads a little, and then nothing until the server must have had enough. */
-		const fds = () => fs.readdirSync(`/proc/${small.pid}/fd`).length;
-		const before = fds();
-		let stuck;
-		const none = reads((s, n) => {
+		let stuck, began;
+		const none = reads((s) => {
 			if (stuck) return;
 			stuck = s;
 			s.pause();
+			began();
 		});
-		while (fds() <= before) await new Promise((r) => setTimeout(r, 10));
-		for (let n = 0; n < 1000 && fds() > before; n++) await new Promise((r) => setTimeout(r, 20));
-		assert.ok(fds() <= before, 'it is still open');
+		await new Promise((resolve) => (began = resolve));
+		const port = (n) => `0100007F:${n.toString(16).toUpperCase().padStart(4, '0')}`;
+		const ends = `${port(small.port)} ${port(stuck.localPort)} 01`;
+		const isOpen = () => fs.readFileSync('/proc/net/tcp', 'latin1').includes(ends);
+		for (let n = 0; n < 1000 && isOpen(); n++) await new Promise((r) => setTimeout(r, 20));
+		assert.ok(!isOpen(), 'it is still open');
 		stuck.resume();
 		assert.ok((await none) < body.length);
 		/* 100 ms for each MiB or so is slow, and goes on for several windows. */
