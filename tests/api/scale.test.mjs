@@ -52,7 +52,7 @@ async function each(n, one) {
 }
 
 async function until(what, condition) {
-	for (const end = Date.now() + 30000; !condition(); await sleep(20)) assert.ok(Date.now() < end, what);
+	for (const end = Date.now() + 300000; !condition(); await sleep(20)) assert.ok(Date.now() < end, what);
 }
 
 test(`${DATABASES} databases: made, written, read, closed, read again, dropped`, { timeout: 3600000 }, async (t) => {
