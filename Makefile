@@ -35,6 +35,8 @@ PORT     ?= 5984
 
 # Runtimes of sanitizers and coverage need more than the walls of httpapi/confine.c leave.
 CPPFLAGS := -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -MMD -MP $(if $(SAN),-DCONFINE_NONE)
+# gcc says it by itself.
+CPPFLAGS += $(if $(findstring clang,$(CC)),$(if $(findstring address,$(SAN)),-D__SANITIZE_ADDRESS__=1)$(if $(findstring thread,$(SAN)),-D__SANITIZE_THREAD__=1))
 WARN     := -Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wundef -fno-common
 HARDEN    = -fstack-protector-strong -fPIE $(if $(SAN),,-D_FORTIFY_SOURCE=2)
@@ -274,8 +276,9 @@ privileges: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(SHIMS)
 	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) node --test --test-reporter ./tests/lib/reporter.mjs tests/api/privileges.test.mjs
 	@if command -v systemd-analyze >/dev/null; then \
-	  $(MAKE) -s --no-print-directory install-files DESTDIR=$(BUILD)/installed PREFIX=/usr && \
-	  systemd-analyze security --no-pager --offline=true --threshold=20 $(BUILD)/installed/usr/lib/systemd/system/divan.service | tail -1; \
+	  dir=$$(mktemp -d) && $(MAKE) -s --no-print-directory install-files DESTDIR=$$dir PREFIX=/usr && \
+	  systemd-analyze security --no-pager --offline=true --threshold=20 $$dir/usr/lib/systemd/system/divan.service >$$dir/exposure; \
+	  status=$$?; tail -1 $$dir/exposure; rm -rf $$dir; exit $$status; \
 	else echo 'no systemd-analyze: the unit is not judged'; fi
 
 SEEDS ?= 5000
