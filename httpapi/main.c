@@ -586,7 +586,7 @@ main(int argc, char **argv)
 	static struct options o;
 	sigset_t hangup;
 	int status = options_parse(argc, argv, &o);
-	int err;
+	int err, begun;
 
 	if (status >= 0)
 		return status;
@@ -597,11 +597,12 @@ main(int argc, char **argv)
 	sigaddset(&hangup, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &hangup, NULL);
 	err = start(&d, &o);
-	if (err == 0)
+	begun = err == 0;
+	if (begun)
 		err = serve(&d);
 	else
 		log_line(LOG_ERROR, "divand cannot start: %s", err_reason(err));
-	if (err == ERR_BUSY) {
+	if (begun && err == ERR_BUSY) {
 		/*
 		 * Whoever still waits has no answer yet, so nothing that was acknowledged is lost;
 		 * and nothing may be freed below it.

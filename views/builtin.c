@@ -117,10 +117,24 @@ put_number(struct buf *out, const struct number *n)
 
 /* ---- Values that are no plain numbers ---- */
 
-static json_t *
-load(struct jstr text)
+/* What can't be added.  What memory alone is lacking for is ERR_NOMEM: it must not stand in an index as an error of its values. */
+#define NOT_ADDED ERR_BAD_REQUEST
+
+/* The text is JSON: where Jansson finds none it was its memory, unless it names what it does not take (depth, numbers, halves of pairs). */
+static int
+load(struct jstr text, json_t **vp)
 {
-	return json_loadb(text.s, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
+	json_error_t error;
+	enum json_error_code code;
+
+	*vp = json_loadb(text.s, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+	if (*vp != NULL)
+		return 0;
+	code = json_error_code(&error);
+	return code == json_error_unknown || code == json_error_out_of_memory ||
+		       strncmp(error.text, "invalid token", 13) == 0
+		   ? ERR_NOMEM
+		   : NOT_ADDED;
 }
 
 static int
@@ -165,60 +179,79 @@ put_json(struct buf *out, const json_t *v)
 	}
 }
 
-static json_t *plus(json_t *a, json_t *b, unsigned depth);
+static int plus(json_t *a, json_t *b, unsigned depth, json_t **sump);
 
 /* Element by element; a number is an array of one.  The longer one's rest stays. */
-static json_t *
-plus_arrays(json_t *a, json_t *b, unsigned depth)
+static int
+plus_arrays(json_t *a, json_t *b, unsigned depth, json_t **sump)
 {
 	size_t an = json_is_array(a) ? json_array_size(a) : 1, bn = json_is_array(b) ? json_array_size(b) : 1;
-	json_t *sum = json_array();
+	json_t *sum = json_array(), *one;
+	int err = sum == NULL ? ERR_NOMEM : 0;
 
-	for (size_t i = 0; sum != NULL && (i < an || i < bn); i++) {
+	for (size_t i = 0; err == 0 && (i < an || i < bn); i++) {
 		json_t *x = json_is_array(a) ? json_array_get(a, i) : i == 0 ? a : NULL;
 		json_t *y = json_is_array(b) ? json_array_get(b, i) : i == 0 ? b : NULL;
-		json_t *one = x == NULL ? json_incref(y) : y == NULL ? json_incref(x) : plus(x, y, depth);
 
-		if (one == NULL || !json_is_real(one) || json_array_append_new(sum, one) != 0) {
-			json_decref(sum);
-			return NULL;
+		if (x == NULL || y == NULL)
+			one = json_incref(x == NULL ? y : x);
+		else if ((err = plus(x, y, depth, &one)) != 0)
+			break;
+		if (!json_is_real(one)) {
+			json_decref(one);
+			err = NOT_ADDED;
+		} else if (json_array_append_new(sum, one) != 0) {
+			err = ERR_NOMEM;
 		}
 	}
-	return sum;
+	if (err)
+		json_decref(sum);
+	else
+		*sump = sum;
+	return err;
 }
 
-static json_t *
-plus_objects(json_t *a, json_t *b, unsigned depth)
+static int
+plus_objects(json_t *a, json_t *b, unsigned depth, json_t **sump)
 {
-	json_t *sum = json_copy(a), *y;
+	json_t *sum = json_copy(a), *y, *one;
 	const char *key;
+	int err = sum == NULL ? ERR_NOMEM : 0;
 
+	if (err)
+		return err;
 	json_object_foreach(b, key, y)
 	{
-		json_t *x = sum != NULL ? json_object_get(sum, key) : NULL;
-		json_t *one = x == NULL ? json_incref(y) : plus(x, y, depth + 1);
+		json_t *x = json_object_get(sum, key);
 
-		if (sum == NULL || one == NULL || json_object_set_new(sum, key, one) != 0) {
-			json_decref(sum);
-			return NULL;
+		if (x == NULL)
+			one = json_incref(y);
+		else if ((err = plus(x, y, depth + 1, &one)) != 0)
+			break;
+		if (json_object_set_new(sum, key, one) != 0) {
+			err = ERR_NOMEM;
+			break;
 		}
 	}
-	return sum;
+	if (err)
+		json_decref(sum);
+	else
+		*sump = sum;
+	return err;
 }
 
-/* plus: NULL where the two can't be added. */
-static json_t *
-plus(json_t *a, json_t *b, unsigned depth)
+static int
+plus(json_t *a, json_t *b, unsigned depth, json_t **sump)
 {
 	if (depth > DEPTH_MAX)
-		return NULL;
+		return NOT_ADDED;
 	if (json_is_real(a) && json_is_real(b))
-		return json_real(json_real_value(a) + json_real_value(b));
+		return (*sump = json_real(json_real_value(a) + json_real_value(b))) != NULL ? 0 : ERR_NOMEM;
 	if (json_is_object(a) && json_is_object(b))
-		return plus_objects(a, b, depth);
+		return plus_objects(a, b, depth, sump);
 	if ((json_is_array(a) || json_is_real(a)) && (json_is_array(b) || json_is_real(b)))
-		return plus_arrays(a, b, depth);
-	return NULL;
+		return plus_arrays(a, b, depth, sump);
+	return NOT_ADDED;
 }
 
 /* ---- _sum ---- */
@@ -241,40 +274,46 @@ put_sum_error(struct buf *out, struct jstr culprit)
 	return buf_putc(out, '}');
 }
 
+/* A value alone is added to nothing of its kind, which tells whether it can be added at all. */
+static int
+plus_nothing(json_t *v, json_t **sump)
+{
+	json_t *none = json_is_object(v) ? json_object() : json_array();
+	int err = none == NULL ? ERR_NOMEM : json_is_real(v) ? plus(v, none, 0, sump) : plus(none, v, 0, sump);
+
+	if (err == 0 && json_is_real(v)) {
+		json_decref(*sump);
+		*sump = json_incref(v);
+	}
+	json_decref(none);
+	return err;
+}
+
 static int
 sum_others(const struct jstr *values, size_t n, struct buf *out)
 {
 	json_t *sum = NULL;
 	int err = 0;
 
-	for (size_t i = 0; i < n && err == 0; i++) {
-		json_t *v = load(values[i]), *next;
+	for (size_t i = 0; i < n; i++) {
+		json_t *v, *next = NULL;
 
-		if (is_sum_error(v)) {
+		if ((err = load(values[i], &v)) == 0 && is_sum_error(v)) {
 			json_decref(v);
 			json_decref(sum);
 			return buf_put(out, values[i].s, values[i].len);
 		}
-		/* A value alone is added to nothing of its kind, which tells whether it can be added at all. */
-		if (sum == NULL) {
-			json_t *none = json_is_object(v) ? json_object() : json_array();
-
-			next = v != NULL && none != NULL
-				   ? plus(json_is_real(v) ? v : none, json_is_real(v) ? none : v, 0)
-				   : NULL;
-			if (next != NULL && json_is_real(v)) {
-				json_decref(next);
-				next = json_incref(v);
-			}
-			json_decref(none);
-		} else {
-			next = v != NULL ? plus(sum, v, 0) : NULL;
-		}
+		if (err == 0)
+			err = sum == NULL ? plus_nothing(v, &next) : plus(sum, v, 0, &next);
+		if (err != 0)
+			next = NULL;
 		json_decref(v);
 		json_decref(sum);
 		sum = next;
-		if (sum == NULL)
+		if (err == NOT_ADDED)
 			return put_sum_error(out, values[i]);
+		if (err)
+			return err;
 	}
 	err = put_json(out, sum);
 	json_decref(sum);
