@@ -1,7 +1,8 @@
 /*
  * db_check(): the invariants of ARCHITECTURE section 5, in one snapshot.
  *
- * One pass over every tree verifies the checksums. One over the documents verifies each record against its row
+ * One pass over every tree verifies the checksums; what does not match is told behind the documents, so that the document that
+ * suffers from it is what is told, if there is one. One over the documents verifies each record against its row
  * in `changes`, its bodies and blocks, and adds up what the counters and reference counts should be. What is
  * left over in a tree afterwards is referenced by nobody: the numbers of records tell.
  */
@@ -16,6 +17,8 @@ struct check {
 	struct arena *a; /* reset for each document */
 	struct errtext *why;
 	struct dbstate state;
+	struct errtext damaged; /* the first record whose checksum does not match; "": none */
+	uint64_t damaged_blob;  /* the blob that it is of, if it is of one */
 	uint64_t docs, live, external, bodies, blocks, superseded; /* counted */
 	uint64_t *refs; /* the blob of each attachment of each stored revision */
 	size_t nrefs, cap_refs;
@@ -36,6 +39,27 @@ bad_doc(struct check *k, const char *what)
 
 /* ---- Checksums ---- */
 
+static void
+note_damage(struct check *k, unsigned tree, const struct store_val *key)
+{
+	int err;
+
+	if (tree == TREE_BLOBS && key->len >= 8)
+		k->damaged_blob = bytes_load_u64be(key->p);
+	if (tree == TREE_META || tree == TREE_DOCS || tree == TREE_LOCAL)
+		err = err_why(&k->damaged, ERR_CORRUPT, "%s %.*s: its record's checksum does not match",
+		    tree == TREE_META ? "meta" : "document", (int)(key->len < 100 ? key->len : 100),
+		    (const char *)key->p);
+	else if (tree == TREE_CHANGES && key->len == 8)
+		err = err_why(&k->damaged, ERR_CORRUPT,
+		    "changes: the checksum of the row of sequence %llu does not match",
+		    (unsigned long long)bytes_load_u64be(key->p));
+	else
+		err = err_why(
+		    &k->damaged, ERR_CORRUPT, "tree %s: a record's checksum does not match", db_tree_names[tree]);
+	(void)err;
+}
+
 static int
 check_tree(struct check *k, unsigned tree)
 {
@@ -47,11 +71,8 @@ check_tree(struct check *k, unsigned tree)
 	if (err)
 		return err;
 	for (err = store_seek(c, NULL, 0, &key, &val); err == 0; err = store_next(c, &key, &val))
-		if (record_open(tree, key.p, key.len, &val, &r) != 0) {
-			err = err_why(
-			    k->why, ERR_CORRUPT, "tree %s: a record's checksum does not match", db_tree_names[tree]);
-			break;
-		}
+		if (record_open(tree, key.p, key.len, &val, &r) != 0 && k->damaged.text[0] == '\0')
+			note_damage(k, tree, &key);
 	store_cursor_close(c);
 	return err == ERR_MISSING ? 0 : err;
 }
@@ -106,7 +127,10 @@ check_payload(struct check *k, struct bytes r)
 	if (body_unpack(k->f->dicts, &r, k->a, &text) != 0)
 		return bad_doc(k, "a body cannot be read");
 	for (size_t i = 0; i < n && err == 0; i++)
-		err = add_ref(k, atts[i].blob);
+		if (atts[i].blob == k->damaged_blob && k->damaged_blob != 0)
+			err = bad_doc(k, "an attachment's bytes are damaged");
+		else
+			err = add_ref(k, atts[i].blob);
 	return err;
 }
 
@@ -260,6 +284,8 @@ check_each(struct check *k, const struct idkey_trees *trees, int (*fn)(struct ch
 			idkey_walk_place(walk, &tree, &key);
 			if ((err = record_open(tree, key.p, key.len, &val, &r)) == 0)
 				err = fn(k, &r);
+			else
+				err = bad_doc(k, "its record's checksum does not match");
 			arena_reset(k->a);
 		}
 		idkey_walk_close(walk);
@@ -393,6 +419,13 @@ local_weigh(const struct store_val *val)
 	return 1;
 }
 
+/* check_damage: What does not match its checksum, and that no document told of. */
+static int
+check_damage(struct check *k)
+{
+	return k->damaged.text[0] == '\0' ? 0 : err_why(k->why, ERR_CORRUPT, "%s", k->damaged.text);
+}
+
 static int
 check_all(struct check *k)
 {
@@ -405,8 +438,8 @@ check_all(struct check *k)
 		err = check_tree(k, tree);
 	if (err || (err = meta_state_get(k->snap, &k->state)) != 0 ||
 	    (err = check_each(k, &db_doc_trees, check_record)) != 0 ||
-	    (err = check_each(k, &db_local_trees, check_local)) != 0 || (err = check_totals(k)) != 0 ||
-	    (err = check_digests(k)) != 0 || (err = check_blobs(k)) != 0 ||
+	    (err = check_each(k, &db_local_trees, check_local)) != 0 || (err = check_damage(k)) != 0 ||
+	    (err = check_totals(k)) != 0 || (err = check_digests(k)) != 0 || (err = check_blobs(k)) != 0 ||
 	    (err = idkey_check(&db_doc_trees, k->snap, docrec_live, k->why)) != 0 ||
 	    (err = idkey_check(&db_local_trees, k->snap, local_weigh, k->why)) != 0 ||
 	    (err = counts_check(&docs, k->snap, k->why)) != 0)
@@ -422,8 +455,9 @@ db_check(struct db *db, struct errtext *why)
 
 	if ((err = store_snap_begin(k.f->store, &k.snap)) != 0)
 		return err;
-	if ((err = arena_new(256u << 20, &k.a)) == 0)
-		err = check_all(&k);
+	if ((err = arena_new(256u << 20, &k.a)) == 0 && (err = check_all(&k)) == ERR_CORRUPT && why != NULL &&
+	    why->text[0] == '\0' && k.damaged.text[0] != '\0')
+		*why = k.damaged;
 	arena_free(k.a);
 	free(k.refs);
 	store_snap_end(k.snap);

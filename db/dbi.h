@@ -182,6 +182,7 @@ struct db_snap {
 	const struct db_rules *rules; /* the file's; NULL where they do not bind */
 	struct store_snap *snap;
 	int have_state;
+	int quiet;            /* what is damaged is known, and not logged */
 	struct dbstate state; /* as this snapshot sees it */
 };
 
@@ -289,8 +290,10 @@ int snap_doc(struct db_snap *snap, struct jstr id, unsigned tree, const struct s
     const struct store_val *val, struct arena *a, struct db_doc *out) MUST_CHECK;
 /** snap_may_read(snap, id): As the rules of the database have it, 0 or their error. */
 int snap_may_read(const struct db_snap *snap, const struct jstr *id) MUST_CHECK;
-int snap_local(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val,
-    struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+int snap_local(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
+    const struct store_val *val, struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+/** snap_damaged(snap, id, what, err): ${err}; if it is ERR_CORRUPT, log that ${what} of document ${id} is damaged. */
+int snap_damaged(const struct db_snap *snap, struct jstr id, const char *what, int err) MUST_CHECK;
 
 /* hear.c: what the verdict about a write holds for. */
 enum heard_how {

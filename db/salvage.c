@@ -198,7 +198,7 @@ put_local(struct salvage *s, struct jstr id, unsigned tree, const struct store_v
 {
 	struct jstr body;
 	uint64_t rev;
-	int checkpoint = 0, err = snap_local(s->snap->file, tree, key, val, s->bodies, &rev, &body);
+	int checkpoint = 0, err = snap_local(s->snap, id, tree, key, val, s->bodies, &rev, &body);
 
 	if (salvage_is_lost(err)) {
 		salvage_tell(s, "document %.*s: lost", SALVAGE_ID(id));
@@ -248,8 +248,10 @@ db_salvage_copy(struct db *pile, struct db *to, struct db_salvage *out)
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->changed, NULL);
 	if ((err = arena_new(ARENA_MAX, &s->a)) == 0 && (err = arena_new(ARENA_MAX, &s->bodies)) == 0 &&
-	    (err = db_snap_begin(pile, &s->snap)) == 0)
+	    (err = db_snap_begin(pile, &s->snap)) == 0) {
+		s->snap->quiet = 1;
 		err = copy_all(s);
+	}
 	for (size_t i = 0; i < s->nblobs; i++)
 		db_blob_free(s->blobs[i]);
 	db_snap_end(s->snap);

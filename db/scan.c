@@ -5,6 +5,7 @@
  * Numbers of rows (offset, skip, pending) come from the counts, not from walking.
  */
 #include "dbi.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -239,7 +240,7 @@ db_locals_next(struct db_scan *s, struct arena *a, struct jstr *idp, uint64_t *r
 			return err;
 	} while (snap_may_read(s->snap, idp) != 0 || (s->range.skip > 0 && s->range.skip-- > 0));
 	idkey_walk_place(s->walk, &tree, &key);
-	return snap_local(s->snap->file, tree, &key, &val, a, revp, bodyp);
+	return snap_local(s->snap, *idp, tree, &key, &val, a, revp, bodyp);
 }
 
 int
@@ -312,6 +313,15 @@ changes_move(struct db_scan *s, struct store_val *key, struct store_val *val)
 	return store_seek(s->cursor, first, sizeof(first), key, val);
 }
 
+static int
+row_damaged(const struct db_scan *s, uint64_t seq, int err)
+{
+	if (err == ERR_CORRUPT)
+		log_line(LOG_ERROR, "database %s, changes: the row of sequence %llu is damaged", s->snap->file->name,
+		    (unsigned long long)seq);
+	return err;
+}
+
 int
 db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
 {
@@ -322,13 +332,14 @@ db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
 	do {
 		if ((err = changes_move(s, &key, &val)) != 0)
 			return err == ERR_MISSING ? ERR_END : err;
-		if (key.len != 8 || (err = record_open(TREE_CHANGES, key.p, key.len, &val, &r)) != 0)
+		if (key.len != 8)
 			return ERR_CORRUPT;
 		out->seq = bytes_load_u64be(key.p);
 		if (out->seq <= s->since)
 			return ERR_END;
-		if ((err = changerow_decode(&r, a, out)) != 0)
-			return err;
+		if ((err = record_open(TREE_CHANGES, key.p, key.len, &val, &r)) != 0 ||
+		    (err = changerow_decode(&r, a, out)) != 0)
+			return row_damaged(s, out->seq, err);
 	} while (snap_may_read(s->snap, &out->id) != 0);
 	return 0;
 }

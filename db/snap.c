@@ -6,9 +6,12 @@
  */
 #include "dbi.h"
 #include "base/counters.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define LOGGED_MAX 200u /* bytes of an id in a line of the log */
 
 int
 db_snap_begin(struct db *db, struct db_snap **snapp)
@@ -61,20 +64,31 @@ snap_doc(struct db_snap *snap, struct jstr id, unsigned tree_number, const struc
 	struct docrec rec;
 	int err;
 
-	if ((err = record_open(tree_number, key->p, key->len, val, &r)) != 0)
-		return err;
 	memset(out, 0, sizeof(*out));
-	out->record = (struct jstr){(const char *)r.p, bytes_left(&r)};
-	if ((err = docrec_decode(&r, &rec)) != 0)
-		return err;
-	bytes_init(&tree, rec.tree.s, rec.tree.len);
-	if ((err = revtree_winner_decode(&tree, &out->winner, &out->nleaves)) != 0)
-		return err;
+	if ((err = record_open(tree_number, key->p, key->len, val, &r)) == 0) {
+		out->record = (struct jstr){(const char *)r.p, bytes_left(&r)};
+		err = docrec_decode(&r, &rec);
+	}
+	if (err == 0) {
+		bytes_init(&tree, rec.tree.s, rec.tree.len);
+		err = revtree_winner_decode(&tree, &out->winner, &out->nleaves);
+	}
+	if (err != 0)
+		return snap_damaged(snap, id, "record", err);
 	out->id = id;
 	out->seq = rec.seq;
 	out->snap = snap;
 	out->arena = a;
 	return 0;
+}
+
+int
+snap_damaged(const struct db_snap *snap, struct jstr id, const char *what, int err)
+{
+	if (err == ERR_CORRUPT && !snap->quiet)
+		log_line(LOG_ERROR, "database %s, document %.*s%s: its %s is damaged", snap->file->name,
+		    (int)(id.len < LOGGED_MAX ? id.len : LOGGED_MAX), id.s, id.len > LOGGED_MAX ? "..." : "", what);
+	return err;
 }
 
 int
@@ -137,11 +151,11 @@ db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep)
 			return err;
 		bytes_init(&r, rec.tree.s, rec.tree.len);
 		if ((err = revtree_decode(doc->arena, &r, &doc->tree)) != 0)
-			return err;
+			return snap_damaged(doc->snap, doc->id, "record", err);
 	}
 	if (whole && !doc->unspilled) {
 		if ((err = revtree_unspill(doc->tree, block_get, doc)) != 0)
-			return err;
+			return snap_damaged(doc->snap, doc->id, "history", err);
 		doc->unspilled = 1;
 	}
 	*treep = doc->tree;
@@ -222,12 +236,11 @@ read_body(struct db_doc *doc, const struct revnode *node, uint64_t body, struct 
 	if (body == REVTREE_NO_BODY)
 		return ERR_MISSING;
 	err = body == REVTREE_INLINE ? inline_payload(doc, &r) : snap_payload(doc->snap->snap, body, &r);
-	if (err || (err = payload_atts(&r, a, &out->atts, &out->natts)) != 0)
-		return err;
+	if (err == 0 && (err = payload_atts(&r, a, &out->atts, &out->natts)) == 0)
+		err = body_unpack(doc->snap->file->dicts, &r, a, &out->body);
 	out->node = *node;
-	if ((err = body_unpack(doc->snap->file->dicts, &r, a, &out->body)) != 0 || rules == NULL ||
-	    rules->shown == NULL)
-		return err;
+	if (err != 0 || rules == NULL || rules->shown == NULL)
+		return snap_damaged(doc->snap, doc->id, "content", err);
 	return rules->shown(rules->cookie, &doc->snap->by, &doc->id, a, &out->body);
 }
 
@@ -243,6 +256,18 @@ db_doc_base(struct db_doc *doc, const struct revnode *node, struct arena *a, str
 	return read_body(doc, node, node->body != REVTREE_NO_BODY ? node->body : node->kept, a, out);
 }
 
+/* chunk_damaged: The attachment is named; whose it is its reader knows. */
+static int
+chunk_damaged(const struct db_snap *snap, const struct doc_att *att, int err)
+{
+	int len = (int)(att->name.len < LOGGED_MAX ? att->name.len : LOGGED_MAX);
+
+	if (err == ERR_CORRUPT && !snap->quiet)
+		log_line(LOG_ERROR, "database %s, attachment %.*s of revision position %llu: bytes of it are damaged",
+		    snap->file->name, len, att->name.s, (unsigned long long)att->revpos);
+	return err;
+}
+
 int
 db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b)
 {
@@ -254,10 +279,13 @@ db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, str
 
 	if (chunk * LIMIT_BLOB_CHUNK >= att->stored_length)
 		return ERR_END;
-	if ((err = store_get(snap->snap, TREE_BLOBS, key.bytes, sizeof(key.bytes), &val)) != 0)
-		return err == ERR_MISSING ? ERR_CORRUPT : err;
-	if ((err = record_open(TREE_BLOBS, key.bytes, sizeof(key.bytes), &val, &r)) != 0)
-		return err;
+	err = store_get(snap->snap, TREE_BLOBS, key.bytes, sizeof(key.bytes), &val);
+	if (err == 0)
+		err = record_open(TREE_BLOBS, key.bytes, sizeof(key.bytes), &val, &r);
+	else if (err == ERR_MISSING)
+		err = ERR_CORRUPT;
+	if (err != 0)
+		return chunk_damaged(snap, att, err);
 	len = bytes_left(&r);
 	return buf_put(b, bytes_take(&r, len), len);
 }
@@ -265,16 +293,17 @@ db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, str
 /* ---- _local documents: varint rev number, body ---- */
 
 int
-snap_local(struct dbfile *f, unsigned tree, const struct store_val *key, const struct store_val *val, struct arena *a,
-    uint64_t *revp, struct jstr *bodyp)
+snap_local(struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
+    const struct store_val *val, struct arena *a, uint64_t *revp, struct jstr *bodyp)
 {
 	struct bytes r;
 	int err = record_open(tree, key->p, key->len, val, &r);
 
-	if (err)
-		return err;
-	*revp = bytes_varint(&r);
-	return r.bad ? ERR_CORRUPT : body_unpack(f->dicts, &r, a, bodyp);
+	if (err == 0) {
+		*revp = bytes_varint(&r);
+		err = r.bad ? ERR_CORRUPT : body_unpack(snap->file->dicts, &r, a, bodyp);
+	}
+	return snap_damaged(snap, id, "content", err);
 }
 
 int
@@ -293,5 +322,5 @@ db_local_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, 
 	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
 		return err;
 	key = (struct store_val){place.key, place.klen};
-	return snap_local(snap->file, place.tree, &key, &val, a, revp, bodyp);
+	return snap_local(snap, name, place.tree, &key, &val, a, revp, bodyp);
 }
