@@ -624,6 +624,8 @@ live_open(struct apireq *r)
 		err = read_params(r, &c->p, &why);
 	if (err == 0)
 		err = api_body(r, &body, &why);
+	if (err == 0 && body.len > LIMIT_LIVE_LEN)
+		err = ERR_TOO_LARGE;
 	if (err == 0) {
 		history = db_history(r->db);
 		memcpy(c->history, history.s, history.len < FEEDSCAN_HISTORY ? history.len : FEEDSCAN_HISTORY);

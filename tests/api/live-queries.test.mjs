@@ -564,8 +564,10 @@ test('more than is kept', async () => {
 	await few.at(await seqOf(db));
 	await few.check('a limited one goes on');
 	await few.stop();
-	const r = await c.request('POST', `${db}/_find?feed=continuous`, { selector: { n: 1 } });
-	assert.deepEqual([r.status, r.json.error], [413, 'too_large']);
+	for (const selector of [{ n: 1 }, { n: 'x'.repeat(1 << 20) }]) {
+		const r = await c.request('POST', `${db}/_find?feed=continuous`, { selector });
+		assert.deepEqual([r.status, r.json.error], [413, 'too_large']);
+	}
 });
 
 /** 2,000 documents of 4 KB. */
