@@ -84,6 +84,11 @@ function walled(pid, filters) {
 	return all.length;
 }
 
+test('a word that is none is refused, and so are walls where a build has none', () => {
+	assert.match(refused(['--data', tempDir('divan-word'), '--set', 'divan/confine=perhaps']), /divan\/confine must be one of auto\|require\|off/);
+	if (none) assert.match(refused(['--data', tempDir('divan-word'), '--set', 'divan/confine=require']), /has no walls/);
+});
+
 test('all threads are an ordinary user without capabilities behind a filter of system calls', { skip }, () => {
 	assert.ok(walled(server.pid, 1) > 4);
 	// What is not dumpable belongs to root in /proc, and other processes of the same user cannot read it.
