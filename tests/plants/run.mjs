@@ -84,7 +84,7 @@ function run(command, wait) {
 			const seconds = (performance.now() - began) / 1000;
 			const tail = /(\d+) passed, (\d+) failed\s*$/.exec(out);
 			const ok = code === 0 && !late && tail?.[2] === '0';
-			resolve({ ok, out, seconds, how: ok ? '' : late ? `no end in ${wait.toFixed(0)} s` : first(out) || `ended with ${signal ?? `status ${code}`}` });
+			resolve({ ok, out, seconds, how: ok ? '' : first(out) || (late ? `no end in ${wait.toFixed(0)} s` : `ended with ${signal ?? `status ${code}`}`) });
 		});
 	});
 }
