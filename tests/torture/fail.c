@@ -8,7 +8,7 @@
  * test.  Each place has its turn: what comes there first, or the n-th time, fails, and is not asked again.  A program is run again, or a request made
  * again, until nothing is left that has not failed: then it passes untouched.  TORTURE_CONTROL names the file that says so (fail.h).
  *
- * Left out are calls that fail in no system on which this runs: locks and conditions of glibc that are made, random bytes, eventfd's bytes.
+ * Left out are calls that fail in no system on which this runs: locks, conditions and attributes of threads that glibc makes, random bytes, eventfd's bytes.
  *
  * 1. What tests call themselves does not fail: functions of test_*.c and fuzz_*.c are found in the program's own table of symbols.
  * 2. Nothing fails while `armed` is 0, and only one call does while it is 1; with `for_good` all behind it of the same sort.
@@ -399,7 +399,6 @@ FAILS(OTHER, int, posix_spawn_file_actions_init, (posix_spawn_file_actions_t *ac
 FAILS(OTHER, int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *acts, int from, int to), (acts, from, to), ENOMEM, ENOMEM)
 FAILS(OTHER, int, posix_spawnattr_init, (posix_spawnattr_t *attr), (attr), ENOMEM, ENOMEM)
 FAILS(OTHER, int, pthread_create, (pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *), void *arg), (t, attr, run, arg), EAGAIN, EAGAIN)
-FAILS(OTHER, int, pthread_attr_init, (pthread_attr_t *attr), (attr), ENOMEM, ENOMEM)
 FAILS(OTHER, int, pthread_key_create, (pthread_key_t *key, void (*gone)(void *)), (key, gone), EAGAIN, EAGAIN)
 FAILS(OTHER, int, pthread_setspecific, (pthread_key_t key, const void *p), (key, p), ENOMEM, ENOMEM)
 FAILS(OTHER, void *, dlopen, (const char *path, int flags), (path, flags), NULL, ENOMEM)

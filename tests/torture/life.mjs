@@ -66,6 +66,9 @@ function finding(kind, detail, err = '') {
 
 /* ---- divand ---- */
 
+const children = [];
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+
 /** Start it: {child, port, err()}; null if it ended. */
 async function launch(dir, armed) {
 	const env = { ...process.env, ...SANITIZERS, DIVAN_ADMIN: 'admin:adm', TORTURE_CONTROL: control.file };
@@ -82,7 +85,7 @@ async function launch(dir, armed) {
 	}));
 	const port = await Promise.race([ready, exited.then(() => null), sleep(LATE_MS).then(() => 'late')]);
 	if (port === 'late') child.kill('SIGABRT');
-	process.on('exit', () => child.kill('SIGKILL'));
+	children.push(child);
 	return { child, exited, port, err: () => err, ended: () => ended };
 }
 
