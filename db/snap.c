@@ -28,6 +28,7 @@ db_snap_begin(struct db *db, struct db_snap **snapp)
 	s->file = db->file;
 	s->rules = db->file->rules;
 	s->have_state = 0;
+	s->quiet = 0;
 	if ((err = store_snap_begin(db->file->store, &s->snap)) != 0) {
 		free(s);
 		return err;
