@@ -14,7 +14,8 @@
  *    end of TLS.
  * 3. Bytes that were read together with an earlier request never pass the gate.  They had nothing
  *    to wait for.  A head that stands among them is h2o's, with its body: conn->head_done is then set
- *    when the gate is put in place.
+ *    when the gate is put in place.  What h2o takes for a chunk may be something else for whoever stands before us, so
+ *    behind chunks that it has read nothing counts: conn->drops.
  * 4. Over HTTP/1 a request whose body is large, or chunked and not there yet, is given to h2o without it:
  *    server_h2o_body.c.  GET and HEAD are not looked at; what they have for a body is small or refused.
  * 5. While conn->body is set, the socket is that file's and not gated.
