@@ -150,8 +150,8 @@ confine_user(const struct confine *c)
 		if ((err = make_own(c->data, &a)) != 0 || (err = become(&a)) != 0 || (err = confine_caps_keep()) != 0)
 			return err;
 		if (access(c->data, R_OK | W_OK | X_OK) != 0) {
-			log_line(LOG_ERROR, "the data folder %s: user %lu: %s", c->data, (unsigned long)a.uid,
-			    strerror(errno));
+			log_line(LOG_ERROR, "the data folder %s: user %lu: %s; divan/user (--user) names another",
+			    c->data, (unsigned long)a.uid, strerror(errno));
 			return ERR_IO;
 		}
 		return 0;
