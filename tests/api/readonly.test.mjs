@@ -39,7 +39,7 @@ async function put(id, json, status = 201) {
 before(async () => {
 	fs.writeFileSync(file, Buffer.alloc(8));
 	const ASAN_OPTIONS = `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`;
-	server = await startDivand({ dataDir, env: { LD_PRELOAD: SHIM, DISK_FAULT: file, DISK_ROOT: dataDir, ASAN_OPTIONS } });
+	server = await startDivand({ dataDir, config: { chttpd_auth: { iterations: '10' } }, env: { LD_PRELOAD: SHIM, DISK_FAULT: file, DISK_ROOT: dataDir, ASAN_OPTIONS } });
 	for (const db of ['a', 'b', 'cold']) assert.equal((await ask(server, 'PUT', `/${db}`)).status, 201);
 	assert.equal((await ask(server, 'PUT', '/cold/doc', { json: { n: 1 } })).status, 201);
 	await server.restart(); // so that it is closed
