@@ -13,6 +13,7 @@
 #   make protocol    HTTP/1.1, HTTP/2 and TLS misused: the RFCs' rules as tables, ROUNDS=5 times; HOSTILE=120 seconds of random clients
 #   make privileges  what divand, and its service under systemd, may do (as root: all of it)
 #   make torture     each call that can fail fails, under each unit test and a life of divand (STEP=n: one place in n; SEED=n, MODES=first)
+#   make damage      flipped bytes: PAGE_SEEDS=20000 of pages, REPAIR_SEEDS=150 repaired, DAMAGE_SEEDS=20 served (SEED=n)
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
@@ -53,7 +54,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power soak scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power damage soak scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
@@ -246,6 +247,16 @@ CUTS ?= 2000
 power: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(POWER_BINS)
 	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) CUTS=$(CUTS) SEED=$(SEED) node tests/crash/power.mjs
+
+PAGE_SEEDS   ?= 20000
+REPAIR_SEEDS ?= 150
+DAMAGE_SEEDS ?= 20
+damage: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/test_store_pages $(BUILD)/tests/test_db_salvage
+	@for n in $$(seq $(if $(SEED),$(SEED),1) 5000 $$(($(if $(SEED),$(SEED),1) + $(PAGE_SEEDS) - 1))); do $(BUILD)/tests/test_store_pages 5000 $$n || exit 1; done
+	@FAULTS_STEP=1 $(BUILD)/tests/test_db_salvage
+	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) SEED=$(if $(SEED),$(SEED),1) REPAIR_SEEDS=$(REPAIR_SEEDS) DAMAGE_SEEDS=$(DAMAGE_SEEDS) \
+	  node --test --test-concurrency=1 --test-reporter ./tests/lib/reporter.mjs tests/api/repair.test.mjs tests/api/damage.test.mjs tests/api/views-damage.test.mjs
 
 MINUTES ?= 30
 soak: deps-test
