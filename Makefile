@@ -4,7 +4,7 @@
 #   make run         install what is missing, build, start on 127.0.0.1:5984 with ./data
 #   make test        install what tests need, build, run all tests
 #   make check       layers, headers, symbols, layout
-#   make asan ubsan tsan   the unit and contract tests under a sanitizer
+#   make asan ubsan tsan   the unit, contract and API tests under a sanitizer
 #   make crash       the crash tests at full length
 #   make power       CUTS=2000 power cuts in what a recorded server did to its disk (SEED=n)
 #   make soak        MINUTES=30 of mixed load: memory, descriptors, files and latencies in a table (SEED=n)
@@ -236,8 +236,8 @@ ubsan: deps-test
 	@tests/run --build build-ubsan unit contract api
 
 tsan: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-tsan OPT='-O1 -g' SAN='-fsanitize=thread' all unit
-	@tests/run --build build-tsan unit
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-tsan OPT='-O1 -g' SAN='-fsanitize=thread' all unit web
+	@tests/run --build build-tsan unit contract api
 
 crash: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
@@ -368,7 +368,7 @@ VALGRIND_TESTS ?= $(filter-out $(VALGRIND_SKIP),$(patsubst tests/unit/%.c,%,$(wi
 valgrind: deps-valgrind
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-valgrind LTO= OPT='-O2 -g' HARDEN=-fPIE build-valgrind/divand build-valgrind/divan-js $(VALGRIND_TESTS:%=build-valgrind/tests/%)
 	@bad=0; for t in $(VALGRIND_TESTS); do \
-	  PLAN_ROUNDS=100 timeout 1200 valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+	  PLAN_ROUNDS=100 timeout 1200 valgrind --quiet --suppressions=tests/valgrind.supp --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
 	    build-valgrind/tests/$$t >build-valgrind/log 2>&1 && echo "$$t: clean" || { cat build-valgrind/log; echo "$$t: status $$?"; bad=1; }; \
 	done; exit $$bad
 
