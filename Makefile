@@ -298,7 +298,7 @@ sim: deps-test
 	@SIM_SEEDS=$(SEEDS) tests/run --build $(BUILD) sim
 
 # Torture: the same objects, linked so that their calls can be made to fail; those of archives too, so the libraries that may be are (tests/torture/fail.c).
-TORTURE_LIBS  := -lh2o-evloop -lseccomp -l:liblmdb.a -l:libyaml.a -l:libzstd.a -lssl -lcrypto -l:libz.a -l:libpcre2-8.a -l:libjansson.a -lpthread -lm
+TORTURE_LIBS  := $(foreach l,$(LDLIBS),$(if $(filter -llmdb -lyaml -lzstd -lz -lpcre2-8 -ljansson,$(l)),$(l:-l%=-l:lib%.a),$(l)))
 TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
 # Those of the short form, which is part of `make test`; those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
 TORTURE_SHORT := divand test_db_rules test_views_rows test_replicator_jobs test_query_plan
