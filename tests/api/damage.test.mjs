@@ -189,3 +189,31 @@ for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
 		await server.stop();
 	});
 }
+
+test('rows of an index are damaged', async () => {
+	const server = await startDivand({ dataDir });
+	servers.push(server);
+	const ask_ = () => ask(server, 'GET', '/all/_design/d/_view/v').catch(() => ({}));
+	const want = ok(await ask_(), 200).rows;
+	const folder = path.join(dataDir, '.views');
+	for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
+		const random = new Random(seed);
+		await server.stop();
+		for (const name of fs.readdirSync(folder).filter((f) => f.endsWith('.divan'))) {
+			const buf = fs.readFileSync(path.join(folder, name));
+			const rows = read(buf).filter(({ length }) => length > 8);
+			for (let n = 0; n < 5 * FLIPS; n++) {
+				const { at, length } = random.pick(rows);
+				buf[at + random.below(length)] ^= 1 << random.below(8);
+			}
+			fs.writeFileSync(path.join(folder, name), buf);
+		}
+		await server.restart();
+		for (let i = 0; i < 3; i++) {
+			const r = await ask_();
+			if (r.status === 200 && r.json) assert.deepEqual(r.json.rows, want, `SEED=${seed}`);
+			else assert.ok(r.status === undefined || r.json === undefined || (r.status === 500 && r.json.error && r.json.reason), `${r.status} ${r.text}`);
+		}
+		assert.equal((await ask(server, 'GET', `/all/${id(1)}`)).status, 200);
+	}
+});
