@@ -163,7 +163,7 @@ write_all(const char *p, size_t n)
 		rc = write(out_fd, p, n);
 		if (rc < 0 && errno == EINTR)
 			continue;
-		if (rc < 0 && errno == EAGAIN && poll(&pfd, 1, -1) >= 0)
+		if (rc < 0 && errno == EAGAIN && (poll(&pfd, 1, -1) >= 0 || errno == EINTR))
 			continue;
 		if (rc < 0)
 			return 0;

@@ -159,6 +159,7 @@ begin(void)
 	if (map == MAP_FAILED)
 		return;
 	find_tests();
+	(void)atexit(disarm); /* before coverage is written */
 	unsetenv("TORTURE_CONTROL"); /* what is started from here is not meant */
 	control = map;
 	control->held = 0;
