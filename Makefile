@@ -8,6 +8,7 @@
 #   make crash       the crash tests at full length
 #   make power       CUTS=2000 power cuts in what a recorded server did to its disk (SEED=n)
 #   make soak        MINUTES=30 of mixed load: memory, descriptors, files and latencies in a table (SEED=n)
+#   make overload    OVERLOAD_SECONDS=20 of bodies that do not fit, by 400 clients over HTTP/1 and HTTP/2: answers, latencies, memory
 #   make scale       DATABASES=10000 opened one after the other, VIEWS=1000 asked for at once: descriptors and memory
 #   make plants      each fault of tests/plants/ planted by itself, and the test that must catch it (PLANTS=regexp)
 #   make protocol    HTTP/1.1, HTTP/2 and TLS misused: the RFCs' rules as tables, ROUNDS=5 times; HOSTILE=120 seconds of random clients
@@ -54,7 +55,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power damage soak scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power damage soak overload scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
@@ -99,7 +100,7 @@ $(BUILD)/%.o: %.c
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(LTO) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
 
 # h2o's header of HTTP/2 connections includes one that Debian does not ship.
-$(BUILD)/httpapi/server_h2o_frames.o $(BUILD)/httpapi/server_h2o_head.o: CPPFLAGS += -isystem httpapi/missing
+$(BUILD)/httpapi/server_h2o_frames.o $(BUILD)/httpapi/server_h2o_head.o $(BUILD)/httpapi/server_h2o_room.o: CPPFLAGS += -isystem httpapi/missing
 
 define archive
 $(BUILD)/$(1).a: $(call objs,$(1))
@@ -262,6 +263,11 @@ MINUTES ?= 30
 soak: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/lib/malloc_shim.so
 	@DIVAND=$(BUILD)/divand SOAK_SECONDS=$$(($(MINUTES) * 60)) SOAK_SEED=$(SEED) node tests/soak/soak.mjs
+
+OVERLOAD_SECONDS ?= 20
+overload: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) OVERLOAD_SECONDS=$(OVERLOAD_SECONDS) OVERLOAD_CONNECTIONS=400 OVERLOAD_SHARE=128 node --test tests/api/overload.test.mjs
 
 DATABASES ?= 10000
 VIEWS     ?= 1000

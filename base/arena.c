@@ -3,12 +3,14 @@
  * arena's own allocation, so that a small request costs one malloc() in all, and none once its arena is reused.
  *
  * 1. used counts every byte given out, alignment included, and never exceeds max.
- * 2. A block is never smaller than the request that made it; small requests go on from the block with the
+ * 2. counted is what the blocks add to *sum: what they have beyond free.
+ * 3. A block is never smaller than the request that made it; small requests go on from the block with the
  *    most room.
  */
 #include "base/arena.h"
 
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <stdint.h>
 #include <string.h>
@@ -29,7 +31,10 @@ struct arena {
 	size_t used;
 	size_t max;
 	size_t next_size;
-	struct block *blocks; /* but for the first */
+	struct block *blocks;  /* but for the first */
+	_Atomic uint64_t *sum; /* NULL: nobody asks */
+	uint64_t most;
+	size_t sizes, free, counted; /* of blocks; see 2 */
 	alignas(max_align_t) unsigned char first[FIRST_BLOCK];
 };
 
@@ -41,6 +46,8 @@ start(struct arena *a)
 	a->used = 0;
 	a->next_size = 2 * FIRST_BLOCK;
 	a->blocks = NULL;
+	a->sum = NULL;
+	a->sizes = a->counted = 0;
 }
 
 int
@@ -65,6 +72,8 @@ free_blocks(struct arena *a)
 		next = b->next;
 		free(b);
 	}
+	if (a->counted > 0)
+		atomic_fetch_sub(a->sum, a->counted);
 }
 
 void
@@ -83,13 +92,38 @@ arena_reset(struct arena *a)
 	start(a);
 }
 
+void
+arena_count(struct arena *a, _Atomic uint64_t *sum, size_t free, uint64_t most)
+{
+	a->sum = sum;
+	a->free = free;
+	a->most = most;
+}
+
+/* count: A block of ${size} bytes is to be made.  0: there is no room for it. */
+static int
+count(struct arena *a, size_t size)
+{
+	size_t sizes = a->sizes + size, more;
+
+	if (a->sum != NULL && sizes > a->free && sizes - a->free > a->counted) {
+		more = sizes - a->free - a->counted;
+		if (atomic_load_explicit(a->sum, memory_order_relaxed) + more > a->most)
+			return 0;
+		atomic_fetch_add_explicit(a->sum, more, memory_order_relaxed);
+		a->counted += more;
+	}
+	a->sizes = sizes;
+	return 1;
+}
+
 static __attribute__((noinline)) void *
 new_block(struct arena *a, size_t n)
 {
 	size_t size = a->next_size > n ? a->next_size : n;
 	struct block *b;
 
-	if (size > SIZE_MAX - sizeof(*b))
+	if (size > SIZE_MAX - sizeof(*b) || !count(a, size))
 		return NULL;
 	b = malloc(sizeof(*b) + size);
 	if (b == NULL)

@@ -3,6 +3,7 @@
 #define BASE_ARENA_H_
 
 #include <stddef.h>
+#include <stdint.h>
 #include "base/err.h"
 
 /* Opaque. */
@@ -16,6 +17,13 @@ void arena_free(struct arena *a);
 
 /** arena_reset(a): As arena_free() followed by arena_new(), but keeps the first block. */
 void arena_reset(struct arena *a);
+
+/**
+ * arena_count(a, sum, free, most):
+ * As long as they are there, blocks of ${a} beyond ${free} bytes in all count in *${sum}, which others add to as well; there is no
+ * memory for another where that would make it more than ${most}.  Until arena_reset().
+ */
+void arena_count(struct arena *a, _Atomic uint64_t *sum, size_t free, uint64_t most);
 
 /**
  * arena_alloc(a, n): ${n} bytes, aligned for any object, not cleared; NULL if there is no memory or the

@@ -4,8 +4,11 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +62,8 @@ struct divand {
 	pthread_t hangups; /* waits for SIGHUP */
 	_Atomic int ending;
 	int has_hangups;
+	struct exec_job trimmer;
+	_Atomic int trimming;
 };
 
 static struct http_server *running; /* for the signal handler */
@@ -359,9 +364,33 @@ load_gate(const struct config *c, struct http_config *h)
 	g->requests_per_second = (unsigned)config_u64(c, "gate", "requests_per_second", 0);
 	g->min_rate = (unsigned)config_u64(c, "gate", "min_rate", 1024);
 	g->stuck_ms = (unsigned)config_u64(c, "gate", "stuck_timeout", 60000);
+	g->request_memory = config_u64(c, "gate", "request_memory", UINT64_C(128) << 20);
+	g->room_wait_ms = (unsigned)config_u64(c, "gate", "request_wait", 5000);
 	g->unauthenticated_bytes = config_u64(c, "gate", "unauthenticated_bytes", UINT64_C(1) << 30);
 	g->exempt = config_get(c, "gate", "exempt", NULL);
 	g->proxies = config_get(c, "gate", "proxies", NULL);
+}
+
+static void
+trim(void *arg)
+{
+	struct divand *d = arg;
+
+	(void)malloc_trim(0);
+	atomic_store(&d->trimming, 0);
+}
+
+/* malloc keeps what a load took, by each thread and for good. */
+static void
+calm(void *cookie)
+{
+	struct api *api = cookie;
+	struct divand *d = (struct divand *)((char *)api - offsetof(struct divand, api));
+
+	if (atomic_exchange(&d->trimming, 1))
+		return;
+	d->trimmer = (struct exec_job){.fn = trim, .arg = d};
+	api->ex->submit(api->ex, &d->trimmer);
 }
 
 static int
@@ -370,6 +399,7 @@ open_server(struct divand *d)
 	const struct config *c = d->config;
 	struct http_config h = {.handle = api_handle,
 	    .ended = accesslog_ended,
+	    .calm = calm,
 	    .cookie = &d->api,
 	    .server_name = SERVER_NAME,
 	    .spool_dir = d->data};

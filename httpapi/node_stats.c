@@ -25,6 +25,11 @@ enum gauge {
 	LAG = COUNTER_MAX,
 	LOG_DROPPED,
 	OPEN_FDS,
+	ROOM_HELD,
+	ROOM_PARKED,
+	ROOM_SHARE,
+	ROOM_SHED,
+	ROOM_WAITING,
 	SCRIPT_CHILDREN,
 	SCRIPT_BUSY,
 	SCRIPT_WAITING,
@@ -162,6 +167,16 @@ static const struct stat_row {
 	"number of processes for users' functions, idle ones too"},
     {"divan/query_server/waiting", "divan_query_server_waiting", GAUGE, SCRIPT_WAITING,
 	"number of callers that wait for one"},
+    {"divan/request_memory/held", "divan_request_memory_held_bytes", GAUGE, ROOM_HELD,
+	"bytes that requests hold which are worked on"},
+    {"divan/request_memory/parked", "divan_request_memory_parked_bytes", GAUGE, ROOM_PARKED,
+	"bytes that have come of requests which wait for room"},
+    {"divan/request_memory/share", "divan_request_memory_share_bytes", GAUGE, ROOM_SHARE,
+	"bytes that requests may hold together"},
+    {"divan/request_memory/shed", "divan_request_memory_shed_total", COUNTER, ROOM_SHED,
+	"number of requests that found no room"},
+    {"divan/request_memory/waiting", "divan_request_memory_waiting", GAUGE, ROOM_WAITING,
+	"number of requests that wait for room"},
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -231,6 +246,26 @@ replicator_value(struct replicator *r, unsigned which)
 }
 
 static uint64_t
+room_value(struct apireq *r, unsigned which)
+{
+	struct http_room n;
+
+	http_server_room(r->api->server, &n);
+	switch (which) {
+	case ROOM_HELD:
+		return n.held;
+	case ROOM_PARKED:
+		return n.parked;
+	case ROOM_SHARE:
+		return n.share;
+	case ROOM_SHED:
+		return n.shed;
+	default:
+		return n.waiting;
+	}
+}
+
+static uint64_t
 value_of(struct apireq *r, const struct stat_row *row)
 {
 	switch (row->which) {
@@ -240,6 +275,12 @@ value_of(struct apireq *r, const struct stat_row *row)
 		return log_dropped();
 	case OPEN_FDS:
 		return open_fds();
+	case ROOM_HELD:
+	case ROOM_PARKED:
+	case ROOM_SHARE:
+	case ROOM_SHED:
+	case ROOM_WAITING:
+		return room_value(r, row->which);
 	default:
 		if (row->which >= REP_TOTAL)
 			return replicator_value(r->api->replicator, row->which);

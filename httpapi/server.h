@@ -62,6 +62,8 @@ struct http_gate {
 	unsigned requests_per_second;     /* of one address, with a burst of 5 s; beyond the two: 429 */
 	unsigned min_rate;                /* bytes a second that a request keeps up as it comes in; 0: 1,024 */
 	unsigned stuck_ms;                /* an answer is taken at min_rate over windows of so long, or cut */
+	uint64_t request_memory;          /* bytes that requests hold together: see http_server_room(); 0: no bound */
+	unsigned room_wait_ms;            /* who finds none left waits so long */
 	uint64_t unauthenticated_bytes;   /* of HTTP/2 bodies that have not come whole: see http_trust() */
 	const char *exempt;               /* addresses and nets without bounds of their own; NULL: loopback */
 	const char *proxies;              /* whose X-Forwarded-For is believed, exempt as well; NULL: none */
@@ -83,6 +85,8 @@ struct http_config {
 	void (*handle)(struct http_req *req, void *cookie);
 	/* Called once per request at its end, before its memory goes, on its thread; it calls nothing here.  May be NULL. */
 	void (*ended)(const struct http_end *end, void *cookie);
+	/* Called when a load is over that took much memory: some may go back to the system.  May be NULL. */
+	void (*calm)(void *cookie);
 	void *cookie;
 };
 
@@ -119,6 +123,17 @@ int http_server_tls(struct http_server *s, const struct http_tls *tls) MUST_CHEC
  * ms; with ${reset} since it was last asked so.  Any thread.
  */
 unsigned http_server_lag_ms(struct http_server *s, int reset);
+
+/* The memory of requests in flight: bodies, what is made of them, large answers. */
+struct http_room {
+	uint64_t share;   /* what requests with bodies get, in all */
+	uint64_t held;    /* by those that are worked on */
+	uint64_t parked;  /* bytes that have come of others */
+	uint64_t waiting; /* requests */
+	uint64_t shed;    /* requests that got none, since the start */
+};
+/** http_server_room(s, out): Any thread. */
+void http_server_room(struct http_server *s, struct http_room *out);
 
 /** http_server_threads(s), http_server_thread(s, i), http_req_thread(req). */
 unsigned http_server_threads(const struct http_server *s);
@@ -190,11 +205,12 @@ struct arena *http_arena(struct http_req *req);
  */
 /** http_body_len(req): The body's length; UINT64_MAX while that is not known (chunked, and still coming). */
 uint64_t http_body_len(const struct http_req *req);
-/** http_body_is_whole(req): 1 if all of it is there, so that reading never waits. */
-int http_body_is_whole(const struct http_req *req);
+/** http_body_is_whole(req): 1 if all of it is there, and room for what is made of it, so that reading never waits. */
+int http_body_is_whole(struct http_req *req);
 /**
  * http_body_read(req, piecep): The next piece of the body (at most 1 MiB), borrowed until the next
- * call, also by another thread; length 0 at the end.  Errors: ERR_AGAIN (nothing is there yet: http_body_wait()),
+ * call, also by another thread; length 0 at the end.  Errors: ERR_AGAIN (nothing is there yet: http_body_wait()), ERR_BUSY
+ * (requests hold all the memory that they may, and did so for gate.room_wait_ms),
  * ERR_TOO_LARGE (more than max_body came), ERR_BAD_REQUEST (malformed framing), ERR_IO (the client is gone),
  * ERR_NOMEM.
  */

@@ -123,6 +123,10 @@ thread_init(struct http_server *s, struct http_thread *t, unsigned index)
 		err = timers_add(&t->timers, &t->reopener, server_on_reopen, t);
 	if (err == 0)
 		err = timers_add(&t->timers, &t->pacer, server_on_pace, t);
+	if (err == 0)
+		err = timers_add(&t->timers, &t->expirer, server_on_expire, t);
+	if (err == 0)
+		err = timers_add(&t->timers, &t->calmer, server_on_calm, t);
 	if (err != 0)
 		return err;
 	h2o_context_init(&t->ctx, h2o_evloop_create(), &s->global);
@@ -174,9 +178,11 @@ http_server_new(const struct http_config *config, struct http_server **sp)
 	if (s == NULL)
 		return ERR_NOMEM;
 	s->config = *config;
+	server_room_init(&s->room, config->gate.request_memory);
 	n = config->threads > 0 ? config->threads : cores > 0 ? (unsigned)cores : 1;
 	s->threads = calloc(n, sizeof(*s->threads));
 	if (s->threads == NULL) {
+		server_room_release(&s->room);
 		free(s);
 		return ERR_NOMEM;
 	}
@@ -266,6 +272,7 @@ http_server_free(struct http_server *s)
 	}
 	server_tls_close(s->tls);
 	server_admit_close(s);
+	server_room_release(&s->room);
 	free(s->threads);
 	free(s);
 }

@@ -94,15 +94,18 @@ server_admit(struct http_conn *conn)
 		err = server_peers_connect(s->peers, &conn->addr, s->config.gate.connections_per_address, &conn->peer);
 	if (err == ERR_BUSY)
 		server_admit_log(conn, "too many connections from its address");
-	if (err == 0)
-		atomic_fetch_add_explicit(&s->nconns, 1, memory_order_relaxed);
-	return err;
+	if (err != 0)
+		return err;
+	atomic_fetch_add_explicit(&s->nconns, 1, memory_order_relaxed);
+	server_room_busy(conn->thread);
+	return 0;
 }
 
 void
 server_admit_left(struct http_conn *conn)
 {
 	atomic_fetch_sub_explicit(&conn->thread->server->nconns, 1, memory_order_relaxed);
+	server_room_quiet(conn->thread);
 	if (conn->peer != NULL)
 		server_peers_disconnect(conn->peer);
 }

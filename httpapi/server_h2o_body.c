@@ -373,12 +373,25 @@ server_body_want(struct http_body *b)
 
 /* ---- From the gate to the handler ---- */
 
+/* The head goes into a buffer of its own, with room for put_back(), while nothing points into it: it may stay for long. */
+static void
+part(struct http_body *b, size_t len)
+{
+	h2o_socket_t *sock = b->conn->sock;
+	h2o_buffer_t *in = sock->input;
+
+	h2o_buffer_init(&sock->input, &h2o_socket_buffer_prototype);
+	memcpy(h2o_buffer_reserve(&sock->input, len + REST_MAX).base, in->bytes, len);
+	sock->input->size = len;
+	server_head_hide(sock->input->bytes, len);
+	h2o_buffer_consume(&in, len);
+	b->input = in;
+}
+
 int
 server_body_open(struct http_conn *conn, const struct server_head *h)
 {
 	struct http_body *b = calloc(1, sizeof(*b));
-	h2o_buffer_t *in = conn->sock->input;
-	size_t more = in->size - h->len;
 	int bytes = RCVBUF;
 
 	if (b == NULL)
@@ -392,21 +405,12 @@ server_body_open(struct http_conn *conn, const struct server_head *h)
 	b->tls = conn->sock->ssl != NULL;
 	if (b->tls)
 		setsockopt(h2o_socket_get_fd(conn->sock), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-	h2o_buffer_init(&b->input, &h2o_socket_buffer_prototype);
-	if (more > 0) {
-		h2o_iovec_t to = h2o_buffer_reserve(&b->input, more);
-
-		if (to.base == NULL) {
-			server_body_unref(b);
-			return ERR_NOSPACE;
-		}
-		memcpy(to.base, in->bytes + h->len, more);
-		b->input->size = more;
+	part(b, h->len);
+	if (!server_room_input(conn, b->input->capacity)) {
+		h2o_buffer_consume(&b->input, b->input->size);
+		b->unfit = 1;
+		b->err = ERR_BUSY;
 	}
-	in->size = h->len;
-	server_head_hide(in->bytes, h->len);
-	/* For put_back(), while nothing points into it. */
-	h2o_buffer_reserve(&conn->sock->input, REST_MAX);
 	conn->body = b;
 	return 0;
 }

@@ -26,6 +26,7 @@ struct http_body {
 	int err;             /* no more of it can be had */
 	h2o_socket_cb close; /* invariant 3 */
 	unsigned char tls, ended;
+	unsigned char unfit;   /* what came with the head found no room, and is gone */
 	unsigned char expects; /* the client waits for 100 Continue */
 	unsigned char reading, gathering, gathered;
 	unsigned char waiting;  /* req->body_fn is to be called */

@@ -77,6 +77,8 @@ read_stream(struct http_body *b, struct jstr *piecep)
 		return ERR_IO;
 	if (b->map != NULL)
 		return read_gathered(b, piecep);
+	if (!server_room_admit(b->req, 1))
+		return b->err != 0 ? b->err : b->req->room_err != 0 ? b->req->room_err : ERR_AGAIN;
 	if (b->len == 0)
 		server_body_want(b);
 	if (b->len == 0)
@@ -91,6 +93,13 @@ read_stream(struct http_body *b, struct jstr *piecep)
 	return 0;
 }
 
+static int
+no_room(const struct http_req *req, struct jstr *outp)
+{
+	*outp = (struct jstr){"", 0};
+	return req->room_err != 0 ? req->room_err : ERR_AGAIN;
+}
+
 int
 http_body_read(struct http_req *req, struct jstr *piecep)
 {
@@ -99,6 +108,8 @@ http_body_read(struct http_req *req, struct jstr *piecep)
 
 	if (req->body != NULL)
 		return read_stream(req->body, piecep);
+	if (!server_room_admit(req, 1))
+		return no_room(req, piecep);
 	left = req->entity.len - req->body_at;
 	err = lend(req, req->body_at, left < LENT_MAX ? (size_t)left : LENT_MAX, piecep);
 	if (err == 0)
@@ -131,6 +142,8 @@ http_body_all(struct http_req *req, struct jstr *bodyp)
 
 	if (req->body != NULL)
 		return all_of_stream(req->body, bodyp);
+	if (!server_room_admit(req, 0))
+		return no_room(req, bodyp);
 	assert(req->body_at == 0 || req->body_at == req->entity.len);
 	if (req->body_at > 0 && req->body_copy != NULL) {
 		*bodyp = (struct jstr){req->body_copy, req->entity.len};
@@ -143,9 +156,9 @@ http_body_all(struct http_req *req, struct jstr *bodyp)
 }
 
 int
-http_body_is_whole(const struct http_req *req)
+http_body_is_whole(struct http_req *req)
 {
-	return req->body == NULL || req->body->ended;
+	return (req->body == NULL || req->body->ended) && server_room_admit(req, 0);
 }
 
 uint64_t
@@ -166,23 +179,40 @@ body_ready(void *arg)
 }
 
 void
-http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg)
+server_body_go_on(struct http_req *req)
 {
 	struct http_body *b = req->body;
 
-	http_hold(req);
-	req->body_fn = fn;
-	req->body_arg = arg;
 	if (b == NULL) {
 		req->body_msg = (struct http_msg){.fn = body_ready, .arg = req};
 		http_post(req->thread, &req->body_msg);
 		return;
 	}
 	assert(!b->waiting);
+	if (b->err == 0)
+		b->err = req->room_err;
 	b->waiting = 1;
 	server_body_want(b);
 	if (server_body_is_ready(b) || b->conn == NULL)
 		server_body_post(b);
+}
+
+static void
+wait_for(struct http_req *req, int in_pieces, void (*fn)(void *arg), void *arg)
+{
+	http_hold(req);
+	req->body_fn = fn;
+	req->body_arg = arg;
+	if (server_room_admit(req, in_pieces))
+		server_body_go_on(req);
+	else
+		server_room_wait(req, in_pieces);
+}
+
+void
+http_body_wait(struct http_req *req, void (*fn)(void *arg), void *arg)
+{
+	wait_for(req, 1, fn, arg);
 }
 
 void
@@ -195,5 +225,5 @@ http_body_gather(struct http_req *req, void (*fn)(void *arg), void *arg)
 		if (b->ended && b->err == 0 && !b->gathered)
 			server_body_end_gather(b);
 	}
-	http_body_wait(req, fn, arg);
+	wait_for(req, 0, fn, arg);
 }

@@ -123,8 +123,10 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 	req->h2o = h2o;
 	req->conn = server_conn_of(h2o);
 	req->conn->is_h2 = h2o->version >= 0x200;
+	req->version = h2o->version;
 	req->refs = 2; /* the engine's, and ours until the handler has returned */
 	server_req_begun(req);
+	server_room_begin(req);
 	server_body_begin(req);
 	if (req->conn->is_h2)
 		server_h2_head(req);
@@ -133,6 +135,8 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 		err = ERR_BAD_REQUEST;
 	if (err == 0)
 		err = server_admit_job(req);
+	if (err == 0 && server_room_refuses(req))
+		err = ERR_BUSY;
 	if (err != 0)
 		refuse(req, err);
 	else if (http_body_len(req) > s->global.max_request_entity_size && http_body_len(req) != UINT64_MAX)

@@ -155,6 +155,9 @@ server_h2_taken(struct http_conn *conn)
 {
 	const struct server_frames *f = conn->frames;
 
+	if (conn->read == conn->thread->read1 || conn->cut)
+		return;
+	server_room_streams(conn);
 	if (f->data - f->looked >= STOCK_BYTES && !conn->cut && !server_h2_count_spooled(conn))
 		server_h2_goaway(conn, "too many bytes of requests that nobody has authenticated");
 }

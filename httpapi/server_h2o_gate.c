@@ -21,6 +21,8 @@
  * 5. While conn->body is set, the socket is that file's and not gated.
  * 6. HTTP/2 begins with TLS's word for it, or with its preface as a connection's first bytes; from there on each byte passes
  *    server_h2_look().  h2o turns to HTTP/2 only where it is allowed to, for that one call.
+ * * 7. HTTP/1 without TLS is read here, a head's worth at a time, or what is left of a body that h2o is to have: what the kernel holds
+ *    back costs us nothing.  h2o then only says that there is something.
  *
  * A head takes no longer than one window; then a body, or all of an HTTP/2 connection with a
  * request in it, keeps up a minimum rate from window to window.  So h2o's own time limit for head
@@ -45,6 +47,7 @@
 #define CROWDED_MS 5000u               /* the same where few more may come */
 #define SMALL_HEAD 400u                /* 100 headers need more: nothing to count */
 #define STREAM_MIN ((size_t)256 << 10) /* bodies up to this are taken in whole by h2o */
+#define FIRST_READ ((size_t)16 << 10)  /* bytes that are read at once, more or less, before a head is known */
 #define GET_MAX ((size_t)1 << 20)      /* a GET's head and body */
 #define SLACK (64u << 20) /* over HTTP/2: how much too large a body is taken in, so that it gets an answer */
 
@@ -93,6 +96,7 @@ server_gate_close(struct http_conn *conn)
 	unlink_conn(conn);
 	server_h2_close(conn);
 	server_body_closed(conn);
+	server_room_leave(conn);
 	if (conn->thread->in_gate == conn)
 		conn->thread->in_gate = NULL;
 }
@@ -104,6 +108,8 @@ server_gate_answered(struct http_conn *conn)
 	conn->framed = 0;
 	conn->head_lines = 0;
 	conn->head_at = 0;
+	conn->want = 0;
+	server_room_leave(conn);
 	link_conn(conn);
 }
 
@@ -214,6 +220,7 @@ on_last(h2o_socket_t *sock, const char *err)
 	unlink_conn(conn);
 	shutdown(h2o_socket_get_fd(sock), SHUT_WR);
 	server_gate_receiving(conn, 1);
+	h2o_socket_dont_read(sock, 0);
 	h2o_socket_read_start(sock, on_lingering);
 }
 
@@ -233,14 +240,16 @@ server_gate_last(struct http_conn *conn)
 #define BAD_HEAD "{\"error\":\"bad_request\",\"reason\":\"malformed request head\"}\n"
 #define LONG_HEAD "{\"error\":\"request_header_fields_too_large\",\"reason\":\"the request head is too large\"}\n"
 #define NO_ROOM "{\"error\":\"insufficient_storage\",\"reason\":\"no room for the request body\"}\n"
+#define BUSY "{\"error\":\"service_unavailable\",\"reason\":\"too much work is waiting\"}\n"
 #define TOO_LARGE "{\"error\":\"too_large\",\"reason\":\"the request entity is too large\"}\n"
 
 static char bad_head[] = REFUSAL("400 Bad Request", "58", BAD_HEAD);
 static char long_head[] = REFUSAL("431 Request Header Fields Too Large", "85", LONG_HEAD);
 static char no_room[] = REFUSAL("507 Insufficient Storage", "73", NO_ROOM);
+static char busy[] = REFUSAL("503 Service Unavailable\r\nRetry-After: 1", "68", BUSY);
 static char too_large[] = REFUSAL("413 Request Entity Too Large", "65", TOO_LARGE);
 _Static_assert(sizeof(BAD_HEAD) == 58 + 1 && sizeof(LONG_HEAD) == 85 + 1 && sizeof(NO_ROOM) == 73 + 1 &&
-		   sizeof(TOO_LARGE) == 65 + 1,
+		   sizeof(TOO_LARGE) == 65 + 1 && sizeof(BUSY) == 68 + 1,
     "Content-Length");
 
 static void
@@ -249,6 +258,7 @@ refuse(struct http_conn *conn, char *answer)
 	h2o_iovec_t iov = {answer, strlen(answer)};
 
 	h2o_socket_read_stop(conn->sock);
+	h2o_socket_dont_read(conn->sock, 0);
 	h2o_socket_write(conn->sock, &iov, 1, on_refused);
 }
 
@@ -291,7 +301,9 @@ look_at_framing(struct http_conn *conn)
 	}
 	conn->framed = 1;
 	conn->closes = h.closes;
-	if (!server_head_framed(&h) || (!h.chunked && h.body_len <= STREAM_MIN) ||
+	conn->want = h.len + (h.body_len <= STREAM_MIN ? (size_t)h.body_len : 0);
+	if (!server_head_framed(&h) ||
+	    (!h.chunked && h.body_len <= STREAM_MIN && server_room_input(conn, conn->want)) ||
 	    (h.chunked && chunks_are_there(in, h.len)))
 		return 1;
 	if (server_body_open(conn, &h) == 0)
@@ -346,11 +358,46 @@ see_if_begun(struct http_conn *conn)
 
 static void on_gate(h2o_socket_t *sock, const char *err);
 
+static int
+reads(const struct http_conn *conn)
+{
+	return conn->read == conn->thread->read1 && conn->sock->ssl == NULL;
+}
+
+/* h2o would take all that the kernel has.  Returns what it would say. */
+static const char *
+take_in(struct http_conn *conn)
+{
+	h2o_socket_t *sock = conn->sock;
+	size_t had = sock->input->size, most = conn->want > had + FIRST_READ ? conn->want : had + FIRST_READ;
+	h2o_iovec_t to;
+	ssize_t n;
+
+	do {
+		to = h2o_buffer_reserve(&sock->input, 4096);
+		if (to.base == NULL)
+			return h2o_socket_error_out_of_memory;
+		do
+			n = recv(h2o_socket_get_fd(sock), to.base, to.len, 0);
+		while (n < 0 && errno == EINTR);
+		if (n == 0 && sock->input->size == had)
+			return h2o_socket_error_closed;
+		if (n < 0 && errno != EAGAIN)
+			return h2o_socket_error_io;
+		if (n > 0)
+			sock->input->size += (size_t)n;
+	} while (n == (ssize_t)to.len && sock->input->size < most);
+	sock->bytes_read = sock->input->size - had;
+	return NULL;
+}
+
 static void
 put_gate(struct http_conn *conn)
 {
 	conn->read = conn->sock->_cb.read;
 	conn->sock->_cb.read = on_gate;
+	/* Invariant 7. */
+	h2o_socket_dont_read(conn->sock, reads(conn));
 	/* Of HTTP/2 it is not known here: server_on_pace() asks h2o. */
 	server_gate_receiving(conn, conn->read != conn->thread->read1 || conn->sock->input->size > 0);
 }
@@ -390,10 +437,12 @@ begin_h2(struct http_conn *conn)
 	if (t->in_gate == NULL)
 		return;
 	t->in_gate = NULL;
-	if (sock->_cb.read != NULL)
-		put_gate(conn);
-	else
+	if (sock->_cb.read == NULL) {
 		link_conn(conn);
+		return;
+	}
+	put_gate(conn);
+	server_h2_taken(conn);
 }
 
 static void
@@ -403,6 +452,8 @@ on_gate(h2o_socket_t *sock, const char *err)
 	struct http_thread *t = conn->thread;
 	int is_http1 = conn->read == t->read1;
 
+	if (err == NULL && reads(conn))
+		err = take_in(conn);
 	conn->got += sock->bytes_read;
 	if (is_http1 && err == NULL && (conn->frames != NULL || is_preface(conn))) {
 		begin_h2(conn);
@@ -434,7 +485,9 @@ on_gate(h2o_socket_t *sock, const char *err)
 		server_h2_taken(conn);
 	if (sock->_cb.read != NULL) {
 		put_gate(conn);
-		if (is_http1 && sock->input->size > GET_MAX && is_get(sock->input))
+		if (is_http1 && !server_room_input(conn, 0))
+			refuse(conn, busy);
+		else if (is_http1 && sock->input->size > GET_MAX && is_get(sock->input))
 			refuse(conn, too_large);
 	} else {
 		server_gate_receiving(conn, 0);

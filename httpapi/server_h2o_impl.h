@@ -28,6 +28,7 @@
 #include "encode.h"
 #include "server_impl.h"
 #include "server_peers.h"
+#include "server_room.h"
 #include "server_tls.h"
 #include "timers.h"
 
@@ -79,6 +80,8 @@ struct http_conn {
 	uint64_t stuck_ms,
 	    stuck_acked;  /* since when an answer waits to be taken, and what had been by then; 0: none does */
 	uint64_t spooled; /* bytes of HTTP/2 bodies that have not come whole, as the server counts them */
+	uint64_t parked;  /* bytes that have come and are nobody's yet: server_h2o_room.c */
+	size_t want;      /* HTTP/1: bytes of head and body that h2o is to be given together */
 	struct server_frames *frames; /* HTTP/2 */
 	char text[SERVER_ADDR_TEXT];  /* of addr, once a request has come; for the log */
 	struct ssl_ctx_st *tls;       /* what OpenSSL needs until the first bytes of a handshake */
@@ -106,8 +109,12 @@ struct http_req {
 	struct http_msg body_msg; /* http_body_wait()'s way back */
 	void (*body_fn)(void *arg);
 	void *body_arg;
-	h2o_buffer_t *input; /* HTTP/1, vanished: what the body was lent from */
+	h2o_buffer_t *input;       /* HTTP/1, vanished: what the body was lent from */
+	uint64_t room;             /* bytes of the server's that it holds */
+	struct room_place *queued; /* it waits for some */
+	int room_err;              /* there were none */
 	int version;
+	unsigned char admitted; /* its body may be read */
 	unsigned char gone, tls, is_head;
 	unsigned char started, headed, in_flight, finishing, aborting, on_flush, want_ready, answered;
 
@@ -160,6 +167,9 @@ struct http_thread {
 	struct http_timer sweeper;
 	struct http_timer reopener; /* listens again after descriptors had run out */
 	struct http_timer pacer;    /* looks for connections that are too slow or idle */
+	struct http_timer expirer;  /* ends the waiting for room */
+	struct http_timer calmer;   /* sees whether a load is over */
+	unsigned busiest;           /* the most requests and connections since one was */
 	h2o_socket_cb read1;        /* what h2o reads HTTP/1 with */
 	struct http_conn *ungated;  /* h2o reads from them, or soon will, and the gate is not in place */
 	struct http_conn *in_gate;  /* whose bytes h2o is given just now; NULL when that ends the connection */
@@ -196,6 +206,7 @@ struct http_server {
 	size_t name_len; /* of config.server_name */
 	_Atomic unsigned nconns;
 	_Atomic uint64_t spooled; /* by strangers: server_h2o_frames.c */
+	struct server_room room;
 	struct server_peers *peers;
 	struct server_nets *exempt, *proxies;
 	_Atomic int stop;
@@ -216,8 +227,33 @@ void server_vanish(struct http_req *req);
 void server_req_begun(struct http_req *req);
 /** server_hook_pool(req): Learn of the end of h2o's request while no stream was started. */
 void server_hook_pool(struct http_req *req);
-/** server_give_to_pool(h2o, mem): ${mem} is freed with h2o's request. */
-void server_give_to_pool(h2o_req_t *h2o, void *mem);
+
+/* ---- server_h2o_room.c ---- */
+
+/**
+ * server_room_input(conn, more): Count what a connection's input takes, or will take: ${more} bytes.  0: there is no room.
+ * server_room_leave(conn): It holds nothing any more.
+ */
+int server_room_input(struct http_conn *conn, uint64_t more) MUST_CHECK;
+void server_room_leave(struct http_conn *conn);
+/** server_room_streams(conn): The same of HTTP/2 bodies that are coming in; where there is no room, some are given up. */
+void server_room_streams(struct http_conn *conn);
+/** server_room_begin(req): A request has come.  server_room_end(req): It holds nothing any more. */
+void server_room_begin(struct http_req *req);
+void server_room_end(struct http_req *req);
+/** server_room_refuses(req): 1 if so much is held that nothing new may begin, whatever it asks for. */
+int server_room_refuses(struct http_req *req);
+/** server_room_admit(req, in_pieces): 1 if the body may be read: what is made of it has room. */
+int server_room_admit(struct http_req *req, int in_pieces);
+/** server_room_wait(req, in_pieces): Where it may not: server_body_go_on() when it may, or when req->room_err says that it must not. */
+void server_room_wait(struct http_req *req, int in_pieces);
+void server_on_expire(void *arg);
+/** server_room_busy(t), server_room_quiet(t): Connections or requests have become more, or less. */
+void server_room_busy(struct http_thread *t);
+void server_room_quiet(struct http_thread *t);
+void server_on_calm(void *arg);
+/** server_give_to_pool(req, mem, len): ${mem}, an answer's, is freed with h2o's request. */
+void server_give_to_pool(struct http_req *req, void *mem, size_t len);
 
 /* ---- server_h2o_body.c ---- */
 
@@ -236,6 +272,8 @@ uint64_t server_body_announced(const struct http_req *req);
 /** server_body_closed(conn), server_body_release(req): The one or the other is gone. */
 void server_body_closed(struct http_conn *conn);
 void server_body_release(struct http_req *req);
+/** server_body_go_on(req): Who waits for the body has room, or none. */
+void server_body_go_on(struct http_req *req);
 /** server_body_answer(req): Before the head of the answer is made. */
 void server_body_answer(struct http_req *req);
 /** server_send_last(req, bufs, n, state): Detach and give h2o the end of the answer. */

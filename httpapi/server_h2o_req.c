@@ -55,13 +55,17 @@ req_free(struct http_req *req)
 	server_body_release(req);
 	if (req->input != NULL)
 		h2o_buffer_dispose(&req->input);
-	if (t->nfree < FREE_MAX) {
+	if (t->nfree < FREE_MAX)
 		arena_reset(req->arena);
+	else
+		arena_free(req->arena);
+	/* Only now is there room for another. */
+	server_room_end(req);
+	if (t->nfree < FREE_MAX) {
 		req->next = t->free;
 		t->free = req;
 		t->nfree++;
 	} else {
-		arena_free(req->arena);
 		free(req);
 	}
 }
@@ -189,21 +193,6 @@ server_hook_pool(struct http_req *req)
 {
 	req->hook = h2o_mem_alloc_shared(&req->h2o->pool, sizeof(struct http_req *), on_pool_clear);
 	*req->hook = req;
-}
-
-static void
-on_pool_free(void *p)
-{
-	free(*(void **)p);
-}
-
-/* ${mem} is freed with h2o's request. */
-void
-server_give_to_pool(h2o_req_t *h2o, void *mem)
-{
-	void **slot = h2o_mem_alloc_shared(&h2o->pool, sizeof(void *), on_pool_free);
-
-	*slot = mem;
 }
 
 /* ---- What handlers ask ---- */

@@ -214,7 +214,7 @@ push(struct http_req *req)
 		h2o_send_state_t state = req->aborting ? H2O_SEND_STATE_ERROR : H2O_SEND_STATE_FINAL;
 
 		if (req->out != NULL)
-			server_give_to_pool(h2o, req->out);
+			server_give_to_pool(req, req->out, req->out_cap);
 		req->out = NULL;
 		req->complete = !req->aborting;
 		server_send_last(req, &iov, n, state);
@@ -549,7 +549,7 @@ http_reply_take(struct http_req *req, int status, char *body, size_t len)
 		reply_copy(req, status, body, len);
 		free(body);
 	} else {
-		server_give_to_pool(req->h2o, body);
+		server_give_to_pool(req, body, len);
 		reply_iov(req, status, h2o_iovec_init(body, len), len);
 	}
 }

@@ -1,5 +1,6 @@
 // Open _changes requests in numbers: thousands of listeners, clients that stop reading, and listeners that join and leave in
-// a storm of commits.  What each one saw is complete and in order.  DIVAN_SEED repeats a run, DIVAN_LISTENERS sets how many.
+// a storm of commits.  What each one saw is complete and in order.  DIVAN_SEED repeats a run, DIVAN_LISTENERS sets how many, DIVAN_STREAMS how many
+// of them come as streams of HTTP/2 connections.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http2 from 'node:http2';
@@ -12,6 +13,7 @@ const SEED = Number(process.env.DIVAN_SEED ?? Date.now() % 1000000);
 // This process and the server have a descriptor for each.
 const FILES = Number(/^Max open files\s+\S+\s+(\d+)/m.exec(fs.readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? Infinity);
 const MANY = Math.min(Number(process.env.DIVAN_LISTENERS ?? 10000), FILES - 500);
+const STREAMS = Number(process.env.DIVAN_STREAMS ?? 1000);
 const STUCK_MS = 1500;
 let server;
 before(async () => {
@@ -124,6 +126,56 @@ test('an HTTP/2 connection carries 50 feeds beside other requests', async () => 
 	} finally {
 		session.destroy();
 	}
+});
+
+test(`${STREAMS} feeds of all kinds over HTTP/2: all are told of a commit, and with them goes what they took`, async (t) => {
+	const db = await newDb(server, 'streams');
+	const files = () => fs.readdirSync(`/proc/${server.pid}/fd`).length;
+	const round = async (n) => {
+		const began = performance.now(), before = anon();
+		let headed = 0, told = 0, allHeaded, allTold;
+		const heads = new Promise((go) => (allHeaded = go)), tells = new Promise((go) => (allTold = go));
+		const sessions = Array.from({ length: Math.ceil(n / 90) }, () => http2.connect(server.url));
+		for (const s of sessions) s.setMaxListeners(0);
+		const forms = ['continuous&heartbeat=3600000', 'longpoll&heartbeat=3600000', 'eventsource'];
+		for (let i = 0; i < n; i++) {
+			const stream = sessions[i % sessions.length].request({ ':path': `/${db}/_changes?since=now&feed=${forms[i % 3]}`, authorization: server.auth });
+			let done = false;
+			stream.on('response', (h) => {
+				assert.equal(h[':status'], 200);
+				if (++headed === n) allHeaded();
+			});
+			stream.on('data', (d) => {
+				if (done || !d.includes('"id":"told"')) return;
+				done = true;
+				if (++told === n) allTold();
+			});
+			stream.on('error', () => {});
+		}
+		await heads;
+		const open = performance.now() - began, took = anon() - before;
+		const put0 = performance.now();
+		await put(db, 'told', (await ask(server, 'GET', `/${db}/told`)).status === 200 ? { _rev: (await ask(server, 'GET', `/${db}/told`)).json._rev } : {});
+		await tells;
+		const line = `${n} feeds on ${sessions.length} connections: opened in ${(open / 1000).toFixed(1)} s, ${(took / n).toFixed(2)} KiB each, all told in ${(performance.now() - put0).toFixed(0)} ms`;
+		t.diagnostic(line);
+		if (process.env.DIVAN_STREAMS) console.log(line);
+		for (const s of sessions) s.destroy();
+	};
+	const idle = files();
+	await round(90);
+	await eventually('connections stay', () => files() <= idle + 2);
+	const before = anon();
+	for (let i = 0; i < 2; i++) {
+		await round(STREAMS);
+		await eventually(`descriptors stay: ${files()}, ${idle} before`, () => files() <= idle + 2);
+	}
+	// What they took goes back to the system a second later; pages of which a part is in use stay.
+	await eventually('memory stays', () => anon() < before + 4096 + STREAMS / 2);
+	const line = `idle: ${before} KiB before, ${anon()} KiB behind them`;
+	t.diagnostic(line);
+	if (process.env.DIVAN_STREAMS) console.log(line);
+	assert.equal((await ask(server, 'GET', '/_node/_local/_stats/divan/request_memory/held')).json.value, 0);
 });
 
 /** How many databases the server has open. */

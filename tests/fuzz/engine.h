@@ -318,7 +318,7 @@ http_body_len(const struct http_req *req)
 }
 
 int
-http_body_is_whole(const struct http_req *req)
+http_body_is_whole(struct http_req *req)
 {
 	return !req->leaves && req->there >= req->body.len;
 }
@@ -432,6 +432,13 @@ http_server_compress(struct http_server *s, enum http_compress mode)
 {
 	(void)s;
 	(void)mode;
+}
+
+void
+http_server_room(struct http_server *s, struct http_room *out)
+{
+	(void)s;
+	*out = (struct http_room){0};
 }
 
 unsigned

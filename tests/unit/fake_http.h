@@ -240,7 +240,7 @@ http_body_read(struct http_req *req, struct jstr *piecep)
 }
 
 int
-http_body_is_whole(const struct http_req *req)
+http_body_is_whole(struct http_req *req)
 {
 	(void)req;
 	return 1;
@@ -403,6 +403,13 @@ http_thread_index(const struct http_thread *t)
 {
 	(void)t;
 	return 0;
+}
+
+void
+http_server_room(struct http_server *s, struct http_room *out)
+{
+	(void)s;
+	*out = (struct http_room){0};
 }
 
 unsigned
