@@ -325,7 +325,7 @@ edits(struct db *db, const char *id, unsigned n, unsigned len)
 {
 	static char revs[20][REV_TEXT_MAX + 1], names[20][40];
 	static char json[1u << 20];
-	char name[40], rev[REV_TEXT_MAX + 12];
+	char name[40], rev[REV_TEXT_MAX + 12] = "";
 	struct db_write w;
 	unsigned k = 0;
 
@@ -334,7 +334,8 @@ edits(struct db *db, const char *id, unsigned n, unsigned len)
 		k++;
 	memcpy(names[k], name, sizeof(name));
 	for (unsigned i = 0; i < n; i++) {
-		(void)snprintf(rev, sizeof(rev), revs[k][0] != '\0' ? ",\"_rev\":\"%s\"" : "", revs[k]);
+		if (revs[k][0] != '\0')
+			(void)snprintf(rev, sizeof(rev), ",\"_rev\":\"%s\"", revs[k]);
 		(void)snprintf(
 		    json, sizeof(json), "{\"_id\":\"%s\"%s,\"n\":%u,\"t\":\"%0*u\"}", id, rev, i, (int)len, i);
 		edit(db, json, 1, &w);
@@ -643,16 +644,20 @@ salvage(struct result *r)
 	r->out = (struct db_salvage){.tell = hear, .cookie = r};
 	dbtest_create(dbs, "pile");
 	dbs_free(dbs);
-	salvages = salvaging = 1;
+	salvages = 1;
+	salvaging = 1;
 	r->err = db_salvage_gather(s, "pile", path, &r->out);
-	salvages = salvaging = 0;
+	salvages = 0;
+	salvaging = 0;
 	dbs = bodytest_new_dbs(s);
 	if (r->err == 0 && (r->err = db_open(dbs, "pile", &dbtest_admin, &pile)) == 0) {
 		dbtest_create(dbs, "to");
 		to = dbtest_open(dbs, "to");
-		salvages = salvaging = 1;
+		salvages = 1;
+		salvaging = 1;
 		r->err = db_salvage_copy(pile, to, &r->out);
-		salvages = salvaging = 0;
+		salvages = 0;
+		salvaging = 0;
 		fault.what = 0;
 		dbtest_check(to);
 		if (r->err == 0)
