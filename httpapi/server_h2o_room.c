@@ -158,6 +158,9 @@ cost(const struct http_req *req, int in_pieces)
 	const struct server_room *m = &req->thread->server->room;
 	uint64_t len = http_body_len(req);
 
+	/* h2o's buffer, which doubled until the body fitted, and our copy of it. */
+	if (req->version >= 0x200 && len < SERVER_SPOOL_BYTES / 2)
+		len += len / 2;
 	return server_room_cost(m, in_pieces || len == UINT64_MAX ? (len < STREAMED ? len : STREAMED) : len);
 }
 
