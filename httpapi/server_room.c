@@ -23,7 +23,7 @@
 #define COST_MIN ((uint64_t)16 << 10) /* of a request with a small one */
 #define SMALL ((uint64_t)256 << 10)   /* what may take the last quarter of the share */
 #define ALONE ((uint64_t)256 << 20)   /* what one request may come to hold, however small the share */
-#define MUCH ((uint64_t)8 << 20)     /* that was held: worth giving back to the system */
+#define MUCH ((uint64_t)8 << 20)      /* that was held: worth giving back to the system */
 
 void
 server_room_init(struct server_room *m, uint64_t share)
