@@ -83,6 +83,11 @@ make_folder(void)
 static void
 remove_folder(void)
 {
+	char lock[80];
+
+	/* Of an environment that LMDB did not open. */
+	(void)snprintf(lock, sizeof(lock), "%s-lock", path);
+	(void)unlink(lock);
 	(void)unlink(path);
 	(void)rmdir(dir);
 }
