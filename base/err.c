@@ -44,6 +44,7 @@ err_errno(int code)
 		return ERR_READONLY;
 	case EMFILE:
 	case ENFILE:
+	case EAGAIN: /* of fork() and the like: no process or thread is left */
 		return ERR_BUSY;
 	default:
 		return ERR_IO;

@@ -131,8 +131,8 @@ struct errtext {
 int err_status(int code);
 
 /**
- * err_errno(code): What an errno of a file's operation is: ERR_NOMEM, ERR_NOSPACE (a quota too), ERR_READONLY, ERR_BUSY (too many files are open: that
- * passes, and is no fault of this one), else ERR_IO; never 0.
+ * err_errno(code): What an errno of a call about files, threads or processes is: ERR_NOMEM, ERR_NOSPACE (a quota too), ERR_READONLY, ERR_BUSY (too many
+ * files are open, or threads and processes there: that passes, and is no fault of this one), else ERR_IO; never 0.
  */
 int err_errno(int code);
 

@@ -97,7 +97,7 @@ spawn(const struct scripts_config *config, int fd, pid_t *pidp)
 	if (rc == 0)
 		return 0;
 	log_line(LOG_ERROR, "%s: %s", config->exe, strerror(rc));
-	return rc == ENOMEM ? ERR_NOMEM : ERR_IO;
+	return err_errno(rc);
 }
 
 int
@@ -111,10 +111,11 @@ child_start(const struct scripts_config *config, const char *owner, struct child
 		return ERR_NOMEM;
 	}
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
+		err = err_errno(errno);
 		log_line(LOG_ERROR, "a socket pair for divan-js: %s", strerror(errno));
 		free(c->owner);
 		free(c);
-		return ERR_IO;
+		return err;
 	}
 	err = fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0 ? spawn(config, fds[1], &c->pid) : ERR_IO;
 	(void)close(fds[1]);

@@ -32,6 +32,7 @@ test_err(void)
 	CHECK_INT(err_errno(EROFS), ERR_READONLY);
 	CHECK_INT(err_errno(EMFILE), ERR_BUSY);
 	CHECK_INT(err_errno(ENFILE), ERR_BUSY);
+	CHECK_INT(err_errno(EAGAIN), ERR_BUSY);
 	CHECK_INT(err_errno(0), ERR_IO);
 	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "no %s", "x"), ERR_BAD_REQUEST);
 	CHECK_STR(why.text, "no x");
