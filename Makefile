@@ -9,6 +9,7 @@
 #   make power       CUTS=2000 power cuts in what a recorded server did to its disk (SEED=n)
 #   make soak        MINUTES=30 of mixed load: memory, descriptors, files and latencies in a table (SEED=n)
 #   make overload    OVERLOAD_SECONDS=20 of bodies that do not fit, by 400 clients over HTTP/1 and HTTP/2: answers, latencies, memory
+#   make exhaustion  descriptors, threads, room, quota, the right to write run out and come back; the clock jumps
 #   make scale       DATABASES=10000 opened one after the other, VIEWS=1000 asked for at once: descriptors and memory
 #   make plants      each fault of tests/plants/ planted by itself, and the test that must catch it (PLANTS=regexp)
 #   make protocol    HTTP/1.1, HTTP/2 and TLS misused: the RFCs' rules as tables, ROUNDS=5 times; HOSTILE=120 seconds of random clients
@@ -55,7 +56,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power damage soak overload scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power damage soak overload exhaustion scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
@@ -249,6 +250,9 @@ power: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(POWER_BINS)
 	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) CUTS=$(CUTS) SEED=$(SEED) node tests/crash/power.mjs
 
+# Files of tests/api/ by themselves, one after the other.
+api = DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) $(2) node --test --test-concurrency=1 --test-reporter ./tests/lib/reporter.mjs $(1:%=tests/api/%.test.mjs)
+
 PAGE_SEEDS   ?= 20000
 REPAIR_SEEDS ?= 150
 DAMAGE_SEEDS ?= 20
@@ -256,8 +260,7 @@ damage: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/test_store_pages $(BUILD)/tests/test_db_salvage
 	@for n in $$(seq $(if $(SEED),$(SEED),1) 5000 $$(($(if $(SEED),$(SEED),1) + $(PAGE_SEEDS) - 1))); do $(BUILD)/tests/test_store_pages 5000 $$n || exit 1; done
 	@FAULTS_STEP=1 $(BUILD)/tests/test_db_salvage
-	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) SEED=$(if $(SEED),$(SEED),1) REPAIR_SEEDS=$(REPAIR_SEEDS) DAMAGE_SEEDS=$(DAMAGE_SEEDS) \
-	  node --test --test-concurrency=1 --test-reporter ./tests/lib/reporter.mjs tests/api/repair.test.mjs tests/api/damage.test.mjs tests/api/views-damage.test.mjs
+	@$(call api,repair damage views-damage,SEED=$(if $(SEED),$(SEED),1) REPAIR_SEEDS=$(REPAIR_SEEDS) DAMAGE_SEEDS=$(DAMAGE_SEEDS))
 
 MINUTES ?= 30
 soak: deps-test
@@ -267,14 +270,17 @@ soak: deps-test
 OVERLOAD_SECONDS ?= 20
 overload: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all
-	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) OVERLOAD_SECONDS=$(OVERLOAD_SECONDS) OVERLOAD_CONNECTIONS=400 OVERLOAD_SHARE=128 node --test tests/api/overload.test.mjs
+	@$(call api,overload,OVERLOAD_SECONDS=$(OVERLOAD_SECONDS) OVERLOAD_CONNECTIONS=400 OVERLOAD_SHARE=128)
+
+exhaustion: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(SHIMS)
+	@$(call api,exhaustion diskfull views-full readonly clock)
 
 DATABASES ?= 10000
 VIEWS     ?= 1000
 scale: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all
-	@DIVAND=$(BUILD)/divand DATABASES=$(DATABASES) VIEWS=$(VIEWS) VIEW_DATABASES=$(VIEWS) \
-	  node --test --test-concurrency=1 --test-reporter ./tests/lib/reporter.mjs tests/api/scale.test.mjs tests/api/views-scale.test.mjs
+	@$(call api,scale views-scale,DATABASES=$(DATABASES) VIEWS=$(VIEWS) VIEW_DATABASES=$(VIEWS))
 
 plants: deps-test
 	@node tests/plants/run.mjs
@@ -283,15 +289,12 @@ ROUNDS ?= 5
 HOSTILE ?= 120
 protocol: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all
-	@for f in framing-http1 framing-http2 tls-misuse attack-http1 attack-http2 http2-heads hostile tls; do \
-		echo "== $$f"; \
-		DIVAND=$(abspath $(BUILD))/divand DIVAN_BUILD=$(abspath $(BUILD)) FRAMING_ROUNDS=$(ROUNDS) HOSTILE_SECONDS=$(HOSTILE) \
-			node --test --test-reporter $(CURDIR)/tests/lib/reporter.mjs tests/api/$$f.test.mjs || exit 1; done
+	@$(call api,framing-http1 framing-http2 tls-misuse attack-http1 attack-http2 http2-heads hostile tls,FRAMING_ROUNDS=$(ROUNDS) HOSTILE_SECONDS=$(HOSTILE))
 
 # The unit as it is installed; systemd counts from 0 (2.0 is 20 here).
 privileges: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(SHIMS)
-	@DIVAND=$(BUILD)/divand DIVAN_BUILD=$(BUILD) node --test --test-reporter ./tests/lib/reporter.mjs tests/api/privileges.test.mjs
+	@$(call api,privileges)
 	@if command -v systemd-analyze >/dev/null; then \
 	  dir=$$(mktemp -d) && $(MAKE) -s --no-print-directory install-files DESTDIR=$$dir PREFIX=/usr && \
 	  systemd-analyze security --no-pager --offline=true --threshold=20 $$dir/usr/lib/systemd/system/divan.service >$$dir/exposure; \
