@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "base/hash.h"
+#include "base/jtree.h"
 
 #define HISTORY_MAX 200u
 
@@ -33,8 +34,10 @@ checkpoint_read(struct jstr text, struct checkpoint **cp)
 
 	if (c == NULL)
 		return ERR_NOMEM;
-	if (text.len > 0)
-		c->log = json_loadb(text.s, text.len, 0, NULL);
+	if (text.len > 0 && jtree_load(text, 0, &c->log) == ERR_NOMEM) {
+		free(c);
+		return ERR_NOMEM;
+	}
 	if (c->log != NULL && !json_is_object(c->log)) {
 		json_decref(c->log);
 		c->log = NULL;
@@ -112,9 +115,9 @@ seq_number(const json_t *seq, unsigned long long *np)
 int
 checkpoint_is_zero(struct jstr seq)
 {
-	json_t *parsed = json_loadb(seq.s, seq.len, JSON_DECODE_ANY, NULL);
+	json_t *parsed;
 	unsigned long long n;
-	int zero = seq_number(parsed, &n) && n == 0;
+	int zero = jtree_load(seq, 0, &parsed) == 0 && seq_number(parsed, &n) && n == 0;
 
 	json_decref(parsed);
 	return zero;

@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/httpc.h"
+#include "base/jtree.h"
 #include "base/limits.h"
 #include "db/db.h"
 
@@ -392,8 +393,12 @@ user_of(struct reader *r, struct rep_spec *out)
 	out->user = string_of(r, ctx != NULL ? member(ctx, "name") : member(r->o, "owner"), "owner");
 	if (roles == NULL)
 		return;
-	if (!json_is_array(roles) || (list = arena_calloc(r->a, json_array_size(roles) + 1, sizeof(*list))) == NULL) {
+	if (!json_is_array(roles)) {
 		refuse(r, "`user_ctx.roles` must be an array");
+		return;
+	}
+	if ((list = arena_calloc(r->a, json_array_size(roles) + 1, sizeof(*list))) == NULL) {
+		fail(r, ERR_NOMEM);
 		return;
 	}
 	for (i = 0; i < json_array_size(roles); i++)
@@ -499,9 +504,8 @@ spec_parse(struct jstr text, const struct rep_defaults *d, struct arena *a, stru
 	*out = (struct rep_spec){.create_query = {"", 0}, .since = {"", 0}, .filter = {.filter = {"", 0}}};
 	if (why != NULL)
 		why->text[0] = '\0';
-	r.o = json_loadb(text.s, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-	if (r.o == NULL)
-		return ERR_BAD_JSON;
+	if ((r.err = jtree_load(text, JTREE_NUL, &r.o)) != 0)
+		return r.err;
 	if (!json_is_object(r.o))
 		r.err = err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");
 	else

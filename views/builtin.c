@@ -2,7 +2,7 @@
  * builtin.c: _sum, _count, _stats, _approx_count_distinct, _first, _last, _top_N, _bottom_N.
  *
  * Plain numbers are added as they are read.  Integers stay integers as long as 64 bits hold them; with a float, or beyond that, the sum is a
- * double, as JavaScript's would be.  Arrays and objects of numbers, which _sum and _stats take as well, go through jansson.
+ * double, as JavaScript's would be.  Arrays and objects of numbers, which _sum and _stats take as well, are added as trees (base/jtree.h).
  *
  * _approx_count_distinct is a HyperLogLog of 2,048 registers (1.6 KiB; standard error 2.3%), counted linearly while most are empty.  Its
  * partial result is a text: a digit for each register, most significant bits of a hash of the key choosing which.
@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/jtree.h"
 #include "query/query.h"
 
 #define REGISTERS 2048u
@@ -120,21 +121,13 @@ put_number(struct buf *out, const struct number *n)
 /* What can't be added.  What memory alone is lacking for is ERR_NOMEM: it must not stand in an index as an error of its values. */
 #define NOT_ADDED ERR_BAD_REQUEST
 
-/* The text is JSON: where Jansson finds none it was its memory, unless it names what it does not take (depth, numbers, halves of pairs). */
+/* The text is JSON: what a tree has no room for (numbers, a NUL in a key) can't be added. */
 static int
 load(struct jstr text, json_t **vp)
 {
-	json_error_t error;
-	enum json_error_code code;
+	int err = jtree_load(text, JTREE_NUL | JTREE_REALS, vp);
 
-	*vp = json_loadb(text.s, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-	if (*vp != NULL)
-		return 0;
-	code = json_error_code(&error);
-	return code == json_error_unknown || code == json_error_out_of_memory ||
-		       strncmp(error.text, "invalid token", 13) == 0
-		   ? ERR_NOMEM
-		   : NOT_ADDED;
+	return err == ERR_BAD_JSON ? NOT_ADDED : err;
 }
 
 static int

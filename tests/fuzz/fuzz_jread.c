@@ -1,10 +1,12 @@
 /*
- * JSON.  Every way of reading agrees on what is JSON; what is written is its own text, with the same external term; the term is
+ * JSON.  Every way of reading agrees on what is JSON, and a tree is the one that Jansson's reader makes; what is written is its own text, with the same external term; the term is
  * well-formed.
  */
+#include <jansson.h>
 #include <string.h>
 
 #include "base/jread.h"
+#include "base/jtree.h"
 #include "fuzz.h"
 
 #define MAX ((size_t)64 << 20)
@@ -172,6 +174,22 @@ check_fixed_point(const struct buf *text, const struct buf *etf)
 	buf_release(&plain);
 }
 
+/* A tree is the one that Jansson's own reader makes of what is JSON. */
+static void
+check_tree(const char *in, size_t len, int err)
+{
+	json_t *ours, *theirs;
+	int other = jtree_load((struct jstr){in, len}, JTREE_NUL, &ours);
+
+	FUZZ_CHECK(other == 0 ? err == 0 && ours != NULL : other == ERR_BAD_JSON && ours == NULL);
+	if (err != 0)
+		return;
+	theirs = json_loadb(in, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	FUZZ_CHECK(theirs == NULL ? ours == NULL : json_equal(ours, theirs));
+	json_decref(ours);
+	json_decref(theirs);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -191,6 +209,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	jread_init(&j, in, len);
 	other = walk(&j, &scratch);
 	FUZZ_CHECK((other != 0 ? other : jread_end(&j)) == err);
+	check_tree(in, len, err);
 	if (err == 0) {
 		FUZZ_CHECK(jread_utf8_ok(text.data, text.len));
 		check_etf(&etf);

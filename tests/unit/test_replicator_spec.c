@@ -98,6 +98,24 @@ test_id(void)
 		  "\"target\":\"b\"}"));
 }
 
+/* The form in which a selector is part of the id: were it another, replications would lose their checkpoints. */
+static void
+test_form(void)
+{
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"selector\":{\"z\": 1.50, "
+				   "\"a\\u0062\":{\"$in\":[\"\\u00e9\\/\\u001f\\u0000\",1e2,"
+				   "-0,0.1,null]},\"z\":5e-324},\"since_seq\":\"12-"
+				   "g1AAAAB4eJzLYWBgYMpgTmEQTM4vTc5ISXIwNDLXMwBCwxyQVB4LkGRoAFL\"}";
+	static const char form[] = "{\"ab\":{\"$in\":[\"\303\251/"
+				   "\\u001F\\u0000\",100.0,0,0.10000000000000001,null]},\"z\":4.9406564584124654e-324}";
+	struct rep_spec spec;
+
+	if (!CHECK_INT(parse(text, &spec), 0))
+		return;
+	CHECK_MEM(spec.filter.selector.s, spec.filter.selector.len, form, sizeof(form) - 1);
+	CHECK_STR(spec.id, "8e7b4da73e186b8017198c8979bf07a4");
+}
+
 static void
 test_secrets(void)
 {
@@ -129,6 +147,7 @@ main(void)
 	test_many_headers();
 	test_headers();
 	test_id();
+	test_form();
 	test_secrets();
 	arena_free(a);
 	return check_done();
