@@ -40,7 +40,7 @@ int db_salvage_gather(struct store *s, const char *pile, const char *path, struc
 
 /**
  * db_salvage_copy(pile, to, out): Write what ${pile} has to ${to}, which is empty.  Waits; both are open for a server
- * administrator.  Errors: ERR_IO, ERR_NOMEM, ERR_NOSPACE; what cannot be read is no error.
+ * administrator.  Errors: ERR_IO, ERR_NOMEM, ERR_NOSPACE, ERR_READONLY; what cannot be read is no error.
  */
 int db_salvage_copy(struct db *pile, struct db *to, struct db_salvage *out) MUST_CHECK;
 

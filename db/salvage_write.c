@@ -84,7 +84,8 @@ salvage_flush(struct salvage *s, struct db_blob *b)
 static int
 is_fatal(int err)
 {
-	return err == ERR_IO || err == ERR_NOSPACE || err == ERR_NOMEM || err == ERR_IN_DOUBT || err == ERR_BUSY;
+	return err == ERR_IO || err == ERR_NOSPACE || err == ERR_READONLY || err == ERR_NOMEM || err == ERR_IN_DOUBT ||
+	       err == ERR_BUSY;
 }
 
 int

@@ -28,6 +28,7 @@ static struct {
 	_Atomic int what; /* of the calls that may fail now; 0: none */
 	_Atomic unsigned left;
 	int for_good;
+	int err; /* of commits */
 	_Atomic unsigned made;
 } fault;
 static _Thread_local int salvages;
@@ -148,7 +149,7 @@ f_move(
 static int
 f_commit(struct store_db *db, const struct store_item *items, size_t n)
 {
-	return refused(COMMITS) ? (fault.for_good ? ERR_NOSPACE : ERR_IO) : real->commit(db, items, n);
+	return refused(COMMITS) ? fault.err : real->commit(db, items, n);
 }
 
 static struct store *
@@ -1019,20 +1020,20 @@ static void
 test_faults(int what, int for_good, const struct result *right)
 {
 	struct result r;
-	unsigned n = 1 + (unsigned)(what * 2 + for_good) % step;
+	unsigned by = what == COMMITS ? 1 : step; /* there are five commits */
+	unsigned n = 1 + (unsigned)(what * 2 + for_good) % by;
 
-	for (;; n += step) {
+	for (;; n += by) {
 		fault.left = n;
 		fault.for_good = for_good;
+		fault.err = !for_good ? ERR_IO : n % 2 ? ERR_NOSPACE : ERR_READONLY;
 		fault.made = 0;
 		fault.what = what;
 		salvage(&r);
 		if (r.err == 0) {
 			CHECK_MEM(r.told.data, r.told.len, right->told.data, right->told.len);
 			CHECK_MEM(r.text.data, r.text.len, right->text.data, right->text.len);
-		} else if (!CHECK(r.err == (what == ALLOCATIONS              ? ERR_NOMEM
-					       : what == COMMITS && for_good ? ERR_NOSPACE
-									     : ERR_IO))) {
+		} else if (!CHECK(r.err == (what == ALLOCATIONS ? ERR_NOMEM : what == COMMITS ? fault.err : ERR_IO))) {
 			fprintf(stderr, "fault %d, the %u-th: %s\n", what, n, err_reason(r.err));
 		}
 		release(&r);
