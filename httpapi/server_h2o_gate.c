@@ -21,7 +21,7 @@
  * 5. While conn->body is set, the socket is that file's and not gated.
  * 6. HTTP/2 begins with TLS's word for it, or with its preface as a connection's first bytes; from there on each byte passes
  *    server_h2_look().  h2o turns to HTTP/2 only where it is allowed to, for that one call.
- * * 7. HTTP/1 without TLS is read here, a head's worth at a time, or what is left of a body that h2o is to have: what the kernel holds
+ * 7. HTTP/1 without TLS is read here, a head's worth at a time, or what is left of a body that h2o is to have: what the kernel holds
  *    back costs us nothing.  h2o then only says that there is something.
  *
  * A head takes no longer than one window; then a body, or all of an HTTP/2 connection with a
@@ -442,7 +442,9 @@ begin_h2(struct http_conn *conn)
 		return;
 	}
 	put_gate(conn);
-	server_h2_taken(conn);
+	/* As in on_gate(); over TLS its next read is the first that counts. */
+	if (sock->ssl == NULL)
+		server_h2_taken(conn);
 }
 
 static void
@@ -481,11 +483,13 @@ on_gate(h2o_socket_t *sock, const char *err)
 		see_if_begun(conn);
 		return;
 	}
-	if (conn->frames != NULL)
+	/* What it has ended over TLS is gone, although its socket still has a goodbye to write. */
+	if (conn->frames != NULL && sock->_cb.read == conn->read)
 		server_h2_taken(conn);
 	if (sock->_cb.read != NULL) {
 		put_gate(conn);
-		if (is_http1 && !server_room_input(conn, 0))
+		/* What is still to come of a body stays counted, so its client is not told in the middle of it. */
+		if (is_http1 && !server_room_input(conn, conn->want) && !conn->framed)
 			refuse(conn, busy);
 		else if (is_http1 && sock->input->size > GET_MAX && is_get(sock->input))
 			refuse(conn, too_large);
@@ -701,7 +705,7 @@ server_on_pace(void *arg)
 		conn->receiving &= conn->coming;
 		ends |= conn->receiving ? too_slow(conn, now) : idle_too_long(conn, now);
 		ends |= is_stuck(conn, now);
-		if (conn->spooled > 0)
+		if (conn->spooled > 0 && conn->sock->_cb.read == on_gate)
 			(void)server_h2_count_spooled(conn);
 		if (ends)
 			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
