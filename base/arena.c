@@ -98,6 +98,10 @@ arena_count(struct arena *a, _Atomic uint64_t *sum, size_t free, uint64_t most)
 	a->sum = sum;
 	a->free = free;
 	a->most = most;
+	if (a->sizes > free && a->sizes - free > a->counted) {
+		atomic_fetch_add_explicit(sum, a->sizes - free - a->counted, memory_order_relaxed);
+		a->counted = a->sizes - free;
+	}
 }
 
 /* count: A block of ${size} bytes is to be made.  0: there is no room for it. */

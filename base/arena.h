@@ -21,7 +21,7 @@ void arena_reset(struct arena *a);
 /**
  * arena_count(a, sum, free, most):
  * As long as they are there, blocks of ${a} beyond ${free} bytes in all count in *${sum}, which others add to as well; there is no
- * memory for another where that would make it more than ${most}.  Until arena_reset().
+ * memory for another where that would make it more than ${most}.  Until arena_reset(); ${sum} stays the same, ${free} may not.
  */
 void arena_count(struct arena *a, _Atomic uint64_t *sum, size_t free, uint64_t most);
 

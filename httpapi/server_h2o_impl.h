@@ -111,6 +111,7 @@ struct http_req {
 	void *body_arg;
 	h2o_buffer_t *input;       /* HTTP/1, vanished: what the body was lent from */
 	uint64_t room;             /* bytes of the server's that it holds */
+	uint64_t kept;             /* of its body, once server_room_settle() has given that back */
 	struct room_place *queued; /* it waits for some */
 	int room_err;              /* there were none */
 	int version;
@@ -238,8 +239,12 @@ int server_room_input(struct http_conn *conn, uint64_t more) MUST_CHECK;
 void server_room_leave(struct http_conn *conn);
 /** server_room_streams(conn): The same of HTTP/2 bodies that are coming in; where there is no room, some are given up. */
 void server_room_streams(struct http_conn *conn);
-/** server_room_begin(req): A request has come.  server_room_end(req): It holds nothing any more. */
+/**
+ * server_room_begin(req): A request has come.  server_room_settle(req): Its answer goes out as a stream, perhaps for days: it
+ * holds what is there.  server_room_end(req): Nothing any more.
+ */
 void server_room_begin(struct http_req *req);
+void server_room_settle(struct http_req *req);
 void server_room_end(struct http_req *req);
 /** server_room_refuses(req): 1 if so much is held that nothing new may begin, whatever it asks for. */
 int server_room_refuses(struct http_req *req);

@@ -3,7 +3,7 @@
  *
  *	bytes come: parked by the connection
  *	  -> a handler asks for the body (http_body_is_whole, _gather, _wait, _read): there is room, or it waits for some
- *	  -> held until the last reference to the request goes (req_free())
+ *	  -> held until the last reference to the request goes (req_free()), or its answer begins as a stream (http_start())
  *	  -> or ERR_BUSY, which the handler answers with 503: at once if nothing more can be parked, else behind room_wait_ms
  *
  * So a request is refused by its handler, like any other: who it is has been looked at, and the answer has all its headers.
@@ -200,10 +200,30 @@ server_room_admit(struct http_req *req, int in_pieces)
 }
 
 void
+server_room_settle(struct http_req *req)
+{
+	struct server_room *m = &req->thread->server->room;
+	uint64_t len = http_body_len(req);
+
+	if (req->room == 0)
+		return;
+	/* What stands in memory of the body, as far as it is worth counting. */
+	req->kept = len < STREAMED * 2 ? len : STREAMED * 2;
+	if (req->kept < ARENA_FREE)
+		req->kept = 0;
+	server_room_add(m, req->kept);
+	arena_count(req->arena, &m->held, ARENA_FREE, server_room_most(m));
+	server_room_give(m, req->room);
+	req->room = 0;
+}
+
+void
 server_room_end(struct http_req *req)
 {
 	struct http_thread *t = req->thread;
 
+	if (req->kept > 0)
+		server_room_sub(&t->server->room, req->kept);
 	server_room_give(&t->server->room, req->room);
 	server_room_quiet(t);
 }
@@ -300,7 +320,8 @@ server_room_wait(struct http_req *req, int in_pieces)
 {
 	struct http_thread *t = req->thread;
 	struct server_room *m = &t->server->room;
-	uint64_t has = req->body == NULL ? req->entity.len : 0;
+	/* Over HTTP/1 the connection has it parked. */
+	uint64_t has = req->version >= 0x200 ? req->entity.len : 0;
 	struct room_place *p = req->room_err == 0 ? arena_alloc(req->arena, sizeof(*p)) : NULL;
 
 	has = has < PLACE ? PLACE : has < SERVER_SPOOL_BYTES / 2 ? has : FILED;
@@ -318,6 +339,9 @@ server_room_wait(struct http_req *req, int in_pieces)
 	p->wait.due_ms = timers_now() + t->server->config.gate.room_wait_ms;
 	p->wait.told = told;
 	req->queued = p;
+	/* It is we who do not read. */
+	if (req->version < 0x200)
+		server_gate_receiving(req->conn, 0);
 	if (t->expirer.at == 0)
 		http_timer_set(&t->expirer, t->server->config.gate.room_wait_ms);
 	server_room_queue(m, &p->wait);

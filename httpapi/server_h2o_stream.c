@@ -346,6 +346,7 @@ http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void
 	req->ready = ready;
 	req->stop = stop;
 	req->cookie = cookie;
+	server_room_settle(req);
 	if (req->h2o == NULL) {
 		schedule_flush(req);
 		return;

@@ -65,7 +65,7 @@ note_peak(struct server_room *m)
 static int
 add_within(_Atomic uint64_t *sum, uint64_t n, uint64_t max)
 {
-	uint64_t was = atomic_load_explicit(sum, memory_order_relaxed);
+	uint64_t was = atomic_load(sum);
 
 	do
 		if (n > max || was > max - n)

@@ -7,7 +7,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
-import { startDivand } from '../lib/divand.mjs';
+import { DIVAND, startDivand } from '../lib/divand.mjs';
 import { ask, assertError, connect, newDb } from './client.mjs';
 
 const MB = 1 << 20;
@@ -18,6 +18,8 @@ const SHARE = Number(process.env.OVERLOAD_SHARE ?? 16) * MB;
 const WAIT = 300;
 // What the share does not count: malloc's own, LMDB's pages, a transaction's 16 MiB, sockets.
 const BESIDE = 48 * MB;
+// A sanitizer keeps what was freed.
+const binary = fs.readFileSync(DIVAND), measured = !binary.includes('__asan_init') && !binary.includes('__tsan_init');
 let server;
 before(async () => {
 	server = await startDivand({ config: { gate: { request_memory: SHARE, request_wait: WAIT } } });
@@ -44,7 +46,7 @@ async function atRest(before) {
 		const n = await room();
 		return (n.held === 0 && n.parked === 0 && n.waiting === 0) || n;
 	});
-	await eventually('memory is given back', () => anon() < before + 12 * MB || `${anon() / MB} MiB, ${before / MB} before`);
+	if (measured) await eventually('memory is given back', () => anon() < before + 12 * MB || `${anon() / MB} MiB, ${before / MB} before`);
 }
 
 /** The highest of RssAnon until stop() is called. */
@@ -122,7 +124,7 @@ async function load(t, what, clients, put) {
 	agent.destroy();
 	tell(t, what, count, times, w);
 	assert.ok(looks > 0 && count[201] > 0, JSON.stringify(count));
-	assert.ok(w.peak - before < 1.5 * SHARE + BESIDE, `${w.peak / MB} MiB, ${before / MB} before`);
+	assert.ok(!measured || w.peak - before < 1.5 * SHARE + BESIDE, `${w.peak / MB} MiB, ${before / MB} before`);
 	const { rows } = (await ask(server, 'GET', `/${db}/_all_docs`)).json;
 	const there = new Set(rows.map((r) => r.id));
 	assert.deepEqual(written.filter((id) => !there.has(id)), []);
@@ -199,7 +201,42 @@ test('heads and bodies that come slowly, or in a row, count as they come', { tim
 	})));
 	assert.equal((await ask(server, 'PUT', `/${db}/other`, { json: {} })).status, 201);
 	w.stop();
-	assert.ok(w.peak - before < 1.5 * SHARE + BESIDE, `${w.peak / MB} MiB, ${before / MB} before`);
+	assert.ok(!measured || w.peak - before < 1.5 * SHARE + BESIDE, `${w.peak / MB} MiB, ${before / MB} before`);
 	for (const s of sockets) s.destroy();
 	await atRest(before);
+});
+
+test('a feed that was asked for by POST holds no room while it waits', { timeout: 60000 }, async () => {
+	const db = await newDb(server, 'feed'), ids = JSON.stringify({ doc_ids: Array.from({ length: 40 }, (_, i) => `doc${i}`) });
+	const feeds = ['continuous', 'longpoll', 'eventsource'].map((kind) => {
+		const c = connect(server.port);
+		c.send(`POST /${db}/_changes?feed=${kind}&filter=_doc_ids&heartbeat=60000 HTTP/1.1\r\nHost: x\r\nAuthorization: ${server.auth}\r\nContent-Type: application/json\r\nContent-Length: ${ids.length}\r\n\r\n${ids}`);
+		return c;
+	});
+	await Promise.all(feeds.map((c) => c.until(/^HTTP\/1.1 200/)));
+	assert.equal((await room()).held, 0);
+	for (const c of feeds) c.end();
+	await atRest(anon());
+});
+
+test('bodies behind heads that had room: each answer is the handler\'s, with all its headers', { timeout: 60000 }, async () => {
+	const db = await newDb(server, 'heads'), length = 200000, json = text('', length).replace('"_id":"",', ''), end = json.length;
+	const clients = Array.from({ length: 80 }, (_, i) => {
+		const c = connect(server.port);
+		c.send(`PUT /${db}/d${i} HTTP/1.1\r\nHost: x\r\nAuthorization: ${server.auth}\r\nContent-Type: application/json\r\nContent-Length: ${end}\r\n\r\n${json.slice(0, 1000)}`);
+		return c;
+	});
+	await eventually('what they announce is counted', async () => {
+		const n = await room();
+		return n.parked > 0.4 * SHARE || n;
+	});
+	for (const c of clients) c.send(json.slice(1000));
+	for (const c of clients) {
+		const [head, status] = await c.until(/^HTTP\/1.1 (\d+)[^]*\r\n\r\n/);
+		assert.ok(status === '201' || status === '503', head);
+		assert.match(head, /\nserver:/i);
+		if (status === '503') assert.match(head, /\nretry-after:/i);
+	}
+	for (const c of clients) c.end();
+	await atRest(anon());
 });
