@@ -4,7 +4,7 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { bystander } from '../lib/bystander.mjs';
-import { certificate, startDivand } from '../lib/divand.mjs';
+import { certificate, startDivand, tellsMemory } from '../lib/divand.mjs';
 import { block, connectH2, END_HEADERS, END_STREAM, field, frame, indexed, request, T } from '../lib/h2raw.mjs';
 import { ask, newDb } from './client.mjs';
 
@@ -101,7 +101,7 @@ test('a bomb of HPACK is refused before it takes memory', async () => {
 			return frame(T.continuation, 0, 1, many(16000, () => indexed(62)));
 		}, { reason: /fields/ });
 	}
-	assert.ok(rss() < before + 50000, `${rss() - before} KiB more`);
+	assert.ok(rss() < before + 50000 || !tellsMemory(), `${rss() - before} KiB more`);
 });
 
 test('more header fields than are allowed are answered, and the connection goes on', async () => {

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import { after, before, test } from 'node:test';
-import { certificate, startDivand } from '../lib/divand.mjs';
+import { certificate, startDivand, tellsMemory } from '../lib/divand.mjs';
 import { block, connectH2, END_HEADERS, END_STREAM, field, frame, indexed, T } from '../lib/h2raw.mjs';
 import { meanwhile } from '../lib/meanwhile.mjs';
 import { Random } from '../lib/random.mjs';
@@ -410,7 +410,7 @@ test('each row of the table ends as it says, and nothing behind an end is carrie
 	assert.equal(faults.length, 0, `${faults.length} faults, seed ${SEED}:\n${faults.join('\n')}`);
 	for (let n = 0; n < 600 && open() > before + 8; n++) await new Promise((r) => setTimeout(r, 50));
 	assert.ok(open() <= before + 8, `${open()} descriptors are open, ${before} were`);
-	if (ROUNDS > 1) assert.ok(rss() < memory + MEMORY_KIB, `${rss() - memory} KiB more than behind the first round`);
+	if (ROUNDS > 1 && tellsMemory()) assert.ok(rss() < memory + MEMORY_KIB, `${rss() - memory} KiB more than behind the first round`);
 });
 
 /* ---- Much of it ---- */
@@ -440,7 +440,7 @@ test('answers that nobody takes do not pile up', async () => {
 		await c.answer(1);
 		c.socket.pause();
 		const sent = await pour(c, piece, 700);
-		assert.ok(rss() - before < MEMORY_KIB, `${what}: ${rss() - before} KiB more for ${sent} bytes`);
+		assert.ok(rss() - before < MEMORY_KIB || !tellsMemory(), `${what}: ${rss() - before} KiB more for ${sent} bytes`);
 		c.end();
 		await c.closed;
 	}

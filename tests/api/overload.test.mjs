@@ -7,7 +7,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
-import { DIVAND, startDivand } from '../lib/divand.mjs';
+import { startDivand, tellsMemory } from '../lib/divand.mjs';
 import { ask, assertError, connect, newDb } from './client.mjs';
 
 const MB = 1 << 20;
@@ -18,8 +18,7 @@ const SHARE = Number(process.env.OVERLOAD_SHARE ?? 16) * MB;
 const WAIT = 300;
 // What the share does not count: malloc's own, LMDB's pages, a transaction's 16 MiB, sockets.
 const BESIDE = 48 * MB;
-// A sanitizer keeps what was freed.
-const binary = fs.readFileSync(DIVAND), measured = !binary.includes('__asan_init') && !binary.includes('__tsan_init');
+const measured = tellsMemory();
 let server;
 before(async () => {
 	server = await startDivand({ config: { gate: { request_memory: SHARE, request_wait: WAIT } } });

@@ -14,6 +14,12 @@ const LOG_KEPT = 4 << 20;
 
 export const DIVAND = path.resolve(process.env.DIVAND ?? path.join(ROOT, 'build/divand'));
 
+/** Does its memory say what it uses?  A sanitizer keeps what was freed. */
+export function tellsMemory() {
+	const binary = fs.readFileSync(DIVAND);
+	return !binary.includes('__asan_init') && !binary.includes('__tsan_init');
+}
+
 const running = new Set();
 process.on('exit', () => {
 	for (const child of running) child.kill('SIGKILL');
