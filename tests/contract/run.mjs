@@ -7,7 +7,7 @@ import { describe, replay } from './replay.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const EXPECTED = path.join(HERE, 'expected.txt');
-const AREAS = ['server', 'databases', 'documents', 'revisions', 'bulk', 'local', 'attachments', 'changes', 'malformed', 'security', 'config', 'purge', 'partitioned', 'designfuns', 'views', 'mango'];
+const AREAS = ['server', 'databases', 'documents', 'revisions', 'bulk', 'local', 'attachments', 'changes', 'malformed', 'security', 'config', 'purge', 'partitioned', 'designfuns', 'views', 'mango', 'replication'];
 
 /** Lines `area/scenario #2,5-9 why`. */
 function readExpected() {
