@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/exec.h"
 #include "httpapi/server.h"
+#include "tests/lib/http_stubs.h"
 
 struct http_req {
 	const char *method;
@@ -158,52 +159,11 @@ http_headers(const struct http_req *req, int (*fn)(struct jstr name, struct jstr
 	return 0;
 }
 
-int
-http_is_tls(const struct http_req *req)
-{
-	(void)req;
-	return 0;
-}
-
-int
-http_is_local(const struct http_req *req)
-{
-	(void)req;
-	return 1;
-}
-
-struct jstr
-http_cert_name(struct http_req *req, enum http_cert_name what)
-{
-	(void)req, (void)what;
-	return (struct jstr){NULL, 0};
-}
-
-int
-http_server_tls(struct http_server *s, const struct http_tls *tls)
-{
-	(void)s, (void)tls;
-	return 0;
-}
-
-int
-http_version(const struct http_req *req)
-{
-	(void)req;
-	return 0x101;
-}
-
 const char *
 http_peer(const struct http_req *req)
 {
 	(void)req;
 	return fake_peer;
-}
-
-void
-http_trust(struct http_req *req)
-{
-	(void)req;
 }
 
 void
@@ -288,37 +248,6 @@ http_add_header(struct http_req *req, const char *name, const char *value, size_
 }
 
 void
-http_set_header(struct http_req *req, const char *name, const char *value, size_t len)
-{
-	http_add_header(req, name, value, len);
-}
-
-void
-http_set_static(struct http_req *req, const char *name, const char *value)
-{
-	http_add_header(req, name, value, strlen(value));
-}
-
-void
-http_may_encode(struct http_req *req)
-{
-	(void)req;
-}
-
-void
-http_expect(struct http_req *req, uint64_t len)
-{
-	(void)req, (void)len;
-}
-
-void
-http_server_compress(struct http_server *s, enum http_compress mode)
-{
-	(void)s;
-	(void)mode;
-}
-
-void
 http_reply(struct http_req *req, int status, const void *body, size_t len)
 {
 	if (req->status)
@@ -326,13 +255,6 @@ http_reply(struct http_req *req, int status, const void *body, size_t len)
 	req->status = status;
 	(void)buf_put(&req->out, body, len);
 	http_release(req);
-}
-
-void
-http_reply_take(struct http_req *req, int status, char *body, size_t len)
-{
-	http_reply(req, status, body, len);
-	free(body);
 }
 
 void
@@ -349,12 +271,6 @@ http_send(struct http_req *req, const void *data, size_t len)
 	(void)buf_put(&req->out, data, len);
 }
 
-void
-http_lend(struct http_req *req, const void *data, size_t len)
-{
-	http_send(req, data, len);
-}
-
 int
 http_can_send(const struct http_req *req)
 {
@@ -366,12 +282,6 @@ void
 http_finish(struct http_req *req)
 {
 	http_release(req);
-}
-
-void
-http_cut(struct http_req *req)
-{
-	(void)req;
 }
 
 void
@@ -389,70 +299,6 @@ http_post(struct http_thread *t, struct http_msg *m)
 	*fake_last = m;
 	fake_last = &m->next;
 	pthread_mutex_unlock(&fake_lock);
-}
-
-struct http_thread *
-http_req_thread(struct http_req *req)
-{
-	(void)req;
-	return NULL;
-}
-
-unsigned
-http_thread_index(const struct http_thread *t)
-{
-	(void)t;
-	return 0;
-}
-
-void
-http_server_room(struct http_server *s, struct http_room *out)
-{
-	(void)s;
-	*out = (struct http_room){0};
-}
-
-unsigned
-http_server_lag_ms(struct http_server *s, int reset)
-{
-	(void)s;
-	(void)reset;
-	return 0;
-}
-
-unsigned
-http_server_port(const struct http_server *s)
-{
-	(void)s;
-	return 5984;
-}
-
-unsigned
-http_server_tls_port(const struct http_server *s)
-{
-	(void)s;
-	return 0;
-}
-
-unsigned
-http_server_threads(const struct http_server *s)
-{
-	(void)s;
-	return 1;
-}
-
-struct http_thread *
-http_server_thread(struct http_server *s, unsigned i)
-{
-	(void)s, (void)i;
-	return NULL;
-}
-
-int
-http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *arg)
-{
-	(void)t, (void)fn, (void)arg;
-	return 0;
 }
 
 int
