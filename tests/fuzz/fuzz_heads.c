@@ -38,19 +38,25 @@ check_address(const char *s, size_t len)
 static void
 check_nets(const char *list, const char *header, size_t len)
 {
+	static const char before[] = "192.0.2.1,";
 	struct server_nets *nets = NULL;
-	struct server_addr a = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1}}, was = a;
+	struct server_addr was = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1}}, a = was, again = was;
 	int err = server_nets_new(list, &nets);
+	struct buf b;
 
 	FUZZ_CHECK(err == 0 || err == ERR_BAD_REQUEST);
 	if (err != 0)
 		return;
 	server_forwarded(header, len, nets, &a);
-	if (memcmp(&a, &was, sizeof(a)) == 0 || !server_nets_have(nets, &was)) {
-		server_nets_free(nets);
-		return;
+	FUZZ_CHECK(server_nets_have(nets, &was) || memcmp(&a, &was, sizeof(a)) == 0);
+	/* Who is no proxy is found, whatever he has written before himself. */
+	if (!server_nets_have(nets, &a)) {
+		buf_init(&b, 1u << 20);
+		FUZZ_CHECK(buf_puts(&b, before) == 0 && buf_put(&b, header, len) == 0);
+		server_forwarded(b.data, b.len, nets, &again);
+		FUZZ_CHECK(memcmp(&again, &a, sizeof(a)) == 0);
+		buf_release(&b);
 	}
-	/* Whom it found was named, and behind him are proxies alone: found again when nothing stands before him. */
 	server_nets_free(nets);
 }
 
