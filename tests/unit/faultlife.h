@@ -7,11 +7,10 @@
 #ifndef TESTS_UNIT_FAULTLIFE_H_
 #define TESTS_UNIT_FAULTLIFE_H_
 
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 
-#include "mallocs.h"
+#include "faults.h"
 #include "ruletest.h"
 #include "store/record.h"
 #include "store/store_impl.h"
@@ -19,30 +18,8 @@
 /* ---- Faults ---- */
 
 enum { ALLOCATIONS = 1, STORE_CALLS, DAMAGE, FORGERY };
-static struct {
-	int what;     /* of the calls that may fail now; 0: none */
-	int for_good; /* all that follow fail, too */
-	unsigned left;
-	unsigned made;
-	unsigned salt; /* of what becomes of a record */
-	unsigned nth;  /* the number that left began with */
-} fault;
-
-static inline int
-refused(int what)
-{
-	if (fault.what != what)
-		return 0;
-	if (fault.left > 1) {
-		fault.left--;
-		return 0;
-	}
-	if (fault.left == 0 && !fault.for_good)
-		return 0;
-	fault.left = 0;
-	fault.made++;
-	return 1;
-}
+static unsigned fault_salt; /* of what becomes of a record */
+static unsigned fault_nth;  /* the number that fault.left began with */
 
 /* pause_faults: What a test does for itself does not fail; what is returned is put back into fault.what. */
 static inline int
@@ -60,35 +37,10 @@ static size_t spared_from = SIZE_MAX, spared_to = SIZE_MAX;
 static inline int
 refused_bytes(size_t size)
 {
-	return (size < spared_from || size >= spared_to) && refused(ALLOCATIONS);
+	return (size < spared_from || size >= spared_to) && fault_due(ALLOCATIONS);
 }
 
-#ifdef MALLOCS_OWN
-static inline void *
-none(void)
-{
-	errno = ENOMEM;
-	return NULL;
-}
-
-void *
-malloc(size_t size)
-{
-	return refused_bytes(size) ? none() : __libc_malloc(size);
-}
-
-void *
-calloc(size_t n, size_t size)
-{
-	return refused(ALLOCATIONS) ? none() : __libc_calloc(n, size);
-}
-
-void *
-realloc(void *p, size_t size)
-{
-	return refused(ALLOCATIONS) ? none() : __libc_realloc(p, size);
-}
-#endif
+FAULTS_MALLOCS(refused_bytes)
 
 /* A sanitizer or Valgrind may have allocations of its own. */
 static inline int
@@ -98,8 +50,7 @@ allocations_fail(void)
 	void *(*volatile take)(size_t size) = malloc;
 	void *p;
 
-	fault.what = ALLOCATIONS;
-	fault.left = 1;
+	fault_begin(ALLOCATIONS, 1, 0);
 	p = take(1);
 	fault.what = 0;
 	free(p);
@@ -121,7 +72,7 @@ static struct store_impl faulty;
 static inline int
 f_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
-	int err = refused(STORE_CALLS) ? ERR_IO : real->create(s, name, trees, ntrees, dbp);
+	int err = fault_due(STORE_CALLS) ? ERR_IO : real->create(s, name, trees, ntrees, dbp);
 
 	if (!err)
 		(*dbp)->impl = &faulty;
@@ -131,7 +82,7 @@ f_create(struct store *s, const char *name, const char *const *trees, unsigned n
 static inline int
 f_open(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
-	int err = refused(STORE_CALLS) ? ERR_IO : real->open(s, name, trees, ntrees, dbp);
+	int err = fault_due(STORE_CALLS) ? ERR_IO : real->open(s, name, trees, ntrees, dbp);
 
 	if (!err)
 		(*dbp)->impl = &faulty;
@@ -141,7 +92,7 @@ f_open(struct store *s, const char *name, const char *const *trees, unsigned ntr
 static inline int
 f_snap_begin(struct store_db *db, struct store_snap **snapp)
 {
-	int err = refused(STORE_CALLS) ? ERR_IO : real->snap_begin(db, snapp);
+	int err = fault_due(STORE_CALLS) ? ERR_IO : real->snap_begin(db, snapp);
 
 	if (!err)
 		(*snapp)->impl = &faulty;
@@ -153,7 +104,7 @@ static unsigned moved_in; /* the tree of the newest cursor; another one's record
 static inline int
 f_cursor_open(struct store_snap *snap, unsigned tree, struct store_cursor **cp)
 {
-	int err = refused(STORE_CALLS) ? ERR_IO : real->cursor_open(snap, tree, cp);
+	int err = fault_due(STORE_CALLS) ? ERR_IO : real->cursor_open(snap, tree, cp);
 
 	if (!err) {
 		(*cp)->impl = &faulty;
@@ -167,10 +118,10 @@ static inline void
 alter(unsigned tree, struct store_val key, struct store_val *v)
 {
 	size_t n = v->len - RECORD_SUM_LEN;
-	unsigned how = (fault.nth + fault.salt * 1000) * 2654435761u >> 8;
+	unsigned how = (fault_nth + fault_salt * 1000) * 2654435761u >> 8;
 	unsigned char *p;
 
-	if (v->len <= RECORD_SUM_LEN || (!refused(DAMAGE) && !refused(FORGERY)))
+	if (v->len <= RECORD_SUM_LEN || (!fault_due(DAMAGE) && !fault_due(FORGERY)))
 		return;
 	p = arena_alloc(ruletest_arena, v->len + 1);
 	memcpy(p, v->p, v->len);
@@ -192,7 +143,7 @@ alter(unsigned tree, struct store_val key, struct store_val *v)
 static inline int
 f_get(struct store_snap *snap, unsigned tree, struct store_val key, struct store_val *valp)
 {
-	int err = refused(STORE_CALLS) ? ERR_IO : real->get(snap, tree, key, valp);
+	int err = fault_due(STORE_CALLS) ? ERR_IO : real->get(snap, tree, key, valp);
 
 	if (!err)
 		alter(tree, key, valp);
@@ -202,14 +153,14 @@ f_get(struct store_snap *snap, unsigned tree, struct store_val key, struct store
 static inline int
 f_count(struct store_snap *snap, unsigned tree, uint64_t *np)
 {
-	return refused(STORE_CALLS) ? ERR_IO : real->count(snap, tree, np);
+	return fault_due(STORE_CALLS) ? ERR_IO : real->count(snap, tree, np);
 }
 
 static inline int
 f_move(
     struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp, struct store_val *valp)
 {
-	int err = refused(STORE_CALLS) ? ERR_IO : real->move(c, how, key, keyp, valp);
+	int err = fault_due(STORE_CALLS) ? ERR_IO : real->move(c, how, key, keyp, valp);
 
 	if (!err)
 		alter(moved_in, *keyp, valp);
@@ -219,31 +170,31 @@ f_move(
 static inline int
 f_commit(struct store_db *db, const struct store_item *items, size_t n)
 {
-	return refused(STORE_CALLS) ? ERR_IO : real->commit(db, items, n);
+	return fault_due(STORE_CALLS) ? ERR_IO : real->commit(db, items, n);
 }
 
 static inline int
 f_rewrite_begin(struct store_db *db, const char *path, struct store_rewrite **rp)
 {
-	return refused(STORE_CALLS) ? ERR_IO : real->rewrite_begin(db, path, rp);
+	return fault_due(STORE_CALLS) ? ERR_IO : real->rewrite_begin(db, path, rp);
 }
 
 static inline int
 f_rewrite_step(struct store_rewrite *r)
 {
-	return refused(STORE_CALLS) ? ERR_IO : real->rewrite_step(r);
+	return fault_due(STORE_CALLS) ? ERR_IO : real->rewrite_step(r);
 }
 
 static inline int
 f_rewrite_finish(struct store_rewrite *r, const struct store_item *items, size_t n)
 {
-	return refused(STORE_CALLS) ? ERR_IO : real->rewrite_finish(r, items, n);
+	return fault_due(STORE_CALLS) ? ERR_IO : real->rewrite_finish(r, items, n);
 }
 
 static inline int
 f_usage(struct store_db *db, struct store_usage *up)
 {
-	return refused(STORE_CALLS) ? ERR_IO : real->usage(db, up);
+	return fault_due(STORE_CALLS) ? ERR_IO : real->usage(db, up);
 }
 
 /* faulty_store: The store in memory ${s} with these functions. */
@@ -518,8 +469,8 @@ walk(life_f *live, unsigned step, unsigned forgeries)
 		sweep(live, STORE_CALLS, for_good, 1 + 5u * (unsigned)for_good % step, step);
 		sweep(live, DAMAGE, for_good, 1 + 2u * (unsigned)for_good % step, step);
 	}
-	for (fault.salt = 0; fault.salt < forgeries; fault.salt++)
-		sweep(live, FORGERY, 0, 1 + fault.salt % step, step);
+	for (fault_salt = 0; fault_salt < forgeries; fault_salt++)
+		sweep(live, FORGERY, 0, 1 + fault_salt % step, step);
 }
 
 #endif

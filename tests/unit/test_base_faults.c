@@ -32,40 +32,20 @@
 #include "base/jread.h"
 #include "base/multipart.h"
 #include "check.h"
-#include "mallocs.h"
+#include "faults.h"
 
 #ifdef MALLOCS_OWN
 
 /* ---- Faults ---- */
 
-static struct {
-	_Atomic int on;
-	int for_good;
-	_Atomic unsigned left, made;
-} fault;
+enum { CALLS = 1 };
 static _Atomic long blocks;         /* of memory that are taken */
 static _Thread_local int elsewhere; /* in libcurl, or in the server: what is done there is not counted */
 
 static int
-refused_anywhere(void)
-{
-	if (!fault.on)
-		return 0;
-	if (fault.left > 1) {
-		fault.left--;
-		return 0;
-	}
-	if (fault.left == 0 && !fault.for_good)
-		return 0;
-	fault.left = 0;
-	fault.made++;
-	return 1;
-}
-
-static int
 refused(void)
 {
-	return !elsewhere && refused_anywhere();
+	return !elsewhere && fault_due(CALLS);
 }
 
 static void *
@@ -174,7 +154,7 @@ int
 epoll_ctl(int epoll, int op, int fd, struct epoll_event *e)
 {
 	/* libcurl calls back for it.  What is taken away may be gone already. */
-	return op != EPOLL_CTL_DEL && refused_anywhere() ? -1 : REAL(epoll_ctl)(epoll, op, fd, e);
+	return op != EPOLL_CTL_DEL && fault_due(CALLS) ? -1 : REAL(epoll_ctl)(epoll, op, fd, e);
 }
 
 /* Interrupted, and then a byte at a time. */
@@ -340,12 +320,9 @@ sweep(const char *name, step_f *step, const int *errors)
 			long before = blocks;
 			int err, known = 0;
 
-			fault.for_good = for_good;
-			fault.made = 0;
-			fault.left = ++n;
-			fault.on = 1;
+			fault_begin(CALLS, ++n, for_good);
 			err = step();
-			fault.on = 0;
+			fault.what = 0;
 			for (const int *e = errors; *e != 0; e++)
 				known |= err == *e;
 			if (!CHECK(err == 0 || known) || !CHECK_INT(blocks, before))
@@ -522,12 +499,9 @@ test_counters(void)
 	uint64_t before = counters_get(COUNTER_GET);
 	pthread_t thread;
 
-	fault.for_good = 0;
-	fault.left = 1;
-	fault.made = 0;
-	fault.on = 1;
+	fault_begin(CALLS, 1, 0);
 	counters_add(COUNTER_GET, 1);
-	fault.on = 0;
+	fault.what = 0;
 	CHECK_INT(fault.made, 1);
 	CHECK_INT(counters_get(COUNTER_GET), before);
 	counters_add(COUNTER_GET, 1);

@@ -191,11 +191,8 @@ begin_faults(int what, unsigned n, int for_good)
 		life.put[i] = 1;
 	life.created = 1;
 	forged = what == FORGERY;
-	fault.for_good = for_good;
-	fault.left = n;
-	fault.nth = n;
-	fault.made = 0;
-	fault.what = what;
+	fault_nth = n;
+	fault_begin(what, n, for_good);
 }
 
 /* No look at all of it each time: it is large. */

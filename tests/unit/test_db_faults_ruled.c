@@ -420,11 +420,8 @@ live(struct store *store, int what, unsigned n, int for_good)
 	memset(&life, 0, sizeof(life));
 	forged = what == FORGERY;
 	asked_of = NULL;
-	fault.for_good = for_good;
-	fault.left = n;
-	fault.nth = n;
-	fault.made = 0;
-	fault.what = what;
+	fault_nth = n;
+	fault_begin(what, n, for_good);
 	if (seen(dbs_new(&config, &s)) == 0) {
 		life.created = seen(dbs_create(s, NAME, &options, &dbtest_admin, NULL)) == 0;
 		if (seen(db_open(s, NAME, &dbtest_admin, &db)) == 0) {
