@@ -49,7 +49,7 @@ static const int allowed[] = {C(epoll_wait), C(read), C(writev), C(write), C(fut
     C(access), C(faccessat), C(faccessat2), C(readlink), C(readlinkat), C(getdents64), C(getcwd), C(lseek), C(fsync),
     C(sync_file_range), C(ftruncate), C(fallocate), C(fadvise64), C(readahead), C(copy_file_range), C(rename),
     C(renameat), C(renameat2), C(unlink), C(unlinkat), C(mkdir), C(mkdirat), C(rmdir), C(flock), C(fcntl), C(dup),
-    C(dup2), C(dup3), C(close_range), C(fgetxattr), C(fsetxattr),
+    C(dup2), C(dup3), C(close_range), C(fgetxattr), C(fsetxattr), C(fremovexattr),
     /* Time, signals, itself. */
     C(clock_gettime), C(clock_getres), C(clock_nanosleep), C(nanosleep), C(gettimeofday), C(time), C(setitimer),
     C(getitimer), C(alarm), C(timerfd_create), C(timerfd_settime), C(timerfd_gettime), C(rt_sigaction),

@@ -154,6 +154,8 @@ test('SIGHUP: the log is made anew, the configuration read; a certificate is ren
 /** What the kernel answers to who is inside. */
 const forbidden = {
 	own: 0, 'own-remove': 0, read: 0, tcp: 0,
+	// Not every file system has them; the mark of an index file that was closed whole is one.
+	'own-mark': [0, 'EOPNOTSUPP'], 'own-unmark': [0, 'EOPNOTSUPP', 'ENODATA'],
 	create: 'EACCES', append: 'EACCES', mkdir: 'EACCES', unlink: 'EACCES', rename: 'EACCES', take: ['EACCES', 'EXDEV'], put: ['EACCES', 'EXDEV'],
 	symlink: 'ENOSYS', chmod: 'ENOSYS', truncate: 'ENOSYS', link: 'ENOSYS',
 	bind: 'ENOSYS', listen: 'ENOSYS', packet: 'ENOSYS', netlink: 'ENOSYS', raw: 'ENOSYS', sctp: 'ENOSYS', vsock: 'ENOSYS',
@@ -215,7 +217,7 @@ test('what is turned off is off, but rights; folders that are named can be writt
 		if (/seccomp/.test(lacking)) return;
 		process.kill(more.pid, 'SIGUSR1');
 		await until(() => /^done$/m.test(fs.readFileSync(out, 'latin1')), 'the probes');
-		assert.match(fs.readFileSync(out, 'latin1'), /^own 0\nown-remove 0\n/);
+		for (const done of [/^own 0$/m, /^own-remove 0$/m]) assert.match(fs.readFileSync(out, 'latin1'), done);
 		if (!/Landlock/.test(lacking)) assert.match(fs.readFileSync(out, 'latin1'), /^create 13$/m);
 	} finally {
 		await off.stop();

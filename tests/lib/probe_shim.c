@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static int out = -1;
@@ -50,7 +51,11 @@ say(const char *name, long rc)
 static void
 try_files(void)
 {
-	say("own", open(in(own, "probe"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+	int fd = open(in(own, "probe"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	say("own", fd);
+	say("own-mark", fsetxattr(fd, "user.divan.probe", "x", 1, 0));
+	say("own-unmark", fremovexattr(fd, "user.divan.probe"));
 	say("own-remove", unlink(in(own, "probe")));
 	say("read", open(in(dir, "there"), O_RDONLY | O_CLOEXEC));
 	say("create", open(in(dir, "new"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
@@ -115,10 +120,10 @@ try_programs(void)
 	pid_t pid;
 
 	say("exec", execve("/bin/sh", argv, argv + 3));
+	/* The right program by another address. */
 	if (n > 0) {
-		memcpy(self + n, "-js", 4);
-		/* The right program by another address. */
-		memmove(strrchr(self, '/') + 1, "divan-js", 9);
+		self[n] = '\0';
+		memcpy(strrchr(self, '/') + 1, "divan-js", 9);
 		say("exec-copy", execve(self, argv, argv + 3));
 	}
 	say("execat", syscall(SYS_execveat, AT_FDCWD, "/bin/sh", argv, argv + 3, 0));
