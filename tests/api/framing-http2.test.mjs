@@ -2,22 +2,17 @@
 // them is still carried out.  Each row goes over three kinds of connections: in one write, in pieces, and over TLS.  What was
 // written to the database tells in the end which of the requests behind were carried out.  Behind the table: floods, each of
 // which the server must end.
-//   FRAMING_SEED=N    where pieces are cut
-//   FRAMING_ROUNDS=N  how often the table is gone through (1, and then each row over two of the kinds, drawn by the seed)
+// FRAMING_SEED says where pieces are cut; with one of FRAMING_ROUNDS each row goes over two of the kinds, drawn by the seed.
 import assert from 'node:assert/strict';
-import crypto from 'node:crypto';
-import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { certificate, startDivand, tellsMemory } from '../lib/divand.mjs';
-import { block, connectH2, END_HEADERS, END_STREAM, field, frame, indexed, T } from '../lib/h2raw.mjs';
+import { block, connectH2, END_HEADERS, END_STREAM, field, frame, PREFACE, statusOf, T } from '../lib/h2raw.mjs';
 import { meanwhile } from '../lib/meanwhile.mjs';
+import { anonKiB } from '../lib/process.mjs';
 import { Random } from '../lib/random.mjs';
+import { cut, goThrough, MEMORY_KIB, ROUNDS, SEED } from '../lib/table.mjs';
 import { ask } from './client.mjs';
 
-const SEED = Number(process.env.FRAMING_SEED ?? crypto.randomInt(1 << 30));
-const ROUNDS = Number(process.env.FRAMING_ROUNDS ?? 1);
-const AT_ONCE = 24;
-const MEMORY_KIB = 16 << 10; // that may be more in the end
 const PADDED = 8, PRIORITY = 32, ACK = 1, BOTH = END_HEADERS | END_STREAM;
 const CODES = ['NO_ERROR', 'PROTOCOL', 'INTERNAL', 'FLOW_CONTROL', 'SETTINGS_TIMEOUT', 'STREAM_CLOSED', 'FRAME_SIZE', 'REFUSED', 'CANCEL', 'COMPRESSION', 'CONNECT', 'CALM', 'INADEQUATE', 'HTTP_1_1'];
 const BEHIND = 2001; // the stream of the request that stands behind
@@ -71,9 +66,9 @@ const NO_PREFACE = [CLOSED, ends('CALM')];
 row('3.4', 'HTTP/1 where the end of the preface should be', [Buffer.from('PRI * HTTP/2.0\r\n\r\nGET /_up HTTP/1.1\r\nHost: x\r\n\r\n')], NO_PREFACE, { preface: false });
 row('3.4', 'one byte of it wrong', [Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\t'), frame(T.settings, 0, 0)], NO_PREFACE, { preface: false });
 row('3.4', 'HTTP/2.1', [Buffer.from('PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n'), frame(T.settings, 0, 0)], NO_PREFACE, { preface: false });
-row('3.4', 'no SETTINGS behind it', [Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), UP()], [ends('PROTOCOL'), answers(200)], { preface: false, differs: 'h2o lets it pass: all settings are then what they are by themselves' });
-row('3.4', 'PING in place of SETTINGS', [Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(T.ping, 0, 0, Buffer.alloc(8))], [ends('PROTOCOL'), IGNORED], { preface: false, differs: 'as above' });
-row('3.4', 'the preface twice', [Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')], ends('PROTOCOL', 'FRAME_SIZE'));
+row('3.4', 'no SETTINGS behind it', [PREFACE, UP()], [ends('PROTOCOL'), answers(200)], { preface: false, differs: 'h2o lets it pass: all settings are then what they are by themselves' });
+row('3.4', 'PING in place of SETTINGS', [PREFACE, frame(T.ping, 0, 0, Buffer.alloc(8))], [ends('PROTOCOL'), IGNORED], { preface: false, differs: 'as above' });
+row('3.4', 'the preface twice', [PREFACE], ends('PROTOCOL', 'FRAME_SIZE'));
 
 /* 4: frames. */
 row('4.1', 'a frame of no known type', [frame(0x20, 0xff, 1, Buffer.from('what')), UP()], answers(200));
@@ -279,7 +274,7 @@ row('10.3', 'a request behind a body', [headers([...POST, ['content-length', '2'
 /* ---- How a row is sent ---- */
 
 const WAYS = ['whole', 'pieces', 'tls'];
-const ways_of = (n) => (ROUNDS > 1 ? WAYS : ['whole', WAYS[1 + ((SEED + n) % 2)]]);
+const ways = (n) => (ROUNDS > 1 ? WAYS : ['whole', WAYS[1 + ((SEED + n) % 2)]]);
 const expected = new Set(); // documents that must be there
 const faults = [];
 
@@ -293,20 +288,9 @@ function outcome(c) {
 	return {
 		goaway: c.goaway && code(c.goaway.code),
 		reset: rst && code(rst.payload.readUInt32BE(0)),
-		status: answered && status_of(answered.payload),
-		behind: c.frames.some((f) => f.stream === BEHIND && f.type === T.headers && status_of(f.payload) === 201),
+		status: answered && statusOf(answered.payload),
+		behind: c.frames.some((f) => f.stream === BEHIND && f.type === T.headers && statusOf(f.payload) === 201),
 	};
-}
-
-/** The first field of a head. */
-function status_of(payload) {
-	const known = { 0x88: 200, 0x89: 204, 0x8a: 206, 0x8b: 304, 0x8c: 400, 0x8d: 404, 0x8e: 500 };
-	for (let i = 0; i < payload.length; i++) {
-		if (payload[i] in known) return known[payload[i]];
-		if (payload[i] >> 5 !== 1) return Number(payload.toString('latin1', i + 2, i + 5));
-		if (payload[i] === 0x3f) while (payload[++i] & 128);
-	}
-	return undefined;
 }
 
 function suits(w, o, way) {
@@ -319,22 +303,11 @@ function suits(w, o, way) {
 	return true;
 }
 
-function cut(rnd, all) {
-	const out = [];
-	const at = Array.from({ length: 4 }, (_, i) => rnd.below(i < 2 ? Math.min(all.length, 120) : all.length)).sort((a, b) => a - b);
-	let from = 0;
-	for (const to of at) {
-		if (to > from) out.push(all.subarray(from, to));
-		from = Math.max(from, to);
-	}
-	return [...out, all.subarray(from)];
-}
-
 async function carry_out(n, way, round) {
 	const r = rows[n];
 	const id = `${round}-${n}-${way}`;
 	const c = connectH2(server, { secure: way === 'tls', preface: false });
-	const begin = r.preface === false ? [] : [Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(T.settings, 0, 0)];
+	const begin = r.preface === false ? [] : [PREFACE, frame(T.settings, 0, 0)];
 	const behind = [
 		headers([[':method', 'PUT'], [':scheme', 'http'], [':authority', 'x'], [':path', `/${db}/h${id}`], ['authorization', server.auth]], { stream: BEHIND, flags: END_HEADERS }),
 		data('{}', { stream: BEHIND, flags: END_STREAM }),
@@ -343,7 +316,7 @@ async function carry_out(n, way, round) {
 	await c.opened;
 	if (way !== 'pieces') await c.send(all);
 	else {
-		for (const piece of cut(new Random(SEED + n * 31 + round), all)) {
+		for (const piece of cut(new Random(SEED + n * 31 + round), all, 2, 120)) {
 			await c.send(piece);
 			await new Promise((resolve) => setTimeout(resolve, 2));
 		}
@@ -362,13 +335,9 @@ async function carry_out(n, way, round) {
 	if (w?.ends) await c.closed;
 	c.end();
 	await c.closed;
-	return 1;
 }
 
 /* ---- The tests ---- */
-
-const rss = () => Number(/RssAnon:\s+(\d+)/.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]);
-const open = () => fs.readdirSync(`/proc/${server.pid}/fd`).length;
 
 before(async () => {
 	server = await startDivand({ config: { ssl: certificate(), gate: { exempt: 'none', slow_timeout: 1500 } } });
@@ -377,29 +346,8 @@ before(async () => {
 });
 after(() => server.stop());
 
-async function round(number) {
-	const work = rows.flatMap((_, n) => ways_of(n).map((way) => [n, way]));
-	let count = 0;
-	const worker = async () => {
-		for (let item; (item = work.pop());) {
-			const done = await carry_out(...item, number);
-			count += done;
-		}
-	};
-	await Promise.all(Array.from({ length: AT_ONCE }, worker));
-	return count;
-}
-
-test('each row of the table ends as it says, and nothing behind an end is carried out', async () => {
-	const before = open();
-	let memory = rss(), count = 0;
-	const other = meanwhile(server, `/${db}/other`);
-	for (let i = 0; i < ROUNDS; i++) {
-		count += await round(i);
-		if (i === 0) memory = rss();
-	}
-	const { answers: n, most_ms } = await other.end();
-	if (ROUNDS > 1) console.log(`${rows.length} rows, ${count} connections; another client had ${n} answers, at most after ${most_ms.toFixed(0)} ms`);
+/** What was written is what was to be, and nothing else. */
+async function check() {
 	const { json } = await ask(server, 'GET', `/${db}/_all_docs`);
 	const ids = json.rows.map((r) => r.id);
 	const stored = new Set(ids.filter((id) => id.startsWith('h')));
@@ -407,11 +355,9 @@ test('each row of the table ends as it says, and nothing behind an end is carrie
 	for (const id of expected) if (!stored.has(id)) faults.push(`${id} was not written: ${rows[id.split('-')[1]].what}`);
 	const more = ids.length - stored.size - 1 - made;
 	if (more < 0 || more > unheard) faults.push(`${more} documents more than were told of`);
-	assert.equal(faults.length, 0, `${faults.length} faults, seed ${SEED}:\n${faults.join('\n')}`);
-	for (let n = 0; n < 600 && open() > before + 8; n++) await new Promise((r) => setTimeout(r, 50));
-	assert.ok(open() <= before + 8, `${open()} descriptors are open, ${before} were`);
-	if (ROUNDS > 1 && tellsMemory()) assert.ok(rss() < memory + MEMORY_KIB, `${rss() - memory} KiB more than behind the first round`);
-});
+}
+
+test('each row of the table ends as it says, and nothing behind an end is carried out', () => goThrough(server, `/${db}/other`, { rows, ways, carry_out, check, faults }));
 
 /* ---- Much of it ---- */
 
@@ -433,14 +379,14 @@ test('answers that nobody takes do not pile up', async () => {
 		'DATA for a stream that is no more': many(5000, data('x')), 'padding for it': many(2000, frame(T.data, PADDED, 1, bytes(9, ...Buffer.alloc(9)))),
 		'WINDOW_UPDATE for it': many(5000, frame(T.window, 0, 1, u32(1))), PING: many(2000, frame(T.ping, 0, 0, Buffer.alloc(8))),
 	})) {
-		const before = rss();
+		const before = anonKiB(server);
 		const c = connectH2(server);
 		await c.opened;
 		await c.send(UP());
 		await c.answer(1);
 		c.socket.pause();
 		const sent = await pour(c, piece, 700);
-		assert.ok(rss() - before < MEMORY_KIB || !tellsMemory(), `${what}: ${rss() - before} KiB more for ${sent} bytes`);
+		assert.ok(anonKiB(server) - before < MEMORY_KIB || !tellsMemory(), `${what}: ${anonKiB(server) - before} KiB more for ${sent} bytes`);
 		c.end();
 		await c.closed;
 	}

@@ -4,11 +4,11 @@
 //   HOSTILE_SEED=N     the choices
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import fs from 'node:fs';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import tls from 'node:tls';
 import { certificate, startDivand } from '../lib/divand.mjs';
+import { assertDescriptors, descriptors } from '../lib/process.mjs';
 import { Random } from '../lib/random.mjs';
 
 const SECONDS = Number(process.env.HOSTILE_SECONDS ?? 5);
@@ -314,11 +314,10 @@ before(async () => {
 });
 after(() => server.stop());
 
-const open = () => fs.readdirSync(`/proc/${server.pid}/fd`).length;
 
 test('whatever bytes come in whatever pieces, each request has its answer', async () => {
 	const until = Date.now() + SECONDS * 1000;
-	const before = open();
+	const before = descriptors(server);
 	let next = 0, count = 0;
 	const work = async () => {
 		while (Date.now() < until) {
@@ -331,8 +330,7 @@ test('whatever bytes come in whatever pieces, each request has its answer', asyn
 	if (process.env.HOSTILE_SECONDS) console.log(`# seed ${SEED}: ${next} connections, ${count} answers`);
 	assert.ok(count > 0);
 	/* The database's file and those of its threads stay open; bodies and connections do not. */
-	for (let n = 0; n < 600 && open() > before + 8; n++) await new Promise((r) => setTimeout(r, 50));
-	assert.ok(open() <= before + 8, `${open()} descriptors are open, ${before} were: seed ${SEED}`);
+	await assertDescriptors(server, before + 8, `: seed ${SEED}`);
 });
 
 test('the server ends while requests stand in every state', async () => {

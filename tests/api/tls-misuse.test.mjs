@@ -12,11 +12,13 @@ import { after, before, test } from 'node:test';
 import tls from 'node:tls';
 import { Authority, read } from '../lib/certs.mjs';
 import { startDivand, tellsMemory, tempDir } from '../lib/divand.mjs';
+import { PREFACE } from '../lib/h2raw.mjs';
 import { meanwhile } from '../lib/meanwhile.mjs';
+import { anonKiB, assertDescriptors, descriptors } from '../lib/process.mjs';
+import { inParts, ROUNDS } from '../lib/table.mjs';
 import * as raw from '../lib/tlsraw.mjs';
 import { ask, newDb } from './client.mjs';
 
-const ROUNDS = Number(process.env.FRAMING_ROUNDS ?? 1);
 const STALLED = 120 * ROUNDS;
 const SLOW_MS = 1000;
 const MEMORY_KIB = 24 << 10; // that may be more in the end
@@ -25,20 +27,23 @@ const folder = tempDir('divan-misuse');
 const files = ca.server();
 let server, db, other, fds, memory;
 
-const open = () => fs.readdirSync(`/proc/${server.pid}/fd`).length;
-const rss = () => Number(/RssAnon:\s+(\d+)/.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]);
 const trust = () => ({ ca: fs.readFileSync(ca.file), host: '127.0.0.1', port: server.tlsPort, servername: 'localhost' });
 
 before(async () => {
 	server = await startDivand({ config: { ssl: files, gate: { exempt: 'none', slow_timeout: SLOW_MS } } });
 	db = await newDb(server);
 	await ask(server, 'PUT', `/${db}/other`, { json: { a: 1 } });
-	await secure('GET', '/_up');
-	fds = open();
-	memory = rss();
-	other = meanwhile(server, `/${db}/other`);
+	await begin();
 });
 after(() => server.stop());
+
+/** How the server is before, as settle() finds it again. */
+async function begin() {
+	await secure('GET', '/_up');
+	fds = descriptors(server);
+	memory = anonKiB(server);
+	other = meanwhile(server, `/${db}/other`);
+}
 
 /** All that comes over a connection of TCP to ${port}: a Buffer, and whether ${enough} said so before its end. */
 function exchange(port, bytes, { fin = false, enough = () => false, drip } = {}) {
@@ -84,20 +89,12 @@ async function secure(method, target, { body = '', options, head = '' } = {}) {
 	return text;
 }
 
-const in_parts = async (items, n, fn) => {
-	const queue = [...items];
-	await Promise.all(Array.from({ length: n }, async () => {
-		for (let item; (item = queue.shift()) !== undefined;) await fn(item);
-	}));
-};
-
 /* ---- Handshakes ---- */
 
 const rec = (body, version) => raw.record(raw.HANDSHAKE, body, version);
 const hello = (options) => rec(raw.handshake(1, raw.hello(options)));
 const more = (...extensions) => hello({ extensions: [...raw.usual(), ...extensions] });
 const http1 = Buffer.from('GET /_up HTTP/1.1\r\nHost: x\r\n\r\n');
-const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
 /**
  * [what, bytes, wanted, {fin}]: 'hello', 'refused' (an alert, or an end without a word: h2o closes before OpenSSL's alert has gone out, which
@@ -107,7 +104,7 @@ const OLD = [raw.groups(0x1d, 0x17), raw.algorithms(0x0403)]; // of TLS 1.2
 const handshakes = [
 	['a hello as it should be', hello(), 'hello'],
 	['plain HTTP', http1, 'refused'],
-	['the preface of HTTP/2', preface, 'refused'],
+	['the preface of HTTP/2', PREFACE, 'refused'],
 	['text without end', Buffer.alloc(40000, 'x'), 'refused'],
 	['zeros', Buffer.alloc(500), 'refused'],
 	['SSL 2.0', Buffer.from([0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10, 1, 0, 0x80, 2, 0, 0x80, 3, 0, 0x80, 4, 0, 0x80, 5, 0, 0x80, 6, 0, 0x40, 7, 0, 0xc0, ...Buffer.alloc(16, 1)]), 'refused'],
@@ -200,7 +197,7 @@ for (const h of handshakes) {
 test('a handshake that no client sends ends, or is one; never is it HTTP', async () => {
 	const faults = [];
 	for (let i = 0; i < ROUNDS; i++) {
-		await in_parts(handshakes, 16, async ([what, bytes, wanted, how]) => {
+		await inParts(handshakes, 16, async ([what, bytes, wanted, how]) => {
 			const { got, stopped } = await exchange(server.tlsPort, bytes, { ...how, enough: (b) => raw.first_answer(b) === 'hello' });
 			const came = got.length === 0 ? 'refused' : raw.first_answer(got)?.replace(/^alert \d+$/, 'refused') ?? 'half a record';
 			const ok = wanted.split(' ').includes(came) && stopped === (came === 'hello');
@@ -213,7 +210,7 @@ test('a handshake that no client sends ends, or is one; never is it HTTP', async
 test('a hello of which a byte is another ends, or is one', async () => {
 	const good = hello();
 	const places = Array.from({ length: 150 }, (_, i) => Math.floor((i * good.length) / 150));
-	await in_parts(places, 16, async (at) => {
+	await inParts(places, 16, async (at) => {
 		const bytes = Buffer.from(good);
 		bytes[at] ^= 1 << crypto.randomInt(8);
 		const { got } = await exchange(server.tlsPort, bytes, { fin: true, enough: (b) => raw.first_answer(b) === 'hello' });
@@ -233,7 +230,7 @@ test('of all ciphers that a client may have, those with secrecy and authenticity
 	const good = /^ecdhe-(ecdsa|rsa)-(aes\d+-gcm-sha\d+|chacha20-poly1305)$/;
 	const names = tls.getCiphers().filter((n) => !n.startsWith('tls_')).map((n) => n.toUpperCase());
 	let taken = 0, refused = 0;
-	await in_parts([...names, 'aNULL', 'eNULL', 'LOW', 'EXPORT', 'RC4', '3DES', 'kRSA'], 12, async (name) => {
+	await inParts([...names, 'aNULL', 'eNULL', 'LOW', 'EXPORT', 'RC4', '3DES', 'kRSA'], 12, async (name) => {
 		try {
 			const sock = await shake({ ciphers: `${name}:@SECLEVEL=0`, minVersion: 'TLSv1', maxVersion: 'TLSv1.2' });
 			const got = sock.getCipher().name.toLowerCase();
@@ -266,7 +263,7 @@ test('what ALPN chose is what is spoken', async () => {
 		sock.destroy();
 		return got;
 	};
-	const settings = Buffer.concat([preface, Buffer.alloc(3), Buffer.from([4, 0, 0, 0, 0, 0])]);
+	const settings = Buffer.concat([PREFACE, Buffer.alloc(3), Buffer.from([4, 0, 0, 0, 0, 0])]);
 	const is_frame = (b) => b.length >= 9 && b.readUIntBE(0, 3) < 100 && b[3] === 4;
 	assert.ok(is_frame(await speak(['h2'], settings)));
 	assert.match((await speak(['http/1.1'], http1)).toString(), /^HTTP\/1\.1 200/);
@@ -321,7 +318,7 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3']) {
 			'an empty record': raw.record(raw.DATA, Buffer.alloc(0), v), 'a hello': hello(), 'a heartbeat': raw.record(raw.HEARTBEAT, Buffer.from([1, 0x40, 0, 1]), v),
 			'an alert in clear': raw.record(raw.ALERT, Buffer.from([2, 40]), v), 'a record of another version': raw.record(raw.DATA, crypto.randomBytes(100), 0x0909),
 		};
-		await in_parts(Object.entries(wrong), 12, async ([what, bytes]) => {
+		await inParts(Object.entries(wrong), 12, async ([what, bytes]) => {
 			const id = `half-${maxVersion}-${what.replaceAll(' ', '-')}`;
 			const c = await tapped({ maxVersion });
 			c.sock.write(put(`whole-${id}`) + put(id).slice(0, -3));
@@ -445,18 +442,14 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3']) {
 async function restart() {
 	await settle();
 	await server.restart();
-	await secure('GET', '/_up');
-	fds = open();
-	memory = rss();
-	other = meanwhile(server, `/${db}/other`);
+	await begin();
 }
 
 /** Others were served, and nothing is left. */
 async function settle() {
 	await other.end();
-	for (let n = 0; n < 600 && open() > fds + 4; n++) await new Promise((r) => setTimeout(r, 50));
-	assert.ok(open() <= fds + 4, `${open()} descriptors are open, ${fds} were`);
-	assert.ok(rss() < memory + MEMORY_KIB * ROUNDS || !tellsMemory(), `${rss() - memory} KiB more than before`);
+	await assertDescriptors(server, fds + 4);
+	assert.ok(anonKiB(server) < memory + MEMORY_KIB * ROUNDS || !tellsMemory(), `${anonKiB(server) - memory} KiB more than before`);
 }
 
 /* ---- Clients' certificates ---- */

@@ -4,6 +4,7 @@ import tls from 'node:tls';
 
 export const T = { data: 0, headers: 1, priority: 2, rst: 3, settings: 4, push: 5, ping: 6, goaway: 7, window: 8, continuation: 9 };
 export const END_STREAM = 1, END_HEADERS = 4;
+export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
 export function frame(type, flags, stream, payload = Buffer.alloc(0)) {
 	const head = Buffer.alloc(9);
@@ -38,6 +39,17 @@ export function block(fields) {
 }
 
 export const request = (method, path, more = {}) => block({ ':method': method, ':scheme': 'http', ':authority': 'x', ':path': path, ...more });
+
+/** Of an answer's head: :status is its first field, behind sizes of the table. */
+export function statusOf(head) {
+	const known = { 0x88: 200, 0x89: 204, 0x8a: 206, 0x8b: 304, 0x8c: 400, 0x8d: 404, 0x8e: 500 };
+	for (let i = 0; i < head.length; i++) {
+		if (head[i] in known) return known[head[i]];
+		if (head[i] >> 5 !== 1) return Number(head.toString('latin1', i + 2, i + 5));
+		if (head[i] === 0x3f) while (head[++i] & 128);
+	}
+	return undefined;
+}
 
 /**
  * A connection: send(frame...), until(condition) waits for a frame {type, flags, stream, payload}, answer(stream) for a whole answer
@@ -93,14 +105,12 @@ export function connectH2(server, { secure = false, localAddress, preface = true
 		look();
 	});
 	c.answer = async (stream) => {
-		const end = await c.until((f) => f.stream === stream && ((f.type === T.data && f.flags & 1) || f.type === T.rst || (f.type === T.headers && f.flags & 1)));
+		const end = await c.until((f) => f.stream === stream && ((f.type === T.data && f.flags & END_STREAM) || f.type === T.rst || (f.type === T.headers && f.flags & END_STREAM)));
 		if (end.type === T.rst) return { reset: end.payload.readUInt32BE(0) };
 		const head = c.frames.find((f) => f.stream === stream && f.type === T.headers).payload;
-		const codes = { 0x88: 200, 0x89: 204, 0x8a: 206, 0x8b: 304, 0x8c: 400, 0x8d: 404, 0x8e: 500 };
-		const status = codes[head[0]] ?? Number(head.toString('latin1', 2, 5));
-		return { status, body: Buffer.concat(c.frames.filter((f) => f.stream === stream && f.type === T.data).map((f) => f.payload)).toString() };
+		return { status: statusOf(head), body: Buffer.concat(c.frames.filter((f) => f.stream === stream && f.type === T.data).map((f) => f.payload)).toString() };
 	};
 	c.end = () => socket.destroy();
-	if (preface) c.send(Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(T.settings, 0, 0));
+	if (preface) c.send(PREFACE, frame(T.settings, 0, 0));
 	return c;
 }

@@ -1,0 +1,14 @@
+// What the kernel tells of a server's process.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+
+export const descriptors = ({ pid }) => fs.readdirSync(`/proc/${pid}/fd`).length;
+
+/** Its memory but that of files. */
+export const anonKiB = ({ pid }) => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
+
+/** No more than ${most} descriptors are open, or soon so. */
+export async function assertDescriptors(server, most, note = '') {
+	for (let n = 0; n < 600 && descriptors(server) > most; n++) await new Promise((r) => setTimeout(r, 50));
+	assert.ok(descriptors(server) <= most, `${descriptors(server)} descriptors are open, ${most} are allowed${note}`);
+}
