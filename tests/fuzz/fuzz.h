@@ -20,6 +20,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 		}                                                                                 \
 	} while (0)
 
+/** fuzz_copy(data, len): The bytes apart, in memory of just that size, so that a sanitizer sees a read behind their end; the caller frees it. */
+static inline char *
+fuzz_copy(const void *data, size_t len)
+{
+	char *copy = malloc(len > 0 ? len : 1);
+
+	FUZZ_CHECK(copy != NULL);
+	if (len > 0)
+		memcpy(copy, data, len);
+	return copy;
+}
+
 /* An input that is read as a series of choices; behind its end every choice is 0. */
 struct fuzz_in {
 	const uint8_t *p;

@@ -142,10 +142,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (arena == NULL)
 		FUZZ_CHECK(arena_new((size_t)64 << 20, &arena) == 0);
 	arena_reset(arena);
-	text = malloc(len - 1); /* apart, so that a sanitizer sees a read behind its end */
-	FUZZ_CHECK(text != NULL);
-	memcpy(text, data + 2, len - 2);
 	len -= 2;
+	text = fuzz_copy(data + 2, len);
 	check_scan(text, len, data[1] + 1u);
 	switch (data[0] % 8) {
 	case 0:

@@ -33,14 +33,12 @@ key_of(struct jstr json, struct buf *out)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	char *text = malloc(len > 0 ? len : 1);
+	char *text = fuzz_copy(data, len);
 	struct buf one, two;
 	struct jstr a, b;
 	const char *nl;
 	int order;
 
-	FUZZ_CHECK(text != NULL);
-	memcpy(text, data, len);
 	nl = memchr(text, '\n', len);
 	a = (struct jstr){text, nl != NULL ? (size_t)(nl - text) : len};
 	b = nl != NULL ? (struct jstr){nl + 1, len - a.len - 1} : a;
