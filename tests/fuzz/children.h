@@ -239,14 +239,49 @@ fake_design(struct jstr text, struct buf *out)
 	buf_release(&scratch);
 }
 
+/* fake_answer: What stands behind "=>", ${said}, is: an answer, a failure, what wants rows, or its end.  Errors: ERR_SCRIPT_DIED. */
+static int
+fake_answer(const struct buf *said, struct wire_head *h, struct jstr *textp)
+{
+	char first = said->len > 0 ? *said->data : '\0';
+	size_t mark = first == '!' || first == '+';
+
+	fake_spoke = 1;
+	if (first == '-')
+		return ERR_SCRIPT_DIED;
+	/* It wants rows once: behind them it has nothing more to say. */
+	h->kind = first == '!' ? SCRIPT_FAILED : first == '+' && h->kind == SCRIPT_DESIGN ? SCRIPT_MORE : SCRIPT_ANSWER;
+	*textp = (struct jstr){said->data + mark, said->len - mark};
+	return 0;
+}
+
+/* fake_other: The answer of functions that say nothing of their own. */
+static void
+fake_other(const struct buf *program, unsigned kind, struct jstr text, struct buf *out)
+{
+	struct jread j;
+
+	if (kind == SCRIPT_MAP) {
+		fake_map(program, text, out);
+	} else if (kind == SCRIPT_REDUCE || kind == SCRIPT_REREDUCE) {
+		jread_init(&j, text.s, text.len);
+		fake_each(&j, "1", out);
+	} else if (kind == SCRIPT_DESIGN) {
+		fake_design(text, out);
+	} else {
+		(void)buf_puts(out, kind == SCRIPT_ROWS ? "[[\"l\"]]" : "true");
+	}
+	FUZZ_CHECK(buf_failed(out) == 0);
+}
+
 int
 child_get(
     struct child *c, struct wire_head *h, struct jstr *textp, const struct scripts_config *config, uint64_t deadline_ms)
 {
 	struct fake *f = (struct fake *)c;
 	struct buf *out = &c->in;
-	struct jstr text, jobs;
-	struct jread j;
+	struct jstr text;
+	int err = 0;
 
 	(void)config, (void)deadline_ms;
 	if (f->at >= f->asked.len)
@@ -256,41 +291,17 @@ child_get(
 	f->at += sizeof(*h) + h->len;
 	buf_clear(out);
 	if (h->kind != SCRIPT_LOAD && fake_said(&f->programs[h->program], out)) {
-		char first = out->len > 0 ? *out->data : '\0';
-
-		fake_spoke = 1;
-		if (first == '-')
-			return ERR_SCRIPT_DIED;
-		/* It wants rows once: behind them it has nothing more to say. */
-		h->kind = first == '!'                               ? SCRIPT_FAILED
-			  : first == '+' && h->kind == SCRIPT_DESIGN ? SCRIPT_MORE
-								     : SCRIPT_ANSWER;
-		*textp = (struct jstr){out->data, out->len};
-		if (first == '!' || first == '+') {
-			textp->s++;
-			textp->len--;
-		}
-		return 0;
-	}
-	if (h->kind == SCRIPT_MAP) {
-		fake_map(&f->programs[h->program], text, out);
-	} else if (h->kind == SCRIPT_REDUCE || h->kind == SCRIPT_REREDUCE) {
-		jobs = text;
-		jread_init(&j, jobs.s, jobs.len);
-		fake_each(&j, "1", out);
-	} else if (h->kind == SCRIPT_DESIGN) {
-		fake_design(text, out);
+		err = fake_answer(out, h, textp);
 	} else {
-		(void)buf_puts(out, h->kind == SCRIPT_ROWS ? "[[\"l\"]]" : "true");
+		fake_other(&f->programs[h->program], h->kind, text, out);
+		h->kind = SCRIPT_ANSWER;
+		*textp = (struct jstr){out->data, out->len};
 	}
-	FUZZ_CHECK(buf_failed(out) == 0);
-	h->kind = SCRIPT_ANSWER;
-	*textp = (struct jstr){out->data, out->len};
 	if (f->at == f->asked.len) {
 		f->at = 0;
 		buf_clear(&f->asked);
 	}
-	return 0;
+	return err;
 }
 
 #endif
