@@ -253,6 +253,8 @@ int server_room_admit(struct http_req *req, int in_pieces);
 /** server_room_wait(req, in_pieces): Where it may not: server_body_go_on() when it may, or when req->room_err says that it must not. */
 void server_room_wait(struct http_req *req, int in_pieces);
 void server_on_expire(void *arg);
+/** server_room_stop(t): The server ends: who waits is given up, and on ${t} nobody waits any more. */
+void server_room_stop(struct http_thread *t);
 /** server_room_busy(t), server_room_quiet(t): Connections or requests have become more, or less. */
 void server_room_busy(struct http_thread *t);
 void server_room_quiet(struct http_thread *t);

@@ -121,6 +121,7 @@ begin_stop(struct http_thread *t)
 		t->listener[i] = NULL;
 	}
 	h2o_context_request_shutdown(&t->ctx);
+	server_room_stop(t);
 	for (hook = t->hooks; hook != NULL; hook = hook->next) {
 		hook->fn(hook->arg);
 		server_flush(t);

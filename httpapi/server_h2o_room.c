@@ -316,6 +316,12 @@ server_on_expire(void *arg)
 }
 
 void
+server_room_stop(struct http_thread *t)
+{
+	(void)server_room_expire(&t->server->room, UINT64_MAX);
+}
+
+void
 server_room_wait(struct http_req *req, int in_pieces)
 {
 	struct http_thread *t = req->thread;
@@ -325,8 +331,8 @@ server_room_wait(struct http_req *req, int in_pieces)
 	struct room_place *p = req->room_err == 0 ? arena_alloc(req->arena, sizeof(*p)) : NULL;
 
 	has = has < PLACE ? PLACE : has < SERVER_SPOOL_BYTES / 2 ? has : FILED;
-	/* A body that came with its head, or that did not fit when it came, waits nowhere. */
-	if (p == NULL || (req->body != NULL && req->body->unfit) || !server_room_park(m, 0, has)) {
+	/* A body that came with its head, or that did not fit when it came, waits nowhere; nor does anything once the server ends. */
+	if (p == NULL || t->stopping || (req->body != NULL && req->body->unfit) || !server_room_park(m, 0, has)) {
 		if (req->room_err == 0)
 			atomic_fetch_add_explicit(&m->shed, 1, memory_order_relaxed);
 		req->room_err = ERR_BUSY;

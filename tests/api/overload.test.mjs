@@ -26,7 +26,7 @@ before(async () => {
 after(() => server?.stop());
 
 const anon = () => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]) * 1024;
-const room = async () => Object.fromEntries(Object.entries((await ask(server, 'GET', '/_node/_local/_stats/divan/request_memory')).json).map(([k, v]) => [k, v.value]));
+const room = async (of = server) => Object.fromEntries(Object.entries((await ask(of, 'GET', '/_node/_local/_stats/divan/request_memory')).json).map(([k, v]) => [k, v.value]));
 const text = (id, bytes) => JSON.stringify({ _id: id, n: 1, text: Array.from({ length: Math.ceil(bytes / 8) }, () => Math.random().toString(36).slice(2, 10)).join('').slice(0, bytes - 40) });
 const filler = text('', BYTES).slice('{"_id":""'.length);
 const body = (id) => `{"_id":"${id}"${filler}`;
@@ -238,4 +238,29 @@ test('bodies behind heads that had room: each answer is the handler\'s, with all
 	}
 	for (const c of clients) c.end();
 	await atRest(anon());
+});
+
+test('a server that ends gives up who waits for room', { timeout: 60000 }, async () => {
+	const ending = await startDivand({ config: { gate: { request_memory: SHARE, request_wait: 60000 } } });
+	try {
+		const db = await newDb(ending, 'end'), head = `Host: x\r\nAuthorization: ${ending.auth}\r\nContent-Type: application/json\r\nContent-Length: ${SHARE}\r\n\r\n`;
+		const clients = ['holds', 'waits', 'waits2'].map((id) => [id, connect(ending.port)]);
+		for (const [id, c] of clients) {
+			c.send(`PUT /${db}/${id} HTTP/1.1\r\n${head}{`);
+			await eventually(`${id} has come`, async () => {
+				const n = await room(ending);
+				return (n.held > 0 && n.waiting === clients.findIndex(([x]) => x === id)) || n;
+			});
+		}
+		const [, ...waiting] = clients;
+		const answers = waiting.map(([, c]) => c.until(/^HTTP\/1.1 (\d+)[^]*\r\n\r\n/));
+		// An error, if it does not end by itself.
+		await ending.stop();
+		for (const [head, status] of await Promise.all(answers)) {
+			assert.equal(status, '503', head);
+			assert.match(head, /\nretry-after:/i);
+		}
+	} finally {
+		await ending.kill();
+	}
 });
