@@ -1,5 +1,5 @@
 /*
- * MD5 and SHA-256 run on OpenSSL's block functions with their state on the stack: no allocation, no look-up
+ * MD5, SHA-1 and SHA-256 run on OpenSSL's block functions with their state on the stack: no allocation, no look-up
  * of a provider, nothing that can fail, which matters where a revision id is made for each document.  OpenSSL
  * calls these functions deprecated because a FIPS provider cannot stand behind them; MD5 is no secret's guard
  * here.
@@ -123,6 +123,31 @@ hash_md5_end(struct hash_md5 *h, unsigned char out[MD5_LEN])
  */
 #define HMAC_BLOCK 64u
 
+/* The digest of two pieces, one behind the other. */
+typedef void digest_two_f(const void *a, size_t alen, const void *b, size_t blen, unsigned char *out);
+
+static void
+sha1_two(const void *a, size_t alen, const void *b, size_t blen, unsigned char *out)
+{
+	SHA_CTX ctx;
+
+	SHA1_Init(&ctx);
+	SHA1_Update(&ctx, a, alen);
+	SHA1_Update(&ctx, b, blen);
+	SHA1_Final(out, &ctx);
+}
+
+static void
+sha256_two(const void *a, size_t alen, const void *b, size_t blen, unsigned char *out)
+{
+	SHA256_CTX ctx;
+
+	SHA256_Init(&ctx);
+	SHA256_Update(&ctx, a, alen);
+	SHA256_Update(&ctx, b, blen);
+	SHA256_Final(out, &ctx);
+}
+
 static void
 hmac_block(const unsigned char *key, size_t klen, unsigned char over, unsigned char block[HMAC_BLOCK])
 {
@@ -131,50 +156,33 @@ hmac_block(const unsigned char *key, size_t klen, unsigned char over, unsigned c
 		block[i] ^= key[i];
 }
 
+static void
+hmac(digest_two_f *digest, size_t digest_len, const void *key, size_t klen, const void *data, size_t len,
+    unsigned char *out)
+{
+	unsigned char block[HMAC_BLOCK], shorter[SHA256_LEN], inner[SHA256_LEN];
+
+	if (klen > HMAC_BLOCK) {
+		digest(key, klen, "", 0, shorter);
+		key = shorter;
+		klen = digest_len;
+	}
+	hmac_block(key, klen, 0x36, block);
+	digest(block, sizeof(block), data, len, inner);
+	hmac_block(key, klen, 0x5C, block);
+	digest(block, sizeof(block), inner, digest_len, out);
+}
+
 void
 hash_hmac_sha1(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA1_LEN])
 {
-	unsigned char block[HMAC_BLOCK], shorter[SHA1_LEN], inner[SHA1_LEN];
-	SHA_CTX ctx;
-
-	if (klen > HMAC_BLOCK) {
-		hash_sha1(key, klen, shorter);
-		key = shorter;
-		klen = sizeof(shorter);
-	}
-	hmac_block(key, klen, 0x36, block);
-	SHA1_Init(&ctx);
-	SHA1_Update(&ctx, block, sizeof(block));
-	SHA1_Update(&ctx, data, len);
-	SHA1_Final(inner, &ctx);
-	hmac_block(key, klen, 0x5C, block);
-	SHA1_Init(&ctx);
-	SHA1_Update(&ctx, block, sizeof(block));
-	SHA1_Update(&ctx, inner, sizeof(inner));
-	SHA1_Final(out, &ctx);
+	hmac(sha1_two, SHA1_LEN, key, klen, data, len, out);
 }
 
 void
 hash_hmac_sha256(const void *key, size_t klen, const void *data, size_t len, unsigned char out[SHA256_LEN])
 {
-	unsigned char block[HMAC_BLOCK], shorter[SHA256_LEN], inner[SHA256_LEN];
-	SHA256_CTX ctx;
-
-	if (klen > HMAC_BLOCK) {
-		hash_sha256(key, klen, shorter);
-		key = shorter;
-		klen = sizeof(shorter);
-	}
-	hmac_block(key, klen, 0x36, block);
-	SHA256_Init(&ctx);
-	SHA256_Update(&ctx, block, sizeof(block));
-	SHA256_Update(&ctx, data, len);
-	SHA256_Final(inner, &ctx);
-	hmac_block(key, klen, 0x5C, block);
-	SHA256_Init(&ctx);
-	SHA256_Update(&ctx, block, sizeof(block));
-	SHA256_Update(&ctx, inner, sizeof(inner));
-	SHA256_Final(out, &ctx);
+	hmac(sha256_two, SHA256_LEN, key, klen, data, len, out);
 }
 
 int
