@@ -118,7 +118,7 @@ put_number(struct buf *out, const struct number *n)
 
 /* ---- Values that are no plain numbers ---- */
 
-/* What can't be added.  What memory alone is lacking for is ERR_NOMEM: it must not stand in an index as an error of its values. */
+/* What can't be added.  Where only memory is lacking it is ERR_NOMEM, which must not stand in an index as an error of its values. */
 #define NOT_ADDED ERR_BAD_REQUEST
 
 /* The text is JSON: what a tree has no room for (numbers, a NUL in a key) can't be added. */
@@ -174,6 +174,16 @@ put_json(struct buf *out, const json_t *v)
 
 static int plus(json_t *a, json_t *b, unsigned depth, json_t **sump);
 
+static int
+hand_over(int err, json_t *sum, json_t **sump)
+{
+	if (err)
+		json_decref(sum);
+	else
+		*sump = sum;
+	return err;
+}
+
 /* Element by element; a number is an array of one.  The longer one's rest stays. */
 static int
 plus_arrays(json_t *a, json_t *b, unsigned depth, json_t **sump)
@@ -197,11 +207,7 @@ plus_arrays(json_t *a, json_t *b, unsigned depth, json_t **sump)
 			err = ERR_NOMEM;
 		}
 	}
-	if (err)
-		json_decref(sum);
-	else
-		*sump = sum;
-	return err;
+	return hand_over(err, sum, sump);
 }
 
 static int
@@ -226,11 +232,7 @@ plus_objects(json_t *a, json_t *b, unsigned depth, json_t **sump)
 			break;
 		}
 	}
-	if (err)
-		json_decref(sum);
-	else
-		*sump = sum;
-	return err;
+	return hand_over(err, sum, sump);
 }
 
 static int
@@ -286,7 +288,7 @@ static int
 sum_others(const struct jstr *values, size_t n, struct buf *out)
 {
 	json_t *sum = NULL;
-	int err = 0;
+	int err;
 
 	for (size_t i = 0; i < n; i++) {
 		json_t *v, *next = NULL;
@@ -298,8 +300,6 @@ sum_others(const struct jstr *values, size_t n, struct buf *out)
 		}
 		if (err == 0)
 			err = sum == NULL ? plus_nothing(v, &next) : plus(sum, v, 0, &next);
-		if (err != 0)
-			next = NULL;
 		json_decref(v);
 		json_decref(sum);
 		sum = next;
