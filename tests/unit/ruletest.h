@@ -142,6 +142,24 @@ ruletest_submit(struct db *db, struct db_request *req)
 	return 0;
 }
 
+static inline void
+ruletest_flushed(void *cookie, int err)
+{
+	*(int *)cookie = err;
+}
+
+/* ruletest_flush: Flush what there is of an upload, and wait.  Returns its error. */
+static inline int
+ruletest_flush(struct db_blob *b)
+{
+	int err = -1;
+
+	db_blob_flush(b, ruletest_flushed, &err);
+	ruletest_drain();
+	CHECK(err != -1);
+	return err;
+}
+
 /* ruletest_put: One write; its text is a format. */
 static inline int PRINTF_LIKE(3, 4) ruletest_put(struct db *db, int new_edits, const char *fmt, ...)
 {

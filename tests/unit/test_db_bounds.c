@@ -277,23 +277,6 @@ test_blobs(void)
 	dbs_free(s);
 }
 
-static void
-flushed(void *cookie, int err)
-{
-	*(int *)cookie = err;
-}
-
-static int
-flush(struct db_blob *b)
-{
-	int err = -1;
-
-	db_blob_flush(b, flushed, &err);
-	ruletest_drain();
-	CHECK(err != -1);
-	return err;
-}
-
 enum { FLUSH_BEFORE = 1, FLUSH_AFTER = 2 };
 
 /* A document with these bytes, some of which are in the file before the document is. */
@@ -313,12 +296,12 @@ put_upload(struct db *db, const char *id, const char *bytes, size_t len, int how
 	CHECK_INT(db_blob_add(att.blob, bytes, len), 0);
 	CHECK_INT(db_blob_pending(att.blob), len);
 	if (how & FLUSH_BEFORE) {
-		CHECK_INT(flush(att.blob), 0);
+		CHECK_INT(ruletest_flush(att.blob), 0);
 		CHECK_INT(db_blob_pending(att.blob), len % LIMIT_BLOB_CHUNK); /* whole chunks go */
 	}
 	CHECK_INT(db_blob_end(att.blob), 0);
 	if (how & FLUSH_AFTER) {
-		CHECK_INT(flush(att.blob), 0);
+		CHECK_INT(ruletest_flush(att.blob), 0);
 		CHECK_INT(db_blob_pending(att.blob), 0);
 	}
 	CHECK_INT(ruletest_submit(db, &req), 0);
@@ -350,8 +333,8 @@ test_uploads(void)
 	put_upload(db, ids[4], "few", 3, FLUSH_BEFORE | FLUSH_AFTER);
 	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &b), 0);
 	CHECK_INT(db_blob_add(b, bytes, sizeof(bytes)), 0);
-	CHECK_INT(flush(b), 0);
-	CHECK_INT(flush(b), 0); /* nothing is left that could be */
+	CHECK_INT(ruletest_flush(b), 0);
+	CHECK_INT(ruletest_flush(b), 0); /* nothing is left that could be */
 	dbtest_check(db);
 	db_blob_free(b);
 	ruletest_drain();
@@ -373,7 +356,7 @@ test_uploads(void)
 	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &b), 0);
 	CHECK_INT(db_blob_add(b, bytes, sizeof(bytes)), 0);
 	CHECK_INT(dbs_drop(all, "uploads", &dbtest_admin), 0);
-	CHECK_INT(flush(b), ERR_NO_DB);
+	CHECK_INT(ruletest_flush(b), ERR_NO_DB);
 	db_blob_free(b);
 	db_close(db);
 	ruletest_drain();

@@ -43,12 +43,6 @@ put_notes(struct db *db, const char *kind, unsigned from, unsigned n)
 	free(writes);
 }
 
-static void
-flushed(void *cookie, int err)
-{
-	*(int *)cookie = err;
-}
-
 /* An upload, with all but its last bytes in the file. */
 static struct db_blob *
 upload(struct db *db)
@@ -56,7 +50,6 @@ upload(struct db *db)
 	static char bytes[3 * LIMIT_BLOB_CHUNK + 100];
 	struct db_blob *b = NULL;
 	uint64_t seed = 1;
-	int flush = -1;
 
 	for (size_t i = 0; i < sizeof(bytes); i++) {
 		seed = seed * UINT64_C(6364136223846793005) + 1;
@@ -64,9 +57,7 @@ upload(struct db *db)
 	}
 	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &b), 0);
 	CHECK_INT(db_blob_add(b, bytes, sizeof(bytes)), 0);
-	db_blob_flush(b, flushed, &flush);
-	ruletest_drain();
-	CHECK_INT(flush, 0);
+	CHECK_INT(ruletest_flush(b), 0);
 	return b;
 }
 
