@@ -7,6 +7,7 @@ import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { bystander } from '../lib/bystander.mjs';
 import { startDivand } from '../lib/divand.mjs';
+import { descriptors } from '../lib/process.mjs';
 import { ask, newDb } from './client.mjs';
 
 const SLOW_MS = 1200;
@@ -312,7 +313,7 @@ test('connections are bounded in all; those who wait come in when others go', as
 test('a client that vanishes is noticed within a second, whatever its request does', async () => {
 	const own = await startDivand();
 	const db = await newDb(own);
-	const fds = () => fs.readdirSync(`/proc/${own.pid}/fd`).length;
+	const fds = () => descriptors(own);
 	const close = { FIN: (s) => s.destroy(), RST: (s) => s.resetAndDestroy() };
 	for (const path of [`/${db}/_changes?feed=longpoll&since=now&timeout=50000`, `/${db}/_changes?feed=continuous&since=now&timeout=50000`, '/_db_updates?feed=longpoll&since=now&timeout=50000', `/${db}/_changes?feed=eventsource&since=now&timeout=50000`]) {
 		for (const [how, end] of Object.entries(close)) {

@@ -1,11 +1,11 @@
 // Attacks below HTTP: floods of HTTP/2 frames, heads without end, bombs, resets.  The connection is ended with a reason; others are served.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { bystander } from '../lib/bystander.mjs';
 import { certificate, startDivand, tellsMemory } from '../lib/divand.mjs';
-import { block, connectH2, END_HEADERS, END_STREAM, field, frame, indexed, request, T } from '../lib/h2raw.mjs';
+import { block, connectH2, END_HEADERS, END_STREAM, field, frame, indexed, PREFACE, request, T } from '../lib/h2raw.mjs';
+import { anonKiB } from '../lib/process.mjs';
 import { ask, newDb } from './client.mjs';
 
 const CALM = 11; // ENHANCE_YOUR_CALM
@@ -24,8 +24,6 @@ after(async () => {
 	other.close();
 	await server.stop();
 });
-
-const rss = () => Number(/RssAnon:\s+(\d+)/.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]);
 
 const ENOUGH_MS = 20000;
 
@@ -93,7 +91,7 @@ test('the server is made to reset streams', async () => {
 });
 
 test('a bomb of HPACK is refused before it takes memory', async () => {
-	const before = rss();
+	const before = anonKiB(server);
 	for (let i = 0; i < 10; i++) {
 		await floods('HPACK bomb', (n) => {
 			const head = Buffer.concat([request('GET', '/_up'), field('cookie', 'x'.repeat(3900), true)]);
@@ -101,7 +99,7 @@ test('a bomb of HPACK is refused before it takes memory', async () => {
 			return frame(T.continuation, 0, 1, many(16000, () => indexed(62)));
 		}, { reason: /fields/ });
 	}
-	assert.ok(rss() < before + 50000 || !tellsMemory(), `${rss() - before} KiB more`);
+	assert.ok(anonKiB(server) < before + 50000 || !tellsMemory(), `${anonKiB(server) - before} KiB more`);
 });
 
 test('more header fields than are allowed are answered, and the connection goes on', async () => {
@@ -198,7 +196,7 @@ test('an HTTP/1 connection does not become HTTP/2 by Upgrade, behind the gate', 
 	const later = connectH2(server, { preface: false });
 	text = '';
 	later.socket.on('data', (d) => (text += d.toString('latin1')));
-	await later.send(Buffer.from('GET /_up HTTP/1.1\r\nHost: x\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'));
+	await later.send(Buffer.from('GET /_up HTTP/1.1\r\nHost: x\r\n\r\n'), PREFACE);
 	await later.closed;
 	assert.match(text, /^HTTP\/1\.1 200 OK[^]*HTTP\/1\.1 400 /);
 });

@@ -4,28 +4,19 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { preloaded, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask, connect, newDb, openFeed } from './client.mjs';
 
 const HOUR = 3600;
-const shim = path.join(path.dirname(DIVAND), 'tests/lib/clock_shim.so');
 let server, file;
 
 /** The clock is off by so many seconds, and by so many more after each look at it. */
-function setClock(seconds, step = 0) {
-	const both = Buffer.alloc(16);
-	both.writeBigInt64LE(BigInt(seconds));
-	both.writeBigInt64LE(BigInt(step), 8);
-	const fd = fs.openSync(file, 'r+');
-	fs.writeSync(fd, both, 0, 16, 0);
-	fs.closeSync(fd);
-}
+const setClock = (seconds, step = 0) => fs.writeFileSync(file, BigInt64Array.of(BigInt(seconds), BigInt(step)), { flag: 'r+' });
 
 before(async () => {
 	file = path.join(tempDir('divan-clock'), 'jump');
 	fs.writeFileSync(file, Buffer.alloc(16));
-	const ASAN_OPTIONS = `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`;
-	server = await startDivand({ env: { LD_PRELOAD: shim, CLOCK_JUMP: file, ASAN_OPTIONS }, config: { couch_httpd_auth: { timeout: 600 } } });
+	server = await startDivand({ env: { ...preloaded('clock'), CLOCK_JUMP: file }, config: { couch_httpd_auth: { timeout: 600 } } });
 });
 after(() => server?.stop());
 

@@ -5,11 +5,10 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAND, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask, assertError, openFeed } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
-const SHIM = path.join(path.dirname(DIVAND), 'tests/lib/disk_shim.so');
 const [WRITES, SYNCS, OPENS, META, ALL] = [1, 2, 4, 32, 63];
 const [EIO, EROFS, EDQUOT] = [5, 30, 122];
 const NAMES = 8;
@@ -19,14 +18,7 @@ const file = path.join(tempDir('divan-fault'), 'fault');
 let server;
 
 /** From now on these calls fail so. */
-function fault(sorts, errno) {
-	const both = Buffer.alloc(8);
-	both.writeUInt32LE(sorts);
-	both.writeUInt32LE(errno, 4);
-	const fd = fs.openSync(file, 'r+');
-	fs.writeSync(fd, both, 0, 8, 0);
-	fs.closeSync(fd);
-}
+const fault = (sorts, errno) => fs.writeFileSync(file, Uint32Array.of(sorts, errno), { flag: 'r+' });
 
 const map = (name) => ({ views: { v: { map: `function (doc) { emit(doc.n, '${name}'); }` } } });
 const kept = new Map(); // of database a: revisions by id, as they were acknowledged
@@ -38,8 +30,7 @@ async function put(id, json, status = 201) {
 
 before(async () => {
 	fs.writeFileSync(file, Buffer.alloc(8));
-	const ASAN_OPTIONS = `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`;
-	server = await startDivand({ dataDir, config: { chttpd_auth: { iterations: '10' } }, env: { LD_PRELOAD: SHIM, DISK_FAULT: file, DISK_ROOT: dataDir, ASAN_OPTIONS } });
+	server = await startDivand({ dataDir, config: { chttpd_auth: { iterations: '10' } }, env: { ...preloaded('disk'), DISK_FAULT: file, DISK_ROOT: dataDir } });
 	for (const db of ['a', 'b', 'cold']) assert.equal((await ask(server, 'PUT', `/${db}`)).status, 201);
 	assert.equal((await ask(server, 'PUT', '/cold/doc', { json: { n: 1 } })).status, 201);
 	await server.restart(); // so that it is closed

@@ -6,6 +6,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
+import { anonKiB, descriptors } from '../lib/process.mjs';
 import { ask } from './client.mjs';
 
 const DATABASES = Number(process.env.DATABASES ?? 420);
@@ -23,8 +24,7 @@ const OTHERS = 3 * AT_ONCE;
 const OPEN_MIB = 64;
 const KNOWN_BYTES = 1 << 10;
 
-const descriptors = (server) => fs.readdirSync(`/proc/${server.pid}/fd`).length;
-const anonMiB = (server) => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]) / 1024;
+const anonMiB = (server) => anonKiB(server) / 1024;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const at = (i) => `s${i}`;
 

@@ -20,6 +20,12 @@ export function tellsMemory() {
 	return !binary.includes('__asan_init') && !binary.includes('__tsan_init');
 }
 
+/** The environment in which tests/lib/NAME_shim.c is preloaded, before a sanitizer too. */
+export const preloaded = (name) => ({
+	LD_PRELOAD: path.join(path.dirname(DIVAND), `tests/lib/${name}_shim.so`),
+	ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`,
+});
+
 const running = new Set();
 process.on('exit', () => {
 	for (const child of running) child.kill('SIGKILL');
