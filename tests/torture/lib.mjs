@@ -1,9 +1,23 @@
-// The file that a program under torture and who runs it share (fail.h), and what both runners need.
+// The file that a program under torture and who runs it share (fail.h), and what both runners need: options, programs, reports of sanitizers.
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 
-export const SORTS = ['alloc', 'file', 'store', 'other'];
+const SORTS = ['alloc', 'file', 'store', 'other'];
+const MODES = { first: {}, later: { skip: 2 }, good: { forGood: true } };
+
+export const args = process.argv.slice(2);
+/** What stands behind ${name} on the command line, or ${otherwise}; both are no longer in args then. */
+export const option = (name, otherwise) => (args.includes(name) ? args.splice(args.indexOf(name), 2)[1] : otherwise);
+
+export const build = path.resolve(option('--build', 'build-torture'));
+export const step = Number(option('--step', 1)) || 1;
+export const seed = Number(option('--seed', 0)) || 0;
+export const modes = option('--modes', 'first').split(',');
+export const sorts = option('--sorts', SORTS.join()).split(',');
+export const report = option('--report', null);
+const depth = Number(option('--depth', 7));
+
 const AT = { armed: 0, sorts: 4, skip: 8, for_good: 12, step: 16, seed: 20, turn: 24, fired: 28, sort: 32, nframes: 36, points: 56, full: 60, depth: 92 };
 const HEAD = 192;
 const SIZE = HEAD + (1 << 17) * 24;
@@ -14,8 +28,7 @@ export class Control {
 		this.file = file;
 		this.fd = fs.openSync(file, 'w+');
 		fs.ftruncateSync(this.fd, SIZE);
-		this.set('step', 1);
-		this.set('depth', 7);
+		this.set('depth', depth);
 	}
 	set(name, value) {
 		const b = Buffer.alloc(4);
@@ -33,8 +46,9 @@ export class Control {
 		fs.readSync(this.fd, b, 0, 16, 40);
 		return { held: Number(b.readBigInt64LE(0)), snaps: Number(b.readBigInt64LE(8)) };
 	}
-	/** From here on one call fails, which has not failed from its place before. */
-	arm({ sorts = SORTS, skip = 0, forGood = false, step = 1, seed = 0 } = {}) {
+	/** From here on one call fails, which has not failed from its place before: as ${mode} says, and of what the options leave. */
+	arm(mode) {
+		const { skip = 0, forGood = false } = MODES[mode];
 		this.set('armed', 0);
 		this.set('sorts', sorts.reduce((bits, sort) => bits | (1 << SORTS.indexOf(sort)), 0));
 		this.set('skip', skip);
@@ -86,10 +100,21 @@ export const SANITIZERS = {
 	LSAN_OPTIONS: 'print_suppressions=0:max_leaks=3',
 };
 
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+
+/** Start a program, which does not outlive this one. */
+export function start(...spawned) {
+	const child = spawn(...spawned);
+	children.add(child);
+	child.on('close', () => children.delete(child));
+	return child;
+}
+
 /** Run a program to its end: {code, signal, late, err}. */
 export function run(command, { env, cwd, ms }) {
 	return new Promise((resolve) => {
-		const child = spawn(command[0], command.slice(1), { env, cwd, stdio: ['ignore', 'ignore', 'pipe'] });
+		const child = start(command[0], command.slice(1), { env, cwd, stdio: ['ignore', 'ignore', 'pipe'] });
 		let err = '', late = false;
 		const timer = setTimeout(() => {
 			late = true;
@@ -119,6 +144,3 @@ export function stack(err) {
 	}
 	return out;
 }
-
-export const mkdir = (dir) => (fs.mkdirSync(dir, { recursive: true }), dir);
-export const absolute = (p) => path.resolve(p);

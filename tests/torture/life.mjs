@@ -13,36 +13,23 @@
 // 3. What was acknowledged is there; what was refused is there whole or not at all.
 // 4. No lock is held and no snapshot open when all is quiet.
 // 5. divand does not die.  It ends with status 0 on SIGTERM, has lost no memory, and `divan check` finds nothing.
-import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import path from 'node:path';
-import { Control, SANITIZERS, SORTS, places, run, stack } from './lib.mjs';
+import { Control, SANITIZERS, args, build, modes, option, places, report, run, seed, sorts, stack, start, step } from './lib.mjs';
 import { tempDir } from '../lib/divand.mjs';
 import { life } from './steps.mjs';
 
-const args = process.argv.slice(2);
-const option = (name, otherwise) => (args.includes(name) ? args.splice(args.indexOf(name), 2)[1] : otherwise);
-const build = path.resolve(option('--build', 'build-torture'));
-const step = Number(option('--step', 1)) || 1;
-const seed = Number(option('--seed', 0)) || 0;
-const modes = option('--modes', 'first').split(',');
-const sorts = option('--sorts', SORTS.join()).split(',');
 const only = new RegExp(option('--only', '.'));
-const depth = Number(option('--depth', 7));
 const starts = Number(option('--starts', 0));
-const report = option('--report', null);
 const limit = Number(option('--seconds', 0)) * 1000 || Infinity; // for a mode
 const life_too = !args.includes('--no-life');
 const verbose = Boolean(process.env.VERBOSE);
-const MODES = { first: {}, later: { skip: 2 }, good: { forGood: true } };
 const LATE_MS = 30000;
 const PATIENCE_MS = 1500; // for an answer while all calls of a sort fail
 
 const program = path.join(build, 'tests/torture/divand');
 const control = new Control(path.join(tempDir('divan-torture'), 'control'));
-control.set('depth', depth);
 const dataDir = path.join(tempDir('divan-torture'), 'data');
 const auth = 'Basic ' + Buffer.from('admin:adm').toString('base64');
 const found = new Map();
@@ -66,15 +53,12 @@ function finding(kind, detail, err = '') {
 
 /* ---- divand ---- */
 
-const children = [];
-process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
-
 /** Start it: {child, port, err()}; null if it ended. */
 async function launch(dir, armed) {
 	const env = { ...process.env, ...SANITIZERS, DIVAN_ADMIN: 'admin:adm', TORTURE_CONTROL: control.file };
 	control.disarm();
 	if (armed) armed();
-	const child = spawn(program, ['--data', dir, '--bind', '127.0.0.1', '--port', '0'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+	const child = start(program, ['--data', dir, '--bind', '127.0.0.1', '--port', '0'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
 	let err = '', out = '', ended = null;
 	const exited = new Promise((resolve) => child.on('close', (code, signal) => resolve((ended = { code, signal }))));
 	child.stderr.on('data', (d) => (err = (err + d).slice(-400000)));
@@ -85,7 +69,6 @@ async function launch(dir, armed) {
 	}));
 	const port = await Promise.race([ready, exited.then(() => null), sleep(LATE_MS).then(() => 'late')]);
 	if (port === 'late') child.kill('SIGABRT');
-	children.push(child);
 	return { child, exited, port, err: () => err, ended: () => ended };
 }
 
@@ -164,7 +147,9 @@ async function armedAsk(method, target, more = {}) {
 		else if (a.status === 0 || !a.whole) total.cut++;
 		else total.refused++;
 	}
-	if (a.status >= 400 && a.whole && method !== 'HEAD' && typeof a.json?.error !== 'string' && a.text !== '' && a.text !== 'out of memory') /* the request had not even its own memory */ finding('a refusal in no form', `${method} ${target}: ${a.status} ${a.text.slice(0, 200)}`);
+	// Without a word, or with these, where a request has not even memory of its own.
+	const formless = typeof a.json?.error !== 'string' && !['', 'out of memory'].includes(a.text);
+	if (a.status >= 400 && a.whole && method !== 'HEAD' && formless) finding('a refusal in no form', `${method} ${target}: ${a.status} ${a.text.slice(0, 200)}`);
 	return a;
 }
 
@@ -222,7 +207,7 @@ async function torture(s, ctx, mode) {
 			continue;
 		}
 		const before = control.open();
-		control.arm({ ...MODES[mode], step, seed, sorts });
+		control.arm(mode);
 		let outcome;
 		try {
 			outcome = await s.act(ctx, given);
@@ -285,7 +270,7 @@ async function startAndEnd(fresh, mode) {
 	control.forget();
 	for (; n < starts; n++) {
 		if (fresh) fs.rmSync(dir, { recursive: true, force: true });
-		const s = await launch(dir, () => control.arm({ ...MODES[mode], step, seed, sorts }));
+		const s = await launch(dir, () => control.arm(mode));
 		if (s.port === 'late') {
 			await s.exited;
 			if (control.fired()?.what !== 'fflush') finding('no start', `${mode}`, s.err());

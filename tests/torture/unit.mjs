@@ -9,31 +9,19 @@
 // A test ends at the first check that fails behind the fault (check.h).  What counts against us: a signal, a report of a sanitizer, an assertion, lost
 // memory, a lock that is held at that moment, no end.  A crash in a function of the test does not: it used what it did not get.
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { Control, SANITIZERS, SORTS, places, run, stack } from './lib.mjs';
+import { Control, SANITIZERS, args, build, modes, option, places, report, run, seed, stack, step } from './lib.mjs';
+import { tempDir } from '../lib/divand.mjs';
 
-const args = process.argv.slice(2);
-const option = (name, otherwise) => (args.includes(name) ? args.splice(args.indexOf(name), 2)[1] : otherwise);
-const build = path.resolve(option('--build', 'build-torture'));
 const jobs = Number(option('--jobs', 1));
-const step = Number(option('--step', 1)) || 1;
-const seed = Number(option('--seed', 0)) || 0;
 const seconds = Number(option('--seconds', 600));
-const modes = option('--modes', 'first').split(',');
-const report = option('--report', null);
-const depth = Number(option('--depth', 7));
-const sorts = option('--sorts', SORTS.join()).split(',');
-const MODES = { first: {}, later: { skip: 2 }, good: { forGood: true } };
 const STOPPED = 77, LOCKED = 78, LEAK = 79;
 // What would take minutes without another point coming up.
 const ENV = { PLAN_ROUNDS: '20', FAULTS_STEP: '997' };
 
-const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'divan-torture-'));
-process.on('exit', () => fs.rmSync(scratch, { recursive: true, force: true }));
-process.on('SIGINT', () => process.exit(1));
+const scratch = tempDir('divan-torture');
 const found = new Map();
-const total = { runs: 0, points: 0, stopped: 0, passed: 0, own: 0, unfinished: 0 };
+const total = { runs: 0, points: 0, stopped: 0, own: 0, unfinished: 0 };
 
 /** What is to be said of a run that had a fault: [kind, where], or null if it was as it should be. */
 function judge(test, r) {
@@ -52,12 +40,11 @@ async function torture(test, mode) {
 	const name = `${test}.${mode}`;
 	const program = path.join(build, 'tests/torture', test);
 	const control = new Control(path.join(scratch, name));
-	control.set('depth', depth);
 	const cwd = fs.mkdtempSync(path.join(scratch, 'cwd-'));
 	const env = { ...process.env, ...ENV, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: path.join(build, 'divand'), TMPDIR: cwd, TORTURE_CONTROL: control.file };
-	const own = { runs: 0, stopped: 0, own: 0 };
+	const own = { runs: 0, points: 0, stopped: 0, own: 0 };
 	const began = Date.now();
-	let base = 60000;
+	let patience = 60000; // ms
 	let end = 'untouched';
 
 	for (;;) {
@@ -66,18 +53,18 @@ async function torture(test, mode) {
 			total.unfinished++;
 			break;
 		}
-		control.arm({ ...MODES[mode], step, seed, sorts });
+		control.arm(mode);
 		const start = Date.now();
-		const r = await run([program], { env, cwd: process.cwd(), ms: base });
+		const r = await run([program], { env, cwd: process.cwd(), ms: patience });
 		const fault = control.fired();
 		own.runs++;
 		if (!fault) {
-			if (r.code !== 0) found.set(`${test} untouched`, { n: 1, kind: `ends with ${r.signal ?? r.code} without a fault`, err: r.err.slice(-2000), fault: '' });
+			if (r.code !== 0) found.set(`${name} untouched`, { n: 1, test, mode, kind: `ends with ${r.signal ?? r.code} without a fault`, err: r.err.slice(-2000), fault: '' });
 			break;
 		}
+		own.points++;
 		if (r.code === STOPPED) own.stopped++;
-		base = Math.max(base, 10 * (Date.now() - start));
-		if (base > 120000) base = 120000;
+		patience = Math.min(120000, Math.max(patience, 10 * (Date.now() - start)));
 		const verdict = judge(test, r);
 		if (verdict && verdict[0] === 'own') own.own++;
 		if (verdict) {
@@ -91,7 +78,7 @@ async function torture(test, mode) {
 		fs.readdirSync(cwd).forEach((f) => fs.rmSync(path.join(cwd, f), { recursive: true, force: true }));
 	}
 	total.runs += own.runs;
-	total.points += own.runs - 1;
+	total.points += own.points;
 	total.stopped += own.stopped;
 	total.own += own.own;
 	if (control.get('full')) console.log(`${name}: there are more places than there is room for`);
