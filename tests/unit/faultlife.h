@@ -300,6 +300,28 @@ read_doc(struct db_snap *snap, struct arena *a, const char *id)
 	buf_release(&b);
 }
 
+/* scan_end: ${err} is what the last step gave. */
+static inline void
+scan_end(struct db_scan *s, int err)
+{
+	(void)seen(err == ERR_END ? 0 : err);
+	db_scan_close(s);
+}
+
+static inline void
+scan_docs(struct db_snap *snap, struct arena *a, const struct db_range *range)
+{
+	struct db_scan *s;
+	struct db_doc doc;
+	int err;
+
+	if (seen(db_docs_open(snap, range, &s)) != 0)
+		return;
+	while ((err = db_docs_next(s, a, &doc)) == 0)
+		;
+	scan_end(s, err);
+}
+
 static inline void
 scan(struct db_snap *snap, struct arena *a)
 {
@@ -307,37 +329,28 @@ scan(struct db_snap *snap, struct arena *a)
 	struct db_scan *s;
 	struct db_change change;
 	struct db_purge purge;
-	struct db_doc doc;
 	struct jstr id, body;
 	uint64_t n;
 	int err;
 
-	if (seen(db_docs_open(snap, &range, &s)) == 0) {
-		while ((err = db_docs_next(s, a, &doc)) == 0)
-			;
-		(void)seen(err == ERR_END ? 0 : err);
-		db_scan_close(s);
-	}
+	scan_docs(snap, a, &range);
 	range = (struct db_range){.descending = 1};
 	if (seen(db_locals_open(snap, &range, &s)) == 0) {
 		while ((err = db_locals_next(s, a, &id, &n, &body)) == 0)
 			;
-		(void)seen(err == ERR_END ? 0 : err);
-		db_scan_close(s);
+		scan_end(s, err);
 	}
 	for (int down = 0; down < 2; down++) {
 		if (seen(db_changes_open(snap, 0, down, &s)) != 0)
 			continue;
 		while ((err = db_changes_next(s, a, &change)) == 0)
 			;
-		(void)seen(err == ERR_END ? 0 : err);
-		db_scan_close(s);
+		scan_end(s, err);
 	}
 	if (seen(db_purges_open(snap, 0, &s)) == 0) {
 		while ((err = db_purges_next(s, a, &purge)) == 0)
 			;
-		(void)seen(err == ERR_END ? 0 : err);
-		db_scan_close(s);
+		scan_end(s, err);
 	}
 	(void)seen(db_changes_pending(snap, 1, &n));
 	(void)seen(db_docs_before(snap, "c", 1, &n));
@@ -400,7 +413,7 @@ all_there(struct db *db)
 	db_snap_end(snap);
 }
 
-/* Opens, whole, and writable, in the same process and by another. */
+/* Opens, whole, and writable. */
 static inline void
 recovered(struct dbs *s, const char *id)
 {
@@ -419,6 +432,38 @@ recovered(struct dbs *s, const char *id)
 	ruletest_drain();
 	all_there(db);
 	db_close(db);
+}
+
+/* life_begin: From here on the n-th call of the kind fails; nothing is acknowledged yet. */
+static inline void
+life_begin(int what, unsigned n, int for_good)
+{
+	memset(&life, 0, sizeof(life));
+	forged = what == FORGERY;
+	fault_nth = n;
+	fault_begin(what, n, for_good);
+}
+
+/* life_end: The fault goes; then what must hold does, here and in another process.  ${s} is NULL where it could not be made; both are taken. */
+static inline void
+life_end(struct dbs *s, struct store *store)
+{
+	struct store *later;
+
+	fault.what = 0;
+	if (s != NULL) {
+		recovered(s, "again");
+		ruletest_drain();
+	}
+	CHECK_INT(store_mem_copy(store, 0, &later), 0);
+	if (s != NULL)
+		dbs_free(s);
+	else
+		store_free(store);
+	s = ruletest_new_dbs(later, 0);
+	recovered(s, "anew");
+	ruletest_drain();
+	dbs_free(s); /* with its store */
 }
 
 /* From the so manyth call on, only each so manyth is a fault's turn. */

@@ -83,14 +83,10 @@ static void
 live(struct store *store, int what, unsigned n, int for_good)
 {
 	struct dbs_config config = {.store = store, .ex = &ruletest_ex};
-	struct store *later;
 	struct dbs *s = NULL;
 	struct db *db;
 
-	memset(&life, 0, sizeof(life));
-	forged = what == FORGERY;
-	fault_nth = n;
-	fault_begin(what, n, for_good);
+	life_begin(what, n, for_good);
 	if (seen(dbs_new(&config, &s)) == 0) {
 		life.created = seen(dbs_create(s, NAME, NULL, &dbtest_admin, NULL)) == 0;
 		if (seen(db_open(s, NAME, &dbtest_admin, &db)) == 0) {
@@ -102,20 +98,8 @@ live(struct store *store, int what, unsigned n, int for_good)
 			db_close(db);
 		}
 		ruletest_drain();
-		fault.what = 0;
-		recovered(s, "again");
-		ruletest_drain();
 	}
-	fault.what = 0;
-	CHECK_INT(store_mem_copy(store, 0, &later), 0);
-	if (s != NULL)
-		dbs_free(s);
-	else
-		store_free(store);
-	s = ruletest_new_dbs(later, 0);
-	recovered(s, "anew");
-	ruletest_drain();
-	dbs_free(s); /* with its store */
+	life_end(s, store);
 }
 
 int

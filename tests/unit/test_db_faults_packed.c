@@ -166,24 +166,21 @@ use(struct db *db)
 			while ((err = db_docs_next(scan, a, &doc)) == 0 &&
 			       (err = db_doc_rev(&doc, &doc.winner, a, &rev)) == 0)
 				;
-			(void)seen(err == ERR_END ? 0 : err);
-			db_scan_close(scan);
+			scan_end(scan, err);
 		}
 		db_snap_end(snap);
 	}
 	arena_free(a);
 }
 
+/* Like life_begin(), where all was put before. */
 static void
 begin_faults(int what, unsigned n, int for_good)
 {
-	memset(&life, 0, sizeof(life));
+	life_begin(what, n, for_good);
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
 		life.put[i] = 1;
 	life.created = 1;
-	forged = what == FORGERY;
-	fault_nth = n;
-	fault_begin(what, n, for_good);
 }
 
 /* No look at all of it each time: it is large. */

@@ -343,17 +343,9 @@ read_more_of(struct db_snap *snap, struct arena *a, const char *id)
 static void
 read_range(struct db_snap *snap, struct arena *a, struct db_range range)
 {
-	struct db_scan *s;
-	struct db_doc doc;
 	uint64_t n;
-	int err;
 
-	if (seen(db_docs_open(snap, &range, &s)) == 0) {
-		while ((err = db_docs_next(s, a, &doc)) == 0)
-			;
-		(void)seen(err == ERR_END ? 0 : err);
-		db_scan_close(s);
-	}
+	scan_docs(snap, a, &range);
 	(void)seen(db_docs_deleted(snap, &range, &n));
 	if (range.has_start)
 		(void)seen(db_docs_before(snap, range.start.s, range.start.len, &n));
@@ -413,15 +405,11 @@ live(struct store *store, int what, unsigned n, int for_good)
 	struct dbs_config config = {
 	    .store = store, .ex = &ruletest_ex, .validate = validate, .check_design = check_design, .rules = rules_of};
 	const struct db_options options = {.partitioned = 1};
-	struct store *later;
 	struct dbs *s = NULL;
 	struct db *db;
 
-	memset(&life, 0, sizeof(life));
-	forged = what == FORGERY;
 	asked_of = NULL;
-	fault_nth = n;
-	fault_begin(what, n, for_good);
+	life_begin(what, n, for_good);
 	if (seen(dbs_new(&config, &s)) == 0) {
 		life.created = seen(dbs_create(s, NAME, &options, &dbtest_admin, NULL)) == 0;
 		if (seen(db_open(s, NAME, &dbtest_admin, &db)) == 0) {
@@ -440,20 +428,8 @@ live(struct store *store, int what, unsigned n, int for_good)
 		as(s, &stranger);
 		as(s, &nobody);
 		ruletest_drain();
-		fault.what = 0;
-		recovered(s, "again");
-		ruletest_drain();
 	}
-	fault.what = 0;
-	CHECK_INT(store_mem_copy(store, 0, &later), 0);
-	if (s != NULL)
-		dbs_free(s);
-	else
-		store_free(store);
-	s = ruletest_new_dbs(later, 0);
-	recovered(s, "anew");
-	ruletest_drain();
-	dbs_free(s); /* with its store */
+	life_end(s, store);
 }
 
 int
