@@ -16,6 +16,7 @@
 #   make privileges  what divand, and its service under systemd, may do (as root: all of it)
 #   make torture     each call that can fail fails, under each unit test and a life of divand (STEP=n: one place in n; SEED=n, MODES=first)
 #   make damage      flipped bytes: PAGE_SEEDS=20000 of pages, REPAIR_SEEDS=150 repaired, DAMAGE_SEEDS=20 served (SEED=n)
+#   make interop     PouchDB in Node and in Chromium, replications between servers
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
 #   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
@@ -56,7 +57,7 @@ srcs      = $(wildcard $(1)/*.c)
 objs      = $(patsubst %.c,$(BUILD)/%.o,$(filter-out httpapi/main.c cli/main.c script/main.c,$(call srcs,$(1))))
 archives  = $(foreach l,$(1),$(BUILD)/$(l).a)
 
-.PHONY: all run test test-large unit check asan ubsan tsan crash power damage soak overload exhaustion scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind web clean help install install-files settings
+.PHONY: all run test test-large unit check asan ubsan tsan crash power damage soak overload exhaustion scale plants torture protocol privileges sim interop fuzz cov tidy valgrind bench deps deps-test deps-fuzz deps-tidy deps-valgrind deps-bench web clean help install install-files settings
 .DELETE_ON_ERROR:
 all: $(BUILD)/divand $(BUILD)/divan $(BUILD)/divan-js
 
@@ -229,17 +230,12 @@ check: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
 	@tests/check $(BUILD)
 
-asan: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-asan OPT='-O1 -g' SAN='-fsanitize=address -fno-omit-frame-pointer' all unit web
-	@tests/run --build build-asan unit contract api
-
-ubsan: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-ubsan OPT='-O1 -g' SAN='-fsanitize=undefined -fno-sanitize-recover=undefined' all unit web
-	@tests/run --build build-ubsan unit contract api
-
-tsan: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-tsan OPT='-O1 -g' SAN='-fsanitize=thread' all unit web
-	@tests/run --build build-tsan unit contract api
+asan:  SANITIZER := -fsanitize=address -fno-omit-frame-pointer
+ubsan: SANITIZER := -fsanitize=undefined -fno-sanitize-recover=undefined
+tsan:  SANITIZER := -fsanitize=thread
+asan ubsan tsan: deps-test
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-$@ OPT='-O1 -g' SAN='$(SANITIZER)' all unit web
+	@tests/run --build build-$@ unit contract api
 
 crash: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit
@@ -258,9 +254,9 @@ REPAIR_SEEDS ?= 150
 DAMAGE_SEEDS ?= 20
 damage: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/test_store_pages $(BUILD)/tests/test_db_salvage
-	@for n in $$(seq $(if $(SEED),$(SEED),1) 5000 $$(($(if $(SEED),$(SEED),1) + $(PAGE_SEEDS) - 1))); do $(BUILD)/tests/test_store_pages 5000 $$n || exit 1; done
+	@for n in $$(seq $(or $(SEED),1) 5000 $$(($(or $(SEED),1) + $(PAGE_SEEDS) - 1))); do $(BUILD)/tests/test_store_pages 5000 $$n || exit 1; done
 	@FAULTS_STEP=1 $(BUILD)/tests/test_db_salvage
-	@$(call api,repair damage views-damage,SEED=$(if $(SEED),$(SEED),1) REPAIR_SEEDS=$(REPAIR_SEEDS) DAMAGE_SEEDS=$(DAMAGE_SEEDS))
+	@$(call api,repair damage views-damage,SEED=$(or $(SEED),1) REPAIR_SEEDS=$(REPAIR_SEEDS) DAMAGE_SEEDS=$(DAMAGE_SEEDS))
 
 MINUTES ?= 30
 soak: deps-test
@@ -309,7 +305,7 @@ sim: deps-test
 # Torture: the same objects, linked so that their calls can be made to fail; those of archives too, so the libraries that may be are (tests/torture/fail.c).
 TORTURE_LIBS  := $(foreach l,$(LDLIBS),$(if $(filter -llmdb -lyaml -lzstd -lz -lpcre2-8 -ljansson,$(l)),$(l:-l%=-l:lib%.a),$(l)))
 TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
-# Those of the short form, which is part of `make test`; those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
+# TORTURE_SHORT: built by `make test`, for its suite torture. TORTURE_SKIP: those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
 TORTURE_SHORT := divand test_db_rules test_views_rows test_replicator_jobs test_query_plan
 TORTURE_SKIP  := test_base_httpc_loop test_base_httpc_peers test_base_faults test_db_faults test_db_faults_packed test_db_faults_ruled test_db_idkey test_db_model test_db_model_reopen test_db_packing test_db_revtree_cases \
                  test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_faults test_replicator_many test_store_counts
@@ -408,6 +404,7 @@ DEBS_TEST  := chromium curl fonts-dejavu-core openssl
 DEBS_BENCH := wrk nghttp2-client openssl
 DEBS_FUZZ  := clang libclang-rt-dev
 DEBS_TIDY  := clang-tidy cppcheck
+DEBS_VALGRIND := valgrind
 # Node 18 or newer: Debian's, unless there is another.
 DEBS_NODE  := $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 
@@ -420,7 +417,7 @@ deps-fuzz:
 deps-tidy:
 	@.ci/debs $(DEBS) $(DEBS_TIDY)
 deps-valgrind:
-	@.ci/debs $(DEBS) $(DEBS_NODE) valgrind
+	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_VALGRIND)
 deps-bench:
 	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_BENCH)
 
