@@ -1,5 +1,7 @@
 /*
- * server_h2o_room.c: requests and the memory that all of them share (server_room.c says how it is shared).
+ * server_h2o_room.c: when connections, requests and answers take of the memory that all of them share, how much, and what becomes of
+ * who waits.  The sum itself and its queue are server_room.c's, which knows none of them: what is called with a struct server_room
+ * stands there, the rest of server_room_*() here.
  *
  *	bytes come: parked by the connection
  *	  -> a handler asks for the body (http_body_is_whole, _gather, _wait, _read): there is room, or it waits for some
@@ -32,6 +34,12 @@
 #define CALM_MS 1000u
 #define CROWD 1000u /* connections and requests whose memory is worth giving back */
 #define LARGE_ANSWER ((size_t)64 << 10)
+
+static void
+count_shed(struct http_thread *t)
+{
+	atomic_fetch_add_explicit(&t->server->room.shed, 1, memory_order_relaxed);
+}
 
 /* ---- What has come ---- */
 
@@ -82,7 +90,7 @@ drop(h2o_http2_stream_t *stream)
 static void
 give_up(struct http_conn *conn, h2o_http2_stream_t *stream)
 {
-	atomic_fetch_add_explicit(&conn->thread->server->room.shed, 1, memory_order_relaxed);
+	count_shed(conn->thread);
 	stream->req.http1_is_persistent = 1;
 	/* h2o compares what is left of it at its end. */
 	stream->_expected_content_length = SIZE_MAX;
@@ -148,7 +156,7 @@ server_room_refuses(struct http_req *req)
 
 	if (atomic_load_explicit(&m->held, memory_order_relaxed) < server_room_most(m))
 		return 0;
-	atomic_fetch_add_explicit(&m->shed, 1, memory_order_relaxed);
+	count_shed(req->thread);
 	return 1;
 }
 
@@ -161,7 +169,9 @@ cost(const struct http_req *req, int in_pieces)
 	/* h2o's buffer, which doubled until the body fitted, and our copy of it. */
 	if (req->version >= 0x200 && len < SERVER_SPOOL_BYTES / 2)
 		len += len / 2;
-	return server_room_cost(m, in_pieces || len == UINT64_MAX ? (len < STREAMED ? len : STREAMED) : len);
+	if ((in_pieces && len > STREAMED) || len == UINT64_MAX)
+		len = STREAMED;
+	return server_room_cost(m, len);
 }
 
 static void
@@ -274,11 +284,18 @@ server_on_calm(void *arg)
 /* ---- Waiting ---- */
 
 struct room_place {
-	struct server_room_wait wait;
+	struct server_room_waiter wait;
 	struct http_msg msg;
 	struct http_req *req;
 	uint64_t parked;
 };
+
+static void
+refused(struct http_req *req)
+{
+	count_shed(req->thread);
+	req->room_err = ERR_BUSY;
+}
 
 static void
 on_told(void *arg)
@@ -291,14 +308,12 @@ on_told(void *arg)
 	if (p->wait.got)
 		admitted(req, p->wait.bytes);
 	else
-		req->room_err = ERR_BUSY;
-	if (!p->wait.got)
-		atomic_fetch_add_explicit(&req->thread->server->room.shed, 1, memory_order_relaxed);
+		refused(req);
 	server_body_go_on(req);
 }
 
 static void
-told(struct server_room_wait *w)
+told(struct server_room_waiter *w)
 {
 	struct room_place *p = H2O_STRUCT_FROM_MEMBER(struct room_place, wait, w);
 
@@ -334,8 +349,7 @@ server_room_wait(struct http_req *req, int in_pieces)
 	/* A body that came with its head, or that did not fit when it came, waits nowhere; nor does anything once the server ends. */
 	if (p == NULL || t->stopping || (req->body != NULL && req->body->unfit) || !server_room_park(m, 0, has)) {
 		if (req->room_err == 0)
-			atomic_fetch_add_explicit(&m->shed, 1, memory_order_relaxed);
-		req->room_err = ERR_BUSY;
+			refused(req);
 		server_body_go_on(req);
 		return;
 	}

@@ -100,7 +100,7 @@ server_room_take(struct server_room *m, uint64_t n)
 static void
 tell_first(struct server_room *m, int got)
 {
-	struct server_room_wait *w = m->first;
+	struct server_room_waiter *w = m->first;
 
 	m->first = w->next;
 	if (m->first == NULL)
@@ -158,7 +158,7 @@ server_room_park(struct server_room *m, uint64_t was, uint64_t n)
 }
 
 void
-server_room_queue(struct server_room *m, struct server_room_wait *w)
+server_room_queue(struct server_room *m, struct server_room_waiter *w)
 {
 	w->next = NULL;
 	(void)pthread_mutex_lock(&m->lock);

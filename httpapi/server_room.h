@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct server_room_wait;
+struct server_room_waiter;
 
 struct server_room {
 	uint64_t share;           /* bytes; 0: no bound */
@@ -22,16 +22,16 @@ struct server_room {
 	_Atomic uint64_t shed;    /* requests, since the start */
 	_Atomic unsigned waiting; /* in the queue */
 	pthread_mutex_t lock;     /* of the queue */
-	struct server_room_wait *first, **last;
+	struct server_room_waiter *first, **last;
 };
 
 /* Somebody's place in the queue; lives in its owner until it is told. */
-struct server_room_wait {
-	uint64_t bytes;                           /* that it asks for */
-	uint64_t due_ms;                          /* told by then */
-	int got;                                  /* how it went */
-	void (*told)(struct server_room_wait *w); /* once, by any thread, which calls nothing here from within */
-	struct server_room_wait *next;            /* the queue's */
+struct server_room_waiter {
+	uint64_t bytes;                             /* that it asks for */
+	uint64_t due_ms;                            /* told by then */
+	int got;                                    /* how it went */
+	void (*told)(struct server_room_waiter *w); /* once, by any thread, which calls nothing here from within */
+	struct server_room_waiter *next;            /* the queue's */
 };
 
 void server_room_init(struct server_room *m, uint64_t share);
@@ -53,12 +53,12 @@ void server_room_sub(struct server_room *m, uint64_t n);
 /** server_room_park(m, was, n): Bytes that have come, ${n} in place of ${was}.  1, or 0: they do not fit. */
 int server_room_park(struct server_room *m, uint64_t was, uint64_t n);
 /** server_room_queue(m, w): To the end of the queue; w->told may be called before this returns. */
-void server_room_queue(struct server_room *m, struct server_room_wait *w);
+void server_room_queue(struct server_room *m, struct server_room_waiter *w);
 /** server_room_expire(m, now_ms): Tell those whose time is over.  Returns when the next one's is, or 0. */
 uint64_t server_room_expire(struct server_room *m, uint64_t now_ms);
 /** server_room_most(m): What is held in any case does not grow beyond this; when it is there, nothing new begins. */
 uint64_t server_room_most(const struct server_room *m);
-/** server_room_calm(m, peak): 1 if much was held, and now hardly any is: then what was is forgotten if ${forget}. */
+/** server_room_calm(m, forget): 1 if much was held, and now hardly any is: then what was is forgotten if ${forget}. */
 int server_room_calm(struct server_room *m, int forget);
 
 #endif

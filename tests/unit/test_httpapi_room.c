@@ -12,12 +12,12 @@
 #define KIB ((uint64_t)1 << 10)
 
 struct asker {
-	struct server_room_wait wait;
+	struct server_room_waiter wait;
 	int told;
 };
 
 static void
-on_told(struct server_room_wait *w)
+on_told(struct server_room_waiter *w)
 {
 	struct asker *a = (struct asker *)w;
 
@@ -149,14 +149,14 @@ struct worker {
 };
 
 struct sleeper {
-	struct server_room_wait wait;
+	struct server_room_waiter wait;
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	int told;
 };
 
 static void
-wake(struct server_room_wait *w)
+wake(struct server_room_waiter *w)
 {
 	struct sleeper *s = (struct sleeper *)w;
 
@@ -177,7 +177,7 @@ work(void *arg)
 
 		if (!server_room_take(w->m, n)) {
 			s.told = 0;
-			s.wait = (struct server_room_wait){.bytes = n, .due_ms = UINT64_MAX, .told = wake};
+			s.wait = (struct server_room_waiter){.bytes = n, .due_ms = UINT64_MAX, .told = wake};
 			server_room_queue(w->m, &s.wait);
 			(void)pthread_mutex_lock(&s.lock);
 			while (!s.told)
