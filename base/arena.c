@@ -92,32 +92,40 @@ arena_reset(struct arena *a)
 	start(a);
 }
 
+/* What blocks of ${sizes} bytes in all would add to what is counted. */
+static size_t
+uncounted(const struct arena *a, size_t sizes)
+{
+	return sizes > a->free && sizes - a->free > a->counted ? sizes - a->free - a->counted : 0;
+}
+
 void
 arena_count(struct arena *a, _Atomic uint64_t *sum, size_t free, uint64_t most)
 {
+	size_t more;
+
 	a->sum = sum;
 	a->free = free;
 	a->most = most;
-	if (a->sizes > free && a->sizes - free > a->counted) {
-		atomic_fetch_add_explicit(sum, a->sizes - free - a->counted, memory_order_relaxed);
-		a->counted = a->sizes - free;
-	}
+	more = uncounted(a, a->sizes);
+	if (more > 0)
+		atomic_fetch_add_explicit(sum, more, memory_order_relaxed);
+	a->counted += more;
 }
 
-/* count: A block of ${size} bytes is to be made.  0: there is no room for it. */
+/* count: A block of ${size} bytes is there.  0: there is no room for it. */
 static int
 count(struct arena *a, size_t size)
 {
-	size_t sizes = a->sizes + size, more;
+	size_t more = a->sum != NULL ? uncounted(a, a->sizes + size) : 0;
 
-	if (a->sum != NULL && sizes > a->free && sizes - a->free > a->counted) {
-		more = sizes - a->free - a->counted;
+	if (more > 0) {
 		if (atomic_load_explicit(a->sum, memory_order_relaxed) + more > a->most)
 			return 0;
 		atomic_fetch_add_explicit(a->sum, more, memory_order_relaxed);
-		a->counted += more;
 	}
-	a->sizes = sizes;
+	a->counted += more;
+	a->sizes += size;
 	return 1;
 }
 
@@ -127,11 +135,13 @@ new_block(struct arena *a, size_t n)
 	size_t size = a->next_size > n ? a->next_size : n;
 	struct block *b;
 
-	if (size > SIZE_MAX - sizeof(*b) || !count(a, size))
+	if (size > SIZE_MAX - sizeof(*b))
 		return NULL;
 	b = malloc(sizeof(*b) + size);
-	if (b == NULL)
+	if (b == NULL || !count(a, size)) {
+		free(b);
 		return NULL;
+	}
 	if (a->next_size < BLOCK_MAX)
 		a->next_size *= 2;
 	b->next = a->blocks;
