@@ -246,11 +246,11 @@ replicator_value(struct replicator *r, unsigned which)
 }
 
 static uint64_t
-room_value(struct apireq *r, unsigned which)
+room_value(struct http_server *s, unsigned which)
 {
 	struct http_room n;
 
-	http_server_room(r->api->server, &n);
+	http_server_room(s, &n);
 	switch (which) {
 	case ROOM_HELD:
 		return n.held;
@@ -280,7 +280,7 @@ value_of(struct apireq *r, const struct stat_row *row)
 	case ROOM_SHARE:
 	case ROOM_SHED:
 	case ROOM_WAITING:
-		return room_value(r, row->which);
+		return room_value(r->api->server, row->which);
 	default:
 		if (row->which >= REP_TOTAL)
 			return replicator_value(r->api->replicator, row->which);
