@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/once.h"
 
 #define ALONE_MIN 1024u
 #define WORTH_MIN 64u
@@ -34,8 +35,7 @@ struct contexts {
 };
 
 static pthread_key_t contexts_key;
-static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic int contexts_keyed;
+static struct once contexts_keyed = ONCE_INIT;
 
 static void
 contexts_free(void *arg)
@@ -47,15 +47,10 @@ contexts_free(void *arg)
 	free(x);
 }
 
-/* Where there is no key left the next one asks again. */
 static int
 contexts_make_key(void)
 {
-	(void)pthread_mutex_lock(&contexts_lock);
-	if (!contexts_keyed)
-		contexts_keyed = pthread_key_create(&contexts_key, contexts_free) == 0;
-	(void)pthread_mutex_unlock(&contexts_lock);
-	return contexts_keyed;
+	return pthread_key_create(&contexts_key, contexts_free) == 0;
 }
 
 static struct contexts *
@@ -63,7 +58,7 @@ contexts(void)
 {
 	struct contexts *x;
 
-	if (!contexts_keyed && !contexts_make_key())
+	if (!once_make(&contexts_keyed, contexts_make_key))
 		return NULL;
 	if ((x = pthread_getspecific(contexts_key)) != NULL)
 		return x;

@@ -8,7 +8,6 @@
 
 #include <dlfcn.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,17 +16,18 @@
 #include <unicode/uvernum.h>
 
 #include "base/log.h"
+#include "base/once.h"
 
 #define QUOTE_(x) #x
 #define QUOTE(x) QUOTE_(x) /* ICU's names are macros that add the version */
 
-static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
-static int told; /* under ${loading}: why it cannot be loaded */
+static struct once loaded = ONCE_INIT;
+static int told; /* under its lock: why it cannot be loaded */
 static __typeof__(ucol_strcollUTF8) *compare;
 static __typeof__(ucol_getSortKey) *sort_key;
 static __typeof__(ucol_getVersion) *get_version;
 static __typeof__(u_strFromUTF8) *from_utf8;
-static _Atomic(UCollator *) root;
+static UCollator *root;
 
 /* A function pointer may not be cast from an object's, but it may be copied. */
 static int
@@ -44,44 +44,29 @@ look_up(void *lib, const char *name, void *fnp)
 	return 0;
 }
 
-static void
+static int
 load(void)
 {
 	const char *name = "libicui18n.so." U_ICU_VERSION_SHORT;
 	__typeof__(ucol_open) *open;
 	UErrorCode status = U_ZERO_ERROR;
-	UCollator *made;
 	void *lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
 
 	if (lib == NULL) {
 		if (!told++)
 			log_line(LOG_ERROR, "%s", dlerror());
-		return;
+		return 0;
 	}
 	/* The last one is libicuuc's, which libicui18n brings. */
 	if (look_up(lib, QUOTE(ucol_open), &open) != 0 || look_up(lib, QUOTE(ucol_strcollUTF8), &compare) != 0 ||
 	    look_up(lib, QUOTE(ucol_getSortKey), &sort_key) != 0 ||
 	    look_up(lib, QUOTE(ucol_getVersion), &get_version) != 0 ||
 	    look_up(lib, QUOTE(u_strFromUTF8), &from_utf8) != 0)
-		return;
-	made = open("", &status);
-	if (!U_FAILURE(status))
-		root = made;
-	else if (!told++)
+		return 0;
+	root = open("", &status);
+	if (U_FAILURE(status) && !told++)
 		log_line(LOG_ERROR, "%s: no root collation: error %d", name, (int)status);
-}
-
-/* What could not be loaded for want of memory or descriptors is tried again. */
-static int
-is_loaded(void)
-{
-	if (root == NULL) {
-		(void)pthread_mutex_lock(&loading);
-		if (root == NULL)
-			load();
-		(void)pthread_mutex_unlock(&loading);
-	}
-	return root != NULL;
+	return !U_FAILURE(status);
 }
 
 int
@@ -89,7 +74,7 @@ icu_compare(struct jstr a, struct jstr b, int *orderp)
 {
 	UErrorCode status = U_ZERO_ERROR;
 
-	if (!is_loaded() || a.len > INT32_MAX || b.len > INT32_MAX)
+	if (!once_make(&loaded, load) || a.len > INT32_MAX || b.len > INT32_MAX)
 		return ERR_INTERNAL;
 	*orderp = (int)compare(root, a.s, (int32_t)a.len, b.s, (int32_t)b.len, &status);
 	return U_FAILURE(status) ? ERR_INTERNAL : 0;
@@ -129,7 +114,7 @@ icu_sortkey(struct jstr s, struct buf *out)
 	int32_t len = 0;
 	int err;
 
-	if (!is_loaded() || s.len > INT32_MAX / 8)
+	if (!once_make(&loaded, load) || s.len > INT32_MAX / 8)
 		return ERR_INTERNAL;
 	/* There are never more units than bytes. */
 	if (s.len > SHORT && (units = calloc(s.len, sizeof(*units))) == NULL)
@@ -144,7 +129,7 @@ icu_sortkey(struct jstr s, struct buf *out)
 int
 icu_version(unsigned char out[4])
 {
-	if (!is_loaded())
+	if (!once_make(&loaded, load))
 		return ERR_INTERNAL;
 	get_version(root, out);
 	return 0;
