@@ -8,10 +8,8 @@
  *
  * libcurl's own allocations do not fail here: each of its functions that may fail does so by its answer.
  */
-#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,6 +31,7 @@
 #include "base/multipart.h"
 #include "check.h"
 #include "faults.h"
+#include "listening.h"
 
 #ifdef MALLOCS_OWN
 
@@ -630,25 +629,12 @@ step_url(void)
 }
 
 static void
-listen_somewhere(void)
-{
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(addr);
-
-	listener = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK_INT(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	CHECK_INT(listen(listener, 10), 0);
-	CHECK_INT(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
-	port = ntohs(addr.sin_port);
-}
-
-static void
 test_httpc(void)
 {
 	static const int errors[] = {ERR_NOMEM, ERR_IO, 0}, nomem[] = {ERR_NOMEM, 0};
 	pthread_t server;
 
-	listen_somewhere();
+	listener = listening(&port);
 	CHECK_INT(pthread_create(&server, NULL, serve, NULL), 0);
 	replace_curl();
 	CHECK(sweep("httpc", step_httpc, errors) > 40);

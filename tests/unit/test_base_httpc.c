@@ -1,6 +1,4 @@
 /* test_base_httpc.c: the HTTP client against a server of canned answers. */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,6 +10,7 @@
 #include "base/buf.h"
 #include "base/httpc.h"
 #include "check.h"
+#include "listening.h"
 
 /* ---- The server: one connection at a time; the path names the answer ---- */
 
@@ -103,19 +102,6 @@ serve(void *arg)
 		serve_connection(fd);
 	}
 	return NULL;
-}
-
-static void
-listen_somewhere(void)
-{
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(addr);
-
-	listener = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK_INT(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	CHECK_INT(listen(listener, 10), 0);
-	CHECK_INT(getsockname(listener, (struct sockaddr *)&addr, &len), 0);
-	port = ntohs(addr.sin_port);
 }
 
 /* ---- Requests ---- */
@@ -327,7 +313,7 @@ main(void)
 	/* Neither is looked at. */
 	setenv("http_proxy", "http://127.0.0.1:1", 1);
 	setenv("ALL_PROXY", "http://127.0.0.1:1", 1);
-	listen_somewhere();
+	listener = listening(&port);
 	CHECK_INT(pthread_create(&thread, NULL, serve, NULL), 0);
 	test_answers();
 	test_redirect();

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "httpc_peer.h"
+#include "listening.h"
 
 #define BIG UINT64_C(100000000)
 #ifdef __SANITIZE_ADDRESS__
@@ -492,14 +493,10 @@ test_times(void)
 static int
 deaf(char url[static 100], const char *scheme)
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(addr);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unsigned port;
+	int fd = listening(&port);
 
-	CHECK_INT(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-	CHECK_INT(listen(fd, 20), 0);
-	CHECK_INT(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-	snprintf(url, 100, "%s://127.0.0.1:%u/", scheme, ntohs(addr.sin_port));
+	snprintf(url, 100, "%s://127.0.0.1:%u/", scheme, port);
 	return fd;
 }
 
