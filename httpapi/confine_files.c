@@ -76,20 +76,16 @@ known_scopes(long version)
 static int
 allow(int ruleset, const char *path, uint64_t rights)
 {
-	struct landlock_path_beneath_attr rule = {.allowed_access = rights};
-	long rc;
-	int saved;
+	struct landlock_path_beneath_attr rule = {
+	    .allowed_access = rights, .parent_fd = open(path, O_PATH | O_CLOEXEC)};
+	int ok =
+	    rule.parent_fd >= 0 && syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
 
-	rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
-	if (rule.parent_fd < 0) {
+	if (!ok)
 		log_line(LOG_ERROR, "confine: %s: %s", path, strerror(errno));
-		return -1;
-	}
-	rc = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
-	saved = errno;
-	(void)close(rule.parent_fd);
-	errno = saved;
-	return rc == 0 ? 0 : -1;
+	if (rule.parent_fd >= 0)
+		(void)close(rule.parent_fd);
+	return ok ? 0 : ERR_IO;
 }
 
 /* The log is made anew at SIGHUP, once it has been renamed: its folder, but nothing can be removed there. */
@@ -108,16 +104,25 @@ allow_log(int ruleset, const char *log, uint64_t rights)
 static int
 add_rules(int ruleset, const struct confine *c, uint64_t known)
 {
-	int rc = allow(ruleset, c->data, OWN & known);
+	int err = allow(ruleset, c->data, OWN & known);
 
-	for (size_t i = 0; i < c->ndirs && rc == 0; i++)
-		rc = allow(ruleset, c->dirs[i], OWN & known);
-	if (rc == 0 && c->log != NULL)
-		rc = allow_log(ruleset, c->log, LOG & known);
+	for (size_t i = 0; i < c->ndirs && err == 0; i++)
+		err = allow(ruleset, c->dirs[i], OWN & known);
+	if (err == 0 && c->log != NULL)
+		err = allow_log(ruleset, c->log, LOG & known);
 	/* What a process that is started has as its output. */
-	if (rc == 0 && access("/dev/null", W_OK) == 0)
-		rc = allow(ruleset, "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE);
-	return rc;
+	if (err == 0 && access("/dev/null", W_OK) == 0)
+		err = allow(ruleset, "/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE);
+	return err;
+}
+
+static int
+restrict_self(int ruleset)
+{
+	if (syscall(SYS_landlock_restrict_self, ruleset, 0) == 0)
+		return 0;
+	log_line(LOG_ERROR, "confine: Landlock: %s", strerror(errno));
+	return ERR_IO;
 }
 
 int
@@ -125,20 +130,20 @@ confine_files(const struct confine *c, int *versionp)
 {
 	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	const struct ruleset attr = {known_rights(version), 0, known_scopes(version)};
-	int fd, rc;
+	int fd, err;
 
 	*versionp = 0;
 	/* Not there, turned off, or kept from us by a container. */
 	if (version < 1)
 		return 0;
 	fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
-	rc = fd >= 0 ? add_rules(fd, c, attr.fs) : -1;
-	if (rc == 0)
-		rc = (int)syscall(SYS_landlock_restrict_self, fd, 0);
-	if (rc != 0)
+	if (fd < 0) {
 		log_line(LOG_ERROR, "confine: Landlock: %s", strerror(errno));
-	if (fd >= 0)
-		(void)close(fd);
+		return ERR_IO;
+	}
+	if ((err = add_rules(fd, c, attr.fs)) == 0)
+		err = restrict_self(fd);
+	(void)close(fd);
 	*versionp = (int)version;
-	return rc == 0 ? 0 : ERR_IO;
+	return err;
 }
