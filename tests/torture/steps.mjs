@@ -44,7 +44,7 @@ function reads(name, method, target, more) {
 }
 
 /** A step that only has to end, whatever it says. */
-const asks = (name, method, target, more) => ({ name, act: async (c) => void good(await c.ask(method, typeof target === 'function' ? target(c) : target, typeof more === 'function' ? more(c) : more)) });
+const asks = (name, method, target, more) => ({ name, act: async (c) => void good(await c.ask(method, target, typeof more === 'function' ? more(c) : more)) });
 
 /** A document that is there whole, as acknowledged or, if it was refused, perhaps. */
 async function holds(c, db, id, value, outcome) {
@@ -110,7 +110,7 @@ export async function life(c) {
 		reads('config', 'GET', '/_node/_local/_config'),
 		asks('config put', 'PUT', '/_node/_local/_config/log/level', (x) => J(x.n % 2 ? 'warning' : 'info')),
 		asks('config reload', 'POST', '/_node/_local/_config/_reload'),
-		{ name: 'config delete', before: (x) => x.must('PUT', '/_node/_local/_config/zoo/cat', J('x'), { also: [400] }).catch(() => 0), act: async (x) => void good(await x.ask('DELETE', '/_node/_local/_config/zoo/cat')), after: () => 0 },
+		{ name: 'config delete', before: (x) => x.must('PUT', '/_node/_local/_config/zoo/cat', J('x'), { also: [400] }).catch(() => 0), act: async (x) => void good(await x.ask('DELETE', '/_node/_local/_config/zoo/cat')) },
 		{ name: 'wrong password', seconds: 20, act: async (x) => { if ((await x.ask('GET', '/main', { as: 'Basic ' + Buffer.from(`u${x.n}:x`).toString('base64') })).status === 200) throw wrong('let in'); } },
 
 		// Databases
