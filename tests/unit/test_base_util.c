@@ -18,7 +18,6 @@ static void
 test_err(void)
 {
 	struct errtext why;
-	char name[ERRTEXT_MAX + 10];
 
 	CHECK_INT(err_status(0), 200);
 	CHECK_INT(err_status(ERR_CONFLICT), 409);
@@ -37,33 +36,33 @@ test_err(void)
 	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "no %s", "x"), ERR_BAD_REQUEST);
 	CHECK_STR(why.text, "no x");
 	CHECK_INT(err_why(NULL, ERR_BAD_REQUEST, "no %s", "x"), ERR_BAD_REQUEST);
-	/* Cut before the two-byte character that would end at ERRTEXT_MAX. */
-	memset(name, 'x', sizeof(name));
-	memcpy(name + ERRTEXT_MAX - 2, "\xc3\xa9", 2);
-	name[sizeof(name) - 1] = '\0';
-	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
-	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 2);
-	memcpy(name + ERRTEXT_MAX - 3, "\xc3\xa9", 2);
-	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
-	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 1);
-	/* The same of three bytes and of four; and of what is no UTF-8 at all. */
-	memset(name, 'x', sizeof(name));
-	memcpy(name + ERRTEXT_MAX - 3, "\xe2\x82\xac", 3);
-	name[sizeof(name) - 1] = '\0';
-	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
-	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 3);
-	memcpy(name + ERRTEXT_MAX - 5, "\xf0\x9f\x98\x80", 4);
-	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
-	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 1);
-	memcpy(name + ERRTEXT_MAX - 4, "\xf0\x9f\x98\x80", 4);
-	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
-	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 4);
-	memset(name, 0x80, sizeof(name) - 1);
-	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
-	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 1);
 	/* What the C library cannot print is no text. */
 	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "a%lc", (wint_t)0x3042), ERR_BAD_REQUEST);
 	CHECK_STR(why.text, "");
+}
+
+/* A text that is too long is cut in front of the character that does not fit whole; what is no UTF-8 at all, at the bound. */
+static void
+test_err_cut(void)
+{
+	static const struct {
+		const char *character;
+		size_t at, end; /* it begins, and the text ends: so many bytes before ERRTEXT_MAX */
+	} cases[] = {{"\xc3\xa9", 2, 2}, {"\xc3\xa9", 3, 1}, {"\xe2\x82\xac", 3, 3}, {"\xe2\x82\xac", 4, 1},
+	    {"\xf0\x9f\x98\x80", 5, 1}, {"\xf0\x9f\x98\x80", 4, 4}};
+	struct errtext why;
+	char name[ERRTEXT_MAX + 10];
+
+	name[sizeof(name) - 1] = '\0';
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(name, 'x', sizeof(name) - 1);
+		memcpy(name + ERRTEXT_MAX - cases[i].at, cases[i].character, strlen(cases[i].character));
+		CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
+		CHECK_INT(strlen(why.text), ERRTEXT_MAX - cases[i].end);
+	}
+	memset(name, 0x80, sizeof(name) - 1);
+	CHECK_INT(err_why(&why, ERR_BAD_REQUEST, "%s", name), ERR_BAD_REQUEST);
+	CHECK_INT(strlen(why.text), ERRTEXT_MAX - 1);
 }
 
 /* A buffer of each size from none to enough: either all of what is appended stands in it, or it says so. */
@@ -429,6 +428,7 @@ int
 main(void)
 {
 	test_err();
+	test_err_cut();
 	test_buf();
 	test_buf_sizes();
 	test_buf_failed();
