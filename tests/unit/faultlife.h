@@ -1,6 +1,6 @@
 /*
  * faultlife.h: what the tests share that live the life of a database again and again, each time with another allocation or call of the
- * store that fails, or another record that is damaged or forged: the faults, a store that has them, and the walk over them.
+ * store that fails, or another record that is damaged or forged: a store that has such faults, what a life does, and the walk over the faults.
  *
  * FAULTS_STEP=1 makes each n its turn; else it is each of some, from a place that differs between the kinds of faults.
  */
@@ -20,16 +20,6 @@
 enum { ALLOCATIONS = 1, STORE_CALLS, DAMAGE, FORGERY };
 static unsigned fault_salt; /* of what becomes of a record */
 static unsigned fault_nth;  /* the number that fault.left began with */
-
-/* pause_faults: What a test does for itself does not fail; what is returned is put back into fault.what. */
-static inline int
-pause_faults(void)
-{
-	int what = fault.what;
-
-	fault.what = 0;
-	return what;
-}
 
 /* Allocations of a size from the one to the other do not fail. */
 static size_t spared_from = SIZE_MAX, spared_to = SIZE_MAX;
@@ -259,11 +249,24 @@ submit(struct db *db, struct db_write *w)
 	return seen(err ? err : w->err);
 }
 
+/* life_write: ruletest_write_of(); what a test does for itself does not fail. */
+static inline struct db_write
+life_write(const char *json, int new_edits)
+{
+	int what = fault.what;
+	struct db_write w;
+
+	fault.what = 0;
+	w = ruletest_write_of(json, new_edits);
+	fault.what = what;
+	return w;
+}
+
 static inline int
 put(struct db *db, size_t which, int new_edits, const char *json)
 {
-	int what = pause_faults(), err;
-	struct db_write w = ruletest_write_of(json, new_edits);
+	struct db_write w = life_write(json, new_edits);
+	int err;
 
 	if (strncmp(life_ids[which], "_local/", 7) == 0)
 		w.kind = DB_WRITE_LOCAL;
@@ -271,7 +274,6 @@ put(struct db *db, size_t which, int new_edits, const char *json)
 		w.has_parent = 1;
 		w.parent = life.revs[which];
 	}
-	fault.what = what;
 	err = submit(db, &w);
 	if (!err && !w.deleted) {
 		life.put[which] = 1;
@@ -466,9 +468,9 @@ life_end(struct dbs *s, struct store *store)
 	dbs_free(s); /* with its store */
 }
 
-/* From the so manyth call on, only each so manyth is a fault's turn. */
 static struct store *(*life_store)(void) = new_store; /* what each life begins with */
-static unsigned life_least = 200;
+static unsigned life_least = 200;                     /* calls, in a life */
+/* From the so manyth call on, only each so manyth is a fault's turn. */
 static unsigned life_near = UINT_MAX, life_far = 1;
 
 /* life_f: One life with the n-th call of a kind failing, and what must hold behind it. */

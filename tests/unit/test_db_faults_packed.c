@@ -149,10 +149,8 @@ use(struct db *db)
 
 	note_text(json, sizeof(json), "x", 1);
 	for (int i = 0; i < 2; i++) {
-		int what = pause_faults();
-		struct db_write w = ruletest_write_of(i == 0 ? json : "{\"_id\":\"n00001\",\"_deleted\":true}", 1);
+		struct db_write w = life_write(i == 0 ? json : "{\"_id\":\"n00001\",\"_deleted\":true}", 1);
 
-		fault.what = what;
 		(void)submit(db, &w);
 	}
 	(void)seen(db_info(db, &info));

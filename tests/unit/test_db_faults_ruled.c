@@ -232,12 +232,10 @@ purge(struct db *db, unsigned which)
 static void
 put_several(struct db *db)
 {
-	int what = pause_faults();
-	struct db_write writes[5] = {ruletest_write_of("{\"_id\":\"q:several\",\"n\":1}", 1),
-	    ruletest_write_of("{\"_id\":\"q:no\"}", 1), ruletest_write_of("{\"_id\":\"p:refused\"}", 1),
-	    ruletest_write_of("{\"_id\":\"_design/bad\",\"x\":\"bad\"}", 1), ruletest_write_of("{\"_id\":\"q:b\"}", 1)};
+	struct db_write writes[5] = {life_write("{\"_id\":\"q:several\",\"n\":1}", 1),
+	    life_write("{\"_id\":\"q:no\"}", 1), life_write("{\"_id\":\"p:refused\"}", 1),
+	    life_write("{\"_id\":\"_design/bad\",\"x\":\"bad\"}", 1), life_write("{\"_id\":\"q:b\"}", 1)};
 
-	fault.what = what;
 	(void)submit_to(db, writes, 5);
 }
 
@@ -380,11 +378,9 @@ as(struct dbs *s, const struct principal *who)
 	struct principal copy;
 	struct arena *a;
 	struct errtext why;
-	int what = pause_faults();
 	struct db_write writes[2] = {
-	    ruletest_write_of("{\"_id\":\"p:of-member\"}", 1), ruletest_write_of("{\"_id\":\"_design/not\"}", 1)};
+	    life_write("{\"_id\":\"p:of-member\"}", 1), life_write("{\"_id\":\"_design/not\"}", 1)};
 
-	fault.what = what;
 	if (seen(arena_new(1u << 20, &a)) != 0)
 		return;
 	if (seen(db_principal_copy(a, who, &copy)) == 0 && seen(db_open(s, NAME, &copy, &db)) == 0) {
