@@ -41,10 +41,8 @@ static struct db_write written;
 static struct db_request request;
 
 static int
-write_one(void)
+submit_one(const char *text)
 {
-	static const char text[] = "{\"_id\":\"b\",\"say\":1}";
-
 	written = ruletest_write_of(text, 1);
 	request = (struct db_request){.writes = &written, .nwrites = 1, .done = request_done};
 	CHECK_INT(db_submit(db, &request), 0);
@@ -52,12 +50,15 @@ write_one(void)
 }
 
 static int
+write_one(void)
+{
+	return submit_one("{\"_id\":\"b\",\"say\":1}");
+}
+
+static int
 write_design(void)
 {
-	written = ruletest_write_of("{\"_id\":\"_design/d\",\"say\":1}", 1);
-	request = (struct db_request){.writes = &written, .nwrites = 1, .done = request_done};
-	CHECK_INT(db_submit(db, &request), 0);
-	return 1;
+	return submit_one("{\"_id\":\"_design/d\",\"say\":1}");
 }
 
 static struct db_blob *blob;
