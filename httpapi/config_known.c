@@ -96,7 +96,7 @@ static const struct config_known known[] = {
 	"The least at which requests are sent and answers are taken."},
     {"gate", "stuck_timeout", NUMBER_AT_START(0, ANY32), "60000", "ms",
 	"Who takes an answer at less than min_rate over such a window is cut off; 0: never."},
-    {"gate", "request_memory", CONFIG_NUMBER, START, 16777216, ANY, NULL, "134217728", "bytes",
+    {"gate", "request_memory", NUMBER_AT_START(16777216, ANY), "134217728", "bytes",
 	"What requests in flight hold together, bodies and what is made of them; one that finds none left waits."},
     {"gate", "request_wait", NUMBER_AT_START(0, 60000), "5000", "ms", "It waits so long, then gets 503."},
     {"gate", "unauthenticated_bytes", NUMBER_AT_START(0, ANY), "1073741824", "bytes",
@@ -369,6 +369,8 @@ check_number(const struct config_known *k, const char *value, struct errtext *wh
 	n = strtoull(value, &end, 10);
 	if (*value >= '0' && *value <= '9' && errno == 0 && *end == '\0' && n >= k->min && n <= k->max)
 		return 0;
+	if (k->max == ANY && k->min > 1)
+		return err_why(why, ERR_BAD_REQUEST, "must be a number, %llu at least", (unsigned long long)k->min);
 	if (k->max == ANY)
 		return err_why(why, ERR_BAD_REQUEST, "must be a number%s%s%s", k->min > 0 ? " above 0" : "",
 		    k->words != NULL ? ", or " : "", k->words != NULL ? k->words : "");

@@ -239,6 +239,7 @@ test_known(void)
 	    {"chttpd", "port", "99999999999999999999", "must be a number from 0 to 65535"},
 	    {"couchdb", "max_attachment_size", "x", "must be a number, or infinity"},
 	    {"chttpd_auth", "timeout", "0", "must be a number above 0"},
+	    {"gate", "request_memory", "16777215", "must be a number, 16777216 at least"},
 	    {"cors", "credentials", "maybe", "must be true or false"},
 	    {"smoosh.ratio_dbs", "min_priority", "0.5", "must be a number from 1 to 1000"},
 	    {"chttpd", "compress_responses", "auto|always", "must be one of auto|always|never"}};
