@@ -32,26 +32,6 @@ static int dbmodel_faulty; /* the store's commits can be made to fail */
 
 /* ---- Making writes ---- */
 
-static inline void
-dbmodel_flushed(void *cookie, int err)
-{
-	struct dbtest_wait *w = cookie;
-
-	w->err = err;
-	dbtest_wake(w);
-}
-
-static inline int
-dbmodel_flush(struct db_blob *b)
-{
-	struct dbtest_wait w;
-
-	dbtest_wait_init(&w);
-	db_blob_flush(b, dbmodel_flushed, &w);
-	dbtest_wait_for(&w);
-	return w.err;
-}
-
 /*
  * dbmodel_fail_next: The next commit fails. What is queued comes before it: the removal of an upload that nothing took is not tried again
  * until the database is next opened.
@@ -78,10 +58,10 @@ dbmodel_blob_of(int c)
 	if (dbmodel_dice(2) != 0) {
 		if (dbmodel_faulty && dbmodel_dice(3) == 0) {
 			dbmodel_fail_next();
-			(void)dbmodel_flush(b);
+			(void)dbtest_flush(b);
 			store_mem_fail(dbmodel_store, 0, 0, 0);
 		}
-		CHECK_INT(dbmodel_flush(b), 0);
+		CHECK_INT(dbtest_flush(b), 0);
 	}
 	CHECK_INT(db_blob_add(b, dbmodel_content[c] + half, dbmodel_content_len[c] - half), 0);
 	CHECK_INT(db_blob_end(b), 0);

@@ -68,6 +68,25 @@ dbtest_submit(struct db *db, struct db_request *req)
 	return err;
 }
 
+static inline void
+dbtest_done(void *cookie, int err)
+{
+	((struct dbtest_wait *)cookie)->err = err;
+	dbtest_wake(cookie);
+}
+
+/* dbtest_flush: Flush what there is of an upload, and wait.  Returns its error. */
+static inline int
+dbtest_flush(struct db_blob *b)
+{
+	struct dbtest_wait w;
+
+	dbtest_wait_init(&w);
+	db_blob_flush(b, dbtest_done, &w);
+	dbtest_wait_for(&w);
+	return w.err;
+}
+
 static inline struct dbs *
 dbtest_dbs(struct store *store)
 {

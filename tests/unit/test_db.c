@@ -176,30 +176,16 @@ test_compaction(struct db *db)
 
 /* ---- Attachments ---- */
 
-static void
-flushed(void *cookie, int err)
-{
-	struct dbtest_wait *w = cookie;
-
-	w->err = err;
-	dbtest_wake(w);
-}
-
 static struct db_blob *
 make_blob(struct db *db, enum db_blob_mode mode, const char *bytes, size_t len, int flush)
 {
-	struct dbtest_wait w;
 	struct db_blob *b;
 
 	CHECK_INT(db_blob_new(db, mode, &b), 0);
 	for (size_t at = 0; at < len; at += 1u << 20) {
 		CHECK_INT(db_blob_add(b, bytes + at, len - at < 1u << 20 ? len - at : 1u << 20), 0);
-		if (!flush)
-			continue;
-		dbtest_wait_init(&w);
-		db_blob_flush(b, flushed, &w);
-		dbtest_wait_for(&w);
-		CHECK_INT(w.err, 0);
+		if (flush)
+			CHECK_INT(dbtest_flush(b), 0);
 	}
 	CHECK_INT(db_blob_end(b), 0);
 	return b;
