@@ -166,19 +166,33 @@ head_err(struct http_conn *conn)
 	return ERR_HEAD_TOO_LARGE;
 }
 
-/*
- * To close while the client still sends would take the answer from it: what comes is dropped, for
- * one window.
- */
+/* The client has closed, or its window is over: h2o closes. */
 static void
 on_dropped(h2o_socket_t *sock, const char *err)
 {
 	struct http_conn *conn = sock->on_close.data;
 
-	if (err != NULL)
-		conn->read(sock, err);
-	else
+	if (err == NULL) {
 		h2o_buffer_consume(&sock->input, sock->input->size);
+	} else if (conn->close == NULL) {
+		conn->read(sock, err);
+	} else {
+		h2o_socket_read_stop(sock);
+		conn->close(sock, NULL);
+	}
+}
+
+/*
+ * To close while the client still sends would take the answer from it: what comes is dropped, for
+ * one window.
+ */
+static void
+drop_rest(struct http_conn *conn)
+{
+	shutdown(h2o_socket_get_fd(conn->sock), SHUT_WR);
+	server_gate_receiving(conn, 1);
+	h2o_socket_dont_read(conn->sock, 0);
+	h2o_socket_read_start(conn->sock, on_dropped);
 }
 
 static void
@@ -186,26 +200,10 @@ on_refused(h2o_socket_t *sock, const char *err)
 {
 	struct http_conn *conn = sock->on_close.data;
 
-	if (err != NULL) {
+	if (err != NULL)
 		conn->read(sock, err);
-		return;
-	}
-	shutdown(h2o_socket_get_fd(sock), SHUT_WR);
-	server_gate_receiving(conn, 1);
-	h2o_socket_read_start(sock, on_dropped);
-}
-
-static void
-on_lingering(h2o_socket_t *sock, const char *err)
-{
-	struct http_conn *conn = sock->on_close.data;
-
-	if (err == NULL) {
-		h2o_buffer_consume(&sock->input, sock->input->size);
-		return;
-	}
-	h2o_socket_read_stop(sock);
-	conn->close(sock, NULL);
+	else
+		drop_rest(conn);
 }
 
 static void
@@ -218,10 +216,7 @@ on_last(h2o_socket_t *sock, const char *err)
 		return;
 	}
 	unlink_conn(conn);
-	shutdown(h2o_socket_get_fd(sock), SHUT_WR);
-	server_gate_receiving(conn, 1);
-	h2o_socket_dont_read(sock, 0);
-	h2o_socket_read_start(sock, on_lingering);
+	drop_rest(conn);
 }
 
 void
@@ -258,7 +253,6 @@ refuse(struct http_conn *conn, char *answer)
 	h2o_iovec_t iov = {answer, strlen(answer)};
 
 	h2o_socket_read_stop(conn->sock);
-	h2o_socket_dont_read(conn->sock, 0);
 	h2o_socket_write(conn->sock, &iov, 1, on_refused);
 }
 

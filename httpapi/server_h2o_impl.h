@@ -75,7 +75,7 @@ struct http_conn {
 	unsigned char drops;           /* and what comes behind it is dropped */
 	unsigned char handshaking;     /* of TLS */
 	unsigned char lingers;         /* answered, while more may come: has one more window */
-	h2o_socket_cb close;           /* drops: h2o's own, which closes */
+	h2o_socket_cb close;           /* drops: h2o's own, which closes; else NULL */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
 	uint64_t stuck_ms,
 	    stuck_acked;  /* since when an answer waits to be taken, and what had been by then; 0: none does */
