@@ -142,6 +142,16 @@ ruletest_submit(struct db *db, struct db_request *req)
 	return 0;
 }
 
+/* ruletest_write: One write, of a request that is not refused as a whole; returns its error. */
+static inline int
+ruletest_write(struct db *db, struct db_write *w)
+{
+	struct db_request req = {.writes = w, .nwrites = 1};
+
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	return w->err;
+}
+
 static inline void
 ruletest_flushed(void *cookie, int err)
 {
@@ -184,10 +194,8 @@ static inline int
 ruletest_set_security(struct db *db, const char *text)
 {
 	struct db_write w = {.kind = DB_WRITE_SECURITY, .body = {text, strlen(text)}};
-	struct db_request req = {.writes = &w, .nwrites = 1};
 
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	return w.err;
+	return ruletest_write(db, &w);
 }
 
 /* ruletest_winner: The text of the winning revision's id; "" if the document is not there or deleted. */

@@ -143,7 +143,6 @@ test_writes(void)
 	static char id[LIMIT_ID_LEN + 1];
 	struct db *db = ruletest_new_db(all, "writes");
 	struct db_write w = ruletest_write_of("{\"_id\":\"a\"}", 1);
-	struct db_request req = {.writes = &w, .nwrites = 1};
 	static const struct doc_att same = {.stored_length = 1};
 	struct db_write_att *atts;
 	struct db_snap *snap;
@@ -153,19 +152,15 @@ test_writes(void)
 
 	memset(id, 'i', sizeof(id));
 	w.id = (struct jstr){id, 0};
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_ID_EMPTY);
+	CHECK_INT(ruletest_write(db, &w), ERR_ID_EMPTY);
 	w.id = (struct jstr){id, sizeof(id)};
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_ID_TOO_LONG);
+	CHECK_INT(ruletest_write(db, &w), ERR_ID_TOO_LONG);
 	w.kind = DB_WRITE_LOCAL;
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_ID_TOO_LONG);
+	CHECK_INT(ruletest_write(db, &w), ERR_ID_TOO_LONG);
 	w.kind = DB_WRITE_EDIT;
 	w.id = (struct jstr){"a", 1};
 	w.body.len = LIMIT_BODY_LEN + 1; /* nothing of it is read */
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	CHECK_INT(ruletest_write(db, &w), ERR_DOC_TOO_LARGE);
 	w.body.len = 2;
 	w.natts = LIMIT_ATTACHMENTS + 1;
 	atts = calloc(w.natts, sizeof(*atts));
@@ -173,8 +168,7 @@ test_writes(void)
 	if (CHECK(atts != NULL)) {
 		for (size_t i = 0; i < w.natts; i++)
 			atts[i] = (struct db_write_att){.name = {"x", 1}, .same = &same};
-		CHECK_INT(ruletest_submit(db, &req), 0);
-		CHECK_INT(w.err, ERR_TOO_LARGE);
+		CHECK_INT(ruletest_write(db, &w), ERR_TOO_LARGE);
 	}
 	free(atts);
 	CHECK_INT(db_snap_begin(db, &snap), 0);
@@ -193,7 +187,6 @@ test_many_atts(void)
 	struct db *db = ruletest_new_db(all, "atts");
 	struct db_write_att atts[20];
 	struct db_write w = ruletest_write_of("{\"_id\":\"a\"}", 1), again;
-	struct db_request req = {.writes = &w, .nwrites = 1};
 	static char names[20][2];
 
 	memset(atts, 0, sizeof(atts));
@@ -209,11 +202,8 @@ test_many_atts(void)
 	w.natts = 20;
 	again = w;
 	again.id = (struct jstr){"b", 1};
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, 0);
-	req.writes = &again;
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(again.err, 0);
+	CHECK_INT(ruletest_write(db, &w), 0);
+	CHECK_INT(ruletest_write(db, &again), 0);
 	CHECK_MEM(w.rev.id, w.rev.len, again.rev.id, again.rev.len);
 	/* Stubs keep them all; one that names nothing does not. */
 	for (int i = 0; i < 20; i++) {
@@ -222,13 +212,11 @@ test_many_atts(void)
 	}
 	again.has_parent = 1;
 	again.parent = again.rev;
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(again.err, 0);
+	CHECK_INT(ruletest_write(db, &again), 0);
 	CHECK_INT(again.rev.gen, 2);
 	again.parent = again.rev;
 	atts[19].name = (struct jstr){"none", 4};
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(again.err, ERR_MISSING_STUB);
+	CHECK_INT(ruletest_write(db, &again), ERR_MISSING_STUB);
 	ruletest_end_db(db);
 }
 
@@ -290,7 +278,6 @@ put_upload(struct db *db, const char *id, const char *bytes, size_t len, int how
 	    .body_etf = {"h\001j", 3},
 	    .atts = &att,
 	    .natts = 1};
-	struct db_request req = {.writes = &w, .nwrites = 1};
 
 	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &att.blob), 0);
 	CHECK_INT(db_blob_add(att.blob, bytes, len), 0);
@@ -304,8 +291,7 @@ put_upload(struct db *db, const char *id, const char *bytes, size_t len, int how
 		CHECK_INT(ruletest_flush(att.blob), 0);
 		CHECK_INT(db_blob_pending(att.blob), 0);
 	}
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, 0);
+	CHECK_INT(ruletest_write(db, &w), 0);
 	db_blob_free(att.blob);
 	ruletest_drain();
 	dbtest_check(db);
@@ -543,9 +529,7 @@ test_purges(void)
 	CHECK_INT(ruletest_submit(db, &req), 0);
 	CHECK_INT(purges(db, 0), 5);
 	writes[8] = limit;
-	req = (struct db_request){.writes = &writes[8], .nwrites = 1};
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(writes[8].err, 0);
+	CHECK_INT(ruletest_write(db, &writes[8]), 0);
 	CHECK_INT(purges(db, 0), 3);
 	CHECK_INT(purges(db, 4), 1);
 	req = (struct db_request){.writes = writes, .nwrites = 8};
@@ -664,25 +648,19 @@ test_leaves(void)
 	CHECK_INT(ruletest_submit(db, &req), 0);
 	for (unsigned i = 0; i < LIMIT_LEAVES; i++)
 		CHECK_INT(writes[i].err, 0);
-	req = (struct db_request){.writes = &w, .nwrites = 1};
 	w = writes[0]; /* is known */
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, 0);
+	CHECK_INT(ruletest_write(db, &w), 0);
 	more[0] = (struct rev){1, names[LIMIT_LEAVES], 4};
 	w.path = more;
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	CHECK_INT(ruletest_write(db, &w), ERR_DOC_TOO_LARGE);
 	more[0].gen = 2;
 	more[1] = (struct rev){1, (const unsigned char *)"none", 4};
 	w.npath = 2;
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	CHECK_INT(ruletest_write(db, &w), ERR_DOC_TOO_LARGE);
 	more[1] = paths[3][0];
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, 0);
+	CHECK_INT(ruletest_write(db, &w), 0);
 	more[0].id = names[0]; /* another child of what is no leaf now */
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_DOC_TOO_LARGE);
+	CHECK_INT(ruletest_write(db, &w), ERR_DOC_TOO_LARGE);
 	free(writes);
 	free(paths);
 	free(names);

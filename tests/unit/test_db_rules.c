@@ -78,7 +78,6 @@ static void
 test_ruled_writes(struct db *db, struct db *plain)
 {
 	struct db_write w = ruletest_write_of("{\"_id\":\"bad\"}", 1);
-	struct db_request req = {.writes = &w, .nwrites = 1};
 
 	ruletest_told_reset(db);
 	asked = 0;
@@ -94,8 +93,7 @@ test_ruled_writes(struct db *db, struct db *plain)
 	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"shut\",\"n\":1}"), 0);
 	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"hidden\",\"n\":1}"), 0);
 	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"hidden2\",\"say\":\"no\"}"), ERR_FORBIDDEN);
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(w.err, ERR_FORBIDDEN);
+	CHECK_INT(ruletest_write(db, &w), ERR_FORBIDDEN);
 	CHECK_STR(w.why.text, "a bad one of admin");
 	CHECK_INT(ruletest_set_security(db, "{}"), ERR_FORBIDDEN);
 }
@@ -155,15 +153,13 @@ test_ruled_reads(struct dbs *s, struct db *db)
 	static const char *const roles[] = {"_admin"};
 	const struct principal user = {"user", roles, 1, 0};
 	struct db_write local = {.kind = DB_WRITE_LOCAL, .id = {"_local/l", 8}, .body = {"{}", 2}};
-	struct db_request req = {.writes = &local, .nwrites = 1};
 	struct db_snap *snap;
 	struct jstr body;
 	uint64_t rev;
 	struct db *theirs;
 	int err;
 
-	CHECK_INT(ruletest_submit(db, &req), 0);
-	CHECK_INT(local.err, 0);
+	CHECK_INT(ruletest_write(db, &local), 0);
 	/* A role of the security object lets them in as administrators: the rules decide by that. */
 	CHECK_INT(db_open(s, "ruled", &user, &theirs), 0);
 	CHECK_STR(body_of(theirs, "hidden", &err), "{\"n\":1}");
