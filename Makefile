@@ -183,7 +183,7 @@ SHIMS        := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/lib/*_shim.c))
 unit: $(UNIT_BINS) $(FUZZ_BINS) $(BUILD)/tests/sim/sim $(POWER_BINS) $(SHIMS)
 
 # What is preloaded into a divand: it sets the wall clock, tells what malloc has given out, and the like.
-$(SHIMS): $(BUILD)/%.so: %.c
+$(SHIMS): $(BUILD)/%.so: %.c tests/lib/shim.h
 	@mkdir -p $(@D)
 	@echo '  link    $@'
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -fPIC -shared -o $@ $<
@@ -253,9 +253,9 @@ PAGE_SEEDS   ?= 20000
 REPAIR_SEEDS ?= 150
 DAMAGE_SEEDS ?= 20
 damage: deps-test
-	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/test_store_pages $(BUILD)/tests/test_db_salvage
+	@$(MAKE) --no-print-directory -j$$(nproc) all $(BUILD)/tests/test_store_pages $(BUILD)/tests/test_db_salvage $(BUILD)/tests/test_db_salvage_faults
 	@for n in $$(seq $(or $(SEED),1) 5000 $$(($(or $(SEED),1) + $(PAGE_SEEDS) - 1))); do $(BUILD)/tests/test_store_pages 5000 $$n || exit 1; done
-	@FAULTS_STEP=1 $(BUILD)/tests/test_db_salvage
+	@FAULTS_STEP=1 $(BUILD)/tests/test_db_salvage && FAULTS_STEP=1 $(BUILD)/tests/test_db_salvage_faults
 	@$(call api,repair damage views-damage,SEED=$(or $(SEED),1) REPAIR_SEEDS=$(REPAIR_SEEDS) DAMAGE_SEEDS=$(DAMAGE_SEEDS))
 
 MINUTES ?= 30
@@ -308,7 +308,7 @@ TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
 # TORTURE_SHORT: built by `make test`, for its suite torture. TORTURE_SKIP: those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
 TORTURE_SHORT := divand test_db_rules test_views_rows test_replicator_jobs test_query_plan
 TORTURE_SKIP  := test_base_httpc_loop test_base_httpc_peers test_base_faults test_db_faults test_db_faults_packed test_db_faults_ruled test_db_idkey test_db_model test_db_model_reopen test_db_packing test_db_revtree_cases \
-                 test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_faults test_replicator_many test_store_counts
+                 test_db_salvage_faults test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_faults test_replicator_many test_store_counts
 TORTURE_TESTS ?= $(filter-out $(TORTURE_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
 TORTURE_DIR   := $(BUILD)/tests/torture
 $(TORTURE_DIR)/fail.ld: tests/torture/fail.c tests/torture/fail.h
