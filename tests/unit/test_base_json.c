@@ -8,6 +8,7 @@
 #include "base/jsonnum.h"
 #include "base/limits.h"
 #include "check.h"
+#include "dice.h"
 
 #define SUITE "tests/data/JSONTestSuite/"
 
@@ -481,7 +482,7 @@ test_doubles(uint64_t seed)
 	for (int i = 0; i < 20000; i++) {
 		double v;
 
-		seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		dice_next(&seed);
 		memcpy(&v, &seed, sizeof(v));
 		if (i % 3 == 0)
 			v = (double)(int64_t)(seed >> 20) / 1e6;
@@ -507,7 +508,7 @@ test_damage(uint64_t seed)
 
 		memcpy(copy, doc, len);
 		for (int k = 0; k < 1 + i % 3; k++) {
-			seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+			dice_next(&seed);
 			copy[(seed >> 33) % len] = i % 2 ? (char)(seed >> 25) : doc[(seed >> 20) % len];
 		}
 		check_input("damaged", copy, len - (seed >> 60), -1);

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "check.h"
 #include "db/body.h"
+#include "dice.h"
 
 static struct arena *arena;
 static struct body_dicts *none, *with; /* without a dictionary; with number 7 */
@@ -16,10 +17,8 @@ make_texts(void)
 
 	for (size_t at = 0; at + 80 < sizeof(text); at += strlen(text + at))
 		(void)snprintf(text + at, 80, "{\"type\":\"note\",\"title\":\"the title of note %zu\"},", at % 97);
-	for (size_t i = 0; i < sizeof(noise); i++) {
-		seed = seed * UINT64_C(6364136223846793005) + 1;
-		noise[i] = (char)(seed >> 50);
-	}
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (char)(dice_next(&seed) >> 50);
 }
 
 static void

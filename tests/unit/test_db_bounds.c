@@ -2,6 +2,7 @@
 #include "ruletest.h"
 
 #include "base/limits.h"
+#include "dice.h"
 
 static struct dbs *all;
 
@@ -563,11 +564,8 @@ queue_full(struct db *db)
 	int err = 0;
 
 	memcpy(body, "{\"a\":\"", 6);
-	for (size_t i = 6; i < sizeof(body) - 2; i++) {
-		seed = seed * UINT64_C(6364136223846793005) + 1;
-		body[i] = (char)('0' + (seed >> 58) % 40);
-		body[i] = (char)(body[i] == '\\' ? 'x' : body[i]);
-	}
+	for (size_t i = 6; i < sizeof(body) - 2; i++)
+		body[i] = (char)('0' + (dice_next(&seed) >> 58) % 40); /* none is to be escaped */
 	memcpy(body + sizeof(body) - 2, "\"}", 2);
 	answered = 0;
 	for (; n < 40; n++) {

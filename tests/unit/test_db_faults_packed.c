@@ -3,6 +3,7 @@
  * bodies, ids that are long, a deep tree, an attachment, and the bytes of an upload that did not end.  What fails is its opening
  * and some use of it, or its compaction, which looks for a better dictionary.
  */
+#include "dice.h"
 #include "faultlife.h"
 
 #define DOCS 1000u
@@ -51,10 +52,8 @@ upload(struct db *db)
 	struct db_blob *b = NULL;
 	uint64_t seed = 1;
 
-	for (size_t i = 0; i < sizeof(bytes); i++) {
-		seed = seed * UINT64_C(6364136223846793005) + 1;
-		bytes[i] = (char)(seed >> 50);
-	}
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (char)(dice_next(&seed) >> 50);
 	CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &b), 0);
 	CHECK_INT(db_blob_add(b, bytes, sizeof(bytes)), 0);
 	CHECK_INT(ruletest_flush(b), 0);
