@@ -42,7 +42,7 @@ whole(void)
 	return t;
 }
 
-/* spoilt: The tree of whole() with one statement done to it is not valid. */
+/* SPOILT: The tree of whole() with this done to it is not valid. */
 #define SPOILT(...)                             \
 	do {                                    \
 		struct revtree *t = whole();    \
@@ -97,7 +97,7 @@ test_tree(void)
 	SPOILT(t->nruns = t->cap + 1);
 	SPOILT(t->nleaves = t->nruns + 1);
 	SPOILT(t->nleaves = 0);
-	SPOILT(t->nleaves = t->nruns = 0; t->nleaves = 1);
+	SPOILT(t->nruns = 0; t->nleaves = 1);
 	SPOILT(t->nleaves = 2);
 	SPOILT(swap_runs(t, 0, 1));
 	SPOILT(swap_runs(t, 2, 3));
