@@ -1,6 +1,6 @@
 /*
- * engine.h: the executor and the HTTP engine of the fuzz targets that serve requests: one thread, one queue, a clock that stands still but
- * for timers.  For one file of a program: it defines what httpapi/server.h declares.
+ * engine.h: the HTTP engine of the fuzz targets that serve requests: one thread, with the executor of executor.h.  For one file of a program: it
+ * defines what httpapi/server.h declares.
  *
  * A request is answered within run_all(), or waits; a client that was kept (keep()) takes what comes for it while others are served.
  */
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/exec.h"
+#include "executor.h"
 #include "fuzz.h"
 #include "httpapi/server.h"
 #include "tests/lib/http_stubs.h"
@@ -56,72 +56,10 @@ struct event {
 	struct http_req *req; /* released behind it */
 };
 
-static struct exec_job *jobs, **jobs_end = &jobs;
-static struct exec_job *later_jobs;
 static struct http_msg *msgs, **msgs_end = &msgs;
 static struct event events[256];
 static size_t nevents;
 static struct http_timer *timers[TIMERS];
-static uint64_t now = 1000000;
-static unsigned random_next;
-
-/* ---- The executor: one queue ---- */
-
-static void
-submit(struct executor *ex, struct exec_job *job)
-{
-	(void)ex;
-	job->next = NULL;
-	*jobs_end = job;
-	jobs_end = &job->next;
-}
-
-static void
-later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
-{
-	(void)ex;
-	job->due_ms = now + delay_ms;
-	job->next = later_jobs;
-	later_jobs = job;
-}
-
-static int
-cancel(struct executor *ex, struct exec_job *job)
-{
-	struct exec_job **at;
-
-	(void)ex;
-	for (at = &later_jobs; *at != NULL; at = &(*at)->next)
-		if (*at == job) {
-			*at = job->next;
-			return 1;
-		}
-	return 0;
-}
-
-static uint64_t
-clock_of(struct executor *ex)
-{
-	(void)ex;
-	return now;
-}
-
-static void
-random_bytes(struct executor *ex, void *out, unsigned len)
-{
-	unsigned char *p = out;
-
-	(void)ex;
-	while (len-- > 0)
-		*p++ = (unsigned char)(random_next++ * 151u >> 3);
-}
-
-static struct executor executor = {.submit = submit,
-    .later = later,
-    .cancel = cancel,
-    .now_ms = clock_of,
-    .wall_us = clock_of,
-    .random = random_bytes};
 
 /* ---- The engine ---- */
 
@@ -148,14 +86,8 @@ step(void)
 		if ((msgs = m->next) == NULL)
 			msgs_end = &msgs;
 		m->fn(m->arg);
-	} else if (jobs != NULL) {
-		struct exec_job *j = jobs;
-
-		if ((jobs = j->next) == NULL)
-			jobs_end = &jobs;
-		j->fn(j->arg);
 	} else {
-		return 0;
+		return run_job();
 	}
 	return 1;
 }
@@ -185,17 +117,8 @@ run_all(void)
 static int
 run_later(void)
 {
-	struct exec_job **first = &later_jobs, *job;
-
-	if (later_jobs == NULL)
+	if (!bring_later())
 		return 0;
-	for (struct exec_job **at = &later_jobs; *at != NULL; at = &(*at)->next)
-		if ((*at)->due_ms < (*first)->due_ms)
-			first = at;
-	job = *first;
-	*first = job->next;
-	now = job->due_ms > now ? job->due_ms : now;
-	submit(NULL, job);
 	run_all();
 	return 1;
 }

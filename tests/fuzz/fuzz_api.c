@@ -539,8 +539,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	const uint8_t *end = data + len, *at;
 
 	log_set_level(LOG_ERROR + 1);
-	random_next = 1;
-	now = 1000000;
+	executor_begin();
 	fake_spoke = 0;
 	memset(revs, 0, sizeof(revs));
 	bookmark[0] = last_seq[0] = session[0] = '\0';

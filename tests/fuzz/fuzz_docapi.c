@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "db/db.h"
+#include "executor.h"
 #include "fuzz.h"
 
 #define MAX ((size_t)64 << 20)
@@ -45,61 +46,12 @@ struct machine {
 	unsigned mark; /* makes bodies differ */
 };
 
-/* ---- The executor: one queue, a clock that stands ---- */
-
-static struct exec_job *queue;
-static struct exec_job **queue_end = &queue;
-static unsigned random_next;
-
-static void
-submit(struct executor *ex, struct exec_job *job)
-{
-	(void)ex;
-	job->next = NULL;
-	*queue_end = job;
-	queue_end = &job->next;
-}
-
-/* What is to be done later is not done: the clock stands. */
-static void
-later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
-{
-	(void)ex;
-	(void)job;
-	(void)delay_ms;
-}
-
-static uint64_t
-clock_of(struct executor *ex)
-{
-	(void)ex;
-	return 1000000;
-}
-
-static void
-random_bytes(struct executor *ex, void *out, unsigned len)
-{
-	unsigned char *p = out;
-
-	(void)ex;
-	while (len-- > 0)
-		*p++ = (unsigned char)(random_next++ * 151u >> 3);
-}
-
-static struct executor executor = {
-    .submit = submit, .later = later, .now_ms = clock_of, .wall_us = clock_of, .random = random_bytes};
-
+/* What is to be done later is not done. */
 static void
 run_queue(void)
 {
-	while (queue != NULL) {
-		struct exec_job *job = queue;
-
-		queue = job->next;
-		if (queue == NULL)
-			queue_end = &queue;
-		job->fn(job->arg);
-	}
+	while (run_job())
+		;
 }
 
 /* ---- Requests ---- */
@@ -489,7 +441,7 @@ set_up(struct machine *m)
 	static const struct jstr ids[IDS - 4] = {{"a", 1}, {"b", 1}, {"\0", 1}, {"_design/d", 9}};
 	struct dbs_config config = {.ex = &executor};
 
-	random_next = 1;
+	executor_begin();
 	FUZZ_CHECK(arena_new(MAX, &m->a) == 0);
 	FUZZ_CHECK(store_mem_new(&m->store) == 0);
 	config.store = m->store;
