@@ -25,7 +25,7 @@ function listFiles(names) {
 	});
 }
 
-/** Replay ${files} (scenario files, or .jsonl for revision ids) against ${url}, which names the administrator. */
+/** Replay ${files} (scenario files, .jsonl for revision ids, or folders of both) against ${url}, which names the administrator. */
 export async function replay({ url, files, only = [], report }) {
 	const u = new URL(url);
 	const server = {
