@@ -4,31 +4,20 @@
  * CLOCK_JUMP: a file of two 64-bit numbers: the seconds, of either sign, by which the clock is off, and by how much more after each look at it.
  * A test changes them while divand runs.
  */
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
+#include "shim.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
 static _Atomic int64_t *jump;
 
 __attribute__((constructor)) static void
 start(void)
 {
-	const char *path = getenv("CLOCK_JUMP");
-	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *map = fd >= 0 ? mmap(NULL, 2 * sizeof(*jump), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-
-	if (fd >= 0)
-		close(fd);
-	if (map != MAP_FAILED)
-		jump = map;
+	jump = shim_map("CLOCK_JUMP", 2 * sizeof(*jump));
 }
 
 int

@@ -5,21 +5,19 @@
  * DISK_FAULT: a file of two 32-bit numbers, which a test changes while divand runs: the calls that fail (a bit of each sort), and with which errno.
  * DISK_ROOT: the folder.  Reads, maps and locks go on; so do sockets and pipes.
  */
+#include "shim.h"
+
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
-#include <unistd.h>
 
 enum {
 	WRITES = 1, /* bytes, and sizes that grow */
@@ -27,8 +25,8 @@ enum {
 	OPENS = 4, /* of what is there, for writing */
 	NAMES = 8, /* made */
 	GONE = 16, /* names that go */
-	META =
-	    32 /* of writes alone what goes to the first pages: with them LMDB ends a commit, whose outcome is then not known */
+	/* Of writes alone what goes to the first pages: with them LMDB ends a commit, whose outcome is then not known. */
+	META = 32
 };
 
 static _Atomic uint32_t *fault; /* sorts, errno */
@@ -42,15 +40,9 @@ static const char *root;
 __attribute__((constructor)) static void
 start(void)
 {
-	const char *path = getenv("DISK_FAULT");
-	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *map = fd >= 0 ? mmap(NULL, 2 * sizeof(*fault), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-
-	if (fd >= 0)
-		close(fd);
 	root = getenv("DISK_ROOT");
-	if (map != MAP_FAILED && root != NULL)
-		fault = map;
+	if (root != NULL)
+		fault = shim_map("DISK_FAULT", 2 * sizeof(*fault));
 }
 
 static int
@@ -129,14 +121,7 @@ OF_FD(int, fsetxattr, WRITES, (int fd, const char *name, const void *p, size_t n
 		REAL(name);                                             \
 		return path_fails(sort, path) ? -1 : real(__VA_ARGS__); \
 	}
-/* A file of its own that has no name soon. */
-int
-mkostemp(char *path, int flags)
-{
-	REAL(mkostemp);
-	return path_fails(NAMES, path) ? -1 : real(path, flags);
-}
-
+OF_PATH(mkostemp, NAMES, (char *path, int flags), path, flags) /* a file that has no name soon */
 OF_PATH(mkdir, NAMES, (const char *path, mode_t mode), path, mode)
 OF_PATH(rename, GONE, (const char *path, const char *to), path, to)
 OF_PATH(unlink, GONE, (const char *path), path)
