@@ -449,7 +449,7 @@ run(void *arg)
 		begin_waiting(l, l->ordinary);
 		begin_waiting(l, l->feeds);
 		publish(l);
-		n = epoll_wait(l->epoll, events, EVENTS, sleep_ms(l));
+		n = epoll_wait(l->epoll, events, EVENTS, l->deaf ? 0 : sleep_ms(l));
 		serve_events(l, events, n);
 		collect(l);
 		if (l->deaf)
