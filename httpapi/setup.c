@@ -78,6 +78,7 @@ make_dirs(const char *dir)
 	char path[PATH_MAX];
 	char *p;
 	size_t len = strlen(dir);
+	int err;
 
 	if (len == 0 || len >= sizeof(path)) {
 		errno = len == 0 ? ENOENT : ENAMETOOLONG;
@@ -89,8 +90,8 @@ make_dirs(const char *dir)
 		path[--len] = '\0';
 	for (p = path + 1; (p = strchr(p, '/')) != NULL; *p++ = '/') {
 		*p = '\0';
-		if (access(path, F_OK) != 0 && setup_make_dir(path) != 0)
-			return ERR_IO;
+		if (access(path, F_OK) != 0 && (err = setup_make_dir(path)) != 0)
+			return err;
 	}
 	return setup_make_dir(path);
 }
