@@ -1,6 +1,6 @@
 /*
- * JSON.  Every way of reading agrees on what is JSON, and a tree is the one that Jansson's reader makes; what is written is its own text, with the same external term; the term is
- * well-formed.
+ * JSON.  Every way of reading agrees on what is JSON, and a tree is the one that Jansson's reader makes; what is written is its own
+ * text, with the same external term; the term is well-formed.
  */
 #include <jansson.h>
 #include <string.h>
