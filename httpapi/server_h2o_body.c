@@ -16,7 +16,7 @@
  *    behind it: h2o takes the head off and goes on with the rest.
  * 2. Two buffers: what came last is lent to the handler, perhaps to another thread; the other one is filled.  So at
  *    most 2 * PIECE bytes wait, over TLS also what one read brings (RCVBUF).  Where there is no room
- *    nothing is read, and the minimum rate (server_h2o_gate.c) does not count.
+ *    nothing is read, and the minimum rate (server_h2o_pace.c) does not count.
  * 3. An answer before the body's end is the connection's last, and so is one behind whose body more came than the
  *    head's buffer takes.  To close while the client sends would take the answer from it: all that comes is dropped
  *    until the client closes, for one window behind the answer (h2o's own call back, which closes, waits in
@@ -244,7 +244,7 @@ server_body_stop(struct http_body *b)
 	b->reading = 0;
 	h2o_socket_read_stop(b->conn->sock);
 	h2o_socket_dont_read(b->conn->sock, 0);
-	server_gate_receiving(b->conn, 0);
+	server_pace_receiving(b->conn, 0);
 }
 
 int
@@ -294,7 +294,7 @@ adjust(struct http_body *b)
 
 	if (more && !b->reading) {
 		server_body_start(b, on_body);
-		server_gate_receiving(b->conn, 1);
+		server_pace_receiving(b->conn, 1);
 	} else if (!more) {
 		server_body_stop(b);
 	}

@@ -116,7 +116,7 @@ linger(struct http_body *b)
 	b->close = conn->sock->_cb.write;
 	conn->sock->_cb.write = on_answered;
 	conn->lingers = 1;
-	server_gate_receiving(conn, 1);
+	server_pace_receiving(conn, 1);
 }
 
 /* Its body was h2o's. */

@@ -59,7 +59,7 @@ struct http_conn {
 	unsigned char place; /* the client: 0 not known yet, 1 on this machine, 2 on another */
 	uint64_t idle_mark;  /* req->nsent when sweep() first saw it idle, plus 1 */
 
-	/* The gate: server_h2o_gate.c. */
+	/* The gate: server_h2o_gate.c, server_h2o_pace.c. */
 	h2o_socket_cb read;
 	struct http_conn *gate_next, **gate_linkp; /* in the thread's ungated */
 	uint64_t got;                              /* bytes, decrypted */
@@ -404,8 +404,6 @@ void server_gate_answered(struct http_conn *conn);
  * for one window, since to close while it sends would take the answer from it.
  */
 void server_gate_last(struct http_conn *conn);
-/** server_gate_receiving(conn, is): We wait for the client, which has to keep up the rate, or no longer. */
-void server_gate_receiving(struct http_conn *conn, int is);
 /** server_gate_http1(conn, accept): h2o's HTTP/1 on a connection whose first bytes may be there already. */
 void server_gate_http1(struct http_conn *conn, h2o_accept_ctx_t *accept);
 /** server_gate_http2(conn, accept): The same of HTTP/2, over TLS. */
@@ -414,6 +412,16 @@ void server_gate_http2(struct http_conn *conn, h2o_accept_ctx_t *accept);
 void server_gate_close(struct http_conn *conn);
 /** server_gate_turn(t): Stand before h2o where it has begun to read; after every turn of its loop. */
 void server_gate_turn(struct http_thread *t);
+/** server_gate_stands(conn): 1 if it stands there.  server_gate_has_head(conn): 1 if an HTTP/1 head has come whole. */
+int server_gate_stands(const struct http_conn *conn);
+int server_gate_has_head(struct http_conn *conn);
+
+/* ---- server_h2o_pace.c ---- */
+
+/** server_pace_open(conn): A new connection. */
+void server_pace_open(struct http_conn *conn);
+/** server_pace_receiving(conn, is): We wait for the client, which has to keep up the rate, or no longer. */
+void server_pace_receiving(struct http_conn *conn, int is);
 /** server_on_pace(t): Cut off who is too slow. */
 void server_on_pace(void *arg);
 

@@ -361,7 +361,7 @@ server_room_wait(struct http_req *req, int in_pieces)
 	req->queued = p;
 	/* It is we who do not read. */
 	if (req->version < 0x200)
-		server_gate_receiving(req->conn, 0);
+		server_pace_receiving(req->conn, 0);
 	if (t->expirer.at == 0)
 		http_timer_set(&t->expirer, t->server->config.gate.room_wait_ms);
 	server_room_queue(m, &p->wait);
