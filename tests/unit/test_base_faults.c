@@ -588,7 +588,7 @@ step_httpc(void)
 	return err;
 }
 
-/* Through a proxy, with what asks for more of libcurl: the request's end is a connection that is refused. */
+/* Through a proxy, with what asks for more of libcurl: it is the proxy that answers. */
 static int
 step_proxy(void)
 {
