@@ -382,7 +382,7 @@ run_transaction(struct commit *c, struct dbwork *group)
 
 /* ---- Answering ---- */
 
-/* What was of force goes into the commit, which releases it. */
+/* What was in force goes into the commit, which releases it. */
 static void
 adopt_security(struct commit *c)
 {
