@@ -1,8 +1,8 @@
 // A well-behaved client from another address, 127.0.0.2, in a thread of its own: it asks for a document again and again while
 // others attack, and every answer must come and be right.  How long answers take is told, and judges nothing.
 import assert from 'node:assert/strict';
-import http from 'node:http';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { neighbour } from './meanwhile.mjs';
 
 const QUIET = 300;
 const median = (a) => [...a].sort((x, y) => x - y)[a.length >> 1];
@@ -10,20 +10,12 @@ const median = (a) => [...a].sort((x, y) => x - y)[a.length >> 1];
 /* ---- The thread ---- */
 
 function client({ port, path, auth, expected }) {
-	const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-	const once = () => new Promise((resolve, reject) => {
-		const began = performance.now();
-		const req = http.get({ host: '127.0.0.1', port, localAddress: '127.0.0.2', path, agent, headers: { authorization: auth } }, (res) => {
-			let text = '';
-			res.on('data', (d) => (text += d));
-			res.on('error', reject);
-			res.on('end', () => {
-				if (res.statusCode !== 200 || text !== expected) reject(new Error(`${res.statusCode} ${text}`));
-				else resolve(performance.now() - began);
-			});
-		});
-		req.on('error', reject);
-	});
+	const other = neighbour({ port, auth }, path);
+	const once = async () => {
+		const { text, ms } = await other.once();
+		if (text !== `200 ${expected}`) throw new Error(text);
+		return ms;
+	};
 	let on = false;
 	parentPort.on('message', async (what) => {
 		const times = [];

@@ -3,26 +3,32 @@ import http from 'node:http';
 
 const PAUSE_MS = 10;
 
-/** Asks for ${path} again and again.  end() resolves with {answers, most_ms}, or fails if one was not as at first. */
-export function meanwhile(server, path) {
+/** Asks for ${path} at each call of once(), which resolves with {text: 'STATUS BODY', ms}. */
+export function neighbour({ port, auth }, path) {
 	const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
 	const once = () => new Promise((resolve, reject) => {
-		const req = http.get({ host: '127.0.0.1', port: server.port, localAddress: '127.0.0.2', path, agent, headers: { authorization: server.auth } }, (res) => {
+		const began = performance.now();
+		const req = http.get({ host: '127.0.0.1', port, localAddress: '127.0.0.2', path, agent, headers: { authorization: auth } }, (res) => {
 			let text = '';
 			res.on('data', (d) => (text += d));
 			res.on('error', reject);
-			res.on('end', () => resolve(`${res.statusCode} ${text}`));
+			res.on('end', () => resolve({ text: `${res.statusCode} ${text}`, ms: performance.now() - began }));
 		});
 		req.on('error', reject);
 	});
+	return { once, end: () => agent.destroy() };
+}
+
+/** Asks again and again.  end() resolves with {answers, most_ms}, or fails if one was not as at first. */
+export function meanwhile(server, path) {
+	const other = neighbour(server, path);
 	let on = true;
 	const work = (async () => {
 		let answers = 0, most_ms = 0;
 		for (let first; on || answers < 2;) {
-			const began = performance.now();
-			const text = await once();
+			const { text, ms } = await other.once();
 			if (text !== (first ??= text) || !text.startsWith('200 ')) throw new Error(`another client got ${text}`);
-			most_ms = Math.max(most_ms, performance.now() - began);
+			most_ms = Math.max(most_ms, ms);
 			answers++;
 			await new Promise((r) => setTimeout(r, PAUSE_MS));
 		}
@@ -32,7 +38,7 @@ export function meanwhile(server, path) {
 	return {
 		end() {
 			on = false;
-			return work.finally(() => agent.destroy());
+			return work.finally(other.end);
 		},
 	};
 }
