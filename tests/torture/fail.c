@@ -92,11 +92,41 @@ of_a_test(uintptr_t at)
 	return 0;
 }
 
-/* Functions that stand in the table of symbols behind the name of a test's source, up to the next source; and main(). */
+static int
+is_test_source(const char *name)
+{
+	return strncmp(name, "test_", 5) == 0 || strncmp(name, "fuzz_", 5) == 0 || strcmp(name, "driver.c") == 0;
+}
+
+/* Functions that stand in a table of symbols behind the name of a test's source, up to the next source; and main(). */
+static void
+add_tests(const Elf64_Sym *sym, size_t n, const char *names)
+{
+	int mine = 0, any = 0;
+
+	for (; n > 0; sym++, n--) {
+		unsigned type = ELF64_ST_TYPE(sym->st_info);
+		const char *name = names + sym->st_name;
+
+		if (type == STT_FILE) {
+			mine = is_test_source(name);
+			any |= mine;
+		}
+		if (type != STT_FUNC || nranges == RANGES || sym->st_size == 0)
+			continue;
+		if ((mine && ELF64_ST_BIND(sym->st_info) == STB_LOCAL) ||
+		    (any && (strcmp(name, "main") == 0 || strncmp(name, "LLVMFuzzer", 10) == 0))) {
+			uintptr_t from = (uintptr_t)&__executable_start + sym->st_value;
+
+			ranges[nranges++] = (struct range){from, from + sym->st_size};
+		}
+	}
+}
+
 static void
 find_tests(void)
 {
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/exe", O_RDONLY | O_CLOEXEC, 0), mine = 0, any = 0;
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/exe", O_RDONLY | O_CLOEXEC, 0);
 	struct stat st;
 	const char *file;
 	const Elf64_Ehdr *head;
@@ -110,30 +140,10 @@ find_tests(void)
 		return;
 	head = (const Elf64_Ehdr *)(const void *)file;
 	sec = (const Elf64_Shdr *)(const void *)(file + head->e_shoff);
-	for (unsigned i = 0; i < head->e_shnum; i++) {
-		const Elf64_Sym *sym = (const Elf64_Sym *)(const void *)(file + sec[i].sh_offset);
-		const char *names;
-
-		if (sec[i].sh_type != SHT_SYMTAB)
-			continue;
-		names = file + sec[sec[i].sh_link].sh_offset;
-		for (size_t k = 0; k < sec[i].sh_size / sizeof(*sym); k++) {
-			unsigned type = ELF64_ST_TYPE(sym[k].st_info);
-			const char *name = names + sym[k].st_name;
-
-			if (type == STT_FILE)
-				any |= mine = strncmp(name, "test_", 5) == 0 || strncmp(name, "fuzz_", 5) == 0 ||
-					      strcmp(name, "driver.c") == 0;
-			if (type != STT_FUNC || nranges == RANGES || sym[k].st_size == 0)
-				continue;
-			if ((mine && ELF64_ST_BIND(sym[k].st_info) == STB_LOCAL) ||
-			    (any && (strcmp(name, "main") == 0 || strncmp(name, "LLVMFuzzer", 10) == 0))) {
-				uintptr_t from = (uintptr_t)&__executable_start + sym[k].st_value;
-
-				ranges[nranges++] = (struct range){from, from + sym[k].st_size};
-			}
-		}
-	}
+	for (unsigned i = 0; i < head->e_shnum; i++)
+		if (sec[i].sh_type == SHT_SYMTAB)
+			add_tests((const Elf64_Sym *)(const void *)(file + sec[i].sh_offset),
+			    sec[i].sh_size / sizeof(Elf64_Sym), file + sec[sec[i].sh_link].sh_offset);
 	syscall(SYS_munmap, file, (size_t)st.st_size);
 	qsort(ranges, nranges, sizeof(ranges[0]), range_cmp);
 }
@@ -159,7 +169,7 @@ begin(void)
 	if (map == MAP_FAILED)
 		return;
 	find_tests();
-	(void)atexit(disarm); /* before coverage is written */
+	(void)atexit(disarm);        /* before coverage is written */
 	unsetenv("TORTURE_CONTROL"); /* what is started from here is not meant */
 	control = map;
 	control->held = 0;
