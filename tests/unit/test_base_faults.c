@@ -74,11 +74,7 @@ realloc(void *p, size_t size)
 {
 	if (p == NULL)
 		return malloc(size);
-	if (refused()) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	return __libc_realloc(p, size);
+	return refused() ? fault_no_memory() : __libc_realloc(p, size);
 }
 
 void *
