@@ -7,6 +7,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { anonKiB, descriptors } from '../lib/process.mjs';
 import { ask, newDb } from './client.mjs';
 
 const SEED = Number(process.env.DIVAN_SEED ?? Date.now() % 1000000);
@@ -66,7 +67,7 @@ async function each(n, make, atOnce = 100) {
 	return list;
 }
 
-const anon = () => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]);
+const anon = () => anonKiB(server);
 const seqOf = (seq) => Number(/^\d+/.exec(seq)[0]);
 
 /** Wait for a server's side effect that no answer tells of. */
@@ -130,7 +131,7 @@ test('an HTTP/2 connection carries 50 feeds beside other requests', async () => 
 
 test(`${STREAMS} feeds of all kinds over HTTP/2: all are told of a commit, and with them goes what they took`, async (t) => {
 	const db = await newDb(server, 'streams');
-	const files = () => fs.readdirSync(`/proc/${server.pid}/fd`).length;
+	const files = () => descriptors(server);
 	const round = async (n) => {
 		const began = performance.now(), before = anon();
 		let headed = 0, told = 0, allHeaded, allTold;

@@ -6,6 +6,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
+import { anonKiB } from '../lib/process.mjs';
 import { ask } from './client.mjs';
 
 const COUNT = Number(process.env.VIEW_DATABASES ?? 120);
@@ -26,7 +27,6 @@ function children(pid) {
 	});
 }
 
-const anon = (pid) => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) << 10;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A folder of databases that are alike: one is made, and its file copied. */
@@ -50,7 +50,7 @@ test(`${COUNT} databases with a view each`, { timeout: 600000 }, async (t) => {
 	const names = Array.from({ length: COUNT }, (_, i) => `db${i}`);
 	// Databases are opened first: what that takes is no matter of views.
 	await Promise.all(names.map(async (db) => assert.equal((await ask(server, 'GET', `/${db}`, { agent })).json.doc_count, 21, db)));
-	const before = anon(server.pid);
+	const before = anonKiB(server) << 10;
 	assert.deepEqual(children(server.pid), []);
 
 	const all = new http.Agent({ keepAlive: true, maxSockets: COUNT });
@@ -72,10 +72,10 @@ test(`${COUNT} databases with a view each`, { timeout: 600000 }, async (t) => {
 	}
 	await finished;
 	assert.ok(most > 0 && most <= LIMIT, `${most} children at a time`);
-	const busy = anon(server.pid);
+	const busy = anonKiB(server) << 10;
 	for (const one of [all, agent]) one.destroy();
 	while (children(server.pid).length) await sleep(100);
-	const after = anon(server.pid);
+	const after = anonKiB(server) << 10;
 	console.log(`  ${COUNT} indexes built, at most ${most} divan-js at a time, ${others} other requests meanwhile; RssAnon ${before >> 20} MiB before, ${busy >> 20} MiB then, ${after >> 20} MiB in the end`);
 	assert.ok(after < before + MORE, `RssAnon ${before} before, ${after} in the end`);
 	// They come again when they are needed.
