@@ -22,7 +22,7 @@ struct gather {
 	struct store_batch *batch;
 	struct store_snap *snap; /* what is committed; NULL: none is open */
 	struct db_salvage *out;
-	uint64_t keys[2 * BATCH_KEYS]; /* hashes of the keys in the batch; 0: none */
+	uint64_t keys[2 * BATCH_KEYS]; /* hashes of the keys put into the batch since ${snap} is open; 0: none */
 	size_t nkeys;
 };
 
@@ -37,20 +37,35 @@ flush(struct gather *g)
 	return store_batch_bytes(g->batch) > 0 ? store_commit(g->batch) : 0;
 }
 
-/* note_key: 1 if the batch has the key already. */
-static int
-note_key(struct gather *g, const struct store_pages_record *r)
+/* slot_of: Where the batch notes this key: the key's hash stands there if it has it, else 0. */
+static uint64_t *
+slot_of(struct gather *g, const struct store_pages_record *r, uint64_t *hashp)
 {
 	uint64_t h = counts_hash(r->tree, r->key.p, r->key.len);
 	size_t i;
 
 	h |= h == 0;
-	for (i = (h ^ h >> 32) % (2 * BATCH_KEYS); g->keys[i] != 0; i = (i + 1) % (2 * BATCH_KEYS))
-		if (g->keys[i] == h)
-			return 1;
-	g->keys[i] = h;
-	g->nkeys++;
-	return 0;
+	for (i = (h ^ h >> 32) % (2 * BATCH_KEYS); g->keys[i] != 0 && g->keys[i] != h; i = (i + 1) % (2 * BATCH_KEYS))
+		;
+	*hashp = h;
+	return &g->keys[i];
+}
+
+/* put: Into the batch.  What no snapshot was open for is committed before one is. */
+static int
+put(struct gather *g, const struct store_pages_record *r)
+{
+	uint64_t hash, *slot;
+	int err = store_put(g->batch, r->tree, r->key.p, r->key.len, r->val.p, r->val.len);
+
+	if (err == 0 && g->snap != NULL) {
+		slot = slot_of(g, r, &hash);
+		g->nkeys += *slot == 0;
+		*slot = hash;
+	}
+	if (err == 0 && (store_batch_bytes(g->batch) > BATCH_BYTES || g->nkeys >= BATCH_KEYS))
+		err = flush(g);
+	return err;
 }
 
 /* age_of: The later a record of this kind was written, the higher. */
@@ -74,18 +89,25 @@ age_of(unsigned tree, const struct store_val *key, const struct store_val *val)
 	return bytes_varint(&r);
 }
 
+/* is_key: The key of that name, of what describes the database. */
+static int
+is_key(const struct store_pages_record *r, const char *name)
+{
+	return r->tree == TREE_META && r->key.len == strlen(name) && memcmp(r->key.p, name, r->key.len) == 0;
+}
+
 /* is_wanted: Not what describes the damaged file, or is made anew. */
 static int
 is_wanted(const struct store_pages_record *r)
 {
-	static const char *const not [] = {"format", "histories", "stamp", "session", "ages"};
+	static const char *const others[] = {"format", "histories", "stamp", "session", "ages"};
 
 	if (r->tree == TREE_DIGESTS || r->tree == TREE_COUNTS)
 		return 0;
 	if (r->tree != TREE_META)
 		return 1;
-	for (size_t i = 0; i < sizeof(not ) / sizeof(*not ); i++)
-		if (r->key.len == strlen(not [i]) && memcmp(r->key.p, not [i], r -> key.len) == 0)
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		if (is_key(r, others[i]))
 			return 0;
 	return r->key.len < 7 || memcmp(r->key.p, "upload/", 7) != 0;
 }
@@ -95,10 +117,12 @@ static int
 is_later(struct gather *g, const struct store_pages_record *r, int *laterp)
 {
 	struct store_val there;
+	uint64_t hash;
 	int err;
 
 	*laterp = 1;
-	if (note_key(g, r) && (err = flush(g)) != 0)
+	/* What is there is what is committed: all that the trees lead to, and what was found of this key. */
+	if ((g->snap == NULL || *slot_of(g, r, &hash) != 0) && (err = flush(g)) != 0)
 		return err;
 	if (g->snap == NULL && (err = store_snap_begin(g->db, &g->snap)) != 0)
 		return err;
@@ -108,12 +132,6 @@ is_later(struct gather *g, const struct store_pages_record *r, int *laterp)
 	*laterp =
 	    r->place == STORE_PAGES_UNSURE && age_of(r->tree, &r->key, &r->val) > age_of(r->tree, &r->key, &there);
 	return 0;
-}
-
-static int
-is_key(const struct store_pages_record *r, const char *name)
-{
-	return r->tree == TREE_META && r->key.len == strlen(name) && memcmp(r->key.p, name, r->key.len) == 0;
 }
 
 /*
@@ -135,8 +153,6 @@ take_meta(struct gather *g, const struct store_pages_record *r, int *laterp)
 		*laterp = 0;
 	else if (r->place != STORE_PAGES_PRESENT && (had == NULL || *had))
 		err = is_later(g, r, laterp);
-	else
-		(void)note_key(g, r);
 	if (had != NULL && *laterp)
 		*had = 1;
 	return err;
@@ -154,10 +170,7 @@ take_record(const struct store_pages_record *r, void *cookie)
 		err = is_later(g, r, &later);
 	if (err != 0 || !later || !is_wanted(r))
 		return err;
-	err = store_put(g->batch, r->tree, r->key.p, r->key.len, r->val.p, r->val.len);
-	if (err == 0 && (store_batch_bytes(g->batch) > BATCH_BYTES || g->nkeys >= BATCH_KEYS))
-		err = flush(g);
-	return err;
+	return put(g, r);
 }
 
 /* take_lost: A key whose record is damaged: of a document it is the id, though nothing proves that. */

@@ -291,6 +291,83 @@ test_circle(void)
 	}
 }
 
+/* ---- Where it is not known what is free ---- */
+
+/* without_older_root: The one of the two that is not the last commit's, whose free pages are known no more. */
+static void
+without_older_root(void)
+{
+	uint64_t n[2];
+
+	memcpy(copy, file, file_len);
+	for (size_t p = 0; p < 2; p++)
+		memcpy(&n[p], copy + p * PAGE + 144, sizeof(n[p]));
+	memset(copy + (n[1] < n[0] ? PAGE : 0), 0, PAGE);
+	write_copy(file_len);
+}
+
+/* salvaged_beside_older: Whatever older states are found, all that was last is what comes out. */
+static void
+salvaged_beside_older(const struct records *old, const struct records *new)
+{
+	struct lines w = lines_of(&was), is;
+	struct result r;
+
+	make_file(old, new);
+	without_older_root();
+	salvage(&r);
+	CHECK_INT(r.err, 0);
+	CHECK(r.out.pages.free_unknown && r.out.pages.unsure > 0);
+	is = lines_of(&r.text);
+	for (size_t i = 0; i < w.n; i++)
+		if (!is_kind(w.v[i], "local _local/point") && !CHECK(has_line(&is, w.v[i])))
+			fprintf(stderr, "missing: %.*s\n", (int)w.v[i].len, w.v[i].s);
+	free(w.v);
+	free(is.v);
+	release(&r);
+}
+
+/* The older records stand in whatever order: those of documents first, too. */
+static void
+test_older_first(void)
+{
+	struct records docs = {malloc(older.n * sizeof(*docs.v)), 0};
+
+	salvaged_beside_older(&older, &newer);
+	for (size_t i = 0; i < older.n; i++)
+		if (older.v[i].tree != TREE_META)
+			docs.v[docs.n++] = older.v[i];
+	salvaged_beside_older(&docs, &newer);
+	free(docs.v);
+}
+
+/* More older records in a row than a batch takes, none of which is put into one. */
+static void
+test_many_older(void)
+{
+	enum { MANY = 9000 };
+	static unsigned char vals[2][MANY][1 + RECORD_SUM_LEN];
+	struct records many[2];
+
+	for (int k = 0; k < 2; k++) {
+		many[k] = (struct records){malloc((MANY + newer.n) * sizeof(*many[k].v)), 0};
+		for (unsigned i = 0; i < MANY; i++) {
+			struct record *r = &many[k].v[many[k].n++];
+
+			*r = (struct record){
+			    .tree = TREE_BODIES, .klen = 8, .vlen = sizeof(vals[k][i]), .val = vals[k][i]};
+			bytes_store_u64be(r->key, 1000000 + i);
+			vals[k][i][0] = (unsigned char)k;
+			record_sum(r->tree, r->key, r->klen, r->val, 1);
+		}
+	}
+	for (size_t i = 0; i < newer.n; i++)
+		many[1].v[many[1].n++] = newer.v[i];
+	salvaged_beside_older(&many[0], &many[1]);
+	free(many[0].v);
+	free(many[1].v);
+}
+
 /* ---- More than one batch takes ---- */
 
 static void
@@ -364,6 +441,8 @@ main(void)
 	test_forged();
 	test_others();
 	test_circle();
+	test_older_first();
+	test_many_older();
 	test_large();
 	salvagetest_end();
 	return check_done();
