@@ -33,13 +33,17 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
-/** What is in the tree now, committed or not; a file that is the same keeps its time. */
+/** What is in the tree now, committed or not; a file that is the same keeps its time, and what has gone from it since an earlier run goes from the copy. */
 function copyTree() {
-	const names = execFileSync('git', ['ls-files', '-z', '-co', '--exclude-standard'], { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 26 });
-	for (const name of new Set(names.split('\0'))) {
+	const listed = execFileSync('git', ['ls-files', '-z', '-co', '--exclude-standard'], { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 26 });
+	const names = new Set(listed.split('\0').filter((name) => name && fs.lstatSync(path.join(ROOT, name), { throwIfNoEntry: false })?.isFile()));
+	const list = path.join(dir, '.copied');
+	const before = fs.existsSync(list) ? JSON.parse(fs.readFileSync(list, 'utf8')) : [];
+	for (const name of before) if (!names.has(name)) fs.rmSync(path.join(dir, name), { force: true });
+	fs.writeFileSync(list, JSON.stringify([...names]));
+	for (const name of names) {
 		const from = path.join(ROOT, name);
 		const to = path.join(dir, name);
-		if (!name || !fs.lstatSync(from, { throwIfNoEntry: false })?.isFile()) continue;
 		if (fs.existsSync(to) && fs.readFileSync(from).equals(fs.readFileSync(to))) continue;
 		fs.mkdirSync(path.dirname(to), { recursive: true });
 		fs.copyFileSync(from, to);
