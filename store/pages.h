@@ -13,7 +13,7 @@
  * store_pages_check(path, why): Would LMDB find its way: each page that its roots lead to lies within the file, is of
  * its kind, is led to once, and its entries lie within it, in order; the counts agree; what it takes for free is free.
  * Values are not looked at.  Reads each page once but for those of large values, of which it reads the first.
- * Errors: ERR_CORRUPT and ${why}; ERR_NO_DB, ERR_IO, ERR_NOMEM, ERR_NEWER_FORMAT.
+ * Errors: ERR_CORRUPT and ${why}; ERR_NO_DB, ERR_IO, ERR_NOMEM, ERR_BUSY.
  */
 int store_pages_check(const char *path, struct errtext *why) MUST_CHECK;
 
@@ -49,11 +49,11 @@ struct store_pages_report {
 };
 
 /**
- * store_pages_salvage(path, trees, ntrees, fn, lost, cookie, report): Call ${fn} with each record of the trees, in the order of
- * their names' numbers, whose checksum matches: first those that the trees lead to, then those in pages that neither a tree
- * leads to nor are free.  ${lost} is called with an entry whose key can be read but whose value does not match; the key, then,
+ * store_pages_salvage(path, trees, ntrees, fn, lost, cookie, report): Call ${fn} with each record of the trees whose checksum
+ * matches: first those that the trees lead to, then those in pages that no tree leads to and that are not free, as far as it is
+ * known which these are.  ${lost} is called with an entry whose key can be read but whose value does not match; the key, then,
  * is not proven.  Memory lives for the call.  Ends with the first result of them that is not 0.
- * Errors: those; ERR_NO_DB, ERR_IO, ERR_NOMEM.
+ * Errors: those; ERR_NO_DB, ERR_IO, ERR_NOMEM, ERR_BUSY; ERR_CORRUPT: ${path} is no file.
  */
 typedef int store_pages_f(const struct store_pages_record *r, void *cookie);
 int store_pages_salvage(const char *path, const char *const *trees, unsigned ntrees, store_pages_f *fn,

@@ -125,32 +125,31 @@ value_room(struct pages_walk *w, size_t len)
 int
 store_pages_overflow(struct pages_walk *w, const struct pages_node *n, struct pages_tree *t, int into, int sure)
 {
-	uint64_t first = pages_u64(n->data), len = n->dlen, pages = (PAGES_HEAD - 1 + len) / w->psize + 1, told;
+	uint64_t first = pages_u64(n->data), len = n->dlen, pages = pages_of(w, n->dlen), told;
 	unsigned char head[PAGES_HEAD];
 
 	if (first < 2 || len > VALUE_MAX || first >= w->npages || pages > w->npages - first ||
 	    (w->why == NULL && !w->broken_free && pages_bit(w->freed, first)) ||
 	    !store_pages_read(w, head, PAGES_HEAD, first * w->psize))
 		return ERR_CORRUPT;
-	/* A value that was replaced by a shorter one keeps the pages that it had. */
-	told = pages_u32(head + 12);
-	if (pages_u64(head) != first || pages_u16(head + 10) != PAGES_OVERFLOW || told < pages ||
-	    told > w->npages - first) {
-		if (!sure)
+	if (!sure) { /* else a damaged count would hide what stands behind */
+		told = pages_u32(head + 12);
+		/* A value that was replaced by a shorter one keeps the pages that it had. */
+		if (pages_u64(head) != first || pages_u16(head + 10) != PAGES_OVERFLOW || told < pages ||
+		    told > w->npages - first)
 			return ERR_CORRUPT;
+		pages = told;
+		for (uint64_t i = 0; i < pages; i++)
+			if (pages_bit(w->seen, first + i))
+				return ERR_CORRUPT;
 	}
-	if (sure) /* a damaged count would hide what stands behind */
-		told = pages;
-	for (uint64_t i = 0; i < told && !sure; i++)
-		if (pages_bit(w->seen, first + i))
-			return ERR_CORRUPT;
 	if (into && value_room(w, len) != 0)
 		return ERR_NOMEM;
 	if (into && !store_pages_read(w, w->value, len, first * w->psize + PAGES_HEAD))
 		return ERR_CORRUPT;
-	for (uint64_t i = 0; i < told && !sure; i++)
+	for (uint64_t i = 0; i < pages && !sure; i++)
 		pages_bit_set(w->seen, first + i);
-	t->overflows_seen += told;
+	t->overflows_seen += pages;
 	return 0;
 }
 

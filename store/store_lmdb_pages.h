@@ -92,6 +92,13 @@ pages_u16(const unsigned char *p)
 	return n;
 }
 
+/* pages_of: How many pages a large value has. */
+static inline uint64_t
+pages_of(const struct pages_walk *w, size_t len)
+{
+	return (PAGES_HEAD - 1 + len) / w->psize + 1;
+}
+
 static inline int
 pages_bit(const unsigned char *map, uint64_t n)
 {

@@ -37,7 +37,7 @@ tell_record(struct salvage *s, const struct store_pages_record *r)
 static void
 claim(struct salvage *s, const struct pages_node *n)
 {
-	uint64_t first = pages_u64(n->data), pages = (PAGES_HEAD - 1 + n->dlen) / s->w.psize + 1;
+	uint64_t first = pages_u64(n->data), pages = pages_of(&s->w, n->dlen);
 
 	for (uint64_t i = 0; i < pages && first + i < s->w.npages; i++)
 		pages_bit_set(s->w.seen, first + i);
