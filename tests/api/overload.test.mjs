@@ -2,12 +2,12 @@
 // what was acknowledged is there, memory stays under a bound, others are served meanwhile, and in the end all is given back.
 // OVERLOAD_SECONDS, OVERLOAD_CONNECTIONS, OVERLOAD_BYTES, OVERLOAD_SHARE (MiB): the long form, `make overload`.
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { startDivand, tellsMemory } from '../lib/divand.mjs';
+import { anonKiB } from '../lib/process.mjs';
 import { ask, assertError, connect, newDb } from './client.mjs';
 
 const MB = 1 << 20;
@@ -25,7 +25,7 @@ before(async () => {
 });
 after(() => server?.stop());
 
-const anon = () => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${server.pid}/status`, 'utf8'))[1]) * 1024;
+const anon = () => anonKiB(server) * 1024;
 const room = async (of = server) => Object.fromEntries(Object.entries((await ask(of, 'GET', '/_node/_local/_stats/divan/request_memory')).json).map(([k, v]) => [k, v.value]));
 const text = (id, bytes) => JSON.stringify({ _id: id, n: 1, text: Array.from({ length: Math.ceil(bytes / 8) }, () => Math.random().toString(36).slice(2, 10)).join('').slice(0, bytes - 40) });
 const filler = text('', BYTES).slice('{"_id":""'.length);

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { FakeCouch, made } from '../lib/fakecouch.mjs';
+import { anonKiB } from '../lib/process.mjs';
 import { Node, until } from './replication.mjs';
 
 const N = Number(process.env.REPLICATIONS ?? 300);
@@ -15,7 +16,7 @@ const LIMIT = { timeout: 600000 };
 const DOCS = made(3);
 let divand, peer;
 
-const rss = () => Number(/RssAnon:\s+(\d+)/.exec(fs.readFileSync(`/proc/${divand.server.pid}/status`, 'utf8'))[1]);
+const rss = () => anonKiB(divand.server);
 /** Connections to the peer that the server has, as its kernel counts them: the peer's own count lags behind what is closed. */
 const connections = () => {
 	const port = peer.port.toString(16).toUpperCase().padStart(4, '0');

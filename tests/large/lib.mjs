@@ -1,10 +1,10 @@
 // Bodies of any size, made and checked on the fly, and what a server does meanwhile: its memory, its answers to others, its loops' lag.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import fs from 'node:fs';
 import http from 'node:http';
 import { once } from 'node:events';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { anonKiB } from '../lib/process.mjs';
 
 export const MIB = 1 << 20;
 /** MiB of the attachments: 64 in `make test`, 1024 in `make test-large`. */
@@ -127,7 +127,7 @@ export async function readRelated(reader, boundary) {
 
 /* ---- What the server does meanwhile ---- */
 
-const rssAnon = (pid) => Number(/^RssAnon:\s+(\d+) kB/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]) / 1024;
+const rssAnon = (pid) => anonKiB({ pid }) / 1024;
 
 const loopLag = async (server) => (await ask(server, 'GET', '/_node/_local/_stats')).json.divan.loop_lag_ms.value;
 
