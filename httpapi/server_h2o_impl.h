@@ -77,17 +77,17 @@ struct http_conn {
 	unsigned char lingers;         /* answered, while more may come: has one more window */
 	h2o_socket_cb close;           /* drops: h2o's own, which closes; else NULL */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
-	uint64_t stuck_ms,
-	    stuck_acked;  /* since when an answer waits to be taken, and what had been by then; 0: none does */
-	uint64_t spooled; /* bytes of HTTP/2 bodies that have not come whole, as the server counts them */
-	uint64_t parked;  /* bytes that have come and are nobody's yet: server_h2o_room.c */
-	size_t want;      /* HTTP/1: bytes of head and body that h2o is to be given together */
-	struct server_frames *frames; /* HTTP/2 */
-	char text[SERVER_ADDR_TEXT];  /* of addr, once a request has come; for the log */
-	struct ssl_ctx_st *tls;       /* what OpenSSL needs until the first bytes of a handshake */
-	const struct ssl_st *ssl;     /* of a client that was asked for a certificate */
-	unsigned cert_generation;     /* of the context that the certificate was last held against; 0: none yet */
-	unsigned char cert_ok;        /* and passed */
+	uint64_t stuck_ms;             /* since when an answer waits to be taken; 0: none does */
+	uint64_t stuck_acked;          /* what had been taken by then */
+	uint64_t spooled;              /* bytes of HTTP/2 bodies that have not come whole, as the server counts them */
+	uint64_t parked;               /* bytes that have come and are nobody's yet: server_h2o_room.c */
+	size_t want;                   /* HTTP/1: bytes of head and body that h2o is to be given together */
+	struct server_frames *frames;  /* HTTP/2 */
+	char text[SERVER_ADDR_TEXT];   /* of addr, once a request has come; for the log */
+	struct ssl_ctx_st *tls;        /* what OpenSSL needs until the first bytes of a handshake */
+	const struct ssl_st *ssl;      /* of a client that was asked for a certificate */
+	unsigned cert_generation;      /* of the context that the certificate was last held against; 0: none yet */
+	unsigned char cert_ok;         /* and passed */
 };
 
 struct http_req {

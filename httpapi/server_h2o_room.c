@@ -6,7 +6,8 @@
  *	bytes come: parked by the connection
  *	  -> a handler asks for the body (http_body_is_whole, _gather, _wait, _read): there is room, or it waits for some
  *	  -> held until the last reference to the request goes (req_free()), or its answer begins as a stream (http_start())
- *	  -> or ERR_BUSY, which the handler answers with 503: at once if nothing more can be parked, else behind room_wait_ms
+ *	  -> or ERR_BUSY, which the handler answers with 503: at once if nothing more can be parked or the server ends, else behind
+ *	     room_wait_ms
  *
  * So a request is refused by its handler, like any other: who it is has been looked at, and the answer has all its headers.
  *
