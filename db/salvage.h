@@ -20,8 +20,8 @@ struct db_salvage {
 	/* db_salvage_gather() */
 	struct store_pages_report pages;
 	int has_state, has_security; /* the counters and settings; the security object */
-	char **
-	    ids; /* of records of documents that are lost, as far as they are kept; not proven, since the record is damaged */
+	/* Of records of documents that are lost, as far as they are kept; not proven, since the record is damaged. */
+	char **ids;
 	size_t nids, cap_ids;
 
 	/* db_salvage_copy() */

@@ -81,7 +81,7 @@ copy_atts(struct salvage *s, const struct db_doc *doc, const struct db_rev *rev,
 			s->blobs[s->nblobs++] = to->blob;
 			s->bytes += db_blob_pending(to->blob);
 			w->natts++;
-		} else if (err == ERR_CORRUPT || err == ERR_MISSING) {
+		} else if (salvage_is_lost(err)) {
 			s->out->lost_atts++;
 			salvage_tell(s, "attachment %.*s of document %.*s, revision %s: lost",
 			    (int)(att->name.len < 1000 ? att->name.len : 1000), att->name.s, SALVAGE_ID(doc->id),
@@ -172,12 +172,14 @@ read_left(struct salvage *s, struct db_doc *doc, const struct revtree *t, size_t
 	int err = db_doc_rev(doc, &leaf, s->bodies, out);
 
 	*kp = 0;
-	*emptyp = salvage_is_lost(err) && leaf.deleted;
-	if (*emptyp)
-		*out = (struct db_rev){.node = leaf, .body = {"{}", 2}};
-	else if (salvage_is_lost(err))
+	*emptyp = 0;
+	if (!salvage_is_lost(err))
+		return err;
+	if (!leaf.deleted)
 		return read_older(s, doc, t, path, n, kp, out);
-	return *emptyp ? 0 : err;
+	*emptyp = 1;
+	*out = (struct db_rev){.node = leaf, .body = {"{}", 2}};
+	return 0;
 }
 
 /* put_leaf: *${savedp} is 1 if something of it is left. */
