@@ -171,6 +171,9 @@ hmac(digest_two_f *digest, size_t digest_len, const void *key, size_t klen, cons
 	digest(block, sizeof(block), data, len, inner);
 	hmac_block(key, klen, 0x5C, block);
 	digest(block, sizeof(block), inner, digest_len, out);
+	/* Whoever reads the stack later finds no key. */
+	OPENSSL_cleanse(block, sizeof(block));
+	OPENSSL_cleanse(shorter, sizeof(shorter));
 }
 
 void
