@@ -22,7 +22,7 @@
 #   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
 #   make tidy        clang-tidy and cppcheck over the code
 #   make valgrind    the unit tests under memcheck
-#   make fuzz        each fuzz target for SECONDS=60 under clang; findings and inputs in build-fuzz/
+#   make fuzz        each fuzz target for SECONDS=60 under clang, JOBS=1 at once; findings, inputs and sums of all runs in build-fuzz/
 #   make bench       ratios to the ceilings in bench/ceiling/
 #   make install     divand, divan, the page, a service and its configuration (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)
 #   make settings    docs/divan.yaml anew, from the settings that divand knows
@@ -331,15 +331,13 @@ torture: deps-test
 	@node tests/torture/life.mjs --build build-torture --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0) --starts 10000; life=$$?; \
 	  node tests/torture/unit.mjs --build build-torture --jobs 2 --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0) $(TORTURE_TESTS) && exit $$life
 
+# FUZZ: some targets. KEEP=1: what takes new branches goes into tests/fuzz/corpus/.
 SECONDS ?= 60
+JOBS    ?= 1
 fuzz: deps-fuzz
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-fuzz CC=clang OPT='-O1 -g' \
 	  SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' $(FUZZ_NAMES:%=build-fuzz/tests/fuzz_%)
-	@for name in $(FUZZ_NAMES); do \
-	  echo "== $$name"; mkdir -p build-fuzz/corpus/$$name && \
-	  build-fuzz/tests/fuzz_$$name -max_total_time=$(SECONDS) -timeout=25 -rss_limit_mb=2048 -max_len=4096 -verbosity=0 -print_final_stats=1 \
-	    $$(test ! -f tests/fuzz/$$name.dict || echo -dict=tests/fuzz/$$name.dict) -artifact_prefix=build-fuzz/$$name- build-fuzz/corpus/$$name tests/fuzz/corpus/$$name || exit 1; \
-	done
+	@node tests/fuzz/run.mjs --build build-fuzz --seconds $(SECONDS) --jobs $(JOBS) $(if $(KEEP),--keep) $(FUZZ)
 
 # What is measured are db/ and base/.  The tests of COV_SKIP take minutes without optimisation, and no branch that the others do not take.
 # COV_API=1: the contract and API tests as well.
@@ -413,7 +411,7 @@ deps:
 deps-test:
 	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_TEST)
 deps-fuzz:
-	@.ci/debs $(DEBS) $(DEBS_FUZZ)
+	@.ci/debs $(DEBS) $(DEBS_NODE) $(DEBS_FUZZ)
 deps-tidy:
 	@.ci/debs $(DEBS) $(DEBS_TIDY)
 deps-valgrind:

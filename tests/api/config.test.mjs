@@ -4,11 +4,9 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAND, ROOT, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask } from './client.mjs';
 
-const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const dataDir = tempDir('divan-settings');
 const CONFIG = '/_node/_local/_config';
 // A setting stands last in its comment.

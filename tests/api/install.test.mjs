@@ -5,11 +5,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { DIVAND, tempDir } from '../lib/divand.mjs';
+import { DIVAND, ROOT, tempDir } from '../lib/divand.mjs';
 import { ask } from './client.mjs';
 
-const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const dest = tempDir('divan-install');
 const has = (name) => fs.existsSync(path.join(dest, name));
 const read = (name) => fs.readFileSync(path.join(dest, name), 'utf8');

@@ -7,6 +7,12 @@ export const descriptors = ({ pid }) => fs.readdirSync(`/proc/${pid}/fd`).length
 /** Its memory but that of files. */
 export const anonKiB = ({ pid }) => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
 
+/** How much of the processor's time it has had, in ticks, of which Linux has 100 a second. */
+export function ticks({ pid }) {
+	const fields = fs.readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ');
+	return Number(fields[11]) + Number(fields[12]);
+}
+
 /** No more than ${most} descriptors are open, or soon so. */
 export async function assertDescriptors(server, most, note = '') {
 	for (let n = 0; n < 600 && descriptors(server) > most; n++) await new Promise((r) => setTimeout(r, 50));

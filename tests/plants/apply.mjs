@@ -2,7 +2,8 @@
 // Does each planted fault still apply?  One that does not is to be written anew: the code that it changes is another now.
 import fs from 'node:fs';
 import path from 'node:path';
-import { ROOT, planted, plants } from './plants.mjs';
+import { ROOT } from '../lib/divand.mjs';
+import { planted, plants } from './plants.mjs';
 
 const places = {
 	unit: ([name]) => ['unit', 'fuzz'].map((f) => `tests/${f}/${f === 'fuzz' ? name?.slice(5) : name}.c`),

@@ -12,10 +12,9 @@
 // There may be several files, and several places in one.
 import fs from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from '../lib/divand.mjs';
 
-export const FOLDER = path.dirname(fileURLToPath(import.meta.url));
-export const ROOT = path.resolve(FOLDER, '../..');
+const FOLDER = path.join(ROOT, 'tests/plants');
 
 function parse(name, text) {
 	const plant = { name, fault: '', test: '', edits: [] };

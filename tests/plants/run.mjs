@@ -11,7 +11,8 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { ROOT, planted, plants } from './plants.mjs';
+import { ROOT } from '../lib/divand.mjs';
+import { planted, plants } from './plants.mjs';
 
 const WANTED = new RegExp(process.env.PLANTS ?? '');
 const WAIT = 4;

@@ -15,6 +15,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { preloaded, startDivand, tellsMemory, tempDir } from '../lib/divand.mjs';
+import { ticks } from '../lib/process.mjs';
 import { ask, openFeed } from '../api/client.mjs';
 
 const SECONDS = Number(process.env.SOAK_SECONDS || 8);
@@ -71,10 +72,9 @@ function descriptors(pid) {
 
 function figures(pid) {
 	const status = read(`/proc/${pid}/status`);
-	const stat = read(`/proc/${pid}/stat`).split(') ')[1].split(' ');
 	let wakes = 0;
 	for (const task of fs.readdirSync(`/proc/${pid}/task`)) wakes += kib(read(`/proc/${pid}/task/${task}/status`), 'voluntary_ctxt_switches');
-	return { rss: kib(status, 'RssAnon'), threads: kib(status, 'Threads'), ticks: Number(stat[11]) + Number(stat[12]), wakes, ...descriptors(pid) };
+	return { rss: kib(status, 'RssAnon'), threads: kib(status, 'Threads'), ticks: ticks({ pid }), wakes, ...descriptors(pid) };
 }
 
 const measured = tellsMemory();
