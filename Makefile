@@ -308,7 +308,7 @@ TORTURE_FLAGS := -fno-omit-frame-pointer -fno-optimize-sibling-calls
 # TORTURE_SHORT: built by `make test`, for its suite torture. TORTURE_SKIP: those that the long form leaves out make millions of calls without another place, fail calls by themselves, or wait for seconds.
 TORTURE_SHORT := divand test_db_rules test_views_rows test_replicator_jobs test_query_plan
 TORTURE_SKIP  := test_base_httpc_loop test_base_httpc_peers test_base_faults test_db_faults test_db_faults_packed test_db_faults_ruled test_db_idkey test_db_model test_db_model_reopen test_db_packing test_db_revtree_cases \
-                 test_db_salvage_faults test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_faults test_replicator_many test_store_counts
+                 test_db_salvage_faults test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_documents test_replicator_faults test_replicator_many test_store_counts
 TORTURE_TESTS ?= $(filter-out $(TORTURE_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
 TORTURE_DIR   := $(BUILD)/tests/torture
 $(TORTURE_DIR)/fail.ld: tests/torture/fail.c tests/torture/fail.h

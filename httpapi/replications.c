@@ -247,9 +247,7 @@ replications_start(struct api *api)
 {
 	int err = http_thread_on_shutdown(http_server_thread(api->server, 0), on_shutdown, api);
 
-	if (err == 0)
-		replicator_start(api->replicator);
-	return err;
+	return err == 0 ? replicator_start(api->replicator) : err;
 }
 
 void

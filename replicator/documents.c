@@ -5,7 +5,7 @@
  * scheduler, and goes with it. When a replication is done, or can't be done, its document is told so, and is not run again
  * unless that is taken out of it.
  *
- *  1. One reader per database at a time; what comes meanwhile makes it read again.
+ *  1. One reader per database at a time; what comes meanwhile makes it read again, and so does a failure, after a rest.
  *  2. A document is told only if it still is the revision that was run.
  */
 #include "job.h"
@@ -89,8 +89,6 @@ put_without_own(struct arena *a, struct jstr body, struct buf *b)
 
 struct telling {
 	struct job *job;
-	void (*then)(struct job *j);
-	struct exec_job exec;
 	struct arena *arena;
 	struct db *db;
 	struct doc_in in;
@@ -99,22 +97,23 @@ struct telling {
 };
 
 static void
-told(struct telling *t)
+told(struct telling *t, int err)
 {
 	struct job *j = t->job;
-	void (*then)(struct job *) = t->then;
 
 	if (t->db != NULL)
 		db_close(t->db);
 	arena_free(t->arena);
 	free(t);
-	then(j);
+	job_told(j, err);
 }
 
 static void
 submitted(struct db_request *req)
 {
-	told(req->cookie);
+	struct telling *t = req->cookie;
+
+	told(t, t->write.err);
 }
 
 static int
@@ -201,13 +200,20 @@ make_edit(struct telling *t, struct db_snap *snap)
 static void
 tell(void *arg)
 {
-	struct telling *t = arg;
-	const struct replicator_config *c = &t->job->r->config;
+	struct job *j = arg;
+	const struct replicator_config *c = &j->r->config;
+	struct telling *t = calloc(1, sizeof(*t));
 	struct db_snap *snap;
-	int err = arena_new(MEMORY, &t->arena);
+	int err;
 
+	if (t == NULL) {
+		job_told(j, ERR_NOMEM);
+		return;
+	}
+	t->job = j;
+	err = arena_new(MEMORY, &t->arena);
 	if (err == 0)
-		err = db_open(c->dbs, t->job->database.s, &server, &t->db);
+		err = db_open(c->dbs, j->database.s, &server, &t->db);
 	if (err == 0 && (err = db_snap_begin(t->db, &snap)) == 0) {
 		err = make_edit(t, snap);
 		db_snap_end(snap);
@@ -217,24 +223,17 @@ tell(void *arg)
 		if ((err = db_submit(t->db, &t->req)) == 0)
 			return;
 	}
-	told(t);
+	told(t, err);
 }
 
 void
-documents_note(struct job *j, void (*then)(struct job *j))
+documents_tell(struct job *j)
 {
 	struct executor *ex = j->r->config.ex;
-	struct telling *t = calloc(1, sizeof(*t));
 
-	if (t == NULL) {
-		then(j);
-		return;
-	}
-	t->job = j;
-	t->then = then;
-	t->exec.fn = tell;
-	t->exec.arg = t;
-	ex->submit(ex, &t->exec);
+	j->launch.fn = tell;
+	j->launch.arg = j;
+	ex->submit(ex, &j->launch);
 }
 
 /* ---- Reading documents ---- */
@@ -264,20 +263,6 @@ job_from(
 	return 0;
 }
 
-static void
-told_failed(struct job *j)
-{
-	struct replicator *r = j->r;
-
-	pthread_mutex_lock(&r->lock);
-	j->noting = 0;
-	if (j->removed)
-		job_remove(j);
-	r->busy--;
-	pthread_cond_broadcast(&r->quiet);
-	pthread_mutex_unlock(&r->lock);
-}
-
 /* One that ended before the server began, or that the document's author says has. */
 static void
 add_ended(struct job *j, struct jstr body, enum job_state state)
@@ -298,7 +283,7 @@ add_ended(struct job *j, struct jstr body, enum job_state state)
 	job_add_dead(j, state, state == JOB_FAILED ? why.text : "");
 }
 
-/* Under the lock.  1: the document is to be told that it failed. */
+/* Under the lock: ${j} takes the place of what its document described.  ERR_NOMEM: nothing does. */
 static int
 add(struct watched *w, struct job *j, struct jstr body, int err, const struct errtext *why)
 {
@@ -329,20 +314,22 @@ add(struct watched *w, struct job *j, struct jstr body, int err, const struct er
 		job_remove(old);
 	if (err != 0) {
 		job_add_dead(j, JOB_FAILED, why->text[0] != '\0' ? why->text : err_reason(err));
-		j->noting = 1;
 		r->count.failed++;
-		r->busy++;
-		return 1;
+		job_tell(j);
+		return 0;
 	}
 	if (w->starting && jitter > 0) {
 		ex->random(ex, &at, sizeof(at));
 		j->due_ms = ex->now_ms(ex) + at % jitter;
 	}
-	if ((err = job_add(j)) != 0)
-		job_add_dead(j, JOB_FAILED,
-		    err == ERR_CONFLICT ? "another document or request describes the same replication"
-					: err_reason(err));
-	return 0;
+	err = job_add(j);
+	if (err == ERR_CONFLICT) {
+		job_add_dead(j, JOB_FAILED, "another document or request describes the same replication");
+		return 0;
+	}
+	if (err != 0)
+		job_remove(j);
+	return err;
 }
 
 static int
@@ -353,7 +340,7 @@ read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct 
 	struct db_doc doc;
 	struct db_rev rev;
 	struct job *j;
-	int readable = 0, tell_it, err = db_get(snap, c->id.s, c->id.len, a, &doc);
+	int readable = 0, err = db_get(snap, c->id.s, c->id.len, a, &doc);
 
 	if (doc_id_is_design(c->id))
 		return 0;
@@ -373,11 +360,12 @@ read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct 
 	if (err != 0)
 		return err;
 	pthread_mutex_lock(&r->lock);
-	tell_it = add(w, j, rev.body, readable, &why);
+	if (readable == ERR_NOMEM)
+		job_remove(j);
+	else
+		readable = add(w, j, rev.body, readable, &why);
 	pthread_mutex_unlock(&r->lock);
-	if (tell_it)
-		documents_note(j, told_failed);
-	return 0;
+	return readable;
 }
 
 /* Its replications go with a database. */
@@ -438,23 +426,33 @@ read_all(void *arg)
 {
 	struct watched *w = arg;
 	struct replicator *r = w->r;
+	struct executor *ex = r->config.ex;
 	struct db *db = NULL;
-	int err = db_open(r->config.dbs, w->name, &server, &db);
+	int err;
 
+	pthread_mutex_lock(&r->lock);
+	w->rests = 0;
+	pthread_mutex_unlock(&r->lock);
+	err = db_open(r->config.dbs, w->name, &server, &db);
 	if (err == 0)
 		err = read_changes(w, db);
 	if (db != NULL)
 		db_close(db);
 	pthread_mutex_lock(&r->lock);
 	w->starting = 0;
-	if (err == ERR_NO_DB)
+	if (err == ERR_NO_DB) {
 		forget_all(w);
-	if (w->again && !r->stopping) {
-		w->again = 0;
-		r->config.ex->submit(r->config.ex, &w->job);
-	} else {
+		err = 0;
+	}
+	if (r->stopping || (err == 0 && !w->again)) {
 		w->busy = 0;
 		r->busy--;
+	} else if (err == 0) {
+		w->again = 0;
+		ex->submit(ex, &w->job);
+	} else {
+		w->rests = 1;
+		ex->later(ex, &w->job, r->config.limits.backoff_ms);
 	}
 	job_schedule(r);
 	pthread_cond_broadcast(&r->quiet);
@@ -484,17 +482,21 @@ watched_of(struct replicator *r, const char *name)
 static void
 look(struct replicator *r, const char *name)
 {
+	struct executor *ex = r->config.ex;
 	struct watched *w = watched_of(r, name);
 
 	if (w == NULL || r->stopping)
 		return;
-	if (w->busy) {
+	if (!w->busy) {
+		w->busy = 1;
+		r->busy++;
+		ex->submit(ex, &w->job);
+	} else if (w->rests && ex->cancel(ex, &w->job)) {
+		w->rests = 0;
+		ex->submit(ex, &w->job);
+	} else {
 		w->again = 1;
-		return;
 	}
-	w->busy = 1;
-	r->busy++;
-	r->config.ex->submit(r->config.ex, &w->job);
 }
 
 void
@@ -518,14 +520,26 @@ look_at_listed(const char *name, void *cookie)
 		w->starting = w->seen == 0;
 	look(r, name);
 	pthread_mutex_unlock(&r->lock);
-	return 0;
+	return w != NULL ? 0 : ERR_NOMEM;
+}
+
+int
+documents_start(struct replicator *r)
+{
+	return dbs_list(r->config.dbs, look_at_listed, r);
 }
 
 void
-documents_start(struct replicator *r)
+documents_stop(struct replicator *r)
 {
-	/* A database that can't be listed now is read when it changes. */
-	(void)!dbs_list(r->config.dbs, look_at_listed, r);
+	struct executor *ex = r->config.ex;
+	struct watched *w;
+
+	for (w = r->watched; w != NULL; w = w->next)
+		if (w->rests && ex->cancel(ex, &w->job)) {
+			w->rests = w->busy = 0;
+			r->busy--;
+		}
 }
 
 void

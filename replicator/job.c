@@ -291,15 +291,16 @@ answer(struct waiter *w, int err, const struct errtext *why, struct jstr text)
 
 /* ---- The end of a run ---- */
 
+/* The rest behind the last of so many failures in a row. */
 static uint64_t
-backoff(const struct job *j)
+backoff(const struct replicator *r, unsigned failures)
 {
-	unsigned doublings = j->errors > 1 ? j->errors - 1 : 0;
-	uint64_t ms = j->r->config.limits.backoff_ms << (doublings < 16 ? doublings : 16);
+	unsigned doublings = failures > 1 ? failures - 1 : 0;
+	uint64_t ms = r->config.limits.backoff_ms << (doublings < 16 ? doublings : 16);
 
 	if (ms > BACKOFF_MAX_MS)
 		ms = BACKOFF_MAX_MS;
-	return ms + random_below(j->r, ms / 4);
+	return ms + random_below(r, ms / 4);
 }
 
 static void
@@ -314,27 +315,41 @@ crashed(struct job *j, int err, const struct errtext *why)
 	(void)snprintf(j->reason, sizeof(j->reason), "%s: %s", name, reason);
 	remember(j, EVENT_CRASHED, j->reason);
 	j->state = JOB_CRASHING;
-	wait = backoff(j);
+	wait = backoff(r, j->errors);
 	j->due_ms = now + (j->stats.retry_ms > wait ? j->stats.retry_ms : wait);
 	r->count.crashes++;
 }
 
-static void
-noted(struct job *j)
+void
+job_tell(struct job *j)
+{
+	j->telling = 1;
+	j->r->busy++;
+	documents_tell(j);
+}
+
+/* What is wrong with the document does not pass, nor that it is another now. */
+void
+job_told(struct job *j, int err)
 {
 	struct replicator *r = j->r;
 
 	pthread_mutex_lock(&r->lock);
-	j->noting = 0;
-	if (j->removed)
+	j->telling = 0;
+	if (j->removed) {
 		job_free(j);
+	} else if (err_status(err) >= 500 && queue_reserve(&r->later, r->count.jobs) == 0) {
+		j->due_ms = now_ms(r) + backoff(r, ++j->untold);
+		queue_add(&r->later, &j->place, j->due_ms);
+		job_schedule(r);
+	}
 	r->busy--;
 	pthread_cond_broadcast(&r->quiet);
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* Under the lock: what becomes of the job.  1: its document is to be told. */
-static int
+/* Under the lock: what becomes of the job. */
+static void
 settle(struct job *j, int err, const struct errtext *why)
 {
 	struct replicator *r = j->r;
@@ -351,7 +366,6 @@ settle(struct job *j, int err, const struct errtext *why)
 		r->count.completed++;
 		unlist_id(j);
 		j->removed = j->doc.len == 0;
-		j->noting = j->doc.len > 0;
 	} else if (err == ERR_CANCELLED && j->resting) {
 		j->state = JOB_PENDING;
 		j->due_ms = 0;
@@ -363,7 +377,6 @@ settle(struct job *j, int err, const struct errtext *why)
 		queue_up(j);
 	}
 	j->resting = 0;
-	return j->noting;
 }
 
 /* A run has ended, or could not begin. */
@@ -372,21 +385,18 @@ run_over(struct job *j, int err, const struct errtext *why, struct jstr text)
 {
 	struct replicator *r = j->r;
 	struct waiter *waiters;
-	int note;
 
 	pthread_mutex_lock(&r->lock);
-	note = settle(j, err, why);
+	settle(j, err, why);
 	waiters = j->waiters;
 	j->waiters = NULL;
-	if (j->removed && !note)
+	if (j->removed)
 		job_free(j);
+	else if (j->state == JOB_COMPLETED)
+		job_tell(j);
 	job_schedule(r);
 	pthread_mutex_unlock(&r->lock);
 	answer(waiters, err, why, text);
-	if (note) {
-		documents_note(j, noted);
-		return;
-	}
 	pthread_mutex_lock(&r->lock);
 	r->busy--;
 	pthread_cond_broadcast(&r->quiet);
@@ -528,7 +538,7 @@ job_remove(struct job *j)
 	queue_remove(&j->place);
 	if (j->session != NULL)
 		session_stop(j->session);
-	else if (j->state == JOB_RUNNING || j->noting)
+	else if (j->state == JOB_RUNNING || j->telling)
 		return;
 	else if (j->waiters != NULL)
 		start(j);
@@ -611,8 +621,13 @@ job_schedule(struct replicator *r)
 	if (r->stopping)
 		return;
 	while ((p = queue_first(&r->later)) != NULL && p->key <= now) {
+		struct job *j = job_at(p);
+
 		queue_remove(p);
-		queue_add(&r->ready, p, r->turns++);
+		if (j->state == JOB_COMPLETED || j->state == JOB_FAILED)
+			job_tell(j);
+		else
+			queue_add(&r->ready, p, r->turns++);
 	}
 	if (p != NULL)
 		later = p->key;

@@ -51,13 +51,15 @@ struct job {
 	enum job_state state;
 	int removed; /* it is to go when it has ended */
 	int listed;  /* it is in the table of ids: it may run */
-	int noting;  /* its document is being written */
+	int telling; /* its document is being told how it ended */
 	int resting; /* it was stopped to make room */
 	struct session *session;
-	struct exec_job launch;   /* RUNNING without a session: this is on its way */
+	struct exec_job launch;   /* RUNNING without a session, or telling: this is on its way */
 	unsigned errors;          /* in a row */
+	unsigned untold;          /* COMPLETED, FAILED: so often its document could not be told */
 	uint64_t due_ms;          /* PENDING, CRASHING: not before */
-	struct queue_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go */
+	struct queue_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go;
+				   * COMPLETED, FAILED: in r->later, if its document is to be told again */
 	uint64_t started_ms;
 	uint64_t added_us, updated_us;
 	struct job_event events[JOB_EVENTS]; /* newest first */
@@ -75,7 +77,8 @@ struct watched {
 	struct replicator *r;
 	char *name;
 	struct exec_job job;
-	int busy;             /* the job runs or is about to */
+	int busy;             /* the job runs, is about to, or rests */
+	int rests;            /* reading failed, and is tried again after a while */
 	int again;            /* there is more since */
 	int starting;         /* what is read now was there when the server began */
 	uint64_t seen;        /* changes up to here were read, */
@@ -121,14 +124,20 @@ void job_remove(struct job *j);
 void job_snapshot(struct job *j);
 /** job_schedule(r): Start what is due and has room; set the timer for what is not. */
 void job_schedule(struct replicator *r);
+/** job_tell(j): Have its document told how it ended. */
+void job_tell(struct job *j);
+/** job_told(j, err): Without the lock: that is done; or it could not be, and is tried again if that may help. */
+void job_told(struct job *j, int err);
 
 /* documents.c */
-/** documents_moved(r, name, dropped), documents_start(r): Read what has changed. */
+/** documents_moved(r, name), documents_start(r): Without the lock: read what has changed, in one database or in all.  Errors: dbs_list()'s. */
 void documents_moved(struct replicator *r, const char *name);
-void documents_start(struct replicator *r);
+int documents_start(struct replicator *r) MUST_CHECK;
+/** documents_stop(r): No reading is tried again. */
+void documents_stop(struct replicator *r);
 void documents_free(struct replicator *r);
-/** documents_note(j): Without the lock: write its final state into its document; ${then}(j) comes when that is done. */
-void documents_note(struct job *j, void (*then)(struct job *j));
+/** documents_tell(j): Write its final state into its document soon; job_told() comes when that is done. */
+void documents_tell(struct job *j);
 
 /* report.c */
 /** report_info(j, b): The object `info`, without the lock if the job is the caller's. */

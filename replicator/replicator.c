@@ -38,10 +38,10 @@ replicator_new(const struct replicator_config *config, struct replicator **rp)
 	return 0;
 }
 
-void
+int
 replicator_start(struct replicator *r)
 {
-	documents_start(r);
+	return documents_start(r);
 }
 
 void
@@ -54,6 +54,7 @@ replicator_stop(struct replicator *r)
 	r->stopping = 1;
 	if (r->timer_set && ex->cancel(ex, &r->timer))
 		r->timer_set = 0;
+	documents_stop(r);
 	for (j = r->jobs; j != NULL; j = next) {
 		next = j->next;
 		if (!j->removed)

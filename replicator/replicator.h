@@ -50,8 +50,8 @@ struct replicator_config {
 };
 
 int replicator_new(const struct replicator_config *config, struct replicator **rp) MUST_CHECK;
-/** replicator_start(r): Read the replication documents, and run them. */
-void replicator_start(struct replicator *r);
+/** replicator_start(r): Read the replication documents, and run them.  Errors: those of dbs_list(). */
+int replicator_start(struct replicator *r) MUST_CHECK;
 /** replicator_stop(r): All runs end soon, with a checkpoint.  replicator_free(r): Waits until they have.  NULL is allowed. */
 void replicator_stop(struct replicator *r);
 void replicator_free(struct replicator *r);

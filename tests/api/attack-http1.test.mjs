@@ -263,7 +263,7 @@ test('requests of one address are bounded, at a time and in time; behind a proxy
 		/* A burst of five seconds' worth passes, and no more. */
 		const burst = async (localAddress, headers, n) => {
 			let passed = 0;
-			for (let i = 0; i < n; i++) passed += statuses(await from(localAddress, '/_up', headers))[0] === 200;
+			for (let i = 0; i < n; i++) passed += statuses(await from(localAddress, '/_up', headers.replace('#', i)))[0] === 200;
 			return passed;
 		};
 		const began = Date.now();
@@ -276,7 +276,7 @@ test('requests of one address are bounded, at a time and in time; behind a proxy
 		assert.equal(await burst('127.0.0.8', 'X-Forwarded-For: 192.0.2.2\r\n', 80), 80);
 		assert.ok((await burst('127.0.0.8', 'X-Forwarded-For: 198.51.100.7, 192.0.2.2\r\n', 200)) < 200, 'only what the proxy added');
 		assert.ok((await burst('127.0.0.7', 'X-Forwarded-For: 192.0.2.3\r\n', 100)) > 0);
-		assert.deepEqual(statuses(await from('127.0.0.6', '/_up', 'X-Forwarded-For: 203.0.113.9\r\n')), statuses(await from('127.0.0.6', '/_up')), 'no proxy');
+		assert.ok((await burst('127.0.0.6', 'X-Forwarded-For: 203.0.113.#\r\n', 250)) < 250, 'no proxy');
 	} finally {
 		await small.stop();
 	}

@@ -73,7 +73,7 @@ node_start(struct node *n)
 	if (n->locals_lost > 0)
 		client_lose_logs(n);
 	n->locals_lost = 0;
-	replicator_start(p->rep);
+	sim_ok(replicator_start(p->rep));
 	links_start(n);
 }
 

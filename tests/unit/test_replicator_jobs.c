@@ -2,14 +2,7 @@
  * test_replicator_jobs.c: replications that requests and documents ask for: that they run, are told of, end, are cancelled,
  * crash and come again, and that many wait for their turn.
  */
-#include "dbtest.h"
-
-#include <unistd.h>
-
-#include "replicator/replicator.h"
-
-static struct dbs *dbs;
-static struct replicator *rep;
+#include "reptest.h"
 
 struct answer {
 	struct dbtest_wait wait;
@@ -40,7 +33,7 @@ ask(const char *body, const struct principal *who, struct answer *a, int *status
 	memset(a, 0, sizeof(*a));
 	dbtest_wait_init(&a->wait);
 	buf_init(&b, sizeof(a->text) - 1);
-	err = replicator_run(rep, (struct jstr){body, strlen(body)}, who, answered, a, &b, statusp, &why);
+	err = replicator_run(reptest_rep, (struct jstr){body, strlen(body)}, who, answered, a, &b, statusp, &why);
 	if (err == 0)
 		dbtest_wait_for(&a->wait);
 	else if (err == ERR_END)
@@ -52,86 +45,14 @@ ask(const char *body, const struct principal *who, struct answer *a, int *status
 }
 
 static void
-moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
-{
-	struct replicator **r = cookie;
-
-	(void)incarnation;
-	if (*r != NULL)
-		replicator_moved(*r, name, seq, dropped);
-}
-
-/* The winner's body and revision, "" if there is none. */
-static void
-get(const char *name, const char *id, char *out, size_t room)
-{
-	struct db *db = dbtest_open(dbs, name);
-	struct db_snap *snap;
-	struct db_doc doc;
-	struct db_rev rev;
-	struct arena *a;
-	struct buf b;
-
-	out[0] = '\0';
-	CHECK_INT(arena_new(1u << 20, &a), 0);
-	CHECK_INT(db_snap_begin(db, &snap), 0);
-	if (db_get(snap, id, strlen(id), a, &doc) == 0 && db_doc_rev(&doc, &doc.winner, a, &rev) == 0) {
-		buf_init_arena(&b, a, 64);
-		rev_put(&b, &doc.winner.rev);
-		snprintf(out, room, "%.*s %.*s", (int)b.len, b.data, (int)rev.body.len, rev.body.s);
-	}
-	db_snap_end(snap);
-	arena_free(a);
-	db_close(db);
-}
-
-static void
-wait_for_doc(const char *name, const char *id, const char *what)
-{
-	char text[8192];
-	unsigned i;
-
-	for (i = 0; i < 20000; i++) {
-		get(name, id, text, sizeof(text));
-		if (strstr(text, what) != NULL)
-			return;
-		usleep(1000);
-	}
-	CHECK_STR(text, what);
-}
-
-static void
 remove_doc(const char *name, const char *id)
 {
 	char text[8192], json[256];
 
-	get(name, id, text, sizeof(text));
+	reptest_get(name, id, text, sizeof(text));
 	snprintf(json, sizeof(json), "{\"_id\":\"%s\",\"_rev\":\"%.*s\",\"_deleted\":true}", id,
 	    (int)strcspn(text, " "), text);
-	dbtest_put(dbs, name, json, 1);
-}
-
-static void
-wait_for_state(const char *doc, const char *state)
-{
-	char want[64];
-	struct buf b;
-	unsigned i;
-
-	snprintf(want, sizeof(want), "\"state\":\"%s\"", state);
-	buf_init(&b, 1u << 20);
-	for (i = 0; i < 20000; i++) {
-		struct jstr database = {"_replicator", 11}, id = {doc, strlen(doc)};
-
-		buf_clear(&b);
-		if (replicator_put_doc(rep, database, id, &b) == 0 && memmem(b.data, b.len, want, strlen(want)) != NULL)
-			break;
-		usleep(1000);
-	}
-	CHECK(i < 20000);
-	if (i == 20000)
-		fprintf(stderr, "%s: %.*s\n", doc, (int)b.len, b.data);
-	buf_release(&b);
+	dbtest_put(reptest_dbs, name, json, 1);
 }
 
 static void
@@ -140,9 +61,9 @@ test_request(void)
 	struct answer a;
 	int status;
 
-	dbtest_create(dbs, "a");
-	dbtest_create(dbs, "b");
-	dbtest_put(dbs, "a", "{\"_id\":\"x\",\"n\":1}", 1);
+	dbtest_create(reptest_dbs, "a");
+	dbtest_create(reptest_dbs, "b");
+	dbtest_put(reptest_dbs, "a", "{\"_id\":\"x\",\"n\":1}", 1);
 	CHECK_INT(ask("{\"source\":\"a\",\"target\":\"b\"}", &dbtest_admin, &a, &status), 0);
 	CHECK_INT(a.err, 0);
 	CHECK(strstr(a.text, "\"docs_written\":1") != NULL);
@@ -172,15 +93,15 @@ test_continuous(void)
 	CHECK_INT(status, 202);
 	CHECK_INT(ask(body, &dbtest_admin, &again, &status), ERR_END);
 	CHECK_STR(again.text, a.text);
-	dbtest_put(dbs, "a", "{\"_id\":\"live\"}", 1);
-	wait_for_doc("b", "live", "1-");
+	dbtest_put(reptest_dbs, "a", "{\"_id\":\"live\"}", 1);
+	reptest_wait_for_doc("b", "live", "1-");
 	buf_init(&b, 1u << 20);
-	CHECK_INT(replicator_put_jobs(rep, 0, 10, &b), 0);
+	CHECK_INT(replicator_put_jobs(reptest_rep, 0, 10, &b), 0);
 	buf_putc(&b, '\0');
 	CHECK(strstr(b.data, "{\"total_rows\":1,\"offset\":0,\"jobs\":[{\"database\":null,\"id\":\"") == b.data);
 	CHECK(strstr(b.data, "\"type\":\"started\"") != NULL);
 	buf_clear(&b);
-	CHECK_INT(replicator_put_tasks(rep, &b), 0);
+	CHECK_INT(replicator_put_tasks(reptest_rep, &b), 0);
 	CHECK(memmem(b.data, b.len, "\"continuous\":true", 17) != NULL);
 	buf_release(&b);
 	CHECK_INT(ask(cancel, &other, &a, &status), ERR_UNAUTHORIZED);
@@ -195,40 +116,40 @@ test_documents(void)
 {
 	char text[8192];
 
-	dbtest_put(dbs, "_replicator",
+	dbtest_put(reptest_dbs, "_replicator",
 	    "{\"_id\":\"one\",\"source\":\"a\",\"target\":\"made\",\"create_target\":true,\"user_ctx\":{"
 	    "\"roles\":[\"_admin\"]}}",
 	    1);
-	wait_for_doc("_replicator", "one", "\"_replication_state\":\"completed\"");
-	wait_for_state("one", "completed");
-	wait_for_doc("made", "live", "1-");
-	get("_replicator", "one", text, sizeof(text));
+	reptest_wait_for_doc("_replicator", "one", "\"_replication_state\":\"completed\"");
+	reptest_wait_for_state("one", "completed");
+	reptest_wait_for_doc("made", "live", "1-");
+	reptest_get("_replicator", "one", text, sizeof(text));
 	CHECK(strncmp(text, "2-", 2) == 0);
 	CHECK(strstr(text, "\"docs_written\":2") != NULL);
 	CHECK(strstr(text, "\"changes_pending\":null") != NULL);
 
-	dbtest_put(dbs, "_replicator", "{\"_id\":\"bad\",\"source\":5}", 1);
-	wait_for_doc("_replicator", "bad", "\"_replication_state\":\"failed\"");
-	wait_for_state("bad", "failed");
+	dbtest_put(reptest_dbs, "_replicator", "{\"_id\":\"bad\",\"source\":5}", 1);
+	reptest_wait_for_doc("_replicator", "bad", "\"_replication_state\":\"failed\"");
+	reptest_wait_for_state("bad", "failed");
 
-	dbtest_put(dbs, "_replicator",
+	dbtest_put(reptest_dbs, "_replicator",
 	    "{\"_id\":\"lost\",\"source\":\"a\",\"target\":\"later\",\"user_ctx\":{\"roles\":[\"_admin\"]}}", 1);
-	wait_for_state("lost", "crashing");
-	dbtest_create(dbs, "later");
-	wait_for_state("lost", "completed");
+	reptest_wait_for_state("lost", "crashing");
+	dbtest_create(reptest_dbs, "later");
+	reptest_wait_for_state("lost", "completed");
 
-	dbtest_put(dbs, "_replicator",
+	dbtest_put(reptest_dbs, "_replicator",
 	    "{\"_id\":\"on\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
 	    "\"roles\":[\"_admin\"]}}",
 	    1);
-	wait_for_state("on", "running");
-	dbtest_put(dbs, "_replicator",
+	reptest_wait_for_state("on", "running");
+	dbtest_put(reptest_dbs, "_replicator",
 	    "{\"_id\":\"same\",\"source\":\"a\",\"target\":\"later\",\"continuous\":true,\"user_ctx\":{"
 	    "\"roles\":[\"_admin\"]}}",
 	    1);
-	wait_for_state("same", "failed");
-	dbtest_put(dbs, "a", "{\"_id\":\"more\"}", 1);
-	wait_for_doc("later", "more", "1-");
+	reptest_wait_for_state("same", "failed");
+	dbtest_put(reptest_dbs, "a", "{\"_id\":\"more\"}", 1);
+	reptest_wait_for_doc("later", "more", "1-");
 	remove_doc("_replicator", "on");
 	for (;;) {
 		struct jstr database = {"_replicator", 11}, id = {"on", 2};
@@ -236,7 +157,7 @@ test_documents(void)
 		int err;
 
 		buf_init(&b, 1u << 20);
-		err = replicator_put_doc(rep, database, id, &b);
+		err = replicator_put_doc(reptest_rep, database, id, &b);
 		buf_release(&b);
 		if (err == ERR_MISSING)
 			break;
@@ -255,17 +176,17 @@ test_turns(void)
 
 	for (i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "turn%u", i);
-		dbtest_create(dbs, name);
+		dbtest_create(reptest_dbs, name);
 		snprintf(json, sizeof(json),
 		    "{\"_id\":\"turn%u\",\"source\":\"a\",\"target\":\"turn%u\",\"continuous\":true,\"user_ctx\":{"
 		    "\"roles\":[\"_admin\"]}}",
 		    i, i);
-		dbtest_put(dbs, "_replicator", json, 1);
+		dbtest_put(reptest_dbs, "_replicator", json, 1);
 	}
 	for (i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "turn%u", i);
-		wait_for_doc(name, "more", "1-");
-		replicator_count(rep, &count);
+		reptest_wait_for_doc(name, "more", "1-");
+		replicator_count(reptest_rep, &count);
 		CHECK(count.running <= 4);
 	}
 }
@@ -275,74 +196,48 @@ static void
 test_made_anew(void)
 {
 	struct jstr database = {"x/_replicator", 13}, id = {"old", 3};
-	struct replicator *r = rep;
+	struct replicator *r = reptest_rep;
 	struct buf b;
 
-	dbtest_create(dbs, "x/_replicator");
-	dbtest_put(dbs, "x/_replicator",
+	dbtest_create(reptest_dbs, "x/_replicator");
+	dbtest_put(reptest_dbs, "x/_replicator",
 	    "{\"_id\":\"old\",\"source\":\"a\",\"target\":\"b\",\"continuous\":true,"
 	    "\"user_ctx\":{\"roles\":[\"_admin\"]}}",
 	    1);
 	buf_init(&b, 1u << 20);
-	while (replicator_put_doc(rep, database, id, &b) == ERR_MISSING)
+	while (replicator_put_doc(reptest_rep, database, id, &b) == ERR_MISSING)
 		usleep(1000);
 	/* Nobody is told that it goes, as when it is there again before anybody looked. */
-	rep = NULL;
-	CHECK_INT(dbs_drop(dbs, "x/_replicator", &dbtest_admin), 0);
-	dbtest_create(dbs, "x/_replicator");
-	rep = r;
-	dbtest_put(dbs, "x/_replicator",
+	reptest_rep = NULL;
+	CHECK_INT(dbs_drop(reptest_dbs, "x/_replicator", &dbtest_admin), 0);
+	dbtest_create(reptest_dbs, "x/_replicator");
+	reptest_rep = r;
+	dbtest_put(reptest_dbs, "x/_replicator",
 	    "{\"_id\":\"ended\",\"source\":\"a\",\"target\":\"b\",\"_replication_state\":"
 	    "\"failed\",\"_replication_state_reason\":\"so \\\"it\\\" was\"}",
 	    1);
 	id = (struct jstr){"ended", 5};
 	buf_clear(&b);
-	while (replicator_put_doc(rep, database, id, &b) == ERR_MISSING)
+	while (replicator_put_doc(reptest_rep, database, id, &b) == ERR_MISSING)
 		usleep(1000);
 	buf_putc(&b, '\0');
 	CHECK(strstr(b.data, "\"info\":{\"error\":\"so \\\"it\\\" was\"}") != NULL);
 	id = (struct jstr){"old", 3};
 	buf_clear(&b);
-	CHECK_INT(replicator_put_doc(rep, database, id, &b), ERR_MISSING);
+	CHECK_INT(replicator_put_doc(reptest_rep, database, id, &b), ERR_MISSING);
 	buf_release(&b);
-	CHECK_INT(dbs_drop(dbs, "x/_replicator", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(reptest_dbs, "x/_replicator", &dbtest_admin), 0);
 }
 
 int
 main(void)
 {
-	struct dbs_config dc = {.moved = moved, .cookie = &rep};
-	struct replicator_config c = {.node = "divan@test",
-	    .defaults = {.server = "0123",
-		.checkpoint_ms = 1000,
-		.workers = 2,
-		.batch = 100,
-		.connections = 4,
-		.retries = 2,
-		.timeout_ms = 5000,
-		.checkpoints = 1,
-		.bulk_get = 1},
-	    .limits = {.max_jobs = 4, .interval_ms = 50, .backoff_ms = 50}};
-	struct store *store;
-
-	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
-	CHECK_INT(store_mem_new(&store), 0);
-	dc.store = store;
-	dc.ex = exec_threads_executor(dbtest_threads);
-	CHECK_INT(dbs_new(&dc, &dbs), 0);
-	c.dbs = dbs;
-	c.ex = dc.ex;
-	dbtest_create(dbs, "_replicator");
-	CHECK_INT(replicator_new(&c, &rep), 0);
-	replicator_start(rep);
+	reptest_begin(50);
 	test_request();
 	test_continuous();
 	test_documents();
 	test_made_anew();
 	test_turns();
-	replicator_free(rep);
-	rep = NULL;
-	dbs_free(dbs);
-	exec_threads_free(dbtest_threads);
+	reptest_end();
 	return check_done();
 }

@@ -131,7 +131,7 @@ begin(unsigned max_jobs)
 	    .limits = {.max_jobs = max_jobs, .interval_ms = 10000, .backoff_ms = 3600000}};
 
 	CHECK_INT(replicator_new(&c, &rep), 0);
-	replicator_start(rep);
+	CHECK_INT(replicator_start(rep), 0);
 }
 
 static void

@@ -229,7 +229,8 @@ test_harm(void)
 	expect(s, J("{\"map\":[\"function(doc) { for (;;); }\"]}"), SCRIPT_MAP, J("[{}]"), ERR_SCRIPT_TIMEOUT, "");
 	expect(s, J("{\"map\":[\"function(doc) { for (;;) try { for (;;); } catch (e) {} }\"]}"), SCRIPT_MAP, J("[{}]"),
 	    ERR_SCRIPT_TIMEOUT, "");
-	expect(s, J("{\"map\":[\"function(doc) { /(a+)+$/.test('a'.repeat(40) + 'b') }\"]}"), SCRIPT_MAP, J("[{}]"),
+	/* The engine gives up a single one by itself, sooner or later. */
+	expect(s, J("{\"map\":[\"function(doc) { for (;;) /(a+)+$/.test('a'.repeat(40) + 'b') }\"]}"), SCRIPT_MAP, J("[{}]"),
 	    ERR_SCRIPT_TIMEOUT, "");
 	expect(s,
 	    J("{\"map\":[\"function(doc) { emit(typeof Atomics + typeof SharedArrayBuffer + typeof WebAssembly) }\"]}"),

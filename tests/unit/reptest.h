@@ -1,0 +1,125 @@
+/* reptest.h: a replicator over databases in memory, and what became of the documents that describe its replications. */
+#ifndef TESTS_UNIT_REPTEST_H_
+#define TESTS_UNIT_REPTEST_H_
+
+#include "dbtest.h"
+
+#include <unistd.h>
+
+#include "replicator/replicator.h"
+
+static struct store *reptest_store; /* in memory */
+static struct dbs *reptest_dbs;
+static struct replicator *reptest_rep; /* NULL: nobody is told of commits */
+
+static inline void
+reptest_moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
+{
+	struct replicator **r = cookie;
+
+	(void)incarnation;
+	if (*r != NULL)
+		replicator_moved(*r, name, seq, dropped);
+}
+
+/* The winner's body and revision, "" if there is none. */
+static inline void
+reptest_get(const char *name, const char *id, char *out, size_t room)
+{
+	struct db *db = dbtest_open(reptest_dbs, name);
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct db_rev rev;
+	struct arena *a;
+	struct buf b;
+
+	out[0] = '\0';
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	if (db_get(snap, id, strlen(id), a, &doc) == 0 && db_doc_rev(&doc, &doc.winner, a, &rev) == 0) {
+		buf_init_arena(&b, a, 64);
+		rev_put(&b, &doc.winner.rev);
+		snprintf(out, room, "%.*s %.*s", (int)b.len, b.data, (int)rev.body.len, rev.body.s);
+	}
+	db_snap_end(snap);
+	arena_free(a);
+	db_close(db);
+}
+
+static inline void
+reptest_wait_for_doc(const char *name, const char *id, const char *what)
+{
+	char text[8192];
+	unsigned i;
+
+	for (i = 0; i < 20000; i++) {
+		reptest_get(name, id, text, sizeof(text));
+		if (strstr(text, what) != NULL)
+			return;
+		usleep(1000);
+	}
+	CHECK_STR(text, what);
+}
+
+static inline void
+reptest_wait_for_state(const char *doc, const char *state)
+{
+	char want[64];
+	struct buf b;
+	unsigned i;
+
+	snprintf(want, sizeof(want), "\"state\":\"%s\"", state);
+	buf_init(&b, 1u << 20);
+	for (i = 0; i < 20000; i++) {
+		struct jstr database = {"_replicator", 11}, id = {doc, strlen(doc)};
+
+		buf_clear(&b);
+		if (replicator_put_doc(reptest_rep, database, id, &b) == 0 && memmem(b.data, b.len, want, strlen(want)) != NULL)
+			break;
+		usleep(1000);
+	}
+	CHECK(i < 20000);
+	if (i == 20000)
+		fprintf(stderr, "%s: %.*s\n", doc, (int)b.len, b.data);
+	buf_release(&b);
+}
+
+/* reptest_begin: With a database `_replicator`, and rests of so long behind what failed. */
+static inline void
+reptest_begin(uint64_t rest_ms)
+{
+	struct dbs_config dc = {.moved = reptest_moved, .cookie = &reptest_rep};
+	struct replicator_config c = {.node = "divan@test",
+	    .defaults = {.server = "0123",
+		.checkpoint_ms = 1000,
+		.workers = 2,
+		.batch = 100,
+		.connections = 4,
+		.retries = 2,
+		.timeout_ms = 5000,
+		.checkpoints = 1,
+		.bulk_get = 1},
+	    .limits = {.max_jobs = 4, .interval_ms = 50, .backoff_ms = rest_ms}};
+
+	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(store_mem_new(&reptest_store), 0);
+	dc.store = reptest_store;
+	dc.ex = exec_threads_executor(dbtest_threads);
+	CHECK_INT(dbs_new(&dc, &reptest_dbs), 0);
+	c.dbs = reptest_dbs;
+	c.ex = dc.ex;
+	dbtest_create(reptest_dbs, "_replicator");
+	CHECK_INT(replicator_new(&c, &reptest_rep), 0);
+	CHECK_INT(replicator_start(reptest_rep), 0);
+}
+
+static inline void
+reptest_end(void)
+{
+	replicator_free(reptest_rep);
+	reptest_rep = NULL;
+	dbs_free(reptest_dbs);
+	exec_threads_free(dbtest_threads);
+}
+
+#endif
