@@ -74,7 +74,8 @@ reptest_wait_for_state(const char *doc, const char *state)
 		struct jstr database = {"_replicator", 11}, id = {doc, strlen(doc)};
 
 		buf_clear(&b);
-		if (replicator_put_doc(reptest_rep, database, id, &b) == 0 && memmem(b.data, b.len, want, strlen(want)) != NULL)
+		if (replicator_put_doc(reptest_rep, database, id, &b) == 0 &&
+		    memmem(b.data, b.len, want, strlen(want)) != NULL)
 			break;
 		usleep(1000);
 	}
@@ -84,14 +85,34 @@ reptest_wait_for_state(const char *doc, const char *state)
 	buf_release(&b);
 }
 
-/* reptest_begin: With a database `_replicator`, and rests of so long behind what failed. */
 static inline void
-reptest_begin(uint64_t rest_ms)
+reptest_open(void)
 {
-	struct dbs_config dc = {.moved = reptest_moved, .cookie = &reptest_rep};
+	struct dbs_config c = {.moved = reptest_moved, .cookie = &reptest_rep};
+
+	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(store_mem_new(&reptest_store), 0);
+	c.store = reptest_store;
+	c.ex = exec_threads_executor(dbtest_threads);
+	CHECK_INT(dbs_new(&c, &reptest_dbs), 0);
+}
+
+static inline void
+reptest_close(void)
+{
+	dbs_free(reptest_dbs);
+	exec_threads_free(dbtest_threads);
+}
+
+/* The replicator begins. */
+static inline void
+reptest_begin(struct replicator_limits limits)
+{
 	struct replicator_config c = {.node = "divan@test",
+	    .dbs = reptest_dbs,
+	    .ex = exec_threads_executor(dbtest_threads),
 	    .defaults = {.server = "0123",
-		.checkpoint_ms = 1000,
+		.checkpoint_ms = 60000,
 		.workers = 2,
 		.batch = 100,
 		.connections = 4,
@@ -99,16 +120,8 @@ reptest_begin(uint64_t rest_ms)
 		.timeout_ms = 5000,
 		.checkpoints = 1,
 		.bulk_get = 1},
-	    .limits = {.max_jobs = 4, .interval_ms = 50, .backoff_ms = rest_ms}};
+	    .limits = limits};
 
-	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
-	CHECK_INT(store_mem_new(&reptest_store), 0);
-	dc.store = reptest_store;
-	dc.ex = exec_threads_executor(dbtest_threads);
-	CHECK_INT(dbs_new(&dc, &reptest_dbs), 0);
-	c.dbs = reptest_dbs;
-	c.ex = dc.ex;
-	dbtest_create(reptest_dbs, "_replicator");
 	CHECK_INT(replicator_new(&c, &reptest_rep), 0);
 	CHECK_INT(replicator_start(reptest_rep), 0);
 }
@@ -116,10 +129,11 @@ reptest_begin(uint64_t rest_ms)
 static inline void
 reptest_end(void)
 {
-	replicator_free(reptest_rep);
+	struct replicator *r = reptest_rep;
+
+	replicator_stop(r);
 	reptest_rep = NULL;
-	dbs_free(reptest_dbs);
-	exec_threads_free(dbtest_threads);
+	replicator_free(r);
 }
 
 #endif

@@ -11,7 +11,7 @@ enum { ALLOC = 1 };
 static pthread_t main_thread;
 
 /* The test's own allocations succeed. */
-static int
+static inline int
 refused(size_t size)
 {
 	(void)size;
@@ -86,7 +86,8 @@ main(void)
 	size_t i;
 
 	main_thread = pthread_self();
-	reptest_begin(4);
+	reptest_open();
+	dbtest_create(reptest_dbs, "_replicator");
 	dbtest_create(reptest_dbs, "a");
 	dbtest_create(reptest_dbs, "b");
 	dbtest_put(reptest_dbs, "a", "{\"_id\":\"x\"}", 1);
@@ -94,14 +95,16 @@ main(void)
 	open[0] = dbtest_open(reptest_dbs, "_replicator");
 	open[1] = dbtest_open(reptest_dbs, "a");
 	open[2] = dbtest_open(reptest_dbs, "b");
+	reptest_begin((struct replicator_limits){.backoff_ms = 4});
 	without_memory("runs", runs, "completed");
 	without_memory("wrong", wrong, "failed");
 	without_commits("runs", runs, "completed", ERR_NOSPACE, 0);
 	without_commits("runs", runs, "completed", ERR_IN_DOUBT, 0);
 	without_commits("runs", runs, "completed", ERR_IN_DOUBT, 1);
 	without_commits("wrong", wrong, "failed", ERR_NOSPACE, 0);
+	reptest_end();
 	for (i = 0; i < 3; i++)
 		db_close(open[i]);
-	reptest_end();
+	reptest_close();
 	return check_done();
 }

@@ -232,12 +232,15 @@ test_made_anew(void)
 int
 main(void)
 {
-	reptest_begin(50);
+	reptest_open();
+	dbtest_create(reptest_dbs, "_replicator");
+	reptest_begin((struct replicator_limits){.max_jobs = 4, .interval_ms = 50, .backoff_ms = 50});
 	test_request();
 	test_continuous();
 	test_documents();
 	test_made_anew();
 	test_turns();
 	reptest_end();
+	reptest_close();
 	return check_done();
 }

@@ -2,28 +2,12 @@
  * test_replicator_many.c: ten thousand replications that documents describe: all get their turn, those that fail come again later,
  * those that follow a database wait for it.
  */
-#include "dbtest.h"
+#include "reptest.h"
 
 #include <time.h>
-#include <unistd.h>
-
-#include "replicator/replicator.h"
 
 #define MANY 10000u
 #define AT_ONCE 500u
-
-static struct dbs *dbs;
-static struct replicator *rep;
-
-static void
-moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
-{
-	struct replicator **r = cookie;
-
-	(void)incarnation;
-	if (*r != NULL)
-		replicator_moved(*r, name, seq, dropped);
-}
 
 /* ${n} documents from number ${from} on; format takes the number twice. */
 static void
@@ -61,7 +45,7 @@ put_some(struct db *db, const char *format, unsigned from, unsigned n)
 static void
 put_many(const char *name, const char *format, unsigned n)
 {
-	struct db *db = dbtest_open(dbs, name);
+	struct db *db = dbtest_open(reptest_dbs, name);
 	unsigned i;
 
 	for (i = 0; i < n; i += AT_ONCE)
@@ -109,47 +93,22 @@ counted(void)
 {
 	struct replicator_count c;
 
-	replicator_count(rep, &c);
+	replicator_count(reptest_rep, &c);
 	return c;
 }
 
-static void
-begin(unsigned max_jobs)
+static struct replicator_limits
+limits(unsigned max_jobs)
 {
-	struct replicator_config c = {.node = "divan@test",
-	    .dbs = dbs,
-	    .ex = exec_threads_executor(dbtest_threads),
-	    .defaults = {.server = "0123",
-		.checkpoint_ms = 60000,
-		.workers = 2,
-		.batch = 100,
-		.connections = 4,
-		.retries = 2,
-		.timeout_ms = 5000,
-		.checkpoints = 1,
-		.bulk_get = 1},
-	    .limits = {.max_jobs = max_jobs, .interval_ms = 10000, .backoff_ms = 3600000}};
-
-	CHECK_INT(replicator_new(&c, &rep), 0);
-	CHECK_INT(replicator_start(rep), 0);
-}
-
-static void
-end(void)
-{
-	struct replicator *r = rep;
-
-	replicator_stop(r);
-	rep = NULL;
-	replicator_free(r);
+	return (struct replicator_limits){.max_jobs = max_jobs, .interval_ms = 10000, .backoff_ms = 3600000};
 }
 
 /* None of them can run: each fails, and waits. */
 static void
 test_crashing(void)
 {
-	dbtest_create(dbs, "_replicator");
-	begin(10);
+	dbtest_create(reptest_dbs, "_replicator");
+	reptest_begin(limits(10));
 	tell("");
 	put_many("_replicator",
 	    "{\"_id\":\"%u\",\"source\":\"none%u\",\"target\":\"b\",\"user_ctx\":{\"roles\":[\"_admin\"]}}", MANY);
@@ -160,9 +119,9 @@ test_crashing(void)
 	CHECK_INT(counted().crashing, MANY);
 	CHECK_INT(counted().crashes, MANY);
 	CHECK_INT(counted().running, 0);
-	end();
+	reptest_end();
 	tell("ended");
-	CHECK_INT(dbs_drop(dbs, "_replicator", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(reptest_dbs, "_replicator", &dbtest_admin), 0);
 }
 
 /* All follow one database. */
@@ -172,11 +131,11 @@ test_waiting(void)
 	unsigned i;
 	double t;
 
-	dbtest_create(dbs, "_replicator");
-	dbtest_create(dbs, "a");
-	dbtest_create(dbs, "b");
-	dbtest_create(dbs, "c");
-	begin(MANY);
+	dbtest_create(reptest_dbs, "_replicator");
+	dbtest_create(reptest_dbs, "a");
+	dbtest_create(reptest_dbs, "b");
+	dbtest_create(reptest_dbs, "c");
+	reptest_begin(limits(MANY));
 	tell("");
 	put_many("_replicator",
 	    "{\"_id\":\"%u\",\"source\":\"a\",\"target\":\"b\",\"continuous\":true,\"doc_ids\":[\"x%u\"],"
@@ -188,12 +147,12 @@ test_waiting(void)
 	/* What others write is nothing to them. */
 	t = seconds(CLOCK_MONOTONIC);
 	for (i = 0; i < 100; i++)
-		replicator_moved(rep, "c", i, 0);
+		replicator_moved(reptest_rep, "c", i, 0);
 	if (getenv("VERBOSE") != NULL)
 		fprintf(stderr, "a commit elsewhere: %.1f us\n", (seconds(CLOCK_MONOTONIC) - t) * 1e4);
 	put_many("a", "{\"_id\":\"x%u\",\"n\":%u}", AT_ONCE);
 	for (;;) {
-		struct db *db = dbtest_open(dbs, "b");
+		struct db *db = dbtest_open(reptest_dbs, "b");
 		struct db_info info;
 
 		CHECK_INT(db_info(db, &info), 0);
@@ -204,24 +163,16 @@ test_waiting(void)
 	}
 	tell("copied");
 	CHECK_INT(counted().running, MANY);
-	end();
+	reptest_end();
 	tell("ended");
 }
 
 int
 main(void)
 {
-	struct dbs_config dc = {.moved = moved, .cookie = &rep};
-	struct store *store;
-
-	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
-	CHECK_INT(store_mem_new(&store), 0);
-	dc.store = store;
-	dc.ex = exec_threads_executor(dbtest_threads);
-	CHECK_INT(dbs_new(&dc, &dbs), 0);
+	reptest_open();
 	test_crashing();
 	test_waiting();
-	dbs_free(dbs);
-	exec_threads_free(dbtest_threads);
+	reptest_close();
 	return check_done();
 }
