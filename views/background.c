@@ -108,8 +108,9 @@ background_moved(struct background *b, const char *database)
 		*at = *b->end = name;
 		b->end = &name->next;
 		b->nnames++;
-		if (!b->set)
-			b->ex->later(b->ex, &b->job, WAIT_MS);
+	}
+	if (b->first != NULL && !b->set && !b->closing) {
+		b->ex->later(b->ex, &b->job, WAIT_MS);
 		b->set = 1;
 	}
 	(void)pthread_mutex_unlock(&b->lock);
