@@ -1,11 +1,14 @@
 // What the kernel tells of a server's process.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import { tellsMemory } from './divand.mjs';
 
 export const descriptors = ({ pid }) => fs.readdirSync(`/proc/${pid}/fd`).length;
 
-/** Its memory but that of files. */
-export const anonKiB = ({ pid }) => Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
+let told; // once it is asked for: not all programs are divand's
+
+/** Its memory but that of files; 0 where a sanitizer keeps what was freed, so that no bound says anything. */
+export const anonKiB = ({ pid }) => ((told ??= tellsMemory()) ? Number(/^RssAnon:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'))[1]) : 0);
 
 /** How much of the processor's time it has had, in ticks, of which Linux has 100 a second. */
 export function ticks({ pid }) {

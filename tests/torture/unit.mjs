@@ -7,7 +7,8 @@
 // depth: how many return addresses make a place (7); 1 where the program has no frame pointers.  step, seed: one place in so many.  seconds: for a test and a mode at most; what is left then is told.
 //
 // A test ends at the first check that fails behind the fault (check.h).  What counts against us: a signal, a report of a sanitizer, an assertion, lost
-// memory, a lock that is held at that moment, no end.  A crash in a function of the test does not: it used what it did not get.
+// memory, a lock that is held at that moment, no end, a check that failed since the test waited for what never came.  A crash in a function of the test does
+// not: it used what it did not get.
 import fs from 'node:fs';
 import path from 'node:path';
 import { Control, SANITIZERS, args, build, modes, option, places, report, run, seed, stack, step } from './lib.mjs';
@@ -18,14 +19,16 @@ const seconds = Number(option('--seconds', 600));
 const STOPPED = 77, LOCKED = 78, LEAK = 79;
 // What would take minutes without another point coming up.
 const ENV = { PLAN_ROUNDS: '20', FAULTS_STEP: '997' };
+const IN_VAIN_MS = 15000; // beyond ten times the quickest run
 
 const scratch = tempDir('divan-torture');
 const found = new Map();
 const total = { runs: 0, points: 0, stopped: 0, own: 0, unfinished: 0 };
 
 /** What is to be said of a run that had a fault: [kind, where], or null if it was as it should be. */
-function judge(test, r) {
+function judge(r, inVain) {
 	if (r.late) return ['no end', r.err];
+	if (r.code === STOPPED && inVain) return ['waited in vain', r.err];
 	if (r.code === STOPPED || r.code === 0) return null;
 	if (r.code === LOCKED) return ['a lock is held', r.err];
 	const at = stack(r.err);
@@ -45,6 +48,7 @@ async function torture(test, mode) {
 	const own = { runs: 0, points: 0, stopped: 0, own: 0 };
 	const began = Date.now();
 	let patience = 60000; // ms
+	let quickest = patience;
 	let end = 'untouched';
 
 	for (;;) {
@@ -64,8 +68,10 @@ async function torture(test, mode) {
 		}
 		own.points++;
 		if (r.code === STOPPED) own.stopped++;
-		patience = Math.min(120000, Math.max(patience, 10 * (Date.now() - start)));
-		const verdict = judge(test, r);
+		const took = Date.now() - start;
+		patience = Math.min(120000, Math.max(patience, 10 * took));
+		quickest = Math.min(quickest, took);
+		const verdict = judge(r, mode !== 'good' && took > IN_VAIN_MS + 10 * quickest); // what fails for good may be waited for
 		if (verdict && verdict[0] === 'own') own.own++;
 		if (verdict) {
 			const at = stack(verdict[1]).slice(0, 4).map((f) => `${f.fn} ${f.at}`);
