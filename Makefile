@@ -1,8 +1,9 @@
 # Divan.  Two commands do everything on a fresh Debian 12: `make run` and `make test`.
 #
-#   make             build divand and divan into build/
-#   make run         install what is missing, build, start on 127.0.0.1:5984 with ./data
+#   make             build divand, divan and divan-js into build/ (BUILD=dir: elsewhere; CC=clang)
+#   make run         install what is missing, build, start on 127.0.0.1 with ./data (PORT=5984)
 #   make test        install what tests need, build, run all tests
+#   make unit        build what the unit tests need, without running them
 #   make check       layers, headers, symbols, layout
 #   make asan ubsan tsan   the unit, contract and API tests under a sanitizer
 #   make crash       the crash tests at full length
@@ -22,9 +23,10 @@
 #   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
 #   make tidy        clang-tidy and cppcheck over the code
 #   make valgrind    the unit tests under memcheck
-#   make fuzz        each fuzz target for SECONDS=60 under clang, JOBS=1 at once; findings, inputs and sums of all runs in build-fuzz/
+#   make fuzz        each fuzz target for SECONDS=60 under clang, JOBS=1 at once; findings, inputs and sums of all runs in build-fuzz/ (FUZZ='rev doc': some)
 #   make bench       ratios to the ceilings in bench/ceiling/
-#   make install     divand, divan, the page, a service and its configuration (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)
+#   make web         bundle the page into build/web
+#   make install     divand, divan, divan-js, the page, a service and its configuration (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)
 #   make settings    docs/divan.yaml anew, from the settings that divand knows
 #   make clean
 
