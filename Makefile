@@ -151,10 +151,12 @@ install: all web
 	@$(MAKE) --no-print-directory install-files
 
 install-files:
-	install -d $(D)$(PREFIX)/bin $(D)$(PREFIX)/share/divan/web $(D)$(PREFIX)/share/doc/divan $(D)$(SYSCONFDIR)/divan $(D)$(UNITDIR) $(D)$(SYSUSERS) $(D)$(TMPFILES)
+	install -d $(D)$(PREFIX)/bin $(D)$(PREFIX)/share/divan/web $(D)$(PREFIX)/share/doc/divan/decisions $(D)$(SYSCONFDIR)/divan $(D)$(UNITDIR) $(D)$(SYSUSERS) $(D)$(TMPFILES)
 	install -m 755 $(BUILD)/divand $(BUILD)/divan $(wildcard $(BUILD)/divan-js) $(D)$(PREFIX)/bin
 	test ! -d $(BUILD)/web || cp -R $(BUILD)/web/. $(D)$(PREFIX)/share/divan/web
-	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md docs/divan.yaml $(D)$(PREFIX)/share/doc/divan
+	install -m 644 CHANGELOG.md LICENSE docs/*.md docs/*.yaml $(D)$(PREFIX)/share/doc/divan
+	install -m 644 docs/decisions/*.md $(D)$(PREFIX)/share/doc/divan/decisions
+	sed 's|](docs/|](|g' README.md > $(D)$(PREFIX)/share/doc/divan/README.md
 	test -e $(D)$(SYSCONFDIR)/divan/divan.yaml || { \
 	  sed 's|^  # database_dir: data$$|  database_dir: /var/lib/divan|' docs/divan.yaml > $(D)$(SYSCONFDIR)/divan/divan.yaml && \
 	  chmod 640 $(D)$(SYSCONFDIR)/divan/divan.yaml; }
