@@ -115,18 +115,35 @@ rank_of(struct db_snap *snap, const struct jstr *id, uint64_t *np)
 	return 0;
 }
 
+/*
+ * is_live: *${livep}: 1 if the record is one of a live document.  Nobody reads that of a deleted one any further, so its checksum is looked at here:
+ * a damaged bit would hide a document.
+ */
+static int
+is_live(const struct db_snap *snap, struct jstr id, unsigned tree, const struct store_val *key,
+    const struct store_val *val, uint64_t *livep)
+{
+	struct bytes r;
+
+	*livep = docrec_live(val);
+	return *livep ? 0 : snap_damaged(snap, id, "record", record_open(tree, key->p, key->len, val, &r));
+}
+
 /* live_at: 1 if there is a live document with exactly this id. */
 static int
 live_at(struct db_snap *snap, const struct jstr *id, uint64_t *np)
 {
 	struct idkey_place place;
-	struct store_val val;
+	struct store_val key, val;
 	int err = idkey_find(&db_doc_trees, snap->snap, id->s, id->len, &place);
 
+	*np = 0;
 	if (err == 0)
 		err = store_get(snap->snap, place.tree, place.key, place.klen, &val);
-	*np = err == 0 ? docrec_live(&val) : 0;
-	return err == ERR_MISSING ? 0 : err;
+	if (err != 0)
+		return err == ERR_MISSING ? 0 : err;
+	key = (struct store_val){place.key, place.klen};
+	return is_live(snap, *id, place.tree, &key, &val, np);
 }
 
 /* skip_target: The ascending rank of the first document that is wanted after the skip; ERR_END: there is none. */
@@ -202,13 +219,16 @@ db_docs_next(struct db_scan *s, struct arena *a, struct db_doc *out)
 	struct store_val key, val;
 	struct jstr id;
 	unsigned tree;
+	uint64_t live;
 	int err;
 
 	do {
 		if ((err = ids_step(s, &id, &val)) != 0)
 			return err;
-	} while (!docrec_live(&val) || snap_may_read(s->snap, &id) != 0);
-	idkey_walk_place(s->walk, &tree, &key);
+		idkey_walk_place(s->walk, &tree, &key);
+		if ((err = is_live(s->snap, id, tree, &key, &val, &live)) != 0)
+			return err;
+	} while (!live || snap_may_read(s->snap, &id) != 0);
 	return snap_doc(s->snap, id, tree, &key, &val, a, out);
 }
 
@@ -247,16 +267,21 @@ int
 db_docs_deleted(struct db_snap *snap, const struct db_range *range, uint64_t *np)
 {
 	struct db_scan *s;
-	struct store_val val;
+	struct store_val key, val;
 	struct jstr id;
+	unsigned tree;
+	uint64_t live;
 	int err = ids_open(snap, &db_doc_trees, range, &s);
 
 	*np = 0;
 	if (err)
 		return err;
-	if ((err = ids_seek(s)) == 0)
-		while ((err = ids_step(s, &id, &val)) == 0)
-			*np += !docrec_live(&val);
+	err = ids_seek(s);
+	while (err == 0 && (err = ids_step(s, &id, &val)) == 0) {
+		idkey_walk_place(s->walk, &tree, &key);
+		err = is_live(snap, id, tree, &key, &val, &live);
+		*np += !live;
+	}
 	db_scan_close(s);
 	return err == ERR_END ? 0 : err;
 }

@@ -7,7 +7,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAND, preload, startDivand, tempDir } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { Client } from './writers.mjs';
 import { DB, Story, load } from './power_load.mjs';
@@ -71,7 +71,7 @@ function newLog(log) {
 }
 
 // The library links files into a folder of its own, where divand may not write.
-const recorded = ({ keep }, log, root) => ({ LD_PRELOAD: path.join(BUILD, 'tests/crash/power.so'), POWER_LOG: log, POWER_KEEP: keep, POWER_ROOT: root, DIVAN_DIVAN__CONFINE: 'off' });
+const recorded = ({ keep }, log, root) => ({ ...preload(path.join(BUILD, 'tests/crash/power.so')), POWER_LOG: log, POWER_KEEP: keep, POWER_ROOT: root, DIVAN_DIVAN__CONFINE: 'off' });
 
 /** A server is started on nothing, loaded, ended, started again and loaded, on a disk that is recorded. */
 async function record(base) {

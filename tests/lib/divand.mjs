@@ -21,11 +21,11 @@ export function tellsMemory() {
 	return !binary.includes('__asan_init') && !binary.includes('__tsan_init');
 }
 
-/** The environment in which tests/lib/NAME_shim.c is preloaded, before a sanitizer too. */
-export const preloaded = (name) => ({
-	LD_PRELOAD: path.join(path.dirname(DIVAND), `tests/lib/${name}_shim.so`),
-	ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`,
-});
+/** The environment in which a library is preloaded, before a sanitizer too. */
+export const preload = (file) => ({ LD_PRELOAD: file, ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0` });
+
+/** The same of tests/lib/NAME_shim.c. */
+export const preloaded = (name) => preload(path.join(path.dirname(DIVAND), `tests/lib/${name}_shim.so`));
 
 const running = new Set();
 process.on('exit', () => {

@@ -1,6 +1,8 @@
 /* test_db_ranges.c: where a scan begins and ends: sequences and what they are read from, ranges of ids, purges, of which the oldest are forgotten. */
 #include "ruletest.h"
 
+#include "db/dbi.h"
+
 static struct dbs *all;
 
 /* ---- Sequences ---- */
@@ -45,9 +47,9 @@ test_seqs(void)
 
 /* ---- Scans ---- */
 
-/* The ids that a scan gives, one letter each. */
+/* The ids that a scan gives, one letter each, until it ends so. */
 static const char *
-listed(struct db *db, struct db_range range)
+listed(struct db *db, struct db_range range, int end)
 {
 	static char out[64];
 	struct db_snap *snap;
@@ -57,11 +59,14 @@ listed(struct db *db, struct db_range range)
 	int err = 0;
 
 	CHECK_INT(db_snap_begin(db, &snap), 0);
-	if (CHECK_INT(db_docs_open(snap, &range, &scan), 0)) {
+	if ((err = db_docs_open(snap, &range, &scan)) != 0) {
+		CHECK_INT(err, end);
+	} else {
 		while ((err = db_docs_next(scan, ruletest_arena, &doc)) == 0 && n + 1 < sizeof(out))
 			out[n++] = doc.id.s[0];
-		CHECK_INT(err, ERR_END);
-		CHECK_INT(db_docs_next(scan, ruletest_arena, &doc), ERR_END);
+		CHECK_INT(err, end);
+		if (end == ERR_END)
+			CHECK_INT(db_docs_next(scan, ruletest_arena, &doc), ERR_END);
 		db_scan_close(scan);
 	}
 	db_snap_end(snap);
@@ -72,7 +77,7 @@ listed(struct db *db, struct db_range range)
 #define AT(text) .has_start = 1, .start = {text, sizeof(text) - 1}
 #define TO(text) .has_end = 1, .end = {text, sizeof(text) - 1}
 #define DOWN .descending = 1
-#define LISTED(...) listed(db, (struct db_range){__VA_ARGS__})
+#define LISTED(...) listed(db, (struct db_range){__VA_ARGS__}, ERR_END)
 
 static void
 test_ranges(void)
@@ -143,6 +148,35 @@ test_ranges(void)
 	ruletest_end_db(db);
 }
 
+/* A bit that says that a document is deleted, in a damaged record: it does not go unseen. */
+static void
+test_hidden(void)
+{
+	struct db *db = ruletest_new_db(all, "hidden");
+	struct db_snap *snap;
+	struct store_val val;
+	char record[256];
+	uint64_t n;
+
+	for (char c = 'a'; c <= 'c'; c++)
+		CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"%c\"}", c), 0);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(store_get(snap->snap, TREE_DOCS, "b", 1, &val), 0);
+	CHECK(val.len < sizeof(record));
+	memcpy(record, val.p, val.len);
+	db_snap_end(snap);
+	record[0] ^= 1;
+	CHECK_INT(store_put(db->file->batch, TREE_DOCS, "b", 1, record, val.len), 0);
+	CHECK_INT(store_commit(db->file->batch), 0);
+	CHECK_STR(listed(db, (struct db_range){.skip = 0}, ERR_CORRUPT), "a");
+	CHECK_STR(listed(db, (struct db_range){DOWN}, ERR_CORRUPT), "c");
+	CHECK_STR(listed(db, (struct db_range){AT("b"), .skip = 1}, ERR_CORRUPT), "");
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_docs_deleted(snap, &(struct db_range){.skip = 0}, &n), ERR_CORRUPT);
+	db_snap_end(snap);
+	db_close(db);
+}
+
 /* ---- Purges ---- */
 
 static unsigned
@@ -200,6 +234,7 @@ main(void)
 	all = ruletest_begin();
 	test_seqs();
 	test_ranges();
+	test_hidden();
 	test_purges();
 	return ruletest_end(all);
 }

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "httpapi/config.h"
+#include "httpapi/config_known.h"
 #include "httpapi/secret.h"
 
 static char path[] = "/tmp/divan-config-XXXXXX";
@@ -139,6 +140,17 @@ test_refused(void)
 }
 
 static void
+test_moved(void)
+{
+	/* What has moved in CouchDB is known where it was, but only what is read there. */
+	CHECK(config_known_find("httpd", "enable_cors") == config_known_find("chttpd", "enable_cors"));
+	CHECK(config_known_find("couch_httpd_auth", "timeout") == config_known_find("chttpd_auth", "timeout"));
+	CHECK(config_known_find("chttpd", "port") != NULL && config_known_find("httpd", "port") == NULL);
+	CHECK(config_known_find("couch_httpd_auth", "max_iterations") == NULL);
+	CHECK(config_known_is_secret("couch_httpd_auth", "secret"));
+}
+
+static void
 test_files(void)
 {
 	struct config *c = fresh();
@@ -216,6 +228,7 @@ main(void)
 	test_load();
 	test_set();
 	test_refused();
+	test_moved();
 	test_files();
 	test_secrets();
 	test_damaged_secrets();
