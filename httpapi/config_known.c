@@ -304,13 +304,28 @@ config_known_at(unsigned i)
 	return i < N ? &known[i] : NULL;
 }
 
-/* Sections that CouchDB has had under another name, and reads still. */
-static const char *
-alias_of(const char *section)
+static int
+is_among(const char *const *keys, const char *key)
 {
-	return strcmp(section, "httpd") == 0              ? "chttpd"
-	       : strcmp(section, "couch_httpd_auth") == 0 ? "chttpd_auth"
-							  : section;
+	for (; *keys != NULL; keys++)
+		if (strcmp(*keys, key) == 0)
+			return 1;
+	return 0;
+}
+
+/* Where a setting has moved to that CouchDB has had in another section, and that is read there still. */
+static const char *
+alias_of(const char *section, const char *key)
+{
+	static const char *const httpd[] = {"enable_cors", "WWW-Authenticate", "config_whitelist", "x_forwarded_host",
+	    "x_forwarded_proto", "x_forwarded_ssl", NULL};
+	static const char *const newer[] = {"min_iterations", "max_iterations", "allow_conflicted_user_docs", NULL};
+
+	if (strcmp(section, "httpd") == 0 && is_among(httpd, key))
+		return "chttpd";
+	if (strcmp(section, "couch_httpd_auth") == 0 && !is_among(newer, key))
+		return "chttpd_auth";
+	return section;
 }
 
 const struct config_known *
@@ -318,7 +333,7 @@ config_known_find(const char *section, const char *key)
 {
 	size_t i;
 
-	section = alias_of(section);
+	section = alias_of(section, key);
 	for (i = 0; i < N; i++)
 		if (strcmp(known[i].section, section) == 0 &&
 		    (strcmp(known[i].key, "*") == 0 || strcmp(known[i].key, key) == 0))
@@ -453,7 +468,9 @@ config_known_print(FILE *out)
 	      "away the\n"
 	      "# \"# \" before a key to set it.  A text may also be a list.  The environment goes before this file\n"
 	      "# (DIVAN_CHTTPD__PORT=5985 sets chttpd/port), the command line before that (--set chttpd/port=5985).\n"
-	      "# The sections httpd and couch_httpd_auth hold where chttpd and chttpd_auth say nothing.\n"
+	      "# CouchDB's older section couch_httpd_auth holds where chttpd_auth says nothing; of httpd these do: "
+	      "enable_cors,\n"
+	      "# WWW-Authenticate, config_whitelist, x_forwarded_host, x_forwarded_proto, x_forwarded_ssl.\n"
 	      "# Made by `divand --settings`.\n",
 	    out);
 	for (i = 0; i < N; i++) {
