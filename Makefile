@@ -27,6 +27,7 @@
 #   make bench       ratios to the ceilings in bench/ceiling/
 #   make web         bundle the page into build/web
 #   make install     divand, divan, divan-js, the page, a service and its configuration (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)
+#   make deps        install what building needs and is missing
 #   make settings    docs/divan.yaml anew, from the settings that divand knows
 #   make clean
 
