@@ -27,6 +27,7 @@ static struct executor *peertest_ex;
 static struct httpc_loop *peertest_loop;
 static pthread_mutex_t peertest_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t peertest_cond = PTHREAD_COND_INITIALIZER;
+static int peertest_connections; /* of the server of canned answers; under the lock */
 
 static inline void
 peertest_begin(void)
@@ -43,6 +44,11 @@ peertest_end(void)
 {
 	httpc_loop_free(peertest_loop);
 	exec_threads_free(peertest_threads);
+	/* What is answered is the test's until the last connection has ended. */
+	pthread_mutex_lock(&peertest_lock);
+	while (peertest_connections > 0)
+		pthread_cond_wait(&peertest_cond, &peertest_lock);
+	pthread_mutex_unlock(&peertest_lock);
 }
 
 static inline void
@@ -215,6 +221,15 @@ peertest_length(const char *head)
 	return at != NULL ? strtoul(at + 17, NULL, 10) : 0;
 }
 
+static inline void
+peertest_connected(int more)
+{
+	pthread_mutex_lock(&peertest_lock);
+	peertest_connections += more;
+	pthread_cond_broadcast(&peertest_cond);
+	pthread_mutex_unlock(&peertest_lock);
+}
+
 static inline void *
 peertest_connection(void *arg)
 {
@@ -260,6 +275,7 @@ peertest_connection(void *arg)
 out:
 	shutdown(fd, SHUT_WR);
 	close(fd);
+	peertest_connected(-1);
 	return NULL;
 }
 
@@ -275,8 +291,11 @@ peertest_accept(void *arg)
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	while ((fd = accept(peertest_listener, NULL, NULL)) >= 0) {
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		if (pthread_create(&thread, &attr, peertest_connection, (void *)(intptr_t)fd) != 0)
+		peertest_connected(1);
+		if (pthread_create(&thread, &attr, peertest_connection, (void *)(intptr_t)fd) != 0) {
 			close(fd);
+			peertest_connected(-1);
+		}
 	}
 	return NULL;
 }

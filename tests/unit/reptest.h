@@ -10,16 +10,17 @@
 
 static struct store *reptest_store; /* in memory */
 static struct dbs *reptest_dbs;
-static struct replicator *reptest_rep; /* NULL: nobody is told of commits */
+static struct replicator *_Atomic reptest_rep; /* NULL: nobody is told of commits */
 
 static inline void
 reptest_moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
 {
-	struct replicator **r = cookie;
+	struct replicator *r = reptest_rep;
 
+	(void)cookie;
 	(void)incarnation;
-	if (*r != NULL)
-		replicator_moved(*r, name, seq, dropped);
+	if (r != NULL)
+		replicator_moved(r, name, seq, dropped);
 }
 
 /* The winner's body and revision, "" if there is none. */
@@ -88,7 +89,7 @@ reptest_wait_for_state(const char *doc, const char *state)
 static inline void
 reptest_open(void)
 {
-	struct dbs_config c = {.moved = reptest_moved, .cookie = &reptest_rep};
+	struct dbs_config c = {.moved = reptest_moved};
 
 	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
 	CHECK_INT(store_mem_new(&reptest_store), 0);
@@ -121,9 +122,11 @@ reptest_begin(struct replicator_limits limits)
 		.checkpoints = 1,
 		.bulk_get = 1},
 	    .limits = limits};
+	struct replicator *r = NULL;
 
-	CHECK_INT(replicator_new(&c, &reptest_rep), 0);
-	CHECK_INT(replicator_start(reptest_rep), 0);
+	CHECK_INT(replicator_new(&c, &r), 0);
+	reptest_rep = r;
+	CHECK_INT(replicator_start(r), 0);
 }
 
 static inline void
