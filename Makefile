@@ -20,7 +20,7 @@
 #   make interop     PouchDB in Node and in Chromium, replications between servers
 #   make sim         SEEDS=5000 runs of nodes that replicate over a bad network and crash
 #   make test-large  attachments of SIZE_MIB=1024 in and out, with the memory they take
-#   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the API tests)
+#   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the contract and API tests)
 #   make tidy        clang-tidy and cppcheck over the code
 #   make valgrind    the unit tests under memcheck
 #   make fuzz        each fuzz target for SECONDS=60 under clang, JOBS=1 at once; findings, inputs and sums of all runs in build-fuzz/ (FUZZ='rev doc': some)
