@@ -324,8 +324,10 @@ $(TORTURE_DIR)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS)) $(TORTUR
 	@echo '  link    $@'
 	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -Wl,@$(TORTURE_DIR)/fail.ld -o $@ $(filter %.o %.a,$^) $(TORTURE_LIBS)
 	@ln -sf ../../divan-js $(@D)/divan-js
-$(TORTURE_DIR)/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a) $(TORTURE_DIR)/fail.ld
+# Some look for divan-js, or divand, one folder up.
+$(TORTURE_DIR)/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a) $(TORTURE_DIR)/fail.ld | $(BUILD)/divan-js $(BUILD)/divand
 	@echo '  link    $@'
+	@ln -sf ../divan-js ../divand $(BUILD)/tests/
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) -fno-lto $(HARDEN) $(SAN) $(LDFLAGS) -Wl,@$(TORTURE_DIR)/fail.ld -o $@ $(filter %.c %.a,$^) $(TORTURE_LIBS)
 
 # MODES: first (what comes to a place first fails), later (what comes the third time), good (first, and all of its sort behind it).

@@ -28,17 +28,21 @@ wake(void *cookie)
 	pthread_mutex_unlock(&peertest_lock);
 }
 
-/* Reads ${r}'s pipe to its end. */
+/* Reads ${r}'s pipe to its end, or that of the call, whose flag is ${done}: one that fails early may leave the pipe alone. */
 static void
-read_pipe(struct reading *r)
+read_pipe(struct reading *r, const int *done)
 {
 	size_t n;
 
 	for (;;) {
 		char piece[1000];
+		int over;
 
+		pthread_mutex_lock(&peertest_lock);
+		over = *done;
+		pthread_mutex_unlock(&peertest_lock);
 		r->err = pipe_take(r->pipe, piece, sizeof(piece), &n, wake, r);
-		if (r->err == ERR_AGAIN) {
+		if (r->err == ERR_AGAIN && !over) {
 			usleep(500);
 			continue;
 		}
@@ -66,7 +70,7 @@ open_doc(struct peer *p, struct peer_open *c, struct reading *r)
 	readies = 0;
 	peertest_prepare(&c->call, canned_arena, &flag);
 	p->ops->open_doc(p, c);
-	read_pipe(r);
+	read_pipe(r, &flag);
 	err = peertest_wait(&c->call, &flag);
 	pipe_free(r->pipe);
 	return err;
