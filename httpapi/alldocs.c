@@ -572,11 +572,31 @@ bound(struct listing *l, const struct jstr *partition)
 	return 0;
 }
 
+/* of_partition: What the parameter `partition` confines to one: a listing of all documents, where they are divided. */
+static int
+of_partition(struct apireq *r, const struct jstr **partitionp, struct errtext *why)
+{
+	const struct jstr *said = api_param(r, "partition");
+	struct db_info db;
+	const char *wrong;
+	int err;
+
+	if (*partitionp != NULL || said == NULL || kind_of(&r->part[1]) != ALL)
+		return 0;
+	if ((err = db_info(r->db, &db)) != 0)
+		return err;
+	if ((wrong = partition_check(said)) != NULL)
+		return err_why(why, ERR_ILLEGAL_PARTITION, "%s", wrong);
+	if (!db.partitioned)
+		return err_why(why, ERR_QUERY_PARSE, "`partition` parameter is not supported on this db");
+	*partitionp = said;
+	return 0;
+}
+
 static void
-list(struct apireq *r, const struct jstr *partition)
+list(struct apireq *r, const struct jstr *partition, int multi)
 {
 	int post = strcmp(r->method, "POST") == 0;
-	int multi = partition == NULL && r->nparts > 2;
 	struct errtext why = {""};
 	struct listing *l;
 	int err;
@@ -588,9 +608,11 @@ list(struct apireq *r, const struct jstr *partition)
 	}
 	l->r = r;
 	l->multi = multi;
+	err = of_partition(r, &partition, &why);
 	l->partition = partition != NULL;
 	l->kind = partition != NULL ? ALL : kind_of(&r->part[1]);
-	err = bound(l, partition);
+	if (err == 0)
+		err = bound(l, partition);
 	buf_init(&l->last, LIMIT_ID_LEN);
 	if (err == 0)
 		err = parse(l, post, &why);
@@ -605,11 +627,11 @@ list(struct apireq *r, const struct jstr *partition)
 void
 alldocs_any(struct apireq *r)
 {
-	list(r, NULL);
+	list(r, NULL, r->nparts > 2);
 }
 
 void
 alldocs_partition(struct apireq *r)
 {
-	list(r, &r->part[2]);
+	list(r, &r->part[2], r->nparts > 4);
 }

@@ -229,8 +229,13 @@ set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const st
 		return set_bound(r, v, &q->start);
 	if (jstr_is(name, "endkey") || jstr_is(name, "end_key"))
 		return set_bound(r, v, &q->end);
-	if (jstr_is(name, "keys"))
-		return set_keys(r, v, q, why);
+	if (jstr_is(name, "keys")) {
+		err = set_keys(r, v, q, why);
+		/* One key alone is as `key`: what the query string says of the range before it does not count. */
+		if (q->nkeys == 1)
+			q->start.set = q->end.set = 0;
+		return err;
+	}
 	if (jstr_is(name, "key")) {
 		err = set_bound(r, v, &q->start);
 		q->end = q->start;
@@ -291,8 +296,7 @@ alldocs_query_check(const struct alldocs_query *q, struct errtext *why)
 		return err_why(why, ERR_QUERY_PARSE, "Invalid use of grouping on a map view.");
 	if (q->reduce)
 		return err_why(why, ERR_QUERY_PARSE, "Reduce is invalid for map-only views.");
-	/* One key alone is as `key`, which goes before the range. */
-	if (q->nkeys > 1 && (q->start.set || q->end.set))
+	if (q->nkeys > 0 && (q->start.set || q->end.set))
 		return err_why(why, ERR_QUERY_PARSE, "`keys` is incompatible with `key`, `start_key` and `end_key`");
 	return 0;
 }

@@ -278,6 +278,11 @@ void database_history_kept(struct apireq *r); /* /{db}/_history_kept */
 void database_full_commit(struct apireq *r);  /* /{db}/_ensure_full_commit */
 void database_compact(struct apireq *r);      /* /{db}/_compact */
 
+/* search.c: what stands in for full-text search */
+void search_clouseau(struct apireq *r); /* /{db}/_design/{d}/_search..., /_search_analyze */
+void search_nouveau(struct apireq *r);  /* /{db}/_design/{d}/_nouveau..., /_nouveau_analyze */
+void search_cleanup(struct apireq *r);  /* /{db}/_search_cleanup, /{db}/_nouveau_cleanup */
+
 /* alldocs.c, partition.c */
 void alldocs_any(struct apireq *r);       /* /{db}/_all_docs, _design_docs, _local_docs, their /queries */
 void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */

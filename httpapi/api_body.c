@@ -6,7 +6,7 @@
 #include <zlib.h>
 
 #define UNPACKED_MAX (256u << 20) /* bytes of a body that came compressed */
-#define UNKNOWN_ENCODING "Only gzip and identity content-encodings are supported"
+#define ENCODING_SHOWN 64         /* bytes of one that is not known */
 
 int
 api_is_json(const struct apireq *r)
@@ -87,7 +87,7 @@ api_body_encoding(const struct apireq *r, int *gzipp, struct errtext *why)
 	*gzipp = enc.s && enc.len == 4 && strncasecmp(enc.s, "gzip", 4) == 0;
 	if (*gzipp || !enc.s || enc.len == 0 || (enc.len == 8 && strncasecmp(enc.s, "identity", 8) == 0))
 		return 0;
-	return err_why(why, ERR_CONTENT_TYPE, UNKNOWN_ENCODING);
+	return err_why(why, ERR_CONTENT_TYPE, "Only gzip and identity content-encodings are supported");
 }
 
 /* Inflated twice, so that one that is too large, or a lie, costs no memory. */
@@ -145,13 +145,15 @@ api_gather(struct apireq *r, api_f *fn)
 int
 api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
 {
+	struct jstr encoding = http_header(r->http, "content-encoding");
+	int shown = encoding.len > ENCODING_SHOWN ? ENCODING_SHOWN : (int)encoding.len;
 	int gzip, err = r->body_err;
 
 	*bodyp = r->body;
 	if (err == ERR_CONTENT_TYPE)
-		return err_why(why, err, UNKNOWN_ENCODING);
+		return err_why(why, err, "%.*s is not a supported content encoding.", shown, encoding.s);
 	if (err == ERR_BAD_REQUEST && !api_body_encoding(r, &gzip, why) && gzip)
-		return err_why(why, err, "The request body is not valid gzip.");
+		return err_why(why, err, "Request body is not properly gzipped.");
 	return err;
 }
 

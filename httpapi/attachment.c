@@ -181,7 +181,8 @@ prepare(struct upload *u, int room)
 		return err;
 	err = read_rev(r, snap, u->w.has_parent ? &u->w.parent : NULL, 1, &rev);
 	if (err == 0 && !u->w.has_parent) {
-		err = ERR_CONFLICT;
+		/* What is to go is looked for first. */
+		err = room || find(&rev, &u->name, &i) ? ERR_CONFLICT : ERR_NO_ATTACHMENT;
 	} else if (err == ERR_MISSING && u->w.has_parent) {
 		err = ERR_CHANGED;
 	} else if (room && (err == ERR_MISSING || err == ERR_DELETED)) {

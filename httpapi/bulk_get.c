@@ -246,8 +246,6 @@ static int
 put_leaves(struct job *job, struct db_doc *doc)
 {
 	struct render_opts opts = job->opts;
-	struct revtree *t;
-	size_t i;
 	int err;
 
 	if (doc->nleaves == 1 && job->kind == NULL) {
@@ -258,10 +256,7 @@ put_leaves(struct job *job, struct db_doc *doc)
 		buf_putc(&job->json, '}');
 		return err;
 	}
-	err = db_doc_tree(doc, 1, &t);
-	for (i = 0; err == 0 && i < revtree_nleaves(t); i++)
-		err = put_found(doc, revtree_leaf_pos(t, i), job);
-	return err;
+	return openrevs_leaves(doc, put_found, job);
 }
 
 static int

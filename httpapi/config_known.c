@@ -49,6 +49,8 @@ static const struct config_known known[] = {
 	"too)."},
     {"couchdb", "users_db_security_editable", TRUTH, "false", "",
 	"The security object of the database of accounts can be changed."},
+    {"couchdb", "maintenance_mode", WORD("false|true|nolb"), "false", "",
+	"With true or nolb /_up answers 404, so that a load balancer sends nobody here; whoever comes is served."},
     {"couchdb", "users_db_suffix", TEXT_AT_START, "_users", "",
 	"Databases of this name, in any folder, hold accounts' documents, too."},
 

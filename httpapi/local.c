@@ -17,6 +17,7 @@ struct local_put {
 	struct revbuf rev; /* gen 0, and N in decimal */
 	int has_rev;
 	int is_delete; /* by DELETE: no Location */
+	int is_batch;  /* a PUT that does not wait: 202, without revision */
 };
 
 static void
@@ -127,7 +128,7 @@ write_end(struct apireq *r)
 	/* What a PUT is to delete need not be there. */
 	if (err == ERR_MISSING && w->deleted && !p->is_delete)
 		err = 0;
-	if (!err && !p->is_delete)
+	if (!err && !p->is_delete && !p->is_batch)
 		err = api_location(r, r->id, (struct jstr){NULL, 0});
 	if (err) {
 		api_error(r, err, &w->why);
@@ -136,14 +137,18 @@ write_end(struct apireq *r)
 	for (size_t i = 0; i < w->rev.len && !w->deleted; i++)
 		n = n * 10 + (uint64_t)(w->rev.id[i] - '0');
 	make_tag(n, &w->body, tag);
-	http_set_header(r->http, "etag", tag, sizeof(tag));
+	if (!p->is_batch)
+		http_set_header(r->http, "etag", tag, sizeof(tag));
 	buf_init(&b, 8 * LIMIT_ID_LEN);
 	buf_puts(&b, "{\"ok\":true,\"id\":");
 	buf_put_json(&b, r->id.s, r->id.len);
-	buf_puts(&b, ",\"rev\":\"");
-	put_rev(&b, n);
-	buf_puts(&b, "\"}");
-	api_json(r, w->deleted ? 200 : 201, &b);
+	if (!p->is_batch) {
+		buf_puts(&b, ",\"rev\":\"");
+		put_rev(&b, n);
+		buf_putc(&b, '"');
+	}
+	buf_putc(&b, '}');
+	api_json(r, p->is_batch ? 202 : w->deleted ? 200 : 201, &b);
 }
 
 static void
@@ -186,6 +191,7 @@ parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
 		    "different values");
 	p->write.body = p->in.body;
 	p->write.deleted = p->in.deleted;
+	p->is_batch = api_param_is(r, "batch", "ok");
 	return err;
 }
 

@@ -18,14 +18,17 @@ node_any(struct apireq *r)
 {
 	static const char name[] = API_NODE;
 	const char *what = r->nparts > 2 ? r->part[2].s : "";
+	struct errtext why;
 
 	if (r->nparts < 2)
 		api_error_text(r, 400, "bad_request", "Incomplete path to _node request");
 	else if (strcmp(r->part[1].s, "_local") != 0 && strcmp(r->part[1].s, "nonode@nohost") != 0 &&
 		 strcmp(r->part[1].s, name) != 0)
-		api_error_text(r, 404, "not_found", "no such node");
+		api_error(r, err_why(&why, ERR_MISSING, "no such node: %.*s", (int)r->part[1].len, r->part[1].s), &why);
 	else if (r->nparts == 2)
 		about(r, "{\"name\":\"" API_NODE "\"}");
+	else if (strcmp(what, "_config") == 0 && r->nparts > 5)
+		api_error(r, ERR_MISSING, NULL);
 	else if (strcmp(what, "_config") == 0)
 		node_config(r);
 	else if (strcmp(what, "_stats") == 0)

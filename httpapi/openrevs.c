@@ -4,6 +4,8 @@
 #include "httpapi/multipart.h"
 #include "httpapi/uuid.h"
 
+#include <stdlib.h>
+
 #define INLINE_REVS 8u /* so many revisions are read on the event loop */
 
 /* One request. */
@@ -122,27 +124,60 @@ put_missing(struct job *job, const struct rev *rev)
 	return multipart_out_mixed(&job->out, job->boundary, job->json.data, job->json.len, NULL, 0, 1);
 }
 
-static int
-put_all(struct job *job, struct db_doc *doc)
+/* The tree has them the other way round, and those that are deleted behind the others: two lists become one. */
+int
+openrevs_leaves(struct db_doc *doc, int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie)
 {
+	size_t nlive = 0, live, deleted;
 	struct revtree *t;
-	size_t i, n;
-	int err;
+	int err = db_doc_tree(doc, 1, &t);
 
-	err = db_doc_tree(doc, 1, &t);
-	n = err == 0 ? revtree_nleaves(t) : 0;
-	for (i = 0; err == 0 && i < n; i++)
-		err = put_found(doc, revtree_leaf_pos(t, i), job);
+	if (err != 0)
+		return err;
+	deleted = revtree_nleaves(t);
+	while (nlive < deleted && !revtree_leaf(t, nlive)->deleted)
+		nlive++;
+	live = nlive;
+	while (err == 0 && (live > 0 || deleted > nlive)) {
+		int take_live = live > 0;
+
+		if (live > 0 && deleted > nlive)
+			take_live = rev_cmp(&revtree_leaf(t, live - 1)->rev, &revtree_leaf(t, deleted - 1)->rev) < 0;
+		err = fn(doc, revtree_leaf_pos(t, take_live ? --live : --deleted), cookie);
+	}
 	return err;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	struct rev x = rev_of(a), y = rev_of(b);
+
+	return rev_cmp(&x, &y);
+}
+
+/* Each once, by generation and hash: so CouchDB answers, whatever the order in which they were asked for. */
+static void
+settle_list(struct job *job)
+{
+	size_t n = 0;
+
+	if (job->nrevs > 1)
+		qsort(job->revs, job->nrevs, sizeof(*job->revs), compare);
+	for (size_t i = 0; i < job->nrevs; i++)
+		if (n == 0 || compare(&job->revs[n - 1], &job->revs[i]) != 0)
+			job->revs[n++] = job->revs[i];
+	job->nrevs = n;
 }
 
 static int
 put_listed(struct job *job, struct db_doc *doc)
 {
+	size_t i, n, nmissing = 0;
 	struct rev rev;
-	size_t i, n;
 	int err = 0;
 
+	settle_list(job);
 	if (doc != NULL && job->opts.latest && job->nrevs > 1) {
 		job->seen = arena_calloc(job->arena, doc->nleaves, sizeof(*job->seen));
 		if (job->seen == NULL)
@@ -154,8 +189,12 @@ put_listed(struct job *job, struct db_doc *doc)
 		n = 0;
 		if (doc != NULL)
 			err = db_doc_find(doc, &rev, job->opts.latest, put_found, job, &n);
-		if (err == 0 && n == 0)
-			err = put_missing(job, &rev);
+		if (n == 0)
+			job->revs[nmissing++] = job->revs[i];
+	}
+	for (i = 0; err == 0 && i < nmissing; i++) {
+		rev = rev_of(&job->revs[i]);
+		err = put_missing(job, &rev);
 	}
 	return err;
 }
@@ -175,7 +214,7 @@ put(struct apireq *r, struct job *job, struct db_snap *snap)
 		buf_put(&job->out.text, job->boundary, sizeof(job->boundary));
 	} else
 		buf_putc(&job->json, '[');
-	err = job->all ? put_all(job, &doc) : put_listed(job, missing ? NULL : &doc);
+	err = job->all ? openrevs_leaves(&doc, put_found, job) : put_listed(job, missing ? NULL : &doc);
 	if (job->mixed)
 		buf_puts(&job->out.text, "--");
 	else

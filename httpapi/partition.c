@@ -74,22 +74,39 @@ info(struct apireq *r)
 const char *
 partition_check(const struct jstr *name)
 {
-	if (name->len > 0 && name->s[0] == '_')
+	if (name->len == 0)
+		return "Partition must not be empty";
+	if (name->s[0] == '_')
 		return "Partition must not start with an underscore";
 	if (!jread_utf8_ok(name->s, name->len))
 		return "Partition must be valid UTF-8";
 	return memchr(name->s, ':', name->len) != NULL ? "Partition must not contain a colon" : NULL;
 }
 
+/* CouchDB looks at the first letter of a name, and no further. */
+static void
+refuse_post(struct apireq *r)
+{
+	if (r->part[2].s[0] == '_')
+		api_error_text(r, 400, "illegal_partition", partition_check(&r->part[2]));
+	else
+		api_method_not_allowed(r, "GET");
+}
+
 void
 partition_any(struct apireq *r)
 {
+	const struct jstr *said = api_param(r, "partition");
 	struct db_info db;
 	const char *wrong;
 	int err;
 
 	if (r->nparts < 3) {
 		api_error_text(r, 400, "bad_request", "invalid_partition_req");
+		return;
+	}
+	if (r->nparts == 3 && strcmp(r->method, "POST") == 0) {
+		refuse_post(r);
 		return;
 	}
 	if ((err = db_info(r->db, &db)) != 0)
@@ -100,7 +117,10 @@ partition_any(struct apireq *r)
 		api_error_text(r, 400, "illegal_partition", wrong);
 	else if (r->nparts == 3)
 		info(r);
-	else if (jstr_is(&r->part[3], "_all_docs") && r->nparts == 4)
+	else if (said != NULL && (said->len != r->part[2].len || memcmp(said->s, r->part[2].s, said->len) != 0))
+		api_error_text(r, 400, "bad_request", "Conflicting value for `partition` in query string");
+	else if (jstr_is(&r->part[3], "_all_docs") &&
+		 (r->nparts == 4 || (r->nparts == 5 && jstr_is(&r->part[4], "queries"))))
 		alldocs_partition(r);
 	else if (jstr_is(&r->part[3], "_design") && r->nparts == 7 && jstr_is(&r->part[5], "_view"))
 		view_partition(r);
@@ -108,8 +128,6 @@ partition_any(struct apireq *r)
 		find_post(r);
 	else if (jstr_is(&r->part[3], "_explain") && r->nparts == 4)
 		find_explain(r);
-	else if (jstr_is(&r->part[3], "_design"))
-		api_error(r, ERR_NOT_IMPLEMENTED, NULL);
 	else
 		api_error(r, ERR_MISSING, NULL);
 }

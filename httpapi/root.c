@@ -62,7 +62,16 @@ root_welcome(struct apireq *r)
 void
 root_up(struct apireq *r)
 {
-	reply_text(r, "{\"status\":\"ok\",\"seeds\":{}}");
+	const char *mode = config_get(r->api->config, "couchdb", "maintenance_mode", "false");
+	struct buf b;
+
+	if (strcmp(mode, "true") != 0 && strcmp(mode, "nolb") != 0) {
+		reply_text(r, "{\"status\":\"ok\",\"seeds\":{}}");
+		return;
+	}
+	buf_init(&b, 64);
+	buf_printf(&b, "{\"status\":\"%s\"}", mode[0] == 't' ? "maintenance_mode" : "nolb");
+	api_json(r, 404, &b);
 }
 
 /* ---- /_uuids ---- */

@@ -46,9 +46,9 @@ struct route {
 };
 
 static void
-not_implemented(struct apireq *r)
+temp_view(struct apireq *r)
 {
-	api_error_text(r, 501, "not_implemented", "This endpoint is not implemented.");
+	api_error_text(r, 410, "gone", "Temporary views are not supported in CouchDB");
 }
 
 /* A path below _view that names no view. */
@@ -68,6 +68,7 @@ static const struct route server_table[] = {
     {"_membership", root_membership, ADMIN, "GET", NONE},
     {"_node/{node}/_config/{section}/{key}", node_any, ADMIN, "GET,PUT,DELETE", PUT_ANY},
     {"_node/{node}/_config/_reload", node_any, ADMIN, "POST", NONE},
+    {"_node/{node}/_config/{section}/{key}/...", node_any, ADMIN, "GET,PUT,DELETE", NONE},
     {"_node/{node}/_config/...", node_any, ADMIN, "GET", NONE},
     {"_node/{node}/_stats/...", node_any, WATCHER, "GET", NONE},
     {"_node/{node}/_prometheus", node_any, WATCHER, "GET", NONE},
@@ -79,6 +80,8 @@ static const struct route server_table[] = {
     {"_reload_query_servers", root_reload_scripts, ADMIN, "POST", NONE},
     {"_db_updates", updatefeeds_any, ADMIN, "GET,HEAD", NONE},
     {"_cluster_setup", cluster_setup, ADMIN, "GET,POST", NONE},
+    {"_search_analyze", search_clouseau, ANYBODY, "GET,POST", NONE},
+    {"_nouveau_analyze", search_nouveau, ANYBODY, "POST", NONE},
     {"favicon.ico", web_file, ANYBODY, "GET,HEAD", NONE},
 };
 
@@ -101,6 +104,9 @@ static const struct route db_table[] = {
     {"_compact", database_compact, DB_ADMIN, "POST", NONE},
     {"_compact/{ddoc}", view_compact, DB_ADMIN, "POST", NONE},
     {"_view_cleanup", view_cleanup, DB_ADMIN, "POST", NONE},
+    {"_search_cleanup", search_cleanup, MEMBER, "POST", NONE},
+    {"_nouveau_cleanup", search_cleanup, MEMBER, "POST", NONE},
+    {"_temp_view", temp_view, MEMBER, "GET,POST", NONE},
     {"_find", find_post, MEMBER, "POST", POST_JSON},
     {"_explain", find_explain, MEMBER, "POST", POST_JSON},
     {"_index", find_index_any, MEMBER, "GET,POST", POST_JSON},
@@ -113,8 +119,9 @@ static const struct route db_table[] = {
     {"_purged_infos", purge_infos, ADMIN, "GET", NONE},
     {"_purged_infos_limit", database_purged_limit, ADMIN, "GET,PUT", PUT_ANY},
     {"_partition", partition_any, MEMBER, "GET", NONE},
-    {"_partition/{p}", partition_any, MEMBER, "GET", NONE},
+    {"_partition/{p}", partition_any, MEMBER, "GET,POST", NONE},
     {"_partition/{p}/_all_docs", partition_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_partition/{p}/_all_docs/queries", partition_any, MEMBER, "POST", POST_JSON},
     {"_partition/{p}/_find", partition_any, MEMBER, "POST", POST_JSON},
     {"_partition/{p}/_explain", partition_any, MEMBER, "POST", POST_JSON},
     {"_partition/{p}/_design/{d}/_view/{v}", partition_any, MEMBER, "GET,HEAD,POST", POST_JSON},
@@ -134,10 +141,11 @@ static const struct route design_table[] = {
     {"_list/...", lists_any, MEMBER, "GET,HEAD,POST", POST_JSON},
     {"_update/...", designfuns_update, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
     {"_rewrite/...", rewrites_any, MEMBER, "GET,HEAD,POST,PUT,DELETE,COPY", NONE},
-    {"_search/...", not_implemented, MEMBER, "GET,POST", NONE},
-    {"_search_info/...", not_implemented, MEMBER, "GET", NONE},
-    {"_nouveau/...", not_implemented, MEMBER, "GET,POST", NONE},
-    {"_nouveau_info/...", not_implemented, MEMBER, "GET", NONE},
+    {"_search/...", search_clouseau, MEMBER, "GET,POST", NONE},
+    {"_search_info/...", search_clouseau, MEMBER, "GET", NONE},
+    {"_search_disk_size/...", search_clouseau, MEMBER, "GET", NONE},
+    {"_nouveau/...", search_nouveau, MEMBER, "GET,POST", NONE},
+    {"_nouveau_info/...", search_nouveau, MEMBER, "GET", NONE},
 };
 
 static void database_any(struct apireq *r);
@@ -408,7 +416,7 @@ place(struct apireq *r)
 		join_id(r);
 		return &local_place;
 	}
-	if (is(name, "_local", 6) || (name->len > 7 && memcmp(name->s, "_local/", 7) == 0)) {
+	if (is(name, "_local", 6) || (name->len >= 7 && memcmp(name->s, "_local/", 7) == 0)) {
 		plain_place(r);
 		return &local_place;
 	}

@@ -124,10 +124,11 @@ server_reason(int status)
 	} table[] = {{200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"},
 	    {301, "Moved Permanently"}, {302, "Found"}, {304, "Not Modified"}, {400, "Bad Request"},
 	    {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Object Not Found"}, {405, "Method Not Allowed"},
-	    {406, "Not Acceptable"}, {409, "Conflict"}, {412, "Precondition Failed"}, {413, "Request Entity Too Large"},
-	    {415, "Unsupported Media Type"}, {416, "Requested Range Not Satisfiable"}, {417, "Expectation Failed"},
-	    {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-	    {501, "Not Implemented"}, {503, "Service Unavailable"}, {507, "Insufficient Storage"}};
+	    {406, "Not Acceptable"}, {409, "Conflict"}, {410, "Gone"}, {412, "Precondition Failed"},
+	    {413, "Request Entity Too Large"}, {414, "Request-URI Too Long"}, {415, "Unsupported Media Type"},
+	    {416, "Requested Range Not Satisfiable"}, {417, "Expectation Failed"}, {429, "Too Many Requests"},
+	    {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
+	    {503, "Service Unavailable"}, {507, "Insufficient Storage"}};
 
 	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (table[i].status == status)

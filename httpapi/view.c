@@ -89,8 +89,6 @@ parse_one(struct view_rows *l, const struct jstr *body, struct errtext *why)
 		return ERR_NOMEM;
 	l->nqueries = 1;
 	view_query_init(l->queries);
-	if (body != NULL && api_param(l->r, "queries") != NULL)
-		return err_why(why, ERR_BAD_REQUEST, "The `queries` parameter is no longer supported at this endpoint");
 	if (body != NULL)
 		err = rows_object(&j, body, why);
 	if (err == 0 && body != NULL)
@@ -279,21 +277,26 @@ wait_done(struct view_wait *w)
 static int
 check(struct request *v, struct errtext *why)
 {
-	int err = v->parse_err;
+	int divided = read_is_partitioned(v->l.ix), err = v->parse_err;
 
 	if ((v->l.view = read_view(v->l.ix, v->name)) == NULL)
 		return err_why(why, ERR_MISSING, "missing_named_view");
-	if (read_is_partitioned(v->l.ix) && v->partition.len == 0)
-		return err_why(why, ERR_QUERY_PARSE, "`partition` parameter is mandatory for queries to this view.");
-	if (!read_is_partitioned(v->l.ix) && v->partition.len > 0)
-		return err_why(why, ERR_QUERY_PARSE, "`partition` parameter is not supported in this design doc");
 	if (err != 0)
 		*why = v->parse_why;
-	for (size_t i = 0; i < v->l.nqueries; i++)
-		v->l.queries[i].range.partition = v->partition;
-	for (size_t i = 0; i < v->l.nqueries && err == 0; i++)
-		if ((err = view_query_check(&v->l.queries[i], read_reduces(v->l.view) != READ_PLAIN, why)) == 0)
-			err = alldocs_value_limit(v->l.r, v->partition.len > 0, &v->l.queries[i].limit, why);
+	for (size_t i = 0; i < v->l.nqueries && err == 0; i++) {
+		struct view_query *q = &v->l.queries[i];
+
+		if (v->partition.len > 0)
+			q->range.partition = v->partition;
+		if (divided && q->range.partition.len == 0)
+			return err_why(
+			    why, ERR_QUERY_PARSE, "`partition` parameter is mandatory for queries to this view.");
+		if (!divided && q->range.partition.len > 0)
+			return err_why(
+			    why, ERR_QUERY_PARSE, "`partition` parameter is not supported in this design doc");
+		if ((err = view_query_check(q, read_reduces(v->l.view) != READ_PLAIN, why)) == 0)
+			err = alldocs_value_limit(v->l.r, divided, &q->limit, why);
+	}
 	return err;
 }
 

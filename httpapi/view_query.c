@@ -87,6 +87,16 @@ add_key(struct apireq *r, struct view_query *q, struct jstr text, size_t *capp)
 	return set_sortkey(r, text, &q->keys[q->nkeys++]);
 }
 
+/* one_key: A list of one key is that key. */
+static void
+one_key(struct view_query *q)
+{
+	q->range.start.set = q->range.end.set = 1;
+	q->range.start.sortkey = q->range.end.sortkey = q->keys[0];
+	q->start = q->end = (struct jstr){"", 0};
+	q->has_keys = 0;
+}
+
 static int
 set_keys(struct apireq *r, const struct alldocs_value *v, struct view_query *q, struct errtext *why)
 {
@@ -111,7 +121,33 @@ set_keys(struct apireq *r, const struct alldocs_value *v, struct view_query *q, 
 		if ((err = jread_skip(&j, &text)) == 0)
 			err = add_key(r, q, text, &cap);
 	}
+	/* In a query string it then stands at its place among the others, of which the last one counts. */
+	if (err == ERR_END && !v->json && q->nkeys == 1)
+		one_key(q);
 	return err == ERR_END ? 0 : err;
+}
+
+static int
+set_partition(struct apireq *r, const struct alldocs_value *v, struct view_query *q, struct errtext *why)
+{
+	const char *wrong;
+	int err = 0;
+
+	q->range.partition = v->text;
+	if (v->json && v->text.len > 0 && v->text.s[0] == '"')
+		err = rows_string(r->arena, &v->text, &q->range.partition);
+	if (err == 0 && (wrong = partition_check(&q->range.partition)) != NULL)
+		err = err_why(why, ERR_ILLEGAL_PARTITION, "%s", wrong);
+	return err;
+}
+
+/* refuse_queries: They have a place of their own, where they are not read by set(). */
+static int
+refuse_queries(const struct alldocs_value *v, struct errtext *why)
+{
+	return err_why(why, ERR_BAD_REQUEST,
+	    v->text.s[0] == '[' ? "The `queries` parameter is no longer supported at this endpoint"
+				: "`queries` member must be an array.");
 }
 
 static int
@@ -179,6 +215,10 @@ set(struct apireq *r, struct view_query *q, const struct jstr *name, const struc
 		return set_key(r, v, q);
 	if (jstr_is(name, "keys"))
 		return set_keys(r, v, q, why);
+	if (jstr_is(name, "partition"))
+		return set_partition(r, v, q, why);
+	if (v->json && jstr_is(name, "queries"))
+		return refuse_queries(v, why);
 	if (jstr_is(name, "inclusive_end")) {
 		err = alldocs_value_bool(v, &inclusive, why);
 		q->range.exclusive_end = err == 0 && !inclusive;
@@ -219,6 +259,8 @@ view_query_members(struct apireq *r, struct jread *j, struct view_query *q, stru
 			break;
 	}
 	buf_release(&scratch);
+	if (err == ERR_END && q->has_keys && q->nkeys == 1)
+		one_key(q);
 	return err == ERR_END ? 0 : err;
 }
 
@@ -270,15 +312,6 @@ check_groups(struct view_query *q, struct errtext *why)
 	return 0;
 }
 
-/* one_key: A list of one key is that key. */
-static void
-one_key(struct view_query *q)
-{
-	q->range.start = q->range.end = (struct read_bound){.set = 1, .sortkey = q->keys[0]};
-	q->start = q->end = (struct jstr){"", 0};
-	q->has_keys = 0;
-}
-
 static void
 turn_round(struct view_query *q)
 {
@@ -295,8 +328,6 @@ view_query_check(struct view_query *q, int reduces, struct errtext *why)
 {
 	int err;
 
-	if (q->has_keys && q->nkeys == 1)
-		one_key(q);
 	if ((err = check_groups(q, why)) != 0)
 		return err;
 	if (!reduces && q->reduce == 1)

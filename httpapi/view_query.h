@@ -13,7 +13,7 @@
 enum view_update { VIEW_UPDATE_FIRST, VIEW_UPDATE_NONE, VIEW_UPDATE_LATER };
 
 struct view_query {
-	struct read_range range; /* sort keys are the request's */
+	struct read_range range; /* sort keys are the request's; of one partition where a parameter says so */
 	struct jstr start, end;  /* the keys as they came */
 	int has_keys;
 	struct jstr *keys; /* sort keys, in the order of reading */
@@ -34,7 +34,7 @@ void view_query_init(struct view_query *q);
 /**
  * view_query_params(r, q, why), view_query_members(r, j, q, why): Lay the query string, or the members of the object that ${j} has
  * stepped into, over ${q}; unknown names are passed over.  Memory: r->arena's and the input's.  Errors, in
- * CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST; ERR_NOMEM, ERR_INTERNAL.
+ * CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST, ERR_ILLEGAL_PARTITION; ERR_NOMEM, ERR_INTERNAL.
  */
 int view_query_params(struct apireq *r, struct view_query *q, struct errtext *why) MUST_CHECK;
 int view_query_members(struct apireq *r, struct jread *j, struct view_query *q, struct errtext *why) MUST_CHECK;

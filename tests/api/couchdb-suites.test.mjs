@@ -96,6 +96,137 @@ test('_dbs_info names at most chttpd/max_db_number_for_dbs_info_req databases', 
 	assert.equal((await ask(server, 'POST', '/_dbs_info', { json: { keys } })).status, 200);
 });
 
+const NO_ROWS = 'No rows can match your key range, reverse your start_key and end_key or set descending=true';
+const INCOMPATIBLE = '`keys` is incompatible with `key`, `start_key` and `end_key`';
+
+test('one key in keys stands at its place among the ends of the range', async () => {
+	const db = await newDb(server);
+	const map = 'function (doc) { emit(doc._id, 1) }';
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs: [{ _id: 'a' }, { _id: 'b' }, { _id: '_design/d', views: { v: { map } } }] } });
+	const get = async (place, query, json) => {
+		const { json: answer } = await ask(server, json ? 'POST' : 'GET', `/${db}/${place}?${encodeURI(query)}`, { json });
+		return answer.reason ?? answer.rows.map((row) => row.key).join();
+	};
+	for (const [query, ofView, ofAll] of [
+		['keys=["a"]&startkey="b"', NO_ROWS, INCOMPATIBLE],
+		['startkey="b"&keys=["a"]', 'a', 'a'],
+		['key="a"&keys=["b"]', 'b', 'b'],
+		['keys=["a"]&key="b"', 'b', INCOMPATIBLE],
+		['startkey="a"&keys=["a","b"]', INCOMPATIBLE, INCOMPATIBLE],
+	]) {
+		assert.equal(await get('_design/d/_view/v', query), ofView, query);
+		assert.equal(await get('_all_docs', query), ofAll, query);
+	}
+	assert.equal(await get('_design/d/_view/v', 'startkey="b"', { keys: ['a'] }), NO_ROWS);
+	assert.equal(await get('_design/d/_view/v', '', { keys: ['a'] }), 'a');
+});
+
+test('several queries have a place of their own, temporary views have none', async () => {
+	const db = await newDb(server);
+	await ask(server, 'PUT', `/${db}/_design/d`, { json: { views: { v: { map: 'function (doc) {}' } } } });
+	const post = (queries) => ask(server, 'POST', `/${db}/_design/d/_view/v`, { json: { queries } });
+	assertError(await post([{}]), 400, 'bad_request', 'The `queries` parameter is no longer supported at this endpoint');
+	assertError(await post(1), 400, 'bad_request', '`queries` member must be an array.');
+	for (const method of ['GET', 'POST']) {
+		assertError(await ask(server, method, `/${db}/_temp_view`, { json: method === 'POST' ? {} : undefined }), 410, 'gone', 'Temporary views are not supported in CouchDB');
+	}
+});
+
+test('a partition in the query: as in the path, which it must not contradict', async () => {
+	const [db, whole] = ['parts', await newDb(server)];
+	assert.equal((await ask(server, 'PUT', `/${db}?partitioned=true`)).status, 201);
+	const design = { views: { v: { map: 'function (doc) { emit(null) }' } } };
+	for (const name of [db, whole]) await ask(server, 'PUT', `/${name}/_design/d`, { json: design });
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs: [{ _id: 'x:1' }, { _id: 'y:1' }] } });
+	for (const place of ['_all_docs', '_design/d/_view/v']) {
+		const ids = async (path, json) => (await ask(server, json ? 'POST' : 'GET', `/${db}/${path}`, { json })).json.rows.map((row) => row.id);
+		assert.deepEqual(await ids(`${place}?partition=y`), ['y:1']);
+		assert.deepEqual(await ids(`_partition/x/${place}?partition=x`), ['x:1']);
+		assertError(await ask(server, 'GET', `/${db}/_partition/x/${place}?partition=y`), 400, 'bad_request', 'Conflicting value for `partition` in query string');
+		for (const [name, reason] of [['_y', 'Partition must not start with an underscore'], ['', 'Partition must not be empty'], ['a:b', 'Partition must not contain a colon']]) {
+			assertError(await ask(server, 'GET', `/${db}/${place}?partition=${name}`), 400, 'illegal_partition', reason);
+		}
+	}
+	assertError(await ask(server, 'GET', `/${whole}/_all_docs?partition=y`), 400, 'query_parse_error', '`partition` parameter is not supported on this db');
+	assertError(await ask(server, 'GET', `/${whole}/_design/d/_view/v?partition=y`), 400, 'query_parse_error', '`partition` parameter is not supported in this design doc');
+	const { json } = await ask(server, 'POST', `/${db}/_partition/x/_all_docs/queries`, { json: { queries: [{}, { limit: 0 }] } });
+	assert.deepEqual(json.results.map((r) => r.rows.map((row) => row.id)), [['x:1'], []]);
+	assertError(await ask(server, 'POST', `/${db}/_partition/_x`, { json: {} }), 400, 'illegal_partition');
+	assertError(await ask(server, 'POST', `/${db}/_partition/x`, { json: {} }), 405, 'method_not_allowed', 'Only GET allowed');
+	assertError(await ask(server, 'GET', `/${db}/_partition/x/_design/d`), 404, 'not_found', 'missing');
+});
+
+test('full-text search answers as that of a CouchDB without its services', async () => {
+	const db = await newDb(server);
+	await ask(server, 'PUT', `/${db}/_design/d`, { json: {} });
+	for (const place of ['_search/i', '_search_info/i', '_nouveau/i', '_nouveau_info/i']) {
+		const answer = await ask(server, 'GET', `/${db}/_design/d/${place}`);
+		if (place.startsWith('_search')) assertError(answer, 503, 'service unavailable', 'Search is not available');
+		else assertError(answer, 404, 'not_found', 'missing');
+		assertError(await ask(server, 'GET', `/${db}/_design/none/${place}`), 404, 'not_found', 'missing');
+	}
+	for (const place of ['_search_cleanup', '_nouveau_cleanup']) assert.equal((await ask(server, 'POST', `/${db}/${place}`, { json: {} })).status, 202);
+});
+
+test('leaves and listed revisions come by generation and hash, what is missing behind them, each once', async () => {
+	const db = await newDb(server);
+	const docs = ['2-c', '1-d', '2-b', '2-e'].map((rev) => ({ _id: 'a', _rev: rev, ...(rev === '2-b' && { _deleted: true }) }));
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { new_edits: false, docs } });
+	const revs = async (list, query = '') => (await ask(server, 'GET', `/${db}/a?open_revs=${encodeURIComponent(list)}${query}`, { headers: { accept: 'application/json' } })).json
+		.map((item) => item.missing ?? item.ok._rev);
+	assert.deepEqual(await revs('all'), ['1-d', '2-b', '2-c', '2-e']);
+	assert.deepEqual(await revs('["9-x","2-e","1-d","3-x","2-e","9-x"]'), ['1-d', '2-e', '3-x', '9-x']);
+	assert.deepEqual(await revs('["2-c","1-d"]', '&latest=true'), ['1-d', '2-c']);
+	const { json } = await ask(server, 'POST', `/${db}/_bulk_get`, { json: { docs: [{ id: 'a' }] } });
+	assert.deepEqual(json.results[0].docs.map((d) => d.ok._rev), ['1-d', '2-b', '2-c', '2-e']);
+});
+
+test('an attachment that is to go is looked for before its revision is asked for', async () => {
+	const db = await newDb(server);
+	await ask(server, 'PUT', `/${db}/a`, { json: { _attachments: { b: { data: '' } } } });
+	assertError(await ask(server, 'DELETE', `/${db}/a/none`), 404, 'not_found', 'Document is missing attachment');
+	assertError(await ask(server, 'DELETE', `/${db}/a/b`), 409, 'conflict');
+	assertError(await ask(server, 'DELETE', `/${db}/none/b`), 404, 'not_found', 'missing');
+});
+
+test('batch=ok is heeded by PUT and POST of documents alone, _local ones too', async () => {
+	const db = await newDb(server);
+	const local = await ask(server, 'PUT', `/${db}/_local/a?batch=ok`, { json: {} });
+	assert.deepEqual([local.status, local.json, local.headers.location, local.headers.etag], [202, { ok: true, id: '_local/a' }, undefined, undefined]);
+	assert.equal((await ask(server, 'GET', `/${db}/_local/a`)).json._rev, '0-1');
+	const { json: { rev } } = await ask(server, 'PUT', `/${db}/a/b?batch=ok`, { headers: { 'content-type': 'text/plain' }, body: 'x' });
+	const gone = await ask(server, 'DELETE', `/${db}/a?batch=ok&rev=${rev}`);
+	assert.deepEqual([gone.status, Object.keys(gone.json)], [200, ['ok', 'id', 'rev']]);
+});
+
+test('encodings of bodies that are not known, or not what they say', async () => {
+	const db = await newDb(server);
+	const put = (encoding) => ask(server, 'PUT', `/${db}/a`, { headers: { 'content-type': 'application/json', 'content-encoding': encoding }, body: '{}' });
+	assertError(await put('deflate'), 415, 'bad_content_type', 'deflate is not a supported content encoding.');
+	assertError(await put('gzip'), 400, 'bad_request', 'Request body is not properly gzipped.');
+});
+
+test('paths that lead nowhere', async () => {
+	const db = await newDb(server);
+	assertError(await ask(server, 'GET', `/${db}/_local%2F`), 400, 'bad_request', 'Invalid _local document id.');
+	for (const method of ['GET', 'PUT', 'DELETE']) {
+		assertError(await ask(server, method, '/_node/_local/_config/cluster/q/more', { json: method === 'PUT' ? '1' : undefined }), 404, 'not_found', 'missing');
+	}
+	assertError(await ask(server, 'GET', '/_node/none@here/_config'), 404, 'not_found', 'no such node: none@here');
+});
+
+test('a server that is to be left alone says so at /_up', async () => {
+	const set = async (method, json) => assert.equal((await ask(server, method, '/_node/_local/_config/couchdb/maintenance_mode', { json })).status, 200);
+	for (const [value, status] of [['true', 'maintenance_mode'], ['nolb', 'nolb']]) {
+		await set('PUT', value);
+		const answer = await ask(server, 'GET', '/_up');
+		assert.deepEqual([answer.status, answer.json], [404, { status }]);
+		assert.equal((await ask(server, 'GET', '/')).status, 200);
+	}
+	await set('DELETE');
+	assert.deepEqual((await ask(server, 'GET', '/_up')).json, { status: 'ok', seeds: {} });
+});
+
 // What PouchDB's suites want of servers.
 
 test('keys and a range of ids do not go together', async () => {
@@ -104,7 +235,7 @@ test('keys and a range of ids do not go together', async () => {
 		const path = `/${db}/_all_docs?${bound}=%22a%22`;
 		const reason = '`keys` is incompatible with `key`, `start_key` and `end_key`';
 		assertError(await ask(server, 'POST', path, { json: { keys: ['a', 'b'] } }), 400, 'query_parse_error', reason);
-		assert.equal((await ask(server, 'POST', path, { json: { keys: ['b'] } })).json.rows[0].key, 'b');
+		assertError(await ask(server, 'POST', path, { json: { keys: ['b'] } }), 400, 'query_parse_error', reason);
 		assert.deepEqual((await ask(server, 'POST', path, { json: { keys: [] } })).json.rows, []);
 	}
 });

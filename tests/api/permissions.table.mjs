@@ -72,6 +72,12 @@ HEAD   /_db_updates                                      sa      pw      sa     
 GET    /_db_updates?feed=longpoll                        sa      pw      sa      sa      sa      200
 GET    /_db_updates?feed=continuous                      sa      pw      sa      sa      sa      200
 GET    /_db_updates?feed=eventsource                     sa      pw      sa      sa      sa      200
+GET    /_node/_local/_config/cluster/q/more              sa      pw      sa      sa      sa      404
+PUT    /_node/_local/_config/cluster/q/more              sa      pw      sa      sa      sa      404     < "x"
+DELETE /_node/_local/_config/cluster/q/more              sa      pw      sa      sa      sa      404
+GET    /_search_analyze                                  503     pw      503     503     503     503
+POST   /_search_analyze                                  503     pw      503     503     503     503     < {}
+POST   /_nouveau_analyze                                 404     pw      404     404     404     404     < {}
 GET    /_cluster_setup                                   sa      pw      sa      sa      sa      200
 POST   /_cluster_setup                                   sa      pw      sa      sa      sa      201     < {"action":"finish_cluster"}
 PUT    /{newdb}                                          sa      pw      sa      sa      sa      201
@@ -130,10 +136,11 @@ GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|4
 HEAD   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 GET    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 HEAD   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
-GET    /{db}/_design/{ddoc}/_search/i              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-GET    /{db}/_design/{ddoc}/_search_info/i         in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-GET    /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
-GET    /{db}/_design/{ddoc}/_nouveau_info/i        in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404*
+GET    /{db}/_design/{ddoc}/_search/i              in      pw      no      503     503     503     | 503     503     503
+GET    /{db}/_design/{ddoc}/_search_info/i         in      pw      no      503     503     503     | 503     503     503
+GET    /{db}/_design/{ddoc}/_search_disk_size/i    in      pw      no      503     503     503     | 503     503     503
+GET    /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      404     404     404     | 404     404     404
+GET    /{db}/_design/{ddoc}/_nouveau_info/i        in      pw      no      404     404     404     | 404     404     404
 POST   /{db}/_design/{ddoc}/_view/v                in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
 POST   /{db}/_design/{ddoc}/_view/v/queries        in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {"queries":[]}
 GET    /{db}/_design/{ddoc}/_view                  in      pw      no      405     405     405     | 405     405     405
@@ -152,8 +159,8 @@ POST   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|4
 PUT    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
 DELETE /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 COPY   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
-POST   /{db}/_design/{ddoc}/_search/i              in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
-POST   /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      200|404* 200|404* 200|404* | 200|404* 200|404* 200|404* < {}
+POST   /{db}/_design/{ddoc}/_search/i              in      pw      no      503     503     503     | 503     503     503 < {}
+POST   /{db}/_design/{ddoc}/_nouveau/i             in      pw      no      404     404     404     | 404     404     404 < {}
 GET    /{db}/_all_docs                             in      pw      no      200     200     200     | 200     200     200
 HEAD   /{db}/_all_docs                             in      pw      no      200     200     200     | 200     200     200
 POST   /{db}/_all_docs                             in      pw      no      200     200     200     | 200     200     200     < {"keys":["x"]}
@@ -203,9 +210,11 @@ GET    /{db}/_purged_infos_limit                   sa      pw      sa      sa   
 PUT    /{db}/_purged_infos_limit                   sa      pw      sa      sa      sa      200     | sa      sa      sa      < 1000
 GET    /{db}/_partition                            in      pw      no      400     400     400     | 400     400     400
 GET    /{db}/_partition/p                          in      pw      no      400     400     400     | 400     400     400
+POST   /{db}/_partition/p                          in      pw      no      405     405     405     | 405     405     405     < {}
 GET    /{db}/_partition/p/_all_docs                in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_all_docs                in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_all_docs                in      pw      no      400     400     400     | 400     400     400     < {}
+POST   /{db}/_partition/p/_all_docs/queries        in      pw      no      400     400     400     | 400     400     400     < {"queries":[]}
 GET    /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400     < {}
@@ -214,6 +223,10 @@ HEAD   /{db}/_partition/p/_nothing                 in      pw      no      400  
 POST   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400     < {}
 POST   /{db}/_partition/p/_find                    in      pw      no      400     400     400     | 400     400     400     < {}
 POST   /{db}/_partition/p/_explain                 in      pw      no      400     400     400     | 400     400     400     < {}
+POST   /{db}/_search_cleanup                       in      pw      no      202     202     202     | 202     202     202     < {}
+POST   /{db}/_nouveau_cleanup                      in      pw      no      202     202     202     | 202     202     202     < {}
+GET    /{db}/_temp_view                            in      pw      no      410     410     410     | 410     410     410
+POST   /{db}/_temp_view                            in      pw      no      410     410     410     | 410     410     410     < {}
 GET    /{db}/_shards                               in      pw      no      200     200     200     | 200     200     200
 GET    /{db}/_shards/{doc}                         in      pw      no      200     200     200     | 200     200     200
 POST   /{db}/_sync_shards                          sa      pw      sa      sa      sa      202     | sa      sa      sa      < {}
