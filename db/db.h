@@ -138,6 +138,7 @@ typedef void db_check_design_f(void *cookie, const char *database, struct db_des
 struct db_rules {
 	void *cookie;
 	int list_admin_only; /* db_may_list() refuses whoever is no server administrator */
+	int admins_see_all;  /* the database's administrators read every document as it is */
 
 	/*
 	 * Before a document (not a _local one) is written, EDIT and REPLICATE alike, on an executor thread; may be slow.
@@ -294,6 +295,8 @@ int db_may_list(const struct db *db) MUST_CHECK;
  * another.
  */
 int db_shows_alike(const struct db *db);
+/** db_shows_all(db): 1 if the handle's principal reads every document as it is, or as everybody does. */
+int db_shows_all(const struct db *db);
 
 /**
  * db_incarnation(db): A number that differs between two databases of one name, for the life of this process.

@@ -28,6 +28,12 @@ db_shows_alike(const struct db *db)
 }
 
 int
+db_shows_all(const struct db *db)
+{
+	return db->by.who->server_admin || db_shows_alike(db) || (db->file->rules->admins_see_all && db_is_admin(db));
+}
+
+int
 db_judged_json(struct buf *b, const struct jstr *id, const struct db_judged *doc)
 {
 	struct doc_out d = {.id = *id,

@@ -495,6 +495,7 @@ users_init(struct api *api)
 {
 	api->users = (struct db_rules){.cookie = api,
 	    .list_admin_only = 1,
+	    .admins_see_all = 1,
 	    .before_write = before_write,
 	    .validate = validate,
 	    .stands_for = stands_for,

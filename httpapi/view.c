@@ -353,15 +353,31 @@ use_earlier(struct request *v)
 	v->earlier = 1;
 }
 
+/* may_see_rows: Rows know nothing of who may see which document.  Who may not see the design document either is told that. */
+static int
+may_see_rows(struct request *v)
+{
+	struct apireq *r = v->l.r;
+	struct db_snap *snap;
+	struct db_doc doc;
+	int err;
+
+	if (db_shows_all(r->db))
+		return 0;
+	if ((err = db_snap_begin(r->db, &snap)) != 0)
+		return err;
+	err = db_get(snap, v->ddoc.s, v->ddoc.len, r->arena, &doc);
+	db_snap_end(snap);
+	return err != 0 ? err : ERR_NOT_ADMIN;
+}
+
 static void
 open_index(struct apireq *r)
 {
 	struct request *v = r->cookie;
 	struct db_info info;
 
-	/* Rows know nothing of who may see which document. */
-	v->err = r->who.server_admin || db_shows_alike(r->db) ? db_info(r->db, &info) : ERR_NOT_ADMIN;
-	if (v->err != 0)
+	if ((v->err = may_see_rows(v)) != 0 || (v->err = db_info(r->db, &info)) != 0)
 		return;
 	v->wait.seq = info.update_seq;
 	v->wait.purge_seq = info.purge_seq;

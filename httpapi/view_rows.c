@@ -248,17 +248,30 @@ fill_rows(struct view_rows *l, const struct view_query *q, struct view_snap *sna
 
 /* ---- Groups ---- */
 
+/* put_group: As CouchDB, without the key where the function's result grew too fast. */
+static void
+put_group(struct view_rows *l, const struct jstr *key, const struct buf *value, struct buf *b)
+{
+	const size_t len = sizeof(READ_OVERFLOW) - 1;
+
+	buf_puts(b, l->rows ? ",\r\n{\"key\":" : "{\"key\":");
+	l->rows = 1;
+	if (read_reduces(l->view) == READ_SCRIPT && value->len > len && memcmp(value->data, READ_OVERFLOW, len) == 0) {
+		buf_puts(b, "null,\"error\":\"reduce_overflow_error\",\"reason\":");
+		buf_put(b, value->data + len, value->len - len);
+		return;
+	}
+	buf_put(b, key->s, key->len);
+	buf_puts(b, ",\"value\":");
+	buf_put(b, value->data, value->len);
+	buf_putc(b, '}');
+}
+
 static void
 put_groups(struct view_rows *l, const struct read_groups *g, struct buf *b)
 {
-	for (size_t i = 0; i < g->n; i++) {
-		buf_puts(b, l->rows ? ",\r\n{\"key\":" : "{\"key\":");
-		l->rows = 1;
-		buf_put(b, g->keys[i].s, g->keys[i].len);
-		buf_puts(b, ",\"value\":");
-		buf_put(b, g->values[i].data, g->values[i].len);
-		buf_putc(b, '}');
-	}
+	for (size_t i = 0; i < g->n; i++)
+		put_group(l, &g->keys[i], &g->values[i], b);
 	l->left -= g->n;
 }
 

@@ -83,6 +83,9 @@ int read_place(const struct view_snap *s, struct buf *b);
 
 #define READ_EXACT UINT64_MAX /* a level: a group for each key */
 
+/* How the value of a group begins whose function's result grew too fast; why, as a JSON string, and a brace follow. */
+#define READ_OVERFLOW "{\"reduce_overflow_error\":"
+
 /* Groups of rows that are reduced together. */
 struct read_groups {
 	uint64_t level; /* elements of array keys; 0: one group for the range */

@@ -11,6 +11,7 @@
  *
  * 1. There is a record for the beginning of each map's rows, and one for each row that sums_level() says, at its level and those below.
  * 2. What a record holds is right for the rows of the same commit, or it holds nothing.
+ * 3. That a function's result grew too fast is a result: it begins with READ_OVERFLOW, and so does what is combined of it.
  */
 #include "sums_impl.h"
 
@@ -20,6 +21,7 @@
 
 #include "base/limits.h"
 #include "builtin.h"
+#include "read.h"
 #include "store/counts.h"
 #include "store/record.h"
 
@@ -115,15 +117,31 @@ keep(struct work *w, const void *s, size_t len, struct part *out)
 	return out->text.s != NULL ? 0 : ERR_NOMEM;
 }
 
-/* A result that grows with its input would fill the index. */
+/* keep_answer: A result that grows with its input would fill the index: that it does so stands in its place. */
 static int
-check_size(struct work *w, size_t given, size_t got)
+keep_answer(struct work *w, size_t given, struct jstr answer, struct part *out)
 {
-	if (got < SHRINK_FROM || 2 * got < given)
-		return 0;
-	(void)snprintf(w->s->error, sizeof(w->s->error), "reduce_overflow_error");
-	return err_why(w->s->why, ERR_SCRIPT,
-	    "Reduce output must shrink more rapidly: input size: %zu output size: %zu", given, got);
+	char text[192];
+	int n;
+
+	if (answer.len < SHRINK_FROM || 2 * answer.len < given)
+		return keep(w, answer.s, answer.len, out);
+	n = snprintf(text, sizeof(text),
+	    READ_OVERFLOW "\"Reduce output must shrink more rapidly: input size: %zu output size: %zu\"}", given,
+	    answer.len);
+	return keep(w, text, (size_t)n, out);
+}
+
+/* overflow: The first of the parts that is none, or NULL: what would be made of it is none either. */
+static const struct part *
+overflow(struct part *const *parts, size_t n)
+{
+	const size_t len = sizeof(READ_OVERFLOW) - 1;
+
+	for (size_t i = 0; i < n; i++)
+		if (parts[i]->text.len > len && memcmp(parts[i]->text.s, READ_OVERFLOW, len) == 0)
+			return parts[i];
+	return NULL;
 }
 
 static int
@@ -136,9 +154,8 @@ take_answers(struct work *w, struct jstr answer, const struct job *jobs, size_t 
 	jread_init(&j, answer.s, answer.len);
 	err = jread_array_begin(&j);
 	for (size_t i = 0; i < n && err == 0; i++)
-		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &one)) == 0 &&
-		    (err = check_size(w, jobs[i].given, one.len)) == 0)
-			err = keep(w, one.s, one.len, jobs[i].out);
+		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &one)) == 0)
+			err = keep_answer(w, jobs[i].given, one, jobs[i].out);
 	return err == ERR_END || err == ERR_BAD_JSON ? ERR_SCRIPT_DIED : err;
 }
 
@@ -296,6 +313,7 @@ run(struct work *w, const struct rows_key *lo, const struct rows_key *hi, struct
 static int
 combine(struct work *w, struct part *const *parts, size_t n, struct part *out)
 {
+	const struct part *grown;
 	struct jstr *texts;
 	size_t size = 0;
 	struct buf b;
@@ -310,6 +328,10 @@ combine(struct work *w, struct part *const *parts, size_t n, struct part *out)
 		err = builtin_combine(w->view->kind, w->view->n, texts, n, &b, w->s->why);
 		out->text = (struct jstr){b.data, b.len};
 		return err;
+	}
+	if ((grown = overflow(parts, n)) != NULL) {
+		*out = *grown;
+		return 0;
 	}
 	if ((err = job_begin(w, out)) != 0)
 		return err;

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
-import { ask, newDb } from './client.mjs';
+import { ask, assertError, newDb } from './client.mjs';
 
 const dataDir = tempDir('divan-views');
 let server;
@@ -331,9 +331,12 @@ test('functions that loop, grow, throw or do not compile cost their own queries 
 	});
 	assert.deepEqual((await rows(db, 'thrower')).map((r) => r.id), ['b']);
 	assert.equal((await rows(db, 'plain')).length, 2);
-	const { status, json } = await get(db, 'overflow');
-	assert.equal(status, 500);
-	assert.equal(json.error, 'reduce_overflow_error');
+	for (const query of [{}, {}, { group: true, limit: 1 }]) {
+		const [row] = await rows(db, 'overflow', query);
+		if (query.group) assert.deepEqual(row, { key: 0, value: Array(2).fill('text that is as long as this') });
+		else assert.deepEqual([Object.keys(row), row.key, row.error], [['key', 'error', 'reason'], null, 'reduce_overflow_error']);
+		if (!query.group) assert.match(row.reason, /^Reduce output must shrink more rapidly: input size: \d+ output size: \d+$/);
+	}
 	assert.equal((await rows(db, 'overflow', { reduce: false, limit: 1 })).length, 1);
 });
 
@@ -352,10 +355,20 @@ test('who waits for an index may go away', async () => {
 	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
 });
 
-test('views of _users are for server administrators', async () => {
+test('views of _users are for its administrators', async () => {
+	const as = (name) => ask(server, 'GET', '/_users/_design/d/_view/plain', { auth: name && `Basic ${Buffer.from(`${name}:x`).toString('base64')}` });
+	const editable = (method, json) => ask(server, method, '/_node/_local/_config/couchdb/users_db_security_editable', { json });
 	assert.equal((await ask(server, 'PUT', '/_users/_design/d', { json: { views: { plain } } })).status, 201);
 	assert.equal((await ask(server, 'GET', '/_users/_design/d/_view/plain')).status, 200);
-	assert.equal((await ask(server, 'PUT', '/_users/org.couchdb.user:eve', { json: { name: 'eve', type: 'user', roles: [], password: 'x' } })).status, 201);
-	const eve = await ask(server, 'GET', '/_users/_design/d/_view/plain', { auth: 'Basic ' + Buffer.from('eve:x').toString('base64') });
-	assert.ok([401, 403].includes(eve.status), eve.text);
+	for (const name of ['eve', 'bob']) {
+		assert.equal((await ask(server, 'PUT', `/_users/org.couchdb.user:${name}`, { json: { name, type: 'user', roles: [], password: 'x' } })).status, 201);
+		assert.ok([401, 403].includes((await as(name)).status));
+	}
+	const { json: before } = await ask(server, 'GET', '/_users/_security');
+	assert.equal((await editable('PUT', 'true')).status, 200);
+	assert.equal((await ask(server, 'PUT', '/_users/_security', { json: { admins: { names: ['eve'] } } })).status, 200);
+	assert.equal((await as('eve')).json.total_rows, 2);
+	for (const name of ['bob', null]) assertError(await as(name), 403, 'forbidden', 'Only administrators can view design docs in the users database.');
+	assert.equal((await ask(server, 'PUT', '/_users/_security', { json: before })).status, 200);
+	assert.equal((await editable('DELETE')).status, 200);
 });
