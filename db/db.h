@@ -425,6 +425,13 @@ int db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t
 int db_doc_find(struct db_doc *doc, const struct rev *rev, int latest,
     int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np) MUST_CHECK;
 
+/**
+ * db_doc_leaves(doc, of, fn, cookie, np): The leaves, or those that are or descend from ${of} if that is not NULL, by generation and hash ascending, as
+ * CouchDB lists them; until ${fn} returns not 0, which is then returned.  *${np} counts them.
+ */
+int db_doc_leaves(struct db_doc *doc, const struct rev *of,
+    int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np) MUST_CHECK;
+
 /** db_doc_knows(doc, rev, knownp): Is ${rev} in its tree, with a body or without? */
 int db_doc_knows(struct db_doc *doc, const struct rev *rev, int *knownp) MUST_CHECK;
 

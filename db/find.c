@@ -66,3 +66,40 @@ db_doc_older_leaves(struct db_doc *doc, uint64_t gen, struct rev **revsp, size_t
 			(*revsp)[(*np)++] = revtree_leaf(t, i)->rev;
 	return 0;
 }
+
+/* The tree has them the other way round, and those that are deleted behind the others: two lists become one. */
+static size_t
+next_leaf(const struct revtree *t, size_t *livep, size_t nlive, size_t *deletedp)
+{
+	if (*deletedp == nlive)
+		return --*livep;
+	if (*livep == 0 || rev_cmp(&revtree_leaf(t, *livep - 1)->rev, &revtree_leaf(t, *deletedp - 1)->rev) > 0)
+		return --*deletedp;
+	return --*livep;
+}
+
+int
+db_doc_leaves(struct db_doc *doc, const struct rev *of, int (*fn)(struct db_doc *doc, struct revpos at, void *cookie),
+    void *cookie, size_t *np)
+{
+	size_t i, nlive = 0, live, deleted;
+	struct revtree *t;
+	struct revpos at;
+	int err = db_doc_tree(doc, 1, &t);
+
+	*np = 0;
+	if (err != 0 || (of != NULL && !revtree_find(t, of, &at)))
+		return err;
+	deleted = revtree_nleaves(t);
+	while (nlive < deleted && !revtree_leaf(t, nlive)->deleted)
+		nlive++;
+	live = nlive;
+	while (err == 0 && (live > 0 || deleted > nlive)) {
+		i = next_leaf(t, &live, nlive, &deleted);
+		if (of != NULL && !revtree_descends(t, at, i))
+			continue;
+		(*np)++;
+		err = fn(doc, revtree_leaf_pos(t, i), cookie);
+	}
+	return err;
+}

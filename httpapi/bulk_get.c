@@ -246,6 +246,7 @@ static int
 put_leaves(struct job *job, struct db_doc *doc)
 {
 	struct render_opts opts = job->opts;
+	size_t n;
 	int err;
 
 	if (doc->nleaves == 1 && job->kind == NULL) {
@@ -256,7 +257,7 @@ put_leaves(struct job *job, struct db_doc *doc)
 		buf_putc(&job->json, '}');
 		return err;
 	}
-	return openrevs_leaves(doc, put_found, job);
+	return db_doc_leaves(doc, NULL, put_found, job, &n);
 }
 
 static int
@@ -275,7 +276,8 @@ put_doc(struct job *job, const struct item *item)
 		rev = rev_of(&item->parsed);
 		if (rev_equal(&rev, &doc.winner.rev) && doc.nleaves == 1 && job->kind == NULL)
 			return put_leaves(job, &doc);
-		err = db_doc_find(&doc, &rev, job->opts.latest, put_found, job, &n);
+		err = job->opts.latest ? db_doc_leaves(&doc, &rev, put_found, job, &n)
+				       : db_doc_find(&doc, &rev, 0, put_found, job, &n);
 	}
 	if (err == ERR_MISSING || (err == 0 && n == 0))
 		return put_error(job, item, item->has_rev ? &item->rev : &undefined, "not_found", "missing");

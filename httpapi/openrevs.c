@@ -124,30 +124,6 @@ put_missing(struct job *job, const struct rev *rev)
 	return multipart_out_mixed(&job->out, job->boundary, job->json.data, job->json.len, NULL, 0, 1);
 }
 
-/* The tree has them the other way round, and those that are deleted behind the others: two lists become one. */
-int
-openrevs_leaves(struct db_doc *doc, int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie)
-{
-	size_t nlive = 0, live, deleted;
-	struct revtree *t;
-	int err = db_doc_tree(doc, 1, &t);
-
-	if (err != 0)
-		return err;
-	deleted = revtree_nleaves(t);
-	while (nlive < deleted && !revtree_leaf(t, nlive)->deleted)
-		nlive++;
-	live = nlive;
-	while (err == 0 && (live > 0 || deleted > nlive)) {
-		int take_live = live > 0;
-
-		if (live > 0 && deleted > nlive)
-			take_live = rev_cmp(&revtree_leaf(t, live - 1)->rev, &revtree_leaf(t, deleted - 1)->rev) < 0;
-		err = fn(doc, revtree_leaf_pos(t, take_live ? --live : --deleted), cookie);
-	}
-	return err;
-}
-
 static int
 compare(const void *a, const void *b)
 {
@@ -188,7 +164,8 @@ put_listed(struct job *job, struct db_doc *doc)
 		rev = rev_of(&job->revs[i]);
 		n = 0;
 		if (doc != NULL)
-			err = db_doc_find(doc, &rev, job->opts.latest, put_found, job, &n);
+			err = job->opts.latest ? db_doc_leaves(doc, &rev, put_found, job, &n)
+					       : db_doc_find(doc, &rev, 0, put_found, job, &n);
 		if (n == 0)
 			job->revs[nmissing++] = job->revs[i];
 	}
@@ -203,6 +180,7 @@ static int
 put(struct apireq *r, struct job *job, struct db_snap *snap)
 {
 	struct db_doc doc;
+	size_t n;
 	int err, missing;
 
 	err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
@@ -214,7 +192,7 @@ put(struct apireq *r, struct job *job, struct db_snap *snap)
 		buf_put(&job->out.text, job->boundary, sizeof(job->boundary));
 	} else
 		buf_putc(&job->json, '[');
-	err = job->all ? openrevs_leaves(&doc, put_found, job) : put_listed(job, missing ? NULL : &doc);
+	err = job->all ? db_doc_leaves(&doc, NULL, put_found, job, &n) : put_listed(job, missing ? NULL : &doc);
 	if (job->mixed)
 		buf_puts(&job->out.text, "--");
 	else

@@ -12,11 +12,4 @@
  */
 void openrevs_get(struct apireq *r, const struct render_opts *o, struct jstr list);
 
-/**
- * openrevs_leaves(doc, fn, cookie): ${fn} of each leaf, by generation and hash ascending, as CouchDB lists them, until it does not return 0.
- * Returns what it did, or errors as db_doc_tree().
- */
-int openrevs_leaves(
-    struct db_doc *doc, int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie) MUST_CHECK;
-
 #endif

@@ -179,6 +179,10 @@ test('leaves and listed revisions come by generation and hash, what is missing b
 	assert.deepEqual(await revs('["2-c","1-d"]', '&latest=true'), ['1-d', '2-c']);
 	const { json } = await ask(server, 'POST', `/${db}/_bulk_get`, { json: { docs: [{ id: 'a' }] } });
 	assert.deepEqual(json.results[0].docs.map((d) => d.ok._rev), ['1-d', '2-b', '2-c', '2-e']);
+	const tree = [['2-b', '1-a'], ['2-c', '1-a'], ['2-a', '1-a']].map(([rev, from]) => ({ _id: 't', _rev: rev, _revisions: { start: 2, ids: [rev.slice(2), from.slice(2)] } }));
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { new_edits: false, docs: tree } });
+	const latest = await ask(server, 'POST', `/${db}/_bulk_get?latest=true`, { json: { docs: [{ id: 't', rev: '1-a' }] } });
+	assert.deepEqual(latest.json.results[0].docs.map((d) => d.ok._rev), ['2-a', '2-b', '2-c']);
 });
 
 test('an attachment that is to go is looked for before its revision is asked for', async () => {
