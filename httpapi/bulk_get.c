@@ -220,6 +220,38 @@ put_error(struct job *job, const struct item *item, const struct jstr *rev, cons
 }
 
 static int
+has_controls(const struct jstr *s)
+{
+	for (size_t i = 0; i < s->len; i++)
+		if ((unsigned char)s->s[i] < 0x20 || s->s[i] == 0x7f)
+			return 1;
+	return 0;
+}
+
+/* name_part: A part with attachments says in its headers whose it is, unless the id would be another header. */
+static int
+name_part(struct job *job, struct db_doc *doc, struct revpos at)
+{
+	struct revtree *t;
+	struct buf b;
+	int err = db_doc_tree(doc, 1, &t);
+
+	if (err != 0)
+		return err;
+	buf_init_arena(&b, job->scratch, LIMIT_ID_LEN + REV_TEXT_MAX + 64);
+	if (!has_controls(&doc->id)) {
+		buf_puts(&b, "X-Doc-Id: ");
+		buf_put(&b, doc->id.s, doc->id.len);
+		buf_puts(&b, "\r\n");
+	}
+	buf_puts(&b, "X-Rev-Id: ");
+	rev_put(&b, &revtree_at(t, at)->rev);
+	buf_puts(&b, "\r\n");
+	job->out.heads = (struct jstr){b.data, b.len};
+	return buf_failed(&b);
+}
+
+static int
 put_found(struct db_doc *doc, struct revpos at, void *cookie)
 {
 	struct job *job = cookie;
@@ -230,6 +262,8 @@ put_found(struct db_doc *doc, struct revpos at, void *cookie)
 	between(job);
 	if (job->kind != NULL) {
 		err = render_follows(&job->json, doc, &at, &job->opts, job->scratch, NULL, &atts, &natts);
+		if (err == 0 && natts > 0)
+			err = name_part(job, doc, at);
 		if (err == 0)
 			err = multipart_out_mixed(
 			    &job->out, job->boundary, job->json.data, job->json.len, atts, natts, 0);
@@ -473,6 +507,9 @@ bulk_get(struct apireq *r)
 	r->cookie = job;
 	job->arena = r->arena;
 	job->kind = choose_kind(r);
+	/* Parts carry their attachments whether or not these were asked for, as in CouchDB. */
+	if (job->kind != NULL)
+		job->opts.attachments = 1;
 	uuid_random(job->boundary);
 	buf_init(&job->json, RENDER_MAX);
 	multipart_out_init(&job->out, r->arena);

@@ -29,6 +29,7 @@ struct multipart_out {
 	struct apireq *r;
 	size_t seg;
 	uint64_t chunk;
+	struct jstr heads; /* of the next part with attachments */
 };
 
 /** multipart_out_init(o, a): Nothing yet. */
@@ -44,7 +45,7 @@ int multipart_out_related(struct multipart_out *o, const char *boundary, const c
 
 /**
  * multipart_out_mixed(o, boundary, json, jlen, atts, natts, error): One part behind "--boundary":
- * the JSON alone, marked if it is an ${error}, or a multipart/related one.
+ * the JSON alone, marked if it is an ${error}, or a multipart/related one, with o->heads, whole lines, among its headers.
  */
 int multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *json, size_t jlen,
     const struct doc_att *const *atts, size_t natts, int error) MUST_CHECK;

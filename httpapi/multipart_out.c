@@ -149,7 +149,9 @@ multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *j
 
 	if (natts > 0) {
 		uuid_random(inner);
-		buf_puts(b, "\r\nContent-Type: multipart/related; boundary=\"");
+		buf_puts(b, "\r\n");
+		buf_put(b, o->heads.s, o->heads.len);
+		buf_puts(b, "Content-Type: multipart/related; boundary=\"");
 		buf_put(b, inner, sizeof(inner));
 		buf_puts(b, "\"\r\n\r\n");
 		err = multipart_out_related(o, inner, json, jlen, atts, natts);

@@ -185,6 +185,19 @@ test('leaves and listed revisions come by generation and hash, what is missing b
 	assert.deepEqual(latest.json.results[0].docs.map((d) => d.ok._rev), ['2-a', '2-b', '2-c']);
 });
 
+test('_bulk_get as multipart: parts with attachments, asked for or not, say whose they are', async () => {
+	const db = await newDb(server);
+	const id = 'ä b';
+	const { json: { rev } } = await ask(server, 'PUT', `/${db}/${encodeURIComponent(id)}`, { json: { _attachments: { a: { data: 'aGVsbG8=', content_type: 'image/png' } } } });
+	await ask(server, 'PUT', `/${db}/x%0D%0AX-Bad:1`, { json: { _attachments: { a: { data: 'aGVsbG8=' } } } });
+	const get = async (docs) => (await ask(server, 'POST', `/${db}/_bulk_get`, { json: { docs }, headers: { accept: 'multipart/mixed' } })).text;
+	const text = await get([{ id }]);
+	assert.ok(text.includes(`\r\nX-Doc-Id: ${id}\r\nX-Rev-Id: ${rev}\r\nContent-Type: multipart/related; boundary=`), text);
+	assert.match(text, /"follows":true[^]*\r\n\r\nhello\r\n--/);
+	assert.doesNotMatch(await get([{ id: 'x\r\nX-Bad:1' }]), /X-Bad:1\r\n|X-Doc-Id/);
+	assert.match(await get([{ id, atts_since: [rev] }]), /"stub":true/);
+});
+
 test('an attachment that is to go is looked for before its revision is asked for', async () => {
 	const db = await newDb(server);
 	await ask(server, 'PUT', `/${db}/a`, { json: { _attachments: { b: { data: '' } } } });
