@@ -59,14 +59,13 @@ struct divand {
 	const char *data;
 	struct confine walls;
 	int lock_fd;
-	pthread_t hangups; /* waits for SIGHUP */
+	pthread_t signals; /* waits for them */
+	int has_signals;
+	_Atomic int told_to_end; /* by one */
 	_Atomic int ending;
-	int has_hangups;
 	struct exec_job trimmer;
 	_Atomic int trimming;
 };
-
-static struct http_server *running; /* for the signal handler */
 
 static void
 set_log_level(const struct config *c)
@@ -293,9 +292,9 @@ start_views(struct divand *d, unsigned max_updates)
 	c.background = (unsigned)config_u64(d->config, "ken", "batch_channels", 0);
 	load_compaction(d->config, "view_channels", "ratio_views", "slack_views", &c.autocompact);
 	c.folder = dir;
-	if ((err = store_lmdb_new(dir, &c.store)) != 0)
-		return err;
-	return views_new(&c, &d->api.views);
+	if ((err = store_lmdb_new(dir, &c.store)) == 0 && (err = views_new(&c, &d->api.views)) != 0)
+		store_free(c.store);
+	return err;
 }
 
 static const struct db_rules *
@@ -470,70 +469,81 @@ announce(struct divand *d)
 	fflush(stdout);
 }
 
-static void
-on_signal(int signo)
+/* Those that are waited for.  No thread takes them otherwise: no handler meets what is being freed, and none is lost before the server is up. */
+static sigset_t
+signals(void)
 {
-	(void)signo;
-	http_server_stop(running);
-}
-
-static void *
-wait_for_hangups(void *arg)
-{
-	struct divand *d = arg;
-	struct errtext why = {""};
 	sigset_t set;
-	int signo;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	return set;
+}
+
+static void
+hung_up(struct divand *d)
+{
+	struct errtext why = {""};
+
+	if (log_reopen() == 0 && setup_reload(d->config, &why) == 0)
+		log_line(LOG_NOTICE, "SIGHUP: the log is open again, the configuration was read");
+}
+
+static void *
+wait_for_signals(void *arg)
+{
+	struct divand *d = arg;
+	sigset_t set = signals();
+	int signo;
+
 	while (sigwait(&set, &signo) == 0 && !d->ending) {
-		if (log_reopen() != 0)
+		if (signo == SIGHUP) {
+			hung_up(d);
 			continue;
-		why.text[0] = '\0';
-		if (setup_reload(d->config, &why) == 0)
-			log_line(LOG_NOTICE, "SIGHUP: the log is open again, the configuration was read");
+		}
+		d->told_to_end = 1;
+		http_server_stop(d->api.server);
 	}
 	return NULL;
 }
 
-/* Before any other thread: all leave SIGHUP to this one. */
 static int
-start_hangups(struct divand *d)
+start_signals(struct divand *d)
 {
 	pthread_attr_t attr;
 	int rc;
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, LIMIT_THREAD_STACK);
-	rc = pthread_create(&d->hangups, &attr, wait_for_hangups, d);
+	rc = pthread_create(&d->signals, &attr, wait_for_signals, d);
 	pthread_attr_destroy(&attr);
-	d->has_hangups = rc == 0;
-	return rc == 0 ? 0 : ERR_NOMEM;
+	d->has_signals = rc == 0;
+	if (rc != 0)
+		log_line(LOG_ERROR, "cannot start the thread that waits for signals: %s", strerror(rc));
+	return rc == 0 ? 0 : err_errno(rc);
 }
 
 static void
-stop_hangups(struct divand *d)
+stop_signals(struct divand *d)
 {
 	d->ending = 1;
-	if (!d->has_hangups)
+	if (!d->has_signals)
 		return;
-	pthread_kill(d->hangups, SIGHUP);
-	pthread_join(d->hangups, NULL);
-	d->has_hangups = 0;
+	pthread_kill(d->signals, SIGHUP);
+	pthread_join(d->signals, NULL);
+	d->has_signals = 0;
 }
 
 static int
 serve(struct divand *d)
 {
-	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+	int err;
 
-	running = d->api.server;
-	sigaction(SIGTERM, &sa, NULL);
-	sigaction(SIGINT, &sa, NULL);
 	config_wipe(d->config);
-	if (config_on_change(d->config, changed, d) != 0 || start_hangups(d) != 0)
-		return ERR_NOMEM;
+	if ((err = config_on_change(d->config, changed, d)) != 0 || (err = start_signals(d)) != 0)
+		return err;
 	announce(d);
 	setup_notify("READY=1");
 	return http_server_run(d->api.server);
@@ -583,7 +593,7 @@ start(struct divand *d, const struct options *o)
 static void
 end(struct divand *d)
 {
-	stop_hangups(d);
+	stop_signals(d);
 	replications_stop(&d->api);
 	accounts_stop(&d->api);
 	live_home_free(&d->api);
@@ -614,7 +624,7 @@ main(int argc, char **argv)
 {
 	static struct divand d = {.lock_fd = -1};
 	static struct options o;
-	sigset_t hangup;
+	const sigset_t held = signals();
 	int status = options_parse(argc, argv, &o);
 	int err, begun;
 
@@ -623,9 +633,7 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a disk that is full: the write fails, the server goes on */
 	raise_file_limit();
-	sigemptyset(&hangup);
-	sigaddset(&hangup, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &hangup, NULL);
+	pthread_sigmask(SIG_BLOCK, &held, NULL);
 	err = start(&d, &o);
 	begun = err == 0;
 	if (begun)
@@ -639,7 +647,7 @@ main(int argc, char **argv)
 		 */
 		log_line(LOG_WARNING, "requests that did not end in time were cut off");
 		log_stop();
-		_exit(0);
+		_exit(d.told_to_end ? 0 : 1);
 	}
 	end(&d);
 	log_stop();

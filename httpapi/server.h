@@ -100,11 +100,11 @@ unsigned http_server_port(const struct http_server *s);
 unsigned http_server_tls_port(const struct http_server *s);
 /**
  * http_server_run(s): Serve until http_server_stop(); returns when every request has ended and been
- * released, or after a grace of 10 s: ERR_BUSY; somebody may then still use ${s}.  ERR_IO: a thread
- * could not be started.
+ * released, or after a grace of 10 s: ERR_BUSY; somebody may then still use ${s}.  Where a thread cannot
+ * be started it stops by itself: ERR_NOMEM and the like, with a log line.
  */
 int http_server_run(struct http_server *s) MUST_CHECK;
-/** http_server_stop(s): Async-signal-safe.  Listeners close, requests finish, on_shutdown callbacks run. */
+/** http_server_stop(s): On any thread, also before http_server_run().  Listeners close, requests finish, on_shutdown callbacks run. */
 void http_server_stop(struct http_server *s);
 void http_server_free(struct http_server *s);
 

@@ -237,22 +237,18 @@ http_server_run(struct http_server *s)
 	thread_main(&s->threads[0]);
 	for (i = 1; i < n; i++)
 		pthread_join(s->threads[i].id, NULL);
-	if (rc != 0)
-		return ERR_IO;
 	for (i = 0; i < n; i++)
 		if (s->threads[i].conns != NULL || s->threads[i].live > 0)
 			return ERR_BUSY;
-	return 0;
+	return rc == 0 ? 0 : err_errno(rc);
 }
 
 void
 http_server_stop(struct http_server *s)
 {
 	unsigned i;
-	int saved = errno;
 
 	atomic_store(&s->stop, 1);
 	for (i = 0; i < s->nthreads; i++)
 		wake(&s->threads[i]);
-	errno = saved;
 }

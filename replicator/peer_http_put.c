@@ -8,6 +8,8 @@
  * 3. PouchDB keeps what it is sent as it is, whatever the document says of its encoding: it gets no compressed bytes.
  * 4. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
  */
+#include <stdio.h>
+#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -368,10 +370,7 @@ with_atts(struct putting *o)
 
 	ex->random(ex, dice, sizeof(dice));
 	hex_encode(dice, sizeof(dice), o->boundary);
-	buf_init(&o->text, LIMIT_ATT_NAME_LEN * 8);
-	(void)buf_printf(&o->text, "Content-Type: multipart/related; boundary=\"%s\"", o->boundary);
-	if (o->text.len < sizeof(o->type))
-		memcpy(o->type, o->text.data, o->text.len);
+	(void)snprintf(o->type, sizeof(o->type), "Content-Type: multipart/related; boundary=\"%s\"", o->boundary);
 	o->rq.type = o->type;
 	err = o->op.p->about.pouchdb ? plain_lengths(o) : 0;
 	if (err == 0)

@@ -21,7 +21,7 @@ struct views;      /* all indexes of one server */
 struct view_index; /* one that is open */
 
 struct views_config {
-	struct store *store; /* of the index files; becomes the views' */
+	struct store *store; /* of the index files; becomes the views', unless views_new() fails */
 	const char *folder;  /* where a build may have a file of its own; NULL: it takes memory */
 	struct dbs *dbs;     /* borrowed, as all below */
 	struct scripts *scripts;

@@ -85,3 +85,13 @@ test('a damaged secret is told, not replaced', async () => {
 	fs.rmSync(path.join(dataDir, 'secret'));
 	server = await startDivand({ dataDir });
 });
+
+test('who asks more than once for the end waits no less, and meets nothing that is gone', async () => {
+	for (let n = 0; n < 5; n++) {
+		const own = await startDivand();
+		assert.equal((await ask(own, 'PUT', '/there')).status, 201);
+		const asks = setInterval(() => own.child.kill(n % 2 ? 'SIGINT' : 'SIGTERM'), 1);
+		assert.deepEqual(await own.exited, { code: 0, signal: null });
+		clearInterval(asks);
+	}
+});
