@@ -145,10 +145,14 @@ before(const struct feedscan *f)
 	return f->form == FEEDSCAN_EVENTSOURCE ? "data: " : in_lines(f) || f->emitted == 0 ? "" : ",\n";
 }
 
+/* CouchDB counts what is left of the limit, which is 10^15 where none was given. */
 static int
 wants_seq(const struct feedscan *f)
 {
-	return f->interval == 0 || (f->emitted + 1) % f->interval == 0;
+	const uint64_t unlimited = UINT64_C(1000000000000000);
+	uint64_t left = f->limit + f->emitted == UINT64_MAX ? unlimited - f->emitted : f->limit;
+
+	return f->interval == 0 || left % f->interval == 0;
 }
 
 static int
@@ -491,12 +495,18 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 	struct feedrow w;
 	int err;
 
-	if (f->limit == 0)
+	if (f->limit == 0 && (!f->descending || f->emitted > 0))
 		return ERR_END;
 	err = db_snap_begin(f->db, &snap);
 	if (err != 0)
 		return err;
 	*seqp = db_snap_seq(snap);
+	if (f->limit == 0) {
+		/* No row was asked for: the place is where the first would have been. */
+		f->last = *seqp;
+		db_snap_end(snap);
+		return ERR_END;
+	}
 	f->at_end = 0;
 	feedrow_init(&w, f->db, snap, a, &f->row);
 	w.fields = f->fields;

@@ -84,6 +84,27 @@ test('attachments in rows with documents (COUCHDB-1923)', async () => {
 	}
 });
 
+test('downward, with limits, and with few sequences', async () => {
+	const db = await c.db();
+	const steps = [['1', ['a']], ['_design/2', ['a'], true], ['3', ['a']], ['1', ['b', 'a']], ['1', ['c', 'a']], ['1', ['d', 'a'], true], ['3', ['b', 'a'], true], ['_design/2', ['c', 'a']]];
+	for (const [_id, ids, _deleted] of steps) {
+		const doc = { _id, _revisions: { start: ids.length, ids }, ...(_deleted && { _deleted }) };
+		assert.equal((await c.request('POST', `${db}/_bulk_docs`, { new_edits: false, docs: [doc] })).status, 201);
+	}
+	const number = (seq) => seq && Number(seq.split('-')[0]);
+	for (const [query, last, pending, ...seqs] of [
+		['descending=true', 6, 0, 8, 7, 6], ['descending=true&limit=0', 8, 3], ['descending=true&limit=1', 8, 2, 8], ['descending=true&limit=3', 6, 0, 8, 7, 6],
+		['limit=0', 0, 3], ['limit=1', 6, 2, 6], ['seq_interval=3', 8, 0, null, 7, null], ['seq_interval=2&limit=3', 8, 0, null, 7, null], ['seq_interval=3&limit=3', 8, 0, 6, null, null],
+	]) {
+		const { json } = await get(`${db}/_changes?${query}`);
+		assert.deepEqual([number(json.last_seq), json.pending, ...json.results.map((row) => number(row.seq))], [last, pending, ...seqs], query);
+		const { text } = await get(`${db}/_changes?feed=continuous&timeout=10&${query}`);
+		const rows = text.split('\n').filter((line) => line).map((line) => JSON.parse(line));
+		const end = rows.pop();
+		assert.deepEqual([number(end.last_seq), end.pending, ...rows.map((row) => number(row.seq))], [last, pending, ...seqs], `continuous ${query}`);
+	}
+});
+
 test('live and continuous', async () => {
 	for (const feed of ['live', 'continuous']) {
 		const db = await c.db();
