@@ -86,7 +86,7 @@ async function holdAll(db) {
 }
 
 /** ${clients} of ${put}(id) -> {status, headers, text} in a row for SECONDS; what they were answered. */
-async function load(t, what, clients, put) {
+async function load(t, what, clients, put, shares = 1.5) {
 	const db = await newDb(server, 'over');
 	await ask(server, 'PUT', `/${db}/there`, { json: { n: 7 } });
 	const before = anon(), w = watch(), count = {}, written = [], times = [], end = Date.now() + SECONDS * 1000;
@@ -122,7 +122,7 @@ async function load(t, what, clients, put) {
 	agent.destroy();
 	tell(t, what, count, times, w);
 	assert.ok(looks > 0 && count[201] > 0, JSON.stringify(count));
-	assert.ok(w.peak - before < 1.5 * SHARE + BESIDE, `${w.peak / MB} MiB, ${before / MB} before`);
+	assert.ok(w.peak - before < shares * SHARE + BESIDE, `${w.peak / MB} MiB, ${before / MB} before`);
 	const { rows } = (await ask(server, 'GET', `/${db}/_all_docs`)).json;
 	const there = new Set(rows.map((r) => r.id));
 	assert.deepEqual(written.filter((id) => !there.has(id)), []);
@@ -153,7 +153,7 @@ test('HTTP/2: the same on few connections', { timeout: 60000 + SECONDS * 1000 },
 		stream.on('end', () => resolve({ status: headers[':status'], headers, text: got, json: JSON.parse(got) }));
 		stream.end(body(id));
 	});
-	const count = await load(t, `HTTP/2, 4 connections with ${CONNECTIONS} streams of ${BYTES} bytes`, CONNECTIONS, put);
+	const count = await load(t, `HTTP/2, 4 connections with ${CONNECTIONS} streams of ${BYTES} bytes`, CONNECTIONS, put, 2); // h2o's buffers double as bodies come, and malloc keeps what they were for a while
 	for (const s of sessions) s.destroy();
 	assert.ok(count[503] > 0, 'nothing was shed');
 	await atRest(before);
