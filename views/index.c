@@ -382,6 +382,40 @@ index_damaged(struct view_index *ix, int err)
 	return err;
 }
 
+/* reread: What the file says after all. */
+static int
+reread(struct view_index *ix)
+{
+	struct index_head head;
+	struct store_snap *snap;
+	int err = store_reopen(ix->store);
+
+	if (err != 0 || (err = store_snap_begin(ix->store, &snap)) != 0)
+		return err;
+	err = index_head_get(snap, &head);
+	store_snap_end(snap);
+	if (err != 0)
+		return err;
+	(void)pthread_mutex_lock(&ix->lock);
+	ix->head = head;
+	(void)pthread_mutex_unlock(&ix->lock);
+	return 0;
+}
+
+int
+index_settled(struct view_index *ix, int err)
+{
+	if (err != ERR_IN_DOUBT)
+		return err;
+	if (reread(ix) != 0) {
+		(void)pthread_mutex_lock(&ix->views->lock);
+		log_line(LOG_WARNING, "an index of %s cannot be read any more, and is built anew", ix->database);
+		index_doom(ix);
+		(void)pthread_mutex_unlock(&ix->views->lock);
+	}
+	return ERR_IO;
+}
+
 /* tidy_later: Look again when what is idle now is idle for long; under the lock. */
 static void
 tidy_later(struct views *v)

@@ -125,6 +125,11 @@ int index_head_get(struct store_snap *snap, struct index_head *h) MUST_CHECK;
 void index_doom(struct view_index *ix);
 /** index_damaged(ix, err): ${err}; if it says that the file is damaged, whoever opens the index next builds it anew. */
 int index_damaged(struct view_index *ix, int err);
+/**
+ * index_settled(ix, err): ${err} of a commit of the updater's; where that is in doubt, ERR_IO, and the file is read again: who updates next goes on
+ * from what it says.  If that cannot be read, whoever opens the index next builds it anew.
+ */
+int index_settled(struct view_index *ix, int err);
 /** index_unref(ix): Somebody is done with it; under the lock of the views.  What is to be closed, a job closes. */
 void index_unref(struct view_index *ix);
 

@@ -257,7 +257,7 @@ save(struct view_index *ix, int err)
 	    bulk_is_whole(ix->bulk)) {
 		seq = bulk_seq(ix->bulk);
 		purge_seq = bulk_purge_seq(ix->bulk);
-		if (bulk_write(ix, 0) == 0) {
+		if (index_settled(ix, bulk_write(ix, 0)) == 0) {
 			(void)pthread_mutex_lock(&ix->lock);
 			ix->head.seq = seq;
 			ix->head.purge_seq = purge_seq;
@@ -276,7 +276,7 @@ update_step(void *arg)
 	int again, err = step_begin(&s, ix);
 
 	if (err == 0)
-		err = ix->views->closing ? ERR_SHUTDOWN : step_run(&s);
+		err = ix->views->closing ? ERR_SHUTDOWN : index_settled(ix, step_run(&s));
 	if (err == 0)
 		note(ix, &s);
 	else if (ix->bulk != NULL)

@@ -47,7 +47,7 @@ test_paths(void)
 	expect("GET", "/_up?a=%4", NULL, 400, "invalid_url_encoding");
 	expect("POST", "/", override, 200, "Welcome");
 	expect("PUT", "/", override, 405, "Only GET,HEAD allowed");
-	expect("GET", "/_node/_local/_config/a/b/c/d/e/f/g/h/i/j/k", admin, 404, "unknown_config_value");
+	expect("GET", "/_node/_local/_config/a/b/c/d/e/f/g/h/i/j/k", admin, 404, "\"reason\":\"missing\"");
 	CHECK_INT(config_set(api.config, "s c", "k/y", "v\"1"), 0);
 	expect("GET", "/_node/_local/_config/s+c/k%2Fy", admin, 200, "\"v\\\"1\"\n");
 	expect("GET", "/_node/_local/_config/s%20c", admin, 200, "{\"k/y\":\"v\\\"1\"}\n");

@@ -274,6 +274,38 @@ test_background(void)
 	views_free(v);
 }
 
+/* A commit whose outcome is not known, made or not: who asks next gets all rows. */
+static void
+test_doubt(void)
+{
+	struct store *store = viewstest_mem_store();
+	struct views_config c = viewstest_config(store);
+	struct views *v = NULL;
+	struct view_index *ix;
+	struct view_wait w;
+	struct db *db;
+
+	CHECK_INT(views_new(&c, &v), 0);
+	CHECK_INT(dbs_create(viewstest_dbs, "doubt", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "doubt");
+	viewstest_put(db, "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { emit(1) }\"}}}", 1);
+	CHECK_INT(views_open(v, db, "doubt", (struct jstr){"_design/d", 9}, &ix), 0);
+	for (unsigned i = 0; i < 6; i++) {
+		char json[40];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"%u\"}", i);
+		viewstest_put(db, json, 1);
+		store_mem_fail(store, 1, ERR_IN_DOUBT, i % 2 == 0);
+		(void)viewstest_update(ix, db, &w);
+		CHECK_INT(w.err, ERR_IO);
+		CHECK_INT(viewstest_update(ix, db, NULL), 0);
+		CHECK_INT(viewstest_rows_in(ix, "v"), i + 1);
+	}
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 static void
 big_done(struct view_wait *w)
 {
@@ -346,6 +378,7 @@ main(int argc, char **argv)
 	test_bad_reduce();
 	test_remembered();
 	test_background();
+	test_doubt();
 	test_turns();
 	return viewstest_end();
 }
