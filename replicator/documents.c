@@ -388,7 +388,7 @@ read_changes(struct watched *w, struct db *db)
 	struct db_snap *snap;
 	struct db_change c;
 	struct arena *a;
-	int err = arena_new(MEMORY, &a);
+	int one, failed = 0, err = arena_new(MEMORY, &a);
 
 	if (err != 0)
 		return err;
@@ -407,18 +407,21 @@ read_changes(struct watched *w, struct db *db)
 	while (err == 0 && (err = db_changes_next(scan, a, &c)) == 0) {
 		uint64_t seq = c.seq;
 
-		/* One that cannot be read keeps no other from its turn. */
-		if (read_doc(w, snap, a, &c) == ERR_NOMEM)
-			err = ERR_NOMEM;
-		else
+		/* One that cannot be read keeps no other from its turn, and has its own later, unless it is damaged. */
+		one = read_doc(w, snap, a, &c);
+		if (err_status(one) >= 500 && one != ERR_CORRUPT)
+			failed = one;
+		if (failed == 0)
 			w->seen = seq;
+		if (one == ERR_NOMEM)
+			err = one;
 		arena_reset(a);
 	}
 	if (scan != NULL)
 		db_scan_close(scan);
 	db_snap_end(snap);
 	arena_free(a);
-	return err == ERR_END ? 0 : err;
+	return err == ERR_END ? failed : err;
 }
 
 static void

@@ -74,7 +74,9 @@ test('floods of other frames', async () => {
 	await floods('goaways', () => many(100, () => frame(T.goaway, 0, 0, Buffer.alloc(8))), { reason: /ask for nothing/ });
 	const post = frame(T.headers, END_HEADERS, 1, request('POST', '/_session'));
 	await floods('empty DATA', (i) => (i === 0 ? post : many(100, () => frame(T.data, 0, 1))), { reason: /ask for nothing/ });
-	assert.doesNotMatch(server.stderr(), /(skipping frame[^\n]*\n){600}/, 'what nobody knows does not fill the log');
+	// The lines of several connections may stand together: those of divand's own log come a moment later.
+	const [skipped, ended] = [/skipping frame/g, /ask for nothing/g].map((line) => server.stderr().match(line)?.length ?? 0);
+	assert.ok(skipped < 600 * ended, `what nobody knows does not fill the log: ${skipped} lines, ${ended} connections were ended`);
 });
 
 test('the server is made to reset streams', async () => {
