@@ -104,9 +104,14 @@ const children = new Set();
 process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
 
 /** Start a program, which does not outlive this one. */
-export function start(...spawned) {
-	const child = spawn(...spawned);
+export function start(command, parameters, options) {
+	const child = spawn(command, parameters, { ...options, detached: true });
 	children.add(child);
+	child.on('exit', () => {
+		try {
+			process.kill(-child.pid, 'SIGKILL'); // what it has started and left
+		} catch {} // nothing
+	});
 	child.on('close', () => children.delete(child));
 	return child;
 }
