@@ -168,3 +168,19 @@ api_tail(struct apireq *r, size_t from, struct jstr *outp)
 	}
 	return 0;
 }
+
+int
+api_ddoc_id(struct apireq *r, struct jstr name, struct jstr *idp)
+{
+	static const char prefix[] = "_design/";
+	const size_t len = sizeof(prefix) - 1;
+	char *id = arena_alloc(r->arena, len + name.len + 1);
+
+	if (id == NULL)
+		return ERR_NOMEM;
+	memcpy(id, prefix, len);
+	memcpy(id + len, name.s, name.len);
+	id[len + name.len] = '\0';
+	*idp = (struct jstr){id, len + name.len};
+	return 0;
+}

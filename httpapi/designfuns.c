@@ -25,19 +25,14 @@ static struct designfun *
 designfun_new(struct apireq *r, const char *kind, api_f *end)
 {
 	struct designfun *f = arena_calloc(r->arena, 1, sizeof(*f));
-	struct buf b;
 
 	if (f == NULL)
 		return NULL;
 	scripting_call_init(&f->call, r->arena);
-	buf_init_arena(&b, r->arena, LIMIT_ID_LEN);
-	buf_puts(&b, "_design/");
-	buf_put(&b, r->part[2].s, r->part[2].len);
-	f->call.ddoc = (struct jstr){b.data, b.len};
 	f->call.kind = kind;
 	f->call.name = r->part[PARTS];
 	f->end = end;
-	if (buf_failed(&b) || api_tail(r, PARTS + 1, &f->call.id) != 0)
+	if (api_ddoc_id(r, r->part[2], &f->call.ddoc) != 0 || api_tail(r, PARTS + 1, &f->call.id) != 0)
 		return NULL;
 	r->cookie = f;
 	return f;

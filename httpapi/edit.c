@@ -270,9 +270,8 @@ edit_post(struct apireq *r)
 
 /* ---- DELETE ---- */
 
-/* ERR_MISSING, ERR_DELETED or 0 for the request's document. */
-static int
-look(struct apireq *r)
+int
+edit_look(struct apireq *r, struct jstr id)
 {
 	struct db_snap *snap;
 	struct db_doc doc;
@@ -281,7 +280,7 @@ look(struct apireq *r)
 	err = db_snap_begin(r->db, &snap);
 	if (err != 0)
 		return err;
-	err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
+	err = db_get(snap, id.s, id.len, r->arena, &doc);
 	if (err == 0 && doc.winner.deleted)
 		err = ERR_DELETED;
 	db_snap_end(snap);
@@ -301,7 +300,7 @@ edit_delete(struct apireq *r)
 	e->text.len = sizeof(tombstone) - 1;
 	e->how.status = 200;
 	e->how.etag = 1;
-	err = look(r);
+	err = edit_look(r, r->id);
 	if (err == 0) {
 		edit_parse(r);
 		err = e->err;

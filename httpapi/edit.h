@@ -36,6 +36,9 @@ struct edit {
  */
 struct edit *edit_new(struct apireq *r);
 
+/** edit_look(r, id): Is the document there?  Errors: ERR_MISSING, ERR_DELETED; those of db_get(). */
+int edit_look(struct apireq *r, struct jstr id) MUST_CHECK;
+
 /** edit_parse(r): e->text into e->in; e->err says how it went.  Any thread. */
 void edit_parse(struct apireq *r);
 

@@ -344,16 +344,11 @@ prepare(struct apireq *r, struct list *f)
 {
 	struct jstr body = {"", 0}, id;
 	struct db_snap *snap;
-	struct buf b;
 	int post = strcmp(r->method, "POST") == 0, err;
 
-	buf_init_arena(&b, r->arena, LIMIT_URL_LEN);
-	buf_puts(&b, "_design/");
-	buf_put(&b, r->part[2].s, r->part[2].len);
-	id = (struct jstr){b.data, b.len};
 	if (post && !api_is_json(r))
 		return ERR_CONTENT_TYPE;
-	if ((err = buf_failed(&b)) != 0 || (post && (err = api_body(r, &body, &f->call.why)) != 0) ||
+	if ((err = api_ddoc_id(r, r->part[2], &id)) != 0 || (post && (err = api_body(r, &body, &f->call.why)) != 0) ||
 	    (err = db_snap_begin(r->db, &snap)) != 0)
 		return err;
 	err = scripting_program(snap, id, r->arena, &f->program);

@@ -17,7 +17,7 @@ struct local_put {
 	struct revbuf rev; /* gen 0, and N in decimal */
 	int has_rev;
 	int is_delete; /* by DELETE: no Location */
-	int is_batch;  /* a PUT that does not wait: 202, without revision */
+	int is_batch;  /* a PUT with batch=ok: 202, without revision */
 };
 
 static void

@@ -117,7 +117,7 @@ partition_any(struct apireq *r)
 		api_error_text(r, 400, "illegal_partition", wrong);
 	else if (r->nparts == 3)
 		info(r);
-	else if (said != NULL && (said->len != r->part[2].len || memcmp(said->s, r->part[2].s, said->len) != 0))
+	else if (said != NULL && !jstr_equal(*said, r->part[2]))
 		api_error_text(r, 400, "bad_request", "Conflicting value for `partition` in query string");
 	else if (jstr_is(&r->part[3], "_all_docs") &&
 		 (r->nparts == 4 || (r->nparts == 5 && jstr_is(&r->part[4], "queries"))))

@@ -391,17 +391,9 @@ static struct request *
 request_new(struct apireq *r, const struct jstr *ddoc, const struct jstr *name)
 {
 	struct request *v = arena_calloc(r->arena, 1, sizeof(*v));
-	struct buf id;
 
-	if (v == NULL)
+	if (v == NULL || api_ddoc_id(r, *ddoc, &v->ddoc) != 0)
 		return NULL;
-	buf_init_arena(&id, r->arena, LIMIT_URL_LEN + 16);
-	buf_puts(&id, "_design/");
-	buf_put(&id, ddoc->s, ddoc->len);
-	buf_putc(&id, '\0');
-	if (buf_failed(&id))
-		return NULL;
-	v->ddoc = (struct jstr){id.data, id.len - 1};
 	v->name = *name;
 	v->l.r = r;
 	buf_init(&v->l.place, (size_t)1 << 30);

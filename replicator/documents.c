@@ -360,12 +360,12 @@ read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct 
 	if (err != 0)
 		return err;
 	pthread_mutex_lock(&r->lock);
-	if (readable == ERR_NOMEM)
+	if ((err = readable) == ERR_NOMEM)
 		job_remove(j);
 	else
-		readable = add(w, j, rev.body, readable, &why);
+		err = add(w, j, rev.body, readable, &why);
 	pthread_mutex_unlock(&r->lock);
-	return readable;
+	return err;
 }
 
 /* Its replications go with a database. */

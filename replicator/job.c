@@ -339,8 +339,7 @@ job_told(struct job *j, int err)
 	if (j->removed) {
 		job_free(j);
 	} else if (err_status(err) >= 500 && queue_reserve(&r->later, r->count.jobs) == 0) {
-		j->due_ms = now_ms(r) + backoff(r, ++j->untold);
-		queue_add(&r->later, &j->place, j->due_ms);
+		queue_add(&r->later, &j->place, now_ms(r) + backoff(r, ++j->untold));
 		job_schedule(r);
 	}
 	r->busy--;
