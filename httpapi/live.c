@@ -190,7 +190,7 @@ remember(const struct live_at *at)
 	live_set_drop(lq->newest);
 	lq->newest = at->set;
 	lq->newest_seq = lq->newest_end = at->since;
-	lq->newest_purged = lq->newest_purged_end = at->purged;
+	lq->newest_purged = at->purged;
 }
 
 static int
@@ -372,7 +372,6 @@ adopt(struct live *c, struct live_built *out)
 	lq->newest_seq = out->seq;
 	lq->newest_end = out->end;
 	lq->newest_purged = out->purge_seq;
-	lq->newest_purged_end = out->purge_end;
 	return live_home_add(live_home_of(c->feed.r), lq, c->name);
 }
 
@@ -382,9 +381,9 @@ begin_anew(struct live *c, struct live_built *out)
 {
 	struct live_at *at = &c->at;
 
-	at->told = at->resumed = at->resumed_purges = 0;
+	at->told = 0;
 	at->shown = 0;
-	at->known = at->ready = at->dirty = 0;
+	at->known = at->resumed = at->ready = at->dirty = 0;
 	at->reset = 1;
 	return adopt(c, out);
 }
@@ -467,7 +466,7 @@ static const struct feed_kind kind = {begin, fill, wait, is_over, tail, heartbea
  * changed; with them nothing may have.  ${end}: everything that the set knows happened up to here.
  */
 static void
-resume(struct live *c, uint64_t end, uint64_t end_purges)
+resume(struct live *c, uint64_t end)
 {
 	struct live_at *at = &c->at;
 
@@ -483,20 +482,19 @@ resume(struct live *c, uint64_t end, uint64_t end_purges)
 	if (at->lq->ordered)
 		return;
 	at->since = c->p.since;
-	at->resumed = end;
-	at->resumed_purges = end_purges;
 	at->purged = 0;
+	at->resumed = 1;
 }
 
 static void
-start(struct live *c, uint64_t end, uint64_t end_purges)
+start(struct live *c, uint64_t end)
 {
 	struct apireq *r = c->feed.r;
 
 	c->at.progress = c->p.progress != 0;
 	c->at.eventsource = c->p.eventsource != 0;
 	if (c->p.has_since)
-		resume(c, end, end_purges);
+		resume(c, end);
 	if (c->p.eventsource)
 		feeds_event_head(r);
 	else
@@ -513,7 +511,7 @@ join(struct live *c, struct live_query *lq)
 	c->at.set = live_set_hold(lq->newest);
 	c->at.since = lq->newest_seq;
 	c->at.purged = lq->newest_purged;
-	start(c, lq->newest_end, lq->newest_purged_end);
+	start(c, lq->newest_end);
 }
 
 static void
@@ -526,7 +524,7 @@ opened(void *cookie, struct live_built *out)
 	if (err == 0)
 		err = adopt(c, out);
 	if (err == 0)
-		start(c, out->end, out->purge_end);
+		start(c, out->end);
 	else
 		api_error(c->feed.r, err, &out->why);
 	led(c, err, &out->why);

@@ -159,7 +159,6 @@ scan_ended(struct live_build *b)
 	if (err != 0)
 		return err;
 	b->out.end = info.update_seq;
-	b->out.purge_end = info.purge_seq;
 	return live_query_new(&b->scan, &b->q, b->body, b->out.seq, &b->out.query);
 }
 

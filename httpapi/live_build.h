@@ -20,7 +20,7 @@ struct live_built {
 	struct live_set
 	    *set; /* what it found, likewise; the documents that changed behind seq are to be looked at anew */
 	uint64_t seq, purge_seq;
-	uint64_t end, purge_end; /* what happened between seq and this may be in the set */
+	uint64_t end; /* what happened between seq and this may be in the set */
 };
 
 /**

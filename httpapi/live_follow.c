@@ -17,6 +17,7 @@
  * 1. shown <= min(set->n, limit).
  * 2. The sequence in an event is one from which a listener that saw this event last, and nothing behind it, misses nothing.
  * 3. What is behind the fence is no member.
+ * 4. A document has one row of changes, of its last one: that it changed before the set was built may be known by a row from after it.
  */
 #include "live_follow.h"
 
@@ -212,6 +213,13 @@ trim(struct live_at *at)
 	return live_set_trim(at->set, kept);
 }
 
+/* change_name: Of the event of a document that is found; ${member}: it was shown before. */
+static const char *
+change_name(const struct live_at *at, int member)
+{
+	return member && !at->resumed ? "changed" : "entered";
+}
+
 /* take_in: A document that is no member; ${from}: where it was shown until now, or NOWHERE. */
 static int
 take_in(struct turn *t, const struct live_member *m, struct jstr text, uint64_t seq, uint32_t from)
@@ -231,32 +239,31 @@ take_in(struct turn *t, const struct live_member *m, struct jstr text, uint64_t 
 		return err;
 	if (shows) {
 		at->shown++;
-		err = put_event(
-		    t, from != NOWHERE ? "changed" : "entered", m->id, seq, from == i ? NOWHERE : from, i, &text);
+		err = put_event(t, change_name(at, from != NOWHERE), m->id, seq, from == i ? NOWHERE : from, i, &text);
 	}
 	return err != 0 ? err : trim(at);
 }
 
 /* renew: A member that stays where it is. */
 static int
-renew(struct turn *t, uint32_t i, const struct live_member *m, struct jstr text, uint64_t seq, int forced)
+renew(struct turn *t, uint32_t i, const struct live_member *m, struct jstr text, uint64_t seq)
 {
 	struct live_at *at = t->at;
 	int err;
 
-	if (live_set_get(at->set, i).mark == m->mark && !forced)
+	if (live_set_get(at->set, i).mark == m->mark && !at->resumed)
 		return 0;
 	if ((err = own_set(at)) != 0)
 		return err;
 	live_set_mark(at->set, i, m->mark);
 	if (i >= at->shown)
 		return 0;
-	return put_event(t, forced ? "entered" : "changed", m->id, seq, NOWHERE, i, &text);
+	return put_event(t, change_name(at, 1), m->id, seq, NOWHERE, i, &text);
 }
 
-/* apply: The document may have changed.  ${forced}: say what it is now, whatever the set says. */
+/* apply: The document may have changed. */
 static int
-apply(struct turn *t, struct jstr id, uint64_t seq, int forced)
+apply(struct turn *t, struct jstr id, uint64_t seq)
 {
 	struct live_at *at = t->at;
 	uint32_t i = live_set_find(at->set, id);
@@ -270,13 +277,13 @@ apply(struct turn *t, struct jstr id, uint64_t seq, int forced)
 	if (found && live_set_is_behind(at->set, m.key, id))
 		found = 0;
 	if (!found && !known)
-		return forced ? put_event(t, "left", id, seq, NOWHERE, NOWHERE, NULL) : 0;
+		return at->resumed ? put_event(t, "left", id, seq, NOWHERE, NOWHERE, NULL) : 0;
 	if (!found)
 		return take_out(t, i, id, seq);
 	if (!known)
 		return take_in(t, &m, d.text, seq, NOWHERE);
 	if (jstr_equal(live_set_get(at->set, i).key, m.key))
-		return renew(t, i, &m, d.text, seq, forced);
+		return renew(t, i, &m, d.text, seq);
 	if ((err = own_set(at)) != 0)
 		return err;
 	live_set_del(at->set, i);
@@ -338,7 +345,7 @@ follow_purges(struct turn *t)
 			err = ERR_AGAIN;
 			break;
 		}
-		if ((err = apply(t, p.id, at->since, p.seq <= at->resumed_purges)) != 0)
+		if ((err = apply(t, p.id, at->since)) != 0)
 			break;
 		at->purged = p.seq;
 	}
@@ -368,7 +375,7 @@ follow_changes(struct turn *t)
 			err = ERR_AGAIN;
 			break;
 		}
-		if ((err = apply(t, c.id, c.seq, c.seq <= at->resumed)) != 0)
+		if ((err = apply(t, c.id, c.seq)) != 0)
 			break;
 		at->since = c.seq;
 	} while (!is_over(t));
@@ -424,7 +431,7 @@ settle(struct turn *t)
 	/* It is so whether or not it was said; then all who are here are at the same place. */
 	at->told = at->since;
 	at->known = at->ready = 1;
-	at->dirty = 0;
+	at->resumed = at->dirty = 0;
 	return err;
 }
 

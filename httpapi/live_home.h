@@ -27,18 +27,16 @@ struct live_at {
 	uint64_t since;       /* all that has changed up to here has been looked at */
 	uint64_t purged;      /* the same of purges */
 	uint64_t told;        /* what was sent is the result as of this */
-	uint64_t
-	    resumed; /* changes up to here are sent whatever the set says: it is newer than what the listener has */
-	uint64_t resumed_purges; /* the same of purges */
 	uint32_t shown;
 	uint8_t known;       /* the listener has all that was found at some moment */
+	uint8_t resumed;     /* the set is newer than that: changes are sent whatever the set says, until ready */
 	uint8_t ready;       /* it was told so */
 	uint8_t reset;       /* that event is to come first */
 	uint8_t dirty;       /* events were sent since told */
 	uint8_t progress;    /* it wants to be told where nothing has changed, too */
 	uint8_t eventsource; /* the form */
 	uint8_t need;        /* enum live_need */
-	uint8_t pad[5];
+	uint8_t pad[4];
 };
 
 /* The bytes that lead from ${before} to ${after}. */

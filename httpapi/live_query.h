@@ -42,12 +42,11 @@ struct live_query {
 	struct query_plan *plan; /* NULL: the selector alone decides, and the order is the ids' */
 	struct live_part *parts; /* the plan's */
 	/*
-	 * A set for the next one who asks, or NULL: true as of newest_seq, but for what happened between that and newest_end, which may
-	 * be in it or not; and the same of purges.
+	 * A set for the next one who asks, or NULL: true as of newest_seq and newest_purged, but for what happened until newest_end, which may be
+	 * in it or not.
 	 */
 	struct live_set *newest;
-	uint64_t newest_seq, newest_end;
-	uint64_t newest_purged, newest_purged_end;
+	uint64_t newest_seq, newest_purged, newest_end;
 	int building;         /* somebody is at it; */
 	struct live *waiting; /* these wait for that: live.c */
 	/* Where others find it: live_home.c. */

@@ -347,6 +347,40 @@ test('writers that do not wait for listeners who come, go and come back', async 
 	}
 });
 
+test('resumed while documents that have left are changed again, or purged: that they left is told all the same', async () => {
+	const ids = Array.from({ length: 20 }, (_, i) => `d${i}`);
+	for (let round = 0; round < STEPS / 5; round++) {
+		const db = await c.db();
+		const write = async (docs) => ok(await c.request('POST', `${db}/_bulk_docs`, { docs })).map(({ rev }) => rev);
+		let revs = await write(ids.map((_id) => ({ _id, n: 1 })));
+		const all = [];
+		for (let i = 0; i < 6; i++) all.push(await listen(db, { selector: { n: { $gt: 0 } } }));
+		const since = await seqOf(db);
+		for (const l of all) {
+			await l.at(since);
+			await l.stop();
+			assert.equal(l.map.size, ids.length);
+		}
+		revs = await write(ids.map((_id, i) => ({ _id, _rev: revs[i], n: 0 })));
+		const again = async () => {
+			for (let i = 0; i < ids.length; i++) {
+				if (round % 2) ok(await c.request('POST', `${db}/_purge`, { [ids[i]]: [revs[i]] }));
+				else await put(db, ids[i], { _rev: revs[i], n: -1 });
+			}
+		};
+		const resumed = async () => {
+			for (const l of all) assert.equal(await l.start({ since }), 200);
+		};
+		await Promise.all([resumed(), again()]);
+		const now = await seqOf(db);
+		for (const l of all) {
+			await l.at(now);
+			await l.check(`round ${round}`);
+			await l.stop();
+		}
+	}
+});
+
 test('what is refused, and in which words', async () => {
 	const db = await c.db();
 	await put(db, 'a', { n: 1 });

@@ -21,7 +21,7 @@ import { ask, openFeed } from '../api/client.mjs';
 const SECONDS = Number(process.env.SOAK_SECONDS || 8);
 const SEED = Number(process.env.SOAK_SEED || 1);
 const SAMPLES = 15;
-const SETTLE_MS = 20000;
+const SETTLE_MS = 40000; // connections to others that were used are kept for 30 s
 const NAMES = 16; // of databases; more than there are workers
 
 /** What may be left over malloc's own: a round leaves nothing, and what each leaves is there as often as there were rounds. */
