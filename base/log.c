@@ -152,8 +152,24 @@ real_time_of(uint64_t at_us)
 	return now;
 }
 
-/* Returns 0 once what reads does not take it. */
-static int
+static void
+drop(uint64_t lines)
+{
+	atomic_fetch_add_explicit(&dropped, lines, memory_order_relaxed);
+}
+
+static uint64_t
+count_lines(const char *p, size_t n)
+{
+	uint64_t lines = 0;
+
+	for (size_t i = 0; i < n; i++)
+		lines += p[i] == '\n';
+	return lines;
+}
+
+/* Returns how many lines could not be written whole. */
+static uint64_t
 write_all(const char *p, size_t n)
 {
 	struct pollfd pfd = {.fd = out_fd, .events = POLLOUT};
@@ -166,11 +182,11 @@ write_all(const char *p, size_t n)
 		if (rc < 0 && errno == EAGAIN && (poll(&pfd, 1, -1) >= 0 || errno == EINTR))
 			continue;
 		if (rc < 0)
-			return 0;
+			return count_lines(p, n);
 		p += rc;
 		n -= (size_t)rc;
 	}
-	return 1;
+	return 0;
 }
 
 static void
@@ -183,7 +199,7 @@ emit(enum log_level level, const char *line, size_t n)
 		/* There is nobody to tell that the log cannot be written. */
 		(void)write_all(line, n);
 	} else if (w.len + n > LIMIT_LOG_BUFFER) {
-		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+		drop(1);
 	} else {
 		int first = w.len == 0, half = w.len < LIMIT_LOG_BUFFER / 2;
 
@@ -284,12 +300,12 @@ write_batch(size_t n, uint64_t lost, int *touched)
 	char line[LOG_LINE_MAX];
 	size_t len;
 
-	if (!write_all(w.write, n))
-		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+	drop(write_all(w.write, n));
 	if (lost > 0) {
 		len = put_head(line, LOG_WARNING, real_time());
 		len += (size_t)snprintf(line + len, sizeof(line) - len,
-		    "%llu lines of the log were dropped: what takes them is too slow\n", (unsigned long long)lost);
+		    "%llu lines of the log were dropped: what takes them is too slow, or fails\n",
+		    (unsigned long long)lost);
 		(void)write_all(line, len);
 	}
 	/* Once there is less to write: the pages that were touched would stay with the process. */
@@ -333,7 +349,7 @@ writer(void *arg)
 		gather();
 		if (w.write == NULL) {
 			/* There was no memory for the other buffer: this batch is lost, the next may not be. */
-			atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+			drop(count_lines(w.fill, w.len));
 			w.len = 0;
 			w.write = malloc(LIMIT_LOG_BUFFER);
 			continue;

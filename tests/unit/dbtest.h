@@ -36,6 +36,17 @@ dbtest_wake(struct dbtest_wait *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+static inline int
+dbtest_woken(struct dbtest_wait *w)
+{
+	int done;
+
+	pthread_mutex_lock(&w->lock);
+	done = w->done;
+	pthread_mutex_unlock(&w->lock);
+	return done;
+}
+
 static inline void
 dbtest_wait_for(struct dbtest_wait *w)
 {

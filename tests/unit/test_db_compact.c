@@ -190,8 +190,9 @@ test_quiet(void)
 
 	for (int i = 0; i < 40; i++)
 		put(db, "doc", 20000);
-	while (file_of("quiet") == was)
+	for (int i = 0; i < 20000 && file_of("quiet") == was; i++)
 		usleep(1000);
+	CHECK(file_of("quiet") != was);
 	while (is_running(db))
 		usleep(1000);
 	dbtest_check(db);

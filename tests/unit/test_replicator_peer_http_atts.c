@@ -276,6 +276,7 @@ put_doc(struct peer *p, size_t said, size_t sent, int end_err, struct errtext *w
 		abort();
 	c.pipe = f.pipe;
 	err = canned_do(p, put_doc, &c);
+	pipe_stop(f.pipe, err); /* a call that was not made has not read from it */
 	pthread_join(thread, NULL);
 	pipe_free(f.pipe);
 	*why = c.call.why;

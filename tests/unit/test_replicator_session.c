@@ -294,8 +294,8 @@ test_continuous(void)
 	}
 	do
 		session_stats(r.session, &stats);
-	while (stats.written < 50);
-	while (!session_idle(r.session))
+	while (stats.written < 50 && !dbtest_woken(&r.out.wait));
+	while (!session_idle(r.session) && !dbtest_woken(&r.out.wait))
 		;
 	session_stop(r.session);
 	dbtest_wait_for(&r.out.wait);
