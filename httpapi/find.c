@@ -84,12 +84,10 @@ static struct view_index *
 next_behind(struct request *v)
 {
 	struct view_index *ix = NULL;
-	uint64_t seq = 0, purge_seq = 0;
 
 	while (find_query_updates(&v->f.q) && (ix = findscan_index(&v->f.scan, v->next)) != NULL) {
 		v->next++;
-		read_state(ix, &seq, &purge_seq);
-		if (seq < v->seq || purge_seq < v->purge_seq)
+		if (!views_shows(ix, v->seq, v->purge_seq))
 			break;
 	}
 	return ix;

@@ -67,6 +67,7 @@ struct view_index {
 	/* Under lock. */
 	pthread_mutex_t lock;
 	struct index_head head;
+	uint64_t seen; /* the last sequence of the newest snapshot of the database that a step had */
 	struct view_wait *waiting;
 	int updating; /* its job is given, or runs */
 	int wanted;   /* somebody wants it up to date, without waiting */

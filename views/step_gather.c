@@ -290,6 +290,8 @@ step_gather(struct step *s)
 	if (err == 0) {
 		(void)pthread_mutex_lock(&s->ix->lock);
 		s->ix->task.total = s->ix->task.done + pending;
+		if (s->ix->seen < db_snap_seq(snap))
+			s->ix->seen = db_snap_seq(snap);
 		(void)pthread_mutex_unlock(&s->ix->lock);
 		err = consider_bulk(s, snap, pending);
 	}

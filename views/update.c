@@ -12,6 +12,9 @@
  * 4. An update fails whoever waits for it, and nobody else; the index shows what was before the document that functions failed for,
  *    and that failure is told for a while without another try (struct index_failure), as long as the document is what it was.
  * 5. Indexes take turns by the step, and a step takes STEP_MS and one document's time: a long build keeps no short update waiting.
+ * 6. Each step has a snapshot of its own, and a document that changes between two of them leaves the rows of _changes that are still to be
+ *    read for a place behind them.  So who waits is told where the index has come to the end of the newest snapshot: not before are
+ *    all documents there that were when it asked.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -94,10 +97,22 @@ step_run(struct step *s)
 
 /* ---- Who waits ---- */
 
+/* shows: See 6; under the lock. */
 static int
-is_reached(const struct view_index *ix, const struct view_wait *w)
+shows(const struct view_index *ix, uint64_t seq, uint64_t purge_seq)
 {
-	return w->seq <= ix->head.seq && w->purge_seq <= ix->head.purge_seq;
+	return seq <= ix->head.seq && ix->seen <= ix->head.seq && purge_seq <= ix->head.purge_seq;
+}
+
+int
+views_shows(struct view_index *ix, uint64_t seq, uint64_t purge_seq)
+{
+	int yes;
+
+	(void)pthread_mutex_lock(&ix->lock);
+	yes = shows(ix, seq, purge_seq);
+	(void)pthread_mutex_unlock(&ix->lock);
+	return yes;
 }
 
 static uint64_t
@@ -117,7 +132,7 @@ take_waiting(struct view_index *ix, int err)
 	while (*p != NULL) {
 		struct view_wait *w = *p;
 
-		if (err == 0 && !is_reached(ix, w)) {
+		if (err == 0 && !shows(ix, w->seq, w->purge_seq)) {
 			p = &w->next;
 			continue;
 		}
@@ -307,7 +322,7 @@ want(struct view_index *ix, struct view_wait *w)
 	int start;
 
 	(void)pthread_mutex_lock(&ix->lock);
-	if (w != NULL && is_reached(ix, w)) {
+	if (w != NULL && shows(ix, w->seq, w->purge_seq)) {
 		(void)pthread_mutex_unlock(&ix->lock);
 		w->err = 0;
 		w->done(w);

@@ -74,7 +74,7 @@ int views_open_earlier(
 
 /* Somebody who waits for an index. */
 struct view_wait {
-	uint64_t seq, purge_seq;           /* of the database: the index is to show at least these */
+	uint64_t seq, purge_seq;           /* of the database: the index is to show all that it had then, or newer */
 	void (*done)(struct view_wait *w); /* once, on any thread, also from within views_want() */
 	void *cookie;
 	int err; /* out */
@@ -85,6 +85,8 @@ struct view_wait {
 
 /** views_want(ix, w): Bring the index up to what ${w} says, and tell ${w}, which lives until then. */
 void views_want(struct view_index *ix, struct view_wait *w);
+/** views_shows(ix, seq, purge_seq): 1 if who wants that would be told at once; cheap. */
+int views_shows(struct view_index *ix, uint64_t seq, uint64_t purge_seq);
 /** views_update(ix): Bring it up to date when there is time. */
 void views_update(struct view_index *ix);
 

@@ -340,6 +340,35 @@ test('functions that loop, grow, throw or do not compile cost their own queries 
 	assert.equal((await rows(db, 'overflow', { reduce: false, limit: 1 })).length, 1);
 });
 
+test('documents that change while an index is built or updated are in it when its readers are told', async () => {
+	const db = await newDb(server, 'meanwhile'), n = 30000;
+	const edit = async (from, count, v) => {
+		const ids = Array.from({ length: count }, (_, i) => `d${String(from + i).padStart(6, '0')}`);
+		const { json } = await ask(server, 'POST', `/${db}/_all_docs`, { json: { keys: ids } });
+		await put(db, json.rows.map((r, i) => ({ _id: ids[i], v, ...(r.value ? { _rev: r.value.rev } : {}) })));
+	};
+	/** What the reader gets, while the documents that come last are changed, so that they come behind the others. */
+	const meanwhile = async (read) => {
+		let over = false;
+		const writer = (async () => {
+			for (let at = n - 6000; !over && at < n; at += 100) await edit(at, 100, 3);
+		})();
+		const answer = await read();
+		over = true;
+		await writer;
+		assert.equal(answer.status, 200, answer.text);
+		return answer.json;
+	};
+	for (let at = 0; at < n; at += 10000) await edit(at, 10000, 1);
+	await design(db, { v: { map: 'function(doc) { emit(doc.v) }' } });
+	assert.equal((await ask(server, 'POST', `/${db}/_index`, { json: { ddoc: 'v', index: { fields: ['v'] } } })).status, 200);
+	const found = await meanwhile(() => ask(server, 'POST', `/${db}/_find`, { json: { selector: { v: { $gt: 0 } }, fields: ['_id'], limit: n, use_index: 'v' } }));
+	assert.equal(found.docs.length, n);
+	assert.equal((await meanwhile(() => get(db, 'v', { limit: 0 }))).total_rows, n);
+	for (let at = 0; at < n; at += 10000) await edit(at, 10000, 2);
+	assert.deepEqual((await meanwhile(() => get(db, 'v', { end_key: 1 }))).rows, []);
+});
+
 test('who waits for an index may go away', async () => {
 	const db = await newDb(server, 'away');
 	await put(db, [{ _id: 'a', n: 1 }]);
