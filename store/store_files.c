@@ -73,7 +73,7 @@ store_files_unlink(const char *dir, const char *file)
 }
 
 int
-store_files_publish(const char *dir, const char *tmp, const char *file)
+store_files_rename(const char *dir, const char *tmp, const char *file)
 {
 	char from[PATH_MAX], to[PATH_MAX];
 
@@ -83,9 +83,7 @@ store_files_publish(const char *dir, const char *tmp, const char *file)
 		return store_files_err(errno, "rename", to);
 	if (store_files_path(dir, tmp, "", from) != 0 || store_files_path(dir, file, "", to) != 0)
 		return ERR_IO;
-	if (rename(from, to) != 0)
-		return store_files_err(errno, "rename", to);
-	return store_files_sync(dir, O_DIRECTORY);
+	return rename(from, to) == 0 ? 0 : store_files_err(errno, "rename", to);
 }
 
 int

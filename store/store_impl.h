@@ -126,8 +126,8 @@ int store_files_sync(const char *path, int flags) MUST_CHECK;
 int store_files_sync_parent(const char *path) MUST_CHECK;
 /** store_files_unlink(dir, file): Remove a file and its lock file, if they are there. */
 void store_files_unlink(const char *dir, const char *file);
-/** store_files_publish(dir, tmp, file): Give the synced file ${tmp} the name ${file}, durably. */
-int store_files_publish(const char *dir, const char *tmp, const char *file) MUST_CHECK;
+/** store_files_rename(dir, tmp, file): Give the synced file ${tmp} the name ${file}; durably once ${dir} is synced.  After an error ${file} is what it was. */
+int store_files_rename(const char *dir, const char *tmp, const char *file) MUST_CHECK;
 /** store_files_sweep(dir): Remove unfinished files, and lock files whose database is gone. */
 int store_files_sweep(const char *dir) MUST_CHECK;
 

@@ -142,7 +142,7 @@ db_release(struct lmdb_db *db)
 
 /* Makes the whole file under a temporary name, then publishes it. */
 static int
-make_db(struct lmdb_db *db, const char *final)
+make_db(struct lmdb_db *db)
 {
 	struct lmdb_store *s = db->s;
 	char tmp[STORE_FILE_MAX + 1], path[PATH_MAX];
@@ -154,12 +154,11 @@ make_db(struct lmdb_db *db, const char *final)
 	rc = store_lmdb_env_open(&db->env, path, db->trees, db->base.ntrees, 1, 0);
 	if (rc == 0)
 		rc = store_files_sync(path, 0);
-	if (rc == 0) {
-		rc = store_files_publish(s->dir, tmp, db->file);
-		/* What was renamed before the folder could not be synced must not appear later. */
-		if (rc != 0 && access(final, F_OK) == 0)
-			store_files_unlink(s->dir, db->file);
-	}
+	if (rc == 0)
+		rc = store_files_rename(s->dir, tmp, db->file);
+	/* What cannot be made durable must not appear later. */
+	if (rc == 0 && (rc = store_files_sync(s->dir, O_DIRECTORY)) != 0)
+		store_files_unlink(s->dir, db->file);
 	if (rc != 0)
 		store_files_unlink(s->dir, tmp);
 	return rc;
@@ -186,7 +185,7 @@ lmdb_create(struct store *base, const char *name, const char *const *trees, unsi
 	else if (errno != ENOENT)
 		rc = store_lmdb_err(errno, "access", path);
 	if (rc == 0)
-		rc = make_db(db, path);
+		rc = make_db(db);
 	if (rc == 0) {
 		db->next = s->open;
 		s->open = db;

@@ -34,8 +34,9 @@ struct lmdb_db {
 	struct lmdb_db *next;          /* in s->open */
 	char file[STORE_FILE_MAX + 1]; /* its file's name when it was opened */
 	const char *trees[STORE_TREES_MAX];
-	struct lmdb_env env;           /* changes with live == 0 and the gate shut */
-	int failed;                    /* 1: no write until reopened; under write_lock */
+	struct lmdb_env env; /* changes with live == 0 and the gate shut */
+	int failed;          /* 1: no write until reopened; under write_lock */
+	int unsynced; /* 1: no write until the folder is synced: a crash may bring back an older file; likewise */
 	pthread_mutex_t write_lock;    /* one writer */
 	struct lmdb_rewrite *rewrites; /* those that run; under write_lock */
 	pthread_mutex_t log_lock;      /* guards what their logs hold */
@@ -94,6 +95,8 @@ int store_lmdb_move(struct store_cursor *base, enum store_move how, struct store
     struct store_val *valp) MUST_CHECK;
 
 /* store_lmdb_write.c */
+/** store_lmdb_may_write(db): 0 if something may be committed, once the folder is synced where it was not.  Under write_lock. */
+int store_lmdb_may_write(struct lmdb_db *db) MUST_CHECK;
 int store_lmdb_commit(struct store_db *base, const struct store_item *items, size_t n) MUST_CHECK;
 int store_lmdb_fill(struct store_db *base, struct store_source *src) MUST_CHECK;
 /** store_lmdb_apply(e, txn, items, n): Make the operations of a batch.  Returns an error of LMDB. */

@@ -425,7 +425,7 @@ store_lmdb_rewrite_begin(struct store_db *base, const char *path, struct store_r
 	}
 	if ((rc = check_room(r)) == 0 && (rc = count_keys(r)) == 0) {
 		pthread_mutex_lock(&db->write_lock);
-		rc = db->failed || db->env.mdb == NULL ? ERR_IO : 0;
+		rc = store_lmdb_may_write(db);
 		if (rc == 0) {
 			r->next = db->rewrites;
 			db->rewrites = r;
@@ -467,10 +467,11 @@ put_extra(struct lmdb_rewrite *r, const struct store_item *items, size_t n)
 static int
 last_round(struct lmdb_rewrite *r, const struct store_item *items, size_t n)
 {
-	const struct lmdb_db *db = (struct lmdb_db *)r->base.db;
 	uint64_t work;
-	int rc = db->failed || db->env.mdb == NULL ? ERR_IO : round_of(r, &work);
+	int rc = store_lmdb_may_write((struct lmdb_db *)r->base.db);
 
+	if (rc == 0)
+		rc = round_of(r, &work);
 	return rc != 0 ? rc : put_extra(r, items, n);
 }
 
@@ -490,17 +491,14 @@ swap(struct lmdb_rewrite *r, struct lmdb_env *fresh)
 	/* Its name may belong to another database by now. */
 	if (stat(path, &st) != 0 || st.st_dev != old.dev || st.st_ino != old.ino)
 		return ERR_NO_DB;
-	rc = store_files_publish(s->dir, r->tmp, db->file);
-	if (rc != 0 && (stat(path, &st) != 0 || st.st_ino != fresh->ino))
+	if ((rc = store_files_rename(s->dir, r->tmp, db->file)) != 0)
 		return rc;
-	/* The new file stands under the name, even if the folder could not be synced.  Then a crash may bring back the old one,
-	 * so nothing more is committed. */
-	db->failed = rc != 0;
 	store_lmdb_free_idle(db);
 	db->env = *fresh;
 	*fresh = old;
 	r->finished = 1;
-	return rc;
+	db->unsynced = 1;
+	return store_lmdb_may_write(db);
 }
 
 /* The new file as it is used from now on: with a lock file.  LMDB opens a file once in a process. */

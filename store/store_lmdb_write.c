@@ -6,7 +6,20 @@
 #include "store_lmdb.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+
+int
+store_lmdb_may_write(struct lmdb_db *db)
+{
+	int err = 0;
+
+	if (db->failed || db->env.mdb == NULL)
+		return ERR_IO;
+	if (db->unsynced && (err = store_files_sync(db->s->dir, O_DIRECTORY)) == 0)
+		db->unsynced = 0;
+	return err;
+}
 
 /* The tree's last key before the batch: what sorts behind it is appended, or cannot be deleted. */
 struct tail {
@@ -178,7 +191,7 @@ commit(struct store_db *base, struct content *c)
 	pthread_mutex_lock(&db->write_lock);
 	do {
 		full = 0;
-		rc = db->failed || db->env.mdb == NULL ? ERR_IO : 0;
+		rc = store_lmdb_may_write(db);
 		if (rc == 0) {
 			rc = try_commit(&db->env, c, &doubt);
 			full = rc == MDB_MAP_FULL;

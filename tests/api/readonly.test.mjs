@@ -9,7 +9,7 @@ import { DIVAND, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask, assertError, openFeed } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
-const [WRITES, SYNCS, OPENS, META, ALL] = [1, 2, 4, 32, 63];
+const [WRITES, SYNCS, OPENS, META, FOLDERS, ALL] = [1, 2, 4, 32, 64, 63];
 const [EIO, EROFS, EDQUOT] = [5, 30, 122];
 const NAMES = 8;
 
@@ -137,6 +137,22 @@ cases.forEach(([what, sorts, errno, statuses, reason], turn) => {
 		feed.end();
 		await assertReads();
 	});
+});
+
+test('a compacted file whose new name may not last takes no writes until that is known', { timeout: 60000 }, async () => {
+	const compacted = async (what) => {
+		assert.equal((await ask(server, 'POST', `/a/_compact${what}`, { json: {} })).status, 202);
+		while ((await ask(server, 'GET', '/_active_tasks')).json.some((t) => /compaction/.test(t.type))) await new Promise((r) => setTimeout(r, 10));
+	};
+	fault(FOLDERS, EIO);
+	await compacted('');
+	await compacted('/built');
+	assert.equal((await ask(server, 'PUT', '/a/refused', { json: {} })).status, 500);
+	await assertReads();
+	fault(0, 0);
+	await put('taken', { n: 1 });
+	assert.ok((await ask(server, 'GET', '/a/_design/built/_view/v?key=1')).json.rows.some((row) => row.id === 'taken'));
+	await assertReads();
 });
 
 test('nothing is lost or damaged', { timeout: 60000 }, async () => {

@@ -26,7 +26,8 @@ enum {
 	NAMES = 8, /* made */
 	GONE = 16, /* names that go */
 	/* Of writes alone what goes to the first pages: with them LMDB ends a commit, whose outcome is then not known. */
-	META = 32
+	META = 32,
+	FOLDERS = 64 /* their syncs: names may not be durable */
 };
 
 static _Atomic uint32_t *fault; /* sorts, errno */
@@ -111,9 +112,19 @@ OF_FD(ssize_t, writev, WRITES, (int fd, const struct iovec *v, int n), fd, v, n)
 OF_FD(ssize_t, pwritev, WRITES, (int fd, const struct iovec *v, int n, off_t at), fd, v, n, at)
 OF_FD(int, ftruncate, WRITES, (int fd, off_t len), fd, len)
 OF_FD(int, ftruncate64, WRITES, (int fd, off64_t len), fd, len)
-OF_FD(int, fsync, SYNCS, (int fd), fd)
 OF_FD(int, fdatasync, SYNCS, (int fd), fd)
 OF_FD(int, fsetxattr, WRITES, (int fd, const char *name, const void *p, size_t n, int flags), fd, name, p, n, flags)
+
+int
+fsync(int fd)
+{
+	struct stat st;
+	REAL(fsync);
+
+	if (fd_fails(SYNCS, fd) || (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) && fd_fails(FOLDERS, fd)))
+		return -1;
+	return real(fd);
+}
 
 #define OF_PATH(name, sort, params, ...)                                \
 	int name params                                                 \
