@@ -174,7 +174,8 @@ serve(struct feed *f)
 		send(f, b->data, b->len);
 	else if (err == ERR_AGAIN)
 		wait(f);
-	else if (f->more)
+	/* What it was given may be of an earlier turn, from before the last commit. */
+	else if (feedtable_has_work(f))
 		feedtable_enqueue(f);
 }
 
