@@ -79,6 +79,7 @@ canned_rev(const char *text)
 		abort();
 	r = rev_of(&b);
 	r.id = (unsigned char *)arena_dup(canned_arena, b.id, b.len);
+	CHECK(r.id != NULL);
 	return r;
 }
 

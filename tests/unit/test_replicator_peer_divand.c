@@ -104,6 +104,7 @@ format(const char *fmt, unsigned n)
 
 	s.len = (size_t)snprintf(text, sizeof(text), fmt, n, n);
 	s.s = arena_dup(a, text, s.len);
+	CHECK(s.s != NULL);
 	return s;
 }
 

@@ -35,10 +35,13 @@ test_auto_compact(void)
 	    "{\"_id\":\"a\",\"_rev\":\"2-a\",\"n\":9,\"_revisions\":{\"start\":2,\"ids\":[\"a\",\"a\"]}}");
 	viewstest_put(db, json, 0);
 	viewstest_update(ix, db, NULL);
-	do {
+	for (int i = 0; i < 20000; i++) {
 		(void)usleep(1000);
 		CHECK_INT(read_info(ix, &after), 0);
-	} while (after.file_bytes > full.file_bytes / 4);
+		if (after.file_bytes <= full.file_bytes / 4)
+			break;
+	}
+	CHECK(after.file_bytes <= full.file_bytes / 4);
 	CHECK_INT(viewstest_rows_in(ix, "v"), 9);
 	views_close(ix);
 	views_free(v);

@@ -268,9 +268,9 @@ main(void)
 	for (size_t n = 1; n < 4000; n = 3 * n + 1)
 		for (size_t alike = 0; alike <= 900; alike += 300)
 			check_sort(n, alike, 1 + below(4));
-	if (store_mem_new(&s) != 0 || store_create(s, "index", rows_trees, VIEW_TREES, &db) != 0 ||
-	    store_batch_new(db, &batch) != 0)
-		return 1;
+	CHECK_INT(store_mem_new(&s), 0);
+	CHECK_INT(store_create(s, "index", rows_trees, VIEW_TREES, &db), 0);
+	CHECK_INT(store_batch_new(db, &batch), 0);
 	for (int round = 0; round < ROUNDS; round++) {
 		change(db, batch, round % 4 == 0 ? 2 : 20);
 		check_rows(db);
