@@ -315,6 +315,8 @@ TORTURE_SHORT := divand test_db_rules test_views_rows test_replicator_jobs test_
 TORTURE_SKIP  := test_base_httpc_loop test_base_httpc_peers test_base_faults test_db_faults test_db_faults_packed test_db_faults_ruled test_db_idkey test_db_model test_db_model_reopen test_db_packing test_db_revtree_cases \
                  test_db_salvage_faults test_query_plan_random test_query_plan_ranges test_query_memory test_replicator_documents test_replicator_faults test_replicator_many test_store_counts
 TORTURE_TESTS ?= $(filter-out $(TORTURE_SKIP),$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
+# Of the API's tests those are left out that measure, take long, or install.
+TORTURE_API   := $(filter-out $(patsubst %,tests/api/%.test.mjs,exhaustion fairness feeds-scale install overload privileges scale views-scale),$(wildcard tests/api/*.test.mjs))
 TORTURE_DIR   := $(BUILD)/tests/torture
 $(TORTURE_DIR)/fail.ld: tests/torture/fail.c tests/torture/fail.h
 	@mkdir -p $(@D)
@@ -335,8 +337,10 @@ MODES ?= first,later,good
 torture: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-torture OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined $(TORTURE_FLAGS)' \
 	  build-torture/divan $(addprefix build-torture/tests/torture/,divand $(TORTURE_TESTS))
-	@node tests/torture/life.mjs --build build-torture --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0) --starts 10000; life=$$?; \
-	  node tests/torture/unit.mjs --build build-torture --jobs 2 --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0) $(TORTURE_TESTS) && exit $$life
+	@all='--build build-torture --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0)'; bad=0; \
+	  node tests/torture/life.mjs $$all --starts 10000 || bad=1; \
+	  node tests/torture/unit.mjs $$all --jobs 2 $(TORTURE_TESTS) || bad=1; \
+	  node tests/torture/api.mjs $$all $(TORTURE_API) || bad=1; exit $$bad
 
 # FUZZ: some targets. KEEP=1: what takes new branches goes into tests/fuzz/corpus/.
 SECONDS ?= 60

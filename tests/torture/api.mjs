@@ -1,0 +1,112 @@
+#!/usr/bin/env node
+// The tests of the HTTP API against a divand whose calls fail (fail.c): while a test file runs, one call after the other fails, each in another place,
+// and the file is run again until it passes untouched.
+//
+//   api.mjs --build DIR [--modes first,later,good] [--seconds N] [--step N --seed N] [--depth N] [--report FILE] FILE...
+//
+// modes: what comes to a place first fails; what comes there the third time; what comes first, and all of its sort for a while.
+// seconds: for a file and a mode at most (120); what is left then is told.  step, seed: one place in so many.  depth: how many return addresses make a place (7).
+//
+// A test may fail of that: it did not get what it asked for.  What counts against us: a report of a sanitizer, an assertion, lost memory, an end that is
+// not the test's wish, and one that the test wishes for and that does not come.  What was acknowledged, and is to be there, is life.mjs's.
+import fs from 'node:fs';
+import path from 'node:path';
+import { Control, SANITIZERS, args, build, modes, option, places, report, seed, stack, start, step } from './lib.mjs';
+import { tempDir } from '../lib/divand.mjs';
+
+const seconds = Number(option('--seconds', 120));
+const LATE_MS = 120000; // for one run of a file
+const PAUSE_MS = { first: 10, later: 10, good: 250 }; // between two faults
+const RECENT = 3; // faults that are told with a finding
+
+const program = path.join(build, 'tests/torture/divand');
+const scratch = tempDir('divan-torture');
+const found = new Map();
+const total = { runs: 0, faults: 0, failed: 0, late: 0, unfinished: 0 };
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** What is wrong with a run, by what it and its servers printed: [[kind, text]]. */
+function judge(text) {
+	const all = [];
+	for (const m of text.matchAll(/ERROR: (AddressSanitizer: \S+|LeakSanitizer)|runtime error: (.*)|Assertion `(.*)' failed/g)) {
+		const kind = m[1] === 'LeakSanitizer' ? 'memory is lost' : m[1] ?? m[2] ?? `assert(${m[3]})`;
+		if (!/ABRT/.test(kind)) all.push([kind, text.slice(m.index, m.index + 8000)]);
+	}
+	const end = /divand (did not end within|ended with) .*/.exec(text);
+	if (end && all.length === 0) all.push([end[0], text.slice(end.index, end.index + 8000)]);
+	return all;
+}
+
+function tell(kind, err, file, mode, recent) {
+	const at = stack(err).slice(0, 3).map((f) => `${f.fn} ${f.at}`).join(' < ');
+	const key = `${kind} | ${at || file}`;
+	const old = found.get(key);
+	if (old) return void old.n++;
+	found.set(key, { n: 1 });
+	const faults = recent.map((f) => `     fault: ${f.what}: ${places(program, f.frames).join(' < ')}\n`).join('');
+	const text = `FAIL ${key} (${path.basename(file)} ${mode})\n${faults}`;
+	process.stdout.write(text);
+	if (report) fs.appendFileSync(report, `${text}${err}\n----\n`);
+}
+
+/** Run ${file} once, with a fault whenever the last one is over: {faults, code, late}. */
+async function once(file, mode, control) {
+	const env = { ...process.env, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: program, DIVAN_TEST_LOG: '1', TORTURE_CONTROL: control.file };
+	const child = start(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+	const recent = [];
+	let text = '', code, late = false, faults = 0;
+	for (const s of [child.stdout, child.stderr]) s.on('data', (d) => (text = (text + d).slice(-4 << 20)));
+	const closed = new Promise((resolve) => child.on('close', (n) => resolve((code = n ?? 1))));
+	const began = Date.now();
+	control.arm(mode);
+	while (code === undefined) {
+		await Promise.race([sleep(PAUSE_MS[mode]), closed]);
+		const fault = control.fired();
+		if (fault) {
+			faults++;
+			recent.unshift(fault);
+			recent.length = Math.min(recent.length, RECENT);
+			control.arm(mode);
+		}
+		if (!late && Date.now() - began > LATE_MS) {
+			late = true;
+			child.kill('SIGTERM');
+		}
+	}
+	control.disarm();
+	for (const [kind, err] of judge(text)) tell(kind, err, file, mode, recent);
+	return { faults, code, late };
+}
+
+async function torture(file, mode, control) {
+	const own = { runs: 0, faults: 0, failed: 0, late: 0 };
+	const began = Date.now();
+	let end = 'untouched';
+	for (;;) {
+		if (Date.now() - began > seconds * 1000) {
+			end = 'not finished';
+			total.unfinished++;
+			break;
+		}
+		const r = await once(file, mode, control);
+		own.runs++;
+		own.faults += r.faults;
+		own.failed += r.code !== 0;
+		own.late += r.late;
+		if (r.faults > 0) continue;
+		if (r.code !== 0) end = 'untouched, and fails';
+		break;
+	}
+	for (const name of Object.keys(own)) total[name] += own[name];
+	console.log(`   ${path.basename(file)}.${mode}: ${own.runs} runs, ${end}, ${own.faults} faults, ${((Date.now() - began) / 1000).toFixed(0)} s (${own.failed} runs failed, ${own.late} did not end)`);
+}
+
+for (const mode of modes) {
+	const control = new Control(path.join(scratch, mode)); // what failed under one file is not asked again under the next
+	for (const file of args) await torture(path.resolve(file), mode, control);
+	if (control.get('full')) console.log(`${mode}: there are more places than there is room for`);
+	control.close();
+}
+console.log(`${total.runs} runs, ${total.faults} faults, ${total.failed} runs in which a test failed, ${total.late} that did not end; ${total.unfinished} files not finished; step ${step}, seed ${seed}`);
+console.log(`${total.faults - found.size} passed, ${found.size} failed`);
+process.exitCode = found.size > 0 || total.faults === 0 ? 1 : 0;
