@@ -352,6 +352,13 @@ led(struct live *c, int err, const struct errtext *why)
 	live_query_drop(lq);
 }
 
+/* led_to: What came of its build; where it was refused itself, others may read all the same. */
+static void
+led_to(struct live *c, const struct live_built *out, int err)
+{
+	led(c, out->refused ? ERR_CANCELLED : err, &out->why);
+}
+
 /* adopt: The query and set that were built, as its own and as others'. */
 static int
 adopt(struct live *c, struct live_built *out)
@@ -434,7 +441,7 @@ built(void *cookie, struct live_built *out)
 		live_home_leave(&before);
 		feeds_waited(&c->feed);
 	}
-	led(c, err, &out->why);
+	led_to(c, out, err);
 }
 
 static void
@@ -527,7 +534,7 @@ opened(void *cookie, struct live_built *out)
 		start(c, out->end);
 	else
 		api_error(c->feed.r, err, &out->why);
-	led(c, err, &out->why);
+	led_to(c, out, err);
 }
 
 /* take_lead: Others who ask the same meanwhile wait for it: by ${known}, or by a query that has its name and nothing else yet. */

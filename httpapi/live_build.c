@@ -74,18 +74,28 @@ refuse_words(const struct find_query *q, struct errtext *why)
 	return 0;
 }
 
+/* open_db: As the one who asks for it, who may have lost the right to since it asked. */
+static int
+open_db(struct live_build *b)
+{
+	int err = db_open(b->own.api->dbs, b->own.part[0].s, &b->own.who, &b->own.db);
+
+	if (err != 0)
+		b->own.db = NULL;
+	else
+		err = db_may_list(b->own.db);
+	b->out.refused = err != 0;
+	return err;
+}
+
 static int
 plan(struct live_build *b)
 {
 	struct errtext *why = &b->out.why;
 	struct db_info info;
-	int err = db_open(b->own.api->dbs, b->own.part[0].s, &b->own.who, &b->own.db);
+	int err;
 
-	if (err != 0) {
-		b->own.db = NULL;
-		return err;
-	}
-	if ((err = db_may_list(b->own.db)) != 0 || (err = db_info(b->own.db, &info)) != 0)
+	if ((err = open_db(b)) != 0 || (err = db_info(b->own.db, &info)) != 0)
 		return err;
 	b->out.seq = info.update_seq;
 	b->out.purge_seq = info.purge_seq;

@@ -15,6 +15,7 @@ struct live_build;
 struct live_built {
 	int err; /* of reading, planning, scanning; with words in ${why} */
 	struct errtext why;
+	int refused; /* err is about the reader, or the database is gone: it says nothing of what others may be told */
 	int alike; /* the plan is that of the query it was to be held against: nothing else was made, unless asked for */
 	struct live_query *query; /* else: this one, to be taken: then NULL it; also where it was alike */
 	struct live_set

@@ -559,6 +559,42 @@ test('a reader who is no member any more is told so, and sees nothing further', 
 	guest.close();
 });
 
+test('who waits for what another one builds is not refused with that one', async () => {
+	const own = await startDivand({ config: { chttpd: { threads: '1' } } }), who = client(own);
+	const as = (name) => client({ port: own.port, auth: `Basic ${Buffer.from(`${name}:pw`).toString('base64')}` });
+	const anna = as('anna'), bert = as('bert');
+	try {
+		for (const name of ['anna', 'bert']) ok(await who.request('PUT', `/_users/org.couchdb.user:${name}`, { name, password: 'pw', roles: [], type: 'user' }));
+		let refused = 0;
+		for (let round = 0; round < 5 && refused === 0; round++) {
+			const db = await who.db();
+			const members = async (names) => ok(await who.request('PUT', `${db}/_security`, { admins: { names: [], roles: [] }, members: { names, roles: [] } }));
+			await members(['anna', 'bert']);
+			ok(await who.request('POST', `${db}/_bulk_docs`, { docs: Array.from({ length: 10 }, (_, n) => ({ _id: `d${n}`, n })) }));
+			ok(await who.request('PUT', `${db}/_design/f`, { filters: { slow: 'function(doc, req){ var e = Date.now() + 60; while (Date.now() < e) {} return true; }' } }));
+			for (const reader of [anna, bert]) ok(await reader.request('GET', db));
+			// The threads that plan queries have something else to do, until anna is no member any more and bert waits for her.
+			const busy = Array.from({ length: 8 }, () => who.request('GET', `${db}/_changes?filter=f/slow`).catch(() => {}));
+			const body = { selector: { n: { $gt: 0 } } }, path = `${db}/_find?feed=continuous&heartbeat=30000`;
+			await sleep(150);
+			const a = anna.open('POST', path, body);
+			await sleep(100);
+			await members(['bert']);
+			const b = await listen(db, body, { who: bert });
+			refused += (await a).status === 403;
+			await b.at('1');
+			await b.check('a member');
+			await b.stop();
+			(await a).close();
+			await Promise.all(busy);
+		}
+		assert.equal(refused, 1);
+	} finally {
+		for (const x of [who, anna, bert]) x.close();
+		await own.stop();
+	}
+});
+
 test('purges that are not remembered any more: everything is sent again', async () => {
 	const db = await c.db(), revs = {};
 	for (const id of ['a', 'b', 'c', 'd', 'e']) revs[id] = await put(db, id, { n: 1 });
@@ -723,11 +759,13 @@ test('many who ask the same at once, some of whom do not stay', async () => {
 	for (const l of listeners.filter((x) => x.body !== top)) await l.stop();
 });
 
+const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
+
 /** Until something is true that nobody tells. */
 async function until(test, ms) {
 	const end = Date.now() + ms;
 	while (!test()) {
 		assert.ok(Date.now() < end, `not within ${ms} ms: ${test}`);
-		await new Promise((r) => setTimeout(r, 20));
+		await sleep(20);
 	}
 }
