@@ -404,8 +404,8 @@ use(struct live *c, struct live_built *out)
 	at->need = LIVE_NEED_NOTHING;
 	if (out->err != 0)
 		return out->err;
-	if (out->alike && out->seq > at->lq->designs)
-		at->lq->designs = out->seq;
+	if (out->alike)
+		live_query_planned(at->lq, out->seq, out->purge_seq);
 	if (!out->alike || need == LIVE_NEED_ALL)
 		return begin_anew(c, out);
 	return need == LIVE_NEED_MORE ? live_follow_merge(at, out->set) : 0;

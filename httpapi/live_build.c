@@ -169,7 +169,7 @@ scan_ended(struct live_build *b)
 	if (err != 0)
 		return err;
 	b->out.end = info.update_seq;
-	return live_query_new(&b->scan, &b->q, b->body, b->out.seq, &b->out.query);
+	return live_query_new(&b->scan, &b->q, b->body, b->out.seq, b->out.purge_seq, &b->out.query);
 }
 
 static void

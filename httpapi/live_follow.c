@@ -9,7 +9,7 @@
  * Documents are looked at as they are in one snapshot, which may be newer than the row of _changes that names them: the row of the
  * newer change follows, and then finds nothing new.
  *
- *	purges -> changes --a design document--> LIVE_NEED_PLAN
+ *	purges -> changes --a design document, of either--> LIVE_NEED_PLAN
  *	                  --fewer than the limit, and a fence--> LIVE_NEED_MORE
  *	                  --all looked at--> members that are not shown yet -> "ready" or "progress"
  *
@@ -325,6 +325,16 @@ is_over(struct turn *t)
 	return rows_turn_over(&t->rows, t->b) || rows_now_us() - t->rows.start_us >= ROWS_TURN_US;
 }
 
+/* is_planned_anew: A design document has changed, or was purged, at ${seq}, which the plan knows of up to ${known}. */
+static int
+is_planned_anew(struct live_at *at, struct jstr id, uint64_t seq, uint64_t known)
+{
+	if (!doc_id_is_design(id) || at->lq->settled || seq <= known)
+		return 0;
+	at->need = LIVE_NEED_PLAN;
+	return 1;
+}
+
 /* follow_purges: All of them, as few are remembered.  A document that is gone has no row of changes. */
 static int
 follow_purges(struct turn *t)
@@ -342,6 +352,10 @@ follow_purges(struct turn *t)
 			break;
 		if (p.seq != at->purged + 1) {
 			at->need = LIVE_NEED_ALL;
+			err = ERR_AGAIN;
+			break;
+		}
+		if (is_planned_anew(at, p.id, p.seq, at->lq->designs_purged)) {
 			err = ERR_AGAIN;
 			break;
 		}
@@ -370,8 +384,7 @@ follow_changes(struct turn *t)
 		arena_reset(t->arena);
 		if ((err = db_changes_next(scan, t->arena, &c)) != 0)
 			break;
-		if (doc_id_is_design(c.id) && !at->lq->settled && c.seq > at->lq->designs) {
-			at->need = LIVE_NEED_PLAN;
+		if (is_planned_anew(at, c.id, c.seq, at->lq->designs)) {
 			err = ERR_AGAIN;
 			break;
 		}

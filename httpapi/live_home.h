@@ -15,7 +15,7 @@
 /* What a listener needs before it can go on. */
 enum live_need {
 	LIVE_NEED_NOTHING,
-	LIVE_NEED_PLAN, /* a design document has changed */
+	LIVE_NEED_PLAN, /* a design document has changed, or was purged */
 	LIVE_NEED_MORE, /* fewer members are left than the limit */
 	LIVE_NEED_ALL   /* nobody knows any more what was purged */
 };

@@ -112,7 +112,8 @@ release(struct live_query *lq)
 }
 
 int
-live_query_new(struct findscan *fs, struct find_query *q, struct jstr body, uint64_t seq, struct live_query **lqp)
+live_query_new(struct findscan *fs, struct find_query *q, struct jstr body, uint64_t seq, uint64_t purge_seq,
+    struct live_query **lqp)
 {
 	struct live_query *lq = calloc(1, sizeof(*lq));
 	int err;
@@ -125,6 +126,7 @@ live_query_new(struct findscan *fs, struct find_query *q, struct jstr body, uint
 	lq->settled = !lq->ordered && q->use_ddoc.len == 0;
 	lq->conflicts = q->conflicts;
 	lq->designs = seq;
+	lq->designs_purged = purge_seq;
 	err = copy(q->partition, &lq->partition);
 	if (err == 0)
 		err = copy(body, &lq->body);
@@ -199,6 +201,15 @@ live_query_is_like(const struct live_query *lq, const struct findscan *fs)
 		if (!same_index(lq->plan->parts[i].index, p->parts[i].index))
 			return 0;
 	return 1;
+}
+
+void
+live_query_planned(struct live_query *lq, uint64_t seq, uint64_t purge_seq)
+{
+	if (seq > lq->designs)
+		lq->designs = seq;
+	if (purge_seq > lq->designs_purged)
+		lq->designs_purged = purge_seq;
 }
 
 /* ---- Documents ---- */

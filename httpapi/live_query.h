@@ -33,10 +33,11 @@ struct live_query {
 	struct jstr partition;       /* len 0: none */
 	struct jstr body;            /* all of it in words */
 	int conflicts;
-	uint32_t limit;   /* UINT32_MAX: none */
-	int ordered;      /* a member's place counts */
-	int settled;      /* whatever indexes there are, it finds the same */
-	uint64_t designs; /* the plan is the one that the design documents up to this sequence give */
+	uint32_t limit; /* UINT32_MAX: none */
+	int ordered;    /* a member's place counts */
+	int settled;    /* whatever indexes there are, it finds the same */
+	/* The plan is the one that the design documents give, as they are behind this sequence and this purge. */
+	uint64_t designs, designs_purged;
 	struct views *views;
 	const struct mango_list *list;
 	struct query_plan *plan; /* NULL: the selector alone decides, and the order is the ids' */
@@ -69,11 +70,11 @@ struct live_found {
 };
 
 /**
- * live_query_new(fs, q, body, seq, lqp): The query ${body} as ${fs} has planned it; selector and fields of ${q} are taken, and the plan and the list of ${fs} where they are
- * kept.  ${seq}: the database's before it was planned.  Errors: ERR_NOMEM, query_columns_new()'s, query_selector_new()'s.
+ * live_query_new(fs, q, body, seq, purge_seq, lqp): The query ${body} as ${fs} has planned it; selector and fields of ${q} are taken, and the plan and the list of ${fs} where they are
+ * kept.  ${seq} and ${purge_seq}: the database's before it was planned.  Errors: ERR_NOMEM, query_columns_new()'s, query_selector_new()'s.
  */
-int live_query_new(
-    struct findscan *fs, struct find_query *q, struct jstr body, uint64_t seq, struct live_query **lqp) MUST_CHECK;
+int live_query_new(struct findscan *fs, struct find_query *q, struct jstr body, uint64_t seq, uint64_t purge_seq,
+    struct live_query **lqp) MUST_CHECK;
 /** live_query_empty(lqp): One of which nothing is known yet but its name, so that others wait for it.  Errors: ERR_NOMEM. */
 int live_query_empty(struct live_query **lqp) MUST_CHECK;
 /** live_query_hold(lq), live_query_drop(lq): On its HTTP thread, once it has one.  NULL is allowed. */
@@ -82,6 +83,9 @@ void live_query_drop(struct live_query *lq);
 
 /** live_query_is_like(lq, fs): ${fs} has planned the same words: does it find the same as ${lq}, in the same order? */
 int live_query_is_like(const struct live_query *lq, const struct findscan *fs);
+
+/** live_query_planned(lq, seq, purge_seq): It has been planned anew, which gave what is like it; ${seq} and ${purge_seq} as in live_query_new(). */
+void live_query_planned(struct live_query *lq, uint64_t seq, uint64_t purge_seq);
 
 /**
  * live_query_find(lq, snap, id, w, out, foundp): Is the document ${id} found, and as what?  One that cannot be seen is not.  Errors: those of reading,

@@ -539,6 +539,44 @@ test('indexes come and go', async () => {
 	await named.stop();
 });
 
+test('a purged design document: the query is planned anew', async () => {
+	const db = await c.db();
+	await index(db, { index: { fields: ['n'], partial_filter_selector: { kind: 'a' } }, ddoc: 'p', name: 'p' });
+	await index(db, { index: { fields: ['n'] }, ddoc: 'n', name: 'n' });
+	await put(db, 'x', { n: 1, kind: 'a' });
+	await put(db, 'y', { n: 2, kind: 'b' });
+	const named = await listen(db, { selector: { n: { $gt: 0 } }, use_index: 'p' });
+	const plain = await listen(db, { selector: { n: { $gt: 0 } } });
+	const sorted = await listen(db, { selector: { n: { $gt: 0 } }, sort: ['n'] });
+	const purge = async (id) => ok(await c.request('POST', `${db}/_purge`, { [id]: [(await c.request('GET', `${db}/${id}`)).json._rev] }));
+	const settled = async (which, label) => {
+		const seq = await seqOf(db);
+		for (const l of which) {
+			await l.at(seq);
+			await l.check(label);
+		}
+	};
+	await settled([named, plain, sorted], 'at first');
+	assert.deepEqual([named.map.size, plain.map.size], [1, 2]);
+	await purge('_design/p');
+	await settled([named, plain, sorted], 'without the partial one');
+	assert.deepEqual([named.map.size, named.counts.reset, plain.counts.reset, sorted.counts.reset], [2, 1, undefined, undefined]);
+	// All purges that are remembered are looked at again by who is resumed.
+	for (const l of [named, plain, sorted]) {
+		await l.stop();
+		assert.equal(await l.start({ since: l.seq }), 200);
+	}
+	await settled([named, plain, sorted], 'resumed');
+	await put(db, 'z', { n: 3, kind: 'b' });
+	await settled([named, plain, sorted], 'after all that');
+	await purge('_design/n');
+	const { text } = await sorted.stream.ended;
+	assert.equal(lines(text).at(-1).error, 'no_usable_index');
+	await settled([named, plain], 'without any');
+	await named.stop();
+	await plain.stop();
+});
+
 test('a reader who is no member any more is told so, and sees nothing further', async () => {
 	const db = await c.db(), guest = client({ port: server.port });
 	ok(await c.request('PUT', `${db}/_security`, {}));
