@@ -197,6 +197,9 @@ live_query_is_like(const struct live_query *lq, const struct findscan *fs)
 		return lq->plan == p;
 	if (lq->plan->nparts != p->nparts || lq->plan->descending != p->descending)
 		return 0;
+	/* Another $or puts documents into other parts, though these may have the same indexes. */
+	if (p->nparts > 1 && lq->plan->either != p->either)
+		return 0;
 	for (size_t i = 0; i < p->nparts; i++)
 		if (!same_index(lq->plan->parts[i].index, p->parts[i].index))
 			return 0;

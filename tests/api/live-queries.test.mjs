@@ -577,6 +577,44 @@ test('a purged design document: the query is planned anew', async () => {
 	await plain.stop();
 });
 
+test('a limited result that runs short when another $or is taken apart', async () => {
+	const db = await c.db(), id = (i) => `x${String(i).padStart(3, '0')}`;
+	const bulk = async (docs) => ok(await c.request('POST', `${db}/_bulk_docs`, { docs }));
+	const way = async () => ok(await c.request('POST', `${db}/_explain?plan=true`, body)).plan;
+	const warm = async () => {
+		for (const f of ['a', 'b']) ok(await c.request('POST', `${db}/_find`, { selector: { [f]: { $gt: 0 } }, use_index: f, limit: 1 }));
+	};
+	const settled = async (label) => {
+		await l.at(await seqOf(db));
+		await l.check(label);
+	};
+	const body = { selector: { $and: [{ $or: [{ a: { $lt: 1000 } }, { b: { $lt: 1000 } }] }, { $or: [{ a: { $gt: 2000 } }, { b: { $gt: 2000 } }] }] }, limit: 3 };
+	for (const f of ['a', 'b']) await index(db, { index: { fields: [f] }, ddoc: f, name: f });
+	// Those that are found ascend by a and descend by b.  The second $or has 200 more, and 8,000 are in neither.
+	const revs = await bulk([
+		...Array.from({ length: 100 }, (_, i) => ({ _id: id(i), a: i, b: 3000 - i })),
+		...Array.from({ length: 200 }, (_, i) => ({ _id: `g${i}`, a: 5000 + i })),
+		...Array.from({ length: 8000 }, (_, i) => ({ _id: `z${i}` })),
+	]);
+	await warm();
+	const before = await way();
+	const l = await listen(db, body);
+	await settled('at first');
+	// The first one has many more by now.
+	await bulk(Array.from({ length: 1000 }, (_, i) => ({ _id: `h${i}`, a: i % 900 })));
+	await warm();
+	const now = await way();
+	assert.deepEqual([before.way, now.way], ['union', 'union']);
+	assert.notDeepEqual(before.parts.map((p) => p.branch), now.parts.map((p) => p.branch));
+	await bulk(Array.from({ length: 45 }, (_, i) => ({ _id: id(i), _rev: revs[i].rev, _deleted: true })));
+	await settled('run short');
+	for (const i of [99, 60, 45]) {
+		await put(db, id(i), { ...ok(await c.request('GET', `${db}/${id(i)}`)), more: 1 });
+		await settled(`${id(i)} has changed`);
+	}
+	await l.stop();
+});
+
 test('a reader who is no member any more is told so, and sees nothing further', async () => {
 	const db = await c.db(), guest = client({ port: server.port });
 	ok(await c.request('PUT', `${db}/_security`, {}));
