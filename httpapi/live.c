@@ -405,7 +405,7 @@ use(struct live *c, struct live_built *out)
 	if (out->err != 0)
 		return out->err;
 	if (out->alike)
-		live_query_planned(at->lq, out->seq, out->purge_seq);
+		live_query_planned(at->lq, out->seq, out->purge_seq, out->weighed);
 	if (!out->alike || need == LIVE_NEED_ALL)
 		return begin_anew(c, out);
 	return need == LIVE_NEED_MORE ? live_follow_merge(at, out->set) : 0;
@@ -470,7 +470,8 @@ static const struct feed_kind kind = {begin, fill, wait, is_over, tail, heartbea
 
 /*
  * resume: The listener knows what was found as of p.since.  Without places it is enough to tell it what has become of each document that has
- * changed; with them nothing may have.  ${end}: everything that the set knows happened up to here.
+ * changed; with them nothing may have, nor may the plan: a sequence settles which indexes there are, and so a plan for
+ * which no rows were counted.  ${end}: everything that the set knows happened up to here.
  */
 static void
 resume(struct live *c, uint64_t end)
@@ -480,7 +481,7 @@ resume(struct live *c, uint64_t end)
 	at->reset = 1;
 	if (c->p.since == 0 || c->p.since > at->since)
 		return;
-	if (at->lq->ordered ? c->p.since != end : !at->lq->settled)
+	if (at->lq->ordered ? c->p.since != end || at->lq->weighed : !at->lq->settled)
 		return;
 	at->reset = 0;
 	at->known = 1;

@@ -104,6 +104,7 @@ plan(struct live_build *b)
 		return err;
 	/* What is kept of a document is more than an index may have of it. */
 	b->scan.plan->covered = 0;
+	b->out.weighed = b->scan.plan->weighed;
 	b->out.alike = b->like != NULL && live_query_is_like(b->like, &b->scan);
 	return b->out.alike && !b->always ? 0 : live_set_new(b->scan.plan->descending, &b->out.set);
 }

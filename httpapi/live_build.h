@@ -17,6 +17,7 @@ struct live_built {
 	struct errtext why;
 	int refused; /* err is about the reader, or the database is gone: it says nothing of what others may be told */
 	int alike; /* the plan is that of the query it was to be held against: nothing else was made, unless asked for */
+	int weighed;              /* query_plan's */
 	struct live_query *query; /* else: this one, to be taken: then NULL it; also where it was alike */
 	struct live_set
 	    *set; /* what it found, likewise; the documents that changed behind seq are to be looked at anew */

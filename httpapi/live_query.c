@@ -125,6 +125,7 @@ live_query_new(struct findscan *fs, struct find_query *q, struct jstr body, uint
 	lq->ordered = is_ordered(q);
 	lq->settled = !lq->ordered && q->use_ddoc.len == 0;
 	lq->conflicts = q->conflicts;
+	lq->weighed = fs->plan->weighed;
 	lq->designs = seq;
 	lq->designs_purged = purge_seq;
 	err = copy(q->partition, &lq->partition);
@@ -207,8 +208,9 @@ live_query_is_like(const struct live_query *lq, const struct findscan *fs)
 }
 
 void
-live_query_planned(struct live_query *lq, uint64_t seq, uint64_t purge_seq)
+live_query_planned(struct live_query *lq, uint64_t seq, uint64_t purge_seq, int weighed)
 {
+	lq->weighed |= weighed;
 	if (seq > lq->designs)
 		lq->designs = seq;
 	if (purge_seq > lq->designs_purged)

@@ -36,6 +36,7 @@ struct live_query {
 	uint32_t limit; /* UINT32_MAX: none */
 	int ordered;    /* a member's place counts */
 	int settled;    /* whatever indexes there are, it finds the same */
+	int weighed; /* one of its plans was (query_plan): made again, it may have another order */
 	/* The plan is the one that the design documents give, as they are behind this sequence and this purge. */
 	uint64_t designs, designs_purged;
 	struct views *views;
@@ -84,8 +85,8 @@ void live_query_drop(struct live_query *lq);
 /** live_query_is_like(lq, fs): ${fs} has planned the same words: does it find the same as ${lq}, in the same order? */
 int live_query_is_like(const struct live_query *lq, const struct findscan *fs);
 
-/** live_query_planned(lq, seq, purge_seq): It has been planned anew, which gave what is like it; ${seq} and ${purge_seq} as in live_query_new(). */
-void live_query_planned(struct live_query *lq, uint64_t seq, uint64_t purge_seq);
+/** live_query_planned(lq, seq, purge_seq, weighed): It has been planned anew, which gave what is like it; ${seq} and ${purge_seq} as in live_query_new(). */
+void live_query_planned(struct live_query *lq, uint64_t seq, uint64_t purge_seq, int weighed);
 
 /**
  * live_query_find(lq, snap, id, w, out, foundp): Is the document ${id} found, and as what?  One that cannot be seen is not.  Errors: those of reading,

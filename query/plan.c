@@ -414,9 +414,16 @@ find_union(struct planner *p, uint64_t limit, uint64_t *rowsp)
 /* ---- The choice ---- */
 
 static int
-is_other(const struct plan_entry *e, const struct plan_entry *taken)
+is_usable_partial(const struct planner *p, const struct plan_entry *e)
 {
-	return e != taken && (e->stage >= PLAN_UNFAVOURED || e->stage == PLAN_PARTIAL);
+	return e->stage == PLAN_PARTIAL && plan_couch_in_scope(p->ask, e->index) &&
+	       plan_couch_usable(&p->couch, e->index) == NULL;
+}
+
+static int
+is_other(const struct planner *p, const struct plan_entry *e, const struct plan_entry *taken)
+{
+	return e != taken && (e->stage >= PLAN_UNFAVOURED || is_usable_partial(p, e));
 }
 
 /* The way by an entry, if it could serve: a partial index does where its filter is in the selector. */
@@ -427,11 +434,8 @@ way_by_entry(struct planner *p, const struct plan_entry *e, struct way *way, int
 	int err = known != NULL ? 0 : ERR_NOMEM;
 
 	*servesp = e->stage >= PLAN_UNFAVOURED;
-	if (e->stage == PLAN_PARTIAL) {
-		*servesp = plan_couch_in_scope(p->ask, e->index) && plan_couch_usable(&p->couch, e->index) == NULL;
-		if (err == 0 && *servesp)
-			err = has_filter(p, e->index, known, servesp);
-	}
+	if (err == 0 && is_usable_partial(p, e))
+		err = has_filter(p, e->index, known, servesp);
 	return err == 0 && *servesp ? make_way(p, &p->all, e->index, known, way) : err;
 }
 
@@ -466,7 +470,7 @@ has_others(struct planner *p, const struct plan_entry *taken)
 	for (size_t i = 0; i < p->couch.nentries; i++) {
 		const struct plan_entry *e = &p->couch.entries[i];
 
-		if (is_other(e, taken) && (e->index != NULL || bounds_ids(p)))
+		if (is_other(p, e, taken) && (e->index != NULL || bounds_ids(p)))
 			return 1;
 	}
 	for (size_t i = 0; p->ask->nsort == 0 && i < p->all.n; i++)
@@ -483,13 +487,14 @@ weigh(struct planner *p, struct plan_entry *taken, struct way *way)
 	uint64_t rows, limit;
 	int err = 0;
 
+	p->plan->weighed = 1;
 	count(p, way);
 	taken->rows = way->rows;
 	if (way->rows == UINT64_MAX || way->rows < PLAN_LESS)
 		return 0;
 	limit = way->rows / PLAN_TIMES < way->rows - PLAN_LESS ? way->rows / PLAN_TIMES : way->rows - PLAN_LESS;
 	for (size_t i = 0; err == 0 && i < p->couch.nentries; i++)
-		if (is_other(&p->couch.entries[i], taken))
+		if (is_other(p, &p->couch.entries[i], taken))
 			err = try_entry(p, &p->couch.entries[i], &best);
 	if (err == 0 && p->ask->nsort == 0)
 		err = find_union(p, (best.rows < limit + 1 ? best.rows : limit + 1), &rows);

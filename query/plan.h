@@ -65,6 +65,7 @@ struct query_plan {
 	struct query_part *parts;
 	size_t nparts;
 	size_t either;  /* of a union: which of the selector's conditions is the $or */
+	int weighed;    /* numbers of rows had a say, so that the same indexes may give another plan at another time */
 	int descending; /* the ranges are read from the last, and each from its end */
 	int covered;    /* the rows' keys and ids hold all that is asked for (one part) */
 	int exact;      /* whatever is in the ranges matches the selector (one part, no filter on what is not there) */

@@ -615,6 +615,53 @@ test('a limited result that runs short when another $or is taken apart', async (
 	await l.stop();
 });
 
+test('resumed with an order, where by now another index is taken', async () => {
+	const own = await startDivand(), who = client(own);
+	try {
+		const db = await who.db();
+		const bulk = async (docs) => ok(await who.request('POST', `${db}/_bulk_docs`, { docs }));
+		const body = { selector: { a: { $gt: 0 }, b: { $gt: 0 } }, limit: 3 };
+		const taken = async () => {
+			for (const f of ['a', 'b']) ok(await who.request('POST', `${db}/_find`, { ...body, use_index: f }));
+			return ok(await who.request('POST', `${db}/_explain`, body)).index.name;
+		};
+		for (const f of ['a', 'b']) ok(await who.request('POST', `${db}/_index`, { index: { fields: [f] }, ddoc: f, name: f }));
+		// One that cannot serve is no other way.
+		ok(await who.request('POST', `${db}/_index`, { index: { fields: ['z'], partial_filter_selector: { kind: 'a' } }, ddoc: 'z', name: 'z' }));
+		await bulk([
+			...Array.from({ length: 10 }, (_, i) => ({ _id: `x${i}`, a: 1 + i, b: 100 - i })),
+			...Array.from({ length: 50 }, (_, i) => ({ _id: `b${i}`, b: 1000 + i })),
+		]);
+		assert.equal(await taken(), 'a');
+		const all = [body, { ...body, use_index: 'a' }, { selector: { a: { $gt: 0 } }, sort: ['a'] }].map((b) => new Listener(db, b, { who }));
+		for (const l of all) await l.start();
+		await bulk(Array.from({ length: 500 }, (_, i) => ({ _id: `a${i}`, a: 1000 + i })));
+		const before = ok(await who.request('GET', db)).update_seq;
+		for (const l of all) await l.at(before);
+		const ends = all.map((l) => l.stream.ended);
+		await own.restart();
+		assert.equal(await taken(), 'b');
+		for (const [i, l] of all.entries()) {
+			l.look((await ends[i]).text);
+			assert.equal(l.seq, l.point);
+			assert.equal(await l.start({ since: l.seq }), 200);
+			await l.at(before);
+			await l.check('resumed');
+		}
+		assert.deepEqual(all.map((l) => l.counts.reset), [1, undefined, undefined]);
+		ok(await who.request('DELETE', `${db}/x9?rev=${ok(await who.request('GET', `${db}/x9`))._rev}`));
+		const after = ok(await who.request('GET', db)).update_seq;
+		for (const l of all) {
+			await l.at(after);
+			await l.check('without the first one by b');
+			await l.stop();
+		}
+	} finally {
+		who.close();
+		await own.stop();
+	}
+});
+
 test('a reader who is no member any more is told so, and sees nothing further', async () => {
 	const db = await c.db(), guest = client({ port: server.port });
 	ok(await c.request('PUT', `${db}/_security`, {}));

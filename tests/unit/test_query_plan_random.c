@@ -276,6 +276,8 @@ count_in(const struct query_index *index, const struct query_range *ranges, size
 	return times;
 }
 
+static unsigned asked; /* for numbers of rows, of one plan */
+
 /* As if there were many of each, and still more documents, so that other ways are worth it. */
 static void
 count_rows(void *cookie, const struct query_index *index, const struct query_range *ranges, size_t n, uint64_t *rowsp)
@@ -283,6 +285,7 @@ count_rows(void *cookie, const struct query_index *index, const struct query_ran
 	size_t at;
 
 	(void)cookie;
+	asked++;
 	*rowsp = pick(30) == 0 ? UINT64_MAX : 0;
 	if (*rowsp != 0)
 		return;
@@ -495,7 +498,9 @@ run(void)
 		ask.use_ddoc = str("_design/1");
 	if (pick(4) > 0)
 		ask.count = count_rows;
+	asked = 0;
 	CHECK_INT(query_plan_new(&ask, &plan), 0);
+	CHECK_INT(plan->weighed, asked > 0);
 	if (plan->found)
 		check_plan(&ask, selector, plan);
 	CHECK_INT(plan->ncandidates, ask.nindexes + !plan->found);
