@@ -381,6 +381,25 @@ test('resumed while documents that have left are changed again, or purged: that 
 	}
 });
 
+test('a listener that is given what another one was sent looks again for what was committed since', async () => {
+	const one = await startDivand({ config: { chttpd: { threads: '1' } } }), own = client(one);
+	const db = await own.db(), body = { selector: { n: { $gt: 0 } } };
+	const write = async (id, doc) => ok(await own.request('PUT', `${db}/${id}`, doc));
+	const [quick, slow] = [await listen(db, body, { who: own, progress: false }), await listen(db, body, { who: own, progress: false })];
+	for (const l of [quick, slow]) await l.at('0');
+	slow.stream.pause();
+	await write('large', { n: 1, text: 'x'.repeat(7500000) }); // so that the slow one is served late
+	await quick.stream.until((text) => text.includes('"id":"large"') && text.includes('"progress"'));
+	await write('other', { n: 0 });
+	await new Promise((resolve) => setTimeout(resolve, 100)); // it is looked at, and nobody is told
+	await write('wanted', { n: 2 });
+	await quick.stream.until((text) => text.includes('"id":"wanted"'));
+	slow.stream.resume();
+	await slow.stream.until((text) => text.includes('"id":"wanted"'));
+	own.close();
+	await one.stop();
+});
+
 test('what is refused, and in which words', async () => {
 	const db = await c.db();
 	await put(db, 'a', { n: 1 });
