@@ -36,7 +36,7 @@ struct live_query {
 	uint32_t limit; /* UINT32_MAX: none */
 	int ordered;    /* a member's place counts */
 	int settled;    /* whatever indexes there are, it finds the same */
-	int weighed; /* one of its plans was (query_plan): made again, it may have another order */
+	int weighed;    /* one of its plans was (query_plan): made again, it may have another order */
 	/* The plan is the one that the design documents give, as they are behind this sequence and this purge. */
 	uint64_t designs, designs_purged;
 	struct views *views;
