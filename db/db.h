@@ -299,7 +299,9 @@ int db_shows_alike(const struct db *db);
 int db_shows_all(const struct db *db);
 
 /**
- * db_incarnation(db): A number that differs between two databases of one name, for the life of this process.
+ * db_incarnation(db): A number, never 0, that a database keeps as long as its current history goes on: the same however often its
+ * file is closed and opened again, another one for a database that was made anew under its name, or put back or copied into its
+ * place.  It is drawn at random, so it tells databases of different names apart, too.
  */
 uint64_t db_incarnation(const struct db *db);
 

@@ -94,7 +94,7 @@ struct dbfile {
 	/* Fixed. */
 	struct dbs *dbs;
 	char *name;
-	uint64_t incarnation;
+	uint64_t incarnation;                   /* history_number(); 0 in an entry that stands in for a file */
 	uint64_t salt;                          /* state.salt, which never changes */
 	int partitioned;                        /* nor does this: while the file is being made, what was asked for */
 	_Atomic(const struct db_rules *) rules; /* NULL: none */
@@ -160,7 +160,6 @@ struct dbs {
 	size_t nopen;    /* files in the table */
 	size_t nfiles;   /* files, in the table or not */
 	struct dbfile *idle_head, *idle_tail;
-	uint64_t next_incarnation;
 	_Atomic int closing;             /* dbs_free() was called: what would go on for long ends */
 	struct compactwork *compactions; /* those that run */
 	struct compactwork *waiting;     /* those that are to begin by themselves, oldest first */
@@ -210,6 +209,8 @@ int meta_get(struct store_snap *snap, const char *key, struct buf *b) MUST_CHECK
 
 /* history.c */
 int history_load(struct dbfile *f, struct store_snap *snap) MUST_CHECK;
+/** history_number(f): A number, never 0, that the current history alone has, as good as surely: of 63 random bits. */
+uint64_t history_number(const struct dbfile *f);
 /** history_moved(f, snap, movedp): 1 if the file is not the one that was last written here. */
 int history_moved(struct dbfile *f, struct store_snap *snap, int *movedp) MUST_CHECK;
 /** history_begin(f, batch): A new current history, from the present sequence on. */

@@ -155,7 +155,6 @@ claim(struct dbs *s, const char *name)
 		return NULL;
 	}
 	f->dbs = s;
-	f->incarnation = ++s->next_incarnation;
 	f->job = (struct exec_job){.fn = commit_job, .arg = f};
 	f->busy = 1;
 	if (s->config.rules != NULL)
@@ -178,9 +177,11 @@ load(struct dbfile *f, open_f *how)
 	    (err = arena_new(4u * LIMIT_TXN_BYTES, &f->doc_arena)) != 0 || (err = body_dicts_new(&f->dicts)) != 0 ||
 	    (err = store_batch_new(f->store, &f->batch)) != 0)
 		return err;
-	err = meta_load(f);
+	if ((err = meta_load(f)) != 0)
+		return err;
+	f->incarnation = history_number(f);
 	f->opened_seq = f->state.update_seq;
-	return err;
+	return 0;
 }
 
 /* evict: Close the files that were idle longest until the table is within its bound. */

@@ -116,6 +116,12 @@ history_begin(struct dbfile *f, struct store_batch *batch)
 	return histories_put(f, batch);
 }
 
+uint64_t
+history_number(const struct dbfile *f)
+{
+	return bytes_load_u64be(f->histories[f->nhistories - 1].id) | 1;
+}
+
 /* ---- Signs ---- */
 
 static int

@@ -255,6 +255,28 @@ test('a client that goes away leaves its replication running; who has started it
 	silent.close();
 });
 
+test('a database whose file is closed, since many others are open, is the same one afterwards', async () => {
+	const { source, target } = await pair(), db = `other-${++serial}/_replicator`, at = encodeURIComponent(db);
+	assert.equal((await ask(server, 'PUT', `/${at}`)).status, 201);
+	const inside = (name) => ({ url: `${server.url}/${name}`, auth: { basic: { username: 'admin', password: 'adm' } } });
+	assert.equal((await put(`/${at}/http`, { source: inside(source), target: inside(target), continuous: true })).status, 201);
+	assert.equal((await put(`/${at}/local`, { source, target, continuous: true })).status, 201);
+	const events = async () => (await ask(server, 'GET', '/_scheduler/jobs')).json.jobs.filter((job) => job.database === db).sort((x, y) => (x.doc_id < y.doc_id ? -1 : 1)).map((job) => [job.doc_id, job.start_time, job.history.map((h) => h.type)]);
+	await until(`/${target}/c`, ({ status }) => status === 200);
+	for (const id of ['http', 'local']) await until(`/_scheduler/docs/${at}/${id}`, ({ json }) => json.state === 'running');
+	const began = await events();
+	let n = 0;
+	await Promise.all(Array.from({ length: 4 }, async () => {
+		while (n < 440) assert.equal((await ask(server, 'PUT', `/many-${++n}`)).status, 201);
+	}));
+	assert.equal((await put(`/${source}/d`, {})).status, 201);
+	await until(`/${target}/d`, ({ status }) => status === 200);
+	assert.equal((await put(`/${at}/more`, { source, target, doc_ids: ['none'] })).status, 201);
+	await until(`/_scheduler/docs/${at}/more`, ({ json }) => json.state === 'completed');
+	assert.deepEqual(await events(), began);
+	assert.equal((await ask(server, 'DELETE', `/${at}`)).status, 200);
+});
+
 test('statistics count what was started and done', async () => {
 	const stat = async (name) => (await ask(server, 'GET', `/_node/_local/_stats/couch_replicator/${name}`)).json.value;
 	const { source, target } = await pair();

@@ -507,6 +507,38 @@ test_race(struct db *db)
 	dbtest_check(db);
 }
 
+/* A file that is closed, since too many are open, and opened again is the same database; one made anew is not. */
+static void
+test_closed(void)
+{
+	uint64_t before = 0, now;
+	struct store *store;
+	char name[16];
+	struct dbs *s;
+	struct db *db;
+
+	CHECK_INT(store_mem_new(&store), 0);
+	s = dbtest_dbs(store);
+	CHECK_INT(dbs_create(s, "one", NULL, &dbtest_admin, NULL), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		db = dbtest_open(s, "one");
+		now = db_incarnation(db);
+		CHECK(now != 0 && (i == 0 || now == before));
+		before = now;
+		db_close(db);
+		for (unsigned n = 0; n <= LIMIT_OPEN_DBS; n++) {
+			snprintf(name, sizeof(name), "n%u-%u", i, n);
+			CHECK_INT(dbs_create(s, name, NULL, &dbtest_admin, NULL), 0);
+		}
+	}
+	CHECK_INT(dbs_drop(s, "one", &dbtest_admin), 0); /* while it is closed */
+	CHECK_INT(dbs_create(s, "one", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(s, "one");
+	CHECK(db_incarnation(db) != before);
+	db_close(db);
+	dbs_free(s);
+}
+
 /* ---- Failures ---- */
 
 static void
@@ -653,12 +685,13 @@ copy_file(const char *dir, const char *from, const char *to)
 	CHECK_INT(system(command), 0);
 }
 
-/* put_back_open: Open "db" of the folder, note its wire sequence for ${seq}, write ${n} documents named by ${tag}. */
-static void
+/* put_back_open: Open "db" of the folder, note its wire sequence for ${seq}, write ${n} documents named by ${tag}.  Its incarnation. */
+static uint64_t
 put_back_open(const char *dir, const char *tag, int n, uint64_t seq, struct buf *wire, uint64_t *sharedp)
 {
 	struct store *store;
 	struct db_write w;
+	uint64_t incarnation;
 	char json[64];
 	struct dbs *s;
 	struct db *db;
@@ -674,8 +707,10 @@ put_back_open(const char *dir, const char *tag, int n, uint64_t seq, struct buf 
 		CHECK_INT(db_seq_parse(db, wire->data, wire->len, sharedp), 0);
 	buf_clear(wire);
 	CHECK_INT(db_seq_put(db, wire, seq), 0);
+	incarnation = db_incarnation(db);
 	db_close(db);
 	dbs_free(s);
+	return incarnation;
 }
 
 /* test_put_back: An older content of the file, put back in place, is noticed: what was seen beyond it is not taken for granted. */
@@ -685,7 +720,7 @@ test_put_back(const char *dir)
 	struct store *store;
 	struct dbs *s;
 	struct buf wire;
-	uint64_t shared;
+	uint64_t shared, first, second;
 
 	buf_init(&wire, 256);
 	CHECK_INT(store_lmdb_new(dir, &store), 0);
@@ -693,14 +728,15 @@ test_put_back(const char *dir)
 	CHECK_INT(dbs_drop(s, "db", &dbtest_admin), 0);
 	CHECK_INT(dbs_create(s, "db", NULL, &dbtest_admin, NULL), 0);
 	dbs_free(s);
-	put_back_open(dir, "a", 3, 3, &wire, NULL);
+	first = put_back_open(dir, "a", 3, 3, &wire, NULL);
 	copy_file(dir, "db.divan", "backup");
-	put_back_open(dir, "b", 4, 7, &wire, &shared);
+	CHECK(put_back_open(dir, "b", 4, 7, &wire, &shared) == first);
 	CHECK_INT(shared, 3);
 	copy_file(dir, "backup", "db.divan");
-	put_back_open(dir, "c", 1, 4, &wire, &shared);
+	second = put_back_open(dir, "c", 1, 4, &wire, &shared);
+	CHECK(second != first);
 	CHECK_INT(shared, 3); /* of the seven that were seen, the file still has three */
-	put_back_open(dir, "d", 0, 4, &wire, &shared);
+	CHECK(put_back_open(dir, "d", 0, 4, &wire, &shared) == second);
 	CHECK_INT(shared, 4); /* and nothing else happened since */
 	buf_release(&wire);
 }
@@ -720,6 +756,7 @@ main(void)
 	test_store(store);
 	test_reopen(dir);
 	test_put_back(dir);
+	test_closed();
 	test_failures();
 	arena_free(arena);
 	exec_threads_free(dbtest_threads);
