@@ -283,35 +283,14 @@ add_ended(struct job *j, struct jstr body, enum job_state state)
 	job_add_dead(j, state, state == JOB_FAILED ? why.text : "");
 }
 
-/* Under the lock: ${j} takes the place of what its document described.  ERR_NOMEM: nothing does. */
+/* Under the lock: it is to run, if it describes a replication, and no other does that runs.  ERR_NOMEM: it is in no table. */
 static int
-add(struct watched *w, struct job *j, struct jstr body, int err, const struct errtext *why)
+add_live(struct watched *w, struct job *j, int err, const struct errtext *why)
 {
 	struct replicator *r = w->r;
 	struct executor *ex = r->config.ex;
-	struct jstr state = member(j->arena, body, "_replication_state");
-	struct job *old = job_of_doc(r, j->database, j->doc);
 	uint64_t jitter = r->config.limits.jitter_ms, at;
 
-	if (old != NULL && rev_equal(&old->doc_rev, &j->doc_rev)) {
-		job_remove(j);
-		return 0;
-	}
-	if (jstr_is(&state, "\"completed\"") || jstr_is(&state, "\"failed\"")) {
-		enum job_state is = jstr_is(&state, "\"failed\"") ? JOB_FAILED : JOB_COMPLETED;
-
-		/* What has just been told. */
-		if (old != NULL && old->state == is) {
-			job_remove(j);
-			return 0;
-		}
-		if (old != NULL)
-			job_remove(old);
-		add_ended(j, body, is);
-		return 0;
-	}
-	if (old != NULL)
-		job_remove(old);
 	if (err != 0) {
 		job_add_dead(j, JOB_FAILED, why->text[0] != '\0' ? why->text : err_reason(err));
 		r->count.failed++;
@@ -323,12 +302,43 @@ add(struct watched *w, struct job *j, struct jstr body, int err, const struct er
 		j->due_ms = ex->now_ms(ex) + at % jitter;
 	}
 	err = job_add(j);
-	if (err == ERR_CONFLICT) {
-		job_add_dead(j, JOB_FAILED, "another document or request describes the same replication");
+	/* Its document is not told: the other may go. */
+	if (err == ERR_CONFLICT)
+		err = job_add_behind(j, "another document or request describes the same replication");
+	return err;
+}
+
+/* Under the lock: ${j} takes the place of what its document described.  ERR_NOMEM: nothing does. */
+static int
+add(struct watched *w, struct job *j, struct jstr body, int err, const struct errtext *why)
+{
+	struct jstr state = member(j->arena, body, "_replication_state");
+	struct job *old = job_of_doc(w->r, j->database, j->doc);
+
+	if (old != NULL && rev_equal(&old->doc_rev, &j->doc_rev)) {
+		job_remove(j);
 		return 0;
 	}
-	if (err != 0)
+	if (jstr_is(&state, "\"completed\"") || jstr_is(&state, "\"failed\"")) {
+		enum job_state is = jstr_is(&state, "\"failed\"") ? JOB_FAILED : JOB_COMPLETED;
+
+		/* What has just been told. */
+		if (old != NULL && old->state == is && !old->behind) {
+			job_remove(j);
+			return 0;
+		}
+		if (old != NULL)
+			job_remove(old);
+		add_ended(j, body, is);
+		return 0;
+	}
+	/* Where it is the same replication still, it comes before those that stand behind it. */
+	if (old != NULL)
+		old->removed = 1;
+	if ((err = add_live(w, j, err, why)) != 0)
 		job_remove(j);
+	if (old != NULL)
+		job_remove(old);
 	return err;
 }
 

@@ -8,7 +8,8 @@
  *  1. A job that runs has a session, or its launch is on its way; in both cases it counts as busy, and is not freed.
  *  2. Sessions are made without the lock: to find out who the owner is, or to open an end, may take its time.
  *  3. Whoever waits for a turn stands in one of two queues: none of them is looked for.
- *  4. One job at a time has an id.
+ *  4. One job at a time has an id. Those of other documents that describe the same stand behind it, as failed; when it is gone,
+ *     completed or not, the one that has stood there longest is to run.
  */
 #include "job.h"
 
@@ -42,6 +43,44 @@ random_below(const struct replicator *r, uint64_t n)
 	return n > 0 ? x % n : 0;
 }
 
+/* ---- What is remembered ---- */
+
+static void
+remember(struct job *j, enum job_event_kind kind, const char *reason)
+{
+	unsigned max = j->r->config.limits.max_history;
+
+	j->updated_us = wall_us(j->r);
+	if (max > JOB_EVENTS)
+		max = JOB_EVENTS;
+	if (max == 0)
+		return;
+	if (j->nevents < max)
+		j->nevents++;
+	else
+		free(j->events[max - 1].reason);
+	memmove(j->events + 1, j->events, (j->nevents - 1) * sizeof(j->events[0]));
+	j->events[0].kind = kind;
+	j->events[0].at_us = j->updated_us;
+	j->events[0].reason = reason[0] != '\0' ? strndup(reason, REASON_MAX) : NULL;
+}
+
+void
+job_snapshot(struct job *j)
+{
+	struct buf b;
+
+	if (j->session == NULL)
+		return;
+	session_stats(j->session, &j->stats);
+	buf_init(&b, sizeof(j->seqs) - 1);
+	if (session_seqs(j->session, &b) == 0) {
+		memcpy(j->seqs, b.data, b.len);
+		j->seqs[b.len] = '\0';
+	}
+	buf_release(&b);
+}
+
 /* ---- Tables ---- */
 
 static unsigned
@@ -71,7 +110,7 @@ job_find(struct replicator *r, const char *id, size_t len)
 {
 	struct job *j = *id_bucket(r, id, len);
 
-	while (j != NULL && (j->removed || strlen(j->spec.id) != len || memcmp(j->spec.id, id, len) != 0))
+	while (j != NULL && (j->removed || j->behind || strlen(j->spec.id) != len || memcmp(j->spec.id, id, len) != 0))
 		j = j->hash_next;
 	return j;
 }
@@ -117,13 +156,13 @@ job_read(struct job *j, struct jstr text, struct errtext *why)
 	return err;
 }
 
-/* Another of the same id, or NULL. */
+/* Another of the same id that is listed, or NULL. */
 static struct job *
 twin(const struct job *j)
 {
 	struct job *k = *id_bucket(j->r, j->spec.id, strlen(j->spec.id));
 
-	while (k != NULL && (k == j || strcmp(k->spec.id, j->spec.id) != 0))
+	while (k != NULL && (k == j || k->behind || strcmp(k->spec.id, j->spec.id) != 0))
 		k = k->hash_next;
 	return k;
 }
@@ -142,17 +181,58 @@ queue_up(struct job *j)
 		queue_add(&r->ready, &j->place, r->turns++);
 }
 
+/* It is the one that has its id, and is to run at j->due_ms. */
+static void
+make_pending(struct job *j)
+{
+	j->listed = 1;
+	j->state = JOB_PENDING;
+	remember(j, EVENT_ADDED, "");
+	queue_up(j);
+}
+
+static void
+list_id(struct job *j)
+{
+	struct job **bucket = id_bucket(j->r, j->spec.id, strlen(j->spec.id));
+
+	j->hash_next = *bucket;
+	*bucket = j;
+}
+
+/* Of those that stand behind an id, the one that has done so longest becomes the one that has it. */
+static void
+follow(struct replicator *r, const char *id)
+{
+	struct job *j, *first = NULL;
+
+	for (j = *id_bucket(r, id, strlen(id)); j != NULL; j = j->hash_next)
+		if (j->behind && strcmp(j->spec.id, id) == 0)
+			first = j;
+	if (first == NULL)
+		return;
+	first->behind = 0;
+	first->reason[0] = '\0';
+	first->added_us = wall_us(r);
+	make_pending(first);
+}
+
 static void
 unlist_id(struct job *j)
 {
 	struct job **at = id_bucket(j->r, j->spec.id, strlen(j->spec.id));
 	struct job *next = twin(j);
+	int listed = j->listed;
 
 	while (*at != j)
 		at = &(*at)->hash_next;
 	*at = j->hash_next;
-	j->listed = 0;
-	if (next != NULL && next->place.in == NULL && (next->state == JOB_PENDING || next->state == JOB_CRASHING))
+	j->listed = j->behind = 0;
+	if (!listed)
+		return;
+	if (next == NULL)
+		follow(j->r, j->spec.id);
+	else if (next->place.in == NULL && (next->state == JOB_PENDING || next->state == JOB_CRASHING))
 		queue_up(next);
 }
 
@@ -174,7 +254,7 @@ job_free(struct job *j)
 	queue_remove(&j->place);
 	for (i = 0; i < j->nevents; i++)
 		free(j->events[i].reason);
-	if (j->listed)
+	if (j->listed || j->behind)
 		unlist_id(j);
 	if (j->link != NULL) {
 		*j->link = j->next;
@@ -186,44 +266,6 @@ job_free(struct job *j)
 	}
 	arena_free(j->arena);
 	free(j);
-}
-
-/* ---- What is remembered ---- */
-
-static void
-remember(struct job *j, enum job_event_kind kind, const char *reason)
-{
-	unsigned max = j->r->config.limits.max_history;
-
-	j->updated_us = wall_us(j->r);
-	if (max > JOB_EVENTS)
-		max = JOB_EVENTS;
-	if (max == 0)
-		return;
-	if (j->nevents < max)
-		j->nevents++;
-	else
-		free(j->events[max - 1].reason);
-	memmove(j->events + 1, j->events, (j->nevents - 1) * sizeof(j->events[0]));
-	j->events[0].kind = kind;
-	j->events[0].at_us = j->updated_us;
-	j->events[0].reason = reason[0] != '\0' ? strndup(reason, REASON_MAX) : NULL;
-}
-
-void
-job_snapshot(struct job *j)
-{
-	struct buf b;
-
-	if (j->session == NULL)
-		return;
-	session_stats(j->session, &j->stats);
-	buf_init(&b, sizeof(j->seqs) - 1);
-	if (session_seqs(j->session, &b) == 0) {
-		memcpy(j->seqs, b.data, b.len);
-		j->seqs[b.len] = '\0';
-	}
-	buf_release(&b);
 }
 
 /* ---- In and out ---- */
@@ -248,23 +290,36 @@ link_job(struct job *j)
 	j->added_us = j->updated_us = wall_us(r);
 }
 
+/* Room in the queues for one more. */
+static int
+reserve(struct replicator *r)
+{
+	int err = queue_reserve(&r->later, r->count.jobs + 1);
+
+	return err != 0 ? err : queue_reserve(&r->ready, r->count.jobs + 1);
+}
+
 int
 job_add(struct job *j)
 {
-	struct replicator *r = j->r;
-	struct job **bucket = id_bucket(r, j->spec.id, strlen(j->spec.id));
-
-	if (job_find(r, j->spec.id, strlen(j->spec.id)) != NULL)
+	if (job_find(j->r, j->spec.id, strlen(j->spec.id)) != NULL)
 		return ERR_CONFLICT;
-	if (queue_reserve(&r->later, r->count.jobs + 1) != 0 || queue_reserve(&r->ready, r->count.jobs + 1) != 0)
+	if (reserve(j->r) != 0)
 		return ERR_NOMEM;
-	j->hash_next = *bucket;
-	*bucket = j;
-	j->listed = 1;
+	list_id(j);
 	link_job(j);
-	j->state = JOB_PENDING;
-	remember(j, EVENT_ADDED, "");
-	queue_up(j);
+	make_pending(j);
+	return 0;
+}
+
+int
+job_add_behind(struct job *j, const char *reason)
+{
+	if (reserve(j->r) != 0)
+		return ERR_NOMEM;
+	list_id(j);
+	j->behind = 1;
+	job_add_dead(j, JOB_FAILED, reason);
 	return 0;
 }
 

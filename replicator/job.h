@@ -51,6 +51,7 @@ struct job {
 	enum job_state state;
 	int removed; /* it is to go when it has ended */
 	int listed;  /* it is in the table of ids: it may run */
+	int behind;  /* FAILED: it is in the table of ids, too, and follows who is listed there */
 	int telling; /* its document is being told how it ended */
 	int resting; /* it was stopped to make room */
 	struct session *session;
@@ -112,8 +113,10 @@ struct replicator {
 int job_new(struct replicator *r, struct job **jp) MUST_CHECK;
 /** job_read(j, text, why): Fill the description from the JSON ${text}.  Without the lock.  Errors: spec_parse()'s. */
 int job_read(struct job *j, struct jstr text, struct errtext *why) MUST_CHECK;
-/** job_add(j): Put it into the tables, to run at j->due_ms.  Errors: ERR_CONFLICT: one of that id is there, which is not about to go. */
+/** job_add(j): Put it into the tables, to run at j->due_ms.  Errors: ERR_CONFLICT: one of that id is there, which is not about to go; ERR_NOMEM. */
 int job_add(struct job *j) MUST_CHECK;
+/** job_add_behind(j, reason): The same for one of a document whose id another has: it counts as failed for that reason until the other is gone, and is to run then.  Errors: ERR_NOMEM. */
+int job_add_behind(struct job *j, const char *reason) MUST_CHECK;
 /** job_add_dead(j, state, reason): The same for one that is not to run. */
 void job_add_dead(struct job *j, enum job_state state, const char *reason);
 struct job *job_find(struct replicator *r, const char *id, size_t len);

@@ -162,6 +162,7 @@ cancel(struct replicator *r, struct jstr id, const struct principal *who, struct
 		return err_why(why, ERR_UNAUTHORIZED, "You can only cancel your own replications.");
 	put_id(b, j->spec.id);
 	job_remove(j);
+	job_schedule(r); /* what stood behind it */
 	return ERR_END;
 }
 

@@ -111,6 +111,86 @@ test_continuous(void)
 	CHECK_INT(ask(cancel, &dbtest_admin, &a, &status), ERR_MISSING);
 }
 
+#define SAME "\"source\":\"a\",\"target\":\"same\",\"continuous\":true"
+
+static void
+describe(const char *id, const char *how)
+{
+	char json[256];
+
+	snprintf(json, sizeof(json), "{\"_id\":\"%s\",%s,\"user_ctx\":{\"roles\":[\"_admin\"]}}", id, how);
+	dbtest_put(reptest_dbs, "_replicator", json, 1);
+}
+
+/* It is written anew, and describes the same still. */
+static void
+describe_again(const char *id, const char *how)
+{
+	char json[1024], text[512];
+
+	reptest_get("_replicator", id, text, sizeof(text));
+	snprintf(json, sizeof(json),
+	    "{\"_id\":\"%s\",\"_rev\":\"%.*s\",%s,\"note\":1,\"user_ctx\":{\"roles\":[\"_admin\"]}}", id,
+	    (int)strcspn(text, " "), text, how);
+	dbtest_put(reptest_dbs, "_replicator", json, 1);
+}
+
+/* Of those who describe the same replication one has it; when that one goes, the others follow in their order. */
+static void
+test_same(void)
+{
+	struct replicator *r = reptest_rep;
+	struct answer a;
+	int status;
+
+	dbtest_create(reptest_dbs, "same");
+	CHECK_INT(ask("{" SAME "}", &dbtest_admin, &a, &status), ERR_END);
+	describe("first", SAME);
+	reptest_wait_for_state("first", "failed");
+	describe("next", SAME);
+	reptest_wait_for_state("next", "failed");
+	CHECK_INT(ask("{" SAME "}", &dbtest_admin, &a, &status), ERR_END);
+	CHECK_INT(ask("{" SAME ",\"cancel\":true}", &dbtest_admin, &a, &status), ERR_END);
+	reptest_wait_for_state("first", "running");
+	reptest_wait_for_state("next", "failed");
+	CHECK_INT(ask("{" SAME "}", &dbtest_admin, &a, &status), ERR_CONFLICT);
+	describe_again("first", SAME);
+	dbtest_put(reptest_dbs, "_replicator", "{\"_id\":\"read\",\"source\":5}", 1);
+	reptest_wait_for_state("read", "failed");
+	reptest_wait_for_state("first", "running");
+	reptest_wait_for_state("next", "failed");
+	/* The name of its document is another now: the new one is read first. */
+	reptest_rep = NULL;
+	describe("early", SAME);
+	remove_doc("_replicator", "next");
+	remove_doc("_replicator", "first");
+	reptest_rep = r;
+	replicator_moved(r, "_replicator", 0, 0);
+	reptest_wait_for_state("early", "running");
+	dbtest_put(reptest_dbs, "a", "{\"_id\":\"renamed\"}", 1);
+	reptest_wait_for_doc("same", "renamed", "1-");
+	remove_doc("_replicator", "early");
+}
+
+/* Of two that end, each is told that it has. */
+static void
+test_same_ends(void)
+{
+	static const char how[] = "\"source\":\"a\",\"target\":\"soon\"";
+
+	describe("ends", how);
+	reptest_wait_for_state("ends", "crashing");
+	describe("too", how);
+	reptest_wait_for_state("too", "failed");
+	describe_again("ends", how);
+	dbtest_put(reptest_dbs, "_replicator", "{\"_id\":\"read too\",\"source\":5}", 1);
+	reptest_wait_for_state("read too", "failed");
+	reptest_wait_for_state("too", "failed");
+	dbtest_create(reptest_dbs, "soon");
+	reptest_wait_for_doc("_replicator", "ends", "\"_replication_state\":\"completed\"");
+	reptest_wait_for_doc("_replicator", "too", "\"_replication_state\":\"completed\"");
+}
+
 static void
 test_documents(void)
 {
@@ -238,6 +318,8 @@ main(void)
 	test_request();
 	test_continuous();
 	test_documents();
+	test_same();
+	test_same_ends();
 	test_made_anew();
 	test_turns();
 	reptest_end();
