@@ -7,7 +7,7 @@
 // modes: what comes to a place first fails; what comes there the third time; what comes first, and all of its sort for a while.
 // seconds: for a file and a mode at most (120); what is left then is told.  step, seed: one place in so many.  depth: how many return addresses make a place (7).
 //
-// A test may fail of that: it did not get what it asked for.  What counts against us: a report of a sanitizer, an assertion, lost memory, an end that is
+// Faults begin behind the first answer: how divand starts is life.mjs's.  A test may fail of that: it did not get what it asked for.  What counts against us: a report of a sanitizer, an assertion, lost memory, an end that is
 // not the test's wish, and one that the test wishes for and that does not come.  What was acknowledged, and is to be there, is life.mjs's.
 import fs from 'node:fs';
 import path from 'node:path';
@@ -16,6 +16,8 @@ import { tempDir } from '../lib/divand.mjs';
 
 const seconds = Number(option('--seconds', 120));
 const LATE_MS = 120000; // for one run of a file
+const ANSWERED = /\[notice\] [0-9a-f]{10} /; // in the log
+const REFUSED = /cannot start a thread/; // one of those that serve: it says so, and ends with status 1
 const PAUSE_MS = { first: 10, later: 10, good: 250 }; // between two faults
 const RECENT = 3; // faults that are told with a finding
 
@@ -33,7 +35,7 @@ function judge(text) {
 		if (!/ABRT/.test(kind)) all.push([kind, text.slice(m.index, m.index + 8000)]);
 	}
 	const end = /divand (did not end within|ended with) .*/.exec(text);
-	if (end && all.length === 0) all.push([end[0], text.slice(end.index, end.index + 8000)]);
+	if (end && all.length === 0 && !REFUSED.test(text)) all.push([end[0], text.slice(end.index, end.index + 8000)]);
 	return all;
 }
 
@@ -54,18 +56,21 @@ async function once(file, mode, control) {
 	const env = { ...process.env, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: program, DIVAN_TEST_LOG: '1', TORTURE_CONTROL: control.file };
 	const child = start(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe'] });
 	const recent = [];
-	let text = '', code, late = false, faults = 0;
+	let text = '', code, late = false, faults = 0, armed = false;
 	for (const s of [child.stdout, child.stderr]) s.on('data', (d) => (text = (text + d).slice(-4 << 20)));
 	const closed = new Promise((resolve) => child.on('close', (n) => resolve((code = n ?? 1))));
 	const began = Date.now();
-	control.arm(mode);
+	control.disarm();
 	while (code === undefined) {
 		await Promise.race([sleep(PAUSE_MS[mode]), closed]);
-		const fault = control.fired();
+		const fault = armed && control.fired();
 		if (fault) {
 			faults++;
 			recent.unshift(fault);
 			recent.length = Math.min(recent.length, RECENT);
+		}
+		if (fault || (!armed && ANSWERED.test(text))) {
+			armed = true;
 			control.arm(mode);
 		}
 		if (!late && Date.now() - began > LATE_MS) {
