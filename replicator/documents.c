@@ -2,7 +2,7 @@
  * documents.c: replications that documents describe: `_replicator` and databases whose names end in "/_replicator".
  *
  * Each such database is watched: a job reads the changes since it last looked. What a document describes becomes a job of the
- * scheduler, and goes with it. When a replication is done, or can't be done, its document is told so, and is not run again
+ * scheduler, and goes with it; one that is purged leaves no change behind, so purges are read as well. When a replication is done, or can't be done, its document is told so, and is not run again
  * unless that is taken out of it.
  *
  *  1. One reader per database at a time; what comes meanwhile makes it read again, and so does a failure, after a rest.
@@ -342,6 +342,18 @@ add(struct watched *w, struct job *j, struct jstr body, int err, const struct er
 	return err;
 }
 
+static void
+forget(struct watched *w, struct jstr id)
+{
+	struct jstr name = {w->name, strlen(w->name)};
+	struct job *j;
+
+	pthread_mutex_lock(&w->r->lock);
+	if ((j = job_of_doc(w->r, name, id)) != NULL)
+		job_remove(j);
+	pthread_mutex_unlock(&w->r->lock);
+}
+
 static int
 read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct db_change *c)
 {
@@ -355,12 +367,7 @@ read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct 
 	if (doc_id_is_design(c->id))
 		return 0;
 	if (err == 0 && doc.winner.deleted) {
-		struct jstr name = {w->name, strlen(w->name)};
-
-		pthread_mutex_lock(&r->lock);
-		if ((j = job_of_doc(r, name, doc.id)) != NULL)
-			job_remove(j);
-		pthread_mutex_unlock(&r->lock);
+		forget(w, doc.id);
 		return 0;
 	}
 	if (err == 0)
@@ -391,6 +398,84 @@ forget_all(struct watched *w)
 	}
 }
 
+/* A document that is gone without a trace takes its replication along. */
+static int
+look_for(struct watched *w, struct db_snap *snap, struct arena *a, struct jstr id)
+{
+	struct db_doc doc;
+	int err = db_get(snap, id.s, id.len, a, &doc);
+
+	if (err == ERR_MISSING)
+		forget(w, id);
+	return err == ERR_MISSING || err == ERR_CORRUPT ? 0 : err;
+}
+
+/* The documents that have jobs. */
+static int
+list_ids(struct watched *w, struct arena *a, struct jstr **idsp, size_t *np)
+{
+	struct jstr *ids;
+	struct job *j;
+	size_t n = 0;
+	int err = 0;
+
+	pthread_mutex_lock(&w->r->lock);
+	if ((ids = arena_calloc(a, w->r->count.jobs + 1, sizeof(*ids))) == NULL)
+		err = ERR_NOMEM;
+	for (j = w->r->jobs; j != NULL && err == 0; j = j->next) {
+		if (j->removed || !jstr_is(&j->database, w->name))
+			continue;
+		ids[n] = (struct jstr){arena_dup(a, j->doc.s, j->doc.len), j->doc.len};
+		if (ids[n++].s == NULL)
+			err = ERR_NOMEM;
+	}
+	pthread_mutex_unlock(&w->r->lock);
+	*idsp = ids;
+	*np = n;
+	return err;
+}
+
+/* Where purges were forgotten before they were read here, each document that has a job is looked for. */
+static int
+look_for_all(struct watched *w, struct db_snap *snap, struct arena *a)
+{
+	struct jstr *ids = NULL;
+	struct arena *own;
+	size_t i, n = 0;
+	int err = arena_new(MEMORY, &own);
+
+	if (err != 0)
+		return err;
+	err = list_ids(w, own, &ids, &n);
+	for (i = 0; i < n && err == 0; i++) {
+		arena_reset(a);
+		err = look_for(w, snap, a, ids[i]);
+	}
+	arena_free(own);
+	return err;
+}
+
+static int
+read_purges(struct watched *w, struct db_snap *snap, struct arena *a)
+{
+	struct db_scan *scan;
+	struct db_purge p;
+	int err = db_purges_open(snap, w->purged, &scan);
+
+	if (err != 0)
+		return err;
+	while ((err = db_purges_next(scan, a, &p)) == 0) {
+		err = p.seq > w->purged + 1 ? look_for_all(w, snap, a) : 0;
+		if (err != 0 || (err = look_for(w, snap, a, p.id)) != 0)
+			break;
+		w->purged = p.seq;
+		arena_reset(a);
+	}
+	db_scan_close(scan);
+	arena_reset(a);
+	return err == ERR_END ? 0 : err;
+}
+
 static int
 read_changes(struct watched *w, struct db *db)
 {
@@ -398,7 +483,7 @@ read_changes(struct watched *w, struct db *db)
 	struct db_snap *snap;
 	struct db_change c;
 	struct arena *a;
-	int one, failed = 0, err = arena_new(MEMORY, &a);
+	int one, failed, err = arena_new(MEMORY, &a);
 
 	if (err != 0)
 		return err;
@@ -406,13 +491,14 @@ read_changes(struct watched *w, struct db *db)
 		pthread_mutex_lock(&w->r->lock);
 		forget_all(w);
 		pthread_mutex_unlock(&w->r->lock);
-		w->seen = 0;
+		w->seen = w->purged = 0;
 	}
 	w->incarnation = db_incarnation(db);
 	if ((err = db_snap_begin(db, &snap)) != 0) {
 		arena_free(a);
 		return err;
 	}
+	failed = read_purges(w, snap, a);
 	err = db_changes_open(snap, w->seen, 0, &scan);
 	while (err == 0 && (err = db_changes_next(scan, a, &c)) == 0) {
 		uint64_t seq = c.seq;

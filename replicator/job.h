@@ -83,6 +83,7 @@ struct watched {
 	int again;            /* there is more since */
 	int starting;         /* what is read now was there when the server began */
 	uint64_t seen;        /* changes up to here were read, */
+	uint64_t purged;      /* and purges up to here, */
 	uint64_t incarnation; /* of this one */
 };
 

@@ -172,6 +172,83 @@ test_same(void)
 	remove_doc("_replicator", "early");
 }
 
+/* purge: A document of _replicator that has no conflicts. */
+static void
+purge(struct db *db, const char *id)
+{
+	unsigned char purged[1];
+	struct db_write w = {.kind = DB_WRITE_PURGE, .id = {id, strlen(id)}, .npath = 1, .purged = purged};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	char text[512];
+	struct revbuf rev;
+	struct rev one;
+
+	reptest_get("_replicator", id, text, sizeof(text));
+	CHECK_INT(rev_parse(text, strcspn(text, " "), &rev), 0);
+	one = rev_of(&rev);
+	w.path = &one;
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	CHECK_INT(purged[0], 1);
+}
+
+static void
+wait_until_gone(const char *doc)
+{
+	struct jstr database = {"_replicator", 11}, id = {doc, strlen(doc)};
+	struct buf b;
+	unsigned i;
+	int err = 0;
+
+	for (i = 0; i < 20000 && err != ERR_MISSING; i++) {
+		buf_init(&b, 1u << 20);
+		err = replicator_put_doc(reptest_rep, database, id, &b);
+		buf_release(&b);
+		if (err != ERR_MISSING)
+			usleep(1000);
+	}
+	CHECK_INT(err, ERR_MISSING);
+}
+
+/* A document that is purged takes its replication along, also where that many are purged that the first are forgotten. */
+static void
+test_purged(void)
+{
+	struct db *db = dbtest_open(reptest_dbs, "_replicator");
+	struct db_write limit = {.kind = DB_WRITE_PURGED_LIMIT, .number = 1};
+	struct db_request req = {.writes = &limit, .nwrites = 1};
+	struct replicator *r = reptest_rep;
+	char name[16];
+	int i;
+
+	dbtest_create(reptest_dbs, "purged");
+	for (i = 0; i < 4; i++) {
+		char how[128];
+
+		snprintf(name, sizeof(name), "purge%d", i);
+		snprintf(how, sizeof(how),
+		    "\"source\":\"a\",\"target\":\"purged\",\"continuous\":true,\"doc_ids\":[\"%d\"]", i);
+		describe(name, how);
+	}
+	for (i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "purge%d", i);
+		reptest_wait_for_state(name, "running");
+	}
+	purge(db, "purge0");
+	wait_until_gone("purge0");
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	reptest_rep = NULL;
+	purge(db, "purge1");
+	purge(db, "purge2");
+	reptest_rep = r;
+	replicator_moved(r, "_replicator", 0, 0);
+	wait_until_gone("purge2");
+	wait_until_gone("purge1");
+	reptest_wait_for_state("purge3", "running");
+	remove_doc("_replicator", "purge3");
+	db_close(db);
+}
+
 /* Of two that end, each is told that it has. */
 static void
 test_same_ends(void)
@@ -231,19 +308,7 @@ test_documents(void)
 	dbtest_put(reptest_dbs, "a", "{\"_id\":\"more\"}", 1);
 	reptest_wait_for_doc("later", "more", "1-");
 	remove_doc("_replicator", "on");
-	for (;;) {
-		struct jstr database = {"_replicator", 11}, id = {"on", 2};
-		struct buf b;
-		int err;
-
-		buf_init(&b, 1u << 20);
-		err = replicator_put_doc(reptest_rep, database, id, &b);
-		buf_release(&b);
-		if (err == ERR_MISSING)
-			break;
-		CHECK_INT(err, 0);
-		usleep(1000);
-	}
+	wait_until_gone("on");
 }
 
 /* More continuous ones than may run at a time: each gets its turn. */
@@ -320,6 +385,7 @@ main(void)
 	test_documents();
 	test_same();
 	test_same_ends();
+	test_purged();
 	test_made_anew();
 	test_turns();
 	reptest_end();
