@@ -2,8 +2,8 @@
  * documents.c: replications that documents describe: `_replicator` and databases whose names end in "/_replicator".
  *
  * Each such database is watched: a job reads the changes since it last looked. What a document describes becomes a job of the
- * scheduler, and goes with it; one that is purged leaves no change behind, so purges are read as well. When a replication is done, or can't be done, its document is told so, and is not run again
- * unless that is taken out of it.
+ * scheduler, and goes with it; one that is purged leaves no change behind, so purges are read as well. When a replication is done,
+ * or can't be done, its document is told so, and is not run again unless that is taken out of it.
  *
  *  1. One reader per database at a time; what comes meanwhile makes it read again, and so does a failure, after a rest.
  *  2. A document is told only if it still is the revision that was run.
@@ -465,8 +465,8 @@ read_purges(struct watched *w, struct db_snap *snap, struct arena *a)
 	if (err != 0)
 		return err;
 	while ((err = db_purges_next(scan, a, &p)) == 0) {
-		err = p.seq > w->purged + 1 ? look_for_all(w, snap, a) : 0;
-		if (err != 0 || (err = look_for(w, snap, a, p.id)) != 0)
+		err = p.seq > w->purged + 1 ? look_for_all(w, snap, a) : look_for(w, snap, a, p.id);
+		if (err != 0)
 			break;
 		w->purged = p.seq;
 		arena_reset(a);
