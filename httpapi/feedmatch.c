@@ -145,6 +145,8 @@ feedmatch_row(
 	}
 	m.doc = &doc;
 	err = db_get(snap, c->id.s, c->id.len, a, &doc);
+	if (err == 0 && doc.seq != c->seq)
+		err = ERR_MISSING;
 	if (err != 0)
 		return err;
 	if (c->nleaves == 1 || !all_leaves)

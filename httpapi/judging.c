@@ -80,6 +80,8 @@ judging_put(struct judging *j, struct db_snap *snap, struct arena *a, const stru
 	struct db_doc doc;
 	int err = db_get(snap, c->id.s, c->id.len, a, &doc);
 
+	if (err == 0 && doc.seq != c->seq)
+		err = ERR_MISSING;
 	if (err == 0 && j->all_leaves && c->nleaves > 1) {
 		err = db_doc_tree(&doc, 1, &tree);
 		for (size_t i = 0; err == 0 && i < c->nleaves; i++) {

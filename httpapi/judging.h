@@ -39,7 +39,7 @@ int judging_put_head(struct judging *j, const char *kind, struct jstr name);
 /** judging_begin(j): A new batch; what has passed of others stays in j->pass.  judging_full(j): 1 if it is time to ask. */
 void judging_begin(struct judging *j);
 int judging_full(const struct judging *j);
-/** judging_put(j, snap, a, c): The row's leaves, to be judged: as many bytes more in j->pass.  ${a} is scratch. */
+/** judging_put(j, snap, a, c): The row's leaves, to be judged: as many bytes more in j->pass.  ${a} is scratch.  Errors: ERR_MISSING: it is older than ${snap}, and the document has another since, or none; those of reading it. */
 int judging_put(struct judging *j, struct db_snap *snap, struct arena *a, const struct db_change *c) MUST_CHECK;
 /** judging_ask(j): Have the batch judged.  No snapshot is to be held.  Errors: script_open()'s, script_receive()'s, ERR_NOMEM. */
 int judging_ask(struct judging *j) MUST_CHECK;

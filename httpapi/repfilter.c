@@ -237,7 +237,7 @@ is_among(const struct rev *rev, const struct db_change *c)
 	return 0;
 }
 
-/* The row keeps its own leaves: those that came since have another row. */
+/* Of one that was changed since there is another row, and of one that was purged none. */
 static int
 match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, struct db_change *row)
 {
@@ -314,7 +314,7 @@ judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_
 		len = g->text.len;
 		ndocs = g->ndocs;
 		err = judging_put(g, snap, scratch, &rows[i]);
-		/* It is gone, or was written anew since: another row tells of that. */
+		/* As above; what is damaged is passed over. */
 		if (err == ERR_MISSING || err == ERR_CORRUPT) {
 			rows[i].nleaves = 0;
 			g->pass.len = at;
