@@ -16,7 +16,8 @@ static struct arena *arena;
 static int
 is_words(int err)
 {
-	return err == ERR_QUERY_PARSE || err == ERR_BAD_JSON || err == ERR_BAD_REQUEST || err == ERR_KEY_RANGE;
+	return err == ERR_QUERY_PARSE || err == ERR_BAD_JSON || err == ERR_BAD_REQUEST || err == ERR_KEY_RANGE ||
+	       err == ERR_ILLEGAL_PARTITION;
 }
 
 static void
