@@ -149,7 +149,13 @@ write_kept(struct config *c, const char *section, const char *key, const char *v
 	return err;
 }
 
-/* What the layers kept and running are to say. */
+static int
+is_admin(const char *section)
+{
+	return strcmp(section, "admins") == 0;
+}
+
+/* What the layers kept and running are to say.  That there is no such administrator any more is always kept: the environment may name him again. */
 static void
 decide(struct config *c, const char *section, const char *key, const char *value, int keep, const char *kept[2])
 {
@@ -160,10 +166,10 @@ decide(struct config *c, const char *section, const char *key, const char *value
 		    config_at(c, CONFIG_BUILT_IN, section, key) != NULL || (!keep && was != NULL);
 	int was_put = (keep && was != NULL && was != config_gone) || (ran != NULL && ran != config_gone);
 
-	if (value == NULL && below && (!was_put || strcmp(section, "admins") == 0))
+	if (value == NULL && (is_admin(section) || (below && !was_put)))
 		value = config_gone;
 	kept[0] = keep ? value : was;
-	kept[1] = keep && !given ? NULL : value;
+	kept[1] = keep && (!given || is_admin(section)) ? NULL : value;
 }
 
 int
@@ -177,6 +183,9 @@ config_change(struct config *c, const char *section, const char *key, const char
 	err = write_kept(c, section, key, kept[0]);
 	if (err == 0 && keep)
 		err = config_put(c, CONFIG_KEPT, section, key, kept[0]);
+	/* As at the next start (setup_admins.c): else the password that was given would hold again once the files are read anew. */
+	if (err == 0 && keep && is_admin(section))
+		err = config_put(c, CONFIG_GIVEN, section, key, NULL);
 	if (err == 0)
 		err = config_put(c, CONFIG_RUNNING, section, key, kept[1]);
 	pthread_mutex_unlock(&changing);

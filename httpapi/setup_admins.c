@@ -292,13 +292,14 @@ make_first(struct setting *s, const char *dir)
 	err = config_kept_drop(s->config, "admins", "admin");
 	if (err == 0)
 		err = set_admin(s, "admins", "admin", password);
-	if (err == 0)
-		err = write_kept(s, dir);
+	/* Before it is kept: killed in between, the next start is the first one again, and shows another. */
 	if (err == 0)
 		fprintf(stderr,
 		    "\nThis is the first start, so here is an administrator.  The password is shown this once:\n\n"
 		    "    user      admin\n    password  %s\n\n",
 		    password);
+	if (err == 0)
+		err = write_kept(s, dir);
 	explicit_bzero(password, sizeof(password));
 	return err;
 }

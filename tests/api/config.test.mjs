@@ -159,6 +159,27 @@ test('an administrator comes and goes at once', async () => {
 	assert.equal((await ask(server, 'GET', '/_all_dbs', eve)).status, 401);
 });
 
+test('an administrator whom the environment names: what was changed over HTTP holds when the files are read again, and after restarts', async () => {
+	const one = await startDivand();
+	const lets = async (name, password) => (await ask(one, 'GET', '/_all_dbs', { auth: basic(`${name}:${password}`) })).status === 200;
+	const change = async (method, name, json) => assert.equal((await ask(one, method, `${CONFIG}/admins/${name}`, { json, auth: basic('boss:x') })).status, 200);
+	const again = [
+		async () => assert.equal((await ask(one, 'POST', `${CONFIG}/_reload`, { json: {}, auth: basic('boss:x') })).status, 200),
+		() => one.restart(),
+		() => one.restart(),
+	];
+	assert.equal((await ask(one, 'PUT', `${CONFIG}/admins/boss`, { json: 'x' })).status, 200);
+	for (const step of [...again, ...again]) {
+		await change('PUT', 'admin', 'new');
+		await step();
+		assert.deepEqual([await lets('admin', 'adm'), await lets('admin', 'new')], [false, true]);
+		await change('DELETE', 'admin');
+		await step();
+		assert.deepEqual([await lets('admin', 'adm'), await lets('admin', 'new')], [false, false]);
+	}
+	await one.stop();
+});
+
 test('a white list says what may be changed', async () => {
 	await put('chttpd/config_whitelist', '[{chttpd,config_whitelist}, {tests,open}]');
 	assert.equal((await put('tests/open', '1')).status, 200);
