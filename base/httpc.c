@@ -187,17 +187,17 @@ start(struct httpc_loop *l, struct httpc_request *req)
 static void
 obey(struct httpc_loop *l, struct httpc_request *req, unsigned wish)
 {
-	static const struct errtext why = {.text = "cancelled"};
+	static const struct errtext cancelled = {.text = "cancelled"};
 
 	if (wish & WISH_CANCEL) {
 		if (req->own.transfer == NULL)
-			say_done(l, req, ERR_CANCELLED, 0, &why);
+			say_done(l, req, ERR_CANCELLED, 0, &cancelled);
 		else
-			end(l, req->own.transfer, ERR_CANCELLED, &why);
+			end(l, req->own.transfer, ERR_CANCELLED, &cancelled);
 	} else if (wish & WISH_START) {
 		start(l, req);
-	} else if (req->own.transfer->easy != NULL) {
-		httpc_transfer_resume(req->own.transfer);
+	} else if (req->own.transfer->easy != NULL && httpc_transfer_resume(req->own.transfer)) {
+		end(l, req->own.transfer, req->own.transfer->err, &req->own.transfer->why);
 	}
 }
 

@@ -536,14 +536,19 @@ httpc_transfer_free(struct httpc_transfer *t)
 
 /* ---- While it runs ---- */
 
-void
+int
 httpc_transfer_resume(struct httpc_transfer *t)
 {
 	if (!t->read_paused && !t->write_paused)
-		return;
+		return 0;
 	t->read_paused = t->write_paused = 0;
 	t->moved = UINT64_MAX;
-	(void)t->common->curl->easy_pause(t->easy, CURLPAUSE_CONT);
+	if (t->common->curl->easy_pause(t->easy, CURLPAUSE_CONT) == CURLE_OK)
+		return 0;
+	/* A callback that fails in there: libcurl says so here alone, and leaves the transfer where it is. */
+	if (t->err == 0)
+		t->err = err_why(&t->why, ERR_IO, "it cannot be gone on with");
+	return 1;
 }
 
 /* libcurl does not bound the wait for another's connection, which one after the other would try to make. */
@@ -567,6 +572,8 @@ httpc_transfer_slow(struct httpc_transfer *t, uint64_t now_ms)
 	uint32_t bound = t->told ? t->times.stall_ms : t->times.head_ms;
 	uint64_t moved;
 
+	if (t->err != 0)
+		return 1;
 	if (!t->connected)
 		return no_connection(t, now_ms);
 	(void)t->common->curl->easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &up);

@@ -57,10 +57,10 @@ int httpc_transfer_new(
 /** httpc_transfer_begin(t): Makes t->easy.  Errors: ERR_NOMEM. */
 int httpc_transfer_begin(struct httpc_transfer *t) MUST_CHECK;
 
-/** httpc_transfer_resume(t): Both directions are tried again.  May call back. */
-void httpc_transfer_resume(struct httpc_transfer *t);
+/** httpc_transfer_resume(t): Both directions are tried again.  May call back.  1: it has to end, with t->err and t->why. */
+int httpc_transfer_resume(struct httpc_transfer *t);
 
-/** httpc_transfer_slow(t, now_ms): 1: a bound on time was passed; it is in t->err and t->why. */
+/** httpc_transfer_slow(t, now_ms): 1: it has to end, as a bound on time was passed, or a callback failed, with t->err and t->why. */
 int httpc_transfer_slow(struct httpc_transfer *t, uint64_t now_ms);
 
 /** httpc_transfer_step(t): How often to look at its bounds, in ms. */

@@ -94,6 +94,16 @@ take_first(struct background *b)
 	return first;
 }
 
+/* begin_later: Where there are names; under the lock. */
+static void
+begin_later(struct background *b)
+{
+	if (b->first == NULL || b->set || b->closing)
+		return;
+	b->ex->later(b->ex, &b->job, WAIT_MS);
+	b->set = 1;
+}
+
 void
 background_moved(struct background *b, const char *database)
 {
@@ -109,10 +119,7 @@ background_moved(struct background *b, const char *database)
 		b->end = &name->next;
 		b->nnames++;
 	}
-	if (b->first != NULL && !b->set && !b->closing) {
-		b->ex->later(b->ex, &b->job, WAIT_MS);
-		b->set = 1;
-	}
+	begin_later(b);
 	(void)pthread_mutex_unlock(&b->lock);
 }
 
@@ -264,6 +271,8 @@ channel_end(struct channel *c)
 
 	(void)pthread_mutex_lock(&b->lock);
 	b->channels--;
+	/* What was noted while it was there, and has nobody: begin() found no room for another one. */
+	begin_later(b);
 	(void)pthread_cond_broadcast(&b->idle);
 	(void)pthread_mutex_unlock(&b->lock);
 	free(c);

@@ -347,3 +347,32 @@ test('URLs that are too long for a peer are made shorter', LIMIT, async () => {
 	const { results } = await divand.want('GET', '/bushy/_changes?style=all_docs');
 	assert.equal(results[0].changes.length, 300);
 });
+
+test('a document that is refused while its attachment flows is counted, and keeps nothing from arriving', LIMIT, async () => {
+	const target = new FakeCouch();
+	const usual = target.handle.bind(target);
+	target.handle = (req, res) => {
+		if (req.method !== 'PUT' || !/doc-0000/.test(req.url)) return usual(req, res);
+		/* It reads slowly, and refuses later than the source's connection may take. */
+		const began = performance.now();
+		let over = false;
+		req.on('error', () => {});
+		req.on('data', () => {
+			if (over) return;
+			req.pause();
+			over = performance.now() - began > 4000;
+			if (over) {
+				res.writeHead(403, { 'Content-Type': 'application/json', Connection: 'close' });
+				res.end('{"error":"forbidden","reason":"no"}');
+			}
+			setTimeout(() => req.resume(), over ? 100 : 300);
+		});
+	};
+	await target.listen();
+	target.add('refusing', []);
+	const name = peer.add('refused', made(3, { attachment: crypto.randomBytes(20 << 20) }).map((doc, i) => (i ? { ...doc, _attachments: undefined } : doc)));
+	const answer = await divand.replicate({ source: `${peer.url}/${name}`, target: `${target.url}/refusing`, connection_timeout: 2000, retries_per_request: 1 });
+	const { docs_written, doc_write_failures } = answer.history[0];
+	assert.deepEqual([docs_written, doc_write_failures], [2, 1]);
+	await target.stop();
+});
