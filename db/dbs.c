@@ -7,7 +7,8 @@
  * same name never meets the old one.
  *
  * Making, opening and removing a file waits for the disk, so it happens without the table's lock: an entry
- * marked busy stands for the name meanwhile, and only those who ask for the same name wait.
+ * marked busy stands for the name meanwhile, and only those who ask for the same name wait.  A file gets its name with its
+ * first commit in it: one whose making fails, or is cut short, has never been there.
  */
 #include "dbi.h"
 
@@ -181,7 +182,7 @@ load(struct dbfile *f, open_f *how)
 		return err;
 	f->incarnation = history_number(f);
 	f->opened_seq = f->state.update_seq;
-	return 0;
+	return how == store_make ? store_publish(f->store) : 0;
 }
 
 /* evict: Close the files that were idle longest until the table is within its bound. */
@@ -384,7 +385,7 @@ dbs_create(
 	if ((err = dbs_name_check(name, strlen(name), why)) != 0)
 		return err;
 	(void)pthread_mutex_lock(&s->lock);
-	err = table_settled(s, name) != NULL ? ERR_DB_EXISTS : file_load(s, name, store_create, options, &f);
+	err = table_settled(s, name) != NULL ? ERR_DB_EXISTS : file_load(s, name, store_make, options, &f);
 	if (err == 0)
 		f->busy = 1; /* nothing else is told of it before */
 	(void)pthread_mutex_unlock(&s->lock);

@@ -250,7 +250,7 @@ meta_load(struct dbfile *f)
 	if ((err = store_snap_begin(f->store, &snap)) != 0)
 		return err;
 	err = format_check(snap, &version);
-	if (err == ERR_MISSING) { /* a new file, or one whose creation was cut short */
+	if (err == ERR_MISSING) { /* a new file, or one whose creation by an older Divan was cut short */
 		if ((err = meta_init(f, f->batch)) == 0)
 			err = security_load(f, snap);
 	} else if (err == 0) {

@@ -63,10 +63,32 @@ store_list(struct store *s, const char *after, int (*fn)(const char *name, void 
 }
 
 int
-store_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+store_make(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	assert(ntrees >= 1 && ntrees <= STORE_TREES_MAX);
-	return s->impl->create(s, name, trees, ntrees, dbp);
+	return s->impl->make(s, name, trees, ntrees, dbp);
+}
+
+int
+store_publish(struct store_db *db)
+{
+	return db->impl->publish(db);
+}
+
+int
+store_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+{
+	struct store_db *db;
+	int rc = store_make(s, name, trees, ntrees, &db);
+
+	if (rc != 0)
+		return rc;
+	if ((rc = store_publish(db)) != 0) {
+		store_close(db);
+		return rc;
+	}
+	*dbp = db;
+	return 0;
 }
 
 int

@@ -98,6 +98,15 @@ int store_create(
 int store_open(
     struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp) MUST_CHECK;
 
+/**
+ * store_make(...), store_publish(db): A create in two steps, for a database that must not be there without its first content.
+ * Before it is published it is neither listed nor opened, may be read and committed to, and is gone once it is closed or the
+ * process ends; publishing gives it its name, durably.  After an error it can only be closed.  Errors: as store_create().
+ */
+int store_make(
+    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp) MUST_CHECK;
+int store_publish(struct store_db *db) MUST_CHECK;
+
 /** store_close(db): No snapshot (that is looked at) or batch of ${db} may be left.  NULL is allowed. */
 void store_close(struct store_db *db);
 

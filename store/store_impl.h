@@ -32,8 +32,9 @@ enum store_move { STORE_SEEK, STORE_SEEK_LE, STORE_NEXT, STORE_PREV };
 struct store_impl {
 	void (*free)(struct store *s);
 	int (*list)(struct store *s, const char *after, int (*fn)(const char *name, void *cookie), void *cookie);
-	int (*create)(
+	int (*make)(
 	    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
+	int (*publish)(struct store_db *db);
 	int (*open)(
 	    struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp);
 	int (*drop)(struct store *s, const char *name);

@@ -140,32 +140,32 @@ db_release(struct lmdb_db *db)
 	free(db);
 }
 
-/* Makes the whole file under a temporary name, then publishes it. */
+static int
+check_absent(const char *path)
+{
+	if (access(path, F_OK) == 0)
+		return ERR_DB_EXISTS;
+	return errno == ENOENT ? 0 : store_lmdb_err(errno, "access", path);
+}
+
+/* Makes the whole file under a temporary name. */
 static int
 make_db(struct lmdb_db *db)
 {
-	struct lmdb_store *s = db->s;
-	char tmp[STORE_FILE_MAX + 1], path[PATH_MAX];
+	char path[PATH_MAX];
 	int rc;
 
-	store_lmdb_tmp_name(s, tmp);
-	if (store_files_path(s->dir, tmp, "", path) != 0)
+	store_lmdb_tmp_name(db->s, db->tmp);
+	if (store_files_path(db->s->dir, db->tmp, "", path) != 0)
 		return ERR_IO;
 	rc = store_lmdb_env_open(&db->env, path, db->trees, db->base.ntrees, 1, 0);
-	if (rc == 0)
-		rc = store_files_sync(path, 0);
-	if (rc == 0)
-		rc = store_files_rename(s->dir, tmp, db->file);
-	/* What cannot be made durable must not appear later. */
-	if (rc == 0 && (rc = store_files_sync(s->dir, O_DIRECTORY)) != 0)
-		store_files_unlink(s->dir, db->file);
 	if (rc != 0)
-		store_files_unlink(s->dir, tmp);
+		store_files_unlink(db->s->dir, db->tmp);
 	return rc;
 }
 
 static int
-lmdb_create(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+lmdb_make(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	struct lmdb_store *s = (struct lmdb_store *)base;
 	char file[STORE_FILE_MAX + 1], path[PATH_MAX];
@@ -180,10 +180,7 @@ lmdb_create(struct store *base, const char *name, const char *const *trees, unsi
 	if (db == NULL)
 		return ERR_NOMEM;
 	pthread_mutex_lock(&s->lock);
-	if (access(path, F_OK) == 0)
-		rc = ERR_DB_EXISTS;
-	else if (errno != ENOENT)
-		rc = store_lmdb_err(errno, "access", path);
+	rc = check_absent(path);
 	if (rc == 0)
 		rc = make_db(db);
 	if (rc == 0) {
@@ -197,6 +194,32 @@ lmdb_create(struct store *base, const char *name, const char *const *trees, unsi
 	}
 	*dbp = &db->base;
 	return 0;
+}
+
+static int
+lmdb_publish(struct store_db *base)
+{
+	struct lmdb_db *db = (struct lmdb_db *)base;
+	struct lmdb_store *s = db->s;
+	char path[PATH_MAX];
+	int rc;
+
+	if (store_files_path(s->dir, db->tmp, "", path) != 0)
+		return ERR_IO;
+	if ((rc = store_files_sync(path, 0)) != 0)
+		return rc;
+	if (store_files_path(s->dir, db->file, "", path) != 0)
+		return ERR_IO;
+	pthread_mutex_lock(&s->lock);
+	rc = check_absent(path);
+	if (rc == 0 && (rc = store_files_rename(s->dir, db->tmp, db->file)) == 0) {
+		db->tmp[0] = '\0';
+		/* What cannot be made durable must not appear later. */
+		if ((rc = store_files_sync(s->dir, O_DIRECTORY)) != 0)
+			store_files_unlink(s->dir, db->file);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return rc;
 }
 
 /* ERR_BUSY if the file is open already (invariant 5). */
@@ -260,6 +283,8 @@ lmdb_close(struct store_db *base)
 			break;
 		}
 	}
+	if (db->tmp[0] != '\0')
+		store_files_unlink(s->dir, db->tmp);
 	/* Closed under the lock, so that nobody opens the file in between. */
 	db_release(db);
 	pthread_mutex_unlock(&s->lock);
@@ -440,7 +465,8 @@ lmdb_verify(struct store *base, const char *name)
 static const struct store_impl lmdb_impl = {
     .free = lmdb_free,
     .list = lmdb_list,
-    .create = lmdb_create,
+    .make = lmdb_make,
+    .publish = lmdb_publish,
     .open = lmdb_open,
     .drop = lmdb_drop,
     .close = lmdb_close,

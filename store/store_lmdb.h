@@ -32,7 +32,8 @@ struct lmdb_db {
 	struct store_db base;
 	struct lmdb_store *s;
 	struct lmdb_db *next;          /* in s->open */
-	char file[STORE_FILE_MAX + 1]; /* its file's name when it was opened */
+	char file[STORE_FILE_MAX + 1]; /* its file's name when it was opened, or that it is to have */
+	char tmp[STORE_FILE_MAX + 1];  /* the one that it has until it is published; then empty */
 	const char *trees[STORE_TREES_MAX];
 	struct lmdb_env env; /* changes with live == 0 and the gate shut */
 	int failed;          /* 1: no write until reopened; under write_lock */

@@ -376,7 +376,7 @@ db_new(struct mem_store *s, struct mem_file *f, unsigned ntrees, struct store_db
 }
 
 static int
-mem_create(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+mem_make(struct store *base, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
 	struct mem_store *s = (struct mem_store *)base;
 	char file[STORE_FILE_MAX + 1];
@@ -397,12 +397,26 @@ mem_create(struct store *base, const char *name, const char *const *trees, unsig
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	pthread_mutex_lock(&s->lock);
 	rc = *find(s, name) != NULL ? ERR_DB_EXISTS : db_new(s, f, ntrees, dbp);
-	if (rc == 0) {
+	if (rc == 0)
 		f->number = ++s->made;
-		f->next = s->files;
-		s->files = f;
-	} else {
-		release_file(f);
+	release_file(f);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+static int
+mem_publish(struct store_db *base)
+{
+	struct mem_db *db = (struct mem_db *)base;
+	struct mem_store *s = db->s;
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	rc = *find(s, db->f->name) != NULL ? ERR_DB_EXISTS : 0;
+	if (rc == 0) {
+		db->f->users++;
+		db->f->next = s->files;
+		s->files = db->f;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;
@@ -728,7 +742,8 @@ mem_rewrite_stamp(struct store_rewrite *r, unsigned char out[16])
 static const struct store_impl mem_impl = {
     .free = mem_free,
     .list = mem_list,
-    .create = mem_create,
+    .make = mem_make,
+    .publish = mem_publish,
     .open = mem_open,
     .drop = mem_drop,
     .close = mem_close,

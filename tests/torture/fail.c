@@ -426,6 +426,8 @@ FAILS(OTHER, void *, BIO_new_mem_buf, (const void *p, int n), (p, n), NULL, ENOM
 
 struct store; struct store_db; struct store_snap; struct store_cursor; struct store_batch; struct store_val; struct store_rewrite; struct store_usage; struct store_source;
 FAILS(STORE, int, store_create, (struct store *s, const char *name, const char *const *trees, unsigned n, struct store_db **dbp), (s, name, trees, n, dbp), ERR_IO, EIO)
+FAILS(STORE, int, store_make, (struct store *s, const char *name, const char *const *trees, unsigned n, struct store_db **dbp), (s, name, trees, n, dbp), ERR_IO, EIO)
+FAILS(STORE, int, store_publish, (struct store_db *db), (db), ERR_IO, EIO)
 FAILS(STORE, int, store_open, (struct store *s, const char *name, const char *const *trees, unsigned n, struct store_db **dbp), (s, name, trees, n, dbp), ERR_IO, EIO)
 FAILS(STORE, int, store_open_checked, (struct store *s, const char *name, const char *const *trees, unsigned n, struct store_db **dbp), (s, name, trees, n, dbp), ERR_IO, EIO)
 FAILS(STORE, int, store_drop, (struct store *s, const char *name), (s, name), ERR_IO, EIO)

@@ -60,13 +60,19 @@ static const struct store_impl *real;
 static struct store_impl faulty;
 
 static inline int
-f_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+f_make(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
-	int err = fault_due(STORE_CALLS) ? ERR_IO : real->create(s, name, trees, ntrees, dbp);
+	int err = fault_due(STORE_CALLS) ? ERR_IO : real->make(s, name, trees, ntrees, dbp);
 
 	if (!err)
 		(*dbp)->impl = &faulty;
 	return err;
+}
+
+static inline int
+f_publish(struct store_db *db)
+{
+	return fault_due(STORE_CALLS) ? ERR_IO : real->publish(db);
 }
 
 static inline int
@@ -193,7 +199,8 @@ faulty_store(struct store *s)
 {
 	real = s->impl;
 	faulty = *real;
-	faulty.create = f_create;
+	faulty.make = f_make;
+	faulty.publish = f_publish;
 	faulty.open = f_open;
 	faulty.snap_begin = f_snap_begin;
 	faulty.cursor_open = f_cursor_open;

@@ -575,6 +575,31 @@ test_failures(void)
 	dbs_free(s);
 }
 
+/* test_making_fails: One that could not be made is not there, least of all as something else than what was asked for. */
+static void
+test_making_fails(void)
+{
+	static const int codes[] = {ERR_NOSPACE, ERR_IO, ERR_IN_DOUBT};
+	const struct db_options options = {.partitioned = 1};
+	struct store *store;
+	struct dbs *s;
+	struct db *db;
+
+	CHECK_INT(store_mem_new(&store), 0);
+	s = dbtest_dbs(store);
+	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+		store_mem_fail(store, 1, codes[i], 1);
+		CHECK_INT(dbs_create(s, "p", &options, &dbtest_admin, NULL), codes[i]);
+		if (!CHECK_INT(db_open(s, "p", &dbtest_admin, &db), ERR_NO_DB))
+			db_close(db);
+	}
+	CHECK_INT(dbs_create(s, "p", &options, &dbtest_admin, NULL), 0);
+	db = dbtest_open(s, "p");
+	CHECK(db_is_partitioned(db));
+	db_close(db);
+	dbs_free(s);
+}
+
 static void
 test_names(struct dbs *s)
 {
@@ -758,6 +783,7 @@ main(void)
 	test_put_back(dir);
 	test_closed();
 	test_failures();
+	test_making_fails();
 	arena_free(arena);
 	exec_threads_free(dbtest_threads);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);

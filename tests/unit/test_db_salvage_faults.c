@@ -30,9 +30,9 @@ FAULTS_MALLOCS(refused_bytes)
 #endif
 
 static int
-f_create(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+f_make(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
 {
-	int err = real->create(s, name, trees, ntrees, dbp);
+	int err = real->make(s, name, trees, ntrees, dbp);
 
 	if (!err)
 		(*dbp)->impl = &outliving;
@@ -97,7 +97,7 @@ f_commit(struct store_db *db, const struct store_item *items, size_t n)
 static void
 make_calls_fail(void)
 {
-	outliving.create = f_create;
+	outliving.make = f_make;
 	outliving.open = f_open;
 	outliving.snap_begin = f_snap_begin;
 	outliving.cursor_open = f_cursor_open;

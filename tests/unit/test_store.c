@@ -319,6 +319,56 @@ test_names(struct store *s)
 	CHECK_INT(store_create(s, "", trees, 3, &db), ERR_ILLEGAL_DB_NAME);
 }
 
+/* What is made has no name before it is published: whoever dies before leaves nothing. */
+static void
+test_publish(struct store *s)
+{
+	struct store_db *db, *other;
+	struct store_batch *b;
+	struct store_snap *sn;
+	struct seen seen;
+
+	for (int published = 0; published < 2; published++) {
+		CHECK_INT(store_make(s, "made", trees, 3, &db), 0);
+		b = batch(db);
+		put(b, 0, "k", "first");
+		CHECK_INT(store_commit(b), 0);
+		store_batch_free(b);
+		seen = (struct seen){"", 0};
+		CHECK_INT(store_list(s, "madd", see, &seen), 0);
+		CHECK(strstr(seen.text, "made") == NULL);
+		CHECK_INT(store_open(s, "made", trees, 3, &other), ERR_NO_DB);
+		CHECK_INT(store_drop(s, "made"), ERR_NO_DB);
+		if (published)
+			CHECK_INT(store_publish(db), 0);
+		sn = snap(db);
+		expect(sn, 0, "k", "first");
+		store_snap_end(sn);
+		store_close(db);
+	}
+	CHECK_INT(store_make(s, "made", trees, 3, &db), ERR_DB_EXISTS);
+	CHECK_INT(store_open(s, "made", trees, 3, &db), 0);
+	sn = snap(db);
+	expect(sn, 0, "k", "first");
+	store_snap_end(sn);
+	store_close(db);
+}
+
+/* Of two of one name the one that is published second is not. */
+static void
+test_publish_twice(struct store *s)
+{
+	struct store_db *db, *other;
+
+	CHECK_INT(store_make(s, "twice", trees, 3, &db), 0);
+	other = make(s, "twice");
+	CHECK_INT(store_publish(db), ERR_DB_EXISTS);
+	store_close(db);
+	store_close(other);
+	CHECK_INT(store_open(s, "twice", trees, 3, &db), 0);
+	store_close(db);
+}
+
 static void
 test_reopen_and_drop(struct store *s)
 {
@@ -451,7 +501,8 @@ test_load(struct store *s, unsigned rounds, size_t len)
 		if (i % 25 == 24)
 			CHECK_INT(store_compact(l.db), 0);
 	}
-	while (atomic_load(&l.reads) == 0 && atomic_load(&l.bad) == 0) /* the machine may have had no time for readers */
+	while (
+	    atomic_load(&l.reads) == 0 && atomic_load(&l.bad) == 0) /* the machine may have had no time for readers */
 		usleep(1000);
 	atomic_store(&l.done, 1);
 	if (!is_mem)
@@ -677,6 +728,8 @@ suite(struct store *s)
 	test_cursors(s);
 	test_random(s, 20 + (unsigned)is_mem);
 	test_names(s);
+	test_publish(s);
+	test_publish_twice(s);
 	test_reopen_and_drop(s);
 	test_load(s, is_mem ? 200 : 110, is_mem ? 1000 : (size_t)1 << 20);
 }
