@@ -322,10 +322,10 @@ $(TORTURE_DIR)/fail.ld: tests/torture/fail.c tests/torture/fail.h
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -O2 -g $(TORTURE_FLAGS) -fPIC -c -o $(@D)/fail.o $<
 	@{ nm $(@D)/fail.o | sed -n 's/.* T __wrap_/--wrap=/p'; echo $(abspath $(@D)/fail.o); } >$@
-$(TORTURE_DIR)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS)) $(TORTURE_DIR)/fail.ld | $(BUILD)/divan-js
+$(TORTURE_DIR)/divand: $(BUILD)/httpapi/main.o $(call archives,$(LIBS)) $(TORTURE_DIR)/fail.ld | $(BUILD)/divan-js $(BUILD)/divan
 	@echo '  link    $@'
 	@$(CC) $(OPT) -fno-lto $(SAN) $(LDFLAGS) -Wl,@$(TORTURE_DIR)/fail.ld -o $@ $(filter %.o %.a,$^) $(TORTURE_LIBS)
-	@ln -sf ../../divan-js $(@D)/divan-js
+	@ln -sf ../../divan-js ../../divan $(@D)/
 # Some look for divan-js, or divand, one folder up.
 $(TORTURE_DIR)/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(subst _, ,$$*))),$(BUILD)/$$(l).a) $(TORTURE_DIR)/fail.ld | $(BUILD)/divan-js $(BUILD)/divand
 	@echo '  link    $@'

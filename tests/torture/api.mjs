@@ -11,7 +11,7 @@
 // not the test's wish, and one that the test wishes for and that does not come.  What was acknowledged, and is to be there, is life.mjs's.
 import fs from 'node:fs';
 import path from 'node:path';
-import { Control, SANITIZERS, args, build, modes, option, places, report, seed, stack, start, step } from './lib.mjs';
+import { Control, LIBRARY, SANITIZERS, args, build, modes, option, places, report, seed, stack, start, step } from './lib.mjs';
 import { tempDir } from '../lib/divand.mjs';
 
 const seconds = Number(option('--seconds', 120));
@@ -40,6 +40,7 @@ function judge(text) {
 }
 
 function tell(kind, err, file, mode, recent) {
+	if (recent.some((f) => LIBRARY.test(places(program, f.frames)[0]))) return;
 	const at = stack(err).slice(0, 3).map((f) => `${f.fn} ${f.at}`).join(' < ');
 	const key = `${kind} | ${at || file}`;
 	const old = found.get(key);

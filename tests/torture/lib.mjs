@@ -84,6 +84,9 @@ export class Control {
 	}
 }
 
+/** Calls behind which a library uses what it did not get: libzstd 1.5.4 (docs/RELIABILITY.md). */
+export const LIBRARY = /^ZSTD_createCDict/;
+
 /** Addresses in a program as `function file:line`. */
 export function places(program, frames) {
 	if (frames.length === 0) return [];

@@ -11,7 +11,7 @@
 // not: it used what it did not get; nor does what a thread of the test had in hand when the test ended.
 import fs from 'node:fs';
 import path from 'node:path';
-import { Control, SANITIZERS, args, build, modes, option, places, report, run, seed, stack, step } from './lib.mjs';
+import { Control, LIBRARY, SANITIZERS, args, build, modes, option, places, report, run, seed, stack, step } from './lib.mjs';
 import { tempDir } from '../lib/divand.mjs';
 
 const jobs = Number(option('--jobs', 1));
@@ -19,7 +19,6 @@ const seconds = Number(option('--seconds', 600));
 const STOPPED = 77, LOCKED = 78, LEAK = 79;
 // What would take minutes without another point coming up.
 const ENV = { PLAN_ROUNDS: '20', FAULTS_STEP: '997' };
-const LIBRARY = /^ZSTD_createCDict/; // libzstd 1.5.4 uses what it did not get (docs/RELIABILITY.md)
 const IN_VAIN_MS = 15000; // beyond ten times the quickest run
 
 const scratch = tempDir('divan-torture');
