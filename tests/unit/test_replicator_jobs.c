@@ -218,7 +218,7 @@ test_purged(void)
 	struct db_write limit = {.kind = DB_WRITE_PURGED_LIMIT, .number = 1};
 	struct db_request req = {.writes = &limit, .nwrites = 1};
 	struct replicator *r = reptest_rep;
-	char name[16];
+	char name[24];
 	int i;
 
 	dbtest_create(reptest_dbs, "purged");
