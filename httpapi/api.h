@@ -25,6 +25,7 @@ struct api {
 	struct dbs *dbs;
 	struct executor *ex;
 	struct executor *slow;    /* for what may take seconds: users' functions */
+	struct executor *lists;   /* for requests that keep a process of users' functions: nothing here waits for one */
 	struct executor *hashers; /* for the passwords of logins, which wait behind nothing else; NULL: ex */
 	struct http_server *server;
 	struct config *config;

@@ -8,6 +8,7 @@
  *    a time: neither is ever held as a whole, and nothing is made that the client does not take.
  * 2. run() and fill() are on threads that may wait.  Between them the function stands still, in its process.
  * 3. No process is waited for while one is held: where the rows are themselves a function's reductions, all of them are made first.
+ * 4. Who holds a process never waits for a thread that waits for one: what follows run() is on api->lists, where nobody does.
  */
 #include "scripting.h"
 
@@ -244,7 +245,7 @@ close_elsewhere(void *arg)
 static void
 let_go(struct list *f)
 {
-	struct executor *ex = f->r->api->ex;
+	struct executor *ex = f->r->api->lists;
 	struct closing *c = f->sc != NULL ? calloc(1, sizeof(*c)) : NULL;
 
 	if (c != NULL) {
@@ -307,7 +308,7 @@ list_end(struct apireq *r)
 
 	if (c->err == 0 && !f->done) {
 		if (scripting_reply_begin(r, (struct jstr){f->response.data, f->response.len}, json, &status) == 0)
-			rows_stream_on(r, status, r->api->slow, fill, drop, NULL, f);
+			rows_stream_on(r, status, r->api->lists, fill, drop, NULL, f);
 		else
 			drop(f);
 		return;

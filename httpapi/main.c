@@ -51,6 +51,7 @@ struct divand {
 	struct config *config;
 	struct exec_threads *threads;
 	struct exec_threads *slow;    /* for users' functions and what else may take seconds */
+	struct exec_threads *lists;   /* for requests that keep a process for functions */
 	struct exec_threads *hashers; /* for the passwords of logins */
 	struct exec_threads *signups; /* one thread, for passwords in documents: of those many may come in a request */
 	struct exec_threads *copier;  /* of whole databases: one thread, which nothing else waits for */
@@ -231,7 +232,22 @@ script_exe(char *out, size_t room)
 	return 0;
 }
 
-/* As many threads wait for functions as there may be children, and some more. */
+/* As many threads wait for functions as there may be children, and some more; as many are for who has one, behind nobody who waits. */
+static int
+start_waiters(struct divand *d, unsigned max_children)
+{
+	unsigned n = max_children < 30 ? max_children : 30;
+	int err = exec_threads_new(n + 2, &d->slow);
+
+	if (err == 0)
+		err = exec_threads_new(n, &d->lists);
+	if (err != 0)
+		return err;
+	d->api.slow = exec_threads_executor(d->slow);
+	d->api.lists = exec_threads_executor(d->lists);
+	return 0;
+}
+
 static int
 start_scripts(struct divand *d, unsigned cores)
 {
@@ -247,11 +263,8 @@ start_scripts(struct divand *d, unsigned cores)
 	c.timeout_ms = (unsigned)config_u64(config, "couchdb", "os_process_timeout", 5000);
 	c.memory = (size_t)config_u64(config, "query_server_config", "memory_limit", UINT64_C(256) << 20);
 	c.max_answer = LIMIT_SCRIPT_ANSWER;
-	err = exec_threads_new(c.max_children < 30 ? c.max_children + 2 : 32, &d->slow);
-	if (err != 0)
-		return err;
-	d->api.slow = exec_threads_executor(d->slow);
-	return scripts_new(&c, &d->api.scripts);
+	err = start_waiters(d, c.max_children);
+	return err != 0 ? err : scripts_new(&c, &d->api.scripts);
 }
 
 /* Nobody who logs in waits for a function that loops, nor for a request full of new accounts. */
@@ -605,6 +618,7 @@ end(struct divand *d)
 	exec_threads_free(d->signups);
 	exec_threads_free(d->hashers);
 	exec_threads_free(d->slow);
+	exec_threads_free(d->lists);
 	scripts_free(d->api.scripts);
 	exec_threads_free(d->threads);
 	exec_threads_free(d->copier);

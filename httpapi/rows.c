@@ -411,7 +411,7 @@ rows_stream_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, 
 	s->cookie = cookie;
 	s->ex = ex;
 	s->status = status;
-	s->job = (struct exec_job){.fn = run_job, .arg = s, .lane = ex == r->api->slow ? exec_lane(r->part[0].s) : 0};
+	s->job = (struct exec_job){.fn = run_job, .arg = s, .lane = ex == r->api->ex ? 0 : exec_lane(r->part[0].s)};
 	s->filled = (struct http_msg){.fn = on_filled, .arg = s};
 	make_elsewhere(s);
 }

@@ -28,11 +28,11 @@ const DDOC = {
 		docs: 'function () { var out = [], row; while ((row = getRow())) out.push(row.doc.n); return JSON.stringify(out); }',
 	},
 };
-const filled = async () => {
-	const db = await newDb(server);
-	await ask(server, 'PUT', `/${db}/_design/d`, { json: DDOC });
-	await ask(server, 'PUT', `/${db}/_design/e`, { json: { views: { m: { map: 'function (doc) { emit("m" + doc.n, null); }' } } } });
-	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs: Array.from({ length: N }, (_, n) => ({ _id: `d${String(n).padStart(5, '0')}`, n, pad: 'x'.repeat(500) })) } });
+const filled = async (at = server) => {
+	const db = await newDb(at);
+	await ask(at, 'PUT', `/${db}/_design/d`, { json: DDOC });
+	await ask(at, 'PUT', `/${db}/_design/e`, { json: { views: { m: { map: 'function (doc) { emit("m" + doc.n, null); }' } } } });
+	await ask(at, 'POST', `/${db}/_bulk_docs`, { json: { docs: Array.from({ length: N }, (_, n) => ({ _id: `d${String(n).padStart(5, '0')}`, n, pad: 'x'.repeat(500) })) } });
 	return db;
 };
 
@@ -74,9 +74,9 @@ test('what is missing, fails, loops or floods ends its own request', async () =>
 });
 
 /** The answer as it comes: {status, headers, length, complete}; ${pause}: resolves before the second piece is taken. */
-const stream = (path, pause) => new Promise((resolve, reject) => {
+const stream = (path, pause, at = server) => new Promise((resolve, reject) => {
 	let seen;
-	const req = http.get(server.url + path, { agent: false, headers: { authorization: server.auth } }, async (res) => {
+	const req = http.get(at.url + path, { agent: false, headers: { authorization: at.auth } }, async (res) => {
 		let length = 0;
 		seen = res;
 		try {
@@ -113,4 +113,22 @@ test('what a list sends goes out as it is made: the function waits for the clien
 	const late = await stream(`/${db}/_design/d/_list/stops/n?reduce=false`);
 	assert.deepEqual([late.status, late.complete], [200, false]);
 	assert.equal((await ask(server, 'GET', `/${db}/_design/d/_list/keys/throws?group=true`)).status, 200);
+});
+
+test('many at once share processes and threads: none waits for one that another keeps for good', async () => {
+	const own = await startDivand({ config: { couchdb: { os_process_timeout: '20000' }, query_server_config: { os_process_limit: '4' } } });
+	try {
+		const dbs = await Promise.all([filled(own), filled(own), filled(own)]);
+		const path = (db) => `/${db}/_design/d/_list/much/n?reduce=false&limit=60`;
+		const together = (paths) => Promise.all(paths.map(async (p) => {
+			const { status, length, complete } = await stream(p, undefined, own);
+			assert.deepEqual({ status, length, complete }, { status: 202, length: 60 * 500 * 40 + 3, complete: true });
+		}));
+		// The views are made first.
+		await together(dbs.map(path));
+		await together(Array(16).fill(path(dbs[0])));
+		await together(Array(8).fill(dbs).flat().map(path));
+	} finally {
+		await own.stop();
+	}
 });

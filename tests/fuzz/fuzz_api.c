@@ -483,7 +483,7 @@ start(void)
 	/* Of the layer that no reload of files takes away. */
 	FUZZ_CHECK(config_put(api.config, CONFIG_GIVEN, "admins", "admin", "adm") == 0 &&
 		   config_put(api.config, CONFIG_GIVEN, "chttpd_auth", "iterations", "1") == 0);
-	api.ex = api.slow = api.hashers = &executor;
+	api.ex = api.slow = api.lists = api.hashers = &executor;
 	memset(api.uuid, 'u', sizeof(api.uuid) - 1);
 	memset(api.secret, 's', sizeof(api.secret) - 1);
 	FUZZ_CHECK(scripts_new(&scripts, &api.scripts) == 0);
