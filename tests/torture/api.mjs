@@ -11,7 +11,7 @@
 // not the test's wish, and one that the test wishes for and that does not come.  What was acknowledged, and is to be there, is life.mjs's.
 import fs from 'node:fs';
 import path from 'node:path';
-import { Control, LIBRARY, SANITIZERS, args, build, modes, option, places, report, seed, stack, start, step } from './lib.mjs';
+import { Control, SANITIZERS, args, build, isLibrarys, modes, option, places, report, seed, stack, start, step } from './lib.mjs';
 import { tempDir } from '../lib/divand.mjs';
 
 const seconds = Number(option('--seconds', 120));
@@ -40,9 +40,9 @@ function judge(text) {
 }
 
 function tell(kind, err, file, mode, recent) {
-	if (recent.some((f) => LIBRARY.test(places(program, f.frames)[0]))) return;
-	const at = stack(err).slice(0, 3).map((f) => `${f.fn} ${f.at}`).join(' < ');
-	const key = `${kind} | ${at || file}`;
+	const at = stack(err);
+	if (isLibrarys(kind, at)) return;
+	const key = `${kind} | ${at.slice(0, 3).map((f) => `${f.fn} ${f.at}`).join(' < ') || file}`;
 	const old = found.get(key);
 	if (old) return void old.n++;
 	found.set(key, { n: 1 });

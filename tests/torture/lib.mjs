@@ -84,9 +84,6 @@ export class Control {
 	}
 }
 
-/** Calls behind which a library uses what it did not get: libzstd 1.5.4 (docs/RELIABILITY.md). */
-export const LIBRARY = /^ZSTD_createCDict/;
-
 /** Addresses in a program as `function file:line`. */
 export function places(program, frames) {
 	if (frames.length === 0) return [];
@@ -118,6 +115,9 @@ export function start(command, parameters, options) {
 	child.on('close', () => children.delete(child));
 	return child;
 }
+
+/** Is it a crash of libzstd 1.5.4's, whose ZSTD_createCDict() uses memory that it did not get (docs/RELIABILITY.md)?  ${at}: stack()'s. */
+export const isLibrarys = (kind, at) => /SEGV/.test(kind) && at[0]?.fn === 'body_dict_train';
 
 /** Run a program to its end: {code, signal, late, err}. */
 export function run(command, { env, cwd, ms }) {

@@ -11,7 +11,7 @@
 // not: it used what it did not get; nor does what a thread of the test had in hand when the test ended.
 import fs from 'node:fs';
 import path from 'node:path';
-import { Control, LIBRARY, SANITIZERS, args, build, modes, option, places, report, run, seed, stack, step } from './lib.mjs';
+import { Control, SANITIZERS, args, build, isLibrarys, modes, option, places, report, run, seed, stack, step } from './lib.mjs';
 import { tempDir } from '../lib/divand.mjs';
 
 const jobs = Number(option('--jobs', 1));
@@ -38,6 +38,7 @@ function judge(r, inVain) {
 		return held || by_thread ? ['own', ''] : ['memory is lost', r.err];
 	}
 	if (at.length && /^tests\//.test(at[0].at)) return ['own', r.err];
+	if (isLibrarys(r.err, at)) return ['own', r.err];
 	if (at.length === 0 && (r.code === 1 || r.code === 2)) return null; // it has ended by itself
 	const what = /ERROR: AddressSanitizer: (\S+)|runtime error: (.*)|Assertion `(.*)' failed/.exec(r.err);
 	return [what ? what[1] ?? what[2] ?? `assert(${what[3]})` : r.signal ?? `status ${r.code}`, r.err];
@@ -75,8 +76,7 @@ async function torture(test, mode) {
 		const took = Date.now() - start;
 		patience = Math.min(120000, Math.max(patience, 10 * took));
 		quickest = Math.min(quickest, took);
-		let verdict = judge(r, mode !== 'good' && took > IN_VAIN_MS + 10 * quickest); // what fails for good may be waited for
-		if (verdict && LIBRARY.test(places(program, fault.frames)[0])) verdict = ['own', verdict[1]];
+		const verdict = judge(r, mode !== 'good' && took > IN_VAIN_MS + 10 * quickest); // what fails for good may be waited for
 		if (verdict && verdict[0] === 'own') own.own++;
 		if (verdict) {
 			const at = stack(verdict[1]).slice(0, 4).map((f) => `${f.fn} ${f.at}`);
