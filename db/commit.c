@@ -65,7 +65,7 @@ commit_queue(struct dbfile *f, struct dbwork *w)
 {
 	w->next = NULL;
 	w->err = 0;
-	return commit_queue_chain(f, w, w, w->bytes, 0);
+	return commit_queue_chain(f, w, w, w->bytes, w->bytes == 0); /* what has none needs no room */
 }
 
 /* queue_take: What goes into the next transaction: at least one piece of work. Compaction goes alone. */
@@ -429,6 +429,18 @@ answer(struct dbwork *group, int err)
 	}
 }
 
+/* tell_commit: Never behind the drop. */
+static void
+tell_commit(struct dbfile *f, uint64_t seq)
+{
+	const struct dbs_config *config = &f->dbs->config;
+
+	(void)pthread_mutex_lock(&f->telling);
+	if (config->moved != NULL && !f->dropped)
+		config->moved(config->cookie, f->name, f->incarnation, seq, 0);
+	(void)pthread_mutex_unlock(&f->telling);
+}
+
 static void
 commit_group(struct dbfile *f, struct dbwork *group)
 {
@@ -450,8 +462,8 @@ commit_group(struct dbfile *f, struct dbwork *group)
 		counters_add(COUNTER_COMMITS, 1);
 		counters_add(COUNTER_DOC_WRITES, c.state.update_seq - seq);
 	}
-	if (err == 0 && c.state.update_seq != seq && f->dbs->config.moved != NULL && !f->dropped)
-		f->dbs->config.moved(f->dbs->config.cookie, f->name, f->incarnation, c.state.update_seq, 0);
+	if (err == 0 && c.state.update_seq != seq)
+		tell_commit(f, c.state.update_seq);
 	access_free(c.access);
 	buf_release(&c.security);
 	answer(group, err);

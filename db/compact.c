@@ -297,8 +297,6 @@ compact_step(void *arg)
 		k->phase = COMPACT_FINISH;
 		if ((err = commit_queue(k->f, &k->work)) == 0)
 			return;
-		k->phase = COMPACT_COPY; /* with ERR_BUSY, so much waits that it has to be tried again */
-		err = err == ERR_BUSY ? 0 : err;
 	}
 	if (err == 0)
 		ex->submit(ex, &k->job);

@@ -241,8 +241,10 @@ struct db_options {
 
 /**
  * dbs_create(s, name, options, p, why), dbs_drop(s, name, p): Durable on return, so call them off the event
- * loop. A drop ends the open handles: their calls then say ERR_NO_DB.
- * Errors: ERR_ILLEGAL_DB_NAME, ERR_DB_EXISTS, ERR_NO_DB, ERR_NOT_ADMIN, ERR_IO, ERR_NOSPACE, ERR_NOMEM.
+ * loop. A drop ends the open handles: their calls then say ERR_NO_DB.  One that failed changes nothing, but with
+ * ERR_IN_DOUBT: the database is gone, and may be there again after a crash.
+ * Errors: ERR_ILLEGAL_DB_NAME, ERR_DB_EXISTS, ERR_NO_DB, ERR_NOT_ADMIN, ERR_READONLY, ERR_IO, ERR_IN_DOUBT, ERR_NOSPACE,
+ * ERR_NOMEM.
  */
 int dbs_create(struct dbs *s, const char *name, const struct db_options *options, const struct principal *p,
     struct errtext *why) MUST_CHECK;

@@ -112,6 +112,8 @@ struct dbfile {
 	int in_table;
 	int busy; /* it is being made, opened or removed; or stands in for one that is */
 
+	pthread_mutex_t telling; /* held while dbs_config.moved is told of a commit, and while the file becomes a dropped one */
+
 	/* Under lock. */
 	pthread_mutex_t lock;
 	struct dbwork *head, *tail; /* the queue */
@@ -472,8 +474,10 @@ int commit_queue_full(const struct dbfile *f, size_t bytes);
  * was asked before.  Errors: as commit_queue().
  */
 int commit_queue_chain(struct dbfile *f, struct dbwork *first, struct dbwork *last, size_t bytes, int heard) MUST_CHECK;
-/** commit_queue(f, w): Hand ${w} to the committer, which calls w->done(w) with w->err set.  Errors: ERR_BUSY,
- * ERR_NO_DB, ERR_SHUTDOWN. */
+/**
+ * commit_queue(f, w): Hand ${w} to the committer, which calls w->done(w) with w->err set.  Errors: ERR_NO_DB; ERR_BUSY,
+ * if it has bytes.
+ */
 int commit_queue(struct dbfile *f, struct dbwork *w) MUST_CHECK;
 int commit_doc_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;
 int commit_local_keys(struct commit *c, struct idkey_batch **bp) MUST_CHECK;

@@ -8,7 +8,8 @@
  *
  * Making, opening and removing a file waits for the disk, so it happens without the table's lock: an entry
  * marked busy stands for the name meanwhile, and only those who ask for the same name wait.  A file gets its name with its
- * first commit in it: one whose making fails, or is cut short, has never been there.
+ * first commit in it: one whose making fails, or is cut short, has never been there.  One that is to be removed is in use
+ * until its name is gone: what is acknowledged meanwhile came before the drop, and where the name stays nothing has happened.
  */
 #include "dbi.h"
 
@@ -138,6 +139,7 @@ dbfile_free(struct dbfile *f)
 	judge_validators_free(f->validators);
 	buf_release(&f->security);
 	free(f->histories);
+	(void)pthread_mutex_destroy(&f->telling);
 	(void)pthread_mutex_destroy(&f->lock);
 	f->dbs->nfiles--;
 	(void)pthread_cond_broadcast(&f->dbs->idle);
@@ -162,6 +164,7 @@ claim(struct dbs *s, const char *name)
 		f->rules = s->config.rules(s->config.rules_cookie, name);
 	buf_init(&f->security, 1u << 20);
 	(void)pthread_mutex_init(&f->lock, NULL);
+	(void)pthread_mutex_init(&f->telling, NULL);
 	s->nfiles++;
 	table_add(s, f);
 	return f;
@@ -399,39 +402,62 @@ dbs_create(
 	return 0;
 }
 
+/*
+ * drop_claim: The busy entry of a name, with a reference: its file's, or one that stands in for a file that is not open.
+ * NULL: no memory.
+ */
+static struct dbfile *
+drop_claim(struct dbs *s, const char *name)
+{
+	struct dbfile *f;
+
+	(void)pthread_mutex_lock(&s->lock);
+	f = table_settled(s, name);
+	if (f == NULL)
+		f = claim(s, name);
+	else if (f->refs == 0)
+		idle_remove(s, f);
+	if (f != NULL) {
+		f->busy = 1;
+		f->refs++;
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	return f;
+}
+
+/* drop_tell: Its handles' calls say ERR_NO_DB from now on, and no other of its name can be made before all are told. */
+static void
+drop_tell(struct dbfile *f)
+{
+	(void)pthread_mutex_lock(&f->telling);
+	f->dropped = 1;
+	(void)pthread_mutex_unlock(&f->telling);
+	tell_moved(f->dbs, f->name, f->incarnation, 0, 1);
+}
+
 int
 dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 {
-	struct dbfile *f, *standin, *unused = NULL;
-	uint64_t incarnation = 0;
-	int err;
+	struct dbfile *f;
+	int err, gone;
 
 	if (!p->server_admin)
 		return ERR_NOT_ADMIN;
 	if (dbs_name_check(name, strlen(name), NULL) != 0)
 		return ERR_NO_DB;
+	if ((f = drop_claim(s, name)) == NULL)
+		return ERR_NOMEM;
+	/* It is in use until its file is removed; where that fails, nothing has happened. */
+	err = store_drop(s->config.store, name);
+	gone = err == 0 || err == ERR_IN_DOUBT || (err == ERR_NO_DB && f->store != NULL);
+	if (gone)
+		drop_tell(f);
 	(void)pthread_mutex_lock(&s->lock);
-	if ((f = table_settled(s, name)) != NULL) {
-		incarnation = f->incarnation;
+	f->busy = 0;
+	if (gone || f->store == NULL)
 		table_remove(s, f);
-		f->dropped = 1;
-		if (f->refs == 0) {
-			idle_remove(s, f);
-			unused = f;
-		}
-	}
-	standin = claim(s, name);
 	(void)pthread_mutex_unlock(&s->lock);
-	err = standin != NULL ? store_drop(s->config.store, name) : ERR_NOMEM;
-	if (err == 0) /* while no other of its name can be made */
-		tell_moved(s, name, incarnation, 0, 1);
-	(void)pthread_mutex_lock(&s->lock);
-	dbfile_free(unused);
-	if (standin != NULL) {
-		table_remove(s, standin);
-		dbfile_free(standin);
-	}
-	(void)pthread_mutex_unlock(&s->lock);
+	dbs_file_unref(f); /* and wakes who waits for the name */
 	return err;
 }
 

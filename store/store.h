@@ -121,7 +121,7 @@ void store_close_checked(struct store_db *db);
 
 /**
  * store_drop(s, name): Remove a database; snapshots that are open on it still read it.  Durable on return.
- * Errors: ERR_NO_DB, ERR_IO.
+ * Errors: ERR_NO_DB, ERR_READONLY, ERR_IO: it is still there; ERR_IN_DOUBT: it is gone, and may be there again after a crash.
  */
 int store_drop(struct store *s, const char *name) MUST_CHECK;
 

@@ -306,7 +306,8 @@ lmdb_drop(struct store *base, const char *name)
 		rc = errno == ENOENT ? ERR_NO_DB : store_lmdb_err(errno, "unlink", path);
 	if (rc == 0) {
 		store_files_unlink(s->dir, file);
-		rc = store_files_sync(s->dir, O_DIRECTORY);
+		if (store_files_sync(s->dir, O_DIRECTORY) != 0)
+			rc = ERR_IN_DOUBT;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;

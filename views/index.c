@@ -123,7 +123,8 @@ open_file(struct view_index *ix, int make)
 	close_file(ix);
 	if (err == ERR_CORRUPT || err == ERR_NEWER_FORMAT) {
 		log_line(LOG_WARNING, "an index of %s cannot be read, and is built anew", ix->database);
-		if ((err = store_drop(ix->views->config.store, ix->name)) != 0)
+		err = store_drop(ix->views->config.store, ix->name);
+		if (err != 0 && err != ERR_IN_DOUBT)
 			return err;
 		err = ERR_NO_DB;
 	}
@@ -279,7 +280,7 @@ index_drop_file(struct views *v, const char *name)
 {
 	int err = store_drop(v->config.store, name);
 
-	if (err != 0 && err != ERR_NO_DB)
+	if (err != 0 && err != ERR_NO_DB && err != ERR_IN_DOUBT)
 		log_line(LOG_WARNING, "an index file that is not needed any more cannot be removed: %s", name);
 }
 

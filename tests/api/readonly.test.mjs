@@ -11,7 +11,7 @@ import { ask, assertError, openFeed } from './client.mjs';
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const [WRITES, SYNCS, OPENS, META, FOLDERS, ALL] = [1, 2, 4, 32, 64, 63];
 const [EIO, EROFS, EDQUOT] = [5, 30, 122];
-const NAMES = 8;
+const [NAMES, GONE] = [8, 16];
 
 const dataDir = tempDir('divan-readonly');
 const file = path.join(tempDir('divan-fault'), 'fault');
@@ -153,6 +153,25 @@ test('a compacted file whose new name may not last takes no writes until that is
 	await put('taken', { n: 1 });
 	assert.ok((await ask(server, 'GET', '/a/_design/built/_view/v?key=1')).json.rows.some((row) => row.id === 'taken'));
 	await assertReads();
+});
+
+test('a database that cannot be removed goes on; one that is gone, and may come back, is gone for all', { timeout: 60000 }, async () => {
+	for (const doc of ['', '/one']) assert.equal((await ask(server, 'PUT', `/held${doc}`, { json: {} })).status, 201);
+	const feed = openFeed(server, '/held/_changes?feed=continuous&heartbeat=50');
+	await feed.until((f) => f.lines.length === 1);
+	fault(GONE, EROFS);
+	assertError(await ask(server, 'DELETE', '/held'), 503);
+	assert.equal((await ask(server, 'GET', '/held/one')).status, 200);
+	assert.equal((await ask(server, 'PUT', '/held/two', { json: {} })).status, 201);
+	await feed.until((f) => f.lines.length === 2);
+	fault(FOLDERS, EIO);
+	assertError(await ask(server, 'DELETE', '/held'), 500);
+	assert.equal((await ask(server, 'GET', '/held')).status, 404);
+	await feed.ended;
+	fault(0, 0);
+	assert.equal((await ask(server, 'PUT', '/held')).status, 201);
+	assert.equal((await ask(server, 'GET', '/held')).json.doc_count, 0);
+	assert.equal((await ask(server, 'DELETE', '/held')).status, 200);
 });
 
 test('nothing is lost or damaged', { timeout: 60000 }, async () => {
