@@ -194,12 +194,16 @@ sweep(void *arg)
 		p->nchildren--;
 		p->exited++;
 	}
-	p->sweeping = p->idle != NULL && !p->closing;
-	if (p->sweeping)
-		p->config->ex->later(p->config->ex, &p->sweep, p->config->idle_ms - (now - p->idle->idle_ms));
 	serve(p);
 	(void)pthread_mutex_unlock(&p->lock);
 	end_all(old);
+	(void)pthread_mutex_lock(&p->lock);
+	p->sweeping = p->idle != NULL && !p->closing;
+	if (p->sweeping)
+		p->config->ex->later(p->config->ex, &p->sweep, p->idle->idle_ms + p->config->idle_ms - now);
+	else
+		(void)pthread_cond_signal(&p->swept);
+	(void)pthread_mutex_unlock(&p->lock);
 }
 
 void
@@ -388,6 +392,7 @@ pool_init(struct pool *p, const struct scripts_config *config)
 {
 	*p = (struct pool){.config = config, .sweep = {.fn = sweep, .arg = p}};
 	(void)pthread_mutex_init(&p->lock, NULL);
+	(void)pthread_cond_init(&p->swept, NULL);
 }
 
 void
@@ -395,9 +400,13 @@ pool_release(struct pool *p)
 {
 	(void)pthread_mutex_lock(&p->lock);
 	p->closing = 1;
+	if (p->sweeping && p->config->ex->cancel(p->config->ex, &p->sweep))
+		p->sweeping = 0;
+	while (p->sweeping)
+		(void)pthread_cond_wait(&p->swept, &p->lock);
 	(void)pthread_mutex_unlock(&p->lock);
-	(void)p->config->ex->cancel(p->config->ex, &p->sweep);
 	end_all(p->idle);
+	(void)pthread_cond_destroy(&p->swept);
 	(void)pthread_mutex_destroy(&p->lock);
 }
 

@@ -25,7 +25,7 @@ static struct exec_threads *threads;
 #define J(text) ((struct jstr)J_INIT(text))
 
 static struct scripts *
-start(unsigned children, unsigned idle_ms, unsigned timeout_ms)
+start_with(struct executor *ex, unsigned children, unsigned idle_ms, unsigned timeout_ms)
 {
 	const struct scripts_config c = {.exe = exe,
 	    .max_children = children,
@@ -33,12 +33,18 @@ start(unsigned children, unsigned idle_ms, unsigned timeout_ms)
 	    .timeout_ms = timeout_ms,
 	    .memory = (size_t)256 << 20,
 	    .max_answer = (size_t)16 << 20,
-	    .ex = exec_threads_executor(threads)};
+	    .ex = ex};
 	struct scripts *s = NULL;
 
 	if (!CHECK_INT(scripts_new(&c, &s), 0))
 		exit(1);
 	return s;
+}
+
+static struct scripts *
+start(unsigned children, unsigned idle_ms, unsigned timeout_ms)
+{
+	return start_with(exec_threads_executor(threads), children, idle_ms, timeout_ms);
 }
 
 static int
@@ -454,6 +460,62 @@ test_idle(void)
 	scripts_free(s);
 }
 
+/* An executor whose timers are about to run when they are cancelled. */
+static struct {
+	struct executor ex;
+	struct exec_job *asked;
+	struct exec_job job;
+	_Atomic int runs;
+} late;
+
+static void
+late_run(void *arg)
+{
+	struct exec_job *job = arg;
+
+	late.runs = 1;
+	job->fn(job->arg);
+}
+
+static void
+late_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
+{
+	(void)ex;
+	(void)delay_ms;
+	late.asked = job;
+}
+
+static int
+late_cancel(struct executor *ex, struct exec_job *job)
+{
+	struct executor *real = exec_threads_executor(threads);
+
+	(void)ex;
+	CHECK(job == late.asked);
+	late.job = (struct exec_job){.fn = late_run, .arg = job};
+	real->later(real, &late.job, 50);
+	return 0;
+}
+
+static uint64_t
+late_now(struct executor *ex)
+{
+	(void)ex;
+	return exec_threads_executor(threads)->now_ms(exec_threads_executor(threads));
+}
+
+static void
+test_end_while_sweeping(void)
+{
+	struct scripts *s;
+
+	late.ex = (struct executor){.later = late_later, .cancel = late_cancel, .now_ms = late_now};
+	s = start_with(&late.ex, 2, 10, 5000);
+	use(s, "a", "{\"map\":[\"function(doc) {}\"]}", 1);
+	scripts_free(s);
+	CHECK_INT(late.runs, 1);
+}
+
 /* What is forbidden fails from inside. */
 static void
 test_sandbox(void)
@@ -503,6 +565,7 @@ main(int argc, char **argv)
 	test_fair();
 	test_reload();
 	test_idle();
+	test_end_while_sweeping();
 	test_sandbox();
 	exec_threads_free(threads);
 	return check_done();
