@@ -125,7 +125,8 @@ access_parse(const char *text, size_t len, int default_admin_only, struct access
 	if (x == NULL)
 		return ERR_NOMEM;
 	x->admin_only = text == NULL && default_admin_only;
-	if ((err = arena_new(2 * len + 65536, &x->arena)) == 0 && text != NULL) {
+	/* Of each three bytes, `"",`, may come an entry. */
+	if ((err = arena_new(16 * len + 65536, &x->arena)) == 0 && text != NULL) {
 		buf_init(&scratch, len + 1);
 		jread_init(&j, text, len);
 		err = parse_object(&j, x, &scratch);

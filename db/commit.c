@@ -181,8 +181,13 @@ static int
 apply_security(struct commit *c, struct db_write *w)
 {
 	struct access *compiled;
-	int err = access_parse(w->body.s, w->body.len, 0, &compiled);
+	int err;
 
+	if (w->body.len > c->security.max) {
+		w->err = ERR_TOO_LARGE;
+		return 0;
+	}
+	err = access_parse(w->body.s, w->body.len, 0, &compiled);
 	if (err == ERR_CORRUPT) {
 		w->err = ERR_BAD_JSON;
 		return 0;

@@ -9,6 +9,7 @@
  */
 #include "config_impl.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -225,7 +226,7 @@ config_kept_load(struct config *c, struct errtext *why)
 
 	if (n <= 0 || n >= (int)sizeof(path))
 		return err_why(why, ERR_IO, "the data folder's name is too long");
-	if (access(path, F_OK) != 0)
+	if (access(path, F_OK) != 0 && errno == ENOENT)
 		return 0;
 	return config_file_load(c, CONFIG_KEPT, path, why);
 }

@@ -280,7 +280,8 @@ put_info(struct listing *l, const char *name)
 	buf_puts(&l->b, l->b.len > 1 ? ",{\"key\":" : "{\"key\":");
 	buf_put_json(&l->b, name, strlen(name));
 	/* Where chttpd/admin_only_all_dbs is false, names are told to all, and no more than that of what is closed. */
-	if (err == ERR_NO_DB || err == ERR_UNAUTHORIZED || err == ERR_FORBIDDEN) {
+	if (err == ERR_NO_DB || err == ERR_UNAUTHORIZED || err == ERR_FORBIDDEN || err == ERR_CORRUPT ||
+	    err == ERR_NEWER_FORMAT) {
 		buf_printf(&l->b, ",\"error\":\"%s\"}", err_name(err));
 		return 0;
 	}

@@ -19,6 +19,7 @@
 #include "config_impl.h"
 #include "setup.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,7 +168,7 @@ read_kept(struct setting *s, const char *dir)
 
 	if (n <= 0 || n >= (int)sizeof(path))
 		return ERR_IO;
-	if (access(path, F_OK) != 0)
+	if (access(path, F_OK) != 0 && errno == ENOENT)
 		return 0;
 	err = config_load(s->kept, path, &why);
 	if (err != 0)

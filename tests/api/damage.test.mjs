@@ -217,3 +217,15 @@ test('rows of an index are damaged', async () => {
 		assert.equal((await ask(server, 'GET', `/all/${id(1)}`)).status, 200);
 	}
 });
+
+test('a database whose file is damaged leaves what is told of the others', async () => {
+	const server = await startDivand();
+	servers.push(server);
+	for (const name of ['bad', 'good']) ok(await ask(server, 'PUT', `/${name}`), 201);
+	await server.stop();
+	fs.writeFileSync(path.join(server.dataDir, 'bad.divan'), bytes(3 * PAGE, 1));
+	await server.restart();
+	const [bad, good] = ok(await ask(server, 'POST', '/_dbs_info', { json: { keys: ['bad', 'good'] } }), 200);
+	assert.deepEqual([bad.key, bad.info, good.info?.db_name], ['bad', undefined, 'good']);
+	assert.ok(bad.error);
+});

@@ -94,6 +94,45 @@ test_dropped(void)
 	ruletest_drain();
 }
 
+/* names: {"members":{"names":["a","a",...]}}, of ${n} names. */
+static void
+names(struct buf *b, unsigned n)
+{
+	int err = buf_puts(b, "{\"members\":{\"names\":[\"root\"");
+
+	for (unsigned i = 0; i < n && err == 0; i++)
+		err = buf_puts(b, ",\"\"");
+	CHECK_INT(err ? err : buf_puts(b, "]}}"), 0);
+}
+
+/* A security object may be full of names; one that is too large is refused by itself, not what is written together with it. */
+static void
+test_security(void)
+{
+	static const struct {
+		unsigned names;
+		int err;
+	} cases[] = {{300000, 0}, {400000, ERR_TOO_LARGE}};
+	struct db *db = ruletest_new_db(all, "secure");
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct db_write w[2] = {
+		    {.kind = DB_WRITE_SECURITY}, ruletest_write_of(i == 0 ? "{\"_id\":\"a\"}" : "{\"_id\":\"b\"}", 1)};
+		struct db_request req = {.writes = w, .nwrites = 2};
+		struct buf b;
+
+		buf_init(&b, 2u << 20);
+		names(&b, cases[i].names);
+		w[0].body = (struct jstr){b.data, b.len};
+		CHECK_INT(ruletest_submit(db, &req), 0);
+		CHECK_INT(w[0].err, cases[i].err);
+		CHECK_INT(w[1].err, 0);
+		buf_release(&b);
+	}
+	db_close(db);
+	ruletest_drain();
+}
+
 /* ---- Documents ---- */
 
 static int
@@ -489,6 +528,7 @@ main(void)
 	test_names();
 	test_who();
 	test_dropped();
+	test_security();
 	test_ids();
 	test_writes();
 	test_many_atts();
