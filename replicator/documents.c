@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "db/doc.h"
 
 #define MEMORY ((size_t)64 << 20)
@@ -456,7 +457,7 @@ look_for_all(struct watched *w, struct db_snap *snap, struct arena *a)
 }
 
 static int
-read_purges(struct watched *w, struct db_snap *snap, struct arena *a)
+follow_purges(struct watched *w, struct db_snap *snap, struct arena *a)
 {
 	struct db_scan *scan;
 	struct db_purge p;
@@ -476,16 +477,46 @@ read_purges(struct watched *w, struct db_snap *snap, struct arena *a)
 	return err == ERR_END ? 0 : err;
 }
 
+/* What is damaged says not whom it was about, and says so each time: it is passed over up to ${known}, a number of purges that ${snap} has. */
+static int
+read_purges(struct watched *w, struct db_snap *snap, uint64_t known, struct arena *a)
+{
+	int err = follow_purges(w, snap, a);
+
+	if (err != ERR_CORRUPT)
+		return err;
+	log_line(LOG_ERROR,
+	    "database %s: what is remembered of purges is damaged; each replication's document is looked for", w->name);
+	err = look_for_all(w, snap, a);
+	arena_reset(a);
+	if (err == 0 && w->purged < known)
+		w->purged = known;
+	return err;
+}
+
+/* A damaged row keeps none behind it from its turn; the log has it. */
+static int
+next_change(struct db_scan *scan, struct arena *a, struct db_change *c)
+{
+	uint64_t before = c->seq;
+	int err;
+
+	while ((err = db_changes_next(scan, a, c)) == ERR_CORRUPT && c->seq > before)
+		before = c->seq;
+	return err;
+}
+
 static int
 read_changes(struct watched *w, struct db *db)
 {
 	struct db_scan *scan = NULL;
 	struct db_snap *snap;
 	struct db_change c;
+	struct db_info info;
 	struct arena *a;
-	int one, failed, err = arena_new(MEMORY, &a);
+	int one, failed, err = db_info(db, &info);
 
-	if (err != 0)
+	if (err != 0 || (err = arena_new(MEMORY, &a)) != 0)
 		return err;
 	if (w->incarnation != db_incarnation(db)) {
 		pthread_mutex_lock(&w->r->lock);
@@ -498,9 +529,10 @@ read_changes(struct watched *w, struct db *db)
 		arena_free(a);
 		return err;
 	}
-	failed = read_purges(w, snap, a);
+	failed = read_purges(w, snap, info.purge_seq, a);
+	c.seq = w->seen;
 	err = db_changes_open(snap, w->seen, 0, &scan);
-	while (err == 0 && (err = db_changes_next(scan, a, &c)) == 0) {
+	while (err == 0 && (err = next_change(scan, a, &c)) == 0) {
 		uint64_t seq = c.seq;
 
 		/* One that cannot be read keeps no other from its turn, and has its own later, unless it is damaged. */

@@ -1,10 +1,14 @@
 /*
  * test_replicator_documents.c: a replication that a document describes, behind an allocation or a commit that fails once: what fails passes, so it
- * runs all the same, and the document is told how it ended.
+ * runs all the same, and the document is told how it ended.  Behind a damaged row of the changes, and a damaged note of a purge, it runs and ends, too.
  */
 #include "reptest.h"
 
+#include <stdatomic.h>
+
+#include "db/trees.h"
 #include "faults.h"
+#include "store/store_impl.h"
 
 enum { ALLOC = 1 };
 
@@ -78,6 +82,155 @@ without_commits(const char *name, const char *how, const char *state, int code, 
 	}
 }
 
+/* ---- Damage: the store in memory, whose rows of one tree and sequence may be damaged ---- */
+
+static const struct store_impl *real;
+static struct store_impl store, rows[TREE_COUNT];
+static _Atomic uint64_t damaged[TREE_COUNT]; /* that sequence's; 0: none */
+static _Atomic unsigned lookups;             /* scans of purges */
+
+static int
+move(enum db_tree tree, struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp,
+    struct store_val *valp)
+{
+	int err = real->move(c, how, key, keyp, valp);
+
+	if (err == 0 && keyp->len == 8 && damaged[tree] != 0 && bytes_load_u64be(keyp->p) == damaged[tree])
+		valp->len = 1;
+	return err;
+}
+
+static int
+move_changes(
+    struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp, struct store_val *valp)
+{
+	return move(TREE_CHANGES, c, how, key, keyp, valp);
+}
+
+static int
+move_purges(
+    struct store_cursor *c, enum store_move how, struct store_val key, struct store_val *keyp, struct store_val *valp)
+{
+	return move(TREE_PURGES, c, how, key, keyp, valp);
+}
+
+static int
+open_rows(struct store_snap *snap, unsigned tree, struct store_cursor **cp)
+{
+	int err = real->cursor_open(snap, tree, cp);
+
+	if (err == 0 && (tree == TREE_CHANGES || tree == TREE_PURGES))
+		(*cp)->impl = &rows[tree];
+	lookups += tree == TREE_PURGES;
+	return err;
+}
+
+static int
+begin_snap(struct store_db *db, struct store_snap **snapp)
+{
+	int err = real->snap_begin(db, snapp);
+
+	if (err == 0)
+		(*snapp)->impl = &store;
+	return err;
+}
+
+static int
+make_db(struct store *s, const char *name, const char *const *trees, unsigned ntrees, struct store_db **dbp)
+{
+	int err = real->make(s, name, trees, ntrees, dbp);
+
+	if (err == 0)
+		(*dbp)->impl = &store;
+	return err;
+}
+
+static void
+begin_damage(void)
+{
+	real = reptest_store->impl;
+	store = rows[TREE_CHANGES] = rows[TREE_PURGES] = *real;
+	store.make = make_db;
+	store.snap_begin = begin_snap;
+	store.cursor_open = open_rows;
+	rows[TREE_CHANGES].move = move_changes;
+	rows[TREE_PURGES].move = move_purges;
+	reptest_store->impl = &store;
+}
+
+static uint64_t
+purge(struct db *db, const char *id)
+{
+	unsigned char purged[1];
+	struct db_write w = {.kind = DB_WRITE_PURGE, .id = {id, strlen(id)}, .npath = 1, .purged = purged};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	char text[512];
+	struct revbuf rev;
+	struct rev one;
+
+	reptest_get("_replicator", id, text, sizeof(text));
+	CHECK_INT(rev_parse(text, strcspn(text, " "), &rev), 0);
+	one = rev_of(&rev);
+	w.path = &one;
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	return w.number;
+}
+
+static void
+is_gone(const char *doc)
+{
+	struct jstr database = {"_replicator", 11}, id = {doc, strlen(doc)};
+	unsigned i;
+	int err = 0;
+
+	for (i = 0; i < 5000 && err != ERR_MISSING; i++) {
+		struct buf b;
+
+		buf_init(&b, 1u << 20);
+		err = replicator_put_doc(reptest_rep, database, id, &b);
+		buf_release(&b);
+		usleep(1000);
+	}
+	CHECK_INT(err, ERR_MISSING);
+}
+
+/* What says which document was purged cannot be read: its replication ends all the same, and the replicator comes to rest. */
+static void
+damaged_purge(struct db *db)
+{
+	struct replicator *r = reptest_rep;
+	unsigned before;
+
+	describe("purged", "\"source\":\"a\",\"target\":\"b\",\"continuous\":true");
+	replicator_moved(r, "_replicator", 0, 0);
+	reptest_wait_for_state("purged", "running");
+	reptest_rep = NULL;
+	damaged[TREE_PURGES] = purge(db, "purged");
+	reptest_rep = r;
+	replicator_moved(r, "_replicator", 0, 0);
+	is_gone("purged");
+	usleep(50000);
+	before = lookups;
+	usleep(100000);
+	CHECK_INT(lookups, before);
+	damaged[TREE_PURGES] = 0;
+}
+
+/* A document whose row in the changes cannot be read has no replication; those behind it do. */
+static void
+damaged_change(struct db *db)
+{
+	struct db_info info;
+
+	describe("unread", "\"source\":\"a\",\"target\":\"b\"");
+	CHECK_INT(db_info(db, &info), 0);
+	damaged[TREE_CHANGES] = info.update_seq;
+	describe("behind", "\"source\":\"a\",\"target\":\"b\"");
+	is_told("behind", "completed");
+	damaged[TREE_CHANGES] = 0;
+}
+
 int
 main(void)
 {
@@ -87,6 +240,7 @@ main(void)
 
 	main_thread = pthread_self();
 	reptest_open();
+	begin_damage();
 	dbtest_create(reptest_dbs, "_replicator");
 	dbtest_create(reptest_dbs, "a");
 	dbtest_create(reptest_dbs, "b");
@@ -102,6 +256,8 @@ main(void)
 	without_commits("runs", runs, "completed", ERR_IN_DOUBT, 0);
 	without_commits("runs", runs, "completed", ERR_IN_DOUBT, 1);
 	without_commits("wrong", wrong, "failed", ERR_NOSPACE, 0);
+	damaged_purge(open[0]);
+	damaged_change(open[0]);
 	reptest_end();
 	for (i = 0; i < 3; i++)
 		db_close(open[i]);
