@@ -62,7 +62,7 @@ int config_on_change(struct config *c, config_change_f *fn, void *cookie) MUST_C
  * config_change(c, section, key, value, keep): What PUT does, and with ${value} NULL DELETE: the value holds at once,
  * and with ${keep} after a restart too, since it is written to local.yaml in the data folder.  A value that was put
  * is deleted to what the file, the environment or the command line says; what these say is deleted to the default, and so is an
- * administrator always.  Not on an event loop: it syncs a file.  Errors: ERR_IO with a log line, ERR_NOMEM, ERR_TOO_LARGE.
+ * administrator always.  Not on an event loop: it syncs a file.  Errors: as setup_write(), ERR_NOMEM, ERR_TOO_LARGE; the value is then what it was.
  */
 int config_change(struct config *c, const char *section, const char *key, const char *value, int keep) MUST_CHECK;
 

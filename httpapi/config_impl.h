@@ -63,8 +63,7 @@ void config_kept_release(void);
 /** config_kept_load(c, why): Lay what was kept in the data folder over ${c}.  Errors as config_load(). */
 int config_kept_load(struct config *c, struct errtext *why) MUST_CHECK;
 /**
- * config_kept_drop(c, section, key): Forget what was kept of a setting, there and in ${c}.  Errors: ERR_IO with a log
- * line, ERR_NOMEM.
+ * config_kept_drop(c, section, key): Forget what was kept of a setting, there and in ${c}.  Errors: as config_change().
  */
 int config_kept_drop(struct config *c, const char *section, const char *key) MUST_CHECK;
 

@@ -6,6 +6,8 @@
  * the configuration file says.
  *
  * 1. One change at a time: the layer and the file are equal but while one is under way.
+ * 2. A change that fails is taken out of the file again: the file may have it already where the folder could not be synced.
+ * 3. A value that is kept already is written all the same: a process that was killed may have left it without a sync.
  */
 #include "config_impl.h"
 
@@ -127,13 +129,11 @@ write_lines(const char *folder, struct lines *l)
 static int
 write_kept(struct config *c, const char *section, const char *key, const char *value)
 {
-	const char *old = config_at(c, CONFIG_KEPT, section, key);
 	struct lines l = {NULL, 0, 0};
 	size_t i;
 	int err;
 
-	if (config_folder(c) == NULL || old == value ||
-	    (old != NULL && value != NULL && old != config_gone && value != config_gone && strcmp(old, value) == 0))
+	if (config_folder(c) == NULL)
 		return 0;
 	err = config_at_each(c, CONFIG_KEPT, add_line, &l);
 	for (i = 0; i < l.n && (strcmp(l.v[i].key, key) != 0 || strcmp(l.v[i].section, section) != 0); i++) {
@@ -147,6 +147,31 @@ write_kept(struct config *c, const char *section, const char *key, const char *v
 	if (err == 0)
 		err = write_lines(config_folder(c), &l);
 	free(l.v);
+	return err;
+}
+
+/* Invariant 2.  Where this fails, too, the next change does it. */
+static void
+put_back(struct config *c)
+{
+	struct lines l = {NULL, 0, 0};
+
+	if (config_folder(c) != NULL && config_at_each(c, CONFIG_KEPT, add_line, &l) == 0 &&
+	    write_lines(config_folder(c), &l) != 0)
+		log_line(LOG_WARNING, "a setting that could not be kept may be in " FILE_NAME " all the same");
+	free(l.v);
+}
+
+/* In the file and the layer, or in none of them. */
+static int
+keep_value(struct config *c, const char *section, const char *key, const char *value)
+{
+	int err = write_kept(c, section, key, value);
+
+	if (err == 0)
+		err = config_put(c, CONFIG_KEPT, section, key, value);
+	if (err != 0)
+		put_back(c);
 	return err;
 }
 
@@ -169,7 +194,7 @@ decide(struct config *c, const char *section, const char *key, const char *value
 
 	if (value == NULL && (is_admin(section) || (below && !was_put)))
 		value = config_gone;
-	kept[0] = keep ? value : was;
+	kept[0] = value;
 	kept[1] = keep && (!given || is_admin(section)) ? NULL : value;
 }
 
@@ -181,9 +206,7 @@ config_change(struct config *c, const char *section, const char *key, const char
 
 	pthread_mutex_lock(&changing);
 	decide(c, section, key, value, keep, kept);
-	err = write_kept(c, section, key, kept[0]);
-	if (err == 0 && keep)
-		err = config_put(c, CONFIG_KEPT, section, key, kept[0]);
+	err = keep ? keep_value(c, section, key, kept[0]) : 0;
 	/* As at the next start (setup_admins.c): else the password that was given would hold again once the files are read anew. */
 	if (err == 0 && keep && is_admin(section))
 		err = config_put(c, CONFIG_GIVEN, section, key, NULL);
@@ -208,12 +231,11 @@ config_kept_release(void)
 int
 config_kept_drop(struct config *c, const char *section, const char *key)
 {
-	int err;
+	int err = 0;
 
 	pthread_mutex_lock(&changing);
-	err = write_kept(c, section, key, NULL);
-	if (err == 0)
-		err = config_put(c, CONFIG_KEPT, section, key, NULL);
+	if (config_at(c, CONFIG_KEPT, section, key) != NULL)
+		err = keep_value(c, section, key, NULL);
 	pthread_mutex_unlock(&changing);
 	return err;
 }

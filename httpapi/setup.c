@@ -43,16 +43,18 @@ join(char out[PATH_MAX], const char *dir, const char *name)
 }
 
 /* A folder that may not be read cannot be synced: whoever made it so keeps it. */
-static void
+static int
 sync_dir(const char *dir)
 {
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = 0;
 
 	if (fd < 0)
-		return;
+		return errno == EACCES ? 0 : complain("sync the folder", dir);
 	if (fsync(fd) != 0)
-		log_line(LOG_WARNING, "%s: fsync: %s", dir, strerror(errno));
+		err = complain("sync the folder", dir);
 	close(fd);
+	return err;
 }
 
 int
@@ -64,10 +66,10 @@ setup_make_dir(const char *path)
 
 	if (there && errno != EEXIST)
 		return complain("make the folder", path);
-	/* One that is there may be of a process that was killed before it came to this. */
+	/* One that is there may be of a process that was killed before it came to this; what it stands in may be no file system that syncs. */
 	snprintf(parent, sizeof(parent), "%.*s", slash == NULL || slash == path ? 1 : (int)(slash - path),
 	    slash == NULL ? "." : path);
-	sync_dir(parent);
+	(void)sync_dir(parent);
 	return 0;
 }
 
@@ -135,11 +137,11 @@ replace(const char *dir, const char *path, const char *tmp, const char *text, si
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return complain("write", tmp);
+	errno = ENOSPC; /* of a write that is cut short */
 	ok = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
 	if (close(fd) != 0 || !ok || rename(tmp, path) != 0)
 		return complain("write", path);
-	sync_dir(dir);
-	return 0;
+	return sync_dir(dir);
 }
 
 int

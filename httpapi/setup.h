@@ -26,7 +26,8 @@ int setup_make_dir(const char *path) MUST_CHECK;
 
 /**
  * setup_write(dir, name, text, len): Write the small file ${dir}/${name}, for this user alone, so
- * that it is there whole or not at all.  Errors: ERR_IO with a log line.
+ * that it is there whole or not at all, and lasts.  Errors: err_errno()'s, with a log line; where the folder cannot be synced the file is
+ * there, but a power cut may take it back.
  */
 int setup_write(const char *dir, const char *name, const char *text, size_t len) MUST_CHECK;
 

@@ -174,6 +174,33 @@ test('a database that cannot be removed goes on; one that is gone, and may come 
 	assert.equal((await ask(server, 'DELETE', '/held')).status, 200);
 });
 
+test('a setting that may not last, since its folder cannot be synced, is refused and what it was; asked for again, it is synced', { timeout: 60000 }, async () => {
+	const url = '/_node/_local/_config/log/level';
+	const asked = async (method, status, json, headers) => assert.equal((await ask(server, method, url, { json, headers })).status, status);
+	const is = async (value) => {
+		assert.equal((await ask(server, 'GET', url)).json, value);
+		assert.match(fs.readFileSync(path.join(dataDir, 'local.yaml'), 'utf8'), new RegExp(`"level": "${value}"`));
+	};
+	await is('info');
+	fault(FOLDERS, EIO);
+	await asked('PUT', 500, 'debug');
+	await is('info');
+	await asked('DELETE', 500);
+	await is('info');
+	await asked('PUT', 500, 'info'); // it is that, but may not last
+	await asked('PUT', 200, 'debug', { 'X-Couch-Persist': 'false' }); // nobody asked that it do
+	fault(FOLDERS, EROFS);
+	await asked('PUT', 503, 'debug');
+	assert.equal((await ask(server, 'POST', '/_node/_local/_config/_reload')).status, 200);
+	await is('info');
+	fault(0, 0);
+	await asked('PUT', 200, 'debug');
+	await is('debug');
+	await server.restart();
+	await is('debug');
+	await asked('PUT', 200, 'info');
+});
+
 test('nothing is lost or damaged', { timeout: 60000 }, async () => {
 	await server.restart();
 	await assertReads();
