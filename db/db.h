@@ -219,8 +219,10 @@ void dbs_free(struct dbs *s);
  * dbs_set_default_security(s, admin_only): From now on new databases have this: 1: server administrators alone are let in
  * (couchdb/default_security "admin_only"); 0: everyone ("everyone", and "admin_local", which says the same of a database
  * of a cluster).  Any thread.
+ * dbs_default_security(s): The security object of new databases.  Static.
  */
 void dbs_set_default_security(struct dbs *s, int admin_only);
+const char *dbs_default_security(const struct dbs *s);
 
 /**
  * dbs_name_check(name, len, why): CouchDB's rules for database names, with its words.  Errors:
@@ -236,7 +238,8 @@ int dbs_list(struct dbs *s, int (*fn)(const char *name, void *cookie), void *coo
 
 /* What a database is made with, for its life.  All zero: an ordinary one. */
 struct db_options {
-	int partitioned; /* ids are PARTITION:ID */
+	int partitioned;      /* ids are PARTITION:ID */
+	struct jstr security; /* its first security object, an object's text; len 0: dbs_default_security() */
 };
 
 /**
@@ -521,6 +524,8 @@ struct db_change {
 /**
  * db_changes_open(snap, since, descending, scanp): Rows with seq > ${since} upward, or all rows with seq >
  * ${since} from the newest down.
+ * db_changes_next(scan, a, out): The next row.  Errors: ERR_END; ERR_CORRUPT, with a log line: out->seq has changed if it is that row alone that
+ * is damaged, and the next call goes on behind it; ERR_NOMEM, ERR_IO.
  */
 int db_changes_open(struct db_snap *snap, uint64_t since, int descending, struct db_scan **scanp) MUST_CHECK;
 int db_changes_next(struct db_scan *scan, struct arena *a, struct db_change *out) MUST_CHECK;

@@ -247,6 +247,8 @@ file_load(struct dbs *s, const char *name, open_f *how, const struct db_options 
 	if (f == NULL)
 		return ERR_NOMEM;
 	f->partitioned = options != NULL && options->partitioned;
+	if (options != NULL && options->security.len > 0)
+		(void)buf_put(&f->security, options->security.s, options->security.len); /* meta_init() looks */
 	(void)pthread_mutex_unlock(&s->lock);
 	err = load(f, how);
 	(void)pthread_mutex_lock(&s->lock);
@@ -346,6 +348,12 @@ void
 dbs_set_default_security(struct dbs *s, int admin_only)
 {
 	s->admin_only = admin_only;
+}
+
+const char *
+dbs_default_security(const struct dbs *s)
+{
+	return access_default(s->admin_only);
 }
 
 struct listing {

@@ -124,7 +124,9 @@ meta_init(struct dbfile *f, struct store_batch *batch)
 	    .partitioned = (uint64_t)f->partitioned,
 	    .created_us = ex->wall_us(ex)};
 	ex->random(ex, &f->state.salt, sizeof(f->state.salt));
-	if ((err = buf_puts(&f->security, access_default(f->dbs->admin_only))) != 0 ||
+	if (f->security.len == 0)
+		(void)buf_puts(&f->security, access_default(f->dbs->admin_only));
+	if ((err = buf_failed(&f->security)) != 0 ||
 	    (err = meta_put(batch, "security", f->security.data, f->security.len)) != 0)
 		return err;
 	if ((err = meta_put(batch, "format", &version, 1)) != 0 || (err = meta_state_put(batch, &f->state)) != 0)

@@ -4,20 +4,25 @@
  * One job at a time walks the changes of the database of accounts, a batch of ids in a snapshot, then
  * user by user: makes the database, puts the user into its security object, or undoes that.  What is done is
  * noted in a _local document of the database of accounts at the end of the walk, with the prefix it was
- * done with:
+ * done with, and the databases that could not be opened or changed:
  *
- *	{"seq":"12-opaque","prefix":"userdb-"}
+ *	{"seq":"12-opaque","prefix":"userdb-","passed_over":["userdb-6b696d"]}
  *
  *	idle --peruser_look--> walk --batch--> user --(security written)--> user ... --> walk --no more--> note --> idle
  *	                        ^                 |
- *	                        `---5 s later-----+ what went wrong is tried again
+ *	                        `---5 s later-----+ what passes is waited for
  *
  * 1. Every step may be repeated.  What a crash cut off is done again after the start, because the
  *    note is written after the last step.
  * 2. A start looks at all users, whatever the note says, but where it says done only for a database
  *    that is not there: such a user costs a look at the table of files, and no file is opened.
- * 3. Of a deletion only what came behind the note counts: whoever enables this does not lose the
- *    databases of users who were deleted before.
+ * 3. A database is made with its user in its security object: one that is there needs nothing more.
+ * 4. Of a deletion only what came behind the note counts: whoever enables this does not lose the
+ *    databases of users who were deleted before.  The first walk may end in the middle, so it begins with
+ *    a note from where on deletions count: "since" stands there instead of "seq".
+ * 5. A database that is damaged keeps no other user from his turn.  It is tried again when its user changes, and
+ *    at the next start.  The note names it: of others what it says is done is not done again, for a name may have been
+ *    taken out by hand since.
  */
 #include "peruser.h"
 #include "background.h"
@@ -31,10 +36,13 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define BATCH 16u
+#define OVER_MAX 256u
 #define RETRY_MS 5000u
 #define NOTE "_local/couch_peruser"
+#define NOTE_MAX (1u << 20)
 #define SECURITY_MAX (16u << 20)
 
 struct subject {
@@ -62,17 +70,21 @@ struct peruser {
 	uint64_t seq;           /* what was walked to */
 	uint64_t noted;         /* what the note says was done */
 	uint64_t deleted_since; /* deletions up to here are nobody's business */
-	uint64_t incarnation;   /* of the database of accounts */
+	int first;              /* 1: that is to be noted before anything is done */
+	char *over[OVER_MAX];   /* databases that were passed over */
+	size_t nover;
+	int over_changed;                     /* 1: the note has others */
+	char database[LIMIT_DB_NAME_LEN + 1]; /* the user's who is looked at */
+	uint64_t incarnation;                 /* of the database of accounts */
 	char prefix[LIMIT_DB_NAME_LEN + 1];
 	int delete_dbs;
 	int failing; /* 1: it was logged */
 };
 
 static void walk(void *arg);
+static void submit_walk(struct peruser *p);
 static void next_user(struct peruser *p);
 static void finish(struct peruser *p, int err);
-
-/* ---- Names and security objects ---- */
 
 int
 peruser_database(const char *prefix, const char *name, size_t len, struct buf *b)
@@ -87,182 +99,186 @@ peruser_database(const char *prefix, const char *name, size_t len, struct buf *b
 	return buf_putc(b, '\0');
 }
 
-/* The array ${names} with ${name} in front, as CouchDB has it, or without it; what is no array is an empty one. */
-static int
-put_names(struct jstr names, const struct jstr *name, int add, struct buf *out, int *changedp)
+/* ---- Those that are passed over ---- */
+
+static size_t
+find_over(const struct peruser *p, const char *database)
 {
-	struct buf scratch, rest;
-	struct jstr span, s;
-	struct jread j;
-	int err, found = 0;
+	size_t i;
 
-	if (names.len == 0 || names.s[0] != '[')
-		names = (struct jstr){"[]", 2};
-	buf_init(&scratch, names.len + API_SCRATCH);
-	buf_init(&rest, names.len);
-	jread_init(&j, names.s, names.len);
-	err = jread_array_begin(&j);
-	while (!err && (err = jread_array_next(&j)) == 0) {
-		struct jread at = j;
-		int is = jread_peek(&at) == JREAD_STRING && !jread_string(&at, &scratch, &s) && s.len == name->len &&
-			 memcmp(s.s, name->s, s.len) == 0;
-
-		found |= is;
-		err = jread_skip(&j, &span);
-		if (!err && (add || !is)) {
-			buf_puts(&rest, rest.len > 0 ? "," : "");
-			buf_put(&rest, span.s, span.len);
-		}
-	}
-	buf_putc(out, '[');
-	if (add && !found) {
-		buf_put_json(out, name->s, name->len);
-		buf_puts(out, rest.len > 0 ? "," : "");
-	}
-	buf_put(out, rest.data, rest.len);
-	buf_putc(out, ']');
-	if (err == ERR_END)
-		err = buf_failed(&rest);
-	*changedp |= add ? !found : found;
-	buf_release(&scratch);
-	buf_release(&rest);
-	return err;
+	for (i = 0; i < p->nover && strcmp(p->over[i], database) != 0; i++)
+		;
+	return i;
 }
 
 static int
-is_another(const void *cookie, const struct jstr *key)
+add_over(struct peruser *p, const char *database)
 {
-	return !jstr_is(key, cookie);
+	if (find_over(p, database) < p->nover || p->nover == OVER_MAX)
+		return 0;
+	p->over[p->nover] = strdup(database);
+	if (!p->over[p->nover])
+		return ERR_NOMEM;
+	p->nover++;
+	p->over_changed = 1;
+	return 0;
 }
 
+static void
+remove_over(struct peruser *p, const char *database)
+{
+	size_t i = find_over(p, database);
+
+	if (i == p->nover)
+		return;
+	free(p->over[i]);
+	p->over[i] = p->over[--p->nover];
+	p->over_changed = 1;
+}
+
+static void
+forget_over(struct peruser *p)
+{
+	while (p->nover > 0)
+		free(p->over[--p->nover]);
+	p->over_changed = 0;
+}
+
+/* What passes is waited for, with all who come behind. */
 static int
-is_rest(const void *cookie, const struct jstr *key)
+passes(int err)
 {
-	(void)cookie;
-	return !jstr_is(key, "admins") && !jstr_is(key, "members");
+	return err == ERR_NOMEM || err == ERR_BUSY || err == ERR_NOSPACE || err == ERR_READONLY ||
+	       err == ERR_IN_DOUBT || err == ERR_SHUTDOWN;
 }
 
-/* The value of member ${key} of an object; len 0: none. */
+/* ${err} came of the user's database.  Returns what ends the walk. */
 static int
-member_of(const struct jstr *object, const char *key, struct jstr *valuep)
+outcome(struct peruser *p, int err)
 {
-	struct buf scratch;
-	struct jstr name, span;
-	struct jread j;
-	int err;
-
-	*valuep = (struct jstr){NULL, 0};
-	buf_init(&scratch, object->len + API_SCRATCH);
-	jread_init(&j, object->s, object->len);
-	err = jread_object_begin(&j);
-	while (!err && (err = jread_object_next(&j, &scratch, &name)) == 0) {
-		int is = jstr_is(&name, key);
-
-		err = jread_skip(&j, &span);
-		if (!err && is)
-			*valuep = span;
-	}
-	buf_release(&scratch);
-	return err == ERR_END ? 0 : err;
-}
-
-static int
-is_no_list(const void *cookie, const struct jstr *key)
-{
-	(void)cookie;
-	return !jstr_is(key, "names") && !jstr_is(key, "roles");
-}
-
-/* A group that names nobody means everybody: a database that has lost its user is the administrators'. */
-static int
-put_group(const struct jstr *group, const struct jstr *name, int add, struct buf *out, int *changedp)
-{
-	struct jstr object = group->len > 0 && group->s[0] == '{' ? *group : (struct jstr){"{}", 2};
-	struct jstr names = {"", 0}, roles = {"", 0};
-	struct buf list;
-	int err = member_of(&object, "names", &names), left, changed = 0;
-
-	buf_init(&list, names.len + 8 * name->len + 64);
-	if (!err)
-		err = member_of(&object, "roles", &roles);
-	if (!err)
-		err = put_names(names, name, add, &list, &changed);
-	left = add || !changed || list.len > 2 || (roles.len > 2 && roles.s[0] == '[');
-	buf_putc(out, '{');
-	if (!err)
-		err = userdoc_copy(object, left ? is_another : is_no_list, "names", out);
-	if (!err) {
-		buf_puts(out, out->data[out->len - 1] == '{' ? "" : ",");
-		buf_puts(out, left ? "\"names\":" : "\"roles\":[\"_admin\"],\"names\":");
-		buf_put(out, list.data, list.len);
-		buf_putc(out, '}');
-		err = buf_failed(&list) ? buf_failed(&list) : buf_failed(out);
-	}
-	*changedp |= changed;
-	buf_release(&list);
-	return err;
-}
-
-int
-peruser_security(struct jstr text, struct jstr name, int add, struct buf *out, int *changedp)
-{
-	struct jstr admins, members;
-	int err = member_of(&text, "admins", &admins), in_members = 0;
-
-	*changedp = 0;
-	if (!err)
-		err = member_of(&text, "members", &members);
-	if (err)
+	if (passes(err))
 		return err;
-	buf_puts(out, "{\"admins\":");
-	err = put_group(&admins, &name, add, out, changedp);
-	buf_puts(out, ",\"members\":");
-	if (!err)
-		err = put_group(&members, &name, add, out, &in_members);
-	*changedp |= in_members;
-	if (!err)
-		err = userdoc_copy(text, is_rest, NULL, out);
-	buf_putc(out, '}');
-	return err ? err : buf_failed(out);
+	if (!err) {
+		remove_over(p, p->database);
+		return 0;
+	}
+	log_line(LOG_ERROR, "couch_peruser: database %s: %s; it is passed over until its user changes%s", p->database,
+	    err_reason(err), p->nover < OVER_MAX ? ", or the next start" : "");
+	return add_over(p, p->database);
 }
 
 /* ---- The note ---- */
 
+/* The value of a member; len 0: none. */
+static int
+member_of(const struct jstr *note, const char *key, struct jstr *valuep)
+{
+	struct buf scratch;
+	struct jread j;
+	int err;
+
+	*valuep = (struct jstr){NULL, 0};
+	buf_init(&scratch, note->len + API_SCRATCH);
+	jread_init(&j, note->s, note->len);
+	err = jread_find(&j, &scratch, (struct jstr){key, strlen(key)});
+	if (!err)
+		err = jread_skip(&j, valuep);
+	buf_release(&scratch);
+	return err == ERR_END ? 0 : err;
+}
+
 /* *${seqp}: 0 where there is none that holds. */
 static int
-read_note(struct peruser *p, struct db_snap *snap, uint64_t *seqp)
+read_seq(struct peruser *p, struct db_snap *snap, const struct jstr *note, const char *key, uint64_t *seqp)
+{
+	struct jstr seq = {NULL, 0};
+	int err = member_of(note, key, &seq);
+
+	*seqp = 0;
+	if (err || seq.len == 0)
+		return err;
+	err = userdoc_string(&seq, p->users.arena, &seq);
+	if (!err)
+		err = db_seq_parse(p->users.db, seq.s, seq.len, seqp);
+	/* Who may write there could promise that all deletions to come were seen to. */
+	if (err || *seqp > db_snap_seq(snap))
+		*seqp = 0;
+	return err;
+}
+
+static int
+read_over(struct peruser *p, const struct jstr *note)
+{
+	struct jstr list, name;
+	struct buf scratch;
+	struct jread j;
+	int err = member_of(note, "passed_over", &list);
+
+	if (err || list.len == 0)
+		return err;
+	buf_init(&scratch, list.len + API_SCRATCH);
+	jread_init(&j, list.s, list.len);
+	err = jread_array_begin(&j);
+	while (!err && (err = jread_array_next(&j)) == 0) {
+		buf_clear(&scratch);
+		err = jread_string(&j, &scratch, &name);
+		if (!err && dbs_name_check(name.s, name.len, NULL) == 0) {
+			char database[LIMIT_DB_NAME_LEN + 1];
+
+			snprintf(database, sizeof(database), "%.*s", (int)name.len, name.s);
+			err = add_over(p, database);
+		}
+	}
+	buf_release(&scratch);
+	p->over_changed = 0;
+	return err == ERR_END ? 0 : err;
+}
+
+static int
+read_note(struct peruser *p, struct db_snap *snap, uint64_t *sincep)
 {
 	struct arena *a = p->users.arena;
-	struct jstr body, seq = {NULL, 0}, prefix = {NULL, 0};
+	struct jstr body, prefix = {NULL, 0};
 	uint64_t rev;
 	int err = db_local_get(snap, NOTE, strlen(NOTE), a, &rev, &body);
 
-	*seqp = 0;
-	if (!err)
-		err = member_of(&body, "seq", &seq);
+	p->noted = *sincep = 0;
 	if (!err)
 		err = member_of(&body, "prefix", &prefix);
 	if (!err)
-		err = userdoc_string(&seq, a, &seq);
-	if (!err)
 		err = userdoc_string(&prefix, a, &prefix);
-	if (!err && jstr_is(&prefix, p->prefix))
-		err = db_seq_parse(p->users.db, seq.s, seq.len, seqp);
-	/* Who may write there could promise that all deletions to come were seen to. */
-	if (*seqp > db_snap_seq(snap))
-		*seqp = 0;
-	/* One that somebody wrote by hand is none. */
-	return err == ERR_MISSING || err == ERR_BAD_REQUEST || err == ERR_BAD_JSON ? 0 : err;
+	if (!err && jstr_is(&prefix, p->prefix)) {
+		err = read_seq(p, snap, &body, "seq", &p->noted);
+		if (!err)
+			err = read_seq(p, snap, &body, "since", sincep);
+		if (!err)
+			err = read_over(p, &body);
+	}
+	/* One that somebody wrote by hand, or that is damaged, is none. */
+	return err == ERR_MISSING || err == ERR_BAD_REQUEST || err == ERR_BAD_JSON || err == ERR_CORRUPT ? 0 : err;
 }
 
 static void
 note_written(struct background *b)
 {
 	struct peruser *p = (struct peruser *)(void *)((char *)b - offsetof(struct peruser, users));
+	int err = b->w.err;
 
-	if (!b->w.err)
+	if (!err && p->first) {
+		p->first = 0;
+		submit_walk(p);
+		return;
+	}
+	if (!err) {
 		p->noted = p->seq;
-	finish(p, b->w.err);
+		p->over_changed = 0;
+	} else if (p->over_changed) {
+		/* What fails here, too, was no fault of those databases. */
+		pthread_mutex_lock(&p->lock);
+		p->anew = 1;
+		pthread_mutex_unlock(&p->lock);
+	}
+	finish(p, err);
 }
 
 static int
@@ -271,12 +287,16 @@ write_note(struct peruser *p)
 	struct buf text;
 	int err;
 
-	buf_init_arena(&text, p->users.arena, 4096);
-	buf_puts(&text, "{\"seq\":\"");
-	db_seq_put(p->users.db, &text, p->seq);
+	buf_init_arena(&text, p->users.arena, NOTE_MAX);
+	buf_puts(&text, p->first ? "{\"since\":\"" : "{\"seq\":\"");
+	db_seq_put(p->users.db, &text, p->first ? p->deleted_since : p->seq);
 	buf_puts(&text, "\",\"prefix\":");
 	buf_put_json(&text, p->prefix, strlen(p->prefix));
-	buf_putc(&text, '}');
+	for (size_t i = 0; i < p->nover; i++) {
+		buf_puts(&text, i > 0 ? "," : ",\"passed_over\":[");
+		buf_put_json(&text, p->over[i], strlen(p->over[i]));
+	}
+	buf_puts(&text, p->nover > 0 ? "]}" : "}");
 	err = buf_failed(&text);
 	if (err)
 		return err;
@@ -295,7 +315,8 @@ security_written(struct background *b)
 	int err = b->w.err;
 
 	background_close(b);
-	if (err && err != ERR_NO_DB) {
+	err = outcome(p, err == ERR_NO_DB ? 0 : err);
+	if (err) {
 		finish(p, err);
 		return;
 	}
@@ -305,10 +326,10 @@ security_written(struct background *b)
 
 /* ERR_AGAIN: the write is on its way. */
 static int
-set_security(struct peruser *p, const char *database, const struct subject *s)
+set_security(struct peruser *p, const struct subject *s)
 {
 	struct buf now, then;
-	int changed = 0, err = background_open(&p->own, p->api, database);
+	int changed = 0, err = background_open(&p->own, p->api, p->database);
 
 	if (err)
 		return err == ERR_NO_DB ? 0 : err;
@@ -326,35 +347,72 @@ set_security(struct peruser *p, const char *database, const struct subject *s)
 	return ERR_AGAIN;
 }
 
+/* Invariant 3. */
+static int
+make(struct peruser *p, const struct subject *s)
+{
+	const char *now = dbs_default_security(p->api->dbs);
+	struct db_options options = {0};
+	struct errtext why = {""};
+	struct buf then;
+	int changed, err;
+
+	buf_init_arena(&then, p->users.arena, SECURITY_MAX);
+	err = peruser_security((struct jstr){now, strlen(now)}, s->name, 1, &then, &changed);
+	if (err)
+		return err;
+	options.security = (struct jstr){then.data, then.len};
+	return dbs_create(p->api->dbs, p->database, &options, background_server(), &why);
+}
+
+/* ${name}'s database into p->database.  ERR_ILLEGAL_DB_NAME: there can be none. */
+static int
+name_database(struct peruser *p, const struct jstr *name, struct errtext *why)
+{
+	struct buf b;
+	int err;
+
+	buf_init_arena(&b, p->users.arena, 2u * LIMIT_ID_LEN + sizeof(p->prefix));
+	err = peruser_database(p->prefix, name->s, name->len, &b);
+	if (!err)
+		err = dbs_name_check(b.data, b.len - 1, why);
+	if (!err)
+		memcpy(p->database, b.data, b.len);
+	return err;
+}
+
 static int
 do_user(struct peruser *p, const struct subject *s)
 {
 	struct errtext why = {""};
-	struct buf b;
-	int err;
+	int done, err;
 
-	if (s->name.len == 0 || (s->deleted && s->seq <= p->deleted_since))
+	if (s->name.len == 0)
 		return 0;
-	buf_init_arena(&b, p->users.arena, 2u * LIMIT_ID_LEN + sizeof(p->prefix));
-	err = peruser_database(p->prefix, s->name.s, s->name.len, &b);
-	if (err)
-		return err;
-	if (dbs_name_check(b.data, b.len - 1, &why)) {
+	err = name_database(p, &s->name, &why);
+	if (err == ERR_ILLEGAL_DB_NAME) {
 		log_line(LOG_WARNING, "couch_peruser: %s", why.text);
 		return 0;
 	}
+	if (err)
+		return err;
+	done = s->seq <= (s->deleted ? p->deleted_since : p->noted) && find_over(p, p->database) == p->nover;
+	if (s->deleted && done)
+		return 0;
 	if (s->deleted && p->delete_dbs) {
-		err = dbs_drop(p->api->dbs, b.data, background_server());
-		return err == ERR_NO_DB ? 0 : err;
+		err = dbs_drop(p->api->dbs, p->database, background_server());
+		return outcome(p, err == ERR_NO_DB ? 0 : err);
 	}
 	if (!s->deleted) {
-		err = dbs_create(p->api->dbs, b.data, NULL, background_server(), &why);
-		if (err == ERR_DB_EXISTS && s->seq <= p->noted)
-			return 0;
-		if (err && err != ERR_DB_EXISTS)
+		err = make(p, s);
+		/* Of the folder: nobody's alone. */
+		if (err == ERR_IO)
 			return err;
+		if (err != ERR_DB_EXISTS || done)
+			return outcome(p, err == ERR_DB_EXISTS ? 0 : err);
 	}
-	return set_security(p, b.data, s);
+	err = set_security(p, s);
+	return err == ERR_AGAIN ? err : outcome(p, err);
 }
 
 /* ---- The walk ---- */
@@ -420,34 +478,41 @@ next_user(struct peruser *p)
 		submit_walk(p);
 }
 
+/* What is no user's document has no name, and is walked by; so is a damaged row, which the log has. */
+static int
+add_subject(struct peruser *p, const struct db_change *c, int damaged)
+{
+	const size_t prefix = strlen(USERDOC_PREFIX);
+	struct subject *s = &p->batch[p->n++];
+
+	*s = (struct subject){.name = {"", 0}, .seq = c->seq};
+	if (damaged || c->id.len <= prefix || memcmp(c->id.s, USERDOC_PREFIX, prefix) != 0)
+		return 0;
+	s->deleted = c->deleted;
+	s->name.len = c->id.len - prefix;
+	s->name.s = arena_dup(p->users.arena, c->id.s + prefix, s->name.len);
+	return s->name.s ? 0 : ERR_NOMEM;
+}
+
 static int
 read_batch(struct peruser *p, struct db_snap *snap)
 {
-	const size_t prefix = strlen(USERDOC_PREFIX);
-	struct db_scan *scan;
-	struct db_change c;
+	struct db_change c = {.seq = p->seq};
+	struct db_scan *scan = NULL;
 	int err = db_changes_open(snap, p->seq, 0, &scan);
 
 	p->n = p->i = 0;
-	if (err)
-		return err;
-	while (p->n < BATCH && (err = db_changes_next(scan, p->users.arena, &c)) == 0) {
-		struct subject *s = &p->batch[p->n];
+	while (!err && p->n < BATCH) {
+		uint64_t before = c.seq;
+		int damaged;
 
-		/* What is no user's document has no name, and is walked by. */
-		s->seq = c.seq;
-		s->name = (struct jstr){"", 0};
-		s->deleted = c.deleted;
-		if (c.id.len > prefix && memcmp(c.id.s, USERDOC_PREFIX, prefix) == 0)
-			s->name = (struct jstr){
-			    arena_dup(p->users.arena, c.id.s + prefix, c.id.len - prefix), c.id.len - prefix};
-		if (!s->name.s) {
-			err = ERR_NOMEM;
-			break;
-		}
-		p->n++;
+		err = db_changes_next(scan, p->users.arena, &c);
+		damaged = err == ERR_CORRUPT && c.seq > before;
+		if (!err || damaged)
+			err = add_subject(p, &c, damaged);
 	}
-	db_scan_close(scan);
+	if (scan)
+		db_scan_close(scan);
 	return err == ERR_END ? 0 : err;
 }
 
@@ -456,13 +521,16 @@ static int
 begin(struct peruser *p, struct db_snap *snap)
 {
 	const struct config *c = p->api->config;
+	uint64_t since;
 	int err;
 
+	forget_over(p);
 	snprintf(p->prefix, sizeof(p->prefix), "%s", config_get(c, "couch_peruser", "database_prefix", "userdb-"));
 	p->incarnation = db_incarnation(p->users.db);
 	p->seq = 0;
-	err = read_note(p, snap, &p->noted);
-	p->deleted_since = p->noted > 0 ? p->noted : db_snap_seq(snap);
+	err = read_note(p, snap, &since);
+	p->first = p->noted == 0 && since == 0;
+	p->deleted_since = p->first ? db_snap_seq(snap) : p->noted > 0 ? p->noted : since;
 	return err;
 }
 
@@ -508,11 +576,11 @@ walk(void *arg)
 		p->anew = 1;
 		pthread_mutex_unlock(&p->lock);
 	}
-	if (!err && p->n > 0) {
+	if (!err && p->n > 0 && !p->first) {
 		next_user(p);
 		return;
 	}
-	if (!err && p->seq > p->noted) {
+	if (!err && (p->first || p->seq > p->noted || p->over_changed)) {
 		err = write_note(p);
 		if (!err)
 			return;
@@ -575,6 +643,7 @@ peruser_free(struct peruser *p)
 {
 	if (!p)
 		return;
+	forget_over(p);
 	pthread_cond_destroy(&p->idle);
 	pthread_mutex_destroy(&p->lock);
 	free(p);

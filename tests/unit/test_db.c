@@ -605,6 +605,7 @@ test_names(struct dbs *s)
 {
 	struct errtext why;
 	struct principal nobody = {NULL, NULL, 0, 0};
+	struct db_options closed = {.security = {"{\"members\":{\"names\":[\"x\"]}}", 27}};
 	struct db *old, *db;
 	struct db_write w;
 
@@ -615,7 +616,8 @@ test_names(struct dbs *s)
 	old = dbtest_open(s, "a/b");
 	CHECK_INT(dbtest_write(old, arena, "{\"_id\":\"old\"}", 1, &w), 0);
 	CHECK_INT(dbs_drop(s, "a/b", &dbtest_admin), 0);
-	CHECK_INT(dbs_create(s, "a/b", NULL, &dbtest_admin, &why), 0);
+	CHECK_INT(dbs_create(s, "a/b", &closed, &dbtest_admin, &why), 0);
+	CHECK_INT(db_open(s, "a/b", &nobody, &db), ERR_UNAUTHORIZED);
 	db = dbtest_open(s, "a/b");
 	CHECK(db_incarnation(db) != db_incarnation(old));
 	CHECK(body_is(db, "old", NULL, ""));
