@@ -32,6 +32,9 @@
 #define LIMIT_ROWS_PER_TURN 256u           /* rows that a feed reads upward to write them downward, in one turn */
 #define LIMIT_UPDATES_GONE 4096u           /* databases that are gone and still stand in _db_updates */
 #define LIMIT_SCRIPT_ANSWER (64u << 20)    /* bytes of one answer of users' JavaScript */
+#define LIMIT_SPOOL_BYTES (256ull << 20)   /* bytes of an answer that wait on disk until they are taken, */
+#define LIMIT_SPOOLS_BYTES (1ull << 30)    /* and of all of them, */
+#define LIMIT_SPOOLS 128u                  /* which may be so many at a time */
 #define LIMIT_SELECTOR_LEN (2u << 20)      /* bytes of a selector's text */
 #define LIMIT_SELECTOR_DEPTH 50u           /* nesting of a selector's operators and fields */
 #define LIMIT_SELECTOR_NODES 8192u         /* operators and fields of a selector */

@@ -15,6 +15,7 @@
 #include "db/db.h"
 #include "httpapi/config.h"
 #include "httpapi/server.h"
+#include "httpapi/spool.h"
 
 #define API_NODE "divan@127.0.0.1" /* the one node's name, also known as _local */
 #define API_SCRATCH 65536u         /* what the JSON reader may ask of a scratch buffer beyond its text */
@@ -39,6 +40,7 @@ struct api {
 	struct cors *cors;               /* what is allowed to pages of other origins: cors.c */
 	struct transport *transport;     /* what becomes of plain HTTP: transport.c */
 	struct web *web;                 /* the built page: web.c */
+	struct spools spools;            /* what waits for slow clients: lists.c */
 	struct copies *copies;           /* copies of databases on their way: copyfile.c */
 	struct scripts *scripts;         /* users' JavaScript */
 	struct replicator *replicator;   /* copies between databases: replications.c */

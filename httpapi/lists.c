@@ -3,12 +3,15 @@
  *
  *	lists_any -> (the view's rows are ready) -> run: what the function sends first
  *	  `-> list_end: all of it, an error, or the head of a stream -> fill -> (sent) -> fill ... -> drop
+ *	                                                                `-> ahead, ahead ... while it is sent
  *
  * 1. The rows are made as a view's answer, a batch at a time as the function asks for them, and what it sends goes out a batch at
- *    a time: neither is ever held as a whole, and nothing is made that the client does not take.
- * 2. run() and fill() are on threads that may wait.  Between them the function stands still, in its process.
+ *    a time: neither is ever held in memory as a whole.
+ * 2. run(), fill() and ahead() are on threads that may wait, one at a time.  Between them the function stands still, in its process.
  * 3. No process is waited for while one is held: where the rows are themselves a function's reductions, all of them are made first.
  * 4. Who holds a process never waits for a thread that waits for one: what follows run() is on api->lists, where nobody does.
+ * 5. A slow client keeps no process that others need: ahead of it the function works on, and what it sends waits on disk, behind what is
+ *    older and before f->body.  Where there is no room the function stands still, and its process may be ended for who waits for one.
  */
 #include "scripting.h"
 
@@ -21,7 +24,8 @@
 
 #define PARTS 4u /* {db}, "_design", {d}, "_list" */
 #define SCRATCH_MAX ((size_t)256 << 20)
-#define ROWS_END "\r\n]}\n" /* what stands behind a view's rows */
+#define BODY_MAX ((size_t)1 << 20) /* bytes of what was sent that are kept in memory for long */
+#define ROWS_END "\r\n]}\n"        /* what stands behind a view's rows */
 
 /* One request; lives in its arena. */
 struct list {
@@ -34,7 +38,8 @@ struct list {
 	struct buf text;     /* rows that the function has not been given, with commas between them */
 	int at_end;          /* there are no others */
 	struct jstr head;    /* what a view's answer has beside them */
-	struct buf body;     /* what the function has sent, until it is a batch */
+	struct spool spool;  /* what the function has sent, */
+	struct buf body;     /* and what of it is newest, until it is a batch */
 	int done;            /* it has sent all */
 	struct buf response; /* its headers and code: JSON text */
 };
@@ -257,6 +262,7 @@ let_go(struct list *f)
 	view_rows_drop(f->l);
 	arena_free(f->scratch);
 	buf_release(&f->text);
+	spool_release(&f->spool);
 }
 
 static void
@@ -269,6 +275,31 @@ drop(void *cookie)
 	buf_release(&f->response);
 }
 
+/* make_more: A batch, or the function's end: then its process is others'. */
+static int
+make_more(struct list *f)
+{
+	int err = converse(f, 1);
+
+	if (err != 0 || f->done) {
+		script_close(f->sc);
+		f->sc = NULL;
+		f->call.err = err;
+		buf_release(&f->text);
+	}
+	return err;
+}
+
+static int
+spool_body(struct list *f)
+{
+	int err = f->body.len > 0 ? spool_put(&f->spool, f->body.data, f->body.len) : 0;
+
+	if (err == 0)
+		buf_release(&f->body);
+	return err;
+}
+
 /* fill: A rows_f. */
 static int
 fill(void *cookie, struct buf *b, struct arena *scratch)
@@ -277,11 +308,36 @@ fill(void *cookie, struct buf *b, struct arena *scratch)
 	int err = 0;
 
 	(void)scratch;
-	if (f->body.len == 0)
-		err = converse(f, 1);
-	buf_put(b, f->body.data, f->body.len);
-	buf_clear(&f->body);
-	return err != 0 ? err : f->done ? ERR_END : 0;
+	if (spool_left(&f->spool) == 0 && f->body.len == 0 && f->sc != NULL)
+		(void)make_more(f);
+	/* A large one need not lie in memory; where there is no room on disk, it does. */
+	if (f->body.len > BODY_MAX)
+		(void)spool_body(f);
+	if (spool_left(&f->spool) > 0) {
+		err = spool_take(&f->spool, b, ROWS_BATCH_BYTES);
+	} else {
+		buf_put(b, f->body.data, f->body.len);
+		buf_clear(&f->body);
+	}
+	if (err != 0 || f->sc != NULL || f->body.len > 0 || spool_left(&f->spool) > 0)
+		return err;
+	/* What was sent before the function's error goes out before that is told. */
+	return f->call.err == 0 ? ERR_END : b->len > 0 ? 0 : f->call.err;
+}
+
+/* ahead: What the client does not take yet. */
+static int
+ahead(void *cookie)
+{
+	struct list *f = cookie;
+
+	if (f->sc == NULL)
+		return ERR_END;
+	if (spool_body(f) != 0) {
+		script_park(f->sc);
+		return ERR_BUSY;
+	}
+	return make_more(f);
 }
 
 /* put_whole: The response with what was sent as its body. */
@@ -308,7 +364,7 @@ list_end(struct apireq *r)
 
 	if (c->err == 0 && !f->done) {
 		if (scripting_reply_begin(r, (struct jstr){f->response.data, f->response.len}, json, &status) == 0)
-			rows_stream_on(r, status, r->api->lists, fill, drop, NULL, f);
+			rows_stream_ahead(r, status, r->api->lists, fill, ahead, drop, f);
 		else
 			drop(f);
 		return;
@@ -335,6 +391,7 @@ ready(struct apireq *r, struct view_rows *l, void *cookie)
 	buf_init(&f->text, LIMIT_SCRIPT_ANSWER);
 	buf_init(&f->body, LIMIT_SCRIPT_ANSWER);
 	buf_init(&f->response, 8 * (size_t)LIMIT_SCRIPT_ANSWER);
+	spool_init(&f->spool, &r->api->spools, LIMIT_SPOOL_BYTES);
 	api_work_slow(r, run, list_end);
 }
 

@@ -570,6 +570,7 @@ start(struct divand *d, const struct options *o)
 	if (err != 0)
 		return err;
 	d->api.config = d->config;
+	d->api.spools.dir = d->data;
 	err = setup_data_dir(d->data, &d->lock_fd);
 	if (err == 0)
 		err = setup_uuid(d->data, d->api.uuid);

@@ -14,6 +14,7 @@
  *    touched behind it.
  * 2. While a message is under way the request is held, because its memory is the request's.
  * 3. Who vanishes while a batch is made on another thread is let go when that is done.
+ * 4. One job of a request is under way at most.  While it works ahead a batch is lent, which it does not touch.
  */
 #include "rows.h"
 
@@ -40,8 +41,11 @@ struct rows {
 	struct http_msg filled;
 	void (*fail)(void *cookie, int err);
 	int status;
-	int err;     /* what came of the batch */
-	int working; /* it is being made */
+	int (*ahead)(void *cookie);
+	int err;      /* what came of the batch */
+	int working;  /* it is being made, */
+	int is_ahead; /* or there is work ahead of it */
+	int wanted;   /* meanwhile the client has come to want it */
 	int begun;
 };
 
@@ -204,8 +208,18 @@ run_job(void *arg)
 {
 	struct rows *s = arg;
 
-	s->err = make(s);
+	s->err = s->is_ahead ? s->ahead(s->cookie) : make(s);
 	http_post(http_req_thread(s->r->http), &s->filled);
+}
+
+static void
+go_ahead(struct rows *s)
+{
+	/* To lend a batch may have cut the stream off. */
+	if (s->ahead == NULL || s->stopped)
+		return;
+	s->is_ahead = 1;
+	make_elsewhere(s);
 }
 
 static void pass_on(struct rows *s, int err);
@@ -213,6 +227,10 @@ static void pass_on(struct rows *s, int err);
 static void
 step(struct rows *s)
 {
+	if (s->working) {
+		s->wanted = 1;
+		return;
+	}
 	/* The head may still be on its way alone, and nobody tells when it is out. */
 	if (!http_can_send(s->r->http)) {
 		yield(s);
@@ -238,6 +256,7 @@ pass_on(struct rows *s, int err)
 	}
 	if (err == 0) {
 		http_lend(http, s->b.data, s->b.len);
+		go_ahead(s);
 		return;
 	}
 	if (err != ERR_END) {
@@ -321,10 +340,12 @@ begin(struct rows *s, int status, uint64_t length, int err)
 		http_reply_take(r->http, status, data, len);
 	} else if (err == 0) {
 		http_start(r->http, status, length, on_ready, on_stop, s);
-		if (s->b.len > 0)
+		if (s->b.len > 0) {
 			http_lend(r->http, s->b.data, s->b.len);
-		else
+			go_ahead(s);
+		} else {
 			yield(s);
+		}
 	} else {
 		release(s);
 		if (s->fail != NULL)
@@ -332,6 +353,18 @@ begin(struct rows *s, int status, uint64_t length, int err)
 		else
 			api_error(r, err, NULL);
 	}
+}
+
+static void
+been_ahead(struct rows *s)
+{
+	int wanted = s->wanted;
+
+	s->is_ahead = s->wanted = 0;
+	if (wanted)
+		step(s);
+	else if (s->err == 0)
+		go_ahead(s);
 }
 
 static void
@@ -343,6 +376,8 @@ on_filled(void *arg)
 	s->working = 0;
 	if (s->stopped)
 		release(s);
+	else if (s->is_ahead)
+		been_ahead(s);
 	else if (s->begun)
 		pass_on(s, s->err);
 	else
@@ -390,9 +425,8 @@ rows_send_chunked(struct apireq *r, rows_f *fill, void *cookie)
 	send_rows(r, 200, UINT64_MAX, 1, fill, NULL, cookie);
 }
 
-void
-rows_stream_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
-    void (*fail)(void *cookie, int err), void *cookie)
+static struct rows *
+rows_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, void (*drop)(void *cookie), void *cookie)
 {
 	struct rows *s = rows_is_head(r) ? NULL : rows_new(r);
 
@@ -403,16 +437,27 @@ rows_stream_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, 
 			send_head(r, status, UINT64_MAX);
 		else
 			api_error(r, ERR_NOMEM, NULL);
-		return;
+		return NULL;
 	}
 	s->fill = fill;
 	s->drop = drop;
-	s->fail = fail;
 	s->cookie = cookie;
 	s->ex = ex;
 	s->status = status;
 	s->job = (struct exec_job){.fn = run_job, .arg = s, .lane = ex == r->api->ex ? 0 : exec_lane(r->part[0].s)};
 	s->filled = (struct http_msg){.fn = on_filled, .arg = s};
+	return s;
+}
+
+void
+rows_stream_ahead(struct apireq *r, int status, struct executor *ex, rows_f *fill, int (*ahead)(void *cookie),
+    void (*drop)(void *cookie), void *cookie)
+{
+	struct rows *s = rows_on(r, status, ex, fill, drop, cookie);
+
+	if (s == NULL)
+		return;
+	s->ahead = ahead;
 	make_elsewhere(s);
 }
 
@@ -420,5 +465,10 @@ void
 rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
     void (*fail)(void *cookie, int err), void *cookie)
 {
-	rows_stream_on(r, 200, ex, fill, drop, fail, cookie);
+	struct rows *s = rows_on(r, 200, ex, fill, drop, cookie);
+
+	if (s == NULL)
+		return;
+	s->fail = fail;
+	make_elsewhere(s);
 }

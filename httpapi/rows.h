@@ -52,9 +52,13 @@ void rows_send(struct apireq *r, rows_f *fill, void (*drop)(void *cookie), void 
 void rows_send_on(struct apireq *r, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
     void (*fail)(void *cookie, int err), void *cookie);
 
-/** rows_stream_on(r, status, ex, fill, drop, fail, cookie): The same with another status. */
-void rows_stream_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, void (*drop)(void *cookie),
-    void (*fail)(void *cookie, int err), void *cookie);
+/**
+ * rows_stream_ahead(r, status, ex, fill, ahead, drop, cookie): The same with another status, where work goes on while the client has not
+ * taken what it was sent: ${ahead}(cookie) runs again and again on threads of ${ex}, never together with ${fill}, until the client
+ * wants more, or it returns something but 0; and anew behind the next batch.
+ */
+void rows_stream_ahead(struct apireq *r, int status, struct executor *ex, rows_f *fill, int (*ahead)(void *cookie),
+    void (*drop)(void *cookie), void *cookie);
 
 /**
  * rows_stream(r, status, length, fill, drop, cookie): The same with another status, and the body's

@@ -3,7 +3,8 @@
  *
  *	take --> a line for each database --serve()--> a child of the database that waits
  *	                                     |--fewer than allowed: a new one
- *	                                     `--one of another database that waits is ended for a new one
+ *	                                     |--one of another database that waits is ended for a new one
+ *	                                     `--after a while: one whose user waits for somebody else, too
  *
  * 1. A child serves one database in its life: what a function left behind in it nobody else meets.
  * 2. Databases take turns.  One gets another child only while more are free than it has: functions that never end have half of them,
@@ -16,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define LOOKS 4u /* that who waits takes for one whose user waits longer than from one to the next */
 
 /* Who waits for a child, on its own stack. */
 struct waiter {
@@ -286,6 +289,63 @@ pool_reload(struct pool *p, const char *owner)
 	end_all(old);
 }
 
+/* ---- Whose users wait ---- */
+
+void
+pool_park(struct pool *p, struct pool_parked *k, struct child *c)
+{
+	struct pool_parked **end = &p->parked;
+
+	(void)pthread_mutex_lock(&p->lock);
+	*k = (struct pool_parked){.child = c, .since_ms = now_ms(p)};
+	while (*end != NULL)
+		end = &(*end)->next;
+	*end = k;
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+/* parked_take: Under the lock. */
+static struct child *
+parked_take(struct pool *p, struct pool_parked *k)
+{
+	struct pool_parked **at = &p->parked;
+	struct child *c = k->child;
+
+	while (c != NULL && *at != k)
+		at = &(*at)->next;
+	if (c != NULL)
+		*at = k->next;
+	k->child = NULL;
+	return c;
+}
+
+struct child *
+pool_unpark(struct pool *p, struct pool_parked *k)
+{
+	struct child *c;
+
+	(void)pthread_mutex_lock(&p->lock);
+	c = parked_take(p, k);
+	(void)pthread_mutex_unlock(&p->lock);
+	return c;
+}
+
+/* parked_for: One that has been parked for ${ms}, and whose end helps ${o}: its own before others'. */
+static struct pool_parked *
+parked_for(const struct pool *p, const struct pool_owner *o, unsigned ms)
+{
+	int others = o->busy <= p->config->max_children - p->nbusy;
+	struct pool_parked *found = NULL;
+
+	for (struct pool_parked *k = p->parked; k != NULL && now_ms(p) - k->since_ms >= ms; k = k->next) {
+		if (strcmp(k->child->owner, o->name) == 0)
+			return k;
+		if (found == NULL && others)
+			found = k;
+	}
+	return found;
+}
+
 /* ---- Taking one ---- */
 
 static void
@@ -314,21 +374,53 @@ leave_line(struct pool *p, struct pool_owner *o, struct waiter *w)
 	owner_forget(p, o);
 }
 
+/* stay: Until served, or for ${ms}. */
+static void
+stay(struct pool *p, struct waiter *w, unsigned ms)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	while (!w->served && pthread_cond_timedwait(&w->turn, &p->lock, &until) == 0)
+		;
+}
+
+/* end_parked: For the sake of ${o}, which stays: it has a waiter. */
+static void
+end_parked(struct pool *p, const struct pool_owner *o, unsigned ms)
+{
+	struct pool_parked *k = parked_for(p, o, ms);
+	struct child *c;
+
+	if (k == NULL)
+		return;
+	c = parked_take(p, k);
+	(void)pthread_mutex_unlock(&p->lock);
+	pool_drop(p, c, NULL);
+	(void)pthread_mutex_lock(&p->lock);
+}
+
 /* stand_in_line: Until served; ERR_BUSY when time is up. */
 static int
 stand_in_line(struct pool *p, struct pool_owner *o, struct waiter *w)
 {
-	struct timespec until;
-	int late = 0;
+	const unsigned ms = p->config->timeout_ms / LOOKS + 1000 / LOOKS;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += p->config->timeout_ms / 1000 + 1;
 	*o->end = w;
 	o->end = &w->next;
 	p->nwaiting++;
 	serve(p);
-	while (!w->served && !late)
-		late = pthread_cond_timedwait(&w->turn, &p->lock, &until) != 0;
+	for (unsigned i = 0; i < LOOKS && !w->served; i++) {
+		if (i > 0)
+			end_parked(p, o, ms);
+		stay(p, w, ms);
+	}
 	if (w->served)
 		return 0;
 	leave_line(p, o, w);

@@ -11,12 +11,20 @@
 
 struct pool_owner;
 
+/* A child whose user waits, too; lives in that user. */
+struct pool_parked {
+	struct child *child; /* NULL: none, or it was ended for somebody else */
+	uint64_t since_ms;
+	struct pool_parked *next;
+};
+
 struct pool {
 	const struct scripts_config *config;
 	pthread_mutex_t lock;
-	struct child *idle;        /* oldest first */
-	struct pool_owner *owners; /* who has a child in use or waits for one; whose turn is next stands first */
-	unsigned nchildren;        /* idle, in use, or being started */
+	struct child *idle;         /* oldest first */
+	struct pool_parked *parked; /* the same; they count as in use */
+	struct pool_owner *owners;  /* who has a child in use or waits for one; whose turn is next stands first */
+	unsigned nchildren;         /* idle, in use, or being started */
 	unsigned nbusy, nwaiting;
 	uint64_t age;      /* grows whenever children are not to be used again: those that were born earlier, */
 	uint64_t reloaded; /* all of them */
@@ -38,6 +46,12 @@ void pool_release(struct pool *p);
 int pool_take(struct pool *p, const char *owner, struct child **cp) MUST_CHECK;
 void pool_give(struct pool *p, struct child *c);
 void pool_drop(struct pool *p, struct child *c, struct errtext *why);
+
+/**
+ * pool_park(p, k, c): ${c} may be ended for who waits long for a child.  pool_unpark(p, k): It is in use again; NULL: it was ended.
+ */
+void pool_park(struct pool *p, struct pool_parked *k, struct child *c);
+struct child *pool_unpark(struct pool *p, struct pool_parked *k);
 
 /** pool_reload(p, owner): End who is idle now, and who is in use once it is given back; ${owner}: those of this database alone, not NULL. */
 void pool_reload(struct pool *p, const char *owner);

@@ -22,7 +22,8 @@ struct scripts {
 
 struct script {
 	struct scripts *scripts;
-	struct child *child;
+	struct child *child; /* NULL: parked, or gone */
+	struct pool_parked parked;
 	unsigned program;  /* its number there */
 	unsigned inflight; /* operations sent and not answered */
 	unsigned lines;    /* logged since the last answer */
@@ -120,12 +121,32 @@ script_limit(struct script *sc, unsigned ms)
 	sc->limit_ms = ms;
 }
 
+void
+script_park(struct script *sc)
+{
+	if (sc->broken || sc->child == NULL)
+		return;
+	pool_park(&sc->scripts->pool, &sc->parked, sc->child);
+	sc->child = NULL;
+}
+
+/* unpark: ERR_BUSY: it was ended for somebody else. */
+static int
+unpark(struct script *sc)
+{
+	if (sc->child == NULL)
+		sc->child = pool_unpark(&sc->scripts->pool, &sc->parked);
+	return sc->child != NULL ? 0 : ERR_BUSY;
+}
+
 static int
 put(struct script *sc, char kind, const struct jstr *parts, size_t n)
 {
 	const struct wire_head h = {.kind = (uint8_t)kind, .program = (uint16_t)sc->program};
-	int err = sc->broken ? ERR_SCRIPT_DIED : child_put(sc->child, h, parts, n, &sc->scripts->config, deadline(sc));
+	int err = sc->broken ? ERR_SCRIPT_DIED : unpark(sc);
 
+	if (err == 0)
+		err = child_put(sc->child, h, parts, n, &sc->scripts->config, deadline(sc));
 	if (err != 0)
 		sc->broken = 1;
 	return err;
@@ -259,6 +280,8 @@ script_close(struct script *sc)
 {
 	if (sc == NULL)
 		return;
+	if (!sc->broken)
+		(void)unpark(sc);
 	/* One that says what it was not asked would say it to the next. */
 	if (sc->child != NULL && (sc->broken || sc->inflight > 0 || child_has_more(sc->child)))
 		pool_drop(&sc->scripts->pool, sc->child, NULL);

@@ -103,6 +103,11 @@ int script_receive(struct script *sc, struct jstr *answerp, struct errtext *why)
 void script_limit(struct script *sc, unsigned ms);
 /** script_rows(sc, parts, n): Rows for a list function: an array, its text in parts, or nothing: there are no more. */
 int script_rows(struct script *sc, const struct jstr *parts, size_t n) MUST_CHECK;
+/**
+ * script_park(sc): The caller, who is asked for rows, has to wait, too.  Who waits long for a child may have this one ended; then
+ * script_rows() fails with ERR_BUSY.  Otherwise that takes it up again.
+ */
+void script_park(struct script *sc);
 /** script_error(sc): The name that the failed function's error has, such as "not_found"; until the next call. */
 const char *script_error(const struct script *sc);
 

@@ -1,6 +1,9 @@
 // _list: functions that answer with a view's rows.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
 import http from 'node:http';
+import http2 from 'node:http2';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { ask, assertError, newDb } from './client.mjs';
@@ -13,6 +16,7 @@ after(() => server.stop());
 
 const N = 3000;
 const DDOC = {
+	shows: { s: 'function () { return "shown"; }' },
 	views: { n: { map: 'function (doc) { if (doc.n !== undefined) emit(doc.n, doc.pad); }', reduce: '_count' }, throws: { map: 'function (doc) { emit(doc._id, 1); }', reduce: 'function () { return 1; }' } },
 	lists: {
 		keys: 'function (head, req) { start({ headers: { "Content-Type": "text/csv", "X-Total": String(head.total_rows) } }); var row; while ((row = getRow())) send(row.key + ","); return "."; }',
@@ -24,6 +28,7 @@ const DDOC = {
 		broken: 'function (',
 		code: 'function () { start({ code: 404, headers: { "X-A": "b\\r\\nX-Evil: 1", "Content-Length": "3" } }); return "not here"; }',
 		much: 'function (head) { start({ code: 202, headers: { "Content-Type": "text/plain" } }); var row; while ((row = getRow())) for (var i = 0; i < 40; i++) send(row.value); return "end"; }',
+		long: 'function () { var row; while ((row = getRow())) for (var i = 0; i < 40; i++) send(row.value); }',
 		stops: 'function () { var row; while ((row = getRow())) { for (var i = 0; i < 40; i++) send(row.value); if (row.key === 2500) throw new Error("late"); } }',
 		docs: 'function () { var out = [], row; while ((row = getRow())) out.push(row.doc.n); return JSON.stringify(out); }',
 	},
@@ -90,21 +95,19 @@ const stream = (path, pause, at = server) => new Promise((resolve, reject) => {
 	// An answer that is cut off ends in what is no chunk.
 	req.on('error', (e) => (seen ? resolve({ status: seen.statusCode, complete: false }) : reject(e)));
 });
-const stat = async (name) => (await ask(server, 'GET', `/_node/_local/_stats/${name}`)).json.value;
+const stat = async (name, at = server) => (await ask(at, 'GET', `/_node/_local/_stats/${name}`)).json.value;
 
-test('what a list sends goes out as it is made: the function waits for the client, and ends with it', async () => {
+test('what a list sends goes out as it is made; the function ends with its client', async () => {
 	const db = await filled();
 	const path = `/${db}/_design/d/_list/much/n?reduce=false`;
 	const whole = await stream(path);
 	assert.deepEqual([whole.status, whole.headers['content-type'], whole.headers['content-length'], whole.complete], [202, 'text/plain', undefined, true]);
 	assert.equal(whole.length, N * 500 * 40 + 3);
-	// 60 MB, of which the sockets hold a few: the function waits for rows while nobody reads.
 	const idle = async () => {
 		while ((await stat('couchdb/query_server/acquired_processes')) > 0);
 	};
 	await idle();
 	await stream(path, async (req) => {
-		assert.equal(await stat('couchdb/query_server/acquired_processes'), 1);
 		// Others of the same database are served meanwhile.
 		assert.equal((await ask(server, 'GET', `/${db}/_design/d/_list/keys/n?reduce=false&limit=1`)).text, '0,.');
 		req.destroy();
@@ -128,6 +131,118 @@ test('many at once share processes and threads: none waits for one that another 
 		await together(dbs.map(path));
 		await together(Array(16).fill(path(dbs[0])));
 		await together(Array(8).fill(dbs).flat().map(path));
+	} finally {
+		await own.stop();
+	}
+});
+
+/** What comes of ${path} without being taken until give() is called: {req, give}; give() answers as stream(). */
+const held = async (at, path) => {
+	let go, begun;
+	const until = new Promise((resolve) => { go = resolve; });
+	const here = new Promise((resolve) => { begun = resolve; });
+	const answer = stream(path, (req) => {
+		begun(req);
+		return until;
+	}, at);
+	return { req: await here, give: () => (go(), answer) };
+};
+/** Files without a name that the server has open. */
+const spools = (at) => fs.readdirSync(`/proc/${at.pid}/fd`).filter((fd) => {
+	try {
+		return /\/\.body\..*deleted/.test(fs.readlinkSync(`/proc/${at.pid}/fd/${fd}`));
+	} catch {
+		return false;
+	}
+}).length;
+const until = async (what) => {
+	while (!(await what()));
+};
+const taken = (at) => stat('couchdb/query_server/acquired_processes', at);
+/** A database may have two of its processes. */
+const slowServer = (timeout) => startDivand({ config: { couchdb: { os_process_timeout: timeout }, query_server_config: { os_process_limit: '4' } } });
+const MUCH = { status: 202, length: N * 500 * 40 + 3, complete: true };
+const brief = ({ status, length, complete }) => ({ status, length, complete });
+
+test('who reads slowly keeps no process: others are served at once, and the answer comes whole', async () => {
+	const own = await slowServer('10000');
+	try {
+		const db = await filled(own);
+		await ask(own, 'PUT', `/${db}/_design/v`, { json: { validate_doc_update: 'function (doc) { if (doc.bad) throw({ forbidden: "bad" }); }' } });
+		const path = `/${db}/_design/d/_list/much/n?reduce=false`;
+		const two = () => Promise.all([held(own, path), held(own, path)]);
+		const readers = await two();
+		// Nobody reads meanwhile; who waits for a process in vain gets 503.
+		assert.equal((await ask(own, 'PUT', `/${db}/x`, { json: {} })).status, 201);
+		assertError(await ask(own, 'PUT', `/${db}/y`, { json: { bad: true } }), 403, 'forbidden', 'bad');
+		await until(async () => (await taken(own)) === 0);
+		readers.push(...(await two()));
+		await until(async () => (await taken(own)) === 0);
+		assert.equal(spools(own), 4);
+		for (const reader of readers.slice(1)) assert.deepEqual(brief(await reader.give()), MUCH);
+		readers[0].req.destroy();
+		readers[0].give();
+		await until(() => spools(own) === 0);
+	} finally {
+		await own.stop();
+	}
+});
+
+test('over HTTP/2, too; what was sent before a function failed comes before the end', async () => {
+	const own = await slowServer('10000');
+	const session = http2.connect(own.url);
+	try {
+		const db = await filled(own);
+		const answer = (name) => {
+			const req = session.request({ ':path': `/${db}/_design/d/_list/${name}/n?reduce=false`, authorization: own.auth });
+			return { req, begun: new Promise((resolve) => { req.on('response', (head) => resolve(head[':status'])); }) };
+		};
+		const idle = () => until(async () => (await taken(own)) === 0);
+		const much = answer('much'), stops = answer('stops');
+		assert.deepEqual(await Promise.all([much.begun, stops.begun]), [202, 200]);
+		await idle();
+		const left = answer('much');
+		assert.equal(await left.begun, 202);
+		await idle();
+		assert.equal(spools(own), 3);
+		left.req.close();
+		const length = async (req) => {
+			let n = 0;
+			for await (const piece of req) n += piece.length;
+			return n;
+		};
+		assert.equal(await length(much.req), MUCH.length);
+		// It fails at row 2500; what it sent behind its last question for rows is lost.
+		let n = 0;
+		stops.req.on('data', (piece) => { n += piece.length; });
+		await new Promise((resolve) => { stops.req.on('error', resolve); });
+		assert.ok(n > 2200 * 20000, `${n}`);
+		await until(() => spools(own) === 0);
+	} finally {
+		session.destroy();
+		await own.stop();
+	}
+});
+
+test('where there is no room to wait, a function waits for its client, until somebody else needs the process', async () => {
+	const own = await slowServer('2000');
+	try {
+		const db = await filled(own);
+		const path = `/${db}/_design/d/_list/long/n?reduce=false`;
+		const show = () => ask(own, 'GET', `/${db}/_design/d/_show/s`);
+		assert.deepEqual([(await show()).text, (await ask(own, 'GET', `/${db}/_design/d/_list/keys/n?limit=1&reduce=false`)).text], ['shown', '0,.']);
+		// No file may grow: as on a full disk.
+		execFileSync('prlimit', ['--pid', String(own.pid), '--fsize=65536']);
+		const first = await held(own, path), second = await held(own, path);
+		await until(() => own.stderr().split('cannot wait on disk').length > 2);
+		assert.deepEqual([spools(own), await taken(own)], [0, 2]);
+		const shown = await show();
+		assert.deepEqual([shown.status, shown.text], [200, 'shown']);
+		const answers = await Promise.all([first.give(), second.give()]);
+		assert.deepEqual(answers.map((a) => a.complete).sort(), [false, true]);
+		assert.equal(answers.find((a) => a.complete).length, N * 500 * 40);
+		await until(async () => (await taken(own)) === 0);
+		assert.match(own.stderr(), /a listing was cut off: too much work is waiting/);
 	} finally {
 		await own.stop();
 	}

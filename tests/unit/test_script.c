@@ -197,6 +197,71 @@ test_list(struct scripts *s)
 	script_close(sc);
 }
 
+static struct script *
+open_list(struct scripts *s, const char *owner)
+{
+	static const struct jstr call = J_INIT("[[\"lists\",\"l\"],{},{}]");
+	struct errtext why = {""};
+	struct script *sc = NULL;
+	struct jstr answer;
+
+	if (!CHECK_INT(script_open(s, owner, ddoc, &sc, &why), 0))
+		exit(1);
+	CHECK_INT(script_send_list(sc, &call, 1), 0);
+	CHECK_INT(script_receive(sc, &answer, &why), ERR_AGAIN);
+	return sc;
+}
+
+/* goes_on: What was parked is taken up where it stood, unless ${err}: it was ended. */
+static void
+goes_on(struct script *sc, int err)
+{
+	static const struct jstr rows = J_INIT("[{\"id\":\"a\"}]");
+	struct errtext why = {""};
+	struct jstr answer;
+
+	CHECK_INT(script_rows(sc, &rows, 1), err);
+	CHECK_INT(script_receive(sc, &answer, &why), err != 0 ? ERR_SCRIPT_DIED : ERR_AGAIN);
+	script_close(sc);
+}
+
+/* Who waits ends one that is parked: of its own database, or else the one that waits longest; nobody waits: none is ended. */
+static void
+test_parked(void)
+{
+	struct scripts *s = start(3, 60000, 1000);
+	struct script *own, *other, *got = NULL;
+	struct scripts_count n;
+	struct errtext why = {""};
+
+	other = open_list(s, "b");
+	own = open_list(s, "a");
+	script_park(other);
+	script_park(own);
+	script_park(own);
+	/* A third would be the last. */
+	CHECK_INT(script_open(s, "a", ddoc, &got, &why), 0);
+	script_close(got);
+	scripts_count(s, &n);
+	CHECK_INT(n.failed, 1);
+	goes_on(other, 0);
+	goes_on(own, ERR_BUSY);
+	scripts_free(s);
+
+	s = start(1, 60000, 1000);
+	own = open_list(s, "a");
+	script_park(own);
+	CHECK_INT(script_open(s, "b", ddoc, &got, &why), 0);
+	script_close(got);
+	goes_on(own, ERR_BUSY);
+	own = open_list(s, "a");
+	/* At work it is nobody else's. */
+	CHECK_INT(script_open(s, "b", ddoc, &got, &why), ERR_BUSY);
+	script_park(own);
+	script_close(own);
+	scripts_free(s);
+}
+
 /* explode: What takes more memory than there is fails, or ends its process, whatever it catches. */
 static void
 explode(struct scripts *s, const char *body)
@@ -236,8 +301,8 @@ test_harm(void)
 	expect(s, J("{\"map\":[\"function(doc) { for (;;) try { for (;;); } catch (e) {} }\"]}"), SCRIPT_MAP, J("[{}]"),
 	    ERR_SCRIPT_TIMEOUT, "");
 	/* The engine gives up a single one by itself, sooner or later. */
-	expect(s, J("{\"map\":[\"function(doc) { for (;;) /(a+)+$/.test('a'.repeat(40) + 'b') }\"]}"), SCRIPT_MAP, J("[{}]"),
-	    ERR_SCRIPT_TIMEOUT, "");
+	expect(s, J("{\"map\":[\"function(doc) { for (;;) /(a+)+$/.test('a'.repeat(40) + 'b') }\"]}"), SCRIPT_MAP,
+	    J("[{}]"), ERR_SCRIPT_TIMEOUT, "");
 	expect(s,
 	    J("{\"map\":[\"function(doc) { emit(typeof Atomics + typeof SharedArrayBuffer + typeof WebAssembly) }\"]}"),
 	    SCRIPT_MAP, J("[{}]"), 0, "[[[[\"undefinedundefinedundefined\",null]]]]");
@@ -566,6 +631,7 @@ main(int argc, char **argv)
 	test_reload();
 	test_idle();
 	test_end_while_sweeping();
+	test_parked();
 	test_sandbox();
 	exec_threads_free(threads);
 	return check_done();
