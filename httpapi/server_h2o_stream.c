@@ -319,7 +319,10 @@ begin_stream(struct http_req *req, int status, uint64_t length)
 {
 	set_status(req, status, length);
 	req->gen = (h2o_generator_t){on_proceed, on_stop};
+	/* Over HTTP/1 h2o sends chunks with a 200 alone; else the end of the connection is that of the answer, whole or cut off. */
+	req->h2o->res.status = 200;
 	h2o_start_response(req->h2o, &req->gen);
+	req->h2o->res.status = status;
 	schedule_flush(req);
 }
 

@@ -102,6 +102,7 @@ test('what a list sends goes out as it is made; the function ends with its clien
 	const path = `/${db}/_design/d/_list/much/n?reduce=false`;
 	const whole = await stream(path);
 	assert.deepEqual([whole.status, whole.headers['content-type'], whole.headers['content-length'], whole.complete], [202, 'text/plain', undefined, true]);
+	assert.equal(whole.headers['transfer-encoding'], 'chunked'); // else nobody sees where it is cut off
 	assert.equal(whole.length, N * 500 * 40 + 3);
 	const idle = async () => {
 		while ((await stat('couchdb/query_server/acquired_processes')) > 0);
