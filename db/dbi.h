@@ -112,7 +112,8 @@ struct dbfile {
 	int in_table;
 	int busy; /* it is being made, opened or removed; or stands in for one that is */
 
-	pthread_mutex_t telling; /* held while dbs_config.moved is told of a commit, and while the file becomes a dropped one */
+	pthread_mutex_t
+	    telling; /* held while dbs_config.moved is told of a commit, and while the file becomes a dropped one */
 
 	/* Under lock. */
 	pthread_mutex_t lock;

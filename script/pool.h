@@ -30,7 +30,7 @@ struct pool {
 	uint64_t reloaded; /* all of them */
 	uint64_t started, exited, failed;
 	struct exec_job sweep;
-	int sweeping; /* it is set, or runs; */
+	int sweeping;         /* it is set, or runs; */
 	pthread_cond_t swept; /* and no longer */
 	int closing;
 };
