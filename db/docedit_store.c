@@ -46,22 +46,6 @@ external_of(const struct revtree *t)
 }
 
 static int
-remember_spills(struct docedit *e)
-{
-	struct revspill s;
-
-	while (revtree_spilled(e->t, e->nspills, &s))
-		e->nspills++;
-	if (e->nspills == 0)
-		return 0;
-	if ((e->spills = arena_calloc(e->c->doc_a, e->nspills, sizeof(*e->spills))) == NULL)
-		return ERR_NOMEM;
-	for (size_t i = 0; i < e->nspills; i++)
-		(void)revtree_spilled(e->t, i, &e->spills[i]);
-	return 0;
-}
-
-static int
 decode(struct docedit *e, const struct idkey_place *place, const struct store_val *val)
 {
 	struct pendbody inlined = {.w = NULL};
@@ -81,7 +65,7 @@ decode(struct docedit *e, const struct idkey_place *place, const struct store_va
 	inlined.raw = e->rec.payload;
 	if (revtree_leaf(e->t, 0)->body == REVTREE_INLINE)
 		err = docedit_pend_(e, &inlined, &revtree_leaf(e->t, 0)->body);
-	return err ? err : remember_spills(e);
+	return err ? err : revtree_spills(e->t, &e->spills, &e->nspills);
 }
 
 int

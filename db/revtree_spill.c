@@ -15,6 +15,7 @@
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/arena.h"
 #include "base/buf.h"
@@ -30,6 +31,27 @@ describe(const struct revrun *run, struct revspill *out)
 	out->run_id = run->id;
 	out->first_gen = run->spilled_from;
 	out->last_gen = revrun_low(run) - 1;
+}
+
+int
+revtree_spills(const struct revtree *t, struct revspill **outp, size_t *np)
+{
+	struct revspill *out;
+	size_t n = 0;
+
+	*outp = NULL;
+	*np = 0;
+	for (uint32_t i = 0; t->last_id != 0 && i < t->nruns; i++)
+		n += t->runs[i]->id != 0;
+	if (n == 0)
+		return 0;
+	if ((out = arena_calloc(t->a, n, sizeof(*out))) == NULL)
+		return ERR_NOMEM;
+	for (uint32_t i = 0; i < t->nruns; i++)
+		if (t->runs[i]->id != 0)
+			describe(t->runs[i], &out[(*np)++]);
+	*outp = out;
+	return 0;
 }
 
 int
@@ -230,35 +252,42 @@ revtree_unspill(
 	return revtree_settle_(t);
 }
 
-/* Does ${t} still name a block? */
 static int
-names(const struct revtree *t, uint32_t run_id, uint64_t block)
+spill_cmp(const void *a, const void *b)
 {
-	struct revspill now;
-	size_t i;
+	const struct revspill *x = a, *y = b;
 
-	for (i = 0; revtree_spilled(t, i, &now); i++)
-		if (now.run_id == run_id)
-			return block >= now.first_gen / REVTREE_BLOCK && block <= now.last_gen / REVTREE_BLOCK;
-	return 0;
+	return (x->run_id > y->run_id) - (x->run_id < y->run_id);
+}
+
+/* The oldest of ${was}'s blocks that is still named, in ${now}, sorted; behind its newest one where none is. */
+static uint64_t
+first_named(const struct revspill *was, const struct revspill *now, size_t n)
+{
+	const struct revspill *is = n > 0 ? bsearch(was, now, n, sizeof(*now), spill_cmp) : NULL;
+	uint64_t end = was->last_gen / REVTREE_BLOCK + 1;
+
+	return is != NULL && is->first_gen / REVTREE_BLOCK < end ? is->first_gen / REVTREE_BLOCK : end;
 }
 
 int
 revtree_spill_dropped(const struct revspill *before, size_t n, const struct revtree *t,
     int (*fn)(uint32_t run_id, uint64_t block, void *cookie), void *cookie)
 {
-	size_t i;
-	int rc;
+	struct revspill *now;
+	size_t nnow;
+	int rc = n > 0 ? revtree_spills(t, &now, &nnow) : 0;
 
-	for (i = 0; i < n; i++) {
-		uint64_t block = before[i].first_gen / REVTREE_BLOCK;
-
+	if (n == 0 || rc)
+		return rc;
+	if (nnow > 0)
+		qsort(now, nnow, sizeof(*now), spill_cmp);
+	for (size_t i = 0; i < n && rc == 0; i++) {
 		/* What a run keeps are its newest blocks. */
-		for (; block <= before[i].last_gen / REVTREE_BLOCK && !names(t, before[i].run_id, block); block++) {
+		uint64_t end = first_named(&before[i], now, nnow);
+
+		for (uint64_t block = before[i].first_gen / REVTREE_BLOCK; block < end && rc == 0; block++)
 			rc = fn(before[i].run_id, block, cookie);
-			if (rc)
-				return rc;
-		}
 	}
-	return 0;
+	return rc;
 }

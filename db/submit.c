@@ -159,10 +159,13 @@ answer(struct dbwork *work)
 
 /* ---- On the way to it ---- */
 
+/* About what a revision of a path takes where it is kept. */
+#define PATH_REV_BYTES 32u
+
 static size_t
 write_bytes(const struct db_write *w)
 {
-	size_t n = 256 + w->id.len + w->body.len;
+	size_t n = 256 + w->id.len + w->body.len + w->npath * PATH_REV_BYTES;
 
 	for (size_t k = 0; k < w->natts; k++) {
 		n += 128 + w->atts[k].name.len + w->atts[k].type.len;

@@ -600,6 +600,70 @@ test_forged(int spill)
 	arena_free(a);
 }
 
+/* ---- Many branches ---- */
+
+#define MANY 10000u
+
+static int
+count_put(uint32_t run_id, uint64_t block, const struct buf *bytes, void *cookie)
+{
+	(void)run_id;
+	(void)block;
+	*(size_t *)cookie += bytes->len > 0;
+	return 0;
+}
+
+static int
+count_block(uint32_t run_id, uint64_t block, void *cookie)
+{
+	(void)run_id;
+	(void)block;
+	++*(size_t *)cookie;
+	return 0;
+}
+
+/* A path of ${n} revisions down from generation ${gen}, all of ${branch}. */
+static int
+merge_branch(struct revtree *t, uint64_t gen, unsigned n, unsigned branch)
+{
+	static unsigned char ids[64][16];
+	struct rev revs[64];
+	struct revpath path = {.revs = revs, .n = n};
+	enum revmerge how;
+	struct revpos at;
+
+	for (unsigned i = 0; i < n; i++) {
+		hash_of(gen - i, branch, ids[i]);
+		revs[i] = (struct rev){gen - i, ids[i], 16};
+	}
+	return revtree_merge(t, &path, &at, &how);
+}
+
+/* As many spilled runs as there are leaves: what is done for each of them takes no look at all others; else this takes minutes. */
+static void
+test_many_spilled(void)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	struct revspill *before;
+	size_t n, puts = 0, dropped = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		CHECK_INT(merge_branch(t, 45, 45, i), 0);
+	CHECK_INT(revtree_spills(t, &before, &n), 0);
+	CHECK_INT(n, 0);
+	CHECK_INT(revtree_spill(t, count_put, &puts), 0);
+	CHECK_INT(puts, MANY);
+	CHECK_INT(revtree_spills(t, &before, &n), 0);
+	CHECK_INT(n, MANY);
+	CHECK_INT(revtree_spill_dropped(before, n, t, count_block, &dropped), 0);
+	CHECK_INT(dropped, 0);
+	CHECK_INT(revtree_stem(t, 10, NULL, NULL), 0);
+	CHECK_INT(revtree_spill_dropped(before, n, t, count_block, &dropped), 0);
+	CHECK_INT(dropped, MANY);
+	arena_free(a);
+}
+
 /* Wherever the arena ends, ERR_NOMEM is all that happens. */
 static void
 test_no_memory(void)
@@ -641,6 +705,7 @@ main(void)
 	test_damaged();
 	test_forged(0);
 	test_forged(1);
+	test_many_spilled();
 	test_no_memory();
 	return check_done();
 }
