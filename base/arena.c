@@ -31,6 +31,7 @@ struct arena {
 	size_t used;
 	size_t max;
 	size_t next_size;
+	int full;
 	struct block *blocks;  /* but for the first */
 	_Atomic uint64_t *sum; /* NULL: nobody asks */
 	uint64_t most;
@@ -45,6 +46,7 @@ start(struct arena *a)
 	a->end = a->first + sizeof(a->first);
 	a->used = 0;
 	a->next_size = 2 * FIRST_BLOCK;
+	a->full = 0;
 	a->blocks = NULL;
 	a->sum = NULL;
 	a->sizes = a->counted = 0;
@@ -162,8 +164,10 @@ arena_alloc(struct arena *a, size_t n)
 	if (n > SIZE_MAX - ALIGN)
 		return NULL;
 	n = n > 0 ? (n + ALIGN - 1) & ~(ALIGN - 1) : ALIGN;
-	if (n > a->max - a->used)
+	if (n > a->max - a->used) {
+		a->full = 1;
 		return NULL;
+	}
 	if (n > (size_t)(a->end - p)) {
 		p = new_block(a, n);
 		if (p == NULL)
@@ -173,6 +177,12 @@ arena_alloc(struct arena *a, size_t n)
 	}
 	a->used += n;
 	return p;
+}
+
+int
+arena_full(const struct arena *a)
+{
+	return a->full;
 }
 
 void *

@@ -34,6 +34,9 @@ void *arena_alloc(struct arena *a, size_t n) MUST_CHECK;
 /** arena_calloc(a, n, size): ${n} cleared objects of ${size} bytes; NULL also where the product overflows. */
 void *arena_calloc(struct arena *a, size_t n, size_t size) MUST_CHECK;
 
+/** arena_full(a): 1 if anything was refused since the last reset because it was beyond the maximum. */
+int arena_full(const struct arena *a) MUST_CHECK;
+
 /** arena_dup(a, p, len): A copy of ${len} bytes with a NUL behind it; NULL as above. */
 char *arena_dup(struct arena *a, const void *p, size_t len) MUST_CHECK;
 

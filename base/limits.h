@@ -20,6 +20,9 @@
 #define LIMIT_REVS_LIMIT 1000u             /* default revs_limit */
 #define LIMIT_PURGES 1000u                 /* purges that are remembered, by default */
 #define LIMIT_LEAVES 10000u                /* leaves of one revision tree */
+#define LIMIT_TREE_REVS (1u << 20)         /* its revisions, spilled ones too: 1,000 branches of the default revs_limit */
+#define LIMIT_TREE_BYTES (16u << 20)       /* bytes of it that stand in the document's record */
+#define LIMIT_DOC_MEM (256u << 20)         /* memory for one document while it is written: four times LIMIT_TREE_REVS revisions */
 #define LIMIT_TXN_BYTES (16u << 20)        /* bytes of one storage transaction */
 #define LIMIT_REWRITE_LOG (16u << 20)      /* bytes of keys committed between two steps of a compaction or copy */
 #define LIMIT_QUEUE_BYTES (64u << 20)      /* bytes waiting in one database's commit queue */

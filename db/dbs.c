@@ -178,7 +178,7 @@ load(struct dbfile *f, open_f *how)
 	int err = how(f->dbs->config.store, f->name, db_tree_names, TREE_COUNT, &f->store);
 
 	if (err || (err = arena_new(4u * LIMIT_TXN_BYTES, &f->arena)) != 0 ||
-	    (err = arena_new(4u * LIMIT_TXN_BYTES, &f->doc_arena)) != 0 || (err = body_dicts_new(&f->dicts)) != 0 ||
+	    (err = arena_new(LIMIT_DOC_MEM, &f->doc_arena)) != 0 || (err = body_dicts_new(&f->dicts)) != 0 ||
 	    (err = store_batch_new(f->store, &f->batch)) != 0)
 		return err;
 	if ((err = meta_load(f)) != 0)

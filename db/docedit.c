@@ -57,6 +57,17 @@ is_history(const struct docedit *e, const struct rev *revs, size_t n)
 	       revtree_first_gen(e->t, at) <= revs[n - 1].gen;
 }
 
+/* grown: By a path that was merged. */
+static void
+grown(struct docedit *e, const struct revpath *path)
+{
+	struct revsize more = revpath_size(path);
+
+	e->size.revs += more.revs;
+	e->size.bytes += more.bytes;
+	e->size_rough = 1;
+}
+
 static int
 merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_t n)
 {
@@ -80,6 +91,8 @@ merge(struct docedit *e, const struct db_write *w, const struct rev *revs, size_
 	if (err)
 		return err;
 	e->changed |= how != REVMERGE_NONE;
+	if (how != REVMERGE_NONE)
+		grown(e, &path);
 	e->pend[path.leaf.body - DOCEDIT_PENDING].gone = revtree_at(e->t, at)->body != path.leaf.body;
 	return 0;
 }
@@ -138,6 +151,37 @@ room_for(const struct docedit *e, const struct db_write *w)
 }
 
 static int
+fits(const struct revsize *size, const struct revsize *more)
+{
+	return size->revs + more->revs <= LIMIT_TREE_REVS && size->bytes + more->bytes <= LIMIT_TREE_BYTES;
+}
+
+/*
+ * size_for: The same for its size.  What extends a leaf as an edit does is taken: with tombstones a document becomes smaller
+ * again.  All runs are looked at only where a sum of what came does not tell.
+ */
+static int
+size_for(struct docedit *e, const struct rev *revs, size_t n)
+{
+	const struct revpath path = {.revs = revs, .n = n};
+	struct revsize more = revpath_size(&path);
+	struct revpos at;
+
+	if (fits(&e->size, &more))
+		return 1;
+	if (e->size_rough) {
+		e->size = revtree_size(e->t);
+		e->size_rough = 0;
+	}
+	if (fits(&e->size, &more))
+		return 1;
+	if (revtree_find(e->t, &revs[0], &at))
+		return revtree_first_gen(e->t, at) <= revs[n - 1].gen;
+	return n > 1 && revs[0].len <= REV_MD5_LEN && revtree_find(e->t, &revs[1], &at) && revtree_is_leaf(e->t, at) &&
+	       revtree_first_gen(e->t, at) <= revs[n - 1].gen;
+}
+
+static int
 apply_replicated(struct docedit *e, struct db_write *w)
 {
 	uint64_t limit = e->c->state.revs_limit;
@@ -147,6 +191,8 @@ apply_replicated(struct docedit *e, struct db_write *w)
 	rev_copy(&w->rev, &w->path[0]);
 	if (!room_for(e, w))
 		return err_why(&w->why, ERR_DOC_TOO_LARGE, "The document has too many conflicts.");
+	if (!size_for(e, w->path, n))
+		return err_why(&w->why, ERR_DOC_TOO_LARGE, "The document has too many revisions.");
 	if ((err = docedit_distrust_(e, w->path, n)) != 0)
 		return err;
 	return merge(e, w, w->path, n);
@@ -275,22 +321,28 @@ store_edit(struct docedit *e, struct pending_write *pw, size_t n)
 }
 
 int
+docedit_alone_(const struct commit *c, int err, size_t put, size_t refs)
+{
+	return (err == ERR_CORRUPT || (err == ERR_NOMEM && arena_full(c->doc_a))) &&
+	       store_batch_bytes(c->batch) == put && c->nrefs == refs;
+}
+
+int
 docedit_run(struct commit *c, struct pending_write *pw, size_t n)
 {
+	const struct dbstate before = c->state;
 	struct docedit e;
 	size_t put = store_batch_bytes(c->batch), refs = c->nrefs;
 	int err = docedit_load_(&e, c, &pw[0].w->id);
 
 	if (err == 0)
 		err = apply_writes(&e, pw, n);
-	/* A document whose record or older revisions are damaged cannot be written; the others of the group can, if
-	 * nothing of this one is in the transaction yet. */
-	if (err == ERR_CORRUPT && store_batch_bytes(c->batch) == put && c->nrefs == refs) {
-		for (size_t i = 0; i < n; i++)
-			pw[i].w->err = err;
-		return 0;
-	}
-	if (err)
+	if (err == 0 && e.changed)
+		err = store_edit(&e, pw, n);
+	if (!docedit_alone_(c, err, put, refs))
 		return err;
-	return e.changed ? store_edit(&e, pw, n) : 0;
+	c->state = before;
+	for (size_t i = 0; i < n; i++)
+		pw[i].w->err = err == ERR_NOMEM ? ERR_DOC_TOO_LARGE : err;
+	return 0;
 }

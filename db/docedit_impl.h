@@ -46,6 +46,8 @@ struct docedit {
 	uint64_t old_external;
 	int changed;
 	int unspilled;
+	struct revsize size; /* the tree's is not above it */
+	int size_rough;      /* and may be below it */
 	int err; /* of a callback */
 };
 
@@ -85,6 +87,12 @@ void docedit_superseded_(struct commit *c, uint64_t number, int is, size_t len);
  */
 int docedit_atts_note_(struct docedit *e, const void *payload, size_t len) MUST_CHECK;
 void docedit_atts_settle_(struct docedit *e);
+
+/**
+ * docedit_alone_(c, err, put, refs): Is ${err} of the document alone, which is damaged, or takes more memory than one may, and
+ * nothing of it in the transaction, which had ${put} bytes and ${refs} references before?
+ */
+int docedit_alone_(const struct commit *c, int err, size_t put, size_t refs) MUST_CHECK;
 
 /** docedit_settle_(e, seq): Bodies, spilled blocks and the record, once the tree is as it will be. */
 int docedit_settle_(struct docedit *e, uint64_t seq) MUST_CHECK;

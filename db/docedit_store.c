@@ -60,6 +60,8 @@ decode(struct docedit *e, const struct idkey_place *place, const struct store_va
 		return err;
 	e->existed = 1;
 	e->old_external = external_of(e->t);
+	e->size_rough = 1;
+	e->size = (struct revsize){UINT64_MAX / 2, 0};
 	for (size_t i = 0; i < revtree_nleaves(e->t); i++)
 		revtree_leaf(e->t, i)->mark |= DOCEDIT_WAS_LEAF;
 	inlined.raw = e->rec.payload;
@@ -409,7 +411,7 @@ docedit_settle_(struct docedit *e, uint64_t seq)
 	docedit_atts_settle_(e);
 	rec.docno = e->rec.docno;
 	rec.payload = pl.inlined;
-	buf_init(&tree, LIMIT_TXN_BYTES);
+	buf_init(&tree, 2 * LIMIT_TREE_BYTES); /* edits of many leaves add to what room_for() has let in */
 	if ((err = revtree_encode(e->t, &tree)) == 0) {
 		rec.tree = (struct jstr){tree.data, tree.len};
 		err = put_record(e, &rec);

@@ -294,6 +294,7 @@ docedit_trim(struct commit *c, const struct jstr *id)
 {
 	struct docedit e;
 	struct trimming t = {&e, 0, NULL};
+	size_t put = store_batch_bytes(c->batch), refs = c->nrefs;
 	int err = docedit_load_(&e, c, id);
 
 	if (err == 0 && (err = spilled_bodies(&e)) == ERR_CHANGED)
@@ -301,9 +302,9 @@ docedit_trim(struct commit *c, const struct jstr *id)
 	/* What unspilling brought back of revisions that were stemmed within a block goes first. */
 	if (err == 0)
 		err = stem(&t);
-	if (err) { /* what is damaged stays as it is, and keeps no other document from being compacted */
+	if (err) { /* what is damaged or too large stays as it is, and keeps no other document from being compacted */
 		dict_used(c->f, 1);
-		return err == ERR_CORRUPT ? 0 : err;
+		return err == ERR_CORRUPT || docedit_alone_(c, err, put, refs) ? 0 : err;
 	}
 	if ((err = want_bodies(&e)) != 0 || (err = revtree_each(e.t, trim_node, &t)) != 0 ||
 	    (err = revtree_each(e.t, pack_node, &t)) != 0)

@@ -147,6 +147,16 @@ struct revnode *revtree_at(const struct revtree *t, struct revpos at);
 int revtree_parent(const struct revtree *t, struct revpos at, struct revpos *parentp);
 /** revtree_first_gen(t, at): The oldest generation that is known of the history of ${at}, spilled or not. */
 uint64_t revtree_first_gen(const struct revtree *t, struct revpos at);
+/* What a tree takes. */
+struct revsize {
+	uint64_t revs;  /* revisions, spilled or not */
+	uint64_t bytes; /* at most so many are encoded, once what can be is spilled */
+};
+
+/** revtree_size(t): It looks at each run.  revpath_size(path): What merging it adds at most. */
+struct revsize revtree_size(const struct revtree *t);
+struct revsize revpath_size(const struct revpath *path);
+
 /** revtree_is_leaf(t, at). */
 int revtree_is_leaf(const struct revtree *t, struct revpos at);
 /** revtree_descends(t, at, leaf): 1 if leaf number ${leaf} is ${at} or descends from it. */

@@ -322,6 +322,44 @@ revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp)
 	return 0;
 }
 
+#define RUN_MAX 50u       /* bytes before a run's nodes */
+#define NODE_NUMBERS 30u /* bytes of the numbers of a node with a body */
+
+static size_t
+node_bytes(const struct revnode *node)
+{
+	int bodies = node->body != REVTREE_NO_BODY || node->kept != REVTREE_NO_BODY;
+
+	return NODE_MIN + node->rev.len + (bodies ? NODE_NUMBERS : 0);
+}
+
+struct revsize
+revtree_size(const struct revtree *t)
+{
+	struct revsize size = {0, 0};
+
+	for (uint32_t i = 0; i < t->nruns; i++) {
+		const struct revrun *run = t->runs[i];
+
+		size.revs += revrun_tip(run) - revrun_first(run) + 1;
+		size.bytes += RUN_MAX;
+		for (uint32_t k = 0; k < run->n && k < REVTREE_BLOCK + REVTREE_RECENT; k++)
+			size.bytes += node_bytes(&run->nodes[k]);
+	}
+	return size;
+}
+
+struct revsize
+revpath_size(const struct revpath *path)
+{
+	/* It may end in two new runs: its own, and one that is cut in two where it begins. */
+	struct revsize size = {path->n, 2 * RUN_MAX + NODE_NUMBERS};
+
+	for (size_t i = 0; i < path->n; i++)
+		size.bytes += NODE_MIN + path->revs[i].len;
+	return size;
+}
+
 static int
 put_run(const struct revrun *run, struct buf *b)
 {
@@ -331,7 +369,7 @@ put_run(const struct revrun *run, struct buf *b)
 	uint32_t i;
 	int rc;
 
-	rc = buf_reserve(b, 50, &room);
+	rc = buf_reserve(b, RUN_MAX, &room);
 	if (rc)
 		return rc;
 	p = put_number((unsigned char *)room, revrun_tip(run));

@@ -171,7 +171,10 @@ struct unspill {
 	size_t n;
 	size_t cap;
 	uint64_t from; /* older ones are dead */
+	uint64_t most; /* the others */
 };
+
+#define UNSPILL_FIRST 4096u /* revisions for which there is room at once: damage may tell of any number */
 
 static int
 add_node(const struct revnode *node, void *cookie)
@@ -189,7 +192,7 @@ add_node(const struct revnode *node, void *cookie)
 		return 0;
 	}
 	if (u->n == u->cap) {
-		size_t cap = u->cap * 2 + 2 * REVTREE_BLOCK;
+		size_t cap = u->cap == 0 ? u->most < UNSPILL_FIRST ? u->most : UNSPILL_FIRST : u->cap * 2;
 		struct revnode *nodes = arena_alloc(u->t->a, cap * sizeof(*nodes));
 
 		if (nodes == NULL || cap > UINT32_MAX)
@@ -209,7 +212,7 @@ static int
 unspill_run(struct revtree *t, struct revrun *run,
     int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie)
 {
-	struct unspill u = {.t = t, .from = run->spilled_from};
+	struct unspill u = {.t = t, .from = run->spilled_from, .most = revrun_tip(run) - run->spilled_from + 1};
 	uint64_t block = revrun_low(run) / REVTREE_BLOCK;
 	uint32_t i;
 	int rc = 0;

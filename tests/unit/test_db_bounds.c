@@ -513,6 +513,122 @@ test_leaves(void)
 	db_close(db); /* without a look at all of it, which takes seconds */
 }
 
+/* ---- Revisions ---- */
+
+/* Paths that share nothing; ids of ${len} bytes. */
+struct branches {
+	struct rev *revs;
+	unsigned char *ids;
+	size_t n, each, len;
+};
+
+static int
+branches_new(struct branches *b, size_t n, size_t each, size_t len)
+{
+	*b = (struct branches){calloc(n * each, sizeof(struct rev)), calloc(n * each, len), n, each, len};
+	for (size_t i = 0; b->revs != NULL && b->ids != NULL && i < n * each; i++) {
+		unsigned char *id = b->ids + i * len;
+
+		memset(id, 'x', len);
+		for (unsigned k = 0; k < 4; k++)
+			id[k] = (unsigned char)('a' + (i >> 6 * k) % 64);
+		b->revs[i] = (struct rev){each - i % each, id, len};
+	}
+	return CHECK(b->revs != NULL && b->ids != NULL);
+}
+
+static struct db_write
+branch_write(const char *id, struct rev *path, size_t npath)
+{
+	return (struct db_write){.kind = DB_WRITE_REPLICATE,
+	    .id = {id, 1},
+	    .body = {"{}", 2},
+	    .body_etf = {"h\001j", 3},
+	    .path = path,
+	    .npath = npath};
+}
+
+/* write_branches: One by one, with a write of another document behind it, which never fails; how many were taken. */
+static size_t
+write_branches(struct db *db, const struct branches *b)
+{
+	struct db_write *writes = calloc(b->n + 1, sizeof(*writes));
+	struct db_request req = {.writes = writes, .nwrites = b->n + 1};
+	struct rev other = {1, (const unsigned char *)"b", 1};
+	size_t n = 0;
+
+	if (!CHECK(writes != NULL))
+		return 0;
+	for (size_t i = 0; i < b->n; i++)
+		writes[i] = branch_write("a", b->revs + i * b->each, b->each);
+	writes[b->n] = branch_write("b", &other, 1);
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	while (n < b->n && writes[n].err == 0)
+		n++;
+	for (size_t i = n; i < b->n; i++)
+		CHECK_INT(writes[i].err, ERR_DOC_TOO_LARGE);
+	CHECK_INT(writes[b->n].err, 0);
+	free(writes);
+	return n;
+}
+
+static void
+is_full(struct db *db, struct branches *b, size_t taken)
+{
+	struct rev path[2] = {{b->each + 1, (const unsigned char *)"0123456789abcdef", 16}, b->revs[0]};
+	struct db_write next = branch_write("a", path, 2), other = branch_write("c", path, 1), w;
+	struct rev root[2] = {{2, (const unsigned char *)"new root", 8}, {1, (const unsigned char *)"below it", 8}};
+
+	w = branch_write("a", b->revs + b->each, b->each);
+	CHECK_INT(ruletest_write(db, &w), 0); /* is known */
+	w = branch_write("a", b->revs + taken * b->each, b->each);
+	CHECK_INT(ruletest_write(db, &w), ERR_DOC_TOO_LARGE);
+	CHECK_INT(ruletest_write(db, &next), 0); /* goes on from a leaf */
+	w = branch_write("a", root, 2);
+	(void)ruletest_write(db, &w); /* may fit, or not */
+	CHECK(w.err == 0 || w.err == ERR_DOC_TOO_LARGE);
+	CHECK_INT(ruletest_write(db, &other), 0);
+	CHECK_INT(db_compact(db), 0);
+	ruletest_drain();
+	CHECK_INT(ruletest_write(db, &other), 0);
+}
+
+/* A tree takes so many bytes: what comes then is refused by itself, and what is written with it is not. */
+static void
+test_tree_bytes(void)
+{
+	struct db *db = ruletest_new_db(all, "treebytes");
+	struct branches b;
+	size_t n;
+
+	if (!branches_new(&b, 4000, 40, LIMIT_REV_LEN))
+		return;
+	n = write_branches(db, &b);
+	CHECK(n > 2800 && n < LIMIT_TREE_BYTES / 40 / LIMIT_REV_LEN);
+	is_full(db, &b, n);
+	free(b.revs);
+	free(b.ids);
+	db_close(db);
+}
+
+/* And so many revisions: 1,000 branches of 1,000 are taken. */
+static void
+test_tree_revs(void)
+{
+	struct db *db = ruletest_new_db(all, "treerevs");
+	struct branches b;
+	size_t n;
+
+	if (!branches_new(&b, 1100, 1000, REV_MD5_LEN))
+		return;
+	n = write_branches(db, &b);
+	CHECK_INT(n, LIMIT_TREE_REVS / 1000);
+	is_full(db, &b, n);
+	free(b.revs);
+	free(b.ids);
+	db_close(db);
+}
+
 static int
 long_forms(void)
 {
@@ -535,7 +651,10 @@ main(void)
 	test_blobs();
 	test_uploads();
 	test_queues();
-	if (long_forms()) /* it takes seconds */
+	test_tree_bytes();
+	if (long_forms()) { /* they take seconds */
 		test_leaves();
+		test_tree_revs();
+	}
 	return ruletest_end(all);
 }
