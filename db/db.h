@@ -498,14 +498,24 @@ struct db_range {
  * ERR_NOMEM, ERR_IO.
  */
 int db_docs_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
-/** db_docs_next(scan, a, out): ERR_END at the end. */
+#define DB_SCAN_STEP 256u /* records that a step passes over */
+/**
+ * db_docs_step(scan, a, out): The next one.  ERR_END at the end; ERR_AGAIN: DB_SCAN_STEP deleted or hidden ones were passed over, of which
+ * out->id, until the next step, is the last: the next call goes on behind it.
+ */
+int db_docs_step(struct db_scan *scan, struct arena *a, struct db_doc *out) MUST_CHECK;
+/** db_docs_next(scan, a, out): The same, passing over any number of them: not on an event loop. */
 int db_docs_next(struct db_scan *scan, struct arena *a, struct db_doc *out) MUST_CHECK;
-/** db_locals_open/next: the same for _local documents. */
+/**
+ * db_locals_open/step: The same for _local documents; with ERR_AGAIN *${idp} is the last that was passed over.  db_locals_skip(): what is left of the
+ * range's skip, which is walked here.
+ */
 int db_locals_open(struct db_snap *snap, const struct db_range *range, struct db_scan **scanp) MUST_CHECK;
-int db_locals_next(
+int db_locals_step(
     struct db_scan *scan, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
+uint64_t db_locals_skip(const struct db_scan *scan);
 
-/** db_docs_deleted(snap, range, np): Deleted documents in ${range}.  Walks all of it. */
+/** db_docs_deleted(snap, range, np): Deleted documents in ${range}.  Walks all of it: not on an event loop. */
 int db_docs_deleted(struct db_snap *snap, const struct db_range *range, uint64_t *np) MUST_CHECK;
 
 /** db_docs_before(snap, id, len, np): Live documents with ids less than ${id}; all of them for NULL. */
@@ -528,6 +538,11 @@ struct db_change {
  * is damaged, and the next call goes on behind it; ERR_NOMEM, ERR_IO.
  */
 int db_changes_open(struct db_snap *snap, uint64_t since, int descending, struct db_scan **scanp) MUST_CHECK;
+/**
+ * db_changes_step(scan, a, out), db_changes_next(scan, a, out): As of documents, but that only rules hide rows: on an event loop next is for who is
+ * shown all.  With ERR_AGAIN out->seq is the last one's that was passed over.
+ */
+int db_changes_step(struct db_scan *scan, struct arena *a, struct db_change *out) MUST_CHECK;
 int db_changes_next(struct db_scan *scan, struct arena *a, struct db_change *out) MUST_CHECK;
 /** db_changes_pending(snap, since, np): Rows with seq > ${since}, by counts. */
 int db_changes_pending(struct db_snap *snap, uint64_t since, uint64_t *np) MUST_CHECK;

@@ -3,6 +3,8 @@
  *
  * A scan belongs to one snapshot and so lives for milliseconds; who goes on later begins another one by key.
  * Numbers of rows (offset, skip, pending) come from the counts, not from walking.
+ *
+ * What is passed over unseen, deleted documents and those that rules hide, may be all of a database: the steps end behind DB_SCAN_STEP of them.
  */
 #include "dbi.h"
 #include "base/log.h"
@@ -214,15 +216,19 @@ db_docs_open(struct db_snap *snap, const struct db_range *range, struct db_scan 
 }
 
 int
-db_docs_next(struct db_scan *s, struct arena *a, struct db_doc *out)
+db_docs_step(struct db_scan *s, struct arena *a, struct db_doc *out)
 {
 	struct store_val key, val;
-	struct jstr id;
-	unsigned tree;
+	struct jstr id = {NULL, 0};
+	unsigned tree, n = 0;
 	uint64_t live;
 	int err;
 
 	do {
+		if (n++ == DB_SCAN_STEP) {
+			out->id = id;
+			return ERR_AGAIN;
+		}
 		if ((err = ids_step(s, &id, &val)) != 0)
 			return err;
 		idkey_walk_place(s->walk, &tree, &key);
@@ -230,6 +236,17 @@ db_docs_next(struct db_scan *s, struct arena *a, struct db_doc *out)
 			return err;
 	} while (!live || snap_may_read(s->snap, &id) != 0);
 	return snap_doc(s->snap, id, tree, &key, &val, a, out);
+}
+
+int
+db_docs_next(struct db_scan *s, struct arena *a, struct db_doc *out)
+{
+	int err;
+
+	do
+		err = db_docs_step(s, a, out);
+	while (err == ERR_AGAIN);
+	return err;
 }
 
 int
@@ -249,18 +266,26 @@ db_locals_open(struct db_snap *snap, const struct db_range *range, struct db_sca
 }
 
 int
-db_locals_next(struct db_scan *s, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp)
+db_locals_step(struct db_scan *s, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp)
 {
 	struct store_val key, val;
-	unsigned tree;
+	unsigned tree, n = 0;
 	int err;
 
 	do {
+		if (n++ == DB_SCAN_STEP)
+			return ERR_AGAIN;
 		if ((err = ids_step(s, idp, &val)) != 0)
 			return err;
 	} while (snap_may_read(s->snap, idp) != 0 || (s->range.skip > 0 && s->range.skip-- > 0));
 	idkey_walk_place(s->walk, &tree, &key);
 	return snap_local(s->snap, *idp, tree, &key, &val, a, revp, bodyp);
+}
+
+uint64_t
+db_locals_skip(const struct db_scan *s)
+{
+	return s->range.skip;
 }
 
 int
@@ -348,13 +373,16 @@ row_damaged(const struct db_scan *s, uint64_t seq, int err)
 }
 
 int
-db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
+db_changes_step(struct db_scan *s, struct arena *a, struct db_change *out)
 {
 	struct store_val key, val;
 	struct bytes r;
+	unsigned n = 0;
 	int err;
 
 	do {
+		if (n++ == DB_SCAN_STEP)
+			return ERR_AGAIN;
 		if ((err = changes_move(s, &key, &val)) != 0)
 			return err == ERR_MISSING ? ERR_END : err;
 		if (key.len != 8)
@@ -367,6 +395,17 @@ db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
 			return row_damaged(s, out->seq, err);
 	} while (snap_may_read(s->snap, &out->id) != 0);
 	return 0;
+}
+
+int
+db_changes_next(struct db_scan *s, struct arena *a, struct db_change *out)
+{
+	int err;
+
+	do
+		err = db_changes_step(s, a, out);
+	while (err == ERR_AGAIN);
+	return err;
 }
 
 int

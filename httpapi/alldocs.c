@@ -27,13 +27,15 @@ struct listing {
 	struct alldocs_query *queries;
 	size_t nqueries;
 	size_t current;
+	struct rows_turn turn; /* of all of them */
 	/* Of the current query: */
 	int headed;      /* its head is written */
 	int rows;        /* 1 once a row is written */
 	uint64_t left;   /* rows still allowed */
 	size_t next_key; /* place in its keys */
 	int has_last;
-	struct buf last; /* id of the last row */
+	struct buf last; /* id of the last row, or that was passed over */
+	uint64_t skip;   /* LOCAL: rows behind that one to skip */
 };
 
 static struct jstr
@@ -267,7 +269,7 @@ resume(struct listing *l, struct db_range *range)
 	range->start_after = 1;
 	range->start.s = l->last.data;
 	range->start.len = l->last.len;
-	range->skip = 0;
+	range->skip = l->skip;
 }
 
 static int
@@ -276,8 +278,7 @@ fill_docs(struct listing *l, const struct alldocs_query *q, struct db_snap *snap
 	struct db_range range;
 	struct db_scan *scan;
 	struct db_doc doc;
-	struct rows_turn turn;
-	int err, over = 0;
+	int err, passed, over = 0;
 
 	if (!range_of(l, q, &range) || l->left == 0)
 		return ERR_END;
@@ -285,15 +286,14 @@ fill_docs(struct listing *l, const struct alldocs_query *q, struct db_snap *snap
 	err = db_docs_open(snap, &range, &scan);
 	if (err != 0)
 		return err;
-	rows_turn_begin(&turn, b);
 	do {
 		arena_reset(a);
-		err = db_docs_next(scan, a, &doc);
-		if (err != 0)
+		passed = (err = db_docs_step(scan, a, &doc)) == ERR_AGAIN;
+		if (err != 0 && !passed)
 			break;
-		err = put_doc_row(l, q, &doc, b, a);
-		over = rows_turn_over(&turn, b);
-		if (err == 0 && --l->left == 0)
+		err = passed ? 0 : put_doc_row(l, q, &doc, b, a);
+		over = passed ? rows_turn_late(&l->turn) : rows_turn_over(&l->turn, b);
+		if (err == 0 && !passed && --l->left == 0)
 			err = ERR_END;
 		else if (err == 0 && over)
 			err = remember(l, &doc.id);
@@ -307,10 +307,9 @@ fill_locals(struct listing *l, const struct alldocs_query *q, struct db_snap *sn
 {
 	struct db_range range;
 	struct db_scan *scan;
-	struct rows_turn turn;
 	struct jstr id, body;
 	uint64_t rev;
-	int err, over = 0;
+	int err, passed, over = 0;
 
 	if (!range_of(l, q, &range) || l->left == 0)
 		return ERR_END;
@@ -318,15 +317,17 @@ fill_locals(struct listing *l, const struct alldocs_query *q, struct db_snap *sn
 	err = db_locals_open(snap, &range, &scan);
 	if (err != 0)
 		return err;
-	rows_turn_begin(&turn, b);
 	do {
 		arena_reset(a);
-		err = db_locals_next(scan, a, &id, &rev, &body);
-		if (err != 0)
+		passed = (err = db_locals_step(scan, a, &id, &rev, &body)) == ERR_AGAIN;
+		if (err != 0 && !passed)
 			break;
-		put_local_row(l, q, &id, rev, &body, b);
-		over = rows_turn_over(&turn, b);
-		if (--l->left == 0)
+		err = 0;
+		if (!passed)
+			put_local_row(l, q, &id, rev, &body, b);
+		over = passed ? rows_turn_late(&l->turn) : rows_turn_over(&l->turn, b);
+		l->skip = db_locals_skip(scan);
+		if (!passed && --l->left == 0)
 			err = ERR_END;
 		else if (over)
 			err = remember(l, &id);
@@ -375,23 +376,21 @@ static int
 fill_keys(struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
 {
 	const struct alldocs_key *key;
-	struct rows_turn turn;
 	int err = 0, over = 0;
 
 	if (l->next_key < q->skip)
 		l->next_key = q->skip < q->nkeys ? (size_t)q->skip : q->nkeys;
-	rows_turn_begin(&turn, b);
 	while (err == 0 && !over) {
 		if (l->next_key >= q->nkeys || l->left == 0)
 			return ERR_END;
 		key = &q->keys[q->descending ? q->nkeys - 1 - l->next_key : l->next_key];
 		l->next_key++;
-		if (!wanted(l, key))
-			continue;
-		arena_reset(a);
-		err = put_key(l, q, key, snap, b, a);
-		l->left--;
-		over = rows_turn_over(&turn, b);
+		if (wanted(l, key)) {
+			arena_reset(a);
+			err = put_key(l, q, key, snap, b, a);
+			l->left--;
+		}
+		over = rows_turn_over(&l->turn, b);
 	}
 	return err;
 }
@@ -430,9 +429,10 @@ fill(void *cookie, struct buf *b, struct arena *a)
 	err = db_snap_begin(l->r->db, &snap);
 	if (err != 0)
 		return err;
-	err = ERR_END;
-	while (err == ERR_END && l->current < l->nqueries && b->len < ROWS_BATCH_BYTES)
-		err = fill_query(l, snap, b, a);
+	rows_turn_begin(&l->turn, b);
+	do
+		err = l->current < l->nqueries ? fill_query(l, snap, b, a) : ERR_END;
+	while (err == ERR_END && l->current < l->nqueries && !rows_turn_over(&l->turn, b) && !rows_turn_late(&l->turn));
 	db_snap_end(snap);
 	if (err != ERR_END)
 		return err;

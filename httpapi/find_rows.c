@@ -117,21 +117,29 @@ put_found(struct find_rows *f, const struct findscan_doc *doc, struct buf *b)
 	return err != 0 ? err : --f->left == 0 ? ERR_END : 0;
 }
 
-/* count_next: CouchDB sees that there is enough when it meets the next one, and counts that. */
+/*
+ * is_over: Of this turn, behind what came with ${err}.  A selector may take 20 ms for one document, and many may be passed over until there is one, so
+ * the clock is looked at behind each.
+ */
 static int
-count_next(struct find_rows *f, struct arena *a)
+is_over(const struct find_rows *f, struct rows_turn *turn, const struct buf *b, int err)
 {
-	struct findscan_doc doc;
-	int err = f->q.execution_stats && f->returned > 0 ? findscan_peek(&f->scan, a, &doc) : ERR_END;
-
-	return err == 0 || err == ERR_AGAIN ? ERR_END : err;
+	return rows_turn_over(turn, b) || ((err == ERR_AGAIN || !f->scan.plan->exact) && rows_turn_late(turn));
 }
 
-/* is_over: Of this turn.  A selector may take 20 ms for one document, so behind each that it judges the clock is looked at. */
+/* count_next: CouchDB sees that there is enough when it meets the next one, and counts that.  0: it is not met yet. */
 static int
-is_over(const struct find_rows *f, struct rows_turn *turn, const struct buf *b)
+count_next(struct find_rows *f, struct rows_turn *turn, const struct buf *b, struct arena *a)
 {
-	return rows_turn_over(turn, b) || (!f->scan.plan->exact && rows_now_us() - turn->start_us >= ROWS_TURN_US);
+	struct findscan_doc doc;
+	int err;
+
+	if (!f->q.execution_stats || f->returned == 0)
+		return ERR_END;
+	while ((err = findscan_peek(&f->scan, a, &doc)) == ERR_AGAIN && f->scan.passed)
+		if (is_over(f, turn, b, err))
+			return 0;
+	return err == 0 || err == ERR_AGAIN ? ERR_END : err;
 }
 
 static int
@@ -139,18 +147,18 @@ fill(struct find_rows *f, struct buf *b, struct arena *a)
 {
 	struct findscan_doc doc;
 	struct rows_turn turn;
-	int err = f->left == 0 ? ERR_END : 0;
+	int err;
 
 	rows_turn_begin(&turn, b);
-	while (err == 0) {
+	if (f->left == 0)
+		return count_next(f, &turn, b, a);
+	do {
 		err = findscan_next(&f->scan, a, &doc);
 		if (err == 0 && (err = put_found(f, &doc, b)) == ERR_END)
-			return count_next(f, a);
-		if (err == ERR_AGAIN)
-			err = 0;
-		if (err == 0 && is_over(f, &turn, b))
+			return count_next(f, &turn, b, a);
+		if ((err == 0 || err == ERR_AGAIN) && is_over(f, &turn, b, err))
 			return 0;
-	}
+	} while (err == 0 || err == ERR_AGAIN);
 	return err;
 }
 

@@ -322,14 +322,17 @@ static int
 next_doc(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 {
 	struct db_doc doc;
-	int err = db_docs_next(fs->scan, a, &doc);
+	int err = db_docs_step(fs->scan, a, &doc);
 
-	if (err != 0)
+	fs->passed = err == ERR_AGAIN;
+	if (err != 0 && !fs->passed)
 		return err;
 	buf_clear(&fs->place);
-	fs->keys_examined++;
 	if ((err = buf_put(&fs->place, doc.id.s, doc.id.len)) != 0)
 		return err;
+	if (fs->passed)
+		return ERR_AGAIN;
+	fs->keys_examined++;
 	if (begins_with(doc.id, (struct jstr){DESIGN, sizeof(DESIGN) - 1})) {
 		fs->docs_examined++;
 		return ERR_AGAIN;
@@ -357,6 +360,7 @@ findscan_peek(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 	int err;
 
 	arena_reset(a);
+	fs->passed = 0;
 	if ((err = open_range(fs)) != 0)
 		return err;
 	err = part_of(fs)->index != NULL ? next_row(fs, a, out) : next_doc(fs, a, out);

@@ -56,6 +56,7 @@ struct findscan {
 	int opened;             /* the range is being read */
 	int exact;              /* and whatever is in it matches */
 	int moved;              /* a row of it was read in this turn */
+	int passed;             /* ERR_AGAIN: nothing was looked at but what is not to be seen */
 	struct buf text, scratch;
 };
 
@@ -90,7 +91,7 @@ int findscan_begin(struct findscan *fs) MUST_CHECK;
 void findscan_pause(struct findscan *fs);
 /**
  * findscan_next(fs, a, out): The next document; its memory is ${a}'s, which is reset before, or ${fs}'s, until the next call.  ERR_END: there
- * are no more; ERR_AGAIN: one was looked at that does not match, or a range has ended, so that the caller may end its turn.  Errors: those of reading
+ * are no more; ERR_AGAIN: one was looked at that does not match, or some were passed over, or a range has ended, so that the caller may end its turn.  Errors: those of reading
  * and of query_selector_match().
  */
 int findscan_next(struct findscan *fs, struct arena *a, struct findscan_doc *out) MUST_CHECK;

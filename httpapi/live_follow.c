@@ -322,7 +322,7 @@ live_follow_merge(struct live_at *at, const struct live_set *more)
 static int
 is_over(struct turn *t)
 {
-	return rows_turn_over(&t->rows, t->b) || rows_now_us() - t->rows.start_us >= ROWS_TURN_US;
+	return rows_turn_over(&t->rows, t->b) || rows_turn_late(&t->rows);
 }
 
 /* is_planned_anew: A design document has changed, or was purged, at ${seq}, which the plan knows of up to ${known}. */
@@ -382,7 +382,13 @@ follow_changes(struct turn *t)
 		return err;
 	do {
 		arena_reset(t->arena);
-		if ((err = db_changes_next(scan, t->arena, &c)) != 0)
+		err = db_changes_step(scan, t->arena, &c);
+		if (err == ERR_AGAIN) {
+			at->since = c.seq;
+			err = 0;
+			continue;
+		}
+		if (err != 0)
 			break;
 		if (is_planned_anew(at, c.id, c.seq, at->lq->designs)) {
 			err = ERR_AGAIN;

@@ -29,46 +29,71 @@ count(struct db_snap *snap, const struct jstr *name, struct db_range *range, str
 	return 0;
 }
 
+/* Of the information; lives in the request's arena. */
+struct counted {
+	uint64_t live, deleted;
+	int err;
+};
+
 static int
-put_info(struct apireq *r, struct buf *b)
+count_all(struct apireq *r, struct counted *n)
 {
 	struct db_snap *snap;
 	struct db_range range;
 	struct buf ids;
-	uint64_t live, deleted;
 	int err = db_snap_begin(r->db, &snap);
 
 	if (err)
 		return err;
 	buf_init(&ids, 2 * LIMIT_ID_LEN + 2);
-	if ((err = count(snap, &r->part[2], &range, &ids, &live)) == 0 &&
-	    (err = db_docs_deleted(snap, &range, &deleted)) == 0) {
-		buf_puts(b, "{\"db_name\":");
-		buf_put_json(b, r->part[0].s, r->part[0].len);
-		buf_puts(b, ",\"sizes\":{\"active\":0,\"external\":0},\"partition\":");
-		buf_put_json(b, r->part[2].s, r->part[2].len);
-		buf_printf(b, ",\"doc_count\":%llu,\"doc_del_count\":%llu}", (unsigned long long)live,
-		    (unsigned long long)deleted);
-		err = buf_failed(b);
-	}
+	if ((err = count(snap, &r->part[2], &range, &ids, &n->live)) == 0)
+		err = db_docs_deleted(snap, &range, &n->deleted);
 	buf_release(&ids);
 	db_snap_end(snap);
 	return err;
 }
 
 static void
-info(struct apireq *r)
+count_work(struct apireq *r)
 {
+	struct counted *n = r->cookie;
+
+	n->err = count_all(r, n);
+}
+
+static void
+counted(struct apireq *r)
+{
+	const struct counted *n = r->cookie;
 	struct buf b;
-	int err;
+	int err = n->err;
 
 	buf_init(&b, 65536);
-	if ((err = put_info(r, &b)) != 0) {
+	if (err == 0) {
+		buf_puts(&b, "{\"db_name\":");
+		buf_put_json(&b, r->part[0].s, r->part[0].len);
+		buf_puts(&b, ",\"sizes\":{\"active\":0,\"external\":0},\"partition\":");
+		buf_put_json(&b, r->part[2].s, r->part[2].len);
+		buf_printf(&b, ",\"doc_count\":%llu,\"doc_del_count\":%llu}", (unsigned long long)n->live,
+		    (unsigned long long)n->deleted);
+		err = buf_failed(&b);
+	}
+	if (err != 0) {
 		buf_release(&b);
 		api_error(r, err, NULL);
 		return;
 	}
 	api_json(r, 200, &b);
+}
+
+/* info: Of deleted documents there are no counts: they are walked, elsewhere. */
+static void
+info(struct apireq *r)
+{
+	if ((r->cookie = arena_calloc(r->arena, 1, sizeof(struct counted))) == NULL)
+		api_error(r, ERR_NOMEM, NULL);
+	else
+		(void)api_work(r, count_work, counted);
 }
 
 const char *

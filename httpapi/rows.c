@@ -72,7 +72,13 @@ rows_turn_over(struct rows_turn *t, const struct buf *b)
 	t->rows++;
 	if (t->rows >= ROWS_TURN_ROWS || b->len - t->base >= ROWS_BATCH_BYTES)
 		return 1;
-	return t->rows % CLOCK_EVERY == 0 && rows_now_us() - t->start_us >= ROWS_TURN_US;
+	return t->rows % CLOCK_EVERY == 0 && rows_turn_late(t);
+}
+
+int
+rows_turn_late(const struct rows_turn *t)
+{
+	return rows_now_us() - t->start_us >= ROWS_TURN_US;
 }
 
 int

@@ -28,6 +28,8 @@ struct rows_turn {
 void rows_turn_begin(struct rows_turn *t, const struct buf *b);
 /** rows_turn_over(t, b): Count a row; 1 if the turn is over behind it. */
 int rows_turn_over(struct rows_turn *t, const struct buf *b);
+/** rows_turn_late(t): 1 if the turn's time is over: for behind what may have cost more than a row. */
+int rows_turn_late(const struct rows_turn *t);
 
 /**
  * A producer appends its next batch to ${b} within one turn and one snapshot.  ${scratch} may be reset by it.

@@ -122,6 +122,65 @@ test('a filtered scan is not ended by an empty batch', async () => {
 	same(down.results.map((x) => x.id), order.slice(0, 150).reverse(), 'down');
 });
 
+test('deleted documents are passed over in turns', async () => {
+	const DEAD = 50000;
+	const path = `${await c.db()}p`;
+	assert.equal((await c.request('PUT', `${path}?partitioned=true`)).status, 201);
+	const alive = ['p:a', 'p:b', 'p:y', 'p:z'];
+	for (let i = 0; i < DEAD; i += 10000) {
+		const docs = Array.from({ length: 10000 }, (_, k) => ({ _id: `p:c${String(i + k).padStart(6, '0')}`, _rev: '1-a', _deleted: true }));
+		assert.equal((await c.request('POST', `${path}/_bulk_docs`, { new_edits: false, docs })).status, 201);
+	}
+	assert.equal((await c.request('POST', `${path}/_bulk_docs`, { docs: alive.map((_id, n) => ({ _id, n })) })).status, 201);
+	// An answer that takes one turn has a length.
+	const get = async (where, method = 'GET', body) => {
+		const r = await c.request(method, `${path}/${where}`, body);
+		assert.equal(r.status, 200, r.text);
+		return { ...r.json, turns: r.headers['content-length'] ? 'one' : 'several' };
+	};
+	const key = (id) => encodeURIComponent(JSON.stringify(id));
+	const list = async (query) => (await get(`_all_docs?${query}`)).rows.map((x) => x.id);
+	for (let skip = 0; skip <= 4; skip++)
+		for (let limit = 0; limit <= 5; limit++) {
+			assert.deepEqual(await list(`skip=${skip}&limit=${limit}`), alive.slice(skip, skip + limit), `${skip} ${limit}`);
+			assert.deepEqual(await list(`skip=${skip}&limit=${limit}&descending=true`), [...alive].reverse().slice(skip, skip + limit), `${skip} ${limit}, down`);
+		}
+	const first = await get(`_all_docs?startkey=${key('p:c')}&limit=1`);
+	assert.deepEqual([first.rows[0].id, first.offset, first.turns], ['p:y', 2, 'several']);
+	const last = await get(`_all_docs?startkey=${key('p:d')}&descending=true&limit=1`);
+	assert.deepEqual([last.rows[0].id, last.turns], ['p:b', 'several']);
+	assert.deepEqual(await list(`startkey=${key('p:c')}&endkey=${key('p:d')}`), []);
+	const several = await get('_all_docs/queries', 'POST', { queries: Array.from({ length: 5 }, () => ({ start_key: 'p:b', limit: 2 })) });
+	assert.deepEqual(several.results.map((x) => x.rows.map((y) => y.id)), Array.from({ length: 5 }, () => ['p:b', 'p:y']));
+	for (const [dir, want] of [['asc', alive], ['desc', [...alive].reverse()]]) {
+		const found = await get('_find', 'POST', { selector: { _id: { $gt: null }, n: { $gte: 0 } }, sort: [{ _id: dir }] });
+		assert.deepEqual([found.docs.map((x) => x._id), found.turns], [want, 'several']);
+	}
+	// What is counted behind the limit is the next document, however many deleted ones are before it.
+	const stats = await get('_find', 'POST', { selector: { _id: { $gte: 'p:b' } }, limit: 1, execution_stats: true });
+	assert.deepEqual([stats.docs[0]._id, stats.execution_stats.total_keys_examined, stats.turns], ['p:b', 2, 'several']);
+	let bookmark;
+	for (const id of alive) {
+		const page = await get('_find', 'POST', { selector: { _id: { $gt: null } }, limit: 1, bookmark });
+		assert.deepEqual(page.docs.map((x) => x._id), [id]);
+		bookmark = page.bookmark;
+	}
+	const info = await get('_partition/p');
+	assert.deepEqual([info.doc_count, info.doc_del_count], [4, DEAD]);
+});
+
+test('skipped _local documents', async () => {
+	const path = await c.db();
+	const all = Array.from({ length: 1500 }, (_, i) => `_local/${String(i).padStart(5, '0')}`);
+	assert.equal((await c.request('POST', `${path}/_bulk_docs`, { docs: all.map((_id) => ({ _id })) })).status, 201);
+	for (const [query, want] of [['skip=1400', all.slice(1400)], ['skip=1498&limit=1', [all[1498]]], ['skip=1500', []], ['skip=300&descending=true', [...all].reverse().slice(300)]]) {
+		const r = await c.request('GET', `${path}/_local_docs?${query}`);
+		same(r.json.rows.map((x) => x.id), want, query);
+	}
+	const r = await c.request('POST', `${path}/_local_docs/queries`, { queries: [{ skip: 1200 }, { skip: 700, limit: 2 }, {}] });
+	assert.deepEqual(r.json.results.map((x) => x.rows.length), [300, 2, 1500]);
+});
+
 test('a reader that stops in the middle holds up nobody', async () => {
 	const slow = await c.open('GET', `${db}/_all_docs?include_docs=true`);
 	slow.pause();

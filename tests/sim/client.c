@@ -348,7 +348,7 @@ each_log(struct node *n, void (*fn)(struct node *n, struct jstr id, uint64_t rev
 	sim_ok(arena_new(MEMORY, &a));
 	sim_ok(db_snap_begin(db, &snap));
 	sim_ok(db_locals_open(snap, &range, &scan));
-	while (db_locals_next(scan, a, &id, &rev, &body) == 0)
+	while (db_locals_step(scan, a, &id, &rev, &body) == 0)
 		fn(n, id, rev, body, cookie);
 	db_scan_close(scan);
 	db_snap_end(snap);

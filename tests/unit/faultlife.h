@@ -345,7 +345,7 @@ scan(struct db_snap *snap, struct arena *a)
 	scan_docs(snap, a, &range);
 	range = (struct db_range){.descending = 1};
 	if (seen(db_locals_open(snap, &range, &s)) == 0) {
-		while ((err = db_locals_next(s, a, &id, &n, &body)) == 0)
+		while ((err = db_locals_step(s, a, &id, &n, &body)) == 0)
 			;
 		scan_end(s, err);
 	}

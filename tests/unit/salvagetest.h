@@ -136,7 +136,7 @@ put_docs(struct buf *b, struct db_snap *snap)
 	}
 	db_scan_close(scan);
 	CHECK_INT(db_locals_open(snap, &all, &scan), 0);
-	while (db_locals_next(scan, bodytest_arena, &id, &number, &body) == 0)
+	while (db_locals_step(scan, bodytest_arena, &id, &number, &body) == 0)
 		put_bytes(b, "local", id, NULL, 0, body.s, body.len);
 	db_scan_close(scan);
 	arena_reset(bodytest_arena);

@@ -148,6 +148,85 @@ test_ranges(void)
 	ruletest_end_db(db);
 }
 
+/* A step passes over DB_SCAN_STEP deleted documents, tells the last of them, and goes on behind it, as does another scan from there. */
+static void
+test_steps(void)
+{
+	const unsigned dead = 2 * DB_SCAN_STEP + 10;
+	struct db *db = ruletest_new_db(all, "steps");
+	struct db_snap *snap;
+	struct db_doc doc;
+	char places[2][8];
+
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a\"}"), 0);
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"c\"}"), 0);
+	for (unsigned i = 0; i < dead; i++)
+		CHECK_INT(RULETEST_REPLICATE(db, "{\"_id\":\"b%04u\",\"_rev\":\"1-x\",\"_deleted\":true}", i), 0);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	for (int down = 0; down < 2; down++) {
+		struct db_range range = {.descending = down};
+		struct db_scan *scan;
+
+		for (int i = 0; i < 2; i++)
+			(void)snprintf(places[i], sizeof(places[i]), "b%04u",
+			    down ? dead - (unsigned)(i + 1) * DB_SCAN_STEP : (unsigned)(i + 1) * DB_SCAN_STEP - 1);
+		CHECK_INT(db_docs_open(snap, &range, &scan), 0);
+		CHECK_INT(db_docs_step(scan, ruletest_arena, &doc), 0);
+		CHECK(jstr_is(&doc.id, down ? "c" : "a"));
+		for (int i = 0; i < 2; i++) {
+			CHECK_INT(db_docs_step(scan, ruletest_arena, &doc), ERR_AGAIN);
+			CHECK(jstr_is(&doc.id, places[i]));
+		}
+		CHECK_INT(db_docs_step(scan, ruletest_arena, &doc), 0);
+		CHECK(jstr_is(&doc.id, down ? "a" : "c"));
+		CHECK_INT(db_docs_step(scan, ruletest_arena, &doc), ERR_END);
+		db_scan_close(scan);
+		range.has_start = range.start_after = 1;
+		range.start = (struct jstr){places[1], strlen(places[1])};
+		CHECK_INT(db_docs_open(snap, &range, &scan), 0);
+		CHECK_INT(db_docs_step(scan, ruletest_arena, &doc), 0);
+		CHECK(jstr_is(&doc.id, down ? "a" : "c"));
+		db_scan_close(scan);
+	}
+	db_snap_end(snap);
+	CHECK_STR(LISTED(.skip = 0), "ac");
+	CHECK_STR(LISTED(DOWN), "ca");
+	ruletest_end_db(db);
+}
+
+/* Skipped _local documents are walked, a step at a time. */
+static void
+test_local_steps(void)
+{
+	struct db *db = ruletest_new_db(all, "localsteps");
+	struct db_range range = {.skip = DB_SCAN_STEP + 1};
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct jstr id, body;
+	char name[16];
+	uint64_t rev;
+
+	for (unsigned i = 0; i < DB_SCAN_STEP + 2; i++) {
+		struct db_write w = {.kind = DB_WRITE_LOCAL, .body = {"{}", 2}};
+
+		(void)snprintf(name, sizeof(name), "_local/%04u", i);
+		w.id = (struct jstr){name, strlen(name)};
+		CHECK_INT(ruletest_write(db, &w), 0);
+	}
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_locals_open(snap, &range, &scan), 0);
+	CHECK_INT(db_locals_step(scan, ruletest_arena, &id, &rev, &body), ERR_AGAIN);
+	CHECK(jstr_is(&id, "_local/0255"));
+	CHECK_INT(db_locals_skip(scan), 1);
+	CHECK_INT(db_locals_step(scan, ruletest_arena, &id, &rev, &body), 0);
+	CHECK(jstr_is(&id, "_local/0257"));
+	CHECK_INT(db_locals_skip(scan), 0);
+	CHECK_INT(db_locals_step(scan, ruletest_arena, &id, &rev, &body), ERR_END);
+	db_scan_close(scan);
+	db_snap_end(snap);
+	ruletest_end_db(db);
+}
+
 /* A bit that says that a document is deleted, in a damaged record: it does not go unseen. */
 static void
 test_hidden(void)
@@ -234,6 +313,8 @@ main(void)
 	all = ruletest_begin();
 	test_seqs();
 	test_ranges();
+	test_steps();
+	test_local_steps();
 	test_hidden();
 	test_purges();
 	return ruletest_end(all);

@@ -140,7 +140,7 @@ ids_of(struct db *db)
 	db_scan_close(scan);
 	CHECK_INT(buf_putc(&b, '|'), 0);
 	CHECK_INT(db_locals_open(snap, &all, &scan), 0);
-	while (db_locals_next(scan, ruletest_arena, &id, &rev, &body) == 0)
+	while (db_locals_step(scan, ruletest_arena, &id, &rev, &body) == 0)
 		CHECK_INT(buf_printf(&b, " %.*s", (int)id.len, id.s), 0);
 	db_scan_close(scan);
 	db_snap_end(snap);
@@ -188,6 +188,51 @@ test_ruled_reads(struct dbs *s, struct db *db)
 	db_close(theirs);
 }
 
+/* What rules hide is passed over a step at a time. */
+static void
+test_ruled_steps(struct dbs *s, struct db *db)
+{
+	static const struct principal user = {"user", NULL, 0, 0};
+	const unsigned hidden = DB_SCAN_STEP + 20;
+	const struct db_range all = {0};
+	struct db_change change;
+	struct db_snap *snap;
+	struct db_scan *scan;
+	struct db_doc doc;
+	struct db *theirs;
+	uint64_t since;
+
+	CHECK_INT(db_open(s, "ruled", db->by.who, &theirs), 0);
+	theirs->by.who = &user;
+	theirs->by.is_admin = 0;
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	since = db_snap_seq(snap);
+	db_snap_end(snap);
+	for (unsigned i = 0; i < hidden; i++)
+		CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a%04u\"}", i), 0);
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"gone\",\"_rev\":\"%s\"}", ruletest_winner(db, "gone")), 0);
+	CHECK_INT(db_snap_begin(theirs, &snap), 0);
+	CHECK_INT(db_docs_open(snap, &all, &scan), 0);
+	CHECK_INT(db_docs_step(scan, ruletest_arena, &doc), ERR_AGAIN);
+	CHECK(jstr_is(&doc.id, "a0255"));
+	CHECK_INT(db_docs_step(scan, ruletest_arena, &doc), 0);
+	CHECK(jstr_is(&doc.id, "gone"));
+	db_scan_close(scan);
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(db_changes_open(snap, since, 0, &scan), 0);
+		if (i == 0) {
+			CHECK_INT(db_changes_step(scan, ruletest_arena, &change), ERR_AGAIN);
+			CHECK_INT(change.seq, since + DB_SCAN_STEP);
+		}
+		CHECK_INT(db_changes_next(scan, ruletest_arena, &change), 0);
+		CHECK_INT(change.seq, since + hidden + 1);
+		CHECK_INT(db_changes_next(scan, ruletest_arena, &change), ERR_END);
+		db_scan_close(scan);
+	}
+	db_snap_end(snap);
+	db_close(theirs);
+}
+
 static void
 test_rules(void)
 {
@@ -203,6 +248,7 @@ test_rules(void)
 	CHECK(db_shows_alike(plain));
 	test_ruled_writes(db, plain);
 	test_ruled_reads(s, db);
+	test_ruled_steps(s, db);
 	ruletest_end_db(db);
 	ruletest_end_db(plain);
 	dbs_free(s);
