@@ -258,6 +258,7 @@ api_handle(struct http_req *http, void *cookie)
 	r->live = NULL;
 	r->rewrites = 0;
 	r->body_err = ERR_INTERNAL; /* until api_gather() */
+	r->body_max = UINT64_MAX;
 	set_common_headers(r);
 	if (transport_step(r) || cors_step(r))
 		return;

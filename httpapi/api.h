@@ -87,6 +87,7 @@ struct apireq {
 	int minimal;               /* "Prefer: return=minimal": only headers that clients can't do without */
 	struct jstr body;          /* what api_body() gives, */
 	int body_err;              /* or says */
+	uint64_t body_max;         /* what it may have, unpacked: more is ERR_TOO_LARGE; the router sets it */
 	/* Of a feed's filter; freed by api_done(). */
 	struct query_selector *selector;
 	struct query_fields *fields;

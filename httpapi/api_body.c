@@ -94,9 +94,9 @@ api_body_encoding(const struct apireq *r, int *gzipp, struct errtext *why)
 static int
 unpack(struct apireq *r, const struct jstr *body)
 {
+	size_t max = r->body_max < UNPACKED_MAX ? (size_t)r->body_max : UNPACKED_MAX, len;
 	char *out;
-	size_t len;
-	int err = body->len > UNPACKED_MAX ? ERR_TOO_LARGE : gunzip(body, NULL, UNPACKED_MAX, &len);
+	int err = body->len > max ? ERR_TOO_LARGE : gunzip(body, NULL, max, &len);
 
 	if (err)
 		return err;
@@ -115,6 +115,14 @@ unpack_work(struct apireq *r)
 	r->body_err = unpack(r, &r->body);
 }
 
+static int
+is_too_long(const struct apireq *r)
+{
+	uint64_t len = http_body_len(r->http);
+
+	return len > r->body_max && len != UINT64_MAX;
+}
+
 static void
 gathered(void *arg)
 {
@@ -122,7 +130,7 @@ gathered(void *arg)
 	struct errtext why;
 	int gzip, err = api_body_encoding(r, &gzip, &why);
 
-	r->body_err = err ? err : http_body_all(r->http, &r->body);
+	r->body_err = err ? err : is_too_long(r) ? ERR_TOO_LARGE : http_body_all(r->http, &r->body);
 	if (r->body_err == 0 && gzip)
 		api_work(r, unpack_work, r->gathered);
 	else
@@ -136,10 +144,12 @@ api_gather(struct apireq *r, api_f *fn)
 	int gzip;
 
 	r->gathered = fn;
-	if (http_body_is_whole(r->http) || api_body_encoding(r, &gzip, &why))
+	if (is_too_long(r) || http_body_is_whole(r->http) || api_body_encoding(r, &gzip, &why)) {
 		gathered(r);
-	else
+	} else {
+		http_body_bound(r->http, r->body_max);
 		http_body_gather(r->http, gathered, r);
+	}
 }
 
 int

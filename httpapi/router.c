@@ -21,7 +21,8 @@
  *    database.  _users and _replicator are open as far as their rules go.
  *
  * A large body may still be on its way.  Where a table says so it is gathered before the handler runs, unless
- * the handler will refuse the request without it; documents and attachments see to theirs themselves.
+ * the handler will refuse the request without it; documents and attachments see to theirs themselves.  One that is longer than
+ * the table allows is neither read nor unpacked: the handler finds ERR_TOO_LARGE in its place.
  */
 #include "router.h"
 #include "base/limits.h"
@@ -41,8 +42,8 @@ struct route {
 	api_f *fn;
 	enum who who;
 	const char *allow; /* the methods, as 405 tells them; GET is HEAD too */
-	/* the requests whose body it reads; PUT_SET: of an administrator of the database */
-	enum { NONE, POST_JSON, POST_ANY, PUT_ANY, PUT_SET } body;
+	/* the requests whose body it reads, and what that may have, unpacked, where it is short by nature; PUT_SET: of an administrator of the database */
+	enum { NONE, POST_JSON, POST_64K, POST_1M, PUT_64K, PUT_1M, PUT_SET } body;
 };
 
 static void
@@ -60,13 +61,13 @@ view_place(struct apireq *r)
 
 static const struct route server_table[] = {
     {"_up", root_up, ANYBODY, "GET,HEAD", NONE},
-    {"_session", auth_session, ANYBODY, "GET,HEAD,POST,DELETE", POST_ANY},
+    {"_session", auth_session, ANYBODY, "GET,HEAD,POST,DELETE", POST_64K},
     {"_all_dbs", root_all_dbs, LISTER, "GET,HEAD", NONE},
-    {"_dbs_info", root_dbs_info, LISTER, "GET,HEAD,POST", POST_ANY},
+    {"_dbs_info", root_dbs_info, LISTER, "GET,HEAD,POST", POST_1M},
     {"_uuids", root_uuids, ANYBODY, "GET", NONE},
     {"_active_tasks", root_active_tasks, ADMIN, "GET,HEAD", NONE},
     {"_membership", root_membership, ADMIN, "GET", NONE},
-    {"_node/{node}/_config/{section}/{key}", node_any, ADMIN, "GET,PUT,DELETE", PUT_ANY},
+    {"_node/{node}/_config/{section}/{key}", node_any, ADMIN, "GET,PUT,DELETE", PUT_1M},
     {"_node/{node}/_config/_reload", node_any, ADMIN, "POST", NONE},
     {"_node/{node}/_config/{section}/{key}/...", node_any, ADMIN, "GET,PUT,DELETE", NONE},
     {"_node/{node}/_config/...", node_any, ADMIN, "GET", NONE},
@@ -100,7 +101,7 @@ static const struct route db_table[] = {
     {"_ensure_full_commit", database_full_commit, MEMBER, "POST", NONE},
     {"_security", database_security, MEMBER, "PUT,GET", PUT_SET},
     {"_revs_limit", database_revs_limit, MEMBER, "PUT,GET", PUT_SET},
-    {"_history_kept", database_history_kept, DB_ADMIN, "GET,PUT", PUT_ANY},
+    {"_history_kept", database_history_kept, DB_ADMIN, "GET,PUT", PUT_64K},
     {"_compact", database_compact, DB_ADMIN, "POST", NONE},
     {"_compact/{ddoc}", view_compact, DB_ADMIN, "POST", NONE},
     {"_view_cleanup", view_cleanup, DB_ADMIN, "POST", NONE},
@@ -117,7 +118,7 @@ static const struct route db_table[] = {
     {"_copy", copyfile_get, ADMIN, "GET", NONE},
     {"_purge", purge_docs, ADMIN, "POST", POST_JSON},
     {"_purged_infos", purge_infos, ADMIN, "GET", NONE},
-    {"_purged_infos_limit", database_purged_limit, ADMIN, "GET,PUT", PUT_ANY},
+    {"_purged_infos_limit", database_purged_limit, ADMIN, "GET,PUT", PUT_64K},
     {"_partition", partition_any, MEMBER, "GET", NONE},
     {"_partition/{p}", partition_any, MEMBER, "GET,POST", NONE},
     {"_partition/{p}/_all_docs", partition_any, MEMBER, "GET,HEAD,POST", POST_JSON},
@@ -291,9 +292,11 @@ reads_body(const struct apireq *r, const struct route *route)
 		return 0;
 	case POST_JSON:
 		return strcmp(r->method, "POST") == 0 && api_is_json(r);
-	case POST_ANY:
+	case POST_64K:
+	case POST_1M:
 		return strcmp(r->method, "POST") == 0;
-	case PUT_ANY:
+	case PUT_64K:
+	case PUT_1M:
 		return strcmp(r->method, "PUT") == 0;
 	case PUT_SET:
 		return strcmp(r->method, "PUT") == 0 && db_is_admin(r->db);
@@ -301,11 +304,30 @@ reads_body(const struct apireq *r, const struct route *route)
 	return 0;
 }
 
+static uint64_t
+body_max(const struct route *route)
+{
+	switch (route->body) {
+	case POST_64K:
+	case PUT_64K:
+		return 64u << 10;
+	case POST_1M:
+	case PUT_1M:
+		return 1u << 20;
+	case NONE:
+	case POST_JSON:
+	case PUT_SET:
+		break;
+	}
+	return UINT64_MAX;
+}
+
 static void
 enter(struct apireq *r, const struct route *route)
 {
 	if (!is_served(r, route->allow))
 		return;
+	r->body_max = body_max(route);
 	if (reads_body(r, route))
 		api_gather(r, route->fn);
 	else

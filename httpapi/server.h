@@ -205,6 +205,8 @@ struct arena *http_arena(struct http_req *req);
  */
 /** http_body_len(req): The body's length; UINT64_MAX while that is not known (chunked, and still coming). */
 uint64_t http_body_len(const struct http_req *req);
+/** http_body_bound(req, max): What comes beyond ${max} bytes is ERR_TOO_LARGE; what has come is the caller's to look at. */
+void http_body_bound(struct http_req *req, uint64_t max);
 /** http_body_is_whole(req): 1 if all of it is there, and room for what is made of it, so that reading never waits. */
 int http_body_is_whole(struct http_req *req);
 /**

@@ -169,6 +169,13 @@ http_body_len(const struct http_req *req)
 	return req->body->ended ? req->body->total : req->body->announced;
 }
 
+void
+http_body_bound(struct http_req *req, uint64_t max)
+{
+	if (req->body != NULL && req->body->max > max)
+		req->body->max = max;
+}
+
 static void
 body_ready(void *arg)
 {

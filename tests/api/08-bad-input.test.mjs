@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import zlib from 'node:zlib';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
-import { ask, assertError, newDb } from './client.mjs';
+import { ask, assertError, connect, newDb } from './client.mjs';
 
 let server;
 let db;
@@ -183,6 +183,40 @@ test('databases with impossible layouts', async () => {
 	}
 	assertError(await ask(server, 'PUT', '/_users?partitioned=true'), [400, 412]);
 	assert.equal((await ask(server, 'PUT', `/${db}x?placement=a:1,b:2&engine=couch&q=2&n=1`)).status, 201);
+});
+
+test('bodies that are short by nature are not taken in, nor unpacked, beyond that', { timeout: 60000 }, async () => {
+	const K64 = 64 << 10;
+	const M1 = 1 << 20;
+	const padded = (text, size) => Buffer.from(text.padEnd(size));
+	const login = '{"name":"nobody","password":"wrong"}';
+	const infos = '{"keys":["nobody"]}';
+	const at = [
+		['POST', '/_session', login, K64, 401],
+		['POST', '/_dbs_info', infos, M1, 200],
+		['PUT', '/_node/_local/_config/short/bodies', '"x"', M1, 200],
+		['PUT', `/${db}/_history_kept`, '0', K64, null],
+		['PUT', `/${db}/_purged_infos_limit`, '1000', K64, 200],
+	];
+	for (const [method, path, text, most, status] of at) {
+		// The first of each pair is as long as may be.
+		for (const [size, gzip] of [[most, false], [most + 1, false], [most, true], [most + 1, true], [100 << 20, true]]) {
+			const body = gzip ? zlib.gzipSync(padded(text, size)) : padded(text, size);
+			const r = await ask(server, method, path, { body, type: J, headers: gzip ? { 'Content-Encoding': 'gzip' } : {}, auth: path === '/_session' ? null : server.auth });
+			const what = `${method} ${path}, ${size} bytes${gzip ? ', packed' : ''}: ${r.status} ${r.text.slice(0, 200)}`;
+			if (size > most) assertError(r, 413, 'too_large');
+			else if (status !== null) assert.equal(r.status, status, what);
+			else assert.notEqual(r.status, 413, what);
+		}
+	}
+	// A length that nobody tells: what comes is counted.
+	const c = connect(server.port);
+	c.send('POST /_session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n');
+	for (let i = 0; i < 20; i++) c.send(`1000\r\n${' '.repeat(4096)}\r\n`);
+	await c.until(/^HTTP\/1\.1 413 [^]*"too_large"/);
+	c.socket.destroy();
+	// Elsewhere nothing is bounded by this.
+	assert.equal((await ask(server, 'POST', `/${db}/_all_docs`, { body: padded('{"keys":[]}', 2 * M1), type: J })).status, 200);
 });
 
 test('gzip in requests: whole, cut, trailing, none, and bombs', { timeout: 60000 }, async () => {

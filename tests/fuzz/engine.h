@@ -200,6 +200,13 @@ http_body_len(const struct http_req *req)
 	return req->piece % 2 == 1 && req->there < req->body.len ? UINT64_MAX : req->body.len;
 }
 
+void
+http_body_bound(struct http_req *req, uint64_t max)
+{
+	(void)req;
+	(void)max;
+}
+
 int
 http_body_is_whole(struct http_req *req)
 {

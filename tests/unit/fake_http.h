@@ -199,6 +199,13 @@ http_body_read(struct http_req *req, struct jstr *piecep)
 	return 0;
 }
 
+void
+http_body_bound(struct http_req *req, uint64_t max)
+{
+	(void)req;
+	(void)max;
+}
+
 int
 http_body_is_whole(struct http_req *req)
 {
