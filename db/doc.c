@@ -6,6 +6,7 @@
  */
 #include "db/doc.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -357,25 +358,55 @@ settle_att(struct parser *p, struct doc_att_in *att, const struct att_members *m
 	return err == ERR_NOMEM ? err : 0;
 }
 
-/* Append ${att}; an earlier one of its name goes. */
+static int
+by_name(const void *a, const void *b)
+{
+	const struct doc_att_in *x = *(const struct doc_att_in *const *)a, *y = *(const struct doc_att_in *const *)b;
+	int order = jstr_order(&x->name, &y->name);
+
+	return order != 0 ? order : (x > y) - (x < y);
+}
+
+static int
+by_place(const void *a, const void *b)
+{
+	const struct doc_att_in *x = *(const struct doc_att_in *const *)a, *y = *(const struct doc_att_in *const *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Of several of one name the last one stays, where it stands. */
+static int
+drop_repeated(struct parser *p)
+{
+	struct doc_in *out = p->out;
+	const struct doc_att_in **all;
+	size_t i, n = 0;
+
+	if (out->natts < 2)
+		return 0;
+	if ((all = arena_calloc(p->a, out->natts, sizeof(*all))) == NULL)
+		return ERR_NOMEM;
+	for (i = 0; i < out->natts; i++)
+		all[i] = &out->atts[i];
+	qsort(all, out->natts, sizeof(*all), by_name);
+	for (i = 0; i < out->natts; i++)
+		if (i + 1 == out->natts || jstr_order(&all[i]->name, &all[i + 1]->name) != 0)
+			all[n++] = all[i];
+	if (n == out->natts)
+		return 0;
+	qsort(all, n, sizeof(*all), by_place);
+	for (i = 0; i < n; i++)
+		out->atts[i] = *all[i];
+	out->natts = n;
+	return 0;
+}
+
 static int
 add_att(struct parser *p, const struct doc_att_in *att)
 {
 	struct doc_in *out = p->out;
 
-	for (size_t i = 0; i < out->natts; i++) {
-		struct doc_att_in *old = &out->atts[i];
-
-		if (old->name.len == att->name.len && memcmp(old->name.s, att->name.s, att->name.len) == 0) {
-			memmove(old, old + 1, (out->natts - i - 1) * sizeof(*old));
-			out->natts--;
-			break;
-		}
-	}
-	if (out->natts >= LIMIT_ATTACHMENTS) {
-		FAULT(p, ERR_BAD_REQUEST, "Too many attachments");
-		return 0;
-	}
 	if (out->natts == p->atts_cap) {
 		size_t cap = p->atts_cap > 0 ? p->atts_cap * 2 : 4;
 		struct doc_att_in *more = arena_calloc(p->a, cap, sizeof(*more));
@@ -397,11 +428,17 @@ read_att(struct parser *p, struct jread *j, struct jstr name)
 	struct doc_att_in att = {.name = name, .type = {DEFAULT_TYPE, sizeof(DEFAULT_TYPE) - 1}};
 	struct att_members m = {0};
 	struct buf scratch;
-	int err = jread_object_begin(j);
+	int err;
 
 	/* CouchDB passes over what is no object. */
-	if (err == ERR_BAD_REQUEST)
+	if (jread_peek(j) != JREAD_OBJECT)
 		return jread_skip(j, NULL);
+	/* Repeated names count, too: of what goes on without end nothing is kept. */
+	if (p->out->natts >= LIMIT_ATTACHMENTS) {
+		FAULT(p, ERR_BAD_REQUEST, "Too many attachments");
+		return jread_skip(j, NULL);
+	}
+	err = jread_object_begin(j);
 	buf_init_arena(&scratch, p->a, SIZE_MAX / 2);
 	while (err == 0) {
 		struct jstr key;
@@ -436,7 +473,7 @@ take_atts(struct parser *p, struct jread *j)
 		if (err == 0)
 			err = read_att(p, j, name);
 	}
-	return err == ERR_END ? 0 : err;
+	return err == ERR_END ? drop_repeated(p) : err;
 }
 
 static int

@@ -6,6 +6,7 @@
  */
 #include "dbi.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int
@@ -75,13 +76,21 @@ ancestor_atts(struct db_snap *snap, const struct db_write *w, struct arena *a, s
 	return 0;
 }
 
+static int
+by_name(const void *a, const void *b)
+{
+	const struct doc_att *x = a, *y = b;
+
+	return jstr_order(&x->name, &y->name);
+}
+
+/* att_named: ${atts} are ordered by name. */
 static const struct doc_att *
 att_named(const struct doc_att *atts, size_t n, const struct jstr *name)
 {
-	for (size_t i = 0; i < n; i++)
-		if (atts[i].name.len == name->len && memcmp(atts[i].name.s, name->s, name->len) == 0)
-			return &atts[i];
-	return NULL;
+	const struct doc_att key = {.name = *name};
+
+	return n > 0 ? bsearch(&key, atts, n, sizeof(*atts), by_name) : NULL;
 }
 
 static int
@@ -154,6 +163,8 @@ prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena
 		err = ancestor_atts(snap, w, reading, &old, &nold);
 	if (err == ERR_MISSING) /* no ancestor: no stub resolves */
 		err = 0;
+	if (err == 0 && nold > 1)
+		qsort(old, nold, sizeof(*old), by_name);
 	for (size_t i = 0; i < w->natts && err == 0; i++) {
 		if (w->atts[i].blob != NULL)
 			take_blob(w, &w->atts[i], gen, &p->atts[i]);

@@ -247,7 +247,7 @@ int api_work_slow(struct apireq *r, api_f *work, api_f *then);
 /**
  * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request
  * is done.  Large requests are prepared on an executor thread (more than API_INLINE_BYTES of
- * bodies); one with attachments waits while the database's queue is full.  If it could not be queued, every write's err
+ * bodies, or as much else to do); one with attachments waits while the database's queue is full.  If it could not be queued, every write's err
  * is set, and ${then} runs all the same.
  */
 void api_submit(struct apireq *r, struct db_request *req, api_f *then);

@@ -3,6 +3,11 @@
 
 #define BUSY_MS 20u /* until a full queue is asked again */
 
+/* What preparing takes besides bodies, in the time that so many bytes of one would: */
+#define WRITE_BYTES 256u
+#define ATT_BYTES 512u
+#define STUB_BYTES 8192u /* the document is read, with its revisions and attachments */
+
 /* One excursion; lives in the request's arena, which the reference keeps. */
 struct work {
 	struct exec_job job;
@@ -126,11 +131,26 @@ submit_run(void *arg)
 	}
 }
 
+/* How much there is to prepare. */
+static size_t
+weight(const struct db_request *req)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < req->nwrites; i++) {
+		const struct db_write *w = &req->writes[i];
+
+		bytes += WRITE_BYTES + w->body.len;
+		for (size_t k = 0; k < w->natts; k++)
+			bytes += w->atts[k].blob == NULL && w->atts[k].same == NULL ? STUB_BYTES : ATT_BYTES;
+	}
+	return bytes;
+}
+
 void
 api_submit(struct apireq *r, struct db_request *req, api_f *then)
 {
 	struct work *w = set_out(r, NULL, then);
-	size_t bytes = 0;
 
 	if (!w) {
 		fail_all(req, ERR_NOMEM);
@@ -141,9 +161,7 @@ api_submit(struct apireq *r, struct db_request *req, api_f *then)
 	w->job.fn = submit_run;
 	req->done = submit_done;
 	req->cookie = w;
-	for (size_t i = 0; i < req->nwrites; i++)
-		bytes += req->writes[i].body.len;
-	if (bytes > API_INLINE_BYTES) {
+	if (weight(req) > API_INLINE_BYTES) {
 		r->api->ex->submit(r->api->ex, &w->job);
 	} else {
 		/* A failure, too, comes back by a message: the caller's frame is never re-entered. */

@@ -459,6 +459,19 @@ test_att_limits(void)
 		if (over == 1)
 			CHECK_STR(why.text, "Too many attachments");
 	}
+	/* Repeated names count as often as they stand there: the last one would win. */
+	for (unsigned over = 0; over < 2; over++) {
+		buf_clear(&b);
+		buf_puts(&b, "{\"_attachments\":{");
+		for (unsigned i = 0; i < LIMIT_ATTACHMENTS + over; i++)
+			buf_printf(&b, "%s\"%u\":{\"stub\":true,\"revpos\":%u}", i > 0 ? "," : "", i % 3, i);
+		buf_puts(&b, "}}");
+		CHECK_INT(parse(b.data, b.len, &doc, &why), over ? ERR_BAD_REQUEST : 0);
+		if (over)
+			CHECK_STR(why.text, "Too many attachments");
+		for (unsigned i = 0; i < 3 && !over && CHECK_INT(doc.natts, 3); i++)
+			CHECK_INT(doc.atts[i].revpos, LIMIT_ATTACHMENTS - 3 + i);
+	}
 	buf_release(&b);
 }
 
