@@ -415,6 +415,9 @@ struct db_doc {
  */
 int db_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, struct db_doc *out) MUST_CHECK;
 
+/** db_doc_is_large(doc): 1 if there is more to it, in leaves or bytes, than an event loop's thread should read. */
+int db_doc_is_large(const struct db_doc *doc);
+
 /** db_doc_tree(doc, whole, treep): Its revision tree; with ${whole} spilled generations as well. */
 int db_doc_tree(struct db_doc *doc, int whole, struct revtree **treep) MUST_CHECK;
 
@@ -439,8 +442,12 @@ int db_doc_find(struct db_doc *doc, const struct rev *rev, int latest,
 int db_doc_leaves(struct db_doc *doc, const struct rev *of,
     int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np) MUST_CHECK;
 
-/** db_doc_knows(doc, rev, knownp): Is ${rev} in its tree, with a body or without? */
+/**
+ * db_doc_knows(doc, rev, knownp): Is ${rev} in its tree, with a body or without?
+ * db_doc_knows_each(doc, revs, n, known): The same of ${n}, each with its byte in ${known}; many cost one way through the tree.
+ */
 int db_doc_knows(struct db_doc *doc, const struct rev *rev, int *knownp) MUST_CHECK;
+int db_doc_knows_each(struct db_doc *doc, const struct revbuf *revs, size_t n, unsigned char *known) MUST_CHECK;
 
 /**
  * db_doc_older_leaves(doc, gen, revsp, np): Leaves of generations below ${gen}, which may be ancestors of a revision of that one

@@ -1,6 +1,11 @@
 /* find.c: which revisions of a document are here: what replicators ask. */
 #include "dbi.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#define FEW 16u /* revisions that are looked for one by one: each looks at all branches */
+
 int
 db_doc_find(struct db_doc *doc, const struct rev *rev, int latest,
     int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np)
@@ -32,6 +37,59 @@ db_doc_find(struct db_doc *doc, const struct rev *rev, int latest,
 	return err;
 }
 
+/* The revisions that are asked for, ordered, while the tree is gone through once. */
+struct asked {
+	const struct revbuf *revs;
+	const struct revbuf **sorted;
+	size_t n;
+	unsigned char *known;
+};
+
+static int
+compare_asked(const void *a, const void *b)
+{
+	struct rev x = rev_of(*(const struct revbuf *const *)a), y = rev_of(*(const struct revbuf *const *)b);
+
+	return rev_cmp(&x, &y);
+}
+
+static int
+mark_known(struct revnode *node, struct revpos at, void *cookie)
+{
+	struct asked *q = cookie;
+	size_t low = 0, high = q->n;
+	struct rev rev;
+
+	(void)at;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		rev = rev_of(q->sorted[mid]);
+		if (rev_cmp(&rev, &node->rev) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < q->n; low++) {
+		rev = rev_of(q->sorted[low]);
+		if (!rev_equal(&rev, &node->rev))
+			break;
+		q->known[q->sorted[low] - q->revs] = 1;
+	}
+	return 0;
+}
+
+static int
+knows_many(const struct db_doc *doc, const struct revtree *t, struct asked *q)
+{
+	if ((q->sorted = arena_calloc(doc->arena, q->n, sizeof(*q->sorted))) == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < q->n; i++)
+		q->sorted[i] = &q->revs[i];
+	qsort(q->sorted, q->n, sizeof(*q->sorted), compare_asked);
+	return revtree_each(t, mark_known, q);
+}
+
 int
 db_doc_knows(struct db_doc *doc, const struct rev *rev, int *knownp)
 {
@@ -46,6 +104,27 @@ db_doc_knows(struct db_doc *doc, const struct rev *rev, int *knownp)
 	err = db_doc_tree(doc, 1, &t);
 	if (err == 0)
 		*knownp = revtree_find(t, rev, &at);
+	return err;
+}
+
+int
+db_doc_knows_each(struct db_doc *doc, const struct revbuf *revs, size_t n, unsigned char *known)
+{
+	struct asked q = {.revs = revs, .n = n, .known = known};
+	struct revtree *t;
+	int err = 0;
+
+	if (n > FEW) {
+		memset(known, 0, n);
+		return (err = db_doc_tree(doc, 1, &t)) != 0 ? err : knows_many(doc, t, &q);
+	}
+	for (size_t i = 0; i < n && err == 0; i++) {
+		struct rev rev = rev_of(&revs[i]);
+		int one;
+
+		err = db_doc_knows(doc, &rev, &one);
+		known[i] = err == 0 && one;
+	}
 	return err;
 }
 

@@ -13,6 +13,11 @@
 
 #define LOGGED_MAX 200u /* bytes of an id in a line of the log */
 
+/* Beyond this a document is large: leaves, bytes of its record, bytes of its winner with attachments. */
+#define LARGE_LEAVES 32u
+#define LARGE_RECORD ((size_t)64 << 10)
+#define LARGE_BODY ((uint64_t)1 << 20)
+
 int
 db_snap_begin(struct db *db, struct db_snap **snapp)
 {
@@ -137,6 +142,12 @@ block_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
 	if ((err = store_get(doc->snap->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val)) != 0)
 		return err == ERR_MISSING ? ERR_CORRUPT : err;
 	return record_open(TREE_REVS, key.bytes, sizeof(key.bytes), &val, r);
+}
+
+int
+db_doc_is_large(const struct db_doc *doc)
+{
+	return doc->nleaves > LARGE_LEAVES || doc->record.len > LARGE_RECORD || doc->winner.body_len > LARGE_BODY;
 }
 
 int

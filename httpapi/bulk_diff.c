@@ -1,13 +1,17 @@
 /*
  * bulk_diff.c: _revs_diff and _missing_revs: which of a replicator's revisions are not here.
  *
- * A request is answered in one pass over one snapshot.  Small ones are compared on the event loop,
- * others on an executor thread.
+ * A request is answered in one pass.  Small ones are compared on the event loop, others on an executor
+ * thread; so are all that name a document with many branches.  There it takes turns, so that others
+ * have theirs, no snapshot stays open, and who has hung up is not worked for:
+ *
+ *	diff -> diff_begin -> [diff_work -> diff_then]... -> answered
  */
-#include "httpapi/api.h"
+#include "httpapi/rows.h"
 
 #define DIFF_INLINE_BYTES 4096u      /* bodies up to this are compared on the event loop */
 #define DIFF_MAX ((size_t)256 << 20) /* bytes of the answer */
+#define TURN_US 50000u               /* until others have theirs, and a new snapshot begins */
 
 struct diff {
 	struct jstr body;
@@ -16,7 +20,12 @@ struct diff {
 	const struct db *db;
 	struct db_snap *snap;
 	struct arena *arena;
-	struct revbuf *revs; /* of the document at hand */
+	struct jread j;           /* behind what has been compared */
+	struct buf keys, scratch; /* what is unescaped of it */
+	int here;                 /* on the event loop, */
+	int large;                /* where this is not to be compared */
+	int over;                 /* with ${err} */
+	struct revbuf *revs;      /* of the document at hand */
 	size_t n, cap;
 	size_t count; /* documents in the answer */
 	int err;
@@ -24,8 +33,9 @@ struct diff {
 };
 
 static int
-read_revs(struct diff *d, struct jread *j, struct buf *scratch, struct arena *a)
+read_revs(struct diff *d, struct arena *a)
 {
+	struct jread *j = &d->j;
 	struct revbuf *more;
 	struct jstr s;
 	int err;
@@ -44,7 +54,7 @@ read_revs(struct diff *d, struct jread *j, struct buf *scratch, struct arena *a)
 				memcpy(more, d->revs, d->n * sizeof(*more));
 			d->revs = more;
 		}
-		if (jread_string(j, scratch, &s) != 0 || rev_parse(s.s, s.len, &d->revs[d->n]) != 0)
+		if (jread_string(j, &d->scratch, &s) != 0 || rev_parse(s.s, s.len, &d->revs[d->n]) != 0)
 			return ERR_BAD_REV;
 		d->n++;
 	}
@@ -82,23 +92,30 @@ put_id(struct diff *d, struct jstr id)
 static int
 diff_one(struct diff *d, struct jstr id)
 {
+	unsigned char *known = arena_calloc(d->arena, d->n, 1);
 	struct db_doc doc;
 	struct rev rev;
 	uint64_t newest = 0;
 	size_t i;
-	int err, found, known = 0;
+	int err, found;
+
+	if (known == NULL)
+		return ERR_NOMEM;
 
 	err = db_get(d->snap, id.s, id.len, d->arena, &doc);
 	if (err != 0 && err != ERR_MISSING)
 		return err;
 	found = err == 0;
+	d->large = found && d->here && db_doc_is_large(&doc);
+	if (d->large)
+		return 0;
+	err = found ? db_doc_knows_each(&doc, d->revs, d->n, known) : 0;
+	if (err != 0)
+		return err;
 	for (i = 0; i < d->n; i++) {
-		rev = rev_of(&d->revs[i]);
-		err = found ? db_doc_knows(&doc, &rev, &known) : 0;
-		if (err != 0)
-			return err;
-		if (known)
+		if (known[i])
 			continue;
+		rev = rev_of(&d->revs[i]);
 		if (newest == 0)
 			put_id(d, id);
 		else
@@ -117,30 +134,38 @@ diff_one(struct diff *d, struct jstr id)
 	return err;
 }
 
+/* From the beginning, ${here} or not. */
 static int
-diff_all(struct diff *d, struct arena *a)
+diff_begin(struct diff *d, int here)
 {
-	struct buf keys, scratch;
-	struct jread j;
-	struct jstr id;
-	int err;
+	d->here = here;
+	d->large = d->over = 0;
+	d->count = 0;
+	buf_clear(&d->out);
+	buf_puts(&d->out, d->missing_revs ? "{\"missing_revs\":{" : "{");
+	return api_object(&d->j, d->body, &d->why);
+}
 
-	err = api_object(&j, d->body, &d->why);
-	buf_init(&keys, d->body.len + 16);
-	buf_init(&scratch, d->body.len + 16);
-	while (err == 0 && (err = jread_object_next(&j, &keys, &id)) == 0) {
-		err = db_id_place(d->db, id.s, id.len, &d->why);
+/* Compare what one turn has room for: 0 if there is more, ERR_END behind the last. */
+static int
+diff_some(struct diff *d, struct arena *a)
+{
+	uint64_t begun = rows_now_us();
+	struct jstr id;
+	int err = 0;
+
+	while (err == 0 && !d->large && (d->here || rows_now_us() - begun < TURN_US)) {
+		if ((err = jread_object_next(&d->j, &d->keys, &id)) == 0)
+			err = db_id_place(d->db, id.s, id.len, &d->why);
 		if (err == 0)
-			err = read_revs(d, &j, &scratch, a);
+			err = read_revs(d, a);
 		if (err == 0 && d->n > 0)
 			err = diff_one(d, id);
 		arena_reset(d->arena);
 	}
-	buf_release(&keys);
-	buf_release(&scratch);
-	if (err != ERR_END)
-		return err;
-	return jread_end(&j) != 0 ? ERR_BAD_JSON : 0;
+	if (err == ERR_END && jread_end(&d->j) != 0)
+		err = ERR_BAD_JSON;
+	return err;
 }
 
 static void
@@ -149,16 +174,17 @@ diff_work(struct apireq *r)
 	struct diff *d = r->cookie;
 
 	d->err = arena_new(DIFF_MAX, &d->arena);
-	if (d->err != 0)
-		return;
-	d->err = db_snap_begin(r->db, &d->snap);
-	if (d->err == 0) {
-		buf_puts(&d->out, d->missing_revs ? "{\"missing_revs\":{" : "{");
-		d->err = diff_all(d, r->arena);
-		buf_puts(&d->out, d->missing_revs ? "}}" : "}");
+	if (d->err == 0 && (d->err = db_snap_begin(r->db, &d->snap)) == 0) {
+		d->err = diff_some(d, r->arena);
 		db_snap_end(d->snap);
 	}
 	arena_free(d->arena);
+	d->arena = NULL;
+	d->over = d->err != 0;
+	if (d->err != ERR_END)
+		return;
+	buf_puts(&d->out, d->missing_revs ? "}}" : "}");
+	d->err = buf_failed(&d->out);
 }
 
 static void
@@ -166,12 +192,22 @@ diff_then(struct apireq *r)
 {
 	struct diff *d = r->cookie;
 
-	if (d->err == 0) {
+	int answered = 0;
+
+	if (!d->over && !http_gone(r->http)) {
+		if (api_work(r, diff_work, diff_then) == 0)
+			return;
+		answered = 1;
+	}
+	buf_release(&d->keys);
+	buf_release(&d->scratch);
+	if (d->over && d->err == 0) {
 		api_json(r, 200, &d->out);
 		return;
 	}
 	buf_release(&d->out);
-	api_error(r, d->err, &d->why);
+	if (!answered)
+		api_error(r, d->err, &d->why);
 }
 
 static void
@@ -193,11 +229,15 @@ diff(struct apireq *r, int missing_revs)
 	d->db = r->db;
 	d->missing_revs = missing_revs;
 	buf_init(&d->out, DIFF_MAX);
-	if (d->body.len > DIFF_INLINE_BYTES) {
-		api_work(r, diff_work, diff_then);
-		return;
+	buf_init(&d->keys, d->body.len + 16);
+	buf_init(&d->scratch, d->body.len + 16);
+	d->err = diff_begin(d, d->body.len <= DIFF_INLINE_BYTES);
+	d->over = d->err != 0;
+	if (!d->over && d->here) {
+		diff_work(r);
+		if (d->large)
+			d->err = diff_begin(d, 0);
 	}
-	diff_work(r);
 	diff_then(r);
 }
 

@@ -342,8 +342,7 @@ put_docs(struct job *job, struct item *item)
 	if (item->raw_rev.s != NULL)
 		return put_error(job, item, NULL, "bad_request", item->wrong);
 	job->opts.has_atts_since = item->has_since;
-	job->opts.atts_since = item->since;
-	job->opts.natts_since = item->nsince;
+	render_since(&job->opts, item->since, item->nsince);
 	return put_doc(job, item);
 }
 

@@ -71,6 +71,8 @@ struct get {
 	int has_rev, deleted;
 	struct revbuf rev;
 	int related; /* multipart/related is acceptable */
+	int here;    /* on the event loop, */
+	int large;   /* where this is not to be read */
 	int err;
 	int meta; /* no ETag */
 	size_t natts;
@@ -126,6 +128,9 @@ read_rev(struct apireq *r, struct get *g, struct db_snap *snap)
 	err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
 	if (err != 0)
 		return err;
+	g->large = g->here && db_doc_is_large(&doc);
+	if (g->large)
+		return 0;
 	node = &doc.winner;
 	if (g->has_rev) {
 		err = db_doc_tree(&doc, 1, &t);
@@ -249,8 +254,13 @@ get_with_params(struct apireq *r)
 		api_work(r, get_work, get_send);
 		return;
 	}
+	g->here = 1;
 	get_work(r);
-	get_send(r);
+	g->here = 0;
+	if (g->large)
+		api_work(r, get_work, get_send);
+	else
+		get_send(r);
 }
 
 void

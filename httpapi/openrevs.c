@@ -16,9 +16,10 @@ struct job {
 	size_t nrevs;
 	int mixed; /* multipart/mixed is acceptable */
 	int err;
+	int here;            /* on the event loop, */
+	int large;           /* where this is not to be read */
 	size_t count;        /* revisions written */
-	struct revpos *seen; /* with latest: the leaves written, since several revisions may lead to one */
-	size_t nseen, capseen;
+	unsigned char *seen; /* with latest: 1 for each leaf written, since several revisions may lead to one */
 	struct arena *arena;
 	struct buf json;          /* the answer, or one part's text */
 	struct multipart_out out; /* the answer */
@@ -73,18 +74,16 @@ item_begin(struct job *job)
 		buf_putc(&job->json, ',');
 }
 
-/* 1 if the revision at ${at} was written before; else it is remembered. */
+/* 1 if the leaf at ${at} was written before; else it is remembered. */
 static int
 was_seen(struct job *job, struct revpos at)
 {
-	size_t i;
+	int seen = job->seen != NULL && job->seen[at.run];
 
-	for (i = 0; i < job->nseen; i++)
-		if (job->seen[i].run == at.run && job->seen[i].index == at.index)
-			return 1;
-	if (job->nseen < job->capseen)
-		job->seen[job->nseen++] = at;
-	return 0;
+	/* Leaves are the first of the tree's runs. */
+	if (job->seen != NULL)
+		job->seen[at.run] = 1;
+	return seen;
 }
 
 static int
@@ -155,10 +154,9 @@ put_listed(struct job *job, struct db_doc *doc)
 
 	settle_list(job);
 	if (doc != NULL && job->opts.latest && job->nrevs > 1) {
-		job->seen = arena_calloc(job->arena, doc->nleaves, sizeof(*job->seen));
+		job->seen = arena_calloc(job->arena, doc->nleaves, 1);
 		if (job->seen == NULL)
 			return ERR_NOMEM;
-		job->capseen = doc->nleaves;
 	}
 	for (i = 0; err == 0 && i < job->nrevs; i++) {
 		rev = rev_of(&job->revs[i]);
@@ -185,6 +183,9 @@ put(struct apireq *r, struct job *job, struct db_snap *snap)
 
 	err = db_get(snap, r->id.s, r->id.len, r->arena, &doc);
 	missing = err == ERR_MISSING;
+	job->large = err == 0 && job->here && db_doc_is_large(&doc);
+	if (job->large)
+		return 0;
 	if (err != 0 && (!missing || job->all))
 		return err;
 	if (job->mixed) {
@@ -259,6 +260,11 @@ openrevs_get(struct apireq *r, const struct render_opts *o, struct jstr list)
 		api_work(r, work, then);
 		return;
 	}
+	job->here = 1;
 	work(r);
-	then(r);
+	job->here = 0;
+	if (job->large)
+		api_work(r, work, then);
+	else
+		then(r);
 }

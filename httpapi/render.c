@@ -8,6 +8,7 @@
  */
 #include "httpapi/render.h"
 
+#include <stdlib.h>
 #include <zlib.h>
 
 #include "base/hash.h"
@@ -22,6 +23,23 @@ int
 render_rev_of_none(const struct jstr *rev)
 {
 	return rev->len > 2 && rev->len <= REV_TEXT_MAX && rev->s[0] == '0' && rev->s[1] == '-';
+}
+
+static int
+by_rev(const void *a, const void *b)
+{
+	struct rev x = rev_of(a), y = rev_of(b);
+
+	return rev_cmp(&x, &y);
+}
+
+void
+render_since(struct render_opts *o, struct revbuf *revs, size_t n)
+{
+	if (n > 1)
+		qsort(revs, n, sizeof(*revs), by_rev);
+	o->atts_since = revs;
+	o->natts_since = n;
 }
 
 /* A JSON list of revision ids. */
@@ -65,8 +83,7 @@ parse_revs(const struct apireq *r, const struct jstr *text, struct render_opts *
 	buf_release(&scratch);
 	if (err != ERR_END)
 		return err;
-	o->atts_since = revs;
-	o->natts_since = n;
+	render_since(o, revs, n);
 	o->has_atts_since = 1;
 	return 0;
 }
@@ -291,6 +308,14 @@ put_meta(struct buf *b, struct db_doc *doc, const struct render_opts *o)
 	return buf_failed(b);
 }
 
+static int
+against(const void *key, const void *element)
+{
+	struct rev since = rev_of(element);
+
+	return rev_cmp(key, &since);
+}
+
 /*
  * The generation up to which the reader has the attachments: of the newest revision of atts_since
  * on ${path}.
@@ -298,15 +323,9 @@ put_meta(struct buf *b, struct db_doc *doc, const struct render_opts *o)
 static uint64_t
 atts_after(const struct render_opts *o, const struct rev *path, size_t n)
 {
-	struct rev since;
-	size_t i, k;
-
-	for (i = 0; i < n; i++)
-		for (k = 0; k < o->natts_since; k++) {
-			since = rev_of(&o->atts_since[k]);
-			if (rev_equal(&path[i], &since))
-				return since.gen;
-		}
+	for (size_t i = 0; i < n && o->natts_since > 0; i++)
+		if (bsearch(&path[i], o->atts_since, o->natts_since, sizeof(*o->atts_since), against) != NULL)
+			return path[i].gen;
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct render_opts {
 	int att_encoding_info; /* encoding, encoded_length */
 	int has_atts_since;    /* then only attachments newer than the newest of atts_since on the path */
 	int latest;            /* the reader of revisions by id wants their newest descendants */
-	const struct revbuf *atts_since;
+	const struct revbuf *atts_since; /* ordered: render_since() */
 	size_t natts_since;
 };
 
@@ -32,6 +32,9 @@ struct render_opts {
 
 /** render_rev_of_none(rev): "0-..." in atts_since: a revision that no document has, and that says nothing is known. */
 int render_rev_of_none(const struct jstr *rev) MUST_CHECK;
+
+/** render_since(o, revs, n): These are atts_since: ${revs}, which is put into order, lives as long as ${o}. */
+void render_since(struct render_opts *o, struct revbuf *revs, size_t n);
 
 /**
  * render_opts_parse(r, o, why):
