@@ -121,6 +121,27 @@ use_buffer(struct table *t)
 	return &t->b;
 }
 
+/* Cut the answer off, so that its client does not take it for all there is. */
+static void
+cut_off(struct feed *f)
+{
+	struct http_req *http = f->r->http;
+
+	leave(f);
+	api_done(f->r);
+	http_abort(http);
+}
+
+/* End it before its rows have ended. */
+static void
+end_early(struct feed *f, int with_tail)
+{
+	if (f->whole)
+		cut_off(f);
+	else
+		finish(f, use_buffer(f->table), with_tail);
+}
+
 /* A feed whose database is gone, can't be read, or is not for its reader any more: who asks again is told. */
 static void
 fail(struct feed *f, int err)
@@ -130,7 +151,7 @@ fail(struct feed *f, int err)
 	/* Users' functions fail as they like; script/ tells of those that had to be ended. */
 	if (err != ERR_NO_DB && err != ERR_SCRIPT && !refused)
 		log_line(LOG_ERROR, "a feed ended: %s", err_reason(err));
-	finish(f, use_buffer(f->table), f->closes || refused);
+	end_early(f, f->closes || refused);
 }
 
 static int
@@ -293,10 +314,10 @@ on_shutdown(void *arg)
 	/* Those whose database is gone are in no bucket any more, but in the run queue. */
 	feedtable_collect(t);
 	while ((f = t->run_first) != NULL)
-		finish(f, use_buffer(t), 1);
+		end_early(f, 1);
 	for (i = 0; i < t->nbuckets; i++)
 		while ((f = feedtable_in_bucket(t, i)) != NULL)
-			finish(f, use_buffer(t), 1);
+			end_early(f, 1);
 }
 
 /* ---- Requests ---- */

@@ -4,6 +4,9 @@
  * Each call is one request: a page of changes or, where it waits, a long poll, which a peer may end without a change:
  * it is then asked again, from where it has come to. An answer that does not end, or has more rows than were asked for,
  * is cut behind a row.
+ *
+ * A page without changes is the end, unless the peer says that some are pending: then its filter has failed on the way, and what
+ * comes behind last_seq is asked for, where that got any further.
  */
 #include <string.h>
 
@@ -199,6 +202,26 @@ blame_filter(struct changes *o)
 	    &rq->why, rq->err, "the filter %.*s: %s", (int)(name.len < 100 ? name.len : 100), name.s, why.text);
 }
 
+/* CouchDB looks at some documents alone for these, and counts as pending all the others. */
+static int
+counts_others(const struct peer_filter *f)
+{
+	return f != NULL && (f->doc_ids != NULL || jstr_is(&f->filter, "_design"));
+}
+
+static void
+look_further(struct changes *o)
+{
+	struct peer_changes *c = o->c;
+
+	if (c->wait || c->n > 0 || c->pending <= 0 || counts_others(o->op.p->filter))
+		return;
+	if (c->last_seq.len == c->since.len && memcmp(c->last_seq.s, c->since.s, c->since.len) == 0)
+		(void)peer_rq_bad(&o->rq, ERR_IO, "its answer has none of the changes that it says are pending");
+	else
+		c->more = 1;
+}
+
 /* 1 if it is asked again. */
 static int
 is_polling(struct changes *o)
@@ -227,6 +250,8 @@ got(struct peer_rq *rq)
 		blame_filter(o);
 	else
 		peer_rq_judge(rq, peer_json_changes(rq->answer.data, rq->answer.len, rq->cut, o->c, &why), &why);
+	if (rq->err == 0)
+		look_further(o);
 	if (rq->err == 0 && is_polling(o))
 		return;
 	peer_op_end(&o->op, rq->err, &rq->why);

@@ -183,13 +183,21 @@ test('a function that is not there, or is none, is told by a status', async () =
 test('a filter that fails later ends its feed, not the server and no other feed', async () => {
 	const db = await filled(500);
 	const bystander = await c.open('GET', `${db}/_changes?feed=continuous&filter=f/all&since=now`);
-	// What it had by then is answered, with last_seq and what is pending; who goes on from there is told what is wrong.
-	for (const query of ['filter=f/failsAt', 'filter=f/loopsAt', 'feed=longpoll&filter=f/failsAt']) {
-		const { json } = await c.request('GET', `${db}/_changes?${query}&at=450`);
-		assert.ok(json.results.length > 0 && json.results.length < 452, query);
-		assert.equal(json.pending, 501 - json.results.length);
-		assert.equal((await c.request('GET', `${db}/_changes?${query}&at=450&since=${json.last_seq}`)).status, 500);
+	// A normal feed that ended would be taken for all there is.
+	for (const query of ['filter=f/failsAt', 'filter=f/loopsAt']) {
+		const s = await c.open('GET', `${db}/_changes?${query}&at=450`);
+		const { complete, text } = await s.ended;
+		assert.equal(complete, false, query);
+		assert.ok(!text.includes('last_seq'), query);
+		const seq = JSON.parse(text.slice(0, text.lastIndexOf('}')).split('\n').at(-1) + '}').seq;
+		assert.equal((await c.request('GET', `${db}/_changes?${query}&at=450&since=${seq}`)).status, 500);
 	}
+	// What a long poll had by then is answered, with last_seq and what is pending; who goes on from there is told what is wrong.
+	const poll = 'feed=longpoll&filter=f/failsAt&at=450';
+	const { json } = await c.request('GET', `${db}/_changes?${poll}`);
+	assert.ok(json.results.length > 0 && json.results.length < 452);
+	assert.equal(json.pending, 501 - json.results.length);
+	assert.equal((await c.request('GET', `${db}/_changes?${poll}&since=${json.last_seq}`)).status, 500);
 	const flow = await c.open('GET', `${db}/_changes?feed=continuous&filter=f/failsAt&at=450`);
 	await flow.ended;
 	assert.ok(!flow.text().includes('"d0450"'));
@@ -227,10 +235,15 @@ test('clients that go away while their rows are judged, databases that are dropp
 	const own = client(mine);
 	await own.request('PUT', '/db');
 	await own.request('PUT', '/db/_design/f', DDOC);
-	const open = await own.open('GET', '/db/_changes?feed=continuous&filter=f/loopsAt&at=5&since=now');
-	await own.request('PUT', '/db/x', { n: 5 });
+	await own.request('POST', '/db/_bulk_docs', { docs: Array.from({ length: 300 }, (_, i) => ({ _id: d(i), n: i })) });
+	const open = await own.open('GET', '/db/_changes?feed=continuous&filter=f/loopsAt&at=1005&since=now');
+	await own.request('PUT', '/db/x', { n: 1005 });
+	// A normal feed that waits for its rows to be judged has not come to its end.
+	const normal = await own.open('GET', '/db/_changes?filter=f/loopsAt&at=250');
+	await normal.until((t) => t.includes(d(90)));
 	await mine.stop();
 	await open.ended;
+	assert.equal((await normal.ended).complete, false);
 	own.close();
 });
 

@@ -80,6 +80,11 @@ function sources() {
 	add('changes-counts', 'source', { changes: (c) => c.json({ results: {}, last_seq: 3, pending: -7 }) }, crashing(/./));
 	// Told of the same without end.
 	add('changes-stuck', 'source', { changes: (c) => c.json({ results: [{ seq: 1, id: DOCS[0]._id, changes: [{ rev: DOCS[0]._rev }] }], last_seq: 1, pending: 5 }) }, crashing(/again/), { extra: { worker_batch_size: 1 } });
+	// A filter that failed before anything passed, told of as an end; from where it came to there is more.
+	add('changes-none-yet', 'source', { changes: once(2, (c) => c.json({ results: [], last_seq: 5 * (c.nth + 1), pending: 20 })) }, completed({ written: 20 }));
+	add('changes-none-ever', 'source', { changes: (c) => c.json({ results: [], last_seq: 5, pending: 20 }) }, crashing(/pending/));
+	// As CouchDB counts for ids: all that is behind, whatever is asked for.
+	add('changes-none-of-ids', 'source', { changes: (c) => c.json({ results: [], last_seq: 5, pending: 20 }) }, completed({ written: 0 }), { extra: { doc_ids: ['none'] } });
 	add('changes-backwards', 'source', { changes: (c) => {
 		if (c.nth !== 2) return c.usual();
 		c.query.set('since', '3');

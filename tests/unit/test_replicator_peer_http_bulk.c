@@ -58,6 +58,33 @@ test_changes(void)
 	p->ops->close(p);
 }
 
+/* An answer without changes, of a peer that says that there are some: it is asked on, if it came any further. */
+static void
+test_none_yet(void)
+{
+	static const char none[] = "{\"results\":[],\"last_seq\":\"5-x\",\"pending\":7}";
+	const struct peer_filter by_name = {.filter = canned_str("d/f")}, design = {.filter = canned_str("_design")};
+	struct peer *p = canned_peer(&by_name);
+	struct peer_changes c;
+
+	canned_only("GET", "/_changes?", 200, none);
+	CHECK_INT(changes(p, &c, "\"4-w\"", 10, 0), 0);
+	CHECK_INT(c.n, 0);
+	CHECK_INT(c.more, 1);
+	CHECK_INT(changes(p, &c, "\"5-x\"", 10, 0), ERR_IO);
+	CANNED_HAS(c.call.why.text, "pending");
+	canned_only("GET", "/_changes?", 200, "{\"results\":[],\"last_seq\":\"5-x\",\"pending\":null}");
+	CHECK_INT(changes(p, &c, "\"4-w\"", 10, 0), 0);
+	CHECK_INT(c.more, 0);
+	p->ops->close(p);
+	/* What CouchDB counts here is all that is behind, design documents or not. */
+	p = canned_peer(&design);
+	canned_only("GET", "/_changes?", 200, none);
+	CHECK_INT(changes(p, &c, "\"5-x\"", 10, 0), 0);
+	CHECK_INT(c.more, 0);
+	p->ops->close(p);
+}
+
 static void
 test_bad_changes(void)
 {
@@ -485,6 +512,7 @@ main(void)
 	canned_begin();
 	make_wants();
 	test_changes();
+	test_none_yet();
 	test_bad_changes();
 	test_endless_changes();
 	test_filters();
