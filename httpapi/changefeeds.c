@@ -128,7 +128,6 @@ tail(struct feed *f, struct buf *b)
 {
 	struct changefeed *c = of(f);
 
-	/* Where that fails nothing is pending that could be had. */
 	if (feedscan_must_count(&c->scan) && open_db(c) == 0) {
 		feedscan_tail(&c->scan, b);
 		close_db(c);

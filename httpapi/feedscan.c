@@ -535,17 +535,21 @@ feedscan_must_count(const struct feedscan *f)
 	       (!f->at_end || f->filter == FEEDSCAN_DESIGN || f->until != UINT64_MAX);
 }
 
-static uint64_t
-pending(const struct feedscan *f)
+static int
+pending(const struct feedscan *f, uint64_t *np)
 {
 	struct db_snap *snap;
-	uint64_t n = 0, done;
+	uint64_t n = 0, done = 0;
 	uint64_t from = f->since;
 	int err;
 
-	if (f->db == NULL || !feedscan_must_count(f) || db_snap_begin(f->db, &snap) != 0)
+	*np = 0;
+	if (!feedscan_must_count(f))
 		return 0;
-	done = 0;
+	if (f->db == NULL)
+		return ERR_NO_DB;
+	if ((err = db_snap_begin(f->db, &snap)) != 0)
+		return err;
 	if (f->descending) {
 		from = 0;
 		done = f->looked;
@@ -556,20 +560,27 @@ pending(const struct feedscan *f)
 	}
 	err = db_changes_pending(snap, from, &n);
 	db_snap_end(snap);
-	return err != 0 || n < done ? 0 : n - done;
+	*np = n < done ? 0 : n - done;
+	return err;
 }
 
+/* What cannot be counted is not said: 0 would be the end for who copies page by page. */
 void
 feedscan_tail(const struct feedscan *f, struct buf *b)
 {
+	uint64_t n;
+
 	if (f->form == FEEDSCAN_EVENTSOURCE)
 		return;
 	buf_puts(b, in_lines(f) ? "{\"last_seq\":\"" : "\n],\n\"last_seq\":\"");
 	buf_put_u64(b, f->last);
 	buf_putc(b, '-');
 	buf_puts(b, f->history);
-	buf_puts(b, "\",\"pending\":");
-	buf_put_u64(b, pending(f));
+	buf_putc(b, '"');
+	if (pending(f, &n) == 0) {
+		buf_puts(b, ",\"pending\":");
+		buf_put_u64(b, n);
+	}
 	buf_puts(b, "}\n");
 }
 

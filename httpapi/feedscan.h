@@ -70,7 +70,7 @@ int feedscan_reopen(struct feedscan *f, struct db *db) MUST_CHECK;
 
 /**
  * feedscan_tail(f, b): The last line: last_seq and pending.  feedscan_must_count(f): 1 if it needs the database for that;
- * without it nothing is pending.
+ * where it is closed, or cannot be counted in, pending is left out.
  */
 int feedscan_must_count(const struct feedscan *f);
 void feedscan_tail(const struct feedscan *f, struct buf *b);

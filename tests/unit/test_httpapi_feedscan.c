@@ -1,0 +1,99 @@
+/* test_httpapi_feedscan.c: the last line of a changes feed, where what is pending can be counted and where it cannot. */
+#include "dbtest.h"
+
+#include "faults.h"
+#include "httpapi/feedscan.h"
+
+enum { FAULT_MALLOC = 1 };
+
+static int
+refused(size_t size)
+{
+	(void)size;
+	return fault_due(FAULT_MALLOC);
+}
+FAULTS_MALLOCS(refused)
+
+static struct arena *arena;
+
+/* Two of three rows are read: one is pending. */
+static void
+begin(struct db *db, struct feedscan *scan)
+{
+	struct buf b;
+	uint64_t seq;
+
+	feedscan_init(scan, db, 0);
+	scan->limit = 2;
+	buf_init(&b, 4096);
+	CHECK_INT(feedscan_fill(scan, &b, arena, &seq), ERR_END);
+	CHECK_INT(scan->emitted, 2);
+	buf_release(&b);
+}
+
+/* The last line; NULL: there was no room for it. */
+static const char *
+tail(const struct feedscan *scan, struct buf *b)
+{
+	buf_clear(b);
+	feedscan_tail(scan, b);
+	return buf_putc(b, '\0') == 0 ? b->data : NULL;
+}
+
+static void
+test_counted(struct feedscan *scan, struct buf *b)
+{
+	CHECK(strstr(tail(scan, b), "\",\"pending\":1}\n") != NULL);
+	/* Without memory it is not known, and nothing is said of it. */
+	fault.made = 1;
+	for (unsigned n = 1; fault.made > 0 && n < 100; n++) {
+		const char *text;
+
+		fault_begin(FAULT_MALLOC, n, 1);
+		text = tail(scan, b);
+		fault.what = 0;
+		CHECK(text != NULL && strstr(text, "\"last_seq\":\"2-") != NULL);
+		CHECK(text != NULL && strstr(text, "\"pending\":0") == NULL);
+	}
+}
+
+static void
+test_closed(struct feedscan *scan, struct buf *b)
+{
+	const char *text;
+
+	CHECK_INT(feedscan_reopen(scan, NULL), 0);
+	text = tail(scan, b);
+	CHECK(strstr(text, "\"last_seq\":\"2-") != NULL);
+	CHECK(strstr(text, "pending") == NULL);
+}
+
+int
+main(void)
+{
+	struct feedscan scan;
+	struct store *store;
+	struct dbs *dbs;
+	struct db *db;
+	struct buf b;
+
+	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
+	CHECK_INT(arena_new(1u << 24, &arena), 0);
+	CHECK_INT(store_mem_new(&store), 0);
+	dbs = dbtest_dbs(store);
+	dbtest_create(dbs, "db");
+	dbtest_put(dbs, "db", "{\"_id\":\"a\"}", 1);
+	dbtest_put(dbs, "db", "{\"_id\":\"b\"}", 1);
+	dbtest_put(dbs, "db", "{\"_id\":\"c\"}", 1);
+	db = dbtest_open(dbs, "db");
+	buf_init(&b, 4096);
+	begin(db, &scan);
+	test_counted(&scan, &b);
+	test_closed(&scan, &b);
+	buf_release(&b);
+	db_close(db);
+	dbs_free(dbs);
+	arena_free(arena);
+	exec_threads_free(dbtest_threads);
+	return check_done();
+}
