@@ -314,8 +314,8 @@ judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_
 		len = g->text.len;
 		ndocs = g->ndocs;
 		err = judging_put(g, snap, scratch, &rows[i]);
-		/* As above; what is damaged is passed over. */
-		if (err == ERR_MISSING || err == ERR_CORRUPT) {
+		/* As above. */
+		if (err == ERR_MISSING) {
 			rows[i].nleaves = 0;
 			g->pass.len = at;
 			g->text.len = len;

@@ -1,6 +1,7 @@
 /* test_httpapi_repfilter.c: rows of changes that are judged in a later snapshot than the one they come from. */
 #include "dbtest.h"
 
+#include "httpapi/config.h"
 #include "httpapi/repfilter.h"
 
 static struct dbs *dbs;
@@ -67,6 +68,36 @@ test_changed_since(int winners)
 	CHECK_INT(passing(row, winners), 0);
 }
 
+/* What is damaged ends the run, as it does where nothing filters: the next one begins in front of it. */
+static void
+test_damaged(void)
+{
+	const struct peer_filter f = {.filter = {"d/f", 3}};
+	struct api api = {.dbs = dbs};
+	struct peer_judge judge = repfilter_judge(&api);
+	struct rev leaf, leaves[2];
+	struct errtext why = {""};
+	struct db_change row;
+	void *judging;
+
+	put("{\"_id\":\"_design/d\",\"filters\":{\"f\":\"function () { return true; }\"}}", 1);
+	put("{\"_id\":\"torn\",\"_rev\":\"3-x\"}", 0);
+	row = newest(&leaf);
+	leaves[0] = leaves[1] = leaf;
+	leaves[1].gen++; /* its tree does not have it */
+	row.leaves = leaves;
+	row.nleaves = 2;
+	CHECK_INT(config_new(&api.config), 0);
+	CHECK_INT(judge.open(judge.cookie, db, &f, &judging, &why), 0);
+	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &why), ERR_CORRUPT);
+	/* Of one that was changed since there is another row. */
+	put("{\"_id\":\"torn\",\"_rev\":\"4-x\"}", 0);
+	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &why), 0);
+	CHECK_INT(row.nleaves, 0);
+	judge.close(judging);
+	config_free(api.config);
+}
+
 int
 main(void)
 {
@@ -80,6 +111,7 @@ main(void)
 		dbtest_create(dbs, "source");
 		db = dbtest_open(dbs, "source");
 		test_changed_since(winners);
+		test_damaged();
 		db_close(db);
 		dbs_free(dbs);
 	}
