@@ -57,24 +57,30 @@ checkpoint_free(struct checkpoint *c)
 
 /* ---- Filters ---- */
 
-void
+int
 checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER_LEN + 1])
 {
 	struct jstr filters = {"filters", 7}, text;
 	unsigned char md5[MD5_LEN];
 	struct buf scratch;
 	struct jread j;
+	int err;
 
 	out[0] = '\0';
 	buf_init(&scratch, ddoc.len + 64);
 	jread_init(&j, ddoc.s, ddoc.len);
-	if (jread_find(&j, &scratch, filters) == 0 && jread_find(&j, &scratch, name) == 0 &&
-	    jread_skip(&j, &text) == 0) {
+	err = jread_find(&j, &scratch, filters);
+	if (err == 0)
+		err = jread_find(&j, &scratch, name);
+	if (err == 0)
+		err = jread_skip(&j, &text);
+	if (err == 0) {
 		hash_md5(text.s, text.len, md5);
 		hex_encode(md5, sizeof(md5), out);
 		out[CHECKPOINT_FILTER_LEN] = '\0';
 	}
 	buf_release(&scratch);
+	return err == ERR_NOMEM ? err : 0;
 }
 
 /* ---- What two logs have in common ---- */

@@ -28,9 +28,9 @@ void checkpoint_free(struct checkpoint *c);
 
 /**
  * checkpoint_filter(ddoc, name, out): A digest of the function filters[${name}] in the design document's text ${ddoc}, terminated; "" if
- * there is none.
+ * there is none.  Errors: ERR_NOMEM.
  */
-void checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER_LEN + 1]);
+int checkpoint_filter(struct jstr ddoc, struct jstr name, char out[CHECKPOINT_FILTER_LEN + 1]) MUST_CHECK;
 /** checkpoint_is_zero(seq): 1 if ${seq}, JSON text, is one before all changes. */
 int checkpoint_is_zero(struct jstr seq);
 

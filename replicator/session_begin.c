@@ -72,25 +72,44 @@ split_filter(const struct session *s, struct jstr *ddoc, struct jstr *name)
 	return 1;
 }
 
-/* A filter that is not there, or not to be seen, is the business of who asks for changes. */
-static void
-filter_read(void *owner)
+/* The logs' id of what was read of the filter. */
+static int
+filter_id(struct session *s)
 {
-	struct session *s = owner;
 	char digest[CHECKPOINT_FILTER_LEN + 1];
 	unsigned char md5[MD5_LEN];
 	struct jstr ddoc, name;
 	struct buf b;
+	int err;
 
-	if (err_status(s->filter_read.call.err) >= 500)
-		session_fail(s, s->filter_read.call.err, &s->filter_read.call.why);
 	if (!split_filter(s, &ddoc, &name))
-		return;
-	checkpoint_filter(s->filter_read.text, name, digest);
+		return 0;
+	if ((err = checkpoint_filter(s->filter_read.text, name, digest)) != 0)
+		return err;
 	buf_init_arena(&b, s->arena, 256);
-	buf_printf(&b, "%s%s", s->log_id, digest);
+	if ((err = buf_printf(&b, "%s%s", s->log_id, digest)) != 0)
+		return err;
 	hash_md5(b.data, b.len, md5);
 	hex_encode(md5, sizeof(md5), s->log_id);
+	return 0;
+}
+
+/*
+ * A filter that is not there, or not to be seen, is the business of who asks for changes. Any other error would make the id of
+ * other logs, and the run begin where those say.
+ */
+static void
+filter_read(void *owner)
+{
+	struct session *s = owner;
+	const struct peer_call *call = &s->filter_read.call;
+	int unseen = call->err == ERR_MISSING || call->err == ERR_NO_DB || call->err == ERR_FORBIDDEN ||
+		     call->err == ERR_UNAUTHORIZED;
+
+	if (call->err != 0 && !unseen)
+		session_fail(s, call->err, &call->why);
+	else if (filter_id(s) != 0)
+		session_fail(s, ERR_NOMEM, NULL);
 }
 
 /*

@@ -28,6 +28,7 @@ struct spy {
 	struct peer *inner;
 	struct peer_ops ops;
 	int open_err, put_err, read_err;
+	int filter_err; /* of the design document that has the filter */
 	const char *lock_out; /* before a document is put its database gets this security object */
 	uint64_t retry_ms;
 	int intruder;     /* another session writes the log first */
@@ -68,11 +69,21 @@ fail_call(struct peer_call *call, int err, uint64_t retry_ms)
 FORWARD(info, peer_info)
 FORWARD(create, peer_create)
 FORWARD(local_get, peer_local)
-FORWARD(read, peer_read)
 FORWARD(changes, peer_changes)
 FORWARD(diff, peer_diff)
 FORWARD(write, peer_write)
 FORWARD(commit, peer_call)
+
+static void
+spy_read(struct peer *p, struct peer_read *c)
+{
+	struct spy *s = (struct spy *)p;
+
+	if (s->filter_err != 0)
+		fail_call(&c->call, s->filter_err, s->retry_ms);
+	else
+		s->inner->ops->read(s->inner, c);
+}
 
 static void
 spy_fetch(struct peer *p, struct peer_fetch *c)
@@ -450,6 +461,35 @@ test_told_to_wait(void)
 	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
 }
 
+/* Logs are of a filter's text: a run that was not told it does not look for others, but who may not see it goes on. */
+static void
+test_filter_unread(void)
+{
+	static const int unread[] = {ERR_TOO_MANY_REQUESTS, ERR_TOO_LARGE, ERR_BUSY, ERR_IO};
+	static const int unseen[] = {ERR_MISSING, ERR_FORBIDDEN, ERR_UNAUTHORIZED};
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"filter\":\"d/f\"}";
+	size_t i;
+
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
+	put("a", "one");
+	for (i = 0; i < sizeof(unread) / sizeof(unread[0]); i++) {
+		struct run r = {.source = {.filter_err = unread[i], .retry_ms = 1000}};
+
+		run(&r, text);
+		CHECK_INT(r.err, unread[i]);
+		CHECK_INT(r.stats.retry_ms, 1000);
+	}
+	for (i = 0; i < sizeof(unseen) / sizeof(unseen[0]); i++) {
+		struct run r = {.source = {.filter_err = unseen[i]}};
+
+		run(&r, text);
+		CHECK_INT(r.err, ERR_NOT_IMPLEMENTED); /* nobody judges here */
+	}
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
 /* A run that was stopped does not wait for an end that does not answer. */
 static void
 test_silent_end(void)
@@ -553,6 +593,7 @@ main(void)
 	test_outcomes();
 	test_locked_out();
 	test_told_to_wait();
+	test_filter_unread();
 	test_silent_end();
 	test_intruder();
 	test_common();

@@ -231,11 +231,11 @@ test_checkpoint_filter(void)
 	char a[CHECKPOINT_FILTER_LEN + 1], b[CHECKPOINT_FILTER_LEN + 1];
 	struct jstr f = {"f", 1};
 
-	checkpoint_filter((struct jstr){one, strlen(one)}, f, a);
-	checkpoint_filter((struct jstr){other, strlen(other)}, f, b);
+	CHECK_INT(checkpoint_filter((struct jstr){one, strlen(one)}, f, a), 0);
+	CHECK_INT(checkpoint_filter((struct jstr){other, strlen(other)}, f, b), 0);
 	CHECK_INT(strlen(a), CHECKPOINT_FILTER_LEN);
 	CHECK(strcmp(a, b) != 0);
-	checkpoint_filter((struct jstr){one, strlen(one)}, (struct jstr){"none", 4}, b);
+	CHECK_INT(checkpoint_filter((struct jstr){one, strlen(one)}, (struct jstr){"none", 4}, b), 0);
 	CHECK_STR(b, "");
 	CHECK(checkpoint_is_zero((struct jstr){"\"0-abc\"", 7}));
 	CHECK(checkpoint_is_zero((struct jstr){"0", 1}));
