@@ -375,7 +375,9 @@ committed(struct peer_rq *rq)
 	if (!peer_rq_ok(rq)) {
 		if (rq->status == 405 || rq->status == 501)
 			rq->err = 0;
-	} else if (arena_new(PEER_ERROR_ANSWER * 2, &a) == 0) {
+	} else if ((err = arena_new(PEER_ERROR_ANSWER * 2, &a)) != 0) {
+		rq->err = err;
+	} else {
 		/* It says of a database what is said of one, without an update_seq. */
 		err = peer_json_info(rq->answer.data, rq->answer.len, a, &seq, &about, &why);
 		peer_rq_judge(rq, err == ERR_NO_DB ? 0 : err, &why);

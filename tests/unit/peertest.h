@@ -22,6 +22,8 @@
 
 /* ---- Calls that are waited for ---- */
 
+#define PEERTEST_THREADS 3u
+
 static struct exec_threads *peertest_threads;
 static struct executor *peertest_ex;
 static struct httpc_loop *peertest_loop;
@@ -34,7 +36,7 @@ peertest_begin(void)
 {
 	struct httpc_config config = {.per_host = 8};
 
-	if (exec_threads_new(3, &peertest_threads) != 0 || httpc_loop_new(&config, &peertest_loop) != 0)
+	if (exec_threads_new(PEERTEST_THREADS, &peertest_threads) != 0 || httpc_loop_new(&config, &peertest_loop) != 0)
 		abort();
 	peertest_ex = exec_threads_executor(peertest_threads);
 }

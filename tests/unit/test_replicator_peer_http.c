@@ -1,6 +1,45 @@
 /* The peer behind HTTP against canned answers, whatever the call: what it believes, what it repeats, who it says it is, and that it can be cancelled. */
 #include "tests/unit/canned.h"
 
+#include "faults.h"
+
+enum { ALLOC = 1 };
+
+/* Where answers are judged: libcurl, on its own thread, does not survive all that it could be refused. */
+static _Thread_local int is_executor;
+static pthread_barrier_t all_marked;
+
+static inline int
+refused(size_t size)
+{
+	(void)size;
+	return is_executor && fault.what != 0 && fault_due(ALLOC);
+}
+
+FAULTS_MALLOCS(refused)
+
+static void
+mark(void *arg)
+{
+	(void)arg;
+	is_executor = 1;
+	pthread_barrier_wait(&all_marked);
+}
+
+static void
+mark_executor(void)
+{
+	static struct exec_job jobs[PEERTEST_THREADS];
+	size_t i;
+
+	CHECK_INT(pthread_barrier_init(&all_marked, NULL, PEERTEST_THREADS + 1), 0);
+	for (i = 0; i < PEERTEST_THREADS; i++) {
+		jobs[i] = (struct exec_job){.fn = mark};
+		peertest_ex->submit(peertest_ex, &jobs[i]);
+	}
+	pthread_barrier_wait(&all_marked);
+}
+
 /* ---- Simple calls, and what any answer may be ---- */
 
 static int
@@ -34,6 +73,27 @@ test_info(void)
 		canned_only("POST", "/_ensure_full_commit", 201, "{\"ok\":true,\"instance_start_time\":\"78\"}");
 		CHECK_INT(commit(p, &made.call), ERR_IO);
 		CANNED_HAS(made.call.why.text, "created anew");
+	}
+	p->ops->close(p);
+}
+
+/* Without memory it is not known whether it is the same database still: no answer is a yes. */
+static void
+test_unknown_database(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct peer_info c, made = {.update_seq = {NULL, 0}};
+	unsigned n, untouched = 0;
+
+	peertest_clear();
+	peertest_rule("GET", " ", 200, "{\"update_seq\":\"5-abc\",\"instance_start_time\":\"77\"}");
+	peertest_rule("POST", "/_ensure_full_commit", 201, "{\"ok\":true,\"instance_start_time\":\"78\"}");
+	CHECK_INT(canned_info(p, &c), 0);
+	for (n = 1; untouched < 3; n++) {
+		fault_begin(ALLOC, n, 0);
+		CHECK(commit(p, &made.call) != 0);
+		untouched = fault.made ? 0 : untouched + 1;
+		fault.what = 0;
 	}
 	p->ops->close(p);
 }
@@ -322,7 +382,9 @@ int
 main(void)
 {
 	canned_begin();
+	mark_executor();
 	test_info();
+	test_unknown_database();
 	test_answers();
 	test_repeats();
 	test_create();
