@@ -258,13 +258,17 @@ dict_commit(struct commit *c, struct dictwork *d)
 {
 	struct bytes r;
 	char key[32];
+	int err;
 
 	dict_key(d->number, key, sizeof(key));
 	/* Two may have been trained at once: the first stays. */
-	if (c->dict_put || meta_find(c->snap, key, &r) == 0) {
+	if (c->dict_put || (err = meta_find(c->snap, key, &r)) == 0) {
 		buf_clear(&d->bytes);
 		return 0;
 	}
+	/* Bodies may need one that cannot be read now. */
+	if (err != ERR_MISSING)
+		return err;
 	c->dict_put = 1;
 	c->touched = 1;
 	return meta_put(c->batch, key, d->bytes.data, d->bytes.len);

@@ -197,6 +197,39 @@ test_dictionaries(struct dbs **sp, struct store *(*reopen)(void))
 	db_close(db);
 }
 
+/* A dictionary that is there and cannot be read is not replaced: bodies may need it. */
+static void
+test_unreadable(struct dbs *s)
+{
+	static const char key[] = "dict/00000007";
+	struct db *db = bodytest_new_db(s, "unreadable");
+	struct commit c = {.f = db->file};
+	struct dictwork d = {.f = db->file, .number = 7};
+	struct store_batch *damage;
+
+	CHECK_INT(store_batch_new(db->file->store, &damage), 0);
+	CHECK_INT(store_batch_new(db->file->store, &c.batch), 0);
+	CHECK_INT(store_put(damage, TREE_META, key, strlen(key), "\0", 1), 0);
+	CHECK_INT(store_commit(damage), 0);
+	CHECK_INT(store_snap_begin(db->file->store, &c.snap), 0);
+	buf_init(&d.bytes, 100);
+	buf_puts(&d.bytes, "another");
+	CHECK_INT(dict_commit(&c, &d), ERR_CORRUPT);
+	CHECK_INT(store_batch_bytes(c.batch), 0);
+	CHECK(!c.touched && !c.dict_put);
+	store_snap_end(c.snap);
+	CHECK_INT(store_del(damage, TREE_META, key, strlen(key)), 0);
+	CHECK_INT(store_commit(damage), 0);
+	CHECK_INT(store_snap_begin(db->file->store, &c.snap), 0);
+	CHECK_INT(dict_commit(&c, &d), 0);
+	CHECK(store_batch_bytes(c.batch) > 0);
+	store_snap_end(c.snap);
+	buf_release(&d.bytes);
+	store_batch_free(c.batch);
+	store_batch_free(damage);
+	db_close(db);
+}
+
 /* Bodies in `bodies`: of other leaves, and of a winner that fits into its record once it is packed. */
 static void
 test_numbered(struct dbs *s)
@@ -427,6 +460,7 @@ main(void)
 		s = bodytest_new_dbs(bodytest_store(lmdb));
 		test_ids(s);
 		test_numbered(s);
+		test_unreadable(s);
 		test_dictionaries(&s, lmdb ? bodytest_open_dir : NULL);
 		if (lmdb) {
 			test_old_file(&s, bodytest_open_dir);
