@@ -173,8 +173,8 @@ int store_compact(struct store_db *db) MUST_CHECK;
 
 /**
  * store_reopen(db): Forget what is held in memory and read the file again: how a database leaves the state
- * that ERR_IN_DOUBT put it in.  Waits for snapshots.  Errors: ERR_IO, ERR_NOMEM; the database then stays in
- * that state.
+ * that ERR_IN_DOUBT put it in.  Waits for snapshots: ERR_BUSY if they do not end within some 10 s, and all is as it was.  After other
+ * errors (ERR_IO, ERR_NOMEM, ERR_CORRUPT, ERR_NO_DB) there may be nothing to read either, until one succeeds, here or by store_open().
  */
 int store_reopen(struct store_db *db) MUST_CHECK;
 

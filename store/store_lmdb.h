@@ -79,7 +79,10 @@ int store_lmdb_drain(struct lmdb_db *db, long last_ms) MUST_CHECK;
 void store_lmdb_undrain(struct lmdb_db *db);
 /** store_lmdb_free_idle(db): End the idle transactions; the gate is shut. */
 void store_lmdb_free_idle(struct lmdb_db *db);
-/** store_lmdb_grow(db, more): Let the map hold at least ${more} bytes beyond what it has.  Under write_lock. */
+/**
+ * store_lmdb_grow(db, more): Let the map hold at least ${more} bytes beyond what it has.  Under write_lock.  ERR_IN_DOUBT: nothing is mapped any
+ * more, and the file has to be opened again.
+ */
 int store_lmdb_grow(struct lmdb_db *db, size_t more) MUST_CHECK;
 int store_lmdb_reopen(struct store_db *base) MUST_CHECK;
 

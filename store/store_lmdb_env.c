@@ -257,11 +257,12 @@ store_lmdb_grow(struct lmdb_db *db, size_t more)
 		return rc;
 	rc = mdb_env_set_mapsize(db->env.mdb, map);
 	if (rc != 0) {
-		/* Nothing is mapped now: keep the gate shut for good would hang readers, so they get an error. */
-		rc = store_lmdb_err(rc, "set_mapsize", db->file);
+		/* Nothing is mapped now: keep the gate shut for good would hang readers, so they get an error until the file is opened again. */
+		(void)store_lmdb_err(rc, "set_mapsize", db->file);
 		store_lmdb_free_idle(db);
 		mdb_env_close(db->env.mdb);
 		db->env.mdb = NULL;
+		rc = ERR_IN_DOUBT;
 	} else {
 		db->env.map = map;
 	}
@@ -302,7 +303,9 @@ store_lmdb_reopen(struct store_db *base)
 	rc = store_lmdb_drain(db, DRAIN_LAST_MS);
 	if (rc == 0) {
 		pthread_mutex_lock(&db->s->lock);
-		rc = env_again(db);
+		/* ERR_BUSY says that all is as it was: that of descriptors that have run out comes too late for that. */
+		if ((rc = env_again(db)) == ERR_BUSY)
+			rc = ERR_IO;
 		pthread_mutex_unlock(&db->s->lock);
 		store_lmdb_undrain(db);
 	}

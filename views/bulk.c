@@ -365,7 +365,7 @@ bulk_write(struct view_index *ix, int ready)
 	err = store_fill(ix->store, &b->source);
 	bulk_free(ix);
 	/* Else the store would keep the memory of as many pages as long as the file is open. */
-	if (err == 0 && bytes > FORGET_FROM && (err = store_reopen(ix->store)) == ERR_BUSY)
+	if (err == 0 && bytes > FORGET_FROM && (err = index_reopen(ix)) == ERR_BUSY)
 		err = 0;
 	return err;
 }

@@ -34,7 +34,7 @@ int bulk_is_whole(const struct bulk *b);
 /** bulk_is_full(b): 1 if it is to be written though there is more. */
 int bulk_is_full(const struct bulk *b);
 
-/** bulk_write(ix, ready): Write all into the index, and free it.  Errors: as store_fill(). */
+/** bulk_write(ix, ready): Write all into the index, and free it.  Errors: as store_fill() and, behind the commit, index_reopen(). */
 int bulk_write(struct view_index *ix, int ready) MUST_CHECK;
 
 #endif

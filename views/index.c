@@ -383,13 +383,39 @@ index_damaged(struct view_index *ix, int err)
 	return err;
 }
 
+/* let_go: Nobody opens it any more as it is, but its file stays. */
+static void
+let_go(struct view_index *ix)
+{
+	struct views *v = ix->views;
+
+	(void)pthread_mutex_lock(&v->lock);
+	while (ix->busy)
+		(void)pthread_cond_wait(&v->changed, &v->lock);
+	if (!ix->gone)
+		log_line(LOG_WARNING, "an index of %s could not be opened again, and is when it is next asked for",
+		    ix->database);
+	ix->gone = 1;
+	(void)pthread_mutex_unlock(&v->lock);
+}
+
+int
+index_reopen(struct view_index *ix)
+{
+	int err = store_reopen(ix->store);
+
+	if (err == ERR_IO || err == ERR_NOMEM)
+		let_go(ix);
+	return err;
+}
+
 /* reread: What the file says after all. */
 static int
 reread(struct view_index *ix)
 {
 	struct index_head head;
 	struct store_snap *snap;
-	int err = store_reopen(ix->store);
+	int err = index_reopen(ix);
 
 	if (err != 0 || (err = store_snap_begin(ix->store, &snap)) != 0)
 		return err;
@@ -410,7 +436,9 @@ index_settled(struct view_index *ix, int err)
 		return err;
 	if (reread(ix) != 0) {
 		(void)pthread_mutex_lock(&ix->views->lock);
-		log_line(LOG_WARNING, "an index of %s cannot be read any more, and is built anew", ix->database);
+		if (!ix->gone)
+			log_line(
+			    LOG_WARNING, "an index of %s cannot be read any more, and is built anew", ix->database);
 		index_doom(ix);
 		(void)pthread_mutex_unlock(&ix->views->lock);
 	}

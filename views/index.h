@@ -58,10 +58,10 @@ struct view_index {
 
 	/* Under views.lock. */
 	unsigned refs;
-	uint64_t idle_ms;        /* since when there are none */
-	int compacting;          /* or waits for that */
-	int busy;                /* it is being opened or closed, or its file removed */
-	int gone;                /* its file is removed: who has it open reads on, another one takes its name */
+	uint64_t idle_ms; /* since when there are none */
+	int compacting;   /* or waits for that */
+	int busy;         /* it is being opened or closed, or its file removed */
+	int gone; /* its file is removed, or is open no more: who has it open reads on if that can be, another one takes its name */
 	struct view_index *next; /* in views.all, the last used first */
 
 	/* Under lock. */
@@ -128,9 +128,11 @@ void index_doom(struct view_index *ix);
 int index_damaged(struct view_index *ix, int err);
 /**
  * index_settled(ix, err): ${err} of a commit of the updater's; where that is in doubt, ERR_IO, and the file is read again: who updates next goes on
- * from what it says.  If that cannot be read, whoever opens the index next builds it anew.
+ * from what it says.  If that cannot be read, whoever opens the index next opens it, or builds it anew.
  */
 int index_settled(struct view_index *ix, int err);
+/** index_reopen(ix): As store_reopen(); where nothing can be read behind it, whoever opens the index next opens its file. */
+int index_reopen(struct view_index *ix) MUST_CHECK;
 /** index_unref(ix): Somebody is done with it; under the lock of the views.  What is to be closed, a job closes. */
 void index_unref(struct view_index *ix);
 

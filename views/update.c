@@ -77,7 +77,7 @@ step_run(struct step *s)
 {
 	struct view_index *ix = s->ix;
 	struct script *sc = NULL;
-	int err = ix->ddoc.is_query ? step_native_begin(s) : 0;
+	int err = ix->ddoc.is_query ? step_native_begin(s) : 0, settled = 0;
 
 	if (err == 0)
 		err = step_gather(s);
@@ -88,11 +88,11 @@ step_run(struct step *s)
 		err = step_map(s, &sc);
 	if (err == 0)
 		err = ix->bulk != NULL ? step_hold(s) : step_write(s);
-	/* What is not settled, queries find out, and what fails for that is theirs to tell. */
-	if (err == 0 && !s->more && step_settle(s, sc) == ERR_CORRUPT)
-		err = ERR_CORRUPT;
+	/* What is not settled, queries find out, and what fails for that is theirs to tell, unless it is the file that does. */
+	if (err == 0 && !s->more)
+		settled = step_settle(s, sc);
 	script_close(sc);
-	return err;
+	return settled == ERR_CORRUPT || settled == ERR_IN_DOUBT ? settled : err;
 }
 
 /* ---- Who waits ---- */

@@ -11,8 +11,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char *const trees[] = {"id", "seq", "third"};
@@ -700,6 +702,93 @@ test_full(struct store *s)
 	store_close(db);
 }
 
+static _Atomic int no_maps; /* files cannot be mapped */
+
+void *
+mmap(void *p, size_t n, int prot, int flags, int fd, off_t at)
+{
+	if (no_maps && fd >= 0) {
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	return (void *)syscall(SYS_mmap, p, n, prot, flags, fd, at);
+}
+
+/* put_large: More than the file's map holds. */
+static void
+put_large(struct store_batch *b)
+{
+	void *room;
+
+	put(b, 0, "k", "large");
+	CHECK_INT(store_put_room(b, 1, "large", 5, (size_t)20 << 20, &room), 0);
+	memset(room, 'x', (size_t)20 << 20);
+}
+
+static void
+expect_k(struct store_db *db, const char *val)
+{
+	struct store_snap *sn = snap(db);
+
+	expect(sn, 0, "k", val);
+	store_snap_end(sn);
+}
+
+/* A file that cannot be mapped any larger is in doubt, and is as it was once it is opened again. */
+static void
+test_no_map(struct store *s)
+{
+	struct store_db *db = make(s, "nomap");
+	struct store_batch *b = batch(db);
+	struct store_snap *sn;
+
+	put(b, 0, "k", "v");
+	CHECK_INT(store_commit(b), 0);
+	put_large(b);
+	no_maps = 1;
+	CHECK_INT(store_commit(b), ERR_IN_DOUBT);
+	CHECK_INT(store_snap_begin(db, &sn), ERR_IO);
+	put(b, 0, "k", "w");
+	CHECK_INT(store_commit(b), ERR_IO);
+	CHECK_INT(store_reopen(db), ERR_NOMEM);
+	no_maps = 0;
+	CHECK_INT(store_reopen(db), 0);
+	expect_k(db, "v");
+	put_large(b);
+	CHECK_INT(store_commit(b), 0);
+	expect_k(db, "large");
+	store_batch_free(b);
+	store_close(db);
+}
+
+/* Descriptors that run out while a file is opened again leave nothing to read: ERR_BUSY says that all is as it was. */
+static void
+test_no_descriptors(struct store *s)
+{
+	struct store_db *db = make(s, "nofds"), *other;
+	struct store_batch *b = batch(db);
+	struct rlimit was, none;
+	struct store_snap *sn;
+
+	put(b, 0, "k", "v");
+	CHECK_INT(store_commit(b), 0);
+	CHECK_INT(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 0;
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), 0);
+	CHECK_INT(store_reopen(db), ERR_IO);
+	CHECK_INT(store_snap_begin(db, &sn), ERR_IO);
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &was), 0);
+	/* Others may open it. */
+	CHECK_INT(store_open(s, "nofds", trees, 3, &other), 0);
+	expect_k(other, "v");
+	store_close(other);
+	CHECK_INT(store_reopen(db), 0);
+	expect_k(db, "v");
+	store_batch_free(b);
+	store_close(db);
+}
+
 /* What is left in the folder after an interruption. */
 static void
 test_sweep(void)
@@ -759,6 +848,8 @@ main(void)
 	test_copies(s);
 	test_damaged(s);
 	test_full(s);
+	test_no_map(s);
+	test_no_descriptors(s);
 	CHECK_INT(store_list(s, NULL, collect, s), 0);
 	store_free(s);
 	test_sweep();

@@ -3,6 +3,7 @@
  * open no longer than somebody reads.
  */
 #include <limits.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "viewstest.h"
@@ -205,6 +206,46 @@ test_idle(void)
 	db_close(db);
 }
 
+/* A first build whose file cannot be opened again behind its commit, for want of descriptors: it is, for the next who asks, and is whole. */
+static void
+test_no_descriptors(void)
+{
+	struct views *v = viewstest_start(viewstest_open_store());
+	struct rlimit was, none;
+	struct view_index *ix, *next;
+	struct view_wait w;
+	struct db *db;
+	char json[4200];
+
+	CHECK_INT(dbs_create(viewstest_dbs, "many", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "many");
+	viewstest_put(db,
+	    "{\"_id\":\"_design/s\",\"language\":\"query\",\"views\":{\"v\":{\"map\":{\"fields\":{\"a\":\"asc\"}},"
+	    "\"reduce\":\"_count\",\"options\":{\"def\":{\"fields\":[\"a\"]}}}}}",
+	    1);
+	for (unsigned i = 0; i < 1300; i++) {
+		snprintf(json, sizeof(json), "{\"_id\":\"%u\",\"a\":\"%04000u\"}", i, i);
+		viewstest_put(db, json, 1);
+	}
+	ix = open_small(v, db, "many");
+	CHECK_INT(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 0;
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), 0);
+	CHECK_INT(viewstest_update(ix, db, &w), ERR_IO);
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &was), 0);
+	next = open_small(v, db, "many");
+	CHECK(next != ix);
+	CHECK(views_is_ready(next)); /* it was not built anew */
+	CHECK_INT(viewstest_rows_in(next, "v"), 1300);
+	viewstest_update(next, db, NULL);
+	views_close(ix);
+	CHECK_INT(viewstest_rows_in(next, "v"), 1300);
+	views_close(next);
+	views_free(v);
+	db_close(db);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -216,5 +257,6 @@ main(int argc, char **argv)
 	test_orphan();
 	test_sweep();
 	test_idle();
+	test_no_descriptors();
 	return viewstest_end();
 }

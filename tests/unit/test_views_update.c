@@ -306,6 +306,44 @@ test_doubt(void)
 	db_close(db);
 }
 
+/* The same of the commit of reductions, which follows that of the rows. */
+static void
+test_doubt_sums(void)
+{
+	struct store *store = viewstest_mem_store();
+	struct views *v = viewstest_start(store);
+	struct view_index *ix;
+	struct view_wait w;
+	struct buf value;
+	struct db *db;
+
+	CHECK_INT(dbs_create(viewstest_dbs, "doubtsums", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "doubtsums");
+	viewstest_put(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { for (var i = 0; i < 9000; i++) "
+	    "emit(doc.n + i, 1) }\",\"reduce\":\"_sum\"}}}",
+	    1);
+	CHECK_INT(views_open(v, db, "doubtsums", (struct jstr){"_design/d", 9}, &ix), 0);
+	buf_init(&value, 1u << 20);
+	for (unsigned i = 0; i < 2; i++) {
+		char json[40];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"%u\",\"n\":%u}", i, i);
+		viewstest_put(db, json, 1);
+		store_mem_fail(store, 2, ERR_IN_DOUBT, i % 2 == 0);
+		CHECK_INT(viewstest_update(ix, db, &w), ERR_IO);
+		snprintf(json, sizeof(json), "{\"_id\":\"_design/other%u\"}", i);
+		viewstest_put(db, json, 1);
+		CHECK_INT(viewstest_update(ix, db, NULL), 0);
+		CHECK_INT(reduce_all(ix, "v", &value), 0);
+		CHECK_MEM(value.data, value.len, i == 0 ? "9000" : "18000", i == 0 ? 4 : 5);
+	}
+	buf_release(&value);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 static void
 big_done(struct view_wait *w)
 {
@@ -379,6 +417,7 @@ main(int argc, char **argv)
 	test_remembered();
 	test_background();
 	test_doubt();
+	test_doubt_sums();
 	test_turns();
 	return viewstest_end();
 }
