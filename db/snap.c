@@ -51,13 +51,24 @@ db_snap_end(struct db_snap *snap)
 	free(snap);
 }
 
+int
+db_snap_seq_get(const struct db_snap *snap, uint64_t *seqp)
+{
+	struct dbstate state;
+	int err = meta_state_get(snap->snap, &state);
+
+	*seqp = err == 0 ? state.update_seq : 0;
+	return err == ERR_MISSING ? ERR_CORRUPT : err;
+}
+
 uint64_t
 db_snap_seq(const struct db_snap *snap)
 {
-	struct dbstate state;
+	uint64_t seq;
 
-	/* The record cannot be missing; if it is damaged, 0 makes the reader start over rather than miss something. */
-	return meta_state_get(snap->snap, &state) == 0 ? state.update_seq : 0;
+	/* If it cannot be read, 0 makes the reader start over rather than miss something. */
+	(void)!db_snap_seq_get(snap, &seq);
+	return seq;
 }
 
 /* ---- Documents ---- */

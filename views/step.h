@@ -38,6 +38,7 @@ struct step {
 	int bulk_ends;           /* what comes next is no part of the first build */
 	int held;                /* nothing is committed yet */
 	int unsettled;           /* there are reductions left to find out */
+	int foreign;             /* what is damaged is the database: the index is as good as it was */
 	struct rows_change *changes;
 	size_t nchanges, cap_changes;
 	struct buf sortkey, scratch, order, value, list;
@@ -51,7 +52,13 @@ void *step_grow(struct step *s, void *v, size_t n, size_t *capp, size_t size);
 /** step_now(s): Milliseconds. */
 uint64_t step_now(const struct step *s);
 
-/** step_gather(s): The documents of the batch, and the sequences that it reaches.  Errors: also that of the document that failed a moment ago. */
+/** step_database(s, err): ${err} of a call to the database, which may set s->foreign. */
+int step_database(struct step *s, int err);
+
+/**
+ * step_gather(s): The documents of the batch, and the sequences that it reaches.  Errors: also that of the document that failed a moment ago; ERR_CORRUPT,
+ * with s->foreign unless it is the index's.
+ */
 int step_gather(struct step *s) MUST_CHECK;
 /** step_map(s, scp): What functions emit for them; the batch may become shorter.  *${scp}: the child, if it is needed further; the caller closes it. */
 int step_map(struct step *s, struct script **scp) MUST_CHECK;

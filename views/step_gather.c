@@ -1,4 +1,9 @@
-/* step_gather.c: which documents a batch is of: what was purged, what has changed. */
+/*
+ * step_gather.c: which documents a batch is of: what was purged, what has changed.
+ *
+ * A document of the database that is damaged ends the update with that error, and what is before it is done first, as with one that functions
+ * fail for: to leave it out would be to show a document as deleted.  The index itself is as good as it was.
+ */
 #include <string.h>
 
 #include "base/limits.h"
@@ -30,6 +35,13 @@ step_grow(struct step *s, void *v, size_t n, size_t *capp, size_t size)
 		memcpy(grown, v, n * size);
 	*capp = cap;
 	return grown;
+}
+
+int
+step_database(struct step *s, int err)
+{
+	s->foreign |= err == ERR_CORRUPT;
+	return err;
 }
 
 static int
@@ -93,32 +105,52 @@ map_doc(struct step *s, struct db_doc *doc, struct changed *c)
 }
 
 static int
-add_doc(struct step *s, struct db_snap *snap, struct jstr id)
+read_doc(struct step *s, struct db_snap *snap, struct changed *c)
 {
-	uint64_t salt = s->ix->head.salt;
-	struct changed *c;
 	struct db_doc doc;
 	int err;
 
+	arena_reset(s->doc_a);
+	err = db_get(snap, c->id.s, c->id.len, s->doc_a, &doc);
+	if (err == ERR_MISSING || (err == 0 && doc.winner.deleted))
+		return 0;
+	return err != 0 ? err : map_doc(s, &doc, c);
+}
+
+static int
+add_doc(struct step *s, struct db_snap *snap, struct jstr id)
+{
+	int is_design = doc_id_is_design(id), err = 0;
+	uint64_t salt = s->ix->head.salt;
+	struct changed *c;
+
 	if (s->n == s->cap && (s->docs = step_grow(s, s->docs, s->n, &s->cap, sizeof(*s->docs))) == NULL)
 		return ERR_NOMEM;
-	c = &s->docs[s->n++];
+	c = &s->docs[s->n];
 	*c = (struct changed){.id = {arena_dup(s->a, id.s, id.len), id.len}};
 	if (c->id.s == NULL)
 		return ERR_NOMEM;
 	/* Whoever chooses ids must not be able to choose two of one hash. */
 	bytes_store_u64be(c->key, counts_hash(salt, id.s, id.len));
 	bytes_store_u64be(c->key + 8, counts_hash(~salt, id.s, id.len));
-	if (doc_id_is_design(id)) {
-		s->ix->untidy = 1;
-		if (!s->ix->ddoc.include_design || s->native != NULL)
-			return 0;
-	}
-	arena_reset(s->doc_a);
-	err = db_get(snap, c->id.s, c->id.len, s->doc_a, &doc);
-	if (err == ERR_MISSING || (err == 0 && doc.winner.deleted))
-		return 0;
-	return err != 0 ? err : map_doc(s, &doc, c);
+	s->ix->untidy |= is_design;
+	if (!is_design || (s->ix->ddoc.include_design && s->native == NULL))
+		err = step_database(s, read_doc(s, snap, c));
+	s->n += err == 0;
+	return err;
+}
+
+/* next_purge, next_change: As db_purges_next() and db_changes_next(). */
+static int
+next_purge(struct step *s, struct db_scan *scan, struct db_purge *p)
+{
+	return step_database(s, db_purges_next(scan, s->doc_a, p));
+}
+
+static int
+next_change(struct step *s, struct db_scan *scan, struct arena *a, struct db_change *ch)
+{
+	return step_database(s, db_changes_next(scan, a, ch));
 }
 
 /* gather_purged: What was purged may have no row of _changes any more. */
@@ -127,11 +159,11 @@ gather_purged(struct step *s, struct db_snap *snap)
 {
 	struct db_purge p;
 	struct db_scan *scan;
-	int err = db_purges_open(snap, s->purge_seq, &scan);
+	int err = step_database(s, db_purges_open(snap, s->purge_seq, &scan));
 
 	if (err != 0)
 		return err;
-	while ((err = db_purges_next(scan, s->doc_a, &p)) == 0) {
+	while ((err = next_purge(s, scan, &p)) == 0) {
 		s->purge_seq = p.seq;
 		if ((err = add_doc(s, snap, p.id)) != 0)
 			break;
@@ -178,8 +210,8 @@ gather_changes(struct step *s, struct db_snap *snap)
 
 	if (err != 0)
 		return err;
-	if ((err = db_changes_open(snap, s->seq, 0, &scan)) == 0) {
-		while ((err = db_changes_next(scan, row_a, &ch)) == 0) {
+	if ((err = step_database(s, db_changes_open(snap, s->seq, 0, &scan))) == 0) {
+		while ((err = next_change(s, scan, row_a, &ch)) == 0) {
 			s->bulk_ends = s->ix->bulk != NULL && ch.seq > bulk_until(s->ix->bulk);
 			if (s->bulk_ends || is_full(s)) {
 				s->more = 1;
@@ -199,6 +231,12 @@ gather_changes(struct step *s, struct db_snap *snap)
 		db_scan_close(scan);
 	}
 	arena_free(row_a);
+	/* The next step finds it at its beginning. */
+	if (err == ERR_CORRUPT && s->n > 0) {
+		s->more = 1;
+		s->foreign = 0;
+		err = 0;
+	}
 	return err == ERR_END ? 0 : err;
 }
 
@@ -226,7 +264,7 @@ gather_lost(struct step *s, struct db_snap *snap)
 			arena_reset(s->doc_a);
 			if (r.bad)
 				err = ERR_CORRUPT;
-			else if ((err = db_get(snap, id.s, id.len, s->doc_a, &doc)) == ERR_MISSING)
+			else if ((err = step_database(s, db_get(snap, id.s, id.len, s->doc_a, &doc))) == ERR_MISSING)
 				err = add_doc(s, snap, id);
 			if (err != 0)
 				break;
@@ -247,9 +285,9 @@ gather_gone(struct step *s, struct db_snap *snap)
 
 	if (err != 0 || info.purge_seq <= s->purge_seq)
 		return err;
-	if ((err = db_purges_open(snap, s->purge_seq, &scan)) != 0)
+	if ((err = step_database(s, db_purges_open(snap, s->purge_seq, &scan))) != 0)
 		return err;
-	err = db_purges_next(scan, s->doc_a, &first);
+	err = next_purge(s, scan, &first);
 	db_scan_close(scan);
 	if (err == 0 && first.seq > s->purge_seq + 1)
 		err = gather_lost(s, snap);
@@ -258,7 +296,7 @@ gather_gone(struct step *s, struct db_snap *snap)
 
 /* consider_bulk: An index that begins with many documents has a first build. */
 static int
-consider_bulk(struct step *s, struct db_snap *snap, uint64_t pending)
+consider_bulk(struct step *s, struct db_snap *snap, uint64_t until, uint64_t pending)
 {
 	struct view_index *ix = s->ix;
 	uint64_t purge_seq = s->purge_seq;
@@ -268,32 +306,44 @@ consider_bulk(struct step *s, struct db_snap *snap, uint64_t pending)
 
 	if (ix->bulk != NULL || ix->head.seq > 0 || ix->head.ready || pending < BULK_FROM)
 		return 0;
-	if ((err = db_purges_open(snap, purge_seq, &scan)) != 0)
+	if ((err = step_database(s, db_purges_open(snap, purge_seq, &scan))) != 0)
 		return err;
-	while ((err = db_purges_next(scan, s->doc_a, &p)) == 0)
+	while ((err = next_purge(s, scan, &p)) == 0)
 		purge_seq = p.seq;
 	db_scan_close(scan);
-	return err == ERR_END ? bulk_begin(ix, db_snap_seq(snap), purge_seq) : err;
+	return err == ERR_END ? bulk_begin(ix, until, purge_seq) : err;
+}
+
+/* look: How far the database is, and how much of that is left to do. */
+static int
+look(struct step *s, struct db_snap *snap, uint64_t *seqp, uint64_t *pendingp)
+{
+	int err = db_snap_seq_get(snap, seqp);
+
+	/* An index that knows more than its database is of another one. */
+	if (err == 0 && *seqp < s->seq)
+		return ERR_CORRUPT;
+	if (err == 0)
+		err = db_changes_pending(snap, s->seq, pendingp);
+	return step_database(s, err);
 }
 
 int
 step_gather(struct step *s)
 {
 	struct db_snap *snap;
-	uint64_t pending;
-	int err = is_failed(s, INDEX_ALL) ? s->ix->failure.err : db_snap_begin(s->db, &snap);
+	uint64_t seq, pending;
+	int err = is_failed(s, INDEX_ALL) ? s->ix->failure.err : step_database(s, db_snap_begin(s->db, &snap));
 
 	if (err != 0)
 		return err;
-	/* An index that knows more than its database is of another one. */
-	err = db_snap_seq(snap) < s->seq ? ERR_CORRUPT : db_changes_pending(snap, s->seq, &pending);
-	if (err == 0) {
+	if ((err = look(s, snap, &seq, &pending)) == 0) {
 		(void)pthread_mutex_lock(&s->ix->lock);
 		s->ix->task.total = s->ix->task.done + pending;
-		if (s->ix->seen < db_snap_seq(snap))
-			s->ix->seen = db_snap_seq(snap);
+		if (s->ix->seen < seq)
+			s->ix->seen = seq;
 		(void)pthread_mutex_unlock(&s->ix->lock);
-		err = consider_bulk(s, snap, pending);
+		err = consider_bulk(s, snap, seq, pending);
 	}
 	/* What was purged before a first build has no rows in it. */
 	if (err == 0 && s->ix->bulk != NULL)
@@ -305,7 +355,7 @@ step_gather(struct step *s)
 		err = gather_changes(s, snap);
 	/* Where nothing is left, the index shows all that the snapshot does. */
 	if (err == 0 && !s->more)
-		s->seq = db_snap_seq(snap);
+		s->seq = seq;
 	db_snap_end(snap);
 	return err;
 }

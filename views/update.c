@@ -48,7 +48,7 @@ step_begin(struct step *s, struct view_index *ix)
 	buf_init(&s->value, STEP_MEM);
 	if ((err = arena_new(STEP_MEM, &s->a)) != 0 || (err = arena_new(STEP_MEM, &s->doc_a)) != 0 ||
 	    (err = store_batch_new(ix->store, &s->batch)) != 0 ||
-	    (err = db_open(ix->views->config.dbs, ix->database, &server, &s->db)) != 0)
+	    (err = step_database(s, db_open(ix->views->config.dbs, ix->database, &server, &s->db))) != 0)
 		return err;
 	history = db_history(s->db);
 	/* Another database of this name has other indexes. */
@@ -264,11 +264,12 @@ doom_orphan(struct view_index *ix)
 
 /* save: A first build that cannot go on is written as far as it is whole, unless that is of no use, either. */
 static void
-save(struct view_index *ix, int err)
+save(struct view_index *ix, int err, int foreign)
 {
 	uint64_t seq, purge_seq;
 
-	if ((err == ERR_SHUTDOWN || err == ERR_SCRIPT || err == ERR_SCRIPT_DIED || err == ERR_SCRIPT_TIMEOUT) &&
+	if ((err == ERR_SHUTDOWN || err == ERR_SCRIPT || err == ERR_SCRIPT_DIED || err == ERR_SCRIPT_TIMEOUT ||
+		foreign) &&
 	    bulk_is_whole(ix->bulk)) {
 		seq = bulk_seq(ix->bulk);
 		purge_seq = bulk_purge_seq(ix->bulk);
@@ -295,13 +296,14 @@ update_step(void *arg)
 	if (err == 0)
 		note(ix, &s);
 	else if (ix->bulk != NULL)
-		save(ix, err);
+		save(ix, err, s.foreign);
 	/* Once it is told that no update runs, another one may begin: what is the updater's is done before. */
 	if (err == 0 && !s.more && !s.unsettled)
 		end_well(ix);
 	if (err == ERR_NO_DB)
 		doom_orphan(ix);
-	(void)index_damaged(ix, err);
+	if (!s.foreign)
+		(void)index_damaged(ix, err);
 	(void)pthread_mutex_lock(&ix->lock);
 	/* Who waits gets reductions that are known. */
 	told = err != 0 || !s.unsettled ? take_waiting(ix, err) : NULL;

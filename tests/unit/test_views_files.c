@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "db/dbi.h"
 #include "viewstest.h"
 
 /* What is mostly waste behind an update is compacted by itself. */
@@ -206,6 +207,10 @@ test_idle(void)
 	db_close(db);
 }
 
+#define DESIGN                                                                                                  \
+	"{\"_id\":\"_design/s\",\"language\":\"query\",\"views\":{\"v\":{\"map\":{\"fields\":{\"a\":\"asc\"}}," \
+	"\"reduce\":\"_count\",\"options\":{\"def\":{\"fields\":[\"a\"]}}}}}"
+
 /* A first build whose file cannot be opened again behind its commit, for want of descriptors: it is, for the next who asks, and is whole. */
 static void
 test_no_descriptors(void)
@@ -219,10 +224,7 @@ test_no_descriptors(void)
 
 	CHECK_INT(dbs_create(viewstest_dbs, "many", NULL, &dbtest_admin, NULL), 0);
 	db = dbtest_open(viewstest_dbs, "many");
-	viewstest_put(db,
-	    "{\"_id\":\"_design/s\",\"language\":\"query\",\"views\":{\"v\":{\"map\":{\"fields\":{\"a\":\"asc\"}},"
-	    "\"reduce\":\"_count\",\"options\":{\"def\":{\"fields\":[\"a\"]}}}}}",
-	    1);
+	viewstest_put(db, DESIGN, 1);
 	for (unsigned i = 0; i < 1300; i++) {
 		snprintf(json, sizeof(json), "{\"_id\":\"%u\",\"a\":\"%04000u\"}", i, i);
 		viewstest_put(db, json, 1);
@@ -246,6 +248,127 @@ test_no_descriptors(void)
 	db_close(db);
 }
 
+/* ---- A damaged database ---- */
+
+/* A record of the database that was damaged, and what it was. */
+struct damaged {
+	struct store_db *store;
+	unsigned tree;
+	const char *key;
+	char *was;
+	size_t len;
+};
+
+static void
+put_raw(const struct damaged *d, const void *val, size_t len)
+{
+	struct store_batch *batch;
+
+	CHECK_INT(store_batch_new(d->store, &batch), 0);
+	CHECK_INT(store_put(batch, d->tree, d->key, strlen(d->key), val, len), 0);
+	CHECK_INT(store_commit(batch), 0);
+	store_batch_free(batch);
+}
+
+static struct damaged
+damage(struct db *db, unsigned tree, const char *key)
+{
+	struct damaged d = {.store = db->file->store, .tree = tree, .key = key};
+	struct store_snap *snap;
+	struct store_val val;
+
+	CHECK_INT(store_snap_begin(d.store, &snap), 0);
+	if (!CHECK_INT(store_get(snap, tree, key, strlen(key), &val), 0) || (d.was = malloc(val.len)) == NULL)
+		exit(1);
+	memcpy(d.was, val.p, d.len = val.len);
+	store_snap_end(snap);
+	put_raw(&d, "damaged record", 14);
+	return d;
+}
+
+static void
+mend(struct damaged *d)
+{
+	put_raw(d, d->was, d->len);
+	free(d->was);
+}
+
+static uint64_t
+seq_of(struct view_index *ix)
+{
+	uint64_t seq, purge_seq;
+
+	read_state(ix, &seq, &purge_seq);
+	return seq;
+}
+
+/* stays: An update fails for damage, and the index is the same, shows sequence ${seq}, and can be read. */
+static void
+stays(struct views *v, struct db *db, const char *name, uint64_t seq, uint64_t rows)
+{
+	struct view_index *ix = open_small(v, db, name), *again;
+	struct view_wait w;
+
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK_INT(viewstest_update(ix, db, &w), ERR_CORRUPT);
+		again = open_small(v, db, name);
+		CHECK(again == ix);
+		CHECK_INT(seq_of(ix), seq);
+		CHECK_INT(viewstest_rows_in(ix, "v"), rows);
+		views_close(again);
+	}
+	views_close(ix);
+}
+
+static void
+put_numbers(struct db *db, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++) {
+		char json[40];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"n%05u\",\"a\":%u}", i, i);
+		viewstest_put(db, json, 1);
+	}
+}
+
+/*
+ * Damage of the database is none of the index: it shows what came before the document that is damaged, in its first build too, and goes on once
+ * that is mended.
+ */
+static void
+test_foreign_damage(void)
+{
+	struct store *store = viewstest_mem_store();
+	struct views *v = viewstest_start(store);
+	struct damaged d;
+	struct view_index *ix;
+	struct db *db;
+
+	CHECK_INT(dbs_create(viewstest_dbs, "damaged", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "damaged");
+	viewstest_put(db, DESIGN, 1);
+	put_numbers(db, 0, 1500);
+	d = damage(db, TREE_DOCS, "n01200");
+	stays(v, db, "damaged", 1201, 1200);
+	mend(&d);
+	ix = open_small(v, db, "damaged");
+	viewstest_update(ix, db, NULL);
+	CHECK_INT(viewstest_rows_in(ix, "v"), 1500);
+	put_numbers(db, 1500, 1510);
+	d = damage(db, TREE_DOCS, "n01503");
+	stays(v, db, "damaged", 1504, 1503);
+	mend(&d);
+	d = damage(db, TREE_META, "state");
+	stays(v, db, "damaged", 1504, 1503);
+	mend(&d);
+	viewstest_update(ix, db, NULL);
+	CHECK_INT(viewstest_rows_in(ix, "v"), 1510);
+	CHECK_INT(files_of(store), 1);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -258,5 +381,6 @@ main(int argc, char **argv)
 	test_sweep();
 	test_idle();
 	test_no_descriptors();
+	test_foreign_damage();
 	return viewstest_end();
 }
