@@ -34,6 +34,16 @@ struct index_failure {
 #define INDEX_ALL UINT64_MAX
 #define INDEX_FAILED_MS 20000u /* how long that is taken for granted */
 
+/*
+ * Reductions that are found out behind an update.  Where a child dies or takes too long, nothing is stored, and it is tried again by an update after
+ * a while, which is twice as long each time; from the third time on it is for good as long as that while lasts, so that the others are kept.
+ */
+struct index_settling {
+	unsigned failed;   /* times in a row */
+	uint64_t until_ms; /* not before */
+	struct sums_bad bad;
+};
+
 /* What the file says of itself; rewritten by every commit. */
 struct index_head {
 	uint64_t salt; /* of counts.h and sums.h */
@@ -76,6 +86,7 @@ struct view_index {
 	/* The updater's. */
 	struct bulk *bulk; /* the first build, as long as it is not written */
 	struct index_failure failure;
+	struct index_settling settling;
 	int untidy;                   /* a design document has changed: there may be files that nothing defines */
 	size_t careful;               /* so many documents are sent one by one */
 	_Atomic uint64_t waste_floor; /* only more than that is worth a compaction */

@@ -75,7 +75,10 @@ int step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp);
 int step_write(struct step *s) MUST_CHECK;
 /** step_hold(s): The same into the index's first build, which is written once it is whole; else s->held. */
 int step_hold(struct step *s) MUST_CHECK;
-/** step_settle(s, sc): Reductions that are not known, once the rows are there and if it is worth a commit; s->unsettled: some are left for the next step. */
-int step_settle(struct step *s, struct script *sc) MUST_CHECK;
+/**
+ * step_settle(s, scp): Reductions that are not known, once the rows are there and if it is worth a commit; s->unsettled: some are left for the next step.
+ * *${scp} is the child, which may be replaced.
+ */
+int step_settle(struct step *s, struct script **scp) MUST_CHECK;
 
 #endif

@@ -11,6 +11,8 @@
 #include "store/record.h"
 
 #define SETTLE_FROM 16u /* ranges whose reductions are not known, from which on they are found out */
+#define SETTLE_FAILS 2u /* times that a child may have failed by accident, */
+#define SETTLE_TWICE 8u /* and times that the while until the next try is doubled */
 
 /* change: A row comes, or goes (${key} NULL); ${fresh}: the document's list has none at its place. */
 static int
@@ -310,34 +312,113 @@ step_hold(struct step *s)
 	return s->held ? 0 : bulk_write(s->ix, !s->more);
 }
 
-int
-step_settle(struct step *s, struct script *sc)
+/* ---- Reductions ---- */
+
+struct child {
+	struct step *s;
+	struct script **scp;
+};
+
+static int
+another_child(struct sums *sums)
 {
-	struct sums sums = {.ddoc = &s->ix->ddoc, .salt = s->ix->head.salt, .script = sc, .why = &s->why};
+	struct child *c = sums->cookie;
+	const struct view_index *ix = c->s->ix;
+	int err;
+
+	script_close(*c->scp);
+	*c->scp = NULL;
+	err = script_open(ix->views->config.scripts, ix->database, ix->program, c->scp, &c->s->why);
+	sums->script = *c->scp;
+	return err;
+}
+
+static int
+count_unknown(struct step *s, const struct sums *sums, uint64_t *np)
+{
 	struct store_snap *snap;
-	uint64_t unknown, began = step_now(s);
-	int done, err = store_snap_begin(s->ix->store, &snap);
+	int err = store_snap_begin(s->ix->store, &snap);
 
 	if (err != 0)
 		return err;
-	err = sums_unknown(&sums, snap, &unknown);
+	err = sums_unknown(sums, snap, np);
 	store_snap_end(snap);
-	if (err != 0 || unknown < SETTLE_FROM)
+	return err;
+}
+
+static int
+settle_some(struct step *s, struct sums *sums, unsigned level, int *donep)
+{
+	struct store_snap *snap;
+	int err = store_snap_begin(s->ix->store, &snap);
+
+	if (err != 0)
 		return err;
+	err = sums_settle(sums, snap, s->batch, level, donep);
+	store_snap_end(snap);
+	if (err == 0)
+		return store_commit(s->batch);
+	store_batch_clear(s->batch);
+	return err;
+}
+
+static int
+settle(struct step *s, struct sums *sums)
+{
+	uint64_t began = step_now(s);
+	int done, err = 0;
+
 	for (unsigned level = 1; level <= SUMS_LEVELS && err == 0; level++) {
 		for (done = 0; !done && err == 0;) {
-			if ((err = store_snap_begin(s->ix->store, &snap)) != 0)
+			if ((err = settle_some(s, sums, level, &done)) != 0)
 				break;
-			err = sums_settle(&sums, snap, s->batch, level, &done);
-			store_snap_end(snap);
-			if (err == 0)
-				err = store_commit(s->batch);
-			else
-				store_batch_clear(s->batch);
 			s->unsettled = step_now(s) - began > STEP_MS && !(done && level == SUMS_LEVELS);
 			if (s->unsettled)
-				return err;
+				return 0;
 		}
 	}
+	return err;
+}
+
+/* settle_later: A child failed; see struct index_settling. */
+static void
+settle_later(struct step *s)
+{
+	struct index_settling *t = &s->ix->settling;
+	unsigned twice = t->failed < SETTLE_TWICE ? t->failed : SETTLE_TWICE;
+
+	t->until_ms = step_now(s) + ((uint64_t)INDEX_FAILED_MS << twice);
+	t->bad.for_good = ++t->failed > SETTLE_FAILS;
+}
+
+int
+step_settle(struct step *s, struct script **scp)
+{
+	struct index_settling *t = &s->ix->settling;
+	struct child child = {s, scp};
+	struct sums sums = {.ddoc = &s->ix->ddoc,
+	    .salt = s->ix->head.salt,
+	    .script = *scp,
+	    .prepare = another_child,
+	    .cookie = &child,
+	    .bad = &t->bad,
+	    .why = &s->why};
+	size_t nbad;
+	uint64_t unknown;
+	int err;
+
+	if (step_now(s) >= t->until_ms)
+		t->bad.n = 0;
+	else if (!t->bad.for_good)
+		return 0;
+	if ((err = count_unknown(s, &sums, &unknown)) != 0 || unknown < SETTLE_FROM)
+		return err;
+	nbad = t->bad.n;
+	s->unsettled = 0;
+	err = settle(s, &sums);
+	if (t->bad.n > nbad)
+		settle_later(s);
+	else if (err == 0 && !s->unsettled && t->bad.n == 0)
+		*t = (struct index_settling){0};
 	return err;
 }

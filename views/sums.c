@@ -634,12 +634,36 @@ list_unknown(struct work *w, unsigned level, struct unknown **listp, int *donep)
 	return err == ERR_MISSING ? 0 : err;
 }
 
-/* is_failure: 1 if it is the function or its values that fail, and no other. */
-static int
-is_failure(int err)
+int
+sums_is_childs(int err)
 {
-	return err == ERR_REDUCE || err == ERR_SCRIPT || err == ERR_SCRIPT_TIMEOUT || err == ERR_SCRIPT_DIED ||
-	       err == ERR_TOO_LARGE;
+	return err == ERR_SCRIPT_DIED || err == ERR_SCRIPT_TIMEOUT;
+}
+
+static int
+is_bad(const struct sums_bad *bad, unsigned map, unsigned slot)
+{
+	for (size_t i = 0; bad != NULL && bad->for_good && i < bad->n; i++)
+		if (bad->v[i].map == map && bad->v[i].slot == slot)
+			return 1;
+	return 0;
+}
+
+static void
+add_bad(struct sums_bad *bad, unsigned map, unsigned slot)
+{
+	if (bad->n == SUMS_BAD || is_bad(bad, map, slot))
+		return;
+	bad->v[bad->n].map = map;
+	bad->v[bad->n++].slot = slot;
+}
+
+/* is_failure: 1 if it is the function or its values that fail, and no other.  A child may have been killed, or had no time, once. */
+static int
+is_failure(const struct sums *s, int err)
+{
+	return err == ERR_REDUCE || err == ERR_SCRIPT || err == ERR_TOO_LARGE ||
+	       (sums_is_childs(err) && s->bad != NULL && s->bad->for_good);
 }
 
 /* give_up: A slot that fails is left empty, so that the others are kept all the same. */
@@ -672,6 +696,26 @@ find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, uns
 		if (sums_map_number(u->key.b) == map)
 			err = whole(w, &u->slots[slot]);
 	return err != 0 ? err : ask(w, SCRIPT_REREDUCE);
+}
+
+/* settle_slot: As find_out(), but for failures. */
+static int
+settle_slot(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot)
+{
+	struct sums *s = w->s;
+	int err = 0, bad = is_bad(s->bad, map, slot);
+
+	if (!bad && (err = find_out(w, list, level, map, slot)) == 0)
+		return 0;
+	if (sums_is_childs(err) && s->bad != NULL)
+		add_bad(s->bad, map, slot);
+	if (!bad && !is_failure(s, err))
+		return err;
+	/* The child may be none any more. */
+	if (s->prepare != NULL && (sums_is_childs(err) || err == ERR_TOO_LARGE))
+		s->script = NULL;
+	give_up(w, list, map, slot);
+	return 0;
 }
 
 static int
@@ -713,10 +757,7 @@ sums_settle(struct sums *s, struct store_snap *snap, struct store_batch *batch, 
 		err = list_unknown(&w, level, &list, donep);
 	for (unsigned map = 0; map < s->ddoc->nmaps && err == 0 && list != NULL; map++)
 		for (unsigned slot = 0; slot < s->ddoc->maps[map].nslots && err == 0; slot++)
-			if ((err = find_out(&w, list, level, map, slot)) != 0 && is_failure(err)) {
-				give_up(&w, list, map, slot);
-				err = 0;
-			}
+			err = settle_slot(&w, list, level, map, slot);
 	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
 		err = put_known(&w, batch, level, u);
 	work_end(&w);

@@ -15,15 +15,27 @@
 #include "rows.h"
 #include "script/script.h"
 
+/* Reductions whose child died or took too long: that may be the function's failure, or the system's. */
+#define SUMS_BAD 16u
+struct sums_bad {
+	int for_good; /* it is taken for the function's: those that follow are not asked for, and the others are kept */
+	size_t n;
+	struct {
+		unsigned map, slot;
+	} v[SUMS_BAD];
+};
+
 /* Of an index: what is reduced, and with what. */
 struct sums {
 	const struct ddoc *ddoc;
-	uint64_t salt;                  /* of the index */
-	struct script *script;          /* where functions run; may be NULL where none is needed */
-	int (*prepare)(struct sums *s); /* gives ${script} when a function is needed; may be NULL */
+	uint64_t salt;         /* of the index */
+	struct script *script; /* where functions run; may be NULL where none is needed */
+	int (*prepare)(
+	    struct sums *s); /* gives ${script} when a function is needed, or the one before has failed; may be NULL */
 	void (*release)(
 	    struct sums *s); /* the snapshot is not needed any more, and functions will be waited for; may be NULL */
 	void *cookie;
+	struct sums_bad *bad; /* of sums_settle(); NULL: there is none, and nothing is for good */
 	struct errtext *why;
 	char error[64]; /* with ERR_SCRIPT: its name */
 };
@@ -47,10 +59,13 @@ int sums_unknown(const struct sums *s, struct store_snap *snap, uint64_t *np) MU
 
 /**
  * sums_settle(s, snap, batch, level, donep): Find out what is not known at ${level}, 1 first, as far as one transaction goes; *${donep}: all of it.
- * Errors: a function's (ERR_SCRIPT, ...), ERR_REDUCE, ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ * A function that fails is left out.  Errors: ERR_SCRIPT_DIED, ERR_SCRIPT_TIMEOUT (unless s->bad says that this is for good), ERR_BUSY, ERR_CORRUPT, ERR_IO, ERR_NOMEM.
  */
 int sums_settle(
     struct sums *s, struct store_snap *snap, struct store_batch *batch, unsigned level, int *donep) MUST_CHECK;
+
+/** sums_is_childs(err): 1 if a child died or took too long. */
+int sums_is_childs(int err);
 
 /* A range of rows, by tree keys: from ${lo} on, up to but without ${hi}. */
 struct sums_range {
@@ -58,7 +73,7 @@ struct sums_range {
 	struct buf *out; /* the final value's JSON; left empty where there are no rows */
 };
 
-/** sums_reduce(s, snap, view, ranges, n): The reduction of ${view} over each; s->release() may end ${snap}.  Errors: as sums_settle(). */
+/** sums_reduce(s, snap, view, ranges, n): The reduction of ${view} over each; s->release() may end ${snap}.  Errors: as sums_settle(), and a function's (ERR_SCRIPT), ERR_REDUCE. */
 int sums_reduce(struct sums *s, struct store_snap *snap, const struct ddoc_view *view, const struct sums_range *ranges,
     size_t n) MUST_CHECK;
 

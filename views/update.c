@@ -90,7 +90,7 @@ step_run(struct step *s)
 		err = ix->bulk != NULL ? step_hold(s) : step_write(s);
 	/* What is not settled, queries find out, and what fails for that is theirs to tell, unless it is the file that does. */
 	if (err == 0 && !s->more)
-		settled = step_settle(s, sc);
+		settled = step_settle(s, &sc);
 	script_close(sc);
 	return settled == ERR_CORRUPT || settled == ERR_IN_DOUBT ? settled : err;
 }

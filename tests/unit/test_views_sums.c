@@ -4,8 +4,10 @@
  */
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -210,18 +212,99 @@ open_script(const char *self, struct scripts **sp, struct exec_threads *threads)
 	CHECK_INT(scripts_new(&c, sp), 0);
 }
 
+static uint64_t
+unknown_now(void)
+{
+	struct store_snap *snap;
+	uint64_t n = 0;
+
+	CHECK_INT(store_snap_begin(db, &snap), 0);
+	CHECK_INT(sums_unknown(&sums, snap, &n), 0);
+	store_snap_end(snap);
+	return n;
+}
+
+/* kill_child: The only one there is. */
+static void
+kill_child(void)
+{
+	char path[64];
+	int pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	if ((f = fopen(path, "r")) == NULL || fscanf(f, "%d", &pid) != 1 || kill(pid, SIGKILL) != 0)
+		CHECK(0);
+	if (f != NULL)
+		(void)fclose(f);
+}
+
+static struct scripts *scripts;
+static struct jstr program;
+static unsigned opened;
+
+static void
+open_child(void)
+{
+	CHECK_INT(script_open(scripts, "db", program, &sums.script, &why), 0);
+}
+
+static struct script *broken;
+
+static int
+open_another(struct sums *s)
+{
+	script_close(broken);
+	opened++;
+	return script_open(scripts, "db", program, &s->script, &why);
+}
+
+/* A child that dies is no failure of the function, and nothing is stored; if it is taken for one, the others are found out. */
+static void
+test_killed(void)
+{
+	struct sums_bad bad = {0};
+	struct store_snap *snap;
+	uint64_t before;
+	int done;
+
+	change(1);
+	before = unknown_now();
+	CHECK(before > 50);
+	kill_child();
+	sums.bad = &bad;
+	CHECK_INT(store_snap_begin(db, &snap), 0);
+	CHECK_INT(sums_settle(&sums, snap, batch, 1, &done), ERR_SCRIPT_DIED);
+	store_snap_end(snap);
+	CHECK_INT(store_batch_bytes(batch), 0);
+	CHECK_INT(bad.n, 1);
+	CHECK_INT(unknown_now(), before);
+	script_close(sums.script);
+	open_child();
+	kill_child();
+	bad = (struct sums_bad){.for_good = 1};
+	broken = sums.script;
+	sums.prepare = open_another;
+	settle();
+	CHECK_INT(bad.n, 1);
+	CHECK_INT(bad.v[0].map, 2);
+	CHECK_INT(unknown_now(), 0);
+	sums.prepare = NULL;
+	if (sums.script == NULL)
+		CHECK_INT(open_another(&sums), 0);
+	CHECK_INT(opened, 1);
+	check_all();
+	sums.bad = NULL;
+}
+
 int
 main(int argc, char **argv)
 {
-	static const struct jstr program = {"{\"map\":[],\"reduce\":[\"function(k, v, r) { if (!r && k.length !== "
-					    "v.length) throw 1; return sum(v) }\"]}",
-	    0};
+	static const char text[] = "{\"map\":[],\"reduce\":[\"function(k, v, r) { if (!r && k.length !== "
+				   "v.length) throw 1; return sum(v) }\"]}";
 	struct exec_threads *threads;
-	struct scripts *scripts;
 	struct store *s;
 	struct arena *a;
-	uint64_t unknown;
-	struct store_snap *snap;
 
 	(void)argc;
 	srandom(11);
@@ -231,7 +314,8 @@ main(int argc, char **argv)
 	open_script(argv[0], &scripts, threads);
 	CHECK_INT(ddoc_parse((struct jstr){design, sizeof(design) - 1}, a, &ddoc), 0);
 	sums = (struct sums){.ddoc = &ddoc, .salt = 12345, .why = &why};
-	CHECK_INT(script_open(scripts, "db", (struct jstr){program.s, strlen(program.s)}, &sums.script, &why), 0);
+	program = (struct jstr){text, sizeof(text) - 1};
+	open_child();
 	CHECK_INT(sums_create(&sums, batch), 0);
 	CHECK_INT(store_commit(batch), 0);
 	check_all();
@@ -246,12 +330,9 @@ main(int argc, char **argv)
 			settle();
 	}
 	settle();
-	if (store_snap_begin(db, &snap) == 0) {
-		CHECK_INT(sums_unknown(&sums, snap, &unknown), 0);
-		CHECK_INT(unknown, 0);
-		store_snap_end(snap);
-	}
+	CHECK_INT(unknown_now(), 0);
 	check_all();
+	test_killed();
 	script_close(sums.script);
 	scripts_free(scripts);
 	store_batch_free(batch);

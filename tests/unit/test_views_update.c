@@ -153,6 +153,43 @@ killed(void)
 	return (unsigned)n.failed;
 }
 
+/* A reduction that does not end costs its time once in a while, and not once an update. */
+static void
+test_slow_reduce(void)
+{
+	struct views *v = viewstest_start(viewstest_mem_store());
+	unsigned before = killed();
+	struct view_index *ix;
+	struct buf value;
+	struct db *db;
+
+	CHECK_INT(dbs_create(viewstest_dbs, "slow", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "slow");
+	viewstest_put(db,
+	    "{\"_id\":\"_design/d\",\"views\":{"
+	    "\"loops\":{\"map\":\"function(doc) { for (var i = 0; i < 9000; i++) emit(i, 1) }\",\"reduce\":"
+	    "\"function() { for (;;); }\"},"
+	    "\"count\":{\"map\":\"function(doc) { for (var i = 0; i < 9000; i++) emit(i, 1) "
+	    "}\",\"reduce\":\"_count\"}}}",
+	    1);
+	CHECK_INT(views_open(v, db, "slow", (struct jstr){"_design/d", 9}, &ix), 0);
+	buf_init(&value, 1u << 20);
+	for (unsigned i = 0; i < 4; i++) {
+		char json[40];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"%u\"}", i);
+		viewstest_put(db, json, 1);
+		viewstest_update(ix, db, NULL);
+	}
+	CHECK_INT(killed() - before, 1);
+	CHECK_INT(reduce_all(ix, "count", &value), 0);
+	CHECK_MEM(value.data, value.len, "36000", 5);
+	buf_release(&value);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 /* A document that functions do not end for costs its time once, not once a query; what is before it is there, and it may be mended. */
 static void
 test_remembered(void)
@@ -414,6 +451,7 @@ main(int argc, char **argv)
 	test_failing();
 	test_large();
 	test_bad_reduce();
+	test_slow_reduce();
 	test_remembered();
 	test_background();
 	test_doubt();
