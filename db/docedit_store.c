@@ -83,9 +83,10 @@ docedit_load_(struct docedit *e, struct commit *c, const struct jstr *id)
 	e->id = *id;
 	if ((err = idkey_find(&db_doc_trees, c->snap, id->s, id->len, &place)) == 0)
 		err = store_get(c->snap, place.tree, place.key, place.klen, &val);
-	if (err == ERR_MISSING)
-		return revtree_new(c->doc_a, &e->t);
-	return err ? err : decode(e, &place, &val);
+	err = err == ERR_MISSING ? revtree_new(c->doc_a, &e->t) : err ? err : decode(e, &place, &val);
+	if (err == 0)
+		revtree_salt(e->t, c->state.salt);
+	return err;
 }
 
 int

@@ -66,33 +66,40 @@ root_of(struct revrun *run)
 	return run;
 }
 
-/* The newest of revs[from..] that is in memory; 0 if there is none. */
+/* look: In all runs. */
 static int
-find_overlap(const struct revtree *t, const struct revpath *path, size_t from, struct overlap *o)
+look(const struct revtree *t, const struct rev *r, struct revpos *atp)
 {
-	uint64_t newest = path->revs[0].gen;
-	uint64_t high = path->revs[from].gen;
-	uint64_t low = path->revs[path->n - 1].gen;
 	uint32_t i;
 
-	o->run = NULL;
-	for (i = 0; i < t->nruns && low <= high; i++) {
-		struct revrun *run = t->runs[i];
-		uint64_t tip = revrun_tip(run);
-		uint64_t g = tip < high ? tip : high;
-		uint64_t end = revrun_low(run) > low ? revrun_low(run) : low;
+	for (i = 0; i < t->nruns; i++) {
+		const struct revrun *run = t->runs[i];
+		uint64_t below = revrun_tip(run) - r->gen;
 
-		for (; g >= end; g--) {
-			if (same_id(&run->nodes[tip - g].rev, &path->revs[newest - g])) {
-				o->run = run;
-				o->index = (uint32_t)(tip - g);
-				o->at = (size_t)(newest - g);
-				low = g + 1;
-				break;
-			}
+		/* A generation above the newest wraps round and is out of range too. */
+		if (below < run->n && same_id(&run->nodes[below].rev, r)) {
+			atp->run = i;
+			atp->index = (uint32_t)below;
+			return 1;
 		}
 	}
-	return o->run != NULL;
+	return 0;
+}
+
+/* The newest of revs[from..] that is in memory; 0 if there is none. */
+static int
+find_overlap(struct revtree *t, const struct revpath *path, size_t from, struct overlap *o)
+{
+	struct revpos at;
+
+	o->run = NULL;
+	for (; from < path->n; from++) {
+		if (revtree_seen_(t, &path->revs[from]) && look(t, &path->revs[from], &at)) {
+			*o = (struct overlap){t->runs[at.run], at.index, from};
+			return 1;
+		}
+	}
+	return 0;
 }
 
 /*
@@ -147,7 +154,7 @@ may_hold(struct revrun *run, const struct revpath *path, size_t from, const stru
 }
 
 static int
-needs_spilled(const struct revtree *t, const struct revpath *path)
+needs_spilled(struct revtree *t, const struct revpath *path)
 {
 	struct overlap o;
 	size_t from = 0;
@@ -187,7 +194,7 @@ is_sought(const struct revnode *node, void *cookie)
 }
 
 int
-revtree_repeats(const struct revtree *t, const struct revpath *path,
+revtree_repeats(struct revtree *t, const struct revpath *path,
     int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie)
 {
 	struct overlap o;
@@ -291,6 +298,7 @@ fill(struct revtree *t, struct revnode *nodes, const struct rev *revs, size_t n,
 		nodes[i].rev.gen = revs[i].gen;
 		nodes[i].rev.id = p;
 		nodes[i].rev.len = revs[i].len;
+		revtree_seen_add_(t, &nodes[i].rev);
 		p += revs[i].len;
 	}
 	return 0;
@@ -593,20 +601,7 @@ revtree_leaf_pos(const struct revtree *t, size_t i)
 int
 revtree_find(const struct revtree *t, const struct rev *r, struct revpos *atp)
 {
-	uint32_t i;
-
-	for (i = 0; i < t->nruns; i++) {
-		const struct revrun *run = t->runs[i];
-		uint64_t below = revrun_tip(run) - r->gen;
-
-		/* A generation above the newest wraps round and is out of range too. */
-		if (below < run->n && same_id(&run->nodes[below].rev, r)) {
-			atp->run = i;
-			atp->index = (uint32_t)below;
-			return 1;
-		}
-	}
-	return 0;
+	return revtree_seen_known_(t, r) && look(t, r, atp);
 }
 
 struct revnode *

@@ -76,6 +76,9 @@ enum revmerge {
 /** revtree_new(a, tp): An empty tree.  Errors: ERR_NOMEM. */
 int revtree_new(struct arena *a, struct revtree **tp) MUST_CHECK;
 
+/** revtree_salt(t, salt): Something that those who choose ids do not know; it has no part in any result. */
+void revtree_salt(struct revtree *t, uint64_t salt);
+
 /**
  * revtree_decode(a, r, tp): Read what revtree_encode() wrote; ids point into the input, which must outlive
  * the tree.  Errors: ERR_CORRUPT, ERR_NOMEM.
@@ -111,7 +114,7 @@ int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *
  * revision of it that merging would take for new is spilled; call revtree_unspill() then.  Looks into the few blocks that
  * come into question; ${get} as there.  Errors: ${get}'s, ERR_CORRUPT.
  */
-int revtree_repeats(const struct revtree *t, const struct revpath *path,
+int revtree_repeats(struct revtree *t, const struct revpath *path,
     int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie) MUST_CHECK;
 
 /**

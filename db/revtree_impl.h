@@ -30,6 +30,15 @@ struct revdead {
 	struct revnode node;
 };
 
+/* Which revisions may be in memory: revtree_seen.c. */
+struct revseen {
+	unsigned char *bits; /* NULL: any */
+	uint64_t mask;
+	uint64_t n; /* revisions that were put in */
+	uint64_t looks;
+	uint64_t salt;
+};
+
 struct revtree {
 	struct arena *a;
 	struct revrun **runs; /* leaves first, see revtree.h */
@@ -39,6 +48,7 @@ struct revtree {
 	uint32_t last_id; /* highest id of a spilled run ever seen; never given again, so that a block's name means one
 			     thing */
 	struct revdead *dead;
+	struct revseen seen;
 };
 
 static inline uint64_t
@@ -80,6 +90,13 @@ revrun_before(const struct revrun *a, const struct revrun *b)
  * ERR_NOMEM.
  */
 int revtree_settle_(struct revtree *t) MUST_CHECK;
+
+/** revtree_seen_(t, r): 0: ${r} is not in memory.  revtree_seen_known_(t, r): The same, which never makes the filter. */
+int revtree_seen_(struct revtree *t, const struct rev *r) MUST_CHECK;
+int revtree_seen_known_(const struct revtree *t, const struct rev *r) MUST_CHECK;
+/** revtree_seen_add_(t, r): ${r} is now.  revtree_seen_lost_(t): More may be. */
+void revtree_seen_add_(struct revtree *t, const struct rev *r);
+void revtree_seen_lost_(struct revtree *t);
 
 /** revtree_node_get_(r, node, gen): Read one revision as revtree_code.c has it; 0 where the bytes are wrong. */
 int revtree_node_get_(struct bytes *r, struct revnode *node, uint64_t gen) MUST_CHECK;

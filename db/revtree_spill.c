@@ -245,6 +245,7 @@ revtree_unspill(
 	uint32_t i;
 	int rc;
 
+	revtree_seen_lost_(t);
 	for (i = 0; i < t->nruns; i++) {
 		if (t->runs[i]->id == 0)
 			continue;

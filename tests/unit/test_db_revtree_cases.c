@@ -639,7 +639,7 @@ merge_branch(struct revtree *t, uint64_t gen, unsigned n, unsigned branch)
 	return revtree_merge(t, &path, &at, &how);
 }
 
-/* As many spilled runs as there are leaves: what is done for each of them takes no look at all others; else this takes minutes. */
+/* As many spilled runs as leaves: neither what comes nor what is dropped takes a look at all of them for each; else this takes minutes. */
 static void
 test_many_spilled(void)
 {
@@ -650,6 +650,11 @@ test_many_spilled(void)
 
 	for (unsigned i = 0; i < MANY; i++)
 		CHECK_INT(merge_branch(t, 45, 45, i), 0);
+	for (unsigned i = 0; i < MANY; i++) { /* all are found, and what goes on from them */
+		CHECK_INT(merge_branch(t, 45, 45, i), 0);
+		CHECK_INT(merge_branch(t, 46, 2, i), 0);
+	}
+	CHECK_INT(revtree_nleaves(t), MANY);
 	CHECK_INT(revtree_spills(t, &before, &n), 0);
 	CHECK_INT(n, 0);
 	CHECK_INT(revtree_spill(t, count_put, &puts), 0);
