@@ -177,6 +177,8 @@ needs_spilled(struct revtree *t, const struct revpath *path)
 	return 0;
 }
 
+#define LOOKS_CHEAP 256u
+
 /* What is looked for in blocks. */
 struct sought {
 	const struct revpath *path;
@@ -193,6 +195,20 @@ is_sought(const struct revnode *node, void *cookie)
 	return same_id(&node->rev, &s->path->revs[s->path->revs[0].gen - node->rev.gen]) ? ERR_CHANGED : 0;
 }
 
+/* too_many: Bringing all blocks back once is cheaper than to go on looking into them. */
+static int
+too_many(const struct revtree *t)
+{
+	uint64_t n = 0;
+
+	if (t->looked_into < LOOKS_CHEAP)
+		return 0;
+	for (uint32_t i = 0; i < t->nruns; i++)
+		if (t->runs[i]->id != 0)
+			n += (revrun_low(t->runs[i]) - t->runs[i]->spilled_from) / REVTREE_BLOCK + 1;
+	return t->looked_into > n;
+}
+
 int
 revtree_repeats(struct revtree *t, const struct revpath *path,
     int (*get)(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie), void *cookie)
@@ -200,7 +216,7 @@ revtree_repeats(struct revtree *t, const struct revpath *path,
 	struct overlap o;
 	struct bytes r;
 	size_t from = 0;
-	int found = 1, err;
+	int found = 1, asked = 0, err;
 
 	while (t->last_id != 0 && found && from < path->n) {
 		found = find_overlap(t, path, from, &o);
@@ -212,6 +228,10 @@ revtree_repeats(struct revtree *t, const struct revpath *path,
 				continue;
 			if (may_hold(t->runs[i], path, from, &o))
 				return 0; /* merging will ask for all of it */
+			if (!asked && too_many(t))
+				return ERR_CHANGED;
+			asked = 1;
+			t->looked_into += s.high / REVTREE_BLOCK - s.low / REVTREE_BLOCK + 1;
 			for (uint64_t b = s.low / REVTREE_BLOCK; b <= s.high / REVTREE_BLOCK; b++)
 				if ((err = get(run->id, b, &r, cookie)) != 0 ||
 				    (err = revtree_block_each(&r, b, is_sought, &s)) != 0)

@@ -111,7 +111,8 @@ int revtree_merge(struct revtree *t, const struct revpath *path, struct revpos *
 
 /**
  * revtree_repeats(t, path, get, cookie): Before a merge, for a path that may contradict what is known: ERR_CHANGED if a
- * revision of it that merging would take for new is spilled; call revtree_unspill() then.  Looks into the few blocks that
+ * revision of it that merging would take for new is spilled, or this was asked so often that bringing all back is cheaper; call
+ * revtree_unspill() then.  Looks into the few blocks that
  * come into question; ${get} as there.  Errors: ${get}'s, ERR_CORRUPT.
  */
 int revtree_repeats(struct revtree *t, const struct revpath *path,

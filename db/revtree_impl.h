@@ -49,6 +49,7 @@ struct revtree {
 			     thing */
 	struct revdead *dead;
 	struct revseen seen;
+	uint64_t looked_into; /* blocks */
 };
 
 static inline uint64_t

