@@ -34,19 +34,21 @@ replicator_is_database(const char *name, size_t len)
 
 /* ---- Bodies ---- */
 
-/* What a document says of itself: member ${name}, a string or anything else as text; empty: not there. */
-static struct jstr
-member(struct arena *a, struct jstr body, const char *name)
+/* What a document says of itself: member ${name}, a string or anything else as text; empty: not there.  Errors: ERR_NOMEM. */
+static int
+member(struct arena *a, struct jstr body, const char *name, struct jstr *out)
 {
-	struct jstr value = {"", 0};
 	struct buf scratch;
 	struct jread j;
+	int err;
 
+	*out = (struct jstr){"", 0};
 	buf_init_arena(&scratch, a, MEMORY);
 	jread_init(&j, body.s, body.len);
-	if (jread_find(&j, &scratch, (struct jstr){name, strlen(name)}) != 0 || jread_skip(&j, &value) != 0)
-		return (struct jstr){"", 0};
-	return value;
+	err = jread_find(&j, &scratch, (struct jstr){name, strlen(name)});
+	if (err == 0 && jread_skip(&j, out) != 0)
+		*out = (struct jstr){"", 0};
+	return err == ERR_NOMEM ? err : 0;
 }
 
 static int
@@ -264,16 +266,17 @@ job_from(
 	return 0;
 }
 
-/* One that ended before the server began, or that the document's author says has. */
+/* One that ended before the server began, or that the document's author says has.  What it says besides is only shown. */
 static void
 add_ended(struct job *j, struct jstr body, enum job_state state)
 {
-	struct jstr stats = member(j->arena, body, "_replication_stats");
-	struct jstr reason = member(j->arena, body, "_replication_state_reason");
 	struct errtext why = {""};
+	struct jstr stats, reason;
 	struct jread read;
 	struct buf b;
 
+	(void)member(j->arena, body, "_replication_stats", &stats);
+	(void)member(j->arena, body, "_replication_state_reason", &reason);
 	buf_init_arena(&b, j->arena, MEMORY);
 	jread_init(&read, reason.s, reason.len);
 	if (reason.len > 0 && jread_peek(&read) == JREAD_STRING && jread_string(&read, &b, &reason) == 0)
@@ -313,9 +316,14 @@ add_live(struct watched *w, struct job *j, int err, const struct errtext *why)
 static int
 add(struct watched *w, struct job *j, struct jstr body, int err, const struct errtext *why)
 {
-	struct jstr state = member(j->arena, body, "_replication_state");
 	struct job *old = job_of_doc(w->r, j->database, j->doc);
+	struct jstr state;
 
+	/* Without its state one that has ended would run again. */
+	if (member(j->arena, body, "_replication_state", &state) != 0) {
+		job_remove(j);
+		return ERR_NOMEM;
+	}
 	if (old != NULL && rev_equal(&old->doc_rev, &j->doc_rev)) {
 		job_remove(j);
 		return 0;

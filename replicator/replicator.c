@@ -127,12 +127,15 @@ read_request(struct jstr body, struct arena *a, struct request *out, struct errt
 		if (is_id && jread_peek(&j) == JREAD_STRING) {
 			if ((err = jread_string(&j, &scratch, &s)) != 0)
 				break;
-			out->id.s = arena_dup(a, s.s, s.len);
-			out->id.len = out->id.s != NULL ? s.len : 0;
+			if ((out->id.s = arena_dup(a, s.s, s.len)) == NULL)
+				return ERR_NOMEM;
+			out->id.len = s.len;
 		} else {
 			err = jread_skip(&j, NULL);
 		}
 	}
+	if (err == ERR_NOMEM)
+		return err;
 	return err == ERR_END && jread_end(&j) == 0 ? 0 : ERR_BAD_JSON;
 }
 

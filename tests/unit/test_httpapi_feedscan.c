@@ -6,7 +6,7 @@
 
 enum { FAULT_MALLOC = 1 };
 
-static int
+static inline int
 refused(size_t size)
 {
 	(void)size;

@@ -14,12 +14,14 @@ enum { ALLOC = 1 };
 
 static pthread_t main_thread;
 
+static _Atomic int own_too;
+
 /* The test's own allocations succeed. */
 static inline int
 refused(size_t size)
 {
 	(void)size;
-	return fault.what != 0 && !pthread_equal(pthread_self(), main_thread) && fault_due(ALLOC);
+	return fault.what != 0 && (own_too || !pthread_equal(pthread_self(), main_thread)) && fault_due(ALLOC);
 }
 
 FAULTS_MALLOCS(refused)
@@ -195,6 +197,51 @@ is_gone(const char *doc)
 	CHECK_INT(err, ERR_MISSING);
 }
 
+/* A member's name with an escape, long enough for memory of its own. */
+static const char *
+long_name(void)
+{
+	static const char begin[] = "\"\\u0061";
+	static char text[100000];
+
+	memset(text, 'a', sizeof(text) - 2);
+	memcpy(text, begin, sizeof(begin) - 1);
+	text[sizeof(text) - 2] = '"';
+	return text;
+}
+
+static void
+answered(void *cookie, int err, const struct errtext *why, struct jstr answer)
+{
+	(void)cookie, (void)err, (void)why, (void)answer;
+}
+
+/* What there is no memory to read is no bad JSON. */
+static void
+request_without_memory(void)
+{
+	static char body[1u << 17];
+	unsigned n, untouched = 0;
+	struct errtext why;
+	struct buf b;
+	int err, status;
+
+	(void)snprintf(body, sizeof(body), "{%s:1,\"cancel\":true,\"replication_id\":\"none\"}", long_name());
+	for (n = 1; untouched < 3; n++) {
+		buf_init(&b, 4096);
+		own_too = 1;
+		fault_begin(ALLOC, n, 0);
+		err = replicator_run(
+		    reptest_rep, (struct jstr){body, strlen(body)}, &dbtest_admin, answered, NULL, &b, &status, &why);
+		untouched = fault.made ? 0 : untouched + 1;
+		fault.what = 0;
+		own_too = 0;
+		CHECK(err == ERR_NOMEM || err == ERR_MISSING);
+		buf_release(&b);
+	}
+	CHECK_INT(err, ERR_MISSING);
+}
+
 /* What says which document was purged cannot be read: its replication ends all the same, and the replicator comes to rest. */
 static void
 damaged_purge(struct db *db)
@@ -252,6 +299,7 @@ main(void)
 	reptest_begin((struct replicator_limits){.backoff_ms = 4});
 	without_memory("runs", runs, "completed");
 	without_memory("wrong", wrong, "failed");
+	request_without_memory();
 	without_commits("runs", runs, "completed", ERR_NOSPACE, 0);
 	without_commits("runs", runs, "completed", ERR_IN_DOUBT, 0);
 	without_commits("runs", runs, "completed", ERR_IN_DOUBT, 1);

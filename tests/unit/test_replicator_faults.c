@@ -28,7 +28,7 @@ struct spy {
 	struct peer *inner;
 	struct peer_ops ops;
 	int open_err, put_err, read_err;
-	int filter_err; /* of the design document that has the filter */
+	int filter_err;       /* of the design document that has the filter */
 	const char *lock_out; /* before a document is put its database gets this security object */
 	uint64_t retry_ms;
 	int intruder;     /* another session writes the log first */
