@@ -20,6 +20,8 @@ static const char design_end[] = "_design0"; /* behind every design document; no
 
 struct listing {
 	struct apireq *r;
+	int err; /* of what is asked */
+	struct errtext why;
 	enum kind kind;
 	struct jstr first, end; /* DESIGN, or of a partition: ids from first on, below end; else empty */
 	int multi;              /* /queries */
@@ -529,19 +531,34 @@ kind_of(const struct jstr *name)
 }
 
 static int
-parse(struct listing *l, int post, struct errtext *why)
+is_post(const struct apireq *r)
 {
-	struct jstr body;
-	int err;
+	return strcmp(r->method, "POST") == 0;
+}
 
-	if (!post)
-		return parse_one(l, NULL, why);
-	if (!api_is_json(l->r))
-		return ERR_CONTENT_TYPE;
-	err = api_body(l->r, &body, why);
-	if (err != 0)
-		return err;
-	return l->multi ? parse_queries(l, &body, why) : parse_one(l, &body, why);
+static void
+parse(struct apireq *r)
+{
+	struct listing *l = r->cookie;
+	struct jstr body;
+
+	if (!is_post(r))
+		l->err = parse_one(l, NULL, &l->why);
+	else if ((l->err = api_body(r, &body, &l->why)) == 0)
+		l->err = l->multi ? parse_queries(l, &body, &l->why) : parse_one(l, &body, &l->why);
+}
+
+static void
+parsed(struct apireq *r)
+{
+	struct listing *l = r->cookie;
+
+	if (l->err != 0) {
+		api_error(r, l->err, &l->why);
+		return;
+	}
+	api_json_head(r);
+	rows_send(r, fill, drop, l);
 }
 
 /* bound: What part of the ids the listing is confined to. */
@@ -596,7 +613,6 @@ of_partition(struct apireq *r, const struct jstr **partitionp, struct errtext *w
 static void
 list(struct apireq *r, const struct jstr *partition, int multi)
 {
-	int post = strcmp(r->method, "POST") == 0;
 	struct errtext why = {""};
 	struct listing *l;
 	int err;
@@ -606,6 +622,7 @@ list(struct apireq *r, const struct jstr *partition, int multi)
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
+	r->cookie = l;
 	l->r = r;
 	l->multi = multi;
 	err = of_partition(r, &partition, &why);
@@ -614,14 +631,12 @@ list(struct apireq *r, const struct jstr *partition, int multi)
 	if (err == 0)
 		err = bound(l, partition);
 	buf_init(&l->last, LIMIT_ID_LEN);
-	if (err == 0)
-		err = parse(l, post, &why);
-	if (err != 0) {
+	if (err == 0 && is_post(r) && !api_is_json(r))
+		err = ERR_CONTENT_TYPE;
+	if (err != 0)
 		api_error(r, err, &why);
-		return;
-	}
-	api_json_head(r);
-	rows_send(r, fill, drop, l);
+	else
+		api_parse(r, parse, parsed);
 }
 
 void

@@ -243,6 +243,11 @@ int api_location(struct apireq *r, struct jstr id, struct jstr att);
 int api_work(struct apireq *r, api_f *work, api_f *then);
 /** api_work_slow(r, work, then): The same for work that may take seconds: nobody's commit waits behind it. */
 int api_work_slow(struct apireq *r, api_f *work, api_f *then);
+/**
+ * api_parse(r, parse, then): ${parse}(r), which reads the body that api_gather() brought, then ${then}(r): by api_work() where the body has more than
+ * API_INLINE_BYTES, else at once.  Without a body that can be read ${parse} runs at once as well, and finds api_body()'s error.
+ */
+void api_parse(struct apireq *r, api_f *parse, api_f *then);
 
 /**
  * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request

@@ -88,6 +88,17 @@ api_work_slow(struct apireq *r, api_f *work, api_f *then)
 	return work_on(r->api->slow, r, work, then);
 }
 
+void
+api_parse(struct apireq *r, api_f *parse, api_f *then)
+{
+	if (r->body_err == 0 && r->body.len > API_INLINE_BYTES) {
+		(void)api_work(r, parse, then);
+		return;
+	}
+	parse(r);
+	then(r);
+}
+
 static void
 fail_all(struct db_request *req, int err)
 {

@@ -130,6 +130,58 @@ begin_normal(struct apireq *r, struct feedscan *scan)
 	return tagged(r, scan->until);
 }
 
+static void
+begin(struct apireq *r, struct changes_query *q, int err, const struct errtext *why)
+{
+	if (err != 0) {
+		api_error(r, err, why);
+		return;
+	}
+	if (is_normal(r, q) && begin_normal(r, &q->scan))
+		return;
+	if (q->scan.filter == FEEDSCAN_SCRIPT && !rows_is_head(r))
+		first_verdicts(r, q);
+	else
+		answer(r, q);
+}
+
+/* Of a long body: ids to put in order, a selector to compile. */
+struct asked {
+	struct changes_query q;
+	struct errtext why;
+	int err;
+};
+
+static void
+parse(struct apireq *r)
+{
+	struct asked *k = r->cookie;
+
+	k->err = changes_query_parse(r, &k->q, &k->why);
+}
+
+static void
+parsed(struct apireq *r)
+{
+	struct asked *k = r->cookie;
+
+	begin(r, &k->q, k->err, &k->why);
+}
+
+static void
+parse_long(struct apireq *r, const struct changes_query *q)
+{
+	struct asked *k = arena_calloc(r->arena, 1, sizeof(*k));
+
+	if (k == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	k->q = *q;
+	r->cookie = k;
+	api_parse(r, parse, parsed);
+}
+
 void
 changes_any(struct apireq *r)
 {
@@ -137,17 +189,13 @@ changes_any(struct apireq *r)
 	struct errtext why = {""};
 	int err;
 
-	err = db_may_list(r->db);
-	if (err == 0)
+	if ((err = db_may_list(r->db)) == 0 && (err = changes_query_init(r, &q)) == 0) {
+		/* Of thousands of feeds each has a short one, or none: that is to leave nothing behind. */
+		if (r->body_err == 0 && r->body.len > API_INLINE_BYTES && changes_query_is_apart(r)) {
+			parse_long(r, &q);
+			return;
+		}
 		err = changes_query_parse(r, &q, &why);
-	if (err != 0) {
-		api_error(r, err, &why);
-		return;
 	}
-	if (is_normal(r, &q) && begin_normal(r, &q.scan))
-		return;
-	if (q.scan.filter == FEEDSCAN_SCRIPT && !rows_is_head(r))
-		first_verdicts(r, &q);
-	else
-		answer(r, &q);
+	begin(r, &q, err, &why);
 }

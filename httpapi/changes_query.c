@@ -181,8 +181,6 @@ parse_body(struct parse *p)
 	struct jread j;
 	int err;
 
-	if (!api_is_json(p->r))
-		return ERR_CONTENT_TYPE;
 	err = api_body(p->r, &body, p->why);
 	if (err == 0 && body.len == 0)
 		return 0;
@@ -398,7 +396,7 @@ static int
 set_since(struct parse *p)
 {
 	struct feedscan *scan = &p->q->scan;
-	struct jstr header = http_header(p->r->http, "last-event-id");
+	struct jstr header = p->q->last_event_id;
 	struct jstr s = p->since;
 	struct db_snap *snap;
 	uint64_t seq = 0;
@@ -443,6 +441,29 @@ set_interval(struct parse *p)
 }
 
 int
+changes_query_init(struct apireq *r, struct changes_query *q)
+{
+	memset(q, 0, sizeof(*q));
+	q->last_event_id = http_header(r->http, "last-event-id");
+	return strcmp(r->method, "POST") == 0 && !api_is_json(r) ? ERR_CONTENT_TYPE : 0;
+}
+
+int
+changes_query_is_apart(const struct apireq *r)
+{
+	int apart = 1;
+
+	for (size_t i = 0; i < r->nparams; i++) {
+		const struct jstr *v = &r->params[i].value;
+
+		if (names(&r->params[i].name, "filter"))
+			apart &=
+			    v->len == 0 || jstr_is(v, "_doc_ids") || jstr_is(v, "_design") || jstr_is(v, "_selector");
+	}
+	return apart;
+}
+
+int
 changes_query_parse(struct apireq *r, struct changes_query *q, struct errtext *why)
 {
 	struct parse p;
@@ -450,7 +471,6 @@ changes_query_parse(struct apireq *r, struct changes_query *q, struct errtext *w
 	int err = 0;
 
 	memset(&p, 0, sizeof(p));
-	memset(q, 0, sizeof(*q));
 	p.r = r;
 	p.q = q;
 	p.why = why;

@@ -18,6 +18,8 @@ struct local_put {
 	int has_rev;
 	int is_delete; /* by DELETE: no Location */
 	int is_batch;  /* a PUT with batch=ok: 202, without revision */
+	int err;       /* of the body */
+	struct errtext why;
 };
 
 static void
@@ -166,7 +168,7 @@ submit(struct apireq *r, struct local_put *p)
 }
 
 static int
-parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
+parse_body(struct apireq *r, struct local_put *p, struct errtext *why)
 {
 	struct jstr body;
 	int err = api_body(r, &body, why);
@@ -184,28 +186,44 @@ parse_put(struct apireq *r, struct local_put *p, struct errtext *why)
 		err = ERR_BAD_REV;
 	p->has_rev = p->in.has_rev;
 	p->rev = p->in.rev;
-	err = err ? err : take_param(r, p);
-	if (err == ERR_BAD_REQUEST && !why->text[0])
-		return err_why(why, err,
+	return err;
+}
+
+static void
+parse_put(struct apireq *r)
+{
+	struct local_put *p = r->cookie;
+
+	p->err = parse_body(r, p, &p->why);
+}
+
+static void
+put_parsed(struct apireq *r)
+{
+	struct local_put *p = r->cookie;
+	int err = p->err ? p->err : take_param(r, p);
+
+	if (err == ERR_BAD_REQUEST && !p->why.text[0])
+		err = err_why(&p->why, err,
 		    "Document rev from request body and query string have "
 		    "different values");
 	p->write.body = p->in.body;
 	p->write.deleted = p->in.deleted;
 	p->is_batch = api_param_is(r, "batch", "ok");
-	return err;
+	if (err)
+		api_error(r, err, &p->why);
+	else
+		submit(r, p);
 }
 
 static void
 local_put(struct apireq *r)
 {
-	struct errtext why = {""};
-	struct local_put *p = arena_calloc(r->arena, 1, sizeof(*p));
-	int err = p ? parse_put(r, p, &why) : ERR_NOMEM;
-
-	if (err)
-		api_error(r, err, &why);
+	r->cookie = arena_calloc(r->arena, 1, sizeof(struct local_put));
+	if (r->cookie)
+		api_parse(r, parse_put, put_parsed);
 	else
-		submit(r, p);
+		api_error(r, ERR_NOMEM, NULL);
 }
 
 static int

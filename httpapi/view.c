@@ -96,19 +96,16 @@ parse_one(struct view_rows *l, const struct jstr *body, struct errtext *why)
 	return err != 0 ? err : view_query_params(l->r, l->queries, why);
 }
 
-static int
-parse(struct request *v, struct errtext *why)
+static void
+parse(struct apireq *r)
 {
-	struct apireq *r = v->l.r;
-	int err;
+	struct request *v = r->cookie;
+	struct errtext *why = &v->parse_why;
 
 	if (strcmp(r->method, "POST") != 0)
-		return parse_one(&v->l, NULL, why);
-	if (!api_is_json(r))
-		return ERR_CONTENT_TYPE;
-	if ((err = api_body(r, &v->body, why)) != 0)
-		return err;
-	return v->l.multi ? parse_queries(&v->l, &v->body, why) : parse_one(&v->l, &v->body, why);
+		v->parse_err = parse_one(&v->l, NULL, why);
+	else if ((v->parse_err = api_body(r, &v->body, why)) == 0)
+		v->parse_err = v->l.multi ? parse_queries(&v->l, &v->body, why) : parse_one(&v->l, &v->body, why);
 }
 
 /* ---- Answering ---- */
@@ -402,18 +399,28 @@ request_new(struct apireq *r, const struct jstr *ddoc, const struct jstr *name)
 }
 
 static void
+parsed(struct apireq *r)
+{
+	struct request *v = r->cookie;
+
+	/* What is no query at all is refused as it is. */
+	if (v->parse_err == ERR_CONTENT_TYPE || v->parse_err == ERR_TOO_LARGE)
+		refuse(v, v->parse_err, &v->parse_why, "");
+	else
+		api_work(r, open_index, opened);
+}
+
+static void
 begin(struct apireq *r, struct request *v)
 {
 	if (v == NULL) {
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
-	v->parse_err = parse(v, &v->parse_why);
-	/* What is no query at all is refused as it is. */
-	if (v->parse_err == ERR_CONTENT_TYPE || v->parse_err == ERR_TOO_LARGE)
-		refuse(v, v->parse_err, &v->parse_why, "");
+	if (strcmp(r->method, "POST") == 0 && !api_is_json(r))
+		refuse(v, ERR_CONTENT_TYPE, &v->parse_why, "");
 	else
-		api_work(r, open_index, opened);
+		api_parse(r, parse, parsed);
 }
 
 void

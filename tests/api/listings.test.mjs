@@ -169,6 +169,49 @@ test('deleted documents are passed over in turns', async () => {
 	assert.deepEqual([info.doc_count, info.doc_del_count], [4, DEAD]);
 });
 
+test('long bodies are read as short ones are', async () => {
+	const path = await c.db();
+	const ids = Array.from({ length: 3000 }, (_, i) => `d${String(i).padStart(5, '0')}`);
+	const ddoc = { _id: '_design/d', views: { v: { map: 'function (doc) { emit(doc._id); }' } } };
+	assert.equal((await c.request('POST', `${path}/_bulk_docs`, { docs: [...ids.map((_id) => ({ _id })), ddoc] })).status, 201);
+	// What is short, and the same with so much in front of it that it is an executor's.
+	const padding = { unknown: 'x'.repeat(100000) };
+	const view = `${path}/_design/d/_view/v`;
+	const bodies = [
+		['POST', `${path}/_all_docs`, { keys: [...ids].reverse() }],
+		['POST', `${path}/_all_docs`, { keys: 1 }],
+		['POST', `${path}/_all_docs`, { start_key: ids[2990] }],
+		['POST', `${path}/_design_docs`, { limit: 'x' }],
+		['POST', `${path}/_all_docs/queries`, { queries: [{ keys: ids.slice(0, 3) }, { limit: 2 }] }],
+		['POST', `${path}/_all_docs/queries`, {}],
+		['POST', view, { keys: ids.slice(7, 9) }],
+		['POST', view, { keys: 'x' }],
+		['POST', `${view}/queries`, { queries: [{ keys: ids.slice(0, 3) }, { limit: 2 }] }],
+		['POST', `${path}/_design/d/_view/none`, { keys: [] }],
+		['POST', `${path}/_changes?filter=_doc_ids`, { doc_ids: ids.slice(0, 5) }],
+		['POST', `${path}/_changes?filter=_doc_ids`, { doc_ids: 5 }],
+		['POST', `${path}/_changes?filter=_selector`, { selector: { _id: { $gte: ids[2995] } } }],
+		['POST', `${path}/_changes?filter=_selector`, { selector: { _id: { $none: 1 } } }],
+		['POST', `${path}/_changes?feed=longpoll&filter=d/none`, {}],
+		['POST', `${path}/_changes?feed=eventsource&since=x`, {}],
+		['PUT', `${path}/_local/l?rev=0-5`, { _rev: '0-4' }],
+		['PUT', `${path}/_local/l`, { _id: '_local/l', _rev: 'x' }],
+	];
+	for (const [method, where, body] of bodies) {
+		const short = await c.request(method, where, body);
+		const long = await c.request(method, where, { ...padding, ...body });
+		assert.deepEqual([long.status, long.text], [short.status, short.text], `${method} ${where} ${JSON.stringify(body).slice(0, 80)}`);
+		const broken = await c.request(method, where, `${JSON.stringify({ ...padding, ...body }).slice(0, -1)},`);
+		if (!where.includes('none')) assert.equal(broken.status, 400, broken.text);
+		const wrong = await c.request(method, where, JSON.stringify({ ...padding, ...body }), { 'content-type': 'text/plain' });
+		if (method === 'POST') assert.equal(wrong.status, 415, where);
+	}
+	assert.equal((await c.request('PUT', `${path}/_local/l`, padding)).json.rev, '0-1');
+	assert.equal((await c.request('GET', `${path}/_local/l`)).json.unknown, padding.unknown);
+	assert.equal((await c.request('PUT', `${path}/_local/l`, { ...padding, _rev: '0-1' }, { 'if-match': '"0-1"' })).json.rev, '0-2');
+	assert.equal((await c.request('PUT', `${path}/_local/l`, { ...padding, _rev: '0-2' }, { 'if-match': '"0-1"' })).status, 400);
+});
+
 test('skipped _local documents', async () => {
 	const path = await c.db();
 	const all = Array.from({ length: 1500 }, (_, i) => `_local/${String(i).padStart(5, '0')}`);
