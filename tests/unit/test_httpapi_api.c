@@ -153,6 +153,64 @@ measure(const char *what, const char *const *headers)
 	fake_end(&q);
 }
 
+static unsigned parses, thens;
+
+static void
+on_parse(struct apireq *r)
+{
+	(void)r;
+	parses++;
+}
+
+static void
+on_then(struct apireq *r)
+{
+	(void)r;
+	CHECK_INT(parses, thens + 1);
+	thens++;
+}
+
+/* test_bodies: A long body is parsed by a job, a short one and what is none at once; one that is longer than it may be is not there. */
+static void
+test_bodies(void)
+{
+	static char text[API_INLINE_BYTES + 2];
+	const struct {
+		size_t len;
+		uint64_t max;
+		int err;
+		unsigned jobs;
+	} cases[] = {{0, UINT64_MAX, 0, 0}, {API_INLINE_BYTES, UINT64_MAX, 0, 0},
+	    {API_INLINE_BYTES + 1, UINT64_MAX, 0, 1}, {1000, 1000, 0, 0}, {1001, 1000, ERR_TOO_LARGE, 0},
+	    {API_INLINE_BYTES + 1, 1000, ERR_TOO_LARGE, 0}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		unsigned jobs = fake_jobs_run;
+		struct errtext why = {""};
+		struct jstr body;
+		struct http_req q;
+		struct apireq r = {.api = &api, .http = &q, .body_max = cases[i].max};
+
+		memset(text, ' ', cases[i].len);
+		text[cases[i].len] = '\0';
+		fake_begin(&q, "POST", "/", NULL, text);
+		r.arena = q.arena;
+		parses = thens = 0;
+		api_gather(&r, on_parse);
+		CHECK_INT(parses, 1);
+		CHECK_INT(api_body(&r, &body, &why), cases[i].err);
+		if (cases[i].err == 0)
+			CHECK_INT(body.len, cases[i].len);
+		parses = 0;
+		api_parse(&r, on_parse, on_then);
+		CHECK_INT(thens, cases[i].jobs == 0);
+		fake_drain();
+		CHECK_INT(thens, 1);
+		CHECK_INT(fake_jobs_run - jobs, cases[i].jobs);
+		fake_end(&q);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -179,6 +237,7 @@ main(int argc, char **argv)
 	}
 	test_paths();
 	test_parameters();
+	test_bodies();
 	test_cors();
 	test_web();
 	api_free(&api);
