@@ -44,6 +44,7 @@ struct auth_check {
 	struct account account;
 	struct jstr token; /* a one-time password */
 	int unknown;       /* there is no such account, or none that this opens */
+	int err;           /* nothing is known of the password */
 	int ok;
 	unsigned iterations;    /* that a wrong password costs */
 	uint64_t generation;    /* of the accounts, before this one was looked up */
@@ -156,8 +157,9 @@ derive(void *arg)
 {
 	struct auth_check *c = arg;
 
-	c->ok = secret_check(c->account.stored, c->password.s, c->password.len) && !c->unknown;
-	if (!c->ok)
+	c->err = secret_check(c->account.stored, c->password.s, c->password.len, &c->ok);
+	c->ok = c->ok && !c->unknown;
+	if (!c->err && !c->ok)
 		make_up(c);
 	http_post(http_req_thread(c->r->http), &c->msg);
 }
@@ -224,10 +226,10 @@ check_end(void *arg)
 		accounts_upgrade(api, c->name.s, c->password.s, c->password.len, &c->account);
 	}
 	/* A failure counts before the next one begins. */
-	counters_add(COUNTER_AUTH_FAILED, !c->ok);
+	counters_add(COUNTER_AUTH_FAILED, !c->err && !c->ok);
 	counters_add(COUNTER_HASH_SLOW, 1);
 	counters_add(COUNTER_HASH_FAST, c->ok);
-	conclude(c, c->ok ? 0 : ERR_BAD_LOGIN);
+	conclude(c, c->err ? c->err : c->ok ? 0 : ERR_BAD_LOGIN);
 	t->running = 0;
 	start(t);
 }
@@ -307,14 +309,15 @@ static int
 look_up(struct auth_check *c)
 {
 	const struct auth_settings *s = auth_settings_of(c->r);
-	int err;
+	int err, good = 1;
 
 	c->iterations = s->iterations;
 	/* Before the account is read: a change in between makes what is remembered void, not the other way. */
 	c->generation = accounts_generation(c->r->api);
 	err = accounts_find(c->r->api, c->name.s, c->name.len, c->r->arena, &c->account);
 	if (!err && c->account.totp.len > 0)
-		c->unknown = !totp_verify(c->account.totp, c->token, now_s(c->r), c->r->arena);
+		err = totp_verify(c->account.totp, c->token, now_s(c->r), c->r->arena, &good);
+	c->unknown = !good;
 	if (err != ERR_MISSING)
 		return err;
 	c->unknown = 1;

@@ -137,19 +137,23 @@ renew(struct apireq *r, uint64_t issued_s, const unsigned char stamp[ACCOUNTS_ST
 								    : 0;
 }
 
-/* 1: the session is genuine. */
+/* *genuinep: Some secret that counts made the session. */
 static int
-is_genuine(struct apireq *r, const struct session *s, const struct account *account)
+check_mac(struct apireq *r, const struct session *s, const struct account *account, int *genuinep)
 {
 	const struct auth_settings *set = auth_settings_of(r);
 	unsigned char mac[MAC_LEN];
-	int genuine = 0;
+	int err = 0;
 
-	for (size_t i = 0; i < set->nmacs; i++) {
-		if (s->mac.len == set->macs[i]->len && make_mac(r, i, account->salt, s->signed_text, mac) == 0)
-			genuine |= hash_equal(mac, s->mac.s, s->mac.len);
+	*genuinep = 0;
+	for (size_t i = 0; i < set->nmacs && !err; i++) {
+		if (s->mac.len != set->macs[i]->len)
+			continue;
+		err = make_mac(r, i, account->salt, s->signed_text, mac);
+		if (!err)
+			*genuinep |= hash_equal(mac, s->mac.s, s->mac.len);
 	}
-	return genuine;
+	return err;
 }
 
 /* A cookie that is not remembered.  ERR_MISSING: it is over or forged, which is as if there were none. */
@@ -160,7 +164,7 @@ verify(struct apireq *r, struct jstr value, const unsigned char digest[SHA256_LE
 	struct account account;
 	struct session s;
 	struct buf b;
-	int err;
+	int err, genuine = 0;
 
 	buf_init_arena(&b, r->arena, LIMIT_ID_LEN);
 	if (base64_get(&b, value.s, value.len))
@@ -171,7 +175,9 @@ verify(struct apireq *r, struct jstr value, const unsigned char digest[SHA256_LE
 	if (!is_live(r, s.issued_s))
 		return ERR_MISSING;
 	err = accounts_find(r->api, s.name.s, s.name.len, r->arena, &account);
-	if (!err && !is_genuine(r, &s, &account))
+	if (!err)
+		err = check_mac(r, &s, &account, &genuine);
+	if (!err && !genuine)
 		err = ERR_MISSING;
 	if (!err)
 		err = auth_grant(r, s.name, account.roles, account.nroles, AUTH_COOKIE);

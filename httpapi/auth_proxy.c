@@ -6,24 +6,29 @@
 
 #define ROLES_MAX 1024u
 
+/* *goodp: The proxy's token is that of the name, or none is asked for. */
 static int
-token_is_good(struct apireq *r, struct jstr name)
+check_token(struct apireq *r, struct jstr name, int *goodp)
 {
 	const struct auth_settings *s = auth_settings_of(r);
 	struct jstr token = http_header(r->http, s->proxy_token);
 	unsigned char mac[MAC_LEN];
 	char hex[2 * MAC_LEN];
-	int good = 0;
+	int err;
 
-	for (size_t i = 0; i < s->nmacs && token.s; i++) {
+	*goodp = !s->proxy_use_secret;
+	for (size_t i = 0; i < s->nmacs && token.s && s->proxy_use_secret; i++) {
 		const struct mac *m = s->macs[i];
 
-		if (token.len != 2 * m->len || mac_make(m, s->secret, s->secret_len, name.s, name.len, mac))
+		if (token.len != 2 * m->len)
 			continue;
+		err = mac_make(m, s->secret, s->secret_len, name.s, name.len, mac);
+		if (err)
+			return err;
 		hex_encode(mac, m->len, hex);
-		good |= hash_equal(hex, token.s, token.len);
+		*goodp |= hash_equal(hex, token.s, token.len);
 	}
-	return good;
+	return 0;
 }
 
 static int
@@ -75,10 +80,17 @@ auth_proxy_step(struct apireq *r)
 	struct jstr list;
 	const char **roles = NULL;
 	size_t n = 0;
-	int err = 0;
+	int err, good;
 
-	if (!name.s || name.len == 0 || (s->proxy_use_secret && !token_is_good(r, name)))
+	if (!name.s || name.len == 0)
 		return 0;
+	err = check_token(r, name, &good);
+	if (!err && !good)
+		return 0;
+	if (err) {
+		api_error(r, err, NULL);
+		return -1;
+	}
 	if (!jread_utf8_ok(name.s, name.len)) {
 		api_error_text(r, 400, "bad_request", "The user name is not UTF-8");
 		return -1;

@@ -486,17 +486,17 @@ check_signature(const struct jwt_rules *rules, const struct jwt_alg *alg, struct
 {
 	const struct jwt_key *key;
 	struct jstr signature;
-	int err = 0;
+	int err = 0, ok;
 
 	if ((rules->need & JWT_NEED_KID) && !kid.s)
 		return err_why(why, ERR_BAD_REQUEST, "Missing kid claim");
 	err = jwt_key_find(rules, alg->kty, kid, &key, why);
 	if (!err)
 		err = decode(a, part, &signature, why);
-	if (err)
+	if (!err)
+		err = jwt_key_verify(key, alg, text, signature, &ok);
+	if (err || ok)
 		return err;
-	if (jwt_key_verifies(key, alg, text, signature))
-		return 0;
 	return err_why(why, ERR_BAD_REQUEST, alg->kty == JWT_HMAC ? "Bad HMAC" : "Bad signature");
 }
 

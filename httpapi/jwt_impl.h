@@ -23,8 +23,8 @@ const struct jwt_alg *jwt_alg_find(struct jstr name);
 int jwt_key_find(const struct jwt_rules *rules, enum jwt_kty kty, struct jstr kid, const struct jwt_key **keyp,
     struct errtext *why) MUST_CHECK;
 
-/** jwt_key_verifies(key, alg, text, signature): 1 if ${signature} is that of ${text}. */
-int jwt_key_verifies(
-    const struct jwt_key *key, const struct jwt_alg *alg, struct jstr text, struct jstr signature) MUST_CHECK;
+/** jwt_key_verify(key, alg, text, signature, okp): *${okp}: 1 if ${signature} is that of ${text}.  Errors: ERR_NOMEM. */
+int jwt_key_verify(
+    const struct jwt_key *key, const struct jwt_alg *alg, struct jstr text, struct jstr signature, int *okp) MUST_CHECK;
 
 #endif

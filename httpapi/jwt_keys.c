@@ -23,6 +23,7 @@ struct jwt_key {
 	unsigned char *secret; /* of HMAC */
 	size_t secret_len;
 	EVP_PKEY *public;
+	size_t part;       /* of EC: bytes of the numbers of its curve; 0: no algorithm has it */
 	const char *fault; /* why it can't be used, in CouchDB's words, or NULL */
 	struct jwt_key *next;
 };
@@ -105,6 +106,24 @@ is_of(const EVP_PKEY *pkey, enum jwt_kty kty)
 	}
 }
 
+static size_t
+part_of(const EVP_PKEY *pkey)
+{
+	static const struct {
+		const char *curve;
+		size_t part;
+	} all[] = {{"prime256v1", 32}, {"secp384r1", 48}, {"secp521r1", 66}};
+	char name[64];
+	size_t len;
+
+	if (EVP_PKEY_get_group_name(pkey, name, sizeof(name), &len) != 1)
+		return 0;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (strcmp(name, all[i].curve) == 0)
+			return all[i].part;
+	return 0;
+}
+
 static int
 read_public(struct jwt_key *k, const char *value)
 {
@@ -122,6 +141,8 @@ read_public(struct jwt_key *k, const char *value)
 		k->fault = "Not a valid key";
 	else if (!is_of(k->public, k->kty))
 		k->fault = faults[k->kty];
+	else if (k->kty == JWT_EC)
+		k->part = part_of(k->public);
 	return err == ERR_NOMEM ? err : 0;
 }
 
@@ -214,81 +235,99 @@ jwt_key_find(
 
 /* ---- Signatures ---- */
 
+/* failed: What OpenSSL failed for: ERR_NOMEM, or 0: what it was given is wrong. */
 static int
-verify_secret(const struct jwt_key *k, const struct jwt_alg *alg, struct jstr text, struct jstr signature)
+failed(void)
+{
+	unsigned long e;
+	int err = 0;
+
+	while ((e = ERR_get_error()) != 0)
+		if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE)
+			err = ERR_NOMEM;
+	return err;
+}
+
+static int
+verify_secret(const struct jwt_key *k, const struct jwt_alg *alg, struct jstr text, struct jstr signature, int *okp)
 {
 	const struct mac *m = mac_find(alg->hash, strlen(alg->hash));
 	unsigned char mac[MAC_LEN];
+	int err;
 
-	return m && signature.len == m->len && mac_make(m, k->secret, k->secret_len, text.s, text.len, mac) == 0 &&
-	       hash_equal(mac, signature.s, m->len);
+	if (!m || signature.len != m->len)
+		return 0;
+	err = mac_make(m, k->secret, k->secret_len, text.s, text.len, mac);
+	if (!err)
+		*okp = hash_equal(mac, signature.s, m->len);
+	return err;
 }
 
 static int
-verify_public(EVP_PKEY *pkey, const char *hash, struct jstr text, const void *signature, size_t len)
+verify_public(EVP_PKEY *pkey, const char *hash, struct jstr text, const void *signature, size_t len, int *okp)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	int ok = ctx && EVP_DigestVerifyInit_ex(ctx, NULL, hash, NULL, NULL, pkey, NULL) == 1 &&
-		 EVP_DigestVerify(ctx, signature, len, (const unsigned char *)text.s, text.len) == 1;
+	int err = 0;
 
+	ERR_clear_error();
+	if (!ctx)
+		return ERR_NOMEM;
+	*okp = EVP_DigestVerifyInit_ex(ctx, NULL, hash, NULL, NULL, pkey, NULL) == 1 &&
+	       EVP_DigestVerify(ctx, signature, len, (const unsigned char *)text.s, text.len) == 1;
+	if (!*okp)
+		err = failed();
 	EVP_MD_CTX_free(ctx);
 	ERR_clear_error();
-	return ok;
+	return err;
 }
 
-/* RFC 7518 section 3.4: an algorithm has its curve. */
-static int
-has_curve(EVP_PKEY *pkey, size_t part)
+/* Two numbers of fixed length. */
+static ECDSA_SIG *
+ec_numbers(const unsigned char *p, size_t part)
 {
-	static const char *const curves[] = {"prime256v1", "secp384r1", "secp521r1"};
-	char name[64];
-	size_t len;
+	ECDSA_SIG *sig = ECDSA_SIG_new();
+	BIGNUM *r = BN_bin2bn(p, (int)part, NULL), *s = BN_bin2bn(p + part, (int)part, NULL);
 
-	return EVP_PKEY_get_group_name(pkey, name, sizeof(name), &len) == 1 &&
-	       strcmp(name, curves[part == 32   ? 0
-				   : part == 48 ? 1
-						: 2]) == 0;
+	if (sig && r && s && ECDSA_SIG_set0(sig, r, s) == 1)
+		return sig;
+	BN_free(r);
+	BN_free(s);
+	ECDSA_SIG_free(sig);
+	return NULL;
 }
 
-/* Two numbers of fixed length, where OpenSSL wants DER. */
+/* OpenSSL wants DER. */
 static int
-verify_ec(const struct jwt_key *k, const struct jwt_alg *alg, struct jstr text, struct jstr signature)
+verify_ec(const struct jwt_key *k, const struct jwt_alg *alg, struct jstr text, struct jstr signature, int *okp)
 {
-	const unsigned char *p = (const unsigned char *)signature.s;
-	ECDSA_SIG *sig;
-	BIGNUM *r, *s;
 	unsigned char *der = NULL;
-	int len, ok;
+	ECDSA_SIG *sig;
+	int len, err = ERR_NOMEM;
 
-	if (signature.len != 2 * alg->part || !has_curve(k->public, alg->part))
+	/* RFC 7518 section 3.4: an algorithm has its curve. */
+	if (signature.len != 2 * alg->part || k->part != alg->part)
 		return 0;
-	sig = ECDSA_SIG_new();
-	r = BN_bin2bn(p, (int)alg->part, NULL);
-	s = BN_bin2bn(p + alg->part, (int)alg->part, NULL);
-	if (!sig || !r || !s || ECDSA_SIG_set0(sig, r, s) != 1) {
-		BN_free(r);
-		BN_free(s);
-		ECDSA_SIG_free(sig);
-		return 0;
-	}
-	len = i2d_ECDSA_SIG(sig, &der);
-	ok = len > 0 && verify_public(k->public, alg->hash, text, der, (size_t)len);
+	sig = ec_numbers((const unsigned char *)signature.s, alg->part);
+	len = sig ? i2d_ECDSA_SIG(sig, &der) : 0;
+	if (len > 0)
+		err = verify_public(k->public, alg->hash, text, der, (size_t)len, okp);
 	OPENSSL_free(der);
 	ECDSA_SIG_free(sig);
-	return ok;
+	return err;
 }
 
 int
-jwt_key_verifies(const struct jwt_key *key, const struct jwt_alg *alg, struct jstr text, struct jstr signature)
+jwt_key_verify(const struct jwt_key *key, const struct jwt_alg *alg, struct jstr text, struct jstr signature, int *okp)
 {
+	*okp = 0;
 	if (key->kty != alg->kty || key->fault)
 		return 0;
 	switch (alg->kty) {
 	case JWT_HMAC:
-		return verify_secret(key, alg, text, signature);
+		return verify_secret(key, alg, text, signature, okp);
 	case JWT_EC:
-		return verify_ec(key, alg, text, signature);
+		return verify_ec(key, alg, text, signature, okp);
 	default:
-		return verify_public(key->public, alg->hash, text, signature.s, signature.len);
+		return verify_public(key->public, alg->hash, text, signature.s, signature.len, okp);
 	}
 }

@@ -170,14 +170,20 @@ check_plain(const char *stored, const char *password, size_t len)
 }
 
 int
-secret_check(const char *stored, const char *password, size_t len)
+secret_check(const char *stored, const char *password, size_t len, int *okp)
 {
 	struct secret s, made;
+	int err;
 
-	if (!secret_is_hashed(stored))
-		return check_plain(stored, password, len);
+	*okp = 0;
+	if (!secret_is_hashed(stored)) {
+		*okp = check_plain(stored, password, len);
+		return 0;
+	}
 	if (!secret_parse(stored, &s))
 		return 0;
 	made = s;
-	return secret_derive(&made, password, len) == 0 && hash_equal(made.key, s.key, s.key_len);
+	if ((err = secret_derive(&made, password, len)) == 0)
+		*okp = hash_equal(made.key, s.key, s.key_len);
+	return err;
 }

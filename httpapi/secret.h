@@ -57,9 +57,9 @@ int secret_derive(struct secret *s, const char *password, size_t len) MUST_CHECK
 int secret_hash(const char *password, size_t len, unsigned iterations, char out[SECRET_LEN]) MUST_CHECK;
 
 /**
- * secret_check(stored, password, len): 1 if ${password} is the one that ${stored} was made of.
- * Knows what secret_parse() does, and plain text.  Cost as secret_derive().
+ * secret_check(stored, password, len, okp): *${okp}: 1 if ${password} is the one that ${stored} was made of.
+ * Knows what secret_parse() does, and plain text.  Cost as secret_derive().  Errors: ERR_INTERNAL: it is not known, and no wrong password.
  */
-int secret_check(const char *stored, const char *password, size_t len) MUST_CHECK;
+int secret_check(const char *stored, const char *password, size_t len, int *okp) MUST_CHECK;
 
 #endif

@@ -69,9 +69,16 @@ hash_of(struct setting *s, const char *section, const char *name, const char *pa
     const char **storedp, int *knownp)
 {
 	const char *kept = config_get(s->kept, section, name, NULL);
-	int err;
+	int err = 0;
 
-	*knownp = kept != NULL && secret_is_hashed(kept) && secret_check(kept, password, strlen(password));
+	*knownp = 0;
+	if (kept != NULL && secret_is_hashed(kept))
+		err = secret_check(kept, password, strlen(password), knownp);
+	/* Else what was changed over HTTP would go. */
+	if (err != 0) {
+		log_line(LOG_ERROR, "cannot check a password");
+		return err;
+	}
 	*storedp = *knownp ? kept : out;
 	if (*knownp)
 		return 0;

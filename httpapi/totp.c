@@ -118,17 +118,20 @@ make(const struct totp *t, uint64_t step, char out[16])
 }
 
 int
-totp_verify(struct jstr settings, struct jstr token, uint64_t now_s, struct arena *a)
+totp_verify(struct jstr settings, struct jstr token, uint64_t now_s, struct arena *a, int *okp)
 {
 	struct totp t;
 	char want[16];
-	int good = 0;
+	int err = read_settings(&t, settings, a);
 
-	if (read_settings(&t, settings, a) || token.len != t.length)
-		return 0;
+	*okp = 0;
+	if (err || token.len != t.length)
+		return err == ERR_NOMEM ? err : 0;
 	for (uint64_t i = 0; i < 3; i++) {
-		if (make(&t, now_s / STEP_S + i - 1, want) == 0)
-			good |= hash_equal(want, token.s, t.length);
+		err = make(&t, now_s / STEP_S + i - 1, want);
+		if (err)
+			return err;
+		*okp |= hash_equal(want, token.s, t.length);
 	}
-	return good;
+	return 0;
 }

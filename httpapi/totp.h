@@ -7,9 +7,9 @@
 #include "base/jread.h"
 
 /**
- * totp_verify(settings, token, now_s, a): 1 if ${token} is the one of this half minute, or of the one before or behind it.  ${settings}
- * is {"key": base32, "algorithm": "sha" (or sha256, sha512), "length": 6}; settings that make no sense verify nothing.
+ * totp_verify(settings, token, now_s, a, okp): *${okp}: 1 if ${token} is the one of this half minute, or of the one before or behind it.  ${settings}
+ * is {"key": base32, "algorithm": "sha" (or sha256, sha512), "length": 6}; settings that make no sense verify nothing.  Errors: ERR_NOMEM.
  */
-int totp_verify(struct jstr settings, struct jstr token, uint64_t now_s, struct arena *a) MUST_CHECK;
+int totp_verify(struct jstr settings, struct jstr token, uint64_t now_s, struct arena *a, int *okp) MUST_CHECK;
 
 #endif

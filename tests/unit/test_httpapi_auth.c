@@ -5,6 +5,8 @@
 #include "base/hash.h"
 #include "httpapi/api.h"
 #include "httpapi/auth_impl.h"
+#include "httpapi/secret.h"
+#include "nocrypto.h"
 
 static struct api api;
 
@@ -455,6 +457,9 @@ test_proxy(void)
 		hex_encode(mac, m->len, token);
 		token[2 * m->len] = '\0';
 		token[0] = i == 2 ? 'x' : token[0];
+		nocrypto_none = 1;
+		expect("GET", "/_session", signed_, 500, "internal_server_error");
+		nocrypto_none = 0;
 		expect("GET", "/_session", signed_, 200,
 		    i < 2 ? "\"name\":\"joe\",\"roles\":[\"_admin\"]" : "\"name\":null");
 	}
@@ -508,6 +513,33 @@ fail_times(int n, const char *plain, int status)
 {
 	for (int i = 0; i < n; i++)
 		expect("GET", "/_session", basic(plain), status, status == 401 ? "incorrect" : "temporarily locked");
+}
+
+/* Without memory for a derivation or a MAC nothing is said of a password or a session, and nothing counts. */
+static void
+test_no_memory(void)
+{
+	char cookie[1024], hash[SECRET_LEN];
+	const char *const with[] = {"cookie", cookie, NULL};
+
+	CHECK_INT(secret_hash("word", 4, 1000, hash), 0);
+	set("admins", "pass", hash);
+	nocrypto_none = 1;
+	for (int i = 0; i < 40; i++) {
+		char plain[32];
+
+		(void)snprintf(plain, sizeof(plain), "pass:word%d", i);
+		expect("GET", "/_session", basic(i % 2 ? "pass:word" : plain), 500, "internal_server_error");
+	}
+	expect_body("POST", "/_session", form, "name=pass&password=word", 500, "internal_server_error");
+	nocrypto_none = 0;
+	expect("GET", "/_session", basic("pass:word"), 200, "\"name\":\"pass\"");
+	login("name=pass&password=word", cookie, sizeof(cookie));
+	nocrypto_none = 1;
+	expect("GET", "/_session", with, 500, "internal_server_error");
+	nocrypto_none = 0;
+	expect("GET", "/_session", with, 200, "\"name\":\"pass\"");
+	set("admins", "pass", NULL);
 }
 
 static void
@@ -656,6 +688,7 @@ int
 main(int argc, char **argv)
 {
 	(void)argv;
+	nocrypto_begin();
 	if (config_new(&api.config) || config_set(api.config, "chttpd_auth", "iterations", "1000"))
 		return 1;
 	set("admins", "admin", "adm");
@@ -676,6 +709,7 @@ main(int argc, char **argv)
 	test_challenge();
 	test_proxy();
 	test_jwt();
+	test_no_memory();
 	test_lockout();
 	test_peers();
 	test_bounded();

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "httpapi/secret.h"
+#include "nocrypto.h"
 
 static size_t compared; /* bytes, of the last comparison */
 static unsigned comparisons;
@@ -24,14 +25,21 @@ static void
 decides(const char *stored, size_t bytes)
 {
 	static const char *const tried[] = {"secret", "secreT", "Secret", "secre", "secrets", ""};
+	int ok;
 
 	for (size_t i = 0; i < sizeof(tried) / sizeof(tried[0]); i++) {
 		comparisons = 0;
 		compared = 0;
-		CHECK_INT(secret_check(stored, tried[i], strlen(tried[i])), i == 0);
+		CHECK_INT(secret_check(stored, tried[i], strlen(tried[i]), &ok), 0);
+		CHECK_INT(ok, i == 0);
 		CHECK_INT(comparisons, 1);
 		CHECK_INT(compared, bytes);
 	}
+	/* A derivation that cannot be made says nothing of the password. */
+	nocrypto_none = 1;
+	CHECK_INT(secret_check(stored, "secret", 6, &ok), secret_is_hashed(stored) ? ERR_INTERNAL : 0);
+	CHECK_INT(ok, !secret_is_hashed(stored));
+	nocrypto_none = 0;
 }
 
 int
@@ -40,6 +48,7 @@ main(void)
 	struct secret s = {.salt = "salt", .salt_len = 4};
 	char stored[SECRET_LEN];
 
+	nocrypto_begin();
 	decides("secret", 32);
 	CHECK_INT(secret_hash("secret", 6, 10, stored), 0);
 	decides(stored, 32);
