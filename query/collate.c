@@ -18,6 +18,13 @@
 #include "icu.h"
 #include "query.h"
 
+/* What a step of struct collate pays for. */
+#define READ_BYTES 4     /* bytes of any value that is read */
+#define PLAIN_BYTES 32   /* bytes of a string that has no escapes */
+#define SAME_BYTES 4     /* bytes that are equal but for case */
+#define ICU_STEPS 3      /* for each byte, where ICU compares */
+#define PRINT_STEPS 1000 /* for a double that is written out */
+
 /* The place of each printable ASCII character, small and capital letters sharing one; 0: ask ICU. */
 static const unsigned char weights[256] = {
     [0x20] = 1,
@@ -148,14 +155,21 @@ ascii_compare(struct jstr a, struct jstr b, int *orderp)
 	return is_plain(a, len) && is_plain(b, len);
 }
 
-int
-collate_strings(struct jstr a, struct jstr b, int *orderp)
+/* Returns 1 and the order if ICU need not be asked. */
+static int
+without_icu(struct jstr a, struct jstr b, int *orderp)
 {
 	if (a.len == b.len && memcmp(a.s, b.s, a.len) == 0) {
 		*orderp = 0;
-		return 0;
+		return 1;
 	}
-	return ascii_compare(a, b, orderp) ? 0 : icu_compare(a, b, orderp);
+	return ascii_compare(a, b, orderp);
+}
+
+int
+collate_strings(struct jstr a, struct jstr b, int *orderp)
+{
+	return without_icu(a, b, orderp) ? 0 : icu_compare(a, b, orderp);
 }
 
 static int
@@ -167,12 +181,27 @@ bytes_compare(struct jstr a, struct jstr b)
 }
 
 static int
-strings(const struct collate *c, struct jstr a, struct jstr b, int *orderp)
+strings(struct collate *c, struct jstr a, struct jstr b, int *orderp)
 {
-	if (!c->raw)
-		return collate_strings(a, b, orderp);
-	*orderp = bytes_compare(a, b);
-	return 0;
+	size_t len = a.len < b.len ? a.len : b.len;
+
+	c->steps += len / SAME_BYTES;
+	if (c->raw) {
+		*orderp = bytes_compare(a, b);
+		return 0;
+	}
+	if (without_icu(a, b, orderp))
+		return 0;
+	c->steps += len * ICU_STEPS;
+	return icu_compare(a, b, orderp);
+}
+
+static int
+numbers(struct collate *c, const struct number *a, const struct number *b)
+{
+	c->steps += (a->text.len + b->text.len) / READ_BYTES;
+	c->steps += number_is_slow(a, b) ? PRINT_STEPS : 0;
+	return number_compare(a, b);
 }
 
 void
@@ -181,6 +210,7 @@ collate_init(struct collate *c)
 	buf_init(&c->a, LIMIT_REQUEST_LEN);
 	buf_init(&c->b, LIMIT_REQUEST_LEN);
 	c->raw = 0;
+	c->steps = 0;
 }
 
 void
@@ -234,6 +264,13 @@ collate_plain(const struct value *v, struct buf *scratch, struct jstr *sp)
 	return jread_string(&j, scratch, sp);
 }
 
+size_t
+collate_plain_steps(size_t raw, size_t plain)
+{
+	/* What is longer in JSON are escapes, read one by one, and the quotes. */
+	return plain / PLAIN_BYTES + (raw > plain + 2 ? raw - plain - 2 : 0);
+}
+
 static int walk(struct collate *c, struct jread *a, struct jread *b, int *orderp);
 
 static int
@@ -268,6 +305,7 @@ walk_objects(struct collate *c, struct jread *a, struct jread *b, int *orderp)
 		berr = jread_object_next(b, &c->b, &bkey);
 		if (aerr != 0 || berr != 0)
 			break;
+		c->steps += (akey.len + bkey.len) / READ_BYTES;
 		aerr = strings(c, akey, bkey, orderp);
 		if (aerr == 0 && *orderp == 0)
 			aerr = walk(c, a, b, orderp);
@@ -281,6 +319,17 @@ walk_objects(struct collate *c, struct jread *a, struct jread *b, int *orderp)
 }
 
 static int
+read_string(struct collate *c, struct jread *j, struct buf *scratch, struct jstr *sp)
+{
+	const char *from = j->p;
+	int err = jread_string(j, scratch, sp);
+
+	if (err == 0)
+		c->steps += collate_plain_steps((size_t)(j->p - from), sp->len);
+	return err;
+}
+
+static int
 walk_scalars(struct collate *c, struct jread *a, struct jread *b, enum jread_type type, int *orderp)
 {
 	struct jstr as, bs;
@@ -288,9 +337,9 @@ walk_scalars(struct collate *c, struct jread *a, struct jread *b, enum jread_typ
 	int err;
 
 	if (type == JREAD_STRING) {
-		err = jread_string(a, &c->a, &as);
+		err = read_string(c, a, &c->a, &as);
 		if (err == 0)
-			err = jread_string(b, &c->b, &bs);
+			err = read_string(c, b, &c->b, &bs);
 		return err != 0 ? err : strings(c, as, bs, orderp);
 	}
 	err = jread_skip(a, &as);
@@ -302,7 +351,7 @@ walk_scalars(struct collate *c, struct jread *a, struct jread *b, enum jread_typ
 	if (type == JREAD_NUMBER) {
 		number_read(as, &an);
 		number_read(bs, &bn);
-		*orderp = number_compare(&an, &bn);
+		*orderp = numbers(c, &an, &bn);
 	}
 	return 0;
 }
@@ -313,6 +362,7 @@ walk(struct collate *c, struct jread *a, struct jread *b, int *orderp)
 {
 	enum jread_type at = jread_peek(a), bt = jread_peek(b);
 
+	c->steps++;
 	if (at == JREAD_ERROR || bt == JREAD_ERROR)
 		return ERR_BAD_JSON;
 	if (at != bt) {
@@ -353,10 +403,13 @@ collate_constant(struct collate *c, const struct value *v, const struct constant
 	switch (v->type) {
 	case JREAD_STRING:
 		err = collate_plain(v, &c->a, &s);
-		return err != 0 ? err : strings(c, s, k->v.text, orderp);
+		if (err != 0)
+			return err;
+		c->steps += collate_plain_steps(v->text.len, s.len);
+		return strings(c, s, k->v.text, orderp);
 	case JREAD_NUMBER:
 		number_read(v->text, &num);
-		*orderp = number_compare(&num, &k->num);
+		*orderp = numbers(c, &num, &k->num);
 		return 0;
 	case JREAD_ARRAY:
 	case JREAD_OBJECT:

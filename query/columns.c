@@ -66,7 +66,9 @@ add_columns(struct query_columns *c, const struct jstr *columns, size_t n)
 			return err;
 	}
 	c->n = n;
-	err = add_members(c, c->root, c->paths);
+	err = selector_end_paths(c->s, c->paths);
+	if (err == 0)
+		err = add_members(c, c->root, c->paths);
 	for (size_t i = 0; err == 0 && i < n; i++)
 		((struct columns_member *)c->slots[i]->cookie)->value = &c->values[i];
 	return err;
@@ -107,6 +109,8 @@ query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int
 
 	*hasp = 0;
 	c->s->err = 0;
+	/* An index lacks no document for what it costs. */
+	c->s->steps = SIZE_MAX;
 	if (!selector_fill(c->s, c->paths, &v) && c->s->err != 0)
 		return c->s->err;
 	for (size_t i = 0; i < c->n; i++)

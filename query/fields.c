@@ -115,6 +115,8 @@ add_fields(struct query_fields *f, struct jstr text)
 	}
 	if (err == ERR_END)
 		err = jread_end(&j);
+	if (err == 0)
+		err = selector_end_paths(f->s, f->paths);
 	if (err != 0)
 		return err;
 	f->members = arena_calloc(f->s->arena, count_edges(f->paths), sizeof(*f->members));
@@ -208,12 +210,15 @@ query_fields_put(struct query_fields *f, struct jstr doc, struct buf *out)
 		member->set = member->whole = 0;
 	}
 	f->s->err = 0;
+	selector_allow(f->s, doc.len);
 	if (!selector_fill(f->s, f->paths, &v) && f->s->err != 0)
 		return f->s->err;
 	for (size_t i = 0; i < f->nslots; i++) {
 		struct fields_member *member = f->slots[i]->cookie;
 
-		if (f->slots[i]->state == SELECTOR_FOUND && set(member))
+		/* One element may be asked for by many names: a.1, a.01. */
+		if (f->slots[i]->state == SELECTOR_FOUND && selector_spend(f->s, f->slots[i]->v.text.len) &&
+		    set(member))
 			member->whole = 1;
 	}
 	put(f->members, out);

@@ -65,6 +65,9 @@ magnitudes(const struct number *a, const struct number *b)
 		return digits_compare(a->text.s + aneg, a->text.len - aneg, b->text.s + bneg, b->text.len - bneg);
 	if (isinf(b->d))
 		return -1;
+	/* A long integer is the only one that gets here. */
+	if (fabs(b->d) < SMALL_MAX)
+		return 1;
 	n = snprintf(whole, sizeof(whole), "%.0f", fabs(b->d));
 	return digits_compare(a->text.s + aneg, a->text.len - aneg, whole, (size_t)n);
 }
@@ -103,6 +106,14 @@ number_compare(const struct number *a, const struct number *b)
 		return asign < bsign ? -1 : 1;
 	order = a->kind == NUMBER_FLOAT ? -magnitudes(b, a) : magnitudes(a, b);
 	return asign < 0 ? -order : order;
+}
+
+int
+number_is_slow(const struct number *a, const struct number *b)
+{
+	if (a->kind == NUMBER_FLOAT)
+		return b->kind == NUMBER_BIG && fabs(a->d) >= SMALL_MAX;
+	return a->kind == NUMBER_BIG && b->kind == NUMBER_FLOAT && fabs(b->d) >= SMALL_MAX;
 }
 
 /* The magnitude of a long integer by ${d}: digit after digit; the remainder so far stays below ${d}, 64 bits. */

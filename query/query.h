@@ -61,7 +61,7 @@ unsigned query_selector_wants(const struct query_selector *s);
  * query_selector_match(s, doc, matchp):
  * Does ${doc} match?  One pass over the body, which ends as soon as the answer is known; so a broken body may go unnoticed.  ${s} may be
  * used by one thread at a time: it holds the memory that matching needs.  A regular expression that exceeds
- * LIMIT_REGEX_WORK in this document does not match.
+ * LIMIT_REGEX_WORK in this document does not match, nor does a selector that exceeds LIMIT_MATCH_WORK.
  * Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_INTERNAL (ICU cannot be loaded).
  */
 int query_selector_match(struct query_selector *s, const struct query_doc *doc, int *matchp) MUST_CHECK;
@@ -84,7 +84,7 @@ void query_fields_free(struct query_fields *f);
 
 /**
  * query_fields_put(f, doc, out): Append the object ${doc} with the wanted fields alone, in the order in which they were asked for.
- * One thread at a time.  Errors: ERR_BAD_JSON, ${out}'s.
+ * Those that LIMIT_MATCH_WORK does not suffice for are left out.  One thread at a time.  Errors: ERR_BAD_JSON, ${out}'s.
  */
 int query_fields_put(struct query_fields *f, struct jstr doc, struct buf *out) MUST_CHECK;
 

@@ -3,6 +3,7 @@
 #define QUERY_SELECTOR_H_
 
 #include <stdint.h>
+#include <string.h>
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -60,9 +61,10 @@ struct selector_node {
 	int raw;   /* compare as Erlang does */
 	struct constant *constants; /* comparisons: the argument; lists: its elements */
 	size_t nconstants;
-	int sorted;                   /* the constants ascend */
-	int64_t numbers[2];           /* SELECTOR_SIZE, SELECTOR_MOD; SELECTOR_EXISTS: 0 or 1 */
-	struct regex *regex;          /* SELECTOR_REGEX; of the selector's list */
+	int sorted;          /* the constants ascend */
+	uint64_t *seen;      /* SELECTOR_ALL: for each constant the last pass that found it */
+	int64_t numbers[2];  /* SELECTOR_SIZE, SELECTOR_MOD; SELECTOR_EXISTS: 0 or 1; SELECTOR_ALL: values asked for */
+	struct regex *regex; /* SELECTOR_REGEX; of the selector's list */
 	struct selector_scope *scope; /* SELECTOR_*_MATCH: the selector below */
 };
 
@@ -85,8 +87,10 @@ struct selector_edge {
 	struct jstr name;
 	int64_t index;               /* -1: the name is none */
 	struct selector_slot *slot;  /* NULL: no path ends here */
-	struct selector_edge **kids; /* in order of length, then bytes */
+	struct selector_edge **kids; /* in selector_order() */
 	size_t nkids, cap;
+	struct selector_edge **elements; /* those of the kids that are elements, as these follow each other */
+	size_t nelements;
 };
 
 /* A selector and the value that it is applied to: the document, or the elements of $elemMatch and its kin. */
@@ -114,9 +118,20 @@ struct query_selector {
 	/* For one match at a time. */
 	struct collate collate;
 	struct buf key, plain, self;
-	size_t work; /* what regular expressions may still cost */
-	int err;     /* the first error of this match */
+	size_t work;    /* what regular expressions may still cost */
+	size_t steps;   /* and all else; 0: too much for this document */
+	uint64_t round; /* counts passes of $all */
+	int err;        /* the first error of this match */
 };
+
+/** selector_order(a, b): By length, then bytes: for looking up. */
+static inline int
+selector_order(struct jstr a, struct jstr b)
+{
+	if (a.len != b.len)
+		return a.len < b.len ? -1 : 1;
+	return memcmp(a.s, b.s, a.len);
+}
 
 /** selector_alloc(s, n): ${n} cleared bytes, or NULL. */
 void *selector_alloc(struct query_selector *s, size_t n) MUST_CHECK;
@@ -143,9 +158,18 @@ int selector_plan(struct query_selector *s, struct selector_node *node) MUST_CHE
 int selector_add_path(
     struct query_selector *s, struct selector_edge *edge, struct jstr path, struct selector_slot **slotp) MUST_CHECK;
 
+/** selector_end_paths(s, edge): No path from ${edge} on will be added any more. */
+int selector_end_paths(struct query_selector *s, struct selector_edge *edge) MUST_CHECK;
+
+/** selector_allow(s, len): A document of ${len} bytes is next: steps enough for it. */
+void selector_allow(struct query_selector *s, size_t len);
+
+/** selector_spend(s, cost): Returns 0 if that is more steps than are left, and none are left then. */
+int selector_spend(struct query_selector *s, size_t cost);
+
 /**
- * selector_fill(s, edge, v): The value ${v} is at the end of ${edge}: fill the slots from there on.  Returns 0 once nothing can match, and
- * on an error, which is in s->err.
+ * selector_fill(s, edge, v): The value ${v} is at the end of ${edge}: fill the slots from there on.  Returns 0 once nothing can match, when
+ * the steps are used up, and on an error, which is in s->err.
  */
 int selector_fill(struct query_selector *s, struct selector_edge *edge, const struct value *v);
 

@@ -4,12 +4,19 @@
  * nothing matches; what stands behind is not even read.
  *
  * An error is kept in the selector and the condition taken to fail, so that conditions are plain truth values.
+ *
+ * Selector and document together may make work without end, on a thread that serves others: what is looked at is paid for in
+ * steps, of which a document has some and more the longer it is.  One that takes more does not match.  All loops
+ * over what is in the document end with the steps; like those of regular expressions they depend on selector and document alone.
  */
 #include "selector.h"
 
 #include <string.h>
 
 #include "base/limits.h"
+
+#define READ_BYTES 4  /* bytes of a value that a step pays for, where they are passed over */
+#define DIGIT_BYTES 2 /* and digits of an integer that is divided */
 
 static int run(struct query_selector *s, struct selector_scope *scope, const struct value *v);
 static int test(struct query_selector *s, const struct selector_node *node, const struct value *v);
@@ -22,6 +29,23 @@ fail(struct query_selector *s, int err)
 	return 0;
 }
 
+void
+selector_allow(struct query_selector *s, size_t len)
+{
+	s->steps = LIMIT_MATCH_WORK + len * LIMIT_MATCH_WORK_BYTE;
+}
+
+int
+selector_spend(struct query_selector *s, size_t cost)
+{
+	if (cost >= s->steps) {
+		s->steps = 0;
+		return 0;
+	}
+	s->steps -= cost;
+	return 1;
+}
+
 /* ---- Conditions on a value ---- */
 
 static int
@@ -30,8 +54,11 @@ compare(struct query_selector *s, const struct selector_node *node, const struct
 	int err;
 
 	s->collate.raw = node->raw;
+	s->collate.steps = 0;
 	err = collate_constant(&s->collate, v, &node->constants[i], orderp);
-	return err == 0 ? 1 : fail(s, err);
+	if (err != 0)
+		return fail(s, err);
+	return selector_spend(s, s->collate.steps);
 }
 
 static int
@@ -66,14 +93,14 @@ is_listed(struct query_selector *s, const struct selector_node *node, const stru
 
 	if (!node->sorted) {
 		for (size_t i = 0; i < hi; i++)
-			if (compare(s, node, v, i, &order) && order == 0)
+			if (selector_spend(s, 1) && compare(s, node, v, i, &order) && order == 0)
 				return 1;
 		return 0;
 	}
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 
-		if (!compare(s, node, v, mid, &order))
+		if (!selector_spend(s, 1) || !compare(s, node, v, mid, &order))
 			return 0;
 		if (order == 0)
 			return 1;
@@ -85,7 +112,7 @@ is_listed(struct query_selector *s, const struct selector_node *node, const stru
 	return 0;
 }
 
-/* Step to the next element of an array: 1, or 0 behind the last. */
+/* Step to the next element of an array: 1, or 0 behind the last or when it would be too much. */
 static int
 next_element(struct query_selector *s, struct jread *j, struct value *elementp)
 {
@@ -97,7 +124,7 @@ next_element(struct query_selector *s, struct jread *j, struct value *elementp)
 	if (err != 0)
 		return err == ERR_END ? 0 : fail(s, err);
 	*elementp = collate_value(text);
-	return 1;
+	return selector_spend(s, 1 + text.len / READ_BYTES);
 }
 
 static int
@@ -127,39 +154,66 @@ test_in(struct query_selector *s, const struct selector_node *node, const struct
 	return 0;
 }
 
-/* As Erlang's lists:member(): the very same term, 1 and 1.0 being two. */
-static int
-has_element(struct query_selector *s, const struct value *v, struct jstr json)
+/* Where ${text} is among the constants; behind them: nowhere. */
+static size_t
+place_of(struct query_selector *s, const struct selector_node *node, struct jstr text)
 {
+	size_t lo = 0, hi = node->nconstants;
+
+	while (lo < hi && selector_spend(s, 1)) {
+		size_t mid = (lo + hi) / 2;
+		int order = selector_order(node->constants[mid].json, text);
+
+		if (order == 0)
+			return mid;
+		if (order < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return node->nconstants;
+}
+
+/* As Erlang's lists:member() of each: the very same term, 1 and 1.0 being two. */
+static int
+has_all(struct query_selector *s, const struct selector_node *node, const struct value *v)
+{
+	size_t left = node->nconstants;
 	struct value element;
 	struct jread j;
 
 	if (!begin_array(s, v, &j))
 		return 0;
-	while (next_element(s, &j, &element))
-		if (element.text.len == json.len && memcmp(element.text.s, json.s, json.len) == 0)
-			return 1;
-	return 0;
+	s->round++;
+	while (left > 0 && next_element(s, &j, &element)) {
+		size_t at = place_of(s, node, element.text);
+
+		if (at < node->nconstants && node->seen[at] != s->round) {
+			node->seen[at] = s->round;
+			left--;
+		}
+	}
+	return left == 0;
 }
 
 /* All constants are elements; or the only one is an array and equals the value. */
 static int
 test_all(struct query_selector *s, const struct selector_node *node, const struct value *v)
 {
-	size_t found = 0;
 	int order = 0, err;
 
 	if (v->type != JREAD_ARRAY || node->nconstants == 0)
 		return 0;
-	while (found < node->nconstants && has_element(s, v, node->constants[found].json))
-		found++;
-	if (found == node->nconstants)
+	if (has_all(s, node, v))
 		return 1;
-	if (node->nconstants != 1 || node->constants->v.type != JREAD_ARRAY)
+	if (node->numbers[0] != 1 || node->constants->v.type != JREAD_ARRAY)
 		return 0;
 	s->collate.raw = 1;
+	s->collate.steps = 0;
 	err = collate_texts(&s->collate, v->text, node->constants->json, &order);
-	return err == 0 ? order == 0 : fail(s, err);
+	if (err != 0)
+		return fail(s, err);
+	return selector_spend(s, s->collate.steps) && order == 0;
 }
 
 static int
@@ -202,6 +256,8 @@ test_string(struct query_selector *s, const struct selector_node *node, const st
 	err = collate_plain(v, &s->plain, &plain);
 	if (err != 0)
 		return fail(s, err);
+	if (!selector_spend(s, collate_plain_steps(v->text.len, plain.len)))
+		return 0;
 	if (node->op == SELECTOR_REGEX)
 		return regex_match(node->regex, plain, &s->work);
 	prefix = node->constants->v.text;
@@ -209,11 +265,11 @@ test_string(struct query_selector *s, const struct selector_node *node, const st
 }
 
 static int
-test_mod(const struct selector_node *node, const struct value *v)
+test_mod(struct query_selector *s, const struct selector_node *node, const struct value *v)
 {
 	struct number n;
 
-	if (v->type != JREAD_NUMBER)
+	if (v->type != JREAD_NUMBER || !selector_spend(s, v->text.len / DIGIT_BYTES))
 		return 0;
 	number_read(v->text, &n);
 	return number_rem(&n, node->numbers[0], node->numbers[1]);
@@ -244,6 +300,7 @@ static int
 test_keys(struct query_selector *s, const struct selector_node *node, const struct value *v)
 {
 	struct value key = {.type = JREAD_STRING, .plain = 1};
+	const char *from;
 	struct jread j;
 	int err;
 
@@ -251,10 +308,12 @@ test_keys(struct query_selector *s, const struct selector_node *node, const stru
 		return 0;
 	jread_init(&j, v->text.s, v->text.len);
 	err = jread_object_begin(&j);
-	while (err == 0 && (err = jread_object_next(&j, &s->key, &key.text)) == 0) {
+	while (err == 0 && (from = j.p, err = jread_object_next(&j, &s->key, &key.text)) == 0) {
 		if (run(s, node->scope, &key))
 			return 1;
 		err = jread_skip(&j, NULL);
+		if (!selector_spend(s, 1 + (size_t)(j.p - from) / READ_BYTES))
+			return 0;
 	}
 	return err == ERR_END ? 0 : fail(s, err);
 }
@@ -283,7 +342,7 @@ test(struct query_selector *s, const struct selector_node *node, const struct va
 	case SELECTOR_SIZE:
 		return test_size(s, node, v);
 	case SELECTOR_MOD:
-		return test_mod(node, v);
+		return test_mod(s, node, v);
 	case SELECTOR_REGEX:
 	case SELECTOR_BEGINS_WITH:
 		return test_string(s, node, v);
@@ -318,6 +377,8 @@ holds(struct query_selector *s, const struct selector_node *node, const struct v
 {
 	const struct selector_node *kid = node->kid;
 
+	if (!selector_spend(s, 1))
+		return 0;
 	switch (node->op) {
 	case SELECTOR_AND:
 		for (; kid != NULL; kid = kid->next)
@@ -347,15 +408,19 @@ holds(struct query_selector *s, const struct selector_node *node, const struct v
 
 /* ---- The pass ---- */
 
-static void
+/* Returns how many there are below ${edge}. */
+static size_t
 reset(struct selector_edge *edge, enum selector_state state)
 {
+	size_t n = edge->nkids;
+
 	for (size_t i = 0; i < edge->nkids; i++) {
 		if (edge->kids[i]->slot != NULL)
 			edge->kids[i]->slot->state = state;
 		if (edge->kids[i]->nkids > 0)
-			reset(edge->kids[i], state);
+			n += reset(edge->kids[i], state);
 	}
+	return n;
 }
 
 static struct selector_edge *
@@ -365,8 +430,7 @@ find(const struct selector_edge *edge, struct jstr name)
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
-		struct jstr have = edge->kids[mid]->name;
-		int order = have.len != name.len ? (have.len < name.len ? -1 : 1) : memcmp(have.s, name.s, name.len);
+		int order = selector_order(edge->kids[mid]->name, name);
 
 		if (order == 0)
 			return edge->kids[mid];
@@ -388,6 +452,7 @@ fill_members(struct query_selector *s, struct selector_edge *edge, struct jstr o
 	jread_init(&j, object.s, object.len);
 	err = jread_object_begin(&j);
 	while (err == 0 && left > 0) {
+		const char *from = j.p;
 		struct selector_edge *kid;
 		struct jstr key, text;
 		struct value v;
@@ -397,6 +462,8 @@ fill_members(struct query_selector *s, struct selector_edge *edge, struct jstr o
 			break;
 		kid = find(edge, key);
 		err = jread_skip(&j, &text);
+		if (!selector_spend(s, 1 + (size_t)(j.p - from) / READ_BYTES))
+			return 0;
 		if (err != 0 || kid == NULL)
 			continue;
 		v = collate_value(text);
@@ -410,20 +477,20 @@ fill_members(struct query_selector *s, struct selector_edge *edge, struct jstr o
 static int
 fill_elements(struct query_selector *s, struct selector_edge *edge, const struct value *v)
 {
-	int64_t last = -1;
 	struct value element;
 	struct jread j;
+	size_t i = 0;
 
-	for (size_t i = 0; i < edge->nkids; i++)
-		if (edge->kids[i]->index > last)
-			last = edge->kids[i]->index;
-	if (last < 0 || !begin_array(s, v, &j))
-		return last < 0;
-	for (int64_t at = 0; at <= last && next_element(s, &j, &element); at++)
-		for (size_t i = 0; i < edge->nkids; i++)
-			if (edge->kids[i]->index == at && !selector_fill(s, edge->kids[i], &element))
+	if (edge->nelements == 0)
+		return 1;
+	if (!begin_array(s, v, &j))
+		return 0;
+	/* Some may be one element by several names. */
+	for (int64_t at = 0; i < edge->nelements && next_element(s, &j, &element); at++)
+		for (; i < edge->nelements && edge->elements[i]->index == at; i++)
+			if (!selector_fill(s, edge->elements[i], &element))
 				return 0;
-	return 1;
+	return s->steps > 0;
 }
 
 /* The recursion is as deep as the value: LIMIT_JSON_DEPTH. */
@@ -434,12 +501,13 @@ selector_fill(struct query_selector *s, struct selector_edge *edge, const struct
 		edge->slot->state = SELECTOR_FOUND;
 		edge->slot->v = *v;
 		for (const struct selector_node *node = edge->slot->first; node != NULL; node = node->slot_next)
-			if (!test(s, node->kid, v))
+			if (!selector_spend(s, 1) || !test(s, node->kid, v))
 				return 0;
 	}
 	if (edge->nkids == 0)
 		return 1;
-	reset(edge, v->type == JREAD_OBJECT ? SELECTOR_MISSING : SELECTOR_BAD_PATH);
+	if (!selector_spend(s, reset(edge, v->type == JREAD_OBJECT ? SELECTOR_MISSING : SELECTOR_BAD_PATH)))
+		return 0;
 	if (v->type == JREAD_OBJECT)
 		return fill_members(s, edge, v->text, edge->nkids);
 	return v->type == JREAD_ARRAY ? fill_elements(s, edge, v) : 1;
@@ -468,8 +536,7 @@ fill_document(struct query_selector *s, const struct query_doc *doc)
 {
 	struct selector_edge *paths = s->root->paths;
 
-	reset(paths, SELECTOR_MISSING);
-	if (!fill_one(s, "_id", JREAD_STRING, doc->id) ||
+	if (!selector_spend(s, reset(paths, SELECTOR_MISSING)) || !fill_one(s, "_id", JREAD_STRING, doc->id) ||
 	    ((s->wants & QUERY_WANTS_REV) != 0 && !fill_one(s, "_rev", JREAD_STRING, doc->rev)) ||
 	    (doc->deleted && !fill_one(s, "_deleted", JREAD_TRUE, (struct jstr){"true", 4})))
 		return 0;
@@ -513,10 +580,11 @@ query_selector_match(struct query_selector *s, const struct query_doc *doc, int 
 
 	s->err = 0;
 	s->work = LIMIT_REGEX_WORK;
+	selector_allow(s, doc->body.len + doc->more.len);
 	if (s->root->whole)
 		s->err = put_document(s, doc, &self);
 	*matchp = s->err == 0 && fill_document(s, doc) && holds(s, s->root->node, &self);
-	if (s->err != 0)
+	if (s->err != 0 || s->steps == 0)
 		*matchp = 0;
 	return s->err;
 }

@@ -16,14 +16,6 @@
 
 /* ---- Paths ---- */
 
-static int
-edge_compare(struct jstr a, struct jstr b)
-{
-	if (a.len != b.len)
-		return a.len < b.len ? -1 : 1;
-	return memcmp(a.s, b.s, a.len);
-}
-
 /* The element that ${name} means, as Erlang reads an integer; -1: none. */
 static int64_t
 index_of(struct jstr name)
@@ -65,7 +57,7 @@ step(struct query_selector *s, struct jstr name, struct selector_edge **edgep)
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
-		int order = edge_compare(edge->kids[mid]->name, name);
+		int order = selector_order(edge->kids[mid]->name, name);
 
 		if (order == 0) {
 			*edgep = edge->kids[mid];
@@ -126,6 +118,37 @@ selector_add_path(struct query_selector *s, struct selector_edge *edge, struct j
 		edge->slot = selector_alloc(s, sizeof(*edge->slot));
 	*slotp = edge->slot;
 	return edge->slot != NULL ? 0 : ERR_NOMEM;
+}
+
+static int
+order_of_indexes(const void *a, const void *b)
+{
+	const struct selector_edge *x = *(struct selector_edge *const *)a, *y = *(struct selector_edge *const *)b;
+
+	return (x->index > y->index) - (x->index < y->index);
+}
+
+/* The recursion is as deep as a path: LIMIT_JSON_DEPTH. */
+int
+selector_end_paths(struct query_selector *s, struct selector_edge *edge)
+{
+	size_t n = 0;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < edge->nkids; i++) {
+		err = selector_end_paths(s, edge->kids[i]);
+		n += edge->kids[i]->index >= 0;
+	}
+	if (err != 0 || n == 0)
+		return err;
+	edge->elements = selector_alloc(s, n * sizeof(*edge->elements));
+	if (edge->elements == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < edge->nkids; i++)
+		if (edge->kids[i]->index >= 0)
+			edge->elements[edge->nelements++] = edge->kids[i];
+	qsort(edge->elements, n, sizeof(struct selector_edge *), order_of_indexes);
+	return 0;
 }
 
 /* ---- Constants ---- */
@@ -216,6 +239,33 @@ plan_list(struct query_selector *s, struct selector_node *node, int sort)
 }
 
 static int
+order_of_texts(const void *a, const void *b)
+{
+	return selector_order(((const struct constant *)a)->json, ((const struct constant *)b)->json);
+}
+
+/* Each value once, in order. */
+static int
+plan_all(struct query_selector *s, struct selector_node *node)
+{
+	struct constant *all;
+	size_t n = 0;
+	int err = plan_list(s, node, 0);
+
+	if (err != 0 || node->nconstants == 0)
+		return err;
+	all = node->constants;
+	qsort(all, node->nconstants, sizeof(*all), order_of_texts);
+	for (size_t i = 0; i < node->nconstants; i++)
+		if (n == 0 || selector_order(all[n - 1].json, all[i].json) != 0)
+			all[n++] = all[i];
+	node->numbers[0] = (int64_t)node->nconstants;
+	node->nconstants = n;
+	node->seen = selector_alloc(s, n * sizeof(*node->seen));
+	return node->seen != NULL ? 0 : ERR_NOMEM;
+}
+
+static int
 plan_mod(struct query_selector *s, struct selector_node *node)
 {
 	int err = plan_list(s, node, 0);
@@ -283,7 +333,7 @@ plan_condition(struct query_selector *s, struct selector_node *node, int raw)
 	case SELECTOR_NIN:
 		return plan_list(s, node, 1);
 	case SELECTOR_ALL:
-		return plan_list(s, node, 0);
+		return plan_all(s, node);
 	case SELECTOR_EXISTS:
 		node->numbers[0] = jstr_is(&node->arg, "true");
 		return 0;
@@ -345,12 +395,14 @@ static int
 plan_scope(struct query_selector *s, struct selector_node *node, int raw, struct selector_scope **scopep)
 {
 	struct selector_scope *scope = selector_alloc(s, sizeof(*scope));
+	int err;
 
 	if (scope == NULL || (scope->paths = selector_alloc(s, sizeof(*scope->paths))) == NULL)
 		return ERR_NOMEM;
 	scope->node = node;
 	*scopep = scope;
-	return plan_node(s, scope, node, raw, 1);
+	err = plan_node(s, scope, node, raw, 1);
+	return err != 0 ? err : selector_end_paths(s, scope->paths);
 }
 
 static void

@@ -188,6 +188,21 @@ test('regular expressions that never end are ended', { timeout: 120000 }, async 
 	assert.deepEqual(all.json?.docs, [], all.text.slice(0, 200));
 });
 
+test('a selector that takes too much of a document does not match it', { timeout: 120000 }, async () => {
+	const name = await newDb(server);
+	const list = many(100000, (i) => i);
+	for (const _id of ['x', 'y']) assert.equal((await ask(server, 'PUT', `/${name}/${_id}`, { json: { list, n: 1 } })).status, 201);
+	assert.equal((await ask(server, 'PUT', `/${name}/z`, { json: { list: [1], n: 1 } })).status, 201);
+	const conditions = (n) => ({ $or: [...many(n, () => ({ list: { $elemMatch: { $eq: -1 } } })), { n: 1 }] });
+	const found = async (selector) => (await post('_find', { selector, fields: ['_id'] }, name)).json.docs.map((d) => d._id).join('');
+	const changed = async (selector) => (await post('_changes?filter=_selector', { selector }, name)).json.results.map((r) => r.id).join('');
+	for (const ids of [found, changed]) {
+		assert.equal(await ids(conditions(2)), 'xyz');
+		assert.equal(await ids(conditions(60)), 'z');
+		assert.equal(await ids({ list: { $all: list.toReversed().slice(2) } }), 'xy');
+	}
+});
+
 test('sorts and indexes from nowhere', { timeout: 60000 }, async () => {
 	for (const sort of [['nope'], ['_id'], ['text', 'n'], [{ kind: 'desc' }, { list: 'desc' }], many(1000, (i) => `f${i}`), ['n', 'n']])
 		assertError(await post('_find', { selector: { a: 1 }, sort }), 400, 'no_usable_index', 'No index exists for this sort, try indexing by the sort fields.');

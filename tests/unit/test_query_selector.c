@@ -763,6 +763,99 @@ test_many_strings(void)
 	buf_release(&body);
 }
 
+/* {"$or":[CONDITION of "a", ... ${n} times, {"b":1}]}: the last one matches, if the others leave something for it. */
+static int
+matches_behind(const char *condition, int n, const struct query_doc *doc)
+{
+	struct buf selector;
+	int match;
+
+	buf_init(&selector, 64u << 20);
+	buf_puts(&selector, "{\"$or\":[");
+	for (int i = 0; i < n; i++)
+		buf_printf(&selector, "{\"a\":%s},", condition);
+	buf_puts(&selector, "{\"b\":1}]}");
+	CHECK_INT(buf_failed(&selector), 0);
+	match = matches_doc((struct jstr){selector.data, selector.len}, doc);
+	buf_release(&selector);
+	return match;
+}
+
+/* Each condition is cheap enough by itself, and so are some of them; many together are too much for a document, which does not match then. */
+static void
+test_work(void)
+{
+	static const struct {
+		const char *first, *element, *last; /* the field */
+		int elements;
+		const char *condition;
+		int n;
+	} cases[] = {
+	    {"[", "7", "]", 100000, "{\"$elemMatch\":{\"$eq\":1}}", 40},
+	    {"[", "7", "]", 100000, "{\"$allMatch\":{\"$gt\":1,\"$mod\":[7,0]},\"$size\":1}", 40},
+	    {"[", "7", "]", 100000, "{\"$size\":200000}", 60},
+	    {"[", "7", "]", 100000, "{\"$in\":[1,2]}", 40},
+	    {"[", "7", "]", 100000, "{\"$in\":[1,2,3,4,5,6,8,9,10,11]}", 20},
+	    {"[", "7", "]", 100000, "{\"$all\":[1]}", 40},
+	    {"[", "{}", "]", 100000, "{\"$elemMatch\":{\"c.d\":1}}", 20},
+	    {"[[", "7", "]]", 100000, "{\"$elemMatch\":{\"$eq\":1}}", 120},
+	    {"[[", "7", "]]", 100000, "{\"$elemMatch\":{\"c\":1}}", 120},
+	    {"[", "1e300", "]", 1000, "{\"$in\":[123456789012345678901234567890]}", 40},
+	    {"[", "\"\xc3\xa4\xc3\xa4\xc3\xa4\"", "]", 10000, "{\"$in\":[\"a\\u0308\\u00e4\\u00e5\"]}", 60},
+	    {"\"", "\\n", "\"", 100000, "{\"$beginsWith\":\"x\"}", 60},
+	    {"\"", "\\n", "\"", 100000, "\"x\"", 60},
+	    {"{\"", "\\n", "\":1}", 100000, "{\"$keyMapMatch\":{\"$eq\":\"x\"}}", 120},
+	    {"", "1234", "", 1000, "{\"$mod\":[7,9]}", 4000},
+	};
+	struct query_doc doc = {.id = str("id"), .rev = str("1-a")};
+	struct buf body;
+
+	buf_init(&body, 8u << 20);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		buf_clear(&body);
+		buf_printf(&body, "{\"a\":%s", cases[i].first);
+		for (int k = 0; k < cases[i].elements; k++)
+			buf_printf(&body, "%s%s", k > 0 && *cases[i].first == '[' ? "," : "", cases[i].element);
+		buf_printf(&body, "%s,\"b\":1}", cases[i].last);
+		CHECK_INT(buf_failed(&body), 0);
+		doc.body = (struct jstr){body.data, body.len};
+		if (!CHECK_INT(matches_behind(cases[i].condition, 2, &doc), 1) ||
+		    !CHECK_INT(matches_behind(cases[i].condition, cases[i].n, &doc), 0))
+			fprintf(stderr, "%s\n", cases[i].condition);
+	}
+	buf_release(&body);
+}
+
+/* What takes one pass does not become too much: as many values, or paths, as a selector may have. */
+static void
+test_one_pass(void)
+{
+	struct query_doc doc = {.id = str("id"), .rev = str("1-a")};
+	struct buf body, selector;
+
+	buf_init(&body, 8u << 20);
+	buf_init(&selector, 8u << 20);
+	buf_puts(&body, "{\"a\":[-1");
+	buf_puts(&selector, "{\"a\":{\"$all\":[5,5");
+	for (int i = 0; i < (int)LIMIT_SELECTOR_VALUES - 2; i++) {
+		buf_printf(&selector, ",%d", i);
+		buf_printf(&body, ",%d", (int)LIMIT_SELECTOR_VALUES - 3 - i);
+	}
+	buf_puts(&body, "]}");
+	buf_puts(&selector, "]}}");
+	doc.body = (struct jstr){body.data, body.len};
+	CHECK_INT(matches_doc((struct jstr){selector.data, selector.len}, &doc), 1);
+	buf_clear(&selector);
+	buf_puts(&selector, "{\"$or\":[");
+	for (int i = 0; i < 4000; i++)
+		buf_printf(&selector, "{\"a.%d\":-2},", i * 20);
+	buf_puts(&selector, "{\"a.0\":-1}]}");
+	CHECK_INT(buf_failed(&selector), 0);
+	CHECK_INT(matches_doc((struct jstr){selector.data, selector.len}, &doc), 1);
+	buf_release(&selector);
+	buf_release(&body);
+}
+
 static void
 test_broken_bodies(void)
 {
@@ -802,6 +895,8 @@ test_fields(void)
 	    {"[\"a.y\",\"a.y.w\",\"a.x\"]", "{\"a\":{\"y\":{\"z\":2,\"w\":3},\"x\":1}}"},
 	    {"[\"a.x\",\"n\",\"a\"]", "{\"a\":{\"x\":1,\"y\":{\"z\":2,\"w\":3}},\"n\":null}"},
 	    {"[\"l.1.k\"]", "{\"l\":{\"1\":{\"k\":6}}}"},
+	    {"[\"l.01.k\",\"l.x\",\"l.+0\",\"l.7\",\"l.1\",\"l.-0\"]",
+		"{\"l\":{\"01\":{\"k\":6},\"+0\":5,\"1\":{\"k\":6},\"-0\":5}}"},
 	    {"[ \"o\\\\.k\" , \"n\",\"n\" ]", "{\"o.k\":7,\"n\":null}"},
 	};
 	static const struct {
@@ -843,6 +938,39 @@ test_fields(void)
 	query_fields_free(NULL);
 }
 
+/* The same element by many names: an answer of many times the document is not made. */
+static void
+test_fields_work(void)
+{
+	static const size_t len = 100000, names = 400;
+	struct query_fields *f;
+	struct buf doc, fields, out;
+
+	buf_init(&doc, 1u << 20);
+	buf_init(&fields, 1u << 20);
+	buf_init(&out, 64u << 20);
+	buf_puts(&doc, "{\"l\":[0,\"");
+	for (size_t i = 0; i < len; i++)
+		buf_putc(&doc, 'x');
+	buf_puts(&doc, "\"]}");
+	buf_puts(&fields, "[\"l.0\"");
+	for (size_t i = 0; i < names; i++) {
+		buf_puts(&fields, ",\"l.");
+		for (size_t k = 0; k < i; k++)
+			buf_putc(&fields, '0');
+		buf_puts(&fields, "1\"");
+	}
+	buf_putc(&fields, ']');
+	CHECK_INT(buf_failed(&fields), 0);
+	CHECK_INT(query_fields_new((struct jstr){fields.data, fields.len}, &f, NULL), 0);
+	CHECK_INT(query_fields_put(f, (struct jstr){doc.data, doc.len}, &out), 0);
+	CHECK(out.len > len && out.len < LIMIT_MATCH_WORK + (LIMIT_MATCH_WORK_BYTE + 1) * len);
+	query_fields_free(f);
+	buf_release(&out);
+	buf_release(&fields);
+	buf_release(&doc);
+}
+
 int
 main(void)
 {
@@ -858,7 +986,10 @@ main(void)
 	test_bounds();
 	test_hostile_regex();
 	test_many_strings();
+	test_work();
+	test_one_pass();
 	test_broken_bodies();
 	test_fields();
+	test_fields_work();
 	return check_done();
 }
