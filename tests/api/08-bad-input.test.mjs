@@ -185,7 +185,7 @@ test('databases with impossible layouts', async () => {
 	assert.equal((await ask(server, 'PUT', `/${db}x?placement=a:1,b:2&engine=couch&q=2&n=1`)).status, 201);
 });
 
-test('bodies that are short by nature are not taken in, nor unpacked, beyond that', { timeout: 60000 }, async () => {
+test('bodies that are short by nature are not taken in, nor unpacked, beyond that', async () => {
 	const K64 = 64 << 10;
 	const M1 = 1 << 20;
 	const padded = (text, size) => Buffer.from(text.padEnd(size));
@@ -200,7 +200,7 @@ test('bodies that are short by nature are not taken in, nor unpacked, beyond tha
 	];
 	for (const [method, path, text, most, status] of at) {
 		// The first of each pair is as long as may be.
-		for (const [size, gzip] of [[most, false], [most + 1, false], [most, true], [most + 1, true], [100 << 20, true]]) {
+		for (const [size, gzip] of [[most, false], [most + 1, false], [most, true], [most + 1, true], [8 << 20, true]]) {
 			const body = gzip ? zlib.gzipSync(padded(text, size)) : padded(text, size);
 			const r = await ask(server, method, path, { body, type: J, headers: gzip ? { 'Content-Encoding': 'gzip' } : {}, auth: path === '/_session' ? null : server.auth });
 			const what = `${method} ${path}, ${size} bytes${gzip ? ', packed' : ''}: ${r.status} ${r.text.slice(0, 200)}`;
