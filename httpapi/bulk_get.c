@@ -1,14 +1,21 @@
 /*
  * bulk_get.c: _bulk_get: revisions of many documents.
  *
- * The body is read and answered in one pass over one snapshot.  The answer is JSON; only where the
- * client takes no JSON it is multipart, one part a revision.  The replicator wants results in the
- * order of the request and nothing besides them.
+ * The answer is JSON; only where the client takes no JSON it is multipart, one part a revision.  The
+ * replicator wants results in the order of the request and nothing besides them.
+ *
+ * A short request may ask for much.  So what is wrong with it is looked for before the first item is
+ * answered, and JSON goes out in batches of items, each from its own snapshot:
+ *
+ *	bulk_get -> short, and so is the answer: in one piece, on the event loop
+ *	         -> JSON: fill ... fill, on executor threads (rows.h)
+ *	         -> multipart: in one pass on an executor thread; attachments are read as they go out
  */
 #include "httpapi/api.h"
 #include "httpapi/multipart.h"
 #include "httpapi/openrevs.h"
 #include "httpapi/render.h"
+#include "httpapi/rows.h"
 #include "httpapi/uuid.h"
 
 #define GET_INLINE_BYTES 1024u /* bodies up to this are answered on the event loop */
@@ -27,14 +34,20 @@ struct item {
 
 /* One request. */
 struct job {
+	struct apireq *r;
 	struct jstr body;
+	struct jread j; /* in the body: in front of the next item */
+	int begun;      /* an item was read */
+	int here;       /* on the event loop, */
+	int large;      /* where this is not to be answered */
 	struct render_opts opts;
 	struct arena *arena;   /* of the request */
 	struct arena *scratch; /* of one item; of the request where attachments are to be sent later */
-	const struct db *db;
+	struct db *db;
 	struct db_snap *snap;
 	const char *kind; /* NULL: JSON */
-	struct buf json;
+	struct buf *json; /* the answer, or one part's text: */
+	struct buf own;   /* or a batch's */
 	struct multipart_out out;
 	char boundary[MULTIPART_BOUNDARY_LEN];
 	size_t ndocs; /* written for the item at hand */
@@ -194,15 +207,15 @@ static void
 between(struct job *job)
 {
 	if (job->ndocs++ > 0 && job->kind == NULL)
-		buf_putc(&job->json, ',');
+		buf_putc(job->json, ',');
 	if (job->kind != NULL)
-		buf_clear(&job->json);
+		buf_clear(job->json);
 }
 
 static int
 put_error(struct job *job, const struct item *item, const struct jstr *rev, const char *error, const char *reason)
 {
-	struct buf *b = &job->json;
+	struct buf *b = job->json;
 
 	between(job);
 	buf_puts(b, job->kind == NULL ? "{\"error\":{\"id\":" : "{\"id\":");
@@ -261,17 +274,17 @@ put_found(struct db_doc *doc, struct revpos at, void *cookie)
 
 	between(job);
 	if (job->kind != NULL) {
-		err = render_follows(&job->json, doc, &at, &job->opts, job->scratch, NULL, &atts, &natts);
+		err = render_follows(job->json, doc, &at, &job->opts, job->scratch, NULL, &atts, &natts);
 		if (err == 0 && natts > 0)
 			err = name_part(job, doc, at);
 		if (err == 0)
 			err = multipart_out_mixed(
-			    &job->out, job->boundary, job->json.data, job->json.len, atts, natts, 0);
+			    &job->out, job->boundary, job->json->data, job->json->len, atts, natts, 0);
 		return err;
 	}
-	buf_puts(&job->json, "{\"ok\":");
-	err = render_rev(&job->json, doc, at, &job->opts, job->scratch);
-	buf_putc(&job->json, '}');
+	buf_puts(job->json, "{\"ok\":");
+	err = render_rev(job->json, doc, at, &job->opts, job->scratch);
+	buf_putc(job->json, '}');
 	return err;
 }
 
@@ -286,9 +299,9 @@ put_leaves(struct job *job, struct db_doc *doc)
 	if (doc->nleaves == 1 && job->kind == NULL) {
 		opts.revs_info = opts.conflicts = opts.deleted_conflicts = opts.local_seq = 0;
 		between(job);
-		buf_puts(&job->json, "{\"ok\":");
-		err = render_doc(&job->json, doc, &opts, job->scratch, NULL);
-		buf_putc(&job->json, '}');
+		buf_puts(job->json, "{\"ok\":");
+		err = render_doc(job->json, doc, &opts, job->scratch, NULL);
+		buf_putc(job->json, '}');
 		return err;
 	}
 	return db_doc_leaves(doc, NULL, put_found, job, &n);
@@ -304,6 +317,9 @@ put_doc(struct job *job, const struct item *item)
 	int err;
 
 	err = db_get(job->snap, item->id.s, item->id.len, job->scratch, &doc);
+	job->large |= err == 0 && job->here && db_doc_is_large(&doc);
+	if (job->large)
+		return 0;
 	if (err == 0 && !item->has_rev)
 		return put_leaves(job, &doc);
 	if (err == 0) {
@@ -354,36 +370,36 @@ put_item(struct job *job, struct item *item, int first)
 	job->ndocs = 0;
 	if (job->kind != NULL)
 		return put_docs(job, item);
-	buf_puts(&job->json, first ? "{\"id\":" : ",{\"id\":");
-	put_one_of(&job->json, item->has_id ? &item->id : NULL, &none);
-	buf_puts(&job->json, ",\"docs\":[");
+	buf_puts(job->json, first ? "{\"id\":" : ",{\"id\":");
+	put_one_of(job->json, item->has_id ? &item->id : NULL, &none);
+	buf_puts(job->json, ",\"docs\":[");
 	err = put_docs(job, item);
-	buf_puts(&job->json, "]}");
+	buf_puts(job->json, "]}");
 	return err;
 }
 
+/* ---- The request ---- */
+
+/* check_items: All are what read_item() takes; job->j is set in front of the first. */
 static int
-put_items(struct job *job, struct jread *j)
+check_items(struct job *job, struct jread *j)
 {
 	struct item item;
-	int err, first = 1;
+	int err;
 
 	if (jread_peek(j) != JREAD_ARRAY)
 		return err_why(&job->why, ERR_BAD_REQUEST, "`docs` parameter must be an array.");
 	err = jread_array_begin(j);
+	job->j = *j;
 	while (err == 0 && (err = jread_array_next(j)) == 0) {
 		err = read_item(job, j, &item);
-		if (err == 0)
-			err = put_item(job, &item, first);
-		first = 0;
-		if (job->scratch != job->arena)
-			arena_reset(job->scratch);
+		arena_reset(job->scratch);
 	}
 	return err == ERR_END ? 0 : err;
 }
 
 static int
-answer(struct job *job)
+check_members(struct job *job)
 {
 	struct buf keys;
 	struct jstr key;
@@ -401,7 +417,7 @@ answer(struct job *job)
 	while (err == 0 && (err = jread_object_next(&j, &keys, &key)) == 0) {
 		if (!seen && jstr_is(&key, "docs")) {
 			seen = 1;
-			err = put_items(job, &j);
+			err = check_items(job, &j);
 		} else
 			err = jread_skip(&j, NULL);
 	}
@@ -413,50 +429,149 @@ answer(struct job *job)
 	return seen ? 0 : err_why(&job->why, ERR_BAD_REQUEST, "Missing JSON list of 'docs'.");
 }
 
-static void
-work(struct apireq *r)
+static int
+check(struct job *job)
 {
-	struct job *job = r->cookie;
+	int err = arena_new(RENDER_MAX, &job->scratch);
 
-	job->scratch = job->arena;
-	job->err = 0;
-	if (job->kind == NULL)
-		job->err = arena_new(RENDER_MAX, &job->scratch);
-	if (job->err != 0)
-		return;
-	job->db = r->db;
-	job->err = db_snap_begin(r->db, &job->snap);
-	if (job->err == 0) {
-		if (job->kind == NULL)
-			buf_puts(&job->json, "{\"results\":[");
-		else {
-			buf_puts(&job->out.text, "--");
-			buf_put(&job->out.text, job->boundary, sizeof(job->boundary));
-		}
-		job->err = answer(job);
-		buf_puts(job->kind == NULL ? &job->json : &job->out.text, job->kind == NULL ? "]}" : "--");
-		db_snap_end(job->snap);
-	}
+	if (err == 0)
+		err = check_members(job);
+	arena_free(job->scratch);
+	job->scratch = NULL;
+	return err;
+}
+
+/* The next item; ERR_END behind the last. */
+static int
+put_next(struct job *job)
+{
+	struct item item;
+	int err = jread_array_next(&job->j);
+
+	if (err == 0)
+		err = read_item(job, &job->j, &item);
+	if (err == 0)
+		err = put_item(job, &item, !job->begun);
+	job->begun = 1;
 	if (job->scratch != job->arena)
-		arena_free(job->scratch);
+		arena_reset(job->scratch);
+	return err;
+}
+
+/* A batch, or with ${turn} NULL all, as far as the event loop may. */
+static int
+put_some(struct job *job, struct rows_turn *turn)
+{
+	int err = db_snap_begin(job->db, &job->snap);
+
+	if (err != 0)
+		return err;
+	do {
+		err = put_next(job);
+		job->large |= job->here && job->json->len > ROWS_BATCH_BYTES;
+	} while (err == 0 && !job->large && (turn == NULL || !rows_turn_over(turn, job->json)));
+	db_snap_end(job->snap);
+	return err;
+}
+
+static int
+fill(void *cookie, struct buf *b, struct arena *scratch)
+{
+	struct job *job = cookie;
+	struct rows_turn turn;
+	int err = job->begun ? 0 : check(job);
+
+	(void)scratch;
+	rows_turn_begin(&turn, b);
+	job->json = b;
+	if (err != 0 || (err = arena_new(RENDER_MAX, &job->scratch)) != 0)
+		return err;
+	if (!job->begun)
+		buf_puts(b, "{\"results\":[");
+	err = put_some(job, job->here ? NULL : &turn);
+	if (err == ERR_END)
+		buf_puts(b, job->here ? "]}" : "]}\n");
+	arena_free(job->scratch);
+	return err;
 }
 
 static void
-then(struct apireq *r)
+fail(void *cookie, int err)
+{
+	struct job *job = cookie;
+
+	api_error(job->r, err, &job->why);
+}
+
+static void
+send_rows(struct job *job)
+{
+	job->here = job->large = job->begun = 0;
+	api_json_head(job->r);
+	rows_send_on(job->r, job->r->api->ex, fill, NULL, fail, job);
+}
+
+/* Short, and perhaps so is the answer. */
+static void
+send_here(struct job *job)
+{
+	int err;
+
+	job->here = 1;
+	buf_init(&job->own, RENDER_MAX);
+	err = fill(job, &job->own, NULL);
+	if (err == ERR_END && !job->large) {
+		api_json(job->r, 200, &job->own);
+		return;
+	}
+	buf_release(&job->own);
+	if (job->large)
+		send_rows(job);
+	else
+		fail(job, err);
+}
+
+static void
+parts_work(struct apireq *r)
 {
 	struct job *job = r->cookie;
 
-	if (job->err == 0 && job->kind == NULL) {
-		api_json(r, 200, &job->json);
+	job->err = check(job);
+	if (job->err != 0)
 		return;
-	}
-	buf_release(&job->json);
+	job->scratch = job->arena;
+	buf_puts(&job->out.text, "--");
+	buf_put(&job->out.text, job->boundary, sizeof(job->boundary));
+	job->err = put_some(job, NULL);
+	if (job->err == ERR_END)
+		job->err = 0;
+	buf_puts(&job->out.text, "--");
+}
+
+static void
+parts_then(struct apireq *r)
+{
+	struct job *job = r->cookie;
+
+	buf_release(&job->own);
 	if (job->err == 0) {
 		multipart_out_send(&job->out, r, job->kind, job->boundary);
 		return;
 	}
 	multipart_out_release(&job->out);
 	api_error(r, job->err, &job->why);
+}
+
+static void
+send_parts(struct job *job)
+{
+	/* Parts carry their attachments whether or not these were asked for, as in CouchDB. */
+	job->opts.attachments = 1;
+	uuid_random(job->boundary);
+	buf_init(&job->own, RENDER_MAX);
+	job->json = &job->own;
+	multipart_out_init(&job->out, job->arena);
+	api_work(job->r, parts_work, parts_then);
 }
 
 /* Parameters that mean something to a single document alone. */
@@ -506,16 +621,12 @@ bulk_get(struct apireq *r)
 	r->cookie = job;
 	job->arena = r->arena;
 	job->kind = choose_kind(r);
-	/* Parts carry their attachments whether or not these were asked for, as in CouchDB. */
+	job->r = r;
+	job->db = r->db;
 	if (job->kind != NULL)
-		job->opts.attachments = 1;
-	uuid_random(job->boundary);
-	buf_init(&job->json, RENDER_MAX);
-	multipart_out_init(&job->out, r->arena);
-	if (job->body.len > GET_INLINE_BYTES || job->opts.attachments) {
-		api_work(r, work, then);
-		return;
-	}
-	work(r);
-	then(r);
+		send_parts(job);
+	else if (job->body.len <= GET_INLINE_BYTES && !job->opts.attachments)
+		send_here(job);
+	else
+		send_rows(job);
 }

@@ -57,6 +57,20 @@ test_reads(void)
 }
 
 static void
+test_bulk_get(void)
+{
+	CHECK_INT(ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"small\"},{\"id\":\"none\"}]}", 200,
+		      "{\"results\":[{\"id\":\"small\",\"docs\":[{\"ok\":{\"_id\":\"small\",\"_rev\":\"1-aa\"}}]},{\"id\":\"none\","),
+	    0);
+	/* What had been answered before is said once. */
+	CHECK_INT(ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"small\"},{\"id\":\"large\",\"rev\":\"1-05\"}]}", 200,
+		      "{\"results\":[{\"id\":\"small\",\"docs\":[{\"ok\":{\"_id\":\"small\",\"_rev\":\"1-aa\"}}]},"
+		      "{\"id\":\"large\",\"docs\":[{\"ok\":{\"_id\":\"large\",\"_rev\":\"1-05\"}}]}]}\n"),
+	    1);
+	CHECK_INT(ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"large\"},{\"id\":1}]}", 400, "id must be a string"), 0);
+}
+
+static void
 test_diff(void)
 {
 	CHECK_INT(ask("POST", "/db/_revs_diff", "{\"small\":[\"1-bb\",\"1-aa\"],\"none\":[\"1-a\"]}", 200,
@@ -129,6 +143,7 @@ main(void)
 	(void)ask("GET", "/", NULL, 200, "Welcome");
 	(void)ask("GET", "/", NULL, 200, "Welcome");
 	test_reads();
+	test_bulk_get();
 	test_diff();
 	test_many();
 	test_stubs();
