@@ -192,16 +192,17 @@ static int
 read_seq(struct peruser *p, struct db_snap *snap, const struct jstr *note, const char *key, uint64_t *seqp)
 {
 	struct jstr seq = {NULL, 0};
+	uint64_t now;
 	int err = member_of(note, key, &seq);
 
 	*seqp = 0;
-	if (err || seq.len == 0)
+	if (err || seq.len == 0 || (err = db_snap_seq_get(snap, &now)) != 0)
 		return err;
 	err = userdoc_string(&seq, p->users.arena, &seq);
 	if (!err)
 		err = db_seq_parse(p->users.db, seq.s, seq.len, seqp);
 	/* Who may write there could promise that all deletions to come were seen to. */
-	if (err || *seqp > db_snap_seq(snap))
+	if (err || *seqp > now)
 		*seqp = 0;
 	return err;
 }
@@ -521,16 +522,18 @@ static int
 begin(struct peruser *p, struct db_snap *snap)
 {
 	const struct config *c = p->api->config;
-	uint64_t since;
-	int err;
+	uint64_t since, now;
+	int err = db_snap_seq_get(snap, &now);
 
+	if (err)
+		return err;
 	forget_over(p);
 	snprintf(p->prefix, sizeof(p->prefix), "%s", config_get(c, "couch_peruser", "database_prefix", "userdb-"));
 	p->incarnation = db_incarnation(p->users.db);
 	p->seq = 0;
 	err = read_note(p, snap, &since);
 	p->first = p->noted == 0 && since == 0;
-	p->deleted_since = p->first ? db_snap_seq(snap) : p->noted > 0 ? p->noted : since;
+	p->deleted_since = p->first ? now : p->noted > 0 ? p->noted : since;
 	return err;
 }
 
