@@ -50,8 +50,8 @@ struct feed {
 	uint32_t interval_ms;
 	uint32_t heap_index;
 	uint8_t heartbeat;
-	uint8_t closes;  /* its last line is needed, whatever ends it */
-	uint8_t whole;   /* its last line says that these are all rows: what ends before them has none, and is cut off */
+	uint8_t closes; /* its last line is needed, whatever ends it */
+	uint8_t whole;  /* its last line says that these are all rows: what ends before them has none, and is cut off */
 	uint8_t started; /* the head is out */
 	uint8_t more;    /* its last turn ended before the rows did */
 	uint8_t queued;
