@@ -43,6 +43,7 @@
 #define LIMIT_SELECTOR_NODES 8192u         /* operators and fields of a selector */
 #define LIMIT_SELECTOR_VALUES 100000u      /* values that a selector compares with */
 #define LIMIT_SELECTOR_MEM (64u << 20)     /* bytes that a compiled selector may take */
+#define LIMIT_SELECTOR_REGEXES (4u << 20)  /* bytes of its compiled regular expressions */
 #define LIMIT_MATCH_WORK 4000000u          /* steps of a selector in one document, some 10 ns each */
 #define LIMIT_MATCH_WORK_BYTE 4u           /* and for each byte of the document */
 #define LIMIT_FIND_RANGES 1024u            /* ranges of keys that a query reads, over all its indexes */

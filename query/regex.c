@@ -21,17 +21,87 @@
 
 #define CALL_COST 8   /* steps that it costs to start PCRE */
 #define STEP_BYTES 16 /* bytes that are passed over in the time of a step */
+#define KEPT 65536    /* bytes that a match may leave for the next one: most take less */
 
 struct regex {
+	struct regex_set *set;
+	struct regex *next; /* in the set */
 	pcre2_code *code;
-	pcre2_match_data *data;
-	pcre2_match_context *limits;
 	int heavy; /* one item may pass over much unseen */
 	/* While it matches. */
 	size_t *workp;
 	size_t each; /* steps charged for an item, whatever it does */
 	size_t at;   /* where the last item began */
 };
+
+struct regex_set {
+	struct regex *first;
+	size_t size; /* bytes of code */
+	pcre2_general_context *memory;
+	pcre2_match_context *limits;
+	pcre2_match_data *data; /* NULL: to be made again */
+	int large;              /* it has got more than KEPT bytes */
+};
+
+/* PCRE keeps what a match took for the next one: up to LIMIT_REGEX_HEAP_KIB. */
+static void *
+take(PCRE2_SIZE n, void *cookie)
+{
+	struct regex_set *set = cookie;
+
+	if (n > KEPT)
+		set->large = 1;
+	return malloc(n);
+}
+
+static void
+give(void *p, void *cookie)
+{
+	(void)cookie;
+	free(p);
+}
+
+int
+regex_set_new(struct regex_set **setp)
+{
+	struct regex_set *set = calloc(1, sizeof(*set));
+
+	if (set == NULL)
+		return ERR_NOMEM;
+	set->memory = pcre2_general_context_create(take, give, set);
+	set->limits = pcre2_match_context_create(NULL);
+	if (set->memory == NULL || set->limits == NULL) {
+		regex_set_free(set);
+		return ERR_NOMEM;
+	}
+	pcre2_set_heap_limit(set->limits, LIMIT_REGEX_HEAP_KIB);
+	*setp = set;
+	return 0;
+}
+
+static void
+forget(struct regex *r)
+{
+	pcre2_code_free(r->code);
+	free(r);
+}
+
+void
+regex_set_free(struct regex_set *set)
+{
+	struct regex *r;
+
+	if (set == NULL)
+		return;
+	while ((r = set->first) != NULL) {
+		set->first = r->next;
+		forget(r);
+	}
+	pcre2_match_data_free(set->data);
+	pcre2_match_context_free(set->limits);
+	pcre2_general_context_free(set->memory);
+	free(set);
+}
 
 /* Erlang's PCRE knew (*UTF8); PCRE2 has renamed it. */
 static size_t
@@ -104,8 +174,24 @@ charge(pcre2_callout_block *item, void *cookie)
 	return 0;
 }
 
+/* The size of the code counts in the set's. */
+static int
+add(struct regex_set *set, struct regex *r)
+{
+	size_t size = 0;
+
+	pcre2_pattern_info(r->code, PCRE2_INFO_SIZE, &size);
+	if (size > LIMIT_SELECTOR_REGEXES - set->size)
+		return ERR_TOO_LARGE;
+	set->size += size;
+	r->set = set;
+	r->next = set->first;
+	set->first = r;
+	return 0;
+}
+
 int
-regex_new(struct jstr pattern, struct regex **rp)
+regex_new(struct regex_set *set, struct jstr pattern, struct regex **rp)
 {
 	struct regex *r;
 	uint32_t backrefs = 0;
@@ -117,40 +203,40 @@ regex_new(struct jstr pattern, struct regex **rp)
 	if (r == NULL)
 		return ERR_NOMEM;
 	err = compile(r, &pattern);
-	if (err == 0) {
-		r->data = pcre2_match_data_create(1, NULL);
-		r->limits = pcre2_match_context_create(NULL);
-		if (r->data == NULL || r->limits == NULL)
-			err = ERR_NOMEM;
-	}
+	if (err == 0)
+		err = add(set, r);
 	if (err != 0) {
-		regex_free(r);
+		forget(r);
 		return err;
 	}
 	pcre2_pattern_info(r->code, PCRE2_INFO_BACKREFMAX, &backrefs);
 	r->heavy = backrefs > 0 || has_large_repeat(&pattern);
-	pcre2_set_heap_limit(r->limits, LIMIT_REGEX_HEAP_KIB);
-	pcre2_set_callout(r->limits, charge, r);
 	*rp = r;
 	return 0;
 }
 
-void
-regex_free(struct regex *r)
+static int
+match(struct regex *r, struct jstr subject)
 {
-	if (r == NULL)
-		return;
-	pcre2_match_context_free(r->limits);
-	pcre2_match_data_free(r->data);
-	pcre2_code_free(r->code);
-	free(r);
+	struct regex_set *set = r->set;
+	int found;
+
+	pcre2_set_callout(set->limits, charge, r);
+	found = pcre2_match(r->code, (PCRE2_SPTR)subject.s, subject.len, 0, 0, set->data, set->limits);
+	if (set->large) {
+		pcre2_match_data_free(set->data);
+		set->data = NULL;
+	}
+	return found;
 }
 
 int
-regex_match(struct regex *r, struct jstr subject, size_t *workp)
+regex_match(struct regex *r, struct jstr subject, size_t *workp, int *matchp)
 {
 	size_t cost = CALL_COST + subject.len / STEP_BYTES;
+	int found;
 
+	*matchp = 0;
 	if (cost > *workp) {
 		*workp = 0;
 		return 0;
@@ -159,5 +245,10 @@ regex_match(struct regex *r, struct jstr subject, size_t *workp)
 	r->workp = workp;
 	r->each = 1 + (r->heavy ? subject.len / STEP_BYTES : 0);
 	r->at = 0;
-	return pcre2_match(r->code, (PCRE2_SPTR)subject.s, subject.len, 0, 0, r->data, r->limits) >= 0;
+	r->set->large = 0;
+	if (r->set->data == NULL)
+		r->set->data = pcre2_match_data_create(1, r->set->memory);
+	found = r->set->data != NULL ? match(r, subject) : PCRE2_ERROR_NOMEMORY;
+	*matchp = found >= 0;
+	return found == PCRE2_ERROR_NOMEMORY ? ERR_NOMEM : 0;
 }

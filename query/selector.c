@@ -73,8 +73,7 @@ query_selector_free(struct query_selector *s)
 {
 	if (s == NULL)
 		return;
-	for (struct selector_regex *held = s->regexes; held != NULL; held = held->next)
-		regex_free(held->regex);
+	regex_set_free(s->regexes);
 	collate_release(&s->collate);
 	buf_release(&s->key);
 	buf_release(&s->plain);

@@ -64,7 +64,7 @@ struct selector_node {
 	int sorted;          /* the constants ascend */
 	uint64_t *seen;      /* SELECTOR_ALL: for each constant the last pass that found it */
 	int64_t numbers[2];  /* SELECTOR_SIZE, SELECTOR_MOD; SELECTOR_EXISTS: 0 or 1; SELECTOR_ALL: values asked for */
-	struct regex *regex; /* SELECTOR_REGEX; of the selector's list */
+	struct regex *regex; /* SELECTOR_REGEX; of the selector's set */
 	struct selector_scope *scope; /* SELECTOR_*_MATCH: the selector below */
 };
 
@@ -100,21 +100,16 @@ struct selector_scope {
 	int whole; /* a condition looks at the value itself */
 };
 
-struct selector_regex {
-	struct regex *regex;
-	struct selector_regex *next;
-};
-
 struct query_selector {
 	struct arena *arena;
 	struct selector_scope *root;
-	struct selector_regex *regexes;
-	unsigned wants;      /* QUERY_WANTS_* */
-	size_t nbody;        /* members of the body that paths begin with */
-	size_t nnodes;       /* of the tree */
-	size_t npaths;       /* bytes of all paths */
-	size_t nvalues;      /* constants */
-	struct errtext *why; /* while it is made; may be NULL */
+	struct regex_set *regexes; /* NULL: none */
+	unsigned wants;            /* QUERY_WANTS_* */
+	size_t nbody;              /* members of the body that paths begin with */
+	size_t nnodes;             /* of the tree */
+	size_t npaths;             /* bytes of all paths */
+	size_t nvalues;            /* constants */
+	struct errtext *why;       /* while it is made; may be NULL */
 	/* For one match at a time. */
 	struct collate collate;
 	struct buf key, plain, self;

@@ -249,7 +249,7 @@ static int
 test_string(struct query_selector *s, const struct selector_node *node, const struct value *v)
 {
 	struct jstr prefix, plain;
-	int err;
+	int err, match;
 
 	if (v->type != JREAD_STRING)
 		return 0;
@@ -258,8 +258,10 @@ test_string(struct query_selector *s, const struct selector_node *node, const st
 		return fail(s, err);
 	if (!selector_spend(s, collate_plain_steps(v->text.len, plain.len)))
 		return 0;
-	if (node->op == SELECTOR_REGEX)
-		return regex_match(node->regex, plain, &s->work);
+	if (node->op == SELECTOR_REGEX) {
+		err = regex_match(node->regex, plain, &s->work, &match);
+		return err == 0 ? match : fail(s, err);
+	}
 	prefix = node->constants->v.text;
 	return plain.len >= prefix.len && memcmp(plain.s, prefix.s, prefix.len) == 0;
 }

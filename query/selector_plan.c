@@ -284,20 +284,18 @@ plan_mod(struct query_selector *s, struct selector_node *node)
 static int
 plan_regex(struct query_selector *s, struct selector_node *node)
 {
-	struct selector_regex *held = selector_alloc(s, sizeof(*held));
 	int err = plan_constant(s, node);
 
-	if (err != 0 || held == NULL)
-		return err != 0 ? err : ERR_NOMEM;
-	err = regex_new(node->constants->v.text, &node->regex);
-	if (err == ERR_OPERATOR_ARG)
-		return selector_refuse(s, err, "Bad argument for operator $regex: ", node->arg);
+	if (err == 0 && s->regexes == NULL)
+		err = regex_set_new(&s->regexes);
 	if (err != 0)
 		return err;
-	held->regex = node->regex;
-	held->next = s->regexes;
-	s->regexes = held;
-	return 0;
+	err = regex_new(s->regexes, node->constants->v.text, &node->regex);
+	if (err == ERR_OPERATOR_ARG)
+		return selector_refuse(s, err, "Bad argument for operator $regex: ", node->arg);
+	if (err == ERR_TOO_LARGE)
+		return err_why(s->why, ERR_SELECTOR, "The selector's regular expressions are too large.");
+	return err;
 }
 
 static int

@@ -118,9 +118,36 @@ fail_each(const char *selector)
 	CHECK_INT(err, 0);
 }
 
+/* Regular expressions leave what a match took to each other. */
+static void
+test_many_regexes(void)
+{
+	static const char condition[] = "{\"a\":{\"$regex\":\"^(x|y)*z\"}},";
+	struct query_doc doc = {.id = str("i"), .body = str("{\"a\":\"xyxyxyxyxyxyxyxyxyxyxyxyxyxyxyxy\"}")};
+	struct query_selector *s;
+	struct buf text;
+	long before;
+	int match;
+
+	buf_init(&text, 1u << 20);
+	buf_puts(&text, "{\"$or\":[");
+	for (int i = 0; i < 100; i++)
+		buf_puts(&text, condition);
+	buf_puts(&text, "{\"b\":1}]}");
+	CHECK_INT(buf_failed(&text), 0);
+	CHECK_INT(query_selector_new((struct jstr){text.data, text.len}, &s, NULL), 0);
+	before = live;
+	CHECK_INT(query_selector_match(s, &doc, &match), 0);
+	CHECK_INT(match, 0);
+	CHECK(live - before < 10);
+	query_selector_free(s);
+	buf_release(&text);
+}
+
 int
 main(void)
 {
+	test_many_regexes();
 	fail_each("{\"a\":1,\"z\":{\"$gt\":1},\"b\":{\"$in\":[1,2,\"x\"]}}");
 	fail_each("{\"$or\":[{\"a\":1,\"b\":2},{\"b\":{\"$beginsWith\":\"xy\"}}],\"c\":{\"$regex\":\"a.*\"}}");
 	fail_each("{\"a\":{\"$elemMatch\":{\"$gt\":3}},\"b\":{\"$gte\":null},\"_id\":{\"$lt\":\"x\"}}");

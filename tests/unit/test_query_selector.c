@@ -707,6 +707,9 @@ test_bounds(void)
 	CHECK_INT(repeated("{\"a\":{\"$in\":[", "1", "]}}", LIMIT_SELECTOR_VALUES + 1), ERR_SELECTOR);
 	CHECK_INT(
 	    repeated("{\"a\":{\"$all\":[", "\"12345678901234567890\"", "]}}", LIMIT_SELECTOR_LEN / 20), ERR_SELECTOR);
+	CHECK_INT(repeated("{\"$or\":[", "{\"a\":{\"$regex\":\"^[a-z]+\\\\.(jpe?g|png)$\"}}", "]}", 4000), 0);
+	CHECK_INT(repeated("{\"$or\":[", "{\"a\":{\"$regex\":\"(?:[ab]{9}){99}\"}}", "]}", 40), 0);
+	CHECK_INT(repeated("{\"$or\":[", "{\"a\":{\"$regex\":\"(?:[ab]{9}){999}\"}}", "]}", 80), ERR_SELECTOR);
 	CHECK_INT(nested("{\"a", ".x", "\":1}", 1), 0);
 	CHECK_INT(repeated("{\"", "a.a.a.a.a", "\":1}", LIMIT_JSON_DEPTH / 4), ERR_FIELD_NAME);
 }
