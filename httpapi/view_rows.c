@@ -201,8 +201,8 @@ put_row(struct view_rows *l, const struct view_query *q, struct db_snap *db, con
 
 /* fill_range: The rows of one range, from l->place on. */
 static int
-fill_range(struct view_rows *l, const struct view_query *q, struct view_snap *snap, struct db_snap *db,
-    struct rows_turn *turn, struct buf *b, struct arena *a)
+fill_range(struct view_rows *l, const struct view_query *q, struct view_snap *snap, struct db_snap *db, struct buf *b,
+    struct arena *a)
 {
 	struct read_range range = range_of(q, l->next_key);
 	struct read_row row;
@@ -217,7 +217,7 @@ fill_range(struct view_rows *l, const struct view_query *q, struct view_snap *sn
 		if ((err = read_next(snap, a, &row)) != 0 || (err = put_row(l, q, db, &row, b, a)) != 0)
 			break;
 		l->left--;
-		if (rows_turn_over(turn, b)) {
+		if (rows_turn_over(&l->turn, b)) {
 			buf_clear(&l->place);
 			return read_place(snap, &l->place);
 		}
@@ -230,18 +230,16 @@ fill_rows(struct view_rows *l, const struct view_query *q, struct view_snap *sna
     struct arena *a)
 {
 	size_t nranges = q->has_keys ? q->nkeys : 1;
-	struct rows_turn turn;
 	int err, over = 0;
 
-	rows_turn_begin(&turn, b);
 	while (!over) {
 		if (l->next_key >= nranges || l->left == 0)
 			return ERR_END;
-		if ((err = fill_range(l, q, snap, db, &turn, b, a)) != ERR_END)
+		if ((err = fill_range(l, q, snap, db, b, a)) != ERR_END)
 			return err;
 		l->next_key++;
 		buf_clear(&l->place);
-		over = rows_turn_over(&turn, b);
+		over = rows_turn_over(&l->turn, b);
 	}
 	return 0;
 }
@@ -354,14 +352,17 @@ view_rows_fill(void *cookie, struct buf *b, struct arena *a)
 	struct view_rows *l = cookie;
 	struct view_snap *snap;
 	struct db_snap *db = NULL;
-	int err = wants_docs(l) ? db_snap_begin(l->r->db, &db) : 0;
+	int err = wants_docs(l) ? db_snap_begin(l->r->db, &db) : 0, over = 0;
 
 	if (err != 0)
 		return err;
 	if ((err = read_begin(l->ix, &snap)) == 0) {
+		rows_turn_begin(&l->turn, b);
 		err = ERR_END;
-		while (err == ERR_END && l->current < l->nqueries && b->len < ROWS_BATCH_BYTES && !read_is_over(snap))
+		while (err == ERR_END && l->current < l->nqueries && !over && !read_is_over(snap)) {
 			err = fill_query(l, snap, db, b, a);
+			over = rows_turn_over(&l->turn, b) || rows_turn_late(&l->turn);
+		}
 		read_end(snap);
 	}
 	if (db != NULL)

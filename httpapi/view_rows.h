@@ -2,6 +2,7 @@
 #ifndef HTTPAPI_VIEW_ROWS_H_
 #define HTTPAPI_VIEW_ROWS_H_
 
+#include "httpapi/rows.h"
 #include "httpapi/view_query.h"
 #include "views/read.h"
 
@@ -17,11 +18,12 @@ struct view_rows {
 	char error[64]; /* with ERR_SCRIPT: its name */
 	/* Where it has got to: */
 	size_t current;
-	int headed;      /* its head is written */
-	int rows;        /* 1 once a row is written */
-	uint64_t left;   /* rows still allowed, */
-	uint64_t skip;   /* and still to be passed over */
-	size_t next_key; /* place in its keys */
+	struct rows_turn turn; /* of all queries together */
+	int headed;            /* its head is written */
+	int rows;              /* 1 once a row is written */
+	uint64_t left;         /* rows still allowed, */
+	uint64_t skip;         /* and still to be passed over */
+	size_t next_key;       /* place in its keys */
 	struct buf place;
 };
 

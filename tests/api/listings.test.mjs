@@ -233,3 +233,21 @@ test('a reader that stops in the middle holds up nobody', async () => {
 	assert.ok(end.complete);
 	same(JSON.parse(end.text).rows.map((x) => x.id), sorted, 'slow');
 });
+
+// An answer that takes more than one turn is sent in chunks.
+test('queries without rows, and keys that are passed over, take turns as rows do', async () => {
+	const name = await c.db();
+	const put = await c.request('PUT', `${name}/_design/q`, { language: 'query', views: { n: { map: { fields: { n: 'asc' } }, reduce: '_count', options: { def: { fields: ['n'] } } } } });
+	assert.equal(put.status, 201, put.text);
+	const empty = (n) => ({ queries: Array.from({ length: n }, () => ({ keys: [] })) });
+	const strange = (n) => ({ keys: Array.from({ length: n }, (_, i) => `k${i}`) });
+	for (const [path, body, count] of [
+		['_all_docs/queries', empty(1500), (json) => json.results.length],
+		['_design/q/_view/n/queries?reduce=false', empty(1500), (json) => json.results.length],
+		['_design_docs', strange(1500), (json) => json.rows.length],
+	]) {
+		const r = await c.request('POST', `${name}/${path}`, body);
+		assert.equal(r.headers['transfer-encoding'], 'chunked', path);
+		assert.equal(count(r.json), path === '_design_docs' ? 0 : 1500, path);
+	}
+});
