@@ -228,10 +228,7 @@ server_encode_next(struct http_req *req)
 		memcpy(req->out, out, out_len);
 	req->out_len = out_len;
 	req->raw_at += len;
-	if (len == left) {
-		free(req->raw);
-		req->raw = NULL;
-		req->raw_at = req->raw_len = 0;
-	}
+	if (len == left)
+		server_raw_free(req);
 	return 0;
 }

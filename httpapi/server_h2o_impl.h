@@ -261,6 +261,9 @@ void server_room_quiet(struct http_thread *t);
 void server_on_calm(void *arg);
 /** server_give_to_pool(req, mem, len): ${mem}, an answer's, is freed with h2o's request. */
 void server_give_to_pool(struct http_req *req, void *mem, size_t len);
+/** server_raw_take(req, raw, len): ${raw} is what waits to be encoded, and is counted.  server_raw_free(req): No longer. */
+void server_raw_take(struct http_req *req, char *raw, size_t len);
+void server_raw_free(struct http_req *req);
 
 /* ---- server_h2o_body.c ---- */
 

@@ -49,7 +49,7 @@ req_free(struct http_req *req)
 	t->live--;
 	server_admit_done(req);
 	free(req->out);
-	free(req->raw);
+	server_raw_free(req);
 	encode_stream_free(req->enc);
 	free(req->body_copy);
 	server_body_release(req);

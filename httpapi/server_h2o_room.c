@@ -397,6 +397,26 @@ server_give_to_pool(struct http_req *req, void *mem, size_t len)
 }
 
 void
+server_raw_take(struct http_req *req, char *raw, size_t len)
+{
+	req->raw = raw;
+	req->raw_len = len;
+	req->raw_at = 0;
+	if (len >= LARGE_ANSWER)
+		server_room_add(&req->thread->server->room, len);
+}
+
+void
+server_raw_free(struct http_req *req)
+{
+	if (req->raw_len >= LARGE_ANSWER)
+		server_room_sub(&req->thread->server->room, req->raw_len);
+	free(req->raw);
+	req->raw = NULL;
+	req->raw_at = req->raw_len = 0;
+}
+
+void
 http_server_room(struct http_server *s, struct http_room *out)
 {
 	const struct server_room *m = &s->room;

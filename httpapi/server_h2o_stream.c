@@ -387,8 +387,7 @@ keep(struct http_req *req, const void *data, size_t len)
 		if (copy == NULL)
 			return ERR_NOMEM;
 		memcpy(copy, data, len);
-		req->raw = copy;
-		req->raw_len = len;
+		server_raw_take(req, copy, len);
 		return 0;
 	}
 	if (req->out_cap < len) {
@@ -471,8 +470,7 @@ reply_in_pieces(struct http_req *req, int status, enum encode_coding coding, cha
 
 	if (err != 0)
 		return err;
-	req->raw = body;
-	req->raw_len = len;
+	server_raw_take(req, body, len);
 	req->started = 1;
 	req->finishing = 1;
 	begin_stream(req, status, SIZE_MAX);

@@ -263,3 +263,19 @@ test('a server that ends gives up who waits for room', { timeout: 60000 }, async
 		await ending.kill();
 	}
 });
+
+test('an answer that is encoded piece by piece counts while nobody takes it', { timeout: 60000 }, async () => {
+	const db = await newDb(server);
+	assert.equal((await ask(server, 'PUT', `/${db}/large`, { body: text('large', 6 * MB) })).status, 201);
+	await eventually('the write is over', async () => (await room()).held === 0);
+	const slow = net.connect(server.port, '127.0.0.1').on('error', () => {});
+	slow.pause();
+	slow.write(`GET /${db}/large HTTP/1.1\r\nHost: x\r\nAuthorization: ${server.auth}\r\nAccept-Encoding: gzip, identity;q=0\r\n\r\n`);
+	// The document as it was read, and the answer.
+	await eventually('it counts', async () => {
+		const { held } = await room();
+		return held > 11 * MB || held;
+	});
+	slow.destroy();
+	await eventually('no longer', async () => (await room()).held === 0);
+});
