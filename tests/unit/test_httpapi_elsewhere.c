@@ -60,14 +60,17 @@ static void
 test_bulk_get(void)
 {
 	CHECK_INT(ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"small\"},{\"id\":\"none\"}]}", 200,
-		      "{\"results\":[{\"id\":\"small\",\"docs\":[{\"ok\":{\"_id\":\"small\",\"_rev\":\"1-aa\"}}]},{\"id\":\"none\","),
+		      "{\"results\":[{\"id\":\"small\",\"docs\":[{\"ok\":{\"_id\":\"small\",\"_rev\":\"1-aa\"}}]},{"
+		      "\"id\":\"none\","),
 	    0);
 	/* What had been answered before is said once. */
-	CHECK_INT(ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"small\"},{\"id\":\"large\",\"rev\":\"1-05\"}]}", 200,
-		      "{\"results\":[{\"id\":\"small\",\"docs\":[{\"ok\":{\"_id\":\"small\",\"_rev\":\"1-aa\"}}]},"
-		      "{\"id\":\"large\",\"docs\":[{\"ok\":{\"_id\":\"large\",\"_rev\":\"1-05\"}}]}]}\n"),
+	CHECK_INT(
+	    ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"small\"},{\"id\":\"large\",\"rev\":\"1-05\"}]}", 200,
+		"{\"results\":[{\"id\":\"small\",\"docs\":[{\"ok\":{\"_id\":\"small\",\"_rev\":\"1-aa\"}}]},"
+		"{\"id\":\"large\",\"docs\":[{\"ok\":{\"_id\":\"large\",\"_rev\":\"1-05\"}}]}]}\n"),
 	    1);
-	CHECK_INT(ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"large\"},{\"id\":1}]}", 400, "id must be a string"), 0);
+	CHECK_INT(
+	    ask("POST", "/db/_bulk_get", "{\"docs\":[{\"id\":\"large\"},{\"id\":1}]}", 400, "id must be a string"), 0);
 }
 
 static void
@@ -77,10 +80,13 @@ test_diff(void)
 		      "{\"small\":{\"missing\":[\"1-bb\"]},\"none\":{\"missing\":[\"1-a\"]}}"),
 	    0);
 	/* What had been compared before is said once. */
-	CHECK_INT(ask("POST", "/db/_revs_diff", "{\"small\":[\"1-bb\"],\"large\":[\"2-bb\",\"1-05\"],\"none\":[\"1-a\"]}", 200,
-		      "{\"small\":{\"missing\":[\"1-bb\"]},\"large\":{\"missing\":[\"2-bb\"],\"possible_ancestors\":[\""),
+	CHECK_INT(
+	    ask("POST", "/db/_revs_diff", "{\"small\":[\"1-bb\"],\"large\":[\"2-bb\",\"1-05\"],\"none\":[\"1-a\"]}",
+		200,
+		"{\"small\":{\"missing\":[\"1-bb\"]},\"large\":{\"missing\":[\"2-bb\"],\"possible_ancestors\":[\""),
 	    1);
-	CHECK_INT(ask("POST", "/db/_revs_diff", "{\"large\":[\"1-05\"],\"none\":7}", 400, "Revisions must be a list"), 1);
+	CHECK_INT(
+	    ask("POST", "/db/_revs_diff", "{\"large\":[\"1-05\"],\"none\":7}", 400, "Revisions must be a list"), 1);
 }
 
 /* Many are looked for in one way through the tree: known or not, and more than once. */
