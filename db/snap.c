@@ -51,6 +51,12 @@ db_snap_end(struct db_snap *snap)
 	free(snap);
 }
 
+void
+db_snap_unbind(struct db_snap *snap)
+{
+	snap->rules = NULL;
+}
+
 int
 db_snap_seq_get(const struct db_snap *snap, uint64_t *seqp)
 {

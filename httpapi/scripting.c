@@ -74,35 +74,48 @@ scripting_find(struct scripting_call *c, struct jstr program)
 	    &c->why, ERR_MISSING, "missing json key: %.*s", (int)(c->name.len < 256 ? c->name.len : 256), c->name.s);
 }
 
-/* The program, and the document or null. */
+/* read_document: As who asks may see it, or null. */
 static int
-read_documents(struct apireq *r, struct scripting_call *c, struct jstr *programp, struct buf *doc_text)
+read_document(struct apireq *r, struct scripting_call *c, struct db_snap *snap, struct buf *text)
+{
+	struct db_doc doc;
+	int err = c->id.len > 0 ? db_get(snap, c->id.s, c->id.len, r->arena, &doc) : ERR_MISSING;
+
+	c->has_doc = err == 0 && !doc.winner.deleted;
+	if (!c->has_doc) {
+		buf_puts(text, "null");
+		return err == ERR_MISSING ? 0 : err;
+	}
+	rev_copy(&c->seen, &doc.winner.rev);
+	return render_doc(text, &doc, NULL, r->arena, NULL);
+}
+
+static int
+read_program(struct apireq *r, struct scripting_call *c, struct db_snap *snap, struct jstr *programp)
+{
+	struct db_doc doc;
+	int err = scripting_program(snap, c->ddoc, r->arena, programp);
+
+	if (err == 0 && (err = db_get(snap, c->ddoc.s, c->ddoc.len, r->arena, &doc)) == 0)
+		rev_copy(&c->made, &doc.winner.rev);
+	return err != 0 ? err : scripting_find(c, *programp);
+}
+
+/* A function may be called by who may not read it, as those of _users are: what it shows is for its author to choose. */
+static int
+read_both(struct apireq *r, struct scripting_call *c, struct jstr *programp, struct buf *doc_text)
 {
 	struct db_snap *snap;
-	struct db_doc doc;
-	int err = db_snap_begin(r->db, &snap);
+	int of_doc, err = db_snap_begin(r->db, &snap);
 
 	if (err != 0)
 		return err;
-	err = scripting_program(snap, c->ddoc, r->arena, programp);
-	if (err == 0 && (err = db_get(snap, c->ddoc.s, c->ddoc.len, r->arena, &doc)) == 0)
-		rev_copy(&c->made, &doc.winner.rev);
-	if (err == 0)
-		err = scripting_find(c, *programp);
-	if (err == 0 && c->id.len > 0) {
-		int missing = db_get(snap, c->id.s, c->id.len, r->arena, &doc);
-
-		c->has_doc = missing == 0 && !doc.winner.deleted;
-		if (missing != 0 && missing != ERR_MISSING)
-			err = missing;
-	}
-	if (err == 0 && c->has_doc) {
-		rev_copy(&c->seen, &doc.winner.rev);
-		err = render_doc(doc_text, &doc, NULL, r->arena, NULL);
-	}
+	of_doc = read_document(r, c, snap, doc_text);
+	db_snap_unbind(snap);
+	err = read_program(r, c, snap, programp);
 	db_snap_end(snap);
-	if (!c->has_doc)
-		buf_puts(doc_text, "null");
+	if (err == 0)
+		err = of_doc;
 	return err != 0 ? err : buf_failed(doc_text);
 }
 
@@ -146,7 +159,7 @@ scripting_call_run(struct apireq *r, struct scripting_call *c)
 	struct buf doc;
 
 	buf_init(&doc, TEXT_MAX);
-	c->err = read_documents(r, c, &program, &doc);
+	c->err = read_both(r, c, &program, &doc);
 	if (c->err == 0)
 		c->err = call(r, c, program, &doc);
 	buf_release(&doc);

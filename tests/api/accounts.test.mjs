@@ -179,6 +179,25 @@ test('everybody reads and writes one document', async () => {
 	await assertNoLogin(ann, 'new');
 });
 
+test('functions of _users may be called by anybody, and see what he may see; who wrote them alone reads them', async () => {
+	const [ann, bob] = [newName('ann'), newName('bob')];
+	for (const name of [ann, bob]) assert.equal((await ask(server, 'PUT', pathOf(name), { json: user(name, { password: `pw-${name}` }) })).status, 201);
+	const ddoc = { shows: { name: 'function (doc, req) { return doc.name }' }, updates: { note: 'function (doc, req) { doc.note = 1; return [doc, doc.name] }' }, lists: { l: 'function () { return "x" }' }, views: { v: { map: 'function (doc) {}' } } };
+	const { json: made } = await ask(server, 'PUT', '/_users/_design/funs', { json: ddoc });
+	const call = (path, who, method = 'GET') => ask(server, method, `/_users/_design/funs/${path}`, who);
+	const own = await call(`_show/name/${idOf(ann)}`, as(ann));
+	assert.deepEqual([own.status, own.text], [200, ann]);
+	for (const who of [as(bob), nobody]) {
+		for (const id of [idOf(ann), idOf('none')]) assertError(await call(`_show/name/${id}`, who), 404, 'not_found');
+		assert.ok((await call(`_update/note/${idOf(ann)}`, who, 'PUT')).status >= 400);
+		for (const path of ['', '_view/v', '_list/l/v', '_show/name/_design/funs']) assert.equal((await call(path, who)).status, 403, path);
+	}
+	assert.equal((await docOf(ann)).note, undefined);
+	const noted = await call(`_update/note/${idOf(ann)}`, as(ann), 'PUT');
+	assert.deepEqual([noted.status, noted.text, (await docOf(ann)).note], [201, ann, 1]);
+	assert.equal((await ask(server, 'DELETE', `/_users/_design/funs?rev=${made.rev}`)).status, 200);
+});
+
 test('signing up', async () => {
 	const name = newName();
 	assertError(await ask(server, 'PUT', pathOf(name), { json: user(name, { roles: ['boss'], password: 'x' }), ...nobody }), 403, 'forbidden', 'Only _admin may set roles');
