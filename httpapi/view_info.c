@@ -42,19 +42,18 @@ put_info(struct apireq *r, const struct jstr *name, struct view_index *ix, struc
 		return err;
 	buf_puts(b, "{\"name\":");
 	buf_put_json(b, name->s, name->len);
+	/* Numbers, as in CouchDB: an index counts, and has no history of its own. */
 	buf_printf(b,
 	    ",\"view_index\":{\"updates_pending\":{\"minimum\":%llu,\"preferred\":%llu,\"total\":%llu}"
-	    ",\"waiting_commit\":true,\"waiting_clients\":%u,\"updater_running\":%s,\"update_seq\":\"",
+	    ",\"waiting_commit\":true,\"waiting_clients\":%u,\"updater_running\":%s,\"update_seq\":%llu",
 	    (unsigned long long)pending, (unsigned long long)pending, (unsigned long long)pending, info.waiting,
-	    info.updating ? "true" : "false");
-	db_seq_put(r->db, b, info.seq);
+	    info.updating ? "true" : "false", (unsigned long long)info.seq);
 	buf_printf(b,
-	    "\",\"sizes\":{\"file\":%llu,\"external\":%llu,\"active\":%llu},\"signature\":\"%s\",\"purge_seq\":\"",
+	    ",\"sizes\":{\"file\":%llu,\"external\":%llu,\"active\":%llu},\"signature\":\"%s\",\"purge_seq\":%llu",
 	    (unsigned long long)info.file_bytes, (unsigned long long)info.active_bytes,
-	    (unsigned long long)info.active_bytes, info.signature);
-	db_seq_put(r->db, b, info.purge_seq);
+	    (unsigned long long)info.active_bytes, info.signature, (unsigned long long)info.purge_seq);
 	buf_printf(
-	    b, "\",\"language\":\"%s\",\"compact_running\":%s", info.language, info.compacting ? "true" : "false");
+	    b, ",\"language\":\"%s\",\"compact_running\":%s", info.language, info.compacting ? "true" : "false");
 	err = put_collator(b);
 	buf_puts(b, "}}");
 	return err != 0 ? err : buf_failed(b);

@@ -244,6 +244,15 @@ test('a server that is to be left alone says so at /_up', async () => {
 	assert.deepEqual((await ask(server, 'GET', '/_up')).json, { status: 'ok', seeds: {} });
 });
 
+test('_info of an index counts in numbers', async () => {
+	const db = await newDb(server);
+	await ask(server, 'PUT', `/${db}/_design/d`, { json: { views: { v: { map: 'function (doc) { emit(doc._id, 1) }' } } } });
+	for (const _id of ['a', 'b']) await ask(server, 'PUT', `/${db}/${_id}`, { json: {} });
+	assert.equal((await ask(server, 'GET', `/${db}/_design/d/_view/v`)).json.total_rows, 2);
+	const { update_seq, purge_seq } = (await ask(server, 'GET', `/${db}/_design/d/_info`)).json.view_index;
+	assert.deepEqual([update_seq, purge_seq], [3, 0]);
+});
+
 // What PouchDB's suites want of servers.
 
 test('keys and a range of ids do not go together', async () => {

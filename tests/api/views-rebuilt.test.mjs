@@ -165,7 +165,7 @@ class Database {
 		const [is, wanted, { update_seq }] = [await info(ddoc), await info(fresh), await must(200, 'GET', `/${this.name}`)];
 		for (const one of [is, wanted]) {
 			assert.equal(one.updates_pending.total, 0);
-			assert.equal(one.update_seq, update_seq, `REBUILT_SEED=${SEED}`);
+			assert.equal(one.update_seq, parseInt(update_seq), `REBUILT_SEED=${SEED}`);
 			assert.equal(one.waiting_clients, 0);
 			assert.equal(one.updater_running, false);
 		}
