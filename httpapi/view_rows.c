@@ -14,14 +14,16 @@
 
 /* ---- Heads ---- */
 
-/* range_of: What the query reads, or with keys the rows of the ${i}-th. */
+/* range_of: What the query reads, or with keys the rows of the ${i}-th, whose ids the range may bound as well. */
 static struct read_range
 range_of(const struct view_query *q, size_t i)
 {
 	struct read_range range = q->range;
 
-	if (q->has_keys && i < q->nkeys)
-		range.start = range.end = (struct read_bound){.set = 1, .sortkey = q->keys[i]};
+	if (q->has_keys && i < q->nkeys) {
+		range.start.set = range.end.set = 1;
+		range.start.sortkey = range.end.sortkey = q->keys[i];
+	}
 	return range;
 }
 

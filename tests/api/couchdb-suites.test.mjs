@@ -244,6 +244,29 @@ test('a server that is to be left alone says so at /_up', async () => {
 	assert.deepEqual((await ask(server, 'GET', '/_up')).json, { status: 'ok', seeds: {} });
 });
 
+test('keys and a range of ids of one view: what lies in the range, of each key', async () => {
+	const db = await newDb(server);
+	const docs = Array.from({ length: 30 }, (_, n) => ({ _id: String(n).padStart(2, '0'), n: n % 3 }));
+	docs.push({ _id: '_design/d', views: { v: { map: 'function (doc) { emit(doc.n, 1) }' }, c: { map: 'function (doc) { emit(doc.n, 1) }', reduce: '_count' } } });
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs } });
+	const rows = async (query, json, view = 'v') => {
+		const { json: answer } = await ask(server, json ? 'POST' : 'GET', `/${db}/_design/d/_view/${view}?${query}`, { json });
+		return answer.rows.map((row) => row.id ?? `${row.key}:${row.value}`).join();
+	};
+	const keys = [0, 2];
+	const [given, range] = [`keys=${JSON.stringify(keys)}`, 'startkey_docid=09&endkey_docid=15'];
+	for (const json of [undefined, { keys }]) {
+		const all = json ? range : `${range}&${given}`;
+		assert.equal(await rows(all, json), '09,12,15,11,14');
+		assert.equal(await rows(`${all}&inclusive_end=false`, json), '09,12,11,14');
+		assert.equal(await rows(`${all}&skip=1&limit=3`, json), '12,15,11');
+		assert.equal(await rows(`${all}&group=true`, json, 'c'), '0:3,2:2');
+	}
+	assert.equal(await rows(`${given}&startkey_docid=15&endkey_docid=09&descending=true`), '14,11,15,12,09');
+	assert.equal(await rows(`${given}&startkey_docid=15&endkey_docid=09`), '');
+	assert.equal(await rows(`${given}&startkey_docid=26`), '27,26,29');
+});
+
 test('_info of an index counts in numbers', async () => {
 	const db = await newDb(server);
 	await ask(server, 'PUT', `/${db}/_design/d`, { json: { views: { v: { map: 'function (doc) { emit(doc._id, 1) }' } } } });
