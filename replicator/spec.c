@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/httpc.h"
+#include "base/jread.h"
 #include "base/jtree.h"
 #include "base/limits.h"
 #include "db/db.h"
@@ -326,6 +327,37 @@ create_of(struct reader *r, struct rep_spec *out)
 
 /* ---- Which changes ---- */
 
+/*
+ * unquote: As in CouchDB, ids may be percent-encoded; what is no escape stands for itself.  A plus stays a plus: CouchDB,
+ * which makes a space of it, copies no document with one.
+ */
+static struct jstr
+unquote(struct reader *r, const json_t *id)
+{
+	const char *s = json_string_value(id);
+	size_t len = json_string_length(id), n = 0;
+	char *out = arena_calloc(r->a, len + 1, 1);
+
+	if (out == NULL) {
+		fail(r, ERR_NOMEM);
+		return (struct jstr){NULL, 0};
+	}
+	for (size_t i = 0; i < len; i++) {
+		unsigned char byte;
+
+		if (s[i] == '%' && len - i > 2 && hex_decode(s + i + 1, 2, &byte) == 0) {
+			out[n++] = (char)byte;
+			i += 2;
+		} else {
+			out[n++] = s[i];
+		}
+	}
+	if (jread_utf8_ok(out, n))
+		return (struct jstr){out, n};
+	memcpy(out, s, len); /* no id would be that */
+	return (struct jstr){out, len};
+}
+
 static void
 doc_ids_of(struct reader *r, const json_t *v, struct peer_filter *f)
 {
@@ -347,8 +379,8 @@ doc_ids_of(struct reader *r, const json_t *v, struct peer_filter *f)
 			refuse(r, "parameter `doc_ids` must be an array of strings");
 			return;
 		}
-		ids[i].len = json_string_length(id);
-		if ((ids[i].s = keep(r, json_string_value(id), ids[i].len)) == NULL)
+		ids[i] = unquote(r, id);
+		if (ids[i].s == NULL)
 			return;
 	}
 	qsort(ids, i, sizeof(*ids), jstr_order);

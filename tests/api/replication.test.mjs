@@ -54,6 +54,16 @@ test('one-shot, and again: nothing to do; continuous, and its end', async () => 
 	assertError(await replicate({ replication_id: id, cancel: true }), 404, 'not_found', 'missing');
 });
 
+test('doc_ids may be percent-encoded', async () => {
+	const { source, target } = await pair(['a', '_design/foo', '100%', '1 %zz', 'a+b', '%ff', 'ä'].map((_id) => ({ _id })));
+	const doc_ids = ['_design%2Ffoo', 'a', '%61', '100%', '1%20%zz', 'a+b', '%ff', '%C3%a4', 'no%25'];
+	const { json } = await replicate({ source, target, doc_ids });
+	assert.deepEqual([json.ok, json.docs_written], [true, 7], JSON.stringify(json));
+	assert.deepEqual(await ids(target), await ids(source));
+	assert.equal((await replicate({ source, target, doc_ids: doc_ids.map(decode) })).json.no_changes, true, 'the same replication, however it is written');
+});
+const decode = (id) => (id.endsWith('%') || /%(zz|ff)/i.test(id) ? id.replace('%20', ' ') : decodeURIComponent(id));
+
 test('what is not there, not JSON, or not for everybody', async () => {
 	const { source } = await pair([]);
 	assertError(await replicate({ source, target: 'no-such-db' }), 404, 'db_not_found');
