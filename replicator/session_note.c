@@ -161,7 +161,8 @@ session_result(struct session *s, struct buf *b)
 			err = make_log(s);
 	}
 	buf_puts(b, "{\"ok\":true");
-	if (s->log.len > 0) {
+	/* As in CouchDB, only what passed is a change: where the feed ended may have been noted without one. */
+	if (s->log.len > 0 && s->stats.checked > 0) {
 		buf_putc(b, ',');
 		buf_put(b, s->log.data + 1, s->log.len - 1);
 	} else {

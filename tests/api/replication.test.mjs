@@ -64,6 +64,21 @@ test('doc_ids may be percent-encoded', async () => {
 });
 const decode = (id) => (id.endsWith('%') || /%(zz|ff)/i.test(id) ? id.replace('%20', ' ') : decodeURIComponent(id));
 
+test('where no change passes there are no changes, wherever the feed ends', async () => {
+	for (const which of [{ doc_ids: [] }, { doc_ids: ['x', '_design/y'] }, { selector: { n: 7 } }]) {
+		const { source, target } = await pair();
+		for (let n = 0; n < 2; n++) {
+			const { json } = await replicate({ source, target, ...which });
+			assert.deepEqual([json.ok, json.no_changes], [true, true], JSON.stringify(json));
+			assert.ok(n > 0 || Object.keys(json).length === 2, JSON.stringify(json));
+		}
+		assert.equal((await put(`/${source}/x`, { n: 7 })).status, 201);
+		const { json } = await replicate({ source, target, ...which });
+		assert.equal(json.no_changes, which.doc_ids?.length === 0 ? true : undefined, JSON.stringify(json));
+		assert.deepEqual(await ids(target), which.doc_ids?.length === 0 ? [] : ['x']);
+	}
+});
+
 test('what is not there, not JSON, or not for everybody', async () => {
 	const { source } = await pair([]);
 	assertError(await replicate({ source, target: 'no-such-db' }), 404, 'db_not_found');
