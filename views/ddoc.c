@@ -256,6 +256,15 @@ numbered(struct jstr text, const char *prefix, unsigned *np)
 	return n <= DDOC_TOP_MAX;
 }
 
+static int
+begins(struct jstr text, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	return text.len >= len && memcmp(text.s, prefix, len) == 0;
+}
+
+/* As CouchDB has it: whatever stands behind a name, but a number has nothing behind it. */
 enum ddoc_reduce
 ddoc_reduce_of(struct jstr text, unsigned *np)
 {
@@ -269,7 +278,7 @@ ddoc_reduce_of(struct jstr text, unsigned *np)
 	if (text.len == 0 || text.s[0] != '_')
 		return DDOC_SCRIPT;
 	for (size_t i = 0; i < sizeof(builtins) / sizeof(builtins[0]); i++)
-		if (jstr_is(&text, builtins[i].name))
+		if (begins(text, builtins[i].name))
 			return builtins[i].kind;
 	if (numbered(text, "_top_", np))
 		return DDOC_TOP;

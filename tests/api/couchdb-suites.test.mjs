@@ -276,6 +276,19 @@ test('_info of an index counts in numbers', async () => {
 	assert.deepEqual([update_seq, purge_seq], [3, 0]);
 });
 
+test('names of reductions may have anything behind them, those with a number nothing', async () => {
+	const db = await newDb(server);
+	const map = 'function (doc) { emit(doc._id, doc.n) }';
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs: [1, 2, 3].map((n) => ({ _id: `${n}`, n })) } });
+	const stats = { sum: 6, count: 3, min: 1, max: 3, sumsqr: 14 };
+	for (const [reduce, value] of [['_sum\n', 6], ['_sumorama', 6], ['_count ', 3], ['_stats\nare\nawesome', stats], ['_approx_count_distinct, about', 3], ['_firstling', 1], ['_last\n', 3]]) {
+		const path = `/${db}/_design/${encodeURIComponent(reduce)}`;
+		assert.equal((await ask(server, 'PUT', path, { json: { views: { v: { map, reduce } } } })).status, 201, reduce);
+		assert.deepEqual((await ask(server, 'GET', `${path}/_view/v`)).json.rows, [{ key: null, value }], reduce);
+	}
+	for (const reduce of ['_su', '_SUM', '_top_3 ', '_bottom_', ' _sum_']) assert.notEqual((await ask(server, 'PUT', `/${db}/_design/no`, { json: { views: { v: { map, reduce } } } })).status, 201, reduce);
+});
+
 // What PouchDB's suites want of servers.
 
 test('keys and a range of ids do not go together', async () => {

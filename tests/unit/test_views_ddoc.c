@@ -50,6 +50,8 @@ test_check(void)
 	    "`_median` is not a supported reduce function.");
 	refused("{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":\"_top_101\"}}}",
 	    "`_top_101` is not a supported reduce function.");
+	refused("{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":\"_su\"}}}", "`_su` is not a supported reduce function.");
+	CHECK_INT(ddoc_check(str("{\"views\":{\"v\":{\"map\":\"f\",\"reduce\":\"_sumorama\"}}}"), NULL), 0);
 	CHECK_INT(ddoc_check(str("{\"views\":{"), NULL), ERR_BAD_JSON);
 	CHECK_INT(ddoc_check(str("{\"views\":{\"v\":{\"map\":\"\"}}}"), NULL), ERR_MISSING);
 	CHECK_INT(ddoc_check(str("{\"views\":{\"v\":{\"map\":\"m\",\"reduce\":\"\"}}}"), NULL), ERR_MISSING);
