@@ -34,7 +34,7 @@ fail(struct upload *u, int err)
 	if (err == ERR_CHANGED)
 		api_error_text(u->r, 409, "not_found", "missing_rev");
 	else
-		api_error(u->r, err, &u->why);
+		api_error(u->r, write_att_why(err, u->name, &u->why), &u->why);
 }
 
 static int

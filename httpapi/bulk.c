@@ -278,7 +278,7 @@ docs_submit(struct apireq *r)
 
 	if (k->blobs.err != 0) {
 		write_release(k->writes, k->n);
-		api_error(r, k->blobs.err, NULL);
+		api_error(r, k->blobs.err, &k->blobs.why);
 		return;
 	}
 	if (k->n == 0) {

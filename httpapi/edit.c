@@ -128,6 +128,7 @@ store_submit(struct apireq *r)
 	struct edit *e = r->cookie;
 
 	if (e->blobs.err != 0) {
+		e->why = e->blobs.why;
 		edit_fail(r, e->blobs.err);
 		return;
 	}

@@ -92,7 +92,7 @@ begin(void *cookie, const struct multipart_header *headers, size_t n)
 		told = UINT64_MAX;
 	err = attwrite_open(&u->pour, mode, told, &u->blobs[u->att]);
 	u->current = u->blobs[u->att];
-	return err;
+	return write_att_why(err, att->name, &u->edit->why);
 }
 
 static int
@@ -115,7 +115,8 @@ data(void *cookie, const char *bytes, size_t len)
 	u->got += len;
 	if (told_length(&u->edit->in.atts[u->att], &told) && u->got > told)
 		return wrong_length(u);
-	return attwrite_add(&u->pour, bytes, len);
+	return write_att_why(
+	    attwrite_add(&u->pour, bytes, len), u->edit->in.atts[u->att].name, &u->edit->why);
 }
 
 /* The document is there: room for its attachments. */

@@ -115,7 +115,7 @@ data(void *cookie, const char *bytes, size_t len)
 	struct form *f = cookie;
 
 	if (f->in_file)
-		return attwrite_add(&f->pour, bytes, len);
+		return write_att_why(attwrite_add(&f->pour, bytes, len), f->files[f->nfiles - 1].name, &f->edit->why);
 	return f->text == NULL ? 0 : buf_put(f->text, bytes, len);
 }
 

@@ -109,6 +109,9 @@ write_convert(struct db *db, const struct doc_in *in, struct jstr id, int new_ed
 {
 	int err = is_local(id) ? 0 : db_doc_check(db, id.s, id.len, in->body.len, why);
 
+	/* As CouchDB tells of it: by the id in the body alone. */
+	if (err == ERR_DOC_TOO_LARGE && !in->has_id)
+		why->text[0] = '\0';
 	if (err != 0)
 		return err;
 	memset(w, 0, sizeof(*w));
@@ -209,6 +212,12 @@ write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w, str
 	}
 }
 
+int
+write_att_why(int err, struct jstr name, struct errtext *why)
+{
+	return err == ERR_ATT_TOO_LARGE ? err_why(why, err, "%.*s", (int)name.len, name.s) : err;
+}
+
 /* Go on until all is done, something failed (0 is returned) or the current blob must be flushed (1). */
 static int
 blobs_step(struct write_blobs *wb)
@@ -234,7 +243,8 @@ blobs_step(struct write_blobs *wb)
 		if (db_blob_pending(wb->current) >= BLOB_PIECE)
 			return 1;
 		n = n < BLOB_PIECE ? n : BLOB_PIECE;
-		wb->err = db_blob_add(wb->current, item->data.s + wb->done, n);
+		wb->err = write_att_why(
+		    db_blob_add(wb->current, item->data.s + wb->done, n), item->att->name, &wb->why);
 		wb->done += n;
 	}
 	if (wb->err != 0) {
@@ -288,6 +298,7 @@ write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq
 	wb->next = 0;
 	wb->current = NULL;
 	wb->err = 0;
+	wb->why.text[0] = '\0';
 	for (i = 0; i < wb->n; i++)
 		total += wb->items[i].data.len;
 	if (total <= API_INLINE_BYTES) {

@@ -33,6 +33,7 @@ struct write_blobs {
 	struct write_data *items;
 	size_t n;
 	int err; /* the outcome */
+	struct errtext why;
 	/* the rest is write.c's */
 	struct apireq *r;
 	void (*then)(struct apireq *r);
@@ -55,6 +56,9 @@ void write_blobs_list(struct db *db, const struct doc_in *in, struct db_write *w
  * ERR_NOMEM, ERR_IO, ERR_NOSPACE.  Called on the request's thread; ${wb} lives until ${then}.
  */
 void write_blobs(struct apireq *r, struct write_blobs *wb, void (*then)(struct apireq *r));
+
+/** write_att_why(err, name, why): ${err}, which ended attachment ${name}: of one that is too large CouchDB gives the name. */
+int write_att_why(int err, struct jstr name, struct errtext *why);
 
 /**
  * write_follows(in): How many attachments of ${in} say that their bytes follow: only a multipart

@@ -289,6 +289,36 @@ test('names of reductions may have anything behind them, those with a number not
 	for (const reduce of ['_su', '_SUM', '_top_3 ', '_bottom_', ' _sum_']) assert.notEqual((await ask(server, 'PUT', `/${db}/_design/no`, { json: { views: { v: { map, reduce } } } })).status, 201, reduce);
 });
 
+test('what is too large is told by the id in its body, or by its name', async () => {
+	const small = await startDivand({ config: { couchdb: { max_document_size: 100, max_attachment_size: 10 } } });
+	try {
+		const db = await newDb(small);
+		const text = 'x'.repeat(120);
+		const large = async (error, reason, method, path, options) => {
+			const { status, json } = await ask(small, method, `/${db}${path}`, options);
+			assert.deepEqual([status, json], [413, { error, reason }]);
+		};
+		for (const [doc, reason] of [[{ text }, ''], [{ _id: 'a', text }, 'a']]) {
+			for (const [method, path, json] of [['POST', '/_bulk_docs', { docs: [{ n: 1 }, doc] }], ['POST', '', doc], ['PUT', '/a', doc]]) await large('document_too_large', reason, method, path, { json });
+		}
+		const name = 'ä name.txt';
+		const tooLarge = (...args) => large('attachment_too_large', name, ...args);
+		await tooLarge('PUT', `/a/${encodeURIComponent(name)}`, { body: text });
+		const _attachments = { small: { data: '' }, [name]: { data: Buffer.from(text).toString('base64') } };
+		await tooLarge('PUT', '/a', { json: { _attachments } });
+		await tooLarge('POST', '/_bulk_docs', { json: { docs: [{ n: 1 }, { _attachments }] } });
+		for (const length of [120, undefined]) {
+			const stub = JSON.stringify({ _attachments: { [name]: { follows: true, content_type: 'text/plain', length } } });
+			await tooLarge('PUT', '/a', { body: `--b\r\nContent-Type: application/json\r\n\r\n${stub}\r\n--b\r\n\r\n${text}\r\n--b--`, headers: { 'Content-Type': 'multipart/related;boundary=b' } });
+		}
+		await ask(small, 'PUT', `/${db}/a`, { json: {} });
+		const form = `--b\r\nContent-Disposition: form-data; name="_rev"\r\n\r\n1-967a00dff5e02add41819138abb3284d\r\n--b\r\nContent-Disposition: form-data; name="_attachments"; filename="${name}"\r\n\r\n${text}\r\n--b--`;
+		await tooLarge('POST', '/a', { body: form, headers: { 'Content-Type': 'multipart/form-data;boundary=b', Referer: small.url } });
+	} finally {
+		await small.stop();
+	}
+});
+
 // What PouchDB's suites want of servers.
 
 test('keys and a range of ids do not go together', async () => {
