@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "base/limits.h"
+#include "csp.h"
 #include "rows.h"
 
 #define RANGES_MAX 9u /* a client that asks for more gets everything */
@@ -375,7 +376,7 @@ set_headers(struct attread *t, int as_stored)
 
 	http_set_header(http, "cache-control", "must-revalidate", 15);
 	http_set_header(http, "content-type", t->att.type.s, t->att.type.len);
-	http_set_header(http, "content-security-policy", "sandbox", 7);
+	csp_set(t->r, "attachments", "sandbox");
 	http_set_header(http, "accept-ranges", plain ? "bytes" : "none", plain ? 5 : 4);
 	if (!plain && as_stored)
 		http_set_header(http, "content-encoding", "gzip", 4);

@@ -203,8 +203,13 @@ static const struct config_known known[] = {
 	"stderr or file; nothing here: file where log/file is set."},
     {"log", "file", TEXT_AT_START, "", "", "The log's file. It is opened again at SIGHUP."},
 
+    {"csp", "attachments_enable", TRUTH, "true", "", "Attachments are sent with a Content-Security-Policy:"},
+    {"csp", "attachments_header_value", TEXT, "sandbox", "", "this one."},
     {"csp", "showlist_enable", TRUTH, "true", "",
-	"What users' functions show is sent with Content-Security-Policy: sandbox."},
+	"What users' functions show is sent with a Content-Security-Policy:"},
+    {"csp", "showlist_header_value", TEXT, "sandbox", "", "this one."},
+    {"csp", "utils_enable", TRUTH, "true", "", "The page at /_utils/ is sent with a Content-Security-Policy:"},
+    {"csp", "utils_header_value", TEXT, "", "", "this one; nothing here: one that lets the page alone run."},
 
     {"uuids", "algorithm", WORD("sequential|random|utc_random|utc_id"), "sequential", "",
 	"Of ids that the server makes up. utc_random begins with the time, utc_id ends with utc_id_suffix."},

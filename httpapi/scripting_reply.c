@@ -8,6 +8,7 @@
 #include <ctype.h>
 
 #include "base/hash.h"
+#include "csp.h"
 
 #define TEXT_MAX ((size_t)64 << 20) /* bytes of a body */
 
@@ -138,8 +139,7 @@ set_common(struct apireq *r, const struct response *out)
 	if (out->type != NULL)
 		http_set_static(r->http, "content-type", out->type);
 	/* A page that a function makes is of this origin, but must not act for whoever looks at it. */
-	if (config_bool(r->api->config, "csp", "showlist_enable", 1))
-		http_set_static(r->http, "content-security-policy", "sandbox");
+	csp_set(r, "showlist", "sandbox");
 }
 
 /* has_no_body: Who gets one takes it for the next answer. */

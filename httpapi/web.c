@@ -14,6 +14,7 @@
 #include "web.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "csp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -422,7 +423,7 @@ file_end(struct apireq *r)
 	if (f->packed)
 		http_set_header(r->http, "content-encoding", "gzip", 4);
 	http_set_header(r->http, "cache-control", "must-revalidate", 15);
-	http_set_header(r->http, "content-security-policy", WEB_CSP, sizeof(WEB_CSP) - 1);
+	csp_set(r, "utils", WEB_CSP);
 	http_set_header(r->http, "x-content-type-options", "nosniff", 7);
 	api_done(r);
 	http_reply_take(r->http, 200, f->data, f->len);

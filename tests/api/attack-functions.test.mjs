@@ -37,6 +37,27 @@ test('what opens an account is not shown to functions', async () => {
 	assert.equal(alone.json.headers.Cookie, undefined);
 });
 
+test('policies are settings: one that is no header\'s value is none', async () => {
+	const setting = (key, json) => ask(server, json === undefined ? 'DELETE' : 'PUT', `/_node/_local/_config/csp/${key}`, { json });
+	await ask(server, 'PUT', `/${db}/att/page.html`, { body: '<p>', headers: { 'Content-Type': 'text/html' } });
+	for (const [part, path, before] of [['attachments', `/${db}/att/page.html`, /^sandbox$/], ['showlist', `/${db}/_design/d/_show/page`, /^sandbox$/], ['utils', '/_utils/', /^default-src 'self'; /]]) {
+		const policy = async () => (await ask(server, 'GET', path)).headers['content-security-policy'];
+		assert.match(await policy(), before);
+		assert.equal((await setting(`${part}_header_value`, "default-src 'none'")).status, 200);
+		assert.equal(await policy(), "default-src 'none'");
+		for (const value of ['', 'a\r\nb: c', 'a\nb']) {
+			await setting(`${part}_header_value`, value);
+			assert.match(await policy(), before);
+		}
+		assert.equal((await setting(`${part}_enable`, 'tru')).status, 400);
+		assert.match(await policy(), before);
+		assert.equal((await setting(`${part}_enable`, 'false')).status, 200);
+		assert.equal(await policy(), undefined);
+		for (const key of ['enable', 'header_value']) assert.equal((await setting(`${part}_${key}`)).status, 200);
+		assert.match(await policy(), before);
+	}
+});
+
 test('a page that a function makes may not act for whoever looks at it, nor change who that is', async () => {
 	for (const name of ['page', 'session']) {
 		const r = await show(name);
