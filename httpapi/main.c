@@ -45,7 +45,7 @@
 #include "store/store.h"
 #include "views/views.h"
 
-#define SERVER_NAME "Divan/" DIVAN_VERSION " (CouchDB compatible)"
+#define SERVER_NAME "CouchDB/" API_COUCHDB_VERSION " (Divan/" DIVAN_VERSION ")"
 
 struct divand {
 	struct config *config;

@@ -14,7 +14,6 @@
 
 #define ROOT_UUIDS_MAX 1000u
 #define ROOT_INFO_KEYS 100u
-#define ROOT_VERSION "3.5.0" /* of CouchDB, as clients compare it */
 
 static void
 reply_text(struct apireq *r, const char *text)
@@ -52,7 +51,7 @@ root_welcome(struct apireq *r)
 	struct buf b;
 
 	buf_init(&b, 4096);
-	buf_puts(&b, "{\"couchdb\":\"Welcome\",\"version\":\"" ROOT_VERSION "\",\"git_sha\":\"");
+	buf_puts(&b, "{\"couchdb\":\"Welcome\",\"version\":\"" API_COUCHDB_VERSION "\",\"git_sha\":\"");
 	buf_puts(&b, "divan\",\"uuid\":\"");
 	buf_puts(&b, r->api->uuid);
 	buf_puts(&b, "\",\"features\":[],\"vendor\":{\"name\":\"Divan\",\"version\":\"0.1.0\"}}");

@@ -319,6 +319,11 @@ test('what is too large is told by the id in its body, or by its name', async ()
 	}
 });
 
+test('the server calls itself by the CouchDB whose API it has', async () => {
+	const { json, headers } = await ask(server, 'GET', '/');
+	assert.match(headers.server, new RegExp(`^CouchDB/${json.version.replaceAll('.', '\\.')} \\(Divan/[^ ]+\\)$`));
+});
+
 // What PouchDB's suites want of servers.
 
 test('keys and a range of ids do not go together', async () => {
