@@ -501,7 +501,19 @@ method_named(struct jstr name)
 	return jstr_is(&name, "HEAD") ? "GET" : NULL;
 }
 
-/* by_answer: {"path","query","method"}; the path may have a query of its own. */
+/* put_params: The request's own query. */
+static void
+put_params(struct buf *b, const struct apireq *r)
+{
+	for (size_t i = 0; i < r->nparams; i++) {
+		buf_puts(b, b->len > 0 ? "&" : "");
+		api_url_encode(b, r->params[i].name.s, r->params[i].name.len);
+		buf_putc(b, '=');
+		api_url_encode(b, r->params[i].value.s, r->params[i].value.len);
+	}
+}
+
+/* by_answer: {"path","query","method"}; the path may have a query of its own.  Without either the request keeps its own. */
 static void
 by_answer(struct rewrite *w, struct jstr answer)
 {
@@ -539,6 +551,8 @@ by_answer(struct rewrite *w, struct jstr answer)
 		}
 		for (size_t i = 0; i < w->query.n && err == 0; i++)
 			put_pair(w, &query, &w->query.v[i], 0);
+	} else if (mark == NULL) {
+		put_params(&query, r);
 	}
 	if (member(w, answer, "method", &method))
 		method = plain(w, method);

@@ -73,6 +73,9 @@ test('a function: a path, an object, an answer of its own, an error', async () =
 		case 'echo': return { path: '_show/echo/' + req.query.id, query: { q: req.method, n: 5, key: '"k"' } };
 		case 'root': return { path: '/' + req.path[0] + '/_all_docs?limit=1' };
 		case 'asked': return { path: '_show/asked' };
+		case 'kept': return '_show/asked';
+		case 'none': return { path: '_show/asked', query: {} };
+		case 'self': return '_show/asked?own=1';
 		case 'att': return { path: '../../a/x.txt?rev=' + req.query.rev, method: 'PUT' };
 		case 'method': return { path: '../../viafun', method: 'PUT' };
 		case 'own': return { code: 418, headers: { 'X-Own': 'yes' }, body: 'mine' };
@@ -93,6 +96,9 @@ test('a function: a path, an object, an answer of its own, an error', async () =
 	// What CouchDB reads as JSON for functions, and what is none.
 	assert.deepEqual((await ask(server, 'GET', `/${db}/_design/d/_show/asked?key=[1]&startkey="a"&endkey=x&descending=true&keys=[1]`)).json.query, { key: [1], startkey: 'a', endkey: 'x', descending: true, keys: '[1]' });
 	assert.deepEqual((await go('asked')).json, { path: [db, '_design', 'd', '_show', 'asked'], asked: [db, '_design', 'd', '_rewrite', 'asked'], query: {} });
+	// Without a query in the answer the request keeps its own.
+	for (const [path, query] of [['asked?name=user', { name: 'user' }], ['kept?name=a%26b%3D%2B&startkey=[1]&x', { name: 'a&b=+', startkey: [1], x: '' }], ['none?name=user', {}], ['self?name=user', { own: '1' }]])
+		assert.deepEqual((await go(path)).json.query, query, path);
 	const att = await go(`att?rev=${(await ask(server, 'GET', `/${db}/a`)).json._rev}`, 'PUT', { body: 'abc', headers: { 'content-type': 'text/plain' } });
 	assert.equal(att.status, 201, att.text);
 	assert.equal((await ask(server, 'GET', `/${db}/a/x.txt`)).text, 'abc');
