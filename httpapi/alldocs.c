@@ -9,6 +9,7 @@
  *	{"total_rows":N,"offset":N,"rows":[\r\n row,\r\n row \r\n]}\n
  *	{"results":[\r\n listing,\r\n listing \r\n]}\n
  */
+#include "alldocs.h"
 #include "alldocs_query.h"
 #include "base/limits.h"
 #include "rows.h"
@@ -421,8 +422,8 @@ fill_query(struct listing *l, struct db_snap *snap, struct buf *b, struct arena 
 	return err;
 }
 
-static int
-fill(void *cookie, struct buf *b, struct arena *a)
+int
+alldocs_fill(void *cookie, struct buf *b, struct arena *a)
 {
 	struct listing *l = cookie;
 	struct db_snap *snap;
@@ -446,8 +447,8 @@ fill(void *cookie, struct buf *b, struct arena *a)
 	return ERR_END;
 }
 
-static void
-drop(void *cookie)
+void
+alldocs_drop(void *cookie)
 {
 	struct listing *l = cookie;
 
@@ -536,16 +537,25 @@ is_post(const struct apireq *r)
 	return strcmp(r->method, "POST") == 0;
 }
 
+static int
+read_query(struct listing *l, struct errtext *why)
+{
+	struct jstr body;
+	int err;
+
+	if (!is_post(l->r))
+		return parse_one(l, NULL, why);
+	if ((err = api_body(l->r, &body, why)) != 0)
+		return err;
+	return l->multi ? parse_queries(l, &body, why) : parse_one(l, &body, why);
+}
+
 static void
 parse(struct apireq *r)
 {
 	struct listing *l = r->cookie;
-	struct jstr body;
 
-	if (!is_post(r))
-		l->err = parse_one(l, NULL, &l->why);
-	else if ((l->err = api_body(r, &body, &l->why)) == 0)
-		l->err = l->multi ? parse_queries(l, &body, &l->why) : parse_one(l, &body, &l->why);
+	l->err = read_query(l, &l->why);
 }
 
 static void
@@ -558,7 +568,7 @@ parsed(struct apireq *r)
 		return;
 	}
 	api_json_head(r);
-	rows_send(r, fill, drop, l);
+	rows_send(r, alldocs_fill, alldocs_drop, l);
 }
 
 /* bound: What part of the ids the listing is confined to. */
@@ -598,7 +608,7 @@ of_partition(struct apireq *r, const struct jstr **partitionp, struct errtext *w
 	const char *wrong;
 	int err;
 
-	if (*partitionp != NULL || said == NULL || kind_of(&r->part[1]) != ALL)
+	if (*partitionp != NULL || said == NULL)
 		return 0;
 	if ((err = db_info(r->db, &db)) != 0)
 		return err;
@@ -610,43 +620,61 @@ of_partition(struct apireq *r, const struct jstr **partitionp, struct errtext *w
 	return 0;
 }
 
+static int
+listing_new(struct apireq *r, enum kind kind, const struct jstr *partition, int multi, struct listing **lp,
+    struct errtext *why)
+{
+	struct listing *l = arena_calloc(r->arena, 1, sizeof(*l));
+	int err;
+
+	if (l == NULL)
+		return ERR_NOMEM;
+	*l = (struct listing){.r = r, .kind = kind, .multi = multi};
+	if (kind == ALL && (err = of_partition(r, &partition, why)) != 0)
+		return err;
+	l->partition = partition != NULL;
+	buf_init(&l->last, LIMIT_ID_LEN);
+	if ((err = bound(l, partition)) == 0 && is_post(r) && !api_is_json(r))
+		err = ERR_CONTENT_TYPE;
+	*lp = l;
+	return err;
+}
+
 static void
-list(struct apireq *r, const struct jstr *partition, int multi)
+list(struct apireq *r, enum kind kind, const struct jstr *partition, int multi)
 {
 	struct errtext why = {""};
 	struct listing *l;
-	int err;
+	int err = listing_new(r, kind, partition, multi, &l, &why);
 
-	l = arena_calloc(r->arena, 1, sizeof(*l));
-	if (l == NULL) {
-		api_error(r, ERR_NOMEM, NULL);
+	if (err != 0) {
+		api_error(r, err, &why);
 		return;
 	}
 	r->cookie = l;
-	l->r = r;
-	l->multi = multi;
-	err = of_partition(r, &partition, &why);
-	l->partition = partition != NULL;
-	l->kind = partition != NULL ? ALL : kind_of(&r->part[1]);
-	if (err == 0)
-		err = bound(l, partition);
-	buf_init(&l->last, LIMIT_ID_LEN);
-	if (err == 0 && is_post(r) && !api_is_json(r))
-		err = ERR_CONTENT_TYPE;
-	if (err != 0)
-		api_error(r, err, &why);
-	else
-		api_parse(r, parse, parsed);
+	api_parse(r, parse, parsed);
+}
+
+int
+alldocs_open(struct apireq *r, struct listing **lp, struct errtext *why)
+{
+	int err;
+
+	/* Rows know nothing of who may see which document. */
+	if (!db_shows_all(r->db))
+		return ERR_NOT_ADMIN;
+	err = listing_new(r, ALL, NULL, 0, lp, why);
+	return err != 0 ? err : read_query(*lp, why);
 }
 
 void
 alldocs_any(struct apireq *r)
 {
-	list(r, NULL, r->nparts > 2);
+	list(r, kind_of(&r->part[1]), NULL, r->nparts > 2);
 }
 
 void
 alldocs_partition(struct apireq *r)
 {
-	list(r, &r->part[2], r->nparts > 4);
+	list(r, ALL, &r->part[2], r->nparts > 4);
 }

@@ -1,5 +1,6 @@
 /*
- * lists.c: /{db}/_design/{d}/_list/{name}/[{other}/]{view}: a function answers with what it makes of a view's rows.
+ * lists.c: /{db}/_design/{d}/_list/{name}/[{other}/]{view}: a function answers with what it makes of a view's rows, or of those of
+ * _all_docs, if that is the view's name.
  *
  *	lists_any -> (the view's rows are ready) -> run: what the function sends first
  *	  `-> list_end: all of it, an error, or the head of a stream -> fill -> (sent) -> fill ... -> drop
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "alldocs.h"
 #include "base/limits.h"
 #include "rows.h"
 #include "view_rows.h"
@@ -33,6 +35,7 @@ struct list {
 	struct scripting_call call;
 	struct jstr program;
 	struct view_rows *l;
+	struct listing *docs; /* instead of l: _all_docs */
 	struct script *sc;
 	struct arena *scratch;
 	struct buf text;     /* rows that the function has not been given, with commas between them */
@@ -50,7 +53,7 @@ struct list {
 static int
 all_first(const struct list *f)
 {
-	return read_reduces(f->l->view) == READ_SCRIPT && f->l->nqueries > 0 && f->l->queries[0].reduce;
+	return f->docs == NULL && read_reduces(f->l->view) == READ_SCRIPT && f->l->nqueries > 0 && f->l->queries[0].reduce;
 }
 
 static int
@@ -61,7 +64,7 @@ more_text(struct list *f)
 
 	buf_init(&batch, LIMIT_SCRIPT_ANSWER);
 	arena_reset(f->scratch);
-	err = view_rows_fill(f->l, &batch, f->scratch);
+	err = f->docs != NULL ? alldocs_fill(f->docs, &batch, f->scratch) : view_rows_fill(f->l, &batch, f->scratch);
 	if (err == 0 || err == ERR_END) {
 		f->at_end = err == ERR_END;
 		err = buf_failed(&batch) ? buf_failed(&batch) : buf_put(&f->text, batch.data, batch.len);
@@ -259,7 +262,10 @@ let_go(struct list *f)
 	} else {
 		script_close(f->sc);
 	}
-	view_rows_drop(f->l);
+	if (f->docs != NULL)
+		alldocs_drop(f->docs);
+	else
+		view_rows_drop(f->l);
 	arena_free(f->scratch);
 	buf_release(&f->text);
 	spool_release(&f->spool);
@@ -381,18 +387,24 @@ list_end(struct apireq *r)
 }
 
 static void
-ready(struct apireq *r, struct view_rows *l, void *cookie)
+begin(struct apireq *r, struct list *f)
 {
-	struct list *f = cookie;
-
 	f->r = r;
-	f->l = l;
 	r->cookie = f;
 	buf_init(&f->text, LIMIT_SCRIPT_ANSWER);
 	buf_init(&f->body, LIMIT_SCRIPT_ANSWER);
 	buf_init(&f->response, 8 * (size_t)LIMIT_SCRIPT_ANSWER);
 	spool_init(&f->spool, &r->api->spools, LIMIT_SPOOL_BYTES);
 	api_work_slow(r, run, list_end);
+}
+
+static void
+ready(struct apireq *r, struct view_rows *l, void *cookie)
+{
+	struct list *f = cookie;
+
+	f->l = l;
+	begin(r, f);
 }
 
 /* ---- The way in ---- */
@@ -418,6 +430,35 @@ prepare(struct apireq *r, struct list *f)
 	return err != 0 ? err : scripting_put_request(&f->call.request, r, (struct jstr){"", 0}, post ? &body : NULL);
 }
 
+/* other_exists: A design document that the path names beside the list's. */
+static int
+other_exists(struct apireq *r, struct jstr name)
+{
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct jstr id;
+	int err = api_ddoc_id(r, name, &id);
+
+	if (err != 0 || (err = db_snap_begin(r->db, &snap)) != 0)
+		return err;
+	err = db_get(snap, id.s, id.len, r->arena, &doc);
+	if (err == 0 && doc.winner.deleted)
+		err = ERR_DELETED;
+	db_snap_end(snap);
+	return err;
+}
+
+static void
+list_docs(struct apireq *r, struct list *f)
+{
+	int err = r->nparts == PARTS + 3 ? other_exists(r, r->part[PARTS + 1]) : 0;
+
+	if (err != 0 || (err = alldocs_open(r, &f->docs, &f->call.why)) != 0)
+		api_error(r, err, &f->call.why);
+	else
+		begin(r, f);
+}
+
 void
 lists_any(struct apireq *r)
 {
@@ -435,6 +476,8 @@ lists_any(struct apireq *r)
 	scripting_call_init(&f->call, r->arena);
 	if ((err = prepare(r, f)) != 0)
 		api_error(r, err, &f->call.why);
+	else if (jstr_is(&r->part[r->nparts - 1], "_all_docs"))
+		list_docs(r, f);
 	else
 		view_rows_take(
 		    r, r->nparts == PARTS + 3 ? r->part[PARTS + 1] : r->part[2], r->part[r->nparts - 1], ready, f);

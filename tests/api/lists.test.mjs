@@ -58,6 +58,39 @@ test('rows of many batches, in order, with headers, queries and other design doc
 	assert.equal((await ask(server, 'HEAD', `/${db}/_design/d/_list/keys/n?reduce=false&limit=1`)).status, 200);
 });
 
+test('rows of _all_docs', async () => {
+	const db = await filled();
+	const list = (path, more) => ask(server, 'GET', `/${db}/_design/d/_list/${path}`, more);
+	const ids = (await ask(server, 'GET', `/${db}/_all_docs`)).json.rows.map((row) => row.key);
+	assert.equal((await list('keys/_all_docs')).text, ids.map((id) => `${id},`).join('') + '.');
+	assert.equal((await list('keys/_all_docs')).headers['x-total'], String(N + 2));
+	assert.deepEqual(JSON.parse((await list('some/_all_docs?startkey="d00002"&limit=1')).text).slice(0, 2), [{ total_rows: N + 2, offset: 4 }, 'd00002']);
+	assert.deepEqual(JSON.parse((await list('docs/_all_docs?include_docs=true&startkey="d"&limit=3')).text), [0, 1, 2]);
+	assert.equal((await list('keys/_all_docs?keys=["d00007","none"]')).text, 'd00007,none,.');
+	assert.equal((await list('keys/_all_docs?limit=0')).text, '.');
+	assert.equal((await ask(server, 'POST', `/${db}/_design/d/_list/keys/_all_docs`, { json: { keys: ['d00007', 'd00003'] } })).text, 'd00007,d00003,.');
+	// Another design document must be there, and changes nothing.
+	assert.equal((await list('keys/e/_all_docs?limit=2')).text, '_design/d,_design/e,.');
+	assertError(await list('keys/none/_all_docs'), 404, 'not_found');
+	assertError(await list('none/_all_docs'), 404, 'not_found', 'missing json key: none');
+	assertError(await list('keys/_all_docs?limit=x'), 400, 'query_parse_error');
+	await ask(server, 'PUT', `/${db}/_security`, { json: { members: { names: ['x'] } } });
+	assertError(await list('keys/_all_docs', { auth: null }), 401, 'unauthorized');
+});
+
+test('rows of _all_docs where not everybody sees every document are an administrator\'s', async () => {
+	await ask(server, 'PUT', '/_users');
+	assert.ok((await ask(server, 'PUT', '/_users/_design/d', { json: { lists: { l: 'function () { var row, out = ""; while ((row = getRow())) out += row.id + ","; return out; }' } } })).status < 300);
+	await ask(server, 'PUT', '/_users/org.couchdb.user:lister', { json: { name: 'lister', password: 'pass word', roles: [], type: 'user' } });
+	const list = (more) => ask(server, 'GET', '/_users/_design/d/_list/l/_all_docs', more);
+	assert.match((await list()).text, /org\.couchdb\.user:lister/);
+	for (const auth of [null, 'Basic ' + Buffer.from('lister:pass word').toString('base64')]) {
+		const r = await list({ auth });
+		assertError(r, [401, 403]);
+		assert.ok(!r.text.includes('org.couchdb'), r.text);
+	}
+});
+
 test('what is missing, fails, loops or floods ends its own request', async () => {
 	const db = await filled();
 	const list = (path, more) => ask(server, 'GET', `/${db}/_design/d/_list/${path}`, more);
