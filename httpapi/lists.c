@@ -153,7 +153,7 @@ send_rows(struct list *f)
 
 /* ---- The function ---- */
 
-/* take: [CHUNKS] or [CHUNKS,RESPONSE] */
+/* take: [CHUNKS] or [CHUNKS,RESPONSE]; until there is text, a later response takes the place of the one before. */
 static int
 take(struct list *f, struct jstr sent)
 {
@@ -169,9 +169,10 @@ take(struct list *f, struct jstr sent)
 	while (err == 0 && (err = jread_array_next(&j)) == 0)
 		if ((err = jread_string(&j, &scratch, &s)) == 0)
 			err = buf_put(&f->body, s.s, s.len);
-	if (err == ERR_END && (err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &s)) == 0 &&
-	    f->response.len == 0)
+	if (err == ERR_END && (err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &s)) == 0) {
+		buf_clear(&f->response);
 		err = buf_put(&f->response, s.s, s.len);
+	}
 	buf_release(&scratch);
 	return err == ERR_END ? 0 : err;
 }

@@ -333,7 +333,8 @@
 
 	const mimesOf = {}, keyOf = {};
 	let provided, usesProvides, contentType;
-	let chunks, response, started, ended, buffered, at;
+	let chunks, response, ended, buffered, at;
+	let sent, begun, told; /* some text; so that getRow() has begun the response, and flush() has told it */
 	let listing = false; /* a list function runs */
 
 	function registerType(key, ...mimes) {
@@ -363,7 +364,7 @@
 		contentType = undefined;
 		chunks = [];
 		response = {};
-		started = ended = false;
+		sent = begun = told = ended = false;
 		buffered = [];
 		at = 0;
 	}
@@ -432,6 +433,12 @@
 		return resp;
 	}
 
+	function send(chunk) {
+		const s = text(chunk);
+		sent = sent || s !== '';
+		chunks.push(s);
+	}
+
 	const listGlobals = {
 		provides: (type, fun) => {
 			usesProvides = true;
@@ -439,14 +446,14 @@
 		},
 		registerType,
 		start: resp => {
-			response = resp || {};
+			if (!begun)
+				response = resp || {};
 		},
-		send: chunk => {
-			chunks.push(text(chunk));
-		},
+		send,
 		getRow: () => {
 			if (!listing)
 				throw failure('render_error', 'getRow() is for list functions');
+			begun = sent;
 			if (ended)
 				return null;
 			if (at === buffered.length) {
@@ -461,10 +468,10 @@
 		},
 	};
 
-	/* What was sent so far, with the head the first time. */
+	/* What was sent so far; with the head until that comes with text. */
 	function flush() {
-		const out = started ? [chunks] : [chunks, withType(response)];
-		started = true;
+		const out = told ? [chunks] : [chunks, withType(response)];
+		told = sent;
 		chunks = [];
 		return stringify(out);
 	}
@@ -515,7 +522,7 @@
 			if (usesProvides)
 				tail = runProvides(req);
 			if (tail !== undefined && tail !== null)
-				chunks.push(text(tail));
+				send(tail);
 			return flush();
 		} catch (e) {
 			return renderError(e);

@@ -26,6 +26,7 @@ const DDOC = {
 		loops: 'function () { getRow(); for (;;) ; }',
 		floods: 'function () { var s = new Array(1 << 20).join("x"); for (;;) send(s); }',
 		broken: 'function (',
+		late: 'function () { start({ code: 202, headers: { "X-First": "1" } }); send(""); getRow(); start({ code: 400, headers: { "X-My-Header": "MyHeader" } }); send("bad request"); getRow(); start({ code: 500 }); }',
 		code: 'function () { start({ code: 404, headers: { "X-A": "b\\r\\nX-Evil: 1", "Content-Length": "3" } }); return "not here"; }',
 		much: 'function (head) { start({ code: 202, headers: { "Content-Type": "text/plain" } }); var row; while ((row = getRow())) for (var i = 0; i < 40; i++) send(row.value); return "end"; }',
 		long: 'function () { var row; while ((row = getRow())) for (var i = 0; i < 40; i++) send(row.value); }',
@@ -106,6 +107,9 @@ test('what is missing, fails, loops or floods ends its own request', async () =>
 	assert.equal((await list('nothing/n')).text, '');
 	const code = await list('code/n');
 	assert.deepEqual([code.status, code.text, code.headers['x-evil']], [404, 'not here', undefined]);
+	// The response begins with the first text; until then it may be another.
+	const late = await list('late/n?reduce=false');
+	assert.deepEqual([late.status, late.text, late.headers['x-my-header'], late.headers['x-first']], [400, 'bad request', 'MyHeader', undefined]);
 	await ask(server, 'PUT', `/${db}/_security`, { json: { members: { names: ['x'] } } });
 	assertError(await list('keys/n', { auth: null }), 401, 'unauthorized');
 	assert.equal((await list('keys/n?reduce=false&limit=1')).text, '0,.');
