@@ -12,7 +12,7 @@
 	'use strict';
 
 	const { parse, stringify } = JSON;
-	const { freeze, keys } = Object;
+	const { assign, freeze, keys } = Object;
 	const isArray = Array.isArray;
 	const indirectEval = global.eval;
 	const slice = Function.prototype.call.bind(String.prototype.slice);
@@ -481,7 +481,8 @@
 		try {
 			let resp = wrap(call(fun, ddoc, doc, req) || {});
 			if (chunks.length > 0) {
-				resp.headers = Object.assign(resp.headers || {}, response.headers);
+				/* As in CouchDB, whose shows give start() the headers themselves; lists give it an object that has them. */
+				resp.headers = assign(resp.headers || {}, response, response.headers);
 				resp.body = join(chunks, '') + (resp.body || '');
 				chunks = [];
 			}

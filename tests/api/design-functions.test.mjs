@@ -118,6 +118,7 @@ const SHOWS = {
 	loops: 'function () { for (;;) ; }',
 	broken: 'function (',
 	nothing: 'function () {}',
+	starts: 'function (doc, req) { start(JSON.parse(req.query.r)); send("Hey"); return req.query.more ? { code: 202, headers: { "X-Own": "o" }, body: ", you" } : undefined; }',
 	types: 'function (doc, req) { provides("html", function () { return "<p>"; }); provides("json", function () { return { json: 1 }; }); }',
 };
 const show = (db, path, more) => ask(server, 'GET', `/${db}/_design/d/_show/${path}`, more);
@@ -140,6 +141,12 @@ test('shows: documents, requests, codes, headers and bodies', async () => {
 	assert.deepEqual([html.text, html.headers['content-type']], ['<p>', 'text/html; charset=utf-8']);
 	assert.equal((await show(db, 'types', { headers: { accept: 'application/json' } })).headers['content-type'], 'application/json');
 	assertError(await show(db, 'types', { headers: { accept: 'image/png' } }), 406, 'not_acceptable');
+	// start() takes the headers themselves, or an object that has them, as in lists.
+	for (const r of [{ 'X-Couch-Test-Header': 'Yeah' }, { headers: { 'X-Couch-Test-Header': 'Yeah' } }])
+		for (const [more, want] of [['', [200, 'Hey', 'Yeah', undefined]], ['&more=1', [202, 'Hey, you', 'Yeah', 'o']]]) {
+			const r2 = await show(db, `starts?r=${encodeURIComponent(JSON.stringify(r))}${more}`);
+			assert.deepEqual([r2.status, r2.text, r2.headers['x-couch-test-header'], r2.headers['x-own']], want);
+		}
 	const head = await ask(server, 'HEAD', `/${db}/_design/d/_show/doc`);
 	assert.deepEqual([head.status, head.text], [200, '']);
 });
