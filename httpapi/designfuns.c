@@ -81,7 +81,7 @@ start(struct apireq *r, const char *kind, const char *invalid, api_f *end)
 
 /* What the answer depends on: both documents, who asks, and what is accepted. */
 static int
-put_tag(struct apireq *r, const struct designfun *f, char out[2 * MD5_LEN + 2])
+put_tag(struct apireq *r, const struct designfun *f, char out[2 * MD5_LEN + 3])
 {
 	const struct rev made = rev_of(&f->call.made), seen = rev_of(&f->call.seen);
 	struct jstr accept = http_header(r->http, "accept");
@@ -105,6 +105,7 @@ put_tag(struct apireq *r, const struct designfun *f, char out[2 * MD5_LEN + 2])
 		out[0] = '"';
 		hex_encode(digest, MD5_LEN, out + 1);
 		out[1 + 2 * MD5_LEN] = '"';
+		out[2 + 2 * MD5_LEN] = '\0';
 	}
 	buf_release(&b);
 	return err;
@@ -122,8 +123,7 @@ show_end(struct apireq *r)
 		scripting_call_fail(r, &f->call);
 		return;
 	}
-	if (!api_not_modified(r, tag, 2 * MD5_LEN + 2))
-		scripting_reply(r, (struct jstr){f->call.answer.data, f->call.answer.len}, 200);
+	scripting_reply_tagged(r, (struct jstr){f->call.answer.data, f->call.answer.len}, tag);
 }
 
 void

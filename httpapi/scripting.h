@@ -56,6 +56,8 @@ void scripting_call_fail(struct apireq *r, const struct scripting_call *c);
 void scripting_reply(struct apireq *r, struct jstr response, int status);
 /** scripting_reply_as(r, response, status, type): The same with another content type where the function says none. */
 void scripting_reply_as(struct apireq *r, struct jstr response, int status, const char *type);
+/** scripting_reply_tagged(r, response, tag): scripting_reply() with 200 and the ETag ${tag}, or 304 to who has it already. */
+void scripting_reply_tagged(struct apireq *r, struct jstr response, const char *tag);
 
 /**
  * scripting_reply_begin(r, response, type, statusp): Set the headers of a streamed answer whose function has given ${response}; *${statusp}:

@@ -6,11 +6,14 @@
 #include "scripting.h"
 
 #include <ctype.h>
+#include <strings.h>
 
 #include "base/hash.h"
 #include "csp.h"
 
 #define TEXT_MAX ((size_t)64 << 20) /* bytes of a body */
+
+static const char html[] = "text/html; charset=utf-8";
 
 /* What a function may answer. */
 struct response {
@@ -18,6 +21,7 @@ struct response {
 	struct buf body;
 	int has_body;
 	const char *type; /* of the body, if the function says nothing */
+	const char *tag;  /* its ETag, which is not the function's to set; or NULL */
 };
 
 static int
@@ -46,6 +50,15 @@ may_set(const char *name, struct jstr value)
 	return strcmp(name, "set-cookie") != 0 || !scripting_is_session(value);
 }
 
+/* is_ours: What the answer has anyhow: a tag, which the function cannot know, and `Vary: Accept`. */
+static int
+is_ours(const struct response *out, const char *name, struct jstr value)
+{
+	if (strcmp(name, "etag") == 0)
+		return out->tag != NULL;
+	return strcmp(name, "vary") == 0 && value.len == 6 && strncasecmp(value.s, "accept", 6) == 0;
+}
+
 static int
 set_headers(struct apireq *r, struct jread *j, struct buf *scratch, struct response *out)
 {
@@ -61,7 +74,8 @@ set_headers(struct apireq *r, struct jread *j, struct buf *scratch, struct respo
 		}
 		for (size_t i = 0; i < key.len; i++)
 			name[i] = (char)tolower((unsigned char)key.s[i]);
-		if ((err = jread_string(j, scratch, &value)) == 0 && may_set(name, value)) {
+		err = jread_string(j, scratch, &value);
+		if (err == 0 && may_set(name, value) && !is_ours(out, name, value)) {
 			http_set_header(r->http, name, value.s, value.len);
 			if (strcmp(name, "content-type") == 0)
 				out->type = NULL;
@@ -155,33 +169,49 @@ refuse(struct apireq *r)
 	api_error_text(r, 500, "render_error", "the function's response cannot be sent");
 }
 
+static void
+reply(struct apireq *r, struct jstr response, struct response *out)
+{
+	size_t len;
+	char *data;
+	int err;
+
+	buf_init(&out->body, TEXT_MAX);
+	err = read_response(r, response, out);
+	if (err != 0 || out->code < 200 || out->code > 599) {
+		buf_release(&out->body);
+		refuse(r);
+		return;
+	}
+	api_done(r);
+	set_common(r, out);
+	if (has_no_body(out->code))
+		buf_clear(&out->body);
+	data = buf_take(&out->body, &len);
+	http_reply_take(r->http, (int)out->code, data, len);
+}
+
 void
 scripting_reply(struct apireq *r, struct jstr response, int status)
 {
-	scripting_reply_as(r, response, status, "text/html; charset=utf-8");
+	scripting_reply_as(r, response, status, html);
 }
 
 void
 scripting_reply_as(struct apireq *r, struct jstr response, int status, const char *type)
 {
 	struct response out = {.code = (uint64_t)status, .type = type};
-	size_t len;
-	char *data;
-	int err;
 
-	buf_init(&out.body, TEXT_MAX);
-	err = read_response(r, response, &out);
-	if (err != 0 || out.code < 200 || out.code > 599) {
-		buf_release(&out.body);
-		refuse(r);
-		return;
-	}
-	api_done(r);
-	set_common(r, &out);
-	if (has_no_body(out.code))
-		buf_clear(&out.body);
-	data = buf_take(&out.body, &len);
-	http_reply_take(r->http, (int)out.code, data, len);
+	reply(r, response, &out);
+}
+
+void
+scripting_reply_tagged(struct apireq *r, struct jstr response, const char *tag)
+{
+	struct response out = {.code = 200, .type = html, .tag = tag};
+
+	if (!api_not_modified(r, tag, strlen(tag)))
+		reply(r, response, &out);
 }
 
 int

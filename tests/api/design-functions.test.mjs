@@ -181,6 +181,16 @@ test('entity tags change with what they depend on', async () => {
 	await ask(server, 'PUT', `/${db}/a`, { json: { n: 2, _rev: await rev(db, 'a') } });
 	assert.notEqual(await tag(), first);
 	assert.equal((await show(db, 'doc/a', { headers: { 'if-none-match': first } })).status, 200);
+	// A function's own is not sent, for it would have to run before anybody could compare it.
+	const own = (await given(db, { headers: { ETag: 'mine', etag: 'mine' }, body: 'b' })).headers.etag;
+	assert.match(own, /^"[0-9a-f]{32}"$/);
+	assert.equal((await given(db, { headers: { ETag: 'mine', etag: 'mine' }, body: 'b' }, { headers: { 'if-none-match': own } })).status, 304);
+});
+
+test('one Vary where a function says the same, and its own beside it', async () => {
+	const db = await withDesign({ shows: SHOWS });
+	for (const [vary, want] of [['Accept', 'Accept'], ['accept', 'Accept'], ['Cookie', 'Cookie, Accept'], [undefined, 'Accept']])
+		assert.equal((await given(db, { headers: { Vary: vary }, body: 'b' })).headers.vary, want, vary);
 });
 
 test('shows that fail, are missing, or are kept from who asks', async () => {
