@@ -79,18 +79,16 @@
 	/* ---- CommonJS modules in the design document ---- */
 
 	/* From ${mod} along ${names}: {current, parent, id}; a module is a text somewhere in the document. */
-	function resolve(names, mod, root) {
+	function resolve(names, mod) {
 		for (const name of names) {
-			if (name === '..' || name === '.') {
-				const up = name === '..' ? mod.parent && mod.parent.parent : mod.parent;
-				if (!up)
+			if (name === '.')
+				continue;
+			if (name === '..') {
+				if (!mod.parent)
 					throw failure('invalid_require_path', 'Object has no parent ' + stringify(mod.current));
-				mod = { current: up.current, parent: up.parent, id: up.id };
+				mod = mod.parent;
 				continue;
 			}
-			if (root)
-				mod = { current: root, parent: undefined, id: '' };
-			root = undefined;
 			const next = Object(mod.current) === mod.current ? mod.current[name] : undefined;
 			if (next === undefined || next === null)
 				throw failure('invalid_require_path', 'Object has no property "' + name + '". ' + stringify(mod.current));
@@ -103,16 +101,20 @@
 
 	function makeRequire(ddoc) {
 		const loaded = new Map();
-		const requireFrom = base => name => {
+		const root = { current: ddoc, parent: undefined, id: '' };
+		/* ${place}: what the module that requires is a member of. */
+		const requireFrom = place => name => {
 			const relative = name[0] === '.';
-			const found = resolve(split(text(name), '/'), base || {}, relative && base ? undefined : ddoc);
+			if (relative && !place)
+				throw failure('invalid_require_path', 'Object has no parent ' + stringify(ddoc));
+			const found = resolve(split(text(name), '/'), relative ? place : root);
 			if (loaded.has(found.id))
 				return loaded.get(found.id).exports;
 			const module = { id: found.id, current: found.current, parent: found.parent, exports: {} };
 			loaded.set(found.id, module);
 			try {
 				const fun = indirectEval('(function (module, exports, require) { ' + found.current + '\n })');
-				call(fun, global, module, module.exports, requireFrom(found));
+				call(fun, global, module, module.exports, requireFrom(found.parent));
 			} catch (e) {
 				loaded.delete(found.id);
 				throw failure('compilation_error', "Module require('" + name + "') raised error " + describe(e));

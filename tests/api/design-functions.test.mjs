@@ -107,6 +107,24 @@ test('validators of several design documents all have a say; modules and state',
 	assert.equal((await ask(server, 'GET', `/${db}/a`)).json.n, 2, 'a validator changes nothing');
 });
 
+test('paths of modules: ".." is one up from where the module stands, "." stays there', async () => {
+	const id = 'exports.id = module.id;', get = (path) => `module.exports = require('${path}').id;`;
+	const db = await withDesign({
+		w: {
+			one: { a: { b: { d: get('../c/e') }, c: { e: id } } },
+			two: { a: { b: { d: get('../../a/c/e') }, c: { e: id } } },
+			three: { a: { b: get('./c/d'), c: { d: "module.exports = require('./e');", e: id } } },
+			four: { a: { b: get('../a/./c/d'), c: { d: "module.exports = require('./e');", e: id } } },
+			five: { a: get('w/five/b'), b: id },
+			six: { a: get('../../../x') },
+		},
+		shows: { s: 'function (doc, req) { return require(req.query.of); }' },
+	});
+	for (const [of, want] of [['w/one/a/b/d', 'w/one/a/c/e'], ['w/two/a/b/d', 'w/two/a/c/e'], ['w/three/a/b', 'w/three/a/c/e'], ['w/four/a/b', 'w/four/a/c/e'], ['w/five/a', 'w/five/b']])
+		assert.equal((await show(db, `s?of=${of}`)).text, want, of);
+	for (const of of ['w/six/a', './w/five/b', '../w', 'w', 'w/none']) assertError(await show(db, `s?of=${of}`), 500);
+});
+
 /* ---- Shows ---- */
 
 const SHOWS = {
