@@ -8,12 +8,16 @@
 #include "engine.h"
 
 #include <JavaScriptCore/JavaScript.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/limits.h"
 #include "script.h"
 #include "wire.h"
+
+/* Exported, and in no public header of the engine. */
+void JSGlobalContextSetEvalEnabled(JSGlobalContextRef ctx, bool enabled, JSStringRef message);
 
 struct program {
 	JSGlobalContextRef ctx; /* NULL: none */
@@ -106,6 +110,23 @@ host_rows(JSContextRef ctx, JSObjectRef fun, JSObjectRef self, size_t n, const J
 	return v;
 }
 
+/* host_evaluate: A text as a script; this is no eval(), so it goes on when that is off. */
+static JSValueRef
+host_evaluate(
+    JSContextRef ctx, JSObjectRef fun, JSObjectRef self, size_t n, const JSValueRef args[], JSValueRef *exception)
+{
+	JSStringRef source = n > 0 ? JSValueToStringCopy(ctx, args[0], exception) : NULL;
+	JSValueRef v;
+
+	(void)fun;
+	(void)self;
+	if (source == NULL)
+		return JSValueMakeUndefined(ctx);
+	v = JSEvaluateScript(ctx, source, NULL, NULL, 1, exception);
+	JSStringRelease(source);
+	return v;
+}
+
 static void
 put_function(JSContextRef ctx, JSObjectRef to, const char *name, JSObjectCallAsFunctionCallback fn)
 {
@@ -127,6 +148,16 @@ drop(struct program *p)
 	p->ctx = NULL;
 }
 
+/* forbid_eval: Nor are there functions made of texts (Function and its kin), as in CouchDB. */
+static void
+forbid_eval(JSGlobalContextRef ctx)
+{
+	JSStringRef why = JSStringCreateWithUTF8CString("code cannot be made of texts here");
+
+	JSGlobalContextSetEvalEnabled(ctx, false, why);
+	JSStringRelease(why);
+}
+
 /* make: A context with engine.js in it; its value is the dispatcher. */
 static int
 make(struct program *p)
@@ -140,6 +171,7 @@ make(struct program *p)
 
 	put_function(ctx, reach, "log", host_log);
 	put_function(ctx, reach, "rows", host_rows);
+	put_function(ctx, reach, "evaluate", host_evaluate);
 	made = JSEvaluateScript(ctx, source, NULL, name, 1, NULL);
 	if (made != NULL)
 		made = JSObjectCallAsFunction(ctx, JSValueToObject(ctx, made, NULL), NULL, 2, args, NULL);
@@ -149,6 +181,7 @@ make(struct program *p)
 		JSGlobalContextRelease(ctx);
 		return ERR_NOMEM;
 	}
+	forbid_eval(ctx);
 	p->ctx = ctx;
 	p->dispatch = JSValueToObject(ctx, made, NULL);
 	JSValueProtect(ctx, p->dispatch);

@@ -5,7 +5,8 @@
  * context first; its value is dispatch(op, text), which engine.c calls for every message and which answers with JSON
  * text or throws [name, reason].  See script.h for the operations.
  *
- * Users' code shares the context and may redefine whatever it likes, for itself alone.  What is used here
+ * Users' code cannot make code of texts: eval() and the constructors of functions throw, and host.evaluate() is this text's alone.
+ * It shares the context and may redefine whatever it likes, for itself alone.  What is used here
  * afterwards is therefore taken aside now.
  */
 (function (global, host) {
@@ -14,7 +15,6 @@
 	const { parse, stringify } = JSON;
 	const { assign, freeze, keys } = Object;
 	const isArray = Array.isArray;
-	const indirectEval = global.eval;
 	const slice = Function.prototype.call.bind(String.prototype.slice);
 	const replace = Function.prototype.call.bind(String.prototype.replace);
 	const split = Function.prototype.call.bind(String.prototype.split);
@@ -49,13 +49,13 @@
 		while (end > 0 && indexOf(' \t\r\n\f\v\u00a0\ufeff\u2028\u2029;', source[end - 1]) >= 0)
 			end--;
 		try {
-			return indirectEval('(' + slice(source, 0, end) + '\n)');
+			return host.evaluate('(' + slice(source, 0, end) + '\n)');
 		} catch (e) {
 			if (!(e instanceof SyntaxError))
 				throw e;
 			try {
-				/* Statements whose last one is the function. */
-				return indirectEval(source);
+				/* Statements whose last one is the function; in a block, since two functions may declare the same names. */
+				return host.evaluate('{' + source + '\n}');
 			} catch (again) {
 				throw e;
 			}
@@ -113,7 +113,7 @@
 			const module = { id: found.id, current: found.current, parent: found.parent, exports: {} };
 			loaded.set(found.id, module);
 			try {
-				const fun = indirectEval('(function (module, exports, require) { ' + found.current + '\n })');
+				const fun = host.evaluate('(function (module, exports, require) { ' + found.current + '\n })');
 				call(fun, global, module, module.exports, requireFrom(found.parent));
 			} catch (e) {
 				loaded.delete(found.id);

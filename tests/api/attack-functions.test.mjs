@@ -71,3 +71,24 @@ test('a page that a function makes may not act for whoever looks at it, nor chan
 	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/csp/showlist_enable', { json: 'false' })).status, 200);
 	assert.equal((await show('page')).headers['content-security-policy'], undefined);
 });
+
+test('code cannot be made of texts, in whatever kind of function', async () => {
+	const ways = ["eval('1+1')", "new Function('return 3')()", "(function*() {}).constructor('yield 1')", "(async function () {}).constructor('1')", "(async function* () {}).constructor('1')", "[].map.constructor('return this')()"];
+	const all = `[${ways.map((way) => `function () { return ${way}; }`)}].map(function (f) { try { f(); return 'ran'; } catch (e) { return e.name; } })`;
+	const own = await newDb(server);
+	const r = await ask(server, 'PUT', `/${own}/_design/d`, { json: {
+		lib: { m: `exports.all = ${all};` },
+		views: { v: { map: "function (doc) { var glob = emit.constructor('return this')(); emit(doc._id, null); }" }, w: { map: `function (doc) { emit(${all}, 1); }`, reduce: `function () { return ${all}; }` } },
+		shows: { s: `function () { return { json: ${all} }; }`, m: "function () { return { json: require('lib/m').all }; }" }, updates: { u: `function () { return [null, { json: ${all} }]; }` },
+		lists: { l: `function () { return JSON.stringify(${all}); }` },
+	} });
+	assert.equal(r.status, 201, r.text);
+	await ask(server, 'PUT', `/${own}/a`, { json: {} });
+	const none = ways.map(() => 'EvalError');
+	const get = async (path, method = 'GET') => JSON.parse((await ask(server, method, `/${own}/_design/d/${path}`)).text);
+	assert.equal((await get('_view/v')).total_rows, 0);
+	assert.deepEqual((await get('_view/w?reduce=false')).rows[0].key, none);
+	assert.deepEqual((await get('_view/w')).rows[0].value, none);
+	for (const path of ['_show/s', '_show/m', '_list/l/v']) assert.deepEqual(await get(path), none, path);
+	assert.deepEqual(await get('_update/u', 'POST'), none);
+});
