@@ -139,7 +139,7 @@ static const struct route design_table[] = {
     {"_view/...", view_place, MEMBER, "GET,POST,HEAD", NONE},
     {"_info", view_info, MEMBER, "GET", NONE},
     {"_show/...", designfuns_show, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
-    {"_list/...", lists_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_list/...", lists_any, MEMBER, "GET,HEAD,POST,OPTIONS", POST_JSON},
     {"_update/...", designfuns_update, MEMBER, "GET,HEAD,POST,PUT,DELETE", NONE},
     {"_rewrite/...", rewrites_any, MEMBER, "GET,HEAD,POST,PUT,DELETE,COPY", NONE},
     {"_search/...", search_clouseau, MEMBER, "GET,POST", NONE},

@@ -57,6 +57,8 @@ test('rows of many batches, in order, with headers, queries and other design doc
 	assert.deepEqual(JSON.parse((await list('docs/n?reduce=false&include_docs=true&limit=3')).text), [0, 1, 2]);
 	assert.equal((await ask(server, 'POST', `/${db}/_design/d/_list/keys/n?reduce=false`, { json: { keys: [7, 3] } })).text, '7,3,.');
 	assert.equal((await ask(server, 'HEAD', `/${db}/_design/d/_list/keys/n?reduce=false&limit=1`)).status, 200);
+	const options = await ask(server, 'OPTIONS', `/${db}/_design/d/_list/some/n?reduce=false&limit=1`);
+	assert.deepEqual([options.status, JSON.parse(options.text)[3]], [200, 'OPTIONS']);
 });
 
 test('rows of _all_docs', async () => {
