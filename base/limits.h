@@ -9,20 +9,21 @@
 #define LIMIT_JSON_DEPTH 2000u                   /* nesting of arrays and objects */
 #define LIMIT_THREAD_STACK \
 	(4u << 20) /* bytes of a thread's stack: a value of LIMIT_JSON_DEPTH levels takes half a MiB, under a sanitizer twice that */
-#define LIMIT_NUMBER_LEN 4096u             /* characters of one JSON number */
-#define LIMIT_BODY_LEN 8000000u            /* bytes of one document's body, couchdb/max_document_size's default */
-#define LIMIT_REQUEST_LEN (4ull << 30)     /* bytes of one request body, chttpd/max_http_request_size's default */
-#define LIMIT_HEAD_LEN (128u << 10)        /* bytes of an HTTP/1 request's head */
-#define LIMIT_URL_LEN 65536u               /* bytes of a request target */
-#define LIMIT_QUERY_LEN 8192u              /* and of its query, as in CouchDB, where that is the request line's bound */
-#define LIMIT_ATTACHMENTS 4096u            /* attachments of one revision */
-#define LIMIT_ATT_NAME_LEN 4096u           /* bytes of an attachment's name or type */
-#define LIMIT_REVS_LIMIT 1000u             /* default revs_limit */
-#define LIMIT_PURGES 1000u                 /* purges that are remembered, by default */
-#define LIMIT_LEAVES 10000u                /* leaves of one revision tree */
-#define LIMIT_TREE_REVS (1u << 20)         /* its revisions, spilled ones too: 1,000 branches of the default revs_limit */
-#define LIMIT_TREE_BYTES (16u << 20)       /* bytes of it that stand in the document's record */
-#define LIMIT_DOC_MEM (256u << 20)         /* memory for one document while it is written: four times LIMIT_TREE_REVS revisions */
+#define LIMIT_NUMBER_LEN 4096u         /* characters of one JSON number */
+#define LIMIT_BODY_LEN 8000000u        /* bytes of one document's body, couchdb/max_document_size's default */
+#define LIMIT_REQUEST_LEN (4ull << 30) /* bytes of one request body, chttpd/max_http_request_size's default */
+#define LIMIT_HEAD_LEN (128u << 10)    /* bytes of an HTTP/1 request's head */
+#define LIMIT_URL_LEN 65536u           /* bytes of a request target */
+#define LIMIT_QUERY_LEN 8192u          /* and of its query, as in CouchDB, where that is the request line's bound */
+#define LIMIT_ATTACHMENTS 4096u        /* attachments of one revision */
+#define LIMIT_ATT_NAME_LEN 4096u       /* bytes of an attachment's name or type */
+#define LIMIT_REVS_LIMIT 1000u         /* default revs_limit */
+#define LIMIT_PURGES 1000u             /* purges that are remembered, by default */
+#define LIMIT_LEAVES 10000u            /* leaves of one revision tree */
+#define LIMIT_TREE_REVS (1u << 20)     /* its revisions, spilled ones too: 1,000 branches of the default revs_limit */
+#define LIMIT_TREE_BYTES (16u << 20)   /* bytes of it that stand in the document's record */
+#define LIMIT_DOC_MEM \
+	(256u << 20) /* memory for one document while it is written: four times LIMIT_TREE_REVS revisions */
 #define LIMIT_TXN_BYTES (16u << 20)        /* bytes of one storage transaction */
 #define LIMIT_REWRITE_LOG (16u << 20)      /* bytes of keys committed between two steps of a compaction or copy */
 #define LIMIT_QUEUE_BYTES (64u << 20)      /* bytes waiting in one database's commit queue */

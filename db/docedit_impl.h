@@ -48,7 +48,7 @@ struct docedit {
 	int unspilled;
 	struct revsize size; /* the tree's is not above it */
 	int size_rough;      /* and may be below it */
-	int err; /* of a callback */
+	int err;             /* of a callback */
 };
 
 /** docedit_load_(e, c, id): The document as it is stored, or an empty tree. */

@@ -322,7 +322,7 @@ revtree_winner_decode(struct bytes *r, struct revnode *out, size_t *nleavesp)
 	return 0;
 }
 
-#define RUN_MAX 50u       /* bytes before a run's nodes */
+#define RUN_MAX 50u      /* bytes before a run's nodes */
 #define NODE_NUMBERS 30u /* bytes of the numbers of a node with a body */
 
 static size_t

@@ -621,8 +621,8 @@ of_partition(struct apireq *r, const struct jstr **partitionp, struct errtext *w
 }
 
 static int
-listing_new(struct apireq *r, enum kind kind, const struct jstr *partition, int multi, struct listing **lp,
-    struct errtext *why)
+listing_new(
+    struct apireq *r, enum kind kind, const struct jstr *partition, int multi, struct listing **lp, struct errtext *why)
 {
 	struct listing *l = arena_calloc(r->arena, 1, sizeof(*l));
 	int err;

@@ -18,9 +18,9 @@
 #include "httpapi/spool.h"
 
 #define API_COUCHDB_VERSION "3.5.0" /* of CouchDB, as clients compare it */
-#define API_NODE "divan@127.0.0.1" /* the one node's name, also known as _local */
-#define API_SCRATCH 65536u         /* what the JSON reader may ask of a scratch buffer beyond its text */
-#define API_PATH_PARTS 8u          /* decoded parts of a path; attachment names keep the rest in the last */
+#define API_NODE "divan@127.0.0.1"  /* the one node's name, also known as _local */
+#define API_SCRATCH 65536u          /* what the JSON reader may ask of a scratch buffer beyond its text */
+#define API_PATH_PARTS 8u           /* decoded parts of a path; attachment names keep the rest in the last */
 
 /* The whole API of one server. */
 struct api {

@@ -205,8 +205,7 @@ static const struct config_known known[] = {
 
     {"csp", "attachments_enable", TRUTH, "true", "", "Attachments are sent with a Content-Security-Policy:"},
     {"csp", "attachments_header_value", TEXT, "sandbox", "", "this one."},
-    {"csp", "showlist_enable", TRUTH, "true", "",
-	"What users' functions show is sent with a Content-Security-Policy:"},
+    {"csp", "showlist_enable", TRUTH, "true", "", "What users' functions show is sent with a Content-Security-Policy:"},
     {"csp", "showlist_header_value", TEXT, "sandbox", "", "this one."},
     {"csp", "utils_enable", TRUTH, "true", "", "The page at /_utils/ is sent with a Content-Security-Policy:"},
     {"csp", "utils_header_value", TEXT, "", "", "this one; nothing here: one that lets the page alone run."},

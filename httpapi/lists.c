@@ -53,7 +53,8 @@ struct list {
 static int
 all_first(const struct list *f)
 {
-	return f->docs == NULL && read_reduces(f->l->view) == READ_SCRIPT && f->l->nqueries > 0 && f->l->queries[0].reduce;
+	return f->docs == NULL && read_reduces(f->l->view) == READ_SCRIPT && f->l->nqueries > 0 &&
+	       f->l->queries[0].reduce;
 }
 
 static int

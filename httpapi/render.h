@@ -13,16 +13,16 @@ struct apireq;
 
 /* What a reader asked for.  Zeroed: the plain document with stubs. */
 struct render_opts {
-	int revs;              /* _revisions, */
-	size_t revs_max;       /* so many at most; 0: all */
-	int revs_info;         /* _revs_info: the winner only, as the next three */
-	int conflicts;         /* _conflicts */
-	int deleted_conflicts; /* _deleted_conflicts */
-	int local_seq;         /* _local_seq */
-	int attachments;       /* data instead of stubs */
-	int att_encoding_info; /* encoding, encoded_length */
-	int has_atts_since;    /* then only attachments newer than the newest of atts_since on the path */
-	int latest;            /* the reader of revisions by id wants their newest descendants */
+	int revs;                        /* _revisions, */
+	size_t revs_max;                 /* so many at most; 0: all */
+	int revs_info;                   /* _revs_info: the winner only, as the next three */
+	int conflicts;                   /* _conflicts */
+	int deleted_conflicts;           /* _deleted_conflicts */
+	int local_seq;                   /* _local_seq */
+	int attachments;                 /* data instead of stubs */
+	int att_encoding_info;           /* encoding, encoded_length */
+	int has_atts_since;              /* then only attachments newer than the newest of atts_since on the path */
+	int latest;                      /* the reader of revisions by id wants their newest descendants */
 	const struct revbuf *atts_since; /* ordered: render_since() */
 	size_t natts_since;
 };

@@ -115,8 +115,7 @@ data(void *cookie, const char *bytes, size_t len)
 	u->got += len;
 	if (told_length(&u->edit->in.atts[u->att], &told) && u->got > told)
 		return wrong_length(u);
-	return write_att_why(
-	    attwrite_add(&u->pour, bytes, len), u->edit->in.atts[u->att].name, &u->edit->why);
+	return write_att_why(attwrite_add(&u->pour, bytes, len), u->edit->in.atts[u->att].name, &u->edit->why);
 }
 
 /* The document is there: room for its attachments. */

@@ -52,8 +52,7 @@ put_info(struct apireq *r, const struct jstr *name, struct view_index *ix, struc
 	    ",\"sizes\":{\"file\":%llu,\"external\":%llu,\"active\":%llu},\"signature\":\"%s\",\"purge_seq\":%llu",
 	    (unsigned long long)info.file_bytes, (unsigned long long)info.active_bytes,
 	    (unsigned long long)info.active_bytes, info.signature, (unsigned long long)info.purge_seq);
-	buf_printf(
-	    b, ",\"language\":\"%s\",\"compact_running\":%s", info.language, info.compacting ? "true" : "false");
+	buf_printf(b, ",\"language\":\"%s\",\"compact_running\":%s", info.language, info.compacting ? "true" : "false");
 	err = put_collator(b);
 	buf_puts(b, "}}");
 	return err != 0 ? err : buf_failed(b);

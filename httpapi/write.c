@@ -243,8 +243,8 @@ blobs_step(struct write_blobs *wb)
 		if (db_blob_pending(wb->current) >= BLOB_PIECE)
 			return 1;
 		n = n < BLOB_PIECE ? n : BLOB_PIECE;
-		wb->err = write_att_why(
-		    db_blob_add(wb->current, item->data.s + wb->done, n), item->att->name, &wb->why);
+		wb->err =
+		    write_att_why(db_blob_add(wb->current, item->data.s + wb->done, n), item->att->name, &wb->why);
 		wb->done += n;
 	}
 	if (wb->err != 0) {
