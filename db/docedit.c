@@ -61,7 +61,7 @@ is_history(const struct docedit *e, const struct rev *revs, size_t n)
 static void
 grown(struct docedit *e, const struct revpath *path)
 {
-	struct revsize more = revpath_size(path);
+	struct revsize more = revtree_path_size(path);
 
 	e->size.revs += more.revs;
 	e->size.bytes += more.bytes;
@@ -164,7 +164,7 @@ static int
 size_for(struct docedit *e, const struct rev *revs, size_t n)
 {
 	const struct revpath path = {.revs = revs, .n = n};
-	struct revsize more = revpath_size(&path);
+	struct revsize more = revtree_path_size(&path);
 	struct revpos at;
 
 	if (fits(&e->size, &more))

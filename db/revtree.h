@@ -157,9 +157,9 @@ struct revsize {
 	uint64_t bytes; /* at most so many are encoded, once what can be is spilled */
 };
 
-/** revtree_size(t): It looks at each run.  revpath_size(path): What merging it adds at most. */
+/** revtree_size(t): It looks at each run.  revtree_path_size(path): What merging it adds at most. */
 struct revsize revtree_size(const struct revtree *t);
-struct revsize revpath_size(const struct revpath *path);
+struct revsize revtree_path_size(const struct revpath *path);
 
 /** revtree_is_leaf(t, at). */
 int revtree_is_leaf(const struct revtree *t, struct revpos at);

@@ -350,7 +350,7 @@ revtree_size(const struct revtree *t)
 }
 
 struct revsize
-revpath_size(const struct revpath *path)
+revtree_path_size(const struct revpath *path)
 {
 	/* It may end in two new runs: its own, and one that is cut in two where it begins. */
 	struct revsize size = {path->n, 2 * RUN_MAX + NODE_NUMBERS};

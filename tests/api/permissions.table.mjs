@@ -134,6 +134,7 @@ GET    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|4
 HEAD   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 GET    /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 HEAD   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
+OPTIONS /{db}/_design/{ddoc}/_list/l/v             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 GET    /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 HEAD   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404 
 GET    /{db}/_design/{ddoc}/_search/i              in      pw      no      503     503     503     | 503     503     503
