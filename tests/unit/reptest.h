@@ -47,6 +47,27 @@ reptest_get(const char *name, const char *id, char *out, size_t room)
 	db_close(db);
 }
 
+/* reptest_purge: A document of _replicator that has no conflicts.  Returns its purge's sequence. */
+static inline uint64_t
+reptest_purge(struct db *db, const char *id)
+{
+	unsigned char purged[1];
+	struct db_write w = {.kind = DB_WRITE_PURGE, .id = {id, strlen(id)}, .npath = 1, .purged = purged};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	char text[512];
+	struct revbuf rev;
+	struct rev one;
+
+	reptest_get("_replicator", id, text, sizeof(text));
+	CHECK_INT(rev_parse(text, strcspn(text, " "), &rev), 0);
+	one = rev_of(&rev);
+	w.path = &one;
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	CHECK_INT(w.err, 0);
+	CHECK_INT(purged[0], 1);
+	return w.number;
+}
+
 static inline void
 reptest_wait_for_doc(const char *name, const char *id, const char *what)
 {

@@ -160,25 +160,6 @@ begin_damage(void)
 	reptest_store->impl = &store;
 }
 
-static uint64_t
-purge(struct db *db, const char *id)
-{
-	unsigned char purged[1];
-	struct db_write w = {.kind = DB_WRITE_PURGE, .id = {id, strlen(id)}, .npath = 1, .purged = purged};
-	struct db_request req = {.writes = &w, .nwrites = 1};
-	char text[512];
-	struct revbuf rev;
-	struct rev one;
-
-	reptest_get("_replicator", id, text, sizeof(text));
-	CHECK_INT(rev_parse(text, strcspn(text, " "), &rev), 0);
-	one = rev_of(&rev);
-	w.path = &one;
-	CHECK_INT(dbtest_submit(db, &req), 0);
-	CHECK_INT(w.err, 0);
-	return w.number;
-}
-
 static void
 is_gone(const char *doc)
 {
@@ -253,7 +234,7 @@ damaged_purge(struct db *db)
 	replicator_moved(r, "_replicator", 0, 0);
 	reptest_wait_for_state("purged", "running");
 	reptest_rep = NULL;
-	damaged[TREE_PURGES] = purge(db, "purged");
+	damaged[TREE_PURGES] = reptest_purge(db, "purged");
 	reptest_rep = r;
 	replicator_moved(r, "_replicator", 0, 0);
 	is_gone("purged");

@@ -172,26 +172,6 @@ test_same(void)
 	remove_doc("_replicator", "early");
 }
 
-/* purge: A document of _replicator that has no conflicts. */
-static void
-purge(struct db *db, const char *id)
-{
-	unsigned char purged[1];
-	struct db_write w = {.kind = DB_WRITE_PURGE, .id = {id, strlen(id)}, .npath = 1, .purged = purged};
-	struct db_request req = {.writes = &w, .nwrites = 1};
-	char text[512];
-	struct revbuf rev;
-	struct rev one;
-
-	reptest_get("_replicator", id, text, sizeof(text));
-	CHECK_INT(rev_parse(text, strcspn(text, " "), &rev), 0);
-	one = rev_of(&rev);
-	w.path = &one;
-	CHECK_INT(dbtest_submit(db, &req), 0);
-	CHECK_INT(w.err, 0);
-	CHECK_INT(purged[0], 1);
-}
-
 static void
 wait_until_gone(const char *doc)
 {
@@ -234,12 +214,12 @@ test_purged(void)
 		snprintf(name, sizeof(name), "purge%d", i);
 		reptest_wait_for_state(name, "running");
 	}
-	purge(db, "purge0");
+	reptest_purge(db, "purge0");
 	wait_until_gone("purge0");
 	CHECK_INT(dbtest_submit(db, &req), 0);
 	reptest_rep = NULL;
-	purge(db, "purge1");
-	purge(db, "purge2");
+	reptest_purge(db, "purge1");
+	reptest_purge(db, "purge2");
 	reptest_rep = r;
 	replicator_moved(r, "_replicator", 0, 0);
 	wait_until_gone("purge2");
