@@ -175,25 +175,34 @@ check_spilled_node(const struct revnode *node, void *cookie)
 }
 
 static int
-check_blocks(struct check *k, const struct revtree *t)
+check_blocks_of(struct check *k, const struct revspill *s)
 {
-	struct revspill s;
 	int err = 0;
 
-	for (size_t i = 0; revtree_spilled(t, i, &s); i++)
-		for (uint64_t b = s.first_gen / REVTREE_BLOCK; b <= s.last_gen / REVTREE_BLOCK; b++) {
-			struct docrec_key key = docrec_block_key(k->docno, s.run_id, b);
-			struct store_val val;
-			struct bytes r;
+	for (uint64_t b = s->first_gen / REVTREE_BLOCK; b <= s->last_gen / REVTREE_BLOCK && err == 0; b++) {
+		struct docrec_key key = docrec_block_key(k->docno, s->run_id, b);
+		struct store_val val;
+		struct bytes r;
 
-			k->blocks++;
-			if (store_get(k->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val) != 0 ||
-			    record_open(TREE_REVS, key.bytes, sizeof(key.bytes), &val, &r) != 0)
-				return bad_doc(k, "a block of older revisions is missing");
-			if ((err = revtree_block_each(&r, b, check_spilled_node, k)) != 0)
-				return err;
-		}
-	return 0;
+		k->blocks++;
+		if (store_get(k->snap, TREE_REVS, key.bytes, sizeof(key.bytes), &val) != 0 ||
+		    record_open(TREE_REVS, key.bytes, sizeof(key.bytes), &val, &r) != 0)
+			return bad_doc(k, "a block of older revisions is missing");
+		err = revtree_block_each(&r, b, check_spilled_node, k);
+	}
+	return err;
+}
+
+static int
+check_blocks(struct check *k, const struct revtree *t)
+{
+	struct revspill *s;
+	size_t n;
+	int err = revtree_spills(t, &s, &n);
+
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = check_blocks_of(k, &s[i]);
+	return err;
 }
 
 static int

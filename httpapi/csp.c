@@ -2,6 +2,7 @@
 #include "csp.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "api.h"
 
