@@ -194,9 +194,6 @@ struct revspill {
 /** revtree_spills(t, outp, np): All spilled parts, in the tree's arena.  Errors: ERR_NOMEM. */
 int revtree_spills(const struct revtree *t, struct revspill **outp, size_t *np) MUST_CHECK;
 
-/** revtree_spilled(t, i, out): The ${i}-th run that has a spilled part; 0 if there are no more.  It looks at those before it. */
-int revtree_spilled(const struct revtree *t, size_t i, struct revspill *out);
-
 /**
  * revtree_spill(t, put, cookie): Move whole aligned blocks out of every run that has more than REVTREE_BLOCK
  * + REVTREE_RECENT generations in memory.  ${put} receives each block's encoded bytes to store.  Errors:
@@ -217,7 +214,7 @@ int revtree_unspill(struct revtree *t, int (*get)(uint32_t run_id, uint64_t bloc
 /**
  * revtree_spill_dropped(before, n, t, fn, cookie):
  * Call ${fn} with each block that the ${n} spilled parts in ${before} (of the same tree, earlier, by
- * revtree_spilled()) name and ${t} does not: the caller deletes it.  If it did not unspill, it also frees the
+ * revtree_spills()) name and ${t} does not: the caller deletes it.  If it did not unspill, it also frees the
  * bodies of the revisions in it (revtree_block_each()), all of which are stemmed; if it did, revtree_stem()
  * has reported them. Ends with ${fn}'s first result that is not 0, and returns it.  Errors: ERR_NOMEM.
  */

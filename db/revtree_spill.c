@@ -25,14 +25,6 @@
 
 #define BLOCK_LEN_MAX (20u + REVTREE_BLOCK * (LIMIT_REV_LEN + 33u))
 
-static void
-describe(const struct revrun *run, struct revspill *out)
-{
-	out->run_id = run->id;
-	out->first_gen = run->spilled_from;
-	out->last_gen = revrun_low(run) - 1;
-}
-
 int
 revtree_spills(const struct revtree *t, struct revspill **outp, size_t *np)
 {
@@ -47,26 +39,14 @@ revtree_spills(const struct revtree *t, struct revspill **outp, size_t *np)
 		return 0;
 	if ((out = arena_calloc(t->a, n, sizeof(*out))) == NULL)
 		return ERR_NOMEM;
-	for (uint32_t i = 0; i < t->nruns; i++)
-		if (t->runs[i]->id != 0)
-			describe(t->runs[i], &out[(*np)++]);
-	*outp = out;
-	return 0;
-}
+	for (uint32_t i = 0; i < t->nruns; i++) {
+		const struct revrun *run = t->runs[i];
 
-int
-revtree_spilled(const struct revtree *t, size_t i, struct revspill *out)
-{
-	uint32_t j;
-
-	if (t->last_id == 0)
-		return 0;
-	for (j = 0; j < t->nruns; j++) {
-		if (t->runs[j]->id != 0 && i-- == 0) {
-			describe(t->runs[j], out);
-			return 1;
-		}
+		if (run->id != 0)
+			out[(*np)++] = (struct revspill){
+			    .run_id = run->id, .first_gen = run->spilled_from, .last_gen = revrun_low(run) - 1};
 	}
+	*outp = out;
 	return 0;
 }
 

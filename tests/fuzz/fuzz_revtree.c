@@ -96,14 +96,15 @@ drop_block(uint32_t run_id, uint64_t block, void *cookie)
 static void
 check_blocks(struct machine *m, const struct revtree *t)
 {
-	struct revspill s;
-	size_t live = 0, named = 0;
+	struct revspill *s;
+	size_t n, live = 0, named = 0;
 
 	for (size_t i = 0; i < m->nblocks; i++)
 		live += (size_t)m->blocks[i].live;
-	for (size_t i = 0; revtree_spilled(t, i, &s); i++)
-		for (uint64_t k = s.first_gen / REVTREE_BLOCK; k <= s.last_gen / REVTREE_BLOCK; k++, named++) {
-			struct block *b = find_block(m, s.run_id, k);
+	FUZZ_CHECK(revtree_spills(t, &s, &n) == 0);
+	for (size_t i = 0; i < n; i++)
+		for (uint64_t k = s[i].first_gen / REVTREE_BLOCK; k <= s[i].last_gen / REVTREE_BLOCK; k++, named++) {
+			struct block *b = find_block(m, s[i].run_id, k);
 
 			FUZZ_CHECK(b != NULL && b->live);
 		}
@@ -278,18 +279,17 @@ drop(struct machine *m, struct revtree *t)
 static int
 commit(struct machine *m)
 {
-	struct revspill before[BLOCKS];
+	struct revspill *before;
 	struct buf next;
 	unsigned what = fuzz_byte(&m->in);
 	struct revtree *t;
 	struct bytes r;
-	size_t n = 0;
+	size_t n;
 	int err;
 
 	bytes_init(&r, m->record.data, m->record.len);
 	FUZZ_CHECK(revtree_decode(m->a, &r, &t) == 0);
-	while (n < BLOCKS && revtree_spilled(t, n, &before[n]))
-		n++;
+	FUZZ_CHECK(revtree_spills(t, &before, &n) == 0);
 	if (what % 8 == 7)
 		drop(m, t);
 	else

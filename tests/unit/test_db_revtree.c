@@ -394,32 +394,23 @@ dropped(uint32_t run_id, uint64_t block, void *cookie)
 	return rc;
 }
 
-static size_t
-spilled_parts(const struct revtree *t, struct revspill *parts)
-{
-	size_t n = 0;
-
-	while (n < NODES_MAX && revtree_spilled(t, n, &parts[n]))
-		n++;
-	return n;
-}
-
 /* One random step on tree and model. */
 static struct revtree *
 step(struct arena *a, struct revtree *t, int spill, int stem)
 {
 	static const uint64_t limits[] = {1, 2, 5, 60, 1000};
 	struct rev revs[NODES_MAX];
-	struct revspill before[NODES_MAX];
+	struct revspill *before;
 	struct revpath path;
 	struct revpos at;
 	enum revmerge how;
-	size_t nbefore = spilled_parts(t, before);
+	size_t nbefore;
 	int leaf = (int)draw((uint64_t)model.n);
 	int unspilled = 0;
 	int removed = 0;
 	int rc;
 
+	CHECK_INT(revtree_spills(t, &before, &nbefore), 0);
 	if (stem && draw(12) == 0) {
 		uint64_t limit = limits[draw(5)];
 
@@ -466,11 +457,12 @@ step(struct arena *a, struct revtree *t, int spill, int stem)
 static void
 check_bodies(struct arena *a, struct revtree *t)
 {
-	struct revspill before[NODES_MAX];
-	size_t n = spilled_parts(t, before);
+	struct revspill *before;
+	size_t n;
 	int unspilled = 1;
 	int removed;
 
+	CHECK_INT(revtree_spills(t, &before, &n), 0);
 	CHECK_INT(revtree_unspill(t, store_get, a), 0);
 	CHECK_INT(revtree_spill_dropped(before, n, t, dropped, &unspilled), 0);
 	while (revtree_nleaves(t) > 0) {

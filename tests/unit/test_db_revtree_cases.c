@@ -341,23 +341,24 @@ test_long_history(void)
 	struct arena *a = new_arena();
 	struct arena *other = new_arena();
 	struct revtree *t = new_tree(a);
-	struct revspill before = {0, 0, 0};
-	struct revspill now;
+	struct revspill *before, *now;
 	enum revmerge how;
 	size_t longest = 0;
-	size_t len;
+	size_t len, n;
 
 	for (uint64_t gen = 1; gen <= 10000; gen++) {
 		struct arena *swap = a;
-		int had = revtree_spilled(t, 0, &before);
+		size_t had;
 
+		CHECK_INT(revtree_spills(t, &before, &had), 0);
 		CHECK_INT(edit(t, gen, 0, 0, &how), 0);
 		CHECK_INT(how, REVMERGE_NEW_LEAF);
 		CHECK_INT(revtree_stem(t, 1000, NULL, NULL), 0);
 		CHECK_INT(revtree_spill(t, put_block, NULL), 0);
-		CHECK_INT(revtree_spill_dropped(&before, (size_t)had, t, drop_block, NULL), 0);
-		if (revtree_spilled(t, 0, &now))
-			CHECK_INT(gen - now.first_gen + 1, gen < 1000 ? gen : 1000);
+		CHECK_INT(revtree_spill_dropped(before, had, t, drop_block, NULL), 0);
+		CHECK_INT(revtree_spills(t, &now, &n), 0);
+		if (n > 0)
+			CHECK_INT(gen - now->first_gen + 1, gen < 1000 ? gen : 1000);
 		arena_reset(other);
 		t = recode(other, t, &len);
 		a = other;
@@ -371,7 +372,8 @@ test_long_history(void)
 	CHECK_INT(revtree_unspill(t, get_block, NULL), 0);
 	revtree_check(t);
 	CHECK_INT(store.reads, 31);
-	CHECK(!revtree_spilled(t, 0, &before));
+	CHECK_INT(revtree_spills(t, &now, &n), 0);
+	CHECK_INT(n, 0);
 	store_clear();
 	arena_free(a);
 	arena_free(other);
@@ -423,16 +425,19 @@ test_recent(void)
 	for (uint64_t last = 41; last < 200; last++) {
 		struct arena *a = new_arena();
 		struct revtree *t = new_tree(a);
-		struct revspill part = {0, 0, 0};
+		struct revspill *part;
 		enum revmerge how;
+		size_t n;
 
 		for (uint64_t gen = 1; gen <= last; gen++)
 			CHECK_INT(edit(t, gen, 0, 0, &how), 0);
 		CHECK_INT(revtree_spill(t, put_block, NULL), 0);
-		CHECK(revtree_spilled(t, 0, &part) && !revtree_spilled(t, 1, &part));
-		CHECK_INT(part.first_gen, 1);
-		CHECK(last - part.last_gen >= REVTREE_RECENT && last - part.last_gen < REVTREE_RECENT + REVTREE_BLOCK);
-		CHECK_INT(store.puts, (part.last_gen + 1) / REVTREE_BLOCK);
+		CHECK_INT(revtree_spills(t, &part, &n), 0);
+		if (!CHECK_INT(n, 1))
+			exit(1);
+		CHECK_INT(part->first_gen, 1);
+		CHECK(last - part->last_gen >= REVTREE_RECENT && last - part->last_gen < REVTREE_RECENT + REVTREE_BLOCK);
+		CHECK_INT(store.puts, (part->last_gen + 1) / REVTREE_BLOCK);
 		store_clear();
 		arena_free(a);
 	}
@@ -571,12 +576,11 @@ test_forged(int spill)
 	struct revpos at;
 
 	for (int i = 0; i < 20000; i++) {
-		struct revspill before[64];
-		size_t n = 0;
+		struct revspill *before;
+		size_t n;
 		int rc;
 
-		while (n < 64 && revtree_spilled(t, n, &before[n]))
-			n++;
+		CHECK_INT(revtree_spills(t, &before, &n), 0);
 		rc = merge_forged(t, &at);
 		if (rc == ERR_CHANGED) {
 			CHECK_INT(revtree_unspill(t, get_block, NULL), 0);
