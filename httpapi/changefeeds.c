@@ -170,7 +170,8 @@ changefeeds_add(struct apireq *r, const struct changes_query *q)
 	else
 		api_json_head(r);
 	c->scan = q->scan;
-	c->feed.closes = q->scan.form == FEEDSCAN_LONGPOLL;
-	c->feed.whole = q->scan.form == FEEDSCAN_NORMAL;
+	c->feed.early = q->scan.form == FEEDSCAN_NORMAL     ? FEED_EARLY_CUT
+			: q->scan.form == FEEDSCAN_LONGPOLL ? FEED_EARLY_CLOSED
+							    : FEED_EARLY_BARE;
 	feeds_open(&c->feed, r, &kind, r->part[0].s, q->heartbeat, q->interval_ms);
 }

@@ -136,7 +136,7 @@ cut_off(struct feed *f)
 static void
 end_early(struct feed *f, int with_tail)
 {
-	if (f->whole)
+	if (f->early == FEED_EARLY_CUT)
 		cut_off(f);
 	else
 		finish(f, use_buffer(f->table), with_tail);
@@ -151,7 +151,7 @@ fail(struct feed *f, int err)
 	/* Users' functions fail as they like; script/ tells of those that had to be ended. */
 	if (err != ERR_NO_DB && err != ERR_SCRIPT && !refused)
 		log_line(LOG_ERROR, "a feed ended: %s", err_reason(err));
-	end_early(f, f->closes || refused);
+	end_early(f, f->early == FEED_EARLY_CLOSED || refused);
 }
 
 static int

@@ -36,6 +36,13 @@ struct feed_kind {
 	const char *(*heartbeat)(const struct feed *f);
 };
 
+/* How a feed ends before its rows have ended. */
+enum feed_early {
+	FEED_EARLY_BARE,   /* without its last line, where it fails: each row stands for itself */
+	FEED_EARLY_CLOSED, /* with its last line: without it the text is not complete */
+	FEED_EARLY_CUT     /* cut off: its last line would say that these are all rows */
+};
+
 /* The first member of what a kind keeps of a feed. */
 struct feed {
 	struct feed *prev, *next;         /* in the group */
@@ -49,9 +56,8 @@ struct feed {
 	uint64_t sent_ms;   /* when what is in flight was sent */
 	uint32_t interval_ms;
 	uint32_t heap_index;
+	enum feed_early early;
 	uint8_t heartbeat;
-	uint8_t closes; /* its last line is needed, whatever ends it */
-	uint8_t whole;  /* its last line says that these are all rows: what ends before them has none, and is cut off */
 	uint8_t started; /* the head is out */
 	uint8_t more;    /* its last turn ended before the rows did */
 	uint8_t queued;

@@ -507,7 +507,7 @@ start(struct live *c, uint64_t end)
 		feeds_event_head(r);
 	else
 		api_json_head(r);
-	c->feed.closes = 1;
+	c->feed.early = FEED_EARLY_CLOSED;
 	feeds_open(&c->feed, r, &kind, r->part[0].s, c->p.heartbeat, c->p.interval_ms);
 }
 

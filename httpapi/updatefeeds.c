@@ -298,7 +298,7 @@ send_feed(struct apireq *r, const struct query *q)
 		api_json_head(r);
 	u->log = r->api->updatefeeds->log;
 	u->scan = q->scan;
-	u->feed.closes = q->scan.form == UPDATES_LONGPOLL;
+	u->feed.early = q->scan.form == UPDATES_LONGPOLL ? FEED_EARLY_CLOSED : FEED_EARLY_BARE;
 	ms = ms > most ? most : ms;
 	ms = ms > UINT32_MAX / 2 ? UINT32_MAX / 2 : q->heartbeat && ms == 0 ? 1 : ms;
 	feeds_open(&u->feed, r, &kind, FEEDTABLE_UPDATES, q->heartbeat, (uint32_t)ms);
