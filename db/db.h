@@ -389,9 +389,8 @@ int db_snap_begin(struct db *db, struct db_snap **snapp) MUST_CHECK;
 void db_snap_end(struct db_snap *snap);
 /** db_snap_unbind(snap): From here on it shows what the server itself reads, whoever the handle is for: no rules bind it, nor what is still read of documents that it gave before. */
 void db_snap_unbind(struct db_snap *snap);
-/** db_snap_seq(snap): The update sequence it sees; 0 if that cannot be read.  db_snap_seq_get(snap, seqp): The same, for whom 0 will not do.  Errors: ERR_CORRUPT, ERR_IO. */
-uint64_t db_snap_seq(const struct db_snap *snap);
-int db_snap_seq_get(const struct db_snap *snap, uint64_t *seqp) MUST_CHECK;
+/** db_snap_seq(snap, seqp): The update sequence it sees; 0 on error.  Errors: ERR_CORRUPT, ERR_IO. */
+int db_snap_seq(const struct db_snap *snap, uint64_t *seqp) MUST_CHECK;
 /** db_designs_seq(db): Behind this update sequence no design document has changed: of one history, snapshots from there on have the same ones. */
 uint64_t db_designs_seq(const struct db *db);
 

@@ -228,10 +228,12 @@ judge_validators(struct db_snap *snap, struct arena *a, const struct db_validato
 {
 	struct dbfile *f = snap->file;
 	const struct db_rules *rules = f->rules;
-	uint64_t seq = db_snap_seq(snap), designs = 0;
+	uint64_t seq, designs = 0;
 	struct validators *l = NULL, *old = NULL;
-	int err, fits, known;
+	int err = db_snap_seq(snap, &seq), fits, known;
 
+	if (err != 0)
+		return err;
 	(void)pthread_mutex_lock(&f->lock);
 	designs = f->designs;
 	fits = designs <= seq && seq <= f->state.update_seq;

@@ -58,23 +58,13 @@ db_snap_unbind(struct db_snap *snap)
 }
 
 int
-db_snap_seq_get(const struct db_snap *snap, uint64_t *seqp)
+db_snap_seq(const struct db_snap *snap, uint64_t *seqp)
 {
 	struct dbstate state;
 	int err = meta_state_get(snap->snap, &state);
 
 	*seqp = err == 0 ? state.update_seq : 0;
 	return err == ERR_MISSING ? ERR_CORRUPT : err;
-}
-
-uint64_t
-db_snap_seq(const struct db_snap *snap)
-{
-	uint64_t seq;
-
-	/* If it cannot be read, 0 makes the reader start over rather than miss something. */
-	(void)!db_snap_seq_get(snap, &seq);
-	return seq;
 }
 
 /* ---- Documents ---- */

@@ -153,6 +153,7 @@ put_counts(struct listing *l, const struct alldocs_query *q, struct db_snap *sna
 static int
 put_head(struct listing *l, const struct alldocs_query *q, struct db_snap *snap, struct buf *b, struct arena *a)
 {
+	uint64_t seq;
 	int err = 0;
 
 	if (l->multi)
@@ -161,9 +162,9 @@ put_head(struct listing *l, const struct alldocs_query *q, struct db_snap *snap,
 		buf_puts(b, "{\"total_rows\":null,\"offset\":null");
 	else
 		err = put_counts(l, q, snap, b, a);
-	if (q->update_seq) {
+	if (err == 0 && q->update_seq && (err = db_snap_seq(snap, &seq)) == 0) {
 		buf_puts(b, ",\"update_seq\":\"");
-		db_seq_put(l->r->db, b, db_snap_seq(snap));
+		db_seq_put(l->r->db, b, seq);
 		buf_putc(b, '"');
 	}
 	buf_puts(b, ",\"rows\":[\r\n");

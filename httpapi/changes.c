@@ -121,12 +121,14 @@ begin_normal(struct apireq *r, struct feedscan *scan)
 	struct db_snap *snap;
 	int err = db_snap_begin(r->db, &snap);
 
+	if (err == 0) {
+		err = db_snap_seq(snap, &scan->until);
+		db_snap_end(snap);
+	}
 	if (err != 0) {
 		api_error(r, err, NULL);
 		return 1;
 	}
-	scan->until = db_snap_seq(snap);
-	db_snap_end(snap);
 	return tagged(r, scan->until);
 }
 

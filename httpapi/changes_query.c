@@ -410,8 +410,10 @@ set_since(struct parse *p)
 		err = db_snap_begin(p->r->db, &snap);
 		if (err != 0)
 			return err;
-		seq = db_snap_seq(snap);
+		err = db_snap_seq(snap, &seq);
 		db_snap_end(snap);
+		if (err != 0)
+			return err;
 	} else if (p->has_since) {
 		/* Event ids are JSON strings, and come back as they went out. */
 		if (s.len >= 2 && s.s[0] == '"' && s.s[s.len - 1] == '"') {

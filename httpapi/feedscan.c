@@ -196,9 +196,9 @@ pass_over(struct feedscan *f, struct feedrow *w, struct db_scan *scan)
 }
 
 static int
-fill_up(struct feedscan *f, struct feedrow *w, struct buf *b)
+fill_up(struct feedscan *f, uint64_t seq, struct feedrow *w, struct buf *b)
 {
-	uint64_t end = db_snap_seq(w->snap) < f->until ? db_snap_seq(w->snap) : f->until;
+	uint64_t end = seq < f->until ? seq : f->until;
 	struct rows_turn turn;
 	struct db_scan *scan;
 	struct db_change c;
@@ -248,7 +248,7 @@ reached_bottom(struct feedscan *f)
 }
 
 static int
-fill_newest(struct feedscan *f, struct feedrow *w, struct buf *b)
+fill_newest(struct feedscan *f, uint64_t seq, struct feedrow *w, struct buf *b)
 {
 	struct rows_turn turn;
 	struct db_scan *scan;
@@ -258,7 +258,7 @@ fill_newest(struct feedscan *f, struct feedrow *w, struct buf *b)
 	if (err != 0)
 		return err;
 	/* What comes later comes upward from here. */
-	f->since = db_snap_seq(w->snap);
+	f->since = seq;
 	rows_turn_begin(&turn, b);
 	for (;;) {
 		arena_reset(w->arena);
@@ -391,9 +391,9 @@ fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 
 /* fill_from: Where rows have to be judged first, the newest may be others by then: what is newer than now comes upward. */
 static int
-fill_from(struct feedscan *f, struct feedrow *row, struct buf *b)
+fill_from(struct feedscan *f, uint64_t seq, struct feedrow *row, struct buf *b)
 {
-	f->since = db_snap_seq(row->snap);
+	f->since = seq;
 	f->down = f->since + 1;
 	return fill_down(f, row, b);
 }
@@ -446,9 +446,9 @@ put_hit(struct feedscan *f, const struct hit *hit, struct feedrow *w, struct buf
 }
 
 static int
-fill_ids(struct feedscan *f, struct feedrow *w, struct buf *b)
+fill_ids(struct feedscan *f, uint64_t seq, struct feedrow *w, struct buf *b)
 {
-	uint64_t end = db_snap_seq(w->snap) < f->until ? db_snap_seq(w->snap) : f->until;
+	uint64_t end = seq < f->until ? seq : f->until;
 	struct hit hits[IDS_BY_GET];
 	struct rows_turn turn;
 	struct db_doc doc;
@@ -500,24 +500,27 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 	err = db_snap_begin(f->db, &snap);
 	if (err != 0)
 		return err;
-	*seqp = db_snap_seq(snap);
-	if (f->limit == 0) {
+	err = db_snap_seq(snap, seqp);
+	if (err == 0 && f->limit == 0) {
 		/* No row was asked for: the place is where the first would have been. */
 		f->last = *seqp;
+		err = ERR_END;
+	}
+	if (err != 0) {
 		db_snap_end(snap);
-		return ERR_END;
+		return err;
 	}
 	f->at_end = 0;
 	feedrow_init(&w, f->db, snap, a, &f->row);
 	w.fields = f->fields;
 	if (f->filter == FEEDSCAN_DOC_IDS && f->nids <= IDS_BY_GET)
-		err = fill_ids(f, &w, b);
+		err = fill_ids(f, *seqp, &w, b);
 	else if (!f->descending)
-		err = fill_up(f, &w, b);
+		err = fill_up(f, *seqp, &w, b);
 	else if (f->down == 0 && f->filter == FEEDSCAN_SCRIPT)
-		err = fill_from(f, &w, b);
+		err = fill_from(f, *seqp, &w, b);
 	else if (f->down == 0)
-		err = fill_newest(f, &w, b);
+		err = fill_newest(f, *seqp, &w, b);
 	else
 		err = fill_down(f, &w, b);
 	db_snap_end(snap);

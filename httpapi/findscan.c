@@ -68,6 +68,7 @@ open_rows(struct findscan *fs)
 {
 	const struct findscan_index *at = index_of(fs, part_of(fs)->index);
 	const struct query_range *r = range_of(fs);
+	uint64_t seq;
 	int down = fs->plan->descending, err;
 	struct read_bound low = {.set = r->low.len > 0, .sortkey = r->low},
 			  high = {.set = r->high.len > 0, .sortkey = r->high};
@@ -88,9 +89,10 @@ open_rows(struct findscan *fs)
 		range.exclusive_start = 1;
 	}
 	/* What a turn could not keep of its place is no reason to begin anew. */
-	if ((err = buf_failed(&fs->place)) != 0 || (fs->snap == NULL && (err = read_begin(at->ix, &fs->snap)) != 0))
+	if ((err = buf_failed(&fs->place)) != 0 || (fs->snap == NULL && (err = read_begin(at->ix, &fs->snap)) != 0) ||
+	    (err = db_snap_seq(fs->dbsnap, &seq)) != 0)
 		return err;
-	fs->exact = fs->plan->exact && read_seq(fs->snap) == db_snap_seq(fs->dbsnap);
+	fs->exact = fs->plan->exact && read_seq(fs->snap) == seq;
 	return read_range(fs->snap, at->view, &range, (struct jstr){fs->place.data, fs->place.len});
 }
 

@@ -34,6 +34,7 @@ struct turn {
 	struct live_at *at;
 	struct db *db;
 	struct db_snap *snap;
+	uint64_t seq; /* of the snapshot */
 	struct arena *arena;
 	struct live_work *work;
 	struct buf *b;
@@ -376,7 +377,7 @@ follow_changes(struct turn *t)
 	struct db_change c;
 	int err;
 
-	if (at->since >= db_snap_seq(t->snap))
+	if (at->since >= t->seq)
 		return ERR_END;
 	if ((err = db_changes_open(t->snap, at->since, 0, &scan)) != 0)
 		return err;
@@ -400,7 +401,7 @@ follow_changes(struct turn *t)
 	} while (!is_over(t));
 	db_scan_close(scan);
 	if (err == ERR_END)
-		at->since = db_snap_seq(t->snap);
+		at->since = t->seq;
 	return err;
 }
 
@@ -485,10 +486,11 @@ live_follow(struct live_at *at, struct db *db, struct arena *a, struct live_work
 		return ERR_AGAIN;
 	if ((err = db_snap_begin(db, &t.snap)) != 0)
 		return err;
-	*seqp = db_snap_seq(t.snap);
 	w->arena = a;
 	rows_turn_begin(&t.rows, b);
-	err = run(&t);
+	if ((err = db_snap_seq(t.snap, &t.seq)) == 0)
+		err = run(&t);
+	*seqp = t.seq;
 	assert(at->shown <= at->set->n);
 	db_snap_end(t.snap);
 	return err;

@@ -196,7 +196,7 @@ read_seq(struct peruser *p, struct db_snap *snap, const struct jstr *note, const
 	int err = member_of(note, key, &seq);
 
 	*seqp = 0;
-	if (err || seq.len == 0 || (err = db_snap_seq_get(snap, &now)) != 0)
+	if (err || seq.len == 0 || (err = db_snap_seq(snap, &now)) != 0)
 		return err;
 	err = userdoc_string(&seq, p->users.arena, &seq);
 	if (!err)
@@ -523,7 +523,7 @@ begin(struct peruser *p, struct db_snap *snap)
 {
 	const struct config *c = p->api->config;
 	uint64_t since, now;
-	int err = db_snap_seq_get(snap, &now);
+	int err = db_snap_seq(snap, &now);
 
 	if (err)
 		return err;

@@ -288,7 +288,8 @@ scan(struct look *k, struct db_snap *snap)
 	size_t seen = 0;
 	int err = arena_new(LOCAL_MEMORY, &scratch);
 
-	k->end = db_snap_seq(snap);
+	if (err == 0)
+		err = db_snap_seq(snap, &k->end);
 	if (err == 0)
 		err = db_changes_open(snap, k->since, 0, &walk);
 	while (err == 0 && k->nrows < k->room && seen++ < LOCAL_SCAN &&

@@ -274,8 +274,8 @@ read_list(struct db *db, struct mango_kept *k)
 	buf_init(&r.text, LIST_MEM);
 	buf_init(&r.scratch, LIST_MEM);
 	if ((err = db_snap_begin(db, &snap)) == 0) {
-		k->seq = db_snap_seq(snap);
-		err = read_docs(&r, snap);
+		if ((err = db_snap_seq(snap, &k->seq)) == 0)
+			err = read_docs(&r, snap);
 		db_snap_end(snap);
 	}
 	if (err == 0)

@@ -318,7 +318,7 @@ consider_bulk(struct step *s, struct db_snap *snap, uint64_t until, uint64_t pen
 static int
 look(struct step *s, struct db_snap *snap, uint64_t *seqp, uint64_t *pendingp)
 {
-	int err = db_snap_seq_get(snap, seqp);
+	int err = db_snap_seq(snap, seqp);
 
 	/* An index that knows more than its database is of another one. */
 	if (err == 0 && *seqp < s->seq)

@@ -388,13 +388,13 @@ scan_changes(struct machine *m, struct db_snap *snap, int descending)
 {
 	struct db_scan *scan;
 	struct db_change row;
-	uint64_t n, pending, last = descending ? UINT64_MAX : 0;
+	uint64_t n, pending, seq, last = descending ? UINT64_MAX : 0;
 	int err;
 
-	FUZZ_CHECK(db_changes_open(snap, 0, descending, &scan) == 0);
+	FUZZ_CHECK(db_snap_seq(snap, &seq) == 0 && db_changes_open(snap, 0, descending, &scan) == 0);
 	for (n = 0; (err = db_changes_next(scan, m->a, &row)) == 0; n++) {
 		FUZZ_CHECK(descending ? row.seq < last : row.seq > last);
-		FUZZ_CHECK(row.nleaves > 0 && row.seq <= db_snap_seq(snap));
+		FUZZ_CHECK(row.nleaves > 0 && row.seq <= seq);
 		last = row.seq;
 		FUZZ_CHECK(db_changes_pending(snap, row.seq, &pending) == 0);
 		if (descending)

@@ -307,7 +307,7 @@ test_scans(struct db *db)
 	CHECK_INT(db_docs_open(snap, &range, &scan), 0);
 	CHECK_INT(db_docs_next(scan, arena, &doc), ERR_END);
 	db_scan_close(scan);
-	seq = db_snap_seq(snap);
+	CHECK_INT(db_snap_seq(snap, &seq), 0);
 	CHECK_INT(db_changes_pending(snap, seq - 30, &pending), 0);
 	CHECK_INT(db_changes_open(snap, seq - 30, 0, &scan), 0);
 	for (n = 0; db_changes_next(scan, arena, &row) == 0; n++)

@@ -436,7 +436,8 @@ test_recent(void)
 		if (!CHECK_INT(n, 1))
 			exit(1);
 		CHECK_INT(part->first_gen, 1);
-		CHECK(last - part->last_gen >= REVTREE_RECENT && last - part->last_gen < REVTREE_RECENT + REVTREE_BLOCK);
+		CHECK(
+		    last - part->last_gen >= REVTREE_RECENT && last - part->last_gen < REVTREE_RECENT + REVTREE_BLOCK);
 		CHECK_INT(store.puts, (part->last_gen + 1) / REVTREE_BLOCK);
 		store_clear();
 		arena_free(a);

@@ -206,7 +206,7 @@ test_ruled_steps(struct dbs *s, struct db *db)
 	theirs->by.who = &user;
 	theirs->by.is_admin = 0;
 	CHECK_INT(db_snap_begin(db, &snap), 0);
-	since = db_snap_seq(snap);
+	CHECK_INT(db_snap_seq(snap, &since), 0);
 	db_snap_end(snap);
 	for (unsigned i = 0; i < hidden; i++)
 		CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a%04u\"}", i), 0);

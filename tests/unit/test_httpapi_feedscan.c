@@ -1,6 +1,7 @@
-/* test_httpapi_feedscan.c: the last line of a changes feed, where what is pending can be counted and where it cannot. */
+/* test_httpapi_feedscan.c: the last line of a changes feed, where what is pending can be counted and where it cannot; a feed of what cannot be read. */
 #include "dbtest.h"
 
+#include "dbdamage.h"
 #include "faults.h"
 #include "httpapi/feedscan.h"
 
@@ -68,6 +69,29 @@ test_closed(struct feedscan *scan, struct buf *b)
 	CHECK(strstr(text, "pending") == NULL);
 }
 
+/* Where the update sequence cannot be read, a feed does not end as that of an empty database does. */
+static void
+test_damaged(struct db *db, struct buf *b)
+{
+	dbdamage_state(db);
+	for (unsigned how = 0; how < 4; how++) {
+		struct jstr id = {"a", 1};
+		struct feedscan scan;
+		uint64_t seq;
+
+		feedscan_init(&scan, db, 0);
+		scan.descending = how < 2;
+		if (how == 0)
+			scan.limit = 0;
+		if (how == 2) {
+			scan.filter = FEEDSCAN_DOC_IDS;
+			scan.ids = &id;
+			scan.nids = 1;
+		}
+		CHECK_INT(feedscan_fill(&scan, b, arena, &seq), ERR_CORRUPT);
+	}
+}
+
 int
 main(void)
 {
@@ -90,6 +114,7 @@ main(void)
 	begin(db, &scan);
 	test_counted(&scan, &b);
 	test_closed(&scan, &b);
+	test_damaged(db, &b);
 	buf_release(&b);
 	db_close(db);
 	dbs_free(dbs);

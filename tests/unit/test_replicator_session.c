@@ -4,6 +4,7 @@
  */
 #include "dbtest.h"
 
+#include "dbdamage.h"
 #include "replicator/checkpoint.h"
 #include "replicator/peer_local.h"
 #include "replicator/session.h"
@@ -419,6 +420,24 @@ test_made_anew(void)
 	check_equal("g", "h");
 }
 
+/* A source whose update sequence cannot be read is not one without changes. */
+static void
+test_damaged(void)
+{
+	struct db *db;
+	struct run r;
+
+	dbtest_create(dbs, "damaged");
+	dbtest_create(dbs, "whole");
+	dbtest_put(dbs, "damaged", "{\"_id\":\"x\"}", 1);
+	db = dbtest_open(dbs, "damaged");
+	dbdamage_state(db);
+	run(&r, "{\"source\":\"damaged\",\"target\":\"whole\"}");
+	CHECK_INT(r.out.err, ERR_CORRUPT);
+	CHECK_INT(r.out.stats.checked, 0);
+	db_close(db);
+}
+
 int
 main(void)
 {
@@ -441,6 +460,7 @@ main(void)
 	test_continuous();
 	test_attachments();
 	test_made_anew();
+	test_damaged();
 	peer_locals_free(locals);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);
