@@ -1,5 +1,5 @@
 /*
- * spool.c: queues on disk.
+ * spool.c: queues on disk.  What they are for, and why they are rings: docs/decisions/0015.
  *
  * The byte that is put as number n stands at n modulo max, so that the file never grows beyond max.  The size that counts is the end of
  * what was written: what is taken makes no room on the disk until the queue is empty, and then the file goes.

@@ -5,9 +5,8 @@
  *
  * An error is kept in the selector and the condition taken to fail, so that conditions are plain truth values.
  *
- * Selector and document together may make work without end, on a thread that serves others: what is looked at is paid for in
- * steps, of which a document has some and more the longer it is.  One that takes more does not match.  All loops
- * over what is in the document end with the steps; like those of regular expressions they depend on selector and document alone.
+ * What is looked at is paid for in steps, of which a document has some and more the longer it is; a selector that takes more does not
+ * match it (docs/decisions/0016).  All loops over what is in the document end with the steps.
  */
 #include "selector.h"
 
