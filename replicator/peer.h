@@ -74,11 +74,13 @@ struct peer_changes {
 	struct jstr since; /* JSON text; empty: from the beginning */
 	size_t limit;      /* rows at most */
 	int wait;          /* 1: where there is none yet, wait for one; without bound, until it is cancelled */
+	int once;          /* 1: of a run that ends; its calls follow each other without a gap */
 	struct peer_change *rows;
 	size_t n;
 	struct jstr last_seq; /* JSON text: there is no other change up to it */
 	int64_t pending;      /* changes behind it, or -1: not known */
-	int more;             /* there may be some: 0 only if the end was reached */
+	/* There may be some: 0 only if the end was reached or, with ${once}, if each document that was there at the first call has come. */
+	int more;
 };
 
 /* Revisions that a database may or may not have. */

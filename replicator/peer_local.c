@@ -10,6 +10,8 @@
  *     Meanwhile nobody else makes the call run; who would leaves a note.
  *  3. The database is the same one in all calls of a peer: what was written to another of its name is not in it.
  *  4. A look at many changes of which few are wanted ends after LOCAL_SCAN of them, with what there is: `more`.
+ *  5. A run that ends does so once it has looked at as many changes up to `until` as there were. Where some are missing, their documents
+ *     were written anew, and stand behind it: then `until` is where the database is now.
  */
 #include "peer_local_impl.h"
 
@@ -211,6 +213,7 @@ struct look {
 	struct arena *arena; /* of the rows that are looked at */
 	uint64_t since;      /* looked at up to here */
 	uint64_t end;        /* of the database */
+	int told;            /* nothing more is needed of a run that ends */
 	size_t room;         /* for rows */
 	struct db_change *rows;
 	size_t nrows;
@@ -278,6 +281,29 @@ keep_row(struct look *k, const struct db_change *from)
 	return copy_row(k->arena, from, &to->id, &to->leaves, to->nleaves);
 }
 
+/* Invariant 5. */
+static int
+set_until(struct look *k, struct db_snap *snap)
+{
+	struct local *p = k->c->p;
+
+	if (!k->out->once || (p->until > 0 && k->since < p->until))
+		return 0;
+	p->until = k->end;
+	return db_changes_pending(snap, k->since, &p->left);
+}
+
+static void
+count_row(struct look *k, uint64_t seq)
+{
+	struct local *p = k->c->p;
+
+	k->since = seq;
+	if (k->out->once && seq <= p->until)
+		p->left--;
+	k->told = k->out->once && p->left == 0;
+}
+
 /* Rows behind k->since, in one snapshot. */
 static int
 scan(struct look *k, struct db_snap *snap)
@@ -291,10 +317,12 @@ scan(struct look *k, struct db_snap *snap)
 	if (err == 0)
 		err = db_snap_seq(snap, &k->end);
 	if (err == 0)
+		err = set_until(k, snap);
+	if (err == 0)
 		err = db_changes_open(snap, k->since, 0, &walk);
-	while (err == 0 && k->nrows < k->room && seen++ < LOCAL_SCAN &&
+	while (err == 0 && k->nrows < k->room && !k->told && seen++ < LOCAL_SCAN &&
 	       (err = db_changes_next(walk, scratch, &row)) == 0) {
-		k->since = row.seq;
+		count_row(k, row.seq);
 		if (is_wanted(k->c->p->filter, &row))
 			err = keep_row(k, &row);
 		arena_reset(scratch);
@@ -303,6 +331,8 @@ scan(struct look *k, struct db_snap *snap)
 		k->since = k->end;
 		err = 0;
 	}
+	if (k->told && k->since < k->c->p->until)
+		k->since = k->c->p->until;
 	if (walk != NULL)
 		db_scan_close(walk);
 	arena_free(scratch);
@@ -366,7 +396,7 @@ look_at(struct look *k)
 		err = db_changes_pending(snap, k->since, &pending);
 	db_snap_end(snap);
 	k->out->pending = (int64_t)pending;
-	k->out->more = k->since < k->end;
+	k->out->more = k->since < k->end && !k->told;
 	return err != 0 ? err : judge(k);
 }
 

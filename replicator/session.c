@@ -237,7 +237,8 @@ read_more(struct session *s)
 		return;
 	}
 	s->reading = b;
-	s->read = (struct peer_changes){.since = {s->next.data, s->next.len}, .limit = s->spec->batch, .wait = wait};
+	s->read = (struct peer_changes){
+	    .since = {s->next.data, s->next.len}, .limit = s->spec->batch, .wait = wait, .once = !s->spec->continuous};
 	s->read.call.arena = b->arena;
 	s->waiting = wait;
 	session_flight(&s->read_flight, s, source, &s->read.call, changes_read, s);

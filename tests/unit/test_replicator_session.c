@@ -438,6 +438,99 @@ test_damaged(void)
 	db_close(db);
 }
 
+/* A filter that all pass, and a source that grows while it is asked. */
+struct growing {
+	const char *name;
+	unsigned asked;
+	const char *edit; /* written anew while it is asked the first time, or NULL */
+};
+
+static int
+growing_open(void *cookie, struct db *db, const struct peer_filter *f, void **judgep, struct errtext *why)
+{
+	(void)db;
+	(void)f;
+	(void)why;
+	*judgep = cookie;
+	return 0;
+}
+
+static int
+growing_rows(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, struct errtext *why)
+{
+	struct growing *g = judge;
+	char json[64];
+
+	(void)db;
+	(void)a;
+	(void)rows;
+	(void)n;
+	(void)why;
+	for (unsigned i = 0; i < 10 && g->asked < 60; i++) {
+		snprintf(json, sizeof(json), "{\"_id\":\"new%u-%u\"}", g->asked, i);
+		dbtest_put(dbs, g->name, json, 1);
+	}
+	if (g->asked++ == 0 && g->edit != NULL)
+		dbtest_put(dbs, g->name, g->edit, 0);
+	return 0;
+}
+
+static void
+growing_close(void *judge)
+{
+	(void)judge;
+}
+
+static void
+copy_growing(struct peer_locals_config *c, struct growing *g, struct run *r, const char *target)
+{
+	char text[128];
+
+	c->judge = (struct peer_judge){g, growing_open, growing_rows, growing_close};
+	CHECK_INT(peer_locals_new(c, &locals), 0);
+	snprintf(text, sizeof(text), "{\"source\":\"%s\",\"target\":\"%s\",\"filter\":\"d/f\"}", g->name, target);
+	run(r, text);
+	CHECK_INT(r->out.err, 0);
+	peer_locals_free(locals);
+}
+
+/* A source that grows faster than it is read: a run ends where it was at the start, or where what was edited then is. */
+static void
+test_growing(struct peer_locals_config *c)
+{
+	struct growing inserts = {.name = "inserts"};
+	struct growing edits = {.name = "edits", .edit = "{\"_id\":\"doc00090\",\"_rev\":\"2-a\"}"};
+	struct arena *a;
+	struct db_snap *snap;
+	struct db_doc doc;
+	struct db *db;
+	struct run r;
+
+	dbtest_create(dbs, "inserts");
+	dbtest_create(dbs, "grown");
+	fill("inserts", 100);
+	copy_growing(c, &inserts, &r, "grown");
+	CHECK_INT(r.out.stats.checked, 100);
+	CHECK(strstr(r.out.result, "\"recorded_seq\":\"100-") != NULL);
+	/* The next one goes on there. */
+	inserts.asked = 60;
+	copy_growing(c, &inserts, &r, "grown");
+	check_equal("inserts", "grown");
+
+	dbtest_create(dbs, "edits");
+	dbtest_create(dbs, "edited");
+	fill("edits", 100);
+	copy_growing(c, &edits, &r, "edited");
+	CHECK(edits.asked < 60);
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	db = dbtest_open(dbs, "edited");
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_get(snap, "doc00090", 8, a, &doc), 0);
+	db_snap_end(snap);
+	db_close(db);
+	arena_free(a);
+}
+
 int
 main(void)
 {
@@ -462,6 +555,7 @@ main(void)
 	test_made_anew();
 	test_damaged();
 	peer_locals_free(locals);
+	test_growing(&c);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);
 	return check_done();
