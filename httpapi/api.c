@@ -12,6 +12,7 @@
 #include "router.h"
 #include "transport.h"
 #include "web.h"
+#include "xframe.h"
 #include "base/hash.h"
 #include "base/limits.h"
 
@@ -24,6 +25,8 @@ api_new(struct api *api)
 		err = transport_new(api);
 	if (!err)
 		err = cors_new(api);
+	if (!err)
+		err = xframe_new(api);
 	if (!err)
 		err = accounts_new(api);
 	if (!err)
@@ -79,6 +82,7 @@ static void
 set_common_headers(struct apireq *r)
 {
 	struct jstr given = http_header(r->http, "prefer");
+	xframe_set(r);
 	r->minimal = jstr_is(&given, "return=minimal");
 	given = http_header(r->http, "x-couch-request-id");
 	if (is_request_id(&given)) {

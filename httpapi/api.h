@@ -39,6 +39,7 @@ struct api {
 	struct db_rules users;           /* of the databases that have users' documents: users.c */
 	struct sessions *auth;           /* cached credential checks: auth.c */
 	struct cors *cors;               /* what is allowed to pages of other origins: cors.c */
+	int xframe;                      /* answers say who may show them in a frame: xframe.c */
 	struct transport *transport;     /* what becomes of plain HTTP: transport.c */
 	struct web *web;                 /* the built page: web.c */
 	struct spools spools;            /* what waits for slow clients: lists.c */

@@ -73,6 +73,9 @@ static const struct config_known known[] = {
 	"clients on this machine."},
     {"chttpd", "enable_cors", TRUTH, "false", "",
 	"Pages of other origins may use this server as the section cors says."},
+    {"chttpd", "enable_xframe_options", TRUTH, "false", "",
+	"Answers say with X-Frame-Options who may show them in a frame: nobody, or whom the section x_frame_options "
+	"names."},
     {"chttpd", "require_valid_user", TRUTH, "false", "", "Nobody is anonymous."},
     {"chttpd", "authentication_handlers", TEXT, "cookie, default", "",
 	"Who is asked in turn, as in CouchDB: cookie, default (Basic), jwt, proxy."},
@@ -210,6 +213,10 @@ static const struct config_known known[] = {
     {"csp", "utils_enable", TRUTH, "true", "", "The page at /_utils/ is sent with a Content-Security-Policy:"},
     {"csp", "utils_header_value", TEXT, "", "", "this one; nothing here: one that lets the page alone run."},
 
+    {"x_frame_options", "same_origin", TRUTH, "false", "", "Pages of this server may; hosts is not looked at."},
+    {"x_frame_options", "hosts", TEXT, "", "",
+	"A list of URLs of this server, or *: what is asked for by one of them may be shown there."},
+
     {"uuids", "algorithm", WORD("sequential|random|utc_random|utc_id"), "sequential", "",
 	"Of ids that the server makes up. utc_random begins with the time, utc_id ends with utc_id_suffix."},
     {"uuids", "utc_id_suffix", TEXT, "", "", "What ids of utc_id end in."},
@@ -323,8 +330,8 @@ is_among(const char *const *keys, const char *key)
 static const char *
 alias_of(const char *section, const char *key)
 {
-	static const char *const httpd[] = {"enable_cors", "WWW-Authenticate", "config_whitelist", "x_forwarded_host",
-	    "x_forwarded_proto", "x_forwarded_ssl", NULL};
+	static const char *const httpd[] = {"enable_cors", "enable_xframe_options", "WWW-Authenticate",
+	    "config_whitelist", "x_forwarded_host", "x_forwarded_proto", "x_forwarded_ssl", NULL};
 	static const char *const newer[] = {"min_iterations", "max_iterations", "allow_conflicted_user_docs", NULL};
 
 	if (strcmp(section, "httpd") == 0 && is_among(httpd, key))

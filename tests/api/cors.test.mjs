@@ -1,4 +1,4 @@
-// CORS as CouchDB's settings have it: who is answered how, on errors too, and what changes as soon as a setting does.
+// CORS as CouchDB's settings have it: who is answered how, on errors too, and what changes as soon as a setting does; and frames.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -185,4 +185,24 @@ test('add-cors-to-couchdb works unchanged', async () => {
 		'allow-origin': APP, 'allow-credentials': 'true', 'allow-methods': 'GET, PUT, POST, HEAD, DELETE', 'allow-headers': 'authorization,x-csrf-token', 'max-age': '600',
 	});
 	await assert.rejects(run(process.execPath, [TOOL, server.url, '-u', user, '-p', 'wrong']), (e) => e.code === 1);
+});
+
+test('X-Frame-Options says who may show an answer in a frame', async () => {
+	const frame = async (Host, path = '/') => (await ask(server, 'GET', path, { headers: { ...(Host && { Host }) } })).headers['x-frame-options'];
+	assert.equal(await frame(), undefined);
+	await set('httpd/enable_xframe_options', 'true');
+	assert.equal(await frame(), 'DENY');
+	await set('chttpd/enable_xframe_options', 'false');
+	assert.equal(await frame(), undefined);
+	await set('chttpd/enable_xframe_options', 'true');
+	assert.equal(await frame(undefined, '/none/none'), 'DENY');
+	await set('x_frame_options/hosts', 'http://a.example:5984 ,  http://b.example');
+	for (const host of ['a.example:5984', 'b.example']) assert.equal(await frame(host), `ALLOW-FROM http://${host}`);
+	for (const host of ['a.example', 'c.example', 'b.example:80', 'b', '']) assert.equal(await frame(host), 'DENY', host);
+	await set('x_frame_options/hosts', '*');
+	assert.equal(await frame('any.example'), 'ALLOW-FROM http://any.example');
+	await set('x_frame_options/same_origin', 'true');
+	assert.equal(await frame('any.example'), 'SAMEORIGIN');
+	for (const key of ['x_frame_options/same_origin', 'x_frame_options/hosts', 'chttpd/enable_xframe_options', 'httpd/enable_xframe_options']) await unset(key);
+	assert.equal(await frame(), undefined);
 });
