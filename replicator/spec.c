@@ -207,8 +207,10 @@ headers_of(struct reader *r, const json_t *o, struct rep_end *end)
 static void
 auth_of(struct reader *r, const json_t *o, struct rep_end *end)
 {
-	const json_t *basic = member(member(o, "auth"), "basic");
+	const json_t *auth = json_object_get(o, "auth"), *basic = member(auth, "basic");
 
+	if (auth != NULL && !json_is_object(auth))
+		refuse(r, "`auth` must be an object");
 	if (basic == NULL)
 		return;
 	end->user = string_of(r, member(basic, "username"), "username");
@@ -289,7 +291,7 @@ end_of(struct reader *r, const char *what, struct rep_end *end)
 	if (end->proxy == NULL)
 		end->proxy = string_of(r, member(r->o, "proxy"), "proxy");
 	else if (member(r->o, "proxy") != NULL)
-		refuse(r, "`proxy` is mutually exclusive with `source_proxy` and `target_proxy`");
+		refuse(r, "`proxy` is mutually exclusive with `%s`", proxy);
 }
 
 /* Values of create_target_params as those of a query. */
@@ -407,7 +409,7 @@ filter_of(struct reader *r, struct peer_filter *f)
 		return;
 	}
 	if (query != NULL && !json_is_object(query))
-		refuse(r, "parameter `query_params` must be a JSON object");
+		refuse(r, "parameter `query_params` must be an object");
 	f->selector = text_of(r, selector);
 	f->query = text_of(r, query);
 	f->winners = flag(r, "winning_revs_only", 0);
@@ -508,6 +510,7 @@ id_of(struct reader *r, const struct rep_defaults *d, struct rep_spec *out)
 static void
 spec_of(struct reader *r, const struct rep_defaults *d, struct rep_spec *out)
 {
+	(void)flag(r, "cancel", 0); /* what it asks for is the caller's business */
 	end_of(r, "source", &out->source);
 	end_of(r, "target", &out->target);
 	out->create_target = flag(r, "create_target", 0);

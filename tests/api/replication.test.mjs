@@ -215,7 +215,13 @@ test('words of documents that are refused', async () => {
 		[{ source: 'http://h/x', target: 'x', source_proxy: 'gopher://p/' }, 'proxy has an invalid url'],
 		[{ source: 'x', target: 'y', continuous: 'x' }, '{throw,{bad_request,<<"parameter `continuous` must be a boolean">>}}'],
 		[{ source: 'x', target: 'y', filter: 'a/b', selector: {} }, '{throw,{bad_request,"`doc_ids`,`filter`,`selector` are mutually exclusive"}}'],
+		[{ source: 'x', target: 'y', query_params: 'x' }, '{throw,{bad_request,<<"parameter `query_params` must be an object">>}}'],
+		[{ source: 'x', target: 'y', cancel: 'x' }, '{throw,{bad_request,<<"parameter `cancel` must be a boolean">>}}'],
+		[{ source: 'x', target: 'y', proxy: 'http://p', source_proxy: 'http://q' }, '{throw,{bad_request,"`proxy` is mutually exclusive with `source_proxy`"}}'],
+		[{ source: 'x', target: 'y', proxy: 'http://p', target_proxy: 'http://q' }, '{throw,{bad_request,"`proxy` is mutually exclusive with `target_proxy`"}}'],
 	]) assertError(await put(path, doc), 403, 'forbidden', reason);
+	for (const auth of [null, 'joe:secret', 1, []]) assertError(await put(path, { source: 'x', target: { url: 'http://h/x', auth } }), 403, 'forbidden');
+	assertError(await replicate({ replication_id: 'x', cancel: 'yes' }), 400, 'bad_request', 'parameter `cancel` must be a boolean');
 	assert.equal((await put('/_replicator/_design/bad', { any: 'thing' })).status, 201);
 	assert.equal((await put('/_replicator/_local/bad', { source: 5 })).status, 201);
 });
