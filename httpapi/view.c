@@ -368,6 +368,18 @@ may_see_rows(struct request *v)
 	return err != 0 ? err : ERR_NOT_ADMIN;
 }
 
+/* make_sortkeys: In the order of the view whose rows are the answer. */
+static int
+make_sortkeys(struct request *v)
+{
+	const struct ddoc_view *view = read_view(v->l.ix, v->name);
+	int err = 0;
+
+	for (size_t i = 0; view != NULL && i < v->l.nqueries && err == 0; i++)
+		err = view_query_sortkeys(v->l.r, &v->l.queries[i], view);
+	return err;
+}
+
 static void
 open_index(struct apireq *r)
 {
@@ -379,9 +391,11 @@ open_index(struct apireq *r)
 	v->wait.seq = info.update_seq;
 	v->wait.purge_seq = info.purge_seq;
 	v->err = views_open(r->api->views, r->db, r->part[0].s, v->ddoc, &v->l.ix);
-	if (v->err == 0 && v->parse_err == 0 && !wants_first(v) && !views_is_ready(v->l.ix) &&
-	    read_view(v->l.ix, v->name) != NULL)
+	if (v->err != 0 || v->parse_err != 0)
+		return;
+	if (!wants_first(v) && !views_is_ready(v->l.ix) && read_view(v->l.ix, v->name) != NULL)
 		use_earlier(v);
+	v->parse_err = make_sortkeys(v);
 }
 
 static struct request *

@@ -1,6 +1,6 @@
 /*
- * view_query.c: the parameters of views.  Their forms are those of listings (alldocs_query.c); keys become sort keys at once, so
- * that what cannot be a key is refused before an index is looked at.
+ * view_query.c: the parameters of views.  Their forms are those of listings (alldocs_query.c); keys become sort keys once the view is
+ * known, which says in what order.
  */
 #include "view_query.h"
 
@@ -8,7 +8,6 @@
 
 #include "alldocs_query.h"
 #include "base/limits.h"
-#include "query/query.h"
 #include "rows.h"
 
 #define KEYS_FIRST 64u
@@ -23,29 +22,16 @@ view_query_init(struct view_query *q)
 }
 
 static int
-set_sortkey(struct apireq *r, struct jstr text, struct jstr *out)
+set_bound(const struct alldocs_value *v, struct read_bound *b, struct jstr *textp)
 {
-	struct buf scratch, key;
 	struct jread j;
 	int err;
 
-	jread_init(&j, text.s, text.len);
-	if ((err = jread_skip(&j, NULL)) != 0 || (err = jread_end(&j)) != 0)
-		return err;
-	buf_init(&scratch, SORTKEY_MAX);
-	buf_init_arena(&key, r->arena, SORTKEY_MAX);
-	err = query_sortkey(text, &scratch, &key);
-	buf_release(&scratch);
-	*out = (struct jstr){key.data, key.len};
-	return err;
-}
-
-static int
-set_bound(struct apireq *r, const struct alldocs_value *v, struct read_bound *b, struct jstr *textp)
-{
 	b->set = 1;
 	*textp = v->text;
-	return set_sortkey(r, v->text, &b->sortkey);
+	jread_init(&j, v->text.s, v->text.len);
+	err = jread_skip(&j, NULL);
+	return err != 0 ? err : jread_end(&j);
 }
 
 static int
@@ -60,14 +46,11 @@ set_id(struct apireq *r, const struct alldocs_value *v, struct read_bound *b)
 }
 
 static int
-set_key(struct apireq *r, const struct alldocs_value *v, struct view_query *q)
+set_key(const struct alldocs_value *v, struct view_query *q)
 {
-	int err = set_bound(r, v, &q->range.start, &q->start);
-
 	q->range.end.set = 1;
-	q->range.end.sortkey = q->range.start.sortkey;
-	q->end = q->start;
-	return err;
+	q->end = v->text;
+	return set_bound(v, &q->range.start, &q->start);
 }
 
 static int
@@ -84,7 +67,8 @@ add_key(struct apireq *r, struct view_query *q, struct jstr text, size_t *capp)
 			memcpy(more, q->keys, q->nkeys * sizeof(*more));
 		q->keys = more;
 	}
-	return set_sortkey(r, text, &q->keys[q->nkeys++]);
+	q->keys[q->nkeys++] = text;
+	return 0;
 }
 
 /* one_key: A list of one key is that key. */
@@ -92,8 +76,7 @@ static void
 one_key(struct view_query *q)
 {
 	q->range.start.set = q->range.end.set = 1;
-	q->range.start.sortkey = q->range.end.sortkey = q->keys[0];
-	q->start = q->end = (struct jstr){"", 0};
+	q->start = q->end = q->keys[0];
 	q->has_keys = 0;
 }
 
@@ -204,15 +187,15 @@ set(struct apireq *r, struct view_query *q, const struct jstr *name, const struc
 	if (jstr_is(name, "skip"))
 		return alldocs_value_number(v, &q->skip, why);
 	if (is(name, "startkey", "start_key"))
-		return set_bound(r, v, &q->range.start, &q->start);
+		return set_bound(v, &q->range.start, &q->start);
 	if (is(name, "endkey", "end_key"))
-		return set_bound(r, v, &q->range.end, &q->end);
+		return set_bound(v, &q->range.end, &q->end);
 	if (is(name, "startkey_docid", "start_key_doc_id"))
 		return set_id(r, v, &q->range.start);
 	if (is(name, "endkey_docid", "end_key_doc_id"))
 		return set_id(r, v, &q->range.end);
 	if (jstr_is(name, "key"))
-		return set_key(r, v, q);
+		return set_key(v, q);
 	if (jstr_is(name, "keys"))
 		return set_keys(r, v, q, why);
 	if (jstr_is(name, "partition"))
@@ -262,6 +245,57 @@ view_query_members(struct apireq *r, struct jread *j, struct view_query *q, stru
 	if (err == ERR_END && q->has_keys && q->nkeys == 1)
 		one_key(q);
 	return err == ERR_END ? 0 : err;
+}
+
+/* ---- Sort keys ---- */
+
+/* What they are made with. */
+struct maker {
+	struct arena *a;
+	struct buf scratch;
+	const struct ddoc_view *view;
+};
+
+static int
+make_sortkey(struct maker *m, struct jstr text, struct jstr *out)
+{
+	struct buf key;
+	int err;
+
+	buf_init_arena(&key, m->a, SORTKEY_MAX);
+	err = read_sortkey(m->view, text, &m->scratch, &key);
+	*out = (struct jstr){key.data, key.len};
+	return err;
+}
+
+/* make_keys: In an array of their own, for several queries may have these keys. */
+static int
+make_keys(struct maker *m, struct view_query *q)
+{
+	struct jstr *sortkeys = arena_calloc(m->a, q->nkeys, sizeof(*sortkeys));
+	int err = sortkeys == NULL ? ERR_NOMEM : 0;
+
+	for (size_t i = 0; i < q->nkeys && err == 0; i++)
+		err = make_sortkey(m, q->keys[i], &sortkeys[i]);
+	q->keys = sortkeys;
+	return err;
+}
+
+int
+view_query_sortkeys(struct apireq *r, struct view_query *q, const struct ddoc_view *view)
+{
+	struct maker m = {.a = r->arena, .view = view};
+	int err = 0;
+
+	buf_init(&m.scratch, SORTKEY_MAX);
+	if (q->range.start.set)
+		err = make_sortkey(&m, q->start, &q->range.start.sortkey);
+	if (err == 0 && q->range.end.set)
+		err = make_sortkey(&m, q->end, &q->range.end.sortkey);
+	if (err == 0 && q->has_keys && q->nkeys > 0)
+		err = make_keys(&m, q);
+	buf_release(&m.scratch);
+	return err;
 }
 
 /* ---- What follows, and what contradicts itself ---- */

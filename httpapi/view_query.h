@@ -13,10 +13,10 @@
 enum view_update { VIEW_UPDATE_FIRST, VIEW_UPDATE_NONE, VIEW_UPDATE_LATER };
 
 struct view_query {
-	struct read_range range; /* sort keys are the request's; of one partition where a parameter says so */
+	struct read_range range; /* its sort keys: view_query_sortkeys(); of one partition where a parameter says so */
 	struct jstr start, end;  /* the keys as they came */
 	int has_keys;
-	struct jstr *keys; /* sort keys, in the order of reading */
+	struct jstr *keys; /* as they came, then sort keys, in the order of reading */
 	size_t nkeys;
 	int include_docs;
 	int update_seq;
@@ -40,7 +40,14 @@ int view_query_params(struct apireq *r, struct view_query *q, struct errtext *wh
 int view_query_members(struct apireq *r, struct jread *j, struct view_query *q, struct errtext *why) MUST_CHECK;
 
 /**
+ * view_query_sortkeys(r, q, view): Make sort keys of the keys, in the order of that view; once.  There may be many: not on an event loop.
+ * Memory: r->arena's.  Errors: as read_sortkey().
+ */
+int view_query_sortkeys(struct apireq *r, struct view_query *q, const struct ddoc_view *view) MUST_CHECK;
+
+/**
  * view_query_check(q, reduces, why): What can't be combined, in a query of a view that has a reduction or not; q->reduce is then 0 or 1.
+ * Behind view_query_sortkeys().
  * Errors: ERR_QUERY_PARSE, ERR_KEY_RANGE.
  */
 int view_query_check(struct view_query *q, int reduces, struct errtext *why) MUST_CHECK;

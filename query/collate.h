@@ -9,7 +9,7 @@
 /* What comparing needs: memory for strings with escapes. */
 struct collate {
 	struct buf a, b;
-	int raw;      /* Erlang's order of terms, strings by their bytes: what selectors compare _id by */
+	int raw;      /* Erlang's order of terms, strings by their bytes: of _id in selectors, of raw views */
 	size_t steps; /* what comparing has cost so far, some 10 ns each; whoever counts sets it back */
 };
 

@@ -39,6 +39,12 @@ int query_collate(struct jstr a, struct jstr b, int *orderp) MUST_CHECK;
  * cannot be loaded); ${out} is then as it was.
  */
 int query_sortkey(struct jstr json, struct buf *scratch, struct buf *out) MUST_CHECK;
+/**
+ * query_sortkey_raw(json, scratch, out):
+ * The same for the order of "collation":"raw", Erlang's of terms: numbers by value, false, null, true, objects member by member as
+ * they stand, arrays, strings and members' names by their bytes.  ICU is not asked.
+ */
+int query_sortkey_raw(struct jstr json, struct buf *scratch, struct buf *out) MUST_CHECK;
 /** query_sortkey_version(out): Of sort keys; keys of another one are of no use.  Errors: ERR_INTERNAL. */
 #define QUERY_SORTKEY_VERSION 5u
 int query_sortkey_version(unsigned char out[QUERY_SORTKEY_VERSION]) MUST_CHECK;

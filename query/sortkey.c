@@ -8,11 +8,15 @@
  *	array    0x40, its values, 0x00
  *	object   0x50, its members: the key as a string, the value; 0x00
  *
+ * In the raw order types have other first bytes, and strings are their own bytes, 0x00 as 0x01 0x01 and 0x01 as 0x01 0x02, then 0x00:
+ *
+ *	number 0x20, false 0x21, null 0x22, true 0x23, object 0x30, array 0x40, string 0x50
+ *
  * 1. Every value begins with a byte above 0x00, so that what ends first comes first.
  * 2. No key is a prefix of another: what is put behind a key does not disturb the order.
  * 3. Rounding to the nearest double never turns an order around, so what is left over need be compared only where the doubles
  *    are equal: 0x80 nothing, 0x81 more, 0x7f less (with its bytes inverted), then the difference's length and digits.
- * 4. Strings that ICU takes for equal have equal keys.
+ * 4. Strings that ICU takes for equal have equal keys; in the raw order none but equal ones have.
  */
 #include <math.h>
 #include <stdio.h>
@@ -27,9 +31,19 @@
 
 enum { REST_LESS = 0x7f, REST_NONE = 0x80, REST_MORE = 0x81 };
 
+/* First bytes of the raw order; numbers have SORTKEY_NUMBER. */
+enum { RAW_FALSE = 0x21, RAW_NULL, RAW_TRUE, RAW_OBJECT = 0x30, RAW_ARRAY = 0x40, RAW_STRING = 0x50 };
+#define RAW_ESCAPE 0x01 /* in raw characters: before one that is not above it, which is then one more */
+
 #define WHOLE_ROOM 320u /* digits of the largest double */
 
-static int put_value(struct jread *j, struct buf *scratch, struct buf *out);
+/* What makes an order. */
+struct order {
+	unsigned char tags[JREAD_NULL + 1];                    /* first bytes, by type */
+	int (*put_characters)(struct jstr s, struct buf *out); /* without SORTKEY_END */
+};
+
+static int put_value(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out);
 
 /* ---- Numbers ---- */
 
@@ -124,48 +138,64 @@ put_number(struct jread *j, struct buf *out)
 /* ---- The rest ---- */
 
 static int
-put_characters(struct jstr s, struct buf *out)
+put_raw(struct jstr s, struct buf *out)
 {
-	int err = icu_sortkey(s, out);
+	size_t from = 0;
+
+	for (size_t i = 0; i < s.len; i++) {
+		if ((unsigned char)s.s[i] > RAW_ESCAPE)
+			continue;
+		buf_put(out, s.s + from, i - from);
+		buf_putc(out, RAW_ESCAPE);
+		buf_putc(out, (char)(s.s[i] + 1));
+		from = i + 1;
+	}
+	return buf_put(out, s.s + from, s.len - from);
+}
+
+static int
+put_characters(struct jstr s, const struct order *o, struct buf *out)
+{
+	int err = o->put_characters(s, out);
 
 	return err != 0 ? err : buf_putc(out, SORTKEY_END);
 }
 
 static int
-put_string(struct jread *j, struct buf *scratch, struct buf *out)
+put_string(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
 {
 	struct jstr s;
 	int err = jread_string(j, scratch, &s);
 
 	if (err != 0)
 		return err;
-	buf_putc(out, SORTKEY_STRING);
-	return put_characters(s, out);
+	buf_putc(out, (char)o->tags[JREAD_STRING]);
+	return put_characters(s, o, out);
 }
 
 static int
-put_array(struct jread *j, struct buf *scratch, struct buf *out)
+put_array(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
 {
 	int err = jread_array_begin(j);
 
-	buf_putc(out, SORTKEY_ARRAY);
+	buf_putc(out, (char)o->tags[JREAD_ARRAY]);
 	while (err == 0 && (err = jread_array_next(j)) == 0)
-		err = put_value(j, scratch, out);
+		err = put_value(j, o, scratch, out);
 	return err == ERR_END ? buf_putc(out, SORTKEY_END) : err;
 }
 
 static int
-put_object(struct jread *j, struct buf *scratch, struct buf *out)
+put_object(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
 {
 	struct jstr key;
 	int err = jread_object_begin(j);
 
-	buf_putc(out, SORTKEY_OBJECT);
+	buf_putc(out, (char)o->tags[JREAD_OBJECT]);
 	while (err == 0 && (err = jread_object_next(j, scratch, &key)) == 0) {
 		/* A member, even one without a name, comes behind the end of an object without it. */
-		buf_putc(out, SORTKEY_STRING);
-		if ((err = put_characters(key, out)) == 0)
-			err = put_value(j, scratch, out);
+		buf_putc(out, (char)o->tags[JREAD_STRING]);
+		if ((err = put_characters(key, o, out)) == 0)
+			err = put_value(j, o, scratch, out);
 	}
 	return err == ERR_END ? buf_putc(out, SORTKEY_END) : err;
 }
@@ -180,38 +210,38 @@ put_word(struct jread *j, unsigned char tag, struct buf *out)
 
 /* The recursion is bounded by the reader: LIMIT_JSON_DEPTH. */
 static int
-put_value(struct jread *j, struct buf *scratch, struct buf *out)
+put_value(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
 {
-	switch (jread_peek(j)) {
+	enum jread_type type = jread_peek(j);
+
+	switch (type) {
 	case JREAD_NULL:
-		return put_word(j, SORTKEY_NULL, out);
 	case JREAD_FALSE:
-		return put_word(j, SORTKEY_FALSE, out);
 	case JREAD_TRUE:
-		return put_word(j, SORTKEY_TRUE, out);
+		return put_word(j, o->tags[type], out);
 	case JREAD_NUMBER:
 		return put_number(j, out);
 	case JREAD_STRING:
-		return put_string(j, scratch, out);
+		return put_string(j, o, scratch, out);
 	case JREAD_ARRAY:
-		return put_array(j, scratch, out);
+		return put_array(j, o, scratch, out);
 	case JREAD_OBJECT:
-		return put_object(j, scratch, out);
+		return put_object(j, o, scratch, out);
 	case JREAD_ERROR:
 		break;
 	}
 	return ERR_BAD_JSON;
 }
 
-int
-query_sortkey(struct jstr json, struct buf *scratch, struct buf *out)
+static int
+put(struct jstr json, const struct order *o, struct buf *scratch, struct buf *out)
 {
 	size_t before = out->len;
 	struct jread j;
 	int err;
 
 	jread_init(&j, json.s, json.len);
-	err = put_value(&j, scratch, out);
+	err = put_value(&j, o, scratch, out);
 	if (err == 0)
 		err = buf_failed(out);
 	if (err == 0)
@@ -219,6 +249,34 @@ query_sortkey(struct jstr json, struct buf *scratch, struct buf *out)
 	if (err != 0)
 		out->len = before;
 	return err;
+}
+
+int
+query_sortkey(struct jstr json, struct buf *scratch, struct buf *out)
+{
+	static const struct order by_view = {{[JREAD_NULL] = SORTKEY_NULL,
+						 [JREAD_FALSE] = SORTKEY_FALSE,
+						 [JREAD_TRUE] = SORTKEY_TRUE,
+						 [JREAD_STRING] = SORTKEY_STRING,
+						 [JREAD_ARRAY] = SORTKEY_ARRAY,
+						 [JREAD_OBJECT] = SORTKEY_OBJECT},
+	    icu_sortkey};
+
+	return put(json, &by_view, scratch, out);
+}
+
+int
+query_sortkey_raw(struct jstr json, struct buf *scratch, struct buf *out)
+{
+	static const struct order raw = {{[JREAD_FALSE] = RAW_FALSE,
+					     [JREAD_NULL] = RAW_NULL,
+					     [JREAD_TRUE] = RAW_TRUE,
+					     [JREAD_OBJECT] = RAW_OBJECT,
+					     [JREAD_ARRAY] = RAW_ARRAY,
+					     [JREAD_STRING] = RAW_STRING},
+	    put_raw};
+
+	return put(json, &raw, scratch, out);
 }
 
 int

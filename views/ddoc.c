@@ -1,9 +1,9 @@
 /*
  * ddoc.c: design documents.
  *
- * What a view shows depends on its map function and on a few options, so views with the same map function share their
- * rows, and each of these keeps as many reductions as there are different ones.  The signature is a hash of all that rows and reductions
- * depend on, and of nothing else: two design documents with one signature share an index.
+ * What a view shows depends on its map function and on a few options, so views with the same map function and the same order of keys
+ * share their rows, and each of these keeps as many reductions as there are different ones.  The signature is a hash of all that rows and
+ * reductions depend on, and of nothing else: two design documents with one signature share an index.
  */
 #include "ddoc.h"
 
@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "ddoc_query.h"
+#include "query/query.h"
 
 #define SCRATCH 4096u
 
@@ -304,7 +305,7 @@ static unsigned
 map_of(struct ddoc *d, const struct ddoc_map *map)
 {
 	for (size_t i = 0; i < d->nmaps; i++)
-		if (jstr_equal(d->maps[i].text, map->text))
+		if (d->maps[i].raw == map->raw && jstr_equal(d->maps[i].text, map->text))
 			return (unsigned)i;
 	d->maps[d->nmaps] = *map;
 	return (unsigned)d->nmaps++;
@@ -323,8 +324,25 @@ reduce_of(struct ddoc *d, struct jstr text)
 /* What a view says, in memory that lasts; map.len 0: there is none that could be run. */
 struct view_texts {
 	struct jstr map, reduce;
-	int has_options;
+	int has_options, raw;
 };
+
+/* read_view_options: Where CouchDB looks for "collation"; the design document's own options have none. */
+static int
+read_view_options(struct parse *p, struct jread *j, struct view_texts *out)
+{
+	struct jstr key, s;
+	int err = jread_object_begin(j);
+
+	out->has_options = 1;
+	while (err == 0 && (err = jread_object_next(j, &p->scratch, &key)) == 0) {
+		if (!jstr_is(&key, "collation") || jread_peek(j) != JREAD_STRING)
+			err = jread_skip(j, NULL);
+		else if ((err = jread_string(j, &p->scratch, &s)) == 0)
+			out->raw = jstr_is(&s, "raw");
+	}
+	return err == ERR_END ? 0 : err;
+}
 
 static int
 read_view(struct parse *p, struct jread *j, struct view_texts *out)
@@ -332,13 +350,13 @@ read_view(struct parse *p, struct jread *j, struct view_texts *out)
 	struct jstr key, text;
 	int err = jread_object_begin(j);
 
-	*out = (struct view_texts){{"", 0}, {"", 0}, 0};
+	*out = (struct view_texts){.map = {"", 0}, .reduce = {"", 0}};
 	while (err == 0 && (err = jread_object_next(j, &p->scratch, &key)) == 0) {
 		struct jstr *to = jstr_is(&key, "map") ? &out->map : jstr_is(&key, "reduce") ? &out->reduce : NULL;
 
-		if (jstr_is(&key, "options"))
-			out->has_options = jread_peek(j) == JREAD_OBJECT;
-		if (to == NULL)
+		if (jstr_is(&key, "options") && jread_peek(j) == JREAD_OBJECT)
+			err = read_view_options(p, j, out);
+		else if (to == NULL)
 			err = jread_skip(j, NULL);
 		else if (jread_peek(j) == JREAD_STRING && !(p->d->is_query && to == &out->map))
 			err = (err = jread_string(j, &p->scratch, &text)) != 0 ? err : keep(p, text, to);
@@ -367,7 +385,8 @@ add_view(struct parse *p, struct jstr name, const struct view_texts *texts)
 {
 	struct ddoc *d = p->d;
 	struct ddoc_view v = {.name = name};
-	struct ddoc_map map = {.text = texts->map};
+	/* Queries rely on the order of an index of theirs. */
+	struct ddoc_map map = {.text = texts->map, .raw = texts->raw && !d->is_query};
 	int err = d->is_query ? ddoc_query_map(texts->map, p->a, &map) : 0;
 
 	if (err == ERR_END || (d->is_query && d->nmaps == LIMIT_INDEX_MAPS))
@@ -375,6 +394,7 @@ add_view(struct parse *p, struct jstr name, const struct view_texts *texts)
 	if (err != 0)
 		return err;
 	v.map = map_of(d, &map);
+	v.raw = map.raw;
 	set_reduce(d, &v, texts->reduce);
 	v.def = d->is_query ? texts->map : (struct jstr){"", 0};
 	v.declared = texts->has_options;
@@ -480,6 +500,9 @@ read_options(struct parse *p, struct jread *j)
 	return err == ERR_END ? 0 : err;
 }
 
+/* Before the text of a map whose order is raw; no text has this length. */
+#define SIGN_RAW UINT64_MAX
+
 static void
 sign_text(struct buf *b, struct jstr s)
 {
@@ -504,6 +527,8 @@ sign(struct parse *p)
 		buf_putc(&b, (char)(!d->has_partitioned || d->partitioned));
 	sign_text(&b, d->is_query ? (struct jstr){"", 0} : d->lib);
 	for (size_t i = 0; i < d->nmaps; i++) {
+		if (d->maps[i].raw)
+			buf_put_u64be(&b, SIGN_RAW);
 		sign_text(&b, d->maps[i].text);
 		for (size_t k = 0; k < d->nviews; k++) {
 			if (d->views[k].map != i)
@@ -568,6 +593,12 @@ ddoc_view_of(const struct ddoc *d, struct jstr name)
 		if (jstr_equal(d->views[i].name, name))
 			return &d->views[i];
 	return NULL;
+}
+
+int
+ddoc_sortkey(int raw, struct jstr key, struct buf *scratch, struct buf *out)
+{
+	return raw ? query_sortkey_raw(key, scratch, out) : query_sortkey(key, scratch, out);
 }
 
 int

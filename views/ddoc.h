@@ -28,6 +28,7 @@ enum ddoc_reduce {
 struct ddoc_view {
 	struct jstr name;
 	unsigned map; /* whose rows it shows: index into maps */
+	int raw;      /* as its map */
 	enum ddoc_reduce kind;
 	unsigned n;      /* of _top_N and _bottom_N */
 	unsigned reduce; /* DDOC_SCRIPT: index into reduces */
@@ -39,6 +40,7 @@ struct ddoc_view {
 /* A distinct map function, with the reductions that views ask of its rows. */
 struct ddoc_map {
 	struct jstr text; /* the function, or what stands for it */
+	int raw;          /* rows are in the order of query_sortkey_raw() */
 	unsigned nslots;
 	/* Of language "query". */
 	const struct jstr *columns; /* paths */
@@ -76,6 +78,9 @@ const struct ddoc_view *ddoc_view_of(const struct ddoc *d, struct jstr name);
 
 /** ddoc_reduce_of(text, np): What a reduce's text means; DDOC_NONE: begins with '_' and means nothing. */
 enum ddoc_reduce ddoc_reduce_of(struct jstr text, unsigned *np);
+
+/** ddoc_sortkey(raw, key, scratch, out): query_sortkey(), or query_sortkey_raw(). */
+int ddoc_sortkey(int raw, struct jstr key, struct buf *scratch, struct buf *out) MUST_CHECK;
 
 /** ddoc_program(d, b): Append the program of its functions, for script_open(). */
 int ddoc_program(const struct ddoc *d, struct buf *b);

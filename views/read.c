@@ -22,7 +22,6 @@
 
 #include "base/limits.h"
 #include "index.h"
-#include "query/query.h"
 #include "store/record.h"
 
 #define ORDER_MAX ((size_t)1 << 30)
@@ -58,6 +57,12 @@ enum read_reduce
 read_reduces(const struct ddoc_view *view)
 {
 	return view->kind == DDOC_NONE ? READ_PLAIN : view->kind == DDOC_SCRIPT ? READ_SCRIPT : READ_BUILTIN;
+}
+
+int
+read_sortkey(const struct ddoc_view *view, struct jstr key, struct buf *scratch, struct buf *out)
+{
+	return ddoc_sortkey(view->raw, key, scratch, out);
 }
 
 int
@@ -420,7 +425,7 @@ group_of(struct view_snap *s, const struct row *row, struct read_groups *g, stru
 	}
 	*keyp = (struct jstr){text.data, text.len};
 	buf_put(&s->sortkey, s->first.data, s->first.len);
-	if ((err = query_sortkey(*keyp, &s->scratch, &s->sortkey)) == 0)
+	if ((err = read_sortkey(s->view, *keyp, &s->scratch, &s->sortkey)) == 0)
 		s->sortkey.len--; /* an array's end */
 	return err;
 }

@@ -24,6 +24,9 @@ enum read_reduce { READ_PLAIN, READ_BUILTIN, READ_SCRIPT };
 /** read_reduces(view): What its reduction needs: nothing, for there is none; no JavaScript; JavaScript. */
 enum read_reduce read_reduces(const struct ddoc_view *view);
 
+/** read_sortkey(view, key, scratch, out): Append the sort key of the JSON ${key}, in the order of the view's rows.  As query_sortkey(). */
+int read_sortkey(const struct ddoc_view *view, struct jstr key, struct buf *scratch, struct buf *out) MUST_CHECK;
+
 struct read_info {
 	const char *signature; /* of what defines the index; terminated */
 	const char *language;  /* "javascript" or "query" */
@@ -50,7 +53,7 @@ uint64_t read_seq(const struct view_snap *s);
 /* One end of a range. */
 struct read_bound {
 	int set;
-	struct jstr sortkey; /* query_sortkey() of the key, or the beginning of several: all of them are meant */
+	struct jstr sortkey; /* read_sortkey() of the key, or the beginning of several: all of them are meant */
 	int has_id;
 	struct jstr id; /* of the document, among rows of this key */
 };

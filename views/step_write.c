@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "bulk.h"
-#include "query/query.h"
 #include "step.h"
 #include "store/record.h"
 
@@ -107,7 +106,7 @@ emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct j
 	buf_clear(&s->sortkey);
 	if (s->ix->partitioned)
 		rows_text(&s->sortkey, partition_of(c->id));
-	if ((err = query_sortkey(key, &s->scratch, &s->sortkey)) != 0)
+	if ((err = ddoc_sortkey(s->ix->ddoc.maps[map].raw, key, &s->scratch, &s->sortkey)) != 0)
 		return err;
 	l.sortkey = (struct jstr){s->sortkey.data, s->sortkey.len};
 	l.sum = hash_crc32c(hash_crc32c(0, key.s, key.len), value.s, value.len);

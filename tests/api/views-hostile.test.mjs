@@ -151,6 +151,7 @@ test('design documents that are not what they say', async () => {
 		{ language: 'query', views: { v: { map: { fields: { n: 'asc' } } } } }, { options: [], views: { v: { map } } }, { options: { include_design: 'x', local_seq: 5 }, views: { v: { map } } }, { options: null, views: { v: { map } } },
 		{ views: { lib: 'text', v: { map } } }, { views: { lib: { a: 5 }, v: { map: 'function (doc) { require("views/lib/a"); emit(1); }' } } }, { views: { lib: { a: 'require("views/lib/b")', b: 'require("views/lib/a")' }, v: { map: 'function (doc) { require("views/lib/a"); emit(1); }' } } },
 		{ views: { '': { map }, v: { map } } }, { views: { __proto__: { map }, constructor: { map }, v: { map } } }, { autoupdate: 'x', views: { v: { map } } }, { views: { v: { map: 'class {}' } } }, { views: { v: { map: 'async function (doc) { emit(1); }' } } },
+		...[null, 5, 'raw', ['raw'], { collation: null }, { collation: ['raw'] }, { collation: 'raw\u0000' }].map((options) => ({ views: { v: { map, options } } })),
 		{ views: { v: { map: 'function* (doc) { emit(1); }' } } }, { views: { v: { map: 'Array' } } }, { views: { v: { map: 'new Proxy(function () {}, {apply: function () { throw 1; }})' } } }, { views: { v: { map: `${' '.repeat(1 << 20)}function (doc) { emit(1); }` } } },
 		{ views: Object.fromEntries(Array.from({ length: 300 }, (_, i) => [i ? `v${i}` : 'v', { map: `function (doc) { emit(${i}); }` }])) }];
 	for (const [i, body] of odd.entries()) {

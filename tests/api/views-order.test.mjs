@@ -1,8 +1,9 @@
-// The order of a view's rows against a comparator of its own: Node's Intl.Collator is ICU, as CouchDB's collation is.  Keys of every
-// type, strings of every kind of character, long and deep ones, numbers at the edges; whole, by range, by key.
+// The order of a view's rows against a comparator of its own: Node's Intl.Collator is ICU, as CouchDB's collation is; and the raw order,
+// which is that of bytes.  Keys of every type, strings of every kind of character, long and deep ones, numbers at the edges; whole, by range, by key.
 // ORDER_KEYS: how many keys (6,000); ORDER_SEED repeats a run.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { startDivand } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { ask, newDb } from './client.mjs';
@@ -19,7 +20,8 @@ after(() => server?.stop());
 
 /** English has the root's collation, without a change; variants and punctuation count, as CouchDB has it. */
 const { compare: strings } = new Intl.Collator('en', { usage: 'sort', sensitivity: 'variant', ignorePunctuation: false, numeric: false, caseFirst: 'false' });
-const rank = (v) => (v === null ? 0 : v === false ? 1 : v === true ? 2 : typeof v === 'number' || typeof v === 'bigint' ? 3 : typeof v === 'string' ? 4 : Array.isArray(v) ? 5 : 6);
+const bytes = (a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b));
+const type = (v) => (v === null || v === false || v === true ? String(v) : typeof v === 'bigint' ? 'number' : Array.isArray(v) ? 'array' : typeof v);
 
 function lists(a, b, one) {
 	for (let i = 0; i < a.length && i < b.length; i++) {
@@ -29,16 +31,20 @@ function lists(a, b, one) {
 	return a.length - b.length;
 }
 
-function collate(a, b) {
-	const kind = rank(a);
-	if (kind !== rank(b)) return kind - rank(b);
-	if (kind === 3) return a < b ? -1 : a > b ? 1 : 0;
-	if (kind === 4) return strings(a, b);
-	if (kind === 5) return lists(a, b, collate);
-	if (kind === 6) return lists(Object.entries(a), Object.entries(b), ([m, v], [n, w]) => strings(m, n) || collate(v, w));
-	return 0;
+function comparator(types, strings) {
+	return function compare(a, b) {
+		const kind = type(a);
+		if (kind !== type(b)) return types.indexOf(kind) - types.indexOf(type(b));
+		if (kind === 'number') return a < b ? -1 : a > b ? 1 : 0;
+		if (kind === 'string') return strings(a, b);
+		if (kind === 'array') return lists(a, b, compare);
+		if (kind === 'object') return lists(Object.entries(a), Object.entries(b), ([m, v], [n, w]) => strings(m, n) || compare(v, w));
+		return 0;
+	};
 }
-const bytes = (a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b));
+
+const collate = comparator(['null', 'false', 'true', 'number', 'string', 'array', 'object'], strings);
+const raw = comparator(['number', 'false', 'null', 'true', 'object', 'array', 'string'], bytes);
 
 /* ---- Keys ---- */
 
@@ -98,7 +104,9 @@ function key(depth = 3) {
 
 /* ---- A database ---- */
 
-const VIEWS = { k: { map: 'function(doc) { emit(doc.key, doc.i) }', reduce: '_count' } };
+const VIEW = { map: 'function(doc) { emit(doc.key, doc.i) }', reduce: '_count' };
+const VIEWS = { k: VIEW, raw: { ...VIEW, options: { collation: 'raw' } } };
+const ORDERS = { k: collate, raw };
 
 async function fill(keys) {
 	const db = await newDb(server);
@@ -115,28 +123,28 @@ async function fill(keys) {
 	return { db, docs };
 }
 
-async function query(db, json) {
-	const answer = await ask(server, 'POST', `/${db}/_design/d/_view/k`, { json: { reduce: false, ...json } });
+async function query(db, json, view = 'k') {
+	const answer = await ask(server, 'POST', `/${db}/_design/d/_view/${view}`, { json: { reduce: false, ...json } });
 	assert.equal(answer.status, 200, answer.text.slice(0, 500));
 	return answer.json;
 }
 
-const byRow = (a, b) => collate(a.key, b.key) || bytes(a._id, b._id);
 const shown = (v) => JSON.stringify(v)?.slice(0, 200);
 
 /** Each row behind the one before it: of all pairs of rows, for the order is total. */
-function checkOrder(rows) {
+function checkOrder(rows, order = collate) {
 	for (let i = 1; i < rows.length; i++) {
-		const c = collate(rows[i - 1].key, rows[i].key) || bytes(rows[i - 1].id, rows[i].id);
+		const c = order(rows[i - 1].key, rows[i].key) || bytes(rows[i - 1].id, rows[i].id);
 		assert.ok(c < 0, seeded(`${shown(rows[i - 1])} stands before ${shown(rows[i])}`));
 	}
 }
 
-async function checkRanges({ db, docs }, times) {
-	const sorted = [...docs].sort(byRow);
+async function checkRanges({ db, docs }, times, view) {
+	const order = ORDERS[view];
+	const sorted = [...docs].sort((a, b) => order(a.key, b.key) || bytes(a._id, b._id));
 	for (let i = 0; i < times; i++) {
 		const pick = () => (random.below(4) ? random.pick(sorted).key : key());
-		const [a, b] = [pick(), pick()].sort(collate);
+		const [a, b] = [pick(), pick()].sort(order);
 		const descending = random.below(2) === 0;
 		const kind = random.below(4);
 		const asked = { descending };
@@ -146,47 +154,44 @@ async function checkRanges({ db, docs }, times) {
 		if (kind === 0 && random.below(2)) Object.assign(asked, { key: undefined, keys: [a, b] });
 		if (kind !== 0) asked.inclusive_end = random.below(2) === 0;
 		const own = descending ? [...sorted].reverse() : sorted;
-		const without = (k) => asked.inclusive_end === false && asked.endkey !== undefined && collate(k, asked.endkey) === 0;
-		const wanted = asked.keys ? (descending ? [b, a] : [a, b]).flatMap((k) => own.filter((d) => collate(d.key, k) === 0))
-			: own.filter((d) => (kind === 0 ? collate(d.key, a) === 0 : (!(kind & 1) || collate(d.key, a) >= 0) && (!(kind & 2) || collate(d.key, b) <= 0) && !without(d.key)));
-		const got = await query(db, asked);
+		const without = (k) => asked.inclusive_end === false && asked.endkey !== undefined && order(k, asked.endkey) === 0;
+		const wanted = asked.keys ? (descending ? [b, a] : [a, b]).flatMap((k) => own.filter((d) => order(d.key, k) === 0))
+			: own.filter((d) => (kind === 0 ? order(d.key, a) === 0 : (!(kind & 1) || order(d.key, a) >= 0) && (!(kind & 2) || order(d.key, b) <= 0) && !without(d.key)));
+		const got = await query(db, asked, view);
 		assert.deepEqual(got.rows.map((r) => r.value), wanted.map((d) => d.i), seeded(shown(asked)));
 		if (!asked.keys && wanted.length) assert.equal(got.offset, own.indexOf(wanted[0]), seeded(shown(asked)));
 		if (asked.keys) continue;
-		const { rows } = await query(db, { ...asked, reduce: true });
+		const { rows } = await query(db, { ...asked, reduce: true }, view);
 		assert.equal(rows[0]?.value ?? 0, wanted.length, seeded(shown(asked)));
 	}
 }
 
-test('random keys of every type', async () => {
-	const filled = await fill(Array.from({ length: COUNT }, () => key()));
-	const { rows, total_rows } = await query(filled.db, {});
-	assert.equal(total_rows, COUNT);
-	assert.deepEqual(rows.map((r) => r.value).sort((a, b) => a - b), filled.docs.map((d) => d.i));
-	for (const r of rows) assert.deepEqual(r.key, filled.docs[r.value].key);
-	checkOrder(rows);
-	assert.deepEqual((await query(filled.db, { descending: true })).rows, [...rows].reverse());
-	await checkRanges(filled, 200);
-});
+/** checkAll: Every view has every row, in its order; and random ranges of them. */
+async function checkAll(filled, ranges) {
+	for (const view of Object.keys(VIEWS)) {
+		const { rows, total_rows } = await query(filled.db, {}, view);
+		assert.equal(total_rows, filled.docs.length);
+		assert.deepEqual(rows.map((r) => r.value).sort((a, b) => a - b), filled.docs.map((d) => d.i));
+		for (const r of rows) assert.deepEqual(r.key, filled.docs[r.value].key);
+		checkOrder(rows, ORDERS[view]);
+		assert.deepEqual((await query(filled.db, { descending: true }, view)).rows, [...rows].reverse());
+		await checkRanges(filled, ranges, view);
+	}
+}
+
+test('random keys of every type', async () => checkAll(await fill(Array.from({ length: COUNT }, () => key())), 200));
 
 test('every ASCII character, alone, in pairs and between letters', async () => {
 	const ascii = Array.from({ length: 128 }, (_, i) => String.fromCharCode(i));
 	const few = ['\u0000', '\t', ' ', '-', '_', "'", '!', '"', '$', '+', '0', '9', 'a', 'A', 'z', 'Z', '~', '\u007f'];
 	const keys = [...ascii, ...ascii.map((c) => `a${c}b`), ...ascii.map((c) => `a${c}`), ...ascii.map((c) => `${c}A`), ...few.flatMap((a) => few.flatMap((b) => [a + b, `x${a}Y${b}`]))];
-	const filled = await fill(keys);
-	const { rows } = await query(filled.db, {});
-	assert.equal(rows.length, keys.length);
-	checkOrder(rows);
-	await checkRanges(filled, 60);
+	await checkAll(await fill(keys), 60);
 });
 
 test('one character of each block, in every place', async () => {
 	const keys = BLOCKS.flatMap(([low, high]) => [low, high, (low + high) >> 1].map((c) => String.fromCodePoint(c))).filter((c) => !moves.test(c))
 		.flatMap((c) => [c, `a${c}`, `${c}a`, `a${c}b`, [c], [`a${c}`], { [c]: 1 }, { a: c }]).map((k) => (typeof k === 'string' ? orderly(k) : JSON.parse(orderly(JSON.stringify(k)))));
-	const { db } = await fill(keys);
-	const { rows } = await query(db, {});
-	assert.equal(rows.length, keys.length);
-	checkOrder(rows);
+	await checkAll(await fill(keys), 20);
 });
 
 test('long keys that differ at their ends, and in their middles', async () => {
@@ -198,11 +203,7 @@ test('long keys that differ at their ends, and in their middles', async () => {
 		keys.push([base, 1], [base, 'a'], [base], { [base]: 1 }, { [base]: 0 }, { a: base }, base.slice(0, long / 8) + 'Q' + base.slice(long / 8));
 	}
 	for (const n of [480, 490, 491, 492, 493, 500, 510]) keys.push('y'.repeat(n), 'y'.repeat(n) + 'a', 'y'.repeat(n) + '\u0000', ['y'.repeat(n)]);
-	const filled = await fill(keys);
-	const { rows } = await query(filled.db, {});
-	assert.equal(rows.length, keys.length);
-	checkOrder(rows);
-	await checkRanges(filled, 40);
+	await checkAll(await fill(keys), 40);
 });
 
 test('deep keys', async () => {
@@ -211,11 +212,7 @@ test('deep keys', async () => {
 	for (const n of [1, 2, 50, 99, 100, 200]) {
 		for (const v of [null, 1, 'a', 'é', [], {}]) keys.push(deep(n, v, (i) => [i]), deep(n, v, (i) => ({ a: i })), deep(n, v, (i) => [i, 1]), deep(n, v, (i) => [{ b: i }]));
 	}
-	const filled = await fill(keys);
-	const { rows } = await query(filled.db, {});
-	assert.equal(rows.length, keys.length);
-	checkOrder(rows);
-	await checkRanges(filled, 40);
+	await checkAll(await fill(keys), 40);
 });
 
 test('numbers of a query are compared as they are written, beyond what JavaScript holds', async () => {
@@ -253,5 +250,79 @@ test('halves of characters in keys: U+FFFD where a function makes them, never an
 	for (const text of ['"\\ud83d"', '["\\udc00"]', '{"\\ud800":1}']) {
 		const { status } = await ask(server, 'GET', `/${db}/_design/d/_view/k?key=${encodeURIComponent(text)}`);
 		assert.ok(status === 200 || status === 400, `${text}: ${status}`);
+	}
+});
+
+/* ---- The raw order ---- */
+
+/** The values of CouchDB's own test of it, in order. */
+const RAW = [1, 2, 3, 4, false, null, true, { a: 1 }, { a: 2 }, { b: 1 }, { b: 2 }, { b: 2, a: 1 }, { b: 2, c: 2 },
+	['a'], ['b'], ['b', 'c'], ['b', 'c', 'a'], ['b', 'd'], ['b', 'd', 'e'], 'A', 'B', 'a', 'aa', 'b', 'ba', 'bb'];
+
+test('raw: ranges, groups and ids go by the order of the view', async () => {
+	const { db } = await fill([...RAW].reverse());
+	const keys = async (json, view = 'raw') => (await query(db, json, view)).rows.map((r) => r.key);
+	assert.deepEqual(await keys({}), RAW);
+	assert.deepEqual(await keys({ startkey: 'Z', endkey: 'a' }), ['a']);
+	for (const one of RAW) assert.deepEqual(await keys({ key: one }), [one]);
+	assert.deepEqual(await keys({ keys: ['a', null, 'Z', 1] }), ['a', null, 1]);
+	assert.equal((await keys({ endkey: 'b', inclusive_end: false })).at(-1), 'aa');
+	assert.equal((await keys({ endkey: 'b', inclusive_end: false, descending: true })).at(-1), 'ba');
+	assert.deepEqual(await keys({ startkey: true, endkey: ['b'], skip: 1, limit: 2 }), [{ a: 1 }, { a: 2 }]);
+	assert.deepEqual((await query(db, { reduce: true, group_level: 1, startkey: [], endkey: '' }, 'raw')).rows, [{ key: ['a'], value: 1 }, { key: ['b'], value: 5 }]);
+	assert.deepEqual((await query(db, { reduce: true, group: true, keys: ['B', 4] }, 'raw')).rows, [{ key: 'B', value: 1 }, { key: 4, value: 1 }]);
+	assert.deepEqual((await query(db, { reduce: true, group: true, descending: true }, 'raw')).rows.map((r) => r.key), [...RAW].reverse());
+	// What is a range in one order is none in the other.
+	for (const [view, status] of [['raw', 200], ['k', 400]]) {
+		assert.equal((await ask(server, 'GET', `/${db}/_design/d/_view/${view}?reduce=false&startkey=1&endkey=null`)).status, status);
+		assert.equal((await ask(server, 'GET', `/${db}/_design/d/_view/${view}?reduce=false&startkey="b"&endkey="B"`)).status, 600 - status);
+	}
+	// Several queries that have the keys of the query string.
+	const answer = await ask(server, 'POST', `/${db}/_design/d/_view/raw/queries?keys=${encodeURIComponent('["a",1]')}`, { json: { queries: [{ reduce: false }, { reduce: false, limit: 1 }, { group: true }] } });
+	assert.deepEqual(answer.json.results.map((r) => r.rows.map((row) => row.key)), [['a', 1], ['a'], ['a', 1]]);
+	// Pages, by key and id.
+	for (let i = 0; i < 3; i++) assert.equal((await ask(server, 'PUT', `/${db}/same${i}`, { json: { key: 'same', i: 100 + i } })).status, 201);
+	const page = await query(db, { startkey: 'same', startkey_docid: 'same1', limit: 2 }, 'raw');
+	assert.deepEqual([page.offset, ...page.rows.map((r) => r.id)], [RAW.length + 1, 'same1', 'same2']);
+});
+
+test('raw: the option of a view, which makes another index of it; of nothing else', async () => {
+	const { db } = await fill(RAW);
+	const ordered = async () => (await query(db, {})).rows.map((r) => r.key);
+	const signature = async () => (await ask(server, 'GET', `/${db}/_design/d/_info`)).json.view_index.signature;
+	const define = async (what) => {
+		const { _rev } = (await ask(server, 'GET', `/${db}/_design/d`)).json;
+		assert.equal((await ask(server, 'PUT', `/${db}/_design/d`, { json: { _rev, ...what } })).status, 201);
+		return signature();
+	};
+	const before = await define({ views: { k: VIEW } });
+	const byView = await ordered();
+	assert.deepEqual(byView, [...RAW].sort(collate));
+	assert.notEqual(await define({ views: { k: VIEWS.raw } }), before);
+	// As long as that is not built, rows are of the one before, and so is their order.
+	const early = (await ask(server, 'GET', `/${db}/_design/d/_view/k?reduce=false&update=false&startkey="aa"`)).json.rows.map((r) => r.key);
+	assert.ok([byView.filter((k) => collate(k, 'aa') >= 0), RAW.filter((k) => raw(k, 'aa') >= 0)].some((rows) => isDeepStrictEqual(rows, early)), shown(early));
+	assert.deepEqual(await ordered(), RAW);
+	// CouchDB does not look for it among the options of the design document.
+	for (const what of [{ options: { collation: 'raw' }, views: { k: VIEW } }, { views: { k: { ...VIEW, options: { collation: 'Raw' } } } }, { views: { k: VIEW } }]) {
+		assert.equal(await define(what), before);
+		assert.deepEqual(await ordered(), byView);
+	}
+	// Queries by an index rely on its order.
+	assert.equal((await ask(server, 'PUT', `/${db}/_design/q`, { json: { language: 'query', views: { q: { map: { fields: { key: 'asc' } }, reduce: '_count', options: { def: { fields: ['key'] }, collation: 'raw' } } } } })).status, 201);
+	const found = await ask(server, 'POST', `/${db}/_find`, { json: { selector: { key: { $gte: 'a' } }, sort: ['key'], use_index: 'q', fields: ['key'] } });
+	assert.deepEqual(found.json.docs.map((d) => d.key), byView.filter((k) => collate(k, 'a') >= 0));
+});
+
+test('raw: a partition has all its rows', async () => {
+	const db = `parts-${process.pid}`;
+	assert.equal((await ask(server, 'PUT', `/${db}?partitioned=true`)).status, 201);
+	assert.equal((await ask(server, 'PUT', `/${db}/_design/d`, { json: { views: VIEWS } })).status, 201);
+	const docs = ['p', 'q'].flatMap((p) => RAW.map((k, i) => ({ _id: `${p}:${i}`, key: k, i })));
+	assert.equal((await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs } })).status, 201);
+	for (const [query, wanted] of [['', RAW], ['&descending=true', [...RAW].reverse()], ['&startkey=null&endkey={}', [null, true]]]) {
+		const { json } = await ask(server, 'GET', `/${db}/_partition/q/_design/d/_view/raw?reduce=false${query}`);
+		assert.deepEqual(json.rows.map((r) => r.key), wanted);
+		assert.ok(json.rows.every((r) => r.id.startsWith('q:')));
 	}
 });

@@ -56,7 +56,7 @@ function definition(partitioned) {
 	const views = {};
 	for (let i = own.between(1, 4); i > 0; i--) {
 		const reduce = own.pick(REDUCES);
-		views[`v${i}`] = { map: own.pick(MAPS), ...(reduce ? { reduce } : {}) };
+		views[`v${i}`] = { map: own.pick(MAPS), ...(reduce ? { reduce } : {}), ...(own.below(3) === 0 ? { options: { collation: 'raw' } } : {}) };
 	}
 	const options = {};
 	if (which % 4 === 1 && !partitioned) options.include_design = true;

@@ -9,6 +9,7 @@
 #include "httpapi/api.h"
 #include "httpapi/find_bookmark.h"
 #include "httpapi/view_query.h"
+#include "views/ddoc.h"
 
 static struct api api;
 static struct arena *arena;
@@ -23,6 +24,7 @@ is_words(int err)
 static void
 check_view(struct apireq *r, struct jstr body, int reduces)
 {
+	const struct ddoc_view view = {.raw = body.len % 2 != 0};
 	struct errtext why = {""};
 	struct view_query q;
 	struct jread j;
@@ -32,6 +34,8 @@ check_view(struct apireq *r, struct jstr body, int reduces)
 	err = view_query_params(r, &q, &why);
 	if (err == 0 && body.len > 0 && (err = api_object(&j, body, &why)) == 0)
 		err = view_query_members(r, &j, &q, &why);
+	if (err == 0)
+		err = view_query_sortkeys(r, &q, &view);
 	if (err == 0)
 		err = view_query_check(&q, reduces, &why);
 	FUZZ_CHECK(err == 0 || is_words(err));

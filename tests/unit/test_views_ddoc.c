@@ -94,6 +94,29 @@ test_sharing(struct arena *a)
 	buf_release(&b);
 }
 
+/* The order of keys is a view's: those that have another one have rows of their own. */
+static void
+test_collation(struct arena *a)
+{
+	static const char query[] = "{\"language\":\"query\",\"views\":{\"a\":{\"map\":{\"fields\":{\"x\":\"asc\"}},"
+				    "\"options\":{\"collation\":\"raw\"}}}}";
+	struct ddoc d;
+
+	parse("{\"views\":{\"a\":{\"map\":\"M\",\"options\":{\"collation\":\"raw\"}},\"b\":{\"map\":\"M\",\"options\":{"
+	      "\"x\":1,\"collation\":[]}},\"c\":{\"options\":{\"collation\":\"raw\"},\"map\":\"M\"},\"d\":{\"map\":"
+	      "\"M\"},"
+	      "\"e\":{\"map\":\"M\",\"options\":\"raw\"}}}",
+	    a, &d);
+	CHECK_INT(d.nmaps, 2);
+	for (size_t i = 0; i < 5; i++) {
+		CHECK_INT(d.views[i].raw, i == 0 || i == 2);
+		CHECK_INT(d.maps[d.views[i].map].raw, d.views[i].raw);
+	}
+	parse(query, a, &d);
+	CHECK_INT(d.nmaps, 1);
+	CHECK_INT(d.views[0].raw, 0);
+}
+
 static int
 same(struct arena *a, const char *x, const char *y)
 {
@@ -118,6 +141,12 @@ test_signature(struct arena *a)
 	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"M\"}}}"));
 	CHECK(
 	    !same(a, one, "{\"options\":{\"local_seq\":true},\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}"));
+	CHECK(same(
+	    a, one, "{\"options\":{\"collation\":\"raw\"},\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}"));
+	CHECK(
+	    same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\",\"options\":{\"collation\":\"x\"}}}}"));
+	CHECK(!same(
+	    a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\",\"options\":{\"collation\":\"raw\"}}}}"));
 	CHECK(!same(a, one, "{\"views\":{\"lib\":{\"m\":\"1\"},\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"}}}"));
 	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"},\"b\":{\"map\":\"N\"}}}"));
 }
@@ -131,6 +160,7 @@ main(void)
 		return 1;
 	test_check();
 	test_sharing(a);
+	test_collation(a);
 	test_signature(a);
 	arena_free(a);
 	return check_done();
