@@ -301,7 +301,7 @@ scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const str
 	buf_puts(b, ",\"uuid\":");
 	buf_put_json(b, uuid, sizeof(uuid));
 	buf_puts(b, ",\"method\":");
-	buf_put_json(b, http_method(r->http), strlen(http_method(r->http)));
+	buf_put_json(b, r->method, strlen(r->method));
 	buf_puts(b, ",\"requested_path\":");
 	put_requested(b, r);
 	buf_puts(b, ",\"path\":");

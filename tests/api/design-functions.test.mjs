@@ -137,6 +137,7 @@ const SHOWS = {
 	broken: 'function (',
 	nothing: 'function () {}',
 	starts: 'function (doc, req) { start(JSON.parse(req.query.r)); send("Hey"); return req.query.more ? { code: 202, headers: { "X-Own": "o" }, body: ", you" } : undefined; }',
+	method: 'function (doc, req) { return req.method; }',
 	types: 'function (doc, req) { provides("html", function () { return "<p>"; }); provides("json", function () { return { json: 1 }; }); }',
 };
 const show = (db, path, more) => ask(server, 'GET', `/${db}/_design/d/_show/${path}`, more);
@@ -167,6 +168,11 @@ test('shows: documents, requests, codes, headers and bodies', async () => {
 		}
 	const head = await ask(server, 'HEAD', `/${db}/_design/d/_show/doc`);
 	assert.deepEqual([head.status, head.text], [200, '']);
+	// The method is the one that the request stands for: HEAD is GET.
+	const length = async (method) => (await ask(server, method, `/${db}/_design/d/_show/method`)).headers['content-length'];
+	assert.equal(await length('HEAD'), await length('GET'));
+	for (const method of ['COPY', 'OPTIONS']) assert.equal((await ask(server, method, `/${db}/_design/d/_show/method`)).text, method);
+	assert.equal((await ask(server, 'POST', `/${db}/_design/d/_show/method`, { headers: { 'X-HTTP-Method-Override': 'DELETE' } })).text, 'DELETE');
 });
 
 test('headers that a function may not set, and bytes that no header may have', async () => {
@@ -268,6 +274,10 @@ test('updates that answer with what can be no document, or nothing of use', asyn
 	assertError(await update(db, 'loops', {}), 500, 'os_process_error');
 	assertError(await update(db, 'throws', {}), [403, 500]);
 	assertError(await ask(server, 'GET', `/${db}/_design/d/_update/add`), 405, 'method_not_allowed');
+	await ask(server, 'PUT', `/${db}/a`, { json: {} });
+	for (const method of ['HEAD', 'OPTIONS']) assert.equal((await ask(server, method, `/${db}/_design/d/_update/add/a`)).status, 405);
+	assert.equal((await update(db, 'add/a', undefined, 'COPY')).status, 201);
+	assert.equal((await ask(server, 'DELETE', `/${db}/a?rev=${await rev(db, 'a')}`)).json.rev.slice(0, 2), '3-');
 	assertError(await update(db, 'none', {}), 404, 'not_found');
 	assert.deepEqual((await ask(server, 'GET', `/${db}/_all_docs`)).json.rows.map((r) => r.id), ['_design/d']);
 });

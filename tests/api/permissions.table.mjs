@@ -150,10 +150,13 @@ POST   /{db}/_design/{ddoc}/_view                  in      pw      no      405  
 POST   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 PUT    /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 DELETE /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
+COPY   /{db}/_design/{ddoc}/_show/s                in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
+OPTIONS /{db}/_design/{ddoc}/_show/s               in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 POST   /{db}/_design/{ddoc}/_list/l/v              in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
 GET    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 HEAD   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 DELETE /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
+COPY   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404
 POST   /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 PUT    /{db}/_design/{ddoc}/_update/u              in      pw      no      200|404 200|404 200|404 | 200|404 200|404 200|404 < {}
 POST   /{db}/_design/{ddoc}/_rewrite/x             in      pw      no      200|404  200|404  200|404  | 200|404  200|404  200|404  < {}
