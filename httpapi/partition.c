@@ -123,7 +123,7 @@ partition_any(struct apireq *r)
 {
 	const struct jstr *said = api_param(r, "partition");
 	struct db_info db;
-	const char *wrong;
+	const char *wrong = r->nparts < 3 ? NULL : partition_check(&r->part[2]);
 	int err;
 
 	if (r->nparts < 3) {
@@ -134,11 +134,12 @@ partition_any(struct apireq *r)
 		refuse_post(r);
 		return;
 	}
+	/* Of the two, a partition's own place looks at its name first. */
 	if ((err = db_info(r->db, &db)) != 0)
 		api_error(r, err, NULL);
-	else if (!db.partitioned)
+	else if (!db.partitioned && (wrong == NULL || r->nparts > 3))
 		api_error_text(r, 400, "bad_request", "database is not partitioned");
-	else if ((wrong = partition_check(&r->part[2])) != NULL)
+	else if (wrong != NULL)
 		api_error_text(r, 400, "illegal_partition", wrong);
 	else if (r->nparts == 3)
 		info(r);
@@ -147,7 +148,9 @@ partition_any(struct apireq *r)
 	else if (jstr_is(&r->part[3], "_all_docs") &&
 		 (r->nparts == 4 || (r->nparts == 5 && jstr_is(&r->part[4], "queries"))))
 		alldocs_partition(r);
-	else if (jstr_is(&r->part[3], "_design") && r->nparts == 7 && jstr_is(&r->part[5], "_view"))
+	else if (jstr_is(&r->part[3], "_design") &&
+		 (r->nparts == 7 || (r->nparts == 8 && jstr_is(&r->part[7], "queries"))) &&
+		 jstr_is(&r->part[5], "_view"))
 		view_partition(r);
 	else if (jstr_is(&r->part[3], "_find") && r->nparts == 4)
 		find_post(r);

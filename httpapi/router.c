@@ -126,6 +126,7 @@ static const struct route db_table[] = {
     {"_partition/{p}/_find", partition_any, MEMBER, "POST", POST_JSON},
     {"_partition/{p}/_explain", partition_any, MEMBER, "POST", POST_JSON},
     {"_partition/{p}/_design/{d}/_view/{v}", partition_any, MEMBER, "GET,HEAD,POST", POST_JSON},
+    {"_partition/{p}/_design/{d}/_view/{v}/queries", partition_any, MEMBER, "POST", POST_JSON},
     {"_partition/...", partition_any, MEMBER, "GET,HEAD,POST", NONE},
     {"_shards", cluster_shards, MEMBER, "GET", NONE},
     {"_shards/{id}", cluster_shards, MEMBER, "GET", NONE},

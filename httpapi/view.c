@@ -456,8 +456,10 @@ view_partition(struct apireq *r)
 {
 	struct request *v = request_new(r, &r->part[4], &r->part[6]);
 
-	if (v != NULL)
+	if (v != NULL) {
 		v->partition = r->part[2];
+		v->l.multi = r->nparts > 7;
+	}
 	begin(r, v);
 }
 

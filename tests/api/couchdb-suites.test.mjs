@@ -151,6 +151,11 @@ test('a partition in the query: as in the path, which it must not contradict', a
 	assertError(await ask(server, 'GET', `/${whole}/_design/d/_view/v?partition=y`), 400, 'query_parse_error', '`partition` parameter is not supported in this design doc');
 	const { json } = await ask(server, 'POST', `/${db}/_partition/x/_all_docs/queries`, { json: { queries: [{}, { limit: 0 }] } });
 	assert.deepEqual(json.results.map((r) => r.rows.map((row) => row.id)), [['x:1'], []]);
+	const views = await ask(server, 'POST', `/${db}/_partition/x/_design/d/_view/v/queries`, { json: { queries: [{}, { limit: 0 }] } });
+	assert.deepEqual(views.json.results.map((r) => r.rows.map((row) => row.id)), [['x:1'], []]);
+	assertError(await ask(server, 'GET', `/${db}/_partition/x/_design/d/_view/v/queries`), 405, 'method_not_allowed', 'Only POST allowed');
+	for (const name of [db, whole]) assertError(await ask(server, 'GET', `/${name}/_partition/_x`), 400, 'illegal_partition');
+	assertError(await ask(server, 'GET', `/${whole}/_partition/_x/_all_docs`), 400, 'bad_request', 'database is not partitioned');
 	assertError(await ask(server, 'POST', `/${db}/_partition/_x`, { json: {} }), 400, 'illegal_partition');
 	assertError(await ask(server, 'POST', `/${db}/_partition/x`, { json: {} }), 405, 'method_not_allowed', 'Only GET allowed');
 	assertError(await ask(server, 'GET', `/${db}/_partition/x/_design/d`), 404, 'not_found', 'missing');

@@ -222,6 +222,7 @@ POST   /{db}/_partition/p/_all_docs/queries        in      pw      no      400  
 GET    /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400     < {}
+POST   /{db}/_partition/p/_design/d/_view/v/queries in     pw      no      400     400     400     | 400     400     400     < {"queries":[]}
 GET    /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400     < {}
