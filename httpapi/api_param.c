@@ -85,6 +85,8 @@ api_param_bool(const struct apireq *r, const char *name, int *vp, struct errtext
 		*vp = 1;
 	else if (v->len == 5 && strncasecmp(v->s, "false", 5) == 0)
 		*vp = 0;
+	else if (v->len == 0)
+		return err_why(why, ERR_QUERY_PARSE, "Invalid boolean parameter: []");
 	else
 		return err_why(why, ERR_QUERY_PARSE, "Invalid boolean parameter: \"%.200s\"", v->s);
 	return 0;
@@ -107,6 +109,8 @@ api_param_u64(const struct apireq *r, const char *name, uint64_t *vp, struct err
 		/* What is beyond any count means as much as the largest. */
 		n = n > (UINT64_MAX - d) / 10 ? UINT64_MAX : n * 10 + d;
 	}
+	if (v->len == 0)
+		return err_why(why, ERR_QUERY_PARSE, "Invalid value for integer: []");
 	if (!digits || i < v->len)
 		return err_why(why, ERR_QUERY_PARSE, "Invalid value for integer: \"%.200s\"", v->s);
 	if (v->s[0] == '-' && n > 0)

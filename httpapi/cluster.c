@@ -8,6 +8,7 @@
 #include "base/limits.h"
 
 #define ALL_SHARDS "00000000-ffffffff"
+#define BODY_MAX 65536u /* of a step, as router.c has it */
 
 /* /{db}/_shards, /{db}/_shards/{id}: one range holds everything. */
 void
@@ -30,18 +31,64 @@ cluster_sync_shards(struct apireq *r)
 	api_ok(r, 202);
 }
 
-/* /_cluster_setup: set up from the start, so every step is already taken. */
+/* read_action: What step is asked for; "" where none is named. */
+static int
+read_action(struct apireq *r, struct buf *scratch, struct jstr *actionp, struct errtext *why)
+{
+	struct jstr body;
+	struct jread j;
+	int err = api_body(r, &body, why);
+
+	*actionp = (struct jstr){"", 0};
+	if (err != 0)
+		return err;
+	jread_init(&j, body.s, body.len);
+	if (jread_peek(&j) != JREAD_OBJECT || jread_skip(&j, NULL) != 0 || jread_end(&j) != 0)
+		return err_why(why, ERR_BAD_REQUEST, "Missing JSON body'");
+	jread_init(&j, body.s, body.len);
+	if ((err = jread_find(&j, scratch, (struct jstr){"action", 6})) == 0 && jread_peek(&j) == JREAD_STRING)
+		err = jread_string(&j, scratch, actionp);
+	return err == ERR_END ? 0 : err;
+}
+
+/* Set up from the start, so every step of one node is already taken. */
+static void
+setup(struct apireq *r)
+{
+	static const char *const taken[] = {
+	    "enable_single_node", "enable_cluster", "finish_cluster", "remove_node", "receive_cookie"};
+	struct errtext why = {""};
+	struct jstr action;
+	struct buf scratch;
+	int err, known = 0;
+
+	buf_init(&scratch, BODY_MAX + API_SCRATCH);
+	err = read_action(r, &scratch, &action, &why);
+	for (size_t i = 0; err == 0 && i < sizeof(taken) / sizeof(taken[0]); i++)
+		known |= jstr_is(&action, taken[i]);
+	if (err == 0 && jstr_is(&action, "add_node"))
+		err = err_why(&why, ERR_BAD_REQUEST, "Cluster is not enabled.");
+	else if (err == 0 && !known)
+		err = err_why(&why, ERR_BAD_REQUEST, "Invalid Action'");
+	buf_release(&scratch);
+	if (err != 0)
+		api_error(r, err, &why);
+	else
+		api_ok(r, 201);
+}
+
+/* /_cluster_setup */
 void
 cluster_setup(struct apireq *r)
 {
 	struct buf b;
-	int get = strcmp(r->method, "GET") == 0;
 
-	if (!get && !api_is_json(r)) {
-		api_error(r, ERR_CONTENT_TYPE, NULL);
+	if (strcmp(r->method, "GET") != 0) {
+		if (api_json_post(r))
+			setup(r);
 		return;
 	}
 	buf_init(&b, 64);
-	buf_puts(&b, get ? "{\"state\":\"single_node_enabled\"}" : "{\"ok\":true}");
-	api_json(r, get ? 200 : 201, &b);
+	buf_puts(&b, "{\"state\":\"single_node_enabled\"}");
+	api_json(r, 200, &b);
 }

@@ -388,7 +388,7 @@ read_names(struct listing *l, struct jread *j, struct buf *scratch)
 	if (max > ROOT_INFO_KEYS)
 		max = ROOT_INFO_KEYS;
 	if (jread_peek(j) != JREAD_ARRAY)
-		return err_why(&l->why, ERR_BAD_REQUEST, "`keys` must be an array of strings.");
+		return err_why(&l->why, ERR_BAD_REQUEST, "`keys` member must be an array.");
 	err = jread_array_begin(j);
 	while (!err && (err = jread_array_next(j)) == 0) {
 		const char *copy;
@@ -564,5 +564,8 @@ reloaded(struct apireq *r)
 void
 root_reload_scripts(struct apireq *r)
 {
-	(void)api_work(r, reload_scripts, reloaded);
+	if (!api_is_json(r))
+		api_error(r, ERR_CONTENT_TYPE, NULL);
+	else
+		(void)api_work(r, reload_scripts, reloaded);
 }

@@ -80,9 +80,9 @@ static const struct route server_table[] = {
     {"_scheduler/...", replicate_scheduler, ADMIN, "GET,HEAD", NONE},
     {"_reload_query_servers", root_reload_scripts, ADMIN, "POST", NONE},
     {"_db_updates", updatefeeds_any, ADMIN, "GET,HEAD", NONE},
-    {"_cluster_setup", cluster_setup, ADMIN, "GET,POST", NONE},
-    {"_search_analyze", search_clouseau, ANYBODY, "GET,POST", NONE},
-    {"_nouveau_analyze", search_nouveau, ANYBODY, "POST", NONE},
+    {"_cluster_setup", cluster_setup, ADMIN, "GET,POST", POST_64K},
+    {"_search_analyze", search_clouseau, ADMIN, "GET,POST", NONE},
+    {"_nouveau_analyze", search_nouveau, ADMIN, "POST", NONE},
     {"favicon.ico", web_file, ANYBODY, "GET,HEAD", NONE},
 };
 

@@ -161,6 +161,24 @@ test('a partition in the query: as in the path, which it must not contradict', a
 	assertError(await ask(server, 'GET', `/${db}/_partition/x/_design/d`), 404, 'not_found', 'missing');
 });
 
+test('_cluster_setup: steps of one node are taken already, others are none', async () => {
+	const step = (request) => ask(server, 'POST', '/_cluster_setup', request);
+	for (const action of ['enable_single_node', 'enable_cluster', 'finish_cluster']) {
+		const r = await step({ json: { username: 'a', action } });
+		assert.deepEqual([r.status, r.json], [201, { ok: true }]);
+	}
+	assertError(await step({ json: { action: 'add_node', host: 'a', port: 1, username: 'a', password: 'b' } }), 400, 'bad_request', 'Cluster is not enabled.');
+	for (const json of [{}, { action: 'none' }, { action: 5 }]) assertError(await step({ json }), 400, 'bad_request', "Invalid Action'");
+	for (const body of ['', '{"action":"enable_single_node"', '[]']) assertError(await step({ body, type: 'application/json' }), 400, 'bad_request', "Missing JSON body'");
+	assertError(await step({ body: '{"action":"enable_single_node"}', type: 'text/plain' }), 415, 'bad_content_type');
+});
+
+test('names of databases: what their parameters and keys may be', async () => {
+	for (const name of ['limit', 'skip']) assertError(await ask(server, 'GET', `/_all_dbs?${name}=`), 400, 'query_parse_error', 'Invalid value for integer: []');
+	for (const name of ['descending', 'inclusive_end']) assertError(await ask(server, 'GET', `/_all_dbs?${name}=`), 400, 'query_parse_error', 'Invalid boolean parameter: []');
+	for (const keys of [1, null, 'a', {}]) assertError(await ask(server, 'POST', '/_dbs_info', { json: { keys } }), 400, 'bad_request', '`keys` member must be an array.');
+});
+
 test('full-text search answers as that of a CouchDB without its services', async () => {
 	const db = await newDb(server);
 	await ask(server, 'PUT', `/${db}/_design/d`, { json: {} });

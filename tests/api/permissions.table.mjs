@@ -66,7 +66,7 @@ GET    /_scheduler/jobs                                  sa      pw      sa     
 HEAD   /_scheduler/jobs                                  sa      pw      sa      sa      sa      200
 GET    /_scheduler/docs                                  sa      pw      sa      sa      sa      200
 HEAD   /_scheduler/docs                                  sa      pw      sa      sa      sa      200
-POST   /_reload_query_servers                            sa      pw      sa      sa      sa      200
+POST   /_reload_query_servers                            sa      pw      sa      sa      sa      200     < {}
 GET    /_db_updates                                      sa      pw      sa      sa      sa      200
 HEAD   /_db_updates                                      sa      pw      sa      sa      sa      200
 GET    /_db_updates?feed=longpoll                        sa      pw      sa      sa      sa      200
@@ -75,9 +75,9 @@ GET    /_db_updates?feed=eventsource                     sa      pw      sa     
 GET    /_node/_local/_config/cluster/q/more              sa      pw      sa      sa      sa      404
 PUT    /_node/_local/_config/cluster/q/more              sa      pw      sa      sa      sa      404     < "x"
 DELETE /_node/_local/_config/cluster/q/more              sa      pw      sa      sa      sa      404
-GET    /_search_analyze                                  503     pw      503     503     503     503
-POST   /_search_analyze                                  503     pw      503     503     503     503     < {}
-POST   /_nouveau_analyze                                 404     pw      404     404     404     404     < {}
+GET    /_search_analyze                                  sa      pw      sa      sa      sa      503
+POST   /_search_analyze                                  sa      pw      sa      sa      sa      503     < {}
+POST   /_nouveau_analyze                                 sa      pw      sa      sa      sa      404     < {}
 GET    /_cluster_setup                                   sa      pw      sa      sa      sa      200
 POST   /_cluster_setup                                   sa      pw      sa      sa      sa      201     < {"action":"finish_cluster"}
 PUT    /{newdb}                                          sa      pw      sa      sa      sa      201

@@ -86,11 +86,12 @@ test('POST /_reload_query_servers ends the processes, and statistics count them'
 	assert.equal(await show(), '1');
 	assert.equal(await show(), '2');
 	const exits = await stat('couchdb/query_server/process_exits');
-	assert.deepEqual((await ask(server, 'POST', '/_reload_query_servers')).json, { ok: true });
+	assert.deepEqual((await ask(server, 'POST', '/_reload_query_servers', { type: 'application/json' })).json, { ok: true });
 	assert.equal(await stat('divan/query_server/processes'), 0);
 	assert.ok((await stat('couchdb/query_server/process_exits')) > exits);
 	assert.equal(await show(), '1');
 	assert.equal((await ask(server, 'GET', '/_reload_query_servers')).status, 405);
+	for (const type of [undefined, 'text/plain']) assert.equal((await ask(server, 'POST', '/_reload_query_servers', { type })).status, 415);
 	const { text } = await ask(server, 'GET', '/_node/_local/_prometheus');
 	for (const name of ['couchdb_query_server_process_starts_total', 'couchdb_query_server_vdu_rejects_total', 'divan_query_server_processes']) assert.match(text, new RegExp(`^${name} [1-9]`, 'm'));
 });
