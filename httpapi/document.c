@@ -92,7 +92,7 @@ take_first(struct db_doc *doc, struct revpos at, void *cookie)
 	return ERR_END;
 }
 
-/* The place of the revision that was asked for, or of the first leaf that follows it. */
+/* The place of the revision that was asked for. */
 static int
 find_rev(struct get *g, struct db_doc *doc, struct revpos *atp)
 {
@@ -100,7 +100,7 @@ find_rev(struct get *g, struct db_doc *doc, struct revpos *atp)
 	size_t n;
 	int err;
 
-	err = db_doc_find(doc, &rev, g->opts.latest, take_first, atp, &n);
+	err = db_doc_find(doc, &rev, 0, take_first, atp, &n);
 	if (err != 0 && err != ERR_END)
 		return err;
 	return n == 0 ? ERR_MISSING : 0;
@@ -233,7 +233,8 @@ get_with_params(struct apireq *r)
 	r->cookie = g;
 	err = render_opts_parse(r, &g->opts, &why);
 	if (err == 0 && rev != NULL) {
-		g->has_rev = 1;
+		/* As in CouchDB the latest revision is the winner, whatever the other is. */
+		g->has_rev = !g->opts.latest;
 		err = rev_parse(rev->s, rev->len, &g->rev);
 	}
 	if (err != 0) {

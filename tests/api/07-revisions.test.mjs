@@ -219,6 +219,24 @@ for (const limit of [1, 2, 1000]) {
 	});
 }
 
+test('latest=true is the winner, whatever revision is named; open_revs tells the leaves of its branch', async () => {
+	const db = await newDb(server);
+	const docs = [['2-b', '1-a'], ['2-c', '1-a'], ['3-d', '2-x']].map(([rev, from]) => ({
+		_id: 'doc', _rev: rev, _revisions: { start: Number(rev[0]), ids: [rev.slice(2), from.slice(2)] }, ...(rev === '3-d' && { _deleted: true }),
+	}));
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { new_edits: false, docs } });
+	for (const rev of ['1-a', '2-b', '2-c', '3-d', '9-z']) {
+		const { json, headers } = await ask(server, 'GET', `/${db}/doc?latest=true&rev=${rev}`);
+		assert.deepEqual([json._rev, headers.etag], ['2-c', '"2-c"'], rev);
+	}
+	assert.deepEqual((await ask(server, 'GET', `/${db}/doc?latest=true&rev=2-b&conflicts=true`)).json._conflicts, ['2-b']);
+	assertError(await ask(server, 'GET', `/${db}/doc?latest=true&rev=x`), 400, 'bad_request', 'Invalid rev format');
+	const open = await ask(server, 'GET', `/${db}/doc?latest=true&open_revs=["2-b"]`, { headers: { Accept: 'application/json' } });
+	assert.deepEqual(open.json.map(({ ok }) => ok._rev), ['2-b']);
+	for (const rev of ['2-b', '2-c']) await ask(server, 'DELETE', `/${db}/doc?rev=${rev}`);
+	assertError(await ask(server, 'GET', `/${db}/doc?latest=true&rev=2-b`), 404, 'not_found', 'deleted');
+});
+
 test('revision ids of odd lengths', async () => {
 	const db = await newDb(server);
 	const hex = 'ABCDEFabcdef00112233445566778899';
