@@ -310,7 +310,7 @@ attachment_any(struct apireq *r)
 		err = ERR_NOMEM;
 	if (err == 0)
 		err = db_doc_check(r->db, r->id.s, r->id.len, 0, &why);
-	if (err == 0 && is_put)
+	if (err == 0)
 		err = attwrite_name_check(&name, &why);
 	if (err != 0) {
 		api_error(r, err, &why);

@@ -139,6 +139,17 @@ test('edits keep the body and the other attachments', async () => {
 	assert.equal((await c.request('GET', `${db}/d/one`)).status, 404);
 });
 
+test('names that no attachment may have are refused where one is to be removed, too', async () => {
+	const db = await c.db();
+	const { rev } = (await c.request('PUT', `${db}/d`, {})).json;
+	for (const query of ['', `?rev=${rev}`]) {
+		const under = await c.request('DELETE', `${db}/d/_x${query}`);
+		assert.deepEqual([under.status, under.json.reason], [400, "Attachment name '_x' starts with prohibited character '_'"]);
+		const bytes = await c.request('DELETE', `${db}/d/%FF${query}`);
+		assert.deepEqual([bytes.status, bytes.json.reason], [400, 'Attachment name is not UTF-8 encoded']);
+	}
+});
+
 test('an upload that a vanished client began leaves the server well', async () => {
 	const db = await c.db();
 	const { request } = await import('node:http');
