@@ -8,7 +8,7 @@
 
 /* The source as it was read. */
 struct source {
-	struct revbuf rev; /* ?rev= */
+	struct revbuf rev; /* ?rev= or If-Match */
 	int has_rev;
 	struct db_rev content;
 };
@@ -171,7 +171,6 @@ void
 copy_document(struct apireq *r)
 {
 	struct edit *e = edit_new(r);
-	const struct jstr *rev = api_param(r, "rev");
 	struct source *s;
 	int err;
 
@@ -183,14 +182,11 @@ copy_document(struct apireq *r)
 		return;
 	}
 	e->cookie = s;
-	e->new_edits = 1;
 	e->how.etag = 1;
 	e->how.location = 1;
-	err = parse_destination(r, e);
-	if (err == 0 && rev != NULL) {
-		err = rev_parse(rev->s, rev->len, &s->rev);
-		s->has_rev = 1;
-	}
+	err = write_rev_param(r, &s->rev, &s->has_rev, &e->why);
+	if (err == 0)
+		err = parse_destination(r, e);
 	if (err != 0)
 		edit_fail(r, err);
 	else

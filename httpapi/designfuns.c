@@ -164,7 +164,6 @@ update_store(struct apireq *r, struct jstr text)
 		return;
 	e->text = text;
 	e->cookie = f;
-	e->new_edits = 1;
 	e->answer = update_answer;
 	edit_parse(r);
 	err = e->err;

@@ -23,7 +23,7 @@ edit_new(struct apireq *r)
 	}
 	r->cookie = e;
 	e->id = r->id;
-	e->new_edits = !api_param_is(r, "new_edits", "false");
+	e->new_edits = 1;
 	e->how.status = 201;
 	return e;
 }
@@ -246,8 +246,10 @@ edit_put(struct apireq *r)
 		edit_fail(r, err);
 		return;
 	}
+	e->new_edits = !api_param_is(r, "new_edits", "false");
 	e->how.etag = 1;
 	e->how.location = 1;
+	e->how.batch = 1;
 	api_gather(r, parse_body);
 }
 
@@ -264,8 +266,8 @@ edit_post(struct apireq *r)
 	if (e == NULL)
 		return;
 	e->id_from_body = 1;
-	e->new_edits = 1;
 	e->how.location = 1;
+	e->how.batch = 1;
 	api_gather(r, parse_body);
 }
 

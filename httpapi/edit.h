@@ -13,7 +13,7 @@
 /* One write on its way; lives in the request's arena. */
 struct edit {
 	struct jstr id;   /* the document's; len 0: taken from the body, or made */
-	int new_edits;    /* 0 with new_edits=false */
+	int new_edits;    /* 0 for a PUT with new_edits=false */
 	int id_from_body; /* POST /{db} */
 	int has_given;    /* the request names a revision: edit_param() */
 	struct revbuf given;
@@ -31,7 +31,7 @@ struct edit {
 };
 
 /**
- * edit_new(r): In r->cookie, with id and new_edits of the request; NULL if there is no memory: the
+ * edit_new(r): In r->cookie, with the id of the request, and new_edits set; NULL if there is no memory: the
  * request is then answered.
  */
 struct edit *edit_new(struct apireq *r);

@@ -241,6 +241,7 @@ upload_related(struct apireq *r)
 
 	if (e == NULL)
 		return;
+	e->new_edits = !api_param_is(r, "new_edits", "false");
 	e->how.etag = 1;
 	e->how.location = 1;
 	err = start(r, e);

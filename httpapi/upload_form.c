@@ -287,7 +287,6 @@ start(struct apireq *r, struct edit *e)
 	buf_init(&f->rev, REV_TEXT_MAX);
 	e->cookie = f;
 	e->release = release;
-	e->new_edits = 1;
 	e->how.etag = 1;
 	sink.cookie = f;
 	return multipart_new(boundary, &sink, &f->parser);

@@ -377,13 +377,6 @@ write_rev_join(const struct apireq *r, const struct revbuf *in_body, struct revb
 	return 0;
 }
 
-/* Nobody waits for a whole document that is put or posted, if he says so. */
-static int
-is_batch(const struct apireq *r, const struct write_answer *how)
-{
-	return r->method[0] == 'P' && how->att.len == 0 && api_param_is(r, "batch", "ok");
-}
-
 /* ---- Answers ---- */
 
 static void
@@ -405,7 +398,7 @@ put_ok(struct buf *b, const struct db_write *w, int with_rev)
 void
 write_answer(struct apireq *r, struct db_write *w, const struct write_answer *how)
 {
-	int batch = is_batch(r, how);
+	int batch = how->batch && api_param_is(r, "batch", "ok");
 	struct buf b;
 	struct rev rev;
 

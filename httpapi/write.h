@@ -89,6 +89,7 @@ struct write_answer {
 	int status;      /* where all went well */
 	int etag;        /* 1: with ETag */
 	int location;    /* 1: with Location */
+	int batch;       /* 1: a whole document in JSON, for which batch=ok counts */
 	struct jstr att; /* the attachment's name behind the id in Location, or len 0 */
 };
 

@@ -55,6 +55,27 @@ test('ids of every kind', async () => {
 	assert.deepEqual(ids, [...ids].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))));
 });
 
+test('COPY takes the revision in If-Match, as in rev', async () => {
+	const first = (await ask(server, 'PUT', `/${db}/source`, { json: { v: 1 } })).json.rev;
+	const second = (await ask(server, 'PUT', `/${db}/source?rev=${first}`, { json: { v: 2 } })).json.rev;
+	const copy = (target, query, headers) => ask(server, 'COPY', `/${db}/source${query}`, { headers: { Destination: target, ...headers } });
+	for (const [target, query, headers, v] of [['c1', '', {}, 2], ['c2', `?rev=${first}`, {}, 1], ['c3', '', { 'If-Match': `"${first}"` }, 1], ['c4', `?rev=${second}`, { 'If-Match': second }, 2]]) {
+		assert.equal((await copy(target, query, headers)).status, 201);
+		assert.equal((await get(target)).json.v, v, target);
+	}
+	assertError(await copy('c5', `?rev=${first}`, { 'If-Match': second }), 400, 'bad_request', 'Document rev and etag have different values');
+	assertError(await copy('c5', '', { 'If-Match': '*' }), 400, 'bad_request', 'Invalid rev format');
+	assertError(await copy('c5', '', { 'If-Match': '1-x' }), 404, 'not_found', 'missing');
+});
+
+test('DELETE is an edit, whatever new_edits says', async () => {
+	const { rev } = (await ask(server, 'PUT', `/${db}/deleted-for-good`, { json: {} })).json;
+	const gone = await ask(server, 'DELETE', `/${db}/deleted-for-good?new_edits=false&rev=${rev}`);
+	assert.equal(gone.status, 200);
+	assert.match(gone.json.rev, /^2-/);
+	assertError(await get('deleted-for-good'), 404, 'not_found', 'deleted');
+});
+
 test('1,000 documents in one request, read in pages', async () => {
 	const many = await newDb(server);
 	const docs = Array.from({ length: 1000 }, (_, i) => ({ _id: `d${String(i).padStart(4, '0')}`, i }));

@@ -237,6 +237,16 @@ test('batch=ok is heeded by PUT and POST of documents alone, _local ones too', a
 	const { json: { rev } } = await ask(server, 'PUT', `/${db}/a/b?batch=ok`, { headers: { 'content-type': 'text/plain' }, body: 'x' });
 	const gone = await ask(server, 'DELETE', `/${db}/a?batch=ok&rev=${rev}`);
 	assert.deepEqual([gone.status, Object.keys(gone.json)], [200, ['ok', 'id', 'rev']]);
+	// Nor by documents that come in parts or as a form.
+	const related = await ask(server, 'PUT', `/${db}/parts?batch=ok`, { type: 'multipart/related; boundary=b', body: '--b\r\n\r\n{"n":1}\r\n--b--' });
+	assert.deepEqual([related.status, related.headers.etag], [201, `"${related.json.rev}"`]);
+	const form = await ask(server, 'POST', `/${db}/form?batch=ok`, {
+		type: 'multipart/form-data; boundary=b', headers: { referer: server.url }, body: '--b\r\nContent-Disposition: form-data; name="_doc"\r\n\r\n{"n":1}\r\n--b--',
+	});
+	assert.deepEqual([form.status, form.headers.etag], [201, `"${form.json.rev}"`]);
+	const updates = { again: 'function () { return [{ _id: "form" }, "done"]; }' };
+	assert.equal((await ask(server, 'PUT', `/${db}/_design/d`, { json: { updates } })).status, 201);
+	assertError(await ask(server, 'POST', `/${db}/_design/d/_update/again?batch=ok`, { json: {} }), 409, 'conflict');
 });
 
 test('encodings of bodies that are not known, or not what they say', async () => {
