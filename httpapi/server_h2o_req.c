@@ -229,6 +229,15 @@ arena_jstr(struct arena *a, const char *s, size_t len)
 	return copy != NULL ? (struct jstr){copy, len} : (struct jstr){NULL, 0};
 }
 
+/* White space behind a value is none of it (RFC 9110, 5.5); h2o leaves it there. */
+static struct jstr
+trimmed(h2o_iovec_t value)
+{
+	while (value.len > 0 && (value.base[value.len - 1] == ' ' || value.base[value.len - 1] == '\t'))
+		value.len--;
+	return (struct jstr){value.base, value.len};
+}
+
 /*
  * Several headers of a name as one value.  HTTP/2 clients may send their cookies so (RFC 9113, 8.2.3).  Of credentials
  * none may be looked at alone: whoever checked requests in front of us may have looked at another.
@@ -282,6 +291,7 @@ http_header(const struct http_req *req, const char *name)
 	size_t len = strlen(name), i;
 	const h2o_headers_t *headers;
 	const h2o_token_t *token;
+	struct jstr value;
 
 	if (req->h2o == NULL)
 		return (struct jstr){NULL, 0};
@@ -296,7 +306,8 @@ http_header(const struct http_req *req, const char *name)
 	if ((token == H2O_TOKEN_COOKIE || token == H2O_TOKEN_AUTHORIZATION) &&
 	    h2o_find_header(headers, token, (ssize_t)i) != -1)
 		return join(req, token, (ssize_t)i);
-	return arena_jstr(req->arena, headers->entries[i].value.base, headers->entries[i].value.len);
+	value = trimmed(headers->entries[i].value);
+	return arena_jstr(req->arena, value.s, value.len);
 }
 
 int
@@ -316,7 +327,7 @@ http_headers(const struct http_req *req, int (*fn)(struct jstr name, struct jstr
 	for (size_t i = 0; i < req->h2o->headers.size && rc == 0; i++) {
 		const h2o_header_t *h = &req->h2o->headers.entries[i];
 
-		rc = fn((struct jstr){h->name->base, h->name->len}, (struct jstr){h->value.base, h->value.len}, cookie);
+		rc = fn((struct jstr){h->name->base, h->name->len}, trimmed(h->value), cookie);
 	}
 	return rc;
 }

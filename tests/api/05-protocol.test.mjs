@@ -62,6 +62,19 @@ test('a body in chunks, and Expect: 100-continue', async () => {
 	e.end();
 });
 
+test('white space around the value of a header does not count', async () => {
+	const send = async (id, headers, body) => {
+		const c = connect(server.port);
+		c.send(`PUT /${db}/${id} HTTP/1.1\r\n${HEAD()}Connection: close\r\nContent-Length: ${body.length}\r\n${headers}\r\n\r\n${body}`);
+		const text = await c.closed;
+		assert.match(text, /^HTTP\/1\.1 201/);
+		return JSON.parse(text.slice(text.indexOf('{'))).rev;
+	};
+	const rev = await send('spaces', 'X: y', '{}');
+	assert.match(await send('spaces', `If-Match: \t "${rev}" \t`, '{}'), /^2-/);
+	await send('spaced/file', 'Content-Encoding:  identity\t ', 'text');
+});
+
 test('HTTP/1.0 and HEAD', async () => {
 	const c = connect(server.port);
 	c.send(`GET /_up HTTP/1.0\r\n${HEAD()}\r\n`);
