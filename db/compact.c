@@ -231,7 +231,7 @@ static void
 end(struct compactwork *k, int err)
 {
 	struct dbfile *f = k->f;
-	struct store_usage u = {0, 0};
+	struct store_usage u = {0};
 	uint64_t waste, came;
 
 	store_rewrite_end(k->rewrite);

@@ -25,18 +25,34 @@
 
 /* ---- Waste ---- */
 
+int
+compact_auto_needed(struct dbfile *f, struct store_usage *u, uint64_t *neededp)
+{
+	uint64_t bodies, atts;
+	int err = store_usage(f->store, u);
+
+	*neededp = 0;
+	if (err)
+		return err;
+	(void)pthread_mutex_lock(&f->lock);
+	bodies = f->state.superseded_bytes;
+	atts = f->state.superseded_atts;
+	(void)pthread_mutex_unlock(&f->lock);
+	/* The state may be another commit's than the pages; and what is told of attachments may be too much. */
+	bodies = bodies < u->tree_bytes[TREE_BODIES] ? bodies : u->tree_bytes[TREE_BODIES];
+	atts = atts < u->tree_bytes[TREE_BLOBS] ? atts : u->tree_bytes[TREE_BLOBS];
+	*neededp = u->active_bytes - bodies - atts;
+	if (*neededp > u->file_bytes)
+		*neededp = u->file_bytes;
+	return 0;
+}
+
 uint64_t
 compact_auto_waste(struct dbfile *f, struct store_usage *u)
 {
-	uint64_t superseded, needed;
+	uint64_t needed;
 
-	if (store_usage(f->store, u) != 0)
-		return 0;
-	(void)pthread_mutex_lock(&f->lock);
-	superseded = f->state.superseded_bytes + f->state.superseded_atts;
-	(void)pthread_mutex_unlock(&f->lock);
-	needed = superseded < u->active_bytes ? u->active_bytes - superseded : 0;
-	return needed < u->file_bytes ? u->file_bytes - needed : 0;
+	return compact_auto_needed(f, u, &needed) == 0 ? u->file_bytes - needed : 0;
 }
 
 /* is_wasteful: *${wastep} is so much that the settings ask for a compaction. */

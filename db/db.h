@@ -332,7 +332,7 @@ struct db_info {
 	uint64_t update_seq;
 	uint64_t purge_seq;
 	uint64_t created_us;     /* since 1970; instance_start_time */
-	uint64_t external_bytes; /* uncompressed bodies and attachments of the leaves */
+	uint64_t external_bytes; /* of the leaves: bodies as JSON, attachments as stored */
 	uint64_t revs_limit;
 	uint64_t purged_limit;
 	uint64_t
@@ -343,7 +343,11 @@ struct db_info {
 };
 int db_info(struct db *db, struct db_info *out) MUST_CHECK;
 
-/** db_usage(db, filep, activep): Bytes of the file, and of what it would have without waste.  It looks at the file: microseconds, where db_info() takes none.  Errors: ERR_NO_DB, those of the store. */
+/**
+ * db_usage(db, filep, activep): Bytes of the file, and of the pages that its live data needs: those in use without what was superseded,
+ * where attachments that several documents or leaves share may count as superseded before the last of them has gone, until a
+ * compaction.  It looks at the file: microseconds, where db_info() takes none.  Errors: ERR_NO_DB, those of the store.
+ */
 int db_usage(struct db *db, uint64_t *filep, uint64_t *activep) MUST_CHECK;
 
 /** db_security(db, b): Append the security object's JSON text ("{}" forms included as CouchDB shows them). */

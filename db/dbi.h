@@ -41,7 +41,7 @@ struct dbstate {
 	uint64_t update_seq;
 	uint64_t doc_count;
 	uint64_t doc_del_count;
-	uint64_t external_bytes; /* uncompressed bodies and attachments of all leaves */
+	uint64_t external_bytes; /* of all leaves: bodies as JSON, attachments as stored */
 	uint64_t purge_seq;
 	uint64_t next_body; /* number of the next record of tree bodies */
 	uint64_t next_blob;
@@ -600,6 +600,11 @@ void compact_free(struct compactwork *k);
 void compact_auto_consider(struct dbfile *f, size_t bytes);
 /** compact_auto_look(f): The same now, whatever was committed. */
 void compact_auto_look(struct dbfile *f);
+/**
+ * compact_auto_needed(f, u, neededp): The file, and how many bytes of it a compaction would leave, by whole pages and without what was
+ * superseded; microseconds.  Errors: those of the store.
+ */
+int compact_auto_needed(struct dbfile *f, struct store_usage *u, uint64_t *neededp) MUST_CHECK;
 /** compact_auto_waste(f, u): Bytes of the file that a compaction may give back; 0 if that is not known. */
 uint64_t compact_auto_waste(struct dbfile *f, struct store_usage *u);
 /** compact_auto_wanted(f): There is so much that the settings ask for a compaction. */

@@ -624,10 +624,12 @@ int
 db_usage(struct db *db, uint64_t *filep, uint64_t *activep)
 {
 	struct store_usage usage = {0};
-	int err = db->file->dropped ? ERR_NO_DB : store_usage(db->file->store, &usage);
+	int err = ERR_NO_DB;
 
+	*activep = 0;
+	if (!db->file->dropped)
+		err = compact_auto_needed(db->file, &usage, activep);
 	*filep = usage.file_bytes;
-	*activep = usage.active_bytes;
 	return err;
 }
 

@@ -2,9 +2,10 @@
  * How much of attachments was superseded: what a compaction would drop of `blobs`, about.
  *
  * When a revision is superseded, its attachments stay until compaction drops its body.  Those that the document's new leaves
- * have as well will be there then too; the others are added to state.superseded_atts.  It is an estimate, for one
- * question alone: whether a compaction is worth its while.  What other documents have of the same bytes, or what is kept for
- * merging, is counted although it will not go, until a compaction has seen all documents.
+ * have as well will be there then too; the others are added to state.superseded_atts.  It is an estimate, for
+ * whether a compaction is worth its while, and for the bytes that a database is said to need.  What other documents, or other
+ * leaves, have of the same bytes, or what is kept for merging, is counted although it will not go, until a compaction has
+ * seen all documents.
  */
 #include "docedit_impl.h"
 
@@ -19,6 +20,20 @@ is_new_leafs(const struct docedit *e, uint64_t blob)
 		for (size_t k = 0; w != NULL && k < w->natts; k++)
 			if (prep->atts[k].blob == blob)
 				return 1;
+	}
+	return 0;
+}
+
+/* is_counted: Did an attachment before ${o}->v[i] have the same blob?  Equal bytes are stored once. */
+static int
+is_counted(const struct docedit *e, const struct oldatts *o, size_t i)
+{
+	for (const struct oldatts *p = e->oldatts; p != NULL; p = p->next) {
+		for (size_t k = 0; k < (p == o ? i : p->n); k++)
+			if (p->v[k].blob == o->v[i].blob)
+				return 1;
+		if (p == o)
+			break;
 	}
 	return 0;
 }
@@ -47,7 +62,7 @@ docedit_atts_settle_(struct docedit *e)
 {
 	for (const struct oldatts *o = e->oldatts; o != NULL; o = o->next)
 		for (size_t i = 0; i < o->n; i++)
-			if (!is_new_leafs(e, o->v[i].blob)) {
+			if (!is_new_leafs(e, o->v[i].blob) && !is_counted(e, o, i)) {
 				e->c->state.superseded_atts += o->v[i].stored_length;
 				e->c->f->atts_since += o->v[i].stored_length;
 			}

@@ -318,18 +318,20 @@ lmdb_drop(struct store *base, const char *name)
  */
 
 static int
-sum_pages(MDB_txn *txn, const struct lmdb_db *db, uint64_t *bytesp)
+sum_pages(MDB_txn *txn, const struct lmdb_db *db, struct store_usage *up)
 {
 	MDB_stat st;
 	int rc = mdb_env_stat(db->env.mdb, &st);
 
 	if (rc != 0)
 		return rc;
-	*bytesp = (2 + st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * (uint64_t)st.ms_psize;
+	up->active_bytes = (2 + st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * (uint64_t)st.ms_psize;
 	for (unsigned i = 0; i < db->base.ntrees; i++) {
 		if ((rc = mdb_stat(txn, db->env.dbi[i], &st)) != 0)
 			return rc;
-		*bytesp += (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * (uint64_t)st.ms_psize;
+		up->tree_bytes[i] =
+		    (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) * (uint64_t)st.ms_psize;
+		up->active_bytes += up->tree_bytes[i];
 	}
 	return 0;
 }
@@ -349,7 +351,7 @@ lmdb_usage(struct store_db *base, struct store_usage *up)
 		rc = errno;
 	if (rc == 0) {
 		up->file_bytes = (uint64_t)st.st_size;
-		rc = sum_pages(((struct lmdb_snap *)snap)->txn, db, &up->active_bytes);
+		rc = sum_pages(((struct lmdb_snap *)snap)->txn, db, up);
 	}
 	store_lmdb_snap_end(snap);
 	return store_lmdb_err(rc, "stat", db->file);

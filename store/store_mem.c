@@ -503,16 +503,17 @@ mem_usage(struct store_db *base, struct store_usage *up)
 {
 	struct mem_db *db = (struct mem_db *)base;
 	struct version *ver;
-	uint64_t sum = 0;
 
+	*up = (struct store_usage){0};
 	pthread_mutex_lock(&db->s->lock);
 	ver = db->f->newest;
 	for (unsigned t = 0; t < base->ntrees; t++) {
 		for (size_t i = 0; i < ver->n[t]; i++)
-			sum += ver->v[t][i]->klen + ver->v[t][i]->vlen;
+			up->tree_bytes[t] += ver->v[t][i]->klen + ver->v[t][i]->vlen;
+		up->active_bytes += up->tree_bytes[t];
 	}
 	pthread_mutex_unlock(&db->s->lock);
-	up->file_bytes = up->active_bytes = sum;
+	up->file_bytes = up->active_bytes;
 	return 0;
 }
 

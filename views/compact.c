@@ -76,7 +76,7 @@ end(struct compaction *k, int err)
 {
 	struct view_index *ix = k->ix;
 	struct views *v = ix->views;
-	struct store_usage u = {0, 0};
+	struct store_usage u = {0};
 	uint64_t waste;
 
 	store_rewrite_end(k->rewrite);

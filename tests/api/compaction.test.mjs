@@ -157,6 +157,64 @@ test('half of a database goes while it is read and written, and the file shrinks
 	execFileSync(DIVAN, ['check', '--data', running.dataDir], { stdio: ['ignore', 'ignore', 'inherit'] });
 });
 
+test('sizes tell what live documents and attachments take', { timeout: 60000 }, async () => {
+	running = await startDivand({ config: { smoosh: { db_channels: '' } } });
+	const content = new Content('sizes');
+	const LEN = 200000;
+	const SLACK = 50000; // pages are counted whole, and edits write others
+	const sizes = async (db = 'sizes') => (await info(db)).sizes;
+	const near = (bytes, want) => assert.ok(Math.abs(bytes - want) < SLACK, `${bytes}, not ${want}`);
+	const put = async (id, _attachments = {}) => {
+		const data = Object.fromEntries(Object.entries(_attachments).map(([name, bytes]) => [name, { data: bytes.toString('base64'), content_type: 'image/png' }]));
+		const { status } = await call('PUT', `/sizes/${id}`, { json: { _rev: content.docs.get(id)?.rev, text: 'x', _attachments: data } });
+		assert.equal(status, 201);
+		content.docs.set(id, { rev: (await call('GET', `/sizes/${id}`)).json._rev });
+	};
+	const body = JSON.stringify({ text: 'x' }).length;
+	assert.equal((await call('PUT', '/sizes')).status, 201);
+	const empty = (await sizes()).active;
+	let live = 0;
+	const expect = async (external) => {
+		const told = await sizes();
+		near(told.active - empty, live);
+		assert.equal(told.external, external);
+		assert.ok(told.active <= told.file, JSON.stringify(told));
+	};
+
+	const [one, two, three] = [noise(LEN), noise(LEN), noise(LEN)];
+	await put('a', { one, two });
+	live = 2 * LEN;
+	await expect(body + 2 * LEN);
+	await put('a', { one });
+	live = LEN;
+	await expect(body + LEN);
+	await put('b', { two: three, again: three }); // stored once, listed twice
+	live = 2 * LEN;
+	await expect(2 * body + 3 * LEN);
+	await content.remove((id) => id === 'b');
+	live = LEN;
+	await expect(body + LEN + '{}'.length);
+
+	const { json: copied } = await call('POST', '/_replicate', { json: { source: 'sizes', target: 'sizes-copy', create_target: true } });
+	assert.equal(copied.ok, true);
+	assert.equal((await sizes('sizes-copy')).external, (await sizes()).external);
+	near((await sizes('sizes-copy')).active - empty, live);
+
+	await compact('sizes');
+	await expect(body + LEN + '{}'.length);
+	const { rev } = content.docs.get('a');
+	assert.deepEqual((await call('POST', '/sizes/_purge', { json: { a: [rev] } })).json.purged, { a: [rev] });
+	live = 0;
+	await expect('{}'.length);
+
+	// What documents share counts as gone with the first of them, but never more than there is.
+	await content.fill(1000, 600);
+	const texts = (await sizes()).active;
+	for (let i = 0; i < 4; i++) await put(`shared-${i}`, { one });
+	await content.remove((id) => id.startsWith('shared-'));
+	near((await sizes()).active, texts);
+});
+
 test('a file that is mostly waste is compacted without being asked', { timeout: 60000 }, async () => {
 	running = await startDivand({ config: { 'smoosh.ratio_dbs': { min_priority: '1.8', min_size: 500000, quiet_ms: 20 } } });
 	const content = new Content('auto');

@@ -377,7 +377,7 @@ test_reopen_and_drop(struct store *s)
 	struct store_db *db = make(s, "drop"), *again;
 	struct store_batch *b = batch(db);
 	unsigned char one[16], two[16];
-	struct store_usage u = {0, 0};
+	struct store_usage u = {0};
 	struct store_snap *sn;
 
 	CHECK_INT(store_open(s, "drop", trees, 3, &again), ERR_BUSY);

@@ -519,7 +519,7 @@ test_load(struct store *s, int rewrites)
 {
 	struct load l = {.s = s};
 	pthread_t t[4];
-	struct store_usage u = {0, 0};
+	struct store_usage u = {0};
 
 	CHECK_INT(store_create(s, "load", trees, TREES, &l.db), 0);
 	CHECK_INT(pthread_create(&t[0], NULL, writer, &l), 0);
