@@ -16,6 +16,7 @@
 #include "dbi.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -98,7 +99,7 @@ db_blob_new(struct db *db, enum db_blob_mode mode, struct db_blob **bp)
 int
 db_blob_expect(const struct db *db, uint64_t len)
 {
-	uint64_t max = db->file->dbs->config.max_attachment_size;
+	uint64_t max = atomic_load(&db->file->dbs->max_attachment_size);
 
 	return max != 0 && len > max ? ERR_ATT_TOO_LARGE : 0;
 }

@@ -223,6 +223,8 @@ void dbs_free(struct dbs *s);
  */
 void dbs_set_default_security(struct dbs *s, int admin_only);
 const char *dbs_default_security(const struct dbs *s);
+/** dbs_set_limits(s, max_document_size, max_attachment_size): From now on writes are held to these, as dbs_config says.  Any thread. */
+void dbs_set_limits(struct dbs *s, uint64_t max_document_size, uint64_t max_attachment_size);
 
 /**
  * dbs_name_check(name, len, why): CouchDB's rules for database names, with its words.  Errors:

@@ -14,6 +14,7 @@
 #include "dbi.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -308,8 +309,7 @@ dbs_new(const struct dbs_config *config, struct dbs **sp)
 	if (s->config.preparer == NULL)
 		s->config.preparer = s->config.slow;
 	s->admin_only = config->default_security_admin_only;
-	if (s->config.max_document_size == 0)
-		s->config.max_document_size = LIMIT_BODY_LEN;
+	dbs_set_limits(s, config->max_document_size, config->max_attachment_size);
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->idle, NULL);
 	s->watch = (struct exec_job){.fn = compact_auto_watch, .arg = s};
@@ -348,6 +348,13 @@ void
 dbs_set_default_security(struct dbs *s, int admin_only)
 {
 	s->admin_only = admin_only;
+}
+
+void
+dbs_set_limits(struct dbs *s, uint64_t max_document_size, uint64_t max_attachment_size)
+{
+	atomic_store(&s->max_document_size, max_document_size != 0 ? max_document_size : LIMIT_BODY_LEN);
+	atomic_store(&s->max_attachment_size, max_attachment_size);
 }
 
 const char *
@@ -573,7 +580,7 @@ db_doc_check(const struct db *db, const char *id, size_t len, size_t body_len, s
 {
 	int err = doc_id_check(id, len, why);
 
-	if (err == 0 && body_len > db->file->dbs->config.max_document_size)
+	if (err == 0 && body_len > atomic_load(&db->file->dbs->max_document_size))
 		return err_why(why, ERR_DOC_TOO_LARGE, "%.*s", (int)len, id);
 	if (err || !db->file->partitioned || (len > 0 && id[0] == '_'))
 		return err;

@@ -260,7 +260,7 @@ hearing_begin(struct hearing *h, size_t nwrites)
 {
 	struct dbs *s = h->db->file->dbs;
 	size_t n = nwrites < LIMIT_HEARING ? nwrites : LIMIT_HEARING;
-	size_t max = LIMIT_TXN_BYTES + 6 * s->config.max_document_size;
+	size_t max = LIMIT_TXN_BYTES + 6 * (size_t)LIMIT_BODY_LEN; /* no body is longer */
 	int err;
 
 	if ((err = arena_new(max, &h->a)) != 0 || (err = arena_new(max, &h->tree_a)) != 0)

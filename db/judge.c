@@ -169,7 +169,7 @@ list_fill(struct db_snap *snap, const struct db_rules *rules, struct validators 
 	struct arena *a;
 	struct db_doc doc;
 	struct db_rev rev;
-	int err = arena_new(4 * snap->file->dbs->config.max_document_size + LIMIT_TXN_BYTES, &a), yes;
+	int err = arena_new(4 * (size_t)LIMIT_BODY_LEN + LIMIT_TXN_BYTES, &a), yes;
 
 	if (err)
 		return err;

@@ -6,6 +6,7 @@
  */
 #include "dbi.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,7 +185,7 @@ prepare_atts(struct db *db, struct db_write *w, struct prepared *p, struct arena
 static int
 check_bounds(const struct db *db, struct db_write *w, const struct prepared *p)
 {
-	if (p->text.len > db->file->dbs->config.max_document_size)
+	if (p->text.len > atomic_load(&db->file->dbs->max_document_size))
 		return err_why(&w->why, ERR_DOC_TOO_LARGE, "%.*s", (int)w->id.len, w->id.s);
 	if (w->id.len == 0)
 		return ERR_ID_EMPTY;

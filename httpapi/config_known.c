@@ -24,9 +24,9 @@
 
 static const struct config_known known[] = {
     {"couchdb", "database_dir", TEXT_AT_START, "data", "", "The data folder; --data."},
-    {"couchdb", "max_document_size", NUMBER_AT_START(1, ANY), "8000000", "bytes",
+    {"couchdb", "max_document_size", NUMBER(1, ANY), "8000000", "bytes",
 	"The longest JSON text of a document."},
-    {"couchdb", "max_attachment_size", CONFIG_NUMBER, START, 0, ANY, "infinity", "infinity", "bytes",
+    {"couchdb", "max_attachment_size", CONFIG_NUMBER, 0, 0, ANY, "infinity", "infinity", "bytes",
 	"The longest attachment, decoded."},
     {"couchdb", "os_process_timeout", NUMBER_AT_START(100, 3600000), "5000", "ms",
 	"How long users' JavaScript may take for one answer."},
@@ -36,6 +36,9 @@ static const struct config_known known[] = {
 	"One that nobody used for so long is ended."},
     {"query_server_config", "memory_limit", NUMBER_AT_START(33554432, ANY), "268435456", "bytes",
 	"What users' JavaScript may take, in each process."},
+    {"query_server_config", "reduce_limit", WORD("true|log|false"), "true", "",
+	"A reduce function's result of 5000 bytes or more that is not below half of its input is an error; log: only a "
+	"line in the log; false: nothing."},
     {"query_server_config", "query_limit", NUMBER(1, ANY), "268435456", "rows",
 	"The most that a query of a view or of _all_docs may ask for, and gets."},
     {"query_server_config", "partition_query_limit", NUMBER(1, ANY), "268435456", "rows",
@@ -57,7 +60,7 @@ static const struct config_known known[] = {
     {"chttpd", "bind_address", TEXT_AT_START, "127.0.0.1", "", "The address to listen on; --bind."},
     {"chttpd", "port", NUMBER_AT_START(0, 65535), "5984", "", "Its port; --port. 0 takes a free one."},
     {"chttpd", "threads", NUMBER_AT_START(0, 64), "0", "threads", "For HTTP; 0: one per core."},
-    {"chttpd", "max_http_request_size", NUMBER_AT_START(1, ANY), "4294967296", "bytes",
+    {"chttpd", "max_http_request_size", NUMBER(1, ANY), "4294967296", "bytes",
 	"The largest body of a request."},
     {"chttpd", "max_connections", NUMBER_AT_START(0, 1000000), "0", "connections",
 	"At one time; 0: as many as there are file descriptors, less those that databases need."},

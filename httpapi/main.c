@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,6 +85,25 @@ default_admin_only(const struct config *c)
 	return strcmp(config_get(c, "couchdb", "default_security", "admin_only"), "admin_only") == 0;
 }
 
+/* Settings that others have been told of, and are told of again when one has changed. */
+static void
+load_limits(struct divand *d)
+{
+	const struct config *c = d->config;
+	const char *limit = config_get(c, "query_server_config", "reduce_limit", "true");
+
+	dbs_set_default_security(d->api.dbs, default_admin_only(c));
+	dbs_set_limits(d->api.dbs, config_u64(c, "couchdb", "max_document_size", 0),
+	    config_u64(c, "couchdb", "max_attachment_size", 0));
+	http_server_set_max_body(d->api.server, config_u64(c, "chttpd", "max_http_request_size", 0));
+	if (strcasecmp(limit, "false") == 0)
+		views_set_reduce_limit(d->api.views, VIEWS_REDUCE_KEEP);
+	else if (strcasecmp(limit, "log") == 0)
+		views_set_reduce_limit(d->api.views, VIEWS_REDUCE_LOG);
+	else
+		views_set_reduce_limit(d->api.views, VIEWS_REDUCE_REFUSE);
+}
+
 /* No value is named: it may be a secret. */
 static void
 changed(const char *section, const char *key, void *cookie)
@@ -95,7 +115,7 @@ changed(const char *section, const char *key, void *cookie)
 		set_log_level(d->config);
 	if (strcmp(key, "compress_responses") == 0)
 		api_compress_load(&d->api);
-	dbs_set_default_security(d->api.dbs, default_admin_only(d->config));
+	load_limits(d);
 	log_line(LOG_NOTICE, "configuration: %s/%s has changed%s", section, key,
 	    k != NULL && (k->flags & CONFIG_AT_START) != 0 ? ", which holds from the next start" : "");
 }
@@ -346,8 +366,6 @@ open_databases(struct divand *d)
 	c.validate_cookie = &d->api;
 	c.check_design = designcheck_run;
 	c.check_design_cookie = &d->api;
-	c.max_document_size = config_u64(d->config, "couchdb", "max_document_size", 0);
-	c.max_attachment_size = config_u64(d->config, "couchdb", "max_attachment_size", 0);
 	c.default_security_admin_only = default_admin_only(d->config);
 	load_compaction(d->config, "db_channels", "ratio_dbs", "slack_dbs", &c.autocompact);
 	users_init(&d->api);
@@ -425,7 +443,6 @@ open_server(struct divand *d)
 	h.bind = config_get(c, "chttpd", "bind_address", "127.0.0.1");
 	h.threads = (unsigned)config_u64(c, "chttpd", "threads", 0);
 	load_gate(c, &h);
-	h.max_body = config_u64(c, "chttpd", "max_http_request_size", LIMIT_REQUEST_LEN);
 	tls = transport_tls(c, &h.tls);
 	if (tls < 0)
 		return -tls;
@@ -588,6 +605,8 @@ start(struct divand *d, const struct options *o)
 		err = log_start();
 	if (err == 0)
 		err = open_databases(d);
+	if (err == 0)
+		load_limits(d);
 	if (err == 0)
 		err = api_new(&d->api);
 	if (err == 0)

@@ -76,7 +76,7 @@ struct http_config {
 	const char *tls_bind; /* NULL: no TLS listener */
 	unsigned tls_port;
 	struct http_tls tls;
-	uint64_t max_body; /* bytes; larger requests get 413, over HTTP/1 without being taken in whole */
+	uint64_t max_body; /* as http_server_set_max_body() */
 	unsigned slow_ms;  /* a head's time; a body keeps up 1 KiB/s over such windows; 0: 30,000 */
 	struct http_gate gate;
 	const char *spool_dir;   /* where large request bodies wait, on disk */
@@ -108,6 +108,11 @@ int http_server_run(struct http_server *s) MUST_CHECK;
 void http_server_stop(struct http_server *s);
 void http_server_free(struct http_server *s);
 
+/**
+ * http_server_set_max_body(s, max): From now on requests of more than ${max} bytes get 413, over HTTP/1 without being taken in
+ * whole; 0: LIMIT_REQUEST_LEN.  Any thread.
+ */
+void http_server_set_max_body(struct http_server *s, uint64_t max);
 /** http_server_compress(s, mode): For answers that begin from now on.  Any thread; a new server's mode is auto. */
 void http_server_compress(struct http_server *s, enum http_compress mode);
 

@@ -66,6 +66,12 @@ http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *arg)
 	return 0;
 }
 
+void
+http_server_set_max_body(struct http_server *s, uint64_t max)
+{
+	atomic_store_explicit(&s->max_body, max > 0 ? max : LIMIT_REQUEST_LEN, memory_order_relaxed);
+}
+
 static void
 configure(struct http_server *s)
 {
@@ -78,7 +84,7 @@ configure(struct http_server *s)
 		s->name_len = strlen(s->config.server_name);
 		g->server_name = h2o_iovec_init(NULL, 0); /* server_put_name() */
 	}
-	g->max_request_entity_size = s->config.max_body > 0 ? s->config.max_body : LIMIT_REQUEST_LEN;
+	http_server_set_max_body(s, s->config.max_body); /* server_h2o_gate.c tells h2o */
 	g->http1.req_timeout = DAY_MS; /* server_h2o_pace.c is stricter, and fairer to large bodies */
 	g->http1.upgrade_to_http2 = 0; /* but for who begins with HTTP/2's preface: server_h2o_gate.c */
 	g->http2.idle_timeout = IDLE_MS;

@@ -400,7 +400,7 @@ server_body_open(struct http_conn *conn, const struct server_head *h)
 	b->conn = conn;
 	b->fd = -1;
 	b->announced = b->left = h->body_len;
-	b->max = conn->thread->server->global.max_request_entity_size;
+	b->max = conn->thread->server->max_body;
 	b->expects = h->expects;
 	b->tls = conn->sock->ssl != NULL;
 	if (b->tls)

@@ -139,7 +139,7 @@ server_on_req(h2o_handler_t *handler, h2o_req_t *h2o)
 		err = ERR_BUSY;
 	if (err != 0)
 		refuse(req, err);
-	else if (http_body_len(req) > s->global.max_request_entity_size && http_body_len(req) != UINT64_MAX)
+	else if (http_body_len(req) > s->max_body && http_body_len(req) != UINT64_MAX)
 		refuse(req, ERR_TOO_LARGE);
 	else
 		s->config.handle(req, s->config.cookie);

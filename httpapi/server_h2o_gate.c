@@ -400,7 +400,7 @@ begin_h2(struct http_conn *conn)
 	if (!server_h2_look(conn, sock->bytes_read))
 		return;
 	t->global.http1.upgrade_to_http2 = 1;
-	t->global.max_request_entity_size = t->server->global.max_request_entity_size + SLACK;
+	t->global.max_request_entity_size = t->server->max_body + SLACK;
 	sock->_cb.read = conn->read;
 	t->in_gate = conn;
 	conn->read(sock, NULL);
@@ -445,7 +445,7 @@ on_gate(h2o_socket_t *sock, const char *err)
 	sock->_cb.read = conn->read;
 	t->in_gate = conn;
 	/* Over HTTP/1 h2o answers; over HTTP/2 it would reset the stream, so server_on_req() answers. */
-	t->global.max_request_entity_size = t->server->global.max_request_entity_size + (is_http1 ? 0 : SLACK);
+	t->global.max_request_entity_size = t->server->max_body + (is_http1 ? 0 : SLACK);
 	conn->read(sock, err);
 	if (t->in_gate == NULL)
 		return;

@@ -212,6 +212,7 @@ struct http_server {
 	struct server_nets *exempt, *proxies;
 	_Atomic int stop;
 	_Atomic int compress; /* enum http_compress */
+	_Atomic uint64_t max_body;
 	struct http_thread *threads;
 	int *fds[2];
 };

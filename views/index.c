@@ -658,6 +658,12 @@ views_check_design(struct jstr body, struct errtext *why)
 	return ddoc_check(body, why);
 }
 
+void
+views_set_reduce_limit(struct views *v, enum views_reduce_limit limit)
+{
+	atomic_store_explicit(&v->reduce_limit, (int)limit, memory_order_relaxed);
+}
+
 int
 views_new(const struct views_config *config, struct views **vp)
 {

@@ -121,6 +121,7 @@ struct views {
 	struct exec_job tidier; /* and what nobody has read for long */
 	int closer_set, tidier_set;
 	_Atomic int closing;
+	_Atomic int reduce_limit; /* enum views_reduce_limit */
 };
 
 /** index_counts(salt, out): The counts of an index's rows. */

@@ -12,6 +12,7 @@
  * 1. There is a record for the beginning of each map's rows, and one for each row that sums_level() says, at its level and those below.
  * 2. What a record holds is right for the rows of the same commit, or it holds nothing.
  * 3. That a function's result grew too fast is a result: it begins with READ_OVERFLOW, and so does what is combined of it.
+ *    Where such results are kept now (reduce_limit), a record that says so counts as not known.
  */
 #include "sums_impl.h"
 
@@ -20,6 +21,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "builtin.h"
 #include "read.h"
 #include "store/counts.h"
@@ -117,15 +119,29 @@ keep(struct work *w, const void *s, size_t len, struct part *out)
 	return out->text.s != NULL ? 0 : ERR_NOMEM;
 }
 
-/* keep_answer: A result that grows with its input would fill the index: that it does so stands in its place. */
+static int
+is_overflow(struct jstr text)
+{
+	const size_t len = sizeof(READ_OVERFLOW) - 1;
+
+	return text.len > len && memcmp(text.s, READ_OVERFLOW, len) == 0;
+}
+
+/* keep_answer: A result that grows with its input would fill the index: that it does so stands in its place, unless reduce_limit takes it. */
 static int
 keep_answer(struct work *w, size_t given, struct jstr answer, struct part *out)
 {
 	char text[192];
 	int n;
 
-	if (answer.len < SHRINK_FROM || 2 * answer.len < given)
+	if (answer.len < SHRINK_FROM || 2 * answer.len < given || w->s->reduce_limit == VIEWS_REDUCE_KEEP)
 		return keep(w, answer.s, answer.len, out);
+	if (w->s->reduce_limit == VIEWS_REDUCE_LOG) {
+		log_line(LOG_INFO,
+		    "view %.*s: reduce_overflow_error: Reduce output must shrink more rapidly: input size: %zu output size: %zu",
+		    w->view->name.len < 200 ? (int)w->view->name.len : 200, w->view->name.s, given, answer.len);
+		return keep(w, answer.s, answer.len, out);
+	}
 	n = snprintf(text, sizeof(text),
 	    READ_OVERFLOW "\"Reduce output must shrink more rapidly: input size: %zu output size: %zu\"}", given,
 	    answer.len);
@@ -136,10 +152,8 @@ keep_answer(struct work *w, size_t given, struct jstr answer, struct part *out)
 static const struct part *
 overflow(struct part *const *parts, size_t n)
 {
-	const size_t len = sizeof(READ_OVERFLOW) - 1;
-
 	for (size_t i = 0; i < n; i++)
-		if (parts[i]->text.len > len && memcmp(parts[i]->text.s, READ_OVERFLOW, len) == 0)
+		if (is_overflow(parts[i]->text))
 			return parts[i];
 	return NULL;
 }
@@ -404,7 +418,8 @@ take_value(struct work *w, const struct store_val *key, const struct store_val *
 
 		*out = (struct jstr){bytes_take(&r, len), len};
 	}
-	if (!r.bad && kind == VALUE_ROWS && out->len == 0)
+	if (!r.bad && kind == VALUE_ROWS &&
+	    (out->len == 0 || (w->s->reduce_limit != VIEWS_REDUCE_REFUSE && is_overflow(*out))))
 		return ERR_AGAIN;
 	return r.bad ? ERR_CORRUPT : 0;
 }

@@ -14,6 +14,7 @@
 #include "ddoc.h"
 #include "rows.h"
 #include "script/script.h"
+#include "views.h"
 
 /* Reductions whose child died or took too long: that may be the function's failure, or the system's. */
 #define SUMS_BAD 16u
@@ -29,6 +30,7 @@ struct sums_bad {
 struct sums {
 	const struct ddoc *ddoc;
 	uint64_t salt;         /* of the index */
+	int reduce_limit;      /* enum views_reduce_limit */
 	struct script *script; /* where functions run; may be NULL where none is needed */
 	int (*prepare)(
 	    struct sums *s); /* gives ${script} when a function is needed, or the one before has failed; may be NULL */

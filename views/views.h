@@ -34,9 +34,14 @@ struct views_config {
 	struct db_autocompact autocompact; /* of index files; quiet_ms is not looked at: an update has just ended */
 };
 
+/* query_server_config/reduce_limit: what becomes of a reduce function's result that hardly shrinks: true, log, false. */
+enum views_reduce_limit { VIEWS_REDUCE_REFUSE, VIEWS_REDUCE_LOG, VIEWS_REDUCE_KEEP };
+
 int views_new(const struct views_config *config, struct views **vp) MUST_CHECK;
 /** views_free(v): Updates end behind their present step; all indexes are closed.  NULL is allowed. */
 void views_free(struct views *v);
+/** views_set_reduce_limit(v, limit): For reductions that begin from now on; at first VIEWS_REDUCE_REFUSE.  Any thread. */
+void views_set_reduce_limit(struct views *v, enum views_reduce_limit limit);
 
 /** views_check_design(body, why): May a design document have this body?  Errors: ERR_INVALID_DESIGN, ERR_MISSING, ERR_BAD_JSON, ERR_NOMEM. */
 int views_check_design(struct jstr body, struct errtext *why) MUST_CHECK;

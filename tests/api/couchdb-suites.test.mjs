@@ -265,6 +265,67 @@ test('paths that lead nowhere', async () => {
 	assertError(await ask(server, 'GET', '/_node/none@here/_config'), 404, 'not_found', 'no such node: none@here');
 });
 
+test('limits hold as soon as they are set', async () => {
+	const one = await startDivand();
+	try {
+		const db = await newDb(one);
+		const set = async (key, value) => assert.equal((await ask(one, value ? 'PUT' : 'DELETE', `/_node/_local/_config/${key}`, { json: value })).status, 200);
+		const text = 'x'.repeat(200);
+		let serial = 0;
+		const status = {
+			doc: async () => (await ask(one, 'PUT', `/${db}/${++serial}`, { json: { text } })).status,
+			attachment: async () => (await ask(one, 'PUT', `/${db}/${++serial}/att`, { body: text, type: 'app/binary' })).status,
+		};
+		for (const [key, what] of [['couchdb/max_document_size', 'doc'], ['couchdb/max_attachment_size', 'attachment'], ['chttpd/max_http_request_size', 'doc']]) {
+			assert.equal(await status[what](), 201);
+			await set(key, '100');
+			assert.equal(await status[what](), 413, key);
+			await set(key);
+			assert.equal(await status[what](), 201);
+		}
+	} finally {
+		await one.stop();
+	}
+});
+
+test('reduce_limit says what becomes of a result that does not shrink', async () => {
+	const db = await newDb(server);
+	const set = async (value) => assert.equal((await ask(server, value ? 'PUT' : 'DELETE', '/_node/_local/_config/query_server_config/reduce_limit', { json: value })).status, 200);
+	const map = 'function(doc) { for (var i = 0; i < 3000; i++) emit(i, "text that is as long as this") }';
+	const reduce = 'function(keys, values, again) { return again ? [].concat.apply([], values) : values }';
+	assert.equal((await ask(server, 'PUT', `/${db}/a`, { json: {} })).status, 201);
+	const row = async (ddoc) => (await ask(server, 'GET', `/${db}/_design/${ddoc}/_view/v`)).json.rows[0];
+	const value = Array(3000).fill('text that is as long as this');
+	// A large result that an index has been given stays, so each begins with an index of its own.
+	for (const [ddoc, limits] of Object.entries({ a: ['true', 'log'], b: ['false'], c: ['true', 'false'] })) {
+		const views = { v: { map: `${map}//${ddoc}`, reduce } };
+		assert.equal((await ask(server, 'PUT', `/${db}/_design/${ddoc}`, { json: { views } })).status, 201);
+		for (const limit of limits) {
+			await set(limit);
+			const told = await row(ddoc);
+			if (limit === 'log' || limit === 'false') assert.deepEqual(told, { key: null, value });
+			else assert.equal(told.error, 'reduce_overflow_error');
+		}
+	}
+	await set();
+	assertError(await ask(server, 'PUT', '/_node/_local/_config/query_server_config/reduce_limit', { json: 'maybe' }), 400, 'bad_request');
+});
+
+test('the node is told by one name everywhere, and is found by it', async () => {
+	const { name } = (await ask(server, 'GET', '/_node/_local')).json;
+	assert.deepEqual((await ask(server, 'GET', '/_membership')).json, { all_nodes: [name], cluster_nodes: [name] });
+	const db = await newDb(server);
+	assert.deepEqual(Object.values((await ask(server, 'GET', `/${db}/_shards`)).json.shards), [[name]]);
+	for (const at of ['_local', name, encodeURIComponent(name), '%5Flocal']) {
+		assert.deepEqual((await ask(server, 'GET', `/_node/${at}`)).json, { name }, at);
+		for (const what of ['_config/log', '_stats', '_system', '_versions', '_smoosh/status', '_prometheus']) assert.equal((await ask(server, 'GET', `/_node/${at}/${what}`)).status, 200, `${at}/${what}`);
+	}
+	for (const no of ['no', 'none@here', 'none%40here', `${name}x`]) {
+		for (const what of ['', '/_config', '/_stats']) assertError(await ask(server, 'GET', `/_node/${no}${what}`), 404, 'not_found', `no such node: ${decodeURIComponent(no)}`);
+	}
+	assert.equal((await ask(server, 'GET', '/_node/_local%00')).status, 404);
+});
+
 test('a server that is to be left alone says so at /_up', async () => {
 	const set = async (method, json) => assert.equal((await ask(server, method, '/_node/_local/_config/couchdb/maintenance_mode', { json })).status, 200);
 	for (const [value, status] of [['true', 'maintenance_mode'], ['nolb', 'nolb']]) {
