@@ -13,17 +13,27 @@ about(struct apireq *r, const char *what)
 	api_json(r, 200, &b);
 }
 
+static int
+is_this(const struct apireq *r)
+{
+	static const char *const names[] = {"_local", API_NODE, "nonode@nohost"};
+	const size_t len = r->part[1].len;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strlen(names[i]) == len && memcmp(r->part[1].s, names[i], len) == 0)
+			return 1;
+	return 0;
+}
+
 void
 node_any(struct apireq *r)
 {
-	static const char name[] = API_NODE;
 	const char *what = r->nparts > 2 ? r->part[2].s : "";
 	struct errtext why;
 
 	if (r->nparts < 2)
 		api_error_text(r, 400, "bad_request", "Incomplete path to _node request");
-	else if (strcmp(r->part[1].s, "_local") != 0 && strcmp(r->part[1].s, "nonode@nohost") != 0 &&
-		 strcmp(r->part[1].s, name) != 0)
+	else if (!is_this(r))
 		api_error(r, err_why(&why, ERR_MISSING, "no such node: %.*s", (int)r->part[1].len, r->part[1].s), &why);
 	else if (r->nparts == 2)
 		about(r, "{\"name\":\"" API_NODE "\"}");
