@@ -104,15 +104,21 @@ uncounted(const struct arena *a, size_t sizes)
 void
 arena_count(struct arena *a, _Atomic uint64_t *sum, size_t free, uint64_t most)
 {
-	size_t more;
+	size_t now = a->sizes > free ? a->sizes - free : 0;
 
 	a->sum = sum;
 	a->free = free;
 	a->most = most;
-	more = uncounted(a, a->sizes);
-	if (more > 0)
-		atomic_fetch_add_explicit(sum, more, memory_order_relaxed);
-	a->counted += more;
+	/* Where it is less, the difference wraps, and so does the sum. */
+	if (now != a->counted)
+		atomic_fetch_add(sum, (uint64_t)now - a->counted);
+	a->counted = now;
+}
+
+size_t
+arena_size(const struct arena *a)
+{
+	return a->sizes;
 }
 
 /* count: A block of ${size} bytes is there.  0: there is no room for it. */

@@ -22,8 +22,10 @@ void arena_reset(struct arena *a);
  * arena_count(a, sum, free, most):
  * As long as they are there, blocks of ${a} beyond ${free} bytes in all count in *${sum}, which others add to as well; there is no
  * memory for another where that would make it more than ${most}.  Until arena_reset(); ${sum} stays the same, ${free} may not.
+ * arena_size(a): Bytes of all its blocks but the first.
  */
 void arena_count(struct arena *a, _Atomic uint64_t *sum, size_t free, uint64_t most);
+size_t arena_size(const struct arena *a);
 
 /**
  * arena_alloc(a, n): ${n} bytes, aligned for any object, not cleared; NULL if there is no memory or the

@@ -27,8 +27,9 @@ struct multipart_out {
 	size_t text_done;
 	uint64_t length;
 	struct apireq *r;
-	size_t seg;
-	uint64_t chunk;
+	size_t seg;        /* what goes out next: */
+	size_t text_at;    /* its text from there on, */
+	uint64_t chunk;    /* or this chunk of its attachment */
 	struct jstr heads; /* of the next part with attachments */
 };
 

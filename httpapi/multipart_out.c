@@ -167,6 +167,21 @@ multipart_out_mixed(struct multipart_out *o, const char *boundary, const char *j
 
 /* ---- Sending ---- */
 
+/* The next of a stretch of text, a piece's worth. */
+static int
+next_text(struct multipart_out *o, const struct multipart_seg *seg, struct buf *b)
+{
+	size_t left = seg->len - o->text_at, n = left < PIECE ? left : PIECE;
+	const char *from = o->text.data + seg->from + o->text_at;
+
+	o->text_at += n;
+	if (n == left) {
+		o->text_at = 0;
+		o->seg++;
+	}
+	return buf_put(b, from, n);
+}
+
 /* The next piece into ${b}; ERR_END behind the last. */
 static int
 next_piece(struct multipart_out *o, struct buf *b)
@@ -177,10 +192,8 @@ next_piece(struct multipart_out *o, struct buf *b)
 
 	while (o->seg < o->nsegs) {
 		seg = &o->segs[o->seg];
-		if (seg->att == NULL) {
-			o->seg++;
-			return buf_put(b, o->text.data + seg->from, seg->len);
-		}
+		if (seg->att == NULL)
+			return next_text(o, seg, b);
 		err = db_snap_begin(o->r->db, &snap);
 		if (err != 0)
 			return err;
@@ -268,6 +281,13 @@ multipart_out_send(struct multipart_out *o, struct apireq *r, const char *kind, 
 	http_set_header(r->http, "content-type", type, (size_t)n);
 	if (o->length <= SMALL_ANSWER) {
 		send_small(o);
+		return;
+	}
+	if (strcmp(http_method(r->http), "HEAD") != 0)
+		err = http_keep(r->http, o->text.len);
+	if (err != 0) {
+		multipart_out_release(o);
+		api_error(r, err, NULL);
 		return;
 	}
 	http_start(r->http, 200, o->length, ready, stop, o);

@@ -26,6 +26,7 @@ enum gauge {
 	LOG_DROPPED,
 	OPEN_FDS,
 	ROOM_HELD,
+	ROOM_OWED,
 	ROOM_PARKED,
 	ROOM_SHARE,
 	ROOM_SHED,
@@ -169,6 +170,8 @@ static const struct stat_row {
 	"number of callers that wait for one"},
     {"divan/request_memory/held", "divan_request_memory_held_bytes", GAUGE, ROOM_HELD,
 	"bytes that requests hold which are worked on"},
+    {"divan/request_memory/owed", "divan_request_memory_owed_bytes", GAUGE, ROOM_OWED,
+	"bytes of answers that wait to be taken"},
     {"divan/request_memory/parked", "divan_request_memory_parked_bytes", GAUGE, ROOM_PARKED,
 	"bytes that have come of requests which wait for room"},
     {"divan/request_memory/share", "divan_request_memory_share_bytes", GAUGE, ROOM_SHARE,
@@ -254,6 +257,8 @@ room_value(struct http_server *s, unsigned which)
 	switch (which) {
 	case ROOM_HELD:
 		return n.held;
+	case ROOM_OWED:
+		return n.owed;
 	case ROOM_PARKED:
 		return n.parked;
 	case ROOM_SHARE:
@@ -276,6 +281,7 @@ value_of(struct apireq *r, const struct stat_row *row)
 	case OPEN_FDS:
 		return open_fds();
 	case ROOM_HELD:
+	case ROOM_OWED:
 	case ROOM_PARKED:
 	case ROOM_SHARE:
 	case ROOM_SHED:

@@ -334,6 +334,7 @@ struct job {
 	struct db_doc *doc;
 	const struct render_opts *o;
 	struct arena *arena;
+	struct arena *scratch;   /* for what is read: the same, or one that is gone when the text is there */
 	const struct revpos *at; /* NULL: the winner */
 	const struct revnode *node;
 	enum doc_att_form form;
@@ -414,7 +415,7 @@ render(struct buf *b, struct job *job)
 	size_t len = b->len;
 	int err;
 
-	err = db_doc_rev(job->doc, job->node, job->arena, &rev);
+	err = db_doc_rev(job->doc, job->node, job->scratch, &rev);
 	if (err != 0)
 		return err;
 	memset(&out, 0, sizeof(out));
@@ -444,12 +445,48 @@ render_doc(struct buf *b, struct db_doc *doc, const struct render_opts *o, struc
 	memset(&job, 0, sizeof(job));
 	job.doc = doc;
 	job.o = o;
-	job.arena = a;
+	job.arena = job.scratch = a;
 	job.node = &doc->winner;
 	job.form = DOC_ATT_AS_DATA;
 	err = render(b, &job);
 	if (metap != NULL)
 		*metap = job.meta;
+	return err;
+}
+
+/* The attachments that follow are read when the snapshot and what was read are gone, so what lies there is copied. */
+static int
+keep_follows(struct job *job)
+{
+	struct doc_att *att;
+	size_t i;
+
+	for (i = 0; i < job->atts.nfollows; i++) {
+		att = arena_alloc(job->arena, sizeof(*att));
+		if (att == NULL)
+			return ERR_NOMEM;
+		*att = *job->atts.follows[i];
+		att->name.s = arena_dup(job->arena, att->name.s, att->name.len);
+		att->type.s = arena_dup(job->arena, att->type.s, att->type.len);
+		if (att->name.s == NULL || att->type.s == NULL)
+			return ERR_NOMEM;
+		job->atts.follows[i] = att;
+	}
+	return 0;
+}
+
+/* Of several revisions of an answer the bodies are in memory one by one. */
+static int
+render_apart(struct buf *b, struct job *job)
+{
+	int err = arena_new(LIMIT_DOC_MEM, &job->scratch);
+
+	if (err != 0)
+		return err;
+	err = render(b, job);
+	if (err == 0)
+		err = keep_follows(job);
+	arena_free(job->scratch);
 	return err;
 }
 
@@ -470,28 +507,7 @@ render_rev(struct buf *b, struct db_doc *doc, struct revpos at, const struct ren
 	job.at = &at;
 	job.node = revtree_at(t, at);
 	job.form = DOC_ATT_AS_DATA;
-	return render(b, &job);
-}
-
-/* The attachments that follow are read when the snapshot is gone, so what lies in it is copied. */
-static int
-keep_follows(struct job *job)
-{
-	struct doc_att *att;
-	size_t i;
-
-	for (i = 0; i < job->atts.nfollows; i++) {
-		att = arena_alloc(job->arena, sizeof(*att));
-		if (att == NULL)
-			return ERR_NOMEM;
-		*att = *job->atts.follows[i];
-		att->name.s = arena_dup(job->arena, att->name.s, att->name.len);
-		att->type.s = arena_dup(job->arena, att->type.s, att->type.len);
-		if (att->name.s == NULL || att->type.s == NULL)
-			return ERR_NOMEM;
-		job->atts.follows[i] = att;
-	}
-	return 0;
+	return render_apart(b, &job);
 }
 
 int
@@ -515,9 +531,7 @@ render_follows(struct buf *b, struct db_doc *doc, const struct revpos *at, const
 			return err;
 		job.node = revtree_at(t, *at);
 	}
-	err = render(b, &job);
-	if (err == 0)
-		err = keep_follows(&job);
+	err = render_apart(b, &job);
 	if (metap != NULL)
 		*metap = job.meta;
 	*attsp = job.atts.follows;

@@ -196,6 +196,8 @@ make(struct rows *s)
 {
 	int err = s->fill(s->cookie, &s->b, s->scratch);
 
+	/* The batch may wait for long. */
+	arena_reset(s->scratch);
 	if (err == 0 || err == ERR_END)
 		err = buf_failed(&s->b) ? buf_failed(&s->b) : err;
 	return err;
@@ -243,7 +245,6 @@ step(struct rows *s)
 		return;
 	}
 	buf_clear(&s->b);
-	arena_reset(s->scratch);
 	if (s->ex != NULL)
 		make_elsewhere(s);
 	else
@@ -336,6 +337,8 @@ begin(struct rows *s, int status, uint64_t length, int err)
 	size_t len;
 
 	s->begun = 1;
+	if ((err == 0 || err == ERR_END) && !http_has_room(r->http, s->b.len))
+		err = ERR_BUSY;
 	if (err == ERR_END && s->chunked) {
 		send_whole(r->http, status, &s->b);
 		release(s);

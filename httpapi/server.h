@@ -133,6 +133,7 @@ unsigned http_server_lag_ms(struct http_server *s, int reset);
 struct http_room {
 	uint64_t share;   /* what requests with bodies get, in all */
 	uint64_t held;    /* by those that are worked on */
+	uint64_t owed;    /* by answers that wait to be taken */
 	uint64_t parked;  /* bytes that have come of others */
 	uint64_t waiting; /* requests */
 	uint64_t shed;    /* requests that got none, since the start */
@@ -265,8 +266,15 @@ void http_may_encode(struct http_req *req);
 void http_expect(struct http_req *req, uint64_t len);
 
 /**
+ * http_has_room(req, len): 1 if an answer, or a piece of one, of ${len} bytes may wait until its client takes it; 0 counts as a
+ * request that was shed.  http_keep(req, len): ${len} bytes that the handler keeps for its answer until the request ends count as
+ * such.  Errors: ERR_BUSY: there is no room for them.
+ */
+int http_has_room(const struct http_req *req, uint64_t len);
+int http_keep(struct http_req *req, uint64_t len) MUST_CHECK;
+/**
  * http_reply(req, status, body, len): The whole response at once.  ${body} is copied.  On HEAD only
- * the head goes out, with content-length of ${len}.
+ * the head goes out, with content-length of ${len}.  Where it has no room it is a 503 instead.
  */
 void http_reply(struct http_req *req, int status, const void *body, size_t len);
 /** http_reply_take(req, status, body, len): The same; ${body} is malloc()ed and becomes the engine's. */
@@ -276,7 +284,8 @@ void http_reply_take(struct http_req *req, int status, char *body, size_t len);
  * http_start(req, status, length, ready, stop, cookie): A streamed response; its head is sent at
  * once, with content-length if ${length} is not UINT64_MAX.  ${ready} is called (never from within
  * http_start or http_send) whenever what was sent has gone to the socket and more may be sent.
- * ${stop} is called once if the client vanishes before http_finish(), or is cut off since there is no memory to send from.
+ * ${stop} is called once if the client vanishes before http_finish(), or is cut off since there is no memory to send from, or
+ * no room for what was sent.
  */
 void http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie),
     void (*stop)(void *cookie), void *cookie);

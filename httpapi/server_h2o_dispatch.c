@@ -94,17 +94,23 @@ req_fill(struct http_req *req, h2o_req_t *h2o)
 	return 0;
 }
 
-static void
-refuse(struct http_req *req, int err)
+void
+server_refuse(struct http_req *req, int err)
 {
 	char text[128];
 	int n = snprintf(text, sizeof(text), "{\"error\":\"%s\",\"reason\":\"%s\"}\n", err_name(err), err_reason(err));
 
-	req->h2o->http1_is_persistent = 0;
 	http_set_header(req, "content-type", "application/json", 16);
 	if (err == ERR_TOO_MANY_REQUESTS || err == ERR_BUSY)
 		http_set_static(req, "retry-after", "1");
 	http_reply(req, err_status(err), text, (size_t)n);
+}
+
+static void
+refuse(struct http_req *req, int err)
+{
+	req->h2o->http1_is_persistent = 0;
+	server_refuse(req, err);
 }
 
 int

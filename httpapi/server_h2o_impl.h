@@ -80,6 +80,7 @@ struct http_conn {
 	uint64_t stuck_ms;             /* since when an answer waits to be taken; 0: none does */
 	uint64_t stuck_acked;          /* what had been taken by then */
 	uint64_t spooled;              /* bytes of HTTP/2 bodies that have not come whole, as the server counts them */
+	uint64_t owed;                 /* what large answers count for that wait to be taken */
 	uint64_t parked;               /* bytes that have come and are nobody's yet: server_h2o_room.c */
 	size_t want;                   /* HTTP/1: bytes of head and body that h2o is to be given together */
 	struct server_frames *frames;  /* HTTP/2 */
@@ -111,7 +112,8 @@ struct http_req {
 	void *body_arg;
 	h2o_buffer_t *input;       /* HTTP/1, vanished: what the body was lent from */
 	uint64_t room;             /* bytes of the server's that it holds */
-	uint64_t kept;             /* of its body, once server_room_settle() has given that back */
+	uint64_t kept;             /* it is owed for what stays until its end */
+	uint64_t piece;            /* and for what waits to be sent, or is being sent */
 	struct room_place *queued; /* it waits for some */
 	int room_err;              /* there were none */
 	int version;
@@ -241,13 +243,13 @@ void server_room_leave(struct http_conn *conn);
 /** server_room_streams(conn): The same of HTTP/2 bodies that are coming in; where there is no room, some are given up. */
 void server_room_streams(struct http_conn *conn);
 /**
- * server_room_begin(req): A request has come.  server_room_settle(req): Its answer goes out as a stream, perhaps for days: it
- * holds what is there.  server_room_end(req): Nothing any more.
+ * server_room_begin(req): A request has come.  server_room_settle(req): Its answer goes out as a stream, perhaps for days: what
+ * is there of the request is now the answer's.  server_room_end(req): Nothing any more.
  */
 void server_room_begin(struct http_req *req);
 void server_room_settle(struct http_req *req);
 void server_room_end(struct http_req *req);
-/** server_room_refuses(req): 1 if so much is held that nothing new may begin, whatever it asks for. */
+/** server_room_refuses(req): 1 if so much is held, or owed to its address, that nothing new may begin, whatever it asks for. */
 int server_room_refuses(struct http_req *req);
 /** server_room_admit(req, in_pieces): 1 if the body may be read: what is made of it has room. */
 int server_room_admit(struct http_req *req, int in_pieces);
@@ -262,6 +264,12 @@ void server_room_quiet(struct http_thread *t);
 void server_on_calm(void *arg);
 /** server_give_to_pool(req, mem, len): ${mem}, an answer's, is freed with h2o's request. */
 void server_give_to_pool(struct http_req *req, void *mem, size_t len);
+/** server_room_sends(req, len): 1 if there is room for such a piece of a stream; else it has to end, with a log line. */
+int server_room_sends(struct http_req *req, uint64_t len);
+/** server_room_piece(req, len): So much of a stream waits to be sent, or is being sent. */
+void server_room_piece(struct http_req *req, uint64_t len);
+/** server_room_strains(conn): 1 if it leaves large answers untaken while that is in the way of others. */
+int server_room_strains(const struct http_conn *conn);
 /** server_raw_take(req, raw, len): ${raw} is what waits to be encoded, and is counted.  server_raw_free(req): No longer. */
 void server_raw_take(struct http_req *req, char *raw, size_t len);
 void server_raw_free(struct http_req *req);
@@ -336,6 +344,8 @@ void server_cert_seen(const struct ssl_st *ssl);
 /* ---- server_h2o_dispatch.c ---- */
 
 int server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
+/** server_refuse(req, err): Answer with an error that the engine has found. */
+void server_refuse(struct http_req *req, int err);
 /**
  * server_error_setup: A filter for what h2o answers by itself, which puts CouchDB's form in place
  * of its text.
@@ -422,8 +432,9 @@ int server_gate_has_head(struct http_conn *conn);
 
 /* ---- server_h2o_pace.c ---- */
 
-/** server_pace_open(conn): A new connection. */
+/** server_pace_open(conn): A new connection.  server_pace_owed(conn): Something large waits to be taken by it. */
 void server_pace_open(struct http_conn *conn);
+void server_pace_owed(struct http_conn *conn);
 /** server_pace_receiving(conn, is): We wait for the client, which has to keep up the rate, or no longer. */
 void server_pace_receiving(struct http_conn *conn, int is);
 /** server_on_pace(t): Cut off who is too slow. */

@@ -15,7 +15,8 @@
 #define WINDOW_MS 30000u
 #define RATE 1024u             /* bytes per second */
 #define IDLE_MS (300u * 1000u) /* a connection between requests */
-#define CROWDED_MS 5000u       /* the same where few more may come */
+#define CROWDED_MS 5000u /* the same where few more may come; an answer's window where too many wait to be taken */
+#define CROWDED_RATE 64u /* times the minimum at which such an answer is taken */
 
 static unsigned
 window_ms(const struct http_thread *t)
@@ -125,15 +126,19 @@ idle_too_long(struct http_conn *conn, uint64_t now)
 static int
 is_stuck(struct http_conn *conn, uint64_t now)
 {
-	unsigned window = conn->thread->server->config.gate.stuck_ms;
+	unsigned window = conn->thread->server->config.gate.stuck_ms, times = 1;
 	uint64_t acked;
 
 	if (window == 0 || (!h2o_socket_is_writing(conn->sock) && !(is_h2(conn) && server_h2_owes(conn)))) {
 		conn->stuck_ms = 0;
 		return 0;
 	}
+	if (server_room_strains(conn)) {
+		window = window < CROWDED_MS ? window : CROWDED_MS;
+		times = CROWDED_RATE;
+	}
 	acked = server_acked(h2o_socket_get_fd(conn->sock));
-	if (conn->stuck_ms == 0 || acked - conn->stuck_acked >= least_in(conn->thread, window)) {
+	if (conn->stuck_ms == 0 || acked - conn->stuck_acked >= times * least_in(conn->thread, window)) {
 		conn->stuck_ms = now;
 		conn->stuck_acked = acked;
 	}
@@ -142,13 +147,13 @@ is_stuck(struct http_conn *conn, uint64_t now)
 
 /* Until the next look. */
 static unsigned
-pace_ms(const struct http_thread *t, int any)
+pace_ms(const struct http_thread *t, int any, int owed)
 {
 	unsigned ms = any ? window_ms(t) / 2 + 1 : window_ms(t), stuck = t->server->config.gate.stuck_ms;
 
 	if (stuck > 0 && ms > stuck / 2)
 		ms = stuck / 2 + 1;
-	if (ms > CROWDED_MS / 2 && server_admit_crowded(t->server))
+	if (ms > CROWDED_MS / 2 && (owed || server_admit_crowded(t->server)))
 		ms = CROWDED_MS / 2;
 	return ms;
 }
@@ -159,7 +164,7 @@ server_on_pace(void *arg)
 	struct http_thread *t = arg;
 	struct http_conn *conn;
 	uint64_t now = h2o_now(t->ctx.loop);
-	int any = 0;
+	int any = 0, owed = 0;
 
 	look_at_requests(t);
 	for (conn = t->conns; conn != NULL; conn = conn->next) {
@@ -173,9 +178,10 @@ server_on_pace(void *arg)
 		if (ends)
 			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
 		any |= conn->receiving || conn->stuck_ms != 0;
+		owed |= conn->owed > 0;
 	}
 	if (t->conns != NULL)
-		http_timer_set(&t->pacer, pace_ms(t, any));
+		http_timer_set(&t->pacer, pace_ms(t, any, owed));
 }
 
 void
@@ -184,5 +190,15 @@ server_pace_open(struct http_conn *conn)
 	struct http_thread *t = conn->thread;
 
 	if (t->pacer.at == 0)
-		http_timer_set(&t->pacer, pace_ms(t, 0));
+		http_timer_set(&t->pacer, pace_ms(t, 0, 0));
+}
+
+void
+server_pace_owed(struct http_conn *conn)
+{
+	struct http_thread *t = conn->thread;
+	unsigned ms = pace_ms(t, 1, 1);
+
+	if (t->pacer.at == 0 || t->pacer.due_ms > timers_now() + ms)
+		http_timer_set(&t->pacer, ms);
 }

@@ -47,7 +47,6 @@ req_free(struct http_req *req)
 
 	assert(req->h2o == NULL && !req->on_flush);
 	t->live--;
-	server_admit_done(req);
 	free(req->out);
 	server_raw_free(req);
 	encode_stream_free(req->enc);
@@ -61,6 +60,7 @@ req_free(struct http_req *req)
 		arena_free(req->arena);
 	/* Only now is there room for another. */
 	server_room_end(req);
+	server_admit_done(req);
 	if (t->nfree < FREE_MAX) {
 		req->next = t->free;
 		t->free = req;

@@ -8,6 +8,8 @@
  *	  -> held until the last reference to the request goes (req_free()), or its answer begins as a stream (http_start())
  *	  -> or ERR_BUSY, which the handler answers with 503: at once if nothing more can be parked or the server ends, else behind
  *	     room_wait_ms
+ *	its answer is made (http_has_room, http_reply): there is room, or it is refused
+ *	  -> owed until the client has taken it, or is cut: server_h2o_pace.c
  *
  * So a request is refused by its handler, like any other: who it is has been looked at, and the answer has all its headers.
  *
@@ -17,6 +19,8 @@
  *    the stream under the client's hands, which many take for a broken connection.
  * 3. A stream that was given up is marked by http1_is_persistent, which h2o uses over HTTP/1 alone.
  * 4. h2o's buffers are files from SERVER_SPOOL_BYTES on, and so are gathered bodies: they hold little memory.
+ * 5. What is owed counts thrice: in all, by the request's address, by the connection.  It may outlive the request, so it has
+ *    references of its own.
  */
 #include <h2o.h>
 #include <h2o/http2.h>
@@ -33,8 +37,9 @@
 #define PLACE ((uint64_t)4 << 10)      /* what a place in the queue costs at least */
 #define ARENA_FREE ((size_t)64 << 10)  /* of an arena: not counted */
 #define CALM_MS 1000u
-#define CROWD 1000u /* connections and requests whose memory is worth giving back */
-#define LARGE_ANSWER ((size_t)64 << 10)
+#define CROWD 1000u                       /* connections and requests whose memory is worth giving back */
+#define LARGE_ANSWER ((size_t)64 << 10)   /* smaller ones are not counted, */
+#define LARGE_PIECE ((uint64_t)256 << 10) /* nor are pieces of streams: those of usual listings */
 
 static void
 count_shed(struct http_thread *t)
@@ -155,7 +160,8 @@ server_room_refuses(struct http_req *req)
 {
 	struct server_room *m = &req->thread->server->room;
 
-	if (atomic_load_explicit(&m->held, memory_order_relaxed) < server_room_most(m))
+	if (atomic_load_explicit(&m->held, memory_order_relaxed) < server_room_most(m) &&
+	    server_peers_owed(req->peer) <= server_room_most(m) / 4)
 		return 0;
 	count_shed(req->thread);
 	return 1;
@@ -210,20 +216,56 @@ server_room_admit(struct http_req *req, int in_pieces)
 	return 1;
 }
 
+/* What stands in memory of the body, as far as it is worth counting. */
+static uint64_t
+body_kept(const struct http_req *req)
+{
+	uint64_t len = req->room > 0 ? http_body_len(req) : 0;
+
+	return len < ARENA_FREE ? 0 : len < STREAMED * 2 ? len : STREAMED * 2;
+}
+
+static void
+owe(struct http_req *req, uint64_t n)
+{
+	if (n == 0)
+		return;
+	server_room_owe(&req->thread->server->room, n);
+	server_peers_owe(req->peer, n);
+	req->conn->owed += n;
+	server_pace_owed(req->conn);
+}
+
+static void
+paid(struct http_conn *conn, struct server_peer *peer, uint64_t n)
+{
+	if (n == 0)
+		return;
+	conn->owed -= n;
+	server_peers_paid(peer, n);
+	server_room_paid(&conn->thread->server->room, n);
+	server_room_quiet(conn->thread);
+}
+
+/* ${n} bytes more stay until the end. */
+static void
+keep(struct http_req *req, uint64_t n)
+{
+	n = server_room_debt(&req->thread->server->room, n);
+	owe(req, n);
+	req->kept += n;
+}
+
 void
 server_room_settle(struct http_req *req)
 {
 	struct server_room *m = &req->thread->server->room;
-	uint64_t len = http_body_len(req);
+	size_t arena = arena_size(req->arena);
 
-	if (req->room == 0)
+	if (m->share == 0)
 		return;
-	/* What stands in memory of the body, as far as it is worth counting. */
-	req->kept = len < STREAMED * 2 ? len : STREAMED * 2;
-	if (req->kept < ARENA_FREE)
-		req->kept = 0;
-	server_room_add(m, req->kept);
-	arena_count(req->arena, &m->held, ARENA_FREE, server_room_most(m));
+	keep(req, body_kept(req) + (arena > ARENA_FREE ? arena : 0));
+	arena_count(req->arena, &m->held, arena > ARENA_FREE ? arena : ARENA_FREE, server_room_most(m));
 	server_room_give(m, req->room);
 	req->room = 0;
 }
@@ -233,8 +275,8 @@ server_room_end(struct http_req *req)
 {
 	struct http_thread *t = req->thread;
 
-	if (req->kept > 0)
-		server_room_sub(&t->server->room, req->kept);
+	server_room_piece(req, 0);
+	paid(req->conn, req->peer, req->kept);
 	server_room_give(&t->server->room, req->room);
 	server_room_quiet(t);
 }
@@ -370,9 +412,52 @@ server_room_wait(struct http_req *req, int in_pieces)
 
 /* ---- Answers ---- */
 
+int
+server_room_strains(const struct http_conn *conn)
+{
+	return conn->owed > 0 && server_room_strained(&conn->thread->server->room, server_peers_owed(conn->peer));
+}
+
+int
+http_has_room(const struct http_req *req, uint64_t len)
+{
+	if (len < LARGE_ANSWER || server_room_fits(&req->thread->server->room, len, server_peers_owed(req->peer)))
+		return 1;
+	count_shed(req->thread);
+	return 0;
+}
+
+int
+http_keep(struct http_req *req, uint64_t len)
+{
+	if (!http_has_room(req, len + arena_size(req->arena)))
+		return ERR_BUSY;
+	keep(req, len < LARGE_ANSWER ? 0 : len);
+	return 0;
+}
+
+int
+server_room_sends(struct http_req *req, uint64_t len)
+{
+	if (len < LARGE_PIECE || http_has_room(req, len))
+		return 1;
+	server_admit_log(req->conn, "its address leaves too much untaken");
+	return 0;
+}
+
+void
+server_room_piece(struct http_req *req, uint64_t len)
+{
+	len = len < LARGE_PIECE ? 0 : server_room_debt(&req->thread->server->room, len);
+	paid(req->conn, req->peer, req->piece);
+	owe(req, len);
+	req->piece = len;
+}
+
 struct counted {
 	void *mem;
-	struct server_room *room;
+	struct http_conn *conn;
+	struct server_peer *peer;
 	uint64_t bytes;
 };
 
@@ -382,8 +467,10 @@ on_sent(void *p)
 	struct counted *c = p;
 
 	free(c->mem);
-	if (c->bytes > 0)
-		server_room_sub(c->room, c->bytes);
+	if (c->bytes == 0)
+		return;
+	paid(c->conn, c->peer, c->bytes);
+	server_conn_put(c->conn);
 }
 
 void
@@ -391,9 +478,12 @@ server_give_to_pool(struct http_req *req, void *mem, size_t len)
 {
 	struct counted *c = h2o_mem_alloc_shared(&req->h2o->pool, sizeof(*c), on_sent);
 
-	*c = (struct counted){mem, &req->thread->server->room, len >= LARGE_ANSWER ? len : 0};
-	if (c->bytes > 0)
-		server_room_add(c->room, c->bytes);
+	*c = (struct counted){mem, req->conn, req->peer, 0};
+	if (len < LARGE_ANSWER)
+		return;
+	c->bytes = server_room_debt(&req->thread->server->room, len);
+	c->conn->refs++;
+	owe(req, c->bytes);
 }
 
 void
@@ -402,15 +492,13 @@ server_raw_take(struct http_req *req, char *raw, size_t len)
 	req->raw = raw;
 	req->raw_len = len;
 	req->raw_at = 0;
-	if (len >= LARGE_ANSWER)
-		server_room_add(&req->thread->server->room, len);
+	server_room_piece(req, len);
 }
 
 void
 server_raw_free(struct http_req *req)
 {
-	if (req->raw_len >= LARGE_ANSWER)
-		server_room_sub(&req->thread->server->room, req->raw_len);
+	server_room_piece(req, 0);
 	free(req->raw);
 	req->raw = NULL;
 	req->raw_at = req->raw_len = 0;
@@ -423,6 +511,7 @@ http_server_room(struct http_server *s, struct http_room *out)
 
 	*out = (struct http_room){.share = m->share,
 	    .held = atomic_load_explicit(&m->held, memory_order_relaxed),
+	    .owed = atomic_load_explicit(&m->owed, memory_order_relaxed),
 	    .parked = atomic_load_explicit(&m->parked, memory_order_relaxed),
 	    .waiting = atomic_load_explicit(&m->waiting, memory_order_relaxed),
 	    .shed = atomic_load_explicit(&m->shed, memory_order_relaxed)};

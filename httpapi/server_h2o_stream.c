@@ -213,6 +213,7 @@ push(struct http_req *req)
 	if ((req->finishing && req->raw_len == 0) || req->aborting) {
 		h2o_send_state_t state = req->aborting ? H2O_SEND_STATE_ERROR : H2O_SEND_STATE_FINAL;
 
+		server_room_piece(req, 0);
 		if (req->out != NULL)
 			server_give_to_pool(req, req->out, req->out_cap);
 		req->out = NULL;
@@ -286,6 +287,8 @@ on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 	req->in_flight = 0;
 	req->out_len = 0;
 	req->lent = NULL;
+	if (req->raw_len == 0)
+		server_room_piece(req, 0);
 	if (req->out_cap > KEEP_OUT) {
 		free(req->out);
 		req->out = NULL;
@@ -382,6 +385,8 @@ keep(struct http_req *req, const void *data, size_t len)
 {
 	char *copy;
 
+	if (!server_room_sends(req, len))
+		return ERR_BUSY;
 	if (req->enc != NULL) {
 		copy = malloc(len);
 		if (copy == NULL)
@@ -399,6 +404,7 @@ keep(struct http_req *req, const void *data, size_t len)
 	}
 	memcpy(req->out, data, len);
 	req->out_len = len;
+	server_room_piece(req, len);
 	return 0;
 }
 
@@ -426,8 +432,13 @@ http_lend(struct http_req *req, const void *data, size_t len)
 		return;
 	}
 	req->want_ready = 1;
+	if (!server_room_sends(req, len)) {
+		http_cut(req);
+		return;
+	}
 	req->lent = data;
 	req->out_len = len;
+	server_room_piece(req, len);
 	schedule_flush(req);
 }
 
@@ -470,6 +481,7 @@ reply_in_pieces(struct http_req *req, int status, enum encode_coding coding, cha
 
 	if (err != 0)
 		return err;
+	server_room_settle(req);
 	server_raw_take(req, body, len);
 	req->started = 1;
 	req->finishing = 1;
@@ -537,7 +549,9 @@ http_reply(struct http_req *req, int status, const void *body, size_t len)
 	assert(!req->started && !req->answered);
 	if (req->h2o == NULL)
 		return;
-	if (!req->may_encode || !reply_encoded(req, status, body, len, &own))
+	if (!req->is_head && !http_has_room(req, len))
+		server_refuse(req, ERR_BUSY);
+	else if (!req->may_encode || !reply_encoded(req, status, body, len, &own))
 		reply_copy(req, status, body, len);
 }
 
@@ -545,7 +559,10 @@ void
 http_reply_take(struct http_req *req, int status, char *body, size_t len)
 {
 	assert(!req->started && !req->answered);
-	if (req->h2o == NULL || (req->may_encode && reply_encoded(req, status, body, len, &body))) {
+	if (req->h2o != NULL && !req->is_head && !http_has_room(req, len)) {
+		server_refuse(req, ERR_BUSY);
+		free(body);
+	} else if (req->h2o == NULL || (req->may_encode && reply_encoded(req, status, body, len, &body))) {
 		free(body);
 	} else if (req->is_head || len <= SMALL_BODY) {
 		reply_copy(req, status, body, len);

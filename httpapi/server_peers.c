@@ -1,5 +1,6 @@
 /*
- * server_peers.c: what each address takes of the server: connections, requests that are being worked on, requests of late.
+ * server_peers.c: what each address takes of the server: connections, requests that are being worked on, requests of late, answers that
+ * wait for it.
  *
  * A table of those that have something, under one lock, which is taken when a connection comes or goes and, for clients
  * behind a proxy, for each request.  Between that, counts are atomic.
@@ -29,6 +30,7 @@ struct server_peer {
 	struct server_addr addr;
 	unsigned refs, conns; /* under the lock */
 	_Atomic unsigned jobs;
+	_Atomic uint64_t owed;
 	_Atomic uint64_t ahead_us;
 };
 
@@ -413,4 +415,30 @@ void
 server_peers_end(struct server_peer *peer)
 {
 	atomic_fetch_sub_explicit(&peer->jobs, 1, memory_order_relaxed);
+}
+
+void
+server_peers_owe(struct server_peer *peer, uint64_t n)
+{
+	if (peer == NULL)
+		return;
+	pthread_mutex_lock(&peer->all->lock);
+	peer->refs++;
+	pthread_mutex_unlock(&peer->all->lock);
+	atomic_fetch_add_explicit(&peer->owed, n, memory_order_relaxed);
+}
+
+void
+server_peers_paid(struct server_peer *peer, uint64_t n)
+{
+	if (peer == NULL)
+		return;
+	atomic_fetch_sub_explicit(&peer->owed, n, memory_order_relaxed);
+	server_peers_put(peer);
+}
+
+uint64_t
+server_peers_owed(const struct server_peer *peer)
+{
+	return peer != NULL ? atomic_load_explicit(&peer->owed, memory_order_relaxed) : 0;
 }

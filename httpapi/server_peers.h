@@ -65,5 +65,12 @@ void server_peers_put(struct server_peer *peer);
  */
 int server_peers_begin(struct server_peer *peer, unsigned max, unsigned rate) MUST_CHECK;
 void server_peers_end(struct server_peer *peer);
+/**
+ * server_peers_owe(peer, n): ${n} bytes of answers wait for it, with a reference.  server_peers_paid(peer, n): No longer.
+ * server_peers_owed(peer): How many do.  NULL is allowed, and owed nothing.
+ */
+void server_peers_owe(struct server_peer *peer, uint64_t n);
+void server_peers_paid(struct server_peer *peer, uint64_t n);
+uint64_t server_peers_owed(const struct server_peer *peer);
 
 #endif

@@ -5,14 +5,16 @@
  * proportional to the body that it brings (COST): the bytes, the document as text and as a term, what is written.
  * So a request takes that much before its body is read, and who does not find it waits in a queue, for a bounded time.
  *
- * 1. held <= share, but for what is added in any case: arenas that outgrew what was taken for them, and large answers.
- *    That has a bound of its own (server_room_most()).
+ * 1. held <= share, but for what is added in any case: arenas that outgrew what was taken for them.  That has a bound of its own
+ *    (server_room_most()).
  * 2. parked <= share / 2: what has come of requests that hold nothing yet.  Who does not fit there is refused at once.
  * 3. Whoever finds that nobody else has taken anything gets what it asks for: a large request cannot wait for ever
  *    for room that will never be.  It asks for half of the share at most (server_room_cost()), so small ones go on.
  * 4. The queue is served from its beginning alone: who is large is not passed by until its room is gone again.
  * 5. give() looks at ${waiting} after it has subtracted; queue() looks at ${held} after it has counted itself: one of them
  *    sees the other.
+ * 6. owed is apart: answers that nobody takes leave what requests need alone.  They are looked at when they have been made, so by
+ *    several threads at once a little more may be owed than fits.
  */
 #include "httpapi/server_room.h"
 
@@ -49,11 +51,18 @@ server_room_cost(const struct server_room *m, uint64_t n)
 	return cost < most || most == 0 ? cost : most;
 }
 
+static uint64_t
+in_all(const struct server_room *m)
+{
+	return atomic_load_explicit(&m->held, memory_order_relaxed) +
+	       atomic_load_explicit(&m->parked, memory_order_relaxed) +
+	       atomic_load_explicit(&m->owed, memory_order_relaxed);
+}
+
 static void
 note_peak(struct server_room *m)
 {
-	uint64_t now = atomic_load_explicit(&m->held, memory_order_relaxed) +
-		       atomic_load_explicit(&m->parked, memory_order_relaxed);
+	uint64_t now = in_all(m);
 	uint64_t peak = atomic_load_explicit(&m->peak, memory_order_relaxed);
 
 	/* Whoever is passed by another here had less, or nearly as much. */
@@ -186,14 +195,53 @@ server_room_expire(struct server_room *m, uint64_t now_ms)
 uint64_t
 server_room_most(const struct server_room *m)
 {
-	return m->share > 0 ? 2 * m->share + ALONE : UINT64_MAX;
+	return m->share > 0 ? m->share + ALONE : UINT64_MAX;
+}
+
+/* ---- Answers ---- */
+
+void
+server_room_owe(struct server_room *m, uint64_t n)
+{
+	atomic_fetch_add_explicit(&m->owed, n, memory_order_relaxed);
+	note_peak(m);
+}
+
+void
+server_room_paid(struct server_room *m, uint64_t n)
+{
+	atomic_fetch_sub_explicit(&m->owed, n, memory_order_relaxed);
+}
+
+uint64_t
+server_room_debt(const struct server_room *m, uint64_t n)
+{
+	uint64_t most = server_room_most(m) / 8;
+
+	return n < most ? n : most;
+}
+
+int
+server_room_fits(const struct server_room *m, uint64_t n, uint64_t peer)
+{
+	uint64_t most = server_room_most(m), owed = atomic_load_explicit(&m->owed, memory_order_relaxed);
+
+	n = server_room_debt(m, n);
+	return owed <= most - n && peer <= most / 4 - n;
+}
+
+int
+server_room_strained(const struct server_room *m, uint64_t peer)
+{
+	uint64_t most = server_room_most(m);
+
+	return atomic_load_explicit(&m->owed, memory_order_relaxed) > most / 2 || peer > most / 8;
 }
 
 int
 server_room_calm(struct server_room *m, int forget)
 {
-	uint64_t now = atomic_load_explicit(&m->held, memory_order_relaxed) +
-		       atomic_load_explicit(&m->parked, memory_order_relaxed);
+	uint64_t now = in_all(m);
 
 	if (atomic_load_explicit(&m->peak, memory_order_relaxed) < MUCH || now > MUCH / 8)
 		return 0;

@@ -2,6 +2,7 @@
  * server_room.h: how much memory requests hold together, and who waits for some.  Plain numbers; any thread.
  *
  *	bytes come in: parked  --take, or queue and be told-->  held, with what is made of them  --give-->  gone
+ *	an answer is made: owed  --its client takes it-->  gone
  */
 #ifndef HTTPAPI_SERVER_ROOM_H_
 #define HTTPAPI_SERVER_ROOM_H_
@@ -17,8 +18,9 @@ struct server_room {
 	uint64_t share;           /* bytes; 0: no bound */
 	_Atomic uint64_t held;    /* by requests that are worked on; arenas count here as they grow */
 	_Atomic uint64_t parked;  /* by those that are not yet */
+	_Atomic uint64_t owed;    /* by answers that wait to be taken */
 	_Atomic uint64_t takers;  /* who hold some of ${held} that they took */
-	_Atomic uint64_t peak;    /* of both, since server_room_calm() */
+	_Atomic uint64_t peak;    /* of the three, since server_room_calm() */
 	_Atomic uint64_t shed;    /* requests, since the start */
 	_Atomic unsigned waiting; /* in the queue */
 	pthread_mutex_t lock;     /* of the queue */
@@ -56,8 +58,19 @@ int server_room_park(struct server_room *m, uint64_t was, uint64_t n);
 void server_room_queue(struct server_room *m, struct server_room_waiter *w);
 /** server_room_expire(m, now_ms): Tell those whose time is over.  Returns when the next one's is, or 0. */
 uint64_t server_room_expire(struct server_room *m, uint64_t now_ms);
-/** server_room_most(m): What is held in any case does not grow beyond this; when it is there, nothing new begins. */
+/** server_room_most(m): What is held in any case does not grow beyond this; when it is there, nothing new begins.  What is owed has as much. */
 uint64_t server_room_most(const struct server_room *m);
+/** server_room_owe(m, n), server_room_paid(m, n): An answer of ${n} bytes waits to be taken, and no longer. */
+void server_room_owe(struct server_room *m, uint64_t n);
+void server_room_paid(struct server_room *m, uint64_t n);
+/**
+ * server_room_debt(m, n): What an answer of ${n} bytes counts for: no more than an eighth of all that may be owed, so that there is room for large ones.
+ * server_room_fits(m, n, peer): 1 if so much more may be owed, in all and to an address that is owed ${peer}, a quarter of it.
+ * server_room_strained(m, peer): 1 if half of the one or the other is: who takes nothing now is in others' way.
+ */
+uint64_t server_room_debt(const struct server_room *m, uint64_t n);
+int server_room_fits(const struct server_room *m, uint64_t n, uint64_t peer);
+int server_room_strained(const struct server_room *m, uint64_t peer);
 /** server_room_calm(m, forget): 1 if much was held, and now hardly any is: then what was is forgotten if ${forget}. */
 int server_room_calm(struct server_room *m, int forget);
 

@@ -1,5 +1,7 @@
-// What one user does with all their might leaves the others' logins alone.
+// What one user does with all their might leaves the others alone.
 import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startDivand } from '../lib/divand.mjs';
@@ -45,4 +47,89 @@ test('a request full of new accounts keeps neither logins nor another account wa
 	const { json } = await bulk;
 	assert.equal(json.filter((row) => row.ok).length, docs.length);
 	assert.equal((await ask(server, 'GET', '/_session', { auth: basic('many99', 'pw') })).json.userCtx.name, 'many99');
+});
+
+/** A client at ${from} that asks for ${path} and reads no further than ${until}; head: of what came. */
+function asker(of, path, { from, headers = '', until: end = 1 }) {
+	const c = { bytes: 0, text: '', over: false };
+	c.socket = net.connect({ host: '127.0.0.1', port: of.port, localAddress: from });
+	c.closed = new Promise((resolve) => c.socket.on('close', () => resolve((c.over = true))));
+	c.begun = new Promise((resolve) => c.socket.on('data', (d) => {
+		c.bytes += d.length;
+		if (c.text.length < 1000) c.text += d.toString('latin1');
+		if (c.bytes >= end) c.socket.pause();
+		resolve();
+	}));
+	c.socket.on('error', () => {});
+	c.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${of.auth}\r\n${headers}\r\n`);
+	c.status = () => Number(/^HTTP\/1.1 (\d+)/.exec(c.text)?.[1]);
+	return c;
+}
+
+// Hardly smaller when it is compressed.
+const TEXT = crypto.randomBytes(5900000).toString('base64');
+const stat = async (of, name) => (await ask(of, 'GET', `/_node/_local/_stats/divan/request_memory/${name}`)).json.value;
+
+/** A database with documents of 8 MB, `a` with two leaves and an attachment. */
+async function largeDocs(of) {
+	const db = await newDb(of), text = TEXT;
+	for (const rev of ['1-a', '1-b']) {
+		const { status } = await ask(of, 'PUT', `/${db}/a?new_edits=false`, { json: { _id: 'a', _rev: rev, text, _attachments: { a: { content_type: 'image/png', data: 'AAAA' } } } });
+		assert.equal(status, 201);
+	}
+	assert.equal((await ask(of, 'PUT', `/${db}/b`, { json: { text } })).status, 201);
+	return db;
+}
+
+test('answers that one address does not take are its own trouble', { timeout: 120000 }, async (t) => {
+	// So 272 MiB may wait, and 68 of one address.
+	const of = await startDivand({ config: { gate: { exempt: 'none', request_memory: 16 << 20, stuck_timeout: 3600000 }, chttpd: { compress_responses: 'always' } } });
+	try {
+		const db = await largeDocs(of);
+		const ways = {
+			'a document': [`/${db}/b`],
+			'a document, compressed': [`/${db}/b`, { headers: 'Accept-Encoding: gzip\r\n' }],
+			'open_revs': [`/${db}/a?open_revs=all`, { headers: 'Accept: application/json\r\n' }],
+			'open_revs, multipart': [`/${db}/a?open_revs=all`, { headers: 'Accept: multipart/mixed\r\n' }],
+			'attachments': [`/${db}/a?attachments=true`],
+			'a listing': [`/${db}/_all_docs?include_docs=true`],
+			'changes': [`/${db}/_changes?include_docs=true`],
+		};
+		for (const [what, [path, options]] of Object.entries(ways)) {
+			const many = Array.from({ length: 60 }, () => asker(of, path, { from: '127.0.0.2', ...options }));
+			await Promise.all(many.map((c) => Promise.race([c.begun, c.closed])));
+			const statuses = many.map((c) => c.status() ?? 0), taken = statuses.filter((s) => s === 200).length;
+			const owed = await stat(of, 'owed');
+			t.diagnostic(`${what}: ${taken} of ${many.length} wait, ${owed >> 20} MiB`);
+			assert.ok(taken > 0, what);
+			assert.ok(owed <= 80 << 20, `${what}: ${owed}`);
+			for (const c of many) if (c.status() === 503) assert.match(c.text, /\nretry-after:/i, what);
+			for (const [path, status, options] of [['/', 200], [`/${db}/b`, 200], [`/${db}/a?open_revs=all`, 200], [`/${db}/_all_docs?include_docs=true`, 200], [`/${db}/new-${taken}-${what.length}`, 201, { method: 'PUT', json: {} }]]) {
+				const got = await ask(of, options?.method ?? 'GET', encodeURI(path), options);
+				assert.equal(got.status, status, `${what}: ${path}: ${got.text.slice(0, 200)}`);
+			}
+			for (const c of many) c.socket.destroy();
+			await until(() => many.every((c) => c.over));
+			while ((await stat(of, 'owed')) > 0 || (await stat(of, 'held')) > 0) await sleep(10);
+		}
+	} finally {
+		await of.stop();
+	}
+});
+
+test('where too many answers wait, small ones go on, and who takes nothing is cut long before its time', { timeout: 60000 }, async () => {
+	const of = await startDivand({ config: { gate: { request_memory: 16 << 20, stuck_timeout: 3600000 } } });
+	try {
+		const db = await largeDocs(of);
+		const many = Array.from({ length: 60 }, () => asker(of, `/${db}/b`, {}));
+		await Promise.all(many.map((c) => c.begun));
+		assert.ok(many.some((c) => c.status() === 503) && many.some((c) => c.status() === 200));
+		assert.ok((await stat(of, 'owed')) < 273 << 20);
+		assert.equal((await ask(of, 'PUT', `/${db}/small`, { json: {} })).status, 201);
+		assert.equal((await ask(of, 'GET', `/${db}/small`)).status, 200);
+		while ((await ask(of, 'GET', `/${db}/b`)).status !== 200) await sleep(50);
+		for (const c of many) c.socket.destroy();
+	} finally {
+		await of.stop();
+	}
 });

@@ -42,7 +42,7 @@ async function eventually(what, condition, ms = 20000) {
 async function atRest(before) {
 	await eventually('room is given back', async () => {
 		const n = await room();
-		return (n.held === 0 && n.parked === 0 && n.waiting === 0) || n;
+		return (n.held === 0 && n.parked === 0 && n.waiting === 0 && n.owed === 0) || n;
 	});
 	await eventually('memory is given back', () => anon() < before + 12 * MB || `${anon() / MB} MiB, ${before / MB} before`);
 }
@@ -273,9 +273,9 @@ test('an answer that is encoded piece by piece counts while nobody takes it', { 
 	slow.write(`GET /${db}/large HTTP/1.1\r\nHost: x\r\nAuthorization: ${server.auth}\r\nAccept-Encoding: gzip, identity;q=0\r\n\r\n`);
 	// The document as it was read, and the answer.
 	await eventually('it counts', async () => {
-		const { held } = await room();
-		return held > 11 * MB || held;
+		const { owed } = await room();
+		return owed > 11 * MB || owed;
 	});
 	slow.destroy();
-	await eventually('no longer', async () => (await room()).held === 0);
+	await eventually('no longer', async () => (await room()).owed === 0);
 });

@@ -69,6 +69,20 @@ http_expect(struct http_req *req, uint64_t len)
 	(void)req, (void)len;
 }
 
+int
+http_has_room(const struct http_req *req, uint64_t len)
+{
+	(void)req, (void)len;
+	return 1;
+}
+
+int
+http_keep(struct http_req *req, uint64_t len)
+{
+	(void)req, (void)len;
+	return 0;
+}
+
 void
 http_may_encode(struct http_req *req)
 {

@@ -280,6 +280,14 @@ test_peers(void)
 	server_peers_end(p[0]);
 	CHECK_INT(server_peers_begin(q, 1, 0), 0);
 	server_peers_end(q);
+	/* What is owed to an address is so without connections. */
+	server_peers_owe(p[0], 1000);
+	server_peers_owe(p[0], 10);
+	server_peers_paid(p[0], 1000);
+	CHECK_INT(server_peers_owed(q), 10);
+	server_peers_owe(NULL, 1);
+	server_peers_paid(NULL, 1);
+	CHECK_INT(server_peers_owed(NULL) + server_peers_owed(p[2]), 0);
 	/* A rate has a burst; who comes again is the same. */
 	CHECK_INT(server_peers_get(all, &v6, &p[3]), 0);
 	{
@@ -301,6 +309,7 @@ test_peers(void)
 	server_peers_put(p[1]);
 	server_peers_disconnect(q);
 	server_peers_put(q);
+	server_peers_paid(p[0], 10);
 	server_peers_disconnect(p[2]);
 	server_peers_put(p[2]);
 	server_peers_free(all);

@@ -114,6 +114,35 @@ no_share(void)
 }
 
 static void
+answers(void)
+{
+	struct server_room m;
+	uint64_t most;
+
+	server_room_init(&m, 16 * MIB);
+	most = server_room_most(&m);
+	/* One of any size fits where nothing is owed; a quarter of all, and no more, to one address. */
+	CHECK(server_room_fits(&m, UINT64_MAX, 0) && server_room_debt(&m, UINT64_MAX) == most / 8);
+	CHECK(server_room_fits(&m, MIB, most / 4 - MIB) && !server_room_fits(&m, MIB, most / 4 - MIB + 1));
+	CHECK(!server_room_strained(&m, most / 8) && server_room_strained(&m, most / 8 + 1));
+	/* What is owed leaves what requests hold alone. */
+	server_room_owe(&m, most - MIB);
+	CHECK(server_room_fits(&m, MIB, 0) && !server_room_fits(&m, MIB + 1, 0) && server_room_strained(&m, 0));
+	CHECK(server_room_take(&m, 8 * MIB) && server_room_take(&m, MIB));
+	server_room_give(&m, MIB);
+	server_room_give(&m, 8 * MIB);
+	/* It is much that was held, until it is gone. */
+	CHECK(!server_room_calm(&m, 1));
+	server_room_paid(&m, most - MIB);
+	CHECK(m.owed == 0 && server_room_calm(&m, 1) && !server_room_calm(&m, 1));
+	server_room_release(&m);
+	server_room_init(&m, 0);
+	server_room_owe(&m, 1000 * MIB);
+	CHECK(server_room_fits(&m, UINT64_MAX / 16, 1000 * MIB) && !server_room_strained(&m, 1000 * MIB));
+	server_room_release(&m);
+}
+
+static void
 arenas(void)
 {
 	_Atomic uint64_t sum = 0;
@@ -126,11 +155,12 @@ arenas(void)
 	CHECK(arena_alloc(a, MIB) != NULL && sum >= MIB - 64 * KIB && sum < MIB + 64 * KIB);
 	/* Beyond the most there is none, which is not the end of it. */
 	CHECK(arena_alloc(b, 4 * MIB) == NULL && arena_alloc(b, 2 * MIB) != NULL);
-	/* Who has taken room for it does not count. */
+	/* Who has taken room for it does not count, nor does what is there already. */
 	arena_count(b, &sum, 32 * MIB, 4 * MIB);
+	CHECK(arena_size(b) >= 2 * MIB && sum < MIB + 64 * KIB);
 	CHECK(arena_alloc(b, 3 * MIB) != NULL);
 	arena_reset(a);
-	CHECK(sum >= 2 * MIB - 128 * KIB && sum < 2 * MIB + 64 * KIB);
+	CHECK(sum == 0 && arena_size(a) == 0);
 	CHECK(arena_alloc(a, 8 * MIB) != NULL);
 	arena_free(b);
 	CHECK(sum == 0);
@@ -218,6 +248,7 @@ main(void)
 	shares();
 	waits();
 	no_share();
+	answers();
 	arenas();
 	together();
 	return check_done();
