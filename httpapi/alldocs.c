@@ -659,13 +659,14 @@ list(struct apireq *r, enum kind kind, const struct jstr *partition, int multi)
 int
 alldocs_open(struct apireq *r, struct listing **lp, struct errtext *why)
 {
-	int err;
-
 	/* Rows know nothing of who may see which document. */
-	if (!db_shows_all(r->db))
-		return ERR_NOT_ADMIN;
-	err = listing_new(r, ALL, NULL, 0, lp, why);
-	return err != 0 ? err : read_query(*lp, why);
+	return db_shows_all(r->db) ? listing_new(r, ALL, NULL, 0, lp, why) : ERR_NOT_ADMIN;
+}
+
+int
+alldocs_read(struct listing *l, struct errtext *why)
+{
+	return read_query(l, why);
 }
 
 void

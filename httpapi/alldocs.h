@@ -14,6 +14,8 @@ struct listing; /* lives in its request's arena */
  * Errors: ERR_NOT_ADMIN (not everybody may see them); as _all_docs.
  */
 int alldocs_open(struct apireq *r, struct listing **lp, struct errtext *why) MUST_CHECK;
+/** alldocs_read(l, why): Read which ones, before the first are made.  On any thread; the body may be long.  Errors: as _all_docs. */
+int alldocs_read(struct listing *l, struct errtext *why) MUST_CHECK;
 /** alldocs_fill(l, b, scratch): A rows_f. */
 int alldocs_fill(void *l, struct buf *b, struct arena *scratch);
 void alldocs_drop(void *l);

@@ -150,6 +150,7 @@ begin(struct apireq *r, struct changes_query *q, int err, const struct errtext *
 /* Of a long body: ids to put in order, a selector to compile. */
 struct asked {
 	struct changes_query q;
+	struct scripting_request request; /* for a filter in JavaScript */
 	struct errtext why;
 	int err;
 };
@@ -174,12 +175,14 @@ static void
 parse_long(struct apireq *r, const struct changes_query *q)
 {
 	struct asked *k = arena_calloc(r->arena, 1, sizeof(*k));
+	int err = k == NULL ? ERR_NOMEM : scripting_request_take(&k->request, r, (struct jstr){"", 0}, &r->body);
 
-	if (k == NULL) {
-		api_error(r, ERR_NOMEM, NULL);
+	if (err != 0) {
+		api_error(r, err, NULL);
 		return;
 	}
 	k->q = *q;
+	k->q.request = &k->request;
 	r->cookie = k;
 	api_parse(r, parse, parsed);
 }
@@ -193,7 +196,7 @@ changes_any(struct apireq *r)
 
 	if ((err = db_may_list(r->db)) == 0 && (err = changes_query_init(r, &q)) == 0) {
 		/* Of thousands of feeds each has a short one, or none: that is to leave nothing behind. */
-		if (r->body_err == 0 && r->body.len > API_INLINE_BYTES && changes_query_is_apart(r)) {
+		if (r->body_err == 0 && r->body.len > API_INLINE_BYTES) {
 			parse_long(r, &q);
 			return;
 		}

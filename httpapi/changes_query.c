@@ -324,7 +324,7 @@ filter_function(struct parse *p, const struct jstr *which, const char *member, c
 	if ((err = look_up(p, &id, &in, &name)) != 0)
 		return err;
 	p->q->scan.filter = FEEDSCAN_SCRIPT;
-	err = feedjudge_new(p->r, id, member, name, p->q->scan.row.all_leaves, &p->r->judge);
+	err = feedjudge_new(p->r, p->q->request, id, member, name, p->q->scan.row.all_leaves, &p->r->judge);
 	p->q->scan.judge = p->r->judge;
 	return err;
 }
@@ -448,21 +448,6 @@ changes_query_init(struct apireq *r, struct changes_query *q)
 	memset(q, 0, sizeof(*q));
 	q->last_event_id = http_header(r->http, "last-event-id");
 	return strcmp(r->method, "POST") == 0 && !api_is_json(r) ? ERR_CONTENT_TYPE : 0;
-}
-
-int
-changes_query_is_apart(const struct apireq *r)
-{
-	int apart = 1;
-
-	for (size_t i = 0; i < r->nparams; i++) {
-		const struct jstr *v = &r->params[i].value;
-
-		if (names(&r->params[i].name, "filter"))
-			apart &=
-			    v->len == 0 || jstr_is(v, "_doc_ids") || jstr_is(v, "_design") || jstr_is(v, "_selector");
-	}
-	return apart;
 }
 
 int

@@ -41,24 +41,28 @@ struct feedjudge {
 /* ---- Made and given back ---- */
 
 static int
-put_frame(struct feedjudge *j, const char *kind, struct jstr name)
+put_frame(struct feedjudge *j, const char *kind, struct jstr name, const struct scripting_request *request)
 {
 	struct jstr body = {"", 0};
 	struct buf *tail = &j->all.tail;
-	int err, has_body = strcmp(j->r->method, "POST") == 0;
+	int err, has_body = request == NULL && strcmp(j->r->method, "POST") == 0;
 
 	if ((err = judging_put_head(&j->all, kind, name)) != 0 ||
 	    (has_body && (err = api_body(j->r, &body, NULL)) != 0))
 		return err;
 	buf_puts(tail, "],");
-	if ((err = scripting_put_request(tail, j->r, (struct jstr){"", 0}, has_body ? &body : NULL)) != 0)
+	if (request != NULL)
+		err = scripting_request_put(tail, j->r, request);
+	else
+		err = scripting_put_request(tail, j->r, (struct jstr){"", 0}, has_body ? &body : NULL);
+	if (err != 0)
 		return err;
 	return buf_putc(tail, ']');
 }
 
 int
-feedjudge_new(
-    struct apireq *r, struct jstr ddoc, const char *kind, struct jstr name, int all_leaves, struct feedjudge **jp)
+feedjudge_new(struct apireq *r, const struct scripting_request *request, struct jstr ddoc, const char *kind,
+    struct jstr name, int all_leaves, struct feedjudge **jp)
 {
 	struct feedjudge *j = arena_calloc(r->arena, 1, sizeof(*j));
 	struct db_snap *snap;
@@ -75,7 +79,7 @@ feedjudge_new(
 	err = scripting_program(snap, ddoc, r->arena, &j->all.program);
 	db_snap_end(snap);
 	if (err == 0)
-		err = put_frame(j, kind, name);
+		err = put_frame(j, kind, name, request);
 	*jp = j;
 	return err;
 }

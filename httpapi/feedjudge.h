@@ -2,22 +2,23 @@
  * feedjudge.h: filters of a changes feed that are users' JavaScript: a function of filters, or the map of a view.
  *
  * Rows are judged in batches, ahead of the feed and off its thread.  A feed that meets a row without a verdict says which
- * rows it wants next, and goes on when they have been judged.  All but feedjudge_ask() on the request's thread.
+ * rows it wants next, and goes on when they have been judged.  All but feedjudge_new() and feedjudge_ask() on the request's thread.
  */
 #ifndef HTTPAPI_FEEDJUDGE_H_
 #define HTTPAPI_FEEDJUDGE_H_
 
 #include "httpapi/api.h"
+#include "httpapi/scripting.h"
 
 struct feedjudge;
 
 /**
- * feedjudge_new(r, ddoc, kind, name, all_leaves, jp): The function ${name} of ${ddoc}'s member ${kind}, as it stands now, for
- * the feed of ${r}.  With ${all_leaves} each leaf is judged, else the winner.  api_done() gives it back.  Errors: as
+ * feedjudge_new(r, request, ddoc, kind, name, all_leaves, jp): The function ${name} of ${ddoc}'s member ${kind}, as it stands now, for
+ * the feed of ${r}.  With ${all_leaves} each leaf is judged, else the winner.  ${request}: what it is told of ${r}; with NULL that is taken here, on the request's thread.  api_done() gives it back.  Errors: as
  * scripting_program(), scripting_put_request().
  */
-int feedjudge_new(struct apireq *r, struct jstr ddoc, const char *kind, struct jstr name, int all_leaves,
-    struct feedjudge **jp) MUST_CHECK;
+int feedjudge_new(struct apireq *r, const struct scripting_request *request, struct jstr ddoc, const char *kind,
+    struct jstr name, int all_leaves, struct feedjudge **jp) MUST_CHECK;
 /** feedjudge_release(j): NULL is allowed. */
 void feedjudge_release(struct feedjudge *j);
 

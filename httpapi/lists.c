@@ -2,13 +2,13 @@
  * lists.c: /{db}/_design/{d}/_list/{name}/[{other}/]{view}: a function answers with what it makes of a view's rows, or of those of
  * _all_docs, if that is the view's name.
  *
- *	lists_any -> (the view's rows are ready) -> run: what the function sends first
+ *	lists_any -> prepare: design document and request -> (the view's rows are ready) -> run: what the function sends first
  *	  `-> list_end: all of it, an error, or the head of a stream -> fill -> (sent) -> fill ... -> drop
  *	                                                                `-> ahead, ahead ... while it is sent
  *
  * 1. The rows are made as a view's answer, a batch at a time as the function asks for them, and what it sends goes out a batch at
  *    a time: neither is ever held in memory as a whole.
- * 2. run(), fill() and ahead() are on threads that may wait, one at a time.  Between them the function stands still, in its process.
+ * 2. prepare(), run(), fill() and ahead() are on threads that may wait, one at a time.  Between them the function stands still, in its process.
  * 3. No process is waited for while one is held: where the rows are themselves a function's reductions, all of them are made first.
  * 4. Who holds a process never waits for a thread that waits for one: what follows run() is on api->lists, where nobody does.
  * 5. A slow client keeps no process that others need: ahead of it the function works on, and what it sends waits on disk, behind what is
@@ -33,6 +33,7 @@
 struct list {
 	struct apireq *r;
 	struct scripting_call call;
+	struct scripting_request asked;
 	struct jstr program;
 	struct view_rows *l;
 	struct listing *docs; /* instead of l: _all_docs */
@@ -220,12 +221,34 @@ converse(struct list *f, int asks)
 	return err;
 }
 
+/* put_whole: The response with what was sent as its body. */
+static int
+put_whole(struct list *f)
+{
+	const struct buf *head = &f->response;
+	struct buf *b = &f->call.answer;
+	char *room;
+	int err;
+
+	if (head->len < 2 || head->data[0] != '{')
+		return ERR_SCRIPT_DIED;
+	/* An arena's buffer had better not grow. */
+	if ((err = buf_reserve(b, head->len + f->body.len + f->body.len / 8 + 64, &room)) != 0)
+		return err;
+	buf_put(b, head->data, head->len - 1);
+	buf_puts(b, head->len > 2 ? ",\"body\":" : "\"body\":");
+	buf_put_json(b, f->body.data, f->body.len);
+	return buf_putc(b, '}');
+}
+
 static void
 run(struct apireq *r)
 {
 	struct list *f = r->cookie;
 	struct scripting_call *c = &f->call;
 
+	if (f->docs != NULL && (c->err = alldocs_read(f->docs, &c->why)) != 0)
+		return;
 	if ((c->err = arena_new(SCRATCH_MAX, &f->scratch)) != 0 || (c->err = first_rows(f)) != 0)
 		return;
 	c->err = script_open(r->api->scripts, r->part[0].s, f->program, &f->sc, &c->why);
@@ -233,6 +256,8 @@ run(struct apireq *r)
 		(void)snprintf(c->error, sizeof(c->error), "compilation_error");
 	if (c->err == 0 && (c->err = send_call(f)) == 0)
 		c->err = converse(f, 0);
+	if (c->err == 0 && f->done)
+		c->err = put_whole(f);
 }
 
 /* ---- Answers ---- */
@@ -251,10 +276,11 @@ close_elsewhere(void *arg)
 	free(c);
 }
 
-/* let_go: Of the rows and the process; one that is left in the middle of its work is ended, which takes a while. */
+/* drop: A process that is left in the middle of its work is ended, which takes a while. */
 static void
-let_go(struct list *f)
+drop(void *cookie)
 {
+	struct list *f = cookie;
 	struct executor *ex = f->r->api->lists;
 	struct closing *c = f->sc != NULL ? calloc(1, sizeof(*c)) : NULL;
 
@@ -271,14 +297,6 @@ let_go(struct list *f)
 	arena_free(f->scratch);
 	buf_release(&f->text);
 	spool_release(&f->spool);
-}
-
-static void
-drop(void *cookie)
-{
-	struct list *f = cookie;
-
-	let_go(f);
 	buf_release(&f->body);
 	buf_release(&f->response);
 }
@@ -348,18 +366,15 @@ ahead(void *cookie)
 	return make_more(f);
 }
 
-/* put_whole: The response with what was sent as its body. */
-static int
-put_whole(struct list *f)
+static void
+stream(struct apireq *r, int status)
 {
-	struct buf *b = &f->response;
+	struct list *f = r->cookie;
 
-	if (b->len < 2 || b->data[0] != '{')
-		return ERR_SCRIPT_DIED;
-	b->len--;
-	buf_puts(b, b->len > 1 ? ",\"body\":" : "\"body\":");
-	buf_put_json(b, f->body.data, f->body.len);
-	return buf_putc(b, '}');
+	if (status != 0)
+		rows_stream_ahead(r, status, r->api->lists, fill, ahead, drop, f);
+	else
+		drop(f);
 }
 
 static void
@@ -368,24 +383,16 @@ list_end(struct apireq *r)
 	static const char json[] = "application/json";
 	struct list *f = r->cookie;
 	struct scripting_call *c = &f->call;
-	int status;
 
 	if (c->err == 0 && !f->done) {
-		if (scripting_reply_begin(r, (struct jstr){f->response.data, f->response.len}, json, &status) == 0)
-			rows_stream_ahead(r, status, r->api->lists, fill, ahead, drop, f);
-		else
-			drop(f);
+		scripting_reply_begin(r, (struct jstr){f->response.data, f->response.len}, json, stream);
 		return;
 	}
-	let_go(f);
-	if (c->err == 0)
-		c->err = put_whole(f);
+	drop(f);
 	if (c->err != 0)
 		scripting_call_fail(r, c);
 	else
-		scripting_reply_as(r, (struct jstr){f->response.data, f->response.len}, 200, json);
-	buf_release(&f->body);
-	buf_release(&f->response);
+		scripting_reply_as(r, (struct jstr){c->answer.data, c->answer.len}, 200, json);
 }
 
 static void
@@ -411,25 +418,37 @@ ready(struct apireq *r, struct view_rows *l, void *cookie)
 
 /* ---- The way in ---- */
 
+/* take_request: What is told of it, and which function is asked for. */
 static int
-prepare(struct apireq *r, struct list *f)
+take_request(struct apireq *r, struct list *f)
 {
-	struct jstr body = {"", 0}, id;
-	struct db_snap *snap;
+	struct jstr body = {"", 0};
 	int post = strcmp(r->method, "POST") == 0, err;
 
 	if (post && !api_is_json(r))
 		return ERR_CONTENT_TYPE;
-	if ((err = api_ddoc_id(r, r->part[2], &id)) != 0 || (post && (err = api_body(r, &body, &f->call.why)) != 0) ||
-	    (err = db_snap_begin(r->db, &snap)) != 0)
-		return err;
-	err = scripting_program(snap, id, r->arena, &f->program);
-	db_snap_end(snap);
 	f->call.kind = "lists";
 	f->call.name = r->part[PARTS];
-	if (err == 0)
-		err = scripting_find(&f->call, f->program);
-	return err != 0 ? err : scripting_put_request(&f->call.request, r, (struct jstr){"", 0}, post ? &body : NULL);
+	if ((err = api_ddoc_id(r, r->part[2], &f->call.ddoc)) != 0 ||
+	    (post && (err = api_body(r, &body, &f->call.why)) != 0))
+		return err;
+	return scripting_request_take(&f->asked, r, (struct jstr){"", 0}, post ? &body : NULL);
+}
+
+/* prepare: Neither the body nor the design document need be short. */
+static void
+prepare(struct apireq *r)
+{
+	struct list *f = r->cookie;
+	struct scripting_call *c = &f->call;
+	struct db_snap *snap;
+
+	if ((c->err = db_snap_begin(r->db, &snap)) != 0)
+		return;
+	c->err = scripting_program(snap, c->ddoc, r->arena, &f->program);
+	db_snap_end(snap);
+	if (c->err == 0 && (c->err = scripting_find(c, f->program)) == 0)
+		c->err = scripting_request_put(&c->request, r, &f->asked);
 }
 
 /* other_exists: A design document that the path names beside the list's. */
@@ -461,6 +480,20 @@ list_docs(struct apireq *r, struct list *f)
 		begin(r, f);
 }
 
+static void
+prepared(struct apireq *r)
+{
+	struct list *f = r->cookie;
+
+	if (f->call.err != 0)
+		api_error(r, f->call.err, &f->call.why);
+	else if (jstr_is(&r->part[r->nparts - 1], "_all_docs"))
+		list_docs(r, f);
+	else
+		view_rows_take(
+		    r, r->nparts == PARTS + 3 ? r->part[PARTS + 1] : r->part[2], r->part[r->nparts - 1], ready, f);
+}
+
 void
 lists_any(struct apireq *r)
 {
@@ -476,11 +509,9 @@ lists_any(struct apireq *r)
 		return;
 	}
 	scripting_call_init(&f->call, r->arena);
-	if ((err = prepare(r, f)) != 0)
+	r->cookie = f;
+	if ((err = take_request(r, f)) != 0)
 		api_error(r, err, &f->call.why);
-	else if (jstr_is(&r->part[r->nparts - 1], "_all_docs"))
-		list_docs(r, f);
 	else
-		view_rows_take(
-		    r, r->nparts == PARTS + 3 ? r->part[PARTS + 1] : r->part[2], r->part[r->nparts - 1], ready, f);
+		api_work(r, prepare, prepared);
 }

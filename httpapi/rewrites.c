@@ -2,8 +2,10 @@
  * rewrites.c: /{db}/_design/{d}/_rewrite/...: the request goes on as one of another path, which the design document's rules name, or
  * its function.
  *
- *	rewrites_any -> a list of rules: the first whose method and "from" fit -> "to", with what "from" and the query have bound
+ *	rewrites_any -> look: a list of rules: the first whose method and "from" fit -> "to", with what "from" and the query have bound
  *	             -> a function: (a thread that may wait) -> its path, or its own answer
+ *
+ * A large design document is read off the event loop, and so is what a function answers.
  *
  * 1. A path stays within its database, whatever the rules, the function and the request say: who may write a design
  *    document of one database is not to send an administrator who follows its links elsewhere.
@@ -49,6 +51,11 @@ struct rewrite {
 	struct jstr formats;
 	struct segments out;
 	struct buf scratch;
+	struct buf to_query;
+	const char *to_method; /* NULL: the request's own */
+	int here, large;       /* on the event loop, where this is not to be read */
+	int err;
+	int is_answer; /* what the function said is the answer itself */
 };
 
 /* ---- Texts ---- */
@@ -194,9 +201,9 @@ insecure(struct apireq *r)
 	api_error_text(r, 500, "insecure_rewrite_rule", "too many ../.. segments");
 }
 
-/* go_on: To what w->out says, below the design document; ${method}: NULL: as it is. */
+/* go_on: To what w->out says, below the design document. */
 static void
-go_on(struct rewrite *w, int encoded, struct jstr query, const char *method)
+go_on(struct rewrite *w, int encoded)
 {
 	struct apireq *r = w->r;
 	struct segments all = {.n = 3, .v = {r->part[0], {"_design", 7}, r->part[2]}};
@@ -220,10 +227,10 @@ go_on(struct rewrite *w, int encoded, struct jstr query, const char *method)
 	}
 	buf_init_arena(&b, r->arena, 8 * LIMIT_URL_LEN);
 	err = put_path(&b, &all, encoded);
-	if (method != NULL)
-		r->method = method;
+	if (w->to_method != NULL)
+		r->method = w->to_method;
 	if (err == 0)
-		err = api_path(r, (struct jstr){b.data, b.len}, query);
+		err = api_path(r, (struct jstr){b.data, b.len}, (struct jstr){w->to_query.data, w->to_query.len});
 	if (err != 0)
 		api_error(r, err, NULL);
 	else
@@ -440,40 +447,43 @@ try_rule(struct rewrite *w, struct jstr rule, struct buf *query)
 	return put_query(w, query);
 }
 
-static void
-by_rules(struct rewrite *w)
+/* try_rules: ERR_FORBIDDEN: that which fits leaves the database. */
+static int
+try_rules(struct rewrite *w)
 {
-	struct apireq *r = w->r;
 	struct jread j;
 	struct jstr rule;
-	struct buf query;
 	int err;
 
-	buf_init_arena(&query, r->arena, 8 * LIMIT_URL_LEN);
 	jread_init(&j, w->rules.s, w->rules.len);
 	err = jread_array_begin(&j);
 	while (err == 0 && (err = jread_array_next(&j)) == 0) {
 		(void)jread_peek(&j);
 		if ((err = jread_skip(&j, &rule)) != 0)
 			break;
-		if ((err = try_rule(w, rule, &query)) != ERR_MISSING)
+		if ((err = try_rule(w, rule, &w->to_query)) != ERR_MISSING)
 			break;
 		err = 0;
 	}
-	if (err == 0)
-		go_on(w, 0, (struct jstr){query.data, query.len}, NULL);
-	else if (err == ERR_FORBIDDEN)
-		insecure(r);
+	return err == ERR_END ? ERR_MISSING : err;
+}
+
+static void
+by_rules(struct rewrite *w)
+{
+	if (w->err == 0)
+		go_on(w, 0);
+	else if (w->err == ERR_FORBIDDEN)
+		insecure(w->r);
 	else
-		api_error(r, err == ERR_END ? ERR_MISSING : err, &w->call.why);
+		api_error(w->r, w->err, &w->call.why);
 }
 
 /* ---- A function ---- */
 
 static void
-run(struct apireq *r)
+ask(struct apireq *r, struct rewrite *w)
 {
-	struct rewrite *w = r->cookie;
 	struct scripting_call *c = &w->call;
 	const struct jstr parts[] = {{"[[\"rewrites\"],", 14}, {c->request.data, c->request.len}, {"]", 1}};
 	struct script *sc;
@@ -513,83 +523,104 @@ put_params(struct buf *b, const struct apireq *r)
 	}
 }
 
-/* by_answer: {"path","query","method"}; the path may have a query of its own.  Without either the request keeps its own. */
-static void
-by_answer(struct rewrite *w, struct jstr answer)
+/* take_query: Of the function's answer. */
+static int
+take_query(struct rewrite *w, struct jstr given)
 {
-	struct apireq *r = w->r;
-	struct jstr path, more, method = {"", 0};
+	struct buf rule;
+	int err;
+
+	buf_init_arena(&rule, w->r->arena, given.len + 16);
+	buf_puts(&rule, "{\"query\":");
+	buf_put(&rule, given.s, given.len);
+	w->bound.n = 0;
+	if ((err = buf_putc(&rule, '}')) == 0)
+		err = fill_query(w, (struct jstr){rule.data, rule.len});
+	for (size_t i = 0; i < w->query.n && err == 0; i++)
+		put_pair(w, &w->to_query, &w->query.v[i], 0);
+	return err;
+}
+
+/* take_path: One from the root names the database. */
+static int
+take_path(struct rewrite *w, struct jstr path)
+{
+	int err = split(path, &w->out);
+
+	if (err != 0 || path.len == 0 || path.s[0] != '/')
+		return err;
+	if (w->out.n == 0 || !same(w->out.v[0], w->r->part[0]))
+		return ERR_FORBIDDEN;
+	memmove(&w->out.v[2], &w->out.v[1], (w->out.n < SEGMENTS ? w->out.n - 1 : SEGMENTS - 2) * sizeof(w->out.v[0]));
+	w->out.n = w->out.n < SEGMENTS ? w->out.n + 1 : SEGMENTS;
+	w->out.v[0] = w->out.v[1] = (struct jstr){"..", 2};
+	return 0;
+}
+
+/*
+ * read_answer: {"path","query","method"}; the path may have a query of its own.  Without either the request keeps its own.
+ * ERR_END: there is no path.  ERR_FORBIDDEN: it leaves the database.
+ */
+static int
+read_answer(struct rewrite *w, struct jstr answer)
+{
+	struct jstr path, more, method;
 	const char *mark;
-	struct buf query;
 	int err = 0;
 
-	buf_init_arena(&query, r->arena, 8 * LIMIT_URL_LEN);
-	if (!member(w, answer, "path", &path)) {
-		api_error_text(r, 500, "rewrite_error", "bad rewrite");
-		return;
-	}
+	if (!member(w, answer, "path", &path))
+		return ERR_END;
 	path = plain(w, path);
 	if ((mark = memchr(path.s, '?', path.len)) != NULL) {
-		buf_put(&query, mark + 1, (size_t)(path.s + path.len - mark) - 1);
+		buf_put(&w->to_query, mark + 1, (size_t)(path.s + path.len - mark) - 1);
 		path.len = (size_t)(mark - path.s);
 	}
-	if (member(w, answer, "query", &more)) {
-		const struct jstr rule = {arena_alloc(r->arena, more.len + 10), more.len + 10};
-		union {
-			const char *c;
-			char *m;
-		} text = {rule.s};
-
-		w->bound.n = 0;
-		if (text.m == NULL) {
-			err = ERR_NOMEM;
-		} else {
-			memcpy(text.m, "{\"query\":", 9);
-			memcpy(text.m + 9, more.s, more.len);
-			text.m[9 + more.len] = '}';
-			err = fill_query(w, rule);
-		}
-		for (size_t i = 0; i < w->query.n && err == 0; i++)
-			put_pair(w, &query, &w->query.v[i], 0);
-	} else if (mark == NULL) {
-		put_params(&query, r);
-	}
+	if (member(w, answer, "query", &more))
+		err = take_query(w, more);
+	else if (mark == NULL)
+		put_params(&w->to_query, w->r);
 	if (member(w, answer, "method", &method))
-		method = plain(w, method);
-	if (err == 0)
-		err = split(path, &w->out);
-	/* A path from the root names the database. */
-	if (err == 0 && path.len > 0 && path.s[0] == '/') {
-		if (w->out.n == 0 || !same(w->out.v[0], r->part[0])) {
-			insecure(r);
-			return;
-		}
-		memmove(&w->out.v[2], &w->out.v[1],
-		    (w->out.n < SEGMENTS ? w->out.n - 1 : SEGMENTS - 2) * sizeof(w->out.v[0]));
-		w->out.n = w->out.n < SEGMENTS ? w->out.n + 1 : SEGMENTS;
-		w->out.v[0] = w->out.v[1] = (struct jstr){"..", 2};
-	}
-	if (err != 0)
-		api_error(r, err, NULL);
+		w->to_method = method_named(plain(w, method));
+	return err != 0 ? err : take_path(w, path);
+}
+
+static void
+run(struct apireq *r)
+{
+	struct rewrite *w = r->cookie;
+	struct jstr answer, code;
+
+	ask(r, w);
+	answer = (struct jstr){w->call.answer.data, w->call.answer.len};
+	if (w->call.err != 0)
+		return;
+	if (answer.len == 0 || answer.s[0] != '{')
+		w->err = ERR_MISSING;
+	else if (member(w, answer, "code", &code))
+		w->is_answer = 1;
 	else
-		go_on(w, 1, (struct jstr){query.data, query.len}, method.len > 0 ? method_named(method) : NULL);
+		w->err = read_answer(w, answer);
 }
 
 static void
 answered(struct apireq *r)
 {
 	struct rewrite *w = r->cookie;
-	struct jstr answer = {w->call.answer.data, w->call.answer.len}, code;
 
-	if (w->call.err != 0) {
+	if (w->call.err != 0)
 		scripting_call_fail(r, &w->call);
-	} else if (answer.len == 0 || answer.s[0] != '{') {
+	else if (w->is_answer)
+		scripting_reply(r, (struct jstr){w->call.answer.data, w->call.answer.len}, 200);
+	else if (w->err == ERR_MISSING)
 		api_error_text(r, 404, "rewrite_error", "Invalid path.");
-	} else if (member(w, answer, "code", &code)) {
-		scripting_reply(r, answer, 200);
-	} else {
-		by_answer(w, answer);
-	}
+	else if (w->err == ERR_END)
+		api_error_text(r, 500, "rewrite_error", "bad rewrite");
+	else if (w->err == ERR_FORBIDDEN)
+		insecure(r);
+	else if (w->err != 0)
+		api_error(r, w->err, NULL);
+	else
+		go_on(w, 1);
 }
 
 static void
@@ -623,23 +654,54 @@ read_segments(struct rewrite *w)
 static int
 read_rules(struct rewrite *w)
 {
-	struct jstr ddoc;
+	struct jstr id, ddoc;
 	struct db_snap *snap;
-	struct buf id;
-	int err = db_snap_begin(w->r->db, &snap);
+	struct db_doc doc;
+	int err = api_ddoc_id(w->r, w->r->part[2], &id);
 
-	if (err != 0)
+	if (err != 0 || (err = db_snap_begin(w->r->db, &snap)) != 0)
 		return err;
-	buf_init_arena(&id, w->r->arena, LIMIT_URL_LEN);
-	buf_puts(&id, "_design/");
-	buf_put(&id, w->r->part[2].s, w->r->part[2].len);
-	err = buf_failed(&id);
-	if (err == 0)
-		err = scripting_program(snap, (struct jstr){id.data, id.len}, w->r->arena, &w->program);
+	if (w->here && (err = db_get(snap, id.s, id.len, w->r->arena, &doc)) == 0)
+		w->large = db_doc_is_large(&doc);
+	if (err == 0 && !w->large)
+		err = scripting_program(snap, id, w->r->arena, &w->program);
 	db_snap_end(snap);
-	if (err == 0 && (!member(w, w->program, "ddoc", &ddoc) || !member(w, ddoc, "rewrites", &w->rules)))
+	if (err == 0 && !w->large && (!member(w, w->program, "ddoc", &ddoc) || !member(w, ddoc, "rewrites", &w->rules)))
 		w->rules = (struct jstr){"", 0};
 	return err;
+}
+
+static int
+has_rules(const struct rewrite *w)
+{
+	return w->rules.len > 0 && w->rules.s[0] == '[';
+}
+
+static void
+look(struct apireq *r)
+{
+	struct rewrite *w = r->cookie;
+
+	w->err = read_rules(w);
+	if (w->err != 0 || w->large)
+		return;
+	if (has_rules(w))
+		w->err = try_rules(w);
+}
+
+static void
+looked(struct apireq *r)
+{
+	struct rewrite *w = r->cookie;
+
+	if (has_rules(w))
+		by_rules(w);
+	else if (w->err != 0)
+		api_error(r, w->err, NULL);
+	else if (w->rules.len > 0 && w->rules.s[0] == '"')
+		by_function(w);
+	else
+		api_error_text(r, 404, "rewrite_error", "Invalid path.");
 }
 
 void
@@ -656,12 +718,18 @@ rewrites_any(struct apireq *r)
 	r->cookie = w;
 	scripting_call_init(&w->call, r->arena);
 	buf_init_arena(&w->scratch, r->arena, TEXT_MAX);
-	if ((err = read_segments(w)) != 0 || (err = read_rules(w)) != 0)
+	buf_init_arena(&w->to_query, r->arena, 8 * LIMIT_URL_LEN);
+	if ((err = read_segments(w)) != 0) {
 		api_error(r, err, NULL);
-	else if (w->rules.len > 0 && w->rules.s[0] == '[')
-		by_rules(w);
-	else if (w->rules.len > 0 && w->rules.s[0] == '"')
-		by_function(w);
-	else
-		api_error_text(r, 404, "rewrite_error", "Invalid path.");
+		return;
+	}
+	w->here = 1;
+	look(r);
+	w->here = 0;
+	if (w->large) {
+		w->large = 0;
+		api_work(r, look, looked);
+	} else {
+		looked(r);
+	}
 }

@@ -14,11 +14,23 @@ int scripting_program(struct db_snap *snap, struct jstr id, struct arena *a, str
 /** scripting_put_user(b, database, who): Append userCtx: {"db","name","roles"}. */
 int scripting_put_user(struct buf *b, const char *database, const struct principal *who);
 
+/* What a function is told of a request, in the request's arena. */
+struct scripting_request {
+	struct buf before, behind; /* JSON text that stands around the body's */
+	struct jstr body;
+	int has_body, is_form;
+};
+
 /**
- * scripting_put_request(b, r, id, body): Append what CouchDB passes to functions as the request: info, id, method, path, query,
+ * scripting_request_take(q, r, id, body): Take what CouchDB passes to functions as the request: info, id, method, path, query,
  * headers, body, form, cookie, userCtx, secObj and the rest.  ${id}: of the document; len 0: none.  ${body} may be NULL:
- * there is none.  On the request's thread.
+ * there is none; it is borrowed.  On the request's thread.
  */
+int scripting_request_take(
+    struct scripting_request *q, struct apireq *r, struct jstr id, const struct jstr *body) MUST_CHECK;
+/** scripting_request_put(b, r, q): Append it.  On any thread; the body may be long, and belongs off the event loop then.  Errors: as buf_put(). */
+int scripting_request_put(struct buf *b, struct apireq *r, const struct scripting_request *q) MUST_CHECK;
+/** scripting_put_request(b, r, id, body): Both at once, on the request's thread. */
 int scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body) MUST_CHECK;
 
 /** scripting_is_session(pair): Is NAME=VALUE the session's cookie? */
@@ -30,7 +42,7 @@ struct scripting_call {
 	const char *kind;   /* its member that has the function: "shows", "updates" */
 	struct jstr name;   /* the function's */
 	struct jstr id;     /* of the document; len 0, or not there: the function is given null */
-	struct buf request; /* as scripting_put_request() made it */
+	struct buf request; /* as scripting_request_put() made it */
 	struct buf answer;  /* out: the function's */
 	struct revbuf seen; /* out: the revision of the document that the function was given, */
 	int has_doc;        /* if there was one */
@@ -51,7 +63,7 @@ void scripting_call_fail(struct apireq *r, const struct scripting_call *c);
 
 /**
  * scripting_reply(r, response, status): Answer with a function's {"code","headers","body" or "json" or "base64"}; ${status} where it has
- * no code.
+ * no code.  A long ${response} is read on an executor thread: its memory is the request's arena.
  */
 void scripting_reply(struct apireq *r, struct jstr response, int status);
 /** scripting_reply_as(r, response, status, type): The same with another content type where the function says none. */
@@ -60,9 +72,10 @@ void scripting_reply_as(struct apireq *r, struct jstr response, int status, cons
 void scripting_reply_tagged(struct apireq *r, struct jstr response, const char *tag);
 
 /**
- * scripting_reply_begin(r, response, type, statusp): Set the headers of a streamed answer whose function has given ${response}; *${statusp}:
- * its status, or 200.  Errors: ERR_SCRIPT: ${r} is answered, for that cannot be sent.
+ * scripting_reply_begin(r, response, type, then): Set the headers of a streamed answer whose function has given ${response}, and call
+ * ${then}(r, status) with its status, or 200; 0: ${r} is answered, for that cannot be sent.  ${response} lives until then.
  */
-int scripting_reply_begin(struct apireq *r, struct jstr response, const char *type, int *statusp) MUST_CHECK;
+void scripting_reply_begin(
+    struct apireq *r, struct jstr response, const char *type, void (*then)(struct apireq *r, int status));
 
 #endif

@@ -15,13 +15,30 @@
 
 static const char html[] = "text/html; charset=utf-8";
 
+struct header {
+	struct header *next;
+	const char *name; /* lower case */
+	struct jstr value;
+};
+
 /* What a function may answer. */
 struct response {
 	uint64_t code;
 	struct buf body;
 	int has_body;
-	const char *type; /* of the body, if the function says nothing */
-	const char *tag;  /* its ETag, which is not the function's to set; or NULL */
+	const char *type;              /* of the body, if the function says nothing */
+	const char *tag;               /* its ETag, which is not the function's to set; or NULL */
+	struct header *first, **lastp; /* in the request's arena */
+};
+
+/* A response on its way through an executor; lives in the request's arena. */
+struct reply {
+	struct jstr text;
+	struct response out;
+	int err;
+	const char *type;                           /* of the answer, if the function says nothing */
+	void (*then)(struct apireq *r, int status); /* of a stream; NULL: the response is the answer */
+	void *cookie;                               /* the handler's */
 };
 
 static int
@@ -60,13 +77,27 @@ is_ours(const struct response *out, const char *name, struct jstr value)
 }
 
 static int
-set_headers(struct apireq *r, struct jread *j, struct buf *scratch, struct response *out)
+add_header(struct arena *a, struct response *out, const char *name, struct jstr value)
+{
+	struct header *h = arena_calloc(a, 1, sizeof(*h));
+
+	if (h == NULL || (h->value.s = arena_dup(a, value.s, value.len)) == NULL)
+		return ERR_NOMEM;
+	h->name = name;
+	h->value.len = value.len;
+	*out->lastp = h;
+	out->lastp = &h->next;
+	return 0;
+}
+
+static int
+read_headers(struct arena *a, struct jread *j, struct buf *scratch, struct response *out)
 {
 	struct jstr key, value;
 	int err = jread_object_begin(j);
 
 	while (err == 0 && (err = jread_object_next(j, scratch, &key)) == 0) {
-		char *name = is_token(&key) && key.len < 128 ? arena_calloc(r->arena, 1, key.len + 1) : NULL;
+		char *name = is_token(&key) && key.len < 128 ? arena_calloc(a, 1, key.len + 1) : NULL;
 
 		if (name == NULL || jread_peek(j) != JREAD_STRING) {
 			err = jread_skip(j, NULL);
@@ -76,7 +107,7 @@ set_headers(struct apireq *r, struct jread *j, struct buf *scratch, struct respo
 			name[i] = (char)tolower((unsigned char)key.s[i]);
 		err = jread_string(j, scratch, &value);
 		if (err == 0 && may_set(name, value) && !is_ours(out, name, value)) {
-			http_set_header(r->http, name, value.s, value.len);
+			err = add_header(a, out, name, value);
 			if (strcmp(name, "content-type") == 0)
 				out->type = NULL;
 		}
@@ -116,8 +147,9 @@ take_json(struct jread *j, struct response *out)
 	return buf_put(&out->body, span.s, span.len);
 }
 
+/* read_response: Nothing of it is the answer's yet. */
 static int
-read_response(struct apireq *r, struct jstr text, struct response *out)
+read_response(struct arena *a, struct jstr text, struct response *out)
 {
 	struct buf scratch;
 	struct jread j;
@@ -131,7 +163,7 @@ read_response(struct apireq *r, struct jstr text, struct response *out)
 		if (jstr_is(&key, "code") && jread_peek(&j) == JREAD_NUMBER)
 			err = jread_u64(&j, &out->code);
 		else if (jstr_is(&key, "headers") && jread_peek(&j) == JREAD_OBJECT)
-			err = set_headers(r, &j, &scratch, out);
+			err = read_headers(a, &j, &scratch, out);
 		else if (jstr_is(&key, "body"))
 			err = take_body(&j, &scratch, out, out->type, 0);
 		else if (jstr_is(&key, "base64"))
@@ -170,15 +202,13 @@ refuse(struct apireq *r)
 }
 
 static void
-reply(struct apireq *r, struct jstr response, struct response *out)
+send_whole(struct apireq *r, struct reply *p)
 {
+	struct response *out = &p->out;
 	size_t len;
 	char *data;
-	int err;
 
-	buf_init(&out->body, TEXT_MAX);
-	err = read_response(r, response, out);
-	if (err != 0 || out->code < 200 || out->code > 599) {
+	if (p->err != 0) {
 		buf_release(&out->body);
 		refuse(r);
 		return;
@@ -191,6 +221,74 @@ reply(struct apireq *r, struct jstr response, struct response *out)
 	http_reply_take(r->http, (int)out->code, data, len);
 }
 
+/* begin_stream: The body is not of the response, so neither is the type that a body there would have. */
+static void
+begin_stream(struct apireq *r, struct reply *p)
+{
+	buf_release(&p->out.body);
+	if (p->err != 0 || has_no_body(p->out.code)) {
+		refuse(r);
+		p->then(r, 0);
+		return;
+	}
+	if (p->out.type != NULL)
+		p->out.type = p->type;
+	set_common(r, &p->out);
+	p->then(r, (int)p->out.code);
+}
+
+static void
+read_work(struct apireq *r)
+{
+	struct reply *p = r->cookie;
+
+	p->err = read_response(r->arena, p->text, &p->out);
+	if (p->err == 0 && (p->out.code < 200 || p->out.code > 599))
+		p->err = ERR_SCRIPT;
+}
+
+static void
+read_done(struct apireq *r)
+{
+	struct reply *p = r->cookie;
+
+	r->cookie = p->cookie;
+	for (const struct header *h = p->out.first; h != NULL; h = h->next)
+		http_set_header(r->http, h->name, h->value.s, h->value.len);
+	if (p->then != NULL)
+		begin_stream(r, p);
+	else
+		send_whole(r, p);
+}
+
+/* go: Read ${p}'s text, on an executor thread if it is long, and answer with it. */
+static void
+go(struct apireq *r, const struct reply *given)
+{
+	struct reply *p = arena_alloc(r->arena, sizeof(*p));
+
+	if (p == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		if (given->then != NULL)
+			given->then(r, 0);
+		return;
+	}
+	*p = *given;
+	p->out.type = p->type;
+	p->out.lastp = &p->out.first;
+	buf_init(&p->out.body, TEXT_MAX);
+	p->cookie = r->cookie;
+	r->cookie = p;
+	if (p->text.len <= API_INLINE_BYTES) {
+		read_work(r);
+		read_done(r);
+	} else if (api_work(r, read_work, read_done) != 0) {
+		r->cookie = p->cookie;
+		if (p->then != NULL)
+			p->then(r, 0);
+	}
+}
+
 void
 scripting_reply(struct apireq *r, struct jstr response, int status)
 {
@@ -200,37 +298,19 @@ scripting_reply(struct apireq *r, struct jstr response, int status)
 void
 scripting_reply_as(struct apireq *r, struct jstr response, int status, const char *type)
 {
-	struct response out = {.code = (uint64_t)status, .type = type};
-
-	reply(r, response, &out);
+	go(r, &(struct reply){.text = response, .type = type, .out.code = (uint64_t)status});
 }
 
 void
 scripting_reply_tagged(struct apireq *r, struct jstr response, const char *tag)
 {
-	struct response out = {.code = 200, .type = html, .tag = tag};
-
 	if (!api_not_modified(r, tag, strlen(tag)))
-		reply(r, response, &out);
+		go(r, &(struct reply){.text = response, .type = html, .out = {.code = 200, .tag = tag}});
 }
 
-int
-scripting_reply_begin(struct apireq *r, struct jstr response, const char *type, int *statusp)
+void
+scripting_reply_begin(
+    struct apireq *r, struct jstr response, const char *type, void (*then)(struct apireq *r, int status))
 {
-	struct response out = {.code = 200, .type = type};
-	int err;
-
-	buf_init(&out.body, TEXT_MAX);
-	err = read_response(r, response, &out);
-	buf_release(&out.body);
-	if (err != 0 || out.code < 200 || out.code > 599 || has_no_body(out.code)) {
-		refuse(r);
-		return ERR_SCRIPT;
-	}
-	/* The body is not of the response, so neither is the type that a body there would have. */
-	if (out.type != NULL)
-		out.type = type;
-	set_common(r, &out);
-	*statusp = (int)out.code;
-	return 0;
+	go(r, &(struct reply){.text = response, .type = type, .then = then, .out.code = 200});
 }

@@ -12,6 +12,8 @@
 #include "database.h"
 #include "uuid.h"
 
+#define TEXT_MAX ((size_t)16 << 20) /* bytes of all but the body */
+
 static void
 put_name(struct buf *b, struct jstr name, int *firstp)
 {
@@ -234,21 +236,19 @@ is_form(struct apireq *r)
 }
 
 static void
-put_body(struct buf *b, struct apireq *r, const struct jstr *body)
+put_body(struct buf *b, struct apireq *r, const struct scripting_request *q)
 {
 	static const struct jstr none = {"", 0};
 
 	buf_puts(b, ",\"body\":");
-	if (body == NULL)
+	if (!q->has_body)
 		buf_puts(b, "\"undefined\"");
-	else if (jread_utf8_ok(body->s, body->len))
-		buf_put_json(b, body->s, body->len);
+	else if (jread_utf8_ok(q->body.s, q->body.len))
+		buf_put_json(b, q->body.s, q->body.len);
 	else
 		buf_puts(b, "\"\"");
 	buf_puts(b, ",\"form\":");
-	put_pairs(b, r, body != NULL && is_form(r) ? *body : none, '&', 1);
-	buf_puts(b, ",\"cookie\":");
-	put_pairs(b, r, cookies_of(r), ';', 0);
+	put_pairs(b, r, q->is_form ? q->body : none, '&', 1);
 }
 
 /* put_requested: The parts of the path that the client asked for; a rewrite has made another of it. */
@@ -281,17 +281,17 @@ put_requested(struct buf *b, struct apireq *r)
 	buf_putc(b, ']');
 }
 
-int
-scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body)
+/* put_before: All before the body. */
+static int
+put_before(struct buf *b, struct apireq *r, struct jstr id)
 {
 	struct jstr raw = http_path(r->http), query = http_query(r->http);
-	const char *peer = http_peer(r->http), *name = r->part[0].s;
 	char uuid[UUID_LEN];
 	int err;
 
 	uuid_next(uuid);
 	buf_puts(b, "{\"info\":");
-	if ((err = database_put_info(b, r->db, name)) != 0)
+	if ((err = database_put_info(b, r->db, r->part[0].s)) != 0)
 		return err;
 	buf_puts(b, ",\"id\":");
 	if (id.len > 0)
@@ -323,7 +323,18 @@ scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const str
 	buf_putc(b, '"');
 	put_query(b, r);
 	put_headers(b, r);
-	put_body(b, r, body);
+	return buf_failed(b);
+}
+
+/* put_behind: All behind the body and its form. */
+static int
+put_behind(struct buf *b, struct apireq *r)
+{
+	const char *peer = http_peer(r->http), *name = r->part[0].s;
+	int err;
+
+	buf_puts(b, ",\"cookie\":");
+	put_pairs(b, r, cookies_of(r), ';', 0);
 	buf_puts(b, ",\"peer\":");
 	buf_put_json(b, peer, strlen(peer));
 	buf_puts(b, ",\"userCtx\":");
@@ -333,4 +344,38 @@ scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const str
 		return err;
 	buf_putc(b, '}');
 	return buf_failed(b);
+}
+
+int
+scripting_request_take(struct scripting_request *q, struct apireq *r, struct jstr id, const struct jstr *body)
+{
+	int err;
+
+	memset(q, 0, sizeof(*q));
+	buf_init_arena(&q->before, r->arena, TEXT_MAX);
+	buf_init_arena(&q->behind, r->arena, TEXT_MAX);
+	if (body != NULL) {
+		q->body = *body;
+		q->has_body = 1;
+		q->is_form = is_form(r);
+	}
+	err = put_before(&q->before, r, id);
+	return err != 0 ? err : put_behind(&q->behind, r);
+}
+
+int
+scripting_request_put(struct buf *b, struct apireq *r, const struct scripting_request *q)
+{
+	buf_put(b, q->before.data, q->before.len);
+	put_body(b, r, q);
+	return buf_put(b, q->behind.data, q->behind.len);
+}
+
+int
+scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body)
+{
+	struct scripting_request q;
+	int err = scripting_request_take(&q, r, id, body);
+
+	return err != 0 ? err : scripting_request_put(b, r, &q);
 }

@@ -20,6 +20,7 @@ const FILTERS = {
 	mod: 'function (doc, req) { return doc.n % Number(req.query.m) === 0; }',
 	none: 'function () { return false; }',
 	all: 'function () { return true; }',
+	told: 'function (doc, req) { return doc.n < 3 && JSON.parse(req.body).pad.length === 200000 && req.headers["X-Mark"] === "1" && req.method === "POST"; }',
 	sees: 'function (doc) { return doc._id === "z" && doc._revisions.start === 30 && doc._revisions.ids.length === 20 && doc._conflicts[0] === "2-b" && doc._attachments.t.stub; }',
 	gone: 'function (doc) { return doc._deleted === true; }',
 	me: 'function (doc, req) { return doc.owner === req.userCtx.name; }',
@@ -278,4 +279,12 @@ test('rows are judged while others write: nothing is shown twice or missed', asy
 	flow.close();
 	assert.equal(new Set(ids(rows)).size, rows.length);
 	assert.equal(rows.length, 200 + 10 * 20 + 1);
+});
+
+test('a filter is told of a long body, too', async () => {
+	const db = await filled(5);
+	const long = (query, pad) => c.request('POST', `${db}/_changes?filter=f/${query}`, { pad }, { 'x-mark': '1' });
+	assert.deepEqual(ids((await long('told', 'x'.repeat(200000))).json.results), ['d0000', 'd0001', 'd0002']);
+	assert.deepEqual((await long('told', 'x'.repeat(200001))).json.results, []);
+	assert.equal((await long('missing', 'x'.repeat(200000))).status, 404);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
-import { ask, assertError, newDb } from './client.mjs';
+import { ask, assertError, connect, newDb } from './client.mjs';
 
 let server;
 before(async () => {
@@ -298,4 +298,66 @@ test('functions of one database see nothing of another\'s', async () => {
 	assert.equal((await show(b, 's')).text, 'undefined undefined undefined');
 	// And what was done to the surroundings of functions does not keep the next ones from being called.
 	assert.equal((await show(a, 's')).status, 200);
+});
+
+/* ---- What is long, and so written and read off the event loop ---- */
+
+const LONG = {
+	shows: {
+		body: 'function(d, r) { return { headers: { "X-Length": "" + r.body.length }, json: [r.body, r.form, r.peer, r.method] }; }',
+		doc: 'function(d, r) { return { code: 203, headers: { "Content-Type": "text/x", "X-One": "1", "Set-Cookie": "AuthSession=x" }, body: d.text }; }',
+		base64: 'function(d, r) { return { base64: r.body }; }',
+		wrong: 'function(d, r) { return { code: 999, headers: { "X-One": "1" }, body: d.text }; }',
+	},
+	updates: { put: 'function(d, r) { var doc = JSON.parse(r.body); return [doc, { headers: { "X-One": "1" }, body: r.body }]; }' },
+};
+const TEXT = 'a "quoted" \\ é € \u{1f600}\n\u0001'.repeat(10000);
+
+test('long requests and responses are as short ones', async () => {
+	const db = await withDesign(LONG);
+	const at = `/${db}/_design/d`;
+	const show = await ask(server, 'POST', `${at}/_show/body`, { body: TEXT, type: 'text/plain' });
+	assert.equal(show.headers['content-type'], 'application/json');
+	assert.equal(show.headers['x-length'], String(TEXT.length));
+	assert.deepEqual(show.json, [TEXT, {}, '127.0.0.1', 'POST']);
+	const form = await ask(server, 'POST', `${at}/_show/body`, { body: `a=${encodeURIComponent(TEXT)}&b=+`, type: 'application/x-www-form-urlencoded' });
+	assert.deepEqual(form.json[1], { a: TEXT, b: ' ' });
+	const bytes = Buffer.alloc(200000, '\u0000\u0001x');
+	assert.deepEqual((await ask(server, 'POST', `${at}/_show/base64`, { body: bytes.toString('base64') })).raw, bytes);
+	const notText = await ask(server, 'POST', `${at}/_show/body`, { body: Buffer.alloc(200000, 0xff) });
+	assert.equal(notText.json[0], '');
+
+	const put = await ask(server, 'POST', `${at}/_update/put`, { json: { _id: 'long', text: TEXT } });
+	assert.equal(put.status, 201, put.text.slice(0, 200));
+	assert.equal(put.headers['x-one'], '1');
+	assert.equal(put.json.text, TEXT);
+	const { json } = await ask(server, 'GET', `/${db}/long`);
+	assert.deepEqual([json.text, json._rev], [TEXT, put.headers['x-couch-update-newrev']]);
+	assertError(await ask(server, 'POST', `${at}/_update/put`, { json: { _id: 'long', text: TEXT } }), 409, 'conflict');
+	assertError(await ask(server, 'POST', `${at}/_update/put`, { json: { _id: '_wrong', text: TEXT } }), 400, 'illegal_docid');
+
+	const doc = await ask(server, 'GET', `${at}/_show/doc/long`);
+	assert.deepEqual([doc.status, doc.headers['content-type'], doc.headers['x-one'], doc.headers['set-cookie']], [203, 'text/x', '1', undefined]);
+	assert.equal(doc.text, TEXT);
+	const same = await ask(server, 'GET', `${at}/_show/doc/long`, { headers: { 'If-None-Match': doc.headers.etag } });
+	assert.deepEqual([same.status, same.text], [304, '']);
+	assertError(await ask(server, 'GET', `${at}/_show/wrong/long`), 500, 'render_error');
+});
+
+test('who hangs up in the midst of it, and a server that stops then, leave nothing behind', { timeout: 60000 }, async () => {
+	const own = await startDivand({ config: { chttpd: { threads: '1' } } });
+	const db = await newDb(own);
+	assert.equal((await ask(own, 'PUT', `/${db}/_design/d`, { json: LONG })).status, 201);
+	const body = JSON.stringify({ text: TEXT.repeat(4) });
+	const head = (path) => `POST /${db}/_design/d/${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${own.auth}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+	for (const path of ['_show/body', '_update/put', '_show/base64', '_list/none/none']) {
+		const c = connect(own.port);
+		await new Promise((written) => c.socket.write(head(path) + body, written));
+		c.end();
+		assert.equal((await ask(own, 'GET', '/_up')).status, 200);
+	}
+	const last = ['_show/body', '_update/put'].map((path) => ask(own, 'POST', `/${db}/_design/d/${path}`, { body, type: 'application/json' }).catch((e) => e));
+	assert.equal((await ask(own, 'GET', '/_up')).status, 200);
+	await own.stop();
+	await Promise.all(last);
 });

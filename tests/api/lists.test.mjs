@@ -287,3 +287,23 @@ test('where there is no room to wait, a function waits for its client, until som
 		await own.stop();
 	}
 });
+
+test('long bodies, keys, heads and design documents are as short ones', { timeout: 60000 }, async () => {
+	const own = await newDb(server);
+	const text = 'a "b" é\n'.repeat(20000);
+	const lists = {
+		told: 'function (head, req) { var n = 0; while (getRow()) n++; return JSON.stringify([n, req.body.length, req.form]); }',
+		head: 'function () { start({ headers: { "X-A": "1" }, pad: new Array(100001).join("x") }); var row; while ((row = getRow())) { send(row.id); for (var i = 0; i < 200; i++) send(new Array(1001).join("y")); } return "."; }',
+		wrong: 'function () { start({ code: 999, pad: new Array(100001).join("x") }); for (var i = 0; i < 400; i++) send(new Array(1001).join("y")); getRow(); for (i = 0; i < 400; i++) send("z"); }',
+	};
+	assert.equal((await ask(server, 'PUT', `/${own}/_design/d`, { json: { lists, views: { v: { map: 'function (doc) { emit(doc._id, null); }' } }, pad: text.repeat(10) } })).status, 201);
+	for (const id of ['a', 'b', 'c']) assert.equal((await ask(server, 'PUT', `/${own}/${id}`, { json: {} })).status, 201);
+	const body = JSON.stringify({ keys: ['a', 'c', ...Array.from({ length: 20000 }, (_, i) => `none${i}`)], text });
+	assert.deepEqual((await ask(server, 'POST', `/${own}/_design/d/_list/told/v`, { body, type: 'application/json' })).json, [2, body.length, {}]);
+	assert.deepEqual((await ask(server, 'POST', `/${own}/_design/d/_list/told/_all_docs`, { body, type: 'application/json' })).json, [20002, body.length, {}]);
+	assertError(await ask(server, 'POST', `/${own}/_design/d/_list/told/_all_docs`, { body: `${body}}`, type: 'application/json' }), 400, 'bad_request');
+	assertError(await ask(server, 'POST', `/${own}/_design/d/_list/none/v`, { body, type: 'application/json' }), 404, 'not_found');
+	const long = await ask(server, 'GET', `/${own}/_design/d/_list/head/v`);
+	assert.deepEqual([long.status, long.headers['x-a'], long.text], [200, '1', ['a', 'b', 'c'].map((id) => id + 'y'.repeat(200000)).join('') + '.']);
+	assertError(await ask(server, 'GET', `/${own}/_design/d/_list/wrong/v`), 500, 'render_error');
+});

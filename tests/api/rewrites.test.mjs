@@ -127,3 +127,26 @@ test('rules that are none, and rights where the way leads', async () => {
 	assertError(await go('ddoc', 'GET', { auth: null }), 401, 'unauthorized');
 	assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
 });
+
+test('a large design document sends requests on as a small one does', async () => {
+	const pad = 'p'.repeat(2 << 20);
+	const rules = await filled([...Array.from({ length: 40000 }, (_, i) => ({ from: `/none${i}/:x/*`, to: '../../none' })), { from: '/doc/:id', to: '../../:id' }, { from: '/out', to: '../../../:x' }]);
+	assert.equal((await rules.go('doc/a')).json.n, 1);
+	assertError(await rules.go('else'), 404, 'not_found');
+	assertError(await rules.go('out'), 500, 'insecure_rewrite_rule');
+	const fn = await filled(`function (req) {
+		var pad = "${pad}";
+		switch (req.path[4]) {
+		case 'doc': return { path: '../../' + req.path[5], method: 'GET' };
+		case 'own': return { code: 203, headers: { 'X-A': '1' }, body: pad };
+		case 'pathless': return { pad: pad };
+		case 'out': return { path: '/other/secret', pad: pad };
+		}
+	}`);
+	assert.equal((await fn.go('doc/a')).json.n, 1);
+	const own = await fn.go('own');
+	assert.deepEqual([own.status, own.headers['x-a'], own.text === pad], [203, '1', true]);
+	assertError(await fn.go('pathless'), 500, 'rewrite_error');
+	assertError(await fn.go('out'), 500, 'insecure_rewrite_rule');
+	assertError(await fn.go('nothing'), 404, 'rewrite_error');
+});
