@@ -24,7 +24,6 @@ struct request {
 	struct jstr ddoc;      /* its id */
 	struct jstr name;      /* of the view */
 	struct jstr partition; /* len 0: none */
-	struct jstr body;
 	int parse_err;
 	struct errtext parse_why;
 	int err;     /* of opening */
@@ -101,11 +100,12 @@ parse(struct apireq *r)
 {
 	struct request *v = r->cookie;
 	struct errtext *why = &v->parse_why;
+	struct jstr body;
 
 	if (strcmp(r->method, "POST") != 0)
 		v->parse_err = parse_one(&v->l, NULL, why);
-	else if ((v->parse_err = api_body(r, &v->body, why)) == 0)
-		v->parse_err = v->l.multi ? parse_queries(&v->l, &v->body, why) : parse_one(&v->l, &v->body, why);
+	else if ((v->parse_err = api_body(r, &body, why)) == 0)
+		v->parse_err = v->l.multi ? parse_queries(&v->l, &body, why) : parse_one(&v->l, &body, why);
 }
 
 /* ---- Answering ---- */
@@ -163,7 +163,7 @@ failed(void *cookie, int err)
 	refuse(v, err, &v->l.why, v->l.error);
 }
 
-/* The tag: what the rows come from, and what was asked of them. */
+/* put_etag: Of a GET: what the rows come from, and what was asked of them. */
 static int
 put_etag(struct request *v, struct buf *b)
 {
@@ -179,7 +179,7 @@ put_etag(struct request *v, struct buf *b)
 	if (err != 0)
 		return err;
 	read_state(v->l.ix, &seq, &purge_seq);
-	buf_init(&text, 4 * LIMIT_URL_LEN + v->body.len + 1024);
+	buf_init(&text, 4 * LIMIT_URL_LEN + 1024);
 	buf_printf(&text, "%s %llu %llu %llu %s ", read_name(v->l.ix), (unsigned long long)seq,
 	    (unsigned long long)purge_seq, (unsigned long long)db.update_seq, r->who.name != NULL ? r->who.name : "");
 	buf_put(&text, v->name.s, v->name.len);
@@ -187,8 +187,6 @@ put_etag(struct request *v, struct buf *b)
 	buf_put(&text, v->partition.s, v->partition.len);
 	buf_putc(&text, '?');
 	buf_put(&text, query.s, query.len);
-	buf_putc(&text, ' ');
-	buf_put(&text, v->body.s, v->body.len);
 	err = buf_failed(&text);
 	hash_md5(text.data, text.len, digest);
 	buf_release(&text);
@@ -211,19 +209,35 @@ who_reduces(const struct request *v)
 	return NULL;
 }
 
-static void
-answer(struct request *v)
+/* is_over: 1 if the request is answered by its tag, or an error. */
+static int
+is_over(struct request *v)
 {
 	struct apireq *r = v->l.r;
-	struct executor *ex = who_reduces(v);
+	struct view_index *ix = v->l.ix;
 	struct buf etag;
 	int err;
 
 	buf_init_arena(&etag, r->arena, 64);
 	if ((err = put_etag(v, &etag)) != 0) {
 		refuse(v, err, NULL, "");
-		return;
+		return 1;
 	}
+	v->l.ix = NULL;
+	if (api_not_modified(r, etag.data, etag.len)) {
+		views_close(ix);
+		return 1;
+	}
+	v->l.ix = ix;
+	return 0;
+}
+
+static void
+answer(struct request *v)
+{
+	struct apireq *r = v->l.r;
+	struct executor *ex = who_reduces(v);
+
 	for (size_t i = 0; i < v->l.nqueries; i++)
 		if (v->l.queries[i].update == VIEW_UPDATE_LATER && !v->earlier)
 			views_update(v->l.ix);
@@ -231,16 +245,8 @@ answer(struct request *v)
 		v->taken(r, &v->l, v->cookie);
 		return;
 	}
-	if (strcmp(r->method, "GET") == 0) {
-		struct view_index *ix = v->l.ix;
-
-		v->l.ix = NULL;
-		if (api_not_modified(r, etag.data, etag.len)) {
-			views_close(ix);
-			return;
-		}
-		v->l.ix = ix;
-	}
+	if (strcmp(r->method, "GET") == 0 && is_over(v))
+		return;
 	api_json_head(r);
 	if (ex != NULL)
 		rows_send_on(r, ex, view_rows_fill, drop, failed, v);
