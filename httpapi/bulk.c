@@ -10,6 +10,7 @@
 #include "httpapi/write.h"
 #include "base/counters.h"
 
+#define ANSWER_INLINE_ROWS 2048u       /* answers up to this are written on the event loop */
 #define ANSWER_MAX ((size_t)256 << 20) /* a row for each of the documents */
 
 /* One _bulk_docs request. */
@@ -25,6 +26,7 @@ struct bulk {
 	struct db_write *writes;
 	struct db_request req;
 	struct write_blobs blobs;
+	struct buf answer;
 };
 
 static struct doc_in *
@@ -240,35 +242,57 @@ common_error(const struct bulk *k)
 }
 
 static void
-docs_done(struct apireq *r)
+docs_answer(struct apireq *r)
 {
 	struct bulk *k = r->cookie;
 	const struct db_write *w;
-	struct buf b;
+	struct buf *b = &k->answer;
 	size_t i;
-	int err = common_error(k), first = 1;
+	int first = 1;
 
 	write_release(k->writes, k->n);
-	if (err != 0) {
-		api_error(r, err, &k->writes[0].why);
+	if ((k->err = common_error(k)) != 0)
 		return;
-	}
-	buf_init(&b, ANSWER_MAX);
-	buf_putc(&b, '[');
+	buf_init(b, ANSWER_MAX);
+	buf_putc(b, '[');
 	for (i = 0; i < k->n; i++) {
 		w = &k->writes[i];
 		if (w->err == 0 && k->replicated)
 			continue;
 		if (!first)
-			buf_putc(&b, ',');
+			buf_putc(b, ',');
 		first = 0;
 		if (w->err == 0)
-			put_ok(&b, w);
+			put_ok(b, w);
 		else
-			put_error(&b, w, k->replicated);
+			put_error(b, w, k->replicated);
 	}
-	buf_putc(&b, ']');
-	api_json(r, 201, &b);
+	buf_putc(b, ']');
+}
+
+static void
+docs_send(struct apireq *r)
+{
+	struct bulk *k = r->cookie;
+
+	if (k->err != 0)
+		api_error(r, k->err, &k->writes[0].why);
+	else
+		api_json(r, 201, &k->answer);
+}
+
+static void
+docs_done(struct apireq *r)
+{
+	struct bulk *k = r->cookie;
+
+	if (k->n > ANSWER_INLINE_ROWS) {
+		if (api_work(r, docs_answer, docs_send) != 0)
+			write_release(k->writes, k->n);
+		return;
+	}
+	docs_answer(r);
+	docs_send(r);
 }
 
 static void

@@ -353,6 +353,9 @@ body_text(struct apireq *r, struct jstr *textp, struct errtext *why)
 struct setting {
 	struct db_request req;
 	struct db_write write;
+	const char *name; /* of a number */
+	int err;          /* of the body */
+	struct errtext why;
 };
 
 static void
@@ -367,7 +370,19 @@ set_end(struct apireq *r)
 }
 
 static void
-set(struct apireq *r, const struct db_write *write)
+set(struct apireq *r)
+{
+	struct setting *s = r->cookie;
+
+	if (s->err)
+		api_error(r, s->err, &s->why);
+	else
+		api_submit(r, &s->req, set_end);
+}
+
+/* begin_set: ${parse} makes the write of the body. */
+static void
+begin_set(struct apireq *r, enum db_write_kind kind, const char *name, api_f *parse)
 {
 	struct setting *s = arena_calloc(r->arena, 1, sizeof(*s));
 
@@ -375,32 +390,26 @@ set(struct apireq *r, const struct db_write *write)
 		api_error(r, ERR_NOMEM, NULL);
 		return;
 	}
-	s->write = *write;
+	s->write.kind = kind;
+	s->name = name;
 	s->req.writes = &s->write;
 	s->req.nwrites = 1;
 	r->cookie = s;
-	api_submit(r, &s->req, set_end);
+	api_parse(r, parse, set);
 }
 
 static void
-security_put(struct apireq *r)
+security_parse(struct apireq *r)
 {
-	struct errtext why = {""};
-	struct jstr text;
+	struct setting *s = r->cookie;
 	struct buf scratch;
-	int err = db_may_set(r->db, DB_WRITE_SECURITY, &why);
 
-	if (!err)
-		err = body_text(r, &text, &why);
-	if (!err) {
-		buf_init(&scratch, text.len + API_SCRATCH);
-		err = check_security(&text, &scratch, &why);
-		buf_release(&scratch);
-	}
-	if (err)
-		api_error(r, err, &why);
-	else
-		set(r, &(struct db_write){.kind = DB_WRITE_SECURITY, .body = text});
+	if ((s->err = db_may_set(r->db, DB_WRITE_SECURITY, &s->why)) != 0 ||
+	    (s->err = body_text(r, &s->write.body, &s->why)) != 0)
+		return;
+	buf_init(&scratch, s->write.body.len + API_SCRATCH);
+	s->err = check_security(&s->write.body, &scratch, &s->why);
+	buf_release(&scratch);
 }
 
 static void
@@ -425,34 +434,26 @@ database_security(struct apireq *r)
 	if (strcmp(r->method, "GET") == 0)
 		security_get(r);
 	else
-		security_put(r);
+		begin_set(r, DB_WRITE_SECURITY, NULL, security_parse);
 }
 
 /* ---- revs_limit, purged_infos_limit ---- */
 
 static void
-limit_put(struct apireq *r, enum db_write_kind kind, const char *name)
+limit_parse(struct apireq *r)
 {
-	struct errtext why = {""};
+	struct setting *s = r->cookie;
 	struct jstr text;
-	int err = db_may_set(r->db, kind, &why);
 	struct jread j;
 	uint64_t n = 0;
 
-	if (!err)
-		err = body_text(r, &text, &why);
-
-	if (err) {
-		api_error(r, err, &why);
+	if ((s->err = db_may_set(r->db, s->write.kind, &s->why)) != 0 || (s->err = body_text(r, &text, &s->why)) != 0)
 		return;
-	}
 	jread_init(&j, text.s, text.len);
-	if (jread_peek(&j) == JREAD_NUMBER && !jread_u64(&j, &n) && !jread_end(&j) && n > 0 && n <= INT32_MAX) {
-		set(r, &(struct db_write){.kind = kind, .number = n});
-		return;
-	}
-	err_why(&why, ERR_BAD_REQUEST, "`%s` must be positive integer", name);
-	api_error(r, ERR_BAD_REQUEST, &why);
+	if (jread_peek(&j) == JREAD_NUMBER && !jread_u64(&j, &n) && !jread_end(&j) && n > 0 && n <= INT32_MAX)
+		s->write.number = n;
+	else
+		s->err = err_why(&s->why, ERR_BAD_REQUEST, "`%s` must be positive integer", s->name);
 }
 
 static void
@@ -477,7 +478,7 @@ limit_any(struct apireq *r, enum db_write_kind kind, const char *name)
 	if (strcmp(r->method, "GET") == 0)
 		limit_get(r, kind);
 	else
-		limit_put(r, kind, name);
+		begin_set(r, kind, name, limit_parse);
 }
 
 void
@@ -523,20 +524,15 @@ history_parse(const struct jstr *text, struct db_write *w)
 }
 
 static void
-history_put(struct apireq *r)
+history_read(struct apireq *r)
 {
-	struct db_write w = {.kind = DB_WRITE_HISTORY_KEPT};
-	struct errtext why = {""};
+	struct setting *s = r->cookie;
 	struct jstr text;
-	int err = body_text(r, &text, &why);
 
-	if (err == 0 && history_parse(&text, &w) != 0)
-		err = err_why(
-		    &why, ERR_BAD_REQUEST, "`_history_kept` must be {\"revs\":N,\"seconds\":T}, integers from 0 on");
-	if (err)
-		api_error(r, err, &why);
-	else
-		set(r, &w);
+	s->err = body_text(r, &text, &s->why);
+	if (s->err == 0 && history_parse(&text, &s->write) != 0)
+		s->err = err_why(
+		    &s->why, ERR_BAD_REQUEST, "`_history_kept` must be {\"revs\":N,\"seconds\":T}, integers from 0 on");
 }
 
 static void
@@ -562,7 +558,7 @@ database_history_kept(struct apireq *r)
 	if (strcmp(r->method, "GET") == 0)
 		history_get(r);
 	else
-		history_put(r);
+		begin_set(r, DB_WRITE_HISTORY_KEPT, NULL, history_read);
 }
 
 /* ---- Maintenance ---- */

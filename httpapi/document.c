@@ -21,6 +21,8 @@ first_room(const struct db_doc *doc)
 	return body + doc->id.len + HEAD_ROOM;
 }
 
+static void get_with_params(struct apireq *r);
+
 /* The winner with nothing besides. */
 static void
 get_plain(struct apireq *r)
@@ -51,6 +53,12 @@ get_plain(struct apireq *r)
 	if (err == 0 && api_not_modified(r, b.data, b.len)) {
 		db_snap_end(snap);
 		buf_release(&b);
+		return;
+	}
+	if (err == 0 && db_doc_is_large(&doc)) {
+		db_snap_end(snap);
+		buf_release(&b);
+		get_with_params(r);
 		return;
 	}
 	buf_clear(&b);

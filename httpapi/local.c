@@ -16,9 +16,10 @@ struct local_put {
 	struct doc_in in;
 	struct revbuf rev; /* gen 0, and N in decimal */
 	int has_rev;
-	int is_delete; /* by DELETE: no Location */
-	int is_batch;  /* a PUT with batch=ok: 202, without revision */
-	int err;       /* of the body */
+	int is_delete;              /* by DELETE: no Location */
+	int is_batch;               /* a PUT with batch=ok: 202, without revision */
+	unsigned char md5[MD5_LEN]; /* of the body */
+	int err;                    /* of the body */
 	struct errtext why;
 };
 
@@ -29,17 +30,14 @@ put_rev(struct buf *b, uint64_t n)
 	buf_put_u64(b, n);
 }
 
-/* Of revision and body: the count alone begins again when a document is made anew. */
+/* Of revision and the body's MD5: the count alone begins again when a document is made anew. */
 static void
-make_tag(uint64_t rev, const struct jstr *body, char tag[2 * MD5_LEN + 2])
+make_tag(uint64_t rev, unsigned char md5[MD5_LEN], char tag[2 * MD5_LEN + 2])
 {
-	unsigned char md5[MD5_LEN];
-
-	hash_md5(body->s, body->len, md5);
 	for (unsigned i = 0; i < 8; i++)
 		md5[i] ^= (unsigned char)(rev >> 8 * i);
 	tag[0] = tag[2 * MD5_LEN + 1] = '"';
-	hex_encode(md5, sizeof(md5), tag + 1);
+	hex_encode(md5, MD5_LEN, tag + 1);
 }
 
 static void
@@ -51,6 +49,7 @@ local_get(struct apireq *r)
 	uint64_t rev;
 	int err = db_snap_begin(r->db, &snap);
 	char tag[2 * MD5_LEN + 2];
+	unsigned char md5[MD5_LEN];
 
 	if (err) {
 		api_error(r, err, NULL);
@@ -62,7 +61,8 @@ local_get(struct apireq *r)
 		api_error(r, err, NULL);
 		return;
 	}
-	make_tag(rev, &body, tag);
+	hash_md5(body.s, body.len, md5);
+	make_tag(rev, md5, tag);
 	buf_init(&b, body.len + 8 * LIMIT_ID_LEN);
 	buf_puts(&b, "{\"_id\":");
 	buf_put_json(&b, r->id.s, r->id.len);
@@ -138,7 +138,7 @@ write_end(struct apireq *r)
 	}
 	for (size_t i = 0; i < w->rev.len && !w->deleted; i++)
 		n = n * 10 + (uint64_t)(w->rev.id[i] - '0');
-	make_tag(n, &w->body, tag);
+	make_tag(n, p->md5, tag);
 	if (!p->is_batch)
 		http_set_header(r->http, "etag", tag, sizeof(tag));
 	buf_init(&b, 8 * LIMIT_ID_LEN);
@@ -186,6 +186,8 @@ parse_body(struct apireq *r, struct local_put *p, struct errtext *why)
 		err = ERR_BAD_REV;
 	p->has_rev = p->in.has_rev;
 	p->rev = p->in.rev;
+	if (!err)
+		hash_md5(p->in.body.s, p->in.body.len, p->md5);
 	return err;
 }
 
@@ -250,6 +252,7 @@ local_delete(struct apireq *r)
 	if (p) {
 		p->is_delete = p->write.deleted = 1;
 		p->write.body = (struct jstr){"{}", 2};
+		hash_md5("{}", 2, p->md5);
 		err = take_param(r, p);
 	}
 	/* What is not there is missing whatever revision is named, also one that _local documents cannot have. */

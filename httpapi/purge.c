@@ -15,6 +15,8 @@
 
 struct purge {
 	uint64_t max_docs, max_revs; /* the settings; at most the sizes below */
+	int err;                     /* of the body */
+	struct errtext why;
 	struct db_request req;
 	struct db_write writes[PURGE_DOCS_MAX];
 	struct rev revs[PURGE_REVS_MAX];
@@ -118,8 +120,6 @@ read_body(struct apireq *r, struct purge *p, struct errtext *why)
 	struct buf scratch;
 	int err;
 
-	if (!api_is_json(r))
-		return ERR_CONTENT_TYPE;
 	if ((err = api_body(r, &body, why)) != 0 || (err = well_formed(&body)) != 0)
 		return err;
 	jread_init(&j, body.s, body.len);
@@ -174,32 +174,42 @@ purge_end(struct apireq *r)
 }
 
 static void
-submit(struct apireq *r, struct purge *p)
+parse(struct apireq *r)
 {
-	counters_add(COUNTER_PURGES, 1);
-	api_submit(r, &p->req, purge_end);
+	struct purge *p = r->cookie;
+
+	p->err = read_body(r, p, &p->why);
+}
+
+static void
+parsed(struct apireq *r)
+{
+	struct purge *p = r->cookie;
+
+	if (p->err) {
+		api_error(r, p->err, &p->why);
+	} else if (p->req.nwrites == 0) {
+		purge_end(r);
+	} else {
+		counters_add(COUNTER_PURGES, 1);
+		api_submit(r, &p->req, purge_end);
+	}
 }
 
 void
 purge_docs(struct apireq *r)
 {
-	struct errtext why = {""};
-	struct purge *p;
-	int err = ERR_NOMEM;
+	struct purge *p = arena_calloc(r->arena, 1, sizeof(*p));
 
-	if ((p = arena_calloc(r->arena, 1, sizeof(*p))) != NULL) {
-		p->req.writes = p->writes;
-		p->max_docs = setting(r, "max_document_id_number", PURGE_DOCS_MAX);
-		p->max_revs = setting(r, "max_revisions_number", PURGE_REVS_MAX);
-		err = read_body(r, p, &why);
+	if (!p || !api_is_json(r)) {
+		api_error(r, p ? ERR_CONTENT_TYPE : ERR_NOMEM, NULL);
+		return;
 	}
+	p->req.writes = p->writes;
+	p->max_docs = setting(r, "max_document_id_number", PURGE_DOCS_MAX);
+	p->max_revs = setting(r, "max_revisions_number", PURGE_REVS_MAX);
 	r->cookie = p;
-	if (err)
-		api_error(r, err, &why);
-	else if (p->req.nwrites == 0)
-		purge_end(r);
-	else
-		submit(r, p);
+	api_parse(r, parse, parsed);
 }
 
 /* ---- What is remembered ---- */

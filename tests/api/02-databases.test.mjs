@@ -70,3 +70,21 @@ test('a hundred databases at once', async () => {
 	await Promise.all(names.map((name) => ask(server, 'DELETE', `/${name}`)));
 	assert.equal((await ask(server, 'GET', '/_all_dbs')).json.filter((name) => name.startsWith('many-')).length, 0);
 });
+
+test('settings and purges in long bodies are as in short ones', async () => {
+	const db = await newDb(server);
+	const wide = ' '.repeat(100000);
+	const names = Array.from({ length: 20000 }, (_, i) => `name${i}`);
+	const send = (method, path, body) => ask(server, method, `/${db}/${path}`, { body, type: 'application/json' });
+	assert.deepEqual((await send('PUT', '_security', JSON.stringify({ admins: { names } }))).json, { ok: true });
+	assert.deepEqual((await ask(server, 'GET', `/${db}/_security`)).json, { admins: { names } });
+	assertError(await send('PUT', '_security', JSON.stringify({ admins: { names: [...names, 1] } })), 400, 'bad_request', 'names must be a JSON list of strings');
+	assertError(await send('PUT', '_security', `${wide}{]`), 400, 'bad_request', 'invalid UTF-8 JSON');
+	assert.deepEqual((await send('PUT', '_revs_limit', `${wide}77`)).json, { ok: true });
+	assert.equal((await ask(server, 'GET', `/${db}/_revs_limit`)).json, 77);
+	assertError(await send('PUT', '_revs_limit', `${wide}0`), 400, 'bad_request', '`revs_limit` must be positive integer');
+	const { json } = await ask(server, 'PUT', `/${db}/doc`, { json: {} });
+	assert.deepEqual((await send('POST', '_purge', `${wide}{"doc":["${json.rev}"]}`)).json, { purge_seq: null, purged: { doc: [json.rev] } });
+	assertError(await send('POST', '_purge', `${wide}{"doc":`), 400, 'bad_request', 'invalid UTF-8 JSON');
+	assertError(await send('POST', '_purge', JSON.stringify(Object.fromEntries(names.map((n) => [n, ['1-a']])))), 400, 'bad_request', 'Exceeded maximum number of documents.');
+});

@@ -155,3 +155,19 @@ test('local documents do not replicate and do not count', async () => {
 	const now = (await ask(server, 'GET', `/${db}`)).json;
 	assert.deepEqual([now.update_seq, now.doc_count], [before.update_seq, before.doc_count]);
 });
+
+test('large documents, _local ones too, and long answers have the tags and rows of others', async () => {
+	const text = 'x'.repeat(3 << 20);
+	const made = await put('large', { text });
+	const plain = await get('large');
+	assert.deepEqual([plain.status, plain.headers.etag, plain.json.text === text], [200, `"${made.json.rev}"`, true]);
+	const head = await ask(server, 'HEAD', `/${db}/large`);
+	assert.deepEqual([head.status, head.headers.etag, head.headers['content-length']], [200, plain.headers.etag, plain.headers['content-length']]);
+	assert.equal((await ask(server, 'GET', `/${db}/large`, { headers: { 'If-None-Match': plain.headers.etag } })).status, 304);
+	const local = await ask(server, 'PUT', `/${db}/_local/large`, { json: { text } });
+	assert.equal((await ask(server, 'GET', `/${db}/_local/large`)).headers.etag, local.headers.etag);
+
+	const docs = Array.from({ length: 3000 }, (_, i) => ({ _id: `row${i % 2900}` }));
+	const rows = (await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs } })).json;
+	assert.deepEqual(rows.map((row) => [row.id, row.ok ?? row.error]), docs.map((doc, i) => [doc._id, i < 2900 ? true : 'conflict']));
+});
