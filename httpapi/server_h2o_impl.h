@@ -121,6 +121,8 @@ struct http_req {
 	unsigned char gone, tls, is_head;
 	unsigned char started, headed, in_flight, finishing, aborting, on_flush, want_ready, answered;
 
+	unsigned char turned;      /* go_on_msg is on its way */
+	struct http_msg go_on_msg; /* the stream's next turn of the loop */
 	h2o_generator_t gen;
 	void (*ready)(void *cookie);
 	void (*stop)(void *cookie);

@@ -21,6 +21,7 @@
 #define SMALL_BODY 4096u  /* copied into h2o's pool rather than handed over */
 #define HEADERS_FIRST 10u /* of an answer: most have no more */
 #define KEEP_OUT 512u     /* an idle stream keeps no larger buffer than this */
+#define TURN_MS 1u        /* a turn of the loop that has lasted longer takes no further pieces of streams */
 
 /* ---- Answers ---- */
 
@@ -278,6 +279,43 @@ server_send_held(struct http_req *req)
 }
 
 static void
+go_on(struct http_req *req)
+{
+	if (req->h2o == NULL || req->in_flight)
+		return;
+	if (req->finishing || req->aborting || req->raw_len > 0) {
+		push(req);
+	} else if (req->want_ready && req->out_len == 0) {
+		req->want_ready = 0;
+		req->ready(req->cookie);
+	}
+}
+
+static void
+on_go_on(void *arg)
+{
+	struct http_req *req = arg;
+
+	req->turned = 0;
+	go_on(req);
+	http_release(req);
+}
+
+/* is_late: 1 if the loop's turn has lasted long enough for others to have theirs. */
+static int
+is_late(const struct http_thread *t)
+{
+	struct timeval now;
+
+	gettimeofday(&now, NULL);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000 > h2o_now(t->ctx.loop) + TURN_MS;
+}
+
+/*
+ * A write that the socket takes at once is told of within the same turn of the loop: a client that reads as fast as it is written to would
+ * keep the loop for all of its answer.
+ */
+static void
 on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 {
 	struct http_req *req = H2O_STRUCT_FROM_MEMBER(struct http_req, gen, gen);
@@ -294,14 +332,16 @@ on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 		req->out = NULL;
 		req->out_cap = 0;
 	}
-	if (req->finishing || req->aborting || req->raw_len > 0) {
-		push(req);
+	if (req->turned)
+		return;
+	if (is_late(t)) {
+		req->turned = 1;
+		req->go_on_msg = (struct http_msg){.fn = on_go_on, .arg = req};
+		http_hold(req);
+		http_post(t, &req->go_on_msg);
 		return;
 	}
-	if (req->want_ready) {
-		req->want_ready = 0;
-		req->ready(req->cookie);
-	}
+	go_on(req);
 	server_flush(t);
 }
 

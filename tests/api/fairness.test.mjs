@@ -1,6 +1,7 @@
 // What one user does with all their might leaves the others alone.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import http from 'node:http';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -132,4 +133,26 @@ test('where too many answers wait, small ones go on, and who takes nothing is cu
 	} finally {
 		await of.stop();
 	}
+});
+
+test('who reads an answer as fast as it is written keeps nobody else of the same thread waiting', { timeout: 60000 }, async () => {
+	const own = await startDivand({ config: { chttpd: { threads: '1' } } });
+	const db = await newDb(own);
+	const body = JSON.stringify({ keys: Array.from({ length: 1000000 }, (_, i) => `missing${i}`) });
+	const order = [];
+	await new Promise((resolve, reject) => {
+		const req = http.request({ port: own.port, method: 'POST', path: `/${db}/_all_docs`, headers: { Authorization: own.auth, 'Content-Type': 'application/json' } });
+		req.on('error', reject);
+		req.on('response', (res) => {
+			res.once('data', () => ask(own, 'GET', '/_up').then(() => order.push('other'), reject));
+			res.on('data', () => {});
+			res.on('end', () => {
+				order.push('listing');
+				resolve();
+			});
+		});
+		req.end(body);
+	});
+	assert.deepEqual(order, ['other', 'listing']);
+	await own.stop();
 });
