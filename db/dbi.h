@@ -155,7 +155,7 @@ struct dbfile {
 
 struct dbs {
 	struct dbs_config config;
-	_Atomic int admin_only; /* new databases are for server administrators */
+	_Atomic int admin_only;                                  /* new databases are for server administrators */
 	_Atomic uint64_t max_document_size, max_attachment_size; /* as dbs_set_limits() */
 	pthread_mutex_t lock;
 	pthread_cond_t idle; /* a file was released or its work ended */

@@ -24,8 +24,7 @@
 
 static const struct config_known known[] = {
     {"couchdb", "database_dir", TEXT_AT_START, "data", "", "The data folder; --data."},
-    {"couchdb", "max_document_size", NUMBER(1, ANY), "8000000", "bytes",
-	"The longest JSON text of a document."},
+    {"couchdb", "max_document_size", NUMBER(1, ANY), "8000000", "bytes", "The longest JSON text of a document."},
     {"couchdb", "max_attachment_size", CONFIG_NUMBER, 0, 0, ANY, "infinity", "infinity", "bytes",
 	"The longest attachment, decoded."},
     {"couchdb", "os_process_timeout", NUMBER_AT_START(100, 3600000), "5000", "ms",
@@ -60,8 +59,7 @@ static const struct config_known known[] = {
     {"chttpd", "bind_address", TEXT_AT_START, "127.0.0.1", "", "The address to listen on; --bind."},
     {"chttpd", "port", NUMBER_AT_START(0, 65535), "5984", "", "Its port; --port. 0 takes a free one."},
     {"chttpd", "threads", NUMBER_AT_START(0, 64), "0", "threads", "For HTTP; 0: one per core."},
-    {"chttpd", "max_http_request_size", NUMBER(1, ANY), "4294967296", "bytes",
-	"The largest body of a request."},
+    {"chttpd", "max_http_request_size", NUMBER(1, ANY), "4294967296", "bytes", "The largest body of a request."},
     {"chttpd", "max_connections", NUMBER_AT_START(0, 1000000), "0", "connections",
 	"At one time; 0: as many as there are file descriptors, less those that databases need."},
     {"chttpd", "max_db_number_for_dbs_info_req", NUMBER(1, ANY), "100", "databases",

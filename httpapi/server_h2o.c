@@ -85,7 +85,7 @@ configure(struct http_server *s)
 		g->server_name = h2o_iovec_init(NULL, 0); /* server_put_name() */
 	}
 	http_server_set_max_body(s, s->config.max_body); /* server_h2o_gate.c tells h2o */
-	g->http1.req_timeout = DAY_MS; /* server_h2o_pace.c is stricter, and fairer to large bodies */
+	g->http1.req_timeout = DAY_MS;                   /* server_h2o_pace.c is stricter, and fairer to large bodies */
 	g->http1.upgrade_to_http2 = 0; /* but for who begins with HTTP/2's preface: server_h2o_gate.c */
 	g->http2.idle_timeout = IDLE_MS;
 	s->host = h2o_config_register_host(g, h2o_iovec_init(H2O_STRLIT("default")), 65535);

@@ -44,8 +44,8 @@ struct store_val {
 };
 
 struct store_usage {
-	uint64_t file_bytes;   /* what the database takes of the file system */
-	uint64_t active_bytes; /* pages in use, */
+	uint64_t file_bytes;                  /* what the database takes of the file system */
+	uint64_t active_bytes;                /* pages in use, */
 	uint64_t tree_bytes[STORE_TREES_MAX]; /* and of them those of each tree */
 };
 

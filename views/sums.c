@@ -138,7 +138,8 @@ keep_answer(struct work *w, size_t given, struct jstr answer, struct part *out)
 		return keep(w, answer.s, answer.len, out);
 	if (w->s->reduce_limit == VIEWS_REDUCE_LOG) {
 		log_line(LOG_INFO,
-		    "view %.*s: reduce_overflow_error: Reduce output must shrink more rapidly: input size: %zu output size: %zu",
+		    "view %.*s: reduce_overflow_error: Reduce output must shrink more rapidly: input size: %zu output "
+		    "size: %zu",
 		    w->view->name.len < 200 ? (int)w->view->name.len : 200, w->view->name.s, given, answer.len);
 		return keep(w, answer.s, answer.len, out);
 	}
