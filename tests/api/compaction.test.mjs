@@ -213,6 +213,7 @@ test('sizes tell what live documents and attachments take', { timeout: 60000 }, 
 	for (let i = 0; i < 4; i++) await put(`shared-${i}`, { one });
 	await content.remove((id) => id.startsWith('shared-'));
 	near((await sizes()).active, texts);
+	await running.stop();
 });
 
 test('a file that is mostly waste is compacted without being asked', { timeout: 60000 }, async () => {
