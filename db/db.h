@@ -442,6 +442,8 @@ int db_doc_path(struct db_doc *doc, struct revpos at, struct rev **revsp, size_t
  */
 int db_doc_find(struct db_doc *doc, const struct rev *rev, int latest,
     int (*fn)(struct db_doc *doc, struct revpos at, void *cookie), void *cookie, size_t *np) MUST_CHECK;
+/** db_doc_first(doc, rev, latest, atp): The first of these.  Errors: ERR_MISSING if there is none. */
+int db_doc_first(struct db_doc *doc, const struct rev *rev, int latest, struct revpos *atp) MUST_CHECK;
 
 /**
  * db_doc_leaves(doc, of, fn, cookie, np): The leaves, or those that are or descend from ${of} if that is not NULL, by generation and hash ascending, as

@@ -37,6 +37,27 @@ db_doc_find(struct db_doc *doc, const struct rev *rev, int latest,
 	return err;
 }
 
+static int
+take_first(struct db_doc *doc, struct revpos at, void *cookie)
+{
+	struct revpos *out = cookie;
+
+	(void)doc;
+	*out = at;
+	return ERR_END;
+}
+
+int
+db_doc_first(struct db_doc *doc, const struct rev *rev, int latest, struct revpos *atp)
+{
+	size_t n;
+	int err = db_doc_find(doc, rev, latest, take_first, atp, &n);
+
+	if (err != 0 && err != ERR_END)
+		return err;
+	return n == 0 ? ERR_MISSING : 0;
+}
+
 /* The revisions that are asked for, ordered, while the tree is gone through once. */
 struct asked {
 	const struct revbuf *revs;

@@ -51,12 +51,18 @@ find(const struct db_rev *rev, const struct jstr *name, size_t *ip)
 	return 0;
 }
 
+enum aim {
+	AIM_READ,
+	AIM_LATEST, /* a leaf that the revision has become */
+	AIM_EDIT,
+};
+
 /*
  * The content of revision ${want}, or of a winner that is not deleted.  Errors: ERR_MISSING, ERR_DELETED; ERR_CONFLICT
  * where it is to be edited and is no leaf.
  */
 static int
-read_rev(struct apireq *r, struct db_snap *snap, const struct revbuf *want, int edit, struct db_rev *out)
+read_rev(struct apireq *r, struct db_snap *snap, const struct revbuf *want, enum aim aim, struct db_rev *out)
 {
 	struct revtree *tree;
 	struct revpos at;
@@ -72,9 +78,11 @@ read_rev(struct apireq *r, struct db_snap *snap, const struct revbuf *want, int 
 	if (err != 0)
 		return err;
 	rev = rev_of(want);
-	if (!revtree_find(tree, &rev, &at))
+	if (aim == AIM_LATEST && (err = db_doc_first(&doc, &rev, 1, &at)) != 0)
+		return err;
+	if (aim != AIM_LATEST && !revtree_find(tree, &rev, &at))
 		return ERR_MISSING;
-	if (edit && !revtree_is_leaf(tree, at))
+	if (aim == AIM_EDIT && !revtree_is_leaf(tree, at))
 		return ERR_CONFLICT;
 	return db_doc_rev(&doc, revtree_at(tree, at), r->arena, out);
 }
@@ -93,6 +101,7 @@ static void
 get(struct apireq *r, const struct jstr *name)
 {
 	const struct jstr *param = api_param(r, "rev");
+	const enum aim aim = api_param_is(r, "latest", "true") ? AIM_LATEST : AIM_READ;
 	struct doc_att att;
 	struct db_snap *snap;
 	struct revbuf want;
@@ -106,7 +115,7 @@ get(struct apireq *r, const struct jstr *name)
 		api_error(r, err, NULL);
 		return;
 	}
-	err = read_rev(r, snap, param != NULL ? &want : NULL, 0, &rev);
+	err = read_rev(r, snap, param != NULL ? &want : NULL, aim, &rev);
 	if (err == 0 && !find(&rev, name, &i))
 		err = ERR_NO_ATTACHMENT;
 	if (err == 0) {
@@ -179,7 +188,7 @@ prepare(struct upload *u, int room)
 		err = db_snap_begin(r->db, &snap);
 	if (err != 0)
 		return err;
-	err = read_rev(r, snap, u->w.has_parent ? &u->w.parent : NULL, 1, &rev);
+	err = read_rev(r, snap, u->w.has_parent ? &u->w.parent : NULL, AIM_EDIT, &rev);
 	if (err == 0 && !u->w.has_parent) {
 		/* What is to go is looked for first. */
 		err = room || find(&rev, &u->name, &i) ? ERR_CONFLICT : ERR_NO_ATTACHMENT;

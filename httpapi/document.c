@@ -91,30 +91,6 @@ struct get {
 };
 
 static int
-take_first(struct db_doc *doc, struct revpos at, void *cookie)
-{
-	struct revpos *out = cookie;
-
-	(void)doc;
-	*out = at;
-	return ERR_END;
-}
-
-/* The place of the revision that was asked for. */
-static int
-find_rev(struct get *g, struct db_doc *doc, struct revpos *atp)
-{
-	struct rev rev = rev_of(&g->rev);
-	size_t n;
-	int err;
-
-	err = db_doc_find(doc, &rev, 0, take_first, atp, &n);
-	if (err != 0 && err != ERR_END)
-		return err;
-	return n == 0 ? ERR_MISSING : 0;
-}
-
-static int
 put_tag(struct get *g, const struct rev *rev)
 {
 	buf_putc(&g->tag, '"');
@@ -141,9 +117,10 @@ read_rev(struct apireq *r, struct get *g, struct db_snap *snap)
 		return 0;
 	node = &doc.winner;
 	if (g->has_rev) {
-		err = db_doc_tree(&doc, 1, &t);
-		if (err == 0)
-			err = find_rev(g, &doc, &at);
+		const struct rev asked = rev_of(&g->rev);
+
+		if ((err = db_doc_tree(&doc, 1, &t)) == 0)
+			err = db_doc_first(&doc, &asked, 0, &at);
 		if (err != 0)
 			return err;
 		node = revtree_at(t, at);

@@ -265,7 +265,6 @@ struct opening {
 	const struct doc_att *all;
 	uint64_t after; /* the target has those of this generation and before */
 	struct revpos at;
-	int found;
 };
 
 static int
@@ -292,17 +291,6 @@ generation_known(const struct peer_open *o, const struct rev *path, size_t n)
 			if (rev_equal(&path[i], &o->ancestors[k]))
 				return path[i].gen;
 	return 0;
-}
-
-static int
-take_first(struct db_doc *doc, struct revpos at, void *cookie)
-{
-	struct opening *k = cookie;
-
-	(void)doc;
-	k->at = at;
-	k->found = 1;
-	return ERR_END;
 }
 
 /* The snapshot ends before they are read. */
@@ -373,18 +361,15 @@ find_and_make(struct local_call *c, struct opening *k)
 	struct peer_open *o = k->o;
 	struct db_snap *snap;
 	struct db_doc doc;
-	size_t n;
 	int err = db_snap_begin(c->db, &snap);
 
 	if (err != 0)
 		return err;
 	err = db_get(snap, o->id.s, o->id.len, c->call->arena, &doc);
-	if (err == 0) {
-		err = db_doc_find(&doc, &o->rev, 1, take_first, k, &n);
-		err = err == ERR_END ? 0 : err;
-	}
 	if (err == 0)
-		err = k->found ? make_text(k, &doc, c->call->arena) : ERR_MISSING;
+		err = db_doc_first(&doc, &o->rev, 1, &k->at);
+	if (err == 0)
+		err = make_text(k, &doc, c->call->arena);
 	db_snap_end(snap);
 	return err;
 }

@@ -237,6 +237,18 @@ test('latest=true is the winner, whatever revision is named; open_revs tells the
 	assertError(await ask(server, 'GET', `/${db}/doc?latest=true&rev=2-b`), 404, 'not_found', 'deleted');
 });
 
+test('an attachment with latest=true is that of a leaf behind the revision', async () => {
+	const db = await newDb(server);
+	const doc = (_rev, ids, data) => ({ _id: 'doc', _rev, _revisions: { start: ids.length, ids }, _attachments: data && { a: { data } } });
+	const docs = [doc('1-a', ['a']), doc('2-b', ['b', 'a'], 'Yg=='), doc('2-c', ['c', 'x'], 'Yw==')];
+	for (const one of docs) await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { new_edits: false, docs: [one] } });
+	const at = (query) => ask(server, 'GET', `/${db}/doc/a?${query}`);
+	assertError(await at('rev=1-a'), 404, 'not_found', 'Document is missing attachment');
+	for (const rev of ['1-a', '2-b']) assert.equal((await at(`rev=${rev}&latest=true`)).text, 'b', rev);
+	assert.equal((await at('latest=true')).text, 'c');
+	assertError(await at('rev=9-z&latest=true'), 404, 'not_found', 'missing');
+});
+
 test('revision ids of odd lengths', async () => {
 	const db = await newDb(server);
 	const hex = 'ABCDEFabcdef00112233445566778899';
