@@ -55,8 +55,7 @@ read_action(struct apireq *r, struct buf *scratch, struct jstr *actionp, struct 
 static void
 setup(struct apireq *r)
 {
-	static const char *const taken[] = {
-	    "enable_single_node", "enable_cluster", "finish_cluster", "remove_node", "receive_cookie"};
+	static const char *const taken[] = {"enable_single_node", "enable_cluster", "finish_cluster", "remove_node"};
 	struct errtext why = {""};
 	struct jstr action;
 	struct buf scratch;

@@ -293,7 +293,7 @@ rules_of(const struct cors *c, struct apireq *r)
 	return c->rules;
 }
 
-/* 1 if a preflight was allowed and has been answered; what is not allowed goes its way to a 405. */
+/* 1 if a preflight was allowed and has been answered; what is not allowed goes its way, most often to a 405. */
 static int
 preflight(struct apireq *r, const struct cors_rules *c)
 {

@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "csp.h"
+#include "xframe.h"
 
 #define TEXT_MAX ((size_t)64 << 20) /* bytes of a body */
 
@@ -177,7 +178,7 @@ read_response(struct arena *a, struct jstr text, struct response *out)
 	return err == ERR_END ? 0 : err;
 }
 
-/* set_common: What all such answers have. */
+/* set_common: What all such answers have, whatever the function says. */
 static void
 set_common(struct apireq *r, const struct response *out)
 {
@@ -186,6 +187,7 @@ set_common(struct apireq *r, const struct response *out)
 		http_set_static(r->http, "content-type", out->type);
 	/* A page that a function makes is of this origin, but must not act for whoever looks at it. */
 	csp_set(r, "showlist", "sandbox");
+	xframe_set(r);
 }
 
 /* has_no_body: Who gets one takes it for the next answer. */

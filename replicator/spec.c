@@ -118,7 +118,7 @@ text_of(struct reader *r, const json_t *v)
 static int
 flag(struct reader *r, const char *name, int dflt)
 {
-	const json_t *v = member(r->o, name);
+	const json_t *v = json_object_get(r->o, name);
 
 	if (v == NULL)
 		return dflt;

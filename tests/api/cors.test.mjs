@@ -203,6 +203,9 @@ test('X-Frame-Options says who may show an answer in a frame', async () => {
 	assert.equal(await frame('any.example'), 'ALLOW-FROM http://any.example');
 	await set('x_frame_options/same_origin', 'true');
 	assert.equal(await frame('any.example'), 'SAMEORIGIN');
+	const body = { shows: { open: "function () { return {body: '', headers: {'X-Frame-Options': 'ALLOWALL'}}; }" } };
+	await ask(server, 'PUT', `/${db}/_design/framed`, { json: body });
+	assert.equal(await frame(undefined, `/${db}/_design/framed/_show/open`), 'SAMEORIGIN', 'a function cannot undo it');
 	for (const key of ['x_frame_options/same_origin', 'x_frame_options/hosts', 'chttpd/enable_xframe_options', 'httpd/enable_xframe_options']) await unset(key);
 	assert.equal(await frame(), undefined);
 });

@@ -168,7 +168,7 @@ test('_cluster_setup: steps of one node are taken already, others are none', asy
 		assert.deepEqual([r.status, r.json], [201, { ok: true }]);
 	}
 	assertError(await step({ json: { action: 'add_node', host: 'a', port: 1, username: 'a', password: 'b' } }), 400, 'bad_request', 'Cluster is not enabled.');
-	for (const json of [{}, { action: 'none' }, { action: 5 }]) assertError(await step({ json }), 400, 'bad_request', "Invalid Action'");
+	for (const json of [{}, { action: 'none' }, { action: 'receive_cookie' }, { action: 5 }]) assertError(await step({ json }), 400, 'bad_request', "Invalid Action'");
 	for (const body of ['', '{"action":"enable_single_node"', '[]']) assertError(await step({ body, type: 'application/json' }), 400, 'bad_request', "Missing JSON body'");
 	assertError(await step({ body: '{"action":"enable_single_node"}', type: 'text/plain' }), 415, 'bad_content_type');
 });

@@ -216,6 +216,7 @@ test('words of documents that are refused', async () => {
 		[{ source: 'x', target: 'y', continuous: 'x' }, '{throw,{bad_request,<<"parameter `continuous` must be a boolean">>}}'],
 		[{ source: 'x', target: 'y', filter: 'a/b', selector: {} }, '{throw,{bad_request,"`doc_ids`,`filter`,`selector` are mutually exclusive"}}'],
 		[{ source: 'x', target: 'y', query_params: 'x' }, '{throw,{bad_request,<<"parameter `query_params` must be an object">>}}'],
+		[{ source: 'x', target: 'y', cancel: null }, '{throw,{bad_request,<<"parameter `cancel` must be a boolean">>}}'],
 		[{ source: 'x', target: 'y', cancel: 'x' }, '{throw,{bad_request,<<"parameter `cancel` must be a boolean">>}}'],
 		[{ source: 'x', target: 'y', proxy: 'http://p', source_proxy: 'http://q' }, '{throw,{bad_request,"`proxy` is mutually exclusive with `source_proxy`"}}'],
 		[{ source: 'x', target: 'y', proxy: 'http://p', target_proxy: 'http://q' }, '{throw,{bad_request,"`proxy` is mutually exclusive with `target_proxy`"}}'],
