@@ -704,7 +704,8 @@ test_full(struct store *s)
 
 static _Atomic int no_maps; /* files cannot be mapped */
 
-void *
+/* TSan calls it before TSan is ready. */
+__attribute__((no_sanitize("thread"))) void *
 mmap(void *p, size_t n, int prot, int flags, int fd, off_t at)
 {
 	if (no_maps && fd >= 0) {
