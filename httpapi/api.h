@@ -203,7 +203,7 @@ int api_referer_check(const struct apireq *r, struct errtext *why) MUST_CHECK;
 void api_gather(struct apireq *r, api_f *fn);
 /**
  * api_body(r, bodyp, why): The request's body, for who was called by api_gather() alone, uncompressed
- * (Content-Encoding: gzip, bounded).
+ * (Content-Encoding: gzip, bounded).  On any thread if r->body_err is 0, else on the request's: the headers say what was wrong.
  * Errors: ERR_TOO_LARGE, ERR_BAD_REQUEST, ERR_CONTENT_TYPE (415 for other encodings).
  */
 int api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why) MUST_CHECK;

@@ -155,13 +155,16 @@ api_gather(struct apireq *r, api_f *fn)
 int
 api_body(struct apireq *r, struct jstr *bodyp, struct errtext *why)
 {
-	struct jstr encoding = http_header(r->http, "content-encoding");
-	int shown = encoding.len > ENCODING_SHOWN ? ENCODING_SHOWN : (int)encoding.len;
+	struct jstr encoding;
 	int gzip, err = r->body_err;
 
 	*bodyp = r->body;
+	if (err == 0)
+		return 0;
+	encoding = http_header(r->http, "content-encoding");
 	if (err == ERR_CONTENT_TYPE)
-		return err_why(why, err, "%.*s is not a supported content encoding.", shown, encoding.s);
+		return err_why(why, err, "%.*s is not a supported content encoding.",
+		    encoding.len > ENCODING_SHOWN ? ENCODING_SHOWN : (int)encoding.len, encoding.s);
 	if (err == ERR_BAD_REQUEST && !api_body_encoding(r, &gzip, why) && gzip)
 		return err_why(why, err, "Request body is not properly gzipped.");
 	return err;

@@ -175,14 +175,22 @@ static void
 parse_long(struct apireq *r, const struct changes_query *q)
 {
 	struct asked *k = arena_calloc(r->arena, 1, sizeof(*k));
-	int err = k == NULL ? ERR_NOMEM : scripting_request_take(&k->request, r, (struct jstr){"", 0}, &r->body);
+	const int is_post = strcmp(r->method, "POST") == 0;
+	int err = 0;
 
+	if (k == NULL) {
+		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	k->q = *q;
+	if (changes_query_has_function(r)) {
+		err = scripting_request_take(&k->request, r, (struct jstr){"", 0}, is_post ? &r->body : NULL);
+		k->q.request = &k->request;
+	}
 	if (err != 0) {
 		api_error(r, err, NULL);
 		return;
 	}
-	k->q = *q;
-	k->q.request = &k->request;
 	r->cookie = k;
 	api_parse(r, parse, parsed);
 }

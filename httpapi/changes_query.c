@@ -451,6 +451,19 @@ changes_query_init(struct apireq *r, struct changes_query *q)
 }
 
 int
+changes_query_has_function(const struct apireq *r)
+{
+	for (size_t i = 0; i < r->nparams; i++) {
+		const struct jstr *v = &r->params[i].value;
+
+		if (names(&r->params[i].name, "filter") && v->len > 0 && !jstr_is(v, "_doc_ids") &&
+		    !jstr_is(v, "_design") && !jstr_is(v, "_selector"))
+			return 1;
+	}
+	return 0;
+}
+
+int
 changes_query_parse(struct apireq *r, struct changes_query *q, struct errtext *why)
 {
 	struct parse p;

@@ -19,9 +19,11 @@ struct changes_query {
 
 /** changes_query_init(r, q): What is to be known first.  Errors: ERR_CONTENT_TYPE. */
 int changes_query_init(struct apireq *r, struct changes_query *q) MUST_CHECK;
+/** changes_query_has_function(r): 1 if the filter may be one in JavaScript, which is told of the request. */
+int changes_query_has_function(const struct apireq *r);
 /**
  * changes_query_parse(r, q, why): From query string, body and headers of ${r}; memory of ids:
- * r->arena.  On the request's thread, or with q->request on any.  Errors, in CouchDB's words: ERR_BAD_JSON, ERR_BAD_REQUEST,
+ * r->arena.  On the request's thread; with q->request, or without a function, on any.  Errors, in CouchDB's words: ERR_BAD_JSON, ERR_BAD_REQUEST,
  * ERR_MISSING (no such design document or function);
  * the body's and the database's.
  */
