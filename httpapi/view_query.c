@@ -10,7 +10,6 @@
 #include "base/limits.h"
 #include "rows.h"
 
-#define KEYS_FIRST 64u
 #define SORTKEY_MAX ((size_t)1 << 30)
 
 void
@@ -22,16 +21,34 @@ view_query_init(struct view_query *q)
 }
 
 static int
-set_bound(const struct alldocs_value *v, struct read_bound *b, struct jstr *textp)
+add_key(struct arena *a, struct view_keys *keys, struct jstr text)
+{
+	/* There is room for a power of two of them. */
+	if ((keys->n & (keys->n - 1)) == 0) {
+		struct jstr *more = arena_calloc(a, keys->n > 0 ? 2 * keys->n : 1, sizeof(*more));
+
+		if (more == NULL)
+			return ERR_NOMEM;
+		if (keys->n > 0)
+			memcpy(more, keys->texts, keys->n * sizeof(*more));
+		keys->texts = more;
+	}
+	keys->texts[keys->n++] = text;
+	return 0;
+}
+
+static int
+set_bound(struct apireq *r, const struct alldocs_value *v, struct read_bound *b, struct view_keys **keyp)
 {
 	struct jread j;
 	int err;
 
-	b->set = 1;
-	*textp = v->text;
 	jread_init(&j, v->text.s, v->text.len);
-	err = jread_skip(&j, NULL);
-	return err != 0 ? err : jread_end(&j);
+	if ((err = jread_skip(&j, NULL)) != 0 || (err = jread_end(&j)) != 0)
+		return err;
+	b->set = 1;
+	*keyp = arena_calloc(r->arena, 1, sizeof(**keyp));
+	return *keyp == NULL ? ERR_NOMEM : add_key(r->arena, *keyp, v->text);
 }
 
 static int
@@ -46,29 +63,13 @@ set_id(struct apireq *r, const struct alldocs_value *v, struct read_bound *b)
 }
 
 static int
-set_key(const struct alldocs_value *v, struct view_query *q)
+set_key(struct apireq *r, const struct alldocs_value *v, struct view_query *q)
 {
+	int err = set_bound(r, v, &q->range.start, &q->start);
+
 	q->range.end.set = 1;
-	q->end = v->text;
-	return set_bound(v, &q->range.start, &q->start);
-}
-
-static int
-add_key(struct apireq *r, struct view_query *q, struct jstr text, size_t *capp)
-{
-	if (q->nkeys == *capp) {
-		struct jstr *more;
-
-		*capp = *capp == 0 ? KEYS_FIRST : *capp * 2;
-		more = arena_calloc(r->arena, *capp, sizeof(*more));
-		if (more == NULL)
-			return ERR_NOMEM;
-		if (q->nkeys > 0)
-			memcpy(more, q->keys, q->nkeys * sizeof(*more));
-		q->keys = more;
-	}
-	q->keys[q->nkeys++] = text;
-	return 0;
+	q->end = q->start;
+	return err;
 }
 
 /* one_key: A list of one key is that key. */
@@ -76,8 +77,8 @@ static void
 one_key(struct view_query *q)
 {
 	q->range.start.set = q->range.end.set = 1;
-	q->start = q->end = q->keys[0];
-	q->has_keys = 0;
+	q->start = q->end = q->keys;
+	q->keys = NULL;
 }
 
 static int
@@ -85,7 +86,6 @@ set_keys(struct apireq *r, const struct alldocs_value *v, struct view_query *q, 
 {
 	struct jstr text;
 	struct jread j;
-	size_t cap = 0;
 	int err;
 
 	jread_init(&j, v->text.s, v->text.len);
@@ -95,17 +95,16 @@ set_keys(struct apireq *r, const struct alldocs_value *v, struct view_query *q, 
 	if (jread_peek(&j) != JREAD_ARRAY)
 		return v->json ? err_why(why, ERR_BAD_REQUEST, "`keys` member must be an array.")
 			       : err_why(why, ERR_QUERY_PARSE, "`keys` must be an array of strings.");
-	q->has_keys = 1;
-	q->keys = NULL;
-	q->nkeys = 0;
+	if ((q->keys = arena_calloc(r->arena, 1, sizeof(*q->keys))) == NULL)
+		return ERR_NOMEM;
 	err = jread_array_begin(&j);
 	while (err == 0 && (err = jread_array_next(&j)) == 0) {
 		(void)jread_peek(&j); /* over white space */
 		if ((err = jread_skip(&j, &text)) == 0)
-			err = add_key(r, q, text, &cap);
+			err = add_key(r->arena, q->keys, text);
 	}
 	/* In a query string it then stands at its place among the others, of which the last one counts. */
-	if (err == ERR_END && !v->json && q->nkeys == 1)
+	if (err == ERR_END && !v->json && q->keys->n == 1)
 		one_key(q);
 	return err == ERR_END ? 0 : err;
 }
@@ -187,15 +186,15 @@ set(struct apireq *r, struct view_query *q, const struct jstr *name, const struc
 	if (jstr_is(name, "skip"))
 		return alldocs_value_number(v, &q->skip, why);
 	if (is(name, "startkey", "start_key"))
-		return set_bound(v, &q->range.start, &q->start);
+		return set_bound(r, v, &q->range.start, &q->start);
 	if (is(name, "endkey", "end_key"))
-		return set_bound(v, &q->range.end, &q->end);
+		return set_bound(r, v, &q->range.end, &q->end);
 	if (is(name, "startkey_docid", "start_key_doc_id"))
 		return set_id(r, v, &q->range.start);
 	if (is(name, "endkey_docid", "end_key_doc_id"))
 		return set_id(r, v, &q->range.end);
 	if (jstr_is(name, "key"))
-		return set_key(v, q);
+		return set_key(r, v, q);
 	if (jstr_is(name, "keys"))
 		return set_keys(r, v, q, why);
 	if (jstr_is(name, "partition"))
@@ -242,7 +241,7 @@ view_query_members(struct apireq *r, struct jread *j, struct view_query *q, stru
 			break;
 	}
 	buf_release(&scratch);
-	if (err == ERR_END && q->has_keys && q->nkeys == 1)
+	if (err == ERR_END && q->keys != NULL && q->keys->n == 1)
 		one_key(q);
 	return err == ERR_END ? 0 : err;
 }
@@ -252,32 +251,37 @@ view_query_members(struct apireq *r, struct jread *j, struct view_query *q, stru
 /* What they are made with. */
 struct maker {
 	struct arena *a;
-	struct buf scratch;
 	const struct ddoc_view *view;
+	struct buf scratch, key;
 };
 
 static int
 make_sortkey(struct maker *m, struct jstr text, struct jstr *out)
 {
-	struct buf key;
 	int err;
 
-	buf_init_arena(&key, m->a, SORTKEY_MAX);
-	err = read_sortkey(m->view, text, &m->scratch, &key);
-	*out = (struct jstr){key.data, key.len};
-	return err;
+	buf_clear(&m->key);
+	if ((err = read_sortkey(m->view, text, &m->scratch, &m->key)) != 0)
+		return err;
+	*out = (struct jstr){arena_dup(m->a, m->key.data, m->key.len), m->key.len};
+	return out->s == NULL ? ERR_NOMEM : 0;
 }
 
-/* make_keys: In an array of their own, for several queries may have these keys. */
+/* make_sortkeys: Unless there are none, or a query that shares them has made them. */
 static int
-make_keys(struct maker *m, struct view_query *q)
+make_sortkeys(struct maker *m, struct view_keys *keys)
 {
-	struct jstr *sortkeys = arena_calloc(m->a, q->nkeys, sizeof(*sortkeys));
-	int err = sortkeys == NULL ? ERR_NOMEM : 0;
+	struct jstr *sortkeys;
+	int err = 0;
 
-	for (size_t i = 0; i < q->nkeys && err == 0; i++)
-		err = make_sortkey(m, q->keys[i], &sortkeys[i]);
-	q->keys = sortkeys;
+	if (keys == NULL || keys->sortkeys != NULL)
+		return 0;
+	if ((sortkeys = arena_calloc(m->a, keys->n, sizeof(*sortkeys))) == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < keys->n && err == 0; i++)
+		err = make_sortkey(m, keys->texts[i], &sortkeys[i]);
+	if (err == 0)
+		keys->sortkeys = sortkeys;
 	return err;
 }
 
@@ -285,15 +289,17 @@ int
 view_query_sortkeys(struct apireq *r, struct view_query *q, const struct ddoc_view *view)
 {
 	struct maker m = {.a = r->arena, .view = view};
-	int err = 0;
+	int err;
 
 	buf_init(&m.scratch, SORTKEY_MAX);
-	if (q->range.start.set)
-		err = make_sortkey(&m, q->start, &q->range.start.sortkey);
-	if (err == 0 && q->range.end.set)
-		err = make_sortkey(&m, q->end, &q->range.end.sortkey);
-	if (err == 0 && q->has_keys && q->nkeys > 0)
-		err = make_keys(&m, q);
+	buf_init(&m.key, SORTKEY_MAX);
+	if ((err = make_sortkeys(&m, q->start)) == 0 && (err = make_sortkeys(&m, q->end)) == 0)
+		err = make_sortkeys(&m, q->keys);
+	if (err == 0 && q->start != NULL)
+		q->range.start.sortkey = q->start->sortkeys[0];
+	if (err == 0 && q->end != NULL)
+		q->range.end.sortkey = q->end->sortkeys[0];
+	buf_release(&m.key);
 	buf_release(&m.scratch);
 	return err;
 }
@@ -317,6 +323,12 @@ id_cmp(struct jstr a, struct jstr b)
 }
 
 static int
+same_text(const struct view_keys *a, const struct view_keys *b)
+{
+	return a->texts[0].len == b->texts[0].len && memcmp(a->texts[0].s, b->texts[0].s, a->texts[0].len) == 0;
+}
+
+static int
 check_range(const struct view_query *q, struct errtext *why)
 {
 	const struct read_bound *start = &q->range.start, *end = &q->range.end;
@@ -325,7 +337,7 @@ check_range(const struct view_query *q, struct errtext *why)
 	if (!start->set || !end->set)
 		return 0;
 	c = sortkey_cmp(start, end);
-	if (c == 0 && q->start.len == q->end.len && memcmp(q->start.s, q->end.s, q->start.len) == 0)
+	if (c == 0 && same_text(q->start, q->end))
 		return 0;
 	if (c == 0 && start->has_id && end->has_id)
 		c = id_cmp(start->id, end->id);
@@ -346,21 +358,10 @@ check_groups(struct view_query *q, struct errtext *why)
 	return 0;
 }
 
-static void
-turn_round(struct view_query *q)
-{
-	for (size_t i = 0; i < q->nkeys / 2; i++) {
-		struct jstr k = q->keys[i];
-
-		q->keys[i] = q->keys[q->nkeys - 1 - i];
-		q->keys[q->nkeys - 1 - i] = k;
-	}
-}
-
 int
 view_query_check(struct view_query *q, int reduces, struct errtext *why)
 {
-	int err;
+	int several = q->keys != NULL && q->keys->n > 0, err;
 
 	if ((err = check_groups(q, why)) != 0)
 		return err;
@@ -369,13 +370,11 @@ view_query_check(struct view_query *q, int reduces, struct errtext *why)
 	q->reduce = reduces && q->reduce != 0;
 	if (!q->reduce && q->level > 0)
 		return err_why(why, ERR_QUERY_PARSE, "Invalid use of grouping on a map view.");
-	if (q->has_keys && q->nkeys > 0 && q->reduce && q->level != READ_EXACT)
+	if (several && q->reduce && q->level != READ_EXACT)
 		return err_why(why, ERR_QUERY_PARSE, "Multi-key fetches for reduce views must use `group=true`");
-	if (q->has_keys && q->nkeys > 0 && (q->range.start.set || q->range.end.set))
+	if (several && (q->range.start.set || q->range.end.set))
 		return err_why(why, ERR_QUERY_PARSE, "`keys` is incompatible with `key`, `start_key` and `end_key`");
 	if (q->reduce && q->include_docs)
 		return err_why(why, ERR_QUERY_PARSE, "`include_docs` is invalid for reduce");
-	if (q->has_keys && q->range.descending)
-		turn_round(q);
-	return q->has_keys ? 0 : check_range(q, why);
+	return q->keys != NULL ? 0 : check_range(q, why);
 }

@@ -12,12 +12,17 @@
 
 enum view_update { VIEW_UPDATE_FIRST, VIEW_UPDATE_NONE, VIEW_UPDATE_LATER };
 
+/* Keys that queries may share: those of a copy are the same ones.  Nothing of them changes once it is there. */
+struct view_keys {
+	size_t n;
+	struct jstr *texts;    /* as they came */
+	struct jstr *sortkeys; /* NULL before view_query_sortkeys() */
+};
+
 struct view_query {
 	struct read_range range; /* its sort keys: view_query_sortkeys(); of one partition where a parameter says so */
-	struct jstr start, end;  /* the keys as they came */
-	int has_keys;
-	struct jstr *keys; /* as they came, then sort keys, in the order of reading */
-	size_t nkeys;
+	struct view_keys *start, *end; /* one each; NULL where that bound is not set */
+	struct view_keys *keys;        /* NULL: no list of keys; what is descending reads it from its end */
 	int include_docs;
 	int update_seq;
 	int reduce, group; /* -1: nothing was said */
@@ -40,7 +45,8 @@ int view_query_params(struct apireq *r, struct view_query *q, struct errtext *wh
 int view_query_members(struct apireq *r, struct jread *j, struct view_query *q, struct errtext *why) MUST_CHECK;
 
 /**
- * view_query_sortkeys(r, q, view): Make sort keys of the keys, in the order of that view; once.  There may be many: not on an event loop.
+ * view_query_sortkeys(r, q, view): Make sort keys of the keys, in the order of that view, where no query that shares them has.  All of
+ * them are of one view.  There may be many: not on an event loop.
  * Memory: r->arena's.  Errors: as read_sortkey().
  */
 int view_query_sortkeys(struct apireq *r, struct view_query *q, const struct ddoc_view *view) MUST_CHECK;

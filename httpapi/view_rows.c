@@ -20,9 +20,9 @@ range_of(const struct view_query *q, size_t i)
 {
 	struct read_range range = q->range;
 
-	if (q->has_keys && i < q->nkeys) {
+	if (q->keys != NULL && i < q->keys->n) {
 		range.start.set = range.end.set = 1;
-		range.start.sortkey = range.end.sortkey = q->keys[i];
+		range.start.sortkey = range.end.sortkey = q->keys->sortkeys[range.descending ? q->keys->n - 1 - i : i];
 	}
 	return range;
 }
@@ -36,7 +36,7 @@ put_counts(struct view_rows *l, const struct view_query *q, struct view_snap *sn
 
 	if (err != 0 || (err = read_counts(snap, &total, &before)) != 0)
 		return err;
-	if (q->has_keys && q->nkeys == 0)
+	if (q->keys != NULL && q->keys->n == 0)
 		before = 0;
 	buf_puts(b, "\"total_rows\":");
 	buf_put_u64(b, total);
@@ -231,7 +231,7 @@ static int
 fill_rows(struct view_rows *l, const struct view_query *q, struct view_snap *snap, struct db_snap *db, struct buf *b,
     struct arena *a)
 {
-	size_t nranges = q->has_keys ? q->nkeys : 1;
+	size_t nranges = q->keys != NULL ? q->keys->n : 1;
 	int err, over = 0;
 
 	while (!over) {
@@ -279,7 +279,7 @@ put_groups(struct view_rows *l, const struct read_groups *g, struct buf *b)
 static int
 gather(struct view_rows *l, const struct view_query *q, struct view_snap *snap, struct read_groups *g)
 {
-	size_t nranges = q->has_keys ? q->nkeys : 1, looked = 0;
+	size_t nranges = q->keys != NULL ? q->keys->n : 1, looked = 0;
 	int err = 0;
 
 	while (l->next_key < nranges && looked++ < GROUPS) {

@@ -201,3 +201,25 @@ test('queries that contradict themselves', async () => {
 	await isHonest(db, 'd').catch(() => {});
 	assert.deepEqual((await view(db, 'd', 'plain')).json.rows, [0, 1, 2].map(honest));
 });
+
+test('many queries that share the keys, or a long bound, of the query string', async () => {
+	const db = await newDb(server);
+	await fill(db);
+	const map = 'function (doc) { emit(doc.n, 1); }';
+	await put(db, 'd', { v: { map }, raw: { map, options: { collation: 'raw' } } });
+	const keys = `keys=[${Array.from({ length: 3900 }, (_, i) => i % 10)}]`;
+	const bounds = `startkey=0&endkey="${'x'.repeat(8000)}"`;
+	const few = { limit: 3 };
+	const last = { limit: 3, descending: true };
+	for (const [query, queries] of [
+		[keys, [...Array(1000).fill({}), few, last]],
+		[keys, [...Array(2000).fill().map((_, i) => (i % 2 ? {} : { keys: [1, 2] })), few, last]],
+		[bounds, [...Array(20000).fill({}), few, { ...last, startkey: {}, endkey: 0 }]],
+	]) {
+		for (const name of ['v', 'raw']) {
+			const { status, json, text } = await ask(server, 'POST', `/${db}/_design/d/_view/${name}/queries?limit=0&${query}`, { json: { queries } });
+			assert.equal(status, 200, text.slice(0, 300));
+			assert.deepEqual(json.results.map((r) => r.rows.map((row) => row.key)), [...Array(queries.length - 2).fill([]), [0, 1, 2], [2, 1, 0]]);
+		}
+	}
+});

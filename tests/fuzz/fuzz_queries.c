@@ -42,8 +42,8 @@ check_view(struct apireq *r, struct jstr body, int reduces)
 	if (err == 0) {
 		FUZZ_CHECK(q.reduce == 0 || q.reduce == 1);
 		FUZZ_CHECK(q.reduce == 0 || reduces);
-		for (size_t i = 0; i < q.nkeys; i++)
-			FUZZ_CHECK(q.keys[i].len > 0);
+		for (size_t i = 0; q.keys != NULL && i < q.keys->n; i++)
+			FUZZ_CHECK(q.keys->sortkeys[i].len > 0);
 	}
 }
 
