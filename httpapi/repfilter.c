@@ -239,7 +239,7 @@ is_among(const struct rev *rev, const struct db_change *c)
 
 /* Of one that was changed since there is another row, and of one that was purged none. */
 static int
-match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, struct db_change *row)
+match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, struct db_change *row, size_t *changedp)
 {
 	struct db_change c = *row;
 	size_t i, n = 0;
@@ -247,6 +247,7 @@ match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, stru
 
 	if (err != 0 || !pass) {
 		row->nleaves = 0;
+		*changedp += err == ERR_MISSING;
 		return err == ERR_MISSING ? 0 : err;
 	}
 	if (c.leaves == row->leaves)
@@ -259,7 +260,7 @@ match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, stru
 }
 
 static int
-match_rows(struct repfilter *p, struct db *db, struct db_change *rows, size_t n)
+match_rows(struct repfilter *p, struct db *db, struct db_change *rows, size_t n, size_t *changedp)
 {
 	struct arena *scratch = NULL;
 	struct db_snap *snap;
@@ -269,7 +270,7 @@ match_rows(struct repfilter *p, struct db *db, struct db_change *rows, size_t n)
 	if (err == 0 && (err = db_snap_begin(db, &snap)) == 0) {
 		for (i = 0; i < n && err == 0; i++) {
 			arena_reset(scratch);
-			err = match_row(p, snap, scratch, &rows[i]);
+			err = match_row(p, snap, scratch, &rows[i], changedp);
 		}
 		db_snap_end(snap);
 	}
@@ -297,7 +298,8 @@ keep_leaves(const struct judging *g, size_t at, struct db_change *row)
 
 /* judge_some: From ${rows} on as many as a message takes; *${np} is their number. */
 static int
-judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_change *rows, size_t n, size_t *np)
+judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_change *rows, size_t n, size_t *np,
+    size_t *changedp)
 {
 	struct judging *g = p->judging;
 	struct db_snap *snap;
@@ -317,6 +319,7 @@ judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_
 		/* As above. */
 		if (err == ERR_MISSING) {
 			rows[i].nleaves = 0;
+			++*changedp;
 			g->pass.len = at;
 			g->text.len = len;
 			g->ndocs = ndocs;
@@ -334,14 +337,14 @@ judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_
 }
 
 static int
-judge_all(struct repfilter *p, struct db *db, struct db_change *rows, size_t n, struct errtext *why)
+judge_all(struct repfilter *p, struct db *db, struct db_change *rows, size_t n, size_t *changedp, struct errtext *why)
 {
 	struct arena *scratch = NULL;
 	size_t i = 0, more;
 	int err = arena_new(MEMORY, &scratch);
 
 	for (; i < n && err == 0; i += more)
-		err = judge_some(p, db, scratch, rows + i, n - i, &more);
+		err = judge_some(p, db, scratch, rows + i, n - i, &more, changedp);
 	arena_free(scratch);
 	judging_end(p->judging);
 	if (err != 0)
@@ -350,16 +353,18 @@ judge_all(struct repfilter *p, struct db *db, struct db_change *rows, size_t n, 
 }
 
 static int
-judge_rows(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, struct errtext *why)
+judge_rows(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, size_t *changedp,
+    struct errtext *why)
 {
 	struct repfilter *p = judge;
 	size_t i;
 
 	(void)a;
+	*changedp = 0;
 	if (p->judging != NULL)
-		return judge_all(p, db, rows, n, why);
+		return judge_all(p, db, rows, n, changedp, why);
 	if (p->selector != NULL)
-		return match_rows(p, db, rows, n);
+		return match_rows(p, db, rows, n, changedp);
 	for (i = 0; i < n; i++)
 		if (rows[i].id.len < 8 || memcmp(rows[i].id.s, "_design/", 8) != 0)
 			rows[i].nleaves = 0;

@@ -75,11 +75,15 @@ struct peer_changes {
 	size_t limit;      /* rows at most */
 	int wait;          /* 1: where there is none yet, wait for one; without bound, until it is cancelled */
 	int once;          /* 1: of a run that ends; its calls follow each other without a gap */
+	size_t lost;       /* revisions that fetch() or open_doc() had no more since the last call was begun */
 	struct peer_change *rows;
 	size_t n;
 	struct jstr last_seq; /* JSON text: there is no other change up to it */
 	int64_t pending;      /* changes behind it, or -1: not known */
-	/* There may be some: 0 only if the end was reached or, with ${once}, if each document that was there at the first call has come. */
+	/*
+	 * There may be some: 0 only if the end was reached or, with ${once}, if each document that was there at the first call was told, or
+	 * did not pass the filter. For one that was changed before the filter saw it, or is among ${lost}, its new row counts.
+	 */
 	int more;
 };
 

@@ -10,8 +10,9 @@
  *     Meanwhile nobody else makes the call run; who would leaves a note.
  *  3. The database is the same one in all calls of a peer: what was written to another of its name is not in it.
  *  4. A look at many changes of which few are wanted ends after LOCAL_SCAN of them, with what there is: `more`.
- *  5. A run that ends does so once it has looked at as many changes up to `until` as there were. Where some are missing, their documents
- *     were written anew, and stand behind it: then `until` is where the database is now.
+ *  5. A run that ends does so once as many changes up to `goal` have come as there were. Where some are missing, their documents were
+ *     written anew, and stand behind it: then `goal` is where the database is now. A row has come when it was scanned, judged, and what
+ *     it names fetched: those that were replaced in between are counted back.
  */
 #include "peer_local_impl.h"
 
@@ -213,7 +214,7 @@ struct look {
 	struct arena *arena; /* of the rows that are looked at */
 	uint64_t since;      /* looked at up to here */
 	uint64_t end;        /* of the database */
-	int told;            /* nothing more is needed of a run that ends */
+	int enough;          /* nothing more is needed of a run that ends */
 	size_t room;         /* for rows */
 	struct db_change *rows;
 	size_t nrows;
@@ -283,14 +284,17 @@ keep_row(struct look *k, const struct db_change *from)
 
 /* Invariant 5. */
 static int
-set_until(struct look *k, struct db_snap *snap)
+set_goal(struct look *k, struct db_snap *snap)
 {
 	struct local *p = k->c->p;
 
-	if (!k->out->once || (p->until > 0 && k->since < p->until))
+	if (!k->out->once)
 		return 0;
-	p->until = k->end;
-	return db_changes_pending(snap, k->since, &p->left);
+	p->unseen += k->out->lost;
+	if (p->unseen > 0 && k->since < p->goal)
+		return 0;
+	p->goal = k->end;
+	return db_changes_pending(snap, k->since, &p->unseen);
 }
 
 static void
@@ -299,9 +303,9 @@ count_row(struct look *k, uint64_t seq)
 	struct local *p = k->c->p;
 
 	k->since = seq;
-	if (k->out->once && seq <= p->until)
-		p->left--;
-	k->told = k->out->once && p->left == 0;
+	if (k->out->once && seq <= p->goal)
+		p->unseen--;
+	k->enough = k->out->once && p->unseen == 0;
 }
 
 /* Rows behind k->since, in one snapshot. */
@@ -317,10 +321,10 @@ scan(struct look *k, struct db_snap *snap)
 	if (err == 0)
 		err = db_snap_seq(snap, &k->end);
 	if (err == 0)
-		err = set_until(k, snap);
+		err = set_goal(k, snap);
 	if (err == 0)
 		err = db_changes_open(snap, k->since, 0, &walk);
-	while (err == 0 && k->nrows < k->room && !k->told && seen++ < LOCAL_SCAN &&
+	while (err == 0 && k->nrows < k->room && !k->enough && seen++ < LOCAL_SCAN &&
 	       (err = db_changes_next(walk, scratch, &row)) == 0) {
 		count_row(k, row.seq);
 		if (is_wanted(k->c->p->filter, &row))
@@ -331,20 +335,20 @@ scan(struct look *k, struct db_snap *snap)
 		k->since = k->end;
 		err = 0;
 	}
-	if (k->told && k->since < k->c->p->until)
-		k->since = k->c->p->until;
 	if (walk != NULL)
 		db_scan_close(walk);
 	arena_free(scratch);
 	return err;
 }
 
+/* What was changed since has not come: its row is behind k->since. */
 static int
 judge(struct look *k)
 {
 	const struct peer_judge *j = &k->c->p->locals->config.judge;
 	const struct peer_filter *f = k->c->p->filter;
 	struct errtext *why = &k->c->call->why;
+	size_t changed = 0;
 	int err = 0;
 
 	if (k->nrows == 0 || (f->filter.len == 0 && f->selector.len == 0))
@@ -353,7 +357,11 @@ judge(struct look *k)
 		return ERR_NOT_IMPLEMENTED;
 	if (k->judge == NULL)
 		err = j->open(j->cookie, k->c->db, f, &k->judge, why);
-	return err != 0 ? err : j->rows(k->judge, k->c->db, k->arena, k->rows, k->nrows, why);
+	if (err == 0)
+		err = j->rows(k->judge, k->c->db, k->arena, k->rows, k->nrows, &changed, why);
+	k->c->p->unseen += changed;
+	k->out->more |= changed > 0;
+	return err;
 }
 
 static int
@@ -396,7 +404,7 @@ look_at(struct look *k)
 		err = db_changes_pending(snap, k->since, &pending);
 	db_snap_end(snap);
 	k->out->pending = (int64_t)pending;
-	k->out->more = k->since < k->end && !k->told;
+	k->out->more = k->since < k->end && !k->enough;
 	return err != 0 ? err : judge(k);
 }
 

@@ -19,9 +19,11 @@ struct peer_judge {
 	int (*open)(void *cookie, struct db *db, const struct peer_filter *f, void **judgep, struct errtext *why);
 	/*
 	 * Of ${n} rows set nleaves to 0 in those that do not pass, and drop the leaves that do not from the others.  Memory: ${a}'s.
-	 * No snapshot is held by the caller.
+	 * No snapshot is held by the caller.  Rows whose documents were changed or purged since do not pass, unseen; *${changedp} is
+	 * their number.
 	 */
-	int (*rows)(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, struct errtext *why);
+	int (*rows)(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, size_t *changedp,
+	    struct errtext *why);
 	void (*close)(void *judge);
 };
 

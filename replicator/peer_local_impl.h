@@ -22,8 +22,8 @@ struct local {
 	struct arena *arena;
 	atomic_ullong incarnation; /* of the database; 0: none was opened yet */
 	/* Of a run that ends. */
-	uint64_t until; /* where the database was; 0: not asked yet */
-	uint64_t left;  /* changes up to there that have not been looked at */
+	uint64_t goal;   /* where the database was; 0: not asked yet */
+	uint64_t unseen; /* changes up to there that have not come */
 };
 
 /* A call under way; in the call's arena. */

@@ -10,7 +10,9 @@
  *     is at the target, durable.
  *  3. An error of any call ends the run, unless it is about one document for good. What is under way is cancelled, and
  *     the run ends when the last call is done. Who runs it tries again later, from the last checkpoint.
- *  4. A continuous run that waits has one call under way, at the source, and no timer.
+ *  4. A revision that the source has no more was replaced: a page that is read from then on has the new one, so a one-shot run ends
+ *     with none that was begun before.
+ *  5. A continuous run that waits has one call under way, at the source, and no timer.
  */
 #include "session_impl.h"
 
@@ -208,7 +210,7 @@ changes_read(void *owner)
 		return;
 	}
 	s->stats.pending = c->pending;
-	s->read_all = !c->more && !s->spec->continuous;
+	s->read_all = !c->more && s->lost == 0 && !s->spec->continuous;
 	buf_clear(&s->next);
 	if (buf_put(&s->next, c->last_seq.s, c->last_seq.len) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
@@ -237,8 +239,12 @@ read_more(struct session *s)
 		return;
 	}
 	s->reading = b;
-	s->read = (struct peer_changes){
-	    .since = {s->next.data, s->next.len}, .limit = s->spec->batch, .wait = wait, .once = !s->spec->continuous};
+	s->read = (struct peer_changes){.since = {s->next.data, s->next.len},
+	    .limit = s->spec->batch,
+	    .wait = wait,
+	    .once = !s->spec->continuous,
+	    .lost = s->lost};
+	s->lost = 0;
 	s->read.call.arena = b->arena;
 	s->waiting = wait;
 	session_flight(&s->read_flight, s, source, &s->read.call, changes_read, s);

@@ -132,6 +132,13 @@ session_batch_refused(struct session *s, struct peer_doc *doc, int err)
 		s->config.refused(s->config.cookie, doc);
 }
 
+void
+session_batch_lost(struct session *s)
+{
+	s->lost++;
+	s->read_all = 0;
+}
+
 /* ---- Fetching ---- */
 
 static int
@@ -143,7 +150,6 @@ goes_alone(const struct peer_doc *doc)
 	       (doc->id.len >= sizeof(design) - 1 && memcmp(doc->id.s, design, sizeof(design) - 1) == 0);
 }
 
-/* A revision that the source has no more is passed over: its successor comes with a later change. */
 static int
 sort_out(struct batch *b)
 {
@@ -163,7 +169,9 @@ sort_out(struct batch *b)
 			return 0;
 		}
 		if (doc->err != 0) {
-			if (doc->err != ERR_MISSING)
+			if (doc->err == ERR_MISSING)
+				session_batch_lost(s);
+			else
 				session_batch_refused(s, doc, doc->err);
 			continue;
 		}

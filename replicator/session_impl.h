@@ -110,6 +110,7 @@ struct session {
 	struct buf next;       /* the sequence to read behind */
 	int waiting;           /* for changes that are not there yet */
 	int read_all;          /* one-shot: no more comes */
+	size_t lost;           /* revisions that the source had no more, since the last page was begun */
 	struct batch *first, **last;
 	unsigned nbatches;
 
@@ -158,6 +159,8 @@ int session_batch_is_final(int err);
 /** session_batch_written(s, doc), session_batch_refused(s, doc, err): Count it. */
 void session_batch_written(struct session *s, const struct peer_doc *doc);
 void session_batch_refused(struct session *s, struct peer_doc *doc, int err);
+/** session_batch_lost(s): The source has a revision no more: it is passed over, and what has replaced it is read. */
+void session_batch_lost(struct session *s);
 
 /* session_singles.c */
 /** session_singles_go(b): Begin what has a place; behind the last, session_batch_round(). */

@@ -156,6 +156,8 @@ over(struct single *p)
 	} else if (is_for_good(p, failed)) {
 		if (p->ready || !with_atts || failed->err != ERR_MISSING)
 			session_batch_refused(s, doc, failed->err);
+		else
+			session_batch_lost(s);
 	} else {
 		session_fail(s, failed->err, &failed->why);
 		return;

@@ -8,7 +8,7 @@ import { ask, assertError, newDb } from './client.mjs';
 let server;
 const basic = (name) => `Basic ${Buffer.from(`${name}:pw`).toString('base64')}`;
 before(async () => {
-	server = await startDivand({ config: { chttpd_auth: { iterations: '10' }, replicator: { blocked_networks: '127.0.0.2/32, 10.0.0.0/8', valid_endpoint_protocols: 'http' } } });
+	server = await startDivand({ config: { couchdb: { os_process_timeout: '60000' }, chttpd_auth: { iterations: '10' }, replicator: { blocked_networks: '127.0.0.2/32, 10.0.0.0/8', valid_endpoint_protocols: 'http' } } });
 	for (const name of ['ann', 'bob']) {
 		const r = await ask(server, 'PUT', `/_users/org.couchdb.user:${name}`, { json: { name, type: 'user', roles: name === 'ann' ? ['staff'] : [], password: 'pw' } });
 		assert.equal(r.status, 201, r.text);
@@ -25,6 +25,14 @@ async function until(path, pred) {
 	for (;;) {
 		const r = await ask(server, 'GET', path);
 		if (pred(r)) return r;
+	}
+}
+/** What the server's log says behind ${words}, once it says so. */
+async function logged(words) {
+	for (;;) {
+		const at = server.stderr().indexOf(words);
+		if (at >= 0 && server.stderr().includes(';', at + words.length)) return server.stderr().slice(at + words.length);
+		await new Promise((resolve) => { setImmediate(resolve); });
 	}
 }
 let serial = 0;
@@ -137,6 +145,35 @@ test('a filter runs on what its batch holds: hundreds of rows, each judged once'
 	assert.equal((await replicate({ source, target, filter: 'f/third', worker_batch_size: 170 })).status, 200);
 	assert.deepEqual(await ids(target), docs.filter(({ n }) => n % 3 === 0).map(({ _id }) => _id));
 });
+
+// The filter is busy with the first row while one of the same page is edited. How long it is busy grows until the edit came meanwhile.
+for (const [how, batch] of [['more pages follow', 300], ['it is the last page', 500]]) {
+	test(`what is edited while a filter runs comes with the same run: ${how}`, async () => {
+		const slow = `function (doc, req) {
+			if (doc._id === 'd000') {
+				log('begun ' + req.query.mark + ';');
+				for (var end = Date.now() + Number(req.query.busy); Date.now() < end;) ;
+				log('over ' + req.query.mark + ' ' + Date.now() + ';');
+			}
+			return true;
+		}`;
+		const docs = Array.from({ length: 310 }, (_, i) => ({ _id: `d${String(i).padStart(3, '0')}`, n: i }));
+		for (let busy = 250, tested = false; !tested; busy *= 2) {
+			const { source, target } = await pair([{ _id: '_design/f', filters: { slow } }, ...docs]);
+			const mark = `${source}-${busy}`;
+			const run = replicate({ source, target, filter: 'f/slow', query_params: { busy, mark }, worker_batch_size: batch });
+			await logged(`begun ${mark}`);
+			const { _rev } = (await ask(server, 'GET', `/${source}/d250`)).json;
+			assert.equal((await put(`/${source}/d250`, { _rev, edited: true })).status, 201);
+			const edited = Date.now();
+			const { status, json, text } = await run;
+			assert.deepEqual([status, json.ok], [200, true], text);
+			assert.deepEqual(await ids(target), ['_design/f', ...docs.map(({ _id }) => _id)]);
+			tested = edited < Number((await logged(`over ${mark} `)).match(/^\d+/)[0]);
+			if (tested) assert.equal((await ask(server, 'GET', `/${target}/d250`)).json.edited, true);
+		}
+	});
+}
 
 test('documents belong to their writers; others see no credentials, and change nothing', async () => {
 	const { source, target } = await pair();

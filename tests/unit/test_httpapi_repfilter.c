@@ -35,18 +35,20 @@ newest(struct rev *leaf)
 	return c;
 }
 
-/* How many of the row's leaves pass now. */
+/* How many of the row's leaves pass now; ${since}: it was changed since. */
 static size_t
-passing(struct db_change row, int winners)
+passing(struct db_change row, int winners, int since)
 {
 	static const char selector[] = "{\"n\":1}";
 	const struct peer_filter f = {.selector = {selector, sizeof(selector) - 1}, .winners = winners};
 	struct peer_judge judge = repfilter_judge(NULL);
 	struct errtext why;
 	void *judging;
+	size_t changed = 1;
 
 	CHECK_INT(judge.open(judge.cookie, db, &f, &judging, &why), 0);
-	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &why), 0);
+	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &changed, &why), 0);
+	CHECK_INT(changed, since);
 	judge.close(judging);
 	return row.nleaves;
 }
@@ -60,12 +62,12 @@ test_changed_since(int winners)
 
 	put("{\"_id\":\"in\",\"_rev\":\"3-x\",\"n\":1}", 0);
 	row = newest(&leaf);
-	CHECK_INT(passing(row, winners), 1);
+	CHECK_INT(passing(row, winners, 0), 1);
 	put("{\"_id\":\"out\",\"_rev\":\"3-x\",\"n\":2}", 0);
 	row = newest(&leaf);
-	CHECK_INT(passing(row, winners), 0);
+	CHECK_INT(passing(row, winners, 0), 0);
 	put("{\"_id\":\"out\",\"_rev\":\"3-z\",\"n\":1}", 0);
-	CHECK_INT(passing(row, winners), 0);
+	CHECK_INT(passing(row, winners, 1), 0);
 }
 
 /* What is damaged ends the run, as it does where nothing filters: the next one begins in front of it. */
@@ -78,6 +80,7 @@ test_damaged(void)
 	struct rev leaf, leaves[2];
 	struct errtext why = {""};
 	struct db_change row;
+	size_t changed;
 	void *judging;
 
 	put("{\"_id\":\"_design/d\",\"filters\":{\"f\":\"function () { return true; }\"}}", 1);
@@ -89,11 +92,13 @@ test_damaged(void)
 	row.nleaves = 2;
 	CHECK_INT(config_new(&api.config), 0);
 	CHECK_INT(judge.open(judge.cookie, db, &f, &judging, &why), 0);
-	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &why), ERR_CORRUPT);
+	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &changed, &why), ERR_CORRUPT);
+	CHECK_INT(changed, 0);
 	/* Of one that was changed since there is another row. */
 	put("{\"_id\":\"torn\",\"_rev\":\"4-x\"}", 0);
-	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &why), 0);
+	CHECK_INT(judge.rows(judging, db, arena, &row, 1, &changed, &why), 0);
 	CHECK_INT(row.nleaves, 0);
+	CHECK_INT(changed, 1);
 	judge.close(judging);
 	config_free(api.config);
 }

@@ -36,6 +36,8 @@ struct spy {
 	struct peer_call *stuck;
 	struct arena *fetched; /* the arena of the last fetch */
 	unsigned shared;       /* documents that were opened into it */
+	const char *edit_fetched,
+	    *edit_opened; /* the document that is edited before it is first fetched, opened; or NULL */
 };
 
 static void
@@ -86,11 +88,33 @@ spy_read(struct peer *p, struct peer_read *c)
 }
 
 static void
+edit_once(struct spy *s, const char **idp, struct jstr id, const struct rev *rev)
+{
+	struct buf b;
+
+	if (*idp == NULL || !jstr_is(&id, *idp))
+		return;
+	buf_init(&b, 1024);
+	buf_puts(&b, "{\"_id\":\"");
+	buf_puts(&b, *idp);
+	buf_puts(&b, "\",\"_rev\":\"");
+	rev_put(&b, rev);
+	buf_puts(&b, "\",\"edited\":true}");
+	CHECK_INT(buf_putc(&b, '\0'), 0);
+	dbtest_put(dbs, s->peer.name, b.data, 1);
+	buf_release(&b);
+	*idp = NULL;
+}
+
+static void
 spy_fetch(struct peer *p, struct peer_fetch *c)
 {
 	struct spy *s = (struct spy *)p;
+	size_t i;
 
 	s->fetched = c->call.arena;
+	for (i = 0; i < c->nwants; i++)
+		edit_once(s, &s->edit_fetched, c->wants[i].id, c->wants[i].revs);
 	if (s->read_err != 0)
 		fail_call(&c->call, s->read_err, s->retry_ms);
 	else
@@ -103,6 +127,7 @@ spy_open_doc(struct peer *p, struct peer_open *c)
 	struct spy *s = (struct spy *)p;
 
 	s->shared += c->call.arena == s->fetched;
+	edit_once(s, &s->edit_opened, c->id, &c->rev);
 	if (s->open_err != 0)
 		fail_call(&c->call, s->open_err, 0);
 	else
@@ -110,15 +135,20 @@ spy_open_doc(struct peer *p, struct peer_open *c)
 }
 
 static void
-secure(const char *name, const char *text)
+set(const char *name, struct db_write w)
 {
 	struct db *db = dbtest_open(dbs, name);
-	struct db_write w = {.kind = DB_WRITE_SECURITY, .body = {text, strlen(text)}};
 	struct db_request req = {.writes = &w, .nwrites = 1};
 
 	CHECK_INT(dbtest_submit(db, &req), 0);
 	CHECK_INT(w.err, 0);
 	db_close(db);
+}
+
+static void
+secure(const char *name, const char *text)
+{
+	set(name, (struct db_write){.kind = DB_WRITE_SECURITY, .body = {text, strlen(text)}});
 }
 
 static void
@@ -575,6 +605,44 @@ test_common(void)
 	CHECK(checkpoint_is_zero((struct jstr){"0", 1}));
 }
 
+/*
+ * Where a source keeps one revision of a document, what is edited between a page and its fetch is lost, and comes by its new row:
+ * behind other pages, and behind what was the last one; as text, and by itself.
+ */
+static void
+test_replaced(size_t i)
+{
+	static const struct {
+		const char *source, *target, *fetched, *opened;
+		unsigned more; /* documents behind it */
+	} cases[] = {
+	    {"text-first", "text-first-copy", "a", NULL, 20},
+	    {"text-last", "text-last-copy", "a", NULL, 0},
+	    {"att-first", "att-first-copy", NULL, "a", 20},
+	    {"att-last", "att-last-copy", NULL, "a", 0},
+	};
+	struct run r = {.source = {.edit_fetched = cases[i].fetched, .edit_opened = cases[i].opened}};
+	char text[128], id[16];
+	unsigned k;
+
+	dbtest_create(dbs, cases[i].source);
+	dbtest_create(dbs, cases[i].target);
+	set(cases[i].source, (struct db_write){.kind = DB_WRITE_REVS_LIMIT, .number = 1});
+	if (cases[i].opened != NULL)
+		put_with_att(cases[i].source, "a");
+	else
+		put(cases[i].source, "a");
+	for (k = 0; k < cases[i].more; k++) {
+		snprintf(id, sizeof(id), "b%u", k);
+		put(cases[i].source, id);
+	}
+	snprintf(text, sizeof(text), "{\"source\":\"%s\",\"target\":\"%s\"}", cases[i].source, cases[i].target);
+	run(&r, text);
+	CHECK_INT(r.err, 0);
+	CHECK_INT(r.stats.failures, 0);
+	CHECK_INT(count(cases[i].target), 1 + cases[i].more);
+}
+
 int
 main(void)
 {
@@ -597,6 +665,8 @@ main(void)
 	test_silent_end();
 	test_intruder();
 	test_common();
+	for (size_t i = 0; i < 4; i++)
+		test_replaced(i);
 	peer_locals_free(locals);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);

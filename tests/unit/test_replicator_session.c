@@ -438,11 +438,13 @@ test_damaged(void)
 	db_close(db);
 }
 
-/* A filter that all pass, and a source that grows while it is asked. */
+/* A filter that all pass that were not changed since, and a source that grows while it is asked. */
 struct growing {
 	const char *name;
 	unsigned asked;
-	const char *edit; /* written anew while it is asked the first time, or NULL */
+	const char *edit;   /* written anew while it is asked for the time ${when}, or NULL */
+	unsigned when;      /* from 0 on */
+	const char *edited; /* its id, if that is before it is judged, or NULL */
 };
 
 static int
@@ -456,22 +458,28 @@ growing_open(void *cookie, struct db *db, const struct peer_filter *f, void **ju
 }
 
 static int
-growing_rows(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, struct errtext *why)
+growing_rows(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, size_t *changedp,
+    struct errtext *why)
 {
 	struct growing *g = judge;
 	char json[64];
 
 	(void)db;
 	(void)a;
-	(void)rows;
-	(void)n;
 	(void)why;
+	*changedp = 0;
 	for (unsigned i = 0; i < 10 && g->asked < 60; i++) {
 		snprintf(json, sizeof(json), "{\"_id\":\"new%u-%u\"}", g->asked, i);
 		dbtest_put(dbs, g->name, json, 1);
 	}
-	if (g->asked++ == 0 && g->edit != NULL)
-		dbtest_put(dbs, g->name, g->edit, 0);
+	if (g->asked++ != g->when || g->edit == NULL)
+		return 0;
+	dbtest_put(dbs, g->name, g->edit, 0);
+	for (size_t i = 0; i < n && g->edited != NULL; i++)
+		if (jstr_is(&rows[i].id, g->edited)) {
+			rows[i].nleaves = 0;
+			++*changedp;
+		}
 	return 0;
 }
 
@@ -494,16 +502,55 @@ copy_growing(struct peer_locals_config *c, struct growing *g, struct run *r, con
 	peer_locals_free(locals);
 }
 
+static int
+is_there(const char *name, const char *id)
+{
+	struct db *db = dbtest_open(dbs, name);
+	struct arena *a;
+	struct db_snap *snap;
+	struct db_doc doc;
+	int err;
+
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	err = db_get(snap, id, strlen(id), a, &doc);
+	db_snap_end(snap);
+	db_close(db);
+	arena_free(a);
+	return err == 0;
+}
+
+/* What is edited between a page and its filter has not come: in the first page, and in the one that is the last otherwise. */
+static void
+test_edited_meanwhile(struct peer_locals_config *c)
+{
+	struct growing first = {
+	    .name = "first", .edit = "{\"_id\":\"doc00003\",\"_rev\":\"2-a\"}", .edited = "doc00003"};
+	struct growing last = {
+	    .name = "last", .edit = "{\"_id\":\"doc00099\",\"_rev\":\"2-a\"}", .when = 14, .edited = "doc00099"};
+	struct run r;
+
+	dbtest_create(dbs, "first");
+	dbtest_create(dbs, "of-first");
+	fill("first", 100);
+	copy_growing(c, &first, &r, "of-first");
+	CHECK(first.asked < 60);
+	CHECK(is_there("of-first", "doc00003"));
+
+	dbtest_create(dbs, "last");
+	dbtest_create(dbs, "of-last");
+	fill("last", 100);
+	copy_growing(c, &last, &r, "of-last");
+	CHECK(last.asked > 14 && last.asked < 60);
+	CHECK(is_there("of-last", "doc00099"));
+}
+
 /* A source that grows faster than it is read: a run ends where it was at the start, or where what was edited then is. */
 static void
 test_growing(struct peer_locals_config *c)
 {
 	struct growing inserts = {.name = "inserts"};
 	struct growing edits = {.name = "edits", .edit = "{\"_id\":\"doc00090\",\"_rev\":\"2-a\"}"};
-	struct arena *a;
-	struct db_snap *snap;
-	struct db_doc doc;
-	struct db *db;
 	struct run r;
 
 	dbtest_create(dbs, "inserts");
@@ -522,13 +569,7 @@ test_growing(struct peer_locals_config *c)
 	fill("edits", 100);
 	copy_growing(c, &edits, &r, "edited");
 	CHECK(edits.asked < 60);
-	CHECK_INT(arena_new(1u << 20, &a), 0);
-	db = dbtest_open(dbs, "edited");
-	CHECK_INT(db_snap_begin(db, &snap), 0);
-	CHECK_INT(db_get(snap, "doc00090", 8, a, &doc), 0);
-	db_snap_end(snap);
-	db_close(db);
-	arena_free(a);
+	CHECK(is_there("edited", "doc00090"));
 }
 
 int
@@ -556,6 +597,7 @@ main(void)
 	test_damaged();
 	peer_locals_free(locals);
 	test_growing(&c);
+	test_edited_meanwhile(&c);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);
 	return check_done();
