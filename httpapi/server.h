@@ -110,7 +110,7 @@ void http_server_free(struct http_server *s);
 
 /**
  * http_server_set_max_body(s, max): From now on requests of more than ${max} bytes get 413, over HTTP/1 without being taken in
- * whole; 0: LIMIT_REQUEST_LEN.  Any thread.
+ * whole; 0: LIMIT_REQUEST_LEN.  More than UINT64_MAX / 2 counts as that.  Any thread.
  */
 void http_server_set_max_body(struct http_server *s, uint64_t max);
 /** http_server_compress(s, mode): For answers that begin from now on.  Any thread; a new server's mode is auto. */

@@ -23,6 +23,7 @@
 
 #define IDLE_MS (300u * 1000u) /* of an HTTP/2 connection */
 #define DAY_MS (24u * 3600u * 1000u)
+#define BODY_MAX (UINT64_MAX / 2) /* there is room above it for what server_h2o_gate.c adds */
 
 unsigned
 http_server_port(const struct http_server *s)
@@ -69,7 +70,11 @@ http_thread_on_shutdown(struct http_thread *t, void (*fn)(void *arg), void *arg)
 void
 http_server_set_max_body(struct http_server *s, uint64_t max)
 {
-	atomic_store_explicit(&s->max_body, max > 0 ? max : LIMIT_REQUEST_LEN, memory_order_relaxed);
+	if (max == 0)
+		max = LIMIT_REQUEST_LEN;
+	if (max > BODY_MAX)
+		max = BODY_MAX;
+	atomic_store_explicit(&s->max_body, max, memory_order_relaxed);
 }
 
 static void

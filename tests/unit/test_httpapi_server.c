@@ -264,6 +264,13 @@ test_h2_too_large(void)
 	say_data(fd, 3, 5, 1);
 	n = servertest_hear(fd, buf, sizeof(buf), "POST|/body|");
 	CHECK(memmem(buf, n, "POST|/body||h||200|", 19) != NULL);
+	/* A limit so near to the largest number that 64 MiB more would be 0. */
+	http_server_set_max_body(servertest_server, UINT64_MAX - (64u << 20) + 1);
+	say_frame(fd, 1, 4, 5, post, sizeof(post) - 1);
+	say_data(fd, 5, 5, 1);
+	n = servertest_hear(fd, buf, sizeof(buf), "POST|/body|");
+	CHECK(memmem(buf, n, "POST|/body||h||200|", 19) != NULL);
+	http_server_set_max_body(servertest_server, servertest_config().max_body);
 	close(fd);
 }
 
