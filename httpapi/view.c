@@ -187,6 +187,8 @@ put_etag(struct request *v, struct buf *b)
 	buf_put(&text, v->partition.s, v->partition.len);
 	buf_putc(&text, '?');
 	buf_put(&text, query.s, query.len);
+	if (v->l.queries[0].reduce && read_reduces(v->l.view) == READ_SCRIPT) /* it decides what such rows say */
+		buf_printf(&text, " %d", (int)views_get_reduce_limit(r->api->views));
 	err = buf_failed(&text);
 	hash_md5(text.data, text.len, digest);
 	buf_release(&text);

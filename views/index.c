@@ -664,6 +664,12 @@ views_set_reduce_limit(struct views *v, enum views_reduce_limit limit)
 	atomic_store_explicit(&v->reduce_limit, (int)limit, memory_order_relaxed);
 }
 
+enum views_reduce_limit
+views_get_reduce_limit(const struct views *v)
+{
+	return (enum views_reduce_limit)atomic_load_explicit(&v->reduce_limit, memory_order_relaxed);
+}
+
 int
 views_new(const struct views_config *config, struct views **vp)
 {

@@ -40,8 +40,12 @@ enum views_reduce_limit { VIEWS_REDUCE_REFUSE, VIEWS_REDUCE_LOG, VIEWS_REDUCE_KE
 int views_new(const struct views_config *config, struct views **vp) MUST_CHECK;
 /** views_free(v): Updates end behind their present step; all indexes are closed.  NULL is allowed. */
 void views_free(struct views *v);
-/** views_set_reduce_limit(v, limit): For reductions that begin from now on; at first VIEWS_REDUCE_REFUSE.  Any thread. */
+/**
+ * views_set_reduce_limit(v, limit): For reductions that begin from now on; at first VIEWS_REDUCE_REFUSE.
+ * views_get_reduce_limit(v): What holds now.  Both: any thread.
+ */
 void views_set_reduce_limit(struct views *v, enum views_reduce_limit limit);
+enum views_reduce_limit views_get_reduce_limit(const struct views *v);
 
 /** views_check_design(body, why): May a design document have this body?  Errors: ERR_INVALID_DESIGN, ERR_MISSING, ERR_BAD_JSON, ERR_NOMEM. */
 int views_check_design(struct jstr body, struct errtext *why) MUST_CHECK;

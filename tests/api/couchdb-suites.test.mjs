@@ -311,6 +311,29 @@ test('reduce_limit says what becomes of a result that does not shrink', async ()
 	assertError(await ask(server, 'PUT', '/_node/_local/_config/query_server_config/reduce_limit', { json: 'maybe' }), 400, 'bad_request');
 });
 
+test('reduce_limit is in the tags of what a reduce function makes, and of nothing else', async () => {
+	const db = await newDb(server);
+	const setting = '/_node/_local/_config/query_server_config/reduce_limit';
+	const map = 'function(doc) { for (var i = 0; i < 3000; i++) emit(i, "text that is as long as this") }';
+	const reduce = 'function(keys, values, again) { return again ? [].concat.apply([], values) : values }';
+	const views = { script: { map, reduce }, count: { map, reduce: '_count' } };
+	await ask(server, 'PUT', `/${db}/_design/d`, { json: { views } });
+	assert.equal((await ask(server, 'PUT', `/${db}/a`, { json: {} })).status, 201);
+	const paths = ['script', 'count', 'script?reduce=false&limit=1'].map((view) => `/${db}/_design/d/_view/${view}`);
+	const tags = [];
+	for (const path of paths) tags.push((await ask(server, 'GET', path)).headers.etag);
+	const statuses = async () => {
+		const all = [];
+		for (const [i, path] of paths.entries()) all.push((await ask(server, 'GET', path, { headers: { 'If-None-Match': tags[i] } })).status);
+		return all;
+	};
+	assert.deepEqual(await statuses(), [304, 304, 304]);
+	assert.equal((await ask(server, 'PUT', setting, { json: 'false' })).status, 200);
+	assert.deepEqual(await statuses(), [200, 304, 304]);
+	assert.equal((await ask(server, 'DELETE', setting)).status, 200);
+	assert.deepEqual(await statuses(), [304, 304, 304]);
+});
+
 test('the node is told by one name everywhere, and is found by it', async () => {
 	const { name } = (await ask(server, 'GET', '/_node/_local')).json;
 	assert.deepEqual((await ask(server, 'GET', '/_membership')).json, { all_nodes: [name], cluster_nodes: [name] });
