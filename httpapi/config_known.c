@@ -9,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/limits.h"
+
 #define SECRET CONFIG_SECRET
 #define START CONFIG_AT_START
 #define ANY UINT64_MAX
@@ -24,7 +26,8 @@
 
 static const struct config_known known[] = {
     {"couchdb", "database_dir", TEXT_AT_START, "data", "", "The data folder; --data."},
-    {"couchdb", "max_document_size", NUMBER(1, ANY), "8000000", "bytes", "The longest JSON text of a document."},
+    {"couchdb", "max_document_size", NUMBER(1, LIMIT_BODY_LEN), "8000000", "bytes",
+	"The longest JSON text of a document; 8000000 is the most."},
     {"couchdb", "max_attachment_size", CONFIG_NUMBER, 0, 0, ANY, "infinity", "infinity", "bytes",
 	"The longest attachment, decoded."},
     {"couchdb", "os_process_timeout", NUMBER_AT_START(100, 3600000), "5000", "ms",
@@ -36,8 +39,9 @@ static const struct config_known known[] = {
     {"query_server_config", "memory_limit", NUMBER_AT_START(33554432, ANY), "268435456", "bytes",
 	"What users' JavaScript may take, in each process."},
     {"query_server_config", "reduce_limit", WORD("true|log|false"), "true", "",
-	"A reduce function's result of 5000 bytes or more that is not below half of its input is an error; log: only a "
-	"line in the log; false: nothing."},
+	"A reduce function's result of at least 5000 bytes and at least half of its input is an error; log: only a "
+	"line "
+	"in the log; false: nothing."},
     {"query_server_config", "query_limit", NUMBER(1, ANY), "268435456", "rows",
 	"The most that a query of a view or of _all_docs may ask for, and gets."},
     {"query_server_config", "partition_query_limit", NUMBER(1, ANY), "268435456", "rows",

@@ -87,7 +87,7 @@ default_admin_only(const struct config *c)
 
 /* Settings that others have been told of, and are told of again when one has changed. */
 static void
-load_limits(struct divand *d)
+tell_settings(struct divand *d)
 {
 	const struct config *c = d->config;
 	const char *limit = config_get(c, "query_server_config", "reduce_limit", "true");
@@ -115,7 +115,7 @@ changed(const char *section, const char *key, void *cookie)
 		set_log_level(d->config);
 	if (strcmp(key, "compress_responses") == 0)
 		api_compress_load(&d->api);
-	load_limits(d);
+	tell_settings(d);
 	log_line(LOG_NOTICE, "configuration: %s/%s has changed%s", section, key,
 	    k != NULL && (k->flags & CONFIG_AT_START) != 0 ? ", which holds from the next start" : "");
 }
@@ -606,7 +606,7 @@ start(struct divand *d, const struct options *o)
 	if (err == 0)
 		err = open_databases(d);
 	if (err == 0)
-		load_limits(d);
+		tell_settings(d);
 	if (err == 0)
 		err = api_new(&d->api);
 	if (err == 0)

@@ -245,13 +245,14 @@ test_known(void)
 {
 	static const char *const good[][3] = {{"chttpd", "port", "0"}, {"chttpd", "port", ""},
 	    {"chttpd", "port", "65535"}, {"cors", "credentials", "Yes"}, {"log", "level", "WARN"},
-	    {"couchdb", "max_attachment_size", "infinity"}, {"smoosh.ratio_dbs", "min_priority", "1.5"},
+	    {"couchdb", "max_attachment_size", "infinity"}, {"couchdb", "max_document_size", "8000000"}, {"smoosh.ratio_dbs", "min_priority", "1.5"},
 	    {"any", "thing", "x"}};
 	static const char *const bad[][4] = {{"chttpd", "port", "65536", "must be a number from 0 to 65535"},
 	    {"chttpd", "port", "-1", "must be a number from 0 to 65535"},
 	    {"chttpd", "port", "1x", "must be a number from 0 to 65535"},
 	    {"chttpd", "port", " 1", "must be a number from 0 to 65535"},
 	    {"chttpd", "port", "99999999999999999999", "must be a number from 0 to 65535"},
+	    {"couchdb", "max_document_size", "8000001", "must be a number from 1 to 8000000"},
 	    {"couchdb", "max_attachment_size", "x", "must be a number, or infinity"},
 	    {"chttpd_auth", "timeout", "0", "must be a number above 0"},
 	    {"gate", "request_memory", "16777215", "must be a number, 16777216 at least"},
