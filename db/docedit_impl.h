@@ -17,8 +17,9 @@
 struct pendbody {
 	struct jstr raw;
 	const struct db_write *w;
-	int gone; /* its revision left the tree again */
-	int leaf; /* its revision is one, now that the tree is as it will be */
+	int gone;         /* its revision left the tree again */
+	int leaf;         /* its revision is one, now that the tree is as it will be, */
+	struct revpos at; /* and stands here until the tree is spilled */
 };
 
 /* The attachments of a revision that was superseded. */
@@ -83,7 +84,8 @@ void docedit_superseded_(struct commit *c, uint64_t number, int is, size_t len);
 
 /**
  * docedit_atts_note_(e, payload, len): A revision with this payload is superseded now.
- * docedit_atts_settle_(e): Once the blobs of the new leaves are known: count what they do not have.
+ * docedit_atts_settle_(e): Once the blobs of the new leaves are known, and before the tree is spilled: count what they do
+ * not have, and no longer what they have again.
  */
 int docedit_atts_note_(struct docedit *e, const void *payload, size_t len) MUST_CHECK;
 void docedit_atts_settle_(struct docedit *e);

@@ -255,6 +255,7 @@ place_body(struct revnode *node, struct revpos at, void *cookie)
 		return note_superseded(e, node, at);
 	p = &e->pend[node->body - DOCEDIT_PENDING];
 	p->leaf = revtree_is_leaf(e->t, at);
+	p->at = at;
 	if ((err = payload_of(e, p, &payload)) != 0)
 		return err;
 	if (node == pl->winner && payload.len <= DOCEDIT_INLINE_MAX) {
@@ -406,10 +407,12 @@ docedit_settle_(struct docedit *e, uint64_t seq)
 	struct buf tree;
 	int err;
 
-	if ((err = revtree_each(e->t, place_body, &pl)) != 0 || (err = revtree_spill(e->t, block_put, e)) != 0 ||
-	    (err = revtree_spill_dropped(e->spills, e->nspills, e->t, block_dropped, e)) != 0)
+	if ((err = revtree_each(e->t, place_body, &pl)) != 0)
 		return err;
 	docedit_atts_settle_(e);
+	if ((err = revtree_spill(e->t, block_put, e)) != 0 ||
+	    (err = revtree_spill_dropped(e->spills, e->nspills, e->t, block_dropped, e)) != 0)
+		return err;
 	rec.docno = e->rec.docno;
 	rec.payload = pl.inlined;
 	buf_init(&tree, 2 * LIMIT_TREE_BYTES); /* edits of many leaves add to what room_for() has let in */

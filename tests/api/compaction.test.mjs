@@ -188,6 +188,20 @@ test('sizes tell what live documents and attachments take', { timeout: 60000 }, 
 	await put('a', { one });
 	live = LEN;
 	await expect(body + LEN);
+	await put('a', {});
+	live = 0;
+	await expect(body);
+	for (let i = 0; i < 5; i++) await put('a');
+	await put('a', { one, again: one }); // the bytes are there still
+	live = LEN;
+	await expect(body + 2 * LEN);
+	await content.remove((id) => id === 'a');
+	live = 0;
+	await expect('{}'.length);
+	content.docs.set('a', { rev: (await call('PUT', '/sizes/a', { json: {} })).json.rev });
+	await put('a', { one });
+	live = LEN;
+	await expect(body + LEN);
 	await put('b', { two: three, again: three }); // stored once, listed twice
 	live = 2 * LEN;
 	await expect(2 * body + 3 * LEN);
