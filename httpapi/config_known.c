@@ -40,8 +40,7 @@ static const struct config_known known[] = {
 	"What users' JavaScript may take, in each process."},
     {"query_server_config", "reduce_limit", WORD("true|log|false"), "true", "",
 	"A reduce function's result of at least 5000 bytes and at least half of its input is an error; log: only a "
-	"line "
-	"in the log; false: nothing."},
+	"line in the log; false: nothing."},
     {"query_server_config", "query_limit", NUMBER(1, ANY), "268435456", "rows",
 	"The most that a query of a view or of _all_docs may ask for, and gets."},
     {"query_server_config", "partition_query_limit", NUMBER(1, ANY), "268435456", "rows",
