@@ -337,7 +337,7 @@ begin(struct rows *s, int status, uint64_t length, int err)
 	size_t len;
 
 	s->begun = 1;
-	if ((err == 0 || err == ERR_END) && !http_has_room(r->http, s->b.len))
+	if ((err == 0 || err == ERR_END) && !http_may_stream(r->http, s->b.len))
 		err = ERR_BUSY;
 	if (err == ERR_END && s->chunked) {
 		send_whole(r->http, status, &s->b);

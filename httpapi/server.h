@@ -267,14 +267,15 @@ void http_expect(struct http_req *req, uint64_t len);
 
 /**
  * http_has_room(req, len): 1 if an answer, or a piece of one, of ${len} bytes may wait until its client takes it; 0 counts as a
- * request that was shed.  http_keep(req, len): ${len} bytes that the handler keeps for its answer until the request ends count as
+ * request that was shed.  http_may_stream(req, len): The same of a stream whose first piece has ${len} bytes.  http_keep(req, len): ${len} bytes that the handler keeps for its answer until the request ends count as
  * such.  Errors: ERR_BUSY: there is no room for them.
  */
 int http_has_room(const struct http_req *req, uint64_t len);
+int http_may_stream(const struct http_req *req, uint64_t len);
 int http_keep(struct http_req *req, uint64_t len) MUST_CHECK;
 /**
  * http_reply(req, status, body, len): The whole response at once.  ${body} is copied.  On HEAD only
- * the head goes out, with content-length of ${len}.  Where it has no room it is a 503 instead.
+ * the head goes out, with content-length of ${len}.  On GET it is a 503 instead where it has no room.
  */
 void http_reply(struct http_req *req, int status, const void *body, size_t len);
 /** http_reply_take(req, status, body, len): The same; ${body} is malloc()ed and becomes the engine's. */

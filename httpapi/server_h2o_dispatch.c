@@ -94,12 +94,24 @@ req_fill(struct http_req *req, h2o_req_t *h2o)
 	return 0;
 }
 
+static void
+unset(h2o_headers_t *headers, const h2o_token_t *name)
+{
+	ssize_t at = h2o_find_header(headers, name, -1);
+
+	if (at != -1)
+		h2o_delete_header(headers, at);
+}
+
 void
 server_refuse(struct http_req *req, int err)
 {
 	char text[128];
 	int n = snprintf(text, sizeof(text), "{\"error\":\"%s\",\"reason\":\"%s\"}\n", err_name(err), err_reason(err));
 
+	/* Of the answer that is not given. */
+	unset(&req->h2o->res.headers, H2O_TOKEN_ETAG);
+	unset(&req->h2o->res.headers, H2O_TOKEN_LOCATION);
 	http_set_header(req, "content-type", "application/json", 16);
 	if (err == ERR_TOO_MANY_REQUESTS || err == ERR_BUSY)
 		http_set_static(req, "retry-after", "1");

@@ -160,8 +160,9 @@ server_room_refuses(struct http_req *req)
 {
 	struct server_room *m = &req->thread->server->room;
 
+	/* Answers and pieces end at a quarter of what may be owed: the rest is what streams keep of their requests. */
 	if (atomic_load_explicit(&m->held, memory_order_relaxed) < server_room_most(m) &&
-	    server_peers_owed(req->peer) <= server_room_most(m) / 4)
+	    server_peers_owed(req->peer) <= server_room_most(m) / 2)
 		return 0;
 	count_shed(req->thread);
 	return 1;
@@ -415,7 +416,10 @@ server_room_wait(struct http_req *req, int in_pieces)
 int
 server_room_strains(const struct http_conn *conn)
 {
-	return conn->owed > 0 && server_room_strained(&conn->thread->server->room, server_peers_owed(conn->peer));
+	const struct server_room *m = &conn->thread->server->room;
+
+	return conn->owed > 0 &&
+	       server_room_strained(m, conn->peer != NULL ? server_peers_owed(conn->peer) : UINT64_MAX);
 }
 
 int
@@ -425,6 +429,13 @@ http_has_room(const struct http_req *req, uint64_t len)
 		return 1;
 	count_shed(req->thread);
 	return 0;
+}
+
+int
+http_may_stream(const struct http_req *req, uint64_t len)
+{
+	len += arena_size(req->arena); /* server_room_settle() */
+	return len < LARGE_PIECE || http_has_room(req, len);
 }
 
 int
@@ -441,7 +452,7 @@ server_room_sends(struct http_req *req, uint64_t len)
 {
 	if (len < LARGE_PIECE || http_has_room(req, len))
 		return 1;
-	server_admit_log(req->conn, "its address leaves too much untaken");
+	server_admit_log(req->conn, "too much waits to be taken, in all or by its address");
 	return 0;
 }
 

@@ -581,6 +581,13 @@ reply_copy(struct http_req *req, int status, const void *body, size_t len)
 	reply_iov(req, status, iov, len);
 }
 
+/* has_room: What is answered to another method than GET may have been done: that is counted, and always told. */
+static int
+has_room(const struct http_req *req, size_t len)
+{
+	return strcmp(req->method, "GET") != 0 || http_has_room(req, len);
+}
+
 void
 http_reply(struct http_req *req, int status, const void *body, size_t len)
 {
@@ -589,7 +596,7 @@ http_reply(struct http_req *req, int status, const void *body, size_t len)
 	assert(!req->started && !req->answered);
 	if (req->h2o == NULL)
 		return;
-	if (!req->is_head && !http_has_room(req, len))
+	if (!has_room(req, len))
 		server_refuse(req, ERR_BUSY);
 	else if (!req->may_encode || !reply_encoded(req, status, body, len, &own))
 		reply_copy(req, status, body, len);
@@ -599,7 +606,7 @@ void
 http_reply_take(struct http_req *req, int status, char *body, size_t len)
 {
 	assert(!req->started && !req->answered);
-	if (req->h2o != NULL && !req->is_head && !http_has_room(req, len)) {
+	if (req->h2o != NULL && !has_room(req, len)) {
 		server_refuse(req, ERR_BUSY);
 		free(body);
 	} else if (req->h2o == NULL || (req->may_encode && reply_encoded(req, status, body, len, &body))) {

@@ -139,21 +139,6 @@ server_room_give(struct server_room *m, uint64_t n)
 		serve(m);
 }
 
-void
-server_room_add(struct server_room *m, uint64_t n)
-{
-	atomic_fetch_add_explicit(&m->held, n, memory_order_relaxed);
-	note_peak(m);
-}
-
-void
-server_room_sub(struct server_room *m, uint64_t n)
-{
-	atomic_fetch_sub(&m->held, n);
-	if (atomic_load(&m->waiting) > 0)
-		serve(m);
-}
-
 int
 server_room_park(struct server_room *m, uint64_t was, uint64_t n)
 {
@@ -235,7 +220,7 @@ server_room_strained(const struct server_room *m, uint64_t peer)
 {
 	uint64_t most = server_room_most(m);
 
-	return atomic_load_explicit(&m->owed, memory_order_relaxed) > most / 2 || peer > most / 8;
+	return atomic_load_explicit(&m->owed, memory_order_relaxed) > most / 2 && peer > most / 8;
 }
 
 int

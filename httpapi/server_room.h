@@ -49,9 +49,6 @@ uint64_t server_room_cost(const struct server_room *m, uint64_t n);
  */
 int server_room_take(struct server_room *m, uint64_t n);
 void server_room_give(struct server_room *m, uint64_t n);
-/** server_room_add(m, n), server_room_sub(m, n): Hold what is there in any case, and no longer. */
-void server_room_add(struct server_room *m, uint64_t n);
-void server_room_sub(struct server_room *m, uint64_t n);
 /** server_room_park(m, was, n): Bytes that have come, ${n} in place of ${was}.  1, or 0: they do not fit. */
 int server_room_park(struct server_room *m, uint64_t was, uint64_t n);
 /** server_room_queue(m, w): To the end of the queue; w->told may be called before this returns. */
@@ -64,9 +61,10 @@ uint64_t server_room_most(const struct server_room *m);
 void server_room_owe(struct server_room *m, uint64_t n);
 void server_room_paid(struct server_room *m, uint64_t n);
 /**
- * server_room_debt(m, n): What an answer of ${n} bytes counts for: no more than an eighth of all that may be owed, so that there is room for large ones.
+ * server_room_debt(m, n): What an answer of ${n} bytes counts for: no more than an eighth of all that may be owed, whatever it
+ * holds, so that there is room for large ones.
  * server_room_fits(m, n, peer): 1 if so much more may be owed, in all and to an address that is owed ${peer}, a quarter of it.
- * server_room_strained(m, peer): 1 if half of the one or the other is: who takes nothing now is in others' way.
+ * server_room_strained(m, peer): 1 if half of both is: who takes little now is in others' way.
  */
 uint64_t server_room_debt(const struct server_room *m, uint64_t n);
 int server_room_fits(const struct server_room *m, uint64_t n, uint64_t peer);

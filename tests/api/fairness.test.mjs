@@ -126,9 +126,30 @@ test('where too many answers wait, small ones go on, and who takes nothing is cu
 		await Promise.all(many.map((c) => c.begun));
 		assert.ok(many.some((c) => c.status() === 503) && many.some((c) => c.status() === 200));
 		assert.ok((await stat(of, 'owed')) < 273 << 20);
+		assert.equal(many.some((c) => c.status() === 503 && /\netag:/i.test(c.text)), false);
 		assert.equal((await ask(of, 'PUT', `/${db}/small`, { json: {} })).status, 201);
 		assert.equal((await ask(of, 'GET', `/${db}/small`)).status, 200);
 		while ((await ask(of, 'GET', `/${db}/b`)).status !== 200) await sleep(50);
+		for (const c of many) c.socket.destroy();
+	} finally {
+		await of.stop();
+	}
+});
+
+test('where no answer has room, what was written is told all the same', { timeout: 60000 }, async () => {
+	const of = await startDivand({ config: { gate: { request_memory: 16 << 20, stuck_timeout: 3600000 } } });
+	try {
+		const db = await newDb(of);
+		const put = async (text) => assert.equal((await ask(of, 'PUT', `/${db}/${text.length}`, { json: { text } })).status, 201);
+		await put('');
+		// 36 of these leave 60 KB of 272 MiB.
+		const length = Math.floor(((272 << 20) - 60000) / 36) - (await ask(of, 'GET', `/${db}/0`)).raw.length;
+		await put('x'.repeat(length));
+		const many = Array.from({ length: 40 }, () => asker(of, `/${db}/${length}`, {}));
+		await Promise.all(many.map((c) => c.begun));
+		assert.deepEqual([200, 503].map((status) => many.filter((c) => c.status() === status).length), [36, 4]);
+		const docs = Array.from({ length: 2000 }, (_, i) => ({ _id: `written-${i}` }));
+		assert.equal((await ask(of, 'POST', `/${db}/_bulk_docs`, { json: { docs } })).status, 201);
 		for (const c of many) c.socket.destroy();
 	} finally {
 		await of.stop();
