@@ -72,7 +72,9 @@ function sources() {
 	add('source-unauthorized', 'source', { any: (c) => c.json({ error: 'unauthorized', reason: 'Name or password is incorrect.' }, 401) }, crashing(/unauthorized/));
 	add('source-forbidden', 'source', { changes: (c) => c.json({ error: 'forbidden', reason: 'You may not.' }, 403) }, crashing(/forbidden|You may not/));
 
-	const rows = (change) => (c) => c.json({ results: DOCS.map((doc, i) => change({ seq: i + 1, id: doc._id, changes: [{ rev: doc._rev }] }, i)), last_seq: DOCS.length, pending: 0 });
+	const rows = (change) => (c) => c.json({
+		results: DOCS.map((doc, i) => change({ seq: i + 1, id: doc._id, changes: [{ rev: doc._rev }] }, i)).slice(Number(c.query.get('since') ?? 0)), last_seq: DOCS.length, pending: 0,
+	});
 	add('changes-no-id', 'source', { changes: rows(({ id, ...row }) => row) }, crashing(/change/));
 	add('changes-no-seq', 'source', { changes: rows(({ seq, ...row }) => row) }, crashing(/sequence|change/));
 	add('changes-bad-rev', 'source', { changes: rows((row) => ({ ...row, changes: [{ rev: 'not a revision' }] })) }, crashing(/./));
@@ -92,6 +94,7 @@ function sources() {
 	} }, completed(), { extra: { worker_batch_size: 5, worker_processes: 1 } });
 	add('changes-rows-backwards', 'source', { changes: (c) => c.json({ results: DOCS.map((doc, i) => ({ seq: 30 - i, id: doc._id, changes: [{ rev: doc._rev }] })), last_seq: 30, pending: 0 }) }, completed());
 	add('changes-endless-rows', 'source', { changes: (c) => c.endless('{"results":[', Buffer.from(`${JSON.stringify({ seq: 1, id: DOCS[0]._id, changes: [{ rev: DOCS[0]._rev }] })},\n`.repeat(100))) }, { state: /crashing|running/, reason: /./ });
+	// What is not there may have been edited: the run asks once more, and ends.
 	add('changes-nowhere', 'source', { changes: rows((row, i) => (i === 7 ? { ...row, id: 'is not there' } : row)) }, completed({ written: 29 }));
 
 	const bulk = (change) => (c) => c.json({ results: change(c.body.docs.map(({ id }) => ({ id, docs: [{ ok: DOCS.find((d) => d._id === id) }] }))) });
