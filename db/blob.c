@@ -470,20 +470,34 @@ ref_cmp(const void *a, const void *b)
 	return (x->number > y->number) - (x->number < y->number);
 }
 
+static const struct newblob *
+newblob_of(const struct commit *c, uint64_t number)
+{
+	const struct newblob *n;
+
+	for (n = c->newblobs; n != NULL && n->number != number; n = n->next)
+		;
+	return n;
+}
+
+int
+blob_commit_is_new(const struct commit *c, uint64_t number)
+{
+	return newblob_of(c, number) != NULL;
+}
+
 /* settle_ref: The references of one blob after this transaction; without any, it goes. */
 static int
 settle_ref(struct commit *c, uint64_t number, int64_t change)
 {
 	struct payload_key key = payload_blob_key(number, 0);
-	const struct newblob *n;
+	const struct newblob *n = newblob_of(c, number);
 	const unsigned char *sha256;
 	struct digest d = {number, 0, 0};
 	struct store_val val;
 	struct bytes r;
 	int err = 0;
 
-	for (n = c->newblobs; n != NULL && n->number != number; n = n->next)
-		;
 	if (n != NULL) {
 		sha256 = n->blob->sha256;
 		d.stored_len = n->blob->stored_len;

@@ -348,7 +348,8 @@ int db_info(struct db *db, struct db_info *out) MUST_CHECK;
 /**
  * db_usage(db, filep, activep): Bytes of the file, and of the pages that its live data needs: those in use without what was superseded,
  * where attachments that several documents or leaves share may count as superseded before the last of them has gone, and so
- * may those that a document has again after more than 100 revisions without, until a compaction.  It looks at the file: microseconds, where db_info() takes none.  Errors: ERR_NO_DB, those of the store.
+ * may those that a document has again after more than 100 revisions, or large ones, without, until a compaction.  It looks at the
+ * file: microseconds, where db_info() takes none.  Errors: ERR_NO_DB, those of the store.
  */
 int db_usage(struct db *db, uint64_t *filep, uint64_t *activep) MUST_CHECK;
 

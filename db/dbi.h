@@ -505,9 +505,10 @@ int blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;
 int blob_commit_drop(struct commit *c, uint64_t number) MUST_CHECK;
 /**
  * blob_commit_adopt(c, b, numberp): A document takes the bytes: *${numberp} is the blob that has them,
- * perhaps an older, equal one.
+ * perhaps an older, equal one.  blob_commit_is_new(c, number): Was this blob not there before this transaction?
  */
 int blob_commit_adopt(struct commit *c, struct db_blob *b, uint64_t *numberp) MUST_CHECK;
+int blob_commit_is_new(const struct commit *c, uint64_t number);
 /**
  * blob_commit_ref(c, number, change): A stored revision more, or less, has the blob.  blob_commit_end: settle
  * all of them.

@@ -11,10 +11,11 @@
 
 #include "docedit_impl.h"
 
-#define LOOK_BACK 100u                   /* ancestors that are looked at for attachments that a leaf has again */
-#define LOOK_BACK_MEM ((size_t)16 << 20) /* what the attachments of one may take */
+#define LOOK_BACK 100u                     /* ancestors that are looked at for attachments that a leaf has again, */
+#define LOOK_BACK_BYTES ((size_t)16 << 20) /* and what is read of them; one more may be */
+#define LOOK_BACK_MEM ((size_t)16 << 20)   /* what the attachments of one may take */
 
-/* An attachment of a new leaf that no leaf had which it supersedes. */
+/* An attachment of a new leaf that was here already, and that no leaf had which it supersedes. */
 struct taken {
 	uint64_t blob;
 	uint64_t len; /* 0: no longer counted as superseded */
@@ -96,7 +97,7 @@ gather_taken(const struct docedit *e, struct taken *v)
 		const struct prepared *prep = w != NULL ? w->prepared : NULL;
 
 		for (size_t k = 0; w != NULL && k < w->natts; k++)
-			if (!is_old_leafs(e, prep->atts[k].blob))
+			if (!blob_commit_is_new(e->c, prep->atts[k].blob) && !is_old_leafs(e, prep->atts[k].blob))
 				v[n++] = (struct taken){prep->atts[k].blob, prep->atts[k].stored_length};
 	}
 	qsort(v, n, sizeof(*v), by_blob);
@@ -129,7 +130,9 @@ uncount(struct docedit *e, const struct doc_att *atts, size_t natts, struct take
 static void
 look_back(struct docedit *e, struct revpos at, struct taken *v, size_t n, struct arena *a)
 {
-	for (unsigned i = 0; i < LOOK_BACK && revtree_parent(e->t, at, &at); i++) {
+	size_t left = LOOK_BACK_BYTES;
+
+	for (unsigned i = 0; i < LOOK_BACK && left > 0 && revtree_parent(e->t, at, &at); i++) {
 		uint64_t body = revtree_at(e->t, at)->body;
 		struct doc_att *atts;
 		size_t natts;
@@ -137,6 +140,7 @@ look_back(struct docedit *e, struct revpos at, struct taken *v, size_t n, struct
 
 		if (body < REVTREE_BODY_FIRST || snap_payload(e->c->snap, body, &r) != 0)
 			continue;
+		left -= bytes_left(&r) < left ? bytes_left(&r) : left;
 		if (payload_atts(&r, a, &atts, &natts) == 0)
 			uncount(e, atts, natts, v, n);
 		arena_reset(a);

@@ -538,8 +538,8 @@ is_post(const struct apireq *r)
 	return strcmp(r->method, "POST") == 0;
 }
 
-static int
-read_query(struct listing *l, struct errtext *why)
+int
+alldocs_read(struct listing *l, struct errtext *why)
 {
 	struct jstr body;
 	int err;
@@ -556,7 +556,7 @@ parse(struct apireq *r)
 {
 	struct listing *l = r->cookie;
 
-	l->err = read_query(l, &l->why);
+	l->err = alldocs_read(l, &l->why);
 }
 
 static void
@@ -661,12 +661,6 @@ alldocs_open(struct apireq *r, struct listing **lp, struct errtext *why)
 {
 	/* Rows know nothing of who may see which document. */
 	return db_shows_all(r->db) ? listing_new(r, ALL, NULL, 0, lp, why) : ERR_NOT_ADMIN;
-}
-
-int
-alldocs_read(struct listing *l, struct errtext *why)
-{
-	return read_query(l, why);
 }
 
 void

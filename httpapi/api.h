@@ -120,6 +120,8 @@ int api_path(struct apireq *r, struct jstr path, struct jstr query) MUST_CHECK;
 
 /** api_param(r, name): The last value of query parameter ${name}, or NULL. */
 const struct jstr *api_param(const struct apireq *r, const char *name);
+/** api_item(pp, end, item): The next item of a comma-separated list between *${pp} and ${end}, trimmed and not empty; 0 at its end. */
+int api_item(const char **pp, const char *end, struct jstr *item);
 /** api_param_is(r, name, value): 1 if ${name} was given and is ${value}. */
 int api_param_is(const struct apireq *r, const char *name, const char *value);
 /**
@@ -245,9 +247,11 @@ int api_location(struct apireq *r, struct jstr id, struct jstr att);
 int api_work(struct apireq *r, api_f *work, api_f *then);
 /** api_work_slow(r, work, then): The same for work that may take seconds: nobody's commit waits behind it. */
 int api_work_slow(struct apireq *r, api_f *work, api_f *then);
+/** api_work_by(r, len, work, then): api_work() if there are more than API_INLINE_BYTES to work on, ${len}; else both at once, and 0. */
+int api_work_by(struct apireq *r, size_t len, api_f *work, api_f *then);
 /**
- * api_parse(r, parse, then): ${parse}(r), which reads the body that api_gather() brought, then ${then}(r): by api_work() where the body has more than
- * API_INLINE_BYTES, else at once.  Without a body that can be read ${parse} runs at once as well, and finds api_body()'s error.
+ * api_parse(r, parse, then): api_work_by() the length of the body that api_gather() brought, which ${parse} reads.  Without one that can
+ * be read ${parse} runs at once, and finds api_body()'s error.
  */
 void api_parse(struct apireq *r, api_f *parse, api_f *then);
 

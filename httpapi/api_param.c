@@ -1,5 +1,5 @@
 /*
- * api_param.c: the query string and percent-encoding.  Values are decoded once, when the
+ * api_param.c: the query string and percent-encoding; lists of words.  Values are decoded once, when the
  * request is built, into its arena; '+' is a space, as CouchDB has it.
  */
 #include "api.h"
@@ -187,4 +187,24 @@ api_ddoc_id(struct apireq *r, struct jstr name, struct jstr *idp)
 	id[len + name.len] = '\0';
 	*idp = (struct jstr){id, len + name.len};
 	return 0;
+}
+
+/* ---- Lists ---- */
+
+int
+api_item(const char **pp, const char *end, struct jstr *item)
+{
+	const char *p = *pp;
+	const char *start;
+
+	while (p < end && (*p == ' ' || *p == ',' || *p == '\t'))
+		p++;
+	start = p;
+	while (p < end && *p != ',')
+		p++;
+	*pp = p;
+	while (p > start && (p[-1] == ' ' || p[-1] == '\t'))
+		p--;
+	*item = (struct jstr){start, (size_t)(p - start)};
+	return item->len > 0;
 }

@@ -88,15 +88,20 @@ api_work_slow(struct apireq *r, api_f *work, api_f *then)
 	return work_on(r->api->slow, r, work, then);
 }
 
+int
+api_work_by(struct apireq *r, size_t len, api_f *work, api_f *then)
+{
+	if (len > API_INLINE_BYTES)
+		return api_work(r, work, then);
+	work(r);
+	then(r);
+	return 0;
+}
+
 void
 api_parse(struct apireq *r, api_f *parse, api_f *then)
 {
-	if (r->body_err == 0 && r->body.len > API_INLINE_BYTES) {
-		(void)api_work(r, parse, then);
-		return;
-	}
-	parse(r);
-	then(r);
+	(void)api_work_by(r, r->body_err == 0 ? r->body.len : 0, parse, then);
 }
 
 static void

@@ -10,7 +10,7 @@
 #include "httpapi/write.h"
 #include "base/counters.h"
 
-#define ANSWER_INLINE_ROWS 2048u       /* answers up to this are written on the event loop */
+#define ROW_BYTES 32u                  /* of work that a row of the answer is */
 #define ANSWER_MAX ((size_t)256 << 20) /* a row for each of the documents */
 
 /* One _bulk_docs request. */
@@ -286,13 +286,8 @@ docs_done(struct apireq *r)
 {
 	struct bulk *k = r->cookie;
 
-	if (k->n > ANSWER_INLINE_ROWS) {
-		if (api_work(r, docs_answer, docs_send) != 0)
-			write_release(k->writes, k->n);
-		return;
-	}
-	docs_answer(r);
-	docs_send(r);
+	if (api_work_by(r, k->n * ROW_BYTES, docs_answer, docs_send) != 0)
+		write_release(k->writes, k->n);
 }
 
 static void
@@ -364,10 +359,5 @@ bulk_docs(struct apireq *r)
 		return;
 	}
 	r->cookie = k;
-	if (k->body.len > API_INLINE_BYTES) {
-		api_work(r, docs_work, docs_then);
-		return;
-	}
-	docs_work(r);
-	docs_then(r);
+	(void)api_work_by(r, k->body.len, docs_work, docs_then);
 }

@@ -23,8 +23,8 @@ int changes_query_init(struct apireq *r, struct changes_query *q) MUST_CHECK;
 int changes_query_has_function(const struct apireq *r);
 /**
  * changes_query_parse(r, q, why): From query string, body and headers of ${r}; memory of ids:
- * r->arena.  On the request's thread; with q->request, or without a function, on any.  Errors, in CouchDB's words: ERR_BAD_JSON, ERR_BAD_REQUEST,
- * ERR_MISSING (no such design document or function);
+ * r->arena.  On the request's thread; with q->request, or without a function, on any.
+ * Errors, in CouchDB's words: ERR_BAD_JSON, ERR_BAD_REQUEST, ERR_MISSING (no such design document or function);
  * the body's and the database's.
  */
 int changes_query_parse(struct apireq *r, struct changes_query *q, struct errtext *why) MUST_CHECK;

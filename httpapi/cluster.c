@@ -8,7 +8,6 @@
 #include "base/limits.h"
 
 #define ALL_SHARDS "00000000-ffffffff"
-#define BODY_MAX 65536u /* of a step, as router.c has it */
 
 /* /{db}/_shards, /{db}/_shards/{id}: one range holds everything. */
 void
@@ -33,15 +32,12 @@ cluster_sync_shards(struct apireq *r)
 
 /* read_action: What step is asked for; "" where none is named. */
 static int
-read_action(struct apireq *r, struct buf *scratch, struct jstr *actionp, struct errtext *why)
+read_action(struct jstr body, struct buf *scratch, struct jstr *actionp, struct errtext *why)
 {
-	struct jstr body;
 	struct jread j;
-	int err = api_body(r, &body, why);
+	int err;
 
 	*actionp = (struct jstr){"", 0};
-	if (err != 0)
-		return err;
 	jread_init(&j, body.s, body.len);
 	if (jread_peek(&j) != JREAD_OBJECT || jread_skip(&j, NULL) != 0 || jread_end(&j) != 0)
 		return err_why(why, ERR_BAD_REQUEST, "Missing JSON body'");
@@ -57,12 +53,13 @@ setup(struct apireq *r)
 {
 	static const char *const taken[] = {"enable_single_node", "enable_cluster", "finish_cluster", "remove_node"};
 	struct errtext why = {""};
-	struct jstr action;
+	struct jstr body, action;
 	struct buf scratch;
-	int err, known = 0;
+	int err = api_body(r, &body, &why), known = 0;
 
-	buf_init(&scratch, BODY_MAX + API_SCRATCH);
-	err = read_action(r, &scratch, &action, &why);
+	buf_init(&scratch, body.len + API_SCRATCH);
+	if (err == 0)
+		err = read_action(body, &scratch, &action, &why);
 	for (size_t i = 0; err == 0 && i < sizeof(taken) / sizeof(taken[0]); i++)
 		known |= jstr_is(&action, taken[i]);
 	if (err == 0 && jstr_is(&action, "add_node"))

@@ -187,32 +187,13 @@ cors_free(struct api *api)
 
 /* ---- Lists ---- */
 
-/* The next item of a comma-separated list, trimmed; 0 at the end. */
-static int
-next_item(const char **pp, const char *end, struct jstr *item)
-{
-	const char *p = *pp;
-	const char *start;
-
-	while (p < end && (*p == ' ' || *p == ',' || *p == '\t'))
-		p++;
-	start = p;
-	while (p < end && *p != ',')
-		p++;
-	*pp = p;
-	while (p > start && (p[-1] == ' ' || p[-1] == '\t'))
-		p--;
-	*item = (struct jstr){start, (size_t)(p - start)};
-	return item->len > 0;
-}
-
 static int
 list_has(const char *list, const struct jstr *what, int (*same)(struct jstr, const struct jstr *))
 {
 	struct jstr item;
 	const char *end = list + strlen(list);
 
-	while (next_item(&list, end, &item)) {
+	while (api_item(&list, end, &item)) {
 		if (same(item, what))
 			return 1;
 	}
@@ -262,7 +243,7 @@ headers_allowed(const struct cors_rules *c, const struct jstr *asked)
 	const char *p = asked->s;
 	const char *end = p ? p + asked->len : p;
 
-	while (p && next_item(&p, end, &item)) {
+	while (p && api_item(&p, end, &item)) {
 		if (!list_has(c->headers, &item, same_word))
 			return 0;
 	}

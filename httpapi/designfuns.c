@@ -199,12 +199,7 @@ update_store(struct apireq *r)
 	e->text = f->doc;
 	e->cookie = f;
 	e->answer = update_answer;
-	if (e->text.len > API_INLINE_BYTES) {
-		api_work(r, edit_parse, update_parsed);
-		return;
-	}
-	edit_parse(r);
-	update_parsed(r);
+	(void)api_work_by(r, e->text.len, edit_parse, update_parsed);
 }
 
 /* [DOC or null, RESPONSE] */

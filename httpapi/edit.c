@@ -216,12 +216,7 @@ parse_body(struct apireq *r)
 		edit_fail(r, err);
 		return;
 	}
-	if (e->text.len > API_INLINE_BYTES) {
-		api_work(r, edit_parse, parsed);
-		return;
-	}
-	edit_parse(r);
-	parsed(r);
+	(void)api_work_by(r, e->text.len, edit_parse, parsed);
 }
 
 void

@@ -14,8 +14,8 @@ struct feedjudge;
 
 /**
  * feedjudge_new(r, request, ddoc, kind, name, all_leaves, jp): The function ${name} of ${ddoc}'s member ${kind}, as it stands now, for
- * the feed of ${r}.  With ${all_leaves} each leaf is judged, else the winner.  ${request}: what it is told of ${r}; with NULL that is taken here, on the request's thread.  api_done() gives it back.  Errors: as
- * scripting_program(), scripting_put_request().
+ * the feed of ${r}.  With ${all_leaves} each leaf is judged, else the winner.  ${request}: what it is told of ${r}; with NULL that
+ * is taken here, on the request's thread.  api_done() gives it back.  Errors: as scripting_program(), scripting_put_request().
  */
 int feedjudge_new(struct apireq *r, const struct scripting_request *request, struct jstr ddoc, const char *kind,
     struct jstr name, int all_leaves, struct feedjudge **jp) MUST_CHECK;

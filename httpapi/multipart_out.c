@@ -269,7 +269,7 @@ void
 multipart_out_send(struct multipart_out *o, struct apireq *r, const char *kind, const char *boundary)
 {
 	char type[TYPE_MAX];
-	int n, err = end_text(o);
+	int is_head = strcmp(http_method(r->http), "HEAD") == 0, n, err = end_text(o);
 
 	o->r = r;
 	if (err != 0) {
@@ -283,15 +283,13 @@ multipart_out_send(struct multipart_out *o, struct apireq *r, const char *kind, 
 		send_small(o);
 		return;
 	}
-	if (strcmp(http_method(r->http), "HEAD") != 0)
-		err = http_keep(r->http, o->text.len);
-	if (err != 0) {
+	if (!is_head && (err = http_keep(r->http, o->text.len)) != 0) {
 		multipart_out_release(o);
 		api_error(r, err, NULL);
 		return;
 	}
 	http_start(r->http, 200, o->length, ready, stop, o);
-	if (strcmp(http_method(r->http), "HEAD") == 0) {
+	if (is_head) {
 		stop(o);
 		http_finish(r->http);
 		return;

@@ -17,10 +17,9 @@ static int
 is_this(const struct apireq *r)
 {
 	static const char *const names[] = {"_local", API_NODE, "nonode@nohost"};
-	const size_t len = r->part[1].len;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strlen(names[i]) == len && memcmp(r->part[1].s, names[i], len) == 0)
+		if (jstr_is(&r->part[1], names[i]))
 			return 1;
 	return 0;
 }

@@ -723,13 +723,13 @@ rewrites_any(struct apireq *r)
 		api_error(r, err, NULL);
 		return;
 	}
+	/* Most design documents are small; only the first look tells. */
 	w->here = 1;
 	look(r);
-	w->here = 0;
-	if (w->large) {
-		w->large = 0;
-		api_work(r, look, looked);
-	} else {
+	if (!w->large) {
 		looked(r);
+		return;
 	}
+	w->here = w->large = 0;
+	(void)api_work(r, look, looked);
 }

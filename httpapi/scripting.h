@@ -28,9 +28,9 @@ struct scripting_request {
  */
 int scripting_request_take(
     struct scripting_request *q, struct apireq *r, struct jstr id, const struct jstr *body) MUST_CHECK;
-/** scripting_request_put(b, r, q): Append it.  On any thread; the body may be long, and belongs off the event loop then.  Errors: as buf_put(). */
+/** scripting_request_put(b, r, q): Append it.  On any thread; where the body is long, not on an event loop.  Errors: as buf_put(). */
 int scripting_request_put(struct buf *b, struct apireq *r, const struct scripting_request *q) MUST_CHECK;
-/** scripting_put_request(b, r, id, body): Both at once, on the request's thread. */
+/** scripting_put_request(b, r, id, body): Both at once, on the request's thread; nothing of it stays in the arena. */
 int scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body) MUST_CHECK;
 
 /** scripting_is_session(pair): Is NAME=VALUE the session's cookie? */

@@ -281,10 +281,7 @@ go(struct apireq *r, const struct reply *given)
 	buf_init(&p->out.body, TEXT_MAX);
 	p->cookie = r->cookie;
 	r->cookie = p;
-	if (p->text.len <= API_INLINE_BYTES) {
-		read_work(r);
-		read_done(r);
-	} else if (api_work(r, read_work, read_done) != 0) {
+	if (api_work_by(r, p->text.len, read_work, read_done) != 0) {
 		r->cookie = p->cookie;
 		if (p->then != NULL)
 			p->then(r, 0);

@@ -346,19 +346,25 @@ put_behind(struct buf *b, struct apireq *r)
 	return buf_failed(b);
 }
 
+static void
+take_body(struct scripting_request *q, struct apireq *r, const struct jstr *body)
+{
+	memset(q, 0, sizeof(*q));
+	if (body == NULL)
+		return;
+	q->body = *body;
+	q->has_body = 1;
+	q->is_form = is_form(r);
+}
+
 int
 scripting_request_take(struct scripting_request *q, struct apireq *r, struct jstr id, const struct jstr *body)
 {
 	int err;
 
-	memset(q, 0, sizeof(*q));
+	take_body(q, r, body);
 	buf_init_arena(&q->before, r->arena, TEXT_MAX);
 	buf_init_arena(&q->behind, r->arena, TEXT_MAX);
-	if (body != NULL) {
-		q->body = *body;
-		q->has_body = 1;
-		q->is_form = is_form(r);
-	}
 	err = put_before(&q->before, r, id);
 	return err != 0 ? err : put_behind(&q->behind, r);
 }
@@ -375,7 +381,11 @@ int
 scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body)
 {
 	struct scripting_request q;
-	int err = scripting_request_take(&q, r, id, body);
+	int err = put_before(b, r, id);
 
-	return err != 0 ? err : scripting_request_put(b, r, &q);
+	if (err != 0)
+		return err;
+	take_body(&q, r, body);
+	put_body(b, r, &q);
+	return put_behind(b, r);
 }

@@ -266,11 +266,10 @@ void http_may_encode(struct http_req *req);
 void http_expect(struct http_req *req, uint64_t len);
 
 /**
- * http_has_room(req, len): 1 if an answer, or a piece of one, of ${len} bytes may wait until its client takes it; 0 counts as a
- * request that was shed.  http_may_stream(req, len): The same of a stream whose first piece has ${len} bytes.  http_keep(req, len): ${len} bytes that the handler keeps for its answer until the request ends count as
- * such.  Errors: ERR_BUSY: there is no room for them.
+ * http_may_stream(req, len): 1 if a stream may begin whose first piece has ${len} bytes; 0 counts as a request that was shed.
+ * http_keep(req, len): ${len} bytes that the handler keeps for its answer until the request ends count as waiting to be taken.
+ * Errors: ERR_BUSY: there is no room for them.
  */
-int http_has_room(const struct http_req *req, uint64_t len);
 int http_may_stream(const struct http_req *req, uint64_t len);
 int http_keep(struct http_req *req, uint64_t len) MUST_CHECK;
 /**

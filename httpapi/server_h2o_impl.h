@@ -266,10 +266,14 @@ void server_room_quiet(struct http_thread *t);
 void server_on_calm(void *arg);
 /** server_give_to_pool(req, mem, len): ${mem}, an answer's, is freed with h2o's request. */
 void server_give_to_pool(struct http_req *req, void *mem, size_t len);
-/** server_room_sends(req, len): 1 if there is room for such a piece of a stream; else it has to end, with a log line. */
-int server_room_sends(struct http_req *req, uint64_t len);
-/** server_room_piece(req, len): So much of a stream waits to be sent, or is being sent. */
-void server_room_piece(struct http_req *req, uint64_t len);
+/**
+ * server_room_grant(req, len): 1 if an answer of ${len} bytes may wait until its client takes it; 0 counts as a request that was shed.
+ * server_room_grant_piece(req, len): The same of a piece of a stream, which has to end without, with a log line.
+ */
+int server_room_grant(const struct http_req *req, uint64_t len);
+int server_room_grant_piece(struct http_req *req, uint64_t len);
+/** server_room_count_piece(req, len): So much of a stream waits to be sent, or is being sent. */
+void server_room_count_piece(struct http_req *req, uint64_t len);
 /** server_room_strains(conn): 1 if it leaves large answers untaken while that is in the way of others. */
 int server_room_strains(const struct http_conn *conn);
 /** server_raw_take(req, raw, len): ${raw} is what waits to be encoded, and is counted.  server_raw_free(req): No longer. */
@@ -445,5 +449,7 @@ void server_on_pace(void *arg);
 /* ---- server_h2o_loop.c ---- */
 
 void server_on_wake(h2o_socket_t *sock, const char *err);
+/** server_turn_ms(t): How long its loop's turn has taken by now. */
+uint64_t server_turn_ms(struct http_thread *t);
 
 #endif

@@ -154,6 +154,18 @@ has_turn(struct http_thread *t)
 	       (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed));
 }
 
+uint64_t
+server_turn_ms(struct http_thread *t)
+{
+	struct timeval now;
+	uint64_t ms;
+
+	gettimeofday(&now, NULL);
+	ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000 - h2o_now(t->ctx.loop);
+	/* The clock was set back. */
+	return ms > UINT32_MAX ? 0 : ms;
+}
+
 /*
  * How long the turn took that has just ended: h2o counts it in ms, in the slot that was the next one before, if there
  * was an event.
@@ -162,18 +174,8 @@ static void
 note_lag(struct http_thread *t, size_t slot)
 {
 	const h2o_sliding_counter_t *turns = &t->ctx.loop->exec_time_counter;
-	struct timeval now;
-	uint64_t ms;
+	uint64_t ms = turns->prev.index != slot ? turns->prev.slots[slot] : server_turn_ms(t);
 
-	if (turns->prev.index != slot) {
-		ms = turns->prev.slots[slot];
-	} else {
-		gettimeofday(&now, NULL);
-		ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000 - h2o_now(t->ctx.loop);
-		/* The clock was set back. */
-		if (ms > UINT32_MAX)
-			ms = 0;
-	}
 	if (ms > atomic_load_explicit(&t->lag_ms, memory_order_relaxed))
 		atomic_store_explicit(&t->lag_ms, (unsigned)ms, memory_order_relaxed);
 }

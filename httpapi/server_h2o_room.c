@@ -8,7 +8,7 @@
  *	  -> held until the last reference to the request goes (req_free()), or its answer begins as a stream (http_start())
  *	  -> or ERR_BUSY, which the handler answers with 503: at once if nothing more can be parked or the server ends, else behind
  *	     room_wait_ms
- *	its answer is made (http_has_room, http_reply): there is room, or it is refused
+ *	its answer is made (http_reply, http_may_stream, http_keep): there is room, or it is refused
  *	  -> owed until the client has taken it, or is cut: server_h2o_pace.c
  *
  * So a request is refused by its handler, like any other: who it is has been looked at, and the answer has all its headers.
@@ -250,7 +250,7 @@ paid(struct http_conn *conn, struct server_peer *peer, uint64_t n)
 
 /* ${n} bytes more stay until the end. */
 static void
-keep(struct http_req *req, uint64_t n)
+owe_to_end(struct http_req *req, uint64_t n)
 {
 	n = server_room_debt(&req->thread->server->room, n);
 	owe(req, n);
@@ -265,7 +265,7 @@ server_room_settle(struct http_req *req)
 
 	if (m->share == 0)
 		return;
-	keep(req, body_kept(req) + (arena > ARENA_FREE ? arena : 0));
+	owe_to_end(req, body_kept(req) + (arena > ARENA_FREE ? arena : 0));
 	arena_count(req->arena, &m->held, arena > ARENA_FREE ? arena : ARENA_FREE, server_room_most(m));
 	server_room_give(m, req->room);
 	req->room = 0;
@@ -276,7 +276,7 @@ server_room_end(struct http_req *req)
 {
 	struct http_thread *t = req->thread;
 
-	server_room_piece(req, 0);
+	server_room_count_piece(req, 0);
 	paid(req->conn, req->peer, req->kept);
 	server_room_give(&t->server->room, req->room);
 	server_room_quiet(t);
@@ -423,7 +423,7 @@ server_room_strains(const struct http_conn *conn)
 }
 
 int
-http_has_room(const struct http_req *req, uint64_t len)
+server_room_grant(const struct http_req *req, uint64_t len)
 {
 	if (len < LARGE_ANSWER || server_room_fits(&req->thread->server->room, len, server_peers_owed(req->peer)))
 		return 1;
@@ -435,29 +435,29 @@ int
 http_may_stream(const struct http_req *req, uint64_t len)
 {
 	len += arena_size(req->arena); /* server_room_settle() */
-	return len < LARGE_PIECE || http_has_room(req, len);
+	return len < LARGE_PIECE || server_room_grant(req, len);
 }
 
 int
 http_keep(struct http_req *req, uint64_t len)
 {
-	if (!http_has_room(req, len + arena_size(req->arena)))
+	if (!server_room_grant(req, len + arena_size(req->arena)))
 		return ERR_BUSY;
-	keep(req, len < LARGE_ANSWER ? 0 : len);
+	owe_to_end(req, len < LARGE_ANSWER ? 0 : len);
 	return 0;
 }
 
 int
-server_room_sends(struct http_req *req, uint64_t len)
+server_room_grant_piece(struct http_req *req, uint64_t len)
 {
-	if (len < LARGE_PIECE || http_has_room(req, len))
+	if (len < LARGE_PIECE || server_room_grant(req, len))
 		return 1;
 	server_admit_log(req->conn, "too much waits to be taken, in all or by its address");
 	return 0;
 }
 
 void
-server_room_piece(struct http_req *req, uint64_t len)
+server_room_count_piece(struct http_req *req, uint64_t len)
 {
 	len = len < LARGE_PIECE ? 0 : server_room_debt(&req->thread->server->room, len);
 	paid(req->conn, req->peer, req->piece);
@@ -503,13 +503,13 @@ server_raw_take(struct http_req *req, char *raw, size_t len)
 	req->raw = raw;
 	req->raw_len = len;
 	req->raw_at = 0;
-	server_room_piece(req, len);
+	server_room_count_piece(req, len);
 }
 
 void
 server_raw_free(struct http_req *req)
 {
-	server_room_piece(req, 0);
+	server_room_count_piece(req, 0);
 	free(req->raw);
 	req->raw = NULL;
 	req->raw_at = req->raw_len = 0;

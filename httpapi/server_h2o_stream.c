@@ -214,7 +214,7 @@ push(struct http_req *req)
 	if ((req->finishing && req->raw_len == 0) || req->aborting) {
 		h2o_send_state_t state = req->aborting ? H2O_SEND_STATE_ERROR : H2O_SEND_STATE_FINAL;
 
-		server_room_piece(req, 0);
+		server_room_count_piece(req, 0);
 		if (req->out != NULL)
 			server_give_to_pool(req, req->out, req->out_cap);
 		req->out = NULL;
@@ -301,19 +301,9 @@ on_go_on(void *arg)
 	http_release(req);
 }
 
-/* is_late: 1 if the loop's turn has lasted long enough for others to have theirs. */
-static int
-is_late(const struct http_thread *t)
-{
-	struct timeval now;
-
-	gettimeofday(&now, NULL);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000 > h2o_now(t->ctx.loop) + TURN_MS;
-}
-
 /*
- * A write that the socket takes at once is told of within the same turn of the loop: a client that reads as fast as it is written to would
- * keep the loop for all of its answer.
+ * A write that the socket takes at once is told of within the same turn of the loop: a client that reads as fast as it is
+ * written to would keep the loop for all of its answer.
  */
 static void
 on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
@@ -326,7 +316,7 @@ on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 	req->out_len = 0;
 	req->lent = NULL;
 	if (req->raw_len == 0)
-		server_room_piece(req, 0);
+		server_room_count_piece(req, 0);
 	if (req->out_cap > KEEP_OUT) {
 		free(req->out);
 		req->out = NULL;
@@ -334,7 +324,7 @@ on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 	}
 	if (req->turned)
 		return;
-	if (is_late(t)) {
+	if (server_turn_ms(t) > TURN_MS) {
 		req->turned = 1;
 		req->go_on_msg = (struct http_msg){.fn = on_go_on, .arg = req};
 		http_hold(req);
@@ -425,7 +415,7 @@ keep(struct http_req *req, const void *data, size_t len)
 {
 	char *copy;
 
-	if (!server_room_sends(req, len))
+	if (!server_room_grant_piece(req, len))
 		return ERR_BUSY;
 	if (req->enc != NULL) {
 		copy = malloc(len);
@@ -444,7 +434,7 @@ keep(struct http_req *req, const void *data, size_t len)
 	}
 	memcpy(req->out, data, len);
 	req->out_len = len;
-	server_room_piece(req, len);
+	server_room_count_piece(req, len);
 	return 0;
 }
 
@@ -472,13 +462,13 @@ http_lend(struct http_req *req, const void *data, size_t len)
 		return;
 	}
 	req->want_ready = 1;
-	if (!server_room_sends(req, len)) {
+	if (!server_room_grant_piece(req, len)) {
 		http_cut(req);
 		return;
 	}
 	req->lent = data;
 	req->out_len = len;
-	server_room_piece(req, len);
+	server_room_count_piece(req, len);
 	schedule_flush(req);
 }
 
@@ -581,11 +571,11 @@ reply_copy(struct http_req *req, int status, const void *body, size_t len)
 	reply_iov(req, status, iov, len);
 }
 
-/* has_room: What is answered to another method than GET may have been done: that is counted, and always told. */
+/* is_shed: 1 if there is no room for the answer.  To another method than GET it may tell of what was done: it is counted, and always told. */
 static int
-has_room(const struct http_req *req, size_t len)
+is_shed(const struct http_req *req, size_t len)
 {
-	return strcmp(req->method, "GET") != 0 || http_has_room(req, len);
+	return strcmp(req->method, "GET") == 0 && !server_room_grant(req, len);
 }
 
 void
@@ -596,7 +586,7 @@ http_reply(struct http_req *req, int status, const void *body, size_t len)
 	assert(!req->started && !req->answered);
 	if (req->h2o == NULL)
 		return;
-	if (!has_room(req, len))
+	if (is_shed(req, len))
 		server_refuse(req, ERR_BUSY);
 	else if (!req->may_encode || !reply_encoded(req, status, body, len, &own))
 		reply_copy(req, status, body, len);
@@ -606,7 +596,7 @@ void
 http_reply_take(struct http_req *req, int status, char *body, size_t len)
 {
 	assert(!req->started && !req->answered);
-	if (req->h2o != NULL && !has_room(req, len)) {
+	if (req->h2o != NULL && is_shed(req, len)) {
 		server_refuse(req, ERR_BUSY);
 		free(body);
 	} else if (req->h2o == NULL || (req->may_encode && reply_encoded(req, status, body, len, &body))) {

@@ -2,8 +2,8 @@
  * server_peers.c: what each address takes of the server: connections, requests that are being worked on, requests of late, answers that
  * wait for it.
  *
- * A table of those that have something, under one lock, which is taken when a connection comes or goes and, for clients
- * behind a proxy, for each request.  Between that, counts are atomic.
+ * A table of those that have something, under one lock, which is taken when a connection comes or goes, for each large answer and,
+ * for clients behind a proxy, for each request.  Between that, counts are atomic.
  *
  * 1. A peer is in the table as long as somebody refers to it, and longer while it is ahead of its rate: who closes
  *    and connects again is the same.  What nobody refers to is freed when its bucket is next looked at.

@@ -55,7 +55,10 @@ int server_room_park(struct server_room *m, uint64_t was, uint64_t n);
 void server_room_queue(struct server_room *m, struct server_room_waiter *w);
 /** server_room_expire(m, now_ms): Tell those whose time is over.  Returns when the next one's is, or 0. */
 uint64_t server_room_expire(struct server_room *m, uint64_t now_ms);
-/** server_room_most(m): What is held in any case does not grow beyond this; when it is there, nothing new begins.  What is owed has as much. */
+/**
+ * server_room_most(m): What is held in any case does not grow beyond this; when it is there, nothing new begins.  Answers that wait may
+ * be owed as much, beside it.
+ */
 uint64_t server_room_most(const struct server_room *m);
 /** server_room_owe(m, n), server_room_paid(m, n): An answer of ${n} bytes waits to be taken, and no longer. */
 void server_room_owe(struct server_room *m, uint64_t n);

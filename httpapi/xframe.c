@@ -3,7 +3,7 @@
 
 #include "api.h"
 
-#define HOST_MAX 1024 /* bytes of "ALLOW-FROM http://host:port" */
+#define VALUE_MAX 1024u /* bytes of "ALLOW-FROM http://host:port" */
 
 static void
 load(struct api *api)
@@ -29,30 +29,18 @@ xframe_new(struct api *api)
 	return config_on_change(api->config, changed, api);
 }
 
-static int
-is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
 /* Is ${url} in the list "URL, URL", or that all of them, "*"? */
 static int
-is_listed(const char *list, const char *url, size_t len)
+is_listed(const char *list, struct jstr url)
 {
-	const char *p = list;
+	const char *end = list + strlen(list);
+	struct jstr item;
 
 	if (strcmp(list, "*") == 0)
 		return 1;
-	while (*p != '\0') {
-		const char *item = p + strspn(p, " \t");
-		size_t n = strcspn(item, ",");
-
-		p = item + n + (item[n] == ',');
-		while (n > 0 && is_blank(item[n - 1]))
-			n--;
-		if (n == len && memcmp(item, url, n) == 0)
+	while (api_item(&list, end, &item))
+		if (jstr_equal(item, url))
 			return 1;
-	}
 	return 0;
 }
 
@@ -70,10 +58,10 @@ xframe_set(struct apireq *r)
 		http_set_static(r->http, "x-frame-options", "SAMEORIGIN");
 		return;
 	}
-	buf_init(&b, HOST_MAX);
+	buf_init(&b, VALUE_MAX);
 	buf_puts(&b, from);
 	if (api_base_url(r, &b) == 0 &&
-	    is_listed(config_get(c, "x_frame_options", "hosts", ""), b.data + skip, b.len - skip))
+	    is_listed(config_get(c, "x_frame_options", "hosts", ""), (struct jstr){b.data + skip, b.len - skip}))
 		http_set_header(r->http, "x-frame-options", b.data, b.len);
 	else
 		http_set_static(r->http, "x-frame-options", "DENY");

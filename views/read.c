@@ -548,7 +548,7 @@ read_reduce(struct view_snap *s, const struct ddoc_view *view, struct read_group
 
 	if (g->n == 0)
 		return 0;
-	sums.reduce_limit = atomic_load_explicit(&s->ix->views->reduce_limit, memory_order_relaxed);
+	sums.reduce_limit = views_get_reduce_limit(s->ix->views);
 	if (view->kind == DDOC_SCRIPT) {
 		sums.prepare = open_script;
 		sums.release = let_go;

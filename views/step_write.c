@@ -397,7 +397,7 @@ step_settle(struct step *s, struct script **scp)
 	struct child child = {s, scp};
 	struct sums sums = {.ddoc = &s->ix->ddoc,
 	    .salt = s->ix->head.salt,
-	    .reduce_limit = atomic_load_explicit(&s->ix->views->reduce_limit, memory_order_relaxed),
+	    .reduce_limit = views_get_reduce_limit(s->ix->views),
 	    .script = *scp,
 	    .prepare = another_child,
 	    .cookie = &child,

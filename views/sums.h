@@ -29,8 +29,8 @@ struct sums_bad {
 /* Of an index: what is reduced, and with what. */
 struct sums {
 	const struct ddoc *ddoc;
-	uint64_t salt;         /* of the index */
-	int reduce_limit;      /* enum views_reduce_limit */
+	uint64_t salt; /* of the index */
+	enum views_reduce_limit reduce_limit;
 	struct script *script; /* where functions run; may be NULL where none is needed */
 	int (*prepare)(
 	    struct sums *s); /* gives ${script} when a function is needed, or the one before has failed; may be NULL */

@@ -82,79 +82,73 @@ async function largeDocs(of) {
 	return db;
 }
 
-test('answers that one address does not take are its own trouble', { timeout: 120000 }, async (t) => {
-	// So 272 MiB may wait, and 68 of one address.
-	const of = await startDivand({ config: { gate: { exempt: 'none', request_memory: 16 << 20, stuck_timeout: 3600000 }, chttpd: { compress_responses: 'always' } } });
+/** Runs ${body} on a divand of which 272 MiB of answers may wait, and 68 of one address where none is exempt. */
+async function withNarrow({ gate, ...config }, body) {
+	const of = await startDivand({ config: { gate: { request_memory: 16 << 20, stuck_timeout: 3600000, ...gate }, ...config } });
 	try {
-		const db = await largeDocs(of);
-		const ways = {
-			'a document': [`/${db}/b`],
-			'a document, compressed': [`/${db}/b`, { headers: 'Accept-Encoding: gzip\r\n' }],
-			'open_revs': [`/${db}/a?open_revs=all`, { headers: 'Accept: application/json\r\n' }],
-			'open_revs, multipart': [`/${db}/a?open_revs=all`, { headers: 'Accept: multipart/mixed\r\n' }],
-			'attachments': [`/${db}/a?attachments=true`],
-			'a listing': [`/${db}/_all_docs?include_docs=true`],
-			'changes': [`/${db}/_changes?include_docs=true`],
-		};
-		for (const [what, [path, options]] of Object.entries(ways)) {
-			const many = Array.from({ length: 60 }, () => asker(of, path, { from: '127.0.0.2', ...options }));
-			await Promise.all(many.map((c) => Promise.race([c.begun, c.closed])));
-			const statuses = many.map((c) => c.status() ?? 0), taken = statuses.filter((s) => s === 200).length;
-			const owed = await stat(of, 'owed');
-			t.diagnostic(`${what}: ${taken} of ${many.length} wait, ${owed >> 20} MiB`);
-			assert.ok(taken > 0, what);
-			assert.ok(owed <= 80 << 20, `${what}: ${owed}`);
-			for (const c of many) if (c.status() === 503) assert.match(c.text, /\nretry-after:/i, what);
-			for (const [path, status, options] of [['/', 200], [`/${db}/b`, 200], [`/${db}/a?open_revs=all`, 200], [`/${db}/_all_docs?include_docs=true`, 200], [`/${db}/new-${taken}-${what.length}`, 201, { method: 'PUT', json: {} }]]) {
-				const got = await ask(of, options?.method ?? 'GET', encodeURI(path), options);
-				assert.equal(got.status, status, `${what}: ${path}: ${got.text.slice(0, 200)}`);
-			}
-			for (const c of many) c.socket.destroy();
-			await until(() => many.every((c) => c.over));
-			while ((await stat(of, 'owed')) > 0 || (await stat(of, 'held')) > 0) await sleep(10);
+		await body(of);
+	} finally {
+		await of.stop();
+	}
+}
+
+test('answers that one address does not take are its own trouble', { timeout: 120000 }, (t) => withNarrow({ gate: { exempt: 'none' }, chttpd: { compress_responses: 'always' } }, async (of) => {
+	const db = await largeDocs(of);
+	const ways = {
+		'a document': [`/${db}/b`],
+		'a document, compressed': [`/${db}/b`, { headers: 'Accept-Encoding: gzip\r\n' }],
+		'open_revs': [`/${db}/a?open_revs=all`, { headers: 'Accept: application/json\r\n' }],
+		'open_revs, multipart': [`/${db}/a?open_revs=all`, { headers: 'Accept: multipart/mixed\r\n' }],
+		'attachments': [`/${db}/a?attachments=true`],
+		'a listing': [`/${db}/_all_docs?include_docs=true`],
+		'changes': [`/${db}/_changes?include_docs=true`],
+	};
+	for (const [what, [path, options]] of Object.entries(ways)) {
+		const many = Array.from({ length: 60 }, () => asker(of, path, { from: '127.0.0.2', ...options }));
+		await Promise.all(many.map((c) => Promise.race([c.begun, c.closed])));
+		const statuses = many.map((c) => c.status() ?? 0), taken = statuses.filter((s) => s === 200).length;
+		const owed = await stat(of, 'owed');
+		t.diagnostic(`${what}: ${taken} of ${many.length} wait, ${owed >> 20} MiB`);
+		assert.ok(taken > 0, what);
+		assert.ok(owed <= 80 << 20, `${what}: ${owed}`);
+		for (const c of many) if (c.status() === 503) assert.match(c.text, /\nretry-after:/i, what);
+		for (const [path, status, options] of [['/', 200], [`/${db}/b`, 200], [`/${db}/a?open_revs=all`, 200], [`/${db}/_all_docs?include_docs=true`, 200], [`/${db}/new-${taken}-${what.length}`, 201, { method: 'PUT', json: {} }]]) {
+			const got = await ask(of, options?.method ?? 'GET', encodeURI(path), options);
+			assert.equal(got.status, status, `${what}: ${path}: ${got.text.slice(0, 200)}`);
 		}
-	} finally {
-		await of.stop();
-	}
-});
-
-test('where too many answers wait, small ones go on, and who takes nothing is cut long before its time', { timeout: 60000 }, async () => {
-	const of = await startDivand({ config: { gate: { request_memory: 16 << 20, stuck_timeout: 3600000 } } });
-	try {
-		const db = await largeDocs(of);
-		const many = Array.from({ length: 60 }, () => asker(of, `/${db}/b`, {}));
-		await Promise.all(many.map((c) => c.begun));
-		assert.ok(many.some((c) => c.status() === 503) && many.some((c) => c.status() === 200));
-		assert.ok((await stat(of, 'owed')) < 273 << 20);
-		assert.equal(many.some((c) => c.status() === 503 && /\netag:/i.test(c.text)), false);
-		assert.equal((await ask(of, 'PUT', `/${db}/small`, { json: {} })).status, 201);
-		assert.equal((await ask(of, 'GET', `/${db}/small`)).status, 200);
-		while ((await ask(of, 'GET', `/${db}/b`)).status !== 200) await sleep(50);
 		for (const c of many) c.socket.destroy();
-	} finally {
-		await of.stop();
+		await until(() => many.every((c) => c.over));
+		while ((await stat(of, 'owed')) > 0 || (await stat(of, 'held')) > 0) await sleep(10);
 	}
-});
+}));
 
-test('where no answer has room, what was written is told all the same', { timeout: 60000 }, async () => {
-	const of = await startDivand({ config: { gate: { request_memory: 16 << 20, stuck_timeout: 3600000 } } });
-	try {
-		const db = await newDb(of);
-		const put = async (text) => assert.equal((await ask(of, 'PUT', `/${db}/${text.length}`, { json: { text } })).status, 201);
-		await put('');
-		// 36 of these leave 60 KB of 272 MiB.
-		const length = Math.floor(((272 << 20) - 60000) / 36) - (await ask(of, 'GET', `/${db}/0`)).raw.length;
-		await put('x'.repeat(length));
-		const many = Array.from({ length: 40 }, () => asker(of, `/${db}/${length}`, {}));
-		await Promise.all(many.map((c) => c.begun));
-		assert.deepEqual([200, 503].map((status) => many.filter((c) => c.status() === status).length), [36, 4]);
-		const docs = Array.from({ length: 2000 }, (_, i) => ({ _id: `written-${i}` }));
-		assert.equal((await ask(of, 'POST', `/${db}/_bulk_docs`, { json: { docs } })).status, 201);
-		for (const c of many) c.socket.destroy();
-	} finally {
-		await of.stop();
-	}
-});
+test('where too many answers wait, small ones go on, and who takes nothing is cut long before its time', { timeout: 60000 }, () => withNarrow({}, async (of) => {
+	const db = await largeDocs(of);
+	const many = Array.from({ length: 60 }, () => asker(of, `/${db}/b`, {}));
+	await Promise.all(many.map((c) => c.begun));
+	assert.ok(many.some((c) => c.status() === 503) && many.some((c) => c.status() === 200));
+	assert.ok((await stat(of, 'owed')) < 273 << 20);
+	assert.equal(many.some((c) => c.status() === 503 && /\netag:/i.test(c.text)), false);
+	assert.equal((await ask(of, 'PUT', `/${db}/small`, { json: {} })).status, 201);
+	assert.equal((await ask(of, 'GET', `/${db}/small`)).status, 200);
+	while ((await ask(of, 'GET', `/${db}/b`)).status !== 200) await sleep(50);
+	for (const c of many) c.socket.destroy();
+}));
+
+test('where no answer has room, what was written is told all the same', { timeout: 60000 }, () => withNarrow({}, async (of) => {
+	const db = await newDb(of);
+	const put = async (text) => assert.equal((await ask(of, 'PUT', `/${db}/${text.length}`, { json: { text } })).status, 201);
+	await put('');
+	// 36 of these leave 60 KB of 272 MiB.
+	const length = Math.floor(((272 << 20) - 60000) / 36) - (await ask(of, 'GET', `/${db}/0`)).raw.length;
+	await put('x'.repeat(length));
+	const many = Array.from({ length: 40 }, () => asker(of, `/${db}/${length}`, {}));
+	await Promise.all(many.map((c) => c.begun));
+	assert.deepEqual([200, 503].map((status) => many.filter((c) => c.status() === status).length), [36, 4]);
+	const docs = Array.from({ length: 2000 }, (_, i) => ({ _id: `written-${i}` }));
+	assert.equal((await ask(of, 'POST', `/${db}/_bulk_docs`, { json: { docs } })).status, 201);
+	for (const c of many) c.socket.destroy();
+}));
 
 test('who reads an answer as fast as it is written keeps nobody else of the same thread waiting', { timeout: 60000 }, async () => {
 	const own = await startDivand({ config: { chttpd: { threads: '1' } } });

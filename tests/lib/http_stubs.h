@@ -70,13 +70,6 @@ http_expect(struct http_req *req, uint64_t len)
 }
 
 int
-http_has_room(const struct http_req *req, uint64_t len)
-{
-	(void)req, (void)len;
-	return 1;
-}
-
-int
 http_may_stream(const struct http_req *req, uint64_t len)
 {
 	(void)req, (void)len;

@@ -489,6 +489,15 @@ growing_close(void *judge)
 	(void)judge;
 }
 
+/* begin_growing: A source of 100 documents, and its target. */
+static void
+begin_growing(const struct growing *g, const char *target)
+{
+	dbtest_create(dbs, g->name);
+	dbtest_create(dbs, target);
+	fill(g->name, 100);
+}
+
 static void
 copy_growing(struct peer_locals_config *c, struct growing *g, struct run *r, const char *target)
 {
@@ -530,16 +539,12 @@ test_edited_meanwhile(struct peer_locals_config *c)
 	    .name = "last", .edit = "{\"_id\":\"doc00099\",\"_rev\":\"2-a\"}", .when = 14, .edited = "doc00099"};
 	struct run r;
 
-	dbtest_create(dbs, "first");
-	dbtest_create(dbs, "of-first");
-	fill("first", 100);
+	begin_growing(&first, "of-first");
 	copy_growing(c, &first, &r, "of-first");
 	CHECK(first.asked < 60);
 	CHECK(is_there("of-first", "doc00003"));
 
-	dbtest_create(dbs, "last");
-	dbtest_create(dbs, "of-last");
-	fill("last", 100);
+	begin_growing(&last, "of-last");
 	copy_growing(c, &last, &r, "of-last");
 	CHECK(last.asked > 14 && last.asked < 60);
 	CHECK(is_there("of-last", "doc00099"));
@@ -553,9 +558,7 @@ test_growing(struct peer_locals_config *c)
 	struct growing edits = {.name = "edits", .edit = "{\"_id\":\"doc00090\",\"_rev\":\"2-a\"}"};
 	struct run r;
 
-	dbtest_create(dbs, "inserts");
-	dbtest_create(dbs, "grown");
-	fill("inserts", 100);
+	begin_growing(&inserts, "grown");
 	copy_growing(c, &inserts, &r, "grown");
 	CHECK_INT(r.out.stats.checked, 100);
 	CHECK(strstr(r.out.result, "\"recorded_seq\":\"100-") != NULL);
@@ -564,9 +567,7 @@ test_growing(struct peer_locals_config *c)
 	copy_growing(c, &inserts, &r, "grown");
 	check_equal("inserts", "grown");
 
-	dbtest_create(dbs, "edits");
-	dbtest_create(dbs, "edited");
-	fill("edits", 100);
+	begin_growing(&edits, "edited");
 	copy_growing(c, &edits, &r, "edited");
 	CHECK(edits.asked < 60);
 	CHECK(is_there("edited", "doc00090"));
