@@ -4,6 +4,7 @@ import crypto from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError } from './client.mjs';
 
 const ITERATIONS = 20;
@@ -22,15 +23,6 @@ const as = (name, password = `pw-${name}`) => ({ auth: basic(name, password) });
 const nobody = { auth: null };
 let serial = 0;
 const newName = (word = 'user') => `${word}${process.pid}x${++serial}`;
-
-/** ${fn} again and again until what it gives is true; the test's own time ends what never comes. */
-async function until(fn) {
-	for (;;) {
-		const result = await fn();
-		if (result) return result;
-		await pause(20);
-	}
-}
 
 async function setting(section, key, value) {
 	const path = `/_node/_local/_config/${section}/${key}`;

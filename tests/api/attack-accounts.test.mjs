@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
 const key = crypto.randomBytes(32);
@@ -91,9 +92,7 @@ test('one who replicates their own document the ordinary way is let in', async (
 test('a note of what couch_peruser has done counts for nothing where it speaks of what is to come', { timeout: 60000 }, async () => {
 	const other = await startDivand({ config: { couchdb: { users_db_security_editable: 'true' }, chttpd_auth: { iterations: '1000' }, couch_peruser: { enable: 'true', delete_dbs: 'true' } } });
 	const database = `/userdb-${Buffer.from('kim').toString('hex')}`;
-	const until = async (status) => {
-		while ((await ask(other, 'GET', database)).status !== status) await new Promise((resolve) => setTimeout(resolve, 10));
-	};
+	const answers = (status) => until(async () => (await ask(other, 'GET', database)).status === status);
 
 	try {
 		assert.equal((await ask(other, 'PUT', '/_users/_security', { json: { admins: {}, members: {} } })).status, 200);
@@ -106,10 +105,10 @@ test('a note of what couch_peruser has done counts for nothing where it speaks o
 		assert.equal((await ask(other, 'PUT', '/_users/_local/couch_peruser', { auth: null, json: { ...note, seq, prefix: 'userdb-' } })).status, 201);
 		await other.restart();
 		assert.equal((await ask(other, 'PUT', url('kim'), { json: { name: 'kim', type: 'user', roles: [], password: 'pw' } })).status, 201);
-		await until(200);
+		await answers(200);
 		const { json } = await ask(other, 'GET', url('kim'));
 		assert.equal((await ask(other, 'DELETE', `${url('kim')}?rev=${json._rev}`)).status, 200);
-		await until(404);
+		await answers(404);
 	} finally {
 		await other.stop();
 	}

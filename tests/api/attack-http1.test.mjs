@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { bystander } from '../lib/bystander.mjs';
 import { startDivand } from '../lib/divand.mjs';
 import { descriptors, ticks } from '../lib/process.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
 const SLOW_MS = 1200;
@@ -174,7 +175,7 @@ test('one address has so many connections; others come in', async () => {
 		}));
 		if (i % 100 === 99) await new Promise((r) => setTimeout(r, 20));
 	}
-	while (refused < 1200) await new Promise((r) => setTimeout(r, 20));
+	await until(() => refused >= 1200);
 	await other.end('1,500 half-open connections');
 	const texts = await Promise.all(open); // the others by slow_timeout
 	const told = texts.filter((t) => t.startsWith('HTTP/1.1 503 ')).length;

@@ -4,11 +4,11 @@ import crypto from 'node:crypto';
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { bystander } from '../lib/bystander.mjs';
 import { certificate, startDivand } from '../lib/divand.mjs';
 import { block, connectH2, END_HEADERS, END_STREAM, field, frame, indexed, PREFACE, request, T } from '../lib/h2raw.mjs';
 import { anonKiB } from '../lib/process.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
 const CALM = 11; // ENHANCE_YOUR_CALM
@@ -79,7 +79,7 @@ test('floods of other frames', async () => {
 	await floods('empty DATA', (i) => (i === 0 ? post : many(100, () => frame(T.data, 0, 1))), { reason: /ask for nothing/ });
 	// The lines of several connections may stand together: those of divand's own log come a moment later.
 	const lines = (line) => server.stderr().match(line)?.length ?? 0;
-	while (lines(/ask for nothing/g) === 0) await sleep(10);
+	await until(() => lines(/ask for nothing/g) > 0);
 	const [skipped, ended] = [/skipping frame/g, /ask for nothing/g].map(lines);
 	assert.ok(skipped < 600 * ended, `what nobody knows does not fill the log: ${skipped} lines, ${ended} connections were ended`);
 });

@@ -7,6 +7,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { DIVAND, startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
@@ -283,7 +284,7 @@ test('an end of the server ends a compaction, and nothing is lost', { timeout: 1
 	assert.equal((await call('POST', '/ended/_compact', { json: {} })).status, 202);
 	assert.equal((await call('DELETE', '/ended')).status, 200);
 	assert.equal((await call('GET', '/ended')).status, 404);
-	while ((await call('GET', '/_active_tasks')).json.length > 0);
+	await until(async () => (await call('GET', '/_active_tasks')).json.length === 0);
 	await running.stop();
 	assert.deepEqual(fs.readdirSync(running.dataDir).filter((name) => name.startsWith('.tmp-') || name.startsWith('ended')), []);
 });

@@ -8,6 +8,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { certificate, DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, newDb } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
@@ -68,14 +69,6 @@ const put = async (to, url, json) => {
 	return answer.json;
 };
 
-/** Resolves when ok() does; asked again until then, for things that have no event to wait for. */
-async function eventually(ok, what) {
-	for (const end = Date.now() + 20000; !(await ok());) {
-		assert.ok(Date.now() < end, what);
-		await new Promise((resolve) => setTimeout(resolve, 10));
-	}
-}
-
 test('a copy made while writers write is the database at one moment', { timeout: 120000 }, async () => {
 	const db = await newDb(server, 'busy');
 	const bytes = randomBytes(300000);
@@ -94,7 +87,7 @@ test('a copy made while writers write is the database at one moment', { timeout:
 	const writers = acked.map(async (list, w) => {
 		while (!stop) list.push((await put(server, `/${db}/w${w}-${list.length}`, { n: list.length, pad: 'x'.repeat(500) })).rev);
 	});
-	await eventually(() => acked.every((list) => list.length >= 20), 'the writers do not get on');
+	await until(() => acked.every((list) => list.length >= 20), 'the writers do not get on');
 	const early = acked.map((list) => list.length);
 	const file = await copy(server, db, newFile());
 	const late = acked.map((list) => list.length);
@@ -320,7 +313,7 @@ test('a copy that is cut off leaves nothing on either side', { timeout: 120000 }
 		let child;
 		const done = divan(['copy', '--url', p.url, 'big', file], { env: admin, begun: (c) => (child = c) });
 		await p.stalled;
-		await eventually(() => fs.existsSync(`${file}.part`) && fs.statSync(`${file}.part`).size > 0, 'nothing was written');
+		await until(() => fs.existsSync(`${file}.part`) && fs.statSync(`${file}.part`).size > 0, 'nothing was written');
 		assert.equal(held(own.pid), 1);
 		act(p, child);
 		const end = await done;
@@ -331,7 +324,7 @@ test('a copy that is cut off leaves nothing on either side', { timeout: 120000 }
 
 	for (let i = 0; i < 6; i++) {
 		assert.equal((await begin((_, child) => child.kill('SIGTERM'))).signal, 'SIGTERM');
-		await eventually(() => held(own.pid) === 0, 'the server holds a copy that nobody wants');
+		await until(() => held(own.pid) === 0, 'the server holds a copy that nobody wants');
 	}
 	const cut = await begin((p) => p.cut());
 	assert.equal(cut.status, 1);
@@ -377,7 +370,7 @@ test('the endpoint', { timeout: 60000 }, async () => {
 	assertError(await ask(own, 'GET', '/big/_copy'), 503, 'service_unavailable');
 	assert.equal((await ask(own, 'PUT', '/big/meanwhile', { json: {} })).status, 201);
 	for (const { req } of slow) req.on('error', () => {}).destroy();
-	await eventually(() => held(own.pid) === 0, 'the server holds copies that nobody wants');
+	await until(() => held(own.pid) === 0, 'the server holds copies that nobody wants');
 	const whole = await ask(own, 'GET', '/big/_copy');
 	assert.equal(whole.raw.length, Number(whole.headers['content-length']));
 

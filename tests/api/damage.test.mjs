@@ -8,6 +8,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
+import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
@@ -38,7 +39,7 @@ async function write(server, db) {
 	await put([{ _id: '_design/d', views: { v: { map: 'function (doc) { emit(doc.n, doc.type) }' } } }]);
 	ok(await ask(server, 'PUT', `/${db}/_local/mine`, { json: { keep: bytes(100, 9).toString('hex') } }), 201);
 	ok(await ask(server, 'POST', `/${db}/_compact`, { json: {} }), 202); // makes a dictionary
-	while (ok(await ask(server, 'GET', `/${db}`), 200).compact_running) await new Promise((r) => setTimeout(r, 20));
+	await until(async () => !ok(await ask(server, 'GET', `/${db}`), 200).compact_running);
 }
 
 // ---- The file's records ----

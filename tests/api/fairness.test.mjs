@@ -4,8 +4,8 @@ import crypto from 'node:crypto';
 import http from 'node:http';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
 let server;
@@ -14,10 +14,6 @@ after(() => server?.stop());
 
 const basic = (name, password) => 'Basic ' + Buffer.from(`${name}:${password}`).toString('base64');
 const putUser = (name, password) => ask(server, 'PUT', `/_users/org.couchdb.user:${name}`, { json: { name, type: 'user', roles: [], password } });
-
-async function until(condition) {
-	while (!condition()) await sleep(5);
-}
 
 test('nobody who logs in, signs up or writes without validators waits for functions that loop', { timeout: 60000 }, async () => {
 	const db = await newDb(server);
@@ -118,7 +114,7 @@ test('answers that one address does not take are its own trouble', { timeout: 12
 		}
 		for (const c of many) c.socket.destroy();
 		await until(() => many.every((c) => c.over));
-		while ((await stat(of, 'owed')) > 0 || (await stat(of, 'held')) > 0) await sleep(10);
+		await until(async () => (await stat(of, 'owed')) === 0 && (await stat(of, 'held')) === 0);
 	}
 }));
 
@@ -131,7 +127,7 @@ test('where too many answers wait, small ones go on, and who takes nothing is cu
 	assert.equal(many.some((c) => c.status() === 503 && /\netag:/i.test(c.text)), false);
 	assert.equal((await ask(of, 'PUT', `/${db}/small`, { json: {} })).status, 201);
 	assert.equal((await ask(of, 'GET', `/${db}/small`)).status, 200);
-	while ((await ask(of, 'GET', `/${db}/b`)).status !== 200) await sleep(50);
+	await until(async () => (await ask(of, 'GET', `/${db}/b`)).status === 200);
 	for (const c of many) c.socket.destroy();
 }));
 

@@ -8,6 +8,7 @@ import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { anonKiB, descriptors } from '../lib/process.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
 const SEED = Number(process.env.DIVAN_SEED ?? Date.now() % 1000000);
@@ -69,15 +70,6 @@ async function each(n, make, atOnce = 100) {
 
 const anon = () => anonKiB(server);
 const seqOf = (seq) => Number(/^\d+/.exec(seq)[0]);
-
-/** Wait for a server's side effect that no answer tells of. */
-async function eventually(what, condition, ms = 20000) {
-	const end = Date.now() + ms;
-	while (!(await condition())) {
-		assert.ok(Date.now() < end, what);
-		await new Promise((go) => setTimeout(go, 20));
-	}
-}
 
 test(`a commit reaches each of ${MANY} listeners once`, async (t) => {
 	const db = await newDb(server, 'town');
@@ -165,14 +157,14 @@ test(`${STREAMS} feeds of all kinds over HTTP/2: all are told of a commit, and w
 	};
 	const idle = files();
 	await round(90);
-	await eventually('connections stay', () => files() <= idle + 2);
+	await until(() => files() <= idle + 2, 'connections stay');
 	const before = anon();
 	for (let i = 0; i < 2; i++) {
 		await round(STREAMS);
-		await eventually(`descriptors stay: ${files()}, ${idle} before`, () => files() <= idle + 2);
+		await until(() => files() <= idle + 2, `descriptors stay: ${files()}, ${idle} before`);
 	}
 	// What they took goes back to the system a second later; pages of which a part is in use stay.
-	await eventually('memory stays', () => anon() < before + 4096 + STREAMS / 2);
+	await until(() => anon() < before + 4096 + STREAMS / 2, 'memory stays');
 	const line = `idle: ${before} KiB before, ${anon()} KiB behind them`;
 	t.diagnostic(line);
 	if (process.env.DIVAN_STREAMS) console.log(line);
@@ -198,11 +190,11 @@ test('feeds that wait keep no database open', async () => {
 		return feed;
 	});
 	// 400 of those that nobody uses stay open.
-	await eventually(`${openDbs()} databases stay open`, () => openDbs() <= 400);
+	await until(() => openDbs() <= 400, `${openDbs()} databases stay open`);
 	await each(n, (i) => put(dbs[i], `of-${i}`), 16);
 	await Promise.all(feeds.map((f) => f.first));
 	for (const [i, f] of feeds.entries()) assert.equal(JSON.parse(f.rows.find((row) => row.includes('"id"'))).id, `of-${i}`);
-	await eventually(`${openDbs()} databases stay open`, () => openDbs() <= 400);
+	await until(() => openDbs() <= 400, `${openDbs()} databases stay open`);
 	for (const f of feeds) f.socket.destroy();
 });
 
@@ -226,7 +218,7 @@ test('a client that stops reading delays nobody, costs a batch, is cut off, and 
 	// The server tells of nothing, but a cut connection takes no more bytes: reading then meets its end.
 	const peers = () => fs.readFileSync('/proc/net/tcp', 'utf8').split('\n').map((l) => l.trim().split(/\s+/))
 		.filter((l) => l[1]?.endsWith(`:${server.port.toString(16).toUpperCase().padStart(4, '0')}`) && l[3] === '01').length;
-	await eventually('stuck clients stay', () => peers() <= 1);
+	await until(() => peers() <= 1, 'stuck clients stay');
 	const first = stuck[0];
 	first.socket.resume();
 	await first.closed;

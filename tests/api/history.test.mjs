@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, newDb } from './client.mjs';
 
 let server;
@@ -11,7 +12,7 @@ after(() => server.stop());
 async function compact(db) {
 	const { status } = await ask(server, 'POST', `/${db}/_compact`, { type: 'application/json' });
 	assert.equal(status, 202);
-	for (;;) if (!(await ask(server, 'GET', `/${db}`)).json.compact_running) return;
+	await until(async () => !(await ask(server, 'GET', `/${db}`)).json.compact_running);
 }
 
 async function put(db, id, doc) {

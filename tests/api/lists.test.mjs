@@ -6,6 +6,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, newDb } from './client.mjs';
 
 let server;
@@ -195,9 +196,6 @@ const spools = (at) => fs.readdirSync(`/proc/${at.pid}/fd`).filter((fd) => {
 		return false;
 	}
 }).length;
-const until = async (what) => {
-	while (!(await what()));
-};
 const taken = (at) => stat('couchdb/query_server/acquired_processes', at);
 /** A database may have two of its processes. */
 const slowServer = (timeout) => startDivand({ config: { couchdb: { os_process_timeout: timeout }, query_server_config: { os_process_limit: '4' } } });

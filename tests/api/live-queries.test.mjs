@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
+import { until } from '../lib/until.mjs';
 import { client, lines } from '../lib/wire.mjs';
 
 const STEPS = Number(process.env.LIVE_STEPS ?? 100);
@@ -811,7 +812,7 @@ test('a reader that takes nothing is cut off, and goes on', async () => {
 		l.stream.pause();
 		await fill(who, db);
 		// Some lines are on the way when the connection is cut; what came last says where to go on.
-		await until(() => /\[notice\].*_find\?feed=continuous/.test(own.stderr()), 60000);
+		await until(() => /\[notice\].*_find\?feed=continuous/.test(own.stderr()));
 		l.stream.resume();
 		const { text, complete } = await l.stream.ended;
 		assert.equal(complete, false);
@@ -902,12 +903,3 @@ test('many who ask the same at once, some of whom do not stay', async () => {
 });
 
 const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
-
-/** Until something is true that nobody tells. */
-async function until(test, ms) {
-	const end = Date.now() + ms;
-	while (!test()) {
-		assert.ok(Date.now() < end, `not within ${ms} ms: ${test}`);
-		await sleep(20);
-	}
-}

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
 const dir = tempDir('divan-log');
@@ -15,13 +16,7 @@ before(async () => (server = await startDivand({ config: { log: { file } } })));
 after(() => server.stop());
 
 /** Wait until the log has a line that matches, and return that. */
-async function line(re, where = file) {
-	for (;;) {
-		const found = fs.existsSync(where) && fs.readFileSync(where, 'latin1').split('\n').find((l) => re.test(l));
-		if (found) return found;
-		await new Promise((resolve) => setTimeout(resolve, 10));
-	}
-}
+const line = (re, where = file) => until(() => fs.existsSync(where) && fs.readFileSync(where, 'latin1').split('\n').find((l) => re.test(l)), re);
 
 test('one line per request: id, client, account, what, outcome', async () => {
 	const { headers } = await ask(server, 'GET', '/_all_dbs?limit=1');

@@ -8,6 +8,7 @@ import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { anonKiB } from '../lib/process.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, connect, newDb } from './client.mjs';
 
 const MB = 1 << 20;
@@ -26,25 +27,19 @@ after(() => server?.stop());
 
 const anon = () => anonKiB(server) * 1024;
 const room = async (of = server) => Object.fromEntries(Object.entries((await ask(of, 'GET', '/_node/_local/_stats/divan/request_memory')).json).map(([k, v]) => [k, v.value]));
+/** Waits until what is counted of a server's room is as ${wanted}() would have it. */
+const roomIs = async (wanted, what, of = server) => {
+	let now;
+	await until(async () => wanted((now = await room(of))), () => `${what}: ${JSON.stringify(now)}`);
+};
 const text = (id, bytes) => JSON.stringify({ _id: id, n: 1, text: Array.from({ length: Math.ceil(bytes / 8) }, () => Math.random().toString(36).slice(2, 10)).join('').slice(0, bytes - 40) });
 const filler = text('', BYTES).slice('{"_id":""'.length);
 const body = (id) => `{"_id":"${id}"${filler}`;
 
-async function eventually(what, condition, ms = 20000) {
-	const end = Date.now() + ms;
-	for (let last; (last = await condition()) !== true;) {
-		assert.ok(Date.now() < end, `${what}: ${JSON.stringify(last)}`);
-		await new Promise((go) => setTimeout(go, 50));
-	}
-}
-
 /** The account is as before any request with a body; and memory, once it was trimmed. */
 async function atRest(before) {
-	await eventually('room is given back', async () => {
-		const n = await room();
-		return (n.held === 0 && n.parked === 0 && n.waiting === 0 && n.owed === 0) || n;
-	});
-	await eventually('memory is given back', () => anon() < before + 12 * MB || `${anon() / MB} MiB, ${before / MB} before`);
+	await roomIs((n) => n.held === 0 && n.parked === 0 && n.waiting === 0 && n.owed === 0, 'all is given back');
+	await until(() => anon() < before + 12 * MB, () => `memory is given back: ${anon() / MB} MiB, ${before / MB} before`);
 }
 
 /** The highest of RssAnon until stop() is called. */
@@ -78,10 +73,7 @@ async function holdAll(db) {
 		holders.push(hold(db, n));
 		left -= cost(n);
 	}
-	await eventually('all is held', async () => {
-		const n = await room();
-		return n.held >= 0.75 * SHARE - left || n;
-	});
+	await roomIs((n) => n.held >= 0.75 * SHARE - left, 'all is held');
 	return () => holders.forEach((c) => c.end());
 }
 
@@ -174,10 +166,7 @@ test('small requests pass large ones that wait; a request that takes more than t
 	const att = await ask(server, 'PUT', `/${db}/att/a`, { body: bytes, type: 'application/octet-stream' });
 	assert.equal(att.status, 201, att.text);
 	assert.ok((await ask(server, 'GET', `/${db}/att/a`)).raw.equals(bytes));
-	await eventually('room is given back', async () => {
-		const n = await room();
-		return (n.held === 0 && n.parked === 0) || n;
-	});
+	await roomIs((n) => n.held === 0 && n.parked === 0, 'room is given back');
 });
 
 test('heads and bodies that come slowly, or in a row, count as they come', { timeout: 60000 }, async () => {
@@ -224,10 +213,7 @@ test('bodies behind heads that had room: each answer is the handler\'s, with all
 		c.send(`PUT /${db}/d${i} HTTP/1.1\r\nHost: x\r\nAuthorization: ${server.auth}\r\nContent-Type: application/json\r\nContent-Length: ${end}\r\n\r\n${json.slice(0, 1000)}`);
 		return c;
 	});
-	await eventually('what they announce is counted', async () => {
-		const n = await room();
-		return n.parked > 0.4 * SHARE || n;
-	});
+	await roomIs((n) => n.parked > 0.4 * SHARE, 'what they announce is counted');
 	for (const c of clients) c.send(json.slice(1000));
 	for (const c of clients) {
 		const [head, status] = await c.until(/^HTTP\/1.1 (\d+)[^]*\r\n\r\n/);
@@ -246,10 +232,7 @@ test('a server that ends gives up who waits for room', { timeout: 60000 }, async
 		const clients = ['holds', 'waits', 'waits2'].map((id) => [id, connect(ending.port)]);
 		for (const [id, c] of clients) {
 			c.send(`PUT /${db}/${id} HTTP/1.1\r\n${head}{`);
-			await eventually(`${id} has come`, async () => {
-				const n = await room(ending);
-				return (n.held > 0 && n.waiting === clients.findIndex(([x]) => x === id)) || n;
-			});
+			await roomIs((n) => n.held > 0 && n.waiting === clients.findIndex(([x]) => x === id), `${id} has come`, ending);
 		}
 		const [, ...waiting] = clients;
 		const answers = waiting.map(([, c]) => c.until(/^HTTP\/1.1 (\d+)[^]*\r\n\r\n/));
@@ -267,15 +250,12 @@ test('a server that ends gives up who waits for room', { timeout: 60000 }, async
 test('an answer that is encoded piece by piece counts while nobody takes it', { timeout: 60000 }, async () => {
 	const db = await newDb(server);
 	assert.equal((await ask(server, 'PUT', `/${db}/large`, { body: text('large', 6 * MB) })).status, 201);
-	await eventually('the write is over', async () => (await room()).held === 0);
+	await roomIs((n) => n.held === 0, 'the write is over');
 	const slow = net.connect(server.port, '127.0.0.1').on('error', () => {});
 	slow.pause();
 	slow.write(`GET /${db}/large HTTP/1.1\r\nHost: x\r\nAuthorization: ${server.auth}\r\nAccept-Encoding: gzip, identity;q=0\r\n\r\n`);
 	// The document as it was read, and the answer.
-	await eventually('it counts', async () => {
-		const { owed } = await room();
-		return owed > 11 * MB || owed;
-	});
+	await roomIs((n) => n.owed > 11 * MB, 'it counts');
 	slow.destroy();
-	await eventually('no longer', async () => (await room()).owed === 0);
+	await roomIs((n) => n.owed === 0, 'no longer');
 });

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { preloaded, startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
 const [WRITES, GONE, LATER] = [1, 16, 128];
@@ -14,14 +15,6 @@ const TIMEOUT = { timeout: 60000 };
 const database = (name) => `userdb-${Buffer.from(name).toString('hex')}`;
 const userPath = (name) => `/_users/org.couchdb.user:${name}`;
 const ok = (r, status = 200) => (assert.equal(r.status, status, r.text), r.json);
-
-async function until(fn, what) {
-	const end = Date.now() + 20000;
-	while (!(await fn())) {
-		assert.ok(Date.now() < end, what);
-		await new Promise((resolve) => setTimeout(resolve, 10));
-	}
-}
 
 /** A server with the shim; fault(sorts, errno): from now on. */
 async function start(peruser, dataDir = tempDir('divan-peruser')) {

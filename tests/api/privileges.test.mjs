@@ -8,6 +8,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import tls from 'node:tls';
 import { certificate, DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError } from './client.mjs';
 
 const ROOT = process.getuid() === 0;
@@ -26,14 +27,6 @@ const status = (pid, task = pid) => Object.fromEntries(fs.readFileSync(`/proc/${
 const tasks = (pid) => fs.readdirSync(`/proc/${pid}/task`);
 const children = (pid) => tasks(pid).flatMap((t) => fs.readFileSync(`/proc/${pid}/task/${t}/children`, 'utf8').split(' ').filter(Boolean));
 const log = () => fs.readFileSync(path.join(logs, 'divan.log'), 'utf8');
-/** Wait until `look` gives something; what never comes is a failure and not the end of this file. */
-async function until(look, what) {
-	for (let i = 0; i < 2000; i++, await new Promise((resolve) => setTimeout(resolve, 10))) {
-		const found = look();
-		if (found) return found;
-	}
-	assert.fail(`${what}: never\n${server.stderr()}`);
-}
 /** A start that must fail: what it says. */
 function refused(args, env = {}) {
 	const { status: code, stderr } = spawnSync(DIVAND, ['--port', '0', '--set', 'chttpd_auth/iterations=1000', ...args], { encoding: 'utf8', timeout: 10000, env: { ...process.env, DIVAN_ADMIN: 'admin:adm', ...env } });
@@ -119,7 +112,7 @@ test('documents, attachments, views, compaction, settings, replication over TLS'
 	for (const pid of js) walled(pid, 2);
 	assert.equal((await ask(server, 'POST', '/db/_compact', { json: {} })).status, 202);
 	assert.equal((await ask(server, 'POST', '/db/_compact/d', { json: {} })).status, 202);
-	for (;;) if (!(await ask(server, 'GET', '/_active_tasks')).json.length && !(await ask(server, 'GET', '/db')).json.compact_running) break;
+	await until(async () => !(await ask(server, 'GET', '/_active_tasks')).json.length && !(await ask(server, 'GET', '/db')).json.compact_running);
 	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/uuids/max_count', { json: '77' })).status, 200);
 	const source = `${server.tlsUrl.replace('127.0.0.1', 'localhost')}/db`;
 	const copied = await ask(server, 'POST', '/_replicate', { json: { source: { url: source, auth: { basic: { username: 'admin', password: 'adm' } } }, target: 'copy', create_target: true } });
@@ -140,12 +133,12 @@ test('SIGHUP: the log is made anew, the configuration read; a certificate is ren
 	const old = await shown();
 	fs.renameSync(path.join(logs, 'divan.log'), path.join(logs, 'divan.log.1'));
 	process.kill(server.pid, 'SIGHUP');
-	await until(() => fs.existsSync(path.join(logs, 'divan.log')) && /SIGHUP: the log is open again, the configuration was read/.test(log()), 'a new log');
+	await until(() => fs.existsSync(path.join(logs, 'divan.log')) && /SIGHUP: the log is open again, the configuration was read/.test(log()), () => `a new log\n${server.stderr()}`);
 	assert.equal((await ask(server, 'GET', '/_node/_local/_config/uuids/max_count')).json, '77');
 	const fresh = certificate();
 	for (const name of ['cert_file', 'key_file']) fs.copyFileSync(fresh[name], certs[name]);
 	own(path.dirname(certs.key_file));
-	while ((await shown()) === old) await new Promise((resolve) => setTimeout(resolve, 50));
+	await until(async () => (await shown()) !== old);
 	await server.restart();
 	assert.equal((await ask(server, 'GET', '/db')).json.doc_count, 42);
 	assert.equal((await ask(server, 'GET', '/_node/_local/_config/uuids/max_count')).json, '77');
@@ -173,7 +166,7 @@ test('from inside: no file elsewhere, no other program, no other socket, no righ
 	// What would succeed leaves nothing to try the rest on.
 	if (lacking) return t.skip(lacking);
 	process.kill(server.pid, 'SIGUSR1');
-	const text = await until(() => /^done$/m.test(fs.readFileSync(wrote, 'latin1')) && fs.readFileSync(wrote, 'latin1'), 'the probes');
+	const text = await until(() => /^done$/m.test(fs.readFileSync(wrote, 'latin1')) && fs.readFileSync(wrote, 'latin1'), () => `the probes\n${server.stderr()}`);
 	const found = Object.fromEntries(text.trim().split('\n').map((l) => l.split(' ')));
 	const wrong = Object.entries(forbidden).filter(([name, want]) => ![want].flat().some((w) => Number(found[name]) === (w === 0 ? 0 : errno[w])));
 	assert.deepEqual(wrong.map(([name, want]) => `${name}: ${found[name]}, not ${want}`), []);
@@ -188,7 +181,7 @@ test('from inside: who traces is ended', { skip }, async (t) => {
 	}
 	server.killed = true;
 	process.kill(server.pid, 'SIGUSR2');
-	await until(() => server.child.exitCode !== null || server.child.signalCode !== null, 'the end');
+	await until(() => server.child.exitCode !== null || server.child.signalCode !== null, () => `the end\n${server.stderr()}`);
 	assert.equal((await server.exited).signal, 'SIGSYS');
 	assert.doesNotMatch(fs.readFileSync(wrote, 'latin1'), /ptrace/);
 });
@@ -216,7 +209,7 @@ test('what is turned off is off, but rights; folders that are named can be writt
 		assert.equal(fs.statSync(`/proc/${more.pid}/environ`).uid, uid);
 		if (/seccomp/.test(lacking)) return;
 		process.kill(more.pid, 'SIGUSR1');
-		await until(() => /^done$/m.test(fs.readFileSync(out, 'latin1')), 'the probes');
+		await until(() => /^done$/m.test(fs.readFileSync(out, 'latin1')), () => `the probes\n${server.stderr()}`);
 		for (const done of [/^own 0$/m, /^own-remove 0$/m]) assert.match(fs.readFileSync(out, 'latin1'), done);
 		if (!/Landlock/.test(lacking)) assert.match(fs.readFileSync(out, 'latin1'), /^create 13$/m);
 	} finally {

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { DIVAND, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, openFeed } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
@@ -142,7 +143,7 @@ cases.forEach(([what, sorts, errno, statuses, reason], turn) => {
 test('a compacted file whose new name may not last takes no writes until that is known', { timeout: 60000 }, async () => {
 	const compacted = async (what) => {
 		assert.equal((await ask(server, 'POST', `/a/_compact${what}`, { json: {} })).status, 202);
-		while ((await ask(server, 'GET', '/_active_tasks')).json.some((t) => /compaction/.test(t.type))) await new Promise((r) => setTimeout(r, 10));
+		await until(async () => !(await ask(server, 'GET', '/_active_tasks')).json.some((t) => /compaction/.test(t.type)));
 	};
 	fault(FOLDERS, EIO);
 	await compacted('');

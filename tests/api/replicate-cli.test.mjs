@@ -6,6 +6,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
@@ -56,13 +57,6 @@ const target = () => `target-${++serial}`;
 const ids = async (db) => (await ask(server, 'GET', `/${db}/_all_docs`)).json.rows.map((row) => row.id);
 const jobs = async () => (await ask(server, 'GET', '/_scheduler/jobs')).json.jobs;
 const withPassword = (db) => `http://admin:adm@127.0.0.1:${server.port}/${db}`;
-
-async function eventually(ok, what) {
-	for (const end = Date.now() + 30000; !(await ok());) {
-		assert.ok(Date.now() < end, what);
-		await new Promise((resolve) => setTimeout(resolve, 20));
-	}
-}
 
 /** The server as seen through somebody who keeps requests that ${holds} from going on until let() is called; drop(): those that wait never do. */
 async function slowServer(holds) {
@@ -165,7 +159,7 @@ test('passwords are asked of the environment, and shown to nobody', async () => 
 	};
 	const slow = await slowServer((req) => req.url.includes('_bulk_docs'));
 	const running = replicate(['--create-target', '--json', from, slow.url(to)], { begun: looks });
-	await eventually(() => slow.held > 0, 'it does not write');
+	await until(() => slow.held > 0, 'it does not write');
 	assert.doesNotMatch(shown, /adm/);
 	const seen = JSON.stringify(await jobs());
 	slow.let();
@@ -215,7 +209,7 @@ test('Ctrl-C ends the run at the server, and the next goes on', { timeout: 12000
 	const args = ['--create-target', '--json', from, slow.url(to)];
 	let child;
 	const running = replicate(args, { begun: (c) => (child = c) });
-	await eventually(async () => slow.held > 0 && (await jobs())[0]?.info?.docs_written === 1500, 'it does not get on');
+	await until(async () => slow.held > 0 && (await jobs())[0]?.info?.docs_written === 1500, 'it does not get on');
 	child.kill('SIGINT');
 	const { status, out, err } = await running;
 	assert.equal(status, 130, out + err);
@@ -236,9 +230,9 @@ test('a continuous one: followed until Ctrl-C, or left running', { timeout: 6000
 	const to = target();
 	let child;
 	const running = replicate(['--continuous', '--create-target', from, to], { begun: (c) => (child = c) });
-	await eventually(async () => (await ids(to).catch(() => [])).length === 3, 'nothing comes');
+	await until(async () => (await ids(to).catch(() => [])).length === 3, 'nothing comes');
 	await ask(server, 'PUT', `/${from}/later`, { json: {} });
-	await eventually(async () => (await ids(to)).length === 4, 'what is new does not come');
+	await until(async () => (await ids(to)).length === 4, 'what is new does not come');
 	child.kill('SIGTERM');
 	const { status, out } = await running;
 	assert.equal(status, 143);
@@ -250,7 +244,7 @@ test('a continuous one: followed until Ctrl-C, or left running', { timeout: 6000
 	assert.deepEqual((await jobs()).map((job) => job.id), [left.out.trim()]);
 	await fails(['--cancel', from, to], /no such replication/);
 	assert.equal((await replicate(['--cancel', '--continuous', '--create-target', from, to])).status, 0);
-	await eventually(async () => (await jobs()).length === 0, 'it goes on');
+	await until(async () => (await jobs()).length === 0, 'it goes on');
 	await fails(['--cancel', '--continuous', from, to], /no such replication/);
 });
 
@@ -263,7 +257,7 @@ test('a terminal shows how far it is', { timeout: 60000 }, async () => {
 	let out = '';
 	child.stdout.on('data', (d) => (out += d));
 	const ended = new Promise((resolve) => child.on('close', resolve));
-	await eventually(() => / documents.*changes read of about 2,000/.test(out), `no progress`);
+	await until(() => / documents.*changes read of about 2,000/.test(out), `no progress`);
 	slow.let();
 	assert.equal(await ended, 0, out);
 	slow.stop();

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, newDb } from './client.mjs';
 
 let server;
@@ -21,20 +22,16 @@ const open = async (db) => assert.equal((await ask(server, 'PUT', `/${db}/_secur
 const replicate = (json, auth) => ask(server, 'POST', '/_replicate', { json, ...(auth === undefined ? {} : { auth }) });
 const put = async (path, json, auth) => ask(server, 'PUT', path, { json, ...(auth === undefined ? {} : { auth }) });
 const ids = async (db) => (await ask(server, 'GET', `/${db}/_all_docs`)).json.rows.map((row) => row.id);
-async function until(path, pred) {
-	for (;;) {
-		const r = await ask(server, 'GET', path);
-		if (pred(r)) return r;
-	}
-}
+/** The answer to a GET of ${path}, once it is as ${wanted}() would have it. */
+const answer = (path, wanted) => until(async () => {
+	const r = await ask(server, 'GET', path);
+	return wanted(r) && r;
+}, path);
 /** What the server's log says behind ${words}, once it says so. */
-async function logged(words) {
-	for (;;) {
-		const at = server.stderr().indexOf(words);
-		if (at >= 0 && server.stderr().includes(';', at + words.length)) return server.stderr().slice(at + words.length);
-		await new Promise((resolve) => { setImmediate(resolve); });
-	}
-}
+const logged = (words) => until(() => {
+	const at = server.stderr().indexOf(words);
+	return at >= 0 && server.stderr().includes(';', at + words.length) && server.stderr().slice(at + words.length);
+}, words);
 let serial = 0;
 async function pair(docs = [{ _id: 'a', n: 1 }, { _id: 'b', n: 2 }, { _id: 'c', n: 3 }]) {
 	const source = await newDb(server, 'src'), target = await newDb(server, 'tgt');
@@ -52,7 +49,7 @@ test('one-shot, and again: nothing to do; continuous, and its end', async () => 
 	assert.equal(r.status, 202, r.text);
 	const id = r.json._local_id;
 	assert.equal((await put(`/${source}/d`, {})).status, 201);
-	await until(`/${target}/d`, ({ status }) => status === 200);
+	await answer(`/${target}/d`, ({ status }) => status === 200);
 	r = await ask(server, 'GET', `/_scheduler/jobs/${encodeURIComponent(id)}`);
 	assert.deepEqual([r.status, r.json.source, r.json.user, r.json.database], [200, source, 'admin', null], r.text);
 	const task = (await ask(server, 'GET', '/_active_tasks')).json.find((t) => t.replication_id === id);
@@ -204,10 +201,10 @@ test('documents belong to their writers; others see no credentials, and change n
 	assert.equal(r.json[0]?.error, 'forbidden', r.text);
 	for (const what of ['/_scheduler/docs', '/_scheduler/jobs', `/_scheduler/docs/_replicator/${id}`, '/_active_tasks'])
 		assert.doesNotMatch((await ask(server, 'GET', what)).text, /s3cret/);
-	await until(`/_scheduler/docs/_replicator/${id}`, ({ json }) => json.state === 'crashing');
+	await answer(`/_scheduler/docs/_replicator/${id}`, ({ json }) => json.state === 'crashing');
 	assert.doesNotMatch((await ask(server, 'GET', `/_scheduler/docs/_replicator/${id}`)).text, /s3cret/);
 	assert.equal((await ask(server, 'DELETE', `${path}?rev=${await rev()}`, { auth: basic('ann') })).status, 200);
-	await until(`/_scheduler/docs/_replicator/${id}`, ({ status }) => status === 404);
+	await answer(`/_scheduler/docs/_replicator/${id}`, ({ status }) => status === 404);
 	assert.doesNotMatch(server.stderr(), /s3cret/);
 });
 
@@ -224,24 +221,24 @@ test('nobody gets more rights by a document than they have', async () => {
 	// Her own rights do not reach: ${source} is closed to her.
 	const at = path();
 	assert.equal((await put(at, { source, target, user_ctx: { name: 'ann', roles: ['staff'] } }, basic('ann'))).status, 201);
-	const r = await until(`/_scheduler/docs${at}`, ({ json }) => json.state === 'crashing');
+	const r = await answer(`/_scheduler/docs${at}`, ({ json }) => json.state === 'crashing');
 	assert.match(r.json.info.error, /not allowed|unauthorized|forbidden/);
 	assert.deepEqual(await ids(target), []);
 	await open(source);
 	const again = path();
 	assert.equal((await put(again, { source, target }, basic('ann'))).status, 201);
-	await until(`/_scheduler/docs${again}`, ({ json }) => json.state === 'completed' || json.state === 'failed');
+	await answer(`/_scheduler/docs${again}`, ({ json }) => json.state === 'completed' || json.state === 'failed');
 });
 
 test('a document that was completed runs again when it is written without what the replicator said', async () => {
 	const { source, target } = await pair();
 	const path = `/_replicator/again-${++serial}`;
 	assert.equal((await put(path, { source, target })).status, 201);
-	const { json } = await until(path, (r) => r.json._replication_state === 'completed');
+	const { json } = await answer(path, (r) => r.json._replication_state === 'completed');
 	assert.equal(json._replication_stats.docs_written, 3);
 	assert.equal((await put(`/${source}/late`, {})).status, 201);
 	assert.equal((await put(path, { source, target, _rev: json._rev })).status, 201);
-	await until(`/${target}/late`, ({ status }) => status === 200);
+	await answer(`/${target}/late`, ({ status }) => status === 200);
 });
 
 test('words of documents that are refused', async () => {
@@ -282,7 +279,7 @@ test('_scheduler/docs: databases of any name, states, limit and skip', async () 
 	const db = `other-${++serial}/_replicator`, at = encodeURIComponent(db);
 	assert.equal((await ask(server, 'PUT', `/${at}`)).status, 201);
 	for (const id of ['a', 'b', 'c']) assert.equal((await put(`/${at}/${id}`, { source, target, doc_ids: [id] })).status, 201);
-	for (const id of ['a', 'b', 'c']) await until(`/_scheduler/docs/${at}/${id}`, ({ json }) => json.state === 'completed');
+	for (const id of ['a', 'b', 'c']) await answer(`/_scheduler/docs/${at}/${id}`, ({ json }) => json.state === 'completed');
 	for (const path of [at, db]) {
 		const r = await ask(server, 'GET', `/_scheduler/docs/${path}?limit=2&skip=1&states=completed,Failed`);
 		assert.deepEqual([r.status, r.json.total_rows, r.json.offset, r.json.docs.length], [200, 3, 1, 2], r.text);
@@ -297,7 +294,7 @@ test('_scheduler/docs: databases of any name, states, limit and skip', async () 
 	assertError(await ask(server, 'GET', '/_scheduler/docs/none%2F_replicator'), 404, 'not_found', 'Database does not exist.');
 	assertError(await ask(server, 'POST', '/_scheduler/docs', { json: {} }), 405, 'method_not_allowed', 'Only GET,HEAD allowed');
 	assert.equal((await ask(server, 'DELETE', `/${at}`)).status, 200);
-	await until(`/_scheduler/docs/${at}`, ({ status }) => status === 404);
+	await answer(`/_scheduler/docs/${at}`, ({ status }) => status === 404);
 });
 
 test('a client that goes away leaves its replication running; who has started it, or an administrator, may end it', async () => {
@@ -331,17 +328,17 @@ test('a database whose file is closed, since many others are open, is the same o
 	assert.equal((await put(`/${at}/http`, { source: inside(source), target: inside(target), continuous: true })).status, 201);
 	assert.equal((await put(`/${at}/local`, { source, target, continuous: true })).status, 201);
 	const events = async () => (await ask(server, 'GET', '/_scheduler/jobs')).json.jobs.filter((job) => job.database === db).sort((x, y) => (x.doc_id < y.doc_id ? -1 : 1)).map((job) => [job.doc_id, job.start_time, job.history.map((h) => h.type)]);
-	await until(`/${target}/c`, ({ status }) => status === 200);
-	for (const id of ['http', 'local']) await until(`/_scheduler/docs/${at}/${id}`, ({ json }) => json.state === 'running');
+	await answer(`/${target}/c`, ({ status }) => status === 200);
+	for (const id of ['http', 'local']) await answer(`/_scheduler/docs/${at}/${id}`, ({ json }) => json.state === 'running');
 	const began = await events();
 	let n = 0;
 	await Promise.all(Array.from({ length: 4 }, async () => {
 		while (n < 440) assert.equal((await ask(server, 'PUT', `/many-${++n}`)).status, 201);
 	}));
 	assert.equal((await put(`/${source}/d`, {})).status, 201);
-	await until(`/${target}/d`, ({ status }) => status === 200);
+	await answer(`/${target}/d`, ({ status }) => status === 200);
 	assert.equal((await put(`/${at}/more`, { source, target, doc_ids: ['none'] })).status, 201);
-	await until(`/_scheduler/docs/${at}/more`, ({ json }) => json.state === 'completed');
+	await answer(`/_scheduler/docs/${at}/more`, ({ json }) => json.state === 'completed');
 	assert.deepEqual(await events(), began);
 	assert.equal((await ask(server, 'DELETE', `/${at}`)).status, 200);
 });

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
 import { anonKiB, descriptors } from '../lib/process.mjs';
+import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
 const DATABASES = Number(process.env.DATABASES ?? 420);
@@ -25,7 +26,6 @@ const OPEN_MIB = 64;
 const KNOWN_BYTES = 1 << 10;
 
 const anonMiB = (server) => anonKiB(server) / 1024;
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const at = (i) => `s${i}`;
 
 /** What it takes at most, until stop(). */
@@ -49,10 +49,6 @@ async function each(n, one) {
 	await Promise.all(Array.from({ length: AT_ONCE }, async () => {
 		while (next < n) await one(next++);
 	}));
-}
-
-async function until(what, condition) {
-	for (const end = Date.now() + 300000; !condition(); await sleep(20)) assert.ok(Date.now() < end, what);
 }
 
 test(`${DATABASES} databases: made, written, read, closed, read again, dropped`, { timeout: 3600000 }, async (t) => {
@@ -111,7 +107,7 @@ test(`${DATABASES} databases: made, written, read, closed, read again, dropped`,
 	await each(DATABASES, async (i) => assert.equal((await ask(server, 'DELETE', `/${at(i)}`, { agent })).status, 200));
 	assert.deepEqual((await ask(server, 'GET', '/_all_dbs', { agent })).json.filter((name) => name.startsWith('s')), []);
 	agent.destroy();
-	await until('descriptors are not given back', () => descriptors(server) <= base.fds);
+	await until(() => descriptors(server) <= base.fds, 'descriptors are not given back', 300000);
 	console.log(`  dropped: ${descriptors(server)} descriptors, RssAnon ${anonMiB(server).toFixed(0)} MiB`);
 	assert.ok(anonMiB(server) <= base.mib + OPEN_MIB / 2 + DATABASES * KNOWN_BYTES / (1 << 20));
 	assert.deepEqual(fs.readdirSync(dataDir).filter((name) => /^s\d+\.divan/.test(name)), []);
@@ -141,8 +137,8 @@ test(`${VIEWS} design documents of two databases, all asked at once`, { timeout:
 	console.log(`  ${VIEWS} indexes: at most ${most.fds} descriptors (${base.fds} before), RssAnon ${most.mib.toFixed(0)} MiB (${base.mib.toFixed(0)})`);
 	assert.ok(most.fds <= base.fds + VIEWS + PER_DATABASE * VIEWS + OTHERS, `${most.fds} descriptors`);
 	assert.ok(most.mib <= base.mib + OPEN_MIB + VIEWS / 8, `${most.mib} MiB`);
-	await until('too many indexes stay open', () => descriptors(server) <= base.fds + PER_DATABASE * INDEXES + OTHERS);
+	await until(() => descriptors(server) <= base.fds + PER_DATABASE * INDEXES + OTHERS, 'too many indexes stay open', 300000);
 	for (const db of dbs) assert.equal((await ask(server, 'DELETE', `/${db}`)).status, 200);
-	await until('descriptors are not given back', () => descriptors(server) <= base.fds);
+	await until(() => descriptors(server) <= base.fds, 'descriptors are not given back', 300000);
 	await server.stop();
 });

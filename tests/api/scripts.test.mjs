@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
 const LOOP = 'for (;;);';
@@ -37,7 +38,7 @@ test('fifty requests of a database that loop keep nobody of another from filters
 		over++;
 		assert.ok(r.status === 500 || r.status === 503, r.text);
 	});
-	while ((await stat('couchdb/query_server/acquired_processes')) < 2);
+	await until(async () => (await stat('couchdb/query_server/acquired_processes')) >= 2);
 	for (let i = 0; i < 5; i++) {
 		assert.equal((await ask(server, 'PUT', `/${other}/n${i}`, { json: { n: i } })).status, 201);
 		assert.equal((await ask(server, 'PUT', `/${other}/bad`, { json: { n: -1 } })).status, 403);

@@ -12,6 +12,7 @@ import { promisify } from 'node:util';
 import { ask, assertError, connect } from './client.mjs';
 import { Authority, read } from '../lib/certs.mjs';
 import { startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 
 const run = promisify(execFile);
 const PASSWORD = 'a pass phrase nobody sees';
@@ -112,18 +113,27 @@ test('a renewed certificate is taken up; one that does not fit its key is told, 
 	const first = (await shake(server.tlsPort)).serial;
 	const second = ca.server('second');
 	install(second);
-	let now;
-	do now = (await shake(server.tlsPort)).serial; while (now === first);
+	const now = await until(async () => {
+		const { serial } = await shake(server.tlsPort);
+		return serial !== first && serial;
+	});
 	assert.equal((await secure(server, 'GET', '/_up', { agent: keep })).status, 200, 'a connection from before goes on');
 	keep.destroy();
 
 	fs.copyFileSync(ca.server('third').key_file, files.key_file);
-	while (!/cannot use ssl\/key_file/.test(server.stderr())) assert.equal((await shake(server.tlsPort)).serial, now);
+	await until(async () => {
+		assert.equal((await shake(server.tlsPort)).serial, now);
+		return /cannot use ssl\/key_file/.test(server.stderr());
+	});
 	assert.equal((await shake(server.tlsPort)).serial, now);
 	fs.rmSync(files.key_file);
 	assert.equal((await shake(server.tlsPort)).serial, now);
 	install(ca.server('fourth'));
-	do assert.ok((await shake(server.tlsPort)).serial); while ((await shake(server.tlsPort)).serial === now);
+	await until(async () => {
+		const { serial } = await shake(server.tlsPort);
+		assert.ok(serial);
+		return serial !== now;
+	});
 });
 
 test('settings of the section ssl: at the start, while running, and wrong ones', async () => {

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
 import { anonKiB } from '../lib/process.mjs';
+import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
 const COUNT = Number(process.env.VIEW_DATABASES ?? 120);
@@ -74,7 +75,7 @@ test(`${COUNT} databases with a view each`, { timeout: 600000 }, async (t) => {
 	assert.ok(most > 0 && most <= LIMIT, `${most} children at a time`);
 	const busy = anonKiB(server) << 10;
 	for (const one of [all, agent]) one.destroy();
-	while (children(server.pid).length) await sleep(100);
+	await until(() => children(server.pid).length === 0);
 	const after = anonKiB(server) << 10;
 	console.log(`  ${COUNT} indexes built, at most ${most} divan-js at a time, ${others} other requests meanwhile; RssAnon ${before >> 20} MiB before, ${busy >> 20} MiB then, ${after >> 20} MiB in the end`);
 	assert.ok(after < before + MORE, `RssAnon ${before} before, ${after} in the end`);

@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, newDb } from './client.mjs';
 
 const dataDir = tempDir('divan-views');
@@ -35,14 +36,6 @@ async function design(db, views, more = {}) {
 	const old = await ask(server, 'GET', `/${db}/_design/d`);
 	const { status, text } = await ask(server, 'PUT', `/${db}/_design/d`, { json: { ...more, _rev: old.json._rev, views } });
 	assert.equal(status, 201, text);
-}
-
-/** Ask again until it holds. */
-async function until(fn) {
-	for (;;) {
-		if (await fn()) return;
-		await new Promise((resolve) => setTimeout(resolve, 10));
-	}
 }
 
 const plain = { map: 'function(doc) { emit(doc.n, doc._id) }' };

@@ -9,6 +9,7 @@ import { ask } from '../api/client.mjs';
 import { startDivand, tempDir } from '../lib/divand.mjs';
 import { cuttingProxy } from '../lib/proxy.mjs';
 import { Random } from '../lib/random.mjs';
+import { until } from '../lib/until.mjs';
 import { cancelAll, contacts, converged, differences, isIdle, pouchLeaves, pouchPicture, serverPicture } from './lib.mjs';
 
 const IDLE_MS = 300;
@@ -74,7 +75,7 @@ test('a reader of a feed that is cut resumes: each row once', { timeout: 120000 
 	}
 	// Nothing is written until idle connections have been cut.
 	const cut = proxy.idleCuts;
-	while (proxy.idleCuts < cut + 4) await new Promise((resolve) => setTimeout(resolve, 20));
+	await until(() => proxy.idleCuts >= cut + 4);
 	assert.equal((await ask(server, 'PUT', '/feeds/last', { json: {} })).status, 201);
 	for (const { ids, opened } of await Promise.all(readers)) {
 		assert.deepEqual(ids, [...want, 'last'], `seed ${seed}`);

@@ -198,14 +198,3 @@ export function assertSame(a, b, what) {
 	const found = differences(a, b);
 	assert.equal(found.length, 0, `${what}:\n  ${found.join('\n  ')}`);
 }
-
-/** Ask until ${look}() gives something; what is waited for is a state that nothing announces. */
-export async function until(look, what, ms = 60000) {
-	const end = Date.now() + ms;
-	for (let wait = 5; ; wait = Math.min(wait * 2, 200)) {
-		const found = await look();
-		if (found) return found;
-		if (Date.now() > end) throw new Error(`not within ${ms} ms: ${typeof what === 'function' ? what() : what}`);
-		await new Promise((resolve) => setTimeout(resolve, wait));
-	}
-}

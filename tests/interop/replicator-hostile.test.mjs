@@ -7,7 +7,8 @@ import { after, before, test } from 'node:test';
 import { Authority, read } from '../lib/certs.mjs';
 import { startDivand } from '../lib/divand.mjs';
 import { FakeCouch, made } from '../lib/fakecouch.mjs';
-import { Node, until } from './replication.mjs';
+import { until } from '../lib/until.mjs';
+import { Node } from './replication.mjs';
 
 const LIMIT = { timeout: 180000 };
 const MARK = 's3cr3t-mark';

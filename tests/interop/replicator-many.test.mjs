@@ -6,7 +6,8 @@ import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { FakeCouch, made } from '../lib/fakecouch.mjs';
 import { anonKiB } from '../lib/process.mjs';
-import { Node, until } from './replication.mjs';
+import { until } from '../lib/until.mjs';
+import { Node } from './replication.mjs';
 
 const N = Number(process.env.REPLICATIONS ?? 300);
 const MAX_JOBS = Math.ceil(N / 4);

@@ -7,7 +7,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { startPouchServer } from '../lib/pouchdb-server.mjs';
-import { Node, assertSame, documents, loadAll, until } from './replication.mjs';
+import { until } from '../lib/until.mjs';
+import { Node, assertSame, documents, loadAll } from './replication.mjs';
 
 const LIMIT = { timeout: 180000 };
 const PLAIN = { digests: false, revpos: false };

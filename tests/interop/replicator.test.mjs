@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Authority } from '../lib/certs.mjs';
 import { startDivand } from '../lib/divand.mjs';
-import { Node, ask, assertSame, documents, loadAll, until } from './replication.mjs';
+import { until } from '../lib/until.mjs';
+import { Node, ask, assertSame, documents, loadAll } from './replication.mjs';
 
 let ca, a, b, driver, tls;
 let wanted; // the picture of a's database `all`
