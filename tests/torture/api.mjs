@@ -28,8 +28,9 @@ const total = { runs: 0, faults: 0, failed: 0, late: 0, unfinished: 0 };
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What is wrong with a run, by what it and its servers printed: [[kind, text]]. */
-function judge(text) {
+function judge(printed) {
 	const all = [];
+	const text = printed.replace(/^.* \[notice\] .*\n/gm, ''); // a report may have them between its lines
 	for (const m of text.matchAll(/ERROR: (AddressSanitizer: \S+|LeakSanitizer)|runtime error: (.*)|Assertion `(.*)' failed/g)) {
 		const kind = m[1] === 'LeakSanitizer' ? 'memory is lost' : m[1] ?? m[2] ?? `assert(${m[3]})`;
 		if (!/ABRT/.test(kind)) all.push([kind, text.slice(m.index, m.index + 8000)]);
