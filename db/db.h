@@ -533,8 +533,13 @@ int db_locals_step(
     struct db_scan *scan, struct arena *a, struct jstr *idp, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 uint64_t db_locals_skip(const struct db_scan *scan);
 
-/** db_docs_deleted(snap, range, np): Deleted documents in ${range}.  Walks all of it: not on an event loop. */
-int db_docs_deleted(struct db_snap *snap, const struct db_range *range, uint64_t *np) MUST_CHECK;
+struct db_docs_sum {
+	uint64_t live, deleted;
+	uint64_t external_bytes; /* of the leaves, as in struct db_info */
+	uint64_t stored_bytes;   /* records, bodies of leaves and their attachments, each as it is stored */
+};
+/** db_docs_sum(snap, range, out): All documents in ${range}.  Walks all of it: not on an event loop.  Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+int db_docs_sum(struct db_snap *snap, const struct db_range *range, struct db_docs_sum *out) MUST_CHECK;
 
 /** db_docs_before(snap, id, len, np): Live documents with ids less than ${id}; all of them for NULL. */
 int db_docs_before(struct db_snap *snap, const char *id, size_t len, uint64_t *np) MUST_CHECK;

@@ -288,25 +288,78 @@ db_locals_skip(const struct db_scan *s)
 	return s->range.skip;
 }
 
+/* sum_payload: The record of a body, if it has one of its own, and its attachments. */
+static int
+sum_payload(struct db_snap *snap, const struct docrec *rec, uint64_t body, struct arena *a, struct db_docs_sum *sum)
+{
+	struct doc_att *atts;
+	struct bytes r;
+	size_t natts;
+	int err = 0;
+
+	if (body == REVTREE_INLINE) {
+		bytes_init(&r, rec->payload.s, rec->payload.len);
+	} else if ((err = snap_payload(snap->snap, body, &r)) == 0) {
+		sum->stored_bytes += bytes_left(&r);
+	}
+	if (err != 0 || (err = payload_atts(&r, a, &atts, &natts)) != 0)
+		return err;
+	for (size_t i = 0; i < natts; i++)
+		sum->stored_bytes += atts[i].stored_length;
+	return 0;
+}
+
+/* sum_record: ${r} is a document's record. */
+static int
+sum_record(struct db_snap *snap, struct bytes *r, struct arena *a, struct db_docs_sum *sum)
+{
+	struct docrec rec;
+	struct revtree *t;
+	int err;
+
+	sum->stored_bytes += bytes_left(r);
+	if ((err = docrec_decode(r, &rec)) != 0)
+		return err;
+	if (rec.deleted)
+		sum->deleted++;
+	else
+		sum->live++;
+	bytes_init(r, rec.tree.s, rec.tree.len);
+	if ((err = revtree_decode(a, r, &t)) != 0)
+		return err;
+	for (size_t i = 0; i < revtree_nleaves(t) && err == 0; i++) {
+		const struct revnode *leaf = revtree_leaf(t, i);
+
+		sum->external_bytes += leaf->body_len;
+		err = sum_payload(snap, &rec, leaf->body, a, sum);
+	}
+	return err;
+}
+
 int
-db_docs_deleted(struct db_snap *snap, const struct db_range *range, uint64_t *np)
+db_docs_sum(struct db_snap *snap, const struct db_range *range, struct db_docs_sum *out)
 {
 	struct db_scan *s;
 	struct store_val key, val;
+	struct arena *a = NULL;
+	struct bytes r;
 	struct jstr id;
 	unsigned tree;
-	uint64_t live;
 	int err = ids_open(snap, &db_doc_trees, range, &s);
 
-	*np = 0;
+	memset(out, 0, sizeof(*out));
 	if (err)
 		return err;
-	err = ids_seek(s);
+	if ((err = arena_new(LIMIT_DOC_MEM, &a)) == 0)
+		err = ids_seek(s);
 	while (err == 0 && (err = ids_step(s, &id, &val)) == 0) {
 		idkey_walk_place(s->walk, &tree, &key);
-		err = is_live(snap, id, tree, &key, &val, &live);
-		*np += !live;
+		if ((err = record_open(tree, key.p, key.len, &val, &r)) == 0)
+			err = sum_record(snap, &r, a, out);
+		err = snap_damaged(snap, id, "record", err);
+		arena_reset(a);
 	}
+	arena_free(a);
 	db_scan_close(s);
 	return err == ERR_END ? 0 : err;
 }

@@ -24,9 +24,8 @@ struct listing {
 	int err; /* of what is asked */
 	struct errtext why;
 	enum kind kind;
-	struct jstr first, end; /* DESIGN, or of a partition: ids from first on, below end; else empty */
-	int multi;              /* /queries */
-	int partition;          /* of one partition */
+	struct jstr first, behind; /* DESIGN, or of the path's partition: ids from first on, below behind; else empty */
+	int multi;                 /* /queries */
 	struct alldocs_query *queries;
 	size_t nqueries;
 	size_t current;
@@ -71,6 +70,8 @@ cut(struct jstr s)
 static int
 range_of(const struct listing *l, const struct alldocs_query *q, struct db_range *out)
 {
+	const struct jstr *first = l->behind.len > 0 ? &l->first : &q->first;
+	const struct jstr *behind = l->behind.len > 0 ? &l->behind : &q->behind;
 	struct jstr *low, *high;
 	int *has_low, *has_high;
 
@@ -84,16 +85,16 @@ range_of(const struct listing *l, const struct alldocs_query *q, struct db_range
 	out->start = cut(q->start.id);
 	out->has_end = q->end.set && !q->end.low;
 	out->end = cut(q->end.id);
-	if (l->end.len == 0)
+	if (behind->len == 0)
 		return 1;
 	low = q->descending ? &out->end : &out->start;
 	has_low = q->descending ? &out->has_end : &out->has_start;
 	high = q->descending ? &out->start : &out->end;
 	has_high = q->descending ? &out->has_start : &out->has_end;
-	if (!*has_low || cmp(low, &l->first) < 0)
-		*low = l->first;
-	if (!*has_high || cmp(high, &l->end) > 0)
-		*high = l->end;
+	if (!*has_low || cmp(low, first) < 0)
+		*low = *first;
+	if (!*has_high || cmp(high, behind) > 0)
+		*high = *behind;
 	*has_low = *has_high = 1;
 	return 1;
 }
@@ -458,6 +459,54 @@ alldocs_drop(void *cookie)
 
 /* ---- Requests ---- */
 
+/* partition_ids: From "PARTITION:" to "PARTITION;", the character after the colon. */
+static int
+partition_ids(struct arena *a, const struct jstr *partition, struct jstr *firstp, struct jstr *behindp)
+{
+	size_t len = partition->len + 1;
+	struct buf b;
+
+	buf_init(&b, 2 * LIMIT_ID_LEN + 2);
+	buf_put(&b, partition->s, partition->len);
+	buf_putc(&b, ':');
+	buf_put(&b, partition->s, partition->len);
+	buf_putc(&b, ';');
+	*firstp = (struct jstr){buf_failed(&b) == 0 ? arena_dup(a, b.data, b.len) : NULL, len};
+	buf_release(&b);
+	if (firstp->s == NULL)
+		return ERR_NOMEM;
+	*behindp = (struct jstr){firstp->s + len, len};
+	return 0;
+}
+
+/* bound: The ids of the partition that a query names, where the path does not. */
+static int
+bound(struct listing *l, struct alldocs_query *q, struct errtext *why)
+{
+	struct db_info db;
+	int err;
+
+	if (l->kind != ALL || l->behind.len > 0 || q->partition.s == NULL || q->behind.len > 0)
+		return 0;
+	if ((err = db_info(l->r->db, &db)) != 0)
+		return err;
+	if (!db.partitioned)
+		return err_why(why, ERR_QUERY_PARSE, "`partition` parameter is not supported on this db");
+	return partition_ids(l->r->arena, &q->partition, &q->first, &q->behind);
+}
+
+/* finish: Once all of a query is read. */
+static int
+finish(struct listing *l, struct alldocs_query *q, struct errtext *why)
+{
+	int err = bound(l, q, why);
+
+	if (err == 0)
+		err = alldocs_value_limit(
+		    l->r, l->kind == ALL && (l->behind.len > 0 || q->behind.len > 0), &q->limit, why);
+	return err ? err : alldocs_query_check(q, why);
+}
+
 static int
 add_query(struct listing *l, struct jread *j, const struct alldocs_query *base, size_t *capp, struct errtext *why)
 {
@@ -480,9 +529,7 @@ add_query(struct listing *l, struct jread *j, const struct alldocs_query *base, 
 	err = jread_object_begin(j);
 	if (err == 0)
 		err = alldocs_query_members(l->r, j, more, why);
-	if (err == 0)
-		err = alldocs_value_limit(l->r, l->partition, &more->limit, why);
-	return err ? err : alldocs_query_check(more, why);
+	return err ? err : finish(l, more, why);
 }
 
 static int
@@ -495,6 +542,8 @@ parse_queries(struct listing *l, const struct jstr *body, struct errtext *why)
 
 	alldocs_query_init(&base);
 	err = alldocs_query_params(l->r, &base, why);
+	if (err == 0)
+		err = bound(l, &base, why);
 	if (err == 0)
 		err = rows_queries(&j, body, why);
 	while (err == 0 && (err = jread_array_next(&j)) == 0)
@@ -519,9 +568,7 @@ parse_one(struct listing *l, const struct jstr *body, struct errtext *why)
 		err = alldocs_query_members(l->r, &j, l->queries, why);
 	if (err == 0)
 		err = alldocs_query_params(l->r, l->queries, why);
-	if (err == 0)
-		err = alldocs_value_limit(l->r, l->partition, &l->queries->limit, why);
-	return err ? err : alldocs_query_check(l->queries, why);
+	return err ? err : finish(l, l->queries, why);
 }
 
 static enum kind
@@ -572,84 +619,34 @@ parsed(struct apireq *r)
 	rows_send(r, alldocs_fill, alldocs_drop, l);
 }
 
-/* bound: What part of the ids the listing is confined to. */
 static int
-bound(struct listing *l, const struct jstr *partition)
-{
-	struct buf b;
-
-	if (l->kind == DESIGN) {
-		l->first = jstr_of(design_first);
-		l->end = jstr_of(design_end);
-	}
-	if (partition == NULL)
-		return 0;
-	/* From "PARTITION:" to "PARTITION;", the character after the colon. */
-	buf_init(&b, 2 * LIMIT_ID_LEN + 2);
-	buf_put(&b, partition->s, partition->len);
-	buf_putc(&b, ':');
-	buf_put(&b, partition->s, partition->len);
-	buf_putc(&b, ';');
-	if (buf_failed(&b) == 0)
-		l->first.s = arena_dup(l->r->arena, b.data, b.len);
-	buf_release(&b);
-	if (l->first.s == NULL)
-		return ERR_NOMEM;
-	l->first.len = l->end.len = partition->len + 1;
-	l->end.s = l->first.s + l->first.len;
-	return 0;
-}
-
-/* of_partition: What the parameter `partition` confines to one: a listing of all documents, where they are divided. */
-static int
-of_partition(struct apireq *r, const struct jstr **partitionp, struct errtext *why)
-{
-	const struct jstr *said = api_param(r, "partition");
-	struct db_info db;
-	const char *wrong;
-	int err;
-
-	if (*partitionp != NULL || said == NULL)
-		return 0;
-	if ((err = db_info(r->db, &db)) != 0)
-		return err;
-	if ((wrong = partition_check(said)) != NULL)
-		return err_why(why, ERR_ILLEGAL_PARTITION, "%s", wrong);
-	if (!db.partitioned)
-		return err_why(why, ERR_QUERY_PARSE, "`partition` parameter is not supported on this db");
-	*partitionp = said;
-	return 0;
-}
-
-static int
-listing_new(
-    struct apireq *r, enum kind kind, const struct jstr *partition, int multi, struct listing **lp, struct errtext *why)
+listing_new(struct apireq *r, enum kind kind, const struct jstr *partition, int multi, struct listing **lp)
 {
 	struct listing *l = arena_calloc(r->arena, 1, sizeof(*l));
-	int err;
+	int err = 0;
 
 	if (l == NULL)
 		return ERR_NOMEM;
 	*l = (struct listing){.r = r, .kind = kind, .multi = multi};
-	if (kind == ALL && (err = of_partition(r, &partition, why)) != 0)
-		return err;
-	l->partition = partition != NULL;
 	buf_init(&l->last, LIMIT_ID_LEN);
-	if ((err = bound(l, partition)) == 0 && is_post(r) && !api_is_json(r))
-		err = ERR_CONTENT_TYPE;
+	if (kind == DESIGN) {
+		l->first = jstr_of(design_first);
+		l->behind = jstr_of(design_end);
+	}
+	if (partition != NULL)
+		err = partition_ids(r->arena, partition, &l->first, &l->behind);
 	*lp = l;
-	return err;
+	return err == 0 && is_post(r) && !api_is_json(r) ? ERR_CONTENT_TYPE : err;
 }
 
 static void
 list(struct apireq *r, enum kind kind, const struct jstr *partition, int multi)
 {
-	struct errtext why = {""};
 	struct listing *l;
-	int err = listing_new(r, kind, partition, multi, &l, &why);
+	int err = listing_new(r, kind, partition, multi, &l);
 
 	if (err != 0) {
-		api_error(r, err, &why);
+		api_error(r, err, NULL);
 		return;
 	}
 	r->cookie = l;
@@ -657,10 +654,10 @@ list(struct apireq *r, enum kind kind, const struct jstr *partition, int multi)
 }
 
 int
-alldocs_open(struct apireq *r, struct listing **lp, struct errtext *why)
+alldocs_open(struct apireq *r, struct listing **lp)
 {
 	/* Rows know nothing of who may see which document. */
-	return db_shows_all(r->db) ? listing_new(r, ALL, NULL, 0, lp, why) : ERR_NOT_ADMIN;
+	return db_shows_all(r->db) ? listing_new(r, ALL, NULL, 0, lp) : ERR_NOT_ADMIN;
 }
 
 void

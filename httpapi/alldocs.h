@@ -10,10 +10,10 @@
 struct listing; /* lives in its request's arena */
 
 /**
- * alldocs_open(r, lp, why): The rows of _all_docs that ${r} asks for, whatever its path.  Ends with alldocs_drop().
+ * alldocs_open(r, lp): The rows of _all_docs that ${r} asks for, whatever its path.  Ends with alldocs_drop().
  * Errors: ERR_NOT_ADMIN (not everybody may see them); as _all_docs.
  */
-int alldocs_open(struct apireq *r, struct listing **lp, struct errtext *why) MUST_CHECK;
+int alldocs_open(struct apireq *r, struct listing **lp) MUST_CHECK;
 /** alldocs_read(l, why): Read which ones, before the first are made.  On any thread; the body may be long.  Errors: as _all_docs. */
 int alldocs_read(struct listing *l, struct errtext *why) MUST_CHECK;
 /** alldocs_fill(l, b, scratch): A rows_f. */

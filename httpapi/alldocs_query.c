@@ -168,6 +168,20 @@ set_keys(struct apireq *r, const struct alldocs_value *v, struct alldocs_query *
 }
 
 int
+alldocs_value_partition(struct apireq *r, const struct alldocs_value *v, struct jstr *outp, struct errtext *why)
+{
+	const char *wrong;
+	int err = 0;
+
+	*outp = v->text;
+	if (v->json && v->text.len > 0 && v->text.s[0] == '"')
+		err = rows_string(r->arena, &v->text, outp);
+	if (err == 0 && (wrong = partition_check(outp)) != NULL)
+		err = err_why(why, ERR_ILLEGAL_PARTITION, "%s", wrong);
+	return err;
+}
+
+int
 alldocs_value_fresh(const struct jstr *name, const struct alldocs_value *v, struct errtext *why)
 {
 	static const char *const allowed[][4] = {{"stale", "ok", "update_after", NULL},
@@ -229,6 +243,10 @@ set(struct apireq *r, struct alldocs_query *q, const struct jstr *name, const st
 		return set_bound(r, v, &q->start);
 	if (jstr_is(name, "endkey") || jstr_is(name, "end_key"))
 		return set_bound(r, v, &q->end);
+	if (jstr_is(name, "partition")) {
+		q->behind.len = 0;
+		return alldocs_value_partition(r, v, &q->partition, why);
+	}
 	if (jstr_is(name, "keys")) {
 		err = set_keys(r, v, q, why);
 		/* One key alone is as `key`: what the query string says of the range before it does not count. */

@@ -40,6 +40,8 @@ struct alldocs_query {
 	int has_keys;
 	struct alldocs_key *keys;
 	size_t nkeys;
+	struct jstr partition;     /* that is asked for; .s NULL: none */
+	struct jstr first, behind; /* its ids, from first on, below behind; empty: not known yet */
 };
 
 /* A parameter's value as it came. */
@@ -53,6 +55,9 @@ struct jstr alldocs_value_text(const struct alldocs_value *v);
 /** alldocs_value_bool(v, outp, why), alldocs_value_number(v, outp, why): Errors, in CouchDB's words: ERR_QUERY_PARSE. */
 int alldocs_value_bool(const struct alldocs_value *v, int *outp, struct errtext *why) MUST_CHECK;
 int alldocs_value_number(const struct alldocs_value *v, uint64_t *outp, struct errtext *why) MUST_CHECK;
+/** alldocs_value_partition(r, v, outp, why): A partition's name, in the value's memory or r->arena.  Errors: ERR_ILLEGAL_PARTITION; those of rows_string(). */
+int alldocs_value_partition(
+    struct apireq *r, const struct alldocs_value *v, struct jstr *outp, struct errtext *why) MUST_CHECK;
 /**
  * alldocs_value_fresh(name, v, why): What says which index is asked and how fresh it is to be (stale, stable, update) has one of its
  * values; other names are passed over.  Errors: ERR_QUERY_PARSE.

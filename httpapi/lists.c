@@ -474,7 +474,7 @@ list_docs(struct apireq *r, struct list *f)
 {
 	int err = r->nparts == PARTS + 3 ? other_exists(r, r->part[PARTS + 1]) : 0;
 
-	if (err != 0 || (err = alldocs_open(r, &f->docs, &f->call.why)) != 0)
+	if (err != 0 || (err = alldocs_open(r, &f->docs)) != 0)
 		api_error(r, err, &f->call.why);
 	else
 		begin(r, f);

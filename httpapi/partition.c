@@ -7,64 +7,48 @@
 #include "api.h"
 #include "base/limits.h"
 
-/* count: Live documents with ids from "PARTITION:" on and before "PARTITION;", and the range itself. */
-static int
-count(struct db_snap *snap, const struct jstr *name, struct db_range *range, struct buf *ids, uint64_t *np)
-{
-	uint64_t before, to;
-	int err;
-
-	buf_put(ids, name->s, name->len);
-	buf_putc(ids, ':');
-	buf_put(ids, name->s, name->len);
-	if ((err = buf_putc(ids, ';')) != 0)
-		return err;
-	*range = (struct db_range){.has_start = 1, .has_end = 1, .exclusive_end = 1};
-	range->start = (struct jstr){ids->data, name->len + 1};
-	range->end = (struct jstr){ids->data + name->len + 1, name->len + 1};
-	if ((err = db_docs_before(snap, range->start.s, range->start.len, &before)) != 0 ||
-	    (err = db_docs_before(snap, range->end.s, range->end.len, &to)) != 0)
-		return err;
-	*np = to - before;
-	return 0;
-}
-
 /* Of the information; lives in the request's arena. */
-struct counted {
-	uint64_t live, deleted;
+struct summed {
+	struct db_docs_sum sum;
 	int err;
 };
 
+/* set_range: Ids from "PARTITION:" on and before "PARTITION;", whose texts are put into ${ids}. */
 static int
-count_all(struct apireq *r, struct counted *n)
+set_range(const struct jstr *name, struct buf *ids, struct db_range *range)
 {
+	buf_put(ids, name->s, name->len);
+	buf_putc(ids, ':');
+	buf_put(ids, name->s, name->len);
+	buf_putc(ids, ';');
+	*range = (struct db_range){.has_start = 1, .has_end = 1, .exclusive_end = 1};
+	range->start = (struct jstr){ids->data, name->len + 1};
+	range->end = (struct jstr){ids->data + name->len + 1, name->len + 1};
+	return buf_failed(ids);
+}
+
+static void
+sum_work(struct apireq *r)
+{
+	struct summed *n = r->cookie;
 	struct db_snap *snap;
 	struct db_range range;
 	struct buf ids;
-	int err = db_snap_begin(r->db, &snap);
 
-	if (err)
-		return err;
+	if ((n->err = db_snap_begin(r->db, &snap)) != 0)
+		return;
 	buf_init(&ids, 2 * LIMIT_ID_LEN + 2);
-	if ((err = count(snap, &r->part[2], &range, &ids, &n->live)) == 0)
-		err = db_docs_deleted(snap, &range, &n->deleted);
+	if ((n->err = set_range(&r->part[2], &ids, &range)) == 0)
+		n->err = db_docs_sum(snap, &range, &n->sum);
 	buf_release(&ids);
 	db_snap_end(snap);
-	return err;
 }
 
 static void
-count_work(struct apireq *r)
+summed(struct apireq *r)
 {
-	struct counted *n = r->cookie;
-
-	n->err = count_all(r, n);
-}
-
-static void
-counted(struct apireq *r)
-{
-	const struct counted *n = r->cookie;
+	const struct summed *n = r->cookie;
+	const struct db_docs_sum *sum = &n->sum;
 	struct buf b;
 	int err = n->err;
 
@@ -72,10 +56,11 @@ counted(struct apireq *r)
 	if (err == 0) {
 		buf_puts(&b, "{\"db_name\":");
 		buf_put_json(&b, r->part[0].s, r->part[0].len);
-		buf_puts(&b, ",\"sizes\":{\"active\":0,\"external\":0},\"partition\":");
+		buf_printf(&b, ",\"sizes\":{\"active\":%llu,\"external\":%llu},\"partition\":",
+		    (unsigned long long)sum->stored_bytes, (unsigned long long)sum->external_bytes);
 		buf_put_json(&b, r->part[2].s, r->part[2].len);
-		buf_printf(&b, ",\"doc_count\":%llu,\"doc_del_count\":%llu}", (unsigned long long)n->live,
-		    (unsigned long long)n->deleted);
+		buf_printf(&b, ",\"doc_count\":%llu,\"doc_del_count\":%llu}", (unsigned long long)sum->live,
+		    (unsigned long long)sum->deleted);
 		err = buf_failed(&b);
 	}
 	if (err != 0) {
@@ -86,14 +71,14 @@ counted(struct apireq *r)
 	api_json(r, 200, &b);
 }
 
-/* info: Of deleted documents there are no counts: they are walked, elsewhere. */
+/* info: Of a partition nothing is counted as it is written: its documents are walked, elsewhere. */
 static void
 info(struct apireq *r)
 {
-	if ((r->cookie = arena_calloc(r->arena, 1, sizeof(struct counted))) == NULL)
+	if ((r->cookie = arena_calloc(r->arena, 1, sizeof(struct summed))) == NULL)
 		api_error(r, ERR_NOMEM, NULL);
 	else
-		(void)api_work(r, count_work, counted);
+		(void)api_work(r, sum_work, summed);
 }
 
 const char *

@@ -109,20 +109,6 @@ set_keys(struct apireq *r, const struct alldocs_value *v, struct view_query *q, 
 	return err == ERR_END ? 0 : err;
 }
 
-static int
-set_partition(struct apireq *r, const struct alldocs_value *v, struct view_query *q, struct errtext *why)
-{
-	const char *wrong;
-	int err = 0;
-
-	q->range.partition = v->text;
-	if (v->json && v->text.len > 0 && v->text.s[0] == '"')
-		err = rows_string(r->arena, &v->text, &q->range.partition);
-	if (err == 0 && (wrong = partition_check(&q->range.partition)) != NULL)
-		err = err_why(why, ERR_ILLEGAL_PARTITION, "%s", wrong);
-	return err;
-}
-
 /* refuse_queries: They have a place of their own, where they are not read by set(). */
 static int
 refuse_queries(const struct alldocs_value *v, struct errtext *why)
@@ -198,7 +184,7 @@ set(struct apireq *r, struct view_query *q, const struct jstr *name, const struc
 	if (jstr_is(name, "keys"))
 		return set_keys(r, v, q, why);
 	if (jstr_is(name, "partition"))
-		return set_partition(r, v, q, why);
+		return alldocs_value_partition(r, v, &q->range.partition, why);
 	if (v->json && jstr_is(name, "queries"))
 		return refuse_queries(v, why);
 	if (jstr_is(name, "inclusive_end")) {

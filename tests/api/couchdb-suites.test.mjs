@@ -161,6 +161,48 @@ test('a partition in the query: as in the path, which it must not contradict', a
 	assertError(await ask(server, 'GET', `/${db}/_partition/x/_design/d`), 404, 'not_found', 'missing');
 });
 
+test('a partition in the body: as in the query, which comes before it', async () => {
+	const [db, whole] = ['parts-body', await newDb(server)];
+	await ask(server, 'PUT', `/${db}?partitioned=true`);
+	await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs: [{ _id: 'x:1' }, { _id: 'y:1' }] } });
+	const post = (path, json) => ask(server, 'POST', `/${db}/${path}`, { json });
+	const ids = ({ json }) => json.rows.map((row) => row.id);
+	assert.deepEqual(ids(await post('_all_docs', { partition: 'y' })), ['y:1']);
+	assert.deepEqual(ids(await post('_all_docs?partition=x', { partition: 'y' })), ['x:1']);
+	assert.deepEqual(ids(await post('_partition/x/_all_docs', { partition: 'y' })), ['x:1']);
+	const { json } = await post('_all_docs/queries?partition=x', { queries: [{}, { partition: 'y' }, { partition: 'y', startkey: 'y:2' }, { partition: 'z' }] });
+	assert.deepEqual(json.results.map((r) => r.rows.map((row) => row.id)), [['x:1'], ['y:1'], [], []]);
+	for (const path of ['_all_docs', '_design_docs']) assertError(await post(path, { partition: '_y' }), 400, 'illegal_partition', 'Partition must not start with an underscore');
+	assertError(await ask(server, 'POST', `/${whole}/_all_docs`, { json: { partition: 'y' } }), 400, 'query_parse_error', '`partition` parameter is not supported on this db');
+});
+
+test('a partition tells the sizes of its documents', async () => {
+	const db = 'parts-sizes';
+	await ask(server, 'PUT', `/${db}?partitioned=true`);
+	const sizes = async (name) => (await ask(server, 'GET', `/${db}/_partition/${name}`)).json.sizes;
+	const put = async (id, json, rev = '') => (await ask(server, 'PUT', `/${db}/${id}${rev && `?rev=${rev}`}`, { json })).json.rev;
+	const grows = (more, less) => assert.ok(more.external > less.external && more.active > less.active, JSON.stringify([more, less]));
+	const none = await sizes('x');
+	assert.deepEqual(none, { active: 0, external: 0 });
+	const first = await put('x:1', { val: 42 });
+	const one = await sizes('x');
+	grows(one, none);
+	const long = await put('x:1', { val: 'this is a long text that is longer than the number was'.repeat(20) }, first);
+	const longer = await sizes('x');
+	grows(longer, one);
+	await put('y:1', { _attachments: { a: { content_type: 'image/png', data: Buffer.alloc(5000, 'x').toString('base64') } } });
+	await put('_design/d', { views: {} });
+	const [x, y, db1] = [await sizes('x'), await sizes('y'), (await ask(server, 'GET', `/${db}`)).json.sizes];
+	assert.deepEqual(x, longer);
+	assert.ok(y.external >= 5000 && y.active >= 5000);
+	assert.ok(db1.external >= x.external + y.external && db1.active >= x.active + y.active, JSON.stringify([x, y, db1]));
+	const gone = (await ask(server, 'DELETE', `/${db}/x:1?rev=${long}`)).json.rev;
+	const after = await sizes('x');
+	grows(longer, after);
+	await ask(server, 'POST', `/${db}/_purge`, { json: { 'x:1': [gone] } });
+	assert.deepEqual(await sizes('x'), none);
+});
+
 test('_cluster_setup: steps of one node are taken already, others are none', async () => {
 	const step = (request) => ask(server, 'POST', '/_cluster_setup', request);
 	for (const action of ['enable_single_node', 'enable_cluster', 'finish_cluster']) {

@@ -339,6 +339,7 @@ scan(struct db_snap *snap, struct arena *a)
 	struct db_change change;
 	struct db_purge purge;
 	struct jstr id, body;
+	struct db_docs_sum sum;
 	uint64_t n;
 	int err;
 
@@ -363,7 +364,7 @@ scan(struct db_snap *snap, struct arena *a)
 	}
 	(void)seen(db_changes_pending(snap, 1, &n));
 	(void)seen(db_docs_before(snap, "c", 1, &n));
-	(void)seen(db_docs_deleted(snap, &range, &n));
+	(void)seen(db_docs_sum(snap, &range, &sum));
 }
 
 static inline void

@@ -341,10 +341,11 @@ read_more_of(struct db_snap *snap, struct arena *a, const char *id)
 static void
 read_range(struct db_snap *snap, struct arena *a, struct db_range range)
 {
+	struct db_docs_sum sum;
 	uint64_t n;
 
 	scan_docs(snap, a, &range);
-	(void)seen(db_docs_deleted(snap, &range, &n));
+	(void)seen(db_docs_sum(snap, &range, &sum));
 	if (range.has_start)
 		(void)seen(db_docs_before(snap, range.start.s, range.start.len, &n));
 }
