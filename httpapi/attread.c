@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "csp.h"
+#include "encode.h"
 #include "rows.h"
 
 #define RANGES_MAX 9u /* a client that asks for more gets everything */
@@ -71,6 +72,16 @@ takes_gzip(struct jstr h)
 		p = stop + 1;
 	}
 	return 0;
+}
+
+/* takes_neither: 1 if it takes an attachment neither as gzip nor as it is. */
+static int
+takes_neither(struct jstr h)
+{
+	struct encode_accept a = ENCODE_ACCEPT_NONE;
+
+	encode_accept_add(&a, h.s, h.len);
+	return encode_refuses_identity(&a) && !takes_gzip(h);
 }
 
 /* A type comes from a document's JSON, where it may hold what ends a header. */
@@ -390,10 +401,15 @@ void
 attread_send(struct apireq *r, const struct doc_att *att)
 {
 	struct attread *t = arena_calloc(r->arena, 1, sizeof(*t));
-	int as_stored = att->encoding == DOC_IDENTITY || takes_gzip(http_header(r->http, "accept-encoding"));
+	struct jstr accept = http_header(r->http, "accept-encoding");
+	int as_stored = att->encoding == DOC_IDENTITY || takes_gzip(accept);
 
 	if (t == NULL) {
 		api_error(r, ERR_NOMEM, NULL);
+		return;
+	}
+	if (takes_neither(accept)) {
+		api_error_text(r, 406, "not_acceptable", "unsupported encoding");
 		return;
 	}
 	t->r = r;

@@ -116,6 +116,14 @@ test('what is stored compressed is sent as the client takes it', async () => {
 	for (const accept of ['gzip;q=0', 'gzip;q=0.0, br', 'identity']) {
 		assert.equal((await c.request('GET', `${db}/d/t`, undefined, { 'accept-encoding': accept })).headers['content-encoding'], undefined, accept);
 	}
+	await c.request('PUT', `${db}/p/t`, text, BIN);
+	for (const path of ['d/t', 'p/t']) {
+		for (const [accept, status] of [['deflate, *;q=0', 406], ['identity;q=0', 406], ['identity;q=0, gzip', 200], ['*;q=0, identity', 200], ['deflate', 200]]) {
+			const answer = await c.request('GET', `${db}/${path}`, undefined, { 'accept-encoding': accept });
+			assert.equal(answer.status, status, `${path}: ${accept}`);
+			if (status === 406) assert.equal(answer.json.error, 'not_acceptable');
+		}
+	}
 	const up = gzipSync(text);
 	await c.request('PUT', `${db}/e/t`, up, { ...BIN, 'content-encoding': 'gzip' });
 	equal((await c.request('GET', `${db}/e/t`)).raw, text, 'packed by the client');
