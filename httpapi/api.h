@@ -282,7 +282,12 @@ void auth_session(struct apireq *r); /* /_session */
 void web_file(struct apireq *r);     /* /_utils/... and /favicon.ico */
 
 /* cluster.c */
-void cluster_setup(struct apireq *r);       /* /_cluster_setup */
+void cluster_setup(struct apireq *r);         /* /_cluster_setup */
+void cluster_reshard(struct apireq *r);       /* /_reshard */
+void cluster_reshard_state(struct apireq *r); /* /_reshard/state */
+void cluster_reshard_jobs(struct apireq *r);  /* /_reshard/jobs */
+void cluster_reshard_job(
+    struct apireq *r); /* /_reshard/jobs/{job}, /_reshard/jobs/{job}/state, and what else is below _reshard */
 void cluster_shards(struct apireq *r);      /* /{db}/_shards and /{db}/_shards/{id} */
 void cluster_sync_shards(struct apireq *r); /* /{db}/_sync_shards */
 

@@ -1,6 +1,6 @@
 /*
  * cluster.c: what a cluster would answer, as the single node that this is: _shards, _sync_shards,
- * _cluster_setup.
+ * _cluster_setup, _reshard.
  */
 #include <string.h>
 
@@ -87,4 +87,54 @@ cluster_setup(struct apireq *r)
 	buf_init(&b, 64);
 	buf_puts(&b, "{\"state\":\"single_node_enabled\"}");
 	api_json(r, 200, &b);
+}
+
+/* ---- Shards that are split: here there is one of each database, and it stays one ---- */
+
+static void
+reply_text(struct apireq *r, const char *text)
+{
+	struct buf b;
+
+	buf_init(&b, 256);
+	buf_puts(&b, text);
+	api_json(r, 200, &b);
+}
+
+/* CouchDB's words where splitting is switched off. */
+static void
+refuse_split(struct apireq *r)
+{
+	api_error_text(r, 501, "not_implemented", "this feature is not yet implemented");
+}
+
+void
+cluster_reshard(struct apireq *r)
+{
+	reply_text(r, "{\"state\":\"running\",\"state_reason\":null,\"completed\":0,\"failed\":0,\"running\":0"
+		      ",\"stopped\":0,\"total\":0}");
+}
+
+void
+cluster_reshard_state(struct apireq *r)
+{
+	if (strcmp(r->method, "PUT") == 0)
+		refuse_split(r);
+	else
+		reply_text(r, "{\"state\":\"running\",\"reason\":null}");
+}
+
+void
+cluster_reshard_jobs(struct apireq *r)
+{
+	if (strcmp(r->method, "POST") == 0)
+		refuse_split(r);
+	else
+		reply_text(r, "{\"total_rows\":0,\"offset\":0,\"jobs\":[]}");
+}
+
+void
+cluster_reshard_job(struct apireq *r)
+{
+	api_error(r, ERR_MISSING, NULL);
 }

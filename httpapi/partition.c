@@ -103,6 +103,18 @@ refuse_post(struct apireq *r)
 		api_method_not_allowed(r, "GET");
 }
 
+/* Indexes are of the whole database, whichever partition stands before them. */
+static void
+index_place(struct apireq *r)
+{
+	if (r->nparts == 4)
+		find_index_any(r);
+	else if (strcmp(r->method, "DELETE") == 0)
+		find_index_delete(r);
+	else
+		find_index_bulk_delete(r);
+}
+
 void
 partition_any(struct apireq *r)
 {
@@ -137,6 +149,8 @@ partition_any(struct apireq *r)
 		 (r->nparts == 7 || (r->nparts == 8 && jstr_is(&r->part[7], "queries"))) &&
 		 jstr_is(&r->part[5], "_view"))
 		view_partition(r);
+	else if (jstr_is(&r->part[3], "_index"))
+		index_place(r);
 	else if (jstr_is(&r->part[3], "_find") && r->nparts == 4)
 		find_post(r);
 	else if (jstr_is(&r->part[3], "_explain") && r->nparts == 4)

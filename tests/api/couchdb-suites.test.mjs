@@ -203,6 +203,31 @@ test('a partition tells the sizes of its documents', async () => {
 	assert.deepEqual(await sizes('x'), none);
 });
 
+test('indexes below a partition are those of the database', async () => {
+	const db = 'parts-index';
+	await ask(server, 'PUT', `/${db}?partitioned=true`);
+	const place = `/${db}/_partition/x/_index`;
+	const names = async () => (await ask(server, 'GET', place)).json.indexes.map((ix) => ix.name);
+	for (const name of ['a', 'b', 'c']) assert.equal((await ask(server, 'POST', place, { json: { index: { fields: [name] }, ddoc: name, name } })).json.result, 'created');
+	assert.deepEqual(await names(), ['_all_docs', 'a', 'b', 'c']);
+	assert.deepEqual((await ask(server, 'GET', place)).json, (await ask(server, 'GET', `/${db}/_index`)).json);
+	assert.equal((await ask(server, 'DELETE', `${place}/a/json/a`)).status, 200);
+	assert.equal((await ask(server, 'DELETE', `${place}/_design/b/json/b`)).status, 200);
+	assert.equal((await ask(server, 'POST', `${place}/_bulk_delete`, { json: { docids: ['_design/c'] } })).status, 200);
+	assert.deepEqual(await names(), ['_all_docs']);
+	assertError(await ask(server, 'GET', `/${db}/_partition/_x/_index`), 400, 'illegal_partition');
+});
+
+test('_reshard: a node without jobs, on which nothing is split', async () => {
+	const get = async (path) => (await ask(server, 'GET', path)).json;
+	assert.deepEqual(await get('/_reshard'), { state: 'running', state_reason: null, completed: 0, failed: 0, running: 0, stopped: 0, total: 0 });
+	assert.deepEqual(await get('/_reshard/state'), { state: 'running', reason: null });
+	assert.deepEqual(await get('/_reshard/jobs'), { total_rows: 0, offset: 0, jobs: [] });
+	for (const path of ['jobs/x', 'jobs/x/state', 'x']) assertError(await ask(server, 'GET', `/_reshard/${path}`), 404, 'not_found', 'missing');
+	assertError(await ask(server, 'POST', '/_reshard/jobs', { json: { type: 'split', db: 'x' } }), 501, 'not_implemented');
+	assertError(await ask(server, 'PUT', '/_reshard', { json: {} }), 405, 'method_not_allowed', 'Only GET,HEAD allowed');
+});
+
 test('_cluster_setup: steps of one node are taken already, others are none', async () => {
 	const step = (request) => ask(server, 'POST', '/_cluster_setup', request);
 	for (const action of ['enable_single_node', 'enable_cluster', 'finish_cluster']) {

@@ -80,6 +80,22 @@ POST   /_search_analyze                                  sa      pw      sa     
 POST   /_nouveau_analyze                                 sa      pw      sa      sa      sa      404     < {}
 GET    /_cluster_setup                                   sa      pw      sa      sa      sa      200
 POST   /_cluster_setup                                   sa      pw      sa      sa      sa      201     < {"action":"finish_cluster"}
+GET    /_reshard                                         sa      pw      sa      sa      sa      200
+HEAD   /_reshard                                         sa      pw      sa      sa      sa      200
+GET    /_reshard/state                                   sa      pw      sa      sa      sa      200
+HEAD   /_reshard/state                                   sa      pw      sa      sa      sa      200
+PUT    /_reshard/state                                   sa      pw      sa      sa      sa      501     < {"state":"stopped"}
+GET    /_reshard/jobs                                    sa      pw      sa      sa      sa      200
+HEAD   /_reshard/jobs                                    sa      pw      sa      sa      sa      200
+POST   /_reshard/jobs                                    sa      pw      sa      sa      sa      501     < {"type":"split","db":"{db}"}
+GET    /_reshard/jobs/j                                  sa      pw      sa      sa      sa      404
+HEAD   /_reshard/jobs/j                                  sa      pw      sa      sa      sa      404
+DELETE /_reshard/jobs/j                                  sa      pw      sa      sa      sa      404
+GET    /_reshard/jobs/j/state                            sa      pw      sa      sa      sa      404
+HEAD   /_reshard/jobs/j/state                            sa      pw      sa      sa      sa      404
+PUT    /_reshard/jobs/j/state                            sa      pw      sa      sa      sa      404     < {"state":"stopped"}
+GET    /_reshard/nothing                                 sa      pw      sa      sa      sa      404
+HEAD   /_reshard/nothing                                 sa      pw      sa      sa      sa      404
 PUT    /{newdb}                                          sa      pw      sa      sa      sa      201
 DELETE /{olddb}                                          sa      pw      sa      sa      sa      200
 GET    /_nonexistent                                     sa      pw      sa      sa      sa      404
@@ -223,6 +239,12 @@ GET    /{db}/_partition/p/_design/d/_view/v        in      pw      no      400  
 HEAD   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_design/d/_view/v        in      pw      no      400     400     400     | 400     400     400     < {}
 POST   /{db}/_partition/p/_design/d/_view/v/queries in     pw      no      400     400     400     | 400     400     400     < {"queries":[]}
+GET    /{db}/_partition/p/_index                   in      pw      no      400     400     400     | 400     400     400
+POST   /{db}/_partition/p/_index                   in      pw      no      400     400     400     | 400     400     400     < {}
+POST   /{db}/_partition/p/_index/_bulk_delete      in      pw      no      400     400     400     | 400     400     400     < {}
+DELETE /{db}/_partition/p/_index/d/json/i          in      pw      no      400     400     400     | 400     400     400
+DELETE /{db}/_partition/p/_index/_design/d/json/i  in      pw      no      400     400     400     | 400     400     400
+DELETE /{db}/_partition/p/_index/nothing           in      pw      no      404     404     404     | 404     404     404
 GET    /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400     < {}
