@@ -465,16 +465,19 @@ partition_ids(struct arena *a, const struct jstr *partition, struct jstr *firstp
 {
 	size_t len = partition->len + 1;
 	struct buf b;
+	int err;
 
 	buf_init(&b, 2 * LIMIT_ID_LEN + 2);
 	buf_put(&b, partition->s, partition->len);
 	buf_putc(&b, ':');
 	buf_put(&b, partition->s, partition->len);
 	buf_putc(&b, ';');
-	*firstp = (struct jstr){buf_failed(&b) == 0 ? arena_dup(a, b.data, b.len) : NULL, len};
+	*firstp = (struct jstr){NULL, len};
+	if ((err = buf_failed(&b)) == 0 && (firstp->s = arena_dup(a, b.data, b.len)) == NULL)
+		err = ERR_NOMEM;
 	buf_release(&b);
-	if (firstp->s == NULL)
-		return ERR_NOMEM;
+	if (err != 0)
+		return err;
 	*behindp = (struct jstr){firstp->s + len, len};
 	return 0;
 }

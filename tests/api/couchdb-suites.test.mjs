@@ -173,6 +173,7 @@ test('a partition in the body: as in the query, which comes before it', async ()
 	const { json } = await post('_all_docs/queries?partition=x', { queries: [{}, { partition: 'y' }, { partition: 'y', startkey: 'y:2' }, { partition: 'z' }] });
 	assert.deepEqual(json.results.map((r) => r.rows.map((row) => row.id)), [['x:1'], ['y:1'], [], []]);
 	for (const path of ['_all_docs', '_design_docs']) assertError(await post(path, { partition: '_y' }), 400, 'illegal_partition', 'Partition must not start with an underscore');
+	assertError(await post('_all_docs', { partition: 'y'.repeat(9000) }), 413, 'too_large');
 	assertError(await ask(server, 'POST', `/${whole}/_all_docs`, { json: { partition: 'y' } }), 400, 'query_parse_error', '`partition` parameter is not supported on this db');
 });
 
