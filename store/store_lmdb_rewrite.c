@@ -277,7 +277,19 @@ copy_on(struct lmdb_rewrite *r, MDB_txn *from)
 	return rc;
 }
 
-/* Settles what was logged and, while there is more to copy, copies on.  *${workp}: what was logged. */
+/* What went wrong stays wrong. */
+static int
+fail(struct lmdb_rewrite *r, int rc)
+{
+	struct lmdb_db *db = (struct lmdb_db *)r->base.db;
+
+	pthread_mutex_lock(&db->log_lock);
+	r->log.err = rc;
+	pthread_mutex_unlock(&db->log_lock);
+	return rc;
+}
+
+/* Settles what was logged and, while there is more to copy, copies on.  *${workp}: what was logged.  After an error that is lost. */
 static int
 round_of(struct lmdb_rewrite *r, uint64_t *workp)
 {
@@ -308,19 +320,7 @@ round_of(struct lmdb_rewrite *r, uint64_t *workp)
 	free(keys);
 	free(log.p);
 	*workp = log.work;
-	return rc;
-}
-
-/* What went wrong stays wrong. */
-static int
-fail(struct lmdb_rewrite *r, int rc)
-{
-	struct lmdb_db *db = (struct lmdb_db *)r->base.db;
-
-	pthread_mutex_lock(&db->log_lock);
-	r->log.err = rc;
-	pthread_mutex_unlock(&db->log_lock);
-	return rc;
+	return rc != 0 ? fail(r, rc) : 0;
 }
 
 int
@@ -331,7 +331,7 @@ store_lmdb_rewrite_step(struct store_rewrite *base)
 	uint64_t work;
 
 	if ((rc = round_of(r, &work)) != 0)
-		return fail(r, rc);
+		return rc;
 	if (!copied)
 		return 0;
 	/* The last round is short if this one was; what it has to sync is then little too. */

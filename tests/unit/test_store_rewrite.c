@@ -364,6 +364,49 @@ test_held(struct store *s)
 	CHECK_INT(files(".tmp-"), 0);
 }
 
+/* Where no snapshot can be begun for the last round, what was committed since the round before is not lost. */
+static void
+test_crowded(struct store *s)
+{
+	enum { ROOM = 2048 };
+	struct store_snap **held = calloc(ROOM, sizeof(struct store_snap *));
+	struct store_rewrite *rw = NULL;
+	struct model *m = calloc(1, sizeof(*m));
+	struct store_db *db = NULL;
+	struct store_batch *b;
+	unsigned n = 0, r = 5;
+	int rc = 0;
+
+	CHECK_INT(store_create(s, "crowded", trees, TREES, &db), 0);
+	b = batch(db);
+	change(m, b, 500, &r);
+	CHECK_INT(store_rewrite_begin(db, NULL, &rw), 0);
+	while ((rc = store_rewrite_step(rw)) == 0)
+		;
+	CHECK_INT(rc, ERR_END);
+	change(m, b, 100, &r);
+	while (n < ROOM && (rc = store_snap_begin(db, &held[n])) == 0)
+		n++;
+	CHECK_INT(rc, ERR_BUSY);
+	CHECK_INT(store_rewrite_finish(rw, NULL), ERR_BUSY);
+	while (n > 0)
+		store_snap_end(held[--n]);
+	while ((rc = store_rewrite_step(rw)) == 0)
+		;
+	if (rc == ERR_END)
+		CHECK_INT(store_rewrite_finish(rw, NULL), 0);
+	store_rewrite_end(rw);
+	compare(db, m);
+	CHECK_INT(store_compact(db), 0);
+	compare(db, m);
+	free(held);
+	free(m);
+	store_batch_free(b);
+	store_close(db);
+	CHECK_INT(store_drop(s, "crowded"), 0);
+	CHECK_INT(files(".tmp-"), 0);
+}
+
 /* The limit on a file's size stands in for a full disk. */
 static void
 test_full(struct store *s)
@@ -650,6 +693,7 @@ main(void)
 	test_given_up(s);
 	test_scattered(s);
 	test_held(s);
+	test_crowded(s);
 	test_full(s);
 	test_load(s, 25);
 	store_free(s);
