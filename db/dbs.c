@@ -121,6 +121,14 @@ table_settled(struct dbs *s, const char *name)
 	return f;
 }
 
+/* table_settle: Nobody does any more: who waits for the name goes on. */
+static void
+table_settle(struct dbs *s, struct dbfile *f)
+{
+	f->busy = 0;
+	(void)pthread_cond_broadcast(&s->idle);
+}
+
 /* ---- Files ---- */
 
 /* dbfile_free: Close a file that nobody uses.  Under s->lock. */
@@ -253,9 +261,8 @@ file_load(struct dbs *s, const char *name, open_f *how, const struct db_options 
 	(void)pthread_mutex_unlock(&s->lock);
 	err = load(f, how);
 	(void)pthread_mutex_lock(&s->lock);
-	f->busy = 0;
+	table_settle(s, f);
 	f->refs = 1;
-	(void)pthread_cond_broadcast(&s->idle);
 	if (err) {
 		table_remove(s, f);
 		dbfile_free(f);
@@ -411,9 +418,9 @@ dbs_create(
 		return err;
 	tell_moved(s, name, f->incarnation, 0, 0);
 	(void)pthread_mutex_lock(&s->lock);
-	f->busy = 0;
+	table_settle(s, f);
 	(void)pthread_mutex_unlock(&s->lock);
-	dbs_file_unref(f); /* and wakes who waits for the name */
+	dbs_file_unref(f);
 	return 0;
 }
 
@@ -468,11 +475,11 @@ dbs_drop(struct dbs *s, const char *name, const struct principal *p)
 	if (gone)
 		drop_tell(f);
 	(void)pthread_mutex_lock(&s->lock);
-	f->busy = 0;
+	table_settle(s, f);
 	if (gone || f->store == NULL)
 		table_remove(s, f);
 	(void)pthread_mutex_unlock(&s->lock);
-	dbs_file_unref(f); /* and wakes who waits for the name */
+	dbs_file_unref(f);
 	return err;
 }
 

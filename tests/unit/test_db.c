@@ -1,6 +1,7 @@
 /* test_db.c: documents, revisions, attachments, counts and failures of a database, on both stores. */
 #include "dbtest.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -539,6 +540,75 @@ test_closed(void)
 	dbs_free(s);
 }
 
+/* What opens a name while its database is dropped. */
+struct opener {
+	struct dbs *s;
+	pthread_t thread;
+	_Atomic int tid;
+	struct db *db;
+	int err;
+};
+
+static void *
+open_dropped(void *arg)
+{
+	struct opener *o = arg;
+
+	o->tid = gettid();
+	o->err = db_open(o->s, "d", &dbtest_admin, &o->db);
+	return NULL;
+}
+
+static int
+sleeps(const struct opener *o)
+{
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", o->tid);
+	if (o->tid != 0 && (f = fopen(path, "r")) != NULL) {
+		if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			state = 0;
+		(void)fclose(f);
+	}
+	return state == 'S';
+}
+
+static void
+dropping(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
+{
+	struct opener *o = cookie;
+
+	(void)name;
+	(void)incarnation;
+	(void)seq;
+	if (!dropped)
+		return;
+	CHECK_INT(pthread_create(&o->thread, NULL, open_dropped, o), 0);
+	while (!sleeps(o))
+		(void)sched_yield();
+}
+
+/* test_drop_wakes: Who waits for a name goes on when it is free, though somebody still has a handle on what it was. */
+static void
+test_drop_wakes(void)
+{
+	struct opener o = {.err = -1};
+	struct dbs_config config = {
+	    .ex = exec_threads_executor(dbtest_threads), .moved = dropping, .cookie = &o};
+	struct db *old;
+
+	CHECK_INT(store_mem_new(&config.store), 0);
+	CHECK_INT(dbs_new(&config, &o.s), 0);
+	dbtest_create(o.s, "d");
+	old = dbtest_open(o.s, "d");
+	CHECK_INT(dbs_drop(o.s, "d", &dbtest_admin), 0);
+	CHECK_INT(pthread_join(o.thread, NULL), 0);
+	CHECK_INT(o.err, ERR_NO_DB);
+	db_close(old);
+	dbs_free(o.s);
+}
+
 /* ---- Failures ---- */
 
 static void
@@ -774,6 +844,7 @@ main(void)
 	char dir[] = "/tmp/divan-test-db-XXXXXX", command[64];
 	struct store *store;
 
+	alarm(300);
 	CHECK(mkdtemp(dir) != NULL);
 	CHECK_INT(exec_threads_new(3, &dbtest_threads), 0);
 	CHECK_INT(arena_new(1u << 30, &arena), 0);
@@ -784,6 +855,7 @@ main(void)
 	test_reopen(dir);
 	test_put_back(dir);
 	test_closed();
+	test_drop_wakes();
 	test_failures();
 	test_making_fails();
 	arena_free(arena);
