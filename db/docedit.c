@@ -263,7 +263,7 @@ static int
 is_own(int err)
 {
 	return err == ERR_CONFLICT || err == ERR_NOT_DB_ADMIN || err == ERR_NOT_DB_ADMIN_NAMED ||
-	       err == ERR_DOC_TOO_LARGE || err == ERR_MISSING_STUB;
+	       err == ERR_DOC_TOO_LARGE || err == ERR_MISSING_STUB || err == ERR_BAD_REV;
 }
 
 /* apply_writes: An error is the transaction's. */

@@ -215,6 +215,8 @@ rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf
 	struct buf b;
 	int err;
 
+	if (parent != NULL && parent->gen >= LIMIT_REV_GEN)
+		return ERR_BAD_REV;
 	/* A buffer that already has memory, and never grows beyond it where the term is sure to fit. */
 	buf_init(&b, SIZE_MAX / 2);
 	if (natts == 0 && etf_len + LIMIT_REV_LEN + 64 <= INLINE_TERM)

@@ -69,7 +69,7 @@ struct rev_att {
  * The revision id that CouchDB gives: generation parent + 1, MD5 over the external term of [Deleted,
  * OldStart, OldRev, Body, Atts].  ${parent} NULL: a first revision.  ${body_etf} as jread_text() writes it,
  * of the body's object; ${atts} in the document's order; those without a name count as {undefined, undefined,
- * undefined}.  Errors: ERR_NOMEM.
+ * undefined}.  Errors: ERR_NOMEM; ERR_BAD_REV: ${parent} has the highest generation.
  */
 int rev_make(int deleted, const struct rev *parent, const void *body_etf, size_t etf_len, const struct rev_att *atts,
     size_t natts, struct revbuf *out) MUST_CHECK;

@@ -34,7 +34,7 @@ sign(int n)
 	return (n > 0) - (n < 0);
 }
 
-/* make: A child's revision id can be made of any parent. */
+/* A child's revision id can be made of any parent but those of the highest generation. */
 static void
 check_child(const struct revbuf *r)
 {
@@ -42,8 +42,10 @@ check_child(const struct revbuf *r)
 	struct rev parent = rev_of(r);
 	struct revbuf child;
 
-	if (r->gen == LIMIT_REV_GEN)
+	if (r->gen == LIMIT_REV_GEN) {
+		FUZZ_CHECK(rev_make(0, &parent, empty, sizeof(empty) - 1, NULL, 0, &child) == ERR_BAD_REV);
 		return;
+	}
 	FUZZ_CHECK(rev_make(0, &parent, empty, sizeof(empty) - 1, NULL, 0, &child) == 0);
 	FUZZ_CHECK(child.gen == r->gen + 1 && child.len == REV_MD5_LEN);
 	check_rev(&child);

@@ -629,6 +629,28 @@ test_tree_revs(void)
 	db_close(db);
 }
 
+/* The highest generation is taken, and has no child: the write that would make one is refused, and no other. */
+static void
+test_generations(void)
+{
+	struct db *db = ruletest_new_db(all, "generations");
+	struct db_write w[2];
+	struct db_request req = {.writes = w, .nwrites = 2};
+
+	CHECK_INT(RULETEST_REPLICATE(db, "{\"_id\":\"a\",\"_rev\":\"9007199254740990-x\"}"), 0);
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"a\",\"_rev\":\"9007199254740990-x\"}"), 0);
+	CHECK_INT(RULETEST_REPLICATE(db, "{\"_id\":\"b\",\"_rev\":\"9007199254740991-x\"}"), 0);
+	CHECK_INT(RULETEST_EDIT(db, "{\"_id\":\"b\",\"_rev\":\"9007199254740991-x\"}"), ERR_BAD_REV);
+	CHECK_INT(RULETEST_REPLICATE(db, "{\"_id\":\"c\",\"_rev\":\"9007199254740991-x\",\"_deleted\":true}"), 0);
+	w[0] = ruletest_write_of("{\"_id\":\"c\"}", 1);
+	w[1] = ruletest_write_of("{\"_id\":\"d\"}", 1);
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	CHECK_INT(w[0].err, ERR_BAD_REV);
+	CHECK_INT(w[1].err, 0);
+	dbtest_check(db);
+	db_close(db);
+}
+
 static int
 long_forms(void)
 {
@@ -651,6 +673,7 @@ main(void)
 	test_blobs();
 	test_uploads();
 	test_queues();
+	test_generations();
 	test_tree_bytes();
 	if (long_forms()) { /* they take seconds */
 		test_leaves();
