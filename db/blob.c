@@ -381,14 +381,82 @@ digest_put(struct commit *c, const unsigned char sha256[SHA256_LEN], const struc
 	return err;
 }
 
-static struct newblob *
+/* ---- Blobs that are new in a transaction, by their bytes and by their numbers ---- */
+
+#define BUCKETS_FIRST 64u
+
+/* bucket_of: Whoever chooses the bytes does not know the salt. */
+static struct newblob **
+bucket_of(const struct commit *c, const unsigned char sha256[SHA256_LEN])
+{
+	return &c->newblobs.by_sha256[counts_hash(c->state.salt, sha256, SHA256_LEN) & (c->newblobs.nbuckets - 1)];
+}
+
+static struct newblob **
+bucket_of_number(const struct commit *c, uint64_t number)
+{
+	return &c->newblobs.by_number[number & (c->newblobs.nbuckets - 1)];
+}
+
+static const struct newblob *
 newblob_find(const struct commit *c, const unsigned char sha256[SHA256_LEN])
 {
-	struct newblob *n;
+	const struct newblob *n = c->newblobs.nbuckets > 0 ? *bucket_of(c, sha256) : NULL;
 
-	for (n = c->newblobs; n != NULL && memcmp(n->blob->sha256, sha256, SHA256_LEN) != 0; n = n->next)
-		;
+	while (n != NULL && memcmp(n->blob->sha256, sha256, SHA256_LEN) != 0)
+		n = n->next_sha256;
 	return n;
+}
+
+static const struct newblob *
+newblob_of(const struct commit *c, uint64_t number)
+{
+	const struct newblob *n = c->newblobs.nbuckets > 0 ? *bucket_of_number(c, number) : NULL;
+
+	while (n != NULL && n->number != number)
+		n = n->next_number;
+	return n;
+}
+
+int
+blob_commit_is_new(const struct commit *c, uint64_t number)
+{
+	return newblob_of(c, number) != NULL;
+}
+
+static void
+newblob_link(struct commit *c, struct newblob *n)
+{
+	struct newblob **at = bucket_of(c, n->blob->sha256);
+
+	n->next_sha256 = *at;
+	*at = n;
+	at = bucket_of_number(c, n->number);
+	n->next_number = *at;
+	*at = n;
+	c->newblobs.n++;
+}
+
+/* newblob_room: As many buckets as there are blobs, and one more. */
+static int
+newblob_room(struct commit *c)
+{
+	const struct newblobs old = c->newblobs;
+	struct newblobs grown = {.nbuckets = old.nbuckets > 0 ? 4 * old.nbuckets : BUCKETS_FIRST};
+
+	if (old.n < old.nbuckets)
+		return 0;
+	grown.by_sha256 = arena_calloc(c->a, grown.nbuckets, sizeof(struct newblob *));
+	grown.by_number = arena_calloc(c->a, grown.nbuckets, sizeof(struct newblob *));
+	if (grown.by_sha256 == NULL || grown.by_number == NULL)
+		return ERR_NOMEM;
+	c->newblobs = grown;
+	for (size_t i = 0; i < old.nbuckets; i++)
+		for (struct newblob *n = old.by_number[i], *next; n != NULL; n = next) {
+			next = n->next_number;
+			newblob_link(c, n);
+		}
+	return 0;
 }
 
 /* adopt_new: Bytes that the database does not have yet. */
@@ -399,16 +467,16 @@ adopt_new(struct commit *c, struct db_blob *b, uint64_t *numberp)
 	struct payload_key key;
 	int err;
 
-	if (n == NULL)
+	if (n == NULL || newblob_room(c) != 0)
 		return ERR_NOMEM;
-	*n = (struct newblob){b, b->number != 0 ? b->number : c->state.next_blob++, c->newblobs};
+	*n = (struct newblob){.blob = b, .number = b->number != 0 ? b->number : c->state.next_blob++};
 	key = payload_blob_key(n->number, 0);
 	if ((err = put_chunks(c, n->number, b->flushed / LIMIT_BLOB_CHUNK, b->pending.data, b->pending.len)) != 0 ||
 	    (err = record_put(c->batch, TREE_BLOBS, key.bytes, 8, b->sha256, SHA256_LEN)) != 0)
 		return err;
 	if (b->number != 0 && (err = upload_forget(c, b->number)) != 0)
 		return err;
-	c->newblobs = n;
+	newblob_link(c, n);
 	*numberp = n->number;
 	return 0;
 }
@@ -468,22 +536,6 @@ ref_cmp(const void *a, const void *b)
 	const struct blobref *x = a, *y = b;
 
 	return (x->number > y->number) - (x->number < y->number);
-}
-
-static const struct newblob *
-newblob_of(const struct commit *c, uint64_t number)
-{
-	const struct newblob *n;
-
-	for (n = c->newblobs; n != NULL && n->number != number; n = n->next)
-		;
-	return n;
-}
-
-int
-blob_commit_is_new(const struct commit *c, uint64_t number)
-{
-	return newblob_of(c, number) != NULL;
 }
 
 /* settle_ref: The references of one blob after this transaction; without any, it goes. */

@@ -224,12 +224,21 @@ apply_setting(struct commit *c, struct db_write *w)
 }
 
 static int
+is_local(const struct pending_write *p)
+{
+	return p->w->kind == DB_WRITE_LOCAL;
+}
+
+/* _local documents have trees of their own. */
+static int
 id_order(const struct pending_write *x, const struct pending_write *y)
 {
 	const struct jstr *a = &x->w->id, *b = &y->w->id;
 	size_t n = a->len < b->len ? a->len : b->len;
-	int c = n > 0 ? memcmp(a->s, b->s, n) : 0;
+	int c = is_local(x) - is_local(y);
 
+	if (c == 0)
+		c = n > 0 ? memcmp(a->s, b->s, n) : 0;
 	return c != 0 ? c : (a->len > b->len) - (a->len < b->len);
 }
 
@@ -253,7 +262,7 @@ sort_pending(struct pending_write *v, size_t n)
 		qsort(v, n, sizeof(*v), pending_cmp);
 }
 
-/* gather: The document writes of a group; others are applied at once. */
+/* gather: The document writes of a group, of _local ones too; others are applied at once. */
 static int
 gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t *np)
 {
@@ -268,10 +277,8 @@ gather(struct commit *c, struct dbwork *group, struct pending_write *out, size_t
 
 			if (!submit_is_open(dw))
 				continue;
-			if (dw->kind == DB_WRITE_LOCAL)
-				err = docedit_local(c, dw);
-			else if (dw->kind != DB_WRITE_EDIT && dw->kind != DB_WRITE_REPLICATE &&
-				 dw->kind != DB_WRITE_PURGE)
+			if (dw->kind != DB_WRITE_EDIT && dw->kind != DB_WRITE_REPLICATE && dw->kind != DB_WRITE_PURGE &&
+			    dw->kind != DB_WRITE_LOCAL)
 				err = apply_setting(c, dw);
 			else {
 				out[n] = (struct pending_write){dw, r->req, n};
@@ -301,7 +308,7 @@ apply_documents(struct commit *c, struct dbwork *group)
 	for (size_t i = 0; i < n && err == 0; i = j) {
 		for (j = i + 1; j < n && id_order(&v[i], &v[j]) == 0; j++)
 			;
-		err = docedit_run(c, v + i, j - i);
+		err = is_local(&v[i]) ? docedit_local(c, v + i, j - i) : docedit_run(c, v + i, j - i);
 	}
 	return err;
 }

@@ -402,7 +402,13 @@ struct blobref {
 struct newblob {
 	const struct db_blob *blob;
 	uint64_t number;
-	struct newblob *next;
+	struct newblob *next_sha256, *next_number; /* in their buckets */
+};
+
+/* Those of a transaction. */
+struct newblobs {
+	struct newblob **by_sha256, **by_number;
+	size_t n, nbuckets; /* nbuckets: a power of two, or 0 */
 };
 
 /* A blob that a document of the transaction takes: its own bytes, or older ones that equal them. */
@@ -416,13 +422,6 @@ struct countlist {
 	size_t n, cap;
 };
 
-/* A _local document that the transaction has touched. */
-struct localdoc {
-	struct jstr id;
-	int exists;
-	struct localdoc *next;
-};
-
 struct commit {
 	struct dbfile *f;
 	struct store_snap *snap;
@@ -434,9 +433,8 @@ struct commit {
 	struct countlist docs, changes;
 	struct blobref *refs;
 	size_t nrefs, cap_refs;
-	struct newblob *newblobs;
+	struct newblobs newblobs;
 	struct takenblob *taken;
-	struct localdoc *locals;
 	struct access *access; /* a new security object, or NULL */
 	struct buf security;   /* its text */
 	struct buf scratch;
@@ -496,8 +494,8 @@ int docedit_run(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK
  * others anew.  The sequence stays.
  */
 int docedit_trim(struct commit *c, const struct jstr *id) MUST_CHECK;
-/** docedit_local(c, w): A write of a _local document. */
-int docedit_local(struct commit *c, struct db_write *w) MUST_CHECK;
+/** docedit_local(c, pw, n): The same for a _local document. */
+int docedit_local(struct commit *c, struct pending_write *pw, size_t n) MUST_CHECK;
 
 /* blob.c, the committer's side */
 int blob_commit_flush(struct commit *c, struct db_blob *b) MUST_CHECK;

@@ -24,50 +24,35 @@ local_rev(struct db_write *w, uint64_t number)
 	w->rev.len = (size_t)len;
 }
 
-/* local_find: Is it there, for the transaction as it stands?  *${lp}: its entry in the transaction's list. */
+/* is_there: Before the transaction. */
 static int
-local_find(struct commit *c, const struct jstr *id, struct localdoc **lp)
+is_there(struct commit *c, const struct jstr *id, int *yesp)
 {
 	struct idkey_place place;
 	struct store_val val;
-	struct localdoc *l;
-	int err;
+	int err = idkey_find(&db_local_trees, c->snap, id->s, id->len, &place);
 
-	for (l = c->locals; l != NULL; l = l->next)
-		if (l->id.len == id->len && memcmp(l->id.s, id->s, id->len) == 0) {
-			*lp = l;
-			return 0;
-		}
-	if ((err = idkey_find(&db_local_trees, c->snap, id->s, id->len, &place)) == 0)
+	if (err == 0)
 		err = store_get(c->snap, place.tree, place.key, place.klen, &val);
-	if (err && err != ERR_MISSING)
-		return err;
-	if ((l = arena_alloc(c->a, sizeof(*l))) == NULL)
-		return ERR_NOMEM;
-	*l = (struct localdoc){*id, err == 0, c->locals};
-	c->locals = l;
-	*lp = l;
-	return 0;
+	*yesp = err == 0;
+	return err == ERR_MISSING ? 0 : err;
 }
 
-int
-docedit_local(struct commit *c, struct db_write *w)
+/* write_one: *${existsp}: is it there, for the transaction as it stands? */
+static int
+write_one(struct commit *c, struct db_write *w, int *existsp)
 {
 	const struct prepared *p = w->prepared;
 	uint64_t number = w->deleted ? 0 : local_number(w) + 1;
 	struct idkey_place place;
 	struct idkey_batch *keys;
-	struct localdoc *l;
-	int err, existed;
+	int err, existed = *existsp;
 
-	if ((err = local_find(c, &w->id, &l)) != 0)
-		return err;
-	existed = l->exists;
 	if (w->deleted && !existed) {
 		w->err = ERR_MISSING;
 		return 0;
 	}
-	l->exists = !w->deleted;
+	*existsp = !w->deleted;
 	local_rev(w, number);
 	c->touched = 1;
 	if ((err = commit_local_keys(c, &keys)) != 0)
@@ -84,4 +69,14 @@ docedit_local(struct commit *c, struct db_write *w)
 	    (err = idkey_put(keys, w->id.s, w->id.len, existed, existed ? 0 : 1, &place)) != 0)
 		return err;
 	return record_put(c->batch, place.tree, place.key, place.klen, c->scratch.data, c->scratch.len);
+}
+
+int
+docedit_local(struct commit *c, struct pending_write *pw, size_t n)
+{
+	int exists, err = is_there(c, &pw[0].w->id, &exists);
+
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = write_one(c, pw[i].w, &exists);
+	return err;
 }

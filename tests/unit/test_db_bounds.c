@@ -260,6 +260,85 @@ test_many_atts(void)
 	ruletest_end_db(db);
 }
 
+/* Many new attachments of one transaction, each of whose bytes comes twice: they are stored once, and their references counted. */
+static void
+test_equal_atts(void)
+{
+	enum { DOCS = 3, ATTS = 400, DIFFERENT = ATTS * DOCS / 2 };
+	struct db *db = ruletest_new_db(all, "equal");
+	struct db_write_att *atts = arena_calloc(ruletest_arena, DOCS * ATTS, sizeof(*atts));
+	struct db_request req = {.nwrites = DOCS};
+	struct db_write w[DOCS];
+	struct db_info info;
+	char text[32];
+
+	for (int i = 0; i < DOCS * ATTS; i++) {
+		int len = snprintf(text, sizeof(text), "%d", i % DIFFERENT);
+
+		atts[i].name = (struct jstr){arena_dup(ruletest_arena, text, (size_t)len), (size_t)len};
+		atts[i].type = (struct jstr){"x/y", 3};
+		CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &atts[i].blob), 0);
+		CHECK_INT(db_blob_add(atts[i].blob, text, (size_t)len), 0);
+		CHECK_INT(db_blob_end(atts[i].blob), 0);
+	}
+	for (int i = 0; i < DOCS; i++) {
+		snprintf(text, sizeof(text), "{\"_id\":\"d%d\"}", i);
+		w[i] = ruletest_write_of(text, 1);
+		w[i].atts = atts + i * ATTS;
+		w[i].natts = ATTS;
+	}
+	req.writes = w;
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	for (int i = 0; i < DOCS * ATTS; i++)
+		db_blob_free(atts[i].blob);
+	ruletest_drain();
+	CHECK_INT(db_info(db, &info), 0);
+	CHECK_INT(info.doc_count, DOCS);
+	dbtest_check(db);
+	ruletest_end_db(db);
+}
+
+/* Writes of _local documents in one request are made in their order, each document's by itself. */
+static void
+test_locals(void)
+{
+	static const struct {
+		const char *id;
+		int deleted, err, number;
+	} steps[] = {{"_local/b", 0, 0, 1}, {"_local/a", 1, ERR_MISSING, 0}, {"_local/a", 0, 0, 1}, {"_local/b", 1, 0, 0},
+	    {"_local/b", 1, ERR_MISSING, 0}, {"_local/a", 1, 0, 0}, {"_local/a", 0, 0, 1}, {"_local/c", 0, 0, 1}};
+	enum { N = sizeof(steps) / sizeof(steps[0]) };
+	struct db *db = ruletest_new_db(all, "locals");
+	struct db_request req = {.nwrites = N};
+	struct db_write w[N];
+	struct db_snap *snap;
+	struct jstr body;
+	uint64_t rev;
+
+	for (size_t i = 0; i < N; i++)
+		w[i] = (struct db_write){.kind = DB_WRITE_LOCAL,
+		    .id = {steps[i].id, strlen(steps[i].id)},
+		    .deleted = steps[i].deleted,
+		    .body = {"{}", 2}};
+	req.writes = w;
+	for (int again = 0; again < 2; again++) {
+		CHECK_INT(ruletest_submit(db, &req), 0);
+		for (size_t i = 0; i < N; i++) {
+			/* a is there by then. */
+			CHECK_INT(w[i].err, again && i == 1 ? 0 : steps[i].err);
+			if (w[i].err == 0)
+				CHECK_MEM(w[i].rev.id, w[i].rev.len, steps[i].number ? "1" : "0", 1);
+		}
+	}
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(db_local_get(snap, "_local/a", 8, ruletest_arena, &rev, &body), 0);
+	CHECK_INT(db_local_get(snap, "_local/b", 8, ruletest_arena, &rev, &body), ERR_MISSING);
+	CHECK_INT(db_local_get(snap, "_local/c", 8, ruletest_arena, &rev, &body), 0);
+	db_snap_end(snap);
+	dbtest_check(db);
+	ruletest_end_db(db);
+}
+
 /* ---- Blobs ---- */
 
 static void
@@ -670,6 +749,8 @@ main(void)
 	test_ids();
 	test_writes();
 	test_many_atts();
+	test_equal_atts();
+	test_locals();
 	test_blobs();
 	test_uploads();
 	test_queues();
