@@ -319,6 +319,16 @@ unpack_tight(struct zdict *d, const void *block, size_t n, uint64_t len, struct 
 	return unpack_frame(d, frame, n + FRAME_HEAD, len, a, textp);
 }
 
+uint64_t
+body_len(const struct bytes *r)
+{
+	struct bytes copy = *r;
+	uint64_t number, len;
+
+	len = take_codec(&copy, &number) == BODY_RAW ? bytes_left(&copy) : bytes_varint(&copy);
+	return copy.bad ? 0 : len;
+}
+
 int
 body_unpack(struct body_dicts *z, struct bytes *r, struct arena *a, struct jstr *textp)
 {

@@ -65,6 +65,9 @@ int body_loose(struct body_dicts *z, const struct bytes *r);
 /** body_dict_of(r): The number of the dictionary that the body at ${r} needs; 0: none.  ${r} stays as it is. */
 uint64_t body_dict_of(const struct bytes *r);
 
+/** body_len(r): Bytes of the text at ${r}; 0 if it is damaged.  ${r} stays as it is. */
+uint64_t body_len(const struct bytes *r);
+
 /** body_unpack(z, r, a, textp): The text, in the arena or (RAW) in ${r}'s memory.  ${r} is used up.  Errors:
  * ERR_CORRUPT, ERR_NOMEM. */
 int body_unpack(struct body_dicts *z, struct bytes *r, struct arena *a, struct jstr *textp) MUST_CHECK;

@@ -499,6 +499,9 @@ int db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk,
 int db_local_get(
     struct db_snap *snap, const char *id, size_t len, struct arena *a, uint64_t *revp, struct jstr *bodyp) MUST_CHECK;
 
+/** db_local_len(snap, id, len, lenp): Bytes that db_local_get() has to read, stored or unpacked.  Errors: as there. */
+int db_local_len(struct db_snap *snap, const char *id, size_t len, uint64_t *lenp) MUST_CHECK;
+
 /* ---- Scans.  A scan lives within its snapshot; to yield, end both and resume by key. ---- */
 
 struct db_range {

@@ -325,21 +325,50 @@ snap_local(struct db_snap *snap, struct jstr id, unsigned tree, const struct sto
 	return snap_damaged(snap, id, "content", err);
 }
 
+/* local_find: Its record, which is not opened. */
+static int
+local_find(struct db_snap *snap, const struct jstr *id, struct idkey_place *place, struct store_val *val)
+{
+	int err;
+
+	if (id->len == 0 || id->len > LIMIT_ID_LEN)
+		return ERR_MISSING;
+	if ((err = snap_may_read(snap, id)) != 0 ||
+	    (err = idkey_find(&db_local_trees, snap->snap, id->s, id->len, place)) != 0)
+		return err;
+	return store_get(snap->snap, place->tree, place->key, place->klen, val);
+}
+
 int
 db_local_get(struct db_snap *snap, const char *id, size_t len, struct arena *a, uint64_t *revp, struct jstr *bodyp)
 {
 	struct idkey_place place;
 	struct store_val key, val;
 	struct jstr name = {id, len};
-	int err;
+	int err = local_find(snap, &name, &place, &val);
 
-	if (len == 0 || len > LIMIT_ID_LEN)
-		return ERR_MISSING;
-	if ((err = snap_may_read(snap, &name)) != 0)
-		return err;
-	if ((err = idkey_find(&db_local_trees, snap->snap, id, len, &place)) != 0 ||
-	    (err = store_get(snap->snap, place.tree, place.key, place.klen, &val)) != 0)
+	if (err != 0)
 		return err;
 	key = (struct store_val){place.key, place.klen};
 	return snap_local(snap, name, place.tree, &key, &val, a, revp, bodyp);
+}
+
+int
+db_local_len(struct db_snap *snap, const char *id, size_t len, uint64_t *lenp)
+{
+	struct jstr name = {id, len};
+	struct idkey_place place;
+	struct store_val val;
+	struct bytes r;
+	int err = local_find(snap, &name, &place, &val);
+
+	if (err != 0)
+		return err;
+	*lenp = val.len;
+	/* A long one is long enough, and its checksum costs as much as it is long. */
+	if (val.len > LARGE_RECORD || record_open(place.tree, place.key, place.klen, &val, &r) != 0)
+		return 0;
+	(void)bytes_varint(&r);
+	*lenp = body_len(&r);
+	return 0;
 }

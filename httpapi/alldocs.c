@@ -30,13 +30,15 @@ struct listing {
 	size_t nqueries;
 	size_t current;
 	struct rows_turn turn; /* of all of them */
+	int here;              /* on an event loop, where large documents are not read */
 	/* Of the current query: */
 	int headed;      /* its head is written */
 	int rows;        /* 1 once a row is written */
 	uint64_t left;   /* rows still allowed */
 	size_t next_key; /* place in its keys */
 	int has_last;
-	struct buf last; /* id of the last row, or that was passed over */
+	struct buf last; /* id of the last row, or that was passed over, */
+	int again;       /* or of the next row */
 	uint64_t skip;   /* LOCAL: rows behind that one to skip */
 };
 
@@ -255,7 +257,17 @@ put_missing_row(struct listing *l, const struct alldocs_key *key, struct buf *b)
 	return err;
 }
 
-/* ---- Batches: 0 when the turn is over, ERR_END behind the query's last row ---- */
+/* ---- Batches: 0 when the turn is over, ERR_END behind the query's last row, ERR_AGAIN before a document that is too large for here ---- */
+
+/* leaves: Is the row to be made elsewhere?  So are all behind it. */
+static int
+leaves(struct listing *l, const struct alldocs_query *q, const struct db_doc *doc)
+{
+	if (!l->here || !q->include_docs || !db_doc_is_large(doc))
+		return 0;
+	l->here = 0;
+	return 1;
+}
 
 static int
 remember(struct listing *l, const struct jstr *id)
@@ -271,7 +283,7 @@ resume(struct listing *l, struct db_range *range)
 	if (!l->has_last)
 		return;
 	range->has_start = 1;
-	range->start_after = 1;
+	range->start_after = !l->again;
 	range->start.s = l->last.data;
 	range->start.len = l->last.len;
 	range->skip = l->skip;
@@ -291,11 +303,18 @@ fill_docs(struct listing *l, const struct alldocs_query *q, struct db_snap *snap
 	err = db_docs_open(snap, &range, &scan);
 	if (err != 0)
 		return err;
+	l->again = 0;
 	do {
 		arena_reset(a);
 		passed = (err = db_docs_step(scan, a, &doc)) == ERR_AGAIN;
 		if (err != 0 && !passed)
 			break;
+		if (!passed && leaves(l, q, &doc)) {
+			l->again = 1;
+			err = remember(l, &doc.id);
+			err = err != 0 ? err : ERR_AGAIN;
+			break;
+		}
 		err = passed ? 0 : put_doc_row(l, q, &doc, b, a);
 		over = passed ? rows_turn_late(&l->turn) : rows_turn_over(&l->turn, b);
 		if (err == 0 && !passed && --l->left == 0)
@@ -364,6 +383,8 @@ put_key(struct listing *l, const struct alldocs_query *q, const struct alldocs_k
 		put_local_row(l, q, &key->id, rev, &body, b);
 		return 0;
 	}
+	if (leaves(l, q, &doc))
+		return ERR_AGAIN;
 	return put_doc_row(l, q, &doc, b, a);
 }
 
@@ -389,12 +410,13 @@ fill_keys(struct listing *l, const struct alldocs_query *q, struct db_snap *snap
 		if (l->next_key >= q->nkeys || l->left == 0)
 			return ERR_END;
 		key = &q->keys[q->descending ? q->nkeys - 1 - l->next_key : l->next_key];
-		l->next_key++;
 		if (wanted(l, key)) {
 			arena_reset(a);
-			err = put_key(l, q, key, snap, b, a);
+			if ((err = put_key(l, q, key, snap, b, a)) == ERR_AGAIN)
+				return err;
 			l->left--;
 		}
+		l->next_key++;
 		over = rows_turn_over(&l->turn, b);
 	}
 	return err;
@@ -619,6 +641,12 @@ parsed(struct apireq *r)
 		return;
 	}
 	api_json_head(r);
+	/* Keys may be long, and _local documents are read to pass over them. */
+	if (r->body.len > API_INLINE_BYTES || l->kind == LOCAL) {
+		rows_send_on(r, r->api->ex, alldocs_fill, alldocs_drop, NULL, l);
+		return;
+	}
+	l->here = 1;
 	rows_send(r, alldocs_fill, alldocs_drop, l);
 }
 

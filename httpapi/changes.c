@@ -57,6 +57,7 @@ send_normal(struct apireq *r, const struct feedscan *scan)
 		return;
 	}
 	n->scan = *scan;
+	n->scan.here = 1;
 	api_json_head(r);
 	rows_send_chunked(r, fill, n);
 }

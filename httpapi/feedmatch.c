@@ -130,8 +130,8 @@ match_leaves(struct match *m, struct db_change *c)
 }
 
 int
-feedmatch_row(
-    struct query_selector *s, struct db_snap *snap, struct arena *a, int all_leaves, struct db_change *c, int *passp)
+feedmatch_row(struct query_selector *s, struct db_snap *snap, struct arena *a, int all_leaves, int here,
+    struct db_change *c, int *passp)
 {
 	struct match m = {.s = s, .wants = query_selector_wants(s), .arena = a, .conflicts = 1};
 	struct db_doc doc;
@@ -147,6 +147,8 @@ feedmatch_row(
 	err = db_get(snap, c->id.s, c->id.len, a, &doc);
 	if (err == 0 && doc.seq != c->seq)
 		err = ERR_MISSING;
+	if (err == 0 && here && db_doc_is_large(&doc))
+		err = ERR_AGAIN;
 	if (err != 0)
 		return err;
 	if (c->nleaves == 1 || !all_leaves)

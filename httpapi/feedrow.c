@@ -105,6 +105,8 @@ put_doc(struct feedrow *w, const struct jstr *id, struct buf *b)
 	struct buf whole;
 	int err = db_get(w->snap, id->s, id->len, w->arena, &doc);
 
+	if (err == 0 && w->here && db_doc_is_large(&doc))
+		err = ERR_AGAIN;
 	if (err != 0)
 		return err;
 	memset(&o, 0, sizeof(o));

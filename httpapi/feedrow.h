@@ -28,6 +28,7 @@ struct feedrow {
 	struct db_snap *snap;
 	struct arena *arena;
 	struct feedrow_opts opts;
+	int here;                    /* on an event loop, where large documents are not read */
 	struct query_fields *fields; /* that documents are to have; NULL: all */
 	/* What stands before a row's id, for the sequence ${seq}; head_len 0: not made yet. */
 	uint64_t seq;
@@ -42,7 +43,7 @@ void feedrow_init(
 
 /**
  * feedrow_put(w, c, with_seq, before, b): Append the row's object behind ${before}, which separates it from
- * its neighbour.  Errors: those of reading the document, where the row has it; ${b} may then hold a part of the
+ * its neighbour.  Errors: ERR_AGAIN, with w->here: the document is too large for it; those of reading the document, where the row has it; ${b} may then hold a part of the
  * row.
  */
 int feedrow_put(

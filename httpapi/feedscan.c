@@ -109,7 +109,7 @@ static int
 admit(const struct feedscan *f, struct feedrow *w, struct db_change *c, int *passp)
 {
 	if (f->filter == FEEDSCAN_SELECTOR)
-		return feedmatch_row(f->selector, w->snap, w->arena, w->opts.all_leaves, c, passp);
+		return feedmatch_row(f->selector, w->snap, w->arena, w->opts.all_leaves, w->here, c, passp);
 	if (f->filter == FEEDSCAN_SCRIPT)
 		return feedjudge_row(f->judge, w->arena, c, passp);
 	*passp = passes(f, &c->id);
@@ -219,7 +219,7 @@ fill_up(struct feedscan *f, uint64_t seq, struct feedrow *w, struct buf *b)
 		if (err != 0)
 			break;
 		err = admit(f, w, &c, &pass);
-		if (err == ERR_AGAIN)
+		if (err == ERR_AGAIN && f->judge != NULL)
 			feedjudge_want(f->judge, f->since, f->until == UINT64_MAX ? f->until : f->until + 1, 1);
 		if (err == 0 && pass)
 			err = put_row(f, w, &c, b);
@@ -313,7 +313,7 @@ read_window(struct feedscan *f, uint64_t low, struct feedrow *row, struct window
 		if (err != 0)
 			break;
 		err = admit(f, row, &c, &pass);
-		if (err == ERR_AGAIN)
+		if (err == ERR_AGAIN && f->judge != NULL)
 			feedjudge_want(f->judge, low, f->down, LIMIT_ROWS_PER_TURN);
 		if (err == 0 && pass)
 			err = feedrow_put(row, &c, 1, "", &w->text);
@@ -513,6 +513,7 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 	f->at_end = 0;
 	feedrow_init(&w, f->db, snap, a, &f->row);
 	w.fields = f->fields;
+	w.here = f->here;
 	if (f->filter == FEEDSCAN_DOC_IDS && f->nids <= IDS_BY_GET)
 		err = fill_ids(f, *seqp, &w, b);
 	else if (!f->descending)
@@ -524,6 +525,8 @@ feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp
 	else
 		err = fill_down(f, &w, b);
 	db_snap_end(snap);
+	if (err == ERR_AGAIN)
+		f->here = 0;
 	if (err == 0 || err == ERR_END || err == ERR_AGAIN)
 		return buf_failed(b) ? buf_failed(b) : err;
 	return err;

@@ -41,6 +41,7 @@ struct feedscan {
 	uint8_t form;
 	uint8_t filter;
 	uint8_t descending; /* becomes 0 when the oldest row has been passed: what comes later comes upward */
+	uint8_t here;       /* on an event loop, where large documents are not read */
 	uint8_t at_end;     /* nothing was left when the last turn ended */
 };
 
@@ -56,8 +57,8 @@ void feedscan_head(const struct feedscan *f, struct buf *b);
 /**
  * feedscan_fill(f, b, a, seqp):
  * Append rows for one turn of the event loop; ${a} is reset between them.  Returns 0 if there may
- * be more, ERR_END at the end or at the limit, ERR_AGAIN if there is to be a verdict of f->judge first; *${seqp} is the
- * update sequence that was seen.
+ * be more, ERR_END at the end or at the limit, ERR_AGAIN if there is to be a verdict of f->judge first, or with f->here, which it
+ * then ends, if the next document is too large for it; *${seqp} is the update sequence that was seen.
  * Errors: ERR_NO_DB, ERR_CORRUPT, ERR_IO, ERR_NOMEM, ERR_TOO_LARGE.
  */
 int feedscan_fill(struct feedscan *f, struct buf *b, struct arena *a, uint64_t *seqp) MUST_CHECK;

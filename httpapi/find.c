@@ -3,7 +3,7 @@
  *
  *	find_post -> (a thread that may wait: planned, indexes opened) -> prepared -> views_want, one index after the other --message--> updated -> rows
  *
- * Documents are read where the request lives, in turns.
+ * Documents are read where the request lives, in turns; from a large one on elsewhere.
  */
 #include "find_rows.h"
 
@@ -53,6 +53,7 @@ answer(struct request *v)
 		for (size_t i = 0; findscan_index(&f->scan, i) != NULL; i++)
 			views_update(findscan_index(&f->scan, i));
 	api_json_head(v->r);
+	f->scan.here = 1;
 	rows_send(v->r, find_rows_fill, drop, v);
 }
 

@@ -139,6 +139,8 @@ count_next(struct find_rows *f, struct rows_turn *turn, const struct buf *b, str
 	while ((err = findscan_peek(&f->scan, a, &doc)) == ERR_AGAIN && f->scan.passed)
 		if (is_over(f, turn, b, err))
 			return 0;
+	if (f->scan.large)
+		return ERR_AGAIN;
 	return err == 0 || err == ERR_AGAIN ? ERR_END : err;
 }
 
@@ -154,6 +156,8 @@ fill(struct find_rows *f, struct buf *b, struct arena *a)
 		return count_next(f, &turn, b, a);
 	do {
 		err = findscan_next(&f->scan, a, &doc);
+		if (f->scan.large)
+			return ERR_AGAIN;
 		if (err == 0 && (err = put_found(f, &doc, b)) == ERR_END)
 			return count_next(f, &turn, b, a);
 		if ((err == 0 || err == ERR_AGAIN) && is_over(f, &turn, b, err))
@@ -175,5 +179,7 @@ find_rows_fill(void *cookie, struct buf *b, struct arena *a)
 	f->headed = 1;
 	err = fill(f, b, a);
 	findscan_pause(&f->scan);
+	if (err == ERR_AGAIN)
+		f->scan.here = 0;
 	return err == ERR_END ? put_end(f, b) : err;
 }

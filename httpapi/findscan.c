@@ -200,14 +200,22 @@ findscan_begin(struct findscan *fs)
 	return db_snap_begin(fs->db, &fs->dbsnap);
 }
 
+/* keep_place: Behind the row that was read last. */
+static void
+keep_place(struct findscan *fs)
+{
+	if (fs->snap == NULL || !fs->moved)
+		return;
+	buf_clear(&fs->place);
+	/* What it lacks shows as an error of the next turn. */
+	(void)read_place(fs->snap, &fs->place);
+	fs->moved = 0;
+}
+
 void
 findscan_pause(struct findscan *fs)
 {
-	if (fs->snap != NULL && fs->moved) {
-		buf_clear(&fs->place);
-		/* What it lacks shows as an error of the next turn. */
-		(void)read_place(fs->snap, &fs->place);
-	}
+	keep_place(fs);
 	close_range(fs);
 	if (fs->snap != NULL)
 		read_end(fs->snap);
@@ -250,6 +258,14 @@ matches(struct findscan *fs, struct db_doc *doc, const struct db_rev *rev, struc
 		err = feedmatch_doc(p->parts[i].branch, doc, rev, conflicts, a, &before);
 	*passp &= !before;
 	return err;
+}
+
+/* leaves: Is the document to be read elsewhere?  Nothing is counted of it yet. */
+static int
+leaves(struct findscan *fs, const struct db_doc *doc)
+{
+	fs->large = fs->here && db_doc_is_large(doc);
+	return fs->large;
 }
 
 static int
@@ -310,11 +326,17 @@ next_row(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 	fs->moved = err == 0;
 	if (err != 0)
 		return err;
-	fs->keys_examined++;
 	out->key = row.key;
-	if (fs->plan->covered)
+	if (fs->plan->covered) {
+		fs->keys_examined++;
 		return look_at_row(fs, &row, out);
+	}
 	err = db_get(fs->dbsnap, row.id.s, row.id.len, a, &doc);
+	if (err == 0 && leaves(fs, &doc)) {
+		fs->moved = 0;
+		return ERR_AGAIN;
+	}
+	fs->keys_examined++;
 	if (err == ERR_MISSING || (err == 0 && doc.winner.deleted))
 		return ERR_AGAIN;
 	return err != 0 ? err : look_at(fs, &doc, a, out);
@@ -329,6 +351,8 @@ next_doc(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 	fs->passed = err == ERR_AGAIN;
 	if (err != 0 && !fs->passed)
 		return err;
+	if (!fs->passed && leaves(fs, &doc))
+		return ERR_AGAIN;
 	buf_clear(&fs->place);
 	if ((err = buf_put(&fs->place, doc.id.s, doc.id.len)) != 0)
 		return err;
@@ -361,8 +385,11 @@ findscan_peek(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 {
 	int err;
 
+	/* The next row may be one that is left here. */
+	if (fs->here && !fs->plan->covered)
+		keep_place(fs);
 	arena_reset(a);
-	fs->passed = 0;
+	fs->passed = fs->large = 0;
 	if ((err = open_range(fs)) != 0)
 		return err;
 	err = part_of(fs)->index != NULL ? next_row(fs, a, out) : next_doc(fs, a, out);

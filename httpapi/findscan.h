@@ -56,6 +56,8 @@ struct findscan {
 	int opened;             /* the range is being read */
 	int exact;              /* and whatever is in it matches */
 	int moved;              /* a row of it was read in this turn */
+	int here;               /* on an event loop, where large documents are not read */
+	int large;              /* ERR_AGAIN: so the next one is not; it comes again */
 	int passed;             /* ERR_AGAIN: nothing was looked at but what is not to be seen */
 	struct buf text, scratch;
 };

@@ -40,42 +40,78 @@ make_tag(uint64_t rev, unsigned char md5[MD5_LEN], char tag[2 * MD5_LEN + 2])
 	hex_encode(md5, MD5_LEN, tag + 1);
 }
 
+/* local_len: Bytes to read; ERR_MISSING. */
+static int
+local_len(struct apireq *r, uint64_t *lenp)
+{
+	struct db_snap *snap;
+	int err = db_snap_begin(r->db, &snap);
+
+	if (err)
+		return err;
+	err = db_local_len(snap, r->id.s, r->id.len, lenp);
+	db_snap_end(snap);
+	return err;
+}
+
+/* A read; lives in the request's arena. */
+struct local_get {
+	int err;
+	char tag[2 * MD5_LEN + 2];
+	struct buf text;
+};
+
+static void
+get_read(struct apireq *r)
+{
+	struct local_get *g = r->cookie;
+	struct buf *b = &g->text;
+	unsigned char md5[MD5_LEN];
+	struct db_snap *snap;
+	struct jstr body;
+	uint64_t rev;
+
+	if ((g->err = db_snap_begin(r->db, &snap)) != 0)
+		return;
+	if ((g->err = db_local_get(snap, r->id.s, r->id.len, r->arena, &rev, &body)) == 0) {
+		hash_md5(body.s, body.len, md5);
+		make_tag(rev, md5, g->tag);
+		buf_init(b, body.len + 8 * LIMIT_ID_LEN);
+		buf_puts(b, "{\"_id\":");
+		buf_put_json(b, r->id.s, r->id.len);
+		buf_puts(b, ",\"_rev\":\"");
+		put_rev(b, rev);
+		buf_puts(b, body.len > 2 ? "\"," : "\"");
+		buf_put(b, body.s + 1, body.len - 1);
+	}
+	db_snap_end(snap);
+}
+
+static void
+get_send(struct apireq *r)
+{
+	struct local_get *g = r->cookie;
+
+	if (g->err)
+		api_error(r, g->err, NULL);
+	else if (!buf_failed(&g->text) && api_not_modified(r, g->tag, sizeof(g->tag)))
+		buf_release(&g->text);
+	else
+		api_json(r, 200, &g->text);
+}
+
 static void
 local_get(struct apireq *r)
 {
-	struct db_snap *snap;
-	struct jstr body;
-	struct buf b;
-	uint64_t rev;
-	int err = db_snap_begin(r->db, &snap);
-	char tag[2 * MD5_LEN + 2];
-	unsigned char md5[MD5_LEN];
+	uint64_t len;
+	int err = ERR_NOMEM;
 
-	if (err) {
+	if ((r->cookie = arena_calloc(r->arena, 1, sizeof(struct local_get))) != NULL)
+		err = local_len(r, &len);
+	if (err)
 		api_error(r, err, NULL);
-		return;
-	}
-	err = db_local_get(snap, r->id.s, r->id.len, r->arena, &rev, &body);
-	if (err) {
-		db_snap_end(snap);
-		api_error(r, err, NULL);
-		return;
-	}
-	hash_md5(body.s, body.len, md5);
-	make_tag(rev, md5, tag);
-	buf_init(&b, body.len + 8 * LIMIT_ID_LEN);
-	buf_puts(&b, "{\"_id\":");
-	buf_put_json(&b, r->id.s, r->id.len);
-	buf_puts(&b, ",\"_rev\":\"");
-	put_rev(&b, rev);
-	buf_puts(&b, body.len > 2 ? "\"," : "\"");
-	buf_put(&b, body.s + 1, body.len - 1);
-	db_snap_end(snap);
-	if (!buf_failed(&b) && api_not_modified(r, tag, sizeof(tag))) {
-		buf_release(&b);
-		return;
-	}
-	api_json(r, 200, &b);
+	else
+		(void)api_work_by(r, len, get_read, get_send);
 }
 
 /* "0-N" */
@@ -228,25 +264,11 @@ local_put(struct apireq *r)
 		api_error(r, ERR_NOMEM, NULL);
 }
 
-static int
-is_there(struct apireq *r)
-{
-	struct db_snap *snap;
-	struct jstr body;
-	uint64_t rev;
-	int err = db_snap_begin(r->db, &snap);
-
-	if (err)
-		return err;
-	err = db_local_get(snap, r->id.s, r->id.len, r->arena, &rev, &body);
-	db_snap_end(snap);
-	return err;
-}
-
 static void
 local_delete(struct apireq *r)
 {
 	struct local_put *p = arena_calloc(r->arena, 1, sizeof(*p));
+	uint64_t len;
 	int err = ERR_NOMEM;
 
 	if (p) {
@@ -256,7 +278,7 @@ local_delete(struct apireq *r)
 		err = take_param(r, p);
 	}
 	/* What is not there is missing whatever revision is named, also one that _local documents cannot have. */
-	if (err == ERR_BAD_REV && is_there(r) == ERR_MISSING)
+	if (err == ERR_BAD_REV && local_len(r, &len) == ERR_MISSING)
 		err = ERR_MISSING;
 	if (err)
 		api_error(r, err, NULL);

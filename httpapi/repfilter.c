@@ -243,7 +243,7 @@ match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, stru
 {
 	struct db_change c = *row;
 	size_t i, n = 0;
-	int pass, err = feedmatch_row(p->selector, snap, scratch, p->all_leaves, &c, &pass);
+	int pass, err = feedmatch_row(p->selector, snap, scratch, p->all_leaves, 0, &c, &pass);
 
 	if (err != 0 || !pass) {
 		row->nleaves = 0;

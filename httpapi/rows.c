@@ -8,6 +8,7 @@
  *	rows_send -> fill -> ERR_END: one answer
  *	                  -> 0: http_start, send --ready--> step -> fill, send ... -> ERR_END: http_finish
  *	                                                      \ nothing to send: yield --message--> step
+ *	any fill -> ERR_AGAIN: leave -> (another thread: fill) --message--> as above; so are all behind it
  *
  * Invariants:
  * 1. release() runs once, before the last http_* call or in on_stop(); nothing of the request is
@@ -41,6 +42,7 @@ struct rows {
 	struct http_msg filled;
 	void (*fail)(void *cookie, int err);
 	int status;
+	uint64_t length; /* UINT64_MAX: not known */
 	int (*ahead)(void *cookie);
 	int err;      /* what came of the batch */
 	int working;  /* it is being made, */
@@ -230,6 +232,14 @@ go_ahead(struct rows *s)
 	make_elsewhere(s);
 }
 
+/* leave: From now on batches are made elsewhere; what this one has stays in it. */
+static void
+leave(struct rows *s)
+{
+	s->ex = s->r->api->ex;
+	make_elsewhere(s);
+}
+
 static void pass_on(struct rows *s, int err);
 
 static void
@@ -257,6 +267,10 @@ pass_on(struct rows *s, int err)
 {
 	struct http_req *http = s->r->http;
 
+	if (err == ERR_AGAIN) {
+		leave(s);
+		return;
+	}
 	if (err == 0 && s->b.len == 0) {
 		yield(s);
 		return;
@@ -314,41 +328,53 @@ send_head(struct apireq *r, int status, uint64_t length)
 	http_finish(r->http);
 }
 
+static void on_filled(void *arg);
+
 static struct rows *
-rows_new(struct apireq *r)
+rows_new(struct apireq *r, int status, rows_f *fill, void (*drop)(void *cookie), void *cookie)
 {
 	struct rows *s = arena_calloc(r->arena, 1, sizeof(*s));
 
 	if (s == NULL || arena_new(SCRATCH_MAX, &s->scratch) != 0)
 		return NULL;
 	s->r = r;
-	s->msg.fn = on_yielded;
-	s->msg.arg = s;
+	s->status = status;
+	s->length = UINT64_MAX;
+	s->fill = fill;
+	s->drop = drop;
+	s->cookie = cookie;
+	s->msg = (struct http_msg){.fn = on_yielded, .arg = s};
+	s->job = (struct exec_job){.fn = run_job, .arg = s};
+	s->filled = (struct http_msg){.fn = on_filled, .arg = s};
 	buf_init(&s->b, ROWS_BATCH_MAX);
 	return s;
 }
 
 /* The first batch: the whole answer, the beginning of a stream, or an error. */
 static void
-begin(struct rows *s, int status, uint64_t length, int err)
+begin(struct rows *s, int err)
 {
 	struct apireq *r = s->r;
 	char *data;
 	size_t len;
 
+	if (err == ERR_AGAIN) {
+		leave(s);
+		return;
+	}
 	s->begun = 1;
 	if ((err == 0 || err == ERR_END) && !http_may_stream(r->http, s->b.len))
 		err = ERR_BUSY;
 	if (err == ERR_END && s->chunked) {
-		send_whole(r->http, status, &s->b);
+		send_whole(r->http, s->status, &s->b);
 		release(s);
 		http_finish(r->http);
 	} else if (err == ERR_END) {
 		data = buf_take(&s->b, &len);
 		release(s);
-		http_reply_take(r->http, status, data, len);
+		http_reply_take(r->http, s->status, data, len);
 	} else if (err == 0) {
-		http_start(r->http, status, length, on_ready, on_stop, s);
+		http_start(r->http, s->status, s->length, on_ready, on_stop, s);
 		if (s->b.len > 0) {
 			http_lend(r->http, s->b.data, s->b.len);
 			go_ahead(s);
@@ -390,7 +416,7 @@ on_filled(void *arg)
 	else if (s->begun)
 		pass_on(s, s->err);
 	else
-		begin(s, s->status, UINT64_MAX, s->err);
+		begin(s, s->err);
 	http_release(http);
 }
 
@@ -398,7 +424,7 @@ static void
 send_rows(
     struct apireq *r, int status, uint64_t length, int chunked, rows_f *fill, void (*drop)(void *cookie), void *cookie)
 {
-	struct rows *s = rows_is_head(r) ? NULL : rows_new(r);
+	struct rows *s = rows_is_head(r) ? NULL : rows_new(r, status, fill, drop, cookie);
 
 	if (s == NULL) {
 		if (drop != NULL)
@@ -410,10 +436,8 @@ send_rows(
 		return;
 	}
 	s->chunked = chunked;
-	s->fill = fill;
-	s->drop = drop;
-	s->cookie = cookie;
-	begin(s, status, length, make(s));
+	s->length = length;
+	begin(s, make(s));
 }
 
 void
@@ -437,7 +461,7 @@ rows_send_chunked(struct apireq *r, rows_f *fill, void *cookie)
 static struct rows *
 rows_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, void (*drop)(void *cookie), void *cookie)
 {
-	struct rows *s = rows_is_head(r) ? NULL : rows_new(r);
+	struct rows *s = rows_is_head(r) ? NULL : rows_new(r, status, fill, drop, cookie);
 
 	if (s == NULL) {
 		if (drop != NULL)
@@ -448,13 +472,8 @@ rows_on(struct apireq *r, int status, struct executor *ex, rows_f *fill, void (*
 			api_error(r, ERR_NOMEM, NULL);
 		return NULL;
 	}
-	s->fill = fill;
-	s->drop = drop;
-	s->cookie = cookie;
 	s->ex = ex;
-	s->status = status;
-	s->job = (struct exec_job){.fn = run_job, .arg = s, .lane = ex == r->api->ex ? 0 : exec_lane(r->part[0].s)};
-	s->filled = (struct http_msg){.fn = on_filled, .arg = s};
+	s->job.lane = ex == r->api->ex ? 0 : exec_lane(r->part[0].s);
 	return s;
 }
 

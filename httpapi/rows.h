@@ -33,7 +33,8 @@ int rows_turn_late(const struct rows_turn *t);
 
 /**
  * A producer appends its next batch to ${b} within one turn and one snapshot.  ${scratch} may be reset by it.
- * Returns 0 if there is more to come, ERR_END behind the last row, or an error.
+ * Returns 0 if there is more to come, ERR_END behind the last row, or an error.  ERR_AGAIN, on the event loop only: what comes next is
+ * more than one should do; from then on it is called on threads of r->api->ex, and may use r->arena and r->db, and nothing of r->http.
  */
 typedef int rows_f(void *cookie, struct buf *b, struct arena *scratch);
 

@@ -4,7 +4,8 @@
  *	view_any -> (a thread that may wait: the index is opened) -> opened -> views_want --message--> updated -> rows
  *
  * What may be large or slow stays off the event loop: an index is opened on a thread that may wait, brought up to date by the
- * views' own jobs, and functions reduce on threads that wait for them.  Rows are read where the request lives.
+ * views' own jobs, and functions reduce on threads that wait for them.  Rows are read where the request lives, unless they have documents or
+ * their keys are long.
  */
 #include "view_rows.h"
 
@@ -201,14 +202,18 @@ put_etag(struct request *v, struct buf *b)
 
 /* Which threads make the batches; NULL: the request's own. */
 static struct executor *
-who_reduces(const struct request *v)
+who_makes(const struct request *v)
 {
 	struct api *api = v->l.r->api;
+	int docs = 0;
 
-	for (size_t i = 0; i < v->l.nqueries; i++)
+	for (size_t i = 0; i < v->l.nqueries; i++) {
 		if (v->l.queries[i].reduce)
 			return read_reduces(v->l.view) == READ_SCRIPT ? api->slow : api->ex;
-	return NULL;
+		docs |= v->l.queries[i].include_docs;
+	}
+	/* Documents may be large, and keys long: each batch looks for them. */
+	return docs || v->l.r->body.len > API_INLINE_BYTES ? api->ex : NULL;
 }
 
 /* is_over: 1 if the request is answered by its tag, or an error. */
@@ -238,7 +243,7 @@ static void
 answer(struct request *v)
 {
 	struct apireq *r = v->l.r;
-	struct executor *ex = who_reduces(v);
+	struct executor *ex = who_makes(v);
 
 	for (size_t i = 0; i < v->l.nqueries; i++)
 		if (v->l.queries[i].update == VIEW_UPDATE_LATER && !v->earlier)

@@ -287,28 +287,15 @@ test('the server ends while a head is in pieces', async () => {
 	await server.restart();
 });
 
-// What it finds, a sanitizer tells: `make asan`, `make tsan`.
-test('requests with long bodies are reset while they are worked on', { timeout: 60000 }, async () => {
-	const pad = 'x'.repeat(200000);
-	const lists = { all: 'function () { provides("json", function () { getRow(); return "[]"; }); }' };
-	assert.equal((await ask(server, 'PUT', `/${db}/_design/long`, { json: { lists, filters: { all: 'function () { return true; }' } } })).status, 201);
-	const ways = {
-		[`/${db}/_purge`]: { doc: Array.from({ length: 2000 }, (_, i) => `1-${i}${'a'.repeat(40)}`) },
-		[`/${db}/_changes?filter=_doc_ids`]: { doc_ids: [pad] },
-		[`/${db}/_changes?filter=long/all`]: { pad },
-		[`/${db}/_all_docs`]: { keys: [pad] },
-		[`/${db}/_design/long/_list/all/_all_docs`]: { keys: [pad] },
-		[`/${db}/_find`]: { selector: { pad } },
-		[`/${db}/_revs_diff`]: { [pad.slice(0, 8000)]: Array.from({ length: 2000 }, (_, i) => `1-${i}${'a'.repeat(40)}`) },
-		[`/${db}/_bulk_get`]: { docs: [{ id: 'doc' }], pad },
-	};
-	for (const [path, json] of Object.entries(ways)) {
-		const body = JSON.stringify(json);
+/** Each of [path, JSON: a POST] is asked twelve times by who goes away, or resets it, at different moments. */
+async function resets(ways) {
+	for (const [path, json] of ways) {
+		const body = json && JSON.stringify(json);
 		let answered = 0;
 		for (let i = 0; i < 12; i++) {
 			const c = http2.connect(`http://127.0.0.1:${server.port}`);
 			c.on('error', () => {});
-			const req = c.request({ ':method': 'POST', ':path': path, authorization: server.auth, 'content-type': 'application/json' });
+			const req = c.request({ ':method': body ? 'POST' : 'GET', ':path': path, authorization: server.auth, 'content-type': 'application/json' });
 			req.on('error', () => {});
 			req.on('response', () => answered++);
 			req.end(body);
@@ -318,4 +305,42 @@ test('requests with long bodies are reset while they are worked on', { timeout: 
 		}
 		assert.equal((await ask(server, 'GET', `/${db}/doc`)).status, 200, `${path}, ${answered} answered`);
 	}
+}
+
+// What it finds, a sanitizer tells: `make asan`, `make tsan`.
+test('requests with long bodies are reset while they are worked on', { timeout: 60000 }, async () => {
+	const pad = 'x'.repeat(200000);
+	const lists = { all: 'function () { provides("json", function () { getRow(); return "[]"; }); }' };
+	assert.equal((await ask(server, 'PUT', `/${db}/_design/long`, { json: { lists, filters: { all: 'function () { return true; }' }, views: { all: { map: 'function (doc) { emit(null, null); }' } } } })).status, 201);
+	const ways = {
+		[`/${db}/_purge`]: { doc: Array.from({ length: 2000 }, (_, i) => `1-${i}${'a'.repeat(40)}`) },
+		[`/${db}/_changes?filter=_doc_ids`]: { doc_ids: [pad] },
+		[`/${db}/_changes?filter=long/all`]: { pad },
+		[`/${db}/_all_docs`]: { keys: [pad] },
+		[`/${db}/_design/long/_list/all/_all_docs`]: { keys: [pad] },
+		[`/${db}/_find`]: { selector: { pad } },
+		[`/${db}/_revs_diff`]: { [pad.slice(0, 8000)]: Array.from({ length: 2000 }, (_, i) => `1-${i}${'a'.repeat(40)}`) },
+		[`/${db}/_bulk_get`]: { docs: [{ id: 'doc' }], pad },
+		[`/${db}/_design/long/_view/all`]: { key: pad },
+		[`/${db}/_design/long/_view/all/queries`]: { queries: [{ keys: [pad] }, { include_docs: true }] },
+	};
+	await resets(Object.entries(ways));
+});
+
+test('requests of large documents are reset while they are read', { timeout: 60000 }, async () => {
+	const name = await newDb(server);
+	const words = Array.from({ length: 100000 }, (_, i) => `word ${i} of many`);
+	assert.equal((await ask(server, 'PUT', `/${name}/_design/long`, { json: { views: { all: { map: 'function (doc) { emit(null, null); }' } } } })).status, 201);
+	for (const id of ['a', 'b', '_local/a']) assert.equal((await ask(server, 'PUT', `/${name}/${id}`, { json: { words } })).status, 201);
+	const selector = { words: { $elemMatch: { $eq: 'none' } } };
+	await resets([
+		[`/${name}/_local/a`],
+		[`/${name}/_local_docs?include_docs=true`],
+		[`/${name}/_all_docs?include_docs=true`],
+		[`/${name}/_changes?include_docs=true`],
+		[`/${name}/_design/long/_view/all?include_docs=true`],
+		[`/${name}/_changes?filter=_selector`, { selector }],
+		[`/${name}/_find`, { selector }],
+		[`/${name}/_find`, { selector: { _id: { $gt: null } } }],
+	]);
 });

@@ -251,3 +251,50 @@ test('queries without rows, and keys that are passed over, take turns as rows do
 		assert.equal(count(r.json), path === '_design_docs' ? 0 : 1500, path);
 	}
 });
+
+// From the first large document on rows are made on another thread.
+test('rows of large documents are those of small ones', { timeout: 120000 }, async () => {
+	const index = { language: 'query', views: { n: { map: { fields: { n: 'asc' } }, options: { def: { fields: ['n'] } } } } };
+	const view = { views: { n: { map: 'function (doc) { emit(doc.n, null); }' } } };
+	const fill = async (large) => {
+		const name = await c.db();
+		for (const [id, ddoc] of Object.entries({ i: index, v: view })) assert.equal((await c.request('PUT', `${name}/_design/${id}`, ddoc)).status, 201);
+		for (let i = 0; i < 14; i++) {
+			const doc = { _id: `d${String(i).padStart(2, '0')}`, _rev: '1-967a00dff5e02add41819138abb3284d', n: i % 5, pad: 'x'.repeat(large && i % 3 === 0 ? 1200000 : 2) };
+			assert.equal((await c.request('PUT', `${name}/${doc._id}?new_edits=false`, doc)).status, 201);
+		}
+		for (const [id, n] of Object.entries({ a: 3, b: 200000, c: 4 })) assert.equal((await c.request('PUT', `${name}/_local/${id}`, { pad: 'x'.repeat(large ? n : 2) })).status, 201);
+		return name;
+	};
+	const names = [await fill(false), await fill(true)];
+	const selector = { n: { $gt: 0 }, pad: { $regex: '^xx' } };
+	const far = 'k'.repeat(100000);
+	const ways = [];
+	const add = (path, ...bodies) => (bodies.length ? bodies : [undefined]).forEach((body) => ways.push([path, body]));
+	for (const more of ['', '&descending=true', '&skip=3', '&skip=2&limit=5&descending=true', '&startkey="d03"', '&startkey="d10"&endkey="d02"&descending=true&inclusive_end=false', '&key="d06"', '&conflicts=true&update_seq=true']) {
+		add(`_all_docs?include_docs=true${more}`);
+		add(`_local_docs?include_docs=true${more.replace('&update_seq=true', '')}`);
+	}
+	const keys = ['d06', 'none', 'd01', 'd03', 'd03', far];
+	add('_all_docs?include_docs=true', { keys }, { keys, descending: true }, { keys, skip: 1, limit: 3 }, { startkey: 'd03', endkey: `e${far}` });
+	add('_local_docs?include_docs=true', { keys: ['_local/b', '_local/none', '_local/a'] });
+	add('_all_docs/queries', { queries: [{ keys, include_docs: true }, { limit: 2 }, { include_docs: true, skip: 4, limit: 4 }] });
+	for (const more of ['', '&descending=true', '&limit=4', '&descending=true&limit=6', '&since=7', '&style=all_docs', '&filter=_design']) add(`_changes?include_docs=true${more}`);
+	add('_changes?filter=_doc_ids&include_docs=true', { doc_ids: ['d03', 'd04', 'd06'] });
+	for (const more of ['', '&descending=true', '&limit=3', '&style=all_docs&include_docs=true', '&seq_interval=3']) add(`_changes?filter=_selector${more}`, { selector });
+	for (const more of [{}, { skip: 3, limit: 4 }, { sort: ['n'] }, { sort: [{ n: 'desc' }], limit: 6 }, { sort: ['n'], skip: 5, fields: ['_id', 'n'] }, { use_index: 'i', limit: 3, conflicts: true }])
+		add('_find', { selector, execution_stats: true, ...more }, { selector: { _id: { $gte: 'd02' } }, execution_stats: true, ...(more.sort ? {} : more) });
+	add('_find', { selector: { $or: [{ n: 1 }, { n: 3 }] }, execution_stats: true });
+	add('_find', { selector: { _id: { $gte: 'd01' } }, limit: 2, execution_stats: true });
+	for (const more of ['', '&descending=true', '&skip=2', '&skip=6&limit=5', '&startkey=1&endkey=3', '&keys=[3,0,9,1]', '&keys=[3,0,9,1]&descending=true&skip=2']) add(`_design/v/_view/n?include_docs=true${more}`);
+	add('_design/v/_view/n', { key: far }, { endkey: far }, { keys: [1, far, 3] }, { startkey: far, endkey: 1 });
+	add('_design/v/_view/n/queries', { queries: [{ include_docs: true, limit: 4 }, { key: 3 }, { endkey: far, skip: 3 }] });
+	for (const [path, body] of ways) {
+		const [small, large] = await Promise.all(names.map(async (name) => {
+			const r = await c.request(body === undefined ? 'GET' : 'POST', `${name}/${path}`, body);
+			return `${r.status} ${r.text.replace(/x{2,}/g, 'xx').replace(/"(\d+)-[\w-]{22}"/g, '"$1"').replace(/"execution_time_ms":[\d.]+/, '')}`;
+		}));
+		assert.equal(large.slice(0, 5000), small.slice(0, 5000), `${path} ${JSON.stringify(body)?.slice(0, 200)}`);
+		assert.equal(large.length, small.length, path);
+	}
+});
