@@ -22,6 +22,7 @@
 
 struct block {
 	struct block *next;
+	size_t size;
 	alignas(max_align_t) unsigned char bytes[];
 };
 
@@ -76,6 +77,19 @@ free_blocks(struct arena *a)
 	}
 	if (a->counted > 0)
 		atomic_fetch_sub(a->sum, a->counted);
+}
+
+int
+arena_free_some(struct arena *a, size_t bytes)
+{
+	struct block *b;
+
+	for (size_t freed = 0; freed < bytes && (b = a->blocks) != NULL;) {
+		a->blocks = b->next;
+		freed += b->size;
+		free(b);
+	}
+	return a->blocks != NULL;
 }
 
 void
@@ -152,6 +166,7 @@ new_block(struct arena *a, size_t n)
 	}
 	if (a->next_size < BLOCK_MAX)
 		a->next_size *= 2;
+	b->size = size;
 	b->next = a->blocks;
 	a->blocks = b;
 	/* The block with more room left stays the one that small requests are served from. */

@@ -15,6 +15,12 @@ int arena_new(size_t max, struct arena **ap) MUST_CHECK;
 /** arena_free(a): Free everything that came from ${a}.  NULL is allowed. */
 void arena_free(struct arena *a);
 
+/**
+ * arena_free_some(a, bytes): Free the beginning of what arena_free() or arena_reset(), one of which comes next, would: blocks of ${bytes} or
+ * little more.  1: there are others.  What came from ${a} is gone; what it counts stays counted.
+ */
+int arena_free_some(struct arena *a, size_t bytes) MUST_CHECK;
+
 /** arena_reset(a): As arena_free() followed by arena_new(), but keeps the first block. */
 void arena_reset(struct arena *a);
 

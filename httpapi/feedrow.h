@@ -43,8 +43,8 @@ void feedrow_init(
 
 /**
  * feedrow_put(w, c, with_seq, before, b): Append the row's object behind ${before}, which separates it from
- * its neighbour.  Errors: ERR_AGAIN, with w->here: the document is too large for it; those of reading the document, where the row has it; ${b} may then hold a part of the
- * row.
+ * its neighbour.  Errors: those of reading the document, where the row has it; ERR_AGAIN, with w->here: it is too large for that;
+ * ${b} may then hold a part of the row.
  */
 int feedrow_put(
     struct feedrow *w, const struct db_change *c, int with_seq, const char *before, struct buf *b) MUST_CHECK;

@@ -13,6 +13,7 @@
 
 #define ARENA_MAX (256u << 20) /* bytes of one request's arena */
 #define FREE_MAX 64u           /* requests a thread keeps for reuse */
+#define FREE_BYTES (8u << 20)  /* of an arena that are freed within a turn: a millisecond */
 
 /* ---- Requests and their memory ---- */
 
@@ -70,6 +71,21 @@ req_free(struct http_req *req)
 	}
 }
 
+/* end_req: Nobody has the request any more. */
+static void
+end_req(void *arg)
+{
+	struct http_req *req = arg;
+
+	if (!req->thread->stopping && arena_free_some(req->arena, FREE_BYTES)) {
+		/* Nobody waits for its body any more. */
+		req->body_msg = (struct http_msg){.fn = end_req, .arg = req};
+		http_post(req->thread, &req->body_msg);
+	} else {
+		req_free(req);
+	}
+}
+
 void
 http_hold(struct http_req *req)
 {
@@ -81,7 +97,7 @@ http_release(struct http_req *req)
 {
 	assert(req->refs > 0);
 	if (--req->refs == 0)
-		req_free(req);
+		end_req(req);
 }
 
 void

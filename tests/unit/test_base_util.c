@@ -224,6 +224,29 @@ test_buf(void)
 }
 
 static void
+test_arena_in_pieces(void)
+{
+	_Atomic uint64_t sum = 0;
+	struct arena *a;
+	int turns;
+
+	if (!CHECK_INT(arena_new(64u << 20, &a), 0))
+		return;
+	CHECK(!arena_free_some(a, 1));
+	for (unsigned round = 0; round < 2; round++) {
+		arena_count(a, &sum, 0, UINT64_MAX);
+		for (unsigned i = 0; i < 10; i++)
+			CHECK(arena_alloc(a, 1u << 20) != NULL);
+		for (turns = 1; arena_free_some(a, 2u << 20); turns++)
+			CHECK(sum >= 10u << 20);
+		CHECK_INT(turns, 5);
+		arena_reset(a);
+		CHECK(sum == 0);
+	}
+	arena_free(a);
+}
+
+static void
 test_arena(void)
 {
 	struct arena *a;
@@ -434,6 +457,7 @@ main(void)
 	test_buf_failed();
 	test_varints();
 	test_arena();
+	test_arena_in_pieces();
 	test_hash();
 	test_encodings();
 	test_filelock();
