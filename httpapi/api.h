@@ -259,7 +259,7 @@ void api_parse(struct apireq *r, api_f *parse, api_f *then);
  * api_submit(r, req, then): db_submit() and ${then}(r) on the request's own thread once the request
  * is done.  Large requests are prepared on an executor thread (more than API_INLINE_BYTES of
  * bodies, or as much else to do); one with attachments waits while the database's queue is full.  If it could not be queued, every write's err
- * is set, and ${then} runs all the same.
+ * is set, and ${then} runs all the same.  The request counts as one that wrote (http_wrote()).
  */
 void api_submit(struct apireq *r, struct db_request *req, api_f *then);
 #define API_INLINE_BYTES 65536u

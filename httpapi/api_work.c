@@ -168,6 +168,7 @@ api_submit(struct apireq *r, struct db_request *req, api_f *then)
 {
 	struct work *w = set_out(r, NULL, then);
 
+	http_wrote(r->http);
 	if (!w) {
 		fail_all(req, ERR_NOMEM);
 		then(r);

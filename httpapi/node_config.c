@@ -396,10 +396,12 @@ one_value(struct apireq *r)
 		api_error_text(r, 403, "forbidden", "Config section blacklisted for modification over HTTP API.");
 	} else if (is_locked(r)) {
 		api_error_text(r, 400, "modification_not_allowed", "This config variable is read-only");
-	} else if (put) {
-		set_value(r);
 	} else {
-		delete_value(r);
+		http_wrote(r->http); /* the answer is the value that was */
+		if (put)
+			set_value(r);
+		else
+			delete_value(r);
 	}
 }
 

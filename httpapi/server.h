@@ -269,12 +269,15 @@ void http_expect(struct http_req *req, uint64_t len);
  * http_may_stream(req, len): 1 if a stream may begin whose first piece has ${len} bytes; 0 counts as a request that was shed.
  * http_keep(req, len): ${len} bytes that the handler keeps for its answer until the request ends count as waiting to be taken.
  * Errors: ERR_BUSY: there is no room for them.
+ * Where there is none, headers that told of the answer are dropped: an error is to take its place.
  */
-int http_may_stream(const struct http_req *req, uint64_t len);
+int http_may_stream(struct http_req *req, uint64_t len);
 int http_keep(struct http_req *req, uint64_t len) MUST_CHECK;
+/** http_wrote(req): The answer tells what became of a write, or of another change: it is never refused for want of room. */
+void http_wrote(struct http_req *req);
 /**
  * http_reply(req, status, body, len): The whole response at once.  ${body} is copied.  On HEAD only
- * the head goes out, with content-length of ${len}.  On GET it is a 503 instead where it has no room.
+ * the head goes out, with content-length of ${len}.  Where it has no room it is a 503 instead, but behind http_wrote().
  */
 void http_reply(struct http_req *req, int status, const void *body, size_t len);
 /** http_reply_take(req, status, body, len): The same; ${body} is malloc()ed and becomes the engine's. */
@@ -284,8 +287,8 @@ void http_reply_take(struct http_req *req, int status, char *body, size_t len);
  * http_start(req, status, length, ready, stop, cookie): A streamed response; its head is sent at
  * once, with content-length if ${length} is not UINT64_MAX.  ${ready} is called (never from within
  * http_start or http_send) whenever what was sent has gone to the socket and more may be sent.
- * ${stop} is called once if the client vanishes before http_finish(), or is cut off since there is no memory to send from, or
- * no room for what was sent.
+ * ${stop} is called once if the client vanishes before http_finish(), or the stream is cut off since there is no memory to send
+ * from, or no room for what was sent.
  */
 void http_start(struct http_req *req, int status, uint64_t length, void (*ready)(void *cookie),
     void (*stop)(void *cookie), void *cookie);

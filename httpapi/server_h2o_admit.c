@@ -116,6 +116,7 @@ server_conn_put(struct http_conn *conn)
 	if (--conn->refs > 0)
 		return;
 	server_peers_put(conn->peer);
+	server_peers_put(conn->debtor);
 	free(conn);
 }
 

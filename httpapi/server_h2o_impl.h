@@ -35,6 +35,12 @@
 #define SERVER_SPOOL_BYTES ((size_t)2 << 20) /* a buffer of h2o's from this size on is a file: bodies beyond 1 MiB */
 #define METHOD_MAX 24u
 
+/* A span of time in which a client has to take some of an answer. */
+struct http_window {
+	uint64_t since_ms; /* 0: it has not begun */
+	uint64_t acked;    /* what had been taken by then */
+};
+
 /* A connection, from accept to close: found by h2o's on_close hook of the socket. */
 struct http_conn {
 	struct http_thread *thread;
@@ -77,10 +83,12 @@ struct http_conn {
 	unsigned char lingers;         /* answered, while more may come: has one more window */
 	h2o_socket_cb close;           /* drops: h2o's own, which closes; else NULL */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
-	uint64_t stuck_ms;             /* since when an answer waits to be taken; 0: none does */
-	uint64_t stuck_acked;          /* what had been taken by then */
+	struct http_window stuck;      /* while an answer waits to be taken */
+	struct http_window crowding;   /* the same, in the way of others */
 	uint64_t spooled;              /* bytes of HTTP/2 bodies that have not come whole, as the server counts them */
 	uint64_t owed;                 /* what large answers count for that wait to be taken */
+	struct server_peer *debtor;    /* whom the last of them is for, with a reference; NULL: no bounds */
+	unsigned char shut;            /* by the pacer: what it is owed no longer counts in all */
 	uint64_t parked;               /* bytes that have come and are nobody's yet: server_h2o_room.c */
 	size_t want;                   /* HTTP/1: bytes of head and body that h2o is to be given together */
 	struct server_frames *frames;  /* HTTP/2 */
@@ -120,7 +128,7 @@ struct http_req {
 	unsigned char admitted; /* its body may be read */
 	unsigned char gone, tls, is_head;
 	unsigned char started, headed, in_flight, finishing, aborting, on_flush, want_ready, answered;
-
+	unsigned char wrote;       /* the answer tells of a change */
 	unsigned char turned;      /* go_on_msg is on its way */
 	struct http_msg go_on_msg; /* the stream's next turn of the loop */
 	h2o_generator_t gen;
@@ -270,12 +278,16 @@ void server_give_to_pool(struct http_req *req, void *mem, size_t len);
  * server_room_grant(req, len): 1 if an answer of ${len} bytes may wait until its client takes it; 0 counts as a request that was shed.
  * server_room_grant_piece(req, len): The same of a piece of a stream, which has to end without, with a log line.
  */
-int server_room_grant(const struct http_req *req, uint64_t len);
-int server_room_grant_piece(struct http_req *req, uint64_t len);
+int server_room_grant(const struct http_req *req, uint64_t len) MUST_CHECK;
+int server_room_grant_piece(struct http_req *req, uint64_t len) MUST_CHECK;
 /** server_room_count_piece(req, len): So much of a stream waits to be sent, or is being sent. */
 void server_room_count_piece(struct http_req *req, uint64_t len);
-/** server_room_strains(conn): 1 if it leaves large answers untaken while that is in the way of others. */
+/**
+ * server_room_strains(conn): 1 if it leaves large answers untaken while that is in the way of others.
+ * server_room_shut(conn): It is being shut down: that is so no longer.
+ */
 int server_room_strains(const struct http_conn *conn);
+void server_room_shut(struct http_conn *conn);
 /** server_raw_take(req, raw, len): ${raw} is what waits to be encoded, and is counted.  server_raw_free(req): No longer. */
 void server_raw_take(struct http_req *req, char *raw, size_t len);
 void server_raw_free(struct http_req *req);
@@ -352,6 +364,8 @@ void server_cert_seen(const struct ssl_st *ssl);
 int server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
 /** server_refuse(req, err): Answer with an error that the engine has found. */
 void server_refuse(struct http_req *req, int err);
+/** server_drop_headers(req): Those that told of an answer which an error is to replace. */
+void server_drop_headers(struct http_req *req);
 /**
  * server_error_setup: A filter for what h2o answers by itself, which puts CouchDB's form in place
  * of its text.

@@ -15,8 +15,8 @@
 #define WINDOW_MS 30000u
 #define RATE 1024u             /* bytes per second */
 #define IDLE_MS (300u * 1000u) /* a connection between requests */
-#define CROWDED_MS 5000u /* the same where few more may come; an answer's window where too many wait to be taken */
-#define CROWDED_RATE 64u /* times the minimum at which such an answer is taken */
+#define CROWDED_MS 5000u /* the same where few more may come; where too many answers wait, for one of which nothing is taken */
+#define CROWDED_RATE 64u /* times the minimum at which such an answer is taken, over twice that time */
 
 static unsigned
 window_ms(const struct http_thread *t)
@@ -122,27 +122,40 @@ idle_too_long(struct http_conn *conn, uint64_t now)
 	return now - conn->idle_ms >= most;
 }
 
-/* An answer waits for its client, who has taken too little for too long. */
+/* 1 if it has lasted for ${ms}; it begins anew where ${least} bytes have been taken in it. */
+static int
+is_over(struct http_window *w, uint64_t acked, uint64_t now, unsigned ms, uint64_t least)
+{
+	if (w->since_ms == 0 || acked - w->acked >= least)
+		*w = (struct http_window){now, acked};
+	return now - w->since_ms >= ms;
+}
+
+/*
+ * An answer waits for its client, who has taken too little for too long.  That it is in the way of others counts from when
+ * it was first seen to be: who takes nothing goes before who is slow, whoever came first.
+ */
 static int
 is_stuck(struct http_conn *conn, uint64_t now)
 {
-	unsigned window = conn->thread->server->config.gate.stuck_ms, times = 1;
+	struct http_thread *t = conn->thread;
+	unsigned ms = t->server->config.gate.stuck_ms;
 	uint64_t acked;
 
-	if (window == 0 || (!h2o_socket_is_writing(conn->sock) && !(is_h2(conn) && server_h2_owes(conn)))) {
-		conn->stuck_ms = 0;
+	if (!h2o_socket_is_writing(conn->sock) && !(is_h2(conn) && server_h2_owes(conn))) {
+		conn->stuck.since_ms = conn->crowding.since_ms = 0;
 		return 0;
 	}
-	if (server_room_strains(conn)) {
-		window = window < CROWDED_MS ? window : CROWDED_MS;
-		times = CROWDED_RATE;
-	}
 	acked = server_acked(h2o_socket_get_fd(conn->sock));
-	if (conn->stuck_ms == 0 || acked - conn->stuck_acked >= times * least_in(conn->thread, window)) {
-		conn->stuck_ms = now;
-		conn->stuck_acked = acked;
+	if (ms > 0 && is_over(&conn->stuck, acked, now, ms, least_in(t, ms)))
+		return 1;
+	if (!server_room_strains(conn)) {
+		conn->crowding.since_ms = 0;
+		return 0;
 	}
-	return now - conn->stuck_ms >= window;
+	ms = 2 * CROWDED_MS;
+	return is_over(&conn->crowding, acked, now, ms, CROWDED_RATE * least_in(t, ms)) ||
+	       (acked == conn->crowding.acked && now - conn->crowding.since_ms >= CROWDED_MS);
 }
 
 /* Until the next look. */
@@ -175,9 +188,11 @@ server_on_pace(void *arg)
 		ends |= is_stuck(conn, now);
 		if (conn->spooled > 0 && server_gate_stands(conn))
 			(void)server_h2_count_spooled(conn);
-		if (ends)
+		if (ends) {
 			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
-		any |= conn->receiving || conn->stuck_ms != 0;
+			server_room_shut(conn);
+		}
+		any |= conn->receiving || conn->stuck.since_ms != 0;
 		owed |= conn->owed > 0;
 	}
 	if (t->conns != NULL)

@@ -174,7 +174,7 @@ server_detach(struct http_req *req)
 void
 server_vanish(struct http_req *req)
 {
-	void (*stop)(void *) = req->finishing || req->aborting ? NULL : req->stop;
+	void (*stop)(void *) = req->stop;
 
 	req->gone = 1;
 	server_h2_reset(req->conn);

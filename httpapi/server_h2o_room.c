@@ -19,8 +19,8 @@
  *    the stream under the client's hands, which many take for a broken connection.
  * 3. A stream that was given up is marked by http1_is_persistent, which h2o uses over HTTP/1 alone.
  * 4. h2o's buffers are files from SERVER_SPOOL_BYTES on, and so are gathered bodies: they hold little memory.
- * 5. What is owed counts thrice: in all, by the request's address, by the connection.  It may outlive the request, so it has
- *    references of its own.
+ * 5. What is owed counts thrice: by the connection, by the request's address, and in all, but for what connections are owed that
+ *    are being shut down.  It may outlive the request, so it has references of its own.
  */
 #include <h2o.h>
 #include <h2o/http2.h>
@@ -160,7 +160,7 @@ server_room_refuses(struct http_req *req)
 {
 	struct server_room *m = &req->thread->server->room;
 
-	/* Answers and pieces end at a quarter of what may be owed: the rest is what streams keep of their requests. */
+	/* What is only read ends at a quarter of what may be owed: the rest is what streams keep of requests, and writes are told. */
 	if (atomic_load_explicit(&m->held, memory_order_relaxed) < server_room_most(m) &&
 	    server_peers_owed(req->peer) <= server_room_most(m) / 2)
 		return 0;
@@ -229,12 +229,19 @@ body_kept(const struct http_req *req)
 static void
 owe(struct http_req *req, uint64_t n)
 {
+	struct http_conn *conn = req->conn;
+
 	if (n == 0)
 		return;
-	server_room_owe(&req->thread->server->room, n);
+	if (!conn->shut)
+		server_room_owe(&conn->thread->server->room, n);
 	server_peers_owe(req->peer, n);
-	req->conn->owed += n;
-	server_pace_owed(req->conn);
+	if (conn->debtor != req->peer) {
+		server_peers_put(conn->debtor);
+		conn->debtor = server_peers_hold(req->peer);
+	}
+	conn->owed += n;
+	server_pace_owed(conn);
 }
 
 static void
@@ -244,7 +251,8 @@ paid(struct http_conn *conn, struct server_peer *peer, uint64_t n)
 		return;
 	conn->owed -= n;
 	server_peers_paid(peer, n);
-	server_room_paid(&conn->thread->server->room, n);
+	if (!conn->shut)
+		server_room_paid(&conn->thread->server->room, n);
 	server_room_quiet(conn->thread);
 }
 
@@ -418,8 +426,19 @@ server_room_strains(const struct http_conn *conn)
 {
 	const struct server_room *m = &conn->thread->server->room;
 
-	return conn->owed > 0 &&
-	       server_room_strained(m, conn->peer != NULL ? server_peers_owed(conn->peer) : UINT64_MAX);
+	/* A proxy's HTTP/2 connection carries the answers of many. */
+	if (conn->owed == 0 || conn->shut || (conn->proxy && conn->is_h2))
+		return 0;
+	return server_room_strained(m, conn->debtor != NULL ? server_peers_owed(conn->debtor) : UINT64_MAX);
+}
+
+void
+server_room_shut(struct http_conn *conn)
+{
+	if (conn->shut)
+		return;
+	conn->shut = 1;
+	server_room_paid(&conn->thread->server->room, conn->owed);
 }
 
 int
@@ -432,17 +451,22 @@ server_room_grant(const struct http_req *req, uint64_t len)
 }
 
 int
-http_may_stream(const struct http_req *req, uint64_t len)
+http_may_stream(struct http_req *req, uint64_t len)
 {
 	len += arena_size(req->arena); /* server_room_settle() */
-	return len < LARGE_PIECE || server_room_grant(req, len);
+	if (len < LARGE_PIECE || server_room_grant(req, len))
+		return 1;
+	server_drop_headers(req);
+	return 0;
 }
 
 int
 http_keep(struct http_req *req, uint64_t len)
 {
-	if (!server_room_grant(req, len + arena_size(req->arena)))
+	if (!server_room_grant(req, len + arena_size(req->arena))) {
+		server_drop_headers(req);
 		return ERR_BUSY;
+	}
 	owe_to_end(req, len < LARGE_ANSWER ? 0 : len);
 	return 0;
 }

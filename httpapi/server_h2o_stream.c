@@ -9,6 +9,9 @@
  *
  * What is encoded waits in req->raw and goes into req->out piece by piece, whenever the one before has gone to the
  * socket: ready() comes behind the last.  A whole answer of more than a piece is such a stream without a handler.
+ *
+ * Where a piece finds no memory or no room the engine aborts the stream: over HTTP/2 it alone is reset.  req->stop is set
+ * until the handler ends the stream, which is then told.
  */
 #include <h2o.h>
 
@@ -199,13 +202,8 @@ push(struct http_req *req)
 	size_t n;
 	int head_alone;
 
-	if (req->enc != NULL && !req->aborting && server_encode_next(req) != 0) {
-		if (!req->finishing) {
-			http_cut(req);
-			return;
-		}
+	if (req->enc != NULL && !req->aborting && server_encode_next(req) != 0)
 		req->aborting = 1;
-	}
 	iov = h2o_iovec_init(req->lent != NULL ? req->lent : req->out, req->out_len);
 	n = req->out_len > 0 ? 1 : 0;
 	req->bytes += req->out_len;
@@ -219,6 +217,11 @@ push(struct http_req *req)
 			server_give_to_pool(req, req->out, req->out_cap);
 		req->out = NULL;
 		req->complete = !req->aborting;
+		/* Cut off: the handler, which did not end it, is told by the next flush. */
+		if (req->stop != NULL) {
+			req->gone = 1;
+			schedule_flush(req);
+		}
 		server_send_last(req, &iov, n, state);
 		return;
 	}
@@ -239,7 +242,7 @@ flush_one(struct http_req *req)
 	} else if (req->gone && req->started && req->stop != NULL) {
 		void (*stop)(void *) = req->stop;
 
-		/* It was started after its client had gone. */
+		/* It was started after its client had gone, or cut off. */
 		req->stop = NULL;
 		stop(req->cookie);
 	} else if (req->is_head && req->want_ready && !req->finishing) {
@@ -445,11 +448,8 @@ http_send(struct http_req *req, const void *data, size_t len)
 	if (req->gone)
 		return;
 	req->want_ready = 1;
-	/* The handler counts on ready() or stop(): an abort, which is its own to make, would bring neither. */
-	if (req->h2o != NULL && len > 0 && keep(req, data, len) != 0) {
-		http_cut(req);
-		return;
-	}
+	if (req->h2o != NULL && len > 0 && keep(req, data, len) != 0)
+		req->aborting = 1;
 	schedule_flush(req);
 }
 
@@ -462,13 +462,13 @@ http_lend(struct http_req *req, const void *data, size_t len)
 		return;
 	}
 	req->want_ready = 1;
-	if (!server_room_grant_piece(req, len)) {
-		http_cut(req);
-		return;
+	if (server_room_grant_piece(req, len)) {
+		req->lent = data;
+		req->out_len = len;
+		server_room_count_piece(req, len);
+	} else {
+		req->aborting = 1;
 	}
-	req->lent = data;
-	req->out_len = len;
-	server_room_count_piece(req, len);
 	schedule_flush(req);
 }
 
@@ -476,6 +476,7 @@ void
 http_finish(struct http_req *req)
 {
 	assert(req->started && !req->finishing && req->lent == NULL);
+	req->stop = NULL;
 	if (req->gone || req->aborting)
 		return;
 	req->finishing = 1;
@@ -492,6 +493,7 @@ http_abort(struct http_req *req)
 		http_reply(req, 500, NULL, 0);
 		return;
 	}
+	req->stop = NULL;
 	if (req->gone || req->finishing || req->aborting)
 		return;
 	req->aborting = 1;
@@ -571,11 +573,17 @@ reply_copy(struct http_req *req, int status, const void *body, size_t len)
 	reply_iov(req, status, iov, len);
 }
 
-/* is_shed: 1 if there is no room for the answer.  To another method than GET it may tell of what was done: it is counted, and always told. */
+void
+http_wrote(struct http_req *req)
+{
+	req->wrote = 1;
+}
+
+/* is_shed: 1 if there is no room for the answer.  What was done is told all the same: it is counted. */
 static int
 is_shed(const struct http_req *req, size_t len)
 {
-	return strcmp(req->method, "GET") == 0 && !server_room_grant(req, len);
+	return !req->is_head && !req->wrote && !server_room_grant(req, len);
 }
 
 void

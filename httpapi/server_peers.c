@@ -417,14 +417,22 @@ server_peers_end(struct server_peer *peer)
 	atomic_fetch_sub_explicit(&peer->jobs, 1, memory_order_relaxed);
 }
 
-void
-server_peers_owe(struct server_peer *peer, uint64_t n)
+struct server_peer *
+server_peers_hold(struct server_peer *peer)
 {
 	if (peer == NULL)
-		return;
+		return NULL;
 	pthread_mutex_lock(&peer->all->lock);
 	peer->refs++;
 	pthread_mutex_unlock(&peer->all->lock);
+	return peer;
+}
+
+void
+server_peers_owe(struct server_peer *peer, uint64_t n)
+{
+	if (server_peers_hold(peer) == NULL)
+		return;
 	atomic_fetch_add_explicit(&peer->owed, n, memory_order_relaxed);
 }
 

@@ -52,12 +52,14 @@ void server_peers_free(struct server_peers *p);
 /**
  * server_peers_connect(p, a, max, peerp): One more connection from ${a}'s group, with a reference.  Errors: ERR_BUSY (it has ${max}
  * already; 0: no bound), ERR_NOMEM.  server_peers_disconnect(peer): One less; the reference stays.
- * server_peers_get(p, a, peerp): A reference alone.  server_peers_put(peer): Drops one; NULL is allowed.
+ * server_peers_get(p, a, peerp): A reference alone.  server_peers_hold(peer): One more; returns ${peer}.  server_peers_put(peer):
+ * Drops one.  NULL is allowed in both.
  */
 int server_peers_connect(
     struct server_peers *p, const struct server_addr *a, unsigned max, struct server_peer **peerp) MUST_CHECK;
 void server_peers_disconnect(struct server_peer *peer);
 int server_peers_get(struct server_peers *p, const struct server_addr *a, struct server_peer **peerp) MUST_CHECK;
+struct server_peer *server_peers_hold(struct server_peer *peer);
 void server_peers_put(struct server_peer *peer);
 /**
  * server_peers_begin(peer, max, rate): One more request is being worked on.  Errors: ERR_BUSY: ${max} are, or more than

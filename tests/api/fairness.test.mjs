@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import http from 'node:http';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
@@ -46,8 +47,8 @@ test('a request full of new accounts keeps neither logins nor another account wa
 	assert.equal((await ask(server, 'GET', '/_session', { auth: basic('many99', 'pw') })).json.userCtx.name, 'many99');
 });
 
-/** A client at ${from} that asks for ${path} and reads no further than ${until}; head: of what came. */
-function asker(of, path, { from, headers = '', until: end = 1 }) {
+/** A client at ${from} that asks for ${path} and reads no further than ${until}, before goOn(); text: the first of what came. */
+function asker(of, path, { from, method = 'GET', headers = '', body, until: end = 1 }) {
 	const c = { bytes: 0, text: '', over: false };
 	c.socket = net.connect({ host: '127.0.0.1', port: of.port, localAddress: from });
 	c.closed = new Promise((resolve) => c.socket.on('close', () => resolve((c.over = true))));
@@ -58,7 +59,12 @@ function asker(of, path, { from, headers = '', until: end = 1 }) {
 		resolve();
 	}));
 	c.socket.on('error', () => {});
-	c.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${of.auth}\r\n${headers}\r\n`);
+	c.goOn = (more = Infinity) => {
+		end = c.bytes + more;
+		c.socket.resume();
+	};
+	if (body !== undefined) headers += `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`;
+	c.socket.write(`${method} ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${of.auth}\r\n${headers}\r\n${body ?? ''}`);
 	c.status = () => Number(/^HTTP\/1.1 (\d+)/.exec(c.text)?.[1]);
 	return c;
 }
@@ -131,18 +137,132 @@ test('where too many answers wait, small ones go on, and who takes nothing is cu
 	for (const c of many) c.socket.destroy();
 }));
 
-test('where no answer has room, what was written is told all the same', { timeout: 60000 }, () => withNarrow({}, async (of) => {
-	const db = await newDb(of);
-	const put = async (text) => assert.equal((await ask(of, 'PUT', `/${db}/${text.length}`, { json: { text } })).status, 201);
+/** Answers wait for 127.0.0.2 that leave 40 KiB of its quarter. */
+async function fillQuarter(of, db) {
+	const put = async (text) => assert.equal((await ask(of, 'PUT', `/${db}/filler-${text.length}`, { json: { text } })).status, 201);
 	await put('');
-	// 36 of these leave 60 KB of 272 MiB.
-	const length = Math.floor(((272 << 20) - 60000) / 36) - (await ask(of, 'GET', `/${db}/0`)).raw.length;
+	const each = Math.floor(((68 << 20) - (40 << 10)) / 9), length = each - (await ask(of, 'GET', `/${db}/filler-0`)).raw.length - 6;
 	await put('x'.repeat(length));
-	const many = Array.from({ length: 40 }, () => asker(of, `/${db}/${length}`, {}));
+	const many = Array.from({ length: 9 }, () => asker(of, `/${db}/filler-${length}`, { from: '127.0.0.2' }));
 	await Promise.all(many.map((c) => c.begun));
-	assert.deepEqual([200, 503].map((status) => many.filter((c) => c.status() === status).length), [36, 4]);
-	const docs = Array.from({ length: 2000 }, (_, i) => ({ _id: `written-${i}` }));
-	assert.equal((await ask(of, 'POST', `/${db}/_bulk_docs`, { json: { docs } })).status, 201);
+	assert.deepEqual(many.map((c) => c.status()), Array(9).fill(200));
+	const left = (68 << 20) - (await stat(of, 'owed'));
+	assert.ok(left > 0 && left < 64 << 10, `${left}`);
+	return many;
+}
+
+const LARGE = 'new Array(100000).join("x")';
+
+test('where no answer has room, what was written is told all the same, and what is only read is not', { timeout: 60000 }, () => withNarrow({ gate: { exempt: 'none' } }, async (of) => {
+	const db = await newDb(of), text = crypto.randomBytes(75000).toString('base64'), docs = Array.from({ length: 2000 }, (_, i) => ({ _id: `written-${i}` }));
+	const functions = {
+		updates: {
+			made: `function (doc) { return [{ _id: "made" }, ${LARGE}]; }`,
+			changed: `function (doc) { doc.n = 1; return [doc, { code: 200, body: ${LARGE} }]; }`,
+			none: `function () { return [null, ${LARGE}]; }`,
+		},
+		shows: { large: `function () { return ${LARGE}; }` },
+		lists: { large: `function () { send(${LARGE}); send(${LARGE}); send(${LARGE}); }` },
+		views: { v: { map: 'function (doc) { if (doc._id === "large") emit(null, doc.text); }' } },
+	};
+	assert.equal((await ask(of, 'PUT', `/${db}/_design/d`, { json: functions })).status, 201);
+	assert.equal((await ask(of, 'PUT', `/${db}/large`, { json: { text } })).status, 201);
+	assert.equal((await ask(of, 'PUT', `/${db}/doc`, { json: {} })).status, 201);
+	assert.equal((await ask(of, 'PUT', `/${db}/att/a?new_edits=false`, { type: 'text/plain', body: text })).status, 201);
+	const reads = {
+		GET: [`/${db}/large`],
+		attachment: [`/${db}/att/a`, undefined, { headers: 'Accept-Encoding: gzip\r\n' }],
+		_find: [`/${db}/_find`, { selector: { _id: 'large' } }],
+		_all_docs: [`/${db}/_all_docs?include_docs=true`, { keys: ['large'] }],
+		_bulk_get: [`/${db}/_bulk_get`, { docs: [{ id: 'large' }] }],
+		_view: [`/${db}/_design/d/_view/v`, { keys: [null] }],
+		_show: [`/${db}/_design/d/_show/large`, {}],
+		'_show, PUT': [`/${db}/_design/d/_show/large`, {}, { method: 'PUT' }],
+		_list: [`/${db}/_design/d/_list/large/v`, { keys: [null] }],
+		'_update without a write': [`/${db}/_design/d/_update/none`, {}],
+	};
+	const writes = {
+		_bulk_docs: [`/${db}/_bulk_docs`, { docs }],
+		_update: [`/${db}/_design/d/_update/made`, {}],
+		'_update, 200': [`/${db}/_design/d/_update/changed/doc`, {}, { method: 'PUT' }],
+		'a setting': ['/_node/_local/_config/some/key', 'new', { method: 'PUT' }],
+	};
+	assert.equal((await ask(of, 'PUT', '/_node/_local/_config/some/key', { json: text })).status, 200);
+	const get = async (path, json, options) => {
+		const body = json && JSON.stringify(json);
+		const c = asker(of, path, { from: '127.0.0.2', method: json ? 'POST' : 'GET', body, until: Infinity, ...options, headers: `Connection: close\r\n${options?.headers ?? ''}` });
+		await c.closed;
+		return c;
+	};
+	const many = await fillQuarter(of, db), got = {};
+	for (const [what, [path, json, options]] of Object.entries({ ...reads, ...writes })) {
+		const c = await get(path, json, options);
+		got[what] = c.status();
+		if (c.status() === 503) assert.doesNotMatch(c.text, /\n(etag|content-encoding|accept-ranges):/i, what);
+		else assert.ok(c.bytes > 64 << 10, what);
+	}
+	const refused = Object.fromEntries(Object.keys(reads).map((what) => [what, 503]));
+	assert.deepEqual(got, { ...refused, _bulk_docs: 201, _update: 201, '_update, 200': 200, 'a setting': 200 });
+	assert.equal((await get('/')).status(), 200);
+	assert.equal((await get(`/${db}/small`, {}, { method: 'PUT' })).status(), 201);
+	const listing = await get(`/${db}/_all_docs`);
+	assert.ok(listing.status() === 200 && listing.bytes > 100 << 10, 'a listing of small pieces');
+	for (const c of many) c.socket.destroy();
+}));
+
+test('over HTTP/2 a piece without room ends its stream alone', { timeout: 60000 }, () => withNarrow({ gate: { exempt: 'none' } }, async (of) => {
+	const db = await newDb(of), filled = await newDb(of), text = TEXT.slice(0, 1 << 20);
+	const small = Array.from({ length: 2000 }, (_, i) => ({ _id: `a${i}` }));
+	assert.equal((await ask(of, 'POST', `/${db}/_bulk_docs`, { json: { docs: [...small, { _id: 'z', text }] } })).status, 201);
+	const many = await fillQuarter(of, filled);
+	const session = http2.connect(`http://127.0.0.1:${of.port}`, { localAddress: '127.0.0.2' });
+	session.on('error', () => {});
+	try {
+		const feed = session.request({ ':path': `/${db}/_changes?feed=continuous&since=now&heartbeat=1000`, authorization: of.auth });
+		await new Promise((resolve) => feed.once('response', resolve));
+		const listing = session.request({ ':path': `/${db}/_all_docs?include_docs=true`, authorization: of.auth });
+		const end = { bytes: 0 };
+		listing.on('response', (headers) => (end.status = headers[':status']));
+		listing.on('data', (d) => (end.bytes += d.length));
+		listing.on('error', () => {});
+		await new Promise((resolve) => listing.on('close', resolve));
+		assert.equal(end.status, 200);
+		assert.ok(end.bytes > 64 << 10 && end.bytes < text.length, `${end.bytes}`);
+		assert.notEqual(listing.rstCode, http2.constants.NGHTTP2_NO_ERROR);
+		assert.match(of.stderr(), /too much waits to be taken/);
+		let rows = '';
+		feed.on('error', () => {});
+		feed.on('data', (d) => (rows += d));
+		assert.equal((await ask(of, 'PUT', `/${db}/late`, { json: {} })).status, 201);
+		await until(() => rows.includes('"late"') || session.destroyed);
+		assert.equal(session.destroyed, false);
+	} finally {
+		session.destroy();
+		for (const c of many) c.socket.destroy();
+	}
+}));
+
+test('as many are cut as it takes, those first who take nothing, and by whom a proxy names', { timeout: 60000 }, () => withNarrow({ chttpd: { threads: '1' }, gate: { exempt: 'none', proxies: '127.0.0.1', stuck_timeout: 0 } }, async (of) => {
+	const db = await largeDocs(of), half = 136 << 20;
+	const waiting = async (n, client) => {
+		const many = Array.from({ length: n }, () => asker(of, `/${db}/b`, { headers: `X-Forwarded-For: 203.0.113.${client}\r\nConnection: close\r\n` }));
+		await Promise.all(many.map((c) => c.begun));
+		assert.deepEqual(many.map((c) => c.status()), Array(n).fill(200));
+		return many;
+	};
+	const many = [...(await waiting(8, 2)), ...(await waiting(8, 3)), ...(await waiting(7, 4))];
+	/* The pacer looks at the newest first. */
+	const [slow] = await waiting(1, 4), [few] = await waiting(1, 1);
+	const pace = setInterval(() => slow.goOn(1), 1500);
+	let owed = await stat(of, 'owed');
+	assert.ok(owed > half);
+	await until(async () => (owed = await stat(of, 'owed')) <= half, 'cuts', 40000).finally(() => clearInterval(pace));
+	assert.ok(owed > half - (17 << 20), `no more are cut than it takes: ${owed >> 20} MiB stay`);
+	for (const c of [few, slow]) {
+		c.goOn();
+		await c.closed;
+		assert.ok(c.bytes > TEXT.length, `${c.bytes}`);
+	}
 	for (const c of many) c.socket.destroy();
 }));
 

@@ -285,6 +285,8 @@ test_peers(void)
 	server_peers_owe(p[0], 10);
 	server_peers_paid(p[0], 1000);
 	CHECK_INT(server_peers_owed(q), 10);
+	CHECK(server_peers_hold(q) == q && server_peers_hold(NULL) == NULL);
+	server_peers_put(q);
 	server_peers_owe(NULL, 1);
 	server_peers_paid(NULL, 1);
 	CHECK_INT(server_peers_owed(NULL) + server_peers_owed(p[2]), 0);
