@@ -15,8 +15,7 @@
 #define WINDOW_MS 30000u
 #define RATE 1024u             /* bytes per second */
 #define IDLE_MS (300u * 1000u) /* a connection between requests */
-#define CROWDED_MS \
-	5000u /* the same where few more may come; where too many answers wait, for one of which nothing is taken */
+#define CROWDED_MS 5000u /* the same where few more may come; where too many answers wait, for one that nobody takes */
 #define CROWDED_RATE 64u /* times the minimum at which such an answer is taken, over twice that time */
 
 static unsigned
