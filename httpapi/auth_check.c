@@ -4,7 +4,7 @@
  * To derive a key from a password takes a good part of a second by design, so it happens on an executor thread.
  * One HTTP thread has one derivation running and the others in line, so that whoever guesses passwords
  * does not take the executor away from commits.  The line goes round among addresses, and who fills it makes room for
- * others.  Requests that bring the same password of the same account while it is being verified wait for the one
+ * others.  Requests that bring the same password of the same, unchanged account while it is being verified wait for the one
  * derivation.
  *
  * A wrong password costs as much as a right one whether there is such an account or not, and also where the
@@ -234,14 +234,15 @@ check_end(void *arg)
 	start(t);
 }
 
-/* 1: there is a derivation of the same password to wait for. */
+/* 1: there is a derivation of the same password to wait for, of the account as it is now. */
 static int
 join(struct auth_table *t, const struct auth_check *of, struct waiter *w)
 {
 	for (struct auth_check *c = t->checks; c; c = c->next) {
 		/* Who needs a token as well brings it alone. */
 		if (c->account.totp.len == 0 && of->account.totp.len == 0 &&
-		    hash_equal(c->digest, of->digest, SHA256_LEN)) {
+		    hash_equal(c->digest, of->digest, SHA256_LEN) &&
+		    hash_equal(c->account.stamp, of->account.stamp, ACCOUNTS_STAMP_LEN)) {
 			w->next = c->waiters->next;
 			c->waiters->next = w;
 			http_hold(w->r->http);

@@ -181,6 +181,36 @@ test_changed_password(void)
 	CHECK_INT(fake_finds, before);
 }
 
+/* A request that came after a change of the account waits for no derivation that began before it. */
+static void
+test_changed_while_deriving(void)
+{
+	struct http_req q[3];
+
+	fake_accounts[2].name = "eve", fake_accounts[2].stored = "pw-eve", fake_accounts[2].role = "boss";
+	fake_accounts_changed();
+	for (int i = 0; i < 3; i++) {
+		fake_begin(&q[i], "GET", "/_session", basic("eve:pw-eve"), NULL);
+		api_handle(&q[i], &api);
+		CHECK_INT(q[i].status, 0);
+		if (i == 0)
+			fake_accounts[2].role = "guest";
+		else
+			fake_accounts[2].stored = "pw-new";
+		fake_accounts_changed();
+	}
+	fake_drain();
+	for (int i = 0; i < 3; i++) {
+		(void)buf_putc(&q[i].out, '\0');
+		CHECK_INT(q[i].status, i < 2 ? 200 : 401);
+		CHECK(strstr(q[i].out.data, i == 0 ? "boss" : i == 1 ? "guest" : "Name or password") != NULL);
+		CHECK_INT(q[i].refs, 0);
+		fake_end(&q[i]);
+	}
+	fake_accounts[2].name = NULL;
+	fake_accounts_changed();
+}
+
 /* What another thread has verified, or a login, is not derived again. */
 static void
 test_shared(void)
@@ -701,6 +731,7 @@ main(int argc, char **argv)
 	test_same_credentials_wait_together();
 	test_line();
 	test_changed_password();
+	test_changed_while_deriving();
 	test_shared();
 	test_cookie();
 	test_cookie_attributes();
