@@ -94,6 +94,9 @@ read_docs(struct apireq *r, struct jread *j, struct purge *p, struct buf *scratc
 		if (w->id.s == NULL)
 			return ERR_NOMEM;
 		p->req.nwrites++;
+		/* No document has it, and neither the answer nor what is remembered of purges has room for all of those. */
+		if (w->id.len > LIMIT_ID_LEN)
+			return ERR_ID_TOO_LONG;
 		if ((err = db_id_place(r->db, w->id.s, w->id.len, why)) == 0)
 			err = read_revs(r, j, p, w, scratch, why);
 	}

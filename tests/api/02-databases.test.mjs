@@ -88,3 +88,14 @@ test('settings and purges in long bodies are as in short ones', async () => {
 	assertError(await send('POST', '_purge', `${wide}{"doc":`), 400, 'bad_request', 'invalid UTF-8 JSON');
 	assertError(await send('POST', '_purge', JSON.stringify(Object.fromEntries(names.map((n) => [n, ['1-a']])))), 400, 'bad_request', 'Exceeded maximum number of documents.');
 });
+
+test('a purge that names an id which no document can have purges nothing', async () => {
+	const db = await newDb(server);
+	const { json } = await ask(server, 'PUT', `/${db}/doc`, { json: {} });
+	const purge = (ids) => ask(server, 'POST', `/${db}/_purge`, { json: Object.fromEntries([...ids.map((id) => [id, ['1-a']]), ['doc', [json.rev]]]) });
+	for (const ids of [['x'.repeat(8193)], Array.from({ length: 90 }, (_, i) => String(i).repeat(100000))])
+		assertError(await purge(ids), 400, 'illegal_docid', 'Document id is too long');
+	assert.equal((await ask(server, 'GET', `/${db}/doc`)).status, 200);
+	const longest = Array.from({ length: 99 }, (_, i) => String.fromCharCode(1).repeat(8190) + String(i).padStart(2, '0'));
+	assert.deepEqual((await purge(longest)).json.purged.doc, [json.rev]);
+});
