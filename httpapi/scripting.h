@@ -33,9 +33,6 @@ int scripting_request_put(struct buf *b, struct apireq *r, const struct scriptin
 /** scripting_put_request(b, r, id, body): Both at once, on the request's thread; nothing of it stays in the arena. */
 int scripting_put_request(struct buf *b, struct apireq *r, struct jstr id, const struct jstr *body) MUST_CHECK;
 
-/** scripting_is_session(pair): Is NAME=VALUE the session's cookie? */
-int scripting_is_session(struct jstr pair);
-
 /* A call of one function of a design document with a document and the request. */
 struct scripting_call {
 	struct jstr ddoc;   /* "_design/d" */

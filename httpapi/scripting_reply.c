@@ -46,9 +46,32 @@ static int
 is_token(const struct jstr *s)
 {
 	for (size_t i = 0; i < s->len; i++)
-		if (!isalnum((unsigned char)s->s[i]) && strchr("-_.!#$%&'*+^`|~", s->s[i]) == NULL)
+		if (s->s[i] == '\0' || (!isalnum((unsigned char)s->s[i]) && strchr("-_.!#$%&'*+^`|~", s->s[i]) == NULL))
 			return 0;
 	return s->len > 0;
+}
+
+static struct jstr
+skip(struct jstr s, const char *what)
+{
+	while (s.len > 0 && *s.s != '\0' && strchr(what, *s.s) != NULL) {
+		s.s++;
+		s.len--;
+	}
+	return s;
+}
+
+/* Browsers pass over the space around a cookie's name, and send one without a name as its value alone. */
+static int
+sets_session(struct jstr cookie)
+{
+	static const char name[] = "AuthSession";
+
+	cookie = skip(cookie, " \t=");
+	if (cookie.len < sizeof(name) - 1 || memcmp(cookie.s, name, sizeof(name) - 1) != 0)
+		return 0;
+	cookie = skip((struct jstr){cookie.s + sizeof(name) - 1, cookie.len - (sizeof(name) - 1)}, " \t");
+	return cookie.len > 0 && *cookie.s == '=';
 }
 
 /* What says how the message is cut is not the function's to set, nor who the browser is from now on. */
@@ -61,11 +84,7 @@ may_set(const char *name, struct jstr value)
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		if (strcmp(ours[i], name) == 0)
 			return 0;
-	while (value.len > 0 && (*value.s == ' ' || *value.s == '\t')) {
-		value.s++;
-		value.len--;
-	}
-	return strcmp(name, "set-cookie") != 0 || !scripting_is_session(value);
+	return strcmp(name, "set-cookie") != 0 || !sets_session(value);
 }
 
 /* is_ours: What the answer has anyhow: a tag, which the function cannot know, and `Vary: Accept`. */

@@ -95,7 +95,10 @@ struct header_list {
 static int
 is_credential(const struct api *api, struct jstr name)
 {
-	const char *own = config_get(api->config, "chttpd_auth", "x_auth_token", "X-Auth-CouchDB-Token");
+	const struct config *c = api->config;
+	/* As auth_settings.c reads it. */
+	const char *own = config_get(c, "chttpd_auth", "x_auth_token",
+	    config_get(c, "couch_httpd_auth", "x_auth_token", "X-Auth-CouchDB-Token"));
 	const char *const names[] = {"authorization", "proxy-authorization", own};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -104,8 +107,8 @@ is_credential(const struct api *api, struct jstr name)
 	return 0;
 }
 
-int
-scripting_is_session(struct jstr pair)
+static int
+is_session(struct jstr pair)
 {
 	static const char name[] = "AuthSession=";
 
@@ -125,7 +128,7 @@ put_cookies(struct buf *b, struct jstr text)
 			stop = end;
 		while (p < stop && *p == ' ')
 			p++;
-		if (p < stop && !scripting_is_session((struct jstr){p, (size_t)(stop - p)})) {
+		if (p < stop && !is_session((struct jstr){p, (size_t)(stop - p)})) {
 			buf_puts(b, b->len > 0 ? "; " : "");
 			buf_put(b, p, (size_t)(stop - p));
 		}

@@ -9,6 +9,9 @@ const shows = {
 	tell: 'function(doc, req) { return {json: req}; }',
 	page: 'function() { return "<script>alert(1)</script>"; }',
 	session: 'function() { return {headers: {"Set-Cookie": " AuthSession=mine", "Content-Security-Policy": "", "X-Split": "a\\r\\nb: c"}, body: ""}; }',
+	spaced: 'function() { return {headers: {"Set-Cookie": "AuthSession =mine"}, body: ""}; }',
+	nameless: 'function() { return {headers: {"Set-Cookie": "= AuthSession=mine"}, body: ""}; }',
+	zero: 'function() { return {headers: {"\\u0000": "x", "Set-Cookie\\u0000": "theirs=2", "X-Other": "y"}, body: ""}; }',
 	cookie: 'function() { return {headers: {"Set-Cookie": "theirs=1; Path=/"}, body: ""}; }',
 };
 before(async () => {
@@ -35,6 +38,12 @@ test('what opens an account is not shown to functions', async () => {
 	const alone = await show('tell', { auth: null, headers: { cookie: session } });
 	assert.deepEqual(alone.json.cookie, {});
 	assert.equal(alone.json.headers.Cookie, undefined);
+	// The header may be named in the older section.
+	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/couch_httpd_auth/x_auth_token', { json: 'X-Proof' })).status, 200);
+	const proven = await show('tell', { headers: { 'X-Proof': 'tokentoken' } });
+	assert.equal(proven.json.userCtx.name, 'admin');
+	assert.ok(!proven.text.includes('tokentoken'));
+	assert.equal((await ask(server, 'DELETE', '/_node/_local/_config/couch_httpd_auth/x_auth_token')).status, 200);
 });
 
 test('policies are settings: one that is no header\'s value is none', async () => {
@@ -59,7 +68,7 @@ test('policies are settings: one that is no header\'s value is none', async () =
 });
 
 test('a page that a function makes may not act for whoever looks at it, nor change who that is', async () => {
-	for (const name of ['page', 'session']) {
+	for (const name of ['page', 'session', 'spaced', 'nameless', 'zero']) {
 		const r = await show(name);
 		assert.equal(r.status, 200, r.text);
 		assert.equal(r.headers['content-security-policy'], 'sandbox');
@@ -67,6 +76,7 @@ test('a page that a function makes may not act for whoever looks at it, nor chan
 		assert.equal(r.headers['x-split'], undefined);
 		assert.equal(r.headers.b, undefined);
 	}
+	assert.equal((await show('zero')).headers['x-other'], 'y');
 	assert.deepEqual((await show('cookie')).headers['set-cookie'], ['theirs=1; Path=/']);
 	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/csp/showlist_enable', { json: 'false' })).status, 200);
 	assert.equal((await show('page')).headers['content-security-policy'], undefined);
