@@ -88,7 +88,8 @@ rev_put_id(struct buf *b, const struct rev *r)
 	char *p;
 	int err;
 
-	if (r->len != REV_MD5_LEN)
+	/* Of a _local document it is a number's digits. */
+	if (r->len != REV_MD5_LEN || r->gen == 0)
 		return buf_put(b, r->id, r->len);
 	err = buf_reserve(b, 2 * REV_MD5_LEN, &p);
 	if (err != 0)
@@ -104,7 +105,7 @@ rev_put(struct buf *b, const struct rev *r)
 	char *p;
 	int err;
 
-	if (r->len == REV_MD5_LEN && r->gen < 10) {
+	if (r->len == REV_MD5_LEN && r->gen > 0 && r->gen < 10) {
 		/* Nearly all: in one piece. */
 		if ((err = buf_reserve(b, 2 + 2 * REV_MD5_LEN, &p)) != 0)
 			return err;

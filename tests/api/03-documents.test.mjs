@@ -152,6 +152,10 @@ test('local documents do not replicate and do not count', async () => {
 	const before = (await ask(server, 'GET', `/${db}`)).json;
 	assert.deepEqual((await ask(server, 'PUT', `/${db}/_local/cp`, { json: { seq: 5 } })).json, { ok: true, id: '_local/cp', rev: '0-1' });
 	assert.equal((await ask(server, 'GET', `/${db}/_local/cp`)).json.seq, 5);
+	// Sixteen digits are a count, and no hash.
+	const high = { _id: '_local/cp', _rev: '0-9007199254740993', seq: 5 };
+	assert.deepEqual((await ask(server, 'POST', `/${db}/_bulk_docs`, { json: { docs: [high] } })).json, [{ ok: true, id: '_local/cp', rev: '0-9007199254740994' }]);
+	assert.equal((await ask(server, 'GET', `/${db}/_local/cp`)).json._rev, '0-9007199254740994');
 	const now = (await ask(server, 'GET', `/${db}`)).json;
 	assert.deepEqual([now.update_seq, now.doc_count], [before.update_seq, before.doc_count]);
 });
