@@ -16,7 +16,7 @@
 #define ERR_LIST(X)                                                                                                  \
 	X(ERR_NOMEM, 500, "internal_server_error", "out of memory")                                                  \
 	X(ERR_IO, 500, "internal_server_error", "input/output error")                                                \
-	X(ERR_NOT_GZIP, 500, "internal_server_error", "an attachment that was stored as gzip is none")               \
+	X(ERR_NOT_GZIP, 500, "internal_server_error", "an attachment is no gzip, or not as long as is said of it")   \
 	X(ERR_CORRUPT, 500, "internal_server_error", "a record's checksum does not match")                           \
 	X(ERR_IN_DOUBT, 500, "internal_server_error", "the outcome of the write is not known")                       \
 	X(ERR_INTERNAL, 500, "internal_server_error", "internal error")                                              \

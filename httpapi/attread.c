@@ -43,6 +43,8 @@ struct attread {
 	z_stream z;
 	struct buf chunk; /* what z reads */
 	uint64_t next_chunk;
+	int begun;     /* the answer is a stream: its head is out, */
+	uint64_t sent; /* and so many bytes */
 };
 
 /* ---- Headers ---- */
@@ -333,6 +335,23 @@ fill_inflated(struct attread *t, struct db_snap *snap, struct buf *b)
 	return 0;
 }
 
+/*
+ * hold_length: Whoever uploads compressed bytes may say of their length what he likes.  A stream of another length than its head told would run into the
+ * next answer of its connection: it is cut off.  ${n}: bytes of this batch.
+ */
+static int
+hold_length(struct attread *t, size_t n, int err)
+{
+	uint64_t length = body_length(t);
+	int whole = err == ERR_END && !t->begun, ended = err == ERR_END;
+
+	if ((err != 0 && !ended) || whole || length == UINT64_MAX)
+		return err;
+	t->begun = 1;
+	t->sent += n;
+	return t->sent > length || (ended && t->sent < length) ? ERR_NOT_GZIP : err;
+}
+
 static int
 fill(void *cookie, struct buf *b, struct arena *scratch)
 {
@@ -345,7 +364,7 @@ fill(void *cookie, struct buf *b, struct arena *scratch)
 		return err;
 	err = t->inflating ? fill_inflated(t, snap, b) : fill_ranges(t, snap, b);
 	db_snap_end(snap);
-	return err;
+	return hold_length(t, b->len, err);
 }
 
 static void

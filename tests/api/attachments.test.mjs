@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { client } from '../lib/wire.mjs';
+import { connect } from './client.mjs';
 
 let server, c;
 before(async () => {
@@ -132,6 +133,24 @@ test('what is stored compressed is sent as the client takes it', async () => {
 	await c.request('PUT', `${db}/f/t`, empty, { ...BIN, 'content-encoding': 'gzip' });
 	assert.equal((await c.request('GET', `${db}/f/t`)).text, 'x');
 	equal((await c.request('GET', `${db}/e/t`, undefined, { 'accept-encoding': 'gzip' })).raw, up, 'as it came');
+});
+
+test('an answer has the length that its head tells, whatever the uploader said of it', async () => {
+	const db = await c.db();
+	const text = 'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforged\n'.repeat(8000), up = gzipSync(text);
+	for (const length of [7, 200000, text.length, 1000000]) {
+		const att = { follows: true, content_type: 'text/plain', encoding: 'gzip', encoded_length: up.length, length };
+		const body = Buffer.concat([Buffer.from(`--b\r\n\r\n${JSON.stringify({ _attachments: { t: att } })}\r\n--b\r\n\r\n`), up, Buffer.from('\r\n--b--')]);
+		const put = await c.request('PUT', `${db}/d${length}`, body, { 'content-type': 'multipart/related; boundary=b' });
+		assert.equal(put.status, 201, put.text);
+		const peer = connect(server.port);
+		peer.send(`GET ${db}/d${length}/t HTTP/1.1\r\nHost: x\r\nAuthorization: ${server.auth}\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+		const got = await peer.closed;
+		const end = got.indexOf('\r\n\r\n') + 4, told = Number(/content-length: (\d+)/i.exec(got)[1]), next = got.slice(end + told);
+		if (next) assert.match(next, /^HTTP\/1.1 200 OK\r\n[^]*"couchdb":"Welcome"/, `${length}: what follows ${told} bytes`);
+		assert.equal(got.startsWith('HTTP/1.1 200'), length !== 7, `${length}`);
+		assert.equal(next.length > 0, [7, text.length].includes(length), `${length}: its connection goes on`);
+	}
 });
 
 test('edits keep the body and the other attachments', async () => {
