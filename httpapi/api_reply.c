@@ -173,6 +173,7 @@ api_error_text(struct apireq *r, int status, const char *error, const char *reas
 	buf_puts(&b, ",\"reason\":");
 	put_text(&b, reason);
 	buf_puts(&b, "}\n");
+	http_drop_content(r->http);
 	if (status == 401 && strcmp(error, "unauthorized") == 0)
 		status = unauthorized(r, reason);
 	api_done(r);

@@ -257,6 +257,8 @@ void http_set_header(struct http_req *req, const char *name, const char *value, 
 void http_add_header(struct http_req *req, const char *name, const char *value, size_t len);
 /** http_set_static(req, name, value): http_set_header() of a text that is never freed, without a copy. */
 void http_set_static(struct http_req *req, const char *name, const char *value);
+/** http_drop_content(req): What headers tell of an answer's content is taken back, as another one, an error, is given instead. */
+void http_drop_content(struct http_req *req);
 /**
  * http_may_encode(req): Before http_reply() or http_start(): the body is text that may go out compressed, as the
  * client takes it.  The engine then sets Content-Encoding and Vary, and the length is the compressed one's.

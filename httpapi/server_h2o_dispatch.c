@@ -95,20 +95,18 @@ req_fill(struct http_req *req, h2o_req_t *h2o)
 }
 
 void
-server_drop_headers(struct http_req *req)
+http_drop_content(struct http_req *req)
 {
-	const h2o_token_t *const names[] = {H2O_TOKEN_ETAG, H2O_TOKEN_LOCATION, H2O_TOKEN_LAST_MODIFIED,
-	    H2O_TOKEN_CACHE_CONTROL, H2O_TOKEN_CONTENT_DISPOSITION, H2O_TOKEN_CONTENT_ENCODING, H2O_TOKEN_CONTENT_RANGE,
-	    H2O_TOKEN_ACCEPT_RANGES};
-	h2o_headers_t *headers;
+	static const char *const names[] = {"content-encoding", "content-md5", "content-range", "content-disposition",
+	    "accept-ranges", "etag", "last-modified", "location"};
 	ssize_t at;
 
-	if (req->h2o == NULL)
-		return;
-	headers = &req->h2o->res.headers;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		while ((at = h2o_find_header(headers, names[i], -1)) != -1)
+	for (size_t i = 0; req->h2o != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
+		h2o_headers_t *headers = &req->h2o->res.headers;
+
+		while ((at = h2o_find_header_by_str(headers, names[i], strlen(names[i]), -1)) != -1)
 			h2o_delete_header(headers, at);
+	}
 }
 
 void
@@ -117,7 +115,7 @@ server_refuse(struct http_req *req, int err)
 	char text[128];
 	int n = snprintf(text, sizeof(text), "{\"error\":\"%s\",\"reason\":\"%s\"}\n", err_name(err), err_reason(err));
 
-	server_drop_headers(req);
+	http_drop_content(req);
 	http_set_header(req, "content-type", "application/json", 16);
 	if (err == ERR_TOO_MANY_REQUESTS || err == ERR_BUSY)
 		http_set_static(req, "retry-after", "1");

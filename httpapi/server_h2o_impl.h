@@ -364,8 +364,6 @@ void server_cert_seen(const struct ssl_st *ssl);
 int server_on_req(h2o_handler_t *handler, h2o_req_t *h2o);
 /** server_refuse(req, err): Answer with an error that the engine has found. */
 void server_refuse(struct http_req *req, int err);
-/** server_drop_headers(req): Those that told of an answer which an error is to replace. */
-void server_drop_headers(struct http_req *req);
 /**
  * server_error_setup: A filter for what h2o answers by itself, which puts CouchDB's form in place
  * of its text.

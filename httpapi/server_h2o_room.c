@@ -456,7 +456,7 @@ http_may_stream(struct http_req *req, uint64_t len)
 	len += arena_size(req->arena); /* server_room_settle() */
 	if (len < LARGE_PIECE || server_room_grant(req, len))
 		return 1;
-	server_drop_headers(req);
+	http_drop_content(req);
 	return 0;
 }
 
@@ -464,7 +464,7 @@ int
 http_keep(struct http_req *req, uint64_t len)
 {
 	if (!server_room_grant(req, len + arena_size(req->arena))) {
-		server_drop_headers(req);
+		http_drop_content(req);
 		return ERR_BUSY;
 	}
 	owe_to_end(req, len < LARGE_ANSWER ? 0 : len);
