@@ -4,7 +4,7 @@
  * Upward, a turn resumes behind the last row's sequence.  Downward the database can only begin at
  * the newest row, so all turns but the first read a window of sequences upward and write it
  * backwards: each sequence has at most one row, so a window of 256 is a batch; where rows are
- * sparse it doubles.
+ * sparse it doubles, and where they are long it has fewer.
  *
  * A feed of few ids asks for each document instead of walking over all rows.
  *
@@ -291,10 +291,11 @@ struct window {
 	uint64_t seq[LIMIT_ROWS_PER_TURN];
 };
 
-/* Read (low, f->down).  Returns ERR_TOO_LARGE if it has more rows than fit. */
+/* Read (low, f->down).  Returns ERR_TOO_LARGE if it has more rows than the ${w}->n that fit, or more text: but one row fits always. */
 static int
 read_window(struct feedscan *f, uint64_t low, struct feedrow *row, struct window *w)
 {
+	const int several = f->down - low > 2;
 	struct db_scan *scan;
 	struct db_change c;
 	int pass, err = db_changes_open(row->snap, low, 0, &scan);
@@ -318,7 +319,7 @@ read_window(struct feedscan *f, uint64_t low, struct feedrow *row, struct window
 		if (err == 0 && pass)
 			err = feedrow_put(row, &c, 1, "", &w->text);
 		if (err == 0)
-			err = buf_failed(&w->text);
+			err = several && w->text.len > ROWS_BATCH_BYTES ? ERR_TOO_LARGE : buf_failed(&w->text);
 		if (err != 0)
 			break;
 		w->seq[w->n] = c.seq;
@@ -353,10 +354,19 @@ window_of(const struct feedscan *f)
 					      : LIMIT_ROWS_PER_TURN;
 }
 
+/* narrower: About as many as fitted, of ${width}; the long row may be the last, so half of them at most. */
+static uint64_t
+narrower(size_t fitted, uint64_t width)
+{
+	uint64_t n = fitted < width / 2 ? fitted : width / 2;
+
+	return n > 0 ? n : 1;
+}
+
 static int
 fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 {
-	uint64_t width = window_of(f), low;
+	uint64_t most = window_of(f), width = f->width > 0 && f->width < most ? f->width : most, low;
 	uint64_t begin = rows_now_us();
 	struct window *w = malloc(sizeof(*w));
 	int err = 0;
@@ -367,8 +377,8 @@ fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 	do {
 		low = f->down - 1 > width ? f->down - 1 - width : 0;
 		err = read_window(f, low, row, w);
-		if (err == ERR_TOO_LARGE && width > LIMIT_ROWS_PER_TURN) {
-			width = LIMIT_ROWS_PER_TURN;
+		if (err == ERR_TOO_LARGE && f->down - low > 2) {
+			width = narrower(w->n, f->down - low - 1);
 			err = 0;
 			continue;
 		}
@@ -381,9 +391,10 @@ fill_down(struct feedscan *f, struct feedrow *row, struct buf *b)
 			err = reached_bottom(f);
 		else if (w->n == 0 || w->seq[0] > low + 1)
 			f->down = low + 1;
-		if (w->n < LIMIT_ROWS_PER_TURN / 4 && width < WINDOW_MAX)
+		if (w->n < LIMIT_ROWS_PER_TURN / 4 && w->text.len < ROWS_BATCH_BYTES / 4 && width < WINDOW_MAX)
 			width *= 2;
 	} while (err == 0 && b->len < ROWS_BATCH_BYTES / 2 && rows_now_us() - begin < ROWS_TURN_US);
+	f->width = (uint32_t)width;
 	buf_release(&w->text);
 	free(w);
 	return err;

@@ -31,6 +31,7 @@ struct feedscan {
 	uint64_t emitted;                   /* rows written */
 	uint64_t looked;                    /* descending: rows passed */
 	uint64_t down;                      /* descending: the last row looked at; 0: none yet */
+	uint32_t width;                     /* descending: sequences that were read at a time; 0: none yet */
 	uint64_t interval;                  /* seq_interval, or 0 */
 	const struct jstr *ids;             /* of DOC_IDS, ascending, none twice */
 	size_t nids;

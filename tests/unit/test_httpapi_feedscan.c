@@ -1,11 +1,13 @@
-/* test_httpapi_feedscan.c: the last line of a changes feed, where what is pending can be counted and where it cannot; a feed of what cannot be read. */
+/* test_httpapi_feedscan.c: the last line of a changes feed, where what is pending can be counted and where it cannot; long rows downward; a feed of what cannot be read. */
 #include "dbtest.h"
 
 #include "dbdamage.h"
 #include "faults.h"
 #include "httpapi/feedscan.h"
+#include "httpapi/rows.h"
 
 enum { FAULT_MALLOC = 1 };
+enum { LONG_ROWS = 60, LONG_TEXT = 100000 };
 
 static inline int
 refused(size_t size)
@@ -69,6 +71,48 @@ test_closed(struct feedscan *scan, struct buf *b)
 	CHECK(strstr(text, "pending") == NULL);
 }
 
+/* Rows with long documents, the newest first: a turn makes about a batch of them, whatever stands in its window. */
+static void
+test_long_rows(struct db *db)
+{
+	struct feedscan scan;
+	uint64_t seq, most = 0;
+	struct buf b;
+	int err = 0;
+
+	feedscan_init(&scan, db, 0);
+	scan.descending = scan.row.include_docs = 1;
+	buf_init(&b, 1u << 24);
+	while (err == 0) {
+		buf_clear(&b);
+		err = feedscan_fill(&scan, &b, arena, &seq);
+		CHECK(buf_failed(&b) == 0);
+		most = b.len > most ? b.len : most;
+	}
+	CHECK_INT(err, ERR_END);
+	CHECK_INT(scan.emitted, 3 + LONG_ROWS);
+	CHECK_INT(scan.last, 1);
+	CHECK(most < 2 * ROWS_BATCH_BYTES + LONG_TEXT);
+	buf_release(&b);
+}
+
+static void
+put_long(struct dbs *dbs)
+{
+	static char doc[LONG_TEXT + 64];
+
+	for (unsigned i = 0; i < LONG_ROWS; i++) {
+		int n = snprintf(doc, sizeof(doc), "{\"_id\":\"long%u\",\"text\":\"", i);
+
+		/* Short ones among them, and the last ones. */
+		size_t len = i % 10 == 3 || i > LONG_ROWS - 5 ? 1 : LONG_TEXT;
+
+		memset(doc + n, 'x', len);
+		(void)snprintf(doc + n + len, sizeof(doc) - (size_t)n - len, "\"}");
+		dbtest_put(dbs, "db", doc, 1);
+	}
+}
+
 /* Where the update sequence cannot be read, a feed does not end as that of an empty database does. */
 static void
 test_damaged(struct db *db, struct buf *b)
@@ -114,6 +158,8 @@ main(void)
 	begin(db, &scan);
 	test_counted(&scan, &b);
 	test_closed(&scan, &b);
+	put_long(dbs);
+	test_long_rows(db);
 	test_damaged(db, &b);
 	buf_release(&b);
 	db_close(db);
