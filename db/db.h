@@ -489,8 +489,10 @@ int db_doc_base(struct db_doc *doc, const struct revnode *node, struct arena *a,
 /**
  * db_att_read(snap, att, chunk, b): Append stored bytes [chunk * LIMIT_BLOB_CHUNK, ...) of an attachment.
  * ERR_END: behind the last.  Errors: ERR_CORRUPT, ERR_IO.
+ * db_att_read_later: The same in a later snapshot than that of the document.  ERR_MISSING: it was removed since.
  */
 int db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b) MUST_CHECK;
+int db_att_read_later(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b) MUST_CHECK;
 
 /**
  * db_local_get(snap, id, len, a, revp, bodyp): A _local document ("_local/x"): its number N of rev "0-N", and

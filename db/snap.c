@@ -287,8 +287,9 @@ chunk_damaged(const struct db_snap *snap, const struct doc_att *att, int err)
 	return err;
 }
 
-int
-db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b)
+/* att_chunk: ERR_MISSING: it is not there. */
+static int
+att_chunk(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b)
 {
 	struct payload_key key = payload_blob_key(att->blob, (uint32_t)chunk);
 	struct store_val val;
@@ -298,15 +299,32 @@ db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, str
 
 	if (chunk * LIMIT_BLOB_CHUNK >= att->stored_length)
 		return ERR_END;
-	err = store_get(snap->snap, TREE_BLOBS, key.bytes, sizeof(key.bytes), &val);
-	if (err == 0)
-		err = record_open(TREE_BLOBS, key.bytes, sizeof(key.bytes), &val, &r);
-	else if (err == ERR_MISSING)
-		err = ERR_CORRUPT;
-	if (err != 0)
-		return chunk_damaged(snap, att, err);
+	if ((err = store_get(snap->snap, TREE_BLOBS, key.bytes, sizeof(key.bytes), &val)) != 0 ||
+	    (err = record_open(TREE_BLOBS, key.bytes, sizeof(key.bytes), &val, &r)) != 0)
+		return err;
 	len = bytes_left(&r);
 	return buf_put(b, bytes_take(&r, len), len);
+}
+
+int
+db_att_read(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b)
+{
+	int err = att_chunk(snap, att, chunk, b);
+
+	return chunk_damaged(snap, att, err == ERR_MISSING ? ERR_CORRUPT : err);
+}
+
+int
+db_att_read_later(struct db_snap *snap, const struct doc_att *att, uint64_t chunk, struct buf *b)
+{
+	struct payload_key key = payload_blob_key(att->blob, 0);
+	int err = att_chunk(snap, att, chunk, b);
+	struct store_val val;
+
+	/* A blob's record goes together with its chunks. */
+	if (err == ERR_MISSING && (err = store_get(snap->snap, TREE_BLOBS, key.bytes, 8, &val)) == 0)
+		err = ERR_CORRUPT;
+	return chunk_damaged(snap, att, err);
 }
 
 /* ---- _local documents: varint rev number, body ---- */

@@ -250,7 +250,7 @@ copy_some(struct attread *t, uint64_t to, struct db_snap *snap, struct buf *b)
 {
 	uint64_t skip = t->at % LIMIT_BLOB_CHUNK, n;
 	size_t begin = b->len;
-	int err = db_att_read(snap, &t->att, t->at / LIMIT_BLOB_CHUNK, b);
+	int err = db_att_read_later(snap, &t->att, t->at / LIMIT_BLOB_CHUNK, b);
 
 	if (err != 0)
 		return err == ERR_END ? ERR_CORRUPT : err;
@@ -312,7 +312,7 @@ fill_inflated(struct attread *t, struct db_snap *snap, struct buf *b)
 			if (chunks++ == TURN_CHUNKS)
 				return 0;
 			buf_clear(&t->chunk);
-			err = db_att_read(snap, &t->att, t->next_chunk, &t->chunk);
+			err = db_att_read_later(snap, &t->att, t->next_chunk, &t->chunk);
 			/* What ends before its compressed stream does was uploaded so. */
 			if (err != 0)
 				return err;

@@ -197,7 +197,7 @@ next_piece(struct multipart_out *o, struct buf *b)
 		err = db_snap_begin(o->r->db, &snap);
 		if (err != 0)
 			return err;
-		err = db_att_read(snap, seg->att, o->chunk++, b);
+		err = db_att_read_later(snap, seg->att, o->chunk++, b);
 		db_snap_end(snap);
 		if (err != ERR_END)
 			return err;

@@ -396,7 +396,7 @@ read_piece(struct local_call *c, struct opening *k)
 	if (err != 0)
 		return err;
 	buf_clear(&k->piece);
-	err = db_att_read(snap, &k->atts[k->att], k->chunk, &k->piece);
+	err = db_att_read_later(snap, &k->atts[k->att], k->chunk, &k->piece);
 	db_snap_end(snap);
 	k->chunk++;
 	if (err == ERR_END) {

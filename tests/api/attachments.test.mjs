@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { client } from '../lib/wire.mjs';
+import { until } from '../lib/until.mjs';
 import { connect } from './client.mjs';
 
 let server, c;
@@ -151,6 +152,31 @@ test('an answer has the length that its head tells, whatever the uploader said o
 		assert.equal(got.startsWith('HTTP/1.1 200'), length !== 7, `${length}`);
 		assert.equal(next.length > 0, [7, text.length].includes(length), `${length}: its connection goes on`);
 	}
+});
+
+test('an attachment that is removed while it is sent is cut off, and not told to be damaged', async () => {
+	const db = await c.db();
+	const { rev } = (await c.request('PUT', `${db}/d/t`, randomBytes(24 << 20), BIN)).json;
+	const peers = [`${db}/d/t`, `${db}/d?attachments=true`].map((path) => {
+		const peer = connect(server.port);
+		peer.socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAccept: multipart/related\r\nAuthorization: ${server.auth}\r\n\r\n`);
+		return peer;
+	});
+	for (const peer of peers) {
+		await peer.until(/\r\n\r\n/);
+		peer.socket.pause();
+	}
+	assert.equal((await c.request('DELETE', `${db}/d?rev=${rev}`)).status, 200);
+	assert.equal((await c.request('POST', `${db}/_compact`, {})).status, 202);
+	await until(async () => {
+		const info = (await c.request('GET', db)).json;
+		return !info.compact_running && info.sizes.file < 24 << 20;
+	});
+	for (const peer of peers) {
+		peer.socket.resume();
+		assert.ok((await peer.closed).length < 24 << 20);
+	}
+	assert.doesNotMatch(server.stderr(), /damaged|checksum/);
 });
 
 test('edits keep the body and the other attachments', async () => {
