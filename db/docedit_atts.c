@@ -11,43 +11,50 @@
 
 #include "docedit_impl.h"
 
-#define LOOK_BACK 100u                     /* ancestors that are looked at for attachments that a leaf has again, */
-#define LOOK_BACK_BYTES ((size_t)16 << 20) /* and what is read of them; one more may be */
+#define LOOK_BACK 100u /* ancestors of a leaf that are looked at for attachments that it has again, */
+#define LOOK_BACK_BYTES ((size_t)16 << 20) /* and what is read of all of them; one more may be, */
+#define LOOK_BACK_EACH ((size_t)1 << 10)   /* where each counts so much more */
 #define LOOK_BACK_MEM ((size_t)16 << 20)   /* what the attachments of one may take */
 
-/* An attachment of a new leaf that was here already, and that no leaf had which it supersedes. */
-struct taken {
+/* The bytes of an attachment.  Equal ones are stored once. */
+struct stored {
 	uint64_t blob;
-	uint64_t len; /* 0: no longer counted as superseded */
+	uint64_t len; /* 0: of a new leaf's, not to be subtracted, or not any longer */
 };
 
-/* is_new_leafs: Does a leaf that was written by this transaction have the blob? */
-static int
-is_new_leafs(const struct docedit *e, uint64_t blob)
-{
-	for (size_t i = 0; i < e->npend; i++) {
-		const struct db_write *w = e->pend[i].leaf ? e->pend[i].w : NULL;
-		const struct prepared *prep = w != NULL ? w->prepared : NULL;
+/* In order of the blobs, each of them once. */
+struct blobs {
+	struct stored *v;
+	size_t n;
+};
 
-		for (size_t k = 0; w != NULL && k < w->natts; k++)
-			if (prep->atts[k].blob == blob)
-				return 1;
-	}
-	return 0;
+static int
+by_blob(const void *a, const void *b)
+{
+	const struct stored *x = a, *y = b;
+
+	return (x->blob > y->blob) - (x->blob < y->blob);
 }
 
-/* is_counted: Did an attachment before ${o}->v[i] have the same blob?  Equal bytes are stored once. */
-static int
-is_counted(const struct docedit *e, const struct oldatts *o, size_t i)
+static void
+put_in_order(struct blobs *s)
 {
-	for (const struct oldatts *p = e->oldatts; p != NULL; p = p->next) {
-		for (size_t k = 0; k < (p == o ? i : p->n); k++)
-			if (p->v[k].blob == o->v[i].blob)
-				return 1;
-		if (p == o)
-			break;
-	}
-	return 0;
+	size_t n = 0;
+
+	if (s->n > 0)
+		qsort(s->v, s->n, sizeof(*s->v), by_blob);
+	for (size_t i = 0; i < s->n; i++)
+		if (n == 0 || s->v[n - 1].blob != s->v[i].blob)
+			s->v[n++] = s->v[i];
+	s->n = n;
+}
+
+static struct stored *
+find(const struct blobs *s, uint64_t blob)
+{
+	const struct stored key = {.blob = blob};
+
+	return s->n > 0 ? bsearch(&key, s->v, s->n, sizeof(key), by_blob) : NULL;
 }
 
 int
@@ -69,39 +76,49 @@ docedit_atts_note_(struct docedit *e, const void *payload, size_t len)
 	return 0;
 }
 
+/* gather_old: What the superseded revisions have. */
 static int
-is_old_leafs(const struct docedit *e, uint64_t blob)
-{
-	for (const struct oldatts *o = e->oldatts; o != NULL; o = o->next)
-		for (size_t i = 0; i < o->n; i++)
-			if (o->v[i].blob == blob)
-				return 1;
-	return 0;
-}
-
-static int
-by_blob(const void *a, const void *b)
-{
-	const struct taken *x = a, *y = b;
-
-	return (x->blob > y->blob) - (x->blob < y->blob);
-}
-
-static size_t
-gather_taken(const struct docedit *e, struct taken *v)
+gather_old(const struct docedit *e, struct blobs *out)
 {
 	size_t n = 0;
 
+	for (const struct oldatts *o = e->oldatts; o != NULL; o = o->next)
+		n += o->n;
+	if (n > 0 && (out->v = arena_calloc(e->c->doc_a, n, sizeof(*out->v))) == NULL)
+		return ERR_NOMEM;
+	for (const struct oldatts *o = e->oldatts; o != NULL; o = o->next)
+		for (size_t i = 0; i < o->n; i++)
+			out->v[out->n++] = (struct stored){o->v[i].blob, o->v[i].stored_length};
+	put_in_order(out);
+	return 0;
+}
+
+/* leaf_of: The write of a pending body, if its revision is a leaf. */
+static const struct db_write *
+leaf_of(const struct pendbody *p)
+{
+	return p->leaf ? p->w : NULL;
+}
+
+/* gather_new: What the leaves have that this transaction writes. */
+static int
+gather_new(const struct docedit *e, struct blobs *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < e->npend; i++)
+		n += leaf_of(&e->pend[i]) != NULL ? leaf_of(&e->pend[i])->natts : 0;
+	if (n > 0 && (out->v = arena_calloc(e->c->doc_a, n, sizeof(*out->v))) == NULL)
+		return ERR_NOMEM;
 	for (size_t i = 0; i < e->npend; i++) {
-		const struct db_write *w = e->pend[i].leaf ? e->pend[i].w : NULL;
+		const struct db_write *w = leaf_of(&e->pend[i]);
 		const struct prepared *prep = w != NULL ? w->prepared : NULL;
 
 		for (size_t k = 0; w != NULL && k < w->natts; k++)
-			if (!blob_commit_is_new(e->c, prep->atts[k].blob) && !is_old_leafs(e, prep->atts[k].blob))
-				v[n++] = (struct taken){prep->atts[k].blob, prep->atts[k].stored_length};
+			out->v[out->n++] = (struct stored){prep->atts[k].blob, prep->atts[k].stored_length};
 	}
-	qsort(v, n, sizeof(*v), by_blob);
-	return n;
+	put_in_order(out);
+	return 0;
 }
 
 static uint64_t
@@ -110,13 +127,12 @@ less(uint64_t sum, uint64_t len)
 	return sum > len ? sum - len : 0;
 }
 
-/* uncount: Of what was taken, a superseded revision has these; equal bytes count once. */
+/* uncount: Of what new leaves have again, a superseded revision has these. */
 static void
-uncount(struct docedit *e, const struct doc_att *atts, size_t natts, struct taken *v, size_t n)
+uncount(struct docedit *e, const struct doc_att *atts, size_t natts, const struct blobs *again)
 {
 	for (size_t i = 0; i < natts; i++) {
-		const struct taken key = {.blob = atts[i].blob};
-		struct taken *t = bsearch(&key, v, n, sizeof(*v), by_blob);
+		struct stored *t = find(again, atts[i].blob);
 
 		if (t == NULL)
 			continue;
@@ -128,52 +144,55 @@ uncount(struct docedit *e, const struct doc_att *atts, size_t natts, struct take
 
 /* look_back: At the nearest ancestors that still have bodies.  One that can't be read is passed over: this is an estimate. */
 static void
-look_back(struct docedit *e, struct revpos at, struct taken *v, size_t n, struct arena *a)
+look_back(struct docedit *e, struct revpos at, const struct blobs *again, struct arena *a, size_t *leftp)
 {
-	size_t left = LOOK_BACK_BYTES;
-
-	for (unsigned i = 0; i < LOOK_BACK && left > 0 && revtree_parent(e->t, at, &at); i++) {
+	for (unsigned i = 0; i<LOOK_BACK && * leftp> 0 && revtree_parent(e->t, at, &at); i++) {
 		uint64_t body = revtree_at(e->t, at)->body;
 		struct doc_att *atts;
-		size_t natts;
+		size_t natts, cost;
 		struct bytes r;
 
 		if (body < REVTREE_BODY_FIRST || snap_payload(e->c->snap, body, &r) != 0)
 			continue;
-		left -= bytes_left(&r) < left ? bytes_left(&r) : left;
+		cost = bytes_left(&r) + LOOK_BACK_EACH;
+		*leftp -= cost < *leftp ? cost : *leftp;
 		if (payload_atts(&r, a, &atts, &natts) == 0)
-			uncount(e, atts, natts, v, n);
+			uncount(e, atts, natts, again);
 		arena_reset(a);
 	}
 }
 
-/* retake: What new leaves have again of what was superseded. */
+/* retake: What new leaves have again of what was superseded: what was here, and no leaf had that they supersede. */
 static void
-retake(struct docedit *e)
+retake(struct docedit *e, struct blobs *news, const struct blobs *olds)
 {
-	struct taken *v = NULL;
+	size_t left = LOOK_BACK_BYTES, n = 0;
 	struct arena *a;
-	size_t n = 0;
 
-	for (size_t i = 0; i < e->npend; i++)
-		n += e->pend[i].leaf && e->pend[i].w != NULL ? e->pend[i].w->natts : 0;
-	if (n == 0 || !e->existed || (v = arena_calloc(e->c->doc_a, n, sizeof(*v))) == NULL ||
-	    (n = gather_taken(e, v)) == 0 || arena_new(LOOK_BACK_MEM, &a) != 0)
+	for (size_t i = 0; i < news->n; i++) {
+		if (blob_commit_is_new(e->c, news->v[i].blob) || find(olds, news->v[i].blob) != NULL)
+			news->v[i].len = 0;
+		n += news->v[i].len > 0;
+	}
+	if (n == 0 || !e->existed || arena_new(LOOK_BACK_MEM, &a) != 0)
 		return;
 	for (size_t i = 0; i < e->npend; i++)
-		if (e->pend[i].leaf && e->pend[i].w != NULL)
-			look_back(e, e->pend[i].at, v, n, a);
+		if (leaf_of(&e->pend[i]) != NULL)
+			look_back(e, e->pend[i].at, news, a, &left);
 	arena_free(a);
 }
 
 void
 docedit_atts_settle_(struct docedit *e)
 {
-	for (const struct oldatts *o = e->oldatts; o != NULL; o = o->next)
-		for (size_t i = 0; i < o->n; i++)
-			if (!is_new_leafs(e, o->v[i].blob) && !is_counted(e, o, i)) {
-				e->c->state.superseded_atts += o->v[i].stored_length;
-				e->c->f->atts_since += o->v[i].stored_length;
-			}
-	retake(e);
+	struct blobs olds = {NULL, 0}, news = {NULL, 0};
+
+	if (gather_old(e, &olds) != 0 || gather_new(e, &news) != 0)
+		return;
+	for (size_t i = 0; i < olds.n; i++)
+		if (find(&news, olds.v[i].blob) == NULL) {
+			e->c->state.superseded_atts += olds.v[i].len;
+			e->c->f->atts_since += olds.v[i].len;
+		}
+	retake(e, &news, &olds);
 }

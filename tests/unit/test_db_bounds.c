@@ -298,6 +298,79 @@ test_equal_atts(void)
 	ruletest_end_db(db);
 }
 
+enum { LEAVES = 4, LEAF_ATTS = 25 };
+
+/* put_leaves: One request: each leaf gets a child with attachments of its own, number ${from} and those behind it, and one that all have. */
+static void
+put_leaves(struct db *db, uint64_t gen, int from)
+{
+	static char bytes[6000], hashes[2 * LEAVES], names[LEAF_ATTS + 1][4];
+	struct db_write_att *atts = arena_calloc(ruletest_arena, LEAVES * (LEAF_ATTS + 1), sizeof(*atts));
+	struct rev paths[LEAVES][2];
+	struct db_write w[LEAVES];
+	struct db_request req = {.writes = w, .nwrites = LEAVES};
+
+	for (int i = 0; i < LEAVES; i++) {
+		w[i] = ruletest_write_of("{\"_id\":\"leaves\"}", 1);
+		w[i].kind = DB_WRITE_REPLICATE;
+		hashes[2 * i] = hashes[2 * i + 1] = (char)('a' + i);
+		paths[i][0] = (struct rev){.gen = gen, .id = (unsigned char *)&hashes[2 * i], .len = 1 + gen % 2};
+		paths[i][1] = (struct rev){.gen = gen - 1, .id = (unsigned char *)&hashes[2 * i], .len = 2 - gen % 2};
+		w[i].path = paths[i];
+		w[i].npath = gen > 1 ? 2 : 1;
+		w[i].atts = atts + i * (LEAF_ATTS + 1);
+		w[i].natts = LEAF_ATTS + 1;
+		for (int k = 0; k <= LEAF_ATTS; k++) {
+			struct db_write_att *att = &w[i].atts[k];
+
+			memset(bytes, 0, sizeof(bytes));
+			snprintf(bytes, sizeof(bytes), "%d", k < LEAF_ATTS ? from + i * LEAF_ATTS + k : -1);
+			snprintf(names[k], sizeof(names[k]), "%d", k);
+			att->name = (struct jstr){names[k], strlen(names[k])};
+			att->type = (struct jstr){"x/y", 3};
+			CHECK_INT(db_blob_new(db, DB_BLOB_PLAIN, &att->blob), 0);
+			CHECK_INT(db_blob_add(att->blob, bytes, sizeof(bytes)), 0);
+			CHECK_INT(db_blob_end(att->blob), 0);
+		}
+	}
+	CHECK_INT(ruletest_submit(db, &req), 0);
+	for (int i = 0; i < LEAVES; i++)
+		CHECK_INT(w[i].err, 0);
+	for (int i = 0; i < LEAVES * (LEAF_ATTS + 1); i++)
+		db_blob_free(atts[i].blob);
+	ruletest_drain();
+}
+
+static int
+has_active(struct db *db, uint64_t atts)
+{
+	const uint64_t each = 8192, other = 100000;
+	uint64_t file, active;
+
+	CHECK_INT(db_usage(db, &file, &active), 0);
+	return CHECK(active >= atts * 6000 && active <= atts * each + other);
+}
+
+/* What is superseded of many leaves' attachments, whichever leaf has them now. */
+static void
+test_leaves_atts(void)
+{
+	struct db *db = ruletest_new_db(all, "leafatts");
+
+	put_leaves(db, 1, 0);
+	has_active(db, LEAVES * LEAF_ATTS + 1);
+	put_leaves(db, 2, 1000);
+	has_active(db, LEAVES * LEAF_ATTS + 1);
+	/* Half of them move from leaf to leaf, the others are new. */
+	put_leaves(db, 3, 1000 + LEAVES * LEAF_ATTS / 2);
+	has_active(db, LEAVES * LEAF_ATTS + 1);
+	/* The first ones are there again. */
+	put_leaves(db, 4, 0);
+	has_active(db, LEAVES * LEAF_ATTS + 1);
+	dbtest_check(db);
+	ruletest_end_db(db);
+}
+
 /* Writes of _local documents in one request are made in their order, each document's by itself. */
 static void
 test_locals(void)
@@ -305,8 +378,9 @@ test_locals(void)
 	static const struct {
 		const char *id;
 		int deleted, err, number;
-	} steps[] = {{"_local/b", 0, 0, 1}, {"_local/a", 1, ERR_MISSING, 0}, {"_local/a", 0, 0, 1}, {"_local/b", 1, 0, 0},
-	    {"_local/b", 1, ERR_MISSING, 0}, {"_local/a", 1, 0, 0}, {"_local/a", 0, 0, 1}, {"_local/c", 0, 0, 1}};
+	} steps[] = {{"_local/b", 0, 0, 1}, {"_local/a", 1, ERR_MISSING, 0}, {"_local/a", 0, 0, 1},
+	    {"_local/b", 1, 0, 0}, {"_local/b", 1, ERR_MISSING, 0}, {"_local/a", 1, 0, 0}, {"_local/a", 0, 0, 1},
+	    {"_local/c", 0, 0, 1}};
 	enum { N = sizeof(steps) / sizeof(steps[0]) };
 	struct db *db = ruletest_new_db(all, "locals");
 	struct db_request req = {.nwrites = N};
@@ -750,6 +824,7 @@ main(void)
 	test_writes();
 	test_many_atts();
 	test_equal_atts();
+	test_leaves_atts();
 	test_locals();
 	test_blobs();
 	test_uploads();
