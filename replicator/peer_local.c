@@ -21,7 +21,8 @@
 
 #include "base/limits.h"
 
-#define LOCAL_SCAN 4096u /* changes that are looked at for one answer, at least one batch */
+#define LOCAL_SCAN 4096u  /* changes that are looked at for one answer, at least one batch */
+#define LOCAL_REVS 32768u /* revisions of an answer's rows, behind which it ends */
 #define LOCAL_MEMORY ((size_t)64 << 20)
 
 /* ---- Calls ---- */
@@ -217,7 +218,7 @@ struct look {
 	int enough;          /* nothing more is needed of a run that ends */
 	size_t room;         /* for rows */
 	struct db_change *rows;
-	size_t nrows;
+	size_t nrows, nrevs; /* and the revisions of all of them */
 	void *judge;
 };
 
@@ -279,6 +280,7 @@ keep_row(struct look *k, const struct db_change *from)
 	*to = *from;
 	if (k->c->p->filter->winners)
 		to->nleaves = 1;
+	k->nrevs += to->nleaves;
 	return copy_row(k->arena, from, &to->id, &to->leaves, to->nleaves);
 }
 
@@ -324,7 +326,7 @@ scan(struct look *k, struct db_snap *snap)
 		err = set_goal(k, snap);
 	if (err == 0)
 		err = db_changes_open(snap, k->since, 0, &walk);
-	while (err == 0 && k->nrows < k->room && !k->enough && seen++ < LOCAL_SCAN &&
+	while (err == 0 && k->nrows < k->room && k->nrevs < LOCAL_REVS && !k->enough && seen++ < LOCAL_SCAN &&
 	       (err = db_changes_next(walk, scratch, &row)) == 0) {
 		count_row(k, row.seq);
 		if (is_wanted(k->c->p->filter, &row))

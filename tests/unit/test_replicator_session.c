@@ -573,6 +573,83 @@ test_growing(struct peer_locals_config *c)
 	CHECK(is_there("edited", "doc00090"));
 }
 
+enum { TREES = 40, TREE_LEAVES = 1000, TREE_REV_LEN = 8 };
+
+/* put_tree: A document of many leaves. */
+static void
+put_tree(const char *name, unsigned number)
+{
+	struct db_write *w = calloc(TREE_LEAVES, sizeof(*w));
+	struct rev *revs = calloc(TREE_LEAVES, sizeof(*revs));
+	char(*hashes)[TREE_REV_LEN + 1] = calloc(TREE_LEAVES, sizeof(*hashes));
+	struct db_request req = {.writes = w, .nwrites = TREE_LEAVES};
+	struct db *db = dbtest_open(dbs, name);
+	char id[16];
+
+	snprintf(id, sizeof(id), "tree%u", number);
+	for (unsigned i = 0; i < TREE_LEAVES; i++) {
+		snprintf(hashes[i], sizeof(hashes[i]), "%0*u", TREE_REV_LEN, i);
+		revs[i] = (struct rev){.gen = 1, .id = (unsigned char *)hashes[i], .len = TREE_REV_LEN};
+		w[i] = (struct db_write){.kind = DB_WRITE_REPLICATE,
+		    .id = {id, strlen(id)},
+		    .path = &revs[i],
+		    .npath = 1,
+		    .body = {"{}", 2}};
+	}
+	CHECK_INT(dbtest_submit(db, &req), 0);
+	for (unsigned i = 0; i < TREE_LEAVES; i++)
+		CHECK_INT(w[i].err, 0);
+	db_close(db);
+	free(hashes);
+	free(revs);
+	free(w);
+}
+
+static void
+wake(struct peer_call *call)
+{
+	dbtest_wake(call->cookie);
+}
+
+/* Documents of so many leaves that a page of as many rows as are asked for would be too large come in smaller ones. */
+static void
+test_many_leaves(void)
+{
+	struct peer *p;
+	struct jstr since = {"", 0};
+	size_t rows = 0, pages = 0;
+	struct arena *a;
+	int more = 1;
+
+	dbtest_create(dbs, "trees");
+	for (unsigned i = 0; i < TREES; i++)
+		put_tree("trees", i);
+	CHECK_INT(arena_new(1u << 30, &a), 0);
+	CHECK_INT(peer_local_new(locals, "trees", &dbtest_admin, NULL, &p), 0);
+	while (more && rows <= TREES) {
+		struct peer_changes c = {.since = since, .limit = 500};
+		struct dbtest_wait waiting;
+
+		dbtest_wait_init(&waiting);
+		c.call.done = wake;
+		c.call.cookie = &waiting;
+		c.call.arena = a;
+		p->ops->changes(p, &c);
+		dbtest_wait_for(&waiting);
+		if (!CHECK_INT(c.call.err, 0))
+			break;
+		CHECK(c.n > 0);
+		rows += c.n;
+		more = c.more;
+		since = c.last_seq;
+		pages++;
+	}
+	CHECK_INT(rows, TREES);
+	CHECK(pages > 1);
+	p->ops->close(p);
+	arena_free(a);
+}
+
 int
 main(void)
 {
@@ -596,6 +673,7 @@ main(void)
 	test_attachments();
 	test_made_anew();
 	test_damaged();
+	test_many_leaves();
 	peer_locals_free(locals);
 	test_growing(&c);
 	test_edited_meanwhile(&c);
