@@ -52,6 +52,7 @@
 #define LIMIT_FIND_LEN (16u << 20)         /* bytes of the body of a Mango request */
 #define LIMIT_INDEX_COLUMNS 64u            /* fields of a declared index that is created by _index */
 #define LIMIT_INDEX_PATHS (64u << 10)      /* bytes of the names of its fields */
+#define LIMIT_VIEWS 4096u                  /* views of a design document */
 #define LIMIT_INDEX_MAPS 1024u             /* indexes of a design document that differ in their rows */
 #define LIMIT_INDEX_DELETES 10000u         /* design documents of one _bulk_delete */
 #define LIMIT_INDEX_TRIES 64u              /* at a design document that others write as well */

@@ -4,6 +4,9 @@
  * What a view shows depends on its map function and on a few options, so views with the same map function and the same order of keys
  * share their rows, and each of these keeps as many reductions as there are different ones.  The signature is a hash of all that rows and
  * reductions depend on, and of nothing else: two design documents with one signature share an index.
+ *
+ * A row's key has the number of its map in two bytes, and views are held against each other: there are LIMIT_VIEWS at most.  One that was
+ * stored with more has the first ones.
  */
 #include "ddoc.h"
 
@@ -150,6 +153,7 @@ check_inner(struct check *c, struct jread *j, const struct rule *rule)
 	int views = strcmp(rule->name, "views") == 0;
 	struct buf names;
 	struct jstr key;
+	unsigned n = 0;
 	int err = jread_object_begin(j);
 
 	/* A name outlives what is read behind it. */
@@ -158,7 +162,9 @@ check_inner(struct check *c, struct jread *j, const struct rule *rule)
 		if ((type_of(j) & rule->inner) == 0)
 			err = wrong_type(c, rule->name, key, NULL, rule->inner);
 		else if (views && !jstr_is(&key, "lib"))
-			err = check_view(c, j, key);
+			err = ++n <= LIMIT_VIEWS ? check_view(c, j, key)
+						 : err_why(c->why, ERR_INVALID_DESIGN,
+						       "A design document has %u views at most.", LIMIT_VIEWS);
 		else
 			err = jread_skip(j, NULL);
 	}
@@ -387,9 +393,12 @@ add_view(struct parse *p, struct jstr name, const struct view_texts *texts)
 	struct ddoc_view v = {.name = name};
 	/* Queries rely on the order of an index of theirs. */
 	struct ddoc_map map = {.text = texts->map, .raw = texts->raw && !d->is_query};
-	int err = d->is_query ? ddoc_query_map(texts->map, p->a, &map) : 0;
+	int err;
 
-	if (err == ERR_END || (d->is_query && d->nmaps == LIMIT_INDEX_MAPS))
+	if (d->nviews == LIMIT_VIEWS || (d->is_query && d->nmaps == LIMIT_INDEX_MAPS))
+		return 0;
+	err = d->is_query ? ddoc_query_map(texts->map, p->a, &map) : 0;
+	if (err == ERR_END)
 		return 0;
 	if (err != 0)
 		return err;

@@ -1,6 +1,7 @@
 /* Design documents: what may stand in them, and which of them define the same index. */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/limits.h"
 #include "check.h"
 #include "views/ddoc.h"
 
@@ -151,17 +152,54 @@ test_signature(struct arena *a)
 	CHECK(!same(a, one, "{\"views\":{\"a\":{\"map\":\"M\",\"reduce\":\"_sum\"},\"b\":{\"map\":\"N\"}}}"));
 }
 
+/* put_views: A design document of so many views. */
+static void
+put_views(struct buf *b, const char *language, unsigned n, const char *map)
+{
+	buf_clear(b);
+	buf_printf(b, "{\"language\":\"%s\",\"views\":{\"lib\":{}", language);
+	for (unsigned i = 0; i < n; i++)
+		buf_printf(b, ",\"v%u\":{\"map\":%s}", i, map);
+	buf_puts(b, "}}");
+}
+
+/* As many views as there may be, and one more. */
+static void
+test_many(struct arena *a)
+{
+	static const char *const kinds[][2] = {{"javascript", "\"f\""}, {"query", "{\"fields\":{\"a\":\"asc\"}}"}};
+	struct errtext why = {""};
+	struct ddoc d;
+	struct buf b;
+
+	buf_init(&b, 1u << 20);
+	for (unsigned i = 0; i < 2; i++) {
+		put_views(&b, kinds[i][0], LIMIT_VIEWS, kinds[i][1]);
+		CHECK_INT(ddoc_check((struct jstr){b.data, b.len}, &why), 0);
+		CHECK_INT(ddoc_parse((struct jstr){b.data, b.len}, a, &d), 0);
+		CHECK_INT(d.nviews, LIMIT_VIEWS);
+		put_views(&b, kinds[i][0], LIMIT_VIEWS + 1, kinds[i][1]);
+		CHECK_INT(ddoc_check((struct jstr){b.data, b.len}, &why), ERR_INVALID_DESIGN);
+		CHECK_STR(why.text, "A design document has 4096 views at most.");
+		/* What is stored already has the first ones. */
+		CHECK_INT(ddoc_parse((struct jstr){b.data, b.len}, a, &d), 0);
+		CHECK_INT(d.nviews, LIMIT_VIEWS);
+	}
+	buf_release(&b);
+}
+
 int
 main(void)
 {
 	struct arena *a;
 
-	if (arena_new(1 << 22, &a) != 0)
+	if (arena_new(1 << 24, &a) != 0)
 		return 1;
 	test_check();
 	test_sharing(a);
 	test_collation(a);
 	test_signature(a);
+	test_many(a);
 	arena_free(a);
 	return check_done();
 }
