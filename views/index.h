@@ -44,6 +44,14 @@ struct index_settling {
 	struct sums_bad bad;
 };
 
+#define INDEX_DOC_KEY 16u /* bytes of a document's key in tree docs */
+
+/* The search for documents that are gone, where their purges were forgotten; of several steps, or of none. */
+struct index_lost {
+	uint64_t purge_seq;              /* up to this one; 0: it is not under way */
+	unsigned char at[INDEX_DOC_KEY]; /* where it goes on */
+};
+
 /* What the file says of itself; rewritten by every commit. */
 struct index_head {
 	uint64_t salt; /* of counts.h and sums.h */
@@ -87,6 +95,7 @@ struct view_index {
 	struct bulk *bulk; /* the first build, as long as it is not written */
 	struct index_failure failure;
 	struct index_settling settling;
+	struct index_lost lost;
 	int untidy;                   /* a design document has changed: there may be files that nothing defines */
 	size_t careful;               /* so many documents are sent one by one */
 	_Atomic uint64_t waste_floor; /* only more than that is worth a compaction */

@@ -6,7 +6,7 @@
 #include "index.h"
 
 #define STEP_MEM ((size_t)2 << 30)
-#define STEP_KEY 16u
+#define STEP_KEY INDEX_DOC_KEY
 #define STEP_MS 1000u /* about how long a step may take while others wait for their turn */
 
 /* A document of a batch. */
@@ -22,8 +22,9 @@ struct step {
 	struct view_index *ix;
 	struct db *db;
 	struct store_batch *batch;
-	struct arena *a;     /* the batch's */
-	struct arena *doc_a; /* a document's, while it is read */
+	struct store_snap *own; /* the index's, while documents are gathered; NULL in a first build */
+	struct arena *a;        /* the batch's */
+	struct arena *doc_a;    /* a document's, while it is read */
 	struct changed *docs;
 	size_t n, cap;
 	size_t npurged; /* the first ones are documents that were purged */

@@ -11,7 +11,7 @@
 #include "step.h"
 #include "store/record.h"
 
-#define BATCH_BYTES ((size_t)8 << 20) /* of documents' JSON in a batch */
+#define BATCH_BYTES ((size_t)8 << 20) /* of documents' JSON in a batch, and of the lists of the rows that they had */
 #define BATCH_DOCS 20000u
 #define CLOCK_DOCS 16u /* between two looks at the clock */
 
@@ -117,10 +117,21 @@ read_doc(struct step *s, struct db_snap *snap, struct changed *c)
 	return err != 0 ? err : map_doc(s, &doc, c);
 }
 
+/* listed: Bytes of the list of its rows: those that are to go take memory, too. */
+static int
+listed(struct step *s, const struct changed *c)
+{
+	struct store_val list;
+	int err = s->own != NULL ? store_get(s->own, VIEW_DOCS, c->key, STEP_KEY, &list) : ERR_MISSING;
+
+	s->bytes += err == 0 ? list.len : 0;
+	return err == ERR_MISSING ? 0 : err;
+}
+
 static int
 add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 {
-	int is_design = doc_id_is_design(id), err = 0;
+	int is_design = doc_id_is_design(id), err;
 	uint64_t salt = s->ix->head.salt;
 	struct changed *c;
 
@@ -134,7 +145,8 @@ add_doc(struct step *s, struct db_snap *snap, struct jstr id)
 	bytes_store_u64be(c->key, counts_hash(salt, id.s, id.len));
 	bytes_store_u64be(c->key + 8, counts_hash(~salt, id.s, id.len));
 	s->ix->untidy |= is_design;
-	if (!is_design || (s->ix->ddoc.include_design && s->native == NULL))
+	err = listed(s, c);
+	if (err == 0 && (!is_design || (s->ix->ddoc.include_design && s->native == NULL)))
 		err = step_database(s, read_doc(s, snap, c));
 	s->n += err == 0;
 	return err;
@@ -153,6 +165,16 @@ next_change(struct step *s, struct db_scan *scan, struct arena *a, struct db_cha
 	return step_database(s, db_changes_next(scan, a, ch));
 }
 
+/* is_full: The batch ends here. */
+static int
+is_full(const struct step *s)
+{
+	if (s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS)
+		return 1;
+	/* Filters run while documents are gathered, and a regular expression may take its time. */
+	return s->native != NULL && s->n > 0 && s->n % CLOCK_DOCS == 0 && step_now(s) - s->began_ms > STEP_MS;
+}
+
 /* gather_purged: What was purged may have no row of _changes any more. */
 static int
 gather_purged(struct step *s, struct db_snap *snap)
@@ -164,6 +186,10 @@ gather_purged(struct step *s, struct db_snap *snap)
 	if (err != 0)
 		return err;
 	while ((err = next_purge(s, scan, &p)) == 0) {
+		if (is_full(s)) {
+			s->more = 1;
+			break;
+		}
 		s->purge_seq = p.seq;
 		if ((err = add_doc(s, snap, p.id)) != 0)
 			break;
@@ -188,16 +214,6 @@ is_failed(struct step *s, uint64_t seq)
 	s->why = f->why;
 	memcpy(s->error, f->error, sizeof(s->error));
 	return 1;
-}
-
-/* is_full: The batch ends here. */
-static int
-is_full(const struct step *s)
-{
-	if (s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS)
-		return 1;
-	/* Filters run while documents are gathered, and a regular expression may take its time. */
-	return s->native != NULL && s->n > 0 && s->n % CLOCK_DOCS == 0 && step_now(s) - s->began_ms > STEP_MS;
 }
 
 static int
@@ -240,38 +256,57 @@ gather_changes(struct step *s, struct db_snap *snap)
 	return err == ERR_END ? 0 : err;
 }
 
-/* gather_lost: Where purges were forgotten before they were seen here, documents that are gone are looked for one by one. */
+/* is_lost: Has the index rows of a document, as told by its list, that is not there any more? */
 static int
-gather_lost(struct step *s, struct db_snap *snap)
+is_lost(struct step *s, struct db_snap *snap, const struct store_val *k, const struct store_val *v, struct jstr *idp)
 {
-	struct store_snap *own;
-	struct store_cursor *c;
-	struct store_val k, v;
 	struct db_doc doc;
-	int err = store_snap_begin(s->ix->store, &own);
+	struct bytes r;
+	int err = record_open(VIEW_DOCS, k->p, k->len, v, &r);
 
 	if (err != 0)
 		return err;
-	if ((err = store_cursor_open(own, VIEW_DOCS, &c)) == 0) {
-		for (err = store_seek(c, NULL, 0, &k, &v); err == 0; err = store_next(c, &k, &v)) {
-			struct bytes r;
-			struct jstr id;
+	idp->len = bytes_varint(&r);
+	idp->s = bytes_take(&r, idp->len);
+	if (r.bad || k->len != STEP_KEY)
+		return ERR_CORRUPT;
+	arena_reset(s->doc_a);
+	return step_database(s, db_get(snap, idp->s, idp->len, s->doc_a, &doc));
+}
 
-			if ((err = record_open(VIEW_DOCS, k.p, k.len, &v, &r)) != 0)
-				break;
-			id.len = bytes_varint(&r);
-			id.s = bytes_take(&r, id.len);
-			arena_reset(s->doc_a);
-			if (r.bad)
-				err = ERR_CORRUPT;
-			else if ((err = step_database(s, db_get(snap, id.s, id.len, s->doc_a, &doc))) == ERR_MISSING)
-				err = add_doc(s, snap, id);
-			if (err != 0)
-				break;
+/*
+ * gather_lost: Where purges up to ${purge_seq} were forgotten before they were seen here, documents that are gone are looked for one by
+ * one, in as many batches as that takes.  What is purged meanwhile is of a later sequence.
+ */
+static int
+gather_lost(struct step *s, struct db_snap *snap, uint64_t purge_seq)
+{
+	struct index_lost *l = &s->ix->lost;
+	struct store_cursor *c;
+	struct store_val k, v;
+	struct jstr id;
+	int err = store_cursor_open(s->own, VIEW_DOCS, &c), resumed = l->purge_seq != 0;
+
+	if (err != 0)
+		return err;
+	if (!resumed)
+		l->purge_seq = purge_seq;
+	for (err = store_seek(c, l->at, resumed ? STEP_KEY : 0, &k, &v); err == 0; err = store_next(c, &k, &v)) {
+		if (is_full(s)) {
+			memcpy(l->at, k.p, STEP_KEY);
+			break;
 		}
-		store_cursor_close(c);
+		if ((err = is_lost(s, snap, &k, &v, &id)) == ERR_MISSING)
+			err = add_doc(s, snap, id);
+		if (err != 0)
+			break;
 	}
-	store_snap_end(own);
+	store_cursor_close(c);
+	s->more = err == 0 || (err == ERR_MISSING && resumed);
+	if (err == ERR_MISSING) {
+		s->purge_seq = l->purge_seq;
+		*l = (struct index_lost){0};
+	}
 	return err == ERR_MISSING ? 0 : err;
 }
 
@@ -289,9 +324,11 @@ gather_gone(struct step *s, struct db_snap *snap)
 		return err;
 	err = next_purge(s, scan, &first);
 	db_scan_close(scan);
-	if (err == 0 && first.seq > s->purge_seq + 1)
-		err = gather_lost(s, snap);
-	return err == ERR_END ? 0 : err != 0 ? err : gather_purged(s, snap);
+	if (err == 0 && (s->ix->lost.purge_seq != 0 || first.seq > s->purge_seq + 1))
+		err = gather_lost(s, snap, first.seq - 1);
+	if (err != 0 || s->more)
+		return err == ERR_END ? 0 : err;
+	return gather_purged(s, snap);
 }
 
 /* consider_bulk: An index that begins with many documents has a first build. */
@@ -348,14 +385,17 @@ step_gather(struct step *s)
 	/* What was purged before a first build has no rows in it. */
 	if (err == 0 && s->ix->bulk != NULL)
 		s->purge_seq = bulk_purge_seq(s->ix->bulk);
-	else if (err == 0)
+	else if (err == 0 && (err = store_snap_begin(s->ix->store, &s->own)) == 0)
 		err = gather_gone(s, snap);
 	s->npurged = s->n;
-	if (err == 0)
+	if (err == 0 && !s->more)
 		err = gather_changes(s, snap);
 	/* Where nothing is left, the index shows all that the snapshot does. */
 	if (err == 0 && !s->more)
 		s->seq = seq;
+	if (s->own != NULL)
+		store_snap_end(s->own);
+	s->own = NULL;
 	db_snap_end(snap);
 	return err;
 }

@@ -297,6 +297,8 @@ update_step(void *arg)
 		note(ix, &s);
 	else if (ix->bulk != NULL)
 		save(ix, err, s.foreign);
+	if (err != 0)
+		ix->lost.purge_seq = 0; /* what the step found has not gone */
 	/* Once it is told that no update runs, another one may begin: what is the updater's is done before. */
 	if (err == 0 && !s.more && !s.unsettled)
 		end_well(ix);

@@ -442,6 +442,130 @@ test_turns(void)
 	db_close(db);
 }
 
+/* An executor that counts what is submitted: of one index, the steps of its updates. */
+struct counting {
+	struct executor ex;
+	struct executor *inner;
+	_Atomic unsigned jobs;
+};
+
+static void
+count_submit(struct executor *ex, struct exec_job *job)
+{
+	struct counting *c = (struct counting *)ex;
+
+	c->jobs++;
+	c->inner->submit(c->inner, job);
+}
+
+static void
+pass_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
+{
+	struct counting *c = (struct counting *)ex;
+
+	c->inner->later(c->inner, job, delay_ms);
+}
+
+static int
+pass_cancel(struct executor *ex, struct exec_job *job)
+{
+	struct counting *c = (struct counting *)ex;
+
+	return c->inner->cancel(c->inner, job);
+}
+
+static uint64_t
+pass_now(struct executor *ex)
+{
+	struct counting *c = (struct counting *)ex;
+
+	return c->inner->now_ms(c->inner);
+}
+
+static uint64_t
+pass_wall(struct executor *ex)
+{
+	struct counting *c = (struct counting *)ex;
+
+	return c->inner->wall_us(c->inner);
+}
+
+static void
+pass_random(struct executor *ex, void *out, unsigned len)
+{
+	struct counting *c = (struct counting *)ex;
+
+	c->inner->random(c->inner, out, len);
+}
+
+enum going { DELETED, PURGED, FORGOTTEN };
+
+static void
+take_away(struct db *db, const char *id, enum going how)
+{
+	const struct rev rev = {.gen = 1, .id = (const unsigned char *)"aa", .len = 2};
+	unsigned char gone = 0;
+	struct db_write w = {.kind = DB_WRITE_PURGE, .id = {id, strlen(id)}, .path = &rev, .npath = 1, .purged = &gone};
+	struct db_request req = {.writes = &w, .nwrites = 1};
+	char json[200];
+
+	if (how != DELETED) {
+		CHECK_INT(dbtest_submit(db, &req), 0);
+		CHECK_INT(w.err, 0);
+		CHECK_INT(gone, 1);
+		return;
+	}
+	snprintf(json, sizeof(json),
+	    "{\"_id\":\"%s\",\"_deleted\":true,\"_revisions\":{\"start\":2,\"ids\":[\"bb\",\"aa\"]}}", id);
+	viewstest_put(db, json, 0);
+}
+
+/* Documents of many rows, which go: in as many steps as their rows' number asks for, however they went. */
+static void
+test_going(const char *name, enum going how)
+{
+	struct views_config c = viewstest_config(viewstest_mem_store());
+	struct counting counting = {
+	    .ex = {count_submit, pass_later, pass_cancel, pass_now, pass_wall, pass_random}, .inner = c.ex};
+	struct views *v = NULL;
+	struct view_index *ix;
+	struct db *db;
+	char text[100];
+
+	c.ex = &counting.ex;
+	CHECK_INT(views_new(&c, &v), 0);
+	CHECK_INT(dbs_create(viewstest_dbs, name, NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, name);
+	if (how == FORGOTTEN) {
+		struct db_write w = {.kind = DB_WRITE_PURGED_LIMIT, .number = 1};
+		struct db_request req = {.writes = &w, .nwrites = 1};
+
+		CHECK_INT(dbtest_submit(db, &req), 0);
+	}
+	viewstest_put(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { var t = Array(1000).join('x'); "
+	    "for (var i = 0; i < 300; i++) emit(t + i) }\"}}}",
+	    1);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(text, sizeof(text), "{\"_id\":\"g%u\",\"_rev\":\"1-aa\"}", i);
+		viewstest_put(db, text, 0);
+	}
+	CHECK_INT(views_open(v, db, name, (struct jstr){"_design/d", 9}, &ix), 0);
+	viewstest_update(ix, db, NULL);
+	CHECK_INT(viewstest_rows_in(ix, "v"), 100 * 300);
+	for (unsigned i = 0; i < 90; i++) {
+		snprintf(text, sizeof(text), "g%u", i);
+		take_away(db, text, how);
+	}
+	counting.jobs = 0;
+	viewstest_update(ix, db, NULL);
+	CHECK(counting.jobs > 2);
+	CHECK_INT(viewstest_rows_in(ix, "v"), 10 * 300);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -457,5 +581,8 @@ main(int argc, char **argv)
 	test_doubt();
 	test_doubt_sums();
 	test_turns();
+	test_going("deleted", DELETED);
+	test_going("purged", PURGED);
+	test_going("forgotten", FORGOTTEN);
 	return viewstest_end();
 }
