@@ -99,6 +99,7 @@ static struct jstr
 text_of(struct reader *r, const json_t *v)
 {
 	struct jstr out = {"", 0};
+	const char *copy;
 	char *text;
 
 	if (v == NULL)
@@ -108,9 +109,8 @@ text_of(struct reader *r, const json_t *v)
 		fail(r, ERR_NOMEM);
 		return out;
 	}
-	out.len = strlen(text);
-	if ((out.s = keep(r, text, out.len)) == NULL)
-		out.len = 0;
+	if ((copy = keep(r, text, strlen(text))) != NULL)
+		out = (struct jstr){copy, strlen(text)};
 	free(text);
 	return out;
 }

@@ -140,6 +140,25 @@ test_secrets(void)
 	buf_release(&b);
 }
 
+/* Parameters for which there is no memory. */
+static void
+test_no_memory(void)
+{
+	struct rep_spec spec;
+	struct arena *small;
+	struct buf b;
+
+	buf_init(&b, 1u << 20);
+	buf_puts(&b, "{\"source\":\"a\",\"target\":\"b\",\"create_target_params\":{\"q\":\"");
+	for (unsigned i = 0; i < 200000; i++)
+		buf_putc(&b, '1');
+	buf_puts(&b, "\"}}");
+	CHECK_INT(arena_new(100000, &small), 0);
+	CHECK_INT(spec_parse((struct jstr){b.data, b.len}, &defaults, small, &spec, &why), ERR_NOMEM);
+	arena_free(small);
+	buf_release(&b);
+}
+
 int
 main(void)
 {
@@ -149,6 +168,7 @@ main(void)
 	test_id();
 	test_form();
 	test_secrets();
+	test_no_memory();
 	arena_free(a);
 	return check_done();
 }
