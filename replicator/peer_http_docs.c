@@ -107,47 +107,84 @@ read_history(struct peer_in *in, struct jstr text, uint64_t *startp, struct jstr
 	return peer_in_end(&own, err == ERR_END ? 0 : err);
 }
 
-/* What a history says of the revisions that were asked for: got[k] is set for those in it, and for those that it may have forgotten. */
+/* ---- Revisions that were asked for ---- */
+
 static int
-walk(struct peer_in *in, const struct seen *s, uint64_t start, struct jread *j, const struct rev *asked, size_t nasked,
-    unsigned char *got)
+by_rev(const void *a, const void *b)
 {
+	const struct rev *const *x = a, *const *y = b;
+
+	return rev_cmp(*x, *y);
+}
+
+/* Revisions that were asked for of a document, in order, and where they stand. */
+struct asked {
+	const struct rev **v;
+	size_t n;
+	const struct rev *revs;
+	unsigned char *got; /* of each of ${revs}: it is answered */
+};
+
+static struct asked
+asked_of(const struct peer_found *f, size_t want)
+{
+	return (struct asked){
+	    f->revs + (f->answered[want] - f->flags), f->wants[want].nrevs, f->wants[want].revs, f->answered[want]};
+}
+
+/* find_rev: Those that are ${rev}: *${np} of them. */
+static const struct rev **
+find_rev(const struct asked *q, const struct rev *rev, size_t *np)
+{
+	const struct rev **at = bsearch(&rev, q->v, q->n, sizeof(*q->v), by_rev), **end = q->v + q->n;
+
+	*np = 0;
+	while (at != NULL && at > q->v && rev_equal(at[-1], rev))
+		at--;
+	while (at != NULL && at + *np < end && rev_equal(at[*np], rev))
+		++*np;
+	return at;
+}
+
+/* What a history says of the revisions that were asked for: *${anyp} is set if one is in it, or may have been forgotten by it. */
+static int
+walk(struct peer_in *in, const struct seen *s, struct jread *j, const struct asked *q, int *anyp)
+{
+	const struct rev **at;
+	size_t k, n;
 	struct rev own = rev_of(&s->rev), rev;
 	struct revbuf b;
 	struct jstr id;
-	uint64_t gen = start;
-	size_t k;
+	uint64_t gen = own.gen;
 	int err = jread_array_begin(j);
 
 	for (; err == 0 && (err = jread_array_next(j)) == 0; gen--) {
 		err = jread_string(j, &in->word, &id);
 		if (err == 0 && gen == 0)
 			return bad_doc(in->why, s, "has more revisions than it can have");
-		if (err == 0 && gen == start) {
-			err = rev_parse_id(id.s, id.len, gen, &b);
-			rev = rev_of(&b);
-			if (err == 0 && !rev_equal(&rev, &own))
-				return bad_doc(in->why, s, "has another revision's history");
-		}
-		for (k = 0; k < nasked && err == 0; k++) {
-			if (asked[k].gen != gen || got[k])
-				continue;
-			err = rev_parse_id(id.s, id.len, gen, &b);
-			rev = rev_of(&b);
-			got[k] = err == 0 && rev_equal(&rev, &asked[k]);
-		}
+		if (err != 0 || (gen != own.gen && (gen > q->v[q->n - 1]->gen || gen < q->v[0]->gen)))
+			continue;
+		if ((err = rev_parse_id(id.s, id.len, gen, &b)) != 0)
+			break;
+		rev = rev_of(&b);
+		if (gen == own.gen && !rev_equal(&rev, &own))
+			return bad_doc(in->why, s, "has another revision's history");
+		at = find_rev(q, &rev, &n);
+		for (k = 0; k < n; k++)
+			q->got[at[k] - q->revs] = 1;
+		*anyp |= n > 0;
 	}
 	if (err != ERR_END)
 		return err;
-	for (k = 0; k < nasked; k++)
-		if (asked[k].gen <= gen)
-			got[k] = 1;
-	return gen == start ? bad_doc(in->why, s, "has no history") : 0;
+	for (k = 0; k < q->n && q->v[k]->gen <= gen; k++)
+		q->got[q->v[k] - q->revs] = 1;
+	*anyp |= k > 0;
+	return gen == own.gen ? bad_doc(in->why, s, "has no history") : 0;
 }
 
-/* Sets got[k] for each that ${s} answers. */
+/* check_history: Sets q->got of each that ${s} answers, and *${anyp} if there is one. */
 static int
-check_history(struct peer_in *in, const struct seen *s, const struct rev *asked, size_t nasked, unsigned char *got)
+check_history(struct peer_in *in, const struct seen *s, const struct asked *q, int *anyp)
 {
 	struct jread j;
 	struct jstr ids;
@@ -162,7 +199,7 @@ check_history(struct peer_in *in, const struct seen *s, const struct rev *asked,
 	if (start != s->rev.gen || ids.len == 0)
 		return bad_doc(in->why, s, "has another revision's history");
 	jread_init(&j, ids.s, ids.len);
-	return walk(in, s, start, &j, asked, nasked, got);
+	return walk(in, s, &j, q, anyp);
 }
 
 /* ---- What was asked for ---- */
@@ -180,7 +217,8 @@ peer_found_init(
     struct peer_found *f, const struct peer_want *wants, size_t nwants, struct arena *a, struct errtext *why)
 {
 	unsigned char *flags;
-	size_t i, n = 0;
+	const struct rev **revs;
+	size_t i, k, n = 0;
 
 	memset(f, 0, sizeof(*f));
 	buf_init(&f->docs, FOUND_BYTES);
@@ -193,7 +231,8 @@ peer_found_init(
 	f->sorted = calloc(nwants + 1, sizeof(*f->sorted));
 	f->answered = calloc(nwants + 1, sizeof(*f->answered));
 	f->flags = flags = calloc(n + 1, 1);
-	if (f->sorted == NULL || f->answered == NULL || flags == NULL) {
+	f->revs = revs = calloc(n + 1, sizeof(*revs));
+	if (f->sorted == NULL || f->answered == NULL || flags == NULL || revs == NULL) {
 		peer_found_release(f);
 		return ERR_NOMEM;
 	}
@@ -201,6 +240,11 @@ peer_found_init(
 		f->sorted[i] = &wants[i];
 		f->answered[i] = flags;
 		flags += wants[i].nrevs;
+		for (k = 0; k < wants[i].nrevs; k++)
+			revs[k] = &wants[i].revs[k];
+		if (k > 1)
+			qsort(revs, k, sizeof(*revs), by_rev);
+		revs += k;
 	}
 	qsort(f->sorted, nwants, sizeof(*f->sorted), by_id);
 	return 0;
@@ -212,10 +256,12 @@ peer_found_release(struct peer_found *f)
 	free(f->sorted);
 	free(f->answered);
 	free(f->flags);
+	free(f->revs);
 	buf_release(&f->docs);
 	f->sorted = NULL;
 	f->answered = NULL;
 	f->flags = NULL;
+	f->revs = NULL;
 }
 
 /* The first of the wants for ${id}, in order of ids; NULL: there is none. */
@@ -274,29 +320,19 @@ static int
 take_doc(struct peer_found *f, struct peer_in *in, const struct seen *s)
 {
 	const struct peer_want **at = find(f, &s->id), **end = f->sorted + f->nwants;
-	unsigned char got[64];
 	int err = 0, hit = 0;
 
 	for (; at != NULL && at < end && jstr_order(&(*at)->id, &s->id) == 0; at++) {
-		size_t want = (size_t)(*at - f->wants), from, k, n, any = 0;
+		size_t want = (size_t)(*at - f->wants);
+		const struct asked q = asked_of(f, want);
+		int any = 0;
 
-		for (from = 0; from < (*at)->nrevs && err == 0; from += n) {
-			n = (*at)->nrevs - from < sizeof(got) ? (*at)->nrevs - from : sizeof(got);
-			memset(got, 0, sizeof(got));
-			err = check_history(in, s, (*at)->revs + from, n, got);
-			for (k = 0; k < n && err == 0; k++) {
-				any |= got[k];
-				f->answered[want][from + k] |= got[k];
-			}
-		}
-		if (err != 0)
+		if (q.n > 0 && (err = check_history(in, s, &q, &any)) != 0)
 			return err;
-		if (any && !hit++)
-			err = add_seen(f, want, s);
+		if (any && !hit++ && (err = add_seen(f, want, s)) != 0)
+			return err;
 	}
-	if (err == 0 && !hit)
-		return bad_doc(in->why, s, "was not asked for");
-	return err;
+	return hit ? 0 : bad_doc(in->why, s, "was not asked for");
 }
 
 /* One revision's fate, where it is no document. */
@@ -378,17 +414,19 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 	const struct peer_want *w = &f->wants[want];
 	struct rev rev = rev_of(&fate->rev);
 	int code = peer_json_code(fate->said.error), err = 0;
-	size_t k, hits = 0;
+	const struct asked q = asked_of(f, want);
+	const struct rev **at;
+	size_t k, hits = q.n;
 
 	if (code != ERR_MISSING && code != ERR_FORBIDDEN && code != ERR_UNAUTHORIZED)
 		return err_why(in->why, ERR_IO, "has an error for \"%.*s\": %s: %s",
 		    (int)(w->id.len < 100 ? w->id.len : 100), w->id.s, fate->said.error, fate->said.reason);
-	for (k = 0; k < w->nrevs && err == 0; k++) {
-		if (rev.gen != 0 && !rev_equal(&rev, &w->revs[k]))
-			continue;
-		hits++;
-		if (!f->answered[want][k])
-			err = add_error(f, want, k, code, &fate->said);
+	at = rev.gen != 0 ? find_rev(&q, &rev, &hits) : q.v;
+	for (k = 0; k < hits && err == 0; k++) {
+		size_t nth = (size_t)(at[k] - w->revs);
+
+		if (!f->answered[want][nth])
+			err = add_error(f, want, nth, code, &fate->said);
 	}
 	if (err == 0 && hits == 0)
 		return err_why(in->why, ERR_IO, "has an error for a revision of \"%.*s\" that was not asked for",
@@ -657,17 +695,18 @@ take_opened(struct peer_in *in, const struct jstr *id, const struct rev *asked, 
     struct jstr *atts)
 {
 	unsigned char got = 0;
+	const struct asked q = {&asked, 1, asked, &got};
 	struct buf ids;
 	struct seen s;
-	int err;
+	int err, any = 0;
 
 	buf_init(&ids, WORDS);
 	err = read_doc(in, &ids, &s);
 	if (err == 0 && jstr_order(&s.id, id) != 0)
 		err = bad_doc(in->why, &s, "was not asked for");
 	if (err == 0)
-		err = check_history(in, &s, asked, 1, &got);
-	if (err == 0 && !got)
+		err = check_history(in, &s, &q, &any);
+	if (err == 0 && !any)
 		err = bad_doc(in->why, &s, "is at a revision that was not asked for");
 	memset(doc, 0, sizeof(*doc));
 	doc->id = *id;

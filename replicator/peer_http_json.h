@@ -72,6 +72,7 @@ struct peer_found {
 	const struct peer_want **sorted;
 	unsigned char **answered; /* by want, of each revision */
 	unsigned char *flags;     /* their memory */
+	const struct rev **revs;  /* of each want in its turn: its revisions, in order */
 	struct buf docs;          /* of struct peer_found_doc */
 	uint64_t came;            /* documents */
 	size_t bytes;             /* of their texts */

@@ -1,4 +1,5 @@
 /* The peer behind HTTP against canned answers to calls about many documents: changes, what is missing, writes, and documents without attachments. */
+#include "replicator/peer_http_json.h"
 #include "tests/unit/canned.h"
 
 /* ---- Changes ---- */
@@ -506,6 +507,82 @@ test_singles(void)
 	p->ops->close(p);
 }
 
+/* ---- Many revisions of one document ---- */
+
+enum { MANY = 300, SENT = 200 };
+
+static void
+put_found(struct buf *b, unsigned gen, unsigned own, int parent)
+{
+	buf_printf(b, "{\"ok\":{\"_id\":\"a\",\"_rev\":\"%u-%032x\",\"_revisions\":{\"start\":%u,\"ids\":[\"%032x\"",
+	    gen, own, gen, own);
+	if (parent >= 0)
+		buf_printf(b, ",\"%032x\"", (unsigned)parent);
+	buf_puts(b, ",\"ffff\"]}}}");
+}
+
+/* Each is answered for by itself: with a document, a later one, an older one's history that was cut, or that it is missing. */
+static void
+test_many_revs(void)
+{
+	static unsigned char ids[MANY][16];
+	struct rev revs[MANY];
+	struct peer_want w = {.id = {"a", 1}, .revs = revs, .nrevs = MANY};
+	struct errtext why = {""};
+	struct peer_found f;
+	struct peer_fetch c = {.wants = &w, .nwants = 1};
+	size_t missing = 0;
+	struct arena *a;
+	struct buf b;
+
+	for (unsigned i = 0; i < MANY; i++) {
+		unsigned n = i * 7 % MANY; /* in no order */
+
+		ids[i][14] = (unsigned char)(n >> 8);
+		ids[i][15] = (unsigned char)n;
+		revs[i] = (struct rev){.gen = n == MANY - 1 ? 2 : 5, .id = ids[i], .len = 16};
+	}
+	CHECK_INT(arena_new(1u << 20, &a), 0);
+	buf_init(&b, 1u << 20);
+	buf_puts(&b, "{\"results\":[{\"id\":\"a\",\"docs\":[");
+	for (unsigned n = 0; n < SENT; n++) {
+		put_found(&b, 5, n, -1);
+		buf_putc(&b, ',');
+	}
+	/* Of generation 2 these histories tell nothing: it counts as answered. */
+	put_found(&b, 6, 0xabcdef, SENT);
+	for (unsigned n = SENT + 1; n < MANY - 2; n++)
+		buf_printf(&b,
+		    ",{\"error\":{\"id\":\"a\",\"rev\":\"5-%032x\",\"error\":\"not_found\",\"reason\":\"missing\"}}",
+		    n);
+	buf_puts(&b, "]}]}");
+	CHECK_INT(peer_found_init(&f, &w, 1, a, &why), 0);
+	if (!CHECK_INT(peer_found_bulk(&f, b.data, b.len, 0), 0))
+		fprintf(stderr, "%s\n", why.text);
+	CHECK_INT(f.came, SENT + 1);
+	CHECK_INT(peer_found_whole(&f), 0); /* one is left */
+	CHECK_INT(peer_found_missing(&f, 0), 0);
+	CHECK_INT(peer_found_whole(&f), 1);
+	CHECK_INT(peer_found_end(&f, 1, &c), 0);
+	CHECK_INT(c.ndocs, SENT + 1 + MANY - 2 - SENT);
+	for (size_t i = 0; i < c.ndocs; i++)
+		missing += c.docs[i].err == ERR_MISSING;
+	CHECK_INT(missing, MANY - 2 - SENT);
+	peer_found_release(&f);
+	/* Nothing but these. */
+	buf_clear(&b);
+	buf_putc(&b, '[');
+	put_found(&b, 5, MANY, -1);
+	buf_putc(&b, ']');
+	revs[0].gen = 5;
+	w.nrevs = 1;
+	CHECK_INT(peer_found_init(&f, &w, 1, a, &why), 0);
+	CHECK_INT(peer_found_one(&f, 0, b.data, b.len), ERR_IO);
+	peer_found_release(&f);
+	buf_release(&b);
+	arena_free(a);
+}
+
 int
 main(void)
 {
@@ -523,6 +600,7 @@ main(void)
 	test_bad_docs();
 	test_bulk_cut();
 	test_singles();
+	test_many_revs();
 	canned_end();
 	return check_done();
 }
