@@ -184,17 +184,23 @@ hand_over(int err, json_t *sum, json_t **sump)
 	return err;
 }
 
+/* owned: What nobody else holds is added to in its place: a sum may be large, and what comes to it small.  Else a copy; NULL: no memory. */
+static json_t *
+owned(json_t *a)
+{
+	return a->refcount == 1 ? json_incref(a) : json_copy(a);
+}
+
 /* Element by element; a number is an array of one.  The longer one's rest stays. */
 static int
 plus_arrays(json_t *a, json_t *b, unsigned depth, json_t **sump)
 {
-	size_t an = json_is_array(a) ? json_array_size(a) : 1, bn = json_is_array(b) ? json_array_size(b) : 1;
-	json_t *sum = json_array(), *one;
-	int err = sum == NULL ? ERR_NOMEM : 0;
+	json_t *sum = json_is_array(a) ? owned(a) : json_array(), *one;
+	size_t bn = json_is_array(b) ? json_array_size(b) : 1;
+	int err = sum == NULL || (!json_is_array(a) && json_array_append(sum, a) != 0) ? ERR_NOMEM : 0;
 
-	for (size_t i = 0; err == 0 && (i < an || i < bn); i++) {
-		json_t *x = json_is_array(a) ? json_array_get(a, i) : i == 0 ? a : NULL;
-		json_t *y = json_is_array(b) ? json_array_get(b, i) : i == 0 ? b : NULL;
+	for (size_t i = 0; err == 0 && (i < json_array_size(sum) || i < bn); i++) {
+		json_t *x = json_array_get(sum, i), *y = i >= bn ? NULL : json_is_array(b) ? json_array_get(b, i) : b;
 
 		if (x == NULL || y == NULL)
 			one = json_incref(x == NULL ? y : x);
@@ -203,7 +209,7 @@ plus_arrays(json_t *a, json_t *b, unsigned depth, json_t **sump)
 		if (!json_is_real(one)) {
 			json_decref(one);
 			err = NOT_ADDED;
-		} else if (json_array_append_new(sum, one) != 0) {
+		} else if ((x == NULL ? json_array_append_new(sum, one) : json_array_set_new(sum, i, one)) != 0) {
 			err = ERR_NOMEM;
 		}
 	}
@@ -213,7 +219,7 @@ plus_arrays(json_t *a, json_t *b, unsigned depth, json_t **sump)
 static int
 plus_objects(json_t *a, json_t *b, unsigned depth, json_t **sump)
 {
-	json_t *sum = json_copy(a), *y, *one;
+	json_t *sum = owned(a), *y, *one;
 	const char *key;
 	int err = sum == NULL ? ERR_NOMEM : 0;
 
@@ -235,6 +241,7 @@ plus_objects(json_t *a, json_t *b, unsigned depth, json_t **sump)
 	return hand_over(err, sum, sump);
 }
 
+/* plus: *${sump}: ${a} and ${b}.  It may be ${a} itself, if nobody else holds that; what fails may have changed it. */
 static int
 plus(json_t *a, json_t *b, unsigned depth, json_t **sump)
 {
