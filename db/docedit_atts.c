@@ -146,7 +146,7 @@ uncount(struct docedit *e, const struct doc_att *atts, size_t natts, const struc
 static void
 look_back(struct docedit *e, struct revpos at, const struct blobs *again, struct arena *a, size_t *leftp)
 {
-	for (unsigned i = 0; i<LOOK_BACK && * leftp> 0 && revtree_parent(e->t, at, &at); i++) {
+	for (unsigned i = 0; *leftp > 0 && i < LOOK_BACK && revtree_parent(e->t, at, &at); i++) {
 		uint64_t body = revtree_at(e->t, at)->body;
 		struct doc_att *atts;
 		size_t natts, cost;
