@@ -77,11 +77,10 @@ test('floods of other frames', async () => {
 	await floods('goaways', () => many(100, () => frame(T.goaway, 0, 0, Buffer.alloc(8))), { reason: /ask for nothing/ });
 	const post = frame(T.headers, END_HEADERS, 1, request('POST', '/_session'));
 	await floods('empty DATA', (i) => (i === 0 ? post : many(100, () => frame(T.data, 0, 1))), { reason: /ask for nothing/ });
-	// The lines of several connections may stand together: those of divand's own log come a moment later.
-	const lines = (line) => server.stderr().match(line)?.length ?? 0;
-	await until(() => lines(/ask for nothing/g) > 0);
-	const [skipped, ended] = [/skipping frame/g, /ask for nothing/g].map(lines);
-	assert.ok(skipped < 600 * ended, `what nobody knows does not fill the log: ${skipped} lines, ${ended} connections were ended`);
+	// One connection was ended for them; lines come a moment later.
+	const skipped = () => server.stderr().match(/skipping frame/g)?.length ?? 0;
+	await until(() => skipped() > 0);
+	assert.ok(skipped() < 1200, `what nobody knows does not fill the log: ${skipped()} lines`);
 });
 
 test('the server is made to reset streams', async () => {
