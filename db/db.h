@@ -543,7 +543,7 @@ struct db_docs_sum {
 	uint64_t external_bytes; /* of the leaves, as in struct db_info */
 	uint64_t stored_bytes;   /* records, bodies of leaves and their attachments, each as it is stored */
 };
-/** db_docs_sum(snap, range, out): All documents in ${range}.  Walks all of it: not on an event loop.  Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+/** db_docs_sum(snap, range, out): All documents in ${range}, which are walked: not on an event loop.  Errors: those of reading them. */
 int db_docs_sum(struct db_snap *snap, const struct db_range *range, struct db_docs_sum *out) MUST_CHECK;
 
 /** db_docs_before(snap, id, len, np): Live documents with ids less than ${id}; all of them for NULL. */

@@ -481,29 +481,6 @@ alldocs_drop(void *cookie)
 
 /* ---- Requests ---- */
 
-/* partition_ids: From "PARTITION:" to "PARTITION;", the character after the colon. */
-static int
-partition_ids(struct arena *a, const struct jstr *partition, struct jstr *firstp, struct jstr *behindp)
-{
-	size_t len = partition->len + 1;
-	struct buf b;
-	int err;
-
-	buf_init(&b, 2 * LIMIT_ID_LEN + 2);
-	buf_put(&b, partition->s, partition->len);
-	buf_putc(&b, ':');
-	buf_put(&b, partition->s, partition->len);
-	buf_putc(&b, ';');
-	*firstp = (struct jstr){NULL, len};
-	if ((err = buf_failed(&b)) == 0 && (firstp->s = arena_dup(a, b.data, b.len)) == NULL)
-		err = ERR_NOMEM;
-	buf_release(&b);
-	if (err != 0)
-		return err;
-	*behindp = (struct jstr){firstp->s + len, len};
-	return 0;
-}
-
 /* bound: The ids of the partition that a query names, where the path does not. */
 static int
 bound(struct listing *l, struct alldocs_query *q, struct errtext *why)

@@ -55,7 +55,7 @@ struct jstr alldocs_value_text(const struct alldocs_value *v);
 /** alldocs_value_bool(v, outp, why), alldocs_value_number(v, outp, why): Errors, in CouchDB's words: ERR_QUERY_PARSE. */
 int alldocs_value_bool(const struct alldocs_value *v, int *outp, struct errtext *why) MUST_CHECK;
 int alldocs_value_number(const struct alldocs_value *v, uint64_t *outp, struct errtext *why) MUST_CHECK;
-/** alldocs_value_partition(r, v, outp, why): A partition's name, in the value's memory or r->arena.  Errors: ERR_ILLEGAL_PARTITION; those of rows_string(). */
+/** alldocs_value_partition(r, v, outp, why): A partition's name, in r->arena if not ${v}'s memory.  Errors: ERR_ILLEGAL_PARTITION; rows_string()'s. */
 int alldocs_value_partition(
     struct apireq *r, const struct alldocs_value *v, struct jstr *outp, struct errtext *why) MUST_CHECK;
 /**

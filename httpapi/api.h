@@ -286,10 +286,9 @@ void cluster_setup(struct apireq *r);         /* /_cluster_setup */
 void cluster_reshard(struct apireq *r);       /* /_reshard */
 void cluster_reshard_state(struct apireq *r); /* /_reshard/state */
 void cluster_reshard_jobs(struct apireq *r);  /* /_reshard/jobs */
-void cluster_reshard_job(
-    struct apireq *r); /* /_reshard/jobs/{job}, /_reshard/jobs/{job}/state, and what else is below _reshard */
-void cluster_shards(struct apireq *r);      /* /{db}/_shards and /{db}/_shards/{id} */
-void cluster_sync_shards(struct apireq *r); /* /{db}/_sync_shards */
+void cluster_reshard_job(struct apireq *r);   /* /_reshard/jobs/{job}, its state, and what else is below _reshard */
+void cluster_shards(struct apireq *r);        /* /{db}/_shards and /{db}/_shards/{id} */
+void cluster_sync_shards(struct apireq *r);   /* /{db}/_sync_shards */
 
 /* database.c */
 void database_root(struct apireq *r);         /* /{db}, but for POST */
@@ -311,6 +310,8 @@ void alldocs_partition(struct apireq *r); /* /{db}/_partition/{p}/_all_docs */
 void partition_any(struct apireq *r);     /* /{db}/_partition/... */
 /** partition_check(name): NULL, or what is wrong with a partition's name, in CouchDB's words.  Static. */
 const char *partition_check(const struct jstr *name);
+/** partition_ids(a, name, firstp, behindp): Its documents' ids: from *${firstp} on, below *${behindp}, both in ${a}.  Errors: ERR_NOMEM, ERR_TOO_LARGE. */
+int partition_ids(struct arena *a, const struct jstr *name, struct jstr *firstp, struct jstr *behindp) MUST_CHECK;
 
 /* bulk.c, bulk_diff.c, bulk_get.c */
 void bulk_docs(struct apireq *r);         /* /{db}/_bulk_docs */

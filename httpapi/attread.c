@@ -336,8 +336,8 @@ fill_inflated(struct attread *t, struct db_snap *snap, struct buf *b)
 }
 
 /*
- * hold_length: Whoever uploads compressed bytes may say of their length what he likes.  A stream of another length than its head told would run into the
- * next answer of its connection: it is cut off.  ${n}: bytes of this batch.
+ * hold_length: Whoever uploads compressed bytes may say of their length what they like.  A stream of another length than its head
+ * told would run into the next answer of its connection: it is cut off.  ${n}: bytes of this batch.
  */
 static int
 hold_length(struct attread *t, size_t n, int err)

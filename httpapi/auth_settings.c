@@ -5,13 +5,6 @@
 #include <ctype.h>
 #include <strings.h>
 
-/* CouchDB's older name of the section is read too. */
-static const char *
-get(const struct config *c, const char *key, const char *dflt)
-{
-	return config_get(c, "chttpd_auth", key, config_get(c, "couch_httpd_auth", key, dflt));
-}
-
 /* NULL where it is not set, or to nothing. */
 static const char *
 text_or_null(const struct config *c, const char *section, const char *key)
@@ -21,6 +14,7 @@ text_or_null(const struct config *c, const char *section, const char *key)
 	return *value ? value : NULL;
 }
 
+/* As config_get_auth(). */
 static int
 get_bool(const struct config *c, const char *key, int dflt)
 {
@@ -56,7 +50,7 @@ copy_lower(struct auth_settings *s, const char *value, const char **outp)
 static const char *
 same_site_of(const struct config *c)
 {
-	const char *value = get(c, "same_site", "");
+	const char *value = config_get_auth(c, "same_site", "");
 
 	if (strcasecmp(value, "strict") == 0)
 		return "; SameSite=Strict";
@@ -125,7 +119,7 @@ load_handlers(struct auth_settings *s, const struct config *c)
 	enum auth_how how;
 
 	if (!p)
-		p = get(c, "authentication_handlers", "");
+		p = config_get_auth(c, "authentication_handlers", "");
 	while (next_word(&p, &word)) {
 		if (how_of(word, &how))
 			put_handler(s, how);
@@ -142,7 +136,7 @@ load_handlers(struct auth_settings *s, const struct config *c)
 static void
 load_macs(struct auth_settings *s, const struct config *c)
 {
-	const char *p = get(c, "hash_algorithms", "sha256, sha");
+	const char *p = config_get_auth(c, "hash_algorithms", "sha256, sha");
 	struct jstr word;
 
 	while (next_word(&p, &word) && s->nmacs < AUTH_MACS) {
@@ -174,12 +168,12 @@ static int
 load_cookie(struct auth_settings *s, struct api *api)
 {
 	const struct config *c = api->config;
-	const char *secret = get(c, "secret", "");
+	const char *secret = config_get_auth(c, "secret", "");
 	int err;
 
 	err = copy(s, *secret ? secret : api->auth->own_secret, &s->secret);
 	if (!err)
-		err = copy(s, attribute(get(c, "cookie_domain", "")), &s->cookie_domain);
+		err = copy(s, attribute(config_get_auth(c, "cookie_domain", "")), &s->cookie_domain);
 	if (err)
 		return err;
 	s->secret_len = strlen(s->secret);
@@ -196,12 +190,12 @@ load_cookie(struct auth_settings *s, struct api *api)
 static int
 load_proxy(struct auth_settings *s, const struct config *c)
 {
-	int err = copy_lower(s, get(c, "x_auth_username", "X-Auth-CouchDB-UserName"), &s->proxy_user);
+	int err = copy_lower(s, config_get_auth(c, "x_auth_username", "X-Auth-CouchDB-UserName"), &s->proxy_user);
 
 	if (!err)
-		err = copy_lower(s, get(c, "x_auth_roles", "X-Auth-CouchDB-Roles"), &s->proxy_roles);
+		err = copy_lower(s, config_get_auth(c, "x_auth_roles", "X-Auth-CouchDB-Roles"), &s->proxy_roles);
 	if (!err)
-		err = copy_lower(s, get(c, "x_auth_token", "X-Auth-CouchDB-Token"), &s->proxy_token);
+		err = copy_lower(s, config_get_auth(c, "x_auth_token", "X-Auth-CouchDB-Token"), &s->proxy_token);
 	s->proxy_use_secret = get_bool(c, "proxy_use_secret", 0);
 	for (size_t i = 0; i < s->nhandlers && !err; i++) {
 		if (s->handlers[i] == AUTH_PROXY && !s->proxy_use_secret)
@@ -248,7 +242,7 @@ load_answers(struct auth_settings *s, const struct config *c)
 		www = text_or_null(c, "httpd", "WWW-Authenticate");
 	err = copy(s, www, &s->www_auth);
 	if (!err)
-		err = copy(s, get(c, "authentication_redirect", "/_utils/session.html"), &s->login_page);
+		err = copy(s, config_get_auth(c, "authentication_redirect", "/_utils/session.html"), &s->login_page);
 	s->required = config_bool(c, "chttpd", "require_valid_user", get_bool(c, "require_valid_user", 0));
 	s->required_but_up = config_bool(
 	    c, "chttpd", "require_valid_user_except_for_up", get_bool(c, "require_valid_user_except_for_up", 0));

@@ -9,18 +9,24 @@
 
 #define ALL_SHARDS "00000000-ffffffff"
 
-/* /{db}/_shards, /{db}/_shards/{id}: one range holds everything. */
-void
-cluster_shards(struct apireq *r)
+static void
+reply_text(struct apireq *r, const char *text)
 {
 	struct buf b;
 
 	buf_init(&b, 256);
-	if (r->nparts > 2)
-		buf_puts(&b, "{\"range\":\"" ALL_SHARDS "\",\"nodes\":[\"" API_NODE "\"]}");
-	else
-		buf_puts(&b, "{\"shards\":{\"" ALL_SHARDS "\":[\"" API_NODE "\"]}}");
+	buf_puts(&b, text);
 	api_json(r, 200, &b);
+}
+
+/* /{db}/_shards, /{db}/_shards/{id}: one range holds everything. */
+void
+cluster_shards(struct apireq *r)
+{
+	if (r->nparts > 2)
+		reply_text(r, "{\"range\":\"" ALL_SHARDS "\",\"nodes\":[\"" API_NODE "\"]}");
+	else
+		reply_text(r, "{\"shards\":{\"" ALL_SHARDS "\":[\"" API_NODE "\"]}}");
 }
 
 /* /{db}/_sync_shards: there is no other copy to agree with. */
@@ -77,29 +83,13 @@ setup(struct apireq *r)
 void
 cluster_setup(struct apireq *r)
 {
-	struct buf b;
-
-	if (strcmp(r->method, "GET") != 0) {
-		if (api_json_post(r))
-			setup(r);
-		return;
-	}
-	buf_init(&b, 64);
-	buf_puts(&b, "{\"state\":\"single_node_enabled\"}");
-	api_json(r, 200, &b);
+	if (strcmp(r->method, "GET") == 0)
+		reply_text(r, "{\"state\":\"single_node_enabled\"}");
+	else if (api_json_post(r))
+		setup(r);
 }
 
 /* ---- Shards that are split: here there is one of each database, and it stays one ---- */
-
-static void
-reply_text(struct apireq *r, const char *text)
-{
-	struct buf b;
-
-	buf_init(&b, 256);
-	buf_puts(&b, text);
-	api_json(r, 200, &b);
-}
 
 /* CouchDB's words where splitting is switched off. */
 static void

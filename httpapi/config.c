@@ -386,6 +386,12 @@ config_get(const struct config *c, const char *section, const char *key, const c
 	return value != NULL ? value : dflt;
 }
 
+const char *
+config_get_auth(const struct config *c, const char *key, const char *dflt)
+{
+	return config_get(c, "chttpd_auth", key, config_get(c, "couch_httpd_auth", key, dflt));
+}
+
 uint64_t
 config_u64(const struct config *c, const char *section, const char *key, uint64_t dflt)
 {

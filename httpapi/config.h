@@ -30,6 +30,8 @@ int config_set(struct config *c, const char *section, const char *key, const cha
  * replaced are kept until then), or ${dflt}.
  */
 const char *config_get(const struct config *c, const char *section, const char *key, const char *dflt);
+/** config_get_auth(c, key, dflt): The value of ${key} in chttpd_auth, or as CouchDB in couch_httpd_auth, or ${dflt}. */
+const char *config_get_auth(const struct config *c, const char *key, const char *dflt);
 /**
  * config_u64, config_bool: ${dflt} also where the value is no number; "true", "1", "yes" and "on",
  * or "false", "0", "no" and "off".

@@ -10,8 +10,8 @@
 /**
  * feedmatch_row(s, snap, a, all_leaves, here, c, passp):
  * Does the row ${c} pass ${s}?  The winner is looked at, or with ${all_leaves} each leaf: ${c} then keeps
- * those that match, in ${a}'s memory.  Errors: ERR_AGAIN, with ${here}: the document is too large for an event loop; ERR_MISSING: the row is older than ${snap}, and the document
- * has another since, or none; those of reading the document, query_selector_match()'s.
+ * those that match, in ${a}'s memory.  Errors: ERR_AGAIN, with ${here}: the document is too large for an event loop; ERR_MISSING:
+ * the row is older than ${snap}, and the document has another since, or none; those of reading the document, query_selector_match()'s.
  */
 int feedmatch_row(struct query_selector *s, struct db_snap *snap, struct arena *a, int all_leaves, int here,
     struct db_change *c, int *passp) MUST_CHECK;

@@ -7,40 +7,42 @@
 #include "api.h"
 #include "base/limits.h"
 
+int
+partition_ids(struct arena *a, const struct jstr *name, struct jstr *firstp, struct jstr *behindp)
+{
+	size_t len = name->len + 1;
+	char *text;
+
+	if (name->len > LIMIT_ID_LEN)
+		return ERR_TOO_LARGE;
+	if ((text = arena_alloc(a, 2 * len)) == NULL)
+		return ERR_NOMEM;
+	memcpy(text, name->s, name->len);
+	memcpy(text + len, name->s, name->len);
+	text[len - 1] = ':';
+	text[2 * len - 1] = ';'; /* the character after the colon */
+	*firstp = (struct jstr){text, len};
+	*behindp = (struct jstr){text + len, len};
+	return 0;
+}
+
 /* Of the information; lives in the request's arena. */
 struct summed {
 	struct db_docs_sum sum;
 	int err;
 };
 
-/* set_range: Ids from "PARTITION:" on and before "PARTITION;", whose texts are put into ${ids}. */
-static int
-set_range(const struct jstr *name, struct buf *ids, struct db_range *range)
-{
-	buf_put(ids, name->s, name->len);
-	buf_putc(ids, ':');
-	buf_put(ids, name->s, name->len);
-	buf_putc(ids, ';');
-	*range = (struct db_range){.has_start = 1, .has_end = 1, .exclusive_end = 1};
-	range->start = (struct jstr){ids->data, name->len + 1};
-	range->end = (struct jstr){ids->data + name->len + 1, name->len + 1};
-	return buf_failed(ids);
-}
-
 static void
 sum_work(struct apireq *r)
 {
 	struct summed *n = r->cookie;
+	struct db_range range = {.has_start = 1, .has_end = 1, .exclusive_end = 1};
 	struct db_snap *snap;
-	struct db_range range;
-	struct buf ids;
 
-	if ((n->err = db_snap_begin(r->db, &snap)) != 0)
+	if ((n->err = partition_ids(r->arena, &r->part[2], &range.start, &range.end)) != 0 ||
+	    (n->err = db_snap_begin(r->db, &snap)) != 0)
 		return;
-	buf_init(&ids, 2 * LIMIT_ID_LEN + 2);
-	if ((n->err = set_range(&r->part[2], &ids, &range)) == 0)
-		n->err = db_docs_sum(snap, &range, &n->sum);
-	buf_release(&ids);
+	n->err = db_docs_sum(snap, &range, &n->sum);
 	db_snap_end(snap);
 }
 

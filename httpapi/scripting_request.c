@@ -95,10 +95,7 @@ struct header_list {
 static int
 is_credential(const struct api *api, struct jstr name)
 {
-	const struct config *c = api->config;
-	/* As auth_settings.c reads it. */
-	const char *own = config_get(c, "chttpd_auth", "x_auth_token",
-	    config_get(c, "couch_httpd_auth", "x_auth_token", "X-Auth-CouchDB-Token"));
+	const char *own = config_get_auth(api->config, "x_auth_token", "X-Auth-CouchDB-Token");
 	const char *const names[] = {"authorization", "proxy-authorization", own};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

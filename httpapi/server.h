@@ -271,9 +271,8 @@ void http_expect(struct http_req *req, uint64_t len);
  * http_may_stream(req, len): 1 if a stream may begin whose first piece has ${len} bytes; 0 counts as a request that was shed.
  * http_keep(req, len): ${len} bytes that the handler keeps for its answer until the request ends count as waiting to be taken.
  * Errors: ERR_BUSY: there is no room for them.
- * Where there is none, headers that told of the answer are dropped: an error is to take its place.
  */
-int http_may_stream(struct http_req *req, uint64_t len);
+int http_may_stream(const struct http_req *req, uint64_t len);
 int http_keep(struct http_req *req, uint64_t len) MUST_CHECK;
 /** http_wrote(req): The answer tells what became of a write, or of another change: it is never refused for want of room. */
 void http_wrote(struct http_req *req);

@@ -451,22 +451,17 @@ server_room_grant(const struct http_req *req, uint64_t len)
 }
 
 int
-http_may_stream(struct http_req *req, uint64_t len)
+http_may_stream(const struct http_req *req, uint64_t len)
 {
 	len += arena_size(req->arena); /* server_room_settle() */
-	if (len < LARGE_PIECE || server_room_grant(req, len))
-		return 1;
-	http_drop_content(req);
-	return 0;
+	return len < LARGE_PIECE || server_room_grant(req, len);
 }
 
 int
 http_keep(struct http_req *req, uint64_t len)
 {
-	if (!server_room_grant(req, len + arena_size(req->arena))) {
-		http_drop_content(req);
+	if (!server_room_grant(req, len + arena_size(req->arena)))
 		return ERR_BUSY;
-	}
 	owe_to_end(req, len < LARGE_ANSWER ? 0 : len);
 	return 0;
 }

@@ -31,23 +31,17 @@
 /* ---- Settings ---- */
 
 const char *
-users_setting(const struct config *c, const char *key, const char *dflt)
-{
-	return config_get(c, "chttpd_auth", key, config_get(c, "couch_httpd_auth", key, dflt));
-}
-
-const char *
 users_database(const struct config *c)
 {
-	return users_setting(c, "authentication_db", "_users");
+	return config_get_auth(c, "authentication_db", "_users");
 }
 
 int
 users_policy(const struct config *c, struct users_policy *out)
 {
 	static const char *const prfs[] = {"sha", "sha224", "sha256", "sha384", "sha512"};
-	const char *scheme = users_setting(c, "password_scheme", "pbkdf2");
-	const char *prf = users_setting(c, "pbkdf2_prf", "sha256");
+	const char *scheme = config_get_auth(c, "password_scheme", "pbkdf2");
+	const char *prf = config_get_auth(c, "pbkdf2_prf", "sha256");
 	uint64_t n = config_u64(
 	    c, "chttpd_auth", "iterations", config_u64(c, "couch_httpd_auth", "iterations", SECRET_ITERATIONS));
 
@@ -133,7 +127,7 @@ may_read(void *cookie, const struct db_asker *by, const struct jstr *id)
 		return ERR_USERS_DESIGN;
 	if (id->len >= 7 && memcmp(id->s, "_local/", 7) == 0)
 		return 0;
-	return *users_setting(api->config, "public_fields", "") ? 0 : ERR_MISSING;
+	return *config_get_auth(api->config, "public_fields", "") ? 0 : ERR_MISSING;
 }
 
 static int
@@ -147,7 +141,7 @@ shown(void *cookie, const struct db_asker *by, const struct jstr *id, struct are
 		return 0;
 	buf_init_arena(&b, a, bodyp->len + 64);
 	buf_putc(&b, '{');
-	err = userdoc_copy(*bodyp, is_public, users_setting(api->config, "public_fields", ""), &b);
+	err = userdoc_copy(*bodyp, is_public, config_get_auth(api->config, "public_fields", ""), &b);
 	if (err)
 		return err;
 	if (b.len == 1)
@@ -248,7 +242,7 @@ hash_password(
 	if (err == ERR_BAD_REQUEST)
 		return invalid_value("Password", given, why);
 	if (!err)
-		err = passrules_check(users_setting(c, "password_regexp", ""), password, why);
+		err = passrules_check(config_get_auth(c, "password_regexp", ""), password, why);
 	if (!err)
 		err = choose_salt(doc, a, &s, why);
 	if (err)

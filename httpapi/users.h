@@ -10,8 +10,6 @@ void users_init(struct api *api);
 /** users_rules(api, name): dbs_config.rules: the rules of database ${name}, or NULL. */
 const struct db_rules *users_rules(void *api, const char *name);
 
-/** users_setting(c, key, dflt): The value of ${key} in chttpd_auth, or as CouchDB in couch_httpd_auth, or ${dflt}. */
-const char *users_setting(const struct config *c, const char *key, const char *dflt);
 /** users_database(c): The name of the database that accounts are looked up in. */
 const char *users_database(const struct config *c);
 
