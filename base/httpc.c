@@ -522,8 +522,8 @@ need_thread(struct httpc_loop *l)
 
 	if (l->running)
 		return 0;
-	if ((l->common.curl = httpc_curl()) == NULL)
-		return ERR_NOT_IMPLEMENTED;
+	if ((err = httpc_curl(&l->common.curl)) != 0)
+		return err;
 	err = prepare_thread(l);
 	if (err == 0)
 		err = begin_thread(l);

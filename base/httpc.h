@@ -134,7 +134,7 @@ void httpc_loop_free(struct httpc_loop *l);
 
 /**
  * httpc_start(l, req): Have ${req} made.  From any thread; does not wait.  Returns 0, and on_done will come, even before
- * this returns; or an error, and no callback comes: ERR_NOMEM (no thread), ERR_NOT_IMPLEMENTED (no libcurl here),
+ * this returns; or an error, and no callback comes: ERR_NOMEM (no thread), those of library_load() (libcurl),
  * ERR_SHUTDOWN.  A request that is done may be started anew, from its on_done too.
  */
 int httpc_start(struct httpc_loop *l, struct httpc_request *req) MUST_CHECK;
@@ -193,7 +193,7 @@ struct httpc_url {
 
 /**
  * httpc_url_split(text, out, why), httpc_url_release(u): The latter wipes the password.  Loads libcurl.  Errors:
- * ERR_BAD_REQUEST with ${why}, in which no part of ${text} stands; ERR_NOMEM; ERR_NOT_IMPLEMENTED (no libcurl here).
+ * ERR_BAD_REQUEST with ${why}, in which no part of ${text} stands; ERR_NOMEM; those of library_load() (libcurl).
  */
 int httpc_url_split(const char *text, struct httpc_url *out, struct errtext *why) MUST_CHECK;
 void httpc_url_release(struct httpc_url *u);

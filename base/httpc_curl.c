@@ -6,41 +6,32 @@
  */
 #include "httpc_curl.h"
 
-#include <dlfcn.h>
-#include <string.h>
-
+#include "library.h"
 #include "once.h"
 
 static struct once loaded = ONCE_INIT;
 static struct httpc_curl table;
 
-/* A pointer to a function comes as one to data, which C does not convert. */
-static int
-find(void *lib, const char *name, void *fieldp)
-{
-	void *symbol = dlsym(lib, name);
-
-	memcpy(fieldp, &symbol, sizeof(symbol));
-	return symbol != NULL;
-}
-
 static int
 load(void)
 {
-	void *lib = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-	int all = 1;
+	void *lib;
+	int all = 1, err = library_load("libcurl.so.4", &lib);
 
-	if (lib == NULL)
-		return 0;
-#define FIND(name) all &= find(lib, "curl_" #name, &table.name);
+	if (err)
+		return err;
+#define FIND(name) all &= library_find(lib, "curl_" #name, &table.name);
 	HTTPC_CURL_LIST(FIND)
 #undef FIND
-	(void)find(lib, "SSL_CTX_set_verify_depth", &table.set_verify_depth);
-	return all && table.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+	(void)library_find(lib, "SSL_CTX_set_verify_depth", &table.set_verify_depth);
+	if (!all)
+		return ERR_NOT_IMPLEMENTED;
+	return table.global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? 0 : ERR_NOMEM;
 }
 
-const struct httpc_curl *
-httpc_curl(void)
+int
+httpc_curl(const struct httpc_curl **curlp)
 {
-	return once_make(&loaded, load) ? &table : NULL;
+	*curlp = &table;
+	return once_make(&loaded, load);
 }

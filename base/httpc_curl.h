@@ -4,6 +4,8 @@
 
 #include <curl/curl.h>
 
+#include "err.h"
+
 /* X(name): curl_NAME. */
 #define HTTPC_CURL_LIST(X)     \
 	X(global_init)         \
@@ -39,7 +41,7 @@ struct httpc_curl {
 	void (*set_verify_depth)(void *ssl_ctx, int depth);
 };
 
-/** httpc_curl(): The table; NULL if there is no libcurl here.  It is loaded once and stays.  From any thread. */
-const struct httpc_curl *httpc_curl(void);
+/** httpc_curl(curlp): The table, loaded once, which stays.  From any thread.  Errors: as library_load(). */
+int httpc_curl(const struct httpc_curl **curlp) MUST_CHECK;
 
 #endif

@@ -113,13 +113,13 @@ split(const struct httpc_curl *curl, CURLU *u, struct httpc_url *out)
 int
 httpc_url_split(const char *text, struct httpc_url *out, struct errtext *why)
 {
-	const struct httpc_curl *curl = httpc_curl();
+	const struct httpc_curl *curl;
 	CURLU *u = NULL;
 	int err;
 
 	*out = (struct httpc_url){.url = NULL};
-	if (curl == NULL)
-		return err_why(why, ERR_NOT_IMPLEMENTED, "libcurl is not installed");
+	if ((err = httpc_curl(&curl)) != 0)
+		return err == ERR_NOT_IMPLEMENTED ? err_why(why, err, "libcurl is not installed") : err;
 	if ((err = httpc_parse(curl, text, 0, &u, why)) != 0)
 		return err;
 	err = split(curl, u, out);

@@ -14,17 +14,19 @@ struct once {
 		.lock = PTHREAD_MUTEX_INITIALIZER \
 	}
 
-/** once_make(o, make): Is it made?  If not, ${make} tries under ${o}'s lock, and returns 1 if it could. */
+/** once_make(o, make): Make it, if it is not made: ${make} is called under ${o}'s lock, and returns 0 if it could.  Errors: ${make}'s. */
 static inline int
 once_make(struct once *o, int (*make)(void))
 {
-	if (!o->made) {
-		(void)pthread_mutex_lock(&o->lock);
-		if (!o->made)
-			o->made = make();
-		(void)pthread_mutex_unlock(&o->lock);
-	}
-	return o->made;
+	int err = 0;
+
+	if (o->made)
+		return 0;
+	(void)pthread_mutex_lock(&o->lock);
+	if (!o->made && (err = make()) == 0)
+		o->made = 1;
+	(void)pthread_mutex_unlock(&o->lock);
+	return err;
 }
 
 #endif

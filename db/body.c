@@ -50,7 +50,7 @@ contexts_free(void *arg)
 static int
 contexts_make_key(void)
 {
-	return pthread_key_create(&contexts_key, contexts_free) == 0;
+	return pthread_key_create(&contexts_key, contexts_free) == 0 ? 0 : ERR_NOMEM;
 }
 
 static struct contexts *
@@ -58,7 +58,7 @@ contexts(void)
 {
 	struct contexts *x;
 
-	if (!once_make(&contexts_keyed, contexts_make_key))
+	if (once_make(&contexts_keyed, contexts_make_key) != 0)
 		return NULL;
 	if ((x = pthread_getspecific(contexts_key)) != NULL)
 		return x;

@@ -6,15 +6,14 @@
  */
 #include "icu.h"
 
-#include <dlfcn.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <unicode/ucol.h>
 #include <unicode/ustring.h>
 #include <unicode/uvernum.h>
 
+#include "base/library.h"
 #include "base/log.h"
 #include "base/once.h"
 
@@ -22,59 +21,47 @@
 #define QUOTE(x) QUOTE_(x) /* ICU's names are macros that add the version */
 
 static struct once loaded = ONCE_INIT;
-static int told; /* under its lock: why it cannot be loaded */
 static __typeof__(ucol_strcollUTF8) *compare;
 static __typeof__(ucol_getSortKey) *sort_key;
 static __typeof__(ucol_getVersion) *get_version;
 static __typeof__(u_strFromUTF8) *from_utf8;
 static UCollator *root;
 
-/* A function pointer may not be cast from an object's, but it may be copied. */
-static int
-look_up(void *lib, const char *name, void *fnp)
-{
-	void *at = dlsym(lib, name);
-
-	if (at == NULL) {
-		if (!told++)
-			log_line(LOG_ERROR, "%s is not in libicui18n", name);
-		return ERR_INTERNAL;
-	}
-	memcpy(fnp, &at, sizeof(at));
-	return 0;
-}
-
 static int
 load(void)
 {
-	const char *name = "libicui18n.so." U_ICU_VERSION_SHORT;
+	static const char name[] = "libicui18n.so." U_ICU_VERSION_SHORT;
 	__typeof__(ucol_open) *open;
 	UErrorCode status = U_ZERO_ERROR;
-	void *lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+	void *lib;
+	int err = library_load(name, &lib);
 
-	if (lib == NULL) {
-		if (!told++)
-			log_line(LOG_ERROR, "%s", dlerror());
-		return 0;
-	}
+	if (err)
+		return err;
 	/* The last one is libicuuc's, which libicui18n brings. */
-	if (look_up(lib, QUOTE(ucol_open), &open) != 0 || look_up(lib, QUOTE(ucol_strcollUTF8), &compare) != 0 ||
-	    look_up(lib, QUOTE(ucol_getSortKey), &sort_key) != 0 ||
-	    look_up(lib, QUOTE(ucol_getVersion), &get_version) != 0 ||
-	    look_up(lib, QUOTE(u_strFromUTF8), &from_utf8) != 0)
-		return 0;
+	if (!library_find(lib, QUOTE(ucol_open), &open) || !library_find(lib, QUOTE(ucol_strcollUTF8), &compare) ||
+	    !library_find(lib, QUOTE(ucol_getSortKey), &sort_key) ||
+	    !library_find(lib, QUOTE(ucol_getVersion), &get_version) ||
+	    !library_find(lib, QUOTE(u_strFromUTF8), &from_utf8)) {
+		log_line(LOG_ERROR, "%s has not all that is called", name);
+		return ERR_NOT_IMPLEMENTED;
+	}
 	root = open("", &status);
-	if (U_FAILURE(status) && !told++)
-		log_line(LOG_ERROR, "%s: no root collation: error %d", name, (int)status);
-	return !U_FAILURE(status);
+	if (U_SUCCESS(status))
+		return 0;
+	log_line(LOG_ERROR, "%s: no root collation: error %d", name, (int)status);
+	return status == U_MEMORY_ALLOCATION_ERROR ? ERR_NOMEM : ERR_INTERNAL;
 }
 
 int
 icu_compare(struct jstr a, struct jstr b, int *orderp)
 {
 	UErrorCode status = U_ZERO_ERROR;
+	int err = once_make(&loaded, load);
 
-	if (!once_make(&loaded, load) || a.len > INT32_MAX || b.len > INT32_MAX)
+	if (err)
+		return err;
+	if (a.len > INT32_MAX || b.len > INT32_MAX)
 		return ERR_INTERNAL;
 	*orderp = (int)compare(root, a.s, (int32_t)a.len, b.s, (int32_t)b.len, &status);
 	return U_FAILURE(status) ? ERR_INTERNAL : 0;
@@ -112,9 +99,11 @@ icu_sortkey(struct jstr s, struct buf *out)
 	UErrorCode status = U_ZERO_ERROR;
 	UChar few[SHORT], *units = few;
 	int32_t len = 0;
-	int err;
+	int err = once_make(&loaded, load);
 
-	if (!once_make(&loaded, load) || s.len > INT32_MAX / 8)
+	if (err)
+		return err;
+	if (s.len > INT32_MAX / 8)
 		return ERR_INTERNAL;
 	/* There are never more units than bytes. */
 	if (s.len > SHORT && (units = calloc(s.len, sizeof(*units))) == NULL)
@@ -129,8 +118,9 @@ icu_sortkey(struct jstr s, struct buf *out)
 int
 icu_version(unsigned char out[4])
 {
-	if (!once_make(&loaded, load))
-		return ERR_INTERNAL;
-	get_version(root, out);
-	return 0;
+	int err = once_make(&loaded, load);
+
+	if (err == 0)
+		get_version(root, out);
+	return err;
 }

@@ -102,7 +102,7 @@ struct query_ask {
 };
 
 /**
- * query_plan_new(ask, pp): Errors: ERR_NOMEM, ERR_TOO_LARGE, ERR_INTERNAL (ICU cannot be loaded).  query_plan_free(p): NULL is allowed.
+ * query_plan_new(ask, pp): Errors: ERR_NOMEM, ERR_TOO_LARGE, ICU's (icu.h).  query_plan_free(p): NULL is allowed.
  */
 int query_plan_new(const struct query_ask *ask, struct query_plan **pp) MUST_CHECK;
 void query_plan_free(struct query_plan *p);

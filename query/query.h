@@ -28,15 +28,15 @@ enum query_wants { QUERY_WANTS_BODY = 1, QUERY_WANTS_REV = 2, QUERY_WANTS_ATTACH
  * Compare two JSON values in the order of CouchDB's views: null, false, true, numbers by value whatever
  * their size, strings by ICU's root collation, arrays, objects member by member as they stand.  *${orderp}
  * is below, equal to or above 0.  Strings that ICU takes for equal are equal, whatever their bytes.
- * Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_INTERNAL (ICU cannot be loaded).
+ * Errors: ERR_BAD_JSON, ERR_NOMEM, ICU's (icu.h).
  */
 int query_collate(struct jstr a, struct jstr b, int *orderp) MUST_CHECK;
 
 /**
  * query_sortkey(json, scratch, out):
  * Append bytes whose order, compared as unsigned bytes, is query_collate()'s order of the values.  No key is a prefix of
- * another.  They hold for one query_sortkey_version().  ${scratch} is for strings with escapes.  Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_TOO_LARGE, ERR_INTERNAL (ICU
- * cannot be loaded); ${out} is then as it was.
+ * another.  They hold for one query_sortkey_version().  ${scratch} is for strings with escapes.  Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_TOO_LARGE, ICU's
+ * (icu.h); ${out} is then as it was.
  */
 int query_sortkey(struct jstr json, struct buf *scratch, struct buf *out) MUST_CHECK;
 /**
@@ -45,7 +45,7 @@ int query_sortkey(struct jstr json, struct buf *scratch, struct buf *out) MUST_C
  * they stand, arrays, strings and members' names by their bytes.  ICU is not asked.
  */
 int query_sortkey_raw(struct jstr json, struct buf *scratch, struct buf *out) MUST_CHECK;
-/** query_sortkey_version(out): Of sort keys; keys of another one are of no use.  Errors: ERR_INTERNAL. */
+/** query_sortkey_version(out): Of sort keys; keys of another one are of no use.  Errors: ICU's (icu.h). */
 #define QUERY_SORTKEY_VERSION 5u
 int query_sortkey_version(unsigned char out[QUERY_SORTKEY_VERSION]) MUST_CHECK;
 
@@ -68,7 +68,7 @@ unsigned query_selector_wants(const struct query_selector *s);
  * Does ${doc} match?  One pass over the body, which ends as soon as the answer is known; so a broken body may go unnoticed.  ${s} may be
  * used by one thread at a time: it holds the memory that matching needs.  A regular expression that exceeds
  * LIMIT_REGEX_WORK in this document does not match, nor does a selector that exceeds LIMIT_MATCH_WORK.
- * Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_INTERNAL (ICU cannot be loaded).
+ * Errors: ERR_BAD_JSON, ERR_NOMEM, ICU's (icu.h).
  */
 int query_selector_match(struct query_selector *s, const struct query_doc *doc, int *matchp) MUST_CHECK;
 

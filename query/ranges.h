@@ -36,7 +36,7 @@ void ranges_release(struct ranges_work *w);
 /**
  * ranges_of_field(w, node, field, out): The values of ${field} in documents that have it and match ${node}, by sort keys.  Never too few.
  * ranges_of_ids(w, node, out): The ids of documents that match ${node}, by bytes.
- * Errors: ERR_NOMEM, ERR_BAD_JSON, ERR_INTERNAL (ICU cannot be loaded).
+ * Errors: ERR_NOMEM, ERR_BAD_JSON, ICU's (icu.h).
  */
 int ranges_of_field(
     struct ranges_work *w, const struct selector_node *node, struct jstr field, struct ranges *out) MUST_CHECK;

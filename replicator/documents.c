@@ -386,7 +386,8 @@ read_doc(struct watched *w, struct db_snap *snap, struct arena *a, const struct 
 	if (err != 0)
 		return err;
 	pthread_mutex_lock(&r->lock);
-	if ((err = readable) == ERR_NOMEM)
+	/* What passes is no fault of the document's. */
+	if ((err = readable) == ERR_NOMEM || err == ERR_BUSY)
 		job_remove(j);
 	else
 		err = add(w, j, rev.body, readable, &why);

@@ -3,10 +3,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { startDivand, tempDir } from '../lib/divand.mjs';
-import { descriptors } from '../lib/process.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, connect } from './client.mjs';
 
 const servers = [];
@@ -20,10 +21,18 @@ async function start(options) {
 /** Of the running server: the soft limit alone, so that it can be lifted again. */
 const limit = (server, what, n, as = {}) => execFileSync('prlimit', ['--pid', String(server.pid), `--${what}=${n}:`], as);
 
+/** Leaves it ${n} descriptors: the limit is one of their numbers, and some high ones may have been inherited. */
+function leaveDescriptors(server, n) {
+	const taken = new Set(fs.readdirSync(`/proc/${server.pid}/fd`).map(Number));
+	let most = 0;
+	for (let free = 0; free < n || taken.has(most); most++) if (!taken.has(most)) free++;
+	limit(server, 'nofile', most);
+}
+
 /** A document can be written and read. */
 async function assertServes(server, db) {
 	const put = await ask(server, 'POST', `/${db}`, { json: { serves: true } });
-	assert.equal(put.status, 201, put.text);
+	assert.equal(put.status, 201, put.text + server.stderr());
 	assert.equal((await ask(server, 'GET', `/${db}/${put.json.id}`)).json.serves, true);
 }
 
@@ -48,10 +57,8 @@ test('no descriptor is left: databases, views and connections', { timeout: 60000
 	}
 	await ask(server, 'PUT', '/db0/_design/v', { json: { views: { a: { map: 'function (doc) { emit(doc._id); }' } } } });
 	await server.restart();
-	const before = descriptors(server);
-
 	// Room for some databases; the rest of them cannot be opened, nor made.
-	limit(server, 'nofile', before + 20);
+	leaveDescriptors(server, 20);
 	let refused = 0;
 	for (let i = 0; i < 40; i++) {
 		const answer = await write(`db${i}`, 'second');
@@ -83,6 +90,23 @@ test('no descriptor is left: databases, views and connections', { timeout: 60000
 	console.log(`descriptors: ${refused} of 40 writes were refused`);
 	await server.restart();
 	await assertKept(server, kept);
+});
+
+test('no descriptor is left for the library that a replication loads', { timeout: 60000 }, async () => {
+	const server = await start({ config: { replicator: { interval: 1000 } } });
+	for (const db of ['a', 'b', '_replicator']) assert.ok([201, 412].includes((await ask(server, 'PUT', `/${db}`)).status));
+	await server.restart();
+	const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+	assert.equal((await ask(server, 'GET', '/_replicator/none', { agent })).status, 404);
+
+	leaveDescriptors(server, 0);
+	const source = { url: `${server.url}/a`, auth: { basic: { username: 'admin', password: 'adm' } } };
+	const put = () => ask(server, 'PUT', '/_replicator/pull', { json: { source, target: 'b' }, agent });
+	assertError(await put(), 503, 'service_unavailable');
+	limit(server, 'nofile', 4096);
+	assert.equal((await put()).status, 201);
+	await until(async () => (await ask(server, 'GET', '/_replicator/pull')).json._replication_state === 'completed', server.stderr);
+	agent.destroy();
 });
 
 test('nothing can be written: indexes, replication, copies, the log', { timeout: 60000 }, async () => {

@@ -275,10 +275,12 @@ static void
 replace_curl(void)
 {
 	/* The table is no constant; only its users must not change it. */
-	struct httpc_curl *table = (struct httpc_curl *)(uintptr_t)httpc_curl();
+	const struct httpc_curl *there;
+	struct httpc_curl *table;
 
-	if (!CHECK(table != NULL))
+	if (!CHECK_INT(httpc_curl(&there), 0))
 		exit(1);
+	table = (struct httpc_curl *)(uintptr_t)there;
 	curl = *table;
 	table->easy_init = faulty_easy_init;
 	table->easy_setopt = faulty_easy_setopt;

@@ -4,6 +4,7 @@
  */
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unicode/ucol.h>
 #include <unicode/uvernum.h>
 
@@ -164,9 +165,27 @@ test_strings(void)
 	}
 }
 
+/* While no descriptor is left nothing can be loaded, which passes. */
+static void
+test_load(void)
+{
+	const struct jstr umlaut = {"\"ä\"", 4}, b = {"\"b\"", 3};
+	struct rlimit before, none;
+	int order;
+
+	CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){0, before.rlim_max};
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), 0);
+	CHECK_INT(query_collate(umlaut, b, &order), ERR_BUSY);
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), 0);
+	CHECK_INT(query_collate(umlaut, b, &order), 0);
+	CHECK(order < 0);
+}
+
 int
 main(void)
 {
+	test_load();
 	if (open_icu())
 		test_strings();
 	return check_done();
