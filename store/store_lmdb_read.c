@@ -114,9 +114,8 @@ store_lmdb_val(const void *p, size_t len)
 	return (MDB_val){len, u.out};
 }
 
-/* is_whole: 0: a page that the disk has damaged says that the value is where there may be no memory, or that there are only keys. */
-static int
-is_whole(const struct lmdb_env *e, const MDB_val *v)
+int
+store_lmdb_is_whole(const struct lmdb_env *e, const MDB_val *v)
 {
 	const unsigned char *p = v->mv_data;
 	size_t at = (uintptr_t)p & (e->page - 1);
@@ -141,7 +140,7 @@ store_lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, str
 
 	if (rc != 0)
 		return read_err(base, rc);
-	if (!is_whole(&((const struct lmdb_db *)base->db)->env, &v))
+	if (!store_lmdb_is_whole(&((const struct lmdb_db *)base->db)->env, &v))
 		return ERR_CORRUPT;
 	valp->p = v.mv_data;
 	valp->len = v.mv_size;
@@ -221,7 +220,7 @@ store_lmdb_move(struct store_cursor *base, enum store_move how, struct store_val
 		rc = mdb_cursor_get(c->mc, &k, &v, how == STORE_NEXT ? MDB_NEXT : MDB_PREV);
 	if (rc != 0)
 		return store_lmdb_err(rc, "cursor", "store");
-	if (k.mv_size > STORE_KEY_MAX || !is_whole(c->env, &v))
+	if (k.mv_size > STORE_KEY_MAX || !store_lmdb_is_whole(c->env, &v))
 		return ERR_CORRUPT;
 	*keyp = (struct store_val){k.mv_data, k.mv_size};
 	*valp = (struct store_val){v.mv_data, v.mv_size};

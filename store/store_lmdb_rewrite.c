@@ -192,13 +192,15 @@ is_ahead(const struct lmdb_rewrite *r, const struct lmdb_key *k)
 static int
 settle(struct lmdb_rewrite *r, MDB_txn *from, const struct lmdb_key *v, size_t n)
 {
-	const MDB_dbi *dbi = ((struct lmdb_db *)r->base.db)->env.dbi;
+	const struct lmdb_env *env = &((struct lmdb_db *)r->base.db)->env;
 	int rc = 0;
 
 	for (size_t i = 0; i < n && rc == 0 && !is_ahead(r, &v[i]); i++) {
 		MDB_val k = store_lmdb_val(v[i].p, v[i].len), val;
 
-		rc = mdb_get(from, dbi[v[i].tree], &k, &val);
+		rc = mdb_get(from, env->dbi[v[i].tree], &k, &val);
+		if (rc == 0 && !store_lmdb_is_whole(env, &val))
+			return MDB_CORRUPTED;
 		if (rc == 0) {
 			if ((rc = need(r, PAGE_BYTES + val.mv_size)) == 0)
 				rc = mdb_put(r->txn, r->fresh.dbi[v[i].tree], &k, &val, 0);
@@ -229,6 +231,7 @@ resume(const struct lmdb_rewrite *r, MDB_cursor *in, MDB_val *k, MDB_val *v)
 static int
 append(struct lmdb_rewrite *r, MDB_cursor *in, size_t *copiedp)
 {
+	const struct lmdb_env *env = &((struct lmdb_db *)r->base.db)->env;
 	MDB_cursor *out = NULL;
 	MDB_val k, v;
 	int rc = resume(r, in, &k, &v);
@@ -236,7 +239,7 @@ append(struct lmdb_rewrite *r, MDB_cursor *in, size_t *copiedp)
 	for (; rc == 0 && *copiedp < STEP_BYTES; rc = mdb_cursor_get(in, &k, &v, MDB_NEXT)) {
 		size_t size = k.mv_size + v.mv_size;
 
-		if (k.mv_size > STORE_KEY_MAX)
+		if (k.mv_size > STORE_KEY_MAX || !store_lmdb_is_whole(env, &v))
 			return MDB_CORRUPTED;
 		/* A transaction's cursors end with it, so a large value has one for itself. */
 		if (out != NULL && size > STEP_BYTES)

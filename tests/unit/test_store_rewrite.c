@@ -441,6 +441,63 @@ test_full(struct store *s)
 	CHECK_INT(store_drop(s, "full"), 0);
 }
 
+/* say_len: In the file of a database that is closed, say that the value of ${key}, which stands there once, has ${len} bytes. */
+static void
+say_len(const char *name, const char *key, uint32_t len)
+{
+	static unsigned char bytes[1 << 20];
+	uint16_t half[2] = {(uint16_t)len, (uint16_t)(len >> 16)};
+	unsigned char *at;
+	char path[300];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s.divan", dir, name);
+	CHECK((fd = open(path, O_RDWR)) >= 0);
+	n = pread(fd, bytes, sizeof(bytes), 0);
+	at = n > 0 ? memmem(bytes, (size_t)n, key, strlen(key)) : NULL;
+	if (CHECK(at != NULL))
+		CHECK_INT(pwrite(fd, half, sizeof(half), at - bytes - 8), sizeof(half));
+	close(fd);
+}
+
+/* A value that a damaged page says is beyond it is not copied. */
+static void
+test_damaged(struct store *s)
+{
+	static const uint32_t lens[] = {0x7ffffff0, 8000};
+	struct store_db *db = NULL;
+	struct store_batch *b;
+	struct store_snap *sn = NULL;
+	struct store_val v;
+	char key[16], path[300];
+
+	snprintf(path, sizeof(path), "%s/twin.divan", dir);
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		CHECK_INT(store_create(s, "damaged", trees, TREES, &db), 0);
+		b = batch(db);
+		for (int at = 0; at < 40; at++) {
+			snprintf(key, sizeof(key), "key%02d", at);
+			CHECK_INT(store_put(b, 0, key, strlen(key), "a value of its own", 18), 0);
+		}
+		CHECK_INT(store_commit(b), 0);
+		store_batch_free(b);
+		store_close(db);
+		say_len("damaged", "key20", lens[i]);
+		CHECK_INT(store_open(s, "damaged", trees, TREES, &db), 0);
+		CHECK_INT(store_compact(db), ERR_CORRUPT);
+		CHECK_INT(store_copy(db, path), ERR_CORRUPT);
+		CHECK_INT(files("twin"), 0);
+		CHECK_INT(files(".tmp-"), 0);
+		CHECK_INT(store_snap_begin(db, &sn), 0);
+		CHECK_INT(store_get(sn, 0, "key20", 5, &v), ERR_CORRUPT);
+		CHECK_INT(store_get(sn, 0, "key21", 5, &v), 0);
+		store_snap_end(sn);
+		store_close(db);
+		CHECK_INT(store_drop(s, "damaged"), 0);
+	}
+}
+
 /*
  * Under load.  Each commit writes its number under the same keys, and one more key of its own.
  */
@@ -695,6 +752,7 @@ main(void)
 	test_held(s);
 	test_crowded(s);
 	test_full(s);
+	test_damaged(s);
 	test_load(s, 25);
 	store_free(s);
 	CHECK_INT(rmdir(dir), 0);
