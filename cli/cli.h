@@ -17,6 +17,11 @@ enum {
 void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /** cli_errno(path): Say what errno is about ${path}.  Returns ERR_IO. */
 int cli_errno(const char *path);
+/**
+ * cli_signals(handler, flags): SIGINT, SIGTERM and SIGHUP call ${handler} from now on (SIG_DFL: they end the process), by sigaction()
+ * with ${flags}.  One that divan was started to ignore, as by nohup, stays ignored.
+ */
+void cli_signals(void (*handler)(int signo), int flags);
 
 /**
  * A command: argv[0] is its name, options and arguments follow (getopt_long() is at its beginning).  Returns an exit

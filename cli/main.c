@@ -55,6 +55,17 @@ cli_errno(const char *path)
 	return ERR_IO;
 }
 
+void
+cli_signals(void (*handler)(int signo), int flags)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction sa = {.sa_handler = handler, .sa_flags = flags}, now;
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+			(void)sigaction(signals[i], &sa, NULL);
+}
+
 static void
 usage(FILE *to)
 {

@@ -11,8 +11,6 @@
 
 #include "cli.h"
 
-static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-
 static char unfinished[PATH_MAX]; /* what a signal removes */
 
 static int
@@ -28,23 +26,6 @@ on_signal(int signo)
 	(void)unlink(unfinished);
 	/* The handler is gone by SA_RESETHAND: this time the signal ends the process. */
 	(void)raise(signo);
-}
-
-static void
-catch_signals(const char *part)
-{
-	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-
-	(void)snprintf(unfinished, sizeof(unfinished), "%s", part);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		(void)sigaction(signals[i], &sa, NULL);
-}
-
-static void
-release_signals(void)
-{
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		(void)signal(signals[i], SIG_DFL);
 }
 
 static int
@@ -80,7 +61,8 @@ outfile_begin(struct outfile *o, const char *path, int create)
 		if (o->fd < 0)
 			return complain(o->part, errno);
 	}
-	catch_signals(o->part);
+	(void)snprintf(unfinished, sizeof(unfinished), "%s", o->part);
+	cli_signals(on_signal, (int)SA_RESETHAND);
 	return 0;
 }
 
@@ -110,7 +92,7 @@ outfile_abort(struct outfile *o)
 		close(o->fd);
 	o->fd = -1;
 	(void)unlink(o->part);
-	release_signals();
+	cli_signals(SIG_DFL, 0);
 }
 
 /* Not every file system can refuse to replace in the rename itself. */
@@ -164,7 +146,7 @@ outfile_end(struct outfile *o)
 		outfile_abort(o);
 		return err;
 	}
-	release_signals();
+	cli_signals(SIG_DFL, 0);
 	o->bytes = (uint64_t)st.st_size;
 	close(o->fd);
 	o->fd = -1;

@@ -18,8 +18,8 @@ struct outfile {
 /**
  * outfile_begin(o, path, create): Neither ${path} nor its .part may exist.  With ${create} the latter is made, for this
  * user alone, to be written by outfile_write(); without, somebody else makes it, under the name o->part.  From now on
- * SIGINT, SIGTERM and SIGHUP remove it before they end the process.  One at a time.  Errors, said on standard error:
- * ERR_IO.
+ * SIGINT, SIGTERM and SIGHUP, unless they are ignored, remove it before they end the process.  One at a time.  Errors,
+ * said on standard error: ERR_IO.
  */
 int outfile_begin(struct outfile *o, const char *path, int create) MUST_CHECK;
 /** outfile_write(o, data, len): Errors, said on standard error: ERR_NOSPACE, ERR_IO. */

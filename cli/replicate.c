@@ -86,13 +86,9 @@ on_signal(int signo)
 static int
 wake_begin(void)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction sa = {.sa_handler = on_signal};
-
 	if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0)
 		return ERR_IO;
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		(void)sigaction(signals[i], &sa, NULL);
+	cli_signals(on_signal, 0);
 	return 0;
 }
 

@@ -308,10 +308,10 @@ test('a copy that is cut off leaves nothing on either side', { timeout: 120000 }
 	await put(own, '/big');
 	assert.equal((await ask(own, 'PUT', '/big/d/bytes', { body: randomBytes(24 << 20), type: 'image/png' })).status, 201);
 	const file = newFile();
-	const begin = async (act) => {
+	const begin = async (act, options) => {
 		const p = await proxy(own.port, 1 << 20);
 		let child;
-		const done = divan(['copy', '--url', p.url, 'big', file], { env: admin, begun: (c) => (child = c) });
+		const done = divan(['copy', '--url', p.url, 'big', file], { env: admin, begun: (c) => (child = c), ...options });
 		await p.stalled;
 		await until(() => fs.existsSync(`${file}.part`) && fs.statSync(`${file}.part`).size > 0, 'nothing was written');
 		assert.equal(held(own.pid), 1);
@@ -329,6 +329,8 @@ test('a copy that is cut off leaves nothing on either side', { timeout: 120000 }
 	const cut = await begin((p) => p.cut());
 	assert.equal(cut.status, 1);
 	assert.match(cut.err, /bytes remaining|closed|reset/);
+	const hungUp = await begin((p, child) => child.kill('SIGHUP') && p.cut(), { command: ['nohup', DIVAN] });
+	assert.deepEqual([hungUp.signal, hungUp.status], [null, 1], 'nohup has it go on');
 	const killed = await begin((p) => own.kill().then(p.cut)); // what waits unread would keep the proxy from noticing
 	assert.equal(killed.status, 1);
 

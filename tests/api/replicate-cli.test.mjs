@@ -16,9 +16,9 @@ before(async () => (server = await startDivand()));
 after(() => server.stop());
 
 /** Run `divan replicate` to its end: {status, out, err}.  `begun` is given the child. */
-function replicate(args, { env = { DIVAN_ADMIN: 'admin:adm' }, begun } = {}) {
+function replicate(args, { env = { DIVAN_ADMIN: 'admin:adm' }, command = [DIVAN], begun } = {}) {
 	const clean = { ...process.env, HOME: work, DIVAN_ADMIN: '', COUCHDB_USER: '', COUCHDB_PASSWORD: '', ...env };
-	const child = spawn(DIVAN, ['replicate', '--url', server.url, ...args], { env: clean, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+	const child = spawn(command[0], [...command.slice(1), 'replicate', '--url', server.url, ...args], { env: clean, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
 	let out = '';
 	let err = '';
 	child.stdout.on('data', (d) => (out += d));
@@ -229,8 +229,9 @@ test('a continuous one: followed until Ctrl-C, or left running', { timeout: 6000
 	const from = await filled(3);
 	const to = target();
 	let child;
-	const running = replicate(['--continuous', '--create-target', from, to], { begun: (c) => (child = c) });
+	const running = replicate(['--continuous', '--create-target', from, to], { command: ['nohup', DIVAN], begun: (c) => (child = c) });
 	await until(async () => (await ids(to).catch(() => [])).length === 3, 'nothing comes');
+	child.kill('SIGHUP'); // nohup has it go on
 	await ask(server, 'PUT', `/${from}/later`, { json: {} });
 	await until(async () => (await ids(to)).length === 4, 'what is new does not come');
 	child.kill('SIGTERM');
