@@ -160,8 +160,8 @@ try_commit(struct lmdb_env *e, struct content *c, int *doubtp)
 	}
 	rc = mdb_txn_commit(txn);
 	if (rc != 0 && rc != MDB_MAP_FULL) {
-		/* Only a meta page that could not be written makes LMDB refuse to go on. */
-		int again = mdb_txn_begin(e->mdb, NULL, MDB_RDONLY, &txn);
+		/* Only a meta page that could not be written makes LMDB refuse to go on.  A snapshot may find no room besides. */
+		int again = mdb_txn_begin(e->mdb, NULL, 0, &txn);
 
 		if (again == 0)
 			mdb_txn_abort(txn);

@@ -702,6 +702,38 @@ test_full(struct store *s)
 	store_close(db);
 }
 
+/* A commit that fails is not in doubt, also where no snapshot can be begun. */
+static void
+test_full_and_crowded(struct store *s)
+{
+	enum { ROOM = 2048 };
+	static char val[400000];
+	struct store_snap **held = calloc(ROOM, sizeof(struct store_snap *));
+	struct store_db *db = make(s, "crowded");
+	struct store_batch *b = batch(db);
+	struct rlimit was, small;
+	unsigned n = 0;
+	int rc = 0;
+
+	while (held != NULL && n < ROOM && (rc = store_snap_begin(db, &held[n])) == 0)
+		n++;
+	CHECK_INT(rc, ERR_BUSY);
+	CHECK_INT(getrlimit(RLIMIT_FSIZE, &was), 0);
+	small = was;
+	small.rlim_cur = 200000;
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &small), 0);
+	CHECK_INT(store_put(b, 1, "big", 3, val, sizeof(val)), 0);
+	CHECK_INT(store_commit(b), ERR_NOSPACE);
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &was), 0);
+	put(b, 0, "k", "v");
+	CHECK_INT(store_commit(b), 0);
+	while (n > 0)
+		store_snap_end(held[--n]);
+	free(held);
+	store_batch_free(b);
+	store_close(db);
+}
+
 static _Atomic int no_maps; /* files cannot be mapped */
 
 /* TSan calls it before TSan is ready. */
@@ -849,6 +881,7 @@ main(void)
 	test_copies(s);
 	test_damaged(s);
 	test_full(s);
+	test_full_and_crowded(s);
 	test_no_map(s);
 	test_no_descriptors(s);
 	CHECK_INT(store_list(s, NULL, collect, s), 0);
