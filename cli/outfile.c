@@ -150,5 +150,8 @@ outfile_end(struct outfile *o)
 	o->bytes = (uint64_t)st.st_size;
 	close(o->fd);
 	o->fd = -1;
-	return sync_parent(o->path);
+	err = sync_parent(o->path);
+	if (err)
+		(void)unlink(o->path);
+	return err;
 }
