@@ -142,6 +142,16 @@ keep_old(struct place *p)
 	return cli_errno(p->old);
 }
 
+/* give_back: The damaged file has its own name alone.  Of two names of one file a rename leaves both. */
+static void
+give_back(const struct place *p)
+{
+	if (rename(p->old, p->at.path) == 0)
+		(void)unlink(p->old);
+	else
+		(void)cli_errno(p->old);
+}
+
 static int
 publish(struct place *p)
 {
@@ -149,8 +159,11 @@ publish(struct place *p)
 
 	if (err != 0)
 		return err;
-	if (rename(p->at.made, p->at.path) != 0)
-		return cli_errno(p->at.path);
+	if (rename(p->at.made, p->at.path) != 0) {
+		err = cli_errno(p->at.path);
+		give_back(p);
+		return err;
+	}
 	staging_published(&p->at);
 	return 0;
 }

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAND, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask } from './client.mjs';
 
 const DIVAN = path.join(path.dirname(DIVAND), 'divan');
@@ -231,6 +231,16 @@ test('nothing can be done: all stays as it is', async () => {
 	}
 	assert.equal(divan('repair', '--data', dir, 'missing').status, 2);
 	assert.match(divan('repair', '--data', dir).err, /^usage/);
+	// The new file, and it alone, cannot get the name: 16 is GONE of disk_shim.c, 5 EIO.
+	const fault = path.join(dir, 'fault');
+	fs.writeFileSync(path.join(dir, 'all.divan'), file);
+	fs.writeFileSync(fault, Buffer.from(Uint32Array.of(16, 5).buffer));
+	const named = spawnSync(DIVAN, ['repair', '--data', dir, 'all'], { encoding: 'utf8', env: { ...process.env, ...preloaded('disk'), DISK_FAULT: fault, DISK_ROOT: path.join(dir, '.repair/all.divan') } });
+	assert.equal(named.status, 2, named.stdout + named.stderr);
+	assert.match(named.stderr, /all\.divan: Input\/output error/);
+	assert.deepEqual(fs.readdirSync(dir).filter((f) => f.startsWith('all.divan')), ['all.divan']);
+	assert.ok(fs.readFileSync(path.join(dir, 'all.divan')).equals(file));
+
 	const server = await startDivand({ dataDir: dir });
 	servers.push(server);
 	const { status, err } = divan('repair', '--data', dir, 'empty');
