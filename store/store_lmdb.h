@@ -91,8 +91,11 @@ int store_lmdb_snap_begin(struct store_db *base, struct store_snap **snapp) MUST
 void store_lmdb_snap_end(struct store_snap *base);
 /** store_lmdb_val(p, len): LMDB takes keys as void *, and does not write to them. */
 MDB_val store_lmdb_val(const void *p, size_t len);
-/** store_lmdb_is_whole(e, v): 0: a page that the disk has damaged says that a value is where there may be no memory, or that there are only keys. */
-int store_lmdb_is_whole(const struct lmdb_env *e, const MDB_val *v) MUST_CHECK;
+/**
+ * store_lmdb_is_whole(e, key, v): 0: a page that the disk has damaged says that a key (NULL: it was asked for) or its value is where
+ * there may be no memory, or that there are only keys.
+ */
+int store_lmdb_is_whole(const struct lmdb_env *e, const MDB_val *key, const MDB_val *v) MUST_CHECK;
 int store_lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, struct store_val *valp) MUST_CHECK;
 int store_lmdb_count(struct store_snap *base, unsigned tree, uint64_t *np) MUST_CHECK;
 int store_lmdb_cursor_open(struct store_snap *base, unsigned tree, struct store_cursor **cp) MUST_CHECK;

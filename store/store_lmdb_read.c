@@ -114,16 +114,28 @@ store_lmdb_val(const void *p, size_t len)
 	return (MDB_val){len, u.out};
 }
 
+/* offset_of: Where in its page ${p} points. */
+static size_t
+offset_of(const struct lmdb_env *e, const void *p)
+{
+	return (uintptr_t)p & (e->page - 1);
+}
+
 int
-store_lmdb_is_whole(const struct lmdb_env *e, const MDB_val *v)
+store_lmdb_is_whole(const struct lmdb_env *e, const MDB_val *key, const MDB_val *v)
 {
 	const unsigned char *p = v->mv_data;
-	size_t at = (uintptr_t)p & (e->page - 1);
+	size_t at = offset_of(e, p);
 	uint16_t flags;
 	uint32_t pages;
 
+	if (key != NULL && (key->mv_size > STORE_KEY_MAX || offset_of(e, key->mv_data) + key->mv_size > e->page))
+		return 0;
 	if (p == NULL)
 		return 0;
+	/* One that begins where its page ends is empty. */
+	if (at == 0)
+		return v->mv_size == 0;
 	if (at != PAGE_HEAD)
 		return v->mv_size <= e->page - at;
 	memcpy(&flags, p - PAGE_HEAD + PAGE_FLAGS, sizeof(flags));
@@ -140,7 +152,7 @@ store_lmdb_get(struct store_snap *base, unsigned tree, struct store_val key, str
 
 	if (rc != 0)
 		return read_err(base, rc);
-	if (!store_lmdb_is_whole(&((const struct lmdb_db *)base->db)->env, &v))
+	if (!store_lmdb_is_whole(&((const struct lmdb_db *)base->db)->env, NULL, &v))
 		return ERR_CORRUPT;
 	valp->p = v.mv_data;
 	valp->len = v.mv_size;
@@ -220,7 +232,7 @@ store_lmdb_move(struct store_cursor *base, enum store_move how, struct store_val
 		rc = mdb_cursor_get(c->mc, &k, &v, how == STORE_NEXT ? MDB_NEXT : MDB_PREV);
 	if (rc != 0)
 		return store_lmdb_err(rc, "cursor", "store");
-	if (k.mv_size > STORE_KEY_MAX || !store_lmdb_is_whole(c->env, &v))
+	if (!store_lmdb_is_whole(c->env, &k, &v))
 		return ERR_CORRUPT;
 	*keyp = (struct store_val){k.mv_data, k.mv_size};
 	*valp = (struct store_val){v.mv_data, v.mv_size};

@@ -199,7 +199,7 @@ settle(struct lmdb_rewrite *r, MDB_txn *from, const struct lmdb_key *v, size_t n
 		MDB_val k = store_lmdb_val(v[i].p, v[i].len), val;
 
 		rc = mdb_get(from, env->dbi[v[i].tree], &k, &val);
-		if (rc == 0 && !store_lmdb_is_whole(env, &val))
+		if (rc == 0 && !store_lmdb_is_whole(env, NULL, &val))
 			return MDB_CORRUPTED;
 		if (rc == 0) {
 			if ((rc = need(r, PAGE_BYTES + val.mv_size)) == 0)
@@ -239,7 +239,7 @@ append(struct lmdb_rewrite *r, MDB_cursor *in, size_t *copiedp)
 	for (; rc == 0 && *copiedp < STEP_BYTES; rc = mdb_cursor_get(in, &k, &v, MDB_NEXT)) {
 		size_t size = k.mv_size + v.mv_size;
 
-		if (k.mv_size > STORE_KEY_MAX || !store_lmdb_is_whole(env, &v))
+		if (!store_lmdb_is_whole(env, &k, &v))
 			return MDB_CORRUPTED;
 		/* A transaction's cursors end with it, so a large value has one for itself. */
 		if (out != NULL && size > STEP_BYTES)
