@@ -7,6 +7,8 @@
  *    believed. Another document makes the whole answer worthless.
  * 2. Every revision that was asked for is answered: with a document, or that it is missing. What is not answered is not
  *    taken for missing: the source's checkpoint would pass over it.
+ * 3. What a forgotten end of a history seems to answer may have an answer of its own, behind which an answer is cut: it counts
+ *    in a whole answer alone.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,9 @@
 
 #define FOUND_BYTES ((size_t)256 << 20)
 #define WORDS ((size_t)1 << 20)
+
+/* How a revision is answered: by name, or by a history that may have forgotten it. */
+enum { NAMED = 1, FORGOTTEN = 2 };
 
 /* A document that has been passed over. */
 struct seen {
@@ -122,7 +127,7 @@ struct asked {
 	const struct rev **v;
 	size_t n;
 	const struct rev *revs;
-	unsigned char *got; /* of each of ${revs}: it is answered */
+	unsigned char *got; /* of each of ${revs}: how it is answered; 0: it is not */
 };
 
 static struct asked
@@ -171,13 +176,14 @@ walk(struct peer_in *in, const struct seen *s, struct jread *j, const struct ask
 			return bad_doc(in->why, s, "has another revision's history");
 		at = find_rev(q, &rev, &n);
 		for (k = 0; k < n; k++)
-			q->got[at[k] - q->revs] = 1;
+			q->got[at[k] - q->revs] = NAMED;
 		*anyp |= n > 0;
 	}
 	if (err != ERR_END)
 		return err;
 	for (k = 0; k < q->n && q->v[k]->gen <= gen; k++)
-		q->got[q->v[k] - q->revs] = 1;
+		if (q->got[q->v[k] - q->revs] == 0)
+			q->got[q->v[k] - q->revs] = FORGOTTEN;
 	*anyp |= k > 0;
 	return gen == own.gen ? bad_doc(in->why, s, "has no history") : 0;
 }
@@ -290,7 +296,7 @@ add_error(struct peer_found *f, size_t want, size_t k, int err, const struct pee
 {
 	struct peer_doc doc = {.id = f->wants[want].id, .rev = f->wants[want].revs[k], .err = err};
 
-	f->answered[want][k] = 1;
+	f->answered[want][k] = NAMED;
 	if (said != NULL) {
 		doc.why = arena_alloc(f->arena, sizeof(*doc.why));
 		if (doc.why == NULL)
@@ -425,7 +431,7 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 	for (k = 0; k < hits && err == 0; k++) {
 		size_t nth = (size_t)(at[k] - w->revs);
 
-		if (!f->answered[want][nth])
+		if (f->answered[want][nth] != NAMED)
 			err = add_error(f, want, nth, code, &fate->said);
 	}
 	if (err == 0 && hits == 0)
@@ -506,6 +512,18 @@ read_results(struct peer_found *f, struct peer_in *in, struct buf *ids, int cut)
 	return seen ? jread_end(&in->j) : ERR_BAD_REQUEST;
 }
 
+/* What is forgotten may be told behind the cut. */
+static void
+disbelieve(struct peer_found *f)
+{
+	size_t i, k;
+
+	for (i = 0; i < f->nwants; i++)
+		for (k = 0; k < f->wants[i].nrevs; k++)
+			if (f->answered[i][k] == FORGOTTEN)
+				f->answered[i][k] = 0;
+}
+
 int
 peer_found_bulk(struct peer_found *f, const char *text, size_t len, int cut)
 {
@@ -516,6 +534,8 @@ peer_found_bulk(struct peer_found *f, const char *text, size_t len, int cut)
 	buf_init(&ids, WORDS);
 	peer_in_init(&in, text, len, f->why);
 	err = peer_in_end(&in, read_results(f, &in, &ids, cut));
+	if (cut)
+		disbelieve(f);
 	buf_release(&ids);
 	return err;
 }
@@ -565,7 +585,7 @@ peer_found_missing(struct peer_found *f, size_t want)
 int
 peer_found_too_large(struct peer_found *f, size_t want, size_t k)
 {
-	return f->answered[want][k] ? 0 : add_error(f, want, k, ERR_DOC_TOO_LARGE, NULL);
+	return f->answered[want][k] == NAMED ? 0 : add_error(f, want, k, ERR_DOC_TOO_LARGE, NULL);
 }
 
 size_t

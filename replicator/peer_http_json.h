@@ -70,7 +70,7 @@ struct peer_found {
 	const struct peer_want *wants;
 	size_t nwants;
 	const struct peer_want **sorted;
-	unsigned char **answered; /* by want, of each revision */
+	unsigned char **answered; /* by want, of each revision: 0, or how */
 	unsigned char *flags;     /* their memory */
 	const struct rev **revs;  /* of each want in its turn: its revisions, in order */
 	struct buf docs;          /* of struct peer_found_doc */
@@ -87,7 +87,7 @@ struct peer_found_doc {
 int peer_found_init(struct peer_found *f, const struct peer_want *wants, size_t nwants, struct arena *a,
     struct errtext *why) MUST_CHECK;
 void peer_found_release(struct peer_found *f);
-/** peer_found_bulk(f, text, len, cut): An answer of _bulk_get. */
+/** peer_found_bulk(f, text, len, cut): An answer of _bulk_get.  ${cut}: it is not all, and ends behind a result. */
 int peer_found_bulk(struct peer_found *f, const char *text, size_t len, int cut) MUST_CHECK;
 /** peer_found_one(f, want, text, len): One of open_revs, for that want. */
 int peer_found_one(struct peer_found *f, size_t want, const char *text, size_t len) MUST_CHECK;

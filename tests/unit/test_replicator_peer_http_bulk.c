@@ -460,6 +460,41 @@ test_bulk_cut(void)
 	p->ops->close(p);
 }
 
+/* Two leaves, the later one's history forgotten down to itself: it does not stand for the other, which comes behind the cut. */
+static void
+test_bulk_cut_leaf(void)
+{
+	static const char last[] = "\"}}]}]}";
+	size_t big = 3u << 20, len;
+	char *text = arena_alloc(canned_arena, 2 * big);
+	struct peer *p = canned_peer(NULL);
+	struct rev *one = wants[0].revs;
+	struct peer_fetch c;
+
+	len = (size_t)snprintf(text, 2 * big,
+	    "{\"results\":[{\"id\":\"a\",\"docs\":[{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R2
+	    "\",\"_revisions\":{\"start\":2,\"ids\":[\"" CANNED_H2
+	    "\"]}}}]},{\"id\":\"a\",\"docs\":[{\"ok\":{\"_id\":\"a\",\"_rev\":\"" CANNED_R1
+	    "\",\"_revisions\":{\"start\":1,\"ids\":[\"" CANNED_H1 "\"]},\"x\":\"");
+	memset(text + len, 'x', big);
+	memcpy(text + len + big, last, sizeof(last));
+	len += big + sizeof(last) - 1;
+	wants[0].revs = arena_calloc(canned_arena, 2, sizeof(struct rev));
+	wants[0].revs[0] = canned_rev(CANNED_R2);
+	wants[0].revs[1] = canned_rev(CANNED_R1);
+	wants[0].nrevs = 2;
+	peertest_clear();
+	peertest_add((struct peertest_rule){"POST", "/_bulk_get?", 200, NULL, text, .body_len = len});
+	CHECK_INT(fetch(p, &c, 1 << 20), 0);
+	CHECK_INT(c.done, 1);
+	if (CHECK_INT(c.ndocs, 2))
+		CHECK_INT(c.docs[1].rev.gen, 1);
+	CHECK_INT(peertest_requests, 2);
+	p->ops->close(p);
+	wants[0].revs = one;
+	wants[0].nrevs = 1;
+}
+
 static void
 test_singles(void)
 {
@@ -579,6 +614,23 @@ test_many_revs(void)
 	CHECK_INT(peer_found_init(&f, &w, 1, a, &why), 0);
 	CHECK_INT(peer_found_one(&f, 0, b.data, b.len), ERR_IO);
 	peer_found_release(&f);
+	/* What is said of a revision counts, where a history may have forgotten it as well. */
+	buf_clear(&b);
+	buf_putc(&b, '[');
+	put_found(&b, 5, MANY, -1);
+	buf_putc(&b, ']');
+	revs[1].gen = 2;
+	w.nrevs = 2;
+	ids[0][14] = (unsigned char)(MANY >> 8);
+	ids[0][15] = (unsigned char)MANY;
+	CHECK_INT(peer_found_init(&f, &w, 1, a, &why), 0);
+	CHECK_INT(peer_found_one(&f, 0, b.data, b.len), 0);
+	CHECK_INT(peer_found_whole(&f), 1);
+	CHECK_INT(peer_found_too_large(&f, 0, 1), 0);
+	CHECK_INT(peer_found_end(&f, 1, &c), 0);
+	if (CHECK_INT(c.ndocs, 2))
+		CHECK_INT(c.docs[1].err, ERR_DOC_TOO_LARGE);
+	peer_found_release(&f);
 	buf_release(&b);
 	arena_free(a);
 }
@@ -599,6 +651,7 @@ main(void)
 	test_bulk_get();
 	test_bad_docs();
 	test_bulk_cut();
+	test_bulk_cut_leaf();
 	test_singles();
 	test_many_revs();
 	canned_end();
