@@ -301,6 +301,13 @@ rewind_body(struct peer_rq *rq)
 
 /* ---- The end ---- */
 
+/* A database says in JSON why it refuses one; a page or a word is of somebody before it. */
+static int
+is_foreign(const struct peer_rq *rq)
+{
+	return (rq->status == 401 || rq->status == 403) && rq->answer.len > 0 && rq->answer.data[0] != '{';
+}
+
 /* An error of this document, or of more than it? */
 static void
 judge(struct putting *o)
@@ -322,8 +329,8 @@ judge(struct putting *o)
 		peer_json_said(rq->answer.data, rq->answer.len, &said);
 		rq->err = peer_json_code(said.error);
 	}
-	/* What cannot be sent, or no session is to be had for, is no refusal of the document. */
-	o->c->of_all = rq->status == 0;
+	/* What cannot be sent, or no session is to be had for, is no refusal of the document; nor is what a proxy says. */
+	o->c->of_all = rq->status == 0 || is_foreign(rq);
 }
 
 static void

@@ -261,6 +261,8 @@ feed_pipe(void *arg)
 	return NULL;
 }
 
+static int put_of_all; /* of the last */
+
 static int
 put_doc(struct peer *p, size_t said, size_t sent, int end_err, struct errtext *why)
 {
@@ -280,6 +282,7 @@ put_doc(struct peer *p, size_t said, size_t sent, int end_err, struct errtext *w
 	pthread_join(thread, NULL);
 	pipe_free(f.pipe);
 	*why = c.call.why;
+	put_of_all = c.of_all;
 	return err;
 }
 
@@ -390,14 +393,19 @@ test_refused_put(void)
 		int status;
 		const char *body;
 		int err;
+		int of_all;
 	} cases[] = {
-	    {412, "{\"error\":\"missing_stub\",\"reason\":\"x\"}", ERR_MISSING_STUB},
-	    {413, "{\"error\":\"document_too_large\"}", ERR_DOC_TOO_LARGE},
-	    {403, "{\"error\":\"forbidden\",\"reason\":\"x\"}", ERR_FORBIDDEN},
-	    {401, "{\"error\":\"unauthorized\",\"reason\":\"x\"}", ERR_UNAUTHORIZED},
-	    {400, "{\"error\":\"doc_validation\",\"reason\":\"x\"}", ERR_DOC_VALIDATION},
-	    {404, "{\"error\":\"not_found\",\"reason\":\"no_db_file\"}", ERR_NO_DB},
-	    {500, "{}", ERR_IO},
+	    {412, "{\"error\":\"missing_stub\",\"reason\":\"x\"}", ERR_MISSING_STUB, 0},
+	    {413, "{\"error\":\"document_too_large\"}", ERR_DOC_TOO_LARGE, 0},
+	    {403, "{\"error\":\"forbidden\",\"reason\":\"x\"}", ERR_FORBIDDEN, 0},
+	    {401, "{\"error\":\"unauthorized\",\"reason\":\"x\"}", ERR_UNAUTHORIZED, 0},
+	    {400, "{\"error\":\"doc_validation\",\"reason\":\"x\"}", ERR_DOC_VALIDATION, 0},
+	    {404, "{\"error\":\"not_found\",\"reason\":\"no_db_file\"}", ERR_NO_DB, 0},
+	    {500, "{}", ERR_IO, 0},
+	    /* Of a proxy, and not of the document. */
+	    {403, "<html>Forbidden</html>", ERR_FORBIDDEN, 1},
+	    {401, "Unauthorized", ERR_UNAUTHORIZED, 1},
+	    {413, "<html>Request Entity Too Large</html>", ERR_DOC_TOO_LARGE, 0},
 	};
 	struct peer *p = canned_peer(NULL);
 	struct errtext why;
@@ -408,7 +416,8 @@ test_refused_put(void)
 		peertest_clear();
 		peertest_add(
 		    (struct peertest_rule){"PUT", "/_design/", cases[i].status, NULL, cases[i].body, .then = PT_EARLY});
-		if (!CHECK_INT(put_doc(p, 1u << 30, 1u << 30, 0, &why), cases[i].err))
+		if (!CHECK_INT(put_doc(p, 1u << 30, 1u << 30, 0, &why), cases[i].err) ||
+		    !CHECK_INT(put_of_all, cases[i].of_all))
 			fprintf(stderr, "%d: %s\n", cases[i].status, why.text);
 	}
 	p->ops->close(p);
