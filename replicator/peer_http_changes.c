@@ -22,7 +22,8 @@ struct changes {
 	struct peer_op op;
 	struct peer_rq rq;
 	struct peer_changes *c;
-	struct buf since; /* of an answer without changes; empty: the call's */
+	struct buf since;    /* of an answer without changes; empty: the call's */
+	struct arena *polls; /* of answers to long polls, most of which have no changes; NULL: it does not wait */
 	uint64_t asked_ms;
 };
 
@@ -33,6 +34,7 @@ release(struct peer_op *op)
 
 	peer_rq_release(&o->rq);
 	buf_release(&o->since);
+	arena_free(o->polls);
 }
 
 /* ---- The request ---- */
@@ -233,11 +235,33 @@ is_polling(struct changes *o)
 	if (!c->wait || c->n > 0)
 		return 0;
 	buf_clear(&o->since);
-	if (buf_put(&o->since, c->last_seq.s, c->last_seq.len) != 0)
+	o->rq.err = buf_put(&o->since, c->last_seq.s, c->last_seq.len);
+	c->last_seq.len = 0; /* it is not of the call's memory */
+	if (o->rq.err != 0)
 		return 0;
 	make_request(o);
 	peer_rq_start_later(&o->rq, took < POLL_MS ? POLL_MS - took : 0);
 	return 1;
+}
+
+/* The call's memory is not for answers without changes, of which there may be any number. */
+static int
+take(struct changes *o, struct errtext *why)
+{
+	struct peer_changes *c = o->c;
+	struct peer_rq *rq = &o->rq;
+	struct arena *calls = c->call.arena;
+	int err;
+
+	if (o->polls != NULL) {
+		arena_reset(o->polls);
+		c->call.arena = o->polls;
+		err = peer_json_changes(rq->answer.data, rq->answer.len, rq->cut, c, why);
+		c->call.arena = calls;
+		if (err != 0 || c->n == 0)
+			return err;
+	}
+	return peer_json_changes(rq->answer.data, rq->answer.len, rq->cut, c, why);
 }
 
 static void
@@ -249,7 +273,7 @@ got(struct peer_rq *rq)
 	if (!peer_rq_ok(rq))
 		blame_filter(o);
 	else
-		peer_rq_judge(rq, peer_json_changes(rq->answer.data, rq->answer.len, rq->cut, o->c, &why), &why);
+		peer_rq_judge(rq, take(o, &why), &why);
 	if (rq->err == 0)
 		look_further(o);
 	if (rq->err == 0 && is_polling(o))
@@ -269,5 +293,7 @@ peer_http_changes(struct peer *peer, struct peer_changes *c)
 	buf_init(&o->since, LIMIT_URL_LEN);
 	o->op.release = release;
 	make_request(o);
+	if (c->wait && arena_new(PEER_ANSWER, &o->polls) != 0)
+		o->rq.path.failed = ERR_NOMEM;
 	peer_rq_start(&o->rq);
 }

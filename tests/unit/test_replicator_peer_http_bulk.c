@@ -180,6 +180,29 @@ test_filters(void)
 	p->ops->close(p);
 }
 
+/* However many long polls end with nothing, they take none of the call's memory. */
+static void
+test_waiting_on(void)
+{
+	static char text[32768];
+	struct peer *p = canned_peer(NULL);
+	struct peer_changes c = {.limit = 10, .wait = 1};
+	struct arena *a;
+	int len = snprintf(text, sizeof(text), "{\"results\":[],\"last_seq\":\"5-%030000d\"}", 0);
+
+	CHECK_INT(arena_new(50000, &a), 0);
+	peertest_clear();
+	peertest_add((struct peertest_rule){"GET", "/_changes?", 200, NULL, text, .body_len = (size_t)len, .times = 2});
+	peertest_rule("GET", "/_changes?", 200, "{\"results\":[" ROW("\"6-y\"", "a") "],\"last_seq\":\"6-y\"}");
+	CHECK_INT(peertest_do(p, changes, &c, a), 0);
+	CHECK_INT(peertest_requests, 3);
+	CHECK_MEM(c.last_seq.s, c.last_seq.len, "\"6-y\"", 5);
+	if (CHECK_INT(c.n, 1))
+		CHECK_MEM(c.rows[0].id.s, c.rows[0].id.len, "a", 1);
+	p->ops->close(p);
+	arena_free(a);
+}
+
 /* A long poll may end with nothing: it is asked again, from there; one that waits can be cancelled. */
 static void
 test_waiting(void)
@@ -646,6 +669,7 @@ main(void)
 	test_endless_changes();
 	test_filters();
 	test_waiting();
+	test_waiting_on();
 	test_diff();
 	test_write();
 	test_bulk_get();
