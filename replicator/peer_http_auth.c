@@ -74,15 +74,18 @@ peer_auth_taken(struct peer_http *p, unsigned epoch, const char *header)
 
 /* ---- Asking ---- */
 
+/* With the words of ${from}, and how long it is to be left alone, if there is such a request. */
 static void
-give_up_waiting(struct peer_http *p, int err, const struct errtext *why)
+give_up_waiting(struct peer_http *p, int err, const struct peer_rq *from)
 {
 	struct peer_rq *rq;
 
 	while ((rq = p->waiting) != NULL) {
 		p->waiting = rq->next_waiting;
-		if (why != NULL)
-			rq->why = *why;
+		if (from != NULL) {
+			rq->why = from->why;
+			rq->retry_ms = from->retry_ms;
+		}
 		peer_rq_pass(rq, err);
 	}
 }
@@ -134,7 +137,7 @@ asked(struct peer_rq *rq)
 	if (p->closed)
 		give_up_waiting(p, ERR_CANCELLED, NULL);
 	else if (p->auth == PEER_AUTH_NEW)
-		give_up_waiting(p, rq->err, &rq->why);
+		give_up_waiting(p, rq->err, rq);
 	else
 		let_waiting_go(p);
 	pthread_mutex_unlock(&p->lock);

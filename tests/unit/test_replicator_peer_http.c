@@ -314,6 +314,16 @@ test_basic(void)
 		p->ops->close(p);
 	}
 	{
+		struct peer *p = canned_peer(NULL);
+
+		peertest_clear();
+		peertest_add((struct peertest_rule){
+		    "POST", "/_session", 429, "Retry-After: 100\r\n", "{\"error\":\"too_many_requests\"}", .times = 0});
+		CHECK_INT(canned_info(p, &c), ERR_TOO_MANY_REQUESTS);
+		CHECK_INT(c.call.retry_ms, 100000);
+		p->ops->close(p);
+	}
+	{
 		const char *headers[] = {"Authorization: Bearer xyz"};
 		struct peer *p;
 
