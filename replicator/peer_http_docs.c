@@ -415,16 +415,25 @@ read_fate(struct peer_found *f, struct peer_in *in, struct buf *ids, struct fate
 
 /* What cannot be had for good is that document's affair; anything else the whole call's. */
 static int
+is_own(const struct fate *fate)
+{
+	int code = peer_json_code(fate->said.error);
+
+	return code == ERR_MISSING || code == ERR_FORBIDDEN || code == ERR_UNAUTHORIZED;
+}
+
+/* ${fate} is an error. */
+static int
 take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, size_t want)
 {
 	const struct peer_want *w = &f->wants[want];
 	struct rev rev = rev_of(&fate->rev);
-	int code = peer_json_code(fate->said.error), err = 0;
+	int err = 0;
 	const struct asked q = asked_of(f, want);
 	const struct rev **at;
 	size_t k, hits = q.n;
 
-	if (code != ERR_MISSING && code != ERR_FORBIDDEN && code != ERR_UNAUTHORIZED)
+	if (!is_own(fate))
 		return err_why(in->why, ERR_IO, "has an error for \"%.*s\": %s: %s",
 		    (int)(w->id.len < 100 ? w->id.len : 100), w->id.s, fate->said.error, fate->said.reason);
 	at = rev.gen != 0 ? find_rev(&q, &rev, &hits) : q.v;
@@ -432,7 +441,7 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 		size_t nth = (size_t)(at[k] - w->revs);
 
 		if (f->answered[want][nth] != NAMED)
-			err = add_error(f, want, nth, code, &fate->said);
+			err = add_error(f, want, nth, peer_json_code(fate->said.error), &fate->said);
 	}
 	if (err == 0 && hits == 0)
 		return err_why(in->why, ERR_IO, "has an error for a revision of \"%.*s\" that was not asked for",
@@ -442,44 +451,53 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 
 /* ---- _bulk_get ---- */
 
-/* {"id":ID,"docs":[...]}: the id may come behind.  An error without a revision is about those that nothing else is said of. */
+/* The docs of a result.  An error without a revision is about those that nothing else is said of. */
+static int
+read_fates_of(struct peer_found *f, struct peer_in *in, struct buf *ids, const struct jstr *id)
+{
+	const struct peer_want **at = id->s != NULL ? find(f, id) : NULL;
+	struct fate fate, loose = {.told = 0};
+	int err = jread_array_begin(&in->j);
+
+	while (err == 0 && (err = jread_array_next(&in->j)) == 0) {
+		err = read_fate(f, in, ids, &fate);
+		if (err != 0 || !fate.told)
+			continue;
+		if (at == NULL)
+			err = ERR_BAD_REQUEST;
+		else if (fate.rev.gen != 0 || !is_own(&fate))
+			err = take_error(f, in, &fate, (size_t)(*at - f->wants));
+		else
+			loose = fate;
+	}
+	err = err == ERR_END ? 0 : err;
+	return err == 0 && loose.told ? take_error(f, in, &loose, (size_t)(*at - f->wants)) : err;
+}
+
+/* {"id":ID,"docs":[...]}: the id may come behind; the docs are then read anew. */
 static int
 read_result(struct peer_found *f, struct peer_in *in, struct buf *ids)
 {
-	struct fate fates[2], *loose = &fates[1];
-	const struct peer_want **at;
-	struct jstr key, id = {NULL, 0}, s;
+	struct jstr key, id = {NULL, 0}, docs = {NULL, 0};
+	struct jread rest;
 	struct buf names;
 	int err = jread_object_begin(&in->j);
 
 	buf_init(&names, WORDS);
-	memset(fates, 0, sizeof(fates));
 	while (err == 0 && (err = jread_object_next(&in->j, &in->key, &key)) == 0) {
-		if (jstr_is(&key, "id")) {
+		if (jstr_is(&key, "id"))
 			err = jread_string(&in->j, &names, &id);
-		} else if (jstr_is(&key, "docs")) {
-			err = jread_array_begin(&in->j);
-			while (err == 0 && (err = jread_array_next(&in->j)) == 0) {
-				err = read_fate(f, in, ids, &fates[0]);
-				if (err == 0 && fates[0].told)
-					*loose = fates[0];
-				if (err == 0 && fates[0].told && fates[0].rev.gen != 0 && id.s != NULL) {
-					at = find(f, &id);
-					err = at == NULL ? ERR_BAD_REQUEST
-							 : take_error(f, in, &fates[0], (size_t)(*at - f->wants));
-					loose->told = 0;
-				}
-			}
-			err = err == ERR_END ? 0 : err;
-		} else {
-			err = jread_skip(&in->j, &s);
-		}
+		else if (jstr_is(&key, "docs") && id.s != NULL)
+			err = read_fates_of(f, in, ids, &id);
+		else
+			err = jread_skip(&in->j, jstr_is(&key, "docs") ? &docs : NULL);
 	}
-	if (err == ERR_END) {
-		at = loose->told && id.s != NULL ? find(f, &id) : NULL;
-		err = 0;
-		if (loose->told)
-			err = at == NULL ? ERR_BAD_REQUEST : take_error(f, in, loose, (size_t)(*at - f->wants));
+	err = err == ERR_END ? 0 : err;
+	if (err == 0 && docs.s != NULL) {
+		rest = in->j;
+		jread_init(&in->j, docs.s, docs.len);
+		err = read_fates_of(f, in, ids, &id);
+		in->j = rest;
 	}
 	buf_release(&names);
 	return err;
