@@ -654,7 +654,12 @@ read_outcome(struct peer_in *in, struct buf *ids, struct outcome *o)
 	o->rev.gen = 0;
 	o->said.error[0] = o->said.reason[0] = '\0';
 	while (err == 0 && (err = jread_object_next(&in->j, &in->key, &key)) == 0) {
-		if (jread_peek(&in->j) != JREAD_STRING) {
+		enum jread_type type = jread_peek(&in->j);
+
+		if (type != JREAD_STRING) {
+			/* In JavaScript PouchDB has true here: nothing that can be known for final. */
+			if (jstr_is(&key, "error") && type != JREAD_FALSE && type != JREAD_NULL)
+				memcpy(o->said.error, "error", sizeof("error"));
 			err = jread_skip(&in->j, NULL);
 		} else if (jstr_is(&key, "id")) {
 			err = jread_string(&in->j, ids, &o->id);

@@ -318,6 +318,12 @@ test_write(void)
 	CHECK_INT(docs[1].err, 0);
 	CHECK_INT(docs[2].err, ERR_FORBIDDEN);
 	CANNED_HAS(docs[2].why->text, "forbidden: no");
+	/* An error that is no word is one all the same. */
+	canned_only(
+	    "POST", "/_bulk_docs", 201, "[{\"id\":\"a\",\"error\":true,\"reason\":\"no\"},{\"id\":\"b\",\"error\":null}]");
+	CHECK_INT(canned_do(p, write, &c), 0);
+	CHECK_INT(docs[0].err, ERR_IO);
+	CHECK_INT(docs[1].err, 0);
 	{
 		static const struct {
 			int status;
