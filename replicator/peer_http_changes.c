@@ -46,13 +46,16 @@ put_value(struct buf *b, struct jstr json)
 	struct jread j;
 	struct buf word;
 	struct jstr s;
+	int err;
 
 	jread_init(&j, json.s, json.len);
 	buf_init(&word, LIMIT_URL_LEN);
-	if (jread_peek(&j) == JREAD_STRING && jread_string(&j, &word, &s) == 0)
+	if (jread_peek(&j) != JREAD_STRING)
+		peer_put_encoded(b, json.s, json.len);
+	else if ((err = jread_string(&j, &word, &s)) == 0)
 		peer_put_encoded(b, s.s, s.len);
 	else
-		peer_put_encoded(b, json.s, json.len);
+		b->failed = err; /* with another value it would be another filter */
 	buf_release(&word);
 }
 

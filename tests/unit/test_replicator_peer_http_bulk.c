@@ -1,6 +1,29 @@
 /* The peer behind HTTP against canned answers to calls about many documents: changes, what is missing, writes, and documents without attachments. */
 #include "replicator/peer_http_json.h"
 #include "tests/unit/canned.h"
+#include "tests/unit/mallocs.h"
+
+static _Thread_local long mallocs_left = -1; /* until one fails; -1: none does */
+
+#ifdef MALLOCS_OWN
+void *
+malloc(size_t size)
+{
+	int refused = mallocs_left == 0;
+
+	mallocs_left -= mallocs_left >= 0;
+	return refused ? NULL : __libc_malloc(size);
+}
+
+void *
+realloc(void *p, size_t size)
+{
+	int refused = mallocs_left == 0;
+
+	mallocs_left -= mallocs_left >= 0;
+	return refused ? NULL : __libc_realloc(p, size);
+}
+#endif
 
 /* ---- Changes ---- */
 
@@ -177,6 +200,32 @@ test_filters(void)
 	CHECK_INT(changes(p, &c, "", 5, 0), ERR_MISSING);
 	CANNED_HAS(c.call.why.text, "the filter d/f: ");
 	CANNED_HAS(c.call.why.text, "missing json key");
+	p->ops->close(p);
+}
+
+/* Without memory for it a filter's parameter is not another one. */
+static void
+test_parameter_without_memory(void)
+{
+	const struct peer_filter f = {.filter = canned_str("d/f"), .query = canned_str("{\"x\":\"a\\\"b\"}")};
+	struct peer *p = canned_peer(&f);
+	struct peer_changes c = {.limit = 10};
+	long n = 0;
+	int flag, err;
+
+	canned_only("GET", "/_changes?", 200, "{\"results\":[],\"last_seq\":1}");
+	do {
+		peertest_prepare(&c.call, canned_arena, &flag);
+		mallocs_left = n++;
+		p->ops->changes(p, &c);
+		mallocs_left = -1;
+		err = peertest_wait(&c.call, &flag);
+		if (err == 0)
+			CANNED_HAS(peertest_head, "&x=a%22b ");
+		else
+			CHECK_INT(err, ERR_NOMEM);
+	} while (n < 30);
+	CHECK_INT(err, 0);
 	p->ops->close(p);
 }
 
@@ -706,6 +755,7 @@ main(void)
 	test_bad_changes();
 	test_endless_changes();
 	test_filters();
+	test_parameter_without_memory();
 	test_waiting();
 	test_waiting_on();
 	test_diff();
