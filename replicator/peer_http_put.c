@@ -308,15 +308,32 @@ is_foreign(const struct peer_rq *rq)
 	return (rq->status == 401 || rq->status == 403) && rq->answer.len > 0 && rq->answer.data[0] != '{';
 }
 
+/* CouchDB answers with an object, PouchDB with an empty array; who answers with anything else has written nothing. */
+static int
+check_answer(const struct peer_rq *rq, struct errtext *why)
+{
+	enum jread_type type;
+	struct jread j;
+
+	jread_init(&j, rq->answer.data, rq->answer.len);
+	type = jread_peek(&j);
+	if ((type == JREAD_OBJECT || type == JREAD_ARRAY) && jread_skip(&j, NULL) == 0 && jread_end(&j) == 0)
+		return 0;
+	return err_why(why, ERR_IO, "is no JSON, or not all of it");
+}
+
 /* An error of this document, or of more than it? */
 static void
 judge(struct putting *o)
 {
 	struct peer_rq *rq = &o->rq;
 	struct peer_said said;
+	struct errtext why;
 
-	if (peer_rq_ok(rq))
+	if (peer_rq_ok(rq)) {
+		peer_rq_judge(rq, check_answer(rq, &why), &why);
 		return;
+	}
 	if (o->piped) {
 		/* The other end has the words for it. */
 		rq->why.text[0] = '\0';
