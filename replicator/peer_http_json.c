@@ -657,7 +657,7 @@ read_outcome(struct peer_in *in, struct buf *ids, struct outcome *o)
 		enum jread_type type = jread_peek(&in->j);
 
 		if (type != JREAD_STRING) {
-			/* In JavaScript PouchDB has true here: nothing that can be known for final. */
+			/* It is an error, of a kind that is not known: PouchDB has true here in its own form. */
 			if (jstr_is(&key, "error") && type != JREAD_FALSE && type != JREAD_NULL)
 				memcpy(o->said.error, "error", sizeof("error"));
 			err = jread_skip(&in->j, NULL);

@@ -368,8 +368,8 @@ test_write(void)
 	CHECK_INT(docs[2].err, ERR_FORBIDDEN);
 	CANNED_HAS(docs[2].why->text, "forbidden: no");
 	/* An error that is no word is one all the same. */
-	canned_only(
-	    "POST", "/_bulk_docs", 201, "[{\"id\":\"a\",\"error\":true,\"reason\":\"no\"},{\"id\":\"b\",\"error\":null}]");
+	canned_only("POST", "/_bulk_docs", 201,
+	    "[{\"id\":\"a\",\"error\":true,\"reason\":\"no\"},{\"id\":\"b\",\"error\":null}]");
 	CHECK_INT(canned_do(p, write, &c), 0);
 	CHECK_INT(docs[0].err, ERR_IO);
 	CHECK_INT(docs[1].err, 0);
@@ -592,8 +592,8 @@ test_id_behind(void)
 	wants[1].nrevs = 2;
 	canned_only("POST", "/_bulk_get?", 200,
 	    BULK("{\"ok\":" CANNED_DOC1("a") "}",
-		"{\"error\":{\"rev\":\"" CANNED_R1
-		"\",\"error\":\"not_found\"}},{\"error\":{\"rev\":\"" CANNED_R2 "\",\"error\":\"forbidden\"}}",
+		"{\"error\":{\"rev\":\"" CANNED_R1 "\",\"error\":\"not_found\"}},{\"error\":{\"rev\":\"" CANNED_R2
+		"\",\"error\":\"forbidden\"}}",
 		"{\"ok\":" CANNED_DOC1("c d") "}"));
 	if (!CHECK_INT(fetch(p, &c, 1 << 20), 0))
 		fprintf(stderr, "%s\n", c.call.why.text);
