@@ -319,7 +319,7 @@ open_covered(struct findscan *fs)
 	int err = query_columns_new(x->columns, x->ncolumns, &fs->columns);
 
 	if (err == 0 && fs->as_fields && fs->plan->exact && fs->q->fields != NULL)
-		err = query_covered_new(x->columns, x->ncolumns, fs->columns, fs->q->fields, &fs->covered);
+		err = query_covered_new(x->ncolumns, fs->columns, fs->q->fields, &fs->covered);
 	return err;
 }
 

@@ -128,6 +128,23 @@ query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int
 }
 
 static int
+is_apart(const struct columns_member *member)
+{
+	if (member->value != NULL && member->nkids > 0)
+		return 0;
+	for (size_t i = 0; i < member->nkids; i++)
+		if (!is_apart(&member->kids[i]))
+			return 0;
+	return 1;
+}
+
+int
+query_columns_apart(const struct query_columns *c)
+{
+	return is_apart(c->root);
+}
+
+static int
 is_special(const struct columns_member *member)
 {
 	return member->edge->name.len > 0 && *member->edge->name.s == '_';

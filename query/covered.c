@@ -27,22 +27,6 @@ struct query_covered {
 	struct jstr end; /* the words behind the last value */
 };
 
-static int
-is_within(struct jstr column, struct jstr outer)
-{
-	return column.len > outer.len && memcmp(column.s, outer.s, outer.len) == 0 && column.s[outer.len] == '.';
-}
-
-static int
-are_apart(const struct jstr *columns, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < n; k++)
-			if (is_within(columns[i], columns[k]))
-				return 0;
-	return 1;
-}
-
 /* print_sample: The wanted fields of the document whose values are the numbers of its columns. */
 static int
 print_sample(struct query_columns *columns, size_t n, struct query_fields *fields, struct buf *out)
@@ -138,14 +122,13 @@ make(struct query_covered *c, struct query_columns *columns, struct query_fields
 }
 
 int
-query_covered_new(const struct jstr *names, size_t n, struct query_columns *columns, struct query_fields *fields,
-    struct query_covered **cp)
+query_covered_new(size_t n, struct query_columns *columns, struct query_fields *fields, struct query_covered **cp)
 {
 	struct query_covered *c;
 	int err;
 
 	*cp = NULL;
-	if (!are_apart(names, n))
+	if (!query_columns_apart(columns))
 		return 0;
 	if ((c = calloc(1, sizeof(*c))) == NULL)
 		return ERR_NOMEM;

@@ -122,6 +122,8 @@ struct query_columns;
 /** query_columns_new(columns, n, cp): Errors: ERR_FIELD_NAME, ERR_NOMEM.  query_columns_free(c): NULL is allowed. */
 int query_columns_new(const struct jstr *columns, size_t n, struct query_columns **cp) MUST_CHECK;
 void query_columns_free(struct query_columns *c);
+/** query_columns_apart(c): 1: no column is within another one, as a.b is in a. */
+int query_columns_apart(const struct query_columns *c);
 /**
  * query_columns_key(c, doc, out, hasp): Append the JSON array of the columns' values in the object ${doc}, which has its "_id" and "_rev" if a column begins so; where it lacks one
  * *${hasp} is 0, and ${out} as it was.  One thread at a time.  Errors: ERR_BAD_JSON, ${out}'s.

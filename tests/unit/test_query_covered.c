@@ -23,7 +23,7 @@ open_both(const char *paths, const char *fields)
 
 	CHECK_INT(query_columns_new(names, n, &b.columns), 0);
 	CHECK_INT(query_fields_new((struct jstr){fields, strlen(fields)}, &b.fields, NULL), 0);
-	CHECK_INT(query_covered_new(names, n, b.columns, b.fields, &b.covered), 0);
+	CHECK_INT(query_covered_new(n, b.columns, b.fields, &b.covered), 0);
 	return b;
 }
 
@@ -86,6 +86,10 @@ test_within(void)
 {
 	struct both b = open_both("a.b a", "[\"a\"]");
 
+	CHECK(b.covered == NULL);
+	close_both(&b);
+	/* Whatever way their names are written. */
+	b = open_both("\\a a.b", "[\"a.b\"]");
 	CHECK(b.covered == NULL);
 	close_both(&b);
 	b = open_both("a.b ab a\\.b", "[\"ab\"]");
