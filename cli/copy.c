@@ -139,12 +139,9 @@ download(struct httpc_loop *client, const char *url, const struct options *o, st
 	struct errtext why = {""};
 	int err;
 
+	if ((err = server_credentials(o->url, o->user, &who)) != 0)
+		return err;
 	buf_init(&d.answer, ANSWER_MAX);
-	credentials_find(&who, o->user);
-	if (who.name[0] != '\0' && !who.has_password && credentials_ask(&who, o->url) != 0) {
-		cli_say("there is no password for %s: neither in the environment nor at a terminal", who.name);
-		return ERR_MISSING;
-	}
 	err = ask(client, url, &who, &d, &why);
 	if (err == 0 && d.status == 401 && !who.has_password && credentials_ask(&who, o->url) == 0)
 		err = ask(client, url, &who, &d, &why);

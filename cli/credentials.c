@@ -10,21 +10,28 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* Takes them if they fit, and are those of the one who is asked for. */
+/* Are they there, and of the one who is asked for? */
 static int
-take(struct credentials *c, const char *user, const char *name, size_t name_len, const char *password)
+are_of(const char *user, const char *name, size_t name_len)
 {
-	if (name_len == 0 || name_len >= sizeof(c->name) || strlen(password) >= sizeof(c->password))
-		return 0;
-	if (user != NULL && (strlen(user) != name_len || memcmp(user, name, name_len) != 0))
-		return 0;
-	(void)snprintf(c->name, sizeof(c->name), "%.*s", (int)name_len, name);
-	(void)snprintf(c->password, sizeof(c->password), "%s", password);
-	c->has_password = 1;
-	return 1;
+	return name_len > 0 && (user == NULL || (strlen(user) == name_len && memcmp(user, name, name_len) == 0));
 }
 
-void
+static int
+take(struct credentials *c, const char *name, size_t name_len, const char *password)
+{
+	size_t len = password != NULL ? strlen(password) : 0;
+
+	if (name_len >= sizeof(c->name) || len >= sizeof(c->password))
+		return ERR_TOO_LARGE;
+	memcpy(c->name, name, name_len);
+	if (password != NULL)
+		memcpy(c->password, password, len);
+	c->has_password = password != NULL;
+	return 0;
+}
+
+int
 credentials_find(struct credentials *c, const char *user)
 {
 	const char *both = getenv("DIVAN_ADMIN");
@@ -33,12 +40,11 @@ credentials_find(struct credentials *c, const char *user)
 	const char *colon = both != NULL ? strchr(both, ':') : NULL;
 
 	*c = (struct credentials){0};
-	if (colon != NULL && take(c, user, both, (size_t)(colon - both), colon + 1))
-		return;
-	if (name != NULL && password != NULL && take(c, user, name, strlen(name), password))
-		return;
-	if (user != NULL)
-		(void)snprintf(c->name, sizeof(c->name), "%s", user);
+	if (colon != NULL && are_of(user, both, (size_t)(colon - both)))
+		return take(c, both, (size_t)(colon - both), colon + 1);
+	if (name != NULL && password != NULL && are_of(user, name, strlen(name)))
+		return take(c, name, strlen(name), password);
+	return user != NULL ? take(c, user, strlen(user), NULL) : 0;
 }
 
 /* ---- The terminal ---- */

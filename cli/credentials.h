@@ -5,16 +5,16 @@
 #include "base/err.h"
 
 struct credentials {
-	char name[256]; /* "": none */
-	char password[256];
+	char name[256];      /* "": none */
+	char password[4096]; /* as much as a terminal's line has */
 	int has_password;
 };
 
 /**
  * credentials_find(c, user): From the environment, as divand reads it: DIVAN_ADMIN=name:password, else COUCHDB_USER and
- * COUCHDB_PASSWORD; where ${user} is not NULL, only those of that name.
+ * COUCHDB_PASSWORD; where ${user} is not NULL, only those of that name.  Errors: ERR_TOO_LARGE, they do not fit, and nothing is cut.
  */
-void credentials_find(struct credentials *c, const char *user);
+int credentials_find(struct credentials *c, const char *user) MUST_CHECK;
 
 /**
  * credentials_ask(c, url): Ask for the password at the terminal, without echo; where there is no name yet, it is

@@ -20,6 +20,19 @@ server_has_credentials(const char *url)
 }
 
 int
+server_credentials(const char *url, const char *user, struct credentials *who)
+{
+	int err = credentials_find(who, user);
+
+	if (err)
+		cli_say(
+		    "a name has %zu bytes at most, a password %zu", sizeof(who->name) - 1, sizeof(who->password) - 1);
+	else if (who->name[0] != '\0' && !who->has_password && (err = credentials_ask(who, url)) != 0)
+		cli_say("there is no password for %s: neither in the environment nor at a terminal", who->name);
+	return err;
+}
+
+int
 server_open(struct server *s, const char *url, const char *user, const char *ca_file)
 {
 	struct httpc_config config = {.ca_file = ca_file};
@@ -30,11 +43,8 @@ server_open(struct server *s, const char *url, const char *user, const char *ca_
 		cli_say("a password has no place in the server's URL: `--help` says where it comes from");
 		return ERR_BAD_REQUEST;
 	}
-	credentials_find(&s->who, user);
-	if (s->who.name[0] != '\0' && !s->who.has_password && credentials_ask(&s->who, s->url) != 0) {
-		cli_say("there is no password for %s: neither in the environment nor at a terminal", s->who.name);
-		return ERR_MISSING;
-	}
+	if ((err = server_credentials(s->url, user, &s->who)) != 0)
+		return err;
 	if ((err = httpc_loop_new(&config, &s->client)) != 0)
 		cli_say("%s: %s", s->url, err_reason(err));
 	return err;

@@ -24,10 +24,16 @@ struct server_answer {
 
 /**
  * server_open(s, url, user, ca_file): ${url} NULL: the usual one; ${user} NULL: whom the environment names; ${ca_file} NULL: the
- * system's certificates.  Errors, said on standard error: ERR_BAD_REQUEST, ERR_MISSING (no password for ${user}), ERR_NOMEM.
+ * system's certificates.  Errors, said on standard error: ERR_BAD_REQUEST, server_credentials()'s, ERR_NOMEM.
  */
 int server_open(struct server *s, const char *url, const char *user, const char *ca_file) MUST_CHECK;
 void server_close(struct server *s);
+
+/**
+ * server_credentials(url, user, who): Who asks ${url}, with a password if there is a name.  Errors, said on standard error: ERR_MISSING (no password
+ * for ${user}), ERR_TOO_LARGE.
+ */
+int server_credentials(const char *url, const char *user, struct credentials *who) MUST_CHECK;
 
 /** server_has_credentials(url): 1 if a name or password stands in it, where ps(1) shows it to others. */
 int server_has_credentials(const char *url);

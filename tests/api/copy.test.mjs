@@ -192,6 +192,10 @@ test('what cannot be copied is said, and leaves no file', { timeout: 60000 }, as
 	await fails(['copy', ...url, db], /wants an administrator/);
 	await fails(['copy', ...url, db], /refuses \(401\): Name or password is incorrect/, { env: { DIVAN_ADMIN: 'admin:wrong' } });
 	await fails(['copy', ...url, '--user', 'other', db], /no password for other/, { env });
+	// Nothing is cut, and nobody else asks in the place of who does not fit.
+	const somebody = { COUCHDB_USER: 'admin', COUCHDB_PASSWORD: 'adm' };
+	await fails(['copy', ...url, db], /a name has 255 bytes at most, a password 4095/, { env: { ...somebody, DIVAN_ADMIN: `admin:${'x'.repeat(4096)}` } });
+	await fails(['copy', ...url, '--user', 'x'.repeat(256), db], /a name has 255 bytes at most/, { env });
 	await fails(['copy', '--url', server.authUrl, db], /no place in the URL/, { env });
 	await fails(['copy', '--url', `ftp://127.0.0.1:${server.port}`, db], /ftp/, { env });
 	await fails(['copy', ...url, db], /File too large/, { env, command: ['prlimit', '--fsize=4096', DIVAN] });
@@ -231,6 +235,15 @@ test('what cannot be copied is said, and leaves no file', { timeout: 60000 }, as
 		assert.equal(status, 0);
 		assert.match(out, /^usage: divan/);
 	}
+});
+
+test('a password of 4,095 bytes is one', async () => {
+	const db = await newDb(server, 'long');
+	const password = 'x'.repeat(4095);
+	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/admins/long', { json: password })).status, 200);
+	const file = newFile();
+	const { status, err } = await divan(['copy', '--url', server.url, db, file], { env: { DIVAN_ADMIN: `long:${password}` } });
+	assert.equal(status, 0, err);
 });
 
 test('passwords come from the environment, ~/.netrc or the terminal', { timeout: 60000 }, async () => {
