@@ -2,6 +2,7 @@
 #ifndef CLI_CLI_H_
 #define CLI_CLI_H_
 
+#include <stdio.h>
 #include "base/err.h"
 
 /* Exit statuses. */
@@ -13,7 +14,9 @@ enum {
 	CLI_NOTHING = 256 + 2 /* for the shell 2, but the command line was right: nothing could be done at all */
 };
 
-/** cli_say(fmt, ...): "divan: TEXT" as a line on standard error. */
+/** cli_print(f, text, max): At most ${max} bytes of the UTF-8 of others, with '?' for each control character: none reaches the terminal. */
+void cli_print(FILE *f, const char *text, size_t max);
+/** cli_say(fmt, ...): "divan: TEXT" as a line on standard error, as cli_print() prints. */
 void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /** cli_errno(path): Say what errno is about ${path}.  Returns ERR_IO. */
 int cli_errno(const char *path);

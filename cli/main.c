@@ -32,6 +32,19 @@ static const struct command commands[] = {
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 void
+cli_print(FILE *f, const char *text, size_t max)
+{
+	for (size_t i = 0; i < max && text[i] != '\0'; i++) {
+		unsigned char c = (unsigned char)text[i], next = (unsigned char)text[i + 1];
+		/* U+0080 to U+009F have two bytes; one of these begins sequences as ESC does. */
+		int wide = c == 0xc2 && next >= 0x80 && next < 0xa0;
+
+		fputc(c < ' ' || c == 0x7f || wide ? '?' : c, f);
+		i += (size_t)wide;
+	}
+}
+
+void
 cli_say(const char *fmt, ...)
 {
 	char text[4096];
@@ -40,12 +53,11 @@ cli_say(const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	/* Part of it may be a server's words: no control character reaches the terminal. */
-	for (char *p = text; *p != '\0'; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
 	fflush(stdout);
-	fprintf(stderr, "divan: %s\n", text);
+	fputs("divan: ", stderr);
+	/* Part of it may be a server's words. */
+	cli_print(stderr, text, sizeof(text));
+	fputc('\n', stderr);
 }
 
 int

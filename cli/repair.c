@@ -39,15 +39,14 @@ struct place {
 	char old[PATH_MAX]; /* what it is called then */
 };
 
-/* say_loss: It names what stood in the damaged file: no control character reaches the terminal. */
+/* say_loss: It names what stood in the damaged file. */
 static void
 say_loss(void *cookie, const char *line)
 {
 	const struct place *p = cookie;
 
 	printf("%s: ", p->at.db);
-	for (; *line != '\0'; line++)
-		(void)putchar((unsigned char)*line < ' ' || *line == 0x7f ? '?' : *line);
+	cli_print(stdout, line, strlen(line));
 	(void)putchar('\n');
 }
 

@@ -149,9 +149,7 @@ replicate_progress_show(struct progress *p, const struct copied *c, const char *
 		n += snprintf(
 		    line + n, sizeof(line) - (size_t)n, ", %s left", duration((double)c->pending / p->rate, a));
 	fprintf(stderr, "\r\x1b[K%s%s", line, note[0] != '\0' ? "; " : "");
-	/* A server's words: no control character reaches the terminal. */
-	for (n = 0; note[n] != '\0' && n < NOTE_SHOWN; n++)
-		fputc((unsigned char)note[n] < ' ' || note[n] == 0x7f ? '?' : note[n], stderr);
+	cli_print(stderr, note, NOTE_SHOWN);
 	fflush(stderr);
 	p->shown = 1;
 }

@@ -189,6 +189,7 @@ test('what cannot be copied is said, and leaves no file', { timeout: 60000 }, as
 	const env = admin;
 	await fails(['copy', ...url, 'nothing'], /refuses \(404\): Database does not exist/, { env });
 	await fails(['copy', ...url, 'Wrong'], /Name: 'Wrong'/, { env });
+	await fails(['copy', ...url, 'W\u001b[31m\u009b31m\u00a0\u00e9'], /Name: 'W\?\[31m\?31m\u00a0\u00e9'/, { env });
 	await fails(['copy', ...url, db], /wants an administrator/);
 	await fails(['copy', ...url, db], /refuses \(401\): Name or password is incorrect/, { env: { DIVAN_ADMIN: 'admin:wrong' } });
 	await fails(['copy', ...url, '--user', 'other', db], /no password for other/, { env });
