@@ -58,6 +58,7 @@
 #define LIMIT_INDEX_TRIES 64u              /* at a design document that others write as well */
 #define LIMIT_FIND_SORT 1000u              /* fields of a sort, or of an index */
 #define LIMIT_BOOKMARK_LEN (12u << 20)     /* bytes of a bookmark of _find: a document's, and base64 */
+#define LIMIT_BOOKMARK_KEY (8u << 20)      /* and of the key in it */
 #define LIMIT_LIVE_LEN (1u << 20)          /* bytes of a live query's body */
 #define LIMIT_LIVE_MEMBERS 10000u          /* documents that a live query keeps */
 #define LIMIT_LIVE_BYTES (4u << 20)        /* and bytes of their ids and sort keys */

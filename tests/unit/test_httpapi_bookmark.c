@@ -119,22 +119,53 @@ test_forged(void)
 	}
 }
 
-/* Keys are longer than documents may be by default: then there is no bookmark rather than one that is refused. */
+/* The longest key comes back as it is, a longer one as its hash. */
+static void
+test_long_keys(void)
+{
+	const uint32_t hash = 1;
+	struct find_bookmark m = {.nparts = 1, .hashes = &hash, .ddoc = TEXT("_design/d"), .id = TEXT("a")}, got;
+	unsigned char hashed[FIND_BOOKMARK_HASH_LEN];
+	char *key = malloc(LIMIT_BOOKMARK_LEN);
+
+	memset(key, '1', LIMIT_BOOKMARK_LEN);
+	m.key = (struct jstr){key, LIMIT_BOOKMARK_KEY};
+	CHECK_INT(find_bookmark_read(put(&m), a, &got), 0);
+	check_same(&m, &got);
+	CHECK_INT(got.hashed, 0);
+	arena_reset(a);
+	m.key.len++;
+	find_bookmark_hash(m.key, hashed);
+	CHECK_INT(find_bookmark_read(put(&m), a, &got), 0);
+	CHECK_INT(got.hashed, 1);
+	CHECK(jstr_equal(got.key, (struct jstr){(const char *)hashed, sizeof(hashed)}));
+	CHECK(jstr_equal(got.ddoc, m.ddoc) && jstr_equal(got.id, m.id));
+	arena_reset(a);
+	free(key);
+}
+
+/* What could not be read again does not go out: the longest name is taken back, and no longer one. */
 static void
 test_too_long(void)
 {
 	const uint32_t hash = 1;
-	struct find_bookmark m = {.nparts = 1, .hashes = &hash, .id = TEXT("a")};
-	char *key = malloc(LIMIT_BOOKMARK_LEN);
+	struct find_bookmark m = {.nparts = 1, .hashes = &hash, .ddoc = TEXT("d"), .id = TEXT("a")}, got;
+	/* version, flags, part, nparts, either, hash, three short texts, the name's length, CRC */
+	size_t most = LIMIT_BOOKMARK_LEN / 4 * 3 - (5 + 4 + 2 + 1 + 2 + 4 + 4);
+	char *name = malloc(LIMIT_BOOKMARK_LEN);
 	struct buf b;
 
-	memset(key, '1', LIMIT_BOOKMARK_LEN);
-	m.key = (struct jstr){key, LIMIT_BOOKMARK_LEN};
+	memset(name, 'n', LIMIT_BOOKMARK_LEN);
+	m.name = (struct jstr){name, most};
+	CHECK_INT(find_bookmark_read(put(&m), a, &got), 0);
+	check_same(&m, &got);
+	arena_reset(a);
+	m.name.len++;
 	buf_init(&b, 4 * LIMIT_BOOKMARK_LEN);
 	CHECK_INT(find_bookmark_put(&m, &b), ERR_TOO_LARGE);
 	CHECK_INT(b.len, 0);
 	buf_release(&b);
-	free(key);
+	free(name);
 }
 
 int
@@ -145,6 +176,7 @@ main(void)
 	test_there_and_back();
 	test_damaged();
 	test_forged();
+	test_long_keys();
 	test_too_long();
 	arena_free(a);
 	return check_done();
