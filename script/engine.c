@@ -80,15 +80,20 @@ put_failure(struct buf *out, const char *name, const char *reason)
 static JSValueRef
 host_log(JSContextRef ctx, JSObjectRef fun, JSObjectRef self, size_t n, const JSValueRef args[], JSValueRef *exception)
 {
-	struct buf b;
+	JSStringRef s = n > 0 ? JSValueToStringCopy(ctx, args[0], NULL) : NULL;
+	char line[SCRIPT_LOG_MAX + 1];
+	size_t len;
 
 	(void)fun;
 	(void)self;
 	(void)exception;
-	buf_init(&b, 4 * SCRIPT_LOG_MAX);
-	if (n > 0 && put_text(ctx, args[0], &b) == 0)
-		host.log(b.data, b.len < SCRIPT_LOG_MAX ? b.len : SCRIPT_LOG_MAX);
-	buf_release(&b);
+	if (s == NULL)
+		return JSValueMakeUndefined(ctx);
+	/* As many characters as there is room for. */
+	len = JSStringGetUTF8CString(s, line, sizeof(line));
+	if (len > 1)
+		host.log(line, len - 1);
+	JSStringRelease(s);
 	return JSValueMakeUndefined(ctx);
 }
 

@@ -40,6 +40,17 @@
 		}
 	}
 
+	/* Half a character, as slicing a string leaves it, has no UTF-8: it becomes U+FFFD.  In JSON escapes are taken one by one, for a backslash may be escaped. */
+	const escapes = /\\(?:ud[89a-f][0-9a-f]{2}|[^])/g;
+	const halves = /[\ud800-\udfff]/gu;
+
+	function mend(json) {
+		return indexOf(json, '\\ud') < 0 ? json : replace(json, escapes, m => (m.length === 6 ? '\\ufffd' : m));
+	}
+
+	const mendText = s => replace(s, halves, '\ufffd');
+	const log = s => host.log(mendText(s));
+
 	/* ---- Compiling ---- */
 
 	/* A function is an expression: CouchDB's users also end it with a semicolon, or with a comment. */
@@ -130,7 +141,7 @@
 	let emitted = false;
 
 	const globals = {
-		log: message => host.log(typeof message === 'string' ? message : text(stringify(message))),
+		log: message => log(typeof message === 'string' ? message : text(stringify(message))),
 		toJSON: stringify,
 		isArray,
 		sum: values => {
@@ -201,7 +212,7 @@
 			throw failure('map_runtime_error', "function raised 'fatal_error'");
 		if (isExhausted(e) || (isArray(e) && e[0] === 'fatal'))
 			throw isArray(e) ? failure(text(e[1]), text(e[2])) : failure('map_runtime_error', describe(e));
-		host.log('function raised exception ' + describe(e) + (doc ? ' with doc._id ' + text(doc._id) : ''));
+		log('function raised exception ' + describe(e) + (doc ? ' with doc._id ' + text(doc._id) : ''));
 	}
 
 	function mapOne(fun, doc) {
@@ -226,13 +237,6 @@
 		}
 	}
 
-	/* Half a character, as slicing a string leaves it, has no UTF-8: it becomes U+FFFD.  Escapes are taken one by one, for a backslash may be escaped. */
-	const escapes = /\\(?:ud[89a-f][0-9a-f]{2}|[^])/g;
-
-	function mend(json) {
-		return indexOf(json, '\\ud') < 0 ? json : replace(json, escapes, m => (m.length === 6 ? '\\ufffd' : m));
-	}
-
 	function map(input) {
 		const docs = parse(input), all = [];
 		const n = maps.length;
@@ -245,7 +249,7 @@
 			all[i] = own;
 		}
 		try {
-			return mend(stringify(all));
+			return stringify(all);
 		} catch (e) {
 			if (isExhausted(e))
 				throw e;
@@ -256,7 +260,7 @@
 					own[k] = jsonOf(all[i][k], docs[i]);
 				texts[i] = '[' + join(own, ',') + ']';
 			}
-			return mend('[' + join(texts, ',') + ']');
+			return '[' + join(texts, ',') + ']';
 		}
 	}
 
@@ -275,7 +279,7 @@
 			const json = jsonOf([value]);
 			out[i] = json === '[]' ? 'null' : slice(json, 1, -1);
 		}
-		return mend('[' + join(out, ',') + ']');
+		return '[' + join(out, ',') + ']';
 	}
 
 	/* ---- Functions of a design document ---- */
@@ -327,7 +331,7 @@
 		if (isExhausted(e))
 			throw e;
 		const message = 'function raised error: ' + describe(e) + ' \nstacktrace: ' + text(e && e.stack);
-		host.log(message);
+		log(message);
 		throw failure('render_error', message);
 	}
 
@@ -459,7 +463,7 @@
 			if (ended)
 				return null;
 			if (at === buffered.length) {
-				const more = host.rows(flush());
+				const more = host.rows(mend(flush()));
 				buffered = more ? parse(more) : [];
 				at = 0;
 			}
@@ -603,16 +607,16 @@
 
 	return (op, input) => {
 		try {
-			return operations[op](input);
+			return mend(operations[op](input));
 		} catch (e) {
 			if (isArray(e))
-				throw [text(e[1]), typeof e[2] === 'string' ? e[2] : text(stringify(e[2]))];
+				throw [mendText(text(e[1])), mendText(typeof e[2] === 'string' ? e[2] : text(stringify(e[2])))];
 			if (e && e.error && e.reason)
-				throw [text(e.error), text(e.reason)];
+				throw [mendText(text(e.error)), mendText(text(e.reason))];
 			/* In CouchDB's engine's words. */
 			if (isExhausted(e))
 				throw ['InternalError', indexOf(text(e.message), 'call stack') >= 0 ? 'too much recursion' : 'out of memory'];
-			throw [e instanceof Error ? text(e.name) : 'unnamed_error', describe(e)];
+			throw [e instanceof Error ? mendText(text(e.name)) : 'unnamed_error', mendText(describe(e))];
 		}
 	};
 })

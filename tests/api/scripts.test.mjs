@@ -128,3 +128,12 @@ test('query_limit and partition_query_limit bound what queries ask for, and what
 	}
 	assert.equal((await ask(server, 'PUT', '/_node/_local/_config/query_server_config/query_limit', { json: 'many' })).status, 400);
 });
+
+test('what functions log is cut, not left out, and half a character cuts nothing', async () => {
+	const db = await design({ shows: { s: 'function () { log("long " + "é".repeat(100000)); log("half " + "\\ud83d" + " whole"); return "logged"; }' } });
+	assert.equal((await ask(server, 'GET', `/${db}/_design/d/_show/s`)).text, 'logged');
+	await until(() => server.stderr().includes('half \ufffd whole'), 'the second line');
+	const long = server.stderr().split('\n').find((line) => line.includes(': long é'));
+	assert.ok(long, 'the first line');
+	assert.ok(long.endsWith('é') && long.length > 1000, `${long.length} ${long.slice(-3)}`);
+});

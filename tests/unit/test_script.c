@@ -205,6 +205,41 @@ check_answer(struct jstr answer, const char *want)
 	CHECK_MEM(answer.s, answer.len, want, strlen(want));
 }
 
+/* Half a character, as slicing leaves it, becomes U+FFFD in whatever functions give and throw. */
+static void
+test_half_characters(struct scripts *s)
+{
+	static const struct jstr halves =
+	    J_INIT("{\"ddoc\":{\"validate_doc_update\":\"function(n) { var half = '\\ud83d\\ude00'.slice(0, 1); "
+		   "if (n.bad) throw {forbidden: half}; throw new Error(half) }\","
+		   "\"shows\":{\"s\":\"function() { return 'a\\ud83d' }\","
+		   "\"t\":\"function() { throw ['error', 'n\\ud83d', 'r\\ude00\\ud83d\\ude00'] }\","
+		   "\"e\":\"function() { throw {error: 'n', reason: 'r\\ud83d'} }\"},"
+		   "\"filters\":{\"f\":\"function() { throw new TypeError('r\\ud83d') }\"},"
+		   "\"lists\":{\"l\":\"function(head, req) { send('<\\ud83d'); getRow(); return '\\ude00>' }\"}}}"),
+				 call = J_INIT("[[\"lists\",\"l\"],{},{}]");
+	struct errtext why = {""};
+	struct jstr answer;
+	struct script *sc;
+
+	expect(s, halves, SCRIPT_DESIGN, J("[[\"validate_doc_update\"],[[{\"bad\":1}],[{}]]]"), 0,
+	    "[{\"threw\":{\"forbidden\":\"\\ufffd\"}},{\"failed\":\"Error: \\ufffd\"}]");
+	expect(s, halves, SCRIPT_DESIGN, J("[[\"shows\",\"s\"],null,{}]"), 0, "{\"body\":\"a\\ufffd\"}");
+	expect(s, halves, SCRIPT_DESIGN, J("[[\"shows\",\"t\"],null,{}]"), ERR_SCRIPT, "r\xef\xbf\xbd\xf0\x9f\x98\x80");
+	expect(s, halves, SCRIPT_DESIGN, J("[[\"shows\",\"e\"],null,{}]"), ERR_SCRIPT, "r\xef\xbf\xbd");
+	expect(s, halves, SCRIPT_DESIGN, J("[[\"filters\",\"f\"],[{}],{}]"), ERR_SCRIPT, "TypeError: r\xef\xbf\xbd");
+	expect(s, J("{\"map\":[\"function('\\ud83d\"]}"), SCRIPT_MAP, J("[{}]"), ERR_SCRIPT, "('\xef\xbf\xbd");
+	if (!CHECK_INT(script_open(s, "db", halves, &sc, &why), 0))
+		return;
+	CHECK_INT(script_send_list(sc, &call, 1), 0);
+	CHECK_INT(script_receive(sc, &answer, &why), ERR_AGAIN);
+	check_answer(answer, "[[\"<\\ufffd\"],{\"headers\":{}}]");
+	CHECK_INT(script_rows(sc, NULL, 0), 0);
+	CHECK_INT(script_receive(sc, &answer, &why), 0);
+	check_answer(answer, "[[\"\\ufffd>\"]]");
+	script_close(sc);
+}
+
 /* A list function gets its rows in pieces. */
 static void
 test_list(struct scripts *s)
@@ -653,6 +688,7 @@ main(int argc, char **argv)
 	test_reduce(s);
 	test_eval(s);
 	test_design(s);
+	test_half_characters(s);
 	test_list(s);
 	test_pipeline(s);
 	scripts_free(s);
