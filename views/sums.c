@@ -56,6 +56,7 @@ struct work {
 	struct store_snap *snap;
 	struct store_cursor *rows, *sums;
 	struct arena *a;     /* what lasts as long as the work */
+	struct arena *run_a; /* one run's rows, where no child reduces them */
 	struct arena *row_a; /* one row's */
 	const struct ddoc_view *view;
 	struct buf keys, values; /* of one run, for a child */
@@ -73,8 +74,8 @@ work_begin(struct work *w, struct sums *s, struct store_snap *snap)
 	buf_init(&w->keys, LIMIT_SCRIPT_ANSWER);
 	buf_init(&w->values, LIMIT_SCRIPT_ANSWER);
 	buf_init(&w->message, 4 * (size_t)LIMIT_SCRIPT_ANSWER);
-	if ((err = arena_new(ARENA_MAX, &w->a)) != 0 || (err = arena_new(ARENA_MAX, &w->row_a)) != 0 ||
-	    (err = store_cursor_open(snap, VIEW_ROWS, &w->rows)) != 0)
+	if ((err = arena_new(ARENA_MAX, &w->a)) != 0 || (err = arena_new(ARENA_MAX, &w->run_a)) != 0 ||
+	    (err = arena_new(ARENA_MAX, &w->row_a)) != 0 || (err = store_cursor_open(snap, VIEW_ROWS, &w->rows)) != 0)
 		return err;
 	return store_cursor_open(snap, VIEW_SUMS, &w->sums);
 }
@@ -109,6 +110,7 @@ work_end(struct work *w)
 	buf_release(&w->message);
 	free(w->jobs);
 	arena_free(w->a);
+	arena_free(w->run_a);
 	arena_free(w->row_a);
 }
 
@@ -240,7 +242,7 @@ job_end(struct work *w, size_t given, enum script_op op)
 	return w->message.len > HELD_BYTES ? ask(w, op) : buf_failed(&w->message);
 }
 
-/* The rows of a run, as lists of texts in w->a. */
+/* The rows of a run, as lists of texts in w->run_a. */
 struct list {
 	struct jstr *keys, *values;
 	size_t n, cap;
@@ -251,8 +253,8 @@ list_add(struct work *w, struct list *l, const struct row *row)
 {
 	if (l->n == l->cap) {
 		size_t cap = l->cap != 0 ? 2 * l->cap : 256;
-		struct jstr *keys = arena_alloc(w->a, cap * sizeof(*keys)),
-			    *values = arena_alloc(w->a, cap * sizeof(*values));
+		struct jstr *keys = arena_alloc(w->run_a, cap * sizeof(*keys)),
+			    *values = arena_alloc(w->run_a, cap * sizeof(*values));
 
 		if (keys == NULL || values == NULL)
 			return ERR_NOMEM;
@@ -265,9 +267,9 @@ list_add(struct work *w, struct list *l, const struct row *row)
 	/* What the reduction does not look at is not kept. */
 	l->keys[l->n] = l->values[l->n] = (struct jstr){"", 0};
 	if (w->view->kind == DDOC_DISTINCT)
-		l->keys[l->n] = (struct jstr){arena_dup(w->a, row->key.s, row->key.len), row->key.len};
+		l->keys[l->n] = (struct jstr){arena_dup(w->run_a, row->key.s, row->key.len), row->key.len};
 	else if (w->view->kind != DDOC_COUNT)
-		l->values[l->n] = (struct jstr){arena_dup(w->a, row->value.s, row->value.len), row->value.len};
+		l->values[l->n] = (struct jstr){arena_dup(w->run_a, row->value.s, row->value.len), row->value.len};
 	return l->keys[l->n].s != NULL && l->values[l->n++].s != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -297,6 +299,7 @@ run(struct work *w, const struct rows_key *lo, const struct rows_key *hi, struct
 	struct buf b;
 	int err;
 
+	arena_reset(w->run_a);
 	buf_clear(&w->keys);
 	buf_clear(&w->values);
 	for (err = store_seek(w->rows, lo->b, lo->len, &k, &v);

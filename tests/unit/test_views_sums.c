@@ -297,6 +297,67 @@ test_killed(void)
 	sums.bad = NULL;
 }
 
+#define LARGE ((size_t)64 << 10)
+#define LARGE_ROWS 128u
+
+static void
+put_large(void)
+{
+	static struct rows_change changes[LARGE_ROWS];
+	struct rows_moved *moved;
+	struct store_snap *snap;
+	struct arena *a;
+	size_t n, sortkey_len;
+	char *text = malloc(LARGE);
+
+	if (text == NULL || arena_new(1u << 28, &a) != 0 || store_snap_begin(db, &snap) != 0)
+		exit(1);
+	memset(text, 'x', LARGE);
+	text[0] = text[LARGE - 1] = '"';
+	for (unsigned i = 0; i < LARGE_ROWS; i++) {
+		struct buf order, value;
+
+		buf_init_arena(&order, a, 1024);
+		buf_init_arena(&value, a, 2 * LARGE);
+		order_of(2, i, &order, &sortkey_len);
+		changes[i].order = (struct jstr){order.data, order.len};
+		CHECK_INT(
+		    rows_put(&value, changes[i].order, sortkey_len, (struct jstr){"1", 1}, (struct jstr){text, LARGE}),
+		    0);
+		changes[i].value = (struct jstr){value.data, value.len};
+	}
+	CHECK_INT(rows_apply(snap, batch, a, changes, LARGE_ROWS, &moved, &n), 0);
+	CHECK_INT(sums_forget(&sums, snap, batch, a, moved, n), 0);
+	store_snap_end(snap);
+	CHECK_INT(store_commit(batch), 0);
+	arena_free(a);
+	free(text);
+}
+
+/* The rows of one run are in memory, not those of all: here 8 MiB of 1.6 GiB. */
+static void
+test_large(void)
+{
+	static struct sums_range ranges[200];
+	static struct buf got[200];
+	struct store_snap *snap;
+
+	put_large();
+	CHECK_INT(store_snap_begin(db, &snap), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		bound_of(2, 0, &ranges[i].lo);
+		bound_of(2, LARGE_ROWS, &ranges[i].hi);
+		buf_init(&got[i], 2 * LARGE);
+		ranges[i].out = &got[i];
+	}
+	CHECK_INT(sums_reduce(&sums, snap, ddoc_view_of(&ddoc, (struct jstr){"last", 4}), ranges, 200), 0);
+	store_snap_end(snap);
+	for (unsigned i = 0; i < 200; i++) {
+		CHECK_INT(got[i].len, LARGE);
+		buf_release(&got[i]);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -333,6 +394,7 @@ main(int argc, char **argv)
 	CHECK_INT(unknown_now(), 0);
 	check_all();
 	test_killed();
+	test_large();
 	script_close(sums.script);
 	scripts_free(scripts);
 	store_batch_free(batch);
