@@ -603,19 +603,40 @@ estimate(const unsigned char r[REGISTERS])
 struct ranked {
 	struct jstr key; /* sort key, within the buffer */
 	struct jstr text;
+	size_t at; /* its place among the values */
 };
 
 static int
-rank_cmp(const void *a, const void *b)
+value_cmp(const struct ranked *x, const struct ranked *y)
 {
-	const struct ranked *x = a, *y = b;
 	size_t n = x->key.len < y->key.len ? x->key.len : y->key.len;
 	int c = memcmp(x->key.s, y->key.s, n);
 
 	return c != 0 ? c : (x->key.len > y->key.len) - (x->key.len < y->key.len);
 }
 
-/* put_extremes: The ${max} greatest or least of ${n} values, the most extreme first. */
+static int
+rank_cmp(const void *a, const void *b)
+{
+	const struct ranked *x = a, *y = b;
+	int c = value_cmp(x, y);
+
+	return c != 0 ? c : (x->at > y->at) - (x->at < y->at);
+}
+
+/* distinct: Of equal values the first is left; returns how many there are then. */
+static size_t
+distinct(struct ranked *v, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (kept == 0 || value_cmp(&v[kept - 1], &v[i]) != 0)
+			v[kept++] = v[i];
+	return kept;
+}
+
+/* put_extremes: The ${max} greatest or least of ${n} values, the most extreme first; equal ones count once, as in CouchDB. */
 static int
 put_extremes(const struct jstr *values, size_t n, int top, unsigned max, struct buf *out)
 {
@@ -631,6 +652,7 @@ put_extremes(const struct jstr *values, size_t n, int top, unsigned max, struct 
 
 		err = query_sortkey(values[i], &scratch, &keys);
 		v[i].text = values[i];
+		v[i].at = i;
 		v[i].key.len = keys.len - before;
 	}
 	for (size_t i = 0; i < n && err == 0; i++) {
@@ -639,6 +661,7 @@ put_extremes(const struct jstr *values, size_t n, int top, unsigned max, struct 
 	}
 	if (err == 0) {
 		qsort(v, n, sizeof(*v), rank_cmp);
+		n = distinct(v, n);
 		buf_putc(out, '[');
 		for (size_t i = 0; i < n && i < max; i++) {
 			const struct ranked *one = top ? &v[n - 1 - i] : &v[i];

@@ -19,7 +19,7 @@
 #include "query/query.h"
 #include "store/record.h"
 
-#define FORMAT 3u
+#define FORMAT 4u
 #define DEFINITION_MAX ((size_t)4 * LIMIT_BODY_LEN)
 
 /* ---- The file ---- */

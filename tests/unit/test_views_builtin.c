@@ -80,6 +80,9 @@ test_recorded(void)
 	GIVES(DDOC_TOP, 2, "[\"b\",\"a\"]", "1", "\"b\"", "null", "\"a\"");
 	GIVES(DDOC_BOTTOM, 2, "[null,1]", "1", "\"b\"", "null", "\"a\"");
 	GIVES(DDOC_BOTTOM, 100, "[null,1]", "1", "null");
+	/* Of values that are equal the first is one of them. */
+	GIVES(DDOC_TOP, 2, "[5,4]", "5", "3", "5", "4", "5.0");
+	GIVES(DDOC_BOTTOM, 3, "[3,4.0,5]", "5", "4.0", "3", "3", "4");
 	/* What _sum cannot add is its result; _stats refuses. */
 	buf_init(&b, 1 << 20);
 	CHECK_INT(reduce(DDOC_SUM, 0, (const char *const[]){"1", "\"text\"", NULL}, &b, &why), 0);
