@@ -9,6 +9,7 @@
  */
 #include "builtin.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -85,11 +86,14 @@ read_number(struct jstr text, struct number *out)
 		return 0;
 	memcpy(copy, text.s, len);
 	copy[len] = '\0';
-	*out = (struct number){.is_float = strpbrk(copy, ".eE") != NULL || len > 18};
+	*out = (struct number){.is_float = strpbrk(copy, ".eE") != NULL};
+	if (!out->is_float) {
+		errno = 0;
+		out->i = strtoll(copy, &end, 10);
+		out->is_float = errno == ERANGE;
+	}
 	if (out->is_float)
 		out->d = strtod(copy, &end);
-	else
-		out->i = strtoll(copy, &end, 10);
 	return end == copy + len;
 }
 
@@ -342,7 +346,7 @@ struct stats {
 static int
 number_less(const struct number *a, const struct number *b)
 {
-	return as_double(a) < as_double(b);
+	return !a->is_float && !b->is_float ? a->i < b->i : as_double(a) < as_double(b);
 }
 
 static void

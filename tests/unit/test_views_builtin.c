@@ -66,6 +66,14 @@ test_recorded(void)
 	/* A sum takes in members and elements of values, and is added to further. */
 	GIVES(DDOC_SUM, 0, "{\"a\":{\"x\":3,\"y\":[2,5,1]},\"b\":[1,2]}", "{\"a\":{\"x\":1}}",
 	    "{\"a\":{\"y\":[1,2]},\"b\":1}", "{\"a\":{\"x\":2},\"b\":[0,2]}", "{\"a\":{\"y\":[1,3,1]}}");
+	/* Integers as long as 64 bits hold them: times in nanoseconds. */
+	GIVES(DDOC_SUM, 0, "3400000000000000001", "1700000000000000000", "1700000000000000001");
+	GIVES(DDOC_SUM, 0, "-9223372036854775808", "-9223372036854775807", "-1");
+	GIVES(DDOC_STATS, 0,
+	    "{\"sum\":3400000000000000001,\"count\":2,\"min\":1700000000000000000,\"max\":1700000000000000001,"
+	    "\"sumsqr\":5.78e+36}",
+	    "1700000000000000001", "1700000000000000000");
+	GIVES(DDOC_SUM, 0, "18446744073709552000.0", "9223372036854775808", "9223372036854775807", "1");
 	GIVES(DDOC_COUNT, 0, "3", "null", "1", "\"x\"");
 	GIVES(DDOC_STATS, 0, "{\"sum\":22.5,\"count\":6,\"min\":0,\"max\":7.5,\"sumsqr\":123.75}", "0", "1.5", "3",
 	    "4.5", "6", "7.5");
@@ -80,7 +88,7 @@ test_recorded(void)
 	GIVES(DDOC_TOP, 2, "[\"b\",\"a\"]", "1", "\"b\"", "null", "\"a\"");
 	GIVES(DDOC_BOTTOM, 2, "[null,1]", "1", "\"b\"", "null", "\"a\"");
 	GIVES(DDOC_BOTTOM, 100, "[null,1]", "1", "null");
-	/* Of values that are equal the first is one of them. */
+	/* Equal values count once: the first stays. */
 	GIVES(DDOC_TOP, 2, "[5,4]", "5", "3", "5", "4", "5.0");
 	GIVES(DDOC_BOTTOM, 3, "[3,4.0,5]", "5", "4.0", "3", "3", "4");
 	/* What _sum cannot add is its result; _stats refuses. */
@@ -150,6 +158,17 @@ test_divided(void)
 		for (enum ddoc_reduce kind = DDOC_SUM; kind < DDOC_SCRIPT; kind++)
 			divide(kind, 1 + (unsigned)random() % 9, v, n);
 	}
+	/* Sums that have more digits than what is added. */
+	for (size_t i = 0; i < 18; i++)
+		v[i] = (struct jstr){"500000000000000001", 18};
+	divide(DDOC_SUM, 0, v, 18);
+	/* The same values again and again. */
+	for (size_t i = 0; i < 18; i++) {
+		(void)snprintf(text[i], sizeof(text[i]), "%ld", random() % 4);
+		v[i] = (struct jstr){text[i], 1};
+	}
+	divide(DDOC_TOP, 3, v, 18);
+	divide(DDOC_BOTTOM, 3, v, 18);
 }
 
 /* Many keys are counted within a few percent. */
