@@ -97,6 +97,9 @@ put_reason(struct script *sc, struct jstr failure, struct errtext *why)
 	    (err = jread_string(&j, &scratch, &s)) == 0) {
 		size_t n = s.len < sizeof(sc->error) ? s.len : sizeof(sc->error) - 1;
 
+		/* Whole characters. */
+		while (n > 0 && n < s.len && ((unsigned char)s.s[n] & 0xc0) == 0x80)
+			n--;
 		memcpy(sc->error, s.s, n);
 		sc->error[n] = '\0';
 		if ((err = jread_array_next(&j)) == 0 && (err = jread_string(&j, &scratch, &s)) == 0)

@@ -25,6 +25,7 @@
 #define REGISTER_ZERO '0'        /* a register's value is its character less this: at most 54, a printable one */
 #define EXACT 9007199254740992.0 /* 2^53: below, doubles hold every integer */
 #define DEPTH_MAX 64u            /* nesting of values that are added */
+#define SHOWN 200u               /* bytes of a value that an error shows */
 
 static const char sum_takes[] =
     "The _sum function requires that map values be numbers, arrays of numbers, or objects. Objects cannot be mixed "
@@ -494,9 +495,14 @@ read_all_stats(struct jstr text, struct buf *scratch, struct stats **vp, size_t 
 static int
 stats_refuse(struct jstr value, struct errtext *why)
 {
+	size_t len = value.len < SHOWN ? value.len : SHOWN;
+
+	/* Whole characters. */
+	while (len > 0 && len < value.len && ((unsigned char)value.s[len] & 0xc0) == 0x80)
+		len--;
 	return err_why(why, ERR_REDUCE,
-	    "The _stats function requires that map values be numbers or arrays of numbers, not '%.*s'",
-	    (int)(value.len < 200 ? value.len : 200), value.s);
+	    "The _stats function requires that map values be numbers or arrays of numbers, not '%.*s'", (int)len,
+	    value.s);
 }
 
 static int

@@ -214,6 +214,7 @@ test_half_characters(struct scripts *s)
 		   "if (n.bad) throw {forbidden: half}; throw new Error(half) }\","
 		   "\"shows\":{\"s\":\"function() { return 'a\\ud83d' }\","
 		   "\"t\":\"function() { throw ['error', 'n\\ud83d', 'r\\ude00\\ud83d\\ude00'] }\","
+		   "\"long\":\"function() { throw {error: 'é'.repeat(50), reason: 'r'} }\","
 		   "\"e\":\"function() { throw {error: 'n', reason: 'r\\ud83d'} }\"},"
 		   "\"filters\":{\"f\":\"function() { throw new TypeError('r\\ud83d') }\"},"
 		   "\"lists\":{\"l\":\"function(head, req) { send('<\\ud83d'); getRow(); return '\\ude00>' }\"}}}"),
@@ -231,6 +232,9 @@ test_half_characters(struct scripts *s)
 	expect(s, J("{\"map\":[\"function('\\ud83d\"]}"), SCRIPT_MAP, J("[{}]"), ERR_SCRIPT, "('\xef\xbf\xbd");
 	if (!CHECK_INT(script_open(s, "db", halves, &sc, &why), 0))
 		return;
+	/* A name that is too long is cut between characters. */
+	CHECK_INT(ask(sc, SCRIPT_DESIGN, J("[[\"shows\",\"long\"],null,{}]"), &answer, &why), ERR_SCRIPT);
+	CHECK_INT(strlen(script_error(sc)), 62);
 	CHECK_INT(script_send_list(sc, &call, 1), 0);
 	CHECK_INT(script_receive(sc, &answer, &why), ERR_AGAIN);
 	check_answer(answer, "[[\"<\\ufffd\"],{\"headers\":{}}]");

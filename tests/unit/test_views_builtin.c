@@ -54,6 +54,7 @@ static void
 test_recorded(void)
 {
 	struct errtext why = {""};
+	char text[300];
 	struct buf b;
 
 	GIVES(DDOC_SUM, 0, "173", "31", "25", "42", "25", "19", "31");
@@ -102,6 +103,12 @@ test_recorded(void)
 	buf_clear(&b);
 	CHECK_INT(reduce(DDOC_STATS, 0, (const char *const[]){"\"text\"", NULL}, &b, &why), ERR_REDUCE);
 	CHECK(strstr(why.text, "numbers or arrays of numbers") != NULL);
+	/* A long value is cut between characters. */
+	(void)snprintf(text, sizeof(text), "\"%s", "ab");
+	for (size_t i = strlen(text); i + 3 < sizeof(text); i += 2)
+		(void)snprintf(text + i, sizeof(text) - i, "\xc3\xa9\"");
+	CHECK_INT(reduce(DDOC_STATS, 0, (const char *const[]){text, NULL}, &b, &why), ERR_REDUCE);
+	CHECK(jread_utf8_ok(why.text, strlen(why.text)));
 	buf_release(&b);
 }
 
