@@ -665,6 +665,8 @@ main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	signal(SIGPIPE, SIG_IGN);
+	/* Who started divand may ignore it: children would be gone before anybody asks how they ended. */
+	signal(SIGCHLD, SIG_DFL);
 	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a disk that is full: the write fails, the server goes on */
 	raise_file_limit();
 	pthread_sigmask(SIG_BLOCK, &held, NULL);

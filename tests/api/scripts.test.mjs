@@ -1,5 +1,6 @@
 // Users' functions and each other: what loops, dies or floods costs its own request, and no other database waits for it.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
 import { until } from '../lib/until.mjs';
@@ -136,4 +137,22 @@ test('what functions log is cut, not left out, and half a character cuts nothing
 	const long = server.stderr().split('\n').find((line) => line.includes(': long é'));
 	assert.ok(long, 'the first line');
 	assert.ok(long.endsWith('é') && long.length > 1000, `${long.length} ${long.slice(-3)}`);
+});
+
+test('how a process ended is known also where whoever started divand ignores that its children end', async () => {
+	const own = await startDivand({ through: ['env', '--ignore-signal=CHLD'] });
+	try {
+		const db = await newDb(own);
+		assert.equal((await ask(own, 'PUT', `/${db}/_design/d`, { json: { shows: { s: `function () { ${LOOP} }` } } })).status, 201);
+		const answer = ask(own, 'GET', `/${db}/_design/d/_show/s`);
+		await until(async () => (await ask(own, 'GET', '/_node/_local/_stats/couchdb/query_server/process_prompts')).json.value > 0, 'the function runs');
+		const children = fs.readdirSync(`/proc/${own.pid}/task`).flatMap((t) => fs.readFileSync(`/proc/${own.pid}/task/${t}/children`, 'latin1').split(' ').filter(Boolean));
+		assert.equal(children.length, 1);
+		process.kill(Number(children[0]), 'SIGTERM');
+		const { status, text } = await answer;
+		assert.equal(status, 500, text);
+		assert.match(text, /\(signal 15\)/);
+	} finally {
+		await own.stop();
+	}
 });

@@ -71,6 +71,7 @@ function yaml(config) {
  * Start a server and wait until it listens.
  *   args     further command line arguments
  *   env      further environment
+ *   through  a command that executes it: [name, argument, ...]
  *   config   {section: {name: value}}, becomes a --config file; an `ssl` section gets port 0 if it names none
  *   dataDir  an existing folder (kept); without it a temporary one (removed)
  *   port     0: a free one
@@ -99,7 +100,8 @@ export async function startDivand(options = {}) {
 		// Tests look at the process: root may always, its own user when its memory may be looked at.
 		const open = process.getuid() === 0 ? {} : { DIVAN_DIVAN__CORE_DUMPS: 'true' };
 		const env = { ...process.env, ...open, ...(admin ? { DIVAN_ADMIN: admin } : {}), ...options.env };
-		const child = spawn(DIVAND, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+		const [exe, ...rest] = [...(options.through ?? []), DIVAND, ...args];
+		const child = spawn(exe, rest, { env, stdio: ['ignore', 'pipe', 'pipe'] });
 		let out = '';
 		let err = '';
 
