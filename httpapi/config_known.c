@@ -109,7 +109,8 @@ static const struct config_known known[] = {
 	"What requests in flight hold together, bodies and what is made of them; one that finds none left waits."},
     {"gate", "request_wait", NUMBER_AT_START(0, 60000), "5000", "ms", "It waits so long, then gets 503."},
     {"gate", "unauthenticated_bytes", NUMBER_AT_START(0, ANY), "1073741824", "bytes",
-	"Of HTTP/2 bodies on their way from clients that have not authenticated, in all; 0: no bound."},
+	"Of bodies that are taken in whole, as over HTTP/2, from clients that have not authenticated, in all; 0: no "
+	"bound."},
     {"gate", "exempt", TEXT_AT_START, "127.0.0.0/8, ::1", "",
 	"Addresses and nets that have no bounds of their own; none: nobody."},
     {"gate", "proxies", TEXT_AT_START, "none", "",

@@ -9,6 +9,8 @@
  *    stream or hung up, and a worker goes on.
  * 3. Where connections are at their bound, nothing is accepted until one closes: those who wait do so in the kernel.  Where
  *    they are near it, idle ones end early (server_on_pace()).
+ * 4. Bodies that h2o takes in whole, before it says that there is a request, count together as long as nobody has authenticated on
+ *    their connections: a stranger cannot fill the disk.
  */
 #include <h2o.h>
 
@@ -101,10 +103,30 @@ server_admit(struct http_conn *conn)
 	return 0;
 }
 
+static void
+set_spooled(struct http_conn *conn, uint64_t bytes)
+{
+	/* Differences may be negative: they wrap, and so does the sum. */
+	if (bytes != conn->spooled)
+		atomic_fetch_add_explicit(&conn->thread->server->spooled, bytes - conn->spooled, memory_order_relaxed);
+	conn->spooled = bytes;
+}
+
+int
+server_admit_spooled(struct http_conn *conn, uint64_t bytes)
+{
+	const struct http_server *s = conn->thread->server;
+	uint64_t max = s->config.gate.unauthenticated_bytes;
+
+	set_spooled(conn, max == 0 || conn->trusted || conn->peer == NULL ? 0 : bytes);
+	return conn->spooled == 0 || atomic_load_explicit(&s->spooled, memory_order_relaxed) <= max;
+}
+
 void
 server_admit_left(struct http_conn *conn)
 {
 	atomic_fetch_sub_explicit(&conn->thread->server->nconns, 1, memory_order_relaxed);
+	set_spooled(conn, 0);
 	server_room_quiet(conn->thread);
 	if (conn->peer != NULL)
 		server_peers_disconnect(conn->peer);

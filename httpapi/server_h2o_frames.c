@@ -9,8 +9,7 @@
  *    HTTP/1 request cannot be upgraded.
  * 2. sock->data is h2o's connection once conn->read is no longer HTTP/1's.
  * 3. While h2o is in one of its functions (a stream vanishes), the connection is only shut down; h2o finds out.
- * 4. h2o takes in whole bodies before it says that there is a request.  Those of connections on which nobody has authenticated yet
- *    count together, by the server: a stranger cannot fill the disk.
+ * 4. h2o takes in whole bodies before it says that there is a request: they count as server_admit_spooled() says.
  */
 #include <h2o.h>
 #include <h2o/http2.h>
@@ -91,37 +90,16 @@ bodies_coming(h2o_http2_conn_t *c)
 	return sum;
 }
 
-static void
-set_spooled(struct http_conn *conn, uint64_t bytes)
-{
-	/* Differences may be negative: they wrap, and so does the sum. */
-	atomic_fetch_add_explicit(&conn->thread->server->spooled, bytes - conn->spooled, memory_order_relaxed);
-	conn->spooled = bytes;
-}
-
 int
 server_h2_count_spooled(struct http_conn *conn)
 {
-	const struct http_server *s = conn->thread->server;
-	uint64_t max = s->config.gate.unauthenticated_bytes;
-
-	if (max == 0)
-		return 1;
 	conn->frames->looked = conn->frames->data;
-	if (conn->trusted || conn->peer == NULL) {
-		set_spooled(conn, 0);
-		return 1;
-	}
-	set_spooled(conn, bodies_coming(conn->sock->data));
-	return conn->spooled == 0 || atomic_load_explicit(&s->spooled, memory_order_relaxed) <= max;
+	return server_admit_spooled(conn, bodies_coming(conn->sock->data));
 }
 
 void
 server_h2_close(struct http_conn *conn)
 {
-	if (conn->frames == NULL)
-		return;
-	set_spooled(conn, 0);
 	free(conn->frames);
 	conn->frames = NULL;
 }
@@ -159,7 +137,7 @@ server_h2_taken(struct http_conn *conn)
 		return;
 	server_room_streams(conn);
 	if (f->data - f->looked >= STOCK_BYTES && !conn->cut && !server_h2_count_spooled(conn))
-		server_h2_goaway(conn, "too many bytes of requests that nobody has authenticated");
+		server_h2_goaway(conn, SERVER_SPOOLED);
 }
 
 int

@@ -23,6 +23,8 @@
  *    server_h2_look().  h2o turns to HTTP/2 only where it is allowed to, for that one call.
  * 7. HTTP/1 without TLS is read here, a head's worth at a time, or what is left of a body that h2o is to have: what the kernel holds
  *    back costs us nothing.  h2o then only says that there is something.
+ * 8. h2o takes large bodies in whole where 3 and 4 say so, and where the head names another version than HTTP/1.1: these count as
+ *    those over HTTP/2 do.
  */
 #include <h2o.h>
 #include <h2o/http1.h>
@@ -88,6 +90,7 @@ server_gate_answered(struct http_conn *conn)
 	conn->head_at = 0;
 	conn->want = 0;
 	server_room_leave(conn);
+	(void)server_admit_spooled(conn, 0);
 	link_conn(conn);
 }
 
@@ -319,6 +322,18 @@ see_if_begun(struct http_conn *conn)
 		refuse(conn, bad_head);
 }
 
+/* A body that h2o takes in whole although it is large: invariant 8. */
+static void
+count_body(struct http_conn *conn)
+{
+	size_t size = conn->sock->input->size;
+
+	if (server_admit_spooled(conn, size > STREAM_MIN ? size : 0))
+		return;
+	server_admit_log(conn, SERVER_SPOOLED);
+	refuse(conn, busy);
+}
+
 /* ---- The gate ---- */
 
 static void on_gate(h2o_socket_t *sock, const char *err);
@@ -464,6 +479,8 @@ on_gate(h2o_socket_t *sock, const char *err)
 			refuse(conn, busy);
 		else if (is_http1 && sock->input->size > GET_MAX && is_get(sock->input))
 			refuse(conn, too_large);
+		else if (is_http1)
+			count_body(conn);
 	} else {
 		server_pace_receiving(conn, 0);
 		link_conn(conn);

@@ -85,7 +85,7 @@ struct http_conn {
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
 	struct http_window stuck;      /* while an answer waits to be taken */
 	struct http_window crowding;   /* the same, in the way of others */
-	uint64_t spooled;              /* bytes of HTTP/2 bodies that have not come whole, as the server counts them */
+	uint64_t spooled;              /* bytes of bodies that have not come whole, as the server counts them */
 	uint64_t owed;                 /* what large answers count for that wait to be taken */
 	struct server_peer *debtor;    /* whom the last of them is for, with a reference; NULL: no bounds */
 	unsigned char shut;            /* by the pacer: what it is owed no longer counts in all */
@@ -218,7 +218,7 @@ struct http_server {
 	unsigned max_conns;
 	size_t name_len; /* of config.server_name */
 	_Atomic unsigned nconns;
-	_Atomic uint64_t spooled; /* by strangers: server_h2o_frames.c */
+	_Atomic uint64_t spooled; /* by strangers: server_h2o_admit.c */
 	struct server_room room;
 	struct server_peers *peers;
 	struct server_nets *exempt, *proxies;
@@ -385,6 +385,9 @@ int server_admit_crowded(const struct http_server *s);
 int server_admit(struct http_conn *conn) MUST_CHECK;
 void server_admit_left(struct http_conn *conn);
 void server_conn_put(struct http_conn *conn);
+/** server_admit_spooled(conn, bytes): h2o holds so much of bodies that have not come whole; 0 if strangers' are too many. */
+int server_admit_spooled(struct http_conn *conn, uint64_t bytes);
+#define SERVER_SPOOLED "too many bytes of requests that nobody has authenticated"
 /** server_req_addr(req, a): Whom the proxy that ${req} came by tells of; ${a} is the proxy's. */
 void server_req_addr(const struct http_req *req, struct server_addr *a);
 /** server_admit_job(req): Whether a request may be worked on.  Errors: ERR_TOO_MANY_REQUESTS, ERR_BUSY. */
@@ -412,7 +415,7 @@ int server_h2_owes(struct http_conn *conn);
 int server_h2_idle(const struct http_conn *conn);
 /** server_h2_reset(conn): A stream vanished unanswered. */
 void server_h2_reset(struct http_conn *conn);
-/** server_h2_count_spooled(conn): Take stock of bodies that have not come whole; 0 if strangers' are too many. */
+/** server_h2_count_spooled(conn): Take stock of bodies that have not come whole; else as server_admit_spooled(). */
 int server_h2_count_spooled(struct http_conn *conn);
 void server_h2_close(struct http_conn *conn);
 /** server_h2_head_ok(h2o): 0 or ERR_BAD_REQUEST, ERR_HEAD_TOO_LARGE: what h2o lets pass in a head. */

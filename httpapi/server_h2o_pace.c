@@ -186,7 +186,7 @@ server_on_pace(void *arg)
 		conn->receiving &= conn->coming;
 		ends |= conn->receiving ? too_slow(conn, now) : idle_too_long(conn, now);
 		ends |= is_stuck(conn, now);
-		if (conn->spooled > 0 && server_gate_stands(conn))
+		if (conn->spooled > 0 && is_h2(conn) && server_gate_stands(conn))
 			(void)server_h2_count_spooled(conn);
 		if (ends) {
 			shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);

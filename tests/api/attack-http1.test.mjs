@@ -332,3 +332,22 @@ test('a client that vanishes is noticed within a second, whatever its request do
 	}
 	await own.stop();
 });
+
+test('bodies of strangers that are taken in whole are bounded, together', async () => {
+	const small = await startDivand({ config: { gate: { exempt: 'none', unauthenticated_bytes: 3000000 } } });
+	const large = Buffer.alloc(8000000, 'x');
+	const put = (version, more = '') => `PUT /${db}/doc/a HTTP/${version}\r\nHost: x\r\nContent-Length: ${large.length}\r\n${more}\r\n`;
+	const first = 'GET /_up HTTP/1.1\r\nHost: x\r\n\r\n';
+	const send = (head, until) => raw(head, { port: small.port, until, onConnect: (socket) => socket.write(large) });
+	try {
+		await ask(small, 'PUT', `/${db}`);
+		for (const head of [put('1.0'), put('1.2'), first + put('1.1'), `${first}PUT /${db}/doc/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7a1200\r\n`])
+			assert.equal(statuses(await send(head)).at(-1), 503, head);
+		assert.match(small.stderr(), /ended: too many bytes of requests that nobody has authenticated/);
+		/* What was refused no longer counts; who has authenticated on the connection is no stranger. */
+		const mine = `Authorization: ${small.auth}\r\n`;
+		assert.deepEqual(statuses(await send(`GET /${db} HTTP/1.1\r\nHost: x\r\n${mine}\r\n${put('1.1', `${mine}Connection: close\r\n`)}`)), [200, 201]);
+	} finally {
+		await small.stop();
+	}
+});
