@@ -180,7 +180,7 @@ server_room_expire(struct server_room *m, uint64_t now_ms)
 uint64_t
 server_room_most(const struct server_room *m)
 {
-	return m->share > 0 ? m->share + ALONE : UINT64_MAX;
+	return m->share > 0 && m->share < UINT64_MAX - ALONE ? m->share + ALONE : UINT64_MAX;
 }
 
 /* ---- Answers ---- */

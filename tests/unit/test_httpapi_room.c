@@ -110,6 +110,9 @@ no_share(void)
 	server_room_init(&m, 0);
 	CHECK(server_room_take(&m, UINT64_MAX / 4) && server_room_take(&m, MIB) && server_room_park(&m, 0, 1000 * MIB));
 	CHECK(server_room_most(&m) == UINT64_MAX);
+	m.share = UINT64_MAX;
+	CHECK(server_room_most(&m) == UINT64_MAX);
+	m.share = 0;
 	server_room_release(&m);
 }
 
