@@ -125,28 +125,19 @@ send_whole(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t s
 {
 	struct http_conn *conn = req->conn;
 	h2o_req_t *h2o = req->h2o;
-	int drops = conn->drops;
 
-	conn->refs += (unsigned)drops;
 	server_detach(req);
 	h2o_send(h2o, bufs, n, state);
-	if (drops) {
+	if (conn->drops)
 		server_gate_last(conn);
-		server_conn_put(conn);
-	}
 }
 
-void
-server_send_last(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
+static void
+send_streamed(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
 {
 	h2o_req_t *h2o = req->h2o;
 	struct http_body *b = req->body;
 
-	req->conn->served++;
-	if (b == NULL) {
-		send_whole(req, bufs, n, state);
-		return;
-	}
 	b->refs++;
 	if (b->conn != NULL && !b->dropping)
 		put_back(b);
@@ -154,4 +145,20 @@ server_send_last(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_sta
 	h2o_send(h2o, bufs, n, state);
 	linger(b);
 	server_body_unref(b);
+}
+
+void
+server_send_last(struct http_req *req, h2o_iovec_t *bufs, size_t n, h2o_send_state_t state)
+{
+	struct http_conn *conn = req->conn;
+
+	conn->served++;
+	conn->refs++;
+	if (req->body != NULL)
+		send_streamed(req, bufs, n, state);
+	else
+		send_whole(req, bufs, n, state);
+	if (!conn->is_h2)
+		server_gate_sent(conn);
+	server_conn_put(conn);
 }

@@ -25,6 +25,8 @@
  *    back costs us nothing.  h2o then only says that there is something.
  * 8. h2o takes large bodies in whole where 3 and 4 say so, and where the head names another version than HTTP/1.1: these count as
  *    those over HTTP/2 do.
+ * 9. While an HTTP/1 answer is being written, conn->written is what h2o asked to be called then.  In a turn that is long it is called
+ *    in the next.
  */
 #include <h2o.h>
 #include <h2o/http1.h>
@@ -92,6 +94,55 @@ server_gate_answered(struct http_conn *conn)
 	server_room_leave(conn);
 	(void)server_admit_spooled(conn, 0);
 	link_conn(conn);
+}
+
+/* ---- HTTP/1: from one request to the next ---- */
+
+static void
+go_on(struct http_conn *conn)
+{
+	h2o_socket_cb written = conn->written;
+
+	conn->written = NULL;
+	link_conn(conn);
+	written(conn->sock, NULL);
+}
+
+static void
+on_next_turn(void *arg)
+{
+	struct http_conn *conn = arg;
+
+	if (conn->sock != NULL)
+		go_on(conn);
+	server_conn_put(conn);
+}
+
+/* h2o goes on at once with what has come behind the request, and so would do all that a client has sent in one turn: invariant 9. */
+static void
+on_written(h2o_socket_t *sock, const char *err)
+{
+	struct http_conn *conn = sock->on_close.data;
+
+	if (err != NULL) {
+		conn->written(sock, err);
+	} else if (server_turn_is_long(conn->thread)) {
+		conn->refs++;
+		conn->written_msg = (struct http_msg){.fn = on_next_turn, .arg = conn};
+		http_post(conn->thread, &conn->written_msg);
+	} else {
+		go_on(conn);
+	}
+}
+
+void
+server_gate_sent(struct http_conn *conn)
+{
+	/* Nothing was left to be written, and perhaps the next request is being answered already. */
+	if (conn->sock == NULL || conn->sock->_cb.write == NULL || conn->written != NULL)
+		return;
+	conn->written = conn->sock->_cb.write;
+	conn->sock->_cb.write = on_written;
 }
 
 /* ---- HTTP/1: the head ---- */
@@ -559,7 +610,7 @@ server_gate_turn(struct http_thread *t)
 				if (conn->read == t->read1)
 					scan_head(conn);
 			}
-		} else if (conn->req != NULL) {
+		} else if (conn->req != NULL || conn->written != NULL) {
 			unlink_conn(conn);
 		}
 	}

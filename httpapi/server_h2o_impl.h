@@ -82,6 +82,8 @@ struct http_conn {
 	unsigned char handshaking;     /* of TLS */
 	unsigned char lingers;         /* answered, while more may come: has one more window */
 	h2o_socket_cb close;           /* drops: h2o's own, which closes; else NULL */
+	h2o_socket_cb written;         /* h2o's own, to be called when an HTTP/1 answer has been written; else NULL */
+	struct http_msg written_msg;   /* calls it in the loop's next turn */
 	struct http_body *body;        /* a request's that is streamed: server_h2o_body.c */
 	struct http_window stuck;      /* while an answer waits to be taken */
 	struct http_window crowding;   /* the same, in the way of others */
@@ -434,6 +436,8 @@ int server_gate_learn(struct http_thread *t) MUST_CHECK;
 void server_gate_open(struct http_conn *conn);
 /** server_gate_answered(conn): The next head may come on an HTTP/1 connection. */
 void server_gate_answered(struct http_conn *conn);
+/** server_gate_sent(conn): h2o has been given the end of an HTTP/1 answer. */
+void server_gate_sent(struct http_conn *conn);
 /**
  * server_gate_last(conn): h2o has been given the end of the last answer: what still comes is dropped until the client closes,
  * for one window, since to close while it sends would take the answer from it.
@@ -464,7 +468,7 @@ void server_on_pace(void *arg);
 /* ---- server_h2o_loop.c ---- */
 
 void server_on_wake(h2o_socket_t *sock, const char *err);
-/** server_turn_ms(t): How long its loop's turn has taken by now. */
-uint64_t server_turn_ms(struct http_thread *t);
+/** server_turn_is_long(t): 1 if who has more to do leaves it to the loop's next turn. */
+int server_turn_is_long(struct http_thread *t);
 
 #endif

@@ -19,6 +19,7 @@
 
 #define GRACE_MS 10000u /* for requests in flight when the server stops */
 #define COMING_MS 1000u /* for those that are still coming in */
+#define TURN_MS 1u      /* a turn that has lasted longer is long */
 
 static _Thread_local struct http_thread *self_thread;
 
@@ -154,8 +155,9 @@ has_turn(struct http_thread *t)
 	       (!t->stopping && atomic_load_explicit(&t->server->stop, memory_order_relaxed));
 }
 
-uint64_t
-server_turn_ms(struct http_thread *t)
+/* How long the loop's turn has taken by now. */
+static uint64_t
+turn_ms(struct http_thread *t)
 {
 	struct timeval now;
 	uint64_t ms;
@@ -166,6 +168,12 @@ server_turn_ms(struct http_thread *t)
 	return ms > UINT32_MAX ? 0 : ms;
 }
 
+int
+server_turn_is_long(struct http_thread *t)
+{
+	return turn_ms(t) > TURN_MS;
+}
+
 /*
  * How long the turn took that has just ended: h2o counts it in ms, in the slot that was the next one before, if there
  * was an event.
@@ -174,7 +182,7 @@ static void
 note_lag(struct http_thread *t, size_t slot)
 {
 	const h2o_sliding_counter_t *turns = &t->ctx.loop->exec_time_counter;
-	uint64_t ms = turns->prev.index != slot ? turns->prev.slots[slot] : server_turn_ms(t);
+	uint64_t ms = turns->prev.index != slot ? turns->prev.slots[slot] : turn_ms(t);
 
 	if (ms > atomic_load_explicit(&t->lag_ms, memory_order_relaxed))
 		atomic_store_explicit(&t->lag_ms, (unsigned)ms, memory_order_relaxed);

@@ -24,7 +24,6 @@
 #define SMALL_BODY 4096u  /* copied into h2o's pool rather than handed over */
 #define HEADERS_FIRST 10u /* of an answer: most have no more */
 #define KEEP_OUT 512u     /* an idle stream keeps no larger buffer than this */
-#define TURN_MS 1u        /* a turn of the loop that has lasted longer takes no further pieces of streams */
 
 /* ---- Answers ---- */
 
@@ -327,7 +326,7 @@ on_proceed(h2o_generator_t *gen, h2o_req_t *h2o)
 	}
 	if (req->turned)
 		return;
-	if (server_turn_ms(t) > TURN_MS) {
+	if (server_turn_is_long(t)) {
 		req->turned = 1;
 		req->go_on_msg = (struct http_msg){.fn = on_go_on, .arg = req};
 		http_hold(req);

@@ -1,11 +1,13 @@
 // What one user does with all their might leaves the others alone.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import { once } from 'node:events';
 import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
-import { startDivand } from '../lib/divand.mjs';
+import tls from 'node:tls';
+import { certificate, startDivand } from '../lib/divand.mjs';
 import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
@@ -288,4 +290,34 @@ test('who reads an answer as fast as it is written keeps nobody else of the same
 	});
 	assert.deepEqual(order, ['other', 'listing']);
 	await own.stop();
+});
+
+test('requests that one client sends at once take turns with those of others', { timeout: 60000 }, async () => {
+	const one = await startDivand({ config: { chttpd: { threads: 1 }, ssl: certificate() } });
+	const many = tls.connect({ host: '127.0.0.1', port: one.tlsPort, rejectUnauthorized: false });
+	/* How many of them had been answered when another client's request was. */
+	const count = `GET /_node/_local/_stats/couchdb/httpd_request_methods/HEAD HTTP/1.1\r\nHost: x\r\nAuthorization: ${one.auth}\r\n\r\n`;
+	const others = [0, 1].map(() => net.connect(one.port, '127.0.0.1'));
+	const counted = () => Promise.all(others.map(async (c) => Number(/"value":(\d+)/.exec((await once(c, 'data'))[0])[1])));
+	let answered = 0;
+	try {
+		await Promise.all([once(many, 'secureConnect'), ...others.map((c) => once(c, 'connect'))]);
+		many.on('data', (d) => (answered += d.toString('latin1').split('HTTP/1.1 200').length - 1));
+		/* The password has been looked at once. */
+		for (const c of others) c.write(count);
+		assert.deepEqual(await counted(), [0, 0]);
+		const counts = counted();
+		/* What has come when the server goes on was there at once, and others before and behind it. */
+		process.kill(one.pid, 'SIGSTOP');
+		others[0].write(count);
+		await new Promise((resolve) => many.write('HEAD / HTTP/1.1\r\nHost:\r\n\r\n'.repeat(4000), resolve));
+		others[1].write(count);
+		process.kill(one.pid, 'SIGCONT');
+		/* A turn of two milliseconds is room for a few hundred. */
+		assert.ok(Math.max(...(await counts)) < 1000, String(await counts));
+		await until(() => answered > 3900); // some stand in two pieces
+	} finally {
+		for (const c of [many, ...others]) c.destroy();
+		await one.stop();
+	}
 });
