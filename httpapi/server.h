@@ -64,9 +64,10 @@ struct http_gate {
 	unsigned stuck_ms;                /* an answer is taken at min_rate over windows of so long, or cut */
 	uint64_t request_memory;          /* bytes that requests hold together: see http_server_room(); 0: no bound */
 	unsigned room_wait_ms;            /* who finds none left waits so long, or until the server ends */
-	uint64_t unauthenticated_bytes;   /* of bodies on their way that are taken in whole: see http_trust(); 0: no bound */
-	const char *exempt;               /* addresses and nets without bounds of their own; NULL: loopback */
-	const char *proxies;              /* whose X-Forwarded-For is believed, exempt as well; NULL: none */
+	uint64_t
+	    unauthenticated_bytes; /* of bodies on their way that are taken in whole: see http_trust(); 0: no bound */
+	const char *exempt;        /* addresses and nets without bounds of their own; NULL: loopback */
+	const char *proxies;       /* whose X-Forwarded-For is believed, exempt as well; NULL: none */
 };
 
 struct http_config {
