@@ -133,9 +133,11 @@ add_one(struct encode_accept *a, const char *p, const char *end)
 void
 encode_accept_add(struct encode_accept *a, const char *s, size_t len)
 {
-	const char *end = s + len, *comma;
+	const char *end, *comma;
 
-	while (s < end) {
+	if (len == 0) /* and s NULL, maybe */
+		return;
+	for (end = s + len; s < end;) {
 		comma = memchr(s, ',', (size_t)(end - s));
 		add_one(a, s, comma != NULL ? comma : end);
 		s = comma != NULL ? comma + 1 : end;

@@ -69,6 +69,7 @@ test_headers_add_up(void)
 	CHECK_INT(encode_choose(&a, 0), ENCODE_IDENTITY);
 	CHECK_INT(encode_refuses_identity(&a), 0);
 	encode_accept_add(&a, "gzip;q=0.5", 10);
+	encode_accept_add(&a, NULL, 0);
 	encode_accept_add(&a, "zstd;q=0.4, identity;q=0", 24);
 	CHECK_INT(encode_choose(&a, 0), ENCODE_GZIP);
 	CHECK_INT(encode_refuses_identity(&a), 1);
