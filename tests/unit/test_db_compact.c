@@ -154,7 +154,12 @@ test_by_itself(void)
 	struct db *db = make(s, "ratio");
 
 	for (int i = 0; i < 3; i++) {
-		edit_until_compacted(db, "ratio");
+		/* What is edited while it runs goes along, which may be more than there was. */
+		for (int tries = 0; tries < 10; tries++) {
+			edit_until_compacted(db, "ratio");
+			if (file_bytes(db) < 200000)
+				break;
+		}
 		CHECK(file_bytes(db) < 200000);
 		dbtest_check(db);
 	}
