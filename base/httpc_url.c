@@ -119,7 +119,8 @@ httpc_url_split(const char *text, struct httpc_url *out, struct errtext *why)
 
 	*out = (struct httpc_url){.url = NULL};
 	if ((err = httpc_curl(&curl)) != 0)
-		return err == ERR_NOT_IMPLEMENTED ? err_why(why, err, "libcurl is not installed") : err;
+		return err_why(
+		    why, err, "%s", err == ERR_NOT_IMPLEMENTED ? "libcurl is not installed" : err_reason(err));
 	if ((err = httpc_parse(curl, text, 0, &u, why)) != 0)
 		return err;
 	err = split(curl, u, out);

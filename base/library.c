@@ -6,15 +6,20 @@
 
 #include "log.h"
 
-/* The loader tells its cause by words alone: behind it errno is of what it undid. */
+/* The loader tells its cause by words alone: behind it errno is of what it undid.  Of a mapping that failed they name no errno. */
 static int
 cause(const char *words)
 {
 	static const int passing[] = {EMFILE, ENFILE, ENOMEM};
+	static const char *const no_memory[] = {
+	    "failed to map segment", "cannot map zero-fill pages", "cannot change memory protections", "out of memory"};
 
 	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++)
 		if (strstr(words, strerrordesc_np(passing[i])) != NULL)
 			return err_errno(passing[i]);
+	for (size_t i = 0; i < sizeof(no_memory) / sizeof(no_memory[0]); i++)
+		if (strstr(words, no_memory[i]) != NULL)
+			return ERR_NOMEM;
 	return ERR_NOT_IMPLEMENTED;
 }
 
