@@ -7,6 +7,7 @@
  */
 #include "peer_http_json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -644,11 +645,23 @@ struct outcome {
 	struct peer_said said;
 };
 
+/* PouchDB's own form has true as the error, and its words beside it. */
+static void
+take_own(struct outcome *o, const struct peer_said *own)
+{
+	if (o->said.error[0] == '\0')
+		(void)snprintf(
+		    o->said.error, sizeof(o->said.error), "%s", own->error[0] != '\0' ? own->error : "error");
+	if (o->said.reason[0] == '\0')
+		memcpy(o->said.reason, own->reason, sizeof(own->reason));
+}
+
 static int
 read_outcome(struct peer_in *in, struct buf *ids, struct outcome *o)
 {
+	struct peer_said own = {"", ""};
 	struct jstr key, s;
-	int err = jread_object_begin(&in->j);
+	int failed = 0, err = jread_object_begin(&in->j);
 
 	o->id.len = 0;
 	o->rev.gen = 0;
@@ -657,9 +670,8 @@ read_outcome(struct peer_in *in, struct buf *ids, struct outcome *o)
 		enum jread_type type = jread_peek(&in->j);
 
 		if (type != JREAD_STRING) {
-			/* It is an error, of a kind that is not known: PouchDB has true here in its own form. */
-			if (jstr_is(&key, "error") && type != JREAD_FALSE && type != JREAD_NULL)
-				memcpy(o->said.error, "error", sizeof("error"));
+			if (jstr_is(&key, "error"))
+				failed = type != JREAD_FALSE && type != JREAD_NULL;
 			err = jread_skip(&in->j, NULL);
 		} else if (jstr_is(&key, "id")) {
 			err = jread_string(&in->j, ids, &o->id);
@@ -669,10 +681,16 @@ read_outcome(struct peer_in *in, struct buf *ids, struct outcome *o)
 				peer_in_keep(o->said.error, sizeof(o->said.error), &s);
 			else if (err == 0 && jstr_is(&key, "reason"))
 				peer_in_keep(o->said.reason, sizeof(o->said.reason), &s);
+			else if (err == 0 && jstr_is(&key, "name"))
+				peer_in_keep(own.error, sizeof(own.error), &s);
+			else if (err == 0 && jstr_is(&key, "message"))
+				peer_in_keep(own.reason, sizeof(own.reason), &s);
 			else if (err == 0 && jstr_is(&key, "rev") && rev_parse(s.s, s.len, &o->rev) != 0)
 				o->rev.gen = 0;
 		}
 	}
+	if (failed)
+		take_own(o, &own);
 	return err == ERR_END ? 0 : err;
 }
 

@@ -301,11 +301,16 @@ rewind_body(struct peer_rq *rq)
 
 /* ---- The end ---- */
 
-/* A database says in JSON why it refuses one; a page or a word is of somebody before it. */
+/* A database names its error in JSON; a page, a word or another object is of somebody before it.  Nothing may be what got lost. */
 static int
 is_foreign(const struct peer_rq *rq)
 {
-	return (rq->status == 401 || rq->status == 403) && rq->answer.len > 0 && rq->answer.data[0] != '{';
+	struct peer_said said;
+
+	if ((rq->status != 401 && rq->status != 403) || rq->answer.len == 0)
+		return 0;
+	peer_json_said(rq->answer.data, rq->answer.len, &said);
+	return said.error[0] == '\0';
 }
 
 /* CouchDB answers with an object, PouchDB with an empty array; who answers with anything else has written nothing. */

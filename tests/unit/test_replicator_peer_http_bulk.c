@@ -373,6 +373,12 @@ test_write(void)
 	CHECK_INT(canned_do(p, write, &c), 0);
 	CHECK_INT(docs[0].err, ERR_IO);
 	CHECK_INT(docs[1].err, 0);
+	/* PouchDB's has its word beside it. */
+	canned_only("POST", "/_bulk_docs", 201,
+	    "[{\"status\":403,\"name\":\"forbidden\",\"message\":\"no\",\"error\":true,\"id\":\"a\"}]");
+	CHECK_INT(canned_do(p, write, &c), 0);
+	CHECK_INT(docs[0].err, ERR_FORBIDDEN);
+	CANNED_HAS(docs[0].why->text, "forbidden: no");
 	{
 		static const struct {
 			int status;
