@@ -373,6 +373,16 @@ see_if_begun(struct http_conn *conn)
 		refuse(conn, bad_head);
 }
 
+/* What has come of a request is given up: it neither is held nor counts while its client stays. */
+static void
+refuse_busy(struct http_conn *conn)
+{
+	h2o_buffer_dispose(&conn->sock->input);
+	h2o_buffer_init(&conn->sock->input, &h2o_socket_buffer_prototype);
+	(void)server_admit_spooled(conn, 0);
+	refuse(conn, busy);
+}
+
 /* A body that h2o takes in whole although it is large: invariant 8. */
 static void
 count_body(struct http_conn *conn)
@@ -382,7 +392,7 @@ count_body(struct http_conn *conn)
 	if (server_admit_spooled(conn, size > STREAM_MIN ? size : 0))
 		return;
 	server_admit_log(conn, SERVER_SPOOLED);
-	refuse(conn, busy);
+	refuse_busy(conn);
 }
 
 /* ---- The gate ---- */
@@ -527,12 +537,14 @@ on_gate(h2o_socket_t *sock, const char *err)
 		put_gate(conn);
 		/* What is still to come of a body stays counted, so its client is not told in the middle of it. */
 		if (is_http1 && !server_room_input(conn, conn->want) && !conn->framed)
-			refuse(conn, busy);
+			refuse_busy(conn);
 		else if (is_http1 && sock->input->size > GET_MAX && is_get(sock->input))
 			refuse(conn, too_large);
 		else if (is_http1)
 			count_body(conn);
 	} else {
+		/* All of it has come. */
+		(void)server_admit_spooled(conn, 0);
 		server_pace_receiving(conn, 0);
 		link_conn(conn);
 	}

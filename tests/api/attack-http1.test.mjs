@@ -2,6 +2,7 @@
 // address that takes all, readers that do not read.  Meanwhile others are served.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
@@ -344,6 +345,15 @@ test('bodies of strangers that are taken in whole are bounded, together', async 
 		for (const head of [put('1.0'), put('1.2'), first + put('1.1'), `${first}PUT /${db}/doc/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7a1200\r\n`])
 			assert.equal(statuses(await send(head)).at(-1), 503, head);
 		assert.match(small.stderr(), /ended: too many bytes of requests that nobody has authenticated/);
+		/* Nor does it count while its client stays. */
+		const stays = net.connect({ port: small.port, host: '127.0.0.1', allowHalfOpen: true }).on('error', () => {});
+		stays.write(put('1.0'));
+		stays.write(large.subarray(0, 5000000));
+		assert.match(String((await once(stays, 'data'))[0]), / 503 /);
+		const half = 'x'.repeat(400000);
+		const modest = (socket) => void setTimeout(() => socket.write(half), 300);
+		assert.deepEqual(statuses(await raw(`PUT /${db}/doc/a HTTP/1.0\r\nContent-Length: 800000\r\n\r\n${half}`, { port: small.port, onConnect: modest })), [401]);
+		stays.destroy();
 		/* What was refused no longer counts; who has authenticated on the connection is no stranger. */
 		const mine = `Authorization: ${small.auth}\r\n`;
 		assert.deepEqual(statuses(await send(`GET /${db} HTTP/1.1\r\nHost: x\r\n${mine}\r\n${put('1.1', `${mine}Connection: close\r\n`)}`)), [200, 201]);
