@@ -115,6 +115,8 @@ run(const struct command *c, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
+	/* A line goes out at once, and not by single characters. */
+	(void)setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	/* Writes to what is gone, or may not grow, fail; they do not end the process. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);

@@ -109,7 +109,7 @@ rename_to_new(const char *from, const char *to)
 }
 
 static int
-sync_parent(const char *path)
+sync_parent(const char *path, int file)
 {
 	const char *slash = strrchr(path, '/');
 	char dir[PATH_MAX];
@@ -121,6 +121,9 @@ sync_parent(const char *path)
 			    : (int)(slash - path),
 	    slash == NULL ? "." : path);
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* One that may not be read is synced with all that its file system has. */
+	if (fd < 0 && errno == EACCES)
+		return syncfs(file) == 0 ? 0 : complain(dir, errno);
 	if (fd < 0)
 		return complain(dir, errno);
 	/* A file system that cannot sync a folder has no better to offer. */
@@ -148,9 +151,9 @@ outfile_end(struct outfile *o)
 	}
 	cli_signals(SIG_DFL, 0);
 	o->bytes = (uint64_t)st.st_size;
+	err = sync_parent(o->path, o->fd);
 	close(o->fd);
 	o->fd = -1;
-	err = sync_parent(o->path);
 	if (err)
 		(void)unlink(o->path);
 	return err;
