@@ -91,7 +91,7 @@ host_log(JSContextRef ctx, JSObjectRef fun, JSObjectRef self, size_t n, const JS
 		return JSValueMakeUndefined(ctx);
 	/* As many characters as there is room for. */
 	len = JSStringGetUTF8CString(s, line, sizeof(line));
-	if (len > 1)
+	if (len > 0)
 		host.log(line, len - 1);
 	JSStringRelease(s);
 	return JSValueMakeUndefined(ctx);

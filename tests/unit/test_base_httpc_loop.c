@@ -217,7 +217,7 @@ test_turns(void)
 	}
 	do
 		httpc_loop_stats(l, &stats);
-	while (stats.waiting < N + 3);
+	while (stats.waiting < N + 3 || stats.running == 0);
 	CHECK_INT(stats.running, 1);
 	while (peer_stat(other, "running") < 2) /* the held one, and the one that asks */
 		;

@@ -304,7 +304,7 @@ enum { LEAVES = 4, LEAF_ATTS = 25 };
 static void
 put_leaves(struct db *db, uint64_t gen, int from)
 {
-	static char bytes[6000], hashes[2 * LEAVES], names[LEAF_ATTS + 1][4];
+	static char bytes[6000], hashes[2 * LEAVES], names[LEAF_ATTS + 1][12];
 	struct db_write_att *atts = arena_calloc(ruletest_arena, LEAVES * (LEAF_ATTS + 1), sizeof(*atts));
 	struct rev paths[LEAVES][2];
 	struct db_write w[LEAVES];
