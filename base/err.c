@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/jread.h"
+
 static const struct {
 	int status;
 	const char *name;
@@ -76,17 +78,7 @@ err_why(struct errtext *why, int code, const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		why->text[0] = '\0';
-	if (n >= (int)sizeof(why->text)) {
-		/* Cut before the character that does not fit whole. */
-		size_t end = sizeof(why->text) - 1;
-		size_t lead = end - 1;
-
-		while (lead > 0 && ((unsigned char)why->text[lead] & 0xC0u) == 0x80u)
-			lead--;
-		unsigned char c = (unsigned char)why->text[lead];
-		size_t len = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
-		if (lead + len > end)
-			why->text[lead] = '\0';
-	}
+	if (n >= (int)sizeof(why->text))
+		why->text[jread_utf8_whole(why->text, sizeof(why->text) - 1)] = '\0';
 	return code;
 }

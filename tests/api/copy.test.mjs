@@ -27,8 +27,8 @@ function divan(args, { env = {}, command = [DIVAN], begun } = {}) {
 	const child = spawn(command[0], [...command.slice(1), ...args], { env: clean, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
 	let out = '';
 	let err = '';
-	child.stdout.on('data', (d) => (out += d));
-	child.stderr.on('data', (d) => (err += d));
+	child.stdout.setEncoding('utf8').on('data', (d) => (out += d));
+	child.stderr.setEncoding('utf8').on('data', (d) => (err += d));
 	begun?.(child);
 	return new Promise((resolve, reject) => {
 		child.on('error', reject);

@@ -116,7 +116,7 @@ export async function startDivand(options = {}) {
 				resolve({ code, signal });
 			});
 		});
-		child.stderr.on('data', (d) => {
+		child.stderr.setEncoding('utf8').on('data', (d) => {
 			err = (err + d).slice(-LOG_KEPT);
 			if (process.env.DIVAN_TEST_LOG) process.stderr.write(d);
 		});

@@ -14,6 +14,7 @@
 #include "check.h"
 #include "base/counters.h"
 #include "base/limits.h"
+#include "base/jread.h"
 #include "base/log.h"
 #include "mallocs.h"
 
@@ -284,6 +285,20 @@ test_lines(void)
 	at = strstr(read_log(), "[notice] yyy");
 	if (CHECK(at != NULL))
 		CHECK(strcspn(at, "\n") < LOG_LINE_MAX && strcspn(at, "\n") > LOG_LINE_MAX - 50);
+	/* Whole characters, wherever the cut falls. */
+	for (size_t shift = 0; shift < 4; shift++) {
+		size_t n = (size_t)snprintf(text, sizeof(text), shift % 2 ? "::" : ":");
+
+		for (size_t i = n; i + 1 < sizeof(text); i++)
+			text[i] = "\xc3\xa9"[(i - n) % 2];
+		if (shift < 2)
+			log_line(LOG_NOTICE, "%s", text);
+		else
+			log_text(LOG_NOTICE, now_us(), text, sizeof(text) - 1);
+		at = strrchr(read_log(), ':');
+		if (CHECK(at != NULL))
+			CHECK(jread_utf8_ok(at, strcspn(at, "\n")));
+	}
 	log_text(LOG_DEBUG, now_us(), "not this", 8);
 	CHECK(strstr(read_log(), "not this") == NULL);
 	log_line(LOG_NOTICE, "%s", "");
