@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "base/jread.h"
+#include "base/utf8.h"
 
 static const struct {
 	int status;
@@ -79,6 +79,6 @@ err_why(struct errtext *why, int code, const char *fmt, ...)
 	if (n < 0)
 		why->text[0] = '\0';
 	if (n >= (int)sizeof(why->text))
-		why->text[jread_utf8_whole(why->text, sizeof(why->text) - 1)] = '\0';
+		why->text[utf8_whole(why->text, sizeof(why->text) - 1)] = '\0';
 	return code;
 }

@@ -364,18 +364,3 @@ jread_utf8_ok(const char *s, size_t len)
 	}
 	return 1;
 }
-
-size_t
-jread_utf8_whole(const char *s, size_t len)
-{
-	size_t lead = len, n;
-	unsigned char c;
-
-	if (len == 0)
-		return 0;
-	do
-		c = (unsigned char)s[--lead];
-	while (lead > 0 && (c & 0xc0) == 0x80);
-	n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
-	return lead + n > len ? lead : len;
-}

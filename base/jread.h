@@ -128,7 +128,5 @@ int jread_end(struct jread *j) MUST_CHECK;
 
 /** jread_utf8_ok(s, len): 1 if ${s} is valid UTF-8 as CouchDB takes it. */
 int jread_utf8_ok(const char *s, size_t len) MUST_CHECK;
-/** jread_utf8_whole(s, len): How many bytes of ${s}, valid UTF-8 that was cut behind ${len}, are whole characters. */
-size_t jread_utf8_whole(const char *s, size_t len);
 
 #endif

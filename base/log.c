@@ -26,8 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/jread.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 
 #define GATHER_MS 20
 #define STOP_S 2
@@ -233,7 +233,7 @@ log_line(enum log_level level, const char *fmt, ...)
 	more = vsnprintf(line + n, room, fmt, ap);
 	va_end(ap);
 	if (more > 0)
-		n += (size_t)more < room ? (size_t)more : jread_utf8_whole(line + n, room - 1);
+		n += (size_t)more < room ? (size_t)more : utf8_whole(line + n, room - 1);
 	for (size_t i = from; i < n; i++) {
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
 			line[i] = '?';
@@ -253,7 +253,7 @@ log_text(enum log_level level, uint64_t at_us, const char *text, size_t len)
 		return;
 	n = put_head(line, level, real_time_of(at_us));
 	if (len > sizeof(line) - 1 - n)
-		len = jread_utf8_whole(text, sizeof(line) - 1 - n);
+		len = utf8_whole(text, sizeof(line) - 1 - n);
 	memcpy(line + n, text, len);
 	n += len;
 	line[n++] = '\n';

@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "find_bookmark.h"
 #include "render.h"
 
@@ -223,12 +224,10 @@ go_behind(struct findscan *fs, const struct find_bookmark *m)
 static int
 refuse_bookmark(const struct find_query *q, struct errtext *why)
 {
-	size_t n = q->bookmark.len < ERRTEXT_MAX ? q->bookmark.len : ERRTEXT_MAX;
+	size_t n = q->bookmark.len < ERRTEXT_MAX ? q->bookmark.len : utf8_whole(q->bookmark.s, ERRTEXT_MAX);
 	struct buf b;
 	int err;
 
-	while (n < q->bookmark.len && n > 0 && (q->bookmark.s[n] & 0xc0) == 0x80)
-		n--;
 	buf_init(&b, (size_t)6 * ERRTEXT_MAX + 2);
 	(void)buf_put_json(&b, q->bookmark.s, n);
 	err = err_why(why, ERR_BOOKMARK, "Invalid bookmark value: %.*s", (int)b.len, b.len > 0 ? b.data : "");
@@ -318,13 +317,13 @@ plan(struct findscan *fs, struct apireq *r, const struct find_query *q, const st
 	fs->db = r->db;
 	fs->database = r->part[0].s;
 	fs->q = q;
-	buf_init(&fs->place, (size_t)1 << 30);
+	buf_init(&fs->place, KEY_MAX);
 	buf_init(&fs->begin, LIMIT_ID_LEN);
-	buf_init(&fs->after_sortkey, (size_t)1 << 30);
-	buf_init(&fs->key, (size_t)1 << 30);
+	buf_init(&fs->after_sortkey, KEY_MAX);
+	buf_init(&fs->key, KEY_MAX);
 	buf_init(&fs->id, LIMIT_ID_LEN);
 	buf_init(&fs->text, RENDER_MAX);
-	buf_init(&fs->scratch, (size_t)1 << 30);
+	buf_init(&fs->scratch, KEY_MAX);
 	/* Rows of an index know nothing of who may see which document. */
 	if (db_shows_all(r->db))
 		err = mango_open(fs->views, r->db, fs->database, &fs->list);

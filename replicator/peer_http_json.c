@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 
 #define WORDS ((size_t)1 << 20) /* bytes of an id or key that has escapes */
 #define ROWS_BYTES ((size_t)64 << 20)
@@ -145,10 +146,8 @@ read_seq(struct peer_in *in, struct arena *a, struct jstr *out)
 void
 peer_in_keep(char *out, size_t size, const struct jstr *s)
 {
-	size_t n = s->len < size ? s->len : size - 1, i;
+	size_t n = s->len < size ? s->len : utf8_whole(s->s, size - 1), i;
 
-	while (n > 0 && n < s->len && ((unsigned char)s->s[n] & 0xc0) == 0x80)
-		n--;
 	for (i = 0; i < n; i++)
 		out[i] = (unsigned char)s->s[i] < ' ' || s->s[i] == 127 ? ' ' : s->s[i];
 	out[n] = '\0';

@@ -10,6 +10,7 @@
 
 #include "base/counters.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "child.h"
 #include "pool.h"
 
@@ -95,11 +96,8 @@ put_reason(struct script *sc, struct jstr failure, struct errtext *why)
 	sc->error[0] = '\0';
 	if ((err = jread_array_begin(&j)) == 0 && (err = jread_array_next(&j)) == 0 &&
 	    (err = jread_string(&j, &scratch, &s)) == 0) {
-		size_t n = s.len < sizeof(sc->error) ? s.len : sizeof(sc->error) - 1;
+		size_t n = s.len < sizeof(sc->error) ? s.len : utf8_whole(s.s, sizeof(sc->error) - 1);
 
-		/* Whole characters. */
-		while (n > 0 && n < s.len && ((unsigned char)s.s[n] & 0xc0) == 0x80)
-			n--;
 		memcpy(sc->error, s.s, n);
 		sc->error[n] = '\0';
 		if ((err = jread_array_next(&j)) == 0 && (err = jread_string(&j, &scratch, &s)) == 0)

@@ -18,6 +18,7 @@
 
 #include "base/hash.h"
 #include "base/jtree.h"
+#include "base/utf8.h"
 #include "query/query.h"
 
 #define REGISTERS 2048u
@@ -495,11 +496,8 @@ read_all_stats(struct jstr text, struct buf *scratch, struct stats **vp, size_t 
 static int
 stats_refuse(struct jstr value, struct errtext *why)
 {
-	size_t len = value.len < SHOWN ? value.len : SHOWN;
+	size_t len = value.len < SHOWN ? value.len : utf8_whole(value.s, SHOWN);
 
-	/* Whole characters. */
-	while (len > 0 && len < value.len && ((unsigned char)value.s[len] & 0xc0) == 0x80)
-		len--;
 	return err_why(why, ERR_REDUCE,
 	    "The _stats function requires that map values be numbers or arrays of numbers, not '%.*s'", (int)len,
 	    value.s);

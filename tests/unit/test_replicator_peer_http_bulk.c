@@ -1,29 +1,20 @@
 /* The peer behind HTTP against canned answers to calls about many documents: changes, what is missing, writes, and documents without attachments. */
 #include "replicator/peer_http_json.h"
 #include "tests/unit/canned.h"
-#include "tests/unit/mallocs.h"
+#include "tests/unit/faults.h"
 
-static _Thread_local long mallocs_left = -1; /* until one fails; -1: none does */
+enum { ALLOC = 1 };
 
-#ifdef MALLOCS_OWN
-void *
-malloc(size_t size)
+static _Thread_local int is_caller; /* what is made for a call fails, and nothing of libcurl's thread */
+
+static inline int
+refused(size_t size)
 {
-	int refused = mallocs_left == 0;
-
-	mallocs_left -= mallocs_left >= 0;
-	return refused ? NULL : __libc_malloc(size);
+	(void)size;
+	return is_caller && fault_due(ALLOC);
 }
 
-void *
-realloc(void *p, size_t size)
-{
-	int refused = mallocs_left == 0;
-
-	mallocs_left -= mallocs_left >= 0;
-	return refused ? NULL : __libc_realloc(p, size);
-}
-#endif
+FAULTS_MALLOCS(refused)
 
 /* ---- Changes ---- */
 
@@ -210,21 +201,23 @@ test_parameter_without_memory(void)
 	const struct peer_filter f = {.filter = canned_str("d/f"), .query = canned_str("{\"x\":\"a\\\"b\"}")};
 	struct peer *p = canned_peer(&f);
 	struct peer_changes c = {.limit = 10};
-	long n = 0;
+	unsigned n = 0;
 	int flag, err;
 
 	canned_only("GET", "/_changes?", 200, "{\"results\":[],\"last_seq\":1}");
 	do {
 		peertest_prepare(&c.call, canned_arena, &flag);
-		mallocs_left = n++;
+		fault_begin(ALLOC, ++n, 0);
+		is_caller = 1;
 		p->ops->changes(p, &c);
-		mallocs_left = -1;
+		is_caller = 0;
+		fault.what = 0;
 		err = peertest_wait(&c.call, &flag);
 		if (err == 0)
 			CANNED_HAS(peertest_head, "&x=a%22b ");
 		else
 			CHECK_INT(err, ERR_NOMEM);
-	} while (n < 30);
+	} while (fault.made);
 	CHECK_INT(err, 0);
 	p->ops->close(p);
 }
