@@ -63,6 +63,16 @@ check_pages(const char *dir, const char *name, struct errtext *why)
 	return store_pages_check(path, why);
 }
 
+/* tell: The reason may have ids of documents in it. */
+static void
+tell(const char *name, const char *reason)
+{
+	cli_print(stdout, name, strlen(name));
+	fputs(": ", stdout);
+	cli_print(stdout, reason, strlen(reason));
+	fputc('\n', stdout);
+}
+
 static int
 check_one(struct dbs *dbs, const char *dir, const char *name)
 {
@@ -77,7 +87,7 @@ check_one(struct dbs *dbs, const char *dir, const char *name)
 		db_close(db);
 	}
 	if (err != 0)
-		printf("%s: %s\n", name, why.text[0] != '\0' ? why.text : err_reason(err));
+		tell(name, why.text[0] != '\0' ? why.text : err_reason(err));
 	return err;
 }
 

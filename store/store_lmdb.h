@@ -69,6 +69,8 @@ void store_lmdb_tmp_name(struct lmdb_store *s, char file[STORE_FILE_MAX + 1]);
  */
 int store_lmdb_env_open(struct lmdb_env *e, const char *path, const char *const *trees, unsigned ntrees, int create,
     unsigned flags) MUST_CHECK;
+/** store_lmdb_env_named(e, path): 0 if ${path} is the file of ${e}; ERR_NO_DB if it is another one or none; else why that is not known. */
+int store_lmdb_env_named(const struct lmdb_env *e, const char *path) MUST_CHECK;
 /** store_lmdb_stamp_of(mdb, out): As store_stamp(); returns an errno. */
 int store_lmdb_stamp_of(MDB_env *mdb, unsigned char out[16]) MUST_CHECK;
 /**

@@ -270,19 +270,28 @@ store_lmdb_grow(struct lmdb_db *db, size_t more)
 	return rc;
 }
 
+int
+store_lmdb_env_named(const struct lmdb_env *e, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return errno == ENOENT ? ERR_NO_DB : store_lmdb_err(errno, "stat", path);
+	return st.st_dev == e->dev && st.st_ino == e->ino ? 0 : ERR_NO_DB;
+}
+
 /* Reads the file again, with no snapshot left and the store's lock held. */
 static int
 env_again(struct lmdb_db *db)
 {
 	struct lmdb_env fresh = {0};
 	char path[PATH_MAX];
-	struct stat st;
 	int rc;
 
 	if (store_files_path(db->s->dir, db->file, "", path) != 0)
 		return ERR_IO;
-	if (stat(path, &st) != 0 || st.st_dev != db->env.dev || st.st_ino != db->env.ino)
-		return ERR_NO_DB;
+	if ((rc = store_lmdb_env_named(&db->env, path)) != 0)
+		return rc;
 	store_lmdb_free_idle(db);
 	if (db->env.mdb != NULL)
 		mdb_env_close(db->env.mdb);

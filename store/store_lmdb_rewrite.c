@@ -30,7 +30,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include "base/limits.h"
@@ -486,15 +485,12 @@ swap(struct lmdb_rewrite *r, struct lmdb_env *fresh)
 	struct lmdb_store *s = db->s;
 	struct lmdb_env old = db->env;
 	char path[PATH_MAX];
-	struct stat st;
 	int rc;
 
 	if (store_files_path(s->dir, db->file, "", path) != 0)
 		return ERR_IO;
 	/* Its name may belong to another database by now. */
-	if (stat(path, &st) != 0 || st.st_dev != old.dev || st.st_ino != old.ino)
-		return ERR_NO_DB;
-	if ((rc = store_files_rename(s->dir, r->tmp, db->file)) != 0)
+	if ((rc = store_lmdb_env_named(&old, path)) != 0 || (rc = store_files_rename(s->dir, r->tmp, db->file)) != 0)
 		return rc;
 	store_lmdb_free_idle(db);
 	db->env = *fresh;

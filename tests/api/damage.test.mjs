@@ -36,6 +36,7 @@ async function write(server, db) {
 	await put([{ _id: 'torn', _revisions: { start: 2, ids: ['b'.repeat(32), 'a'.repeat(32)] }, side: bytes(2000, 1).toString('hex') }, { _id: 'torn', _revisions: { start: 2, ids: ['c'.repeat(32), 'a'.repeat(32)] }, side: bytes(2000, 2).toString('hex') }], { new_edits: false });
 	await put(Array.from({ length: 4 }, (_, i) => ({ _id: `att${i}`, _attachments: { file: { content_type: 'image/png', data: bytes(100000 + i, i).toString('base64') } } })));
 	for (let i = 0, rev; i < 90; i++) rev = ok(await ask(server, 'PUT', `/${db}/history`, { json: { i, ...(rev && { _rev: rev }) } }), 201).rev;
+	await put([{ _id: '\u001b[2J\u009bJ', text: 'an id that clears a terminal' }]);
 	await put([{ _id: '_design/d', views: { v: { map: 'function (doc) { emit(doc.n, doc.type) }' } } }]);
 	ok(await ask(server, 'PUT', `/${db}/_local/mine`, { json: { keep: bytes(100, 9).toString('hex') } }), 201);
 	ok(await ask(server, 'POST', `/${db}/_compact`, { json: {} }), 202); // makes a dictionary
@@ -71,6 +72,7 @@ const KINDS = {
 	history: { pick: of('revs'), says: /document history: /, named: 'document history: its history' },
 	row: { pick: of('changes'), says: /document \S+: it is not in changes/, named: 'changes: the row of sequence ' },
 	chunk: { pick: of('blobs', (k) => k.length > 8), says: /document att\d: an attachment's bytes are damaged/, named: 'attachment file' },
+	terminal: { pick: of('docs', (k) => k.startsWith('\u001b[2J')), says: /document \?\[2J\?J: its record/ },
 	design: { pick: of('docs', (k) => k === '_design/d'), says: /document _design\/d: /, named: 'document _design/d', closed: true }, // it may have had a validator, which nobody passes by
 	local: { pick: of('local'), says: /document _local\/mine: /, named: 'document _local/mine' },
 	security: { pick: of('meta', (k) => k === 'security'), says: /meta security: |checksum/, closed: true },

@@ -413,6 +413,26 @@ test_reopen_and_drop(struct store *s)
 	store_close(db);
 }
 
+/* Whether a file is still the database's may not be known: that does not make it another one. */
+static void
+test_reopen_unknown(struct store *s)
+{
+	struct store_db *db = make(s, "unknown");
+	char path[300], aside[300];
+
+	snprintf(path, sizeof(path), "%s/unknown.divan", dir);
+	snprintf(aside, sizeof(aside), "%s/aside", dir);
+	CHECK_INT(rename(path, aside), 0);
+	CHECK_INT(store_reopen(db), ERR_NO_DB);
+	CHECK_INT(symlink("unknown.divan", path), 0);
+	CHECK_INT(store_reopen(db), ERR_IO);
+	CHECK_INT(store_compact(db), ERR_IO);
+	CHECK_INT(rename(aside, path), 0);
+	CHECK_INT(store_compact(db), 0);
+	CHECK_INT(store_reopen(db), 0);
+	store_close(db);
+}
+
 /* One writer and four readers; each commit writes the same number under all keys. */
 #define LOAD_KEYS 40
 struct load {
@@ -883,6 +903,7 @@ main(void)
 	test_full(s);
 	test_full_and_crowded(s);
 	test_no_map(s);
+	test_reopen_unknown(s);
 	test_no_descriptors(s);
 	CHECK_INT(store_list(s, NULL, collect, s), 0);
 	store_free(s);
