@@ -4,6 +4,9 @@
 #include <string.h>
 #include <time.h>
 
+/* Of all that runs: CouchDB has a process for each, and Fauxton wants to see one. */
+#define PID "\"<0.1.0>\""
+
 int
 report_time(struct buf *b, uint64_t us)
 {
@@ -120,7 +123,7 @@ put_job(struct job *j, struct buf *b)
 	buf_putc(b, '{');
 	put_maybe(b, "database", j->database);
 	put_string(b, "id", (struct jstr){j->spec.id, strlen(j->spec.id)});
-	buf_printf(b, "\"pid\":%s,", j->session != NULL ? "\"<0.1.0>\"" : "null");
+	buf_printf(b, "\"pid\":%s,", j->session != NULL ? PID : "null");
 	put_string(b, "source", shown(&j->source_shown));
 	put_string(b, "target", shown(&j->target_shown));
 	put_maybe(b, "user", user != NULL ? (struct jstr){user, strlen(user)} : (struct jstr){"", 0});
@@ -297,7 +300,7 @@ put_task(struct job *j, struct buf *b)
 	const char *user = j->doc.len > 0 ? j->spec.user : j->who.name;
 
 	job_snapshot(j);
-	buf_puts(b, ",{\"type\":\"replication\",");
+	buf_puts(b, ",{\"type\":\"replication\",\"pid\":" PID ",\"process_status\":\"running\",");
 	put_string(b, "node", (struct jstr){j->r->config.node, strlen(j->r->config.node)});
 	put_string(b, "replication_id", (struct jstr){j->spec.id, strlen(j->spec.id)});
 	put_maybe(b, "database", j->database);

@@ -549,19 +549,22 @@ spec_parse(struct jstr text, const struct rep_defaults *d, struct arena *a, stru
 	return r.err;
 }
 
-/* The scheme, who (the password is not shown), and the rest. */
 int
 spec_end_shown(const struct rep_end *end, struct buf *b)
 {
-	const char *rest;
+	const char *rest = end->url;
 
-	if (end->url == NULL)
+	if (rest == NULL)
 		return buf_puts(b, end->name);
-	if (end->user == NULL)
-		return buf_puts(b, end->url);
-	rest = strstr(end->url, "://");
-	buf_put(b, end->url, (size_t)(rest - end->url) + 3);
-	buf_puts(b, end->user);
-	buf_puts(b, ":*****@");
-	return buf_puts(b, rest + 3);
+	if (end->user != NULL) {
+		rest = strstr(end->url, "://") + 3;
+		buf_put(b, end->url, (size_t)(rest - end->url));
+		buf_puts(b, end->user);
+		buf_puts(b, ":*****@");
+	}
+	buf_puts(b, rest);
+	/* Who reads it may take the end away unseen, as Fauxton does. */
+	if (rest[strlen(rest) - 1] != '/')
+		buf_putc(b, '/');
+	return buf_failed(b);
 }

@@ -61,7 +61,10 @@ struct rep_defaults {
 int spec_parse(struct jstr text, const struct rep_defaults *d, struct arena *a, struct rep_spec *out,
     struct errtext *why) MUST_CHECK;
 
-/** spec_url_shown(end, b): Append the end for people: a URL without credentials ("https://user:*****@host/db/" as CouchDB shows it), or the database's name. */
+/**
+ * spec_end_shown(end, b): Append the end for people, as CouchDB shows it: the database's name, or a URL without the password and with a
+ * slash at its end, "https://user:*****@host/db/".
+ */
 struct buf;
 int spec_end_shown(const struct rep_end *end, struct buf *b);
 

@@ -53,7 +53,8 @@ test('one-shot, and again: nothing to do; continuous, and its end', async () => 
 	r = await ask(server, 'GET', `/_scheduler/jobs/${encodeURIComponent(id)}`);
 	assert.deepEqual([r.status, r.json.source, r.json.user, r.json.database], [200, source, 'admin', null], r.text);
 	const task = (await ask(server, 'GET', '/_active_tasks')).json.find((t) => t.replication_id === id);
-	assert.deepEqual([task.type, task.continuous, task.target], ['replication', true, target]);
+	assert.deepEqual([task.type, task.continuous, task.target, task.process_status], ['replication', true, target, 'running']);
+	assert.match(task.pid, /^<0\.\d+\.0>$/, 'Fauxton reads one');
 	r = await replicate({ replication_id: id, cancel: true });
 	assert.deepEqual([r.status, r.json], [200, { ok: true, _local_id: id }]);
 	assertError(await replicate({ replication_id: id, cancel: true }), 404, 'not_found', 'missing');

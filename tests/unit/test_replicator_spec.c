@@ -140,6 +140,27 @@ test_secrets(void)
 	buf_release(&b);
 }
 
+/* A URL ends in a slash, whoever wrote it. */
+static void
+test_shown(void)
+{
+	static const char *const ends[][2] = {{"name", "name"}, {"http://h/a", "http://h:80/a/"},
+	    {"http://h/a/", "http://h:80/a/"}, {"https://joe:pw@h:1/x/a%2fb", "https://joe:*****@h:1/x/a%2fb/"}};
+	struct rep_spec spec;
+	char text[200];
+	struct buf b;
+
+	buf_init(&b, 1024);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		snprintf(text, sizeof(text), "{\"source\":\"%s\",\"target\":\"b\"}", ends[i][0]);
+		CHECK_INT(parse(text, &spec), 0);
+		buf_clear(&b);
+		CHECK_INT(spec_end_shown(&spec.source, &b), 0);
+		CHECK_MEM(b.data, b.len, ends[i][1], strlen(ends[i][1]));
+	}
+	buf_release(&b);
+}
+
 /* Parameters for which there is no memory. */
 static void
 test_no_memory(void)
@@ -168,6 +189,7 @@ main(void)
 	test_id();
 	test_form();
 	test_secrets();
+	test_shown();
 	test_no_memory();
 	arena_free(a);
 	return check_done();
