@@ -16,6 +16,10 @@
 #include "base/hash.h"
 #include "base/limits.h"
 
+#include <strings.h>
+
+#define MINIMAL "return=minimal"
+
 int
 api_new(struct api *api)
 {
@@ -83,7 +87,7 @@ set_common_headers(struct apireq *r)
 {
 	struct jstr given = http_header(r->http, "prefer");
 	xframe_set(r);
-	r->minimal = jstr_is(&given, "return=minimal");
+	r->minimal = given.len == strlen(MINIMAL) && strncasecmp(given.s, MINIMAL, given.len) == 0;
 	given = http_header(r->http, "x-couch-request-id");
 	if (is_request_id(&given)) {
 		r->request_id = given;

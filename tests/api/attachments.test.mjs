@@ -70,9 +70,11 @@ test('a range of what has changed since is not sent', async () => {
 test('who prefers little gets few headers', async () => {
 	const db = await c.db();
 	const put = (headers) => c.request('PUT', `${db}/d${Math.random()}`, '{}', { 'content-type': 'application/json', ...headers });
-	const few = Object.keys((await put({ prefer: 'return=minimal' })).headers).sort();
-	assert.deepEqual(few, ['cache-control', 'connection', 'content-length', 'content-type', 'date', 'etag', 'server']);
-	assert.ok((await put()).headers.location);
+	for (const prefer of ['return=minimal', 'RETURN=Minimal']) {
+		const few = Object.keys((await put({ prefer })).headers).sort();
+		assert.deepEqual(few, ['cache-control', 'connection', 'content-length', 'content-type', 'date', 'etag', 'server']);
+	}
+	for (const prefer of [undefined, 'return=', 'return=minimals']) assert.ok((await put(prefer && { prefer })).headers.location);
 });
 
 test('several ranges', async () => {
