@@ -8,6 +8,7 @@
 #define COUNTER_LIST(X)  \
 	X(REQUESTS)      \
 	X(BULK)          \
+	X(VIEW_READS)    \
 	X(ABORTED)       \
 	X(AUTH_HITS)     \
 	X(AUTH_MISSES)   \

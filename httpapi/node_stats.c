@@ -92,6 +92,7 @@ static const struct stat_row {
     {"couchdb/httpd/bytes_sent", "couchdb_httpd_sent_bytes_total", COUNTER, COUNTER_BYTES_OUT,
 	"bytes of the bodies of answers"},
     {"couchdb/httpd/requests", "couchdb_httpd_requests_total", COUNTER, COUNTER_REQUESTS, "number of HTTP requests"},
+    {"couchdb/httpd/view_reads", "couchdb_httpd_view_reads_total", COUNTER, COUNTER_VIEW_READS, "number of view reads"},
 #define METHOD(name)                                                                                           \
 	{                                                                                                      \
 		"couchdb/httpd_request_methods/" #name, "couchdb_httpd_request_methods{method=\"" #name "\"}", \

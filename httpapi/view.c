@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "alldocs_query.h"
+#include "base/counters.h"
 #include "base/hash.h"
 #include "base/limits.h"
 #include "rows.h"
@@ -331,6 +332,7 @@ opened(struct apireq *r)
 		refuse(v, err, &why, "");
 		return;
 	}
+	counters_add(COUNTER_VIEW_READS, 1);
 	if (!wants_first(v)) {
 		answer(v);
 		return;

@@ -229,6 +229,10 @@ test('what is counted', async () => {
 	assert.equal(await value('couchdb/httpd_request_methods/PUT'), before[0] + 1);
 	assert.equal(await value('couchdb/httpd_status_codes/201'), before[1] + 1);
 	assert.equal(await value('couchdb/document_writes'), before[2] + 1);
+	assert.equal((await ask(server, 'PUT', '/plus/_design/d', { json: { views: { v: { map: 'function (doc) {}' } } } })).status, 201);
+	const reads = await value('couchdb/httpd/view_reads');
+	for (const [method, path, json] of [['GET', 'd/_view/v'], ['POST', 'd/_view/v', {}], ['GET', 'd/_view/none'], ['GET', 'd']]) await ask(server, method, `/plus/_design/${path}`, { json });
+	assert.equal(await value('couchdb/httpd/view_reads'), reads + 2);
 	const tree = (await ask(server, 'GET', '/_node/_local/_stats')).json;
 	assert.equal(tree.couchdb.httpd.requests.type, 'counter');
 	assert.ok(tree.couchdb.request_time.value.n > 0);
