@@ -52,13 +52,13 @@
 #define LIMIT_FIND_LEN (16u << 20)         /* bytes of the body of a Mango request */
 #define LIMIT_INDEX_COLUMNS 64u            /* fields of a declared index that is created by _index */
 #define LIMIT_INDEX_PATHS (64u << 10)      /* bytes of the names of its fields */
+#define LIMIT_INDEX_KEY 16384u             /* bytes of a row's key, and of its sort key, in one; longer ones are cut */
 #define LIMIT_VIEWS 4096u                  /* views of a design document */
 #define LIMIT_INDEX_MAPS 1024u             /* indexes of a design document that differ in their rows */
 #define LIMIT_INDEX_DELETES 10000u         /* design documents of one _bulk_delete */
 #define LIMIT_INDEX_TRIES 64u              /* at a design document that others write as well */
 #define LIMIT_FIND_SORT 1000u              /* fields of a sort, or of an index */
 #define LIMIT_BOOKMARK_LEN (12u << 20)     /* bytes of a bookmark of _find: a document's, and base64 */
-#define LIMIT_BOOKMARK_KEY (8u << 20)      /* and of the key in it */
 #define LIMIT_LIVE_LEN (1u << 20)          /* bytes of a live query's body */
 #define LIMIT_LIVE_MEMBERS 10000u          /* documents that a live query keeps */
 #define LIMIT_LIVE_BYTES (4u << 20)        /* and bytes of their ids and sort keys */

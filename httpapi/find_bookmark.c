@@ -4,7 +4,7 @@
  *	u8 version | u8 flags | varint part | varint nparts | varint either | u32 hash, nparts times | ddoc | name | key | id
  *	| u32 CRC-32C of all before
  *
- * where a text is varint length and its bytes; a flag tells that key is only its hash, with which the place is found as long as the document has that row.
+ * where a text is varint length and its bytes; a flag tells that key is a sort key, of a row that is cut.
  * The checksum finds accidents, not malice: who makes one of his own reads from a place of his choice what he may read anyway.
  */
 #include "find_bookmark.h"
@@ -14,7 +14,7 @@
 
 #define VERSION 1u
 #define DESCENDING 1u
-#define HASHED 2u
+#define CUT 4u
 #define CRC 4u
 
 static void
@@ -24,29 +24,16 @@ put_text(struct buf *b, struct jstr s)
 	buf_put(b, s.s, s.len);
 }
 
-void
-find_bookmark_hash(struct jstr key, unsigned char out[FIND_BOOKMARK_HASH_LEN])
-{
-	hash_sha1(key.s, key.len, out);
-}
-
 int
 find_bookmark_put(const struct find_bookmark *m, struct buf *out)
 {
-	const int hashed = m->key.len > LIMIT_BOOKMARK_KEY;
-	unsigned char hash[FIND_BOOKMARK_HASH_LEN];
-	struct jstr key = m->key;
 	struct buf b;
 	int err;
 
-	if (hashed) {
-		find_bookmark_hash(key, hash);
-		key = (struct jstr){(const char *)hash, sizeof(hash)};
-	}
 	/* As base64 it is as long as may be read. */
 	buf_init(&b, LIMIT_BOOKMARK_LEN / 4 * 3);
 	buf_putc(&b, (char)VERSION);
-	buf_putc(&b, (char)((m->descending ? DESCENDING : 0) | (hashed ? HASHED : 0)));
+	buf_putc(&b, (char)((m->descending ? DESCENDING : 0) | (m->cut ? CUT : 0)));
 	buf_put_varint(&b, m->part);
 	buf_put_varint(&b, m->nparts);
 	buf_put_varint(&b, m->either);
@@ -54,7 +41,7 @@ find_bookmark_put(const struct find_bookmark *m, struct buf *out)
 		buf_put_u32be(&b, m->hashes[i]);
 	put_text(&b, m->ddoc);
 	put_text(&b, m->name);
-	put_text(&b, key);
+	put_text(&b, m->key);
 	put_text(&b, m->id);
 	buf_put_u32be(&b, hash_crc32c(0, b.data, b.len));
 	if ((err = buf_failed(&b)) == 0)
@@ -95,7 +82,7 @@ decode(const struct buf *b, struct arena *a, struct find_bookmark *out)
 		return ERR_BOOKMARK;
 	flags = bytes_u8(&r);
 	out->descending = (flags & DESCENDING) != 0;
-	out->hashed = (flags & HASHED) != 0;
+	out->cut = (flags & CUT) != 0;
 	out->part = bytes_varint(&r);
 	out->nparts = bytes_varint(&r);
 	out->either = bytes_varint(&r);
@@ -110,7 +97,7 @@ decode(const struct buf *b, struct arena *a, struct find_bookmark *out)
 	out->name = take_text(&r);
 	out->key = take_text(&r);
 	out->id = take_text(&r);
-	if (out->hashed && out->key.len != FIND_BOOKMARK_HASH_LEN)
+	if ((flags & ~(DESCENDING | CUT)) != 0 || (out->cut && out->key.len > LIMIT_INDEX_KEY))
 		return ERR_BOOKMARK;
 	return r.bad || bytes_left(&r) > 0 || out->part >= out->nparts ? ERR_BOOKMARK : 0;
 }

@@ -21,15 +21,11 @@ struct find_bookmark {
 	const uint32_t *hashes; /* of each part: of its index; 0: all documents */
 	struct jstr ddoc, name; /* of this part's index; len 0: all documents */
 	struct jstr key;        /* of the last row, JSON; len 0: all documents */
-	int hashed;             /* key is too long to go out: it is find_bookmark_hash() of it */
+	int cut;                /* the row is (query_columns_row()): key is its sort key */
 	struct jstr id;         /* of its document */
 };
 
-#define FIND_BOOKMARK_HASH_LEN 20u /* SHA-1 */
-
-/** find_bookmark_hash(key, out): What stands for ${key} where it is too long. */
-void find_bookmark_hash(struct jstr key, unsigned char out[FIND_BOOKMARK_HASH_LEN]);
-/** find_bookmark_put(m, b): Append it as text; a key of more than LIMIT_BOOKMARK_KEY bytes is hashed.  Errors: ERR_TOO_LARGE: find_bookmark_read() would not take it; ${b}'s. */
+/** find_bookmark_put(m, b): Append it as text.  Errors: ERR_TOO_LARGE: find_bookmark_read() would not take it; ${b}'s. */
 int find_bookmark_put(const struct find_bookmark *m, struct buf *b) MUST_CHECK;
 /** find_bookmark_read(text, a, out): Memory: ${a}'s.  Errors: ERR_BOOKMARK: it is none, or was cut or altered; ERR_NOMEM. */
 int find_bookmark_read(struct jstr text, struct arena *a, struct find_bookmark *out) MUST_CHECK;

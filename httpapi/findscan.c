@@ -4,7 +4,7 @@
  * Between turns only the place is kept, as rows.c has it: in an index the place of the last row, of all documents the last id.
  *
  * 1. A row of an index tells which document may match; the document is read as it is now, and the selector decides, unless the
- *    plan is covered: then the row is all there is to look at.  A range that holds just what matches decides alone where index and database
+ *    plan is covered and the row not cut: then the row is all there is to look at.  A range that holds just what matches decides alone where index and database
  *    are of one sequence.
  * 2. Of several parts a document counts in the first whose branch it matches, so none is given twice, however the
  *    database changes between the turns, as long as the document itself does not.
@@ -327,7 +327,9 @@ next_row(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 	if (err != 0)
 		return err;
 	out->key = row.key;
-	if (fs->plan->covered) {
+	out->sortkey = row.sortkey;
+	out->cut = row.cut;
+	if (fs->plan->covered && !row.cut) {
 		fs->keys_examined++;
 		return look_at_row(fs, &row, out);
 	}
@@ -375,7 +377,11 @@ keep(struct findscan *fs, const struct findscan_doc *doc)
 	fs->found_part = fs->part;
 	buf_clear(&fs->key);
 	buf_clear(&fs->id);
-	buf_put(&fs->key, doc->key.s, doc->key.len);
+	fs->cut = doc->key.len > 0 && doc->cut;
+	if (fs->cut)
+		buf_put(&fs->key, doc->sortkey.s, doc->sortkey.len);
+	else
+		buf_put(&fs->key, doc->key.s, doc->key.len);
 	buf_put(&fs->id, doc->id.s, doc->id.len);
 	return buf_failed(&fs->key) != 0 ? buf_failed(&fs->key) : buf_failed(&fs->id);
 }
@@ -386,7 +392,7 @@ findscan_peek(struct findscan *fs, struct arena *a, struct findscan_doc *out)
 	int err;
 
 	/* The next row may be one that is left here. */
-	if (fs->here && !fs->plan->covered)
+	if (fs->here)
 		keep_place(fs);
 	arena_reset(a);
 	fs->passed = fs->large = 0;

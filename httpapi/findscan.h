@@ -47,6 +47,7 @@ struct findscan {
 	struct buf after_sortkey; /* len 0: it does not */
 	int found;                /* a document was given: */
 	struct buf key, id;       /* the last one's row, */
+	int cut;                  /* of which key is the sort key, */
 	size_t found_part;        /* and part */
 	uint64_t keys_examined, docs_examined;
 	/* A turn's. */
@@ -65,9 +66,11 @@ struct findscan {
 /* A document that was found. */
 struct findscan_doc {
 	struct jstr id;
-	struct jstr text; /* JSON, whole: "_id", "_rev" ..., or what a covering index has of it */
-	int is_fields;    /* text has the wanted fields, and nothing else */
-	struct jstr key;  /* of the row, JSON; len 0: all documents */
+	struct jstr text;    /* JSON, whole: "_id", "_rev" ..., or what a covering index has of it */
+	int is_fields;       /* text has the wanted fields, and nothing else */
+	struct jstr key;     /* of the row, JSON; len 0: all documents */
+	int cut;             /* it is not known (query_columns_row()), */
+	struct jstr sortkey; /* but this is; with key */
 };
 
 /**

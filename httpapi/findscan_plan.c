@@ -146,54 +146,19 @@ findscan_bookmark(const struct findscan *fs, struct buf *b)
 		m.ddoc = index->ddoc;
 		m.name = index->name;
 		m.key = (struct jstr){fs->key.data, fs->key.len};
+		m.cut = fs->cut;
 	}
 	m.id = (struct jstr){fs->id.data, fs->id.len};
 	return find_bookmark_put(&m, b);
 }
 
-/* put_key: Into ${key}, what the document that a bookmark names has in the index; its row must be that of the bookmark still. */
+/* put_sortkey: Of a row's key, as the index has it. */
 static int
-put_key(struct findscan *fs, const struct query_index *index, const struct find_bookmark *m, struct arena *a,
-    struct buf *key)
+put_sortkey(struct findscan *fs, const struct find_bookmark *m)
 {
-	unsigned char hash[FIND_BOOKMARK_HASH_LEN];
-	struct query_columns *columns = NULL;
-	struct render_opts o = {0};
-	struct db_snap *snap;
-	struct db_doc doc;
-	int has = 0, err = db_snap_begin(fs->db, &snap);
-
-	if (err != 0)
-		return err;
-	buf_clear(&fs->text);
-	if ((err = db_get(snap, m->id.s, m->id.len, a, &doc)) == 0 && !doc.winner.deleted &&
-	    (err = render_doc(&fs->text, &doc, &o, a, NULL)) == 0 &&
-	    (err = query_columns_new(index->columns, index->ncolumns, &columns)) == 0)
-		err = query_columns_key(columns, (struct jstr){fs->text.data, fs->text.len}, key, &has);
-	query_columns_free(columns);
-	db_snap_end(snap);
-	if (err != 0)
-		return err == ERR_MISSING ? ERR_BOOKMARK : err;
-	find_bookmark_hash((struct jstr){key->data, key->len}, hash);
-	return has && memcmp(hash, m->key.s, sizeof(hash)) == 0 ? 0 : ERR_BOOKMARK;
-}
-
-/* go_behind_hash: As go_behind(), where the key was too long. */
-static int
-go_behind_hash(struct findscan *fs, const struct query_index *index, const struct find_bookmark *m)
-{
-	struct arena *a;
-	struct buf key;
-	int err = arena_new(KEY_MAX, &a);
-
-	if (err != 0)
-		return err;
-	buf_init(&key, KEY_MAX);
-	if ((err = put_key(fs, index, m, a, &key)) == 0)
-		err = query_sortkey((struct jstr){key.data, key.len}, &fs->scratch, &fs->after_sortkey);
-	buf_release(&key);
-	arena_free(a);
-	return err;
+	if (m->cut)
+		return buf_put(&fs->after_sortkey, m->key.s, m->key.len);
+	return query_sortkey_beginning(m->key, LIMIT_INDEX_KEY, &fs->scratch, &fs->after_sortkey);
 }
 
 /* go_behind: The row that a bookmark names. */
@@ -215,9 +180,7 @@ go_behind(struct findscan *fs, const struct find_bookmark *m)
 	fs->after_id = m->id;
 	if (index == NULL)
 		return 0;
-	if (m->hashed)
-		return go_behind_hash(fs, index, m);
-	return query_sortkey(m->key, &fs->scratch, &fs->after_sortkey) != 0 ? ERR_BOOKMARK : 0;
+	return put_sortkey(fs, m) != 0 ? ERR_BOOKMARK : 0;
 }
 
 /* refuse_bookmark: Quoted as JSON; a long one is cut, between characters. */

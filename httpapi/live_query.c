@@ -5,7 +5,7 @@
  * column or do not pass its filter; and its rows' order is that of the columns.  A plan whose only effect could be the order of what
  * has no order is not kept: most queries stay the same whatever indexes come and go.
  *
- *	key: part (1, so that it ascends in the plan's order), the sort key of the array of the columns' values; empty where places do not count
+ *	key: part (1, so that it ascends in the plan's order), the sort key of the array of the columns' values, as rows have it; empty where places do not count
  */
 #include "live_query.h"
 
@@ -257,7 +257,7 @@ live_query_row(const struct findscan *fs, const struct findscan_doc *doc, struct
 
 	buf_clear(&w->key);
 	if (is_ordered(fs->q) && (err = put_part(&w->key, fs->part, fs->plan->descending)) == 0 && doc->key.len > 0)
-		err = query_sortkey(doc->key, &w->scratch, &w->key);
+		err = buf_put(&w->key, doc->sortkey.s, doc->sortkey.len);
 	if (err != 0 || (err = mark_text(doc->text, fs->q->conflicts, &w->scratch, &out->mark)) != 0)
 		return err;
 	out->key = (struct jstr){w->key.data, w->key.len};
@@ -315,7 +315,7 @@ find_part(struct live_query *lq, struct document *d, struct arena *a, size_t *pa
 static int
 place(struct live_query *lq, struct document *d, struct live_work *w, int *foundp)
 {
-	size_t part;
+	size_t part, before;
 	int err;
 
 	buf_clear(&w->key);
@@ -331,10 +331,12 @@ place(struct live_query *lq, struct document *d, struct live_work *w, int *found
 		err = put_part(&w->key, part, lq->plan->descending);
 	if (err != 0 || lq->parts[part].columns == NULL)
 		return err;
+	before = w->key.len;
 	buf_clear(&w->json);
-	err = query_columns_key(lq->parts[part].columns, (struct jstr){w->text.data, w->text.len}, &w->json, foundp);
-	if (err == 0 && *foundp && lq->ordered)
-		err = query_sortkey((struct jstr){w->json.data, w->json.len}, &w->scratch, &w->key);
+	err = query_columns_row(
+	    lq->parts[part].columns, (struct jstr){w->text.data, w->text.len}, &w->scratch, &w->json, &w->key, foundp);
+	if (!lq->ordered)
+		w->key.len = before;
 	return err;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "plan.h"
+#include "sortkey.h"
 
 /* A member of the object that is written; one for each edge of the tree of paths. */
 struct columns_member {
@@ -102,8 +103,9 @@ query_columns_free(struct query_columns *c)
 	free(c);
 }
 
-int
-query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp)
+/* find: The values of the columns; *${hasp}: all are there. */
+static int
+find(struct query_columns *c, struct jstr doc, int *hasp)
 {
 	struct value v = collate_value(doc);
 
@@ -117,6 +119,12 @@ query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int
 		if (c->slots[i]->state != SELECTOR_FOUND)
 			return 0;
 	*hasp = 1;
+	return 0;
+}
+
+static int
+put_array(const struct query_columns *c, struct buf *out)
+{
 	buf_putc(out, '[');
 	for (size_t i = 0; i < c->n; i++) {
 		if (i > 0)
@@ -125,6 +133,53 @@ query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int
 	}
 	buf_putc(out, ']');
 	return buf_failed(out);
+}
+
+int
+query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp)
+{
+	int err = find(c, doc, hasp);
+
+	return err == 0 && *hasp ? put_array(c, out) : err;
+}
+
+/* array_len: Bytes of put_array()'s text. */
+static size_t
+array_len(const struct query_columns *c)
+{
+	size_t len = c->n + 1;
+
+	for (size_t i = 0; i < c->n; i++)
+		len += c->slots[i]->v.text.len;
+	return len;
+}
+
+/* put_sortkey: Of put_array()'s text; no more of it than tells that it is too long. */
+static int
+put_sortkey(const struct query_columns *c, struct buf *scratch, struct buf *out)
+{
+	const size_t end = out->len + LIMIT_INDEX_KEY + 1;
+	int err = buf_putc(out, SORTKEY_ARRAY);
+
+	for (size_t i = 0; i < c->n && err == 0 && out->len < end; i++)
+		err = query_sortkey_beginning(c->slots[i]->v.text, end - out->len, scratch, out);
+	return err == 0 && out->len < end ? buf_putc(out, SORTKEY_END) : err;
+}
+
+int
+query_columns_row(
+    struct query_columns *c, struct jstr doc, struct buf *scratch, struct buf *key, struct buf *sortkey, int *hasp)
+{
+	size_t before = sortkey->len;
+	int err = find(c, doc, hasp);
+
+	if (err != 0 || !*hasp || (err = put_sortkey(c, scratch, sortkey)) != 0)
+		return err;
+	if (sortkey->len - before > LIMIT_INDEX_KEY)
+		sortkey->len = before + LIMIT_INDEX_KEY;
+	else if (array_len(c) <= LIMIT_INDEX_KEY)
+		err = put_array(c, key);
+	return err;
 }
 
 static int

@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <unicode/ucol.h>
 #include <unicode/ustring.h>
@@ -16,6 +17,7 @@
 #include "base/library.h"
 #include "base/log.h"
 #include "base/once.h"
+#include "base/utf8.h"
 
 #define QUOTE_(x) #x
 #define QUOTE(x) QUOTE_(x) /* ICU's names are macros that add the version */
@@ -67,15 +69,19 @@ icu_compare(struct jstr a, struct jstr b, int *orderp)
 	return U_FAILURE(status) ? ERR_INTERNAL : 0;
 }
 
-#define SHORT 256u /* UTF-16 units that need no memory of their own */
+#define SHORT 256u        /* UTF-16 units that need no memory of their own */
+#define LEVEL_END 1       /* behind the primary weights of a key */
+#define PER_WEIGHT 8u     /* bytes of a string for one of its key: mostly plenty */
+#define LAST_WEIGHTS 512u /* more bytes than the weights have on which what follows may have a say */
 
-/* put_key: The key has a NUL at its end, which is not kept. */
+/* put_key: The key has a NUL at its end, which is not kept.  ICU fills what room there is. */
 static int
-put_key(const UChar *s, int32_t len, struct buf *out)
+put_key(const UChar *s, int32_t len, size_t max, struct buf *out)
 {
 	size_t room = 64 + 2 * (size_t)len;
 
 	for (;;) {
+		room = room < max ? room : max;
 		char *at;
 		int32_t n;
 		int err = buf_reserve(out, room, &at);
@@ -85,34 +91,63 @@ put_key(const UChar *s, int32_t len, struct buf *out)
 		n = sort_key(root, s, len, (uint8_t *)at, (int32_t)room);
 		if (n <= 0)
 			return ERR_INTERNAL;
-		if ((size_t)n <= room) {
-			buf_commit(out, (size_t)n - 1);
+		if ((size_t)n <= room || room == max) {
+			buf_commit(out, (size_t)n <= room ? (size_t)n - 1 : room);
 			return 0;
 		}
 		room = (size_t)n;
 	}
 }
 
-int
-icu_sortkey(struct jstr s, struct buf *out)
+/* put_string: Up to ${max} bytes of the key of the whole string. */
+static int
+put_string(struct jstr s, size_t max, struct buf *out)
 {
 	UErrorCode status = U_ZERO_ERROR;
 	UChar few[SHORT], *units = few;
 	int32_t len = 0;
-	int err = once_make(&loaded, load);
+	int err;
 
-	if (err)
-		return err;
 	if (s.len > INT32_MAX / 8)
 		return ERR_INTERNAL;
 	/* There are never more units than bytes. */
 	if (s.len > SHORT && (units = calloc(s.len, sizeof(*units))) == NULL)
 		return ERR_NOMEM;
 	from_utf8(units, (int32_t)(s.len > SHORT ? s.len : SHORT), &len, s.s, (int32_t)s.len, &status);
-	err = U_FAILURE(status) ? ERR_INTERNAL : put_key(units, len, out);
+	err = U_FAILURE(status) ? ERR_INTERNAL : put_key(units, len, max, out);
 	if (units != few)
 		free(units);
 	return err;
+}
+
+/*
+ * put_beginning: The first ${max} bytes from the beginning of a long string alone.  A key has the primary weights of all characters first, then a byte
+ * 1; what is cut off has a say in the weights of the last characters before it, and in no others.  0 with nothing appended: that does not suffice.
+ */
+static int
+put_beginning(struct jstr s, size_t max, struct buf *out)
+{
+	const struct jstr beginning = {s.s, utf8_whole(s.s, PER_WEIGHT * max)};
+	size_t before = out->len;
+	int err = put_string(beginning, max + LAST_WEIGHTS, out);
+
+	if (err == 0 && out->len - before == max + LAST_WEIGHTS &&
+	    memchr(out->data + before, LEVEL_END, max + LAST_WEIGHTS) == NULL)
+		out->len = before + max;
+	else
+		out->len = before;
+	return err;
+}
+
+int
+icu_sortkey(struct jstr s, size_t max, struct buf *out)
+{
+	size_t before = out->len;
+	int err = once_make(&loaded, load);
+
+	if (err == 0 && max > 0 && max < s.len / (2 * PER_WEIGHT))
+		err = put_beginning(s, max, out);
+	return err != 0 || out->len > before ? err : put_string(s, max, out);
 }
 
 int

@@ -130,6 +130,14 @@ int query_columns_apart(const struct query_columns *c);
  */
 int query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp) MUST_CHECK;
 /**
+ * query_columns_row(c, doc, scratch, key, sortkey, hasp): The document's row in an index: append that array to ${key}, and its sort key to ${sortkey}.  Where one
+ * of the two has more than LIMIT_INDEX_KEY bytes, the row is cut: nothing is appended to ${key}, and of the sort key LIMIT_INDEX_KEY bytes at most.  Ranges of a
+ * plan end within those, so a cut row stands in just those in which it would stand whole; rows that agree in them stand in the order of their ids.
+ * Errors: as query_columns_key(), and query_sortkey()'s.
+ */
+int query_columns_row(struct query_columns *c, struct jstr doc, struct buf *scratch, struct buf *key,
+    struct buf *sortkey, int *hasp) MUST_CHECK;
+/**
  * query_columns_doc(c, key, id, out): The other way: append an object with the columns and "_id" as the row (${key}, ${id}) has
  * them.  For plans that are covered.  Errors: ERR_BAD_JSON, ${out}'s.
  */

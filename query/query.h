@@ -39,6 +39,8 @@ int query_collate(struct jstr a, struct jstr b, int *orderp) MUST_CHECK;
  * (icu.h); ${out} is then as it was.
  */
 int query_sortkey(struct jstr json, struct buf *scratch, struct buf *out) MUST_CHECK;
+/** query_sortkey_beginning(json, max, scratch, out): The first ${max} bytes of it at most; what is behind them is not looked at.  Errors: as query_sortkey(). */
+int query_sortkey_beginning(struct jstr json, size_t max, struct buf *scratch, struct buf *out) MUST_CHECK;
 /**
  * query_sortkey_raw(json, scratch, out):
  * The same for the order of "collation":"raw", Erlang's of terms: numbers by value, false, null, true, objects member by member as

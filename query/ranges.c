@@ -342,7 +342,7 @@ by_beginning(struct ranges_work *w, const struct selector_node *node, struct ran
 		return by_type(w, (struct jstr){"string", 6}, 0, out);
 	buf_clear(&w->key);
 	buf_putc(&w->key, (char)SORTKEY_STRING);
-	err = icu_sortkey((struct jstr){prefix.s, n}, &w->key);
+	err = icu_sortkey((struct jstr){prefix.s, n}, SIZE_MAX, &w->key);
 	if (err == 0)
 		err = make_list(w, 1, out);
 	if (err != 0)

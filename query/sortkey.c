@@ -39,11 +39,19 @@ enum { RAW_FALSE = 0x21, RAW_NULL, RAW_TRUE, RAW_OBJECT = 0x30, RAW_ARRAY = 0x40
 
 /* What makes an order. */
 struct order {
-	unsigned char tags[JREAD_NULL + 1];                    /* first bytes, by type */
-	int (*put_characters)(struct jstr s, struct buf *out); /* without SORTKEY_END */
+	unsigned char tags[JREAD_NULL + 1]; /* first bytes, by type */
+	int (*put_characters)(
+	    struct jstr s, size_t max, struct buf *out); /* without SORTKEY_END; no more than is beyond ${max} bytes */
 };
 
-static int put_value(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out);
+/* A key that is being made. */
+struct making {
+	const struct order *o;
+	struct buf *scratch, *out;
+	size_t end; /* bytes of ${out} from which on nothing more is wanted: ERR_AGAIN */
+};
+
+static int put_value(struct jread *j, const struct making *m);
 
 /* ---- Numbers ---- */
 
@@ -138,10 +146,11 @@ put_number(struct jread *j, struct buf *out)
 /* ---- The rest ---- */
 
 static int
-put_raw(struct jstr s, struct buf *out)
+put_raw(struct jstr s, size_t max, struct buf *out)
 {
 	size_t from = 0;
 
+	s.len = s.len < max ? s.len : max;
 	for (size_t i = 0; i < s.len; i++) {
 		if ((unsigned char)s.s[i] > RAW_ESCAPE)
 			continue;
@@ -154,50 +163,56 @@ put_raw(struct jstr s, struct buf *out)
 }
 
 static int
-put_characters(struct jstr s, const struct order *o, struct buf *out)
+is_enough(const struct making *m)
 {
-	int err = o->put_characters(s, out);
-
-	return err != 0 ? err : buf_putc(out, SORTKEY_END);
+	return m->out->len >= m->end;
 }
 
 static int
-put_string(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
+put_characters(struct jstr s, const struct making *m)
+{
+	int err = is_enough(m) ? ERR_AGAIN : m->o->put_characters(s, m->end - m->out->len, m->out);
+
+	return err != 0 ? err : buf_putc(m->out, SORTKEY_END);
+}
+
+static int
+put_string(struct jread *j, const struct making *m)
 {
 	struct jstr s;
-	int err = jread_string(j, scratch, &s);
+	int err = jread_string(j, m->scratch, &s);
 
 	if (err != 0)
 		return err;
-	buf_putc(out, (char)o->tags[JREAD_STRING]);
-	return put_characters(s, o, out);
+	buf_putc(m->out, (char)m->o->tags[JREAD_STRING]);
+	return put_characters(s, m);
 }
 
 static int
-put_array(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
+put_array(struct jread *j, const struct making *m)
 {
 	int err = jread_array_begin(j);
 
-	buf_putc(out, (char)o->tags[JREAD_ARRAY]);
+	buf_putc(m->out, (char)m->o->tags[JREAD_ARRAY]);
 	while (err == 0 && (err = jread_array_next(j)) == 0)
-		err = put_value(j, o, scratch, out);
-	return err == ERR_END ? buf_putc(out, SORTKEY_END) : err;
+		err = put_value(j, m);
+	return err == ERR_END ? buf_putc(m->out, SORTKEY_END) : err;
 }
 
 static int
-put_object(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
+put_object(struct jread *j, const struct making *m)
 {
 	struct jstr key;
 	int err = jread_object_begin(j);
 
-	buf_putc(out, (char)o->tags[JREAD_OBJECT]);
-	while (err == 0 && (err = jread_object_next(j, scratch, &key)) == 0) {
+	buf_putc(m->out, (char)m->o->tags[JREAD_OBJECT]);
+	while (err == 0 && (err = jread_object_next(j, m->scratch, &key)) == 0) {
 		/* A member, even one without a name, comes behind the end of an object without it. */
-		buf_putc(out, (char)o->tags[JREAD_STRING]);
-		if ((err = put_characters(key, o, out)) == 0)
-			err = put_value(j, o, scratch, out);
+		buf_putc(m->out, (char)m->o->tags[JREAD_STRING]);
+		if ((err = put_characters(key, m)) == 0)
+			err = put_value(j, m);
 	}
-	return err == ERR_END ? buf_putc(out, SORTKEY_END) : err;
+	return err == ERR_END ? buf_putc(m->out, SORTKEY_END) : err;
 }
 
 static int
@@ -210,59 +225,70 @@ put_word(struct jread *j, unsigned char tag, struct buf *out)
 
 /* The recursion is bounded by the reader: LIMIT_JSON_DEPTH. */
 static int
-put_value(struct jread *j, const struct order *o, struct buf *scratch, struct buf *out)
+put_value(struct jread *j, const struct making *m)
 {
 	enum jread_type type = jread_peek(j);
 
+	if (is_enough(m))
+		return ERR_AGAIN;
 	switch (type) {
 	case JREAD_NULL:
 	case JREAD_FALSE:
 	case JREAD_TRUE:
-		return put_word(j, o->tags[type], out);
+		return put_word(j, m->o->tags[type], m->out);
 	case JREAD_NUMBER:
-		return put_number(j, out);
+		return put_number(j, m->out);
 	case JREAD_STRING:
-		return put_string(j, o, scratch, out);
+		return put_string(j, m);
 	case JREAD_ARRAY:
-		return put_array(j, o, scratch, out);
+		return put_array(j, m);
 	case JREAD_OBJECT:
-		return put_object(j, o, scratch, out);
+		return put_object(j, m);
 	case JREAD_ERROR:
 		break;
 	}
 	return ERR_BAD_JSON;
 }
 
+/* put: At most ${max} bytes. */
 static int
-put(struct jstr json, const struct order *o, struct buf *scratch, struct buf *out)
+put(struct jstr json, const struct order *o, size_t max, struct buf *scratch, struct buf *out)
 {
 	size_t before = out->len;
+	struct making m = {o, scratch, out, max < SIZE_MAX - before ? before + max : SIZE_MAX};
 	struct jread j;
 	int err;
 
 	jread_init(&j, json.s, json.len);
-	err = put_value(&j, o, scratch, out);
-	if (err == 0)
+	err = put_value(&j, &m);
+	if (buf_failed(out) != 0)
 		err = buf_failed(out);
 	if (err == 0)
 		err = jread_end(&j);
-	if (err != 0)
-		out->len = before;
+	if (err == ERR_AGAIN)
+		err = 0;
+	out->len = err != 0 ? before : out->len < m.end ? out->len : m.end;
 	return err;
 }
+
+static const struct order by_view = {{[JREAD_NULL] = SORTKEY_NULL,
+					 [JREAD_FALSE] = SORTKEY_FALSE,
+					 [JREAD_TRUE] = SORTKEY_TRUE,
+					 [JREAD_STRING] = SORTKEY_STRING,
+					 [JREAD_ARRAY] = SORTKEY_ARRAY,
+					 [JREAD_OBJECT] = SORTKEY_OBJECT},
+    icu_sortkey};
 
 int
 query_sortkey(struct jstr json, struct buf *scratch, struct buf *out)
 {
-	static const struct order by_view = {{[JREAD_NULL] = SORTKEY_NULL,
-						 [JREAD_FALSE] = SORTKEY_FALSE,
-						 [JREAD_TRUE] = SORTKEY_TRUE,
-						 [JREAD_STRING] = SORTKEY_STRING,
-						 [JREAD_ARRAY] = SORTKEY_ARRAY,
-						 [JREAD_OBJECT] = SORTKEY_OBJECT},
-	    icu_sortkey};
+	return put(json, &by_view, SIZE_MAX, scratch, out);
+}
 
-	return put(json, &by_view, scratch, out);
+int
+query_sortkey_beginning(struct jstr json, size_t max, struct buf *scratch, struct buf *out)
+{
+	return put(json, &by_view, max, scratch, out);
 }
 
 int
@@ -276,7 +302,7 @@ query_sortkey_raw(struct jstr json, struct buf *scratch, struct buf *out)
 					     [JREAD_STRING] = RAW_STRING},
 	    put_raw};
 
-	return put(json, &raw, scratch, out);
+	return put(json, &raw, SIZE_MAX, scratch, out);
 }
 
 int

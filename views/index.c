@@ -19,7 +19,7 @@
 #include "query/query.h"
 #include "store/record.h"
 
-#define FORMAT 4u
+#define FORMAT 5u
 #define DEFINITION_MAX ((size_t)4 * LIMIT_BODY_LEN)
 
 /* ---- The file ---- */

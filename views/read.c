@@ -359,7 +359,10 @@ read_next(struct view_snap *s, struct arena *a, struct read_row *out)
 	if (err != 0 || (err = rows_take(&key, &val, a, &row)) != 0)
 		return index_damaged(s->ix, err);
 	s->last = row.order;
-	*out = (struct read_row){row.id, row.key, row.value};
+	*out = (struct read_row){row.id, row.key, row.value, row.sortkey, row.cut};
+	/* Without the partition. */
+	out->sortkey.s += s->first.len - ROWS_MAP;
+	out->sortkey.len -= s->first.len - ROWS_MAP;
 	return 0;
 }
 

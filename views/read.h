@@ -78,6 +78,8 @@ int read_skip(struct view_snap *s, uint64_t *np) MUST_CHECK;
 
 struct read_row {
 	struct jstr id, key, value; /* key and value: JSON; until the next step, or ${a}'s */
+	struct jstr sortkey;        /* too */
+	int cut; /* of a declared index: the key was too long, so that it is null, and sortkey its beginning */
 };
 /** read_next(s, a, out): The next row; ERR_END behind the last. */
 int read_next(struct view_snap *s, struct arena *a, struct read_row *out) MUST_CHECK;

@@ -119,6 +119,9 @@ rows_take(const struct store_val *key, const struct store_val *val, struct arena
 	rest = some(&r, rest_len);
 	key_len = length(&r);
 	out->key = (struct jstr){some(&r, key_len), key_len};
+	out->cut = key_len == 0;
+	if (out->cut)
+		out->key = (struct jstr){"null", 4};
 	out->value = (struct jstr){(const char *)r.p, (size_t)(r.end - r.p)};
 	out->order = (struct jstr){key->p, key->len};
 	if (r.bad)

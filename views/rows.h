@@ -43,6 +43,7 @@ struct row {
 	struct jstr id;
 	uint32_t n;
 	struct jstr key, value; /* JSON */
+	int cut;                /* the index has no key, which was too long: null stands in its place */
 };
 
 /** rows_put(b, order, sortkey_len, key, value): Append the value of a row's record, without its checksum. */

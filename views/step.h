@@ -66,12 +66,12 @@ int step_map(struct step *s, struct script **scp) MUST_CHECK;
 /**
  * step_native_begin(s), step_native_end(s): Make ready what makes rows without functions.  Errors: ERR_NOMEM, ERR_INTERNAL.
  * step_native_doc(s, d, c): The rows of a document, as functions would see it, into c->rows.  Errors: ERR_BAD_JSON, ERR_NOMEM, ERR_TOO_LARGE, ERR_INTERNAL.
- * step_native_next(rows, mapp, keyp): Take the next of them; 0: there is none.
+ * step_native_next(rows, mapp, keyp, sortkeyp): Take the next of them; a key of no bytes is cut.  0: there is none.
  */
 int step_native_begin(struct step *s) MUST_CHECK;
 void step_native_end(struct step *s);
 int step_native_doc(struct step *s, const struct doc_out *d, struct changed *c) MUST_CHECK;
-int step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp);
+int step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp, struct jstr *sortkeyp);
 /** step_write(s): Rows, lists of rows, counts and reductions, in one commit. */
 int step_write(struct step *s) MUST_CHECK;
 /** step_hold(s): The same into the index's first build, which is written once it is whole; else s->held. */

@@ -1,7 +1,7 @@
 /*
  * step_native.c: rows of declared indexes: no function runs.
  *
- * A document's row in an index has the array of its columns' values for a key, and null for a value; there is none where a
+ * A document's row in an index has the array of its columns' values for a key (none where it is cut, query_columns_row()), and null for a value; there is none where a
  * column is not there, or the filter does not match.  Design documents have no rows, whatever the options say.
  *
  * Columns and filters are made ready for each batch: they hold memory, which an index that nobody updates does without.  Columns are
@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "query/plan.h"
 #include "query/query.h"
 
@@ -21,7 +22,7 @@ struct native {
 	size_t n;
 	unsigned wants; /* of all filters */
 	int any_whole;
-	struct buf doc, more, rev, rows;
+	struct buf doc, more, rev, rows, key, sortkey;
 };
 
 static int
@@ -67,6 +68,8 @@ step_native_begin(struct step *s)
 	buf_init(&na->more, STEP_MEM);
 	buf_init(&na->rev, STEP_MEM);
 	buf_init(&na->rows, STEP_MEM);
+	buf_init(&na->key, LIMIT_INDEX_KEY);
+	buf_init(&na->sortkey, STEP_MEM);
 	na->columns = arena_calloc(s->a, d->nmaps + 1, sizeof(struct query_columns *));
 	na->filters = arena_calloc(s->a, d->nmaps + 1, sizeof(struct query_selector *));
 	na->whole = arena_calloc(s->a, d->nmaps + 1, 1);
@@ -90,6 +93,8 @@ step_native_end(struct step *s)
 	buf_release(&na->more);
 	buf_release(&na->rev);
 	buf_release(&na->rows);
+	buf_release(&na->key);
+	buf_release(&na->sortkey);
 	free(na);
 	s->native = NULL;
 }
@@ -128,27 +133,32 @@ put_rev(struct native *na, const struct rev *rev, struct jstr *revp)
 	return buf_failed(&na->rev);
 }
 
+static void
+put_text(struct buf *b, const struct buf *text)
+{
+	buf_put_u64be(b, text->len);
+	buf_put(b, text->data, text->len);
+}
+
 /* put_row: Of one map, if the document has one there. */
 static int
-put_row(struct native *na, size_t map, const struct query_doc *doc)
+put_row(struct step *s, size_t map, const struct query_doc *doc)
 {
+	struct native *na = s->native;
 	const struct jstr members = na->whole[map] ? (struct jstr){na->doc.data, na->doc.len} : doc->body;
-	size_t from = na->rows.len, at;
 	int err, has = 1;
 
 	if (na->filters[map] != NULL && ((err = query_selector_match(na->filters[map], doc, &has)) != 0 || !has))
 		return err;
+	buf_clear(&na->key);
+	buf_clear(&na->sortkey);
+	err = query_columns_row(na->columns[map], members, &s->scratch, &na->key, &na->sortkey, &has);
+	if (err != 0 || !has)
+		return err;
 	buf_put_u32be(&na->rows, (uint32_t)map);
-	buf_put_u64be(&na->rows, 0);
-	at = na->rows.len;
-	if (buf_failed(&na->rows) != 0)
-		return buf_failed(&na->rows);
-	err = query_columns_key(na->columns[map], members, &na->rows, &has);
-	if (err == 0 && has)
-		bytes_store_u64be((unsigned char *)na->rows.data + at - 8, na->rows.len - at);
-	else
-		na->rows.len = from;
-	return err;
+	put_text(&na->rows, &na->key);
+	put_text(&na->rows, &na->sortkey);
+	return buf_failed(&na->rows);
 }
 
 int
@@ -168,7 +178,7 @@ step_native_doc(struct step *s, const struct doc_out *d, struct changed *c)
 	    (err = put_more(&na->more, d, &doc.more)) != 0)
 		return err;
 	for (size_t map = 0; map < na->n && err == 0; map++)
-		err = put_row(na, map, &doc);
+		err = put_row(s, map, &doc);
 	if (err != 0 || na->rows.len == 0)
 		return err;
 	c->rows = (struct jstr){arena_dup(s->a, na->rows.data, na->rows.len), na->rows.len};
@@ -177,7 +187,7 @@ step_native_doc(struct step *s, const struct doc_out *d, struct changed *c)
 }
 
 int
-step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp)
+step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp, struct jstr *sortkeyp)
 {
 	struct bytes r;
 
@@ -187,6 +197,8 @@ step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp)
 	*mapp = bytes_u32be(&r);
 	keyp->len = bytes_u64be(&r);
 	keyp->s = bytes_take(&r, keyp->len);
+	sortkeyp->len = bytes_u64be(&r);
+	sortkeyp->s = bytes_take(&r, sortkeyp->len);
 	*rows = (struct jstr){rows->s + rows->len - bytes_left(&r), bytes_left(&r)};
 	return 1;
 }

@@ -94,7 +94,7 @@ partition_of(struct jstr id)
 	return (struct jstr){id.s, colon != NULL ? (size_t)(colon - id.s) : 0};
 }
 
-/* emit: One row; it is put unless the old list has it. */
+/* emit: One row, whose sort key is s->sortkey; it is put unless the old list has it. */
 static int
 emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct jstr key, struct jstr value,
     struct bytes *old, struct buf *list)
@@ -103,10 +103,7 @@ emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct j
 	struct bytes look = *old;
 	int fresh = 1, err;
 
-	buf_clear(&s->sortkey);
-	if (s->ix->partitioned)
-		rows_text(&s->sortkey, partition_of(c->id));
-	if ((err = ddoc_sortkey(s->ix->ddoc.maps[map].raw, key, &s->scratch, &s->sortkey)) != 0)
+	if ((err = buf_failed(&s->sortkey)) != 0)
 		return err;
 	l.sortkey = (struct jstr){s->sortkey.data, s->sortkey.len};
 	l.sum = hash_crc32c(hash_crc32c(0, key.s, key.len), value.s, value.len);
@@ -129,15 +126,27 @@ emit(struct step *s, const struct changed *c, unsigned map, uint32_t n, struct j
 	return change(s, map, l.sortkey, c->id, n, &key, &value, fresh);
 }
 
+/* begin_sortkey: What stands before that of the emitted key. */
+static void
+begin_sortkey(struct step *s, const struct changed *c)
+{
+	buf_clear(&s->sortkey);
+	if (s->ix->partitioned)
+		rows_text(&s->sortkey, partition_of(c->id));
+}
+
 static int
 emit_native(struct step *s, const struct changed *c, struct bytes *old, struct buf *list)
 {
-	struct jstr left = c->rows, key, null = {"null", 4};
+	struct jstr left = c->rows, key, sortkey, null = {"null", 4};
 	unsigned map;
 	int err = 0;
 
-	while (err == 0 && step_native_next(&left, &map, &key))
+	while (err == 0 && step_native_next(&left, &map, &key, &sortkey)) {
+		begin_sortkey(s, c);
+		buf_put(&s->sortkey, sortkey.s, sortkey.len);
 		err = emit(s, c, map, 0, key, null, old, list);
+	}
 	return err;
 }
 
@@ -165,7 +174,10 @@ emit_all(struct step *s, const struct changed *c, struct bytes *old, struct buf 
 				return ERR_SCRIPT_DIED;
 			if (jread_array_next(&j) != ERR_END)
 				return ERR_SCRIPT_DIED;
-			err = emit(s, c, map, n++, key, value, old, list);
+			begin_sortkey(s, c);
+			err = ddoc_sortkey(s->ix->ddoc.maps[map].raw, key, &s->scratch, &s->sortkey);
+			if (err == 0)
+				err = emit(s, c, map, n++, key, value, old, list);
 		}
 		err = err == ERR_END ? 0 : err;
 		map++;

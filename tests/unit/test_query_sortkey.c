@@ -245,6 +245,51 @@ test_edges(void)
 	buf_release(&key);
 }
 
+/* The beginning of a key is the key's, however long the string, and wherever its weights stand. */
+static void
+test_beginnings(void)
+{
+	/* Each ${unit} ${n} times, then ${tail}. */
+	static const struct {
+		const char *unit, *tail;
+		unsigned n;
+	} longs[] = {{"aB", "z", 100000}, {"\xe4\xb8\xad\xe6\x96\x87", "", 50000}, {"\xef\xb7\xba", "", 50000},
+	    {"\\u0001", "letters", 50000}, {"\xc2\xad", "x", 100000}, {"e\xcc\x81\xcc\xa3", "", 50000},
+	    {"\xf0\x9f\x98\x80", "", 40000}, {"7", "", 3000}, {"", "", 0}};
+	static const size_t max[] = {1, 2, 300, 4096, 16385, 1 << 20};
+	struct buf text, scratch, key, beginning;
+
+	buf_init(&text, 1 << 20);
+	buf_init(&scratch, 1 << 20);
+	buf_init(&key, 1 << 23);
+	buf_init(&beginning, 1 << 23);
+	for (size_t i = 0; i < sizeof(longs) / sizeof(longs[0]); i++) {
+		buf_clear(&text);
+		buf_clear(&key);
+		buf_puts(&text, "{\"a\":[1,\"");
+		for (unsigned n = 0; n < longs[i].n; n++)
+			buf_puts(&text, longs[i].unit);
+		buf_puts(&text, longs[i].tail);
+		buf_puts(&text, "\",2]}");
+		CHECK_INT(query_sortkey((struct jstr){text.data, text.len}, &scratch, &key), 0);
+		for (size_t k = 0; k < sizeof(max) / sizeof(max[0]); k++) {
+			size_t len = key.len < max[k] ? key.len : max[k];
+
+			buf_clear(&beginning);
+			buf_puts(&beginning, "before");
+			CHECK_INT(
+			    query_sortkey_beginning((struct jstr){text.data, text.len}, max[k], &scratch, &beginning),
+			    0);
+			CHECK_INT(beginning.len, 6 + len);
+			CHECK(memcmp(beginning.data + 6, key.data, len) == 0);
+		}
+	}
+	buf_release(&text);
+	buf_release(&scratch);
+	buf_release(&key);
+	buf_release(&beginning);
+}
+
 int
 main(void)
 {
@@ -254,6 +299,7 @@ main(void)
 		test_pairs(i % 2);
 	test_raw();
 	test_edges();
+	test_beginnings();
 	CHECK_INT(query_sortkey_version(version), 0);
 	CHECK(version[1] != 0);
 	return check_done();
