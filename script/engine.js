@@ -221,6 +221,8 @@
 		try {
 			fun(doc);
 		} catch (e) {
+			if (isExhausted(e))
+				throw e;
 			caught(e, doc);
 			rows = [];
 		}

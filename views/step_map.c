@@ -1,11 +1,20 @@
-/* step_map.c: documents to a child, rows back. */
+/*
+ * step_map.c: documents to a child, rows back.
+ *
+ * A document whose rows are too much (for the child's memory, for an answer, for LIMIT_ROW_KEY or LIMIT_ROWS_KEYS) has none, as one for which the function
+ * throws, and the log says so: it holds up no other.
+ */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
+#include "base/log.h"
 #include "step.h"
 
 #define BATCH_ROWS ((size_t)16 << 20)     /* of rows' JSON, behind which the batch ends */
 #define MESSAGE_BYTES ((size_t)256 << 10) /* of documents' JSON in a message */
+#define WEIGH_FROM \
+	((size_t)512 << 10) /* of one document's rows: fewer have no more than LIMIT_ROWS_KEYS of sort keys */
 #define MESSAGE_DOCS 100u
 #define MESSAGE_MS 1000u /* for a message of several documents */
 
@@ -33,6 +42,86 @@ send(struct step *s, struct script *sc, size_t *ip, size_t *sentp)
 	return script_send(sc, SCRIPT_MAP, parts, 3);
 }
 
+/* leave_out: The document has no rows. */
+static void
+leave_out(struct step *s, struct changed *c, const char *why)
+{
+	const struct jstr *design = &s->ix->design;
+
+	c->rows = (struct jstr){NULL, 0};
+	c->json_len = 0;
+	log_line(LOG_WARNING, "an index of %s, %.*s: document %.*s has no rows: %s", s->ix->database, (int)design->len,
+	    design->s, (int)c->id.len, c->id.s, why[0] != '\0' ? why : err_reason(ERR_TOO_LARGE));
+}
+
+/* take_row: [KEY,VALUE] */
+static int
+take_row(struct jread *j, struct jstr *keyp)
+{
+	int err = jread_array_begin(j);
+
+	if (err == 0 && (err = jread_array_next(j)) == 0 && (err = jread_skip(j, keyp)) == 0 &&
+	    (err = jread_array_next(j)) == 0 && (err = jread_skip(j, NULL)) == 0)
+		err = jread_array_next(j);
+	return err == ERR_END ? 0 : ERR_SCRIPT_DIED;
+}
+
+/* weigh_map: Add up the sort keys of one map's rows; ERR_TOO_LARGE. */
+static int
+weigh_map(struct step *s, unsigned map, struct jread *j, size_t *sump)
+{
+	struct jstr key;
+	int err = map < s->ix->ddoc.nmaps ? jread_array_begin(j) : ERR_SCRIPT_DIED;
+
+	while (err == 0 && (err = jread_array_next(j)) == 0) {
+		if ((err = take_row(j, &key)) != 0)
+			break;
+		if (key.len > LIMIT_ROW_KEY)
+			return ERR_TOO_LARGE;
+		buf_clear(&s->sortkey);
+		err = ddoc_sortkey(s->ix->ddoc.maps[map].raw, key, &s->scratch, &s->sortkey);
+		*sump += s->sortkey.len;
+		if (err == 0 && *sump > LIMIT_ROWS_KEYS)
+			err = ERR_TOO_LARGE;
+	}
+	return err == ERR_END ? 0 : err;
+}
+
+/* weigh: ERR_TOO_LARGE: the keys among a document's rows are too long, or all of them together. */
+static int
+weigh(struct step *s, struct jstr rows)
+{
+	unsigned map = 0;
+	size_t sum = 0;
+	struct jread j;
+	int err;
+
+	if (rows.len < WEIGH_FROM)
+		return 0;
+	jread_init(&j, rows.s, rows.len);
+	err = jread_array_begin(&j);
+	while (err == 0 && (err = jread_array_next(&j)) == 0)
+		err = weigh_map(s, map++, &j, &sum);
+	return err == ERR_END ? 0 : err;
+}
+
+/* keep_rows: What came for one document. */
+static int
+keep_rows(struct step *s, struct changed *c, struct jstr rows)
+{
+	int err = weigh(s, rows);
+
+	if (err == ERR_TOO_LARGE) {
+		leave_out(s, c, "their keys are too large");
+		return 0;
+	}
+	if (err != 0)
+		return err;
+	c->rows = (struct jstr){arena_dup(s->a, rows.s, rows.len), rows.len};
+	s->rows_bytes += rows.len;
+	return c->rows.s != NULL ? 0 : ERR_NOMEM;
+}
+
 /* receive: Rows for the documents from *${ip} on that were sent. */
 static int
 receive(struct step *s, struct script *sc, size_t *ip, size_t sent)
@@ -56,11 +145,8 @@ receive(struct step *s, struct script *sc, size_t *ip, size_t sent)
 		if (c->json_len == 0)
 			continue;
 		sent--;
-		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &rows)) == 0) {
-			c->rows = (struct jstr){arena_dup(s->a, rows.s, rows.len), rows.len};
-			s->rows_bytes += rows.len;
-			err = c->rows.s != NULL ? 0 : ERR_NOMEM;
-		}
+		if ((err = jread_array_next(&j)) == 0 && (err = jread_skip(&j, &rows)) == 0)
+			err = keep_rows(s, c, rows);
 	}
 	return err == ERR_END || err == ERR_BAD_JSON ? ERR_SCRIPT_DIED : err;
 }
@@ -99,14 +185,22 @@ map(struct step *s, struct script *sc, size_t *gotp, size_t *failedp)
 	return err;
 }
 
+/* is_too_much: 1 if what functions gave was more than their child could hold or tell. */
+static int
+is_too_much(const struct step *s, int err)
+{
+	return err == ERR_TOO_LARGE || (err == ERR_SCRIPT && (strcmp(s->error, "os_process_error") == 0 ||
+								 strcmp(s->error, "InternalError") == 0));
+}
+
 /* is_for_good: May the document ${c}, which was alone in its message, be taken for the cause? */
 static int
 is_for_good(struct step *s, const struct changed *c, int err)
 {
 	struct view_index *ix = s->ix;
 
-	/* A child that dies may have been killed by somebody else, once. */
-	if (err != ERR_SCRIPT_DIED || c->seq == 0 || ix->died_seq == c->seq)
+	/* A child that dies may have been killed by somebody else, once; one without memory may have had others' to hold. */
+	if ((err != ERR_SCRIPT_DIED && !is_too_much(s, err)) || c->seq == 0 || ix->died_seq == c->seq)
 		return 1;
 	ix->died_seq = c->seq;
 	return 0;
@@ -135,7 +229,12 @@ go_on(struct step *s, size_t got, size_t sent, int err)
 	if (err == ERR_NOMEM || sent == 0 || got == s->n)
 		return err;
 	s->ix->careful = alone ? 1 : sent;
-	if (alone && (for_good = is_for_good(s, &s->docs[got], err)) && got >= s->npurged)
+	for_good = alone && is_for_good(s, &s->docs[got], err);
+	if (for_good && is_too_much(s, err)) {
+		leave_out(s, &s->docs[got], s->why.text);
+		return ERR_AGAIN;
+	}
+	if (for_good && got >= s->npurged)
 		remember(s, s->docs[got].seq, err);
 	if (got >= s->npurged && got > 0) {
 		cut(s, got);

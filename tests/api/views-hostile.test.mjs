@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, assertError, newDb } from './client.mjs';
 
 let server;
@@ -138,6 +139,35 @@ test('what is too much: values, rows, depths, time, memory; the next query is an
 		assert.equal(rows.json.rows.length, 3, `${name}: the rows are there`);
 		await isHonest(db, 'honest');
 	}
+});
+
+test('a document whose rows are too much has none, and holds up no other', { timeout: 60000 }, async () => {
+	const db = await newDb(server, 'much');
+	await fill(db);
+	const ids = async (name) => {
+		const { status, json, text } = await view(db, name, 'v', '?reduce=false');
+		assert.equal(status, 200, `${name}: ${text.slice(0, 300)}`);
+		return json.rows.map((r) => r.id).join();
+	};
+	const much = {
+		value: 'emit(1, "x".repeat(200 * 1024 * 1024));',
+		key: 'emit("x".repeat(9e6), 1);',
+		// Each is within its bound, and what they are sorted by is not.
+		keys: 'for (var i = 0; i < 6; i++) emit("x".repeat(7e6), i);',
+		expands: 'emit("\\ufdfa".repeat(2e6), 1);',
+		recursion: '(function f() { f(); })();',
+	};
+	for (const [name, map] of Object.entries(much)) {
+		await put(db, name, { v: { map: `function (doc) { if (doc.n === 1) { emit(0); ${map} } emit(doc.n); }`, reduce: '_count' } });
+		assert.equal(await ids(name), 'doc0,doc2', name);
+		await until(() => server.stderr().includes(`an index of ${db}, _design/${name}: document doc1 has no rows: `), 'the log');
+	}
+	// Its next revision has them, and the one behind that has lost them again.
+	const change = async (doc) => assert.equal((await ask(server, 'PUT', `/${db}/doc1`, { json: { ...doc, _rev: (await ask(server, 'GET', `/${db}/doc1`)).json._rev } })).status, 201);
+	await change({ n: 3 });
+	for (const name of Object.keys(much)) assert.equal(await ids(name), 'doc0,doc2,doc1', name);
+	await change({ n: 1 });
+	for (const name of Object.keys(much)) assert.equal(await ids(name), 'doc0,doc2', name);
 });
 
 test('design documents that are not what they say', async () => {
