@@ -90,7 +90,9 @@ now_of(const struct dbs *s)
 static void
 set_watch(struct dbs *s)
 {
-	s->config.ex->later(s->config.ex, &s->watch, s->config.autocompact.quiet_ms / 4);
+	unsigned ms = s->config.autocompact.quiet_ms / 4;
+
+	s->config.ex->later(s->config.ex, &s->watch, ms > LOOK_MS ? ms : LOOK_MS);
 }
 
 static int

@@ -1,7 +1,7 @@
 /*
  * test_db_compact.c: compactions that begin by themselves, take turns, are listed, and end with the server or the database.
  */
-#include "dbtest.h"
+#include "bodytest.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -213,6 +213,36 @@ test_quiet(void)
 	dbs_free(s);
 	CHECK(file_of("quiet") == was);
 	CHECK_INT(unfinished(), 0);
+}
+
+static uint64_t shortest = UINT64_MAX;
+
+static void
+note_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
+{
+	if (delay_ms < shortest)
+		shortest = delay_ms;
+	bodytest_clock_later(ex, job, delay_ms);
+}
+
+/* Who waits for nothing but a turn does not look for it without a pause. */
+static void
+test_pauses(void)
+{
+	struct executor ex = bodytest_ex;
+	struct dbs_config config = {.ex = &ex, .autocompact = {.ratio_percent = 200, .min_bytes = 200000, .quiet_ms = 0}};
+	struct dbs *s = NULL;
+	struct db *db;
+
+	bodytest_inner = exec_threads_executor(dbtest_threads);
+	ex.later = note_later;
+	CHECK_INT(store_lmdb_new(dir, &config.store), 0);
+	CHECK_INT(dbs_new(&config, &s), 0);
+	db = make(s, "pauses");
+	edit_until_compacted(db, "pauses");
+	db_close(db);
+	dbs_free(s);
+	CHECK(shortest > 0 && shortest < UINT64_MAX);
 }
 
 /* put_photo: A document with an attachment of ${bytes} random bytes, or, with 0, its tombstone. */
@@ -454,6 +484,7 @@ main(void)
 	CHECK_INT(arena_new(1u << 30, &arena), 0);
 	test_by_itself();
 	test_quiet();
+	test_pauses();
 	test_photos();
 	test_no_circles();
 	test_listed();
