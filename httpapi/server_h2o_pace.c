@@ -28,8 +28,17 @@ static uint64_t
 least_in(const struct http_thread *t, unsigned ms)
 {
 	unsigned rate = t->server->config.gate.min_rate;
+	uint64_t least = (uint64_t)(rate > 0 ? rate : RATE) * ms / 1000;
 
-	return (uint64_t)(rate > 0 ? rate : RATE) * ms / 1000;
+	return least > 0 ? least : 1;
+}
+
+/* The next look comes within ${ms}. */
+static void
+look_within(struct http_thread *t, unsigned ms)
+{
+	if (t->pacer.at == 0 || t->pacer.due_ms > timers_now() + ms)
+		http_timer_set(&t->pacer, ms);
 }
 
 void
@@ -40,8 +49,7 @@ server_pace_receiving(struct http_conn *conn, int is)
 	if (is && !conn->receiving) {
 		conn->since_ms = h2o_now(t->ctx.loop);
 		conn->since_got = conn->got;
-		if (t->pacer.at == 0 || t->pacer.due_ms > timers_now() + window_ms(t))
-			http_timer_set(&t->pacer, window_ms(t));
+		look_within(t, window_ms(t));
 	}
 	conn->receiving = (unsigned char)is;
 }
@@ -117,8 +125,8 @@ idle_too_long(struct http_conn *conn, uint64_t now)
 		conn->idle_ms = now;
 	}
 	/* Who has never said anything has no cause to stay. */
-	if (conn->got == 0 && most > 2 * window_ms(conn->thread))
-		most = 2 * window_ms(conn->thread);
+	if (conn->got == 0 && most / 2 > window_ms(conn->thread))
+		most = UINT64_C(2) * window_ms(conn->thread);
 	return now - conn->idle_ms >= most;
 }
 
@@ -166,6 +174,9 @@ pace_ms(const struct http_thread *t, int any, int owed)
 
 	if (stuck > 0 && ms > stuck / 2)
 		ms = stuck / 2 + 1;
+	/* However long the windows are, connections idle no longer. */
+	if (ms > WINDOW_MS)
+		ms = WINDOW_MS;
 	if (ms > CROWDED_MS / 2 && (owed || server_admit_crowded(t->server)))
 		ms = CROWDED_MS / 2;
 	return ms;
@@ -202,18 +213,11 @@ server_on_pace(void *arg)
 void
 server_pace_open(struct http_conn *conn)
 {
-	struct http_thread *t = conn->thread;
-
-	if (t->pacer.at == 0)
-		http_timer_set(&t->pacer, pace_ms(t, 0, 0));
+	look_within(conn->thread, pace_ms(conn->thread, 0, 0));
 }
 
 void
 server_pace_owed(struct http_conn *conn)
 {
-	struct http_thread *t = conn->thread;
-	unsigned ms = pace_ms(t, 1, 1);
-
-	if (t->pacer.at == 0 || t->pacer.due_ms > timers_now() + ms)
-		http_timer_set(&t->pacer, ms);
+	look_within(conn->thread, pace_ms(conn->thread, 1, 1));
 }
