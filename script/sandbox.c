@@ -153,7 +153,7 @@ sandbox_close(size_t memory)
 	scmp_filter_ctx f;
 	int rc;
 
-	if (now == 0 || limit(RLIMIT_AS, now + memory) != 0)
+	if (now == 0 || limit(RLIMIT_AS, memory < RLIM_INFINITY - now ? now + memory : RLIM_INFINITY) != 0)
 		return ERR_INTERNAL;
 	f = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	if (f == NULL)
