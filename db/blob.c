@@ -101,7 +101,7 @@ db_blob_expect(const struct db *db, uint64_t len)
 {
 	uint64_t max = atomic_load(&db->file->dbs->max_attachment_size);
 
-	return max != 0 && len > max ? ERR_ATT_TOO_LARGE : 0;
+	return len > max ? ERR_ATT_TOO_LARGE : 0;
 }
 
 static int

@@ -223,7 +223,10 @@ void dbs_free(struct dbs *s);
  */
 void dbs_set_default_security(struct dbs *s, int admin_only);
 const char *dbs_default_security(const struct dbs *s);
-/** dbs_set_limits(s, max_document_size, max_attachment_size): From now on writes are held to these, as dbs_config says.  Any thread. */
+/**
+ * dbs_set_limits(s, max_document_size, max_attachment_size): From now on writes are held to these, as dbs_config says, but
+ * that with 0 no attachment may have a byte; UINT64_MAX: no bound.  Any thread.
+ */
 void dbs_set_limits(struct dbs *s, uint64_t max_document_size, uint64_t max_attachment_size);
 
 /**

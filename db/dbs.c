@@ -316,7 +316,8 @@ dbs_new(const struct dbs_config *config, struct dbs **sp)
 	if (s->config.preparer == NULL)
 		s->config.preparer = s->config.slow;
 	s->admin_only = config->default_security_admin_only;
-	dbs_set_limits(s, config->max_document_size, config->max_attachment_size);
+	dbs_set_limits(
+	    s, config->max_document_size, config->max_attachment_size != 0 ? config->max_attachment_size : UINT64_MAX);
 	(void)pthread_mutex_init(&s->lock, NULL);
 	(void)pthread_cond_init(&s->idle, NULL);
 	s->watch = (struct exec_job){.fn = compact_auto_watch, .arg = s};

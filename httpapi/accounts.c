@@ -26,7 +26,6 @@
 #include <stdlib.h>
 
 #define STORED_MAX (SECRET_SALT_MAX + SECRET_LEN)
-#define MAX_ITERATIONS 10000000u /* chttpd_auth/max_iterations' default: about 2.5 s of CPU */
 #define DOC_MEM (64u << 20)
 #define TOTP_MAX 4096u /* what users write themselves must not make their record too large to be remembered */
 
@@ -300,8 +299,7 @@ make_record(struct jstr name, int err, const char *stored, struct jstr salt, str
 static int
 read_record(struct api *api, struct jstr name, struct arena *a, struct account_record **rp)
 {
-	const struct config *c = api->config;
-	uint64_t max = config_u64(c, "chttpd_auth", "max_iterations", MAX_ITERATIONS);
+	unsigned min, max;
 	struct jstr id = {NULL, strlen(USERDOC_PREFIX) + name.len}, body, *roles = NULL;
 	struct userdoc doc;
 	struct secret s = {.salt = "", .salt_len = 0};
@@ -311,6 +309,7 @@ read_record(struct api *api, struct jstr name, struct arena *a, struct account_r
 
 	if (!text)
 		return ERR_NOMEM;
+	users_iterations_taken(api->config, &min, &max);
 	memcpy(text, USERDOC_PREFIX, strlen(USERDOC_PREFIX));
 	memcpy(text + strlen(USERDOC_PREFIX), name.s, name.len);
 	id.s = text;
@@ -325,15 +324,14 @@ read_record(struct api *api, struct jstr name, struct arena *a, struct account_r
 		err = 0, nroles = 0;
 	if (err)
 		return err;
-	err = userdoc_secret(&doc, a, max < SECRET_MAX_ITERATIONS ? (unsigned)max : SECRET_MAX_ITERATIONS, &s);
-	if (!err && (!secret_put(&s, stored, sizeof(stored)) ||
-			(s.prf[0] && s.iterations < config_u64(c, "chttpd_auth", "min_iterations", 1))))
+	err = userdoc_secret(&doc, a, max, &s);
+	if (!err && (!secret_put(&s, stored, sizeof(stored)) || (s.prf[0] && s.iterations < min)))
 		err = ERR_MISSING;
 	if (err == ERR_MISSING)
 		stored[0] = '\0';
 	else if (err)
 		return err;
-	else if (conflicts && !config_bool(c, "chttpd_auth", "allow_conflicted_user_docs", 0))
+	else if (conflicts && !config_bool(api->config, "chttpd_auth", "allow_conflicted_user_docs", 0))
 		err = ERR_USER_CONFLICTS;
 	return make_record(
 	    name, err, stored, (struct jstr){s.salt, s.salt_len}, roles, nroles, doc.field[USERDOC_TOTP], a, rp);

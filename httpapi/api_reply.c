@@ -41,9 +41,9 @@ api_compress_load(struct api *api)
 {
 	const char *mode = config_get(api->config, "chttpd", "compress_responses", "auto");
 
-	http_server_compress(api->server, strcmp(mode, "always") == 0  ? HTTP_COMPRESS_ALWAYS
-					  : strcmp(mode, "never") == 0 ? HTTP_COMPRESS_NEVER
-								       : HTTP_COMPRESS_AUTO);
+	http_server_compress(api->server, strcasecmp(mode, "always") == 0  ? HTTP_COMPRESS_ALWAYS
+					  : strcasecmp(mode, "never") == 0 ? HTTP_COMPRESS_NEVER
+									   : HTTP_COMPRESS_AUTO);
 }
 
 void

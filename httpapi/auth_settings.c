@@ -258,11 +258,11 @@ load_lockout(struct lockout *l, const struct config *c)
 	uint64_t threshold = config_u64(c, section, "threshold", 5);
 	uint64_t objects = config_u64(c, section, "max_objects", 10000);
 
-	if (strcmp(mode, "off") == 0)
+	if (strcasecmp(mode, "off") == 0)
 		o.mode = LOCKOUT_OFF;
-	else if (strcmp(mode, "warn") == 0)
+	else if (strcasecmp(mode, "warn") == 0)
 		o.mode = LOCKOUT_WARN;
-	else if (strcmp(mode, "enforce") != 0)
+	else if (strcasecmp(mode, "enforce") != 0)
 		log_line(LOG_ERROR, "chttpd_auth_lockout/mode is none of off, warn, enforce: it is enforce");
 	o.threshold = threshold < 1 ? 1 : threshold > 1000000 ? 1000000 : (unsigned)threshold;
 	o.max_objects = objects > AUTH_FAILURES_MAX ? AUTH_FAILURES_MAX : (unsigned)objects;

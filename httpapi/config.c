@@ -20,6 +20,7 @@
 #include <strings.h>
 
 #include "config_impl.h"
+#include "config_known.h"
 
 #define BUCKETS 128u
 
@@ -37,6 +38,7 @@ struct entry {
 	const char *at[CONFIG_LAYERS]; /* what each layer says: one of values, config_gone, or NULL */
 	struct value *values;          /* all that it ever had */
 	int changed;                   /* to be announced */
+	int is_text;                   /* of any words: so that the empty text is one, too */
 	char *key;                     /* in the same memory, behind section */
 	char section[];
 };
@@ -128,10 +130,12 @@ add(struct config *c, const char *section, const char *key)
 {
 	size_t slen = strlen(section) + 1, klen = strlen(key) + 1;
 	struct entry *e = calloc(1, sizeof(*e) + slen + klen);
+	const struct config_known *k = config_known_find(section, key);
 	unsigned h = hash(section, key);
 
 	if (e == NULL)
 		return NULL;
+	e->is_text = k == NULL || k->type == CONFIG_TEXT;
 	memcpy(e->section, section, slen);
 	e->key = e->section + slen;
 	memcpy(e->key, key, klen);
@@ -383,7 +387,7 @@ config_get(const struct config *c, const char *section, const char *key, const c
 	const struct entry *e = find(c, section, key);
 	const char *value = e != NULL ? atomic_load_explicit(&e->value, memory_order_acquire) : NULL;
 
-	return value != NULL ? value : dflt;
+	return value != NULL && (*value != '\0' || e->is_text) ? value : dflt;
 }
 
 const char *

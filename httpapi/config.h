@@ -27,7 +27,7 @@ int config_set(struct config *c, const char *section, const char *key, const cha
 
 /**
  * config_get(c, section, key, dflt): The value, which lives as long as ${c} (values that were
- * replaced are kept until then), or ${dflt}.
+ * replaced are kept until then), or ${dflt}: also for an empty one of a number, a truth or a word.
  */
 const char *config_get(const struct config *c, const char *section, const char *key, const char *dflt);
 /** config_get_auth(c, key, dflt): The value of ${key} in chttpd_auth, or as CouchDB in couch_httpd_auth, or ${dflt}. */

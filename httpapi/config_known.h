@@ -35,7 +35,7 @@ const struct config_known *config_known_at(unsigned i);
 const struct config_known *config_known_find(const char *section, const char *key);
 /**
  * config_known_check(section, key, value, why): 0 if ${value} may be set: the empty text always may, and stands for the
- * default.  Errors: ERR_BAD_REQUEST and in ${why} what it must be, such as "must be a number from 0 to 65535".
+ * default of what is no CONFIG_TEXT.  Errors: ERR_BAD_REQUEST and in ${why} what it must be, such as "must be a number from 0 to 65535".
  */
 int config_known_check(const char *section, const char *key, const char *value, struct errtext *why) MUST_CHECK;
 /** config_known_is_secret(section, key): 1 if the value is not to be shown: those of the table, and what is called so. */

@@ -82,7 +82,7 @@ set_log_level(const struct config *c)
 static int
 default_admin_only(const struct config *c)
 {
-	return strcmp(config_get(c, "couchdb", "default_security", "admin_only"), "admin_only") == 0;
+	return strcasecmp(config_get(c, "couchdb", "default_security", "admin_only"), "admin_only") == 0;
 }
 
 /* Settings that others have been told of, and are told of again when one has changed. */
@@ -94,7 +94,7 @@ tell_settings(struct divand *d)
 
 	dbs_set_default_security(d->api.dbs, default_admin_only(c));
 	dbs_set_limits(d->api.dbs, config_u64(c, "couchdb", "max_document_size", 0),
-	    config_u64(c, "couchdb", "max_attachment_size", 0));
+	    config_u64(c, "couchdb", "max_attachment_size", UINT64_MAX));
 	http_server_set_max_body(d->api.server, config_u64(c, "chttpd", "max_http_request_size", 0));
 	if (strcasecmp(limit, "false") == 0)
 		views_set_reduce_limit(d->api.views, VIEWS_REDUCE_KEEP);
@@ -382,6 +382,22 @@ open_databases(struct divand *d)
 	return err != 0 ? err : start_views(d, UINT_MAX);
 }
 
+static const char *
+bind_address(const struct config *c)
+{
+	const char *address = config_get(c, "chttpd", "bind_address", "");
+
+	return *address != '\0' ? address : "127.0.0.1";
+}
+
+static const char *
+tls_address(const struct config *c)
+{
+	const char *address = config_get(c, "ssl", "bind_address", "");
+
+	return *address != '\0' ? address : bind_address(c);
+}
+
 static void
 load_gate(const struct config *c, struct http_config *h)
 {
@@ -440,16 +456,14 @@ open_server(struct divand *d)
 		err = get_port(c, "ssl", 6984, &tls_port);
 	if (err != 0)
 		return err;
-	h.bind = config_get(c, "chttpd", "bind_address", "127.0.0.1");
+	h.bind = bind_address(c);
 	h.threads = (unsigned)config_u64(c, "chttpd", "threads", 0);
 	load_gate(c, &h);
 	tls = transport_tls(c, &h.tls);
 	if (tls < 0)
 		return -tls;
 	if (tls > 0) {
-		h.tls_bind = config_get(c, "ssl", "bind_address", "");
-		if (*h.tls_bind == '\0')
-			h.tls_bind = h.bind;
+		h.tls_bind = tls_address(c);
 		h.tls_port = tls_port;
 	}
 
@@ -485,8 +499,7 @@ open_feeds(struct divand *d)
 static void
 announce(struct divand *d)
 {
-	const char *addr = config_get(d->config, "chttpd", "bind_address", "127.0.0.1");
-	const char *tls_addr = config_get(d->config, "ssl", "bind_address", addr);
+	const char *addr = bind_address(d->config), *tls_addr = tls_address(d->config);
 	unsigned tls_port = http_server_tls_port(d->api.server);
 
 	printf(

@@ -11,6 +11,7 @@
 #include "config_known.h"
 #include "secret.h"
 #include "setup.h"
+#include "users.h"
 
 #define NODE_VALUE_MAX ((size_t)1 << 20) /* bytes of an answer about the configuration */
 #define HIDDEN "********"
@@ -172,12 +173,10 @@ static int
 hash_password(struct apireq *r, struct change *c)
 {
 	char *out = arena_alloc(r->arena, SECRET_LEN);
-	uint64_t n = config_u64(r->api->config, "chttpd_auth", "iterations", SECRET_ITERATIONS);
 	int err = ERR_NOMEM;
 
 	if (out)
-		err = secret_hash(
-		    c->value, strlen(c->value), n > 0 && n < 100000000 ? (unsigned)n : SECRET_ITERATIONS, out);
+		err = secret_hash(c->value, strlen(c->value), users_iterations(r->api->config), out);
 	c->value = out;
 	return err;
 }

@@ -62,14 +62,15 @@ void
 root_up(struct apireq *r)
 {
 	const char *mode = config_get(r->api->config, "couchdb", "maintenance_mode", "false");
+	int is_true = strcasecmp(mode, "true") == 0;
 	struct buf b;
 
-	if (strcmp(mode, "true") != 0 && strcmp(mode, "nolb") != 0) {
+	if (!is_true && strcasecmp(mode, "nolb") != 0) {
 		reply_text(r, "{\"status\":\"ok\",\"seeds\":{}}");
 		return;
 	}
 	buf_init(&b, 64);
-	buf_printf(&b, "{\"status\":\"%s\"}", mode[0] == 't' ? "maintenance_mode" : "nolb");
+	buf_printf(&b, "{\"status\":\"%s\"}", is_true ? "maintenance_mode" : "nolb");
 	api_json(r, 404, &b);
 }
 

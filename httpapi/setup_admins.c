@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "secret.h"
+#include "users.h"
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/jread.h"
@@ -55,14 +56,6 @@ struct plains {
 	struct plain *first;
 };
 
-static unsigned
-iterations(const struct config *c)
-{
-	uint64_t n = config_u64(c, "chttpd_auth", "iterations", SECRET_ITERATIONS);
-
-	return n >= 1 && n <= UINT32_MAX ? (unsigned)n : SECRET_ITERATIONS;
-}
-
 /* section: where admins.yaml has the hash, or gets it.  *${knownp}: it has had it. */
 static int
 hash_of(struct setting *s, const char *section, const char *name, const char *password, char out[SECRET_LEN],
@@ -82,7 +75,7 @@ hash_of(struct setting *s, const char *section, const char *name, const char *pa
 	*storedp = *knownp ? kept : out;
 	if (*knownp)
 		return 0;
-	err = secret_hash(password, strlen(password), iterations(s->config), out);
+	err = secret_hash(password, strlen(password), users_iterations(s->config), out);
 	if (err != 0) {
 		log_line(LOG_ERROR, "cannot hash a password");
 		return err;

@@ -13,6 +13,11 @@ const struct db_rules *users_rules(void *api, const char *name);
 /** users_database(c): The name of the database that accounts are looked up in. */
 const char *users_database(const struct config *c);
 
+/** users_iterations_taken(c, minp, maxp): Whose hash in a document has fewer or more cannot log in: min_iterations, max_iterations. */
+void users_iterations_taken(const struct config *c, unsigned *minp, unsigned *maxp);
+/** users_iterations(c): Of passwords that are hashed from now on: the setting iterations, but so many that their owners can log in. */
+unsigned users_iterations(const struct config *c);
+
 /* How passwords are hashed from now on. */
 struct users_policy {
 	const char *prf; /* of PBKDF2; "": simple */
