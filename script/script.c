@@ -104,6 +104,8 @@ put_reason(struct script *sc, struct jstr failure, struct errtext *why)
 			(void)err_why(why, ERR_SCRIPT, "%.*s", (int)(s.len < ERRTEXT_MAX ? s.len : ERRTEXT_MAX), s.s);
 	}
 	buf_release(&scratch);
+	if (err == ERR_NOMEM)
+		return err;
 	return err != 0 ? ERR_SCRIPT_DIED : ERR_SCRIPT;
 }
 

@@ -13,10 +13,23 @@
 #include "base/exec.h"
 #include "base/limits.h"
 #include "check.h"
+#include "faults.h"
 #include "script/script.h"
 
 static char exe[PATH_MAX];
 static struct exec_threads *threads;
+
+enum { MEMORY = 1 };
+static _Thread_local int faulty; /* this thread's memory may fail */
+
+static inline int
+refused(size_t bytes)
+{
+	(void)bytes;
+	return faulty && fault_due(MEMORY);
+}
+
+FAULTS_MALLOCS(refused)
 
 #define J_INIT(text)                   \
 	{                              \
@@ -676,6 +689,43 @@ test_sandbox(void)
 	}
 }
 
+#ifdef MALLOCS_OWN
+
+/* A function's reason that there is no memory for is no sign that its process has ended. */
+static void
+test_reason_without_memory(void)
+{
+	static const struct jstr program =
+	    J_INIT("{\"ddoc\":{\"shows\":{\"s\":\"function() { throw ['error', 'no', 'a \\\"quote\\\"'] }\"}}}");
+	struct scripts *s = start(1, 60000, 10000);
+	unsigned n, made = 1;
+
+	for (n = 1; made > 0; n++) {
+		struct errtext why = {""};
+		struct script *sc = NULL;
+		struct jstr answer;
+		int err = script_open(s, "db", program, &sc, &why);
+
+		if (err == 0)
+			err = script_send(sc, SCRIPT_DESIGN, &J("[[\"shows\",\"s\"],null,{}]"), 1);
+		if (!CHECK_INT(err, 0))
+			break;
+		fault_begin(MEMORY, n, 0);
+		faulty = 1;
+		err = script_receive(sc, &answer, &why);
+		faulty = 0;
+		fault.what = 0;
+		made = fault.made;
+		if (!CHECK_INT(err, made > 0 ? ERR_NOMEM : ERR_SCRIPT))
+			fprintf(stderr, "allocation %u: %s\n", n, why.text);
+		script_close(sc);
+	}
+	CHECK(n > 2);
+	scripts_free(s);
+}
+
+#endif
+
 int
 main(int argc, char **argv)
 {
@@ -705,6 +755,9 @@ main(int argc, char **argv)
 	test_end_while_sweeping();
 	test_parked();
 	test_sandbox();
+#ifdef MALLOCS_OWN
+	test_reason_without_memory();
+#endif
 	exec_threads_free(threads);
 	return check_done();
 }
