@@ -203,7 +203,7 @@ peer_http_info(struct peer *peer, struct peer_info *c)
 	if (s == NULL)
 		return;
 	s->c.info = c;
-	s->rq.hard = PEER_ERROR_ANSWER;
+	s->rq.hard = PEER_INFO_ANSWER;
 	peer_rq_start(&s->rq);
 }
 

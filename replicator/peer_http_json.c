@@ -7,6 +7,7 @@
  */
 #include "peer_http_json.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 
 #define WORDS ((size_t)1 << 20) /* bytes of an id or key that has escapes */
 #define ROWS_BYTES ((size_t)64 << 20)
+#define ID_SHOWN 200u  /* bytes of an id that is too long to be kept, for people */
 #define SEQ_LEN 65536u /* bytes of a sequence: a cluster's grow with it */
 
 /* ---- Where elements end ---- */
@@ -300,18 +302,82 @@ peer_json_rev(const char *text, size_t len, struct arena *a, struct jstr *rev, s
 
 /* How many elements the array before the reader has. */
 static int
-count_elements(const struct jread *at, size_t max, size_t *np)
+count_elements(const struct jread *at, size_t *np)
 {
 	struct jread j = *at;
 	int err = jread_array_begin(&j);
 
 	*np = 0;
 	while (err == 0 && (err = jread_array_next(&j)) == 0) {
-		if (++*np > max)
-			return ERR_BAD_REQUEST;
+		++*np;
 		err = jread_skip(&j, NULL);
 	}
 	return err == ERR_END ? 0 : err;
+}
+
+/* Of one document, and not of the answer: its row says why it is not copied. */
+static int PRINTF_LIKE(3, 4) set_aside(struct arena *a, struct peer_change *row, const char *fmt, ...)
+{
+	char text[ERRTEXT_MAX];
+	va_list ap;
+
+	if ((row->why = arena_alloc(a, sizeof(*row->why))) == NULL)
+		return ERR_NOMEM;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	row->err = err_why(row->why, ERR_DOC_TOO_LARGE, "%s", text);
+	return 0;
+}
+
+/* "id":"..." */
+static int
+read_id(struct peer_in *in, struct arena *a, struct peer_change *row)
+{
+	struct jread at = in->j;
+	struct jstr span;
+	int err = jread_peek(&in->j) == JREAD_STRING ? jread_skip(&in->j, &span) : ERR_BAD_REQUEST;
+
+	if (err != 0)
+		return err;
+	/* Escapes take six bytes for one at most. */
+	if (span.len <= LIMIT_ID_LEN * 6 + 2) {
+		in->j = at;
+		err = read_copy(in, a, &row->id);
+		if (err != 0 || row->id.len <= LIMIT_ID_LEN)
+			return err;
+	} else if ((err = peer_in_copy(a, &span, &row->id)) != 0) {
+		return err;
+	}
+	row->id.len = utf8_whole(row->id.s, ID_SHOWN);
+	return set_aside(a, row, "its id has more than %u bytes", LIMIT_ID_LEN);
+}
+
+/* A revision's form alone: "12-...". */
+static int
+is_like_rev(struct jstr s)
+{
+	size_t i = 0;
+
+	while (i < s.len && s.s[i] >= '0' && s.s[i] <= '9')
+		i++;
+	return i > 0 && i < s.len && s.s[i] == '-';
+}
+
+/* "rev":"..."; rev->gen stays 0 of one that is set aside. */
+static int
+read_leaf(struct peer_in *in, struct arena *a, struct peer_change *row, struct revbuf *rev)
+{
+	struct jstr s;
+	int err = jread_string(&in->j, &in->word, &s);
+
+	if (err != 0 || (err = rev_parse(s.s, s.len, rev)) == 0)
+		return err;
+	rev->gen = 0;
+	if (!is_like_rev(s))
+		return err;
+	return set_aside(a, row, "its revision %.*s is none that can be kept",
+	    (int)utf8_whole(s.s, s.len < ID_SHOWN ? s.len : ID_SHOWN), s.s);
 }
 
 /* "changes":[{"rev":"1-x"}, ...] */
@@ -320,22 +386,28 @@ read_leaves(struct peer_in *in, struct arena *a, struct peer_change *row)
 {
 	struct revbuf rev;
 	struct jstr key;
-	size_t n, i;
-	int err = count_elements(&in->j, LIMIT_LEAVES, &n);
+	size_t n;
+	int err = count_elements(&in->j, &n);
 
+	if (err == 0 && n > LIMIT_LEAVES) {
+		err = set_aside(a, row, "it has %zu conflicting revisions, more than %u", n, LIMIT_LEAVES);
+		return err != 0 ? err : jread_skip(&in->j, NULL);
+	}
 	if (err != 0 || (err = jread_array_begin(&in->j)) != 0)
 		return err;
 	row->revs = arena_calloc(a, n + 1, sizeof(*row->revs));
 	row->nrevs = 0;
 	if (row->revs == NULL)
 		return ERR_NOMEM;
-	for (i = 0; err == 0 && (err = jread_array_next(&in->j)) == 0; i++) {
+	while (err == 0 && (err = jread_array_next(&in->j)) == 0) {
 		rev.gen = 0;
 		err = jread_object_begin(&in->j);
 		while (err == 0 && (err = jread_object_next(&in->j, &in->key, &key)) == 0)
-			err = jstr_is(&key, "rev") ? peer_in_rev(in, &rev) : jread_skip(&in->j, NULL);
-		if (err == ERR_END)
-			err = rev.gen > 0 ? peer_in_rev_dup(a, &rev, &row->revs[row->nrevs++]) : ERR_BAD_REQUEST;
+			err = jstr_is(&key, "rev") ? read_leaf(in, a, row, &rev) : jread_skip(&in->j, NULL);
+		if (err == ERR_END && rev.gen > 0)
+			err = peer_in_rev_dup(a, &rev, &row->revs[row->nrevs++]);
+		else if (err == ERR_END)
+			err = row->err != 0 ? 0 : ERR_BAD_REQUEST;
 	}
 	return err == ERR_END ? 0 : err;
 }
@@ -351,7 +423,7 @@ read_row(struct peer_in *in, struct arena *a, struct peer_change *row)
 		if (jstr_is(&key, "seq"))
 			err = read_seq(in, a, &row->seq);
 		else if (jstr_is(&key, "id"))
-			err = read_copy(in, a, &row->id);
+			err = read_id(in, a, row);
 		else if (jstr_is(&key, "deleted"))
 			err = jread_bool(&in->j, &row->deleted);
 		else if (jstr_is(&key, "changes"))
@@ -363,7 +435,9 @@ read_row(struct peer_in *in, struct arena *a, struct peer_change *row)
 		return err;
 	if (row->seq.len == 0)
 		return err_why(in->why, ERR_IO, "has a change without a sequence");
-	if (row->id.len == 0 || row->id.len > LIMIT_ID_LEN || row->nrevs == 0)
+	if (row->err != 0)
+		row->nrevs = 0;
+	if (row->id.len == 0 || (row->nrevs == 0 && row->err == 0))
 		return err_why(in->why, ERR_IO, "has a change without a document or its revisions");
 	return 0;
 }
@@ -507,11 +581,14 @@ static int
 read_revs(struct peer_in *in, struct arena *a, struct rev **outp, size_t *np)
 {
 	struct revbuf rev;
-	int err = count_elements(&in->j, LIMIT_LEAVES, np);
+	size_t n;
+	int err = count_elements(&in->j, &n);
 
+	if (err == 0 && n > LIMIT_LEAVES)
+		return ERR_BAD_REQUEST;
 	if (err != 0 || (err = jread_array_begin(&in->j)) != 0)
 		return err;
-	*outp = arena_calloc(a, *np + 1, sizeof(**outp));
+	*outp = arena_calloc(a, n + 1, sizeof(**outp));
 	if (*outp == NULL)
 		return ERR_NOMEM;
 	*np = 0;
@@ -521,6 +598,25 @@ read_revs(struct peer_in *in, struct arena *a, struct rev **outp, size_t *np)
 			err = peer_in_rev_dup(a, &rev, &(*outp)[(*np)++]);
 	}
 	return err == ERR_END ? 0 : err;
+}
+
+/* They only spare attachments: where there are more than are kept, or one that cannot be, they are passed over. */
+static int
+read_ancestors(struct peer_in *in, struct arena *a, struct rev **outp, size_t *np)
+{
+	struct jread at = in->j;
+	int err = jread_skip(&in->j, NULL);
+	struct jread behind = in->j;
+
+	if (err != 0)
+		return err;
+	in->j = at;
+	err = read_revs(in, a, outp, np);
+	if (err != ERR_BAD_REQUEST && err != ERR_BAD_REV)
+		return err;
+	*np = 0;
+	in->j = behind;
+	return 0;
 }
 
 static int
@@ -534,7 +630,7 @@ read_verdict(struct peer_in *in, struct arena *a, struct verdict *v)
 		if (jstr_is(&key, "missing"))
 			err = read_revs(in, a, &v->missing, &v->nmissing);
 		else if (jstr_is(&key, "possible_ancestors"))
-			err = read_revs(in, a, &v->ancestors, &v->nancestors);
+			err = read_ancestors(in, a, &v->ancestors, &v->nancestors);
 		else
 			err = jread_skip(&in->j, NULL);
 	}

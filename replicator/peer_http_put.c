@@ -9,7 +9,6 @@
  * 4. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
  */
 #include <stdio.h>
-#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -301,13 +300,13 @@ rewind_body(struct peer_rq *rq)
 
 /* ---- The end ---- */
 
-/* A database names its error in JSON; a page, a word or another object is of somebody before it.  Nothing may be what got lost. */
+/* A database names its error in JSON; a page, a word, another object or nothing is of somebody before it. */
 static int
 is_foreign(const struct peer_rq *rq)
 {
 	struct peer_said said;
 
-	if ((rq->status != 401 && rq->status != 403) || rq->answer.len == 0)
+	if (rq->status != 401 && rq->status != 403)
 		return 0;
 	peer_json_said(rq->answer.data, rq->answer.len, &said);
 	return said.error[0] == '\0';

@@ -63,9 +63,12 @@ put_counts(const struct job *j, struct buf *b, int all_seqs)
 	else
 		buf_puts(b, "\"changes_pending\":null,");
 	put_number(b, "doc_write_failures", s->failures);
+	/* Not CouchDB's: which was the last of them, and why. */
+	if (s->refusal.text[0] != '\0')
+		put_string(b, "last_failure", (struct jstr){s->refusal.text, strlen(s->refusal.text)});
 	put_number(b, "bulk_get_docs", s->bulk_docs);
 	put_number(b, "bulk_get_attempts", s->bulk_attempts);
-	/* Not CouchDB's, so it is told of what runs alone, and kept nowhere. */
+	/* Nor is this, so it is told of what runs alone, and kept nowhere. */
 	if (j->state == JOB_RUNNING)
 		put_number(b, "bytes_written", s->bytes);
 	if (end == NULL)

@@ -28,6 +28,7 @@ struct session_stats {
 	uint64_t retry_ms;   /* an end asked to be left alone for so long */
 	uint64_t started_us; /* since 1970 */
 	uint64_t updated_us;
+	struct errtext refusal; /* of the last of ${failures}: its id, and why; empty: there is none */
 };
 
 struct session_config {

@@ -14,6 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/utf8.h"
+
+#define ID_SHOWN 200u        /* bytes of an id in a reason */
+#define REFUSALS_LOGGED 100u /* documents of a run that the log names */
+
 static void write_texts(struct batch *b);
 
 int
@@ -93,11 +99,19 @@ session_batch_start(struct batch *b, const struct peer_changes *c)
 		session_fail(s, ERR_NOMEM, NULL);
 		return;
 	}
-	b->nwants = c->n;
 	for (i = 0; i < c->n; i++) {
-		b->wants[i] =
-		    (struct peer_want){.id = c->rows[i].id, .revs = c->rows[i].revs, .nrevs = c->rows[i].nrevs};
-		s->stats.checked += c->rows[i].nrevs;
+		const struct peer_change *row = &c->rows[i];
+
+		if (row->err != 0) {
+			session_batch_refused(s, &(struct peer_doc){.id = row->id}, row->err, row->why);
+			continue;
+		}
+		b->wants[b->nwants++] = (struct peer_want){.id = row->id, .revs = row->revs, .nrevs = row->nrevs};
+		s->stats.checked += row->nrevs;
+	}
+	if (b->nwants == 0) {
+		b->done = 1;
+		return;
 	}
 	b->diff = (struct peer_diff){.wants = b->wants, .n = b->nwants, .call.arena = b->arena};
 	session_flight(&b->flight, s, target, &b->diff.call, diffed, b);
@@ -124,10 +138,18 @@ session_batch_written(struct session *s, const struct peer_doc *doc)
 }
 
 void
-session_batch_refused(struct session *s, struct peer_doc *doc, int err)
+session_batch_refused(struct session *s, struct peer_doc *doc, int err, const struct errtext *why)
 {
+	size_t shown = utf8_whole(doc->id.s, doc->id.len < ID_SHOWN ? doc->id.len : ID_SHOWN);
+	const char *reason = why != NULL && why->text[0] != '\0' ? why->text : err_reason(err);
+
 	doc->err = err;
 	s->stats.failures++;
+	(void)err_why(&s->stats.refusal, err, "%.*s%s: %s: %s", (int)shown, doc->id.s, shown < doc->id.len ? "..." : "",
+	    err_name(err), reason);
+	if (s->stats.failures <= REFUSALS_LOGGED)
+		log_line(LOG_WARNING, "replication %s: document %s%s", s->spec->id, s->stats.refusal.text,
+		    s->stats.failures == REFUSALS_LOGGED ? "; the next ones of this run are counted alone" : "");
 	if (s->config.refused != NULL)
 		s->config.refused(s->config.cookie, doc);
 }
@@ -172,7 +194,7 @@ sort_out(struct batch *b)
 			if (doc->err == ERR_MISSING)
 				session_batch_lost(s);
 			else
-				session_batch_refused(s, doc, doc->err);
+				session_batch_refused(s, doc, doc->err, doc->why);
 			continue;
 		}
 		s->stats.read += !doc->has_atts;
@@ -234,7 +256,7 @@ outcome_of_text(struct batch *b, struct peer_doc *doc)
 	else if (doc->err == ERR_MISSING_STUB)
 		b->singles[b->nsingles++] = *doc;
 	else if (session_batch_is_final(doc->err))
-		session_batch_refused(b->s, doc, doc->err);
+		session_batch_refused(b->s, doc, doc->err, doc->why);
 	else
 		session_fail(b->s, doc->err, doc->why);
 }
@@ -249,7 +271,7 @@ texts_written(void *owner)
 	if (b->write.call.err == ERR_TOO_LARGE && b->write.n > 1) {
 		b->together = b->write.n / 2;
 	} else if (b->write.call.err == ERR_TOO_LARGE) {
-		session_batch_refused(s, b->write.docs, ERR_DOC_TOO_LARGE);
+		session_batch_refused(s, b->write.docs, ERR_DOC_TOO_LARGE, &b->write.call.why);
 		b->text++;
 	} else if (b->write.call.err != 0) {
 		session_fail(s, b->write.call.err, &b->write.call.why);

@@ -156,9 +156,9 @@ int session_batch_idle(const struct batch *b);
 void session_batch_round(struct batch *b);
 /** session_batch_is_final(err): It will not do at another time either: the document, or who writes it, is at fault. */
 int session_batch_is_final(int err);
-/** session_batch_written(s, doc), session_batch_refused(s, doc, err): Count it. */
+/** session_batch_written(s, doc), session_batch_refused(s, doc, err, why): Count it; ${why} may be NULL. */
 void session_batch_written(struct session *s, const struct peer_doc *doc);
-void session_batch_refused(struct session *s, struct peer_doc *doc, int err);
+void session_batch_refused(struct session *s, struct peer_doc *doc, int err, const struct errtext *why);
 /** session_batch_lost(s): The source has a revision no more: it is passed over, and what has replaced it is read. */
 void session_batch_lost(struct session *s);
 

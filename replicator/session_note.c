@@ -151,18 +151,19 @@ int
 session_result(struct session *s, struct buf *b)
 {
 	size_t from = b->len;
-	int err = 0;
+	int changed, err = 0;
 
 	session_enter(s);
+	changed = s->stats.checked + s->stats.failures > 0;
 	/* One that notes nothing tells what it would have noted. */
-	if (!s->spec->checkpoints && s->stats.checked > 0 && s->log.len == 0) {
+	if (!s->spec->checkpoints && changed && s->log.len == 0) {
 		buf_clear(&s->noting);
 		if ((err = buf_put(&s->noting, s->through.data, s->through.len)) == 0)
 			err = make_log(s);
 	}
 	buf_puts(b, "{\"ok\":true");
 	/* As in CouchDB, only what passed is a change: where the feed ended may have been noted without one. */
-	if (s->log.len > 0 && s->stats.checked > 0) {
+	if (s->log.len > 0 && changed) {
 		buf_putc(b, ',');
 		buf_put(b, s->log.data + 1, s->log.len - 1);
 	} else {

@@ -155,7 +155,7 @@ over(struct single *p)
 		again = 1;
 	} else if (is_for_good(p, failed)) {
 		if (p->ready || !with_atts || failed->err != ERR_MISSING)
-			session_batch_refused(s, doc, failed->err);
+			session_batch_refused(s, doc, failed->err, &failed->why);
 		else
 			session_batch_lost(s);
 	} else {

@@ -95,6 +95,12 @@ function sources() {
 	} }, completed(), { extra: { worker_batch_size: 5, worker_processes: 1 } });
 	add('changes-rows-backwards', 'source', { changes: (c) => c.json({ results: DOCS.map((doc, i) => ({ seq: 30 - i, id: doc._id, changes: [{ rev: doc._rev }] })), last_seq: 30, pending: 0 }) }, completed());
 	add('changes-endless-rows', 'source', { changes: (c) => c.endless('{"results":[', Buffer.from(`${JSON.stringify({ seq: 1, id: DOCS[0]._id, changes: [{ rev: DOCS[0]._rev }] })},\n`.repeat(100))) }, { state: /crashing|running/, reason: /./ });
+	// Documents beyond what is kept here, among others: each is counted, and the last is named.
+	const revs = (n) => Array.from({ length: n }, (_, i) => ({ rev: `1-${String(i).padStart(32, '0')}` }));
+	const odd = [{ id: 'x'.repeat(8193), changes: revs(1) }, { id: 'leaves', changes: revs(10001) }, { id: 'rev', changes: [{ rev: `1-${'y'.repeat(129)}` }] }];
+	add('changes-beyond-bounds', 'source', { changes: (c) => c.json({
+		results: [...odd, ...DOCS.map((doc) => ({ id: doc._id, changes: [{ rev: doc._rev }] }))].map((row, i) => ({ seq: i + 1, ...row })), last_seq: 33, pending: 0,
+	}) }, completed({ failures: 3, named: /^rev: document_too_large: .*1-yyyy/ }));
 	// What is not there may have been edited: the run asks once more, and ends.
 	add('changes-nowhere', 'source', { changes: rows((row, i) => (i === 7 ? { ...row, id: 'is not there' } : row)) }, completed({ written: 29 }));
 
@@ -248,6 +254,7 @@ test('each ends in a state with its reason, and waits; another job goes on meanw
 			// What was written besides is the bystander's news.
 			if (said.info.doc_write_failures < want.failures || said.info.docs_written < want.written) bad(`has not written ${want.written} with ${want.failures} failures`);
 			if (as === 'source' && said.info.docs_written !== want.written) bad(`has not written ${want.written}`);
+			if (want.named && !want.named.test(said.info.last_failure)) bad(`does not name ${want.named}`);
 		}
 		if (want.pause) {
 			const log = peer.database(name).log.filter((e) => e.kind === (as === 'source' ? 'changes' : 'revs_diff'));

@@ -77,6 +77,31 @@ test_info(void)
 	p->ops->close(p);
 }
 
+/* A cluster's sequences grow with its shards, and a database tells two of them. */
+static void
+test_long_info(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct peer_info c;
+	struct buf b;
+	size_t i;
+
+	buf_init(&b, 1u << 20);
+	buf_puts(&b, "{\"purge_seq\":\"");
+	for (i = 0; i < 60000; i++)
+		buf_putc(&b, 'p');
+	buf_puts(&b, "\",\"update_seq\":\"5-");
+	for (i = 0; i < 60000; i++)
+		buf_putc(&b, 'u');
+	buf_puts(&b, "\"}");
+	buf_putc(&b, '\0');
+	canned_only("GET", " ", 200, b.data);
+	CHECK_INT(canned_info(p, &c), 0);
+	CHECK_INT(c.update_seq.len, 60004);
+	buf_release(&b);
+	p->ops->close(p);
+}
+
 /* Without memory it is not known whether it is the same database still: no answer is a yes. */
 static void
 test_unknown_database(void)
@@ -394,6 +419,7 @@ main(void)
 	canned_begin();
 	mark_executor();
 	test_info();
+	test_long_info();
 	test_unknown_database();
 	test_answers();
 	test_repeats();

@@ -409,6 +409,8 @@ test_refused_put(void)
 	    /* Of a proxy, and not of the document. */
 	    {403, "<html>Forbidden</html>", ERR_FORBIDDEN, 1},
 	    {401, "Unauthorized", ERR_UNAUTHORIZED, 1},
+	    {401, "", ERR_UNAUTHORIZED, 1},
+	    {403, "", ERR_FORBIDDEN, 1},
 	    {403, "{\"message\":\"Forbidden\"}", ERR_FORBIDDEN, 1},
 	    {413, "<html>Request Entity Too Large</html>", ERR_DOC_TOO_LARGE, 0},
 	};

@@ -100,6 +100,54 @@ test_none_yet(void)
 	p->ops->close(p);
 }
 
+/* Documents beyond what is kept here are told of as such: the others of the page come all the same. */
+static void
+test_changes_beyond_bounds(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct peer_changes c;
+	struct buf b;
+	size_t i, k;
+
+	buf_init(&b, 4u << 20);
+	buf_puts(&b, "{\"results\":[" ROW("1", "a"));
+	for (i = 0; i < 3; i++) { /* ids: as long as may be, one byte more, and far more with escapes */
+		buf_printf(&b, ",{\"seq\":%zu,\"id\":\"", i + 2);
+		for (k = 0; k < LIMIT_ID_LEN + (i > 0); k++)
+			buf_puts(&b, i == 2 ? "\\u0001\\u0001" : "x");
+		buf_puts(&b, "\",\"changes\":[{\"rev\":\"" CANNED_R1 "\"}]}");
+	}
+	for (i = 0; i < 2; i++) { /* as many leaves as may be, and one more */
+		buf_printf(&b, ",{\"seq\":%zu,\"id\":\"leaves\",\"changes\":[", i + 5);
+		for (k = 0; k < LIMIT_LEAVES + i; k++)
+			buf_printf(&b, "%s{\"rev\":\"1-%032zx\"}", k > 0 ? "," : "", k);
+		buf_puts(&b, "]}");
+	}
+	buf_puts(&b, ",{\"seq\":7,\"id\":\"rev\",\"changes\":[{\"rev\":\"" CANNED_R1 "\"},{\"rev\":\"1-");
+	for (k = 0; k <= LIMIT_REV_LEN; k++)
+		buf_putc(&b, 'y');
+	buf_puts(&b, "\"}]}," ROW("8", "z") "],\"last_seq\":8,\"pending\":0}");
+	buf_putc(&b, '\0');
+	canned_only("GET", "/_changes?", 200, b.data);
+	if (CHECK_INT(changes(p, &c, "", 100, 0), 0) && CHECK_INT(c.n, 8)) {
+		static const int errs[8] = {0, 0, ERR_DOC_TOO_LARGE, ERR_DOC_TOO_LARGE, 0, ERR_DOC_TOO_LARGE,
+		    ERR_DOC_TOO_LARGE, 0};
+
+		for (i = 0; i < 8; i++) {
+			CHECK_INT(c.rows[i].err, errs[i]);
+			CHECK_INT(c.rows[i].nrevs, errs[i] != 0 ? 0 : i == 4 ? LIMIT_LEAVES : 1);
+			CHECK((c.rows[i].why != NULL) == (errs[i] != 0));
+		}
+		CHECK_INT(c.rows[1].id.len, LIMIT_ID_LEN);
+		CHECK(c.rows[2].id.len < 1000 && c.rows[3].id.len < 1000);
+		CANNED_HAS(c.rows[2].why->text, "8192 bytes");
+		CANNED_HAS(c.rows[5].why->text, "10001");
+		CANNED_HAS(c.rows[6].why->text, "1-yyyy");
+	}
+	buf_release(&b);
+	p->ops->close(p);
+}
+
 static void
 test_bad_changes(void)
 {
@@ -751,6 +799,7 @@ main(void)
 	make_wants();
 	test_changes();
 	test_none_yet();
+	test_changes_beyond_bounds();
 	test_bad_changes();
 	test_endless_changes();
 	test_filters();
