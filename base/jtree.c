@@ -39,7 +39,7 @@ number_of(struct jread *j, unsigned how, json_t **vp)
 
 		errno = 0;
 		n = strtoll(text, NULL, 10);
-		if (errno == ERANGE)
+		if (errno == ERANGE && (how & JTREE_NEAR) == 0)
 			return ERR_BAD_JSON;
 		*vp = json_integer(n);
 	}
@@ -80,7 +80,7 @@ fill_object(struct jread *j, struct buf *scratch, unsigned how, json_t *object)
 
 	while (err == 0 && (err = jread_object_next(j, scratch, &key)) == 0) {
 		if (key.len > 0 && memchr(key.s, '\0', key.len) != NULL)
-			err = ERR_BAD_JSON;
+			err = (how & JTREE_NEAR) != 0 ? jread_skip(j, NULL) : ERR_BAD_JSON;
 		else if ((err = value_of(j, how, &v)) == 0 &&
 			 json_object_setn_new_nocheck(object, key.s, key.len, v) != 0)
 			err = ERR_NOMEM;

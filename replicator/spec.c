@@ -35,7 +35,8 @@
 #define HOUR_MS 3600000u
 
 struct reader {
-	json_t *o;
+	struct jstr text;
+	json_t *o; /* of it; what is kept as text is taken from there */
 	struct arena *a;
 	struct errtext *why;
 	int err;
@@ -112,6 +113,54 @@ text_of(struct reader *r, const json_t *v)
 	if ((copy = keep(r, text, strlen(text))) != NULL)
 		out = (struct jstr){copy, strlen(text)};
 	free(text);
+	return out;
+}
+
+/* The value of the text's own member ${name}, the last of several; empty: not there, or null. */
+static int
+span_of(const struct reader *r, const char *name, struct jstr *out)
+{
+	struct jstr key, value;
+	struct buf word;
+	struct jread j;
+	int err;
+
+	*out = (struct jstr){"", 0};
+	buf_init(&word, r->text.len + 64);
+	jread_init(&j, r->text.s, r->text.len);
+	err = jread_object_begin(&j);
+	while (err == 0 && (err = jread_object_next(&j, &word, &key)) == 0) {
+		int hit = jstr_is(&key, name);
+
+		err = jread_skip(&j, &value);
+		if (err == 0 && hit)
+			*out = jstr_is(&value, "null") ? (struct jstr){"", 0} : value;
+	}
+	buf_release(&word);
+	return err == ERR_END ? 0 : err;
+}
+
+/* A value as text that is part of the id.  One that a tree has no room for is as it was written, but for white space and the like. */
+static struct jstr
+kept_text(struct reader *r, const char *name)
+{
+	struct jstr span, out = {"", 0};
+	json_t *tree = NULL;
+	struct jread j;
+	struct buf b;
+	int err = span_of(r, name, &span);
+
+	if (err == 0 && span.len > 0 && (err = jtree_load(span, JTREE_NUL, &tree)) == 0) {
+		out = text_of(r, tree);
+	} else if (err == ERR_BAD_JSON) {
+		buf_init_arena(&b, r->a, SPEC_TEXT_MAX);
+		jread_init(&j, span.s, span.len);
+		if ((err = jread_text(&j, &b, NULL)) == 0)
+			out = (struct jstr){b.data, b.len};
+	}
+	if (err != 0)
+		fail(r, err);
+	json_decref(tree);
 	return out;
 }
 
@@ -410,8 +459,8 @@ filter_of(struct reader *r, struct peer_filter *f)
 	}
 	if (query != NULL && !json_is_object(query))
 		refuse(r, "parameter `query_params` must be an object");
-	f->selector = text_of(r, selector);
-	f->query = text_of(r, query);
+	f->selector = kept_text(r, "selector");
+	f->query = kept_text(r, "query_params");
 	f->winners = flag(r, "winning_revs_only", 0);
 	if ((name = string_of(r, filter, "filter")) != NULL)
 		f->filter = (struct jstr){name, strlen(name)};
@@ -517,7 +566,7 @@ spec_of(struct reader *r, const struct rep_defaults *d, struct rep_spec *out)
 	create_of(r, out);
 	out->continuous = flag(r, "continuous", 0);
 	filter_of(r, &out->filter);
-	out->since = text_of(r, member(r->o, "since_seq"));
+	out->since = kept_text(r, "since_seq");
 	out->checkpoints = flag(r, "use_checkpoints", d->checkpoints);
 	out->checkpoint_ms = number(r, "checkpoint_interval", d->checkpoint_ms, 1, HOUR_MS);
 	out->workers = (unsigned)number(r, "worker_processes", d->workers, 1, WORKERS_MAX);
@@ -534,12 +583,12 @@ spec_of(struct reader *r, const struct rep_defaults *d, struct rep_spec *out)
 int
 spec_parse(struct jstr text, const struct rep_defaults *d, struct arena *a, struct rep_spec *out, struct errtext *why)
 {
-	struct reader r = {.a = a, .why = why};
+	struct reader r = {.text = text, .a = a, .why = why};
 
 	*out = (struct rep_spec){.create_query = {"", 0}, .since = {"", 0}, .filter = {.filter = {"", 0}}};
 	if (why != NULL)
 		why->text[0] = '\0';
-	if ((r.err = jtree_load(text, JTREE_NUL, &r.o)) != 0)
+	if ((r.err = jtree_load(text, JTREE_NUL | JTREE_NEAR, &r.o)) != 0)
 		return r.err;
 	if (!json_is_object(r.o))
 		r.err = err_why(why, ERR_BAD_REQUEST, "Request body must be a JSON object");

@@ -116,6 +116,31 @@ test_form(void)
 	CHECK_STR(spec.id, "8e7b4da73e186b8017198c8979bf07a4");
 }
 
+/* Numbers of any size, wherever they stand: the replicator's own are taken for the bound. */
+static void
+test_large_numbers(void)
+{
+	static const char text[] =
+	    "{\"source\":\"a\",\"target\":\"b\",\"mine\":{\"n\":[123456789012345678901234567890]},\"nul\\u0000\":1,"
+	    "\"worker_batch_size\":100000000000000000000,\"http_connections\":-100000000000000000000,"
+	    "\"selector\": {\"n\": 123456789012345678901234567890, \"b\":1.50}}";
+	static const char form[] = "{\"n\":123456789012345678901234567890,\"b\":1.5}";
+	static const char params[] = "{\"source\":\"a\",\"target\":\"b\",\"filter\":\"d/f\",\"query_params\":{\"n\":1},"
+				     "\"since_seq\":18446744073709551616,\"query_params\":{\"n\":-18446744073709551616}}";
+	struct rep_spec spec;
+
+	if (CHECK_INT(parse(text, &spec), 0)) {
+		CHECK_MEM(spec.filter.selector.s, spec.filter.selector.len, form, sizeof(form) - 1);
+		CHECK_INT(spec.batch, 10000);
+		CHECK_INT(spec.connections, 1);
+	}
+	if (CHECK_INT(parse(params, &spec), 0)) {
+		CHECK_MEM(spec.filter.query.s, spec.filter.query.len, "{\"n\":-18446744073709551616}", 27);
+		CHECK_MEM(spec.since.s, spec.since.len, "18446744073709551616", 20);
+	}
+	CHECK_INT(parse("{\"source\":\"a\",\"target\":\"b\",\"worker_batch_size\":1e3}", &spec), ERR_BAD_REQUEST);
+}
+
 static void
 test_secrets(void)
 {
@@ -188,6 +213,7 @@ main(void)
 	test_headers();
 	test_id();
 	test_form();
+	test_large_numbers();
 	test_secrets();
 	test_shown();
 	test_no_memory();
