@@ -292,16 +292,16 @@ add(struct peer_found *f, size_t want, const struct peer_doc *doc)
 }
 
 static int
-add_error(struct peer_found *f, size_t want, size_t k, int err, const struct peer_said *said)
+add_error(struct peer_found *f, size_t want, size_t k, int err, const char *error, const char *reason)
 {
 	struct peer_doc doc = {.id = f->wants[want].id, .rev = f->wants[want].revs[k], .err = err};
 
 	f->answered[want][k] = NAMED;
-	if (said != NULL) {
+	if (error[0] != '\0') {
 		doc.why = arena_alloc(f->arena, sizeof(*doc.why));
 		if (doc.why == NULL)
 			return ERR_NOMEM;
-		(void)err_why(doc.why, err, "%s%s%s", said->error, said->reason[0] != '\0' ? ": " : "", said->reason);
+		(void)err_why(doc.why, err, "%s%s%s", error, reason[0] != '\0' ? ": " : "", reason);
 	}
 	return add(f, want, &doc);
 }
@@ -441,7 +441,8 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 		size_t nth = (size_t)(at[k] - w->revs);
 
 		if (f->answered[want][nth] != NAMED)
-			err = add_error(f, want, nth, peer_json_code(fate->said.error), &fate->said);
+			err = add_error(f, want, nth, peer_json_code(fate->said.error), fate->said.error,
+			    fate->said.reason);
 	}
 	if (err == 0 && hits == 0)
 		return err_why(in->why, ERR_IO, "has an error for a revision of \"%.*s\" that was not asked for",
@@ -596,14 +597,14 @@ peer_found_missing(struct peer_found *f, size_t want)
 
 	for (k = 0; k < f->wants[want].nrevs && err == 0; k++)
 		if (!f->answered[want][k])
-			err = add_error(f, want, k, ERR_MISSING, NULL);
+			err = add_error(f, want, k, ERR_MISSING, "", "");
 	return err;
 }
 
 int
-peer_found_too_large(struct peer_found *f, size_t want, size_t k)
+peer_found_never(struct peer_found *f, size_t want, size_t k, const struct errtext *why)
 {
-	return f->answered[want][k] == NAMED ? 0 : add_error(f, want, k, ERR_DOC_TOO_LARGE, NULL);
+	return f->answered[want][k] == NAMED ? 0 : add_error(f, want, k, ERR_DOC_TOO_LARGE, why->text, "");
 }
 
 size_t

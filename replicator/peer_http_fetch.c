@@ -15,7 +15,6 @@
 #define REVS_MAX 1000u /* revisions that are asked for at once */
 #define PARALLEL 16u   /* requests for single documents */
 #define DOC_SIZE_MIN 128u
-#define URL_MIN 400u
 
 struct fetch;
 
@@ -378,7 +377,7 @@ is_single_going_on(struct fetch *f, struct single *s)
 	if (s->rq.err != ERR_BAD_URL)
 		return 1;
 	pthread_mutex_lock(&p->lock);
-	if (p->url_max / 2 >= URL_MIN)
+	if (p->url_max / 2 >= PEER_URL_MIN)
 		p->url_max /= 2;
 	pthread_mutex_unlock(&p->lock);
 	return 1;
@@ -398,8 +397,8 @@ single_done(struct peer_rq *rq)
 		peer_rq_judge(rq, err, &f->words);
 	} else if (is_missing(rq)) {
 		rq->err = peer_found_missing(&f->found, s->want);
-	} else if (is_endless(rq) && s->to - s->from == 1) {
-		rq->err = peer_found_too_large(&f->found, s->want, s->from);
+	} else if ((is_endless(rq) || rq->err == ERR_BAD_URL) && s->to - s->from == 1) {
+		rq->err = peer_found_never(&f->found, s->want, s->from, &rq->why);
 	}
 	again = is_single_going_on(f, s);
 	if (!again && rq->err != 0)

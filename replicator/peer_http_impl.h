@@ -13,6 +13,7 @@
 #define PEER_INFO_ANSWER (1u << 20)    /* bytes of what a database says of itself: two sequences of 64 KiB, and what a peer adds */
 #define PEER_HEADERS 24u               /* headers of a request, a user's among them */
 #define PEER_URL_LEN 6000u             /* bytes of a URL beyond which lists in it are cut */
+#define PEER_URL_MIN 400u              /* and that every peer takes */
 #define PEER_COOKIE 4096u              /* bytes of a session's cookie */
 #define PEER_TYPE 256u                 /* bytes of a Content-Type */
 

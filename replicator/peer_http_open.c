@@ -25,7 +25,6 @@
 #define PIECE ((size_t)64 << 10)      /* bytes that are handed on at once */
 #define WORDS ((size_t)64 << 10)      /* of boundaries */
 #define BEHIND_MAX ((size_t)32 << 10) /* bytes behind the document that are read for the end of the answer */
-#define URL_MIN 400u
 
 enum part { PART_NONE, PART_JSON, PART_ERROR, PART_RELATED, PART_BEHIND };
 
@@ -471,10 +470,10 @@ is_shorter(struct opening *o)
 	struct peer_http *p = o->op.p;
 	int shorter;
 
-	if (o->rq.status != 414 || o->told || o->c->nancestors == 0)
+	if (o->rq.err != ERR_BAD_URL || o->told || o->c->nancestors == 0)
 		return 0;
 	pthread_mutex_lock(&p->lock);
-	shorter = p->url_max / 2 >= URL_MIN;
+	shorter = p->url_max / 2 >= PEER_URL_MIN;
 	if (shorter)
 		p->url_max /= 2;
 	pthread_mutex_unlock(&p->lock);

@@ -23,6 +23,7 @@
 #include "peer_http_impl.h"
 
 #define WAIT_MAX_MS 30000u    /* before a request is repeated */
+#define PATH_SHOWN 200u       /* bytes of a path in a reason */
 #define RETRY_MAX_MS 3600000u /* that a peer may ask for */
 #define REQUEST_BODY ((size_t)256 << 20)
 
@@ -537,14 +538,15 @@ int
 peer_rq_bad(struct peer_rq *rq, int err, const char *fmt, ...)
 {
 	char text[ERRTEXT_MAX];
+	int shown = (int)(rq->shown < PATH_SHOWN ? rq->shown : PATH_SHOWN);
 	va_list ap;
 
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	rq->err = err;
-	return err_why(&rq->why, err, "%s %s%.*s: %s", rq->method, rq->p->base.name, (int)rq->shown,
-	    rq->path.data != NULL ? rq->path.data : "", text);
+	return err_why(&rq->why, err, "%s %s%.*s%s: %s", rq->method, rq->p->base.name, shown,
+	    rq->path.data != NULL ? rq->path.data : "", rq->shown > PATH_SHOWN ? "..." : "", text);
 }
 
 void
@@ -570,9 +572,9 @@ place(const char *location)
 }
 
 static int
-status_code(int status, const struct peer_said *said)
+status_code(const struct peer_rq *rq, const struct peer_said *said)
 {
-	switch (status) {
+	switch (rq->status) {
 	case 401:
 		return ERR_UNAUTHORIZED;
 	case 403:
@@ -586,7 +588,9 @@ status_code(int status, const struct peer_said *said)
 	case 413:
 		return ERR_TOO_LARGE;
 	case 414:
-		return ERR_BAD_URL;
+	case 431:
+		/* A short URL is not at fault. */
+		return rq->path.len >= PEER_URL_MIN ? ERR_BAD_URL : ERR_IO;
 	case 429:
 		return ERR_TOO_MANY_REQUESTS;
 	case 503:
@@ -616,7 +620,7 @@ peer_rq_ok(struct peer_rq *rq)
 		return 0;
 	}
 	if (is_page(rq)) {
-		(void)peer_rq_bad(rq, status_code(rq->status, &(struct peer_said){"", ""}),
+		(void)peer_rq_bad(rq, status_code(rq, &(struct peer_said){"", ""}),
 		    "answered %d with a web page%s", rq->status,
 		    rq->status < 400 || rq->status == 404 ? ": no database is there" : "");
 		return 0;
@@ -624,7 +628,7 @@ peer_rq_ok(struct peer_rq *rq)
 	if (rq->status >= 200 && rq->status <= 299)
 		return 1;
 	peer_json_said(rq->answer.data, rq->answer.len, &said);
-	(void)peer_rq_bad(rq, status_code(rq->status, &said), "answered %d%s%s%s%s", rq->status,
+	(void)peer_rq_bad(rq, status_code(rq, &said), "answered %d%s%s%s%s", rq->status,
 	    said.error[0] != '\0' ? ", " : "", said.error, said.reason[0] != '\0' ? ": " : "", said.reason);
 	return 0;
 }

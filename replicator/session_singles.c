@@ -107,7 +107,8 @@ want_of(const struct batch *b, const struct peer_doc *doc)
 static int
 is_lost(int err)
 {
-	return err == ERR_MISSING || err == ERR_TOO_LARGE || err == ERR_DOC_TOO_LARGE || err == ERR_ATT_TOO_LARGE;
+	return err == ERR_MISSING || err == ERR_TOO_LARGE || err == ERR_DOC_TOO_LARGE || err == ERR_ATT_TOO_LARGE ||
+	       err == ERR_BAD_URL;
 }
 
 /*

@@ -101,6 +101,13 @@ function sources() {
 	add('changes-beyond-bounds', 'source', { changes: (c) => c.json({
 		results: [...odd, ...DOCS.map((doc) => ({ id: doc._id, changes: [{ rev: doc._rev }] }))].map((row, i) => ({ seq: i + 1, ...row })), last_seq: 33, pending: 0,
 	}) }, completed({ failures: 3, named: /^rev: document_too_large: .*1-yyyy/ }));
+	// One whose URL is too long for its server, by itself with an attachment, and where each is asked for by itself.
+	const tooLong = (c) => (c.req.url.length > 3000 ? c.send(431, {}) : c.usual());
+	for (const [kind, attachment] of [['alone', undefined], ['attachment', Buffer.from('some')]]) {
+		const content = made(4, { attachment });
+		content[1]._id = 'l'.repeat(3000);
+		add(`url-too-long-${kind}`, 'source', { doc_get: tooLong }, completed({ failures: 1, written: 3, named: /^l{200}\.\.\.: .*answered 431/ }), { content, extra: { use_bulk_get: false } });
+	}
 	// What is not there may have been edited: the run asks once more, and ends.
 	add('changes-nowhere', 'source', { changes: rows((row, i) => (i === 7 ? { ...row, id: 'is not there' } : row)) }, completed({ written: 29 }));
 

@@ -402,6 +402,8 @@ test_refused_put(void)
 	    {400, "{\"error\":\"doc_validation\",\"reason\":\"x\"}", ERR_DOC_VALIDATION, 0},
 	    {404, "{\"error\":\"not_found\",\"reason\":\"no_db_file\"}", ERR_NO_DB, 0},
 	    {500, "{}", ERR_IO, 0},
+	    /* Its URL is short. */
+	    {414, "{}", ERR_IO, 0},
 	    /* Of a proxy, which has not written it. */
 	    {200, "OK", ERR_IO, 0},
 	    {201, "", ERR_IO, 0},

@@ -783,7 +783,7 @@ test_many_revs(void)
 	CHECK_INT(peer_found_init(&f, &w, 1, a, &why), 0);
 	CHECK_INT(peer_found_one(&f, 0, b.data, b.len), 0);
 	CHECK_INT(peer_found_whole(&f), 1);
-	CHECK_INT(peer_found_too_large(&f, 0, 1), 0);
+	CHECK_INT(peer_found_never(&f, 0, 1, &why), 0);
 	CHECK_INT(peer_found_end(&f, 1, &c), 0);
 	if (CHECK_INT(c.ndocs, 2))
 		CHECK_INT(c.docs[1].err, ERR_DOC_TOO_LARGE);
