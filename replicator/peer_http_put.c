@@ -6,6 +6,8 @@
  *    them; it is made while it is sent.
  * 2. Once a byte was taken from the pipe the request cannot be repeated.
  * 3. PouchDB keeps what it is sent as it is, whatever the document says of its encoding: it gets no compressed bytes.
+ *    It also finds an attachment by the name in its header: what that server's reader takes for more than itself is sent as "&#N;",
+ *    and a backslash, up to which it drops the name, cannot be sent.
  * 4. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
  */
 #include <stdio.h>
@@ -24,7 +26,8 @@ struct putting {
 	struct peer_put *c;
 	char boundary[BOUNDARY_LEN + 1];
 	char type[96];
-	int piped; /* the error is the pipe's */
+	int piped;   /* the error is the pipe's */
+	int unnamed; /* an attachment's name cannot be sent: the error is the document's */
 
 	/* The client's thread's. */
 	struct buf text; /* that is sent now, but for the document's own */
@@ -90,6 +93,22 @@ put_word(struct buf *b, struct jstr s, int quoted)
 	}
 }
 
+/* As PouchDB's server reads it. */
+static void
+put_pouchdb_name(struct buf *b, struct jstr s)
+{
+	size_t i;
+
+	for (i = 0; i < s.len; i++) {
+		unsigned char c = (unsigned char)s.s[i];
+
+		if (c < ' ' || c == 127 || c == '"' || c == '%' || c == '&')
+			(void)buf_printf(b, "&#%u;", c);
+		else
+			(void)buf_putc(b, s.s[i]);
+	}
+}
+
 static void
 put_head(const struct putting *o, struct buf *b)
 {
@@ -108,7 +127,10 @@ put_between(const struct putting *o, size_t i, struct buf *b)
 		return;
 	}
 	(void)buf_puts(b, "\r\nContent-Disposition: attachment; filename=\"");
-	put_word(b, att->name, 1);
+	if (o->op.p->about.pouchdb)
+		put_pouchdb_name(b, att->name);
+	else
+		put_word(b, att->name, 1);
 	(void)buf_puts(b, "\"\r\nContent-Type: ");
 	if (att->type.len > 0)
 		put_word(b, att->type, 0);
@@ -343,6 +365,10 @@ judge(struct putting *o)
 		rq->why.text[0] = '\0';
 		return;
 	}
+	if (o->unnamed) {
+		(void)peer_rq_bad(rq, ERR_BAD_REQUEST, "PouchDB takes no attachment whose name has a backslash");
+		return;
+	}
 	/* Or is it the answer that is too much? */
 	if (rq->err == ERR_TOO_LARGE)
 		rq->err = rq->status >= 200 && rq->status <= 299 ? ERR_IO : ERR_DOC_TOO_LARGE;
@@ -389,6 +415,17 @@ plain_lengths(struct putting *o)
 	return 0;
 }
 
+static int
+check_names(struct putting *o)
+{
+	size_t i;
+
+	for (i = 0; i < o->c->natts; i++)
+		if (o->c->atts[i].name.len > 0 && memchr(o->c->atts[i].name.s, '\\', o->c->atts[i].name.len) != NULL)
+			o->unnamed = 1;
+	return o->unnamed ? ERR_BAD_REQUEST : 0;
+}
+
 static void
 with_atts(struct putting *o)
 {
@@ -400,7 +437,9 @@ with_atts(struct putting *o)
 	hex_encode(dice, sizeof(dice), o->boundary);
 	(void)snprintf(o->type, sizeof(o->type), "Content-Type: multipart/related; boundary=\"%s\"", o->boundary);
 	o->rq.type = o->type;
-	err = o->op.p->about.pouchdb ? plain_lengths(o) : 0;
+	err = o->op.p->about.pouchdb ? check_names(o) : 0;
+	if (err == 0 && o->op.p->about.pouchdb)
+		err = plain_lengths(o);
 	if (err == 0)
 		err = measure(o, &o->rq.http.body_len);
 	if (err != 0)

@@ -73,6 +73,20 @@ test('a document whose URL is too long for a PouchDB server keeps no other back'
 	}
 });
 
+// That server finds attachments by the names in their parts' headers, and ends where it finds one it was not told of.
+test('names of attachments that headers have to spell', LIMIT, async () => {
+	const [kept] = documents({ lean: true, big: 1000 });
+	const names = ['%', '%22', 'a/b', '..', 'a\nb', 'a\r\nContent-Length: 5\r\n', '"', 'a"; x="', 'ü', ';', "UTF-8''x", '&#65;', '&', '\u0001', '\u007f', ' '];
+	const named = (_id, list) => ({ ...kept, _id, _attachments: Object.fromEntries(list.map((name, i) => [name, { content_type: 'x/y', data: btoa(`of ${i}`) }])) });
+	const [name, copy] = [await divand.create(fresh('names')), fresh('names-copy')];
+	await divand.load(name, [named('names', names), named('back\\slash', ['a\\b']), kept]);
+	const { history: [run] } = await divand.replicate({ source: name, target: at(pouch, copy), create_target: true });
+	assert.deepEqual([run.docs_written, run.doc_write_failures], [2, 1]);
+	const want = await divand.picture(name, PLAIN);
+	delete want['back\\slash'];
+	assertSame(want, await pouch.picture(copy, PLAIN), 'names');
+});
+
 test('from one PouchDB database to another', LIMIT, async () => {
 	const [name, copy] = [await pouch.create(fresh('both')), fresh('both')];
 	await loadAll(pouch, name, small(4));
