@@ -7,7 +7,7 @@
  * 2. Once a byte was taken from the pipe the request cannot be repeated.
  * 3. PouchDB keeps what it is sent as it is, whatever the document says of its encoding: it gets no compressed bytes.
  *    It also finds an attachment by the name in its header: what that server's reader takes for more than itself is sent as "&#N;",
- *    and a backslash, up to which it drops the name, cannot be sent.
+ *    and a name with a backslash, up to which it drops the name, cannot be sent; nor can a document of more than POUCHDB_FIELD.
  * 4. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
  */
 #include <stdio.h>
@@ -19,6 +19,7 @@
 #include "peer_http_impl.h"
 
 #define BOUNDARY_LEN 32u
+#define POUCHDB_FIELD (2u << 20) /* bytes of a part without a name that its server's reader takes */
 
 struct putting {
 	struct peer_op op;
@@ -26,8 +27,8 @@ struct putting {
 	struct peer_put *c;
 	char boundary[BOUNDARY_LEN + 1];
 	char type[96];
-	int piped;   /* the error is the pipe's */
-	int unnamed; /* an attachment's name cannot be sent: the error is the document's */
+	int piped;          /* the error is the pipe's */
+	const char *unsent; /* why PouchDB's server is not sent the document; NULL: it is */
 
 	/* The client's thread's. */
 	struct buf text; /* that is sent now, but for the document's own */
@@ -365,8 +366,8 @@ judge(struct putting *o)
 		rq->why.text[0] = '\0';
 		return;
 	}
-	if (o->unnamed) {
-		(void)peer_rq_bad(rq, ERR_BAD_REQUEST, "PouchDB takes no attachment whose name has a backslash");
+	if (o->unsent != NULL) {
+		(void)peer_rq_bad(rq, ERR_DOC_VALIDATION, "PouchDB's server takes no %s", o->unsent);
 		return;
 	}
 	/* Or is it the answer that is too much? */
@@ -415,15 +416,18 @@ plain_lengths(struct putting *o)
 	return 0;
 }
 
+/* It would end, or keep something else. */
 static int
-check_names(struct putting *o)
+check_sendable(struct putting *o)
 {
 	size_t i;
 
+	if (o->c->doc->text.len > POUCHDB_FIELD)
+		o->unsent = "document of more than 2 MiB with attachments";
 	for (i = 0; i < o->c->natts; i++)
 		if (o->c->atts[i].name.len > 0 && memchr(o->c->atts[i].name.s, '\\', o->c->atts[i].name.len) != NULL)
-			o->unnamed = 1;
-	return o->unnamed ? ERR_BAD_REQUEST : 0;
+			o->unsent = "attachment whose name has a backslash";
+	return o->unsent != NULL ? ERR_DOC_VALIDATION : 0;
 }
 
 static void
@@ -437,7 +441,7 @@ with_atts(struct putting *o)
 	hex_encode(dice, sizeof(dice), o->boundary);
 	(void)snprintf(o->type, sizeof(o->type), "Content-Type: multipart/related; boundary=\"%s\"", o->boundary);
 	o->rq.type = o->type;
-	err = o->op.p->about.pouchdb ? check_names(o) : 0;
+	err = o->op.p->about.pouchdb ? check_sendable(o) : 0;
 	if (err == 0 && o->op.p->about.pouchdb)
 		err = plain_lengths(o);
 	if (err == 0)
