@@ -9,7 +9,8 @@ struct json_t; /* Jansson's */
 
 #define JTREE_NUL 1u   /* strings may have a NUL in them; keys never do */
 #define JTREE_REALS 2u /* integers become reals */
-#define JTREE_NEAR 4u  /* for looking at: an integer beyond 64 bits becomes the nearest within, a member whose key has a NUL is left out */
+#define JTREE_NEAR \
+	4u /* for looking at: an integer beyond 64 bits becomes the nearest within, a member whose key has a NUL is left out */
 
 /**
  * jtree_load(text, how, vp): *${vp} is the value that ${text} is, the caller's to json_decref(); ${how}: JTREE_*.  Of members with the same key

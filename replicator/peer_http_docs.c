@@ -441,8 +441,8 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 		size_t nth = (size_t)(at[k] - w->revs);
 
 		if (f->answered[want][nth] != NAMED)
-			err = add_error(f, want, nth, peer_json_code(fate->said.error), fate->said.error,
-			    fate->said.reason);
+			err = add_error(
+			    f, want, nth, peer_json_code(fate->said.error), fate->said.error, fate->said.reason);
 	}
 	if (err == 0 && hits == 0)
 		return err_why(in->why, ERR_IO, "has an error for a revision of \"%.*s\" that was not asked for",

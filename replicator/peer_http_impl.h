@@ -10,12 +10,13 @@
 
 #define PEER_ANSWER ((size_t)64 << 20) /* bytes of an answer that is gathered */
 #define PEER_ERROR_ANSWER 65536u       /* bytes that are read of an answer that is an error */
-#define PEER_INFO_ANSWER (1u << 20)    /* bytes of what a database says of itself: two sequences of 64 KiB, and what a peer adds */
-#define PEER_HEADERS 24u               /* headers of a request, a user's among them */
-#define PEER_URL_LEN 6000u             /* bytes of a URL beyond which lists in it are cut */
-#define PEER_URL_MIN 400u              /* and that every peer takes */
-#define PEER_COOKIE 4096u              /* bytes of a session's cookie */
-#define PEER_TYPE 256u                 /* bytes of a Content-Type */
+#define PEER_INFO_ANSWER \
+	(1u << 20)         /* bytes of what a database says of itself: two sequences of 64 KiB, and what a peer adds */
+#define PEER_HEADERS 24u   /* headers of a request, a user's among them */
+#define PEER_URL_LEN 6000u /* bytes of a URL beyond which lists in it are cut */
+#define PEER_URL_MIN 400u  /* and that every peer takes */
+#define PEER_COOKIE 4096u  /* bytes of a session's cookie */
+#define PEER_TYPE 256u     /* bytes of a Content-Type */
 
 struct peer_http;
 struct peer_op;

@@ -620,9 +620,8 @@ peer_rq_ok(struct peer_rq *rq)
 		return 0;
 	}
 	if (is_page(rq)) {
-		(void)peer_rq_bad(rq, status_code(rq, &(struct peer_said){"", ""}),
-		    "answered %d with a web page%s", rq->status,
-		    rq->status < 400 || rq->status == 404 ? ": no database is there" : "");
+		(void)peer_rq_bad(rq, status_code(rq, &(struct peer_said){"", ""}), "answered %d with a web page%s",
+		    rq->status, rq->status < 400 || rq->status == 404 ? ": no database is there" : "");
 		return 0;
 	}
 	if (rq->status >= 200 && rq->status <= 299)

@@ -130,8 +130,8 @@ test_changes_beyond_bounds(void)
 	buf_putc(&b, '\0');
 	canned_only("GET", "/_changes?", 200, b.data);
 	if (CHECK_INT(changes(p, &c, "", 100, 0), 0) && CHECK_INT(c.n, 8)) {
-		static const int errs[8] = {0, 0, ERR_DOC_TOO_LARGE, ERR_DOC_TOO_LARGE, 0, ERR_DOC_TOO_LARGE,
-		    ERR_DOC_TOO_LARGE, 0};
+		static const int errs[8] = {
+		    0, 0, ERR_DOC_TOO_LARGE, ERR_DOC_TOO_LARGE, 0, ERR_DOC_TOO_LARGE, ERR_DOC_TOO_LARGE, 0};
 
 		for (i = 0; i < 8; i++) {
 			CHECK_INT(c.rows[i].err, errs[i]);

@@ -125,8 +125,9 @@ test_large_numbers(void)
 	    "\"worker_batch_size\":100000000000000000000,\"http_connections\":-100000000000000000000,"
 	    "\"selector\": {\"n\": 123456789012345678901234567890, \"b\":1.50}}";
 	static const char form[] = "{\"n\":123456789012345678901234567890,\"b\":1.5}";
-	static const char params[] = "{\"source\":\"a\",\"target\":\"b\",\"filter\":\"d/f\",\"query_params\":{\"n\":1},"
-				     "\"since_seq\":18446744073709551616,\"query_params\":{\"n\":-18446744073709551616}}";
+	static const char params[] =
+	    "{\"source\":\"a\",\"target\":\"b\",\"filter\":\"d/f\",\"query_params\":{\"n\":1},"
+	    "\"since_seq\":18446744073709551616,\"query_params\":{\"n\":-18446744073709551616}}";
 	struct rep_spec spec;
 
 	if (CHECK_INT(parse(text, &spec), 0)) {
