@@ -162,11 +162,13 @@ put_query(struct line *l, struct jstr q)
 	size_t most = l->n + TARGET_MAX;
 
 	while (p < end && l->n < most) {
-		const char *amp = memchr(p, '&', (size_t)(end - p));
-		const char *stop = amp != NULL ? amp : end;
+		const char *stop = p;
+
+		while (stop < end && *stop != '&' && *stop != ';')
+			stop++;
 		const char *eq = memchr(p, '=', (size_t)(stop - p));
 
-		put_char(l, p == q.s ? '?' : '&');
+		put_char(l, p == q.s ? '?' : p[-1]);
 		if (eq != NULL && is_secret(p, (size_t)(eq - p))) {
 			put_escaped(l, p, (size_t)(eq - p) + 1, most - l->n);
 			put(l, "***", 3);

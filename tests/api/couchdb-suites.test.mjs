@@ -537,3 +537,13 @@ test('_local documents: what is not there is missing whatever revision is named;
 	assert.ok(bulk.status === 400 || bulk.json[0].error, bulk.text);
 	assert.equal((await ask(server, 'GET', `/${db}`)).json.doc_count, 0);
 });
+
+test('a semicolon ends a parameter of the query, as an ampersand does', async () => {
+	const db = await newDb(server, 'semicolons');
+	for (const name of ['a', 'b', 'c']) await ask(server, 'POST', `/${db}/_index`, { json: { index: { fields: [name] }, name } });
+	const count = async (query) => (await ask(server, 'GET', `/${db}/_index?${query}`)).json.indexes.length;
+	for (const [query, n] of [['limit=2;', 2], ['limit=5;skip=3', 1], [';skip=4', 0], [';', 4], ['limit=3&;skip=2;&', 2]]) assert.equal(await count(query), n, query);
+	await ask(server, 'PUT', `/${db}/x;y`, { json: {} });
+	assert.deepEqual((await ask(server, 'GET', `/${db}/_all_docs?key=%22x%3By%22`)).json.rows.map((row) => row.id), ['x;y']);
+	assert.equal((await ask(server, 'GET', `/${db}/x;y`)).status, 200);
+});
