@@ -48,9 +48,9 @@ use(struct reader *in, struct jstr ddoc, struct jstr name)
 	return find_index_id(in->r->arena, ddoc, &in->q->use_ddoc);
 }
 
-/* use_text: "ddoc", "_design/ddoc", "ddoc/name", "_design/ddoc/name". */
+/* use_text: ${text}, whose JSON is ${json}: "ddoc", "_design/ddoc", "ddoc/name", "_design/ddoc/name". */
 static int
-use_text(struct reader *in, struct jstr text)
+use_text(struct reader *in, struct jstr json, struct jstr text)
 {
 	static const char prefix[] = "_design/";
 	size_t n = sizeof(prefix) - 1;
@@ -63,6 +63,8 @@ use_text(struct reader *in, struct jstr text)
 		name = (struct jstr){slash + 1, (size_t)(text.s + text.len - slash - 1)};
 		text.len = (size_t)(slash - text.s);
 	}
+	if (name.len > 0 && memchr(name.s, '/', name.len) != NULL)
+		return find_words_wrong(ERR_INDEX_NAME, "Invalid index name: ", json, "", in->why);
 	return use(in, text, name);
 }
 
@@ -103,8 +105,10 @@ read_use_index(struct reader *in, struct jstr json)
 		err = names(in->r->arena, json, name, 2, &n);
 	if (err == ERR_NOT_STRING)
 		return find_words_wrong(ERR_INDEX_NAME, "Invalid index name: ", json, "", in->why);
-	if (err || json.s[0] == '"')
-		return err ? err : use_text(in, name[0]);
+	if (err)
+		return err;
+	if (json.s[0] == '"')
+		return use_text(in, json, name[0]);
 	return n > 0 ? use(in, name[0], name[1]) : 0;
 }
 

@@ -263,7 +263,7 @@ check_fallback(const struct findscan *fs, struct errtext *why)
 	if (q->allow_fallback || findscan_is_asked_for(fs))
 		return 0;
 	if (q->use_ddoc.len == 0)
-		return ERR_INVALID_INDEX;
+		return fs->plan->found && fs->plan->chosen != NULL ? 0 : ERR_INVALID_INDEX;
 	return err_why(why, ERR_INVALID_INDEX,
 	    "%.*s%s%.*s specified by `use_index` could not be found or it is not suitable.", (int)q->use_ddoc.len,
 	    q->use_ddoc.s, q->use_name.len > 0 ? ", " : "", (int)q->use_name.len, q->use_name.s);
@@ -350,6 +350,16 @@ open_parts(struct findscan *fs)
 	return err != 0 ? err : find_partition(fs);
 }
 
+/* no_index: In a partitioned database the words say which indexes were looked at. */
+static int
+no_index(const struct findscan *fs, struct errtext *why)
+{
+	if (!db_is_partitioned(fs->db))
+		return ERR_NO_INDEX;
+	return err_why(why, ERR_NO_INDEX, "No %s index exists for this sort, try indexing by the sort fields.",
+	    fs->q->partition.len > 0 ? "partitioned" : "global");
+}
+
 int
 findscan_prepare(struct findscan *fs, struct apireq *r, const struct find_query *q, struct errtext *why)
 {
@@ -361,7 +371,7 @@ findscan_prepare(struct findscan *fs, struct apireq *r, const struct find_query 
 	if ((err = plan(fs, r, q, marked ? &m : NULL, why)) != 0)
 		return err == ERR_BOOKMARK ? refuse_bookmark(q, why) : err;
 	if (!fs->plan->found)
-		return marked ? refuse_bookmark(q, why) : ERR_NO_INDEX;
+		return marked ? refuse_bookmark(q, why) : no_index(fs, why);
 	if ((err = open_parts(fs)) == 0 && marked && (err = go_behind(fs, &m)) == ERR_BOOKMARK)
 		return refuse_bookmark(q, why);
 	return err;

@@ -19,12 +19,15 @@
 
 static const struct jstr ID = {"_id", 3};
 
-/* $beginsWith is two comparisons, with what it is given and with that and the last of characters. */
+/*
+ * $beginsWith is two comparisons, with what it is given and with that and the last of characters.  $exists narrows nothing, but
+ * counts, so that of two indexes that of all fields is taken: it may cover the query.
+ */
 static int
 is_comparison(enum selector_op op)
 {
-	return op == SELECTOR_BEGINS_WITH || op == SELECTOR_LT || op == SELECTOR_LTE || op == SELECTOR_EQ ||
-	       op == SELECTOR_GTE || op == SELECTOR_GT;
+	return op == SELECTOR_BEGINS_WITH || op == SELECTOR_EXISTS || op == SELECTOR_LT || op == SELECTOR_LTE ||
+	       op == SELECTOR_EQ || op == SELECTOR_GTE || op == SELECTOR_GT;
 }
 
 /* ---- What the selector says ---- */
@@ -168,7 +171,7 @@ struct narrowing {
 	struct plan_field *field; /* at hand */
 };
 
-#define LAST "\xef\xbf\xbd" /* U+FFFD, which collates behind all letters */
+#define LAST "\xef\xbf\xbf" /* U+FFFF, which collates behind all others */
 
 static int
 is_null(const struct constant *k)
@@ -254,6 +257,8 @@ narrow(void *cookie, const struct selector_node *node)
 	/* A field begins with its name. */
 	n->field = bsearch(&node->name, n->fields, n->nfields, sizeof(*n->fields), jstr_order);
 	assert(n->field != NULL);
+	if (node->kid->op == SELECTOR_EXISTS)
+		return 0;
 	if (node->kid->op != SELECTOR_BEGINS_WITH)
 		return narrow_by(n, node->kid->op, k);
 	err = make_last(n->arena, k, &last);

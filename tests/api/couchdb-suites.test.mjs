@@ -547,3 +547,15 @@ test('a semicolon ends a parameter of the query, as an ampersand does', async ()
 	assert.deepEqual((await ask(server, 'GET', `/${db}/_all_docs?key=%22x%3By%22`)).json.rows.map((row) => row.id), ['x;y']);
 	assert.equal((await ask(server, 'GET', `/${db}/x;y`)).status, 200);
 });
+
+test('a sort that no index serves: in a partitioned database the words say which indexes were looked at', async () => {
+	const db = 'parts-sort';
+	await ask(server, 'PUT', `/${db}?partitioned=true`);
+	const reason = async (path, more) => {
+		const answer = await ask(server, 'POST', `/${db}/${path}`, { json: { selector: { n: 1 }, sort: ['n'], ...more } });
+		assertError(answer, 400, 'no_usable_index');
+		return answer.json.reason;
+	};
+	for (const [path, more] of [['_partition/x/_find'], ['_find', { partition: 'x' }]]) assert.equal(await reason(path, more), 'No partitioned index exists for this sort, try indexing by the sort fields.');
+	assert.equal(await reason('_find'), 'No global index exists for this sort, try indexing by the sort fields.');
+});

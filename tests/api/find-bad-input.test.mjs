@@ -274,13 +274,15 @@ test('a selector that takes too much of a document does not match it', { timeout
 test('sorts and indexes from nowhere', { timeout: 60000 }, async () => {
 	for (const sort of [['nope'], ['_id'], ['text', 'n'], [{ kind: 'desc' }, { list: 'desc' }], many(1000, (i) => `f${i}`), ['n', 'n']])
 		assertError(await post('_find', { selector: { a: 1 }, sort }), 400, 'no_usable_index', 'No index exists for this sort, try indexing by the sort fields.');
-	for (const use_index of ['', 'nope', 'i/nope', ['i', 'nope'], '_design/', '_design/nope/x', '/', '//', '\u0000', '"\\\n', 'é'.repeat(4000), 'x'.repeat(8192), ['x'.repeat(8192), 'y'.repeat(8192)], '_all_docs', '_local/x', '../i']) {
+	for (const use_index of ['', 'nope', 'i/nope', ['i', 'nope'], '_design/', '_design/nope/x', '/', '\u0000', '"\\\n', 'é'.repeat(4000), 'x'.repeat(8192), ['x'.repeat(8192), 'y'.repeat(8192)], '_all_docs', '_local/x', '../i']) {
 		const r = await post('_find', { selector: { n: 3 }, use_index });
 		assert.equal(r.status, 200, r.text.slice(0, 200));
 		assert.deepEqual(r.json.docs.map((d) => d._id), ['d']);
 		assert.match(r.json.warning, / was not used because it /);
 		assertError(await post('_find', { selector: { n: 3 }, use_index, allow_fallback: false }), 400, 'invalid_index');
 	}
+	for (const use_index of ['//', 'a/b/c', 'a//b', '_design/a/b/'])
+		assertError(await post('_find', { selector: { n: 3 }, use_index }), 400, 'invalid_index_name');
 });
 
 /* ---- Bookmarks ---- */

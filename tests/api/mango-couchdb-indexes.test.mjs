@@ -146,7 +146,7 @@ test('a named index is taken before a better one', async () => {
 	assert.equal(await chosen(m, selector, { use_index: '_design/poor' }), 'poor');
 });
 
-test('no fallback: only the index that is named', async () => {
+test('no fallback: only the index that is named, or any, but not all documents', async () => {
 	const reason = async (selector, more) => {
 		const r = await staff.refused(selector, { allow_fallback: false, ...more });
 		return [r.status, r.json.error, r.json.reason];
@@ -155,6 +155,10 @@ test('no fallback: only the index that is named', async () => {
 	assert.deepEqual(await reason({ firm: 'Pharm' }, { use_index: 'firm_boss' }), [400, 'invalid_index', '_design/firm_boss specified by `use_index` could not be found or it is not suitable.']);
 	assert.deepEqual(await reason({ firm: 'Pharm' }, { use_index: ['firm_boss', 'firm_boss'] }), [400, 'invalid_index', '_design/firm_boss, firm_boss specified by `use_index` could not be found or it is not suitable.']);
 	assert.deepEqual(await reason({ age: 22 }, { use_index: 'nothing' }), [400, 'invalid_index', '_design/nothing specified by `use_index` could not be found or it is not suitable.']);
+	assert.equal((await staff.find({ age: 22 }, { allow_fallback: false })).length, 1);
+	assert.equal((await staff.find({ age: 22 }, { use_index: [], allow_fallback: false })).length, 1);
+	assert.deepEqual(await reason({ firm: 'Pharm' }), [400, 'invalid_index', 'You must specify an index with the `use_index` parameter.']);
+	for (const use_index of ['a/b/c', '_design/a/b/c', ['a', 'b', 'c']]) assert.deepEqual((await reason({ age: 22 }, { use_index })).slice(0, 2), [400, 'invalid_index_name']);
 });
 
 const BAND = [
@@ -292,7 +296,7 @@ test('columns with one value may stand before those of a sort', async () => {
 
 test('what an index covers, and what it does not', async () => {
 	const covered = [
-		[{ age: { $gte: 32 } }, ['_id'], 'age'], [{ firm: 'Lyre', boss: true }, ['_id'], 'firm_boss'], [{ firm: { $exists: true }, boss: true }, ['firm'], 'firm_boss', 'firm_boss'],
+		[{ age: { $gte: 32 } }, ['_id'], 'age'], [{ firm: 'Lyre', boss: true }, ['_id'], 'firm_boss'], [{ firm: { $exists: true }, boss: true }, ['firm'], 'firm_boss'], [{ firm: { $exists: true }, boss: true }, ['firm'], 'firm_boss', 'firm_boss'],
 		[{ likes: { $elemMatch: { $eq: 'Erlang' } } }, ['likes'], 'likes'], [{ name: { given: 'Stella', family: 'Kern' } }, ['_id'], 'name'],
 	];
 	for (const [selector, fields, name, use_index] of covered) {

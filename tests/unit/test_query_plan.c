@@ -129,11 +129,15 @@ test_usable(void)
 static void
 test_choice(void)
 {
-	static const char both[] = "{\"a\":1,\"b\":{\"$gt\":2},\"c\":{\"$exists\":true}}";
+	static const char both[] = "{\"a\":1,\"b\":{\"$gt\":2},\"c\":{\"$ne\":0}}";
+	static const char exists[] = "{\"a\":1,\"b\":{\"$gt\":2},\"c\":{\"$exists\":true}}";
 
 	check_plan(
 	    (struct given){.selector = both, .indexes = "1/a a|2/ab a b|3/abc a b c"}, "index ab [1,2] [1,\"<MAX>\"]");
 	check_plan((struct given){.selector = both, .indexes = "3/b b|2/ca c a|1/c c"}, "index b [2] [\"<MAX>\"]");
+	check_plan((struct given){.selector = exists, .indexes = "1/a a|2/ab a b|3/abc a b c"},
+	    "index abc [1,2] [1,\"<MAX>\"] exact");
+	check_plan((struct given){.selector = exists, .indexes = "3/b b|2/ca c a|1/c c"}, "index ca [] [\"<MAX>\"]");
 	check_plan((struct given){.selector = both, .indexes = "2/x a|1/z a|1/y a"}, "index y [1] [1,\"<MAX>\"]");
 	check_candidates(
 	    (struct given){.selector = both,
