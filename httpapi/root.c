@@ -54,7 +54,8 @@ root_welcome(struct apireq *r)
 	buf_puts(&b, "{\"couchdb\":\"Welcome\",\"version\":\"" API_COUCHDB_VERSION "\",\"git_sha\":\"");
 	buf_puts(&b, "divan\",\"uuid\":\"");
 	buf_puts(&b, r->api->uuid);
-	buf_puts(&b, "\",\"features\":[],\"vendor\":{\"name\":\"Divan\",\"version\":\"0.1.0\"}}");
+	buf_puts(&b,
+	    "\",\"features\":[\"partitioned\",\"scheduler\"],\"vendor\":{\"name\":\"Divan\",\"version\":\"0.1.0\"}}");
 	api_json(r, 200, &b);
 }
 
