@@ -230,7 +230,8 @@ static void
 test_pauses(void)
 {
 	struct executor ex = bodytest_ex;
-	struct dbs_config config = {.ex = &ex, .autocompact = {.ratio_percent = 200, .min_bytes = 200000, .quiet_ms = 0}};
+	struct dbs_config config = {
+	    .ex = &ex, .autocompact = {.ratio_percent = 200, .min_bytes = 200000, .quiet_ms = 0}};
 	struct dbs *s = NULL;
 	struct db *db;
 

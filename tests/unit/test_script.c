@@ -150,12 +150,14 @@ test_eval(struct scripts *s)
 	/* While it is compiled, too. */
 	expect(s, J("{\"map\":[\"(eval('1'), function(doc) { emit(1) })\"]}"), SCRIPT_MAP, J("[{}]"), ERR_SCRIPT,
 	    "EvalError");
-	expect(s, J("{\"lib\":{\"x\":\"exports.f = new Function('return 3')\"},\"map\":[\"function(doc) { "
-		    "emit(require('views/lib/x').f()) }\"]}"),
+	expect(s,
+	    J("{\"lib\":{\"x\":\"exports.f = new Function('return 3')\"},\"map\":[\"function(doc) { "
+	      "emit(require('views/lib/x').f()) }\"]}"),
 	    SCRIPT_MAP, J("[{}]"), 0, "[[[]]]");
 	/* Functions behind statements; each program may have the names of another. */
 	expect(s,
-	    J("{\"map\":[\"const n = 1; function add(x) { return x + n } (function(doc) { emit(add(1)) })\",\"const n = 2; "
+	    J("{\"map\":[\"const n = 1; function add(x) { return x + n } (function(doc) { emit(add(1)) })\",\"const n "
+	      "= 2; "
 	      "let f = doc => { emit(n) }; f\"]}"),
 	    SCRIPT_MAP, J("[{}]"), 0, "[[[[2,null]],[[2,null]]]]");
 }
@@ -222,16 +224,17 @@ check_answer(struct jstr answer, const char *want)
 static void
 test_half_characters(struct scripts *s)
 {
-	static const struct jstr halves =
-	    J_INIT("{\"ddoc\":{\"validate_doc_update\":\"function(n) { var half = '\\ud83d\\ude00'.slice(0, 1); "
-		   "if (n.bad) throw {forbidden: half}; throw new Error(half) }\","
-		   "\"shows\":{\"s\":\"function() { return 'a\\ud83d' }\","
-		   "\"t\":\"function() { throw ['error', 'n\\ud83d', 'r\\ude00\\ud83d\\ude00'] }\","
-		   "\"long\":\"function() { throw {error: 'é'.repeat(50), reason: 'r'} }\","
-		   "\"e\":\"function() { throw {error: 'n', reason: 'r\\ud83d'} }\"},"
-		   "\"filters\":{\"f\":\"function() { throw new TypeError('r\\ud83d') }\"},"
-		   "\"lists\":{\"l\":\"function(head, req) { send('<\\ud83d'); getRow(); return '\\ude00>' }\"}}}"),
-				 call = J_INIT("[[\"lists\",\"l\"],{},{}]");
+	static const struct jstr
+	    halves =
+		J_INIT("{\"ddoc\":{\"validate_doc_update\":\"function(n) { var half = '\\ud83d\\ude00'.slice(0, 1); "
+		       "if (n.bad) throw {forbidden: half}; throw new Error(half) }\","
+		       "\"shows\":{\"s\":\"function() { return 'a\\ud83d' }\","
+		       "\"t\":\"function() { throw ['error', 'n\\ud83d', 'r\\ude00\\ud83d\\ude00'] }\","
+		       "\"long\":\"function() { throw {error: 'é'.repeat(50), reason: 'r'} }\","
+		       "\"e\":\"function() { throw {error: 'n', reason: 'r\\ud83d'} }\"},"
+		       "\"filters\":{\"f\":\"function() { throw new TypeError('r\\ud83d') }\"},"
+		       "\"lists\":{\"l\":\"function(head, req) { send('<\\ud83d'); getRow(); return '\\ude00>' }\"}}}"),
+	    call = J_INIT("[[\"lists\",\"l\"],{},{}]");
 	struct errtext why = {""};
 	struct jstr answer;
 	struct script *sc;
