@@ -121,7 +121,7 @@ test_map(struct scripts *s)
 	expect(
 	    s, J("{\"map\":[\"function(doc) { throw 'fatal_error' }\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "fatal_error");
 	expect(s, J("{\"map\":[\"function(doc) { function f() { f() } f() }\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT,
-	    "call stack");
+	    "too much recursion");
 	expect(s, J("{\"map\":[\"function(doc) { emit({toJSON: function() { return this.toJSON() }}) }\"]}"),
 	    SCRIPT_MAP, docs, ERR_SCRIPT, "too much recursion");
 	expect(s, J("{\"map\":[\"function(doc) {\"]}"), SCRIPT_MAP, docs, ERR_SCRIPT, "SyntaxError");
