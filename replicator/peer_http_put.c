@@ -6,8 +6,9 @@
  *    them; it is made while it is sent.
  * 2. Once a byte was taken from the pipe the request cannot be repeated.
  * 3. PouchDB keeps what it is sent as it is, whatever the document says of its encoding: it gets no compressed bytes.
- *    It also finds an attachment by the name in its header: what that server's reader takes for more than itself is sent as "&#N;",
- *    and a name with a backslash, up to which it drops the name, cannot be sent; nor can a document of more than POUCHDB_FIELD.
+ *    It also finds an attachment by the name in its header: what that server's reader takes for more than itself is sent as
+ *    "&#NNNN;", and a name with a backslash, up to which it drops the name, cannot be sent; nor can a document of more than
+ *    POUCHDB_FIELD, or a name that takes more than POUCHDB_HEAD.
  * 4. An attachment is as long as was said, or the request is ended before its body is: the target has nothing of it.
  */
 #include <stdio.h>
@@ -20,6 +21,7 @@
 
 #define BOUNDARY_LEN 32u
 #define POUCHDB_FIELD (2u << 20) /* bytes of a part without a name that its server's reader takes */
+#define POUCHDB_HEAD (16u << 10) /* and of a part's headers */
 
 struct putting {
 	struct peer_op op;
@@ -94,7 +96,7 @@ put_word(struct buf *b, struct jstr s, int quoted)
 	}
 }
 
-/* As PouchDB's server reads it. */
+/* As PouchDB's server reads it; its older versions know four digits alone. */
 static void
 put_pouchdb_name(struct buf *b, struct jstr s)
 {
@@ -104,7 +106,7 @@ put_pouchdb_name(struct buf *b, struct jstr s)
 		unsigned char c = (unsigned char)s.s[i];
 
 		if (c < ' ' || c == 127 || c == '"' || c == '%' || c == '&')
-			(void)buf_printf(b, "&#%u;", c);
+			(void)buf_printf(b, "&#%04u;", c);
 		else
 			(void)buf_putc(b, s.s[i]);
 	}
@@ -416,18 +418,30 @@ plain_lengths(struct putting *o)
 	return 0;
 }
 
-/* It would end, or keep something else. */
+/* PouchDB's server would end, or keep something else. */
 static int
 check_sendable(struct putting *o)
 {
+	struct buf head;
 	size_t i;
+	int err = 0;
 
+	buf_init(&head, POUCHDB_HEAD);
 	if (o->c->doc->text.len > POUCHDB_FIELD)
 		o->unsent = "document of more than 2 MiB with attachments";
-	for (i = 0; i < o->c->natts; i++)
-		if (o->c->atts[i].name.len > 0 && memchr(o->c->atts[i].name.s, '\\', o->c->atts[i].name.len) != NULL)
+	for (i = 0; i < o->c->natts && o->unsent == NULL && err == 0; i++) {
+		const struct jstr *name = &o->c->atts[i].name;
+
+		buf_clear(&head);
+		put_between(o, i, &head);
+		err = buf_failed(&head);
+		if (err == ERR_TOO_LARGE)
+			o->unsent = "attachment whose name and type take more than 16 KiB";
+		else if (name->len > 0 && memchr(name->s, '\\', name->len) != NULL)
 			o->unsent = "attachment whose name has a backslash";
-	return o->unsent != NULL ? ERR_DOC_VALIDATION : 0;
+	}
+	buf_release(&head);
+	return o->unsent != NULL ? ERR_DOC_VALIDATION : err;
 }
 
 static void

@@ -74,16 +74,16 @@ test('a document whose URL is too long for a PouchDB server keeps no other back'
 });
 
 // That server finds attachments by the names in their parts' headers, and ends where it finds one it was not told of.
-test('names of attachments that headers have to spell; a document that is too large beside one', LIMIT, async () => {
+test('names of attachments that headers have to spell; documents that are too large beside one, or by its name', LIMIT, async () => {
 	const [kept] = documents({ lean: true, big: 1000 });
 	const names = ['%', '%22', 'a/b', '..', 'a\nb', 'a\r\nContent-Length: 5\r\n', '"', 'a"; x="', 'ü', ';', "UTF-8''x", '&#65;', '&', '\u0001', '\u007f', ' '];
 	const named = (_id, list) => ({ ...kept, _id, _attachments: Object.fromEntries(list.map((name, i) => [name, { content_type: 'x/y', data: btoa(`of ${i}`) }])) });
 	const [name, copy] = [await divand.create(fresh('names')), fresh('names-copy')];
-	await divand.load(name, [named('names', names), named('back\\slash', ['a\\b']), { ...named('large', ['a']), pad: 'x'.repeat(2 << 20) }, kept]);
+	await divand.load(name, [named('names', names), named('back\\slash', ['a\\b']), named('long', ['&'.repeat(4000)]), { ...named('large', ['a']), pad: 'x'.repeat(2 << 20) }, kept]);
 	const { history: [run] } = await divand.replicate({ source: name, target: at(pouch, copy), create_target: true });
-	assert.deepEqual([run.docs_written, run.doc_write_failures], [2, 2]);
+	assert.deepEqual([run.docs_written, run.doc_write_failures], [2, 3]);
 	const want = await divand.picture(name, PLAIN);
-	for (const id of ['back\\slash', 'large']) delete want[id];
+	for (const id of ['back\\slash', 'long', 'large']) delete want[id];
 	assertSame(want, await pouch.picture(copy, PLAIN), 'names');
 });
 

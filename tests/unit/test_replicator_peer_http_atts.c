@@ -386,6 +386,40 @@ test_put_plain(void)
 	p->ops->close(p);
 }
 
+/* As every version of its server's reader takes them: older ones know four digits alone. */
+static void
+test_put_names(void)
+{
+	static const char text[] = "{\"_id\":\"a\",\"_rev\":\"" CANNED_R1
+				   "\",\"_attachments\":{\"a&\\n\\\"\":{\"follows\":true,\"length\":0}}}";
+	struct peer_att att = {.name = {"a&\n\"", 4}, .type = {"a/b", 3}};
+	struct peer_doc doc = {.id = {"a", 1}, .text = {text, sizeof(text) - 1}};
+	struct peer_put c = {.doc = &doc, .atts = &att, .natts = 1};
+	struct peer *p = canned_peer(NULL);
+	struct peer_info about;
+	char name[LIMIT_ATT_NAME_LEN];
+
+	peertest_clear();
+	peertest_rule("GET", " ", 200, "{\"update_seq\":1,\"auto_compaction\":false}");
+	peertest_rule("PUT", "/a?new_edits=false ", 201, "{\"ok\":true}");
+	CHECK_INT(canned_info(p, &about), 0);
+	if (pipe_new(&c.pipe) != 0)
+		abort();
+	pipe_end(c.pipe, 0);
+	CHECK_INT(canned_do(p, put_doc, &c), 0);
+	CHECK(strstr(peertest_body, "filename=\"a&#0038;&#0010;&#0034;\"") != NULL);
+
+	/* Its reader ends at a header of more than 16 KiB. */
+	memset(name, '&', sizeof(name));
+	att.name = (struct jstr){name, sizeof(name)};
+	CHECK_INT(canned_do(p, put_doc, &c), ERR_DOC_VALIDATION);
+	CANNED_HAS(c.call.why.text, "16 KiB");
+	CHECK_INT(c.of_all, 0);
+	CHECK_INT(peertest_requests, 2);
+	pipe_free(c.pipe);
+	p->ops->close(p);
+}
+
 static void
 test_refused_put(void)
 {
@@ -441,6 +475,7 @@ main(void)
 	test_ancestors();
 	test_put();
 	test_put_plain();
+	test_put_names();
 	test_refused_put();
 	canned_end();
 	return check_done();
