@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REASON_MAX 256
+#include "base/utf8.h"
+
+#define REASON_MAX 256u /* bytes of a reason in the history */
 #define JOB_MEMORY ((size_t)256 << 20)
 #define BACKOFF_MAX_MS (8u * 3600000u)
 #define HEALTHY_MS 120000u
@@ -49,6 +51,7 @@ static void
 remember(struct job *j, enum job_event_kind kind, const char *reason)
 {
 	unsigned max = j->r->config.limits.max_history;
+	size_t len = strlen(reason);
 
 	j->updated_us = wall_us(j->r);
 	if (max > JOB_EVENTS)
@@ -62,7 +65,7 @@ remember(struct job *j, enum job_event_kind kind, const char *reason)
 	memmove(j->events + 1, j->events, (j->nevents - 1) * sizeof(j->events[0]));
 	j->events[0].kind = kind;
 	j->events[0].at_us = j->updated_us;
-	j->events[0].reason = reason[0] != '\0' ? strndup(reason, REASON_MAX) : NULL;
+	j->events[0].reason = len > 0 ? strndup(reason, len < REASON_MAX ? len : utf8_whole(reason, REASON_MAX)) : NULL;
 }
 
 void

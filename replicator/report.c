@@ -47,12 +47,28 @@ shown(const struct buf *b)
 	return (struct jstr){b->data, b->len};
 }
 
-/* The checkpointed sequence alone stands first in j->seqs. */
+/* Of j->seqs the first member alone: the checkpointed sequence. */
+static void
+put_checkpointed(const struct job *j, struct buf *b)
+{
+	static const char name[] = "\"checkpointed_source_seq\":";
+	size_t len = strlen(j->seqs), at = sizeof(name) - 1;
+	struct jstr seq = {"null", 4};
+	struct jread r;
+
+	if (len > at) {
+		jread_init(&r, j->seqs + at, len - at);
+		if (jread_skip(&r, &seq) != 0)
+			seq = (struct jstr){"null", 4};
+	}
+	buf_puts(b, name);
+	buf_put(b, seq.s, seq.len);
+}
+
 static void
 put_counts(const struct job *j, struct buf *b, int all_seqs)
 {
 	const struct session_stats *s = &j->stats;
-	const char *end = strstr(j->seqs, ",\"source_seq\"");
 
 	put_number(b, "revisions_checked", s->checked);
 	put_number(b, "missing_revisions_found", s->missing);
@@ -71,10 +87,10 @@ put_counts(const struct job *j, struct buf *b, int all_seqs)
 	/* Nor is this, so it is told of what runs alone, and kept nowhere. */
 	if (j->state == JOB_RUNNING)
 		put_number(b, "bytes_written", s->bytes);
-	if (end == NULL)
-		buf_puts(b, "\"checkpointed_source_seq\":null");
+	if (all_seqs && j->seqs[0] != '\0')
+		buf_puts(b, j->seqs);
 	else
-		buf_put(b, j->seqs, all_seqs ? strlen(j->seqs) : (size_t)(end - j->seqs));
+		put_checkpointed(j, b);
 }
 
 int

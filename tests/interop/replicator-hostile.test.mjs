@@ -95,6 +95,9 @@ function sources() {
 	} }, completed(), { extra: { worker_batch_size: 5, worker_processes: 1 } });
 	add('changes-rows-backwards', 'source', { changes: (c) => c.json({ results: DOCS.map((doc, i) => ({ seq: 30 - i, id: doc._id, changes: [{ rev: doc._rev }] })), last_seq: 30, pending: 0 }) }, completed());
 	add('changes-endless-rows', 'source', { changes: (c) => c.endless('{"results":[', Buffer.from(`${JSON.stringify({ seq: 1, id: DOCS[0]._id, changes: [{ rev: DOCS[0]._rev }] })},\n`.repeat(100))) }, { state: /crashing|running/, reason: /./ });
+	// What a list of all jobs has to show: a sequence that looks like the end of another, and a reason that is cut within a letter.
+	add('changes-seq-arrays', 'source', { changes: (c) => c.json({ results: DOCS.map((doc, i) => ({ seq: [i, 'a', 'source_seq', { source_seq: [] }], id: doc._id, changes: [{ rev: doc._rev }] })), last_seq: [30, 'a', 'source_seq', { source_seq: [] }], pending: 0 }) }, completed());
+	for (const n of [1, 2]) add(`reason-wide-${n}`, 'source', { changes: (c) => c.json({ error: 'x'.repeat(n), reason: 'ü'.repeat(300) }, 500) }, crashing(/üüü/));
 	// Documents beyond what is kept here, among others: each is counted, and the last is named.
 	const revs = (n) => Array.from({ length: n }, (_, i) => ({ rev: `1-${String(i).padStart(32, '0')}` }));
 	const odd = [{ id: 'x'.repeat(8193), changes: revs(1) }, { id: 'leaves', changes: revs(10001) }, { id: 'rev', changes: [{ rev: `1-${'y'.repeat(129)}` }] }];
@@ -243,7 +246,8 @@ test('each ends in a state with its reason, and waits; another job goes on meanw
 		last = await docsOf();
 		return cases.every(({ name, want }) => settled(last.get(name)) || (want.state instanceof RegExp && want.state.test(last.get(name)?.state)));
 	}, () => cases.filter(({ name }) => !settled(last.get(name))).map(({ name }) => `${name} ${JSON.stringify(last.get(name))}`).join('\n'), 90000);
-	const jobs = new Map((await divand.want('GET', '/_scheduler/jobs?limit=1000')).jobs.map((job) => [job.doc_id, job]));
+	const listed = await fetch(`${divand.url}/_scheduler/jobs?limit=1000`, { headers: { Authorization: divand.auth } });
+	const jobs = new Map(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(await listed.arrayBuffer())).jobs.map((job) => [job.doc_id, job]));
 	const wrong = [];
 	for (const { name, want, as } of cases) {
 		const said = last.get(name);
