@@ -346,8 +346,11 @@ read_id(struct peer_in *in, struct arena *a, struct peer_change *row)
 		err = read_copy(in, a, &row->id);
 		if (err != 0 || row->id.len <= LIMIT_ID_LEN)
 			return err;
-	} else if ((err = peer_in_copy(a, &span, &row->id)) != 0) {
-		return err;
+	} else {
+		/* Its beginning, as it is written. */
+		span = (struct jstr){span.s + 1, utf8_whole(span.s + 1, ID_SHOWN)};
+		if ((err = peer_in_copy(a, &span, &row->id)) != 0)
+			return err;
 	}
 	row->id.len = utf8_whole(row->id.s, ID_SHOWN);
 	return set_aside(a, row, "its id has more than %u bytes", LIMIT_ID_LEN);

@@ -32,6 +32,7 @@ struct opening {
 	struct peer_op op;
 	struct peer_rq rq;
 	struct peer_open *c;
+	size_t since; /* ancestors that are asked with */
 
 	/* The client's thread's. */
 	struct arena *words;
@@ -470,7 +471,7 @@ is_shorter(struct opening *o)
 	struct peer_http *p = o->op.p;
 	int shorter;
 
-	if (o->rq.err != ERR_BAD_URL || o->told || o->c->nancestors == 0)
+	if (o->rq.err != ERR_BAD_URL || o->told || o->since == 0)
 		return 0;
 	pthread_mutex_lock(&p->lock);
 	shorter = p->url_max / 2 >= PEER_URL_MIN;
@@ -542,6 +543,7 @@ make_request(struct opening *o)
 	}
 	if (i > 0)
 		(void)buf_puts(b, "%5D");
+	o->since = i;
 	return buf_failed(b);
 }
 

@@ -234,6 +234,35 @@ test_ancestors(void)
 	p->ops->close(p);
 }
 
+/* Where it is the id that is too long there is nothing to shorten, neither here nor for the documents behind it. */
+static void
+test_long_id(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct rev *many = arena_calloc(canned_arena, 100, sizeof(*many));
+	struct peer_open c = {.ready = count_ready, .ancestors = many, .nancestors = 100};
+	char *id = arena_calloc(canned_arena, LIMIT_ID_LEN, 1);
+	size_t i;
+
+	for (i = 0; i < 100; i++)
+		many[i] = canned_rev(CANNED_R1);
+	memset(id, 'x', LIMIT_ID_LEN);
+	peertest_clear();
+	peertest_rule("GET", "/xxx", 414, "{}");
+	peertest_rule("GET", "/a?", 200, "[{\"ok\":" CANNED_DOC1("a") "}]");
+	c.rev = canned_rev(CANNED_R1);
+	for (i = 0; i < 2; i++) {
+		if (pipe_new(&c.pipe) != 0)
+			abort();
+		c.id = i == 0 ? (struct jstr){id, LIMIT_ID_LEN} : (struct jstr){"a", 1};
+		CHECK_INT(canned_do(p, open_doc, &c), i == 0 ? ERR_BAD_URL : 0);
+		pipe_free(c.pipe);
+	}
+	CHECK_INT(peertest_requests, 2);
+	CHECK(strcspn(peertest_head, "\r") > 3200);
+	p->ops->close(p);
+}
+
 struct feeding {
 	struct pipe *pipe;
 	size_t pieces;
@@ -473,6 +502,7 @@ main(void)
 	test_open();
 	test_bad_open();
 	test_ancestors();
+	test_long_id();
 	test_put();
 	test_put_plain();
 	test_put_names();

@@ -148,6 +148,34 @@ test_changes_beyond_bounds(void)
 	p->ops->close(p);
 }
 
+/* Of an id that is not kept nothing but its beginning takes memory. */
+static void
+test_endless_id(void)
+{
+	struct peer *p = canned_peer(NULL);
+	struct arena *small;
+	struct peer_changes c = {.limit = 10};
+	struct buf b;
+	size_t i;
+
+	buf_init(&b, 4u << 20);
+	buf_puts(&b, "{\"results\":[{\"seq\":1,\"id\":\"");
+	for (i = 0; i < 2u << 20; i++)
+		buf_putc(&b, 'x');
+	buf_puts(&b, "\",\"changes\":[{\"rev\":\"" CANNED_R1 "\"}]}],\"last_seq\":1,\"pending\":0}");
+	buf_putc(&b, '\0');
+	canned_only("GET", "/_changes?", 200, b.data);
+	if (arena_new(1u << 20, &small) != 0)
+		abort();
+	if (CHECK_INT(peertest_do(p, changes, &c, small), 0) && CHECK_INT(c.n, 1)) {
+		CHECK_INT(c.rows[0].err, ERR_DOC_TOO_LARGE);
+		CHECK_MEM(c.rows[0].id.s, 3, "xxx", 3);
+	}
+	arena_free(small);
+	buf_release(&b);
+	p->ops->close(p);
+}
+
 static void
 test_bad_changes(void)
 {
@@ -800,6 +828,7 @@ main(void)
 	test_changes();
 	test_none_yet();
 	test_changes_beyond_bounds();
+	test_endless_id();
 	test_bad_changes();
 	test_endless_changes();
 	test_filters();
