@@ -611,9 +611,5 @@ spec_end_shown(const struct rep_end *end, struct buf *b)
 		buf_puts(b, end->user);
 		buf_puts(b, ":*****@");
 	}
-	buf_puts(b, rest);
-	/* Who reads it may take the end away unseen, as Fauxton does. */
-	if (rest[strlen(rest) - 1] != '/')
-		buf_putc(b, '/');
-	return buf_failed(b);
+	return buf_puts(b, rest);
 }
