@@ -19,7 +19,8 @@
 
 #include "base/utf8.h"
 
-#define REASON_MAX 256u /* bytes of a reason in the history */
+#define REASON_MAX 256u       /* bytes of a reason in the history */
+#define SEQS_MAX (200u << 10) /* bytes of three sequences, of 64 KiB at most each */
 #define JOB_MEMORY ((size_t)256 << 20)
 #define BACKOFF_MAX_MS (8u * 3600000u)
 #define HEALTHY_MS 120000u
@@ -71,17 +72,12 @@ remember(struct job *j, enum job_event_kind kind, const char *reason)
 void
 job_snapshot(struct job *j)
 {
-	struct buf b;
-
 	if (j->session == NULL)
 		return;
 	session_stats(j->session, &j->stats);
-	buf_init(&b, sizeof(j->seqs) - 1);
-	if (session_seqs(j->session, &b) == 0) {
-		memcpy(j->seqs, b.data, b.len);
-		j->seqs[b.len] = '\0';
-	}
-	buf_release(&b);
+	buf_clear(&j->seqs);
+	if (session_seqs(j->session, &j->seqs) != 0)
+		buf_clear(&j->seqs);
 }
 
 /* ---- Tables ---- */
@@ -139,6 +135,7 @@ job_new(struct replicator *r, struct job **jp)
 	}
 	j->r = r;
 	j->stats.pending = -1;
+	buf_init(&j->seqs, SEQS_MAX);
 	buf_init_arena(&j->source_shown, j->arena, LIMIT_URL_LEN);
 	buf_init_arena(&j->target_shown, j->arena, LIMIT_URL_LEN);
 	*jp = j;
@@ -267,6 +264,7 @@ job_free(struct job *j)
 			unlist_doc(j);
 		j->r->count.jobs--;
 	}
+	buf_release(&j->seqs);
 	arena_free(j->arena);
 	free(j);
 }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include "base/arena.h"
+#include "base/buf.h"
 #include "replicator/queue.h"
 #include "replicator/replicator.h"
 #include "replicator/session.h"
@@ -66,7 +67,7 @@ struct job {
 	struct job_event events[JOB_EVENTS]; /* newest first */
 	unsigned nevents;
 	struct session_stats stats; /* of the last run */
-	char seqs[1024];            /* as session_seqs() had them */
+	struct buf seqs;            /* as session_seqs() had them, or empty */
 	char reason[ERRTEXT_MAX + 64];
 	struct jstr
 	    told; /* JSON object: what its document says of a run that ended before the server began; or empty */

@@ -52,12 +52,12 @@ static void
 put_checkpointed(const struct job *j, struct buf *b)
 {
 	static const char name[] = "\"checkpointed_source_seq\":";
-	size_t len = strlen(j->seqs), at = sizeof(name) - 1;
 	struct jstr seq = {"null", 4};
+	size_t at = sizeof(name) - 1;
 	struct jread r;
 
-	if (len > at) {
-		jread_init(&r, j->seqs + at, len - at);
+	if (j->seqs.len > at) {
+		jread_init(&r, j->seqs.data + at, j->seqs.len - at);
 		if (jread_skip(&r, &seq) != 0)
 			seq = (struct jstr){"null", 4};
 	}
@@ -87,8 +87,8 @@ put_counts(const struct job *j, struct buf *b, int all_seqs)
 	/* Nor is this, so it is told of what runs alone, and kept nowhere. */
 	if (j->state == JOB_RUNNING)
 		put_number(b, "bytes_written", s->bytes);
-	if (all_seqs && j->seqs[0] != '\0')
-		buf_puts(b, j->seqs);
+	if (all_seqs && j->seqs.len > 0)
+		buf_put(b, j->seqs.data, j->seqs.len);
 	else
 		put_checkpointed(j, b);
 }

@@ -97,6 +97,9 @@ function sources() {
 	add('changes-endless-rows', 'source', { changes: (c) => c.endless('{"results":[', Buffer.from(`${JSON.stringify({ seq: 1, id: DOCS[0]._id, changes: [{ rev: DOCS[0]._rev }] })},\n`.repeat(100))) }, { state: /crashing|running/, reason: /./ });
 	// What a list of all jobs has to show: a sequence that looks like the end of another, and a reason that is cut within a letter.
 	add('changes-seq-arrays', 'source', { changes: (c) => c.json({ results: DOCS.map((doc, i) => ({ seq: [i, 'a', 'source_seq', { source_seq: [] }], id: doc._id, changes: [{ rev: doc._rev }] })), last_seq: [30, 'a', 'source_seq', { source_seq: [] }], pending: 0 }) }, completed());
+	// A cluster's sequences are long.
+	const seq = (i) => `${i}-${'s'.repeat(60000)}`;
+	add('changes-seq-long', 'source', { changes: (c) => c.json({ results: DOCS.map((doc, i) => ({ seq: seq(i), id: doc._id, changes: [{ rev: doc._rev }] })), last_seq: seq(30), pending: 0 }) }, completed({ checkpointed: seq(30) }));
 	for (const n of [1, 2]) add(`reason-wide-${n}`, 'source', { changes: (c) => c.json({ error: 'x'.repeat(n), reason: 'ü'.repeat(300) }, 500) }, crashing(/üüü/));
 	// Documents beyond what is kept here, among others: each is counted, and the last is named.
 	const revs = (n) => Array.from({ length: n }, (_, i) => ({ rev: `1-${String(i).padStart(32, '0')}` }));
@@ -265,6 +268,7 @@ test('each ends in a state with its reason, and waits; another job goes on meanw
 			// What was written besides is the bystander's news.
 			if (said.info.doc_write_failures < want.failures || said.info.docs_written < want.written) bad(`has not written ${want.written} with ${want.failures} failures`);
 			if (as === 'source' && said.info.docs_written !== want.written) bad(`has not written ${want.written}`);
+			if (want.checkpointed && said.info.checkpointed_source_seq !== want.checkpointed) bad('does not tell its checkpoint');
 			if (want.named && !want.named.test(said.info.last_failure)) bad(`does not name ${want.named}`);
 		}
 		if (want.pause) {
