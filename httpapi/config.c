@@ -381,11 +381,23 @@ config_at_each(struct config *c, enum config_layer layer,
 	return rc;
 }
 
+static const char *
+value_of(const struct entry *e)
+{
+	return e != NULL ? atomic_load_explicit(&e->value, memory_order_acquire) : NULL;
+}
+
+const char *
+config_shown(const struct config *c, const char *section, const char *key)
+{
+	return value_of(find(c, section, key));
+}
+
 const char *
 config_get(const struct config *c, const char *section, const char *key, const char *dflt)
 {
 	const struct entry *e = find(c, section, key);
-	const char *value = e != NULL ? atomic_load_explicit(&e->value, memory_order_acquire) : NULL;
+	const char *value = value_of(e);
 
 	return value != NULL && (*value != '\0' || e->is_text) ? value : dflt;
 }
@@ -433,7 +445,7 @@ config_all(const struct config *c, int (*fn)(const char *section, const char *ke
 	int rc = 0;
 
 	for (; e != NULL && rc == 0; e = atomic_load_explicit(&e->next, memory_order_acquire)) {
-		const char *value = atomic_load_explicit(&e->value, memory_order_acquire);
+		const char *value = value_of(e);
 
 		if (value != NULL)
 			rc = fn(e->section, e->key, value, cookie);

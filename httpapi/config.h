@@ -30,6 +30,8 @@ int config_set(struct config *c, const char *section, const char *key, const cha
  * replaced are kept until then), or ${dflt}: also for an empty one of a number, a truth or a word.
  */
 const char *config_get(const struct config *c, const char *section, const char *key, const char *dflt);
+/** config_shown(c, section, key): The value as it was set, also an empty one; it lives as long.  NULL: it is not set. */
+const char *config_shown(const struct config *c, const char *section, const char *key);
 /** config_get_auth(c, key, dflt): The value of ${key} in chttpd_auth, or as CouchDB in couch_httpd_auth, or ${dflt}. */
 const char *config_get_auth(const struct config *c, const char *key, const char *dflt);
 /**

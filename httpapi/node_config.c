@@ -205,7 +205,9 @@ begin_change(struct apireq *r, struct change *c)
 {
 	struct jstr persist = http_header(r->http, "x-couch-persist");
 
-	c->old = config_get(r->api->config, r->part[3].s, r->part[4].s, "");
+	c->old = config_shown(r->api->config, r->part[3].s, r->part[4].s);
+	if (!c->old)
+		c->old = "";
 	c->keep = !is_false(&persist);
 	r->cookie = c;
 	api_work(r, change_work, change_end);
@@ -367,7 +369,7 @@ delete_value(struct apireq *r)
 {
 	struct change *c;
 
-	if (!config_get(r->api->config, r->part[3].s, r->part[4].s, NULL)) {
+	if (!config_shown(r->api->config, r->part[3].s, r->part[4].s)) {
 		unknown(r);
 		return;
 	}
@@ -385,7 +387,7 @@ one_value(struct apireq *r)
 	int put = strcmp(r->method, "PUT") == 0;
 
 	if (strcmp(r->method, "GET") == 0) {
-		const char *value = config_get(r->api->config, section, key, NULL);
+		const char *value = config_shown(r->api->config, section, key);
 
 		if (value)
 			show_value(r, value);

@@ -130,6 +130,17 @@ test('a wrong value is refused with what it must be', async () => {
 	assert.equal((await put('native_query_servers/x', 'y')).status, 403);
 });
 
+test('what was set to nothing is shown so, and deleted to what was there before', async () => {
+	for (const [what, before] of [['cors/max_age', '11'], ['cors/headers', 'x-given']]) {
+		const [section, key] = what.split('/');
+		assert.equal((await put(what, '')).json, before);
+		const shown = await ask(server, 'GET', `${CONFIG}/${what}`);
+		assert.deepEqual([shown.status, shown.json, (await get(section))[key]], [200, '', '']);
+		const gone = await del(what);
+		assert.deepEqual([gone.status, gone.json, await get(what)], [200, '', before]);
+	}
+});
+
 test('secrets are not shown, and what stands for them is not taken', async () => {
 	const answers = [await ask(server, 'GET', CONFIG), await ask(server, 'GET', `${CONFIG}/admins`), await ask(server, 'GET', `${CONFIG}/chttpd_auth`),
 		await ask(server, 'GET', `${CONFIG}/chttpd_auth/secret`), await put('admins/dave', 'davepw'), await put('admins/dave', 'davepw2'), await put('jwt_keys/hmac:x', 'aHVzaA=='),
@@ -160,7 +171,7 @@ test('an administrator comes and goes at once', async () => {
 });
 
 test('an administrator whom the environment names: what was changed over HTTP holds when the files are read again, and after restarts', async () => {
-	const one = await startDivand();
+	const one = await startDivand({ config: { chttpd_auth: { iterations: '1000' } } });
 	const lets = async (name, password) => (await ask(one, 'GET', '/_all_dbs', { auth: basic(`${name}:${password}`) })).status === 200;
 	const change = async (method, name, json) => assert.equal((await ask(one, method, `${CONFIG}/admins/${name}`, { json, auth: basic('boss:x') })).status, 200);
 	const again = [
