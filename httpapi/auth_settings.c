@@ -1,5 +1,6 @@
 /* auth_settings.c: what the configuration says of authentication, read once for each change of it. */
 #include "auth_impl.h"
+#include "users.h"
 #include "base/log.h"
 
 #include <ctype.h>
@@ -277,7 +278,6 @@ auth_settings_new(struct api *api, uint64_t serial, struct auth_settings **sp)
 {
 	struct auth_settings *s = calloc(1, sizeof(*s));
 	const struct config *c = api->config;
-	uint64_t n = get_u64(c, "iterations", SECRET_ITERATIONS);
 	int err;
 
 	if (!s)
@@ -299,7 +299,7 @@ auth_settings_new(struct api *api, uint64_t serial, struct auth_settings **sp)
 		auth_settings_free(s);
 		return err;
 	}
-	s->iterations = n < 1 || n > 100000000 ? SECRET_ITERATIONS : (unsigned)n;
+	s->iterations = users_iterations(c);
 	snprintf(s->nobody, sizeof(s->nobody), "-pbkdf2:sha256-%064d,%032d,%u", 0, 0, s->iterations);
 	load_lockout(api->auth->lockout, c);
 	*sp = s;

@@ -124,7 +124,7 @@ test('words are taken in any case, and mean the same', async () => {
 	await server.stop();
 });
 
-test('no setting of rounds locks out whom it is for', async () => {
+test('no setting of rounds locks out whom it is for, or makes who is not there cost more', { timeout: 15000 }, async () => {
 	const server = await startDivand({ config: QUICK });
 	await signUp(server, 'early');
 	const rounds = async (name) => (await ask(server, 'GET', `/_users/org.couchdb.user:${name}`)).json.iterations;
@@ -142,6 +142,9 @@ test('no setting of rounds locks out whom it is for', async () => {
 	await signUp(server, 'last');
 	assert.equal(await rounds('last'), 1500);
 	await assertLogin(server, 'last');
+	/* Who is not there costs no more than who is: not half a minute. */
+	await setting(server, 'chttpd_auth/iterations', '100000000');
+	assert.equal((await logIn(server, 'stranger')).status, 401);
 	await server.stop();
 });
 
