@@ -155,6 +155,23 @@ is_secret(const char *name, size_t len)
 	return 0;
 }
 
+/*
+ * How much of a parameter that ends at ${stop} is shown before something secret that may go on up to ${amp}, since a password
+ * may have a semicolon in it; 0: there is none.
+ */
+static size_t
+before_secret(const char *p, const char *stop, const char *amp)
+{
+	const char *eq = memchr(p, '=', (size_t)(stop - p));
+	size_t from, to;
+
+	if (eq != NULL && is_secret(p, (size_t)(eq - p)))
+		return (size_t)(eq - p) + 1;
+	if (stop < amp && find_credentials(p, (size_t)(amp - p), &from, &to) && p + from <= stop && p + to > stop)
+		return from;
+	return 0;
+}
+
 static void
 put_query(struct line *l, struct jstr q)
 {
@@ -162,16 +179,17 @@ put_query(struct line *l, struct jstr q)
 	size_t most = l->n + TARGET_MAX;
 
 	while (p < end && l->n < most) {
-		const char *stop = p;
+		const char *stop = api_param_end(p, end), *amp = stop;
+		size_t shown;
 
-		while (stop < end && *stop != '&' && *stop != ';')
-			stop++;
-		const char *eq = memchr(p, '=', (size_t)(stop - p));
-
+		while (amp < end && *amp != '&')
+			amp++;
+		shown = before_secret(p, stop, amp);
 		put_char(l, p == q.s ? '?' : p[-1]);
-		if (eq != NULL && is_secret(p, (size_t)(eq - p))) {
-			put_escaped(l, p, (size_t)(eq - p) + 1, most - l->n);
+		if (shown > 0) {
+			put_escaped(l, p, shown, most - l->n);
 			put(l, "***", 3);
+			stop = amp;
 		} else {
 			put_safe(l, p, (size_t)(stop - p), most - l->n);
 		}

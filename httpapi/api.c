@@ -176,13 +176,6 @@ split_path(struct apireq *r, struct jstr raw)
 	return 0;
 }
 
-/* As in CouchDB, a semicolon ends a parameter too. */
-static int
-ends_param(char c)
-{
-	return c == '&' || c == ';';
-}
-
 static int
 split_query(struct apireq *r, struct jstr q)
 {
@@ -192,16 +185,14 @@ split_query(struct apireq *r, struct jstr q)
 		return 0;
 	size_t n = 1;
 	for (size_t i = 0; i < q.len; i++)
-		n += (size_t)ends_param(q.s[i]);
+		n += q.s[i] == '&' || q.s[i] == ';';
 	struct api_param *params = arena_calloc(r->arena, n, sizeof(*params));
 	if (!params)
 		return ERR_NOMEM;
 	const char *p = q.s;
 	const char *end = q.s + q.len;
 	while (p < end) {
-		const char *stop = p;
-		while (stop < end && !ends_param(*stop))
-			stop++;
+		const char *stop = api_param_end(p, end);
 		const char *eq = memchr(p, '=', (size_t)(stop - p));
 		const char *name_end = eq ? eq : stop;
 		const char *value = eq ? eq + 1 : stop;

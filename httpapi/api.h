@@ -144,6 +144,8 @@ int api_param_json_string(const struct apireq *r, const char *name, struct jstr 
 int api_tail(struct apireq *r, size_t from, struct jstr *outp) MUST_CHECK;
 /** api_ddoc_id(r, name, idp): The id of the design document that a path calls ${name}, terminated, in the arena.  Errors: ERR_NOMEM. */
 int api_ddoc_id(struct apireq *r, struct jstr name, struct jstr *idp) MUST_CHECK;
+/** api_param_end(p, end): The "&" or ";" that ends the parameter at ${p} of a query or a form, as in CouchDB; ${end}: there is none. */
+const char *api_param_end(const char *p, const char *end);
 /**
  * api_url_decode(a, s, len, plus_is_space, outp): Percent-decode into ${a}, terminated.  Errors:
  * ERR_BAD_URL, ERR_NOMEM.

@@ -56,6 +56,14 @@ api_url_encode(struct buf *b, const char *s, size_t len)
 	return buf_failed(b);
 }
 
+const char *
+api_param_end(const char *p, const char *end)
+{
+	while (p < end && *p != '&' && *p != ';')
+		p++;
+	return p;
+}
+
 const struct jstr *
 api_param(const struct apireq *r, const char *name)
 {

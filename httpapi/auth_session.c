@@ -158,8 +158,7 @@ read_form(struct apireq *r, const struct jstr *body, struct login *l)
 	int err = 0;
 
 	while (p < end && !err) {
-		const char *amp = memchr(p, '&', (size_t)(end - p));
-		const char *stop = amp ? amp : end;
+		const char *stop = api_param_end(p, end);
 		const char *eq = memchr(p, '=', (size_t)(stop - p));
 
 		if (eq) {

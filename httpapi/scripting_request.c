@@ -194,16 +194,16 @@ put_path(struct buf *b, struct apireq *r)
 	buf_putc(b, ']');
 }
 
-/* NAME=VALUE pairs, ${sep} between them, as an object. */
+/* NAME=VALUE pairs as an object: a form's, or those of the header Cookie. */
 static void
-put_pairs(struct buf *b, struct apireq *r, struct jstr text, char sep, int decode)
+put_pairs(struct buf *b, struct apireq *r, struct jstr text, int is_form)
 {
 	const char *p = text.len > 0 ? text.s : "", *end = p + text.len;
 	int first = 1;
 
 	buf_putc(b, '{');
 	while (p < end) {
-		const char *stop = memchr(p, sep, (size_t)(end - p)), *eq;
+		const char *stop = is_form ? api_param_end(p, end) : memchr(p, ';', (size_t)(end - p)), *eq;
 		struct jstr name, value;
 
 		if (stop == NULL)
@@ -214,7 +214,7 @@ put_pairs(struct buf *b, struct apireq *r, struct jstr text, char sep, int decod
 		if (eq != NULL) {
 			name = (struct jstr){p, (size_t)(eq - p)};
 			value = (struct jstr){eq + 1, (size_t)(stop - eq) - 1};
-			if ((!decode || (api_url_decode(r->arena, name.s, name.len, 1, &name) == 0 &&
+			if ((!is_form || (api_url_decode(r->arena, name.s, name.len, 1, &name) == 0 &&
 					    api_url_decode(r->arena, value.s, value.len, 1, &value) == 0)) &&
 			    jread_utf8_ok(name.s, name.len) && jread_utf8_ok(value.s, value.len)) {
 				put_name(b, name, &first);
@@ -248,7 +248,7 @@ put_body(struct buf *b, struct apireq *r, const struct scripting_request *q)
 	else
 		buf_puts(b, "\"\"");
 	buf_puts(b, ",\"form\":");
-	put_pairs(b, r, q->is_form ? q->body : none, '&', 1);
+	put_pairs(b, r, q->is_form ? q->body : none, 1);
 }
 
 /* put_requested: The parts of the path that the client asked for; a rewrite has made another of it. */
@@ -334,7 +334,7 @@ put_behind(struct buf *b, struct apireq *r)
 	int err;
 
 	buf_puts(b, ",\"cookie\":");
-	put_pairs(b, r, cookies_of(r), ';', 0);
+	put_pairs(b, r, cookies_of(r), 0);
 	buf_puts(b, ",\"peer\":");
 	buf_put_json(b, peer, strlen(peer));
 	buf_puts(b, ",\"userCtx\":");

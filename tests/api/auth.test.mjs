@@ -173,6 +173,7 @@ test('names in a login', async () => {
 	assert.equal((await post({ name, password: 'pw' })).status, 200);
 	assert.equal((await post({ username: name, password: 'pw' })).status, 200);
 	assert.equal((await post({ name, username: name, password: 'pw' })).status, 200);
+	assert.equal((await ask(server, 'POST', '/_session', { auth: null, body: `name=${name};password=pw;`, type: FORM })).status, 200);
 	assertError(await post({ password: 'pw' }), 400, 'bad_request', 'request body must contain a username');
 	assertError(await post({ name, username: 'x', password: 'pw' }), 400, 'bad_request', 'request body contains different usernames');
 	assertError(await post([]), 400, 'bad_request');

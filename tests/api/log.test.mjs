@@ -30,7 +30,7 @@ test('one line per request: id, client, account, what, outcome', async () => {
 
 test('no password, and nothing that looks like another line', async () => {
 	await ask(server, 'POST', '/_session', { json: { name: 'admin', password: 'hidden1' }, auth: null });
-	await ask(server, 'GET', '/x?password=hidden2&source=http://bob:hidden3@h/db&t=http%3A%2F%2Fbob%3Ahidden4%40h&n=%0A1;password=hidden7', { auth: 'Basic ' + Buffer.from('admin:hidden5').toString('base64') });
+	await ask(server, 'GET', '/x?password=hidden2&source=http://bob:hidden3@h/db&t=http%3A%2F%2Fbob%3Ahidden4%40h&n=%0A1;password=hidden7&u=http://bob:x;hidden8@h&a=1;token=x;hidden9', { auth: 'Basic ' + Buffer.from('admin:hidden5').toString('base64') });
 	await ask(server, 'GET', '/http://bob:hidden6@h/db');
 	await ask(server, 'GET', '/%0d%0a2026-01-01T00:00:00.000000Z%20[error]%20forged?marker-1');
 	const forged = await line(/marker-1/);
@@ -38,6 +38,7 @@ test('no password, and nothing that looks like another line', async () => {
 	const all = fs.readFileSync(file, 'latin1');
 	assert.doesNotMatch(all, /hidden\d/);
 	assert.match(all, /\?password=\*\*\*&source=http:\/\/\*\*\*@h\/db&/);
+	assert.match(all, /;password=\*\*\*&u=http:\/\/\*\*\*&a=1;token=\*\*\* /);
 	for (const l of all.trimEnd().split('\n')) assert.match(l, /^\d{4}-\d\d-\d\dT[\d:.]+Z \[(info|notice|warning|error)\] [ -~]*$/);
 });
 
