@@ -102,14 +102,8 @@ take_rev(struct parser *p, struct jread *j)
 
 	if (err != 0)
 		return err;
-	if (ok && s.len > 2 && s.len <= 2 + LIMIT_REV_LEN && starts(s.s, s.len, "0-")) {
-		/* Generation 0 is the _local documents' own. */
-		rev->gen = 0;
-		rev->len = s.len - 2;
-		memcpy(rev->id, s.s + 2, rev->len);
-	} else if (!ok || rev_parse(s.s, s.len, rev) != 0) {
+	if (!ok || (rev_parse(s.s, s.len, rev) != 0 && rev_parse_local(s.s, s.len, rev) != 0))
 		FAULT(p, ERR_BAD_REV, "%s", "");
-	}
 	p->out->has_rev = 1;
 	return 0;
 }

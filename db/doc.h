@@ -34,7 +34,7 @@ struct doc_in {
 	int has_id;
 	struct jstr id; /* checked: string, UTF-8, length, underscore rules */
 	int has_rev;
-	struct revbuf rev;     /* _rev; of generation 0 (verbatim hash) for _local documents alone */
+	struct revbuf rev;     /* _rev; of generation 0 (rev_parse_local()) for _local documents alone */
 	int deleted;           /* _deleted */
 	size_t nrevisions;     /* 0: no _revisions */
 	struct rev *revisions; /* newest first; revisions[0].gen is start */

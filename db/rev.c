@@ -22,6 +22,7 @@ enum {
 };
 
 #define INLINE_TERM 2048u /* a term that fits is made on the stack */
+#define LOCAL_DIGITS 18u  /* of the count in a _local document's revision: it fits 64 bits */
 
 /* Revision ids are written into headers and JSON as they are. */
 static int
@@ -66,6 +67,22 @@ rev_parse(const char *s, size_t len, struct revbuf *out)
 	if (i == 0 || i == len)
 		return ERR_BAD_REV;
 	return rev_parse_id(s + i + 1, len - i - 1, gen, out);
+}
+
+int
+rev_parse_local(const char *s, size_t len, struct revbuf *out)
+{
+	size_t i;
+
+	if (len < 3 || len > 2 + LOCAL_DIGITS || memcmp(s, "0-", 2) != 0)
+		return ERR_BAD_REV;
+	for (i = 2; i < len; i++)
+		if (s[i] < '0' || s[i] > '9')
+			return ERR_BAD_REV;
+	out->gen = 0;
+	out->len = len - 2;
+	memcpy(out->id, s + 2, out->len);
+	return 0;
 }
 
 struct rev

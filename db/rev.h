@@ -35,6 +35,9 @@ struct revbuf {
  */
 int rev_parse(const char *s, size_t len, struct revbuf *out) MUST_CHECK;
 
+/** rev_parse_local(s, len, out): Read "0-N" of a _local document, N a number of at most 18 digits; ${out} has it verbatim.  Errors: ERR_BAD_REV. */
+int rev_parse_local(const char *s, size_t len, struct revbuf *out) MUST_CHECK;
+
 /** rev_parse_id(s, len, gen, out): The same for the hash part alone, as in _revisions.ids. */
 int rev_parse_id(const char *s, size_t len, uint64_t gen, struct revbuf *out) MUST_CHECK;
 

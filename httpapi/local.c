@@ -114,22 +114,6 @@ local_get(struct apireq *r)
 		(void)api_work_by(r, len, get_read, get_send);
 }
 
-/* "0-N" */
-static int
-parse_rev(const struct jstr *text, struct revbuf *out)
-{
-	if (text->len < 3 || text->len > 20 || memcmp(text->s, "0-", 2) != 0)
-		return ERR_BAD_REV;
-	for (size_t i = 2; i < text->len; i++) {
-		if (text->s[i] < '0' || text->s[i] > '9')
-			return ERR_BAD_REV;
-	}
-	out->gen = 0;
-	out->len = text->len - 2;
-	memcpy(out->id, text->s + 2, out->len);
-	return 0;
-}
-
 /* ?rev= or If-Match, which must agree with the body's. */
 static int
 take_param(struct apireq *r, struct local_put *p)
@@ -143,7 +127,7 @@ take_param(struct apireq *r, struct local_put *p)
 		return 0;
 	if (text.len > 2 && text.s[0] == '"' && text.s[text.len - 1] == '"')
 		text = (struct jstr){text.s + 1, text.len - 2};
-	err = parse_rev(&text, &rev);
+	err = rev_parse_local(text.s, text.len, &rev);
 	if (err)
 		return err;
 	if (p->has_rev && (rev.len != p->rev.len || memcmp(rev.id, p->rev.id, rev.len) != 0))

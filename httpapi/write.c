@@ -120,6 +120,8 @@ write_convert(struct db *db, const struct doc_in *in, struct jstr id, int new_ed
 	w->body = in->body;
 	w->body_etf = in->body_etf;
 	if (is_local(id)) {
+		if (in->has_rev && in->rev.gen != 0)
+			return ERR_BAD_REV;
 		w->kind = DB_WRITE_LOCAL;
 		w->has_parent = in->has_rev;
 		w->parent = in->rev;

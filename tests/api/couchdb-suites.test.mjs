@@ -538,6 +538,19 @@ test('_local documents: what is not there is missing whatever revision is named;
 	assert.equal((await ask(server, 'GET', `/${db}`)).json.doc_count, 0);
 });
 
+test('_local documents have revisions 0-N alone, whatever way they come', async () => {
+	const db = await newDb(server);
+	const ways = { PUT: (doc) => ['PUT', `/${db}/_local/x`, doc], POST: (doc) => ['POST', `/${db}`, doc], bulk: (doc) => ['POST', `/${db}/_bulk_docs`, { docs: [doc] }], replicated: (doc) => ['POST', `/${db}/_bulk_docs`, { docs: [doc], new_edits: false }] };
+	for (const [way, request] of Object.entries(ways)) {
+		for (const _rev of ['0-abc', '0-1x', '0-', '1-a', `0-${'1'.repeat(30)}`]) {
+			const [method, path, json] = request({ _id: '_local/x', _rev });
+			const { status, text } = await ask(server, method, path, { json });
+			assert.deepEqual([status, text.trim()], [400, '{"error":"bad_request","reason":"Invalid rev format"}'], `${way} ${_rev}`);
+		}
+	}
+	assert.equal((await ask(server, 'GET', `/${db}/_local/x`)).status, 404);
+});
+
 test('a semicolon ends a parameter of the query, as an ampersand does', async () => {
 	const db = await newDb(server, 'semicolons');
 	for (const name of ['a', 'b', 'c']) await ask(server, 'POST', `/${db}/_index`, { json: { index: { fields: [name] }, name } });
