@@ -447,7 +447,9 @@ test('deleting: ways to name an index, and names of none', async () => {
 	for (const path of ['d', 'd/json', 'd/json/y', 'd/text/x', 'd/special/x', 'e/json/x', '_design/d', '_design/d/json', '_design/d/json/y', '_design/_design/d/json/x', 'd/json/x/y',
 		'_all_docs/special/_all_docs', 'null/special/_all_docs', '_bulk_delete/json/x', 'd/json/', '/json/x'])
 		assertError(await remove(db, path), 404, 'not_found', 'missing');
-	for (const [method, path] of [['GET', 'd'], ['GET', 'd/json/x'], ['POST', 'd/json/x'], ['PUT', '_design/d/json/x']])
+	for (const method of ['GET', 'POST', 'PUT', 'COPY'])
+		for (const path of ['d', 'd/json', 'd/json/x/y']) assertError(await ask(server, method, `/${db}/_index/${path}`, { json: method === 'GET' ? undefined : {} }), 404, 'not_found', 'missing');
+	for (const [method, path] of [['GET', 'd/json/x'], ['POST', 'd/json/x'], ['PUT', '_design/d/json/x']])
 		assertError(await ask(server, method, `/${db}/_index/${path}`, { json: method === 'GET' ? undefined : {} }), 405, 'method_not_allowed', 'Only DELETE allowed');
 	assert.equal((await declared(db)).length, 1);
 });

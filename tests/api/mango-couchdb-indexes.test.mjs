@@ -26,7 +26,7 @@ test('definitions, types, names and design documents that are none', async () =>
 		assert.equal(await status(m, { index: { fields: ['a'] }, name: bad }), 400, `name ${JSON.stringify(bad)}`);
 		assert.equal(await status(m, { index: { fields: ['a'] }, ddoc: bad }), 400, `ddoc ${JSON.stringify(bad)}`);
 	}
-	assert.equal((await c.request('GET', `${m.db}/_index/foo`)).status, 405);
+	assert.equal((await c.request('GET', `${m.db}/_index/foo`)).status, 404);
 	assert.equal((await m.list()).length, 1);
 });
 

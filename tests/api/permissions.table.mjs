@@ -223,6 +223,11 @@ POST   /{db}/_index/_bulk_delete                   in      pw      no      da   
 DELETE /{db}/_index/{ddoc}/json/i                  in      pw      no      da      200     200     | da      da      da
 DELETE /{db}/_index/_design/{ddoc}/json/i          in      pw      no      da      200     200     | da      da      da
 DELETE /{db}/_index/{new}                          in      pw      no      404     404     404     | 404     404     404
+GET    /{db}/_index/{new}                          in      pw      no      404     404     404     | 404     404     404
+HEAD   /{db}/_index/{new}                          in      pw      no      404     404     404     | 404     404     404
+POST   /{db}/_index/{new}                          in      pw      no      404     404     404     | 404     404     404     < {}
+PUT    /{db}/_index/{new}                          in      pw      no      404     404     404     | 404     404     404     < {}
+COPY   /{db}/_index/{new}                          in      pw      no      404     404     404     | 404     404     404
 GET    /{db}/_copy                                 sa      pw      sa      sa      sa      200     | sa      sa      sa
 POST   /{db}/_purge                                sa      pw      sa      sa      sa      201     | sa      sa      sa      < {}
 GET    /{db}/_purged_infos                         sa      pw      sa      sa      sa      200     | sa      sa      sa
@@ -245,6 +250,11 @@ POST   /{db}/_partition/p/_index/_bulk_delete      in      pw      no      400  
 DELETE /{db}/_partition/p/_index/d/json/i          in      pw      no      400     400     400     | 400     400     400
 DELETE /{db}/_partition/p/_index/_design/d/json/i  in      pw      no      400     400     400     | 400     400     400
 DELETE /{db}/_partition/p/_index/nothing           in      pw      no      404     404     404     | 404     404     404
+GET    /{db}/_partition/p/_index/nothing           in      pw      no      404     404     404     | 404     404     404
+HEAD   /{db}/_partition/p/_index/nothing           in      pw      no      404     404     404     | 404     404     404
+POST   /{db}/_partition/p/_index/nothing           in      pw      no      404     404     404     | 404     404     404     < {}
+PUT    /{db}/_partition/p/_index/nothing           in      pw      no      404     404     404     | 404     404     404     < {}
+COPY   /{db}/_partition/p/_index/nothing           in      pw      no      404     404     404     | 404     404     404
 GET    /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
 HEAD   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400
 POST   /{db}/_partition/p/_nothing                 in      pw      no      400     400     400     | 400     400     400     < {}
