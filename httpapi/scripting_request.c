@@ -215,7 +215,7 @@ put_pairs(struct buf *b, struct apireq *r, struct jstr text, int is_form)
 			name = (struct jstr){p, (size_t)(eq - p)};
 			value = (struct jstr){eq + 1, (size_t)(stop - eq) - 1};
 			if ((!is_form || (api_url_decode(r->arena, name.s, name.len, 1, &name) == 0 &&
-					    api_url_decode(r->arena, value.s, value.len, 1, &value) == 0)) &&
+					     api_url_decode(r->arena, value.s, value.len, 1, &value) == 0)) &&
 			    jread_utf8_ok(name.s, name.len) && jread_utf8_ok(value.s, value.len)) {
 				put_name(b, name, &first);
 				buf_put_json(b, value.s, value.len);
