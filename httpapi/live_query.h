@@ -90,7 +90,7 @@ void live_query_planned(struct live_query *lq, uint64_t seq, uint64_t purge_seq,
 
 /**
  * live_query_find(lq, snap, id, w, out, foundp): Is the document ${id} found, and as what?  One that cannot be seen is not.  Errors: those of reading,
- * feedmatch_doc()'s, query_columns_key()'s.
+ * feedmatch_doc()'s, query_columns_row()'s.
  */
 int live_query_find(struct live_query *lq, struct db_snap *snap, struct jstr id, struct live_work *w,
     struct live_found *out, int *foundp) MUST_CHECK;

@@ -135,14 +135,6 @@ put_array(const struct query_columns *c, struct buf *out)
 	return buf_failed(out);
 }
 
-int
-query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp)
-{
-	int err = find(c, doc, hasp);
-
-	return err == 0 && *hasp ? put_array(c, out) : err;
-}
-
 /* array_len: Bytes of put_array()'s text. */
 static size_t
 array_len(const struct query_columns *c)

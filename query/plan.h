@@ -125,15 +125,11 @@ void query_columns_free(struct query_columns *c);
 /** query_columns_apart(c): 1: no column is within another one, as a.b is in a. */
 int query_columns_apart(const struct query_columns *c);
 /**
- * query_columns_key(c, doc, out, hasp): Append the JSON array of the columns' values in the object ${doc}, which has its "_id" and "_rev" if a column begins so; where it lacks one
- * *${hasp} is 0, and ${out} as it was.  One thread at a time.  Errors: ERR_BAD_JSON, ${out}'s.
- */
-int query_columns_key(struct query_columns *c, struct jstr doc, struct buf *out, int *hasp) MUST_CHECK;
-/**
- * query_columns_row(c, doc, scratch, key, sortkey, hasp): The document's row in an index: append that array to ${key}, and its sort key to ${sortkey}.  Where one
- * of the two has more than LIMIT_INDEX_KEY bytes, the row is cut: nothing is appended to ${key}, and of the sort key LIMIT_INDEX_KEY bytes at most.  Ranges of a
+ * query_columns_row(c, doc, scratch, key, sortkey, hasp): The row in an index of the object ${doc}, which has its "_id" and "_rev" if a column begins so: append the
+ * JSON array of the columns' values to ${key}, and its sort key to ${sortkey}; where it lacks one *${hasp} is 0, and both are as they were.  Where the array or its
+ * sort key has more than LIMIT_INDEX_KEY bytes, the row is cut: nothing is appended to ${key}, and of the sort key LIMIT_INDEX_KEY bytes at most.  Ranges of a
  * plan end within those, so a cut row stands in just those in which it would stand whole; rows that agree in them stand in the order of their ids.
- * Errors: as query_columns_key(), and query_sortkey()'s.
+ * One thread at a time.  Errors: ERR_BAD_JSON, query_sortkey()'s, the buffers'.
  */
 int query_columns_row(struct query_columns *c, struct jstr doc, struct buf *scratch, struct buf *key,
     struct buf *sortkey, int *hasp) MUST_CHECK;
