@@ -74,7 +74,8 @@ export function client(server) {
 				s.close = () => req.destroy();
 				s.pause = () => res.pause();
 				s.resume = () => res.resume();
-				res.on('data', (d) => {
+				// A character may come in two pieces.
+				res.setEncoding('utf8').on('data', (d) => {
 					text += d;
 					look();
 				});
