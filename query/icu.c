@@ -3,6 +3,10 @@
  * and most databases never hold two strings whose order is not plain from ASCII.  So the library is opened
  * at first use, under the name that its headers are of, and only the functions that are called are looked up, typed by
  * their declarations.  One collator serves all threads: comparing is a const operation on it.
+ *
+ * U+0F71 is the one mark that contracts with marks behind it: for each of them ICU looks through all marks that follow.  A run of N takes N^2 steps, 8 MB
+ * half a day.  So behind each MARKS-th of a run ICU is shown U+034F, which has no weight, and through which nothing contracts, as in Unicode's stream-safe
+ * texts.  No word has such a run.
  */
 #include "icu.h"
 
@@ -55,18 +59,81 @@ load(void)
 	return status == U_MEMORY_ALLOCATION_ERROR ? ERR_NOMEM : ERR_INTERNAL;
 }
 
-int
-icu_compare(struct jstr a, struct jstr b, int *orderp)
+#define MARK "\xe0\xbd\xb1" /* U+0F71 */
+#define MARK_LEN 3u
+#define STOP "\xcd\x8f" /* U+034F */
+#define MARKS 32u
+
+/* may_run: 1 if ${s} has marks enough. */
+static int
+may_run(struct jstr s)
+{
+	return s.len > MARKS * MARK_LEN && memmem(s.s, s.len, MARK, MARK_LEN) != NULL;
+}
+
+/* is_letter: Of ASCII, or of Tibetan (U+0F40 to 0F6C, 0F90 to 0FBC): nothing contracts through one.  Others may be in a run. */
+static int
+is_letter(const unsigned char *s, size_t len)
+{
+	if (*s < 0x80)
+		return 1;
+	if (len < MARK_LEN || *s != 0xe0)
+		return 0;
+	return (s[1] == 0xbd && s[2] <= 0xac) || (s[1] == 0xbe && s[2] >= 0x90 && s[2] <= 0xbc);
+}
+
+/* put_stopped: ${s} with its runs of marks interrupted. */
+static int
+put_stopped(struct jstr s, struct buf *out)
+{
+	size_t from = 0, marks = 0;
+
+	for (size_t i = 0; i < s.len; i++) {
+		if (is_letter((const unsigned char *)s.s + i, s.len - i))
+			marks = 0;
+		if (s.len - i < MARK_LEN || memcmp(s.s + i, MARK, MARK_LEN) != 0 || ++marks % MARKS != 0)
+			continue;
+		buf_put(out, s.s + from, i + MARK_LEN - from);
+		buf_puts(out, STOP);
+		from = i + MARK_LEN;
+	}
+	return buf_put(out, s.s + from, s.len - from);
+}
+
+static int
+compare_plain(struct jstr a, struct jstr b, int *orderp)
 {
 	UErrorCode status = U_ZERO_ERROR;
-	int err = once_make(&loaded, load);
 
-	if (err)
-		return err;
 	if (a.len > INT32_MAX || b.len > INT32_MAX)
 		return ERR_INTERNAL;
 	*orderp = (int)compare(root, a.s, (int32_t)a.len, b.s, (int32_t)b.len, &status);
 	return U_FAILURE(status) ? ERR_INTERNAL : 0;
+}
+
+static int
+compare_stopped(struct jstr a, struct jstr b, int *orderp)
+{
+	struct buf x, y;
+	int err;
+
+	buf_init(&x, 2 * a.len);
+	buf_init(&y, 2 * b.len);
+	if ((err = put_stopped(a, &x)) == 0 && (err = put_stopped(b, &y)) == 0)
+		err = compare_plain((struct jstr){x.data, x.len}, (struct jstr){y.data, y.len}, orderp);
+	buf_release(&x);
+	buf_release(&y);
+	return err;
+}
+
+int
+icu_compare(struct jstr a, struct jstr b, int *orderp)
+{
+	int err = once_make(&loaded, load);
+
+	if (err)
+		return err;
+	return may_run(a) || may_run(b) ? compare_stopped(a, b, orderp) : compare_plain(a, b, orderp);
 }
 
 #define SHORT 256u        /* UTF-16 units that need no memory of their own */
@@ -99,9 +166,8 @@ put_key(const UChar *s, int32_t len, size_t max, struct buf *out)
 	}
 }
 
-/* put_string: Up to ${max} bytes of the key of the whole string. */
 static int
-put_string(struct jstr s, size_t max, struct buf *out)
+put_plain(struct jstr s, size_t max, struct buf *out)
 {
 	UErrorCode status = U_ZERO_ERROR;
 	UChar few[SHORT], *units = few;
@@ -117,6 +183,22 @@ put_string(struct jstr s, size_t max, struct buf *out)
 	err = U_FAILURE(status) ? ERR_INTERNAL : put_key(units, len, max, out);
 	if (units != few)
 		free(units);
+	return err;
+}
+
+/* put_string: Up to ${max} bytes of the key of the whole string. */
+static int
+put_string(struct jstr s, size_t max, struct buf *out)
+{
+	struct buf b;
+	int err;
+
+	if (!may_run(s))
+		return put_plain(s, max, out);
+	buf_init(&b, 2 * s.len);
+	if ((err = put_stopped(s, &b)) == 0)
+		err = put_plain((struct jstr){b.data, b.len}, max, out);
+	buf_release(&b);
 	return err;
 }
 

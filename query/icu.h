@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "base/jread.h"
 
-/** icu_compare(a, b, orderp): Compare two valid UTF-8 strings.  Any thread.  Errors: as library_load(); ERR_INTERNAL: ICU failed. */
+/** icu_compare(a, b, orderp): Compare two valid UTF-8 strings.  Any thread.  Errors: as library_load(), ERR_NOMEM; ERR_INTERNAL: ICU failed. */
 int icu_compare(struct jstr a, struct jstr b, int *orderp) MUST_CHECK;
 /**
  * icu_sortkey(s, max, out): Append the first ${max} bytes of the sort key of a valid UTF-8 string, which has no NUL here.  Errors: as icu_compare(), and

@@ -308,6 +308,6 @@ query_sortkey_raw(struct jstr json, struct buf *scratch, struct buf *out)
 int
 query_sortkey_version(unsigned char out[QUERY_SORTKEY_VERSION])
 {
-	out[0] = 1; /* of what stands above */
+	out[0] = 2; /* of what stands above, and of icu.c */
 	return icu_version(out + 1);
 }

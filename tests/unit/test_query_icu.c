@@ -165,6 +165,79 @@ test_strings(void)
 	}
 }
 
+#define NMARKS 70u /* more than twice what icu.c lets stand behind each other */
+#define NTAILS 3u
+
+static void
+put_marks(struct buf *b, unsigned n)
+{
+	while (n-- > 0)
+		put_utf8(b, 0xf71);
+}
+
+/* The order of keys is that of the strings. */
+static void
+check_order(const struct buf *a, const struct buf *b, const struct buf *a_key, const struct buf *b_key)
+{
+	struct buf x, y;
+	int order = 0;
+
+	buf_init(&x, 2 * a->len + 16);
+	buf_init(&y, 2 * b->len + 16);
+	buf_put_json(&x, a->data, a->len);
+	buf_put_json(&y, b->data, b->len);
+	CHECK_INT(query_collate((struct jstr){x.data, x.len}, (struct jstr){y.data, y.len}, &order), 0);
+	CHECK_INT(sign(order), order_of(a_key, b_key));
+	buf_release(&x);
+	buf_release(&y);
+}
+
+/* Runs of U+0F71, with which the mark behind the last one contracts. */
+static void
+test_marks(void)
+{
+	static const uint32_t tails[NTAILS] = {0xf72, 0xf80, 'a'};
+	static struct buf s[NMARKS * NTAILS], keys[NMARKS * NTAILS];
+
+	for (unsigned i = 0; i < NMARKS * NTAILS; i++) {
+		buf_init(&s[i], 1u << 10);
+		buf_init(&keys[i], 1u << 10);
+		buf_puts(&s[i], "e");
+		put_marks(&s[i], i / NTAILS);
+		put_utf8(&s[i], tails[i % NTAILS]);
+		key_of(&s[i], "", "", &keys[i]);
+	}
+	for (unsigned i = 0; i < NMARKS * NTAILS; i++)
+		for (unsigned k = 0; k < NMARKS * NTAILS; k++)
+			check_order(&s[i], &s[k], &keys[i], &keys[k]);
+	for (unsigned i = 0; i < NMARKS * NTAILS; i++) {
+		buf_release(&s[i]);
+		buf_release(&keys[i]);
+	}
+}
+
+/* For ICU alone each of these takes minutes. */
+static void
+test_many_marks(void)
+{
+	const unsigned n = 200000;
+	struct buf s[2], keys[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		buf_init(&s[i], 1u << 20);
+		buf_init(&keys[i], 1u << 20);
+		put_utf8(&s[i], i == 0 ? 'e' : 0xe9);
+		put_marks(&s[i], n);
+		key_of(&s[i], "", "", &keys[i]);
+		CHECK(keys[i].len > n);
+	}
+	check_order(&s[0], &s[1], &keys[0], &keys[1]);
+	for (unsigned i = 0; i < 2; i++) {
+		buf_release(&s[i]);
+		buf_release(&keys[i]);
+	}
+}
+
 /* While no descriptor is left nothing can be loaded, which passes. */
 static void
 test_load(void)
@@ -188,5 +261,7 @@ main(void)
 	test_load();
 	if (open_icu())
 		test_strings();
+	test_marks();
+	test_many_marks();
 	return check_done();
 }
