@@ -243,6 +243,14 @@ go_on(struct step *s, size_t got, size_t sent, int err)
 	return for_good ? err : ERR_AGAIN;
 }
 
+/* forget_why: What follows may fail by something else, and tell no words of its own. */
+static void
+forget_why(struct step *s)
+{
+	s->why.text[0] = '\0';
+	s->error[0] = '\0';
+}
+
 /*
  * What fails is mapped again, one document a message: limits of time and size are there for one document, and a
  * hundred may exceed them where each does not.  A message of several gets little time, so that a function that does not end
@@ -256,6 +264,7 @@ step_map(struct step *s, struct script **scp)
 	int err;
 
 	do {
+		forget_why(s);
 		err = script_open(ix->views->config.scripts, ix->database, ix->program, scp, &s->why);
 		if (err == ERR_SCRIPT)
 			(void)snprintf(s->error, sizeof(s->error), "compilation_error");
@@ -270,5 +279,7 @@ step_map(struct step *s, struct script **scp)
 		*scp = NULL;
 		err = go_on(s, got, failed, err);
 	} while (err == ERR_AGAIN);
+	if (err == 0)
+		forget_why(s);
 	return err;
 }

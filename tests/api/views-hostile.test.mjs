@@ -170,6 +170,13 @@ test('a document whose rows are too much has none, and holds up no other', { tim
 	for (const name of Object.keys(much)) assert.equal(await ids(name), 'doc0,doc2', name);
 });
 
+test('what one document failed by is not told of another', { timeout: 60000 }, async () => {
+	const db = await newDb(server, 'reason');
+	await fill(db);
+	await put(db, 'd', { v: { map: 'function (doc) { if (doc.n === 0) (function f() { f(); })(); if (doc.n === 1) for (;;) ; emit(doc.n); }' } });
+	assertError(await view(db, 'd', 'v'), 500, 'os_process_error', 'OS process timed out.');
+});
+
 test('design documents that are not what they say', async () => {
 	const db = await newDb(server);
 	await fill(db);
