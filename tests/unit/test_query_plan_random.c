@@ -199,11 +199,10 @@ fill_index(size_t i, struct buf *scratch)
 
 		buf_init(key, TEXT);
 		buf_init(sortkey, TEXT);
-		CHECK_INT(query_columns_key(rows[i].finder, str(docs[d].whole), key, &rows[i].has[d]), 0);
+		CHECK_INT(
+		    query_columns_row(rows[i].finder, str(docs[d].whole), scratch, key, sortkey, &rows[i].has[d]), 0);
 		if (filter != NULL && rows[i].has[d])
 			rows[i].has[d] = matches(filter, d);
-		if (rows[i].has[d])
-			CHECK_INT(query_sortkey(of(key), scratch, sortkey), 0);
 	}
 	query_selector_free(filter);
 }
@@ -295,18 +294,33 @@ count_rows(void *cookie, const struct query_index *index, const struct query_ran
 
 /* ---- Checked ---- */
 
+/* Does document ${d} have all fields of the sort?  Their values are then appended to ${out}, as a sort key. */
 static int
-has_all(const struct jstr *paths, size_t n, size_t d)
+put_sort(const struct query_ask *ask, size_t d, struct buf *out)
 {
 	struct query_columns *c;
-	struct buf out;
+	struct buf key, scratch;
 	int has = 0;
 
-	buf_init(&out, TEXT);
-	CHECK_INT(query_columns_new(paths, n, &c), 0);
-	CHECK_INT(query_columns_key(c, str(docs[d].whole), &out, &has), 0);
+	buf_init(&key, TEXT);
+	buf_init(&scratch, TEXT);
+	CHECK_INT(query_columns_new(ask->sort, ask->nsort, &c), 0);
+	CHECK_INT(query_columns_row(c, str(docs[d].whole), &scratch, &key, out, &has), 0);
 	query_columns_free(c);
-	buf_release(&out);
+	buf_release(&key);
+	buf_release(&scratch);
+	return has;
+}
+
+static int
+has_sort(const struct query_ask *ask, size_t d)
+{
+	struct buf unused;
+	int has;
+
+	buf_init(&unused, TEXT);
+	has = ask->nsort == 0 || put_sort(ask, d, &unused);
+	buf_release(&unused);
 	return has;
 }
 
@@ -329,25 +343,6 @@ check_order(const struct query_part *part)
 	}
 }
 
-/* The values of the sort's fields, as a sort key. */
-static void
-put_sort(const struct query_ask *ask, size_t d, struct buf *out)
-{
-	struct query_columns *c;
-	struct buf key, scratch;
-	int has;
-
-	buf_init(&key, TEXT);
-	buf_init(&scratch, TEXT);
-	CHECK_INT(query_columns_new(ask->sort, ask->nsort, &c), 0);
-	CHECK_INT(query_columns_key(c, str(docs[d].whole), &key, &has), 0);
-	if (has)
-		CHECK_INT(query_sortkey(of(&key), &scratch, out), 0);
-	query_columns_free(c);
-	buf_release(&key);
-	buf_release(&scratch);
-}
-
 /* Of two documents that are found the one whose row comes first does not come behind by the sort. */
 static void
 check_sorted(const struct query_ask *ask, struct query_selector *selector, const struct query_part *part)
@@ -360,7 +355,7 @@ check_sorted(const struct query_ask *ask, struct query_selector *selector, const
 		buf_init(&sorts[d], TEXT);
 		given[d] = matches(selector, d) && count_in(part->index, part->ranges, part->nranges, d, &at) > 0;
 		if (given[d])
-			put_sort(ask, d, &sorts[d]);
+			(void)put_sort(ask, d, &sorts[d]);
 	}
 	for (size_t d = 0; d < DOCS; d++) {
 		for (size_t e = 0; e < DOCS && given[d]; e++) {
@@ -453,7 +448,7 @@ check_plan(const struct query_ask *ask, struct query_selector *selector, const s
 	if (ask->nsort > 0)
 		check_sorted(ask, selector, &p->parts[0]);
 	for (size_t d = 0; d < DOCS; d++) {
-		int want = matches(selector, d) && (ask->nsort == 0 || has_all(ask->sort, ask->nsort, d));
+		int want = matches(selector, d) && has_sort(ask, d);
 
 		/* CouchDB's shortcut: where nothing can match, or the selector is an empty list. */
 		if (p->noop)
