@@ -55,6 +55,7 @@
 #define LIMIT_INDEX_KEY 16384u             /* bytes of a row's key, and of its sort key, in one; longer ones are cut */
 #define LIMIT_ROW_KEY LIMIT_BODY_LEN       /* bytes of a row's key in a view, as JSON, */
 #define LIMIT_ROWS_KEYS (32u << 20)        /* and of the sort keys of all rows of one document */
+#define LIMIT_VIEW_KEYS (64u << 20)        /* bytes that one request's keys of a view sort by, and 32 for each */
 #define LIMIT_VIEWS 4096u                  /* views of a design document */
 #define LIMIT_INDEX_MAPS 1024u             /* indexes of a design document that differ in their rows */
 #define LIMIT_INDEX_DELETES 10000u         /* design documents of one _bulk_delete */

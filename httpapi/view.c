@@ -70,7 +70,7 @@ parse_queries(struct view_rows *l, const struct jstr *body, struct errtext *why)
 	size_t cap = 0;
 	int err;
 
-	view_query_init(&base);
+	view_query_init(&base, &l->keys_bytes);
 	err = view_query_params(l->r, &base, why);
 	if (err == 0)
 		err = rows_queries(&j, body, why);
@@ -89,7 +89,7 @@ parse_one(struct view_rows *l, const struct jstr *body, struct errtext *why)
 	if (l->queries == NULL)
 		return ERR_NOMEM;
 	l->nqueries = 1;
-	view_query_init(l->queries);
+	view_query_init(l->queries, &l->keys_bytes);
 	if (body != NULL)
 		err = rows_object(&j, body, why);
 	if (err == 0 && body != NULL)

@@ -10,19 +10,29 @@
 #include "base/limits.h"
 #include "rows.h"
 
-#define SORTKEY_MAX ((size_t)1 << 30)
-
 void
-view_query_init(struct view_query *q)
+view_query_init(struct view_query *q, size_t *keys_bytes)
 {
 	memset(q, 0, sizeof(*q));
+	q->keys_bytes = keys_bytes;
 	q->limit = UINT64_MAX;
 	q->reduce = q->group = -1;
 }
 
+/* count: So many bytes more are held for keys. */
 static int
-add_key(struct arena *a, struct view_keys *keys, struct jstr text)
+count(const struct view_query *q, size_t bytes)
 {
+	*q->keys_bytes += bytes;
+	return *q->keys_bytes <= LIMIT_VIEW_KEYS ? 0 : ERR_TOO_LARGE;
+}
+
+/* add_key: No row has a key that is longer than one may be. */
+static int
+add_key(struct arena *a, const struct view_query *q, struct view_keys *keys, struct jstr text)
+{
+	if (text.len > LIMIT_ROW_KEY || count(q, 2 * sizeof(text)) != 0)
+		return ERR_TOO_LARGE;
 	/* There is room for a power of two of them. */
 	if ((keys->n & (keys->n - 1)) == 0) {
 		struct jstr *more = arena_calloc(a, keys->n > 0 ? 2 * keys->n : 1, sizeof(*more));
@@ -38,7 +48,8 @@ add_key(struct arena *a, struct view_keys *keys, struct jstr text)
 }
 
 static int
-set_bound(struct apireq *r, const struct alldocs_value *v, struct read_bound *b, struct view_keys **keyp)
+set_bound(struct apireq *r, const struct alldocs_value *v, const struct view_query *q, struct read_bound *b,
+    struct view_keys **keyp)
 {
 	struct jread j;
 	int err;
@@ -48,7 +59,7 @@ set_bound(struct apireq *r, const struct alldocs_value *v, struct read_bound *b,
 		return err;
 	b->set = 1;
 	*keyp = arena_calloc(r->arena, 1, sizeof(**keyp));
-	return *keyp == NULL ? ERR_NOMEM : add_key(r->arena, *keyp, v->text);
+	return *keyp == NULL ? ERR_NOMEM : add_key(r->arena, q, *keyp, v->text);
 }
 
 static int
@@ -65,7 +76,7 @@ set_id(struct apireq *r, const struct alldocs_value *v, struct read_bound *b)
 static int
 set_key(struct apireq *r, const struct alldocs_value *v, struct view_query *q)
 {
-	int err = set_bound(r, v, &q->range.start, &q->start);
+	int err = set_bound(r, v, q, &q->range.start, &q->start);
 
 	q->range.end.set = 1;
 	q->end = q->start;
@@ -101,7 +112,7 @@ set_keys(struct apireq *r, const struct alldocs_value *v, struct view_query *q, 
 	while (err == 0 && (err = jread_array_next(&j)) == 0) {
 		(void)jread_peek(&j); /* over white space */
 		if ((err = jread_skip(&j, &text)) == 0)
-			err = add_key(r->arena, q->keys, text);
+			err = add_key(r->arena, q, q->keys, text);
 	}
 	/* In a query string it then stands at its place among the others, of which the last one counts. */
 	if (err == ERR_END && !v->json && q->keys->n == 1)
@@ -172,9 +183,9 @@ set(struct apireq *r, struct view_query *q, const struct jstr *name, const struc
 	if (jstr_is(name, "skip"))
 		return alldocs_value_number(v, &q->skip, why);
 	if (is(name, "startkey", "start_key"))
-		return set_bound(r, v, &q->range.start, &q->start);
+		return set_bound(r, v, q, &q->range.start, &q->start);
 	if (is(name, "endkey", "end_key"))
-		return set_bound(r, v, &q->range.end, &q->end);
+		return set_bound(r, v, q, &q->range.end, &q->end);
 	if (is(name, "startkey_docid", "start_key_doc_id"))
 		return set_id(r, v, &q->range.start);
 	if (is(name, "endkey_docid", "end_key_doc_id"))
@@ -237,6 +248,7 @@ view_query_members(struct apireq *r, struct jread *j, struct view_query *q, stru
 /* What they are made with. */
 struct maker {
 	struct arena *a;
+	const struct view_query *q;
 	const struct ddoc_view *view;
 	struct buf scratch, key;
 };
@@ -247,7 +259,7 @@ make_sortkey(struct maker *m, struct jstr text, struct jstr *out)
 	int err;
 
 	buf_clear(&m->key);
-	if ((err = read_sortkey(m->view, text, &m->scratch, &m->key)) != 0)
+	if ((err = read_sortkey(m->view, text, &m->scratch, &m->key)) != 0 || (err = count(m->q, m->key.len)) != 0)
 		return err;
 	*out = (struct jstr){arena_dup(m->a, m->key.data, m->key.len), m->key.len};
 	return out->s == NULL ? ERR_NOMEM : 0;
@@ -274,11 +286,11 @@ make_sortkeys(struct maker *m, struct view_keys *keys)
 int
 view_query_sortkeys(struct apireq *r, struct view_query *q, const struct ddoc_view *view)
 {
-	struct maker m = {.a = r->arena, .view = view};
+	struct maker m = {.a = r->arena, .q = q, .view = view};
 	int err;
 
-	buf_init(&m.scratch, SORTKEY_MAX);
-	buf_init(&m.key, SORTKEY_MAX);
+	buf_init(&m.scratch, LIMIT_ROW_KEY);
+	buf_init(&m.key, LIMIT_ROWS_KEYS);
 	if ((err = make_sortkeys(&m, q->start)) == 0 && (err = make_sortkeys(&m, q->end)) == 0)
 		err = make_sortkeys(&m, q->keys);
 	if (err == 0 && q->start != NULL)

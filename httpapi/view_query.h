@@ -22,6 +22,7 @@ struct view_keys {
 struct view_query {
 	struct read_range range; /* its sort keys: view_query_sortkeys(); of one partition where a parameter says so */
 	struct view_keys *start, *end; /* one each; NULL where that bound is not set */
+	size_t *keys_bytes;            /* of the keys of the request, in all its queries: LIMIT_VIEW_KEYS at most */
 	struct view_keys *keys;        /* NULL: no list of keys; what is descending reads it from its end */
 	int include_docs;
 	int update_seq;
@@ -33,13 +34,14 @@ struct view_query {
 	struct render_opts render;
 };
 
-/** view_query_init(q): All rows, or one reduction of them. */
-void view_query_init(struct view_query *q);
+/** view_query_init(q, keys_bytes): All rows, or one reduction of them.  *${keys_bytes}, 0 at first, counts the keys of all queries of a request. */
+void view_query_init(struct view_query *q, size_t *keys_bytes);
 
 /**
  * view_query_params(r, q, why), view_query_members(r, j, q, why): Lay the query string, or the members of the object that ${j} has
  * stepped into, over ${q}; unknown names are passed over.  Memory: r->arena's and the input's.  Errors, in
- * CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST, ERR_ILLEGAL_PARTITION; ERR_NOMEM, ERR_INTERNAL.
+ * CouchDB's words: ERR_QUERY_PARSE, ERR_BAD_JSON, ERR_BAD_REQUEST, ERR_ILLEGAL_PARTITION; ERR_TOO_LARGE (keys beyond LIMIT_VIEW_KEYS, or one beyond
+ * LIMIT_ROW_KEY), ERR_NOMEM, ERR_INTERNAL.
  */
 int view_query_params(struct apireq *r, struct view_query *q, struct errtext *why) MUST_CHECK;
 int view_query_members(struct apireq *r, struct jread *j, struct view_query *q, struct errtext *why) MUST_CHECK;
@@ -47,7 +49,7 @@ int view_query_members(struct apireq *r, struct jread *j, struct view_query *q, 
 /**
  * view_query_sortkeys(r, q, view): Make sort keys of the keys, in the order of that view, where no query that shares them has.  All of
  * them are of one view.  There may be many: not on an event loop.
- * Memory: r->arena's.  Errors: as read_sortkey().
+ * Memory: r->arena's.  Errors: as read_sortkey(), ERR_TOO_LARGE.
  */
 int view_query_sortkeys(struct apireq *r, struct view_query *q, const struct ddoc_view *view) MUST_CHECK;
 

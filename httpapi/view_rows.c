@@ -10,7 +10,8 @@
 #include "base/limits.h"
 #include "rows.h"
 
-#define GROUPS 256u /* that are reduced at a time */
+#define GROUPS 256u                    /* that are reduced at a time, */
+#define GROUPS_LARGE ((size_t)4 << 20) /* but more than the last time only where their values were fewer bytes */
 
 /* ---- Heads ---- */
 
@@ -298,23 +299,49 @@ gather(struct view_rows *l, const struct view_query *q, struct view_snap *snap, 
 	return l->next_key < nranges ? 0 : ERR_END;
 }
 
+/* Where a batch of groups begins. */
+struct mark {
+	size_t next_key;
+	uint64_t skip;
+	struct jstr place;
+};
+
+/* go_back: The values of so many groups are too much: fewer come from the same place. */
+static int
+go_back(struct view_rows *l, const struct mark *m, size_t groups)
+{
+	l->groups = groups;
+	l->next_key = m->next_key;
+	l->skip = m->skip;
+	buf_clear(&l->place);
+	return buf_put(&l->place, m->place.s, m->place.len);
+}
+
 static int
 fill_groups(struct view_rows *l, const struct view_query *q, struct view_snap *snap, struct buf *b, struct arena *a)
 {
 	struct read_groups g = {.level = q->level, .why = &l->why, .a = a};
+	struct mark m = {l->next_key, l->skip, {arena_dup(a, l->place.data, l->place.len), l->place.len}};
+	size_t before = b->len, max = l->groups > 0 ? l->groups : GROUPS;
 	int end, err;
 
 	if (l->left == 0)
 		return ERR_END;
-	g.max = l->left < GROUPS ? (size_t)l->left : GROUPS;
+	if (m.place.s == NULL)
+		return ERR_NOMEM;
+	g.max = l->left < max ? (size_t)l->left : max;
 	end = gather(l, q, snap, &g);
 	if (end != 0 && end != ERR_END)
 		return end;
-	if ((err = read_reduce(snap, l->view, &g)) != 0) {
+	if ((err = read_reduce(snap, l->view, &g)) == ERR_AGAIN)
+		return go_back(l, &m, g.n);
+	if (err != 0) {
 		memcpy(l->error, g.error, sizeof(l->error));
 		return err;
 	}
 	put_groups(l, &g, b);
+	if (b->len - before < GROUPS_LARGE)
+		l->groups = max < GROUPS / 2 ? 2 * max : GROUPS;
 	return l->left == 0 || q->level == 0 ? ERR_END : end;
 }
 

@@ -13,7 +13,8 @@ struct view_rows {
 	const struct ddoc_view *view;
 	struct view_query *queries;
 	size_t nqueries;
-	int multi; /* /queries */
+	size_t keys_bytes; /* struct view_query's */
+	int multi;         /* /queries */
 	struct errtext why;
 	char error[64]; /* with ERR_SCRIPT: its name */
 	/* Where it has got to: */
@@ -25,6 +26,7 @@ struct view_rows {
 	uint64_t skip;         /* and still to be passed over */
 	size_t next_key;       /* place in its keys */
 	struct buf place;
+	size_t groups; /* that are reduced at a time, where values are large; 0: as many as may be */
 };
 
 /** view_rows_fill(cookie, b, scratch): A rows_f. */

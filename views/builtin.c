@@ -608,80 +608,57 @@ estimate(const unsigned char r[REGISTERS])
 
 /* ---- _top_N, _bottom_N ---- */
 
-struct ranked {
-	struct jstr key; /* sort key, within the buffer */
-	struct jstr text;
-	size_t at; /* its place among the values */
+/* The most extreme values so far, the most extreme first; of equal ones the first that came. */
+struct extremes {
+	struct jstr *v;
+	size_t n, max;
+	int top;
 };
 
+/* extremes_add: Values are compared as far as they differ: sort keys would be made of all that is in them. */
 static int
-value_cmp(const struct ranked *x, const struct ranked *y)
+extremes_add(struct extremes *e, struct jstr text)
 {
-	size_t n = x->key.len < y->key.len ? x->key.len : y->key.len;
-	int c = memcmp(x->key.s, y->key.s, n);
+	size_t low = 0, high = e->n;
+	int order, err;
 
-	return c != 0 ? c : (x->key.len > y->key.len) - (x->key.len < y->key.len);
-}
-
-static int
-rank_cmp(const void *a, const void *b)
-{
-	const struct ranked *x = a, *y = b;
-	int c = value_cmp(x, y);
-
-	return c != 0 ? c : (x->at > y->at) - (x->at < y->at);
-}
-
-/* distinct: Of equal values the first is left; returns how many there are then. */
-static size_t
-distinct(struct ranked *v, size_t n)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (kept == 0 || value_cmp(&v[kept - 1], &v[i]) != 0)
-			v[kept++] = v[i];
-	return kept;
+	/* The last one first: most values are not beyond it. */
+	for (size_t i = high - (high > 0); low < high; i = low + (high - low) / 2) {
+		if ((err = query_collate(text, e->v[i], &order)) != 0)
+			return err;
+		if (order == 0)
+			return 0;
+		if ((order > 0) == e->top)
+			high = i;
+		else
+			low = i + 1;
+	}
+	if (low == e->max)
+		return 0;
+	e->n += e->n < e->max;
+	memmove(&e->v[low + 1], &e->v[low], (e->n - 1 - low) * sizeof(*e->v));
+	e->v[low] = text;
+	return 0;
 }
 
 /* put_extremes: The ${max} greatest or least of ${n} values, the most extreme first; equal ones count once, as in CouchDB. */
 static int
 put_extremes(const struct jstr *values, size_t n, int top, unsigned max, struct buf *out)
 {
-	struct ranked *v = calloc(n + 1, sizeof(*v));
-	struct buf scratch, keys;
-	size_t at = 0;
-	int err = v == NULL ? ERR_NOMEM : 0;
+	struct extremes e = {calloc((size_t)max + 1, sizeof(*e.v)), 0, max, top != 0};
+	int err = e.v == NULL ? ERR_NOMEM : 0;
 
-	buf_init(&scratch, SIZE_MAX);
-	buf_init(&keys, SIZE_MAX);
-	for (size_t i = 0; i < n && err == 0; i++) {
-		size_t before = keys.len;
-
-		err = query_sortkey(values[i], &scratch, &keys);
-		v[i].text = values[i];
-		v[i].at = i;
-		v[i].key.len = keys.len - before;
-	}
-	for (size_t i = 0; i < n && err == 0; i++) {
-		v[i].key.s = keys.data + at;
-		at += v[i].key.len;
-	}
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = extremes_add(&e, values[i]);
 	if (err == 0) {
-		qsort(v, n, sizeof(*v), rank_cmp);
-		n = distinct(v, n);
 		buf_putc(out, '[');
-		for (size_t i = 0; i < n && i < max; i++) {
-			const struct ranked *one = top ? &v[n - 1 - i] : &v[i];
-
+		for (size_t i = 0; i < e.n; i++) {
 			buf_puts(out, i > 0 ? "," : "");
-			buf_put(out, one->text.s, one->text.len);
+			buf_put(out, e.v[i].s, e.v[i].len);
 		}
 		err = buf_putc(out, ']');
 	}
-	buf_release(&scratch);
-	buf_release(&keys);
-	free(v);
+	free(e.v);
 	return err;
 }
 

@@ -96,8 +96,10 @@ struct view_index {
 	struct index_failure failure;
 	struct index_settling settling;
 	struct index_lost lost;
+	size_t batch_docs;            /* in a batch, as the rows of more were too much; 0: STEP_DOCS */
 	int untidy;                   /* a design document has changed: there may be files that nothing defines */
 	size_t careful;               /* so many documents are sent one by one */
+	size_t message_docs;          /* in a message, as many rows came of those in the last; 0: nothing is known */
 	_Atomic uint64_t waste_floor; /* only more than that is worth a compaction */
 	uint64_t died_seq;            /* of the document that a child died of last */
 	struct exec_job job;

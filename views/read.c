@@ -493,7 +493,7 @@ gather_one(struct view_snap *s, struct read_groups *g, struct jstr *keyp, struct
 int
 read_gather(struct view_snap *s, struct read_groups *g, uint64_t *skipp)
 {
-	int err;
+	int any = g->n > 0, err;
 
 	if (g->n == 0) {
 		g->keys = arena_calloc(g->a, g->max, sizeof(*g->keys));
@@ -502,7 +502,9 @@ read_gather(struct view_snap *s, struct read_groups *g, uint64_t *skipp)
 		if (g->keys == NULL || g->values == NULL || s->ranges == NULL)
 			return ERR_NOMEM;
 	}
-	while (g->n < g->max) {
+	for (; g->n < g->max; any = 1) {
+		if (any && arena_size(g->a) > READ_GROUPS_BYTES)
+			return 0;
 		if ((err = gather_one(s, g, &g->keys[g->n], &s->ranges[g->n])) != 0)
 			return index_damaged(s->ix, err);
 		if (*skipp > 0)
@@ -563,5 +565,7 @@ read_reduce(struct view_snap *s, const struct ddoc_view *view, struct read_group
 	err = sums_reduce(&sums, s->snap, view, s->ranges, g->n);
 	script_close(sums.script);
 	memcpy(g->error, sums.error, sizeof(g->error));
+	if (err == ERR_AGAIN)
+		g->n = sums.fit;
 	return index_damaged(s->ix, err);
 }

@@ -102,9 +102,12 @@ struct read_groups {
 	struct arena *a;
 };
 
+#define READ_GROUPS_BYTES ((size_t)4 << 20) /* of keys, behind which no further group is gathered */
+
 /**
- * read_gather(s, g, skipp): Find the next groups of the range, until there are g->max; ERR_END: there are no more behind them.  The first
- * *${skipp} are passed over.  May be called for several ranges.  read_reduce(s, view, g): Fill in their values.  Errors: a function's (ERR_SCRIPT, ...), ERR_REDUCE, ERR_CORRUPT, ERR_IO, ERR_NOMEM.
+ * read_gather(s, g, skipp): Find the next groups of the range, until there are g->max or their keys are READ_GROUPS_BYTES; ERR_END: there are no more behind them.  The first
+ * *${skipp} are passed over.  May be called for several ranges.  read_reduce(s, view, g): Fill in their values.  Errors: a function's (ERR_SCRIPT, ...), ERR_REDUCE, ERR_CORRUPT, ERR_IO, ERR_NOMEM;
+ * ERR_AGAIN: the values of several groups are too much: only g->n > 0 may be gathered, from the same place on.
  */
 int read_gather(struct view_snap *s, struct read_groups *g, uint64_t *skipp) MUST_CHECK;
 int read_reduce(struct view_snap *s, const struct ddoc_view *view, struct read_groups *g) MUST_CHECK;

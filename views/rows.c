@@ -172,9 +172,9 @@ label_of(const struct store_val *key)
 	return bytes_load_u64be((const unsigned char *)key->p + ROWS_STEM);
 }
 
-/* rest_of: Of the order key of a record with a label, what stands in its value. */
+/* rest_of: Of the order key of a record with a label, what stands in its value; ${record}: all of that, without its checksum. */
 static int
-rest_of(const struct store_val *key, const struct store_val *val, struct jstr *out)
+rest_of(const struct store_val *key, const struct store_val *val, struct jstr *out, struct jstr *record)
 {
 	struct bytes r;
 	uint64_t len;
@@ -182,6 +182,7 @@ rest_of(const struct store_val *key, const struct store_val *val, struct jstr *o
 
 	if (err != 0)
 		return err;
+	*record = (struct jstr){(const char *)r.p, bytes_left(&r)};
 	(void)bytes_varint(&r);
 	len = bytes_varint(&r);
 	*out = (struct jstr){bytes_take(&r, len), len};
@@ -198,7 +199,7 @@ find_label(struct store_cursor *c, struct rows_key *k, struct jstr rest, uint64_
 	for (;;) {
 		uint64_t mid = lo + (hi - lo) / 2;
 		struct store_val key, val;
-		struct jstr there;
+		struct jstr there, record;
 		int err;
 
 		key_label(k, mid);
@@ -206,7 +207,7 @@ find_label(struct store_cursor *c, struct rows_key *k, struct jstr rest, uint64_
 		if (err != 0 && err != ERR_MISSING)
 			return err;
 		if (err == 0 && has_stem(&key, k)) {
-			if ((err = rest_of(&key, &val, &there)) != 0)
+			if ((err = rest_of(&key, &val, &there, &record)) != 0)
 				return err;
 			if (order_cmp(there, rest) < 0) {
 				uint64_t label = label_of(&key);
@@ -303,14 +304,18 @@ apply_plain(struct apply *p, const struct rows_change *ch)
 	return moved(p, ch->order.s, ch->order.len, existed, ch->value.s != NULL);
 }
 
+#define LABEL_STEP (UINT64_C(1) << 32) /* between those that come at the end */
+#define LABEL_WIDEN 16u                /* neighbours on each side that get other labels first */
+#define LABEL_ROOM (UINT64_C(1) << 16) /* between labels that were changed */
+
 /* A row of a run: those whose order keys have one stem. */
 struct member {
 	struct jstr rest;
 	struct jstr value; /* of a new one; s NULL: as it is */
-	uint64_t label;    /* of an old one */
+	uint64_t label;
 	int old;
-	const void *record; /* of an old one, without its checksum */
-	size_t record_len;
+	int moved;          /* an old one has left its label for another */
+	struct jstr record; /* of an old one, without its checksum */
 };
 
 struct run {
@@ -341,7 +346,6 @@ static int
 read_run(struct apply *p, struct rows_key *stem, struct run *out)
 {
 	struct store_val key, val;
-	struct bytes r;
 	int err = 0;
 
 	if (p->cursor == NULL && (err = store_cursor_open(p->snap, VIEW_ROWS, &p->cursor)) != 0)
@@ -351,11 +355,8 @@ read_run(struct apply *p, struct rows_key *stem, struct run *out)
 	     err = store_next(p->cursor, &key, &val)) {
 		struct member m = {.old = 1, .label = label_of(&key)};
 
-		if ((err = rest_of(&key, &val, &m.rest)) != 0 ||
-		    (err = record_open(VIEW_ROWS, key.p, key.len, &val, &r)) != 0)
+		if ((err = rest_of(&key, &val, &m.rest, &m.record)) != 0)
 			return err;
-		m.record = r.p;
-		m.record_len = bytes_left(&r);
 		if ((err = run_add(p, out, &m)) != 0)
 			return err;
 	}
@@ -409,61 +410,86 @@ merge(struct apply *p, struct rows_key *stem, const struct run *old, const struc
 	return err;
 }
 
-/* gap: New members from ${from} on, up to the next old one, get labels between their neighbours'; 0: there is no room. */
+/* label: Members from ${from} to before ${to} get labels between their neighbours', ${steps} apart or more; 0: there is no room.  At the end they take no more than they need. */
 static int
-gap(struct run *run, size_t from, size_t *nextp)
+label(struct run *run, size_t from, size_t to, uint64_t steps)
 {
-	size_t to = from;
-	uint64_t low = from > 0 ? run->v[from - 1].label : 0, high, step;
+	uint64_t low = from > 0 ? run->v[from - 1].label : 0, high = to < run->n ? run->v[to].label : UINT64_MAX;
+	uint64_t step = (high - low) / (to - from + 1);
+
+	if (step < steps || step == 0)
+		return 0;
+	if (to == run->n && from > 0 && step > LABEL_STEP)
+		step = LABEL_STEP;
+	for (size_t i = from; i < to; i++)
+		run->v[i].label = low + step * (i - from + 1);
+	return 1;
+}
+
+/* leave: Old members from ${from} to before ${to} leave their labels. */
+static int
+leave(struct apply *p, struct rows_key *stem, struct run *run, size_t from, size_t to)
+{
+	int err = 0;
+
+	for (size_t i = from; i < to && err == 0; i++) {
+		struct member *m = &run->v[i];
+
+		if (!m->old || m->moved)
+			continue;
+		err = take_out(p, stem, m->label);
+		m->moved = 1;
+	}
+	return err;
+}
+
+/*
+ * gap: New members from ${from} on, up to the next old one, get labels.  Where there is no room, more and more members around them get
+ * others: few enough that a run of large rows is not written anew, and so many that there is room for a while.
+ */
+static int
+gap(struct apply *p, struct rows_key *stem, struct run *run, size_t from, size_t *nextp)
+{
+	size_t to = from, more = LABEL_WIDEN;
+	uint64_t steps = 1;
+	int err = 0;
 
 	while (to < run->n && !run->v[to].old)
 		to++;
-	high = to < run->n ? run->v[to].label : UINT64_MAX;
-	step = (high - low) / (to - from + 1);
-	for (size_t i = from; i < to; i++)
-		run->v[i].label = low + step * (i - from + 1);
+	while (err == 0 && !label(run, from, to, steps)) {
+		from = from > more ? from - more : 0;
+		to = run->n - to > more ? to + more : run->n;
+		while (to < run->n && !run->v[to].old)
+			to++;
+		more *= 2;
+		steps = from == 0 && to == run->n ? 1 : LABEL_ROOM;
+		err = leave(p, stem, run, from, to);
+	}
 	*nextp = to;
-	return step > 0;
+	return err;
 }
 
-/* put_run: Those that are new or changed; with ${all} every one, under another label. */
+/* put_run: Those that are new or changed, or have another label. */
 static int
-put_run(struct apply *p, struct rows_key *stem, const struct run *run, int all)
+put_run(struct apply *p, struct rows_key *stem, const struct run *run)
 {
 	for (size_t i = 0; i < run->n; i++) {
 		const struct member *m = &run->v[i];
-		struct jstr value = m->value.s != NULL ? m->value : (struct jstr){m->record, m->record_len};
+		struct jstr value = m->value.s != NULL ? m->value : m->record;
 		const char *key;
 		int err;
 
-		if (m->old && m->value.s == NULL && !all)
+		if (m->old && m->value.s == NULL && !m->moved)
 			continue;
 		key_label(stem, m->label);
 		key = arena_dup(p->a, stem->b, stem->len);
 		err = key != NULL ? put_or_del(p, key, stem->len, value) : ERR_NOMEM;
 		if (err == 0)
-			err = moved(p, key, stem->len, m->old && !all, 1);
+			err = moved(p, key, stem->len, m->old && !m->moved, 1);
 		if (err != 0)
 			return err;
 	}
 	return 0;
-}
-
-/* renumber: The labels are spread anew; all old ones leave their place. */
-static int
-renumber(struct apply *p, struct rows_key *stem, struct run *run)
-{
-	uint64_t step = UINT64_MAX / (run->n + 1);
-	int err = 0;
-
-	for (size_t i = 0; i < run->n && err == 0; i++) {
-		struct member *m = &run->v[i];
-
-		if (m->old)
-			err = take_out(p, stem, m->label);
-		m->label = step * (i + 1);
-	}
-	return err;
 }
 
 static int
@@ -500,21 +526,19 @@ apply_run(struct apply *p, const struct rows_change *changes, size_t n)
 	struct run old = {NULL, 0, 0}, run = {NULL, 0, 0};
 	size_t from = p->n, i = 0;
 	struct rows_key stem;
-	int room = 1, err;
+	int err;
 
 	key_set(&stem, changes[0].order);
 	if ((err = read_run(p, &stem, &old)) != 0 || (err = merge(p, &stem, &old, changes, n, &run)) != 0)
 		return err;
-	while (room && i < run.n) {
+	while (err == 0 && i < run.n) {
 		if (run.v[i].old)
 			i++;
 		else
-			room = gap(&run, i, &i);
+			err = gap(p, &stem, &run, i, &i);
 	}
-	if (!room)
-		err = renumber(p, &stem, &run);
 	if (err == 0)
-		err = put_run(p, &stem, &run, !room);
+		err = put_run(p, &stem, &run);
 	if (err == 0)
 		tidy(p, from);
 	return err;

@@ -7,7 +7,8 @@
 
 #define STEP_MEM ((size_t)2 << 30)
 #define STEP_KEY INDEX_DOC_KEY
-#define STEP_MS 1000u /* about how long a step may take while others wait for their turn */
+#define STEP_DOCS 20000u /* of a batch at most */
+#define STEP_MS 1000u    /* about how long a step may take while others wait for their turn */
 
 /* A document of a batch. */
 struct changed {
@@ -27,9 +28,10 @@ struct step {
 	struct arena *doc_a;    /* a document's, while it is read */
 	struct changed *docs;
 	size_t n, cap;
-	size_t npurged; /* the first ones are documents that were purged */
-	size_t bytes;
-	size_t rows_bytes;
+	size_t npurged;          /* the first ones are documents that were purged */
+	size_t bytes;            /* of documents, */
+	size_t rows_bytes;       /* of what functions emitted for them, */
+	size_t held_bytes;       /* and of the rows and lists that came of that */
 	struct buf json;         /* the documents, with commas between them */
 	struct native *native;   /* what makes rows where no function does; NULL: functions do */
 	uint64_t began_ms;       /* with native */
@@ -53,6 +55,9 @@ void *step_grow(struct step *s, void *v, size_t n, size_t *capp, size_t size);
 /** step_now(s): Milliseconds. */
 uint64_t step_now(const struct step *s);
 
+/** step_cut(s, n): The batch ends behind its first ${n} documents, which are not fewer than those that were purged. */
+void step_cut(struct step *s, size_t n);
+
 /** step_database(s, err): ${err} of a call to the database, which may set s->foreign. */
 int step_database(struct step *s, int err);
 
@@ -72,7 +77,7 @@ int step_native_begin(struct step *s) MUST_CHECK;
 void step_native_end(struct step *s);
 int step_native_doc(struct step *s, const struct doc_out *d, struct changed *c) MUST_CHECK;
 int step_native_next(struct jstr *rows, unsigned *mapp, struct jstr *keyp, struct jstr *sortkeyp);
-/** step_write(s): Rows, lists of rows, counts and reductions, in one commit. */
+/** step_write(s): Rows, lists of rows, counts and reductions, in one commit; the batch may become shorter, as in step_hold(). */
 int step_write(struct step *s) MUST_CHECK;
 /** step_hold(s): The same into the index's first build, which is written once it is whole; else s->held. */
 int step_hold(struct step *s) MUST_CHECK;

@@ -4,6 +4,7 @@
  * A document of the database that is damaged ends the update with that error, and what is before it is done first, as with one that functions
  * fail for: to leave it out would be to show a document as deleted.  The index itself is as good as it was.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -12,8 +13,7 @@
 #include "store/record.h"
 
 #define BATCH_BYTES ((size_t)8 << 20) /* of documents' JSON in a batch, and of the lists of the rows that they had */
-#define BATCH_DOCS 20000u
-#define CLOCK_DOCS 16u /* between two looks at the clock */
+#define CLOCK_DOCS 16u                /* between two looks at the clock */
 
 uint64_t
 step_now(const struct step *s)
@@ -42,6 +42,15 @@ step_database(struct step *s, int err)
 {
 	s->foreign |= err == ERR_CORRUPT;
 	return err;
+}
+
+void
+step_cut(struct step *s, size_t n)
+{
+	assert(n >= s->npurged);
+	s->n = n;
+	s->seq = n > s->npurged ? s->docs[n - 1].seq : s->from;
+	s->more = 1;
 }
 
 static int
@@ -169,7 +178,7 @@ next_change(struct step *s, struct db_scan *scan, struct arena *a, struct db_cha
 static int
 is_full(const struct step *s)
 {
-	if (s->bytes > BATCH_BYTES || s->n >= BATCH_DOCS)
+	if (s->bytes > BATCH_BYTES || s->n >= (s->ix->batch_docs > 0 ? s->ix->batch_docs : STEP_DOCS))
 		return 1;
 	/* Filters run while documents are gathered, and a regular expression may take its time. */
 	return s->native != NULL && s->n > 0 && s->n % CLOCK_DOCS == 0 && step_now(s) - s->began_ms > STEP_MS;

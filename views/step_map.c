@@ -15,15 +15,18 @@
 #define MESSAGE_BYTES ((size_t)256 << 10) /* of documents' JSON in a message */
 #define WEIGH_FROM \
 	((size_t)512 << 10) /* of one document's rows: fewer have no more than LIMIT_ROWS_KEYS of sort keys */
+#define ROW_MIN 6u          /* bytes of a row's JSON */
+#define LONG_ID 256u        /* bytes of an id, from which on it counts as a part of what its rows are sorted by */
 #define MESSAGE_DOCS 100u
-#define MESSAGE_MS 1000u /* for a message of several documents */
+#define MESSAGE_ROWS ((size_t)2 << 20) /* about so much is to come of a message, as far as the last one tells */
+#define MESSAGE_MS 1000u               /* for a message of several documents */
 
 /* send: The next documents, from *${ip} on, as one message; none: there are none. */
 static int
 send(struct step *s, struct script *sc, size_t *ip, size_t *sentp)
 {
 	struct jstr parts[3] = {{"[", 1}, {NULL, 0}, {"]", 1}};
-	size_t docs = 0, max = s->ix->careful > 0 ? 1 : MESSAGE_DOCS;
+	size_t docs = 0, max = s->ix->careful > 0 ? 1 : s->ix->message_docs > 0 ? s->ix->message_docs : MESSAGE_DOCS;
 
 	while (*ip < s->n && docs < max && parts[1].len < MESSAGE_BYTES) {
 		const struct changed *c = &s->docs[(*ip)++];
@@ -66,9 +69,9 @@ take_row(struct jread *j, struct jstr *keyp)
 	return err == ERR_END ? 0 : ERR_SCRIPT_DIED;
 }
 
-/* weigh_map: Add up the sort keys of one map's rows; ERR_TOO_LARGE. */
+/* weigh_map: Add up the sort keys of one map's rows, and ${more} for each; ERR_TOO_LARGE. */
 static int
-weigh_map(struct step *s, unsigned map, struct jread *j, size_t *sump)
+weigh_map(struct step *s, unsigned map, struct jread *j, size_t more, size_t *sump)
 {
 	struct jstr key;
 	int err = map < s->ix->ddoc.nmaps ? jread_array_begin(j) : ERR_SCRIPT_DIED;
@@ -80,7 +83,7 @@ weigh_map(struct step *s, unsigned map, struct jread *j, size_t *sump)
 			return ERR_TOO_LARGE;
 		buf_clear(&s->sortkey);
 		err = ddoc_sortkey(s->ix->ddoc.maps[map].raw, key, &s->scratch, &s->sortkey);
-		*sump += s->sortkey.len;
+		*sump += s->sortkey.len + more;
 		if (err == 0 && *sump > LIMIT_ROWS_KEYS)
 			err = ERR_TOO_LARGE;
 	}
@@ -89,19 +92,19 @@ weigh_map(struct step *s, unsigned map, struct jread *j, size_t *sump)
 
 /* weigh: ERR_TOO_LARGE: the keys among a document's rows are too long, or all of them together. */
 static int
-weigh(struct step *s, struct jstr rows)
+weigh(struct step *s, const struct changed *c, struct jstr rows)
 {
 	unsigned map = 0;
-	size_t sum = 0;
+	size_t sum = 0, more = c->id.len < LONG_ID ? 0 : c->id.len;
 	struct jread j;
 	int err;
 
-	if (rows.len < WEIGH_FROM)
+	if (rows.len < WEIGH_FROM && rows.len / ROW_MIN * more < LIMIT_ROWS_KEYS / 2)
 		return 0;
 	jread_init(&j, rows.s, rows.len);
 	err = jread_array_begin(&j);
 	while (err == 0 && (err = jread_array_next(&j)) == 0)
-		err = weigh_map(s, map++, &j, &sum);
+		err = weigh_map(s, map++, &j, more, &sum);
 	return err == ERR_END ? 0 : err;
 }
 
@@ -109,7 +112,7 @@ weigh(struct step *s, struct jstr rows)
 static int
 keep_rows(struct step *s, struct changed *c, struct jstr rows)
 {
-	int err = weigh(s, rows);
+	int err = weigh(s, c, rows);
 
 	if (err == ERR_TOO_LARGE) {
 		leave_out(s, c, "their keys are too large");
@@ -120,6 +123,15 @@ keep_rows(struct step *s, struct changed *c, struct jstr rows)
 	c->rows = (struct jstr){arena_dup(s->a, rows.s, rows.len), rows.len};
 	s->rows_bytes += rows.len;
 	return c->rows.s != NULL ? 0 : ERR_NOMEM;
+}
+
+/* plan_messages: ${len} bytes came of ${docs} documents. */
+static void
+plan_messages(struct view_index *ix, size_t docs, size_t len)
+{
+	size_t fit = docs * MESSAGE_ROWS / (len + 1);
+
+	ix->message_docs = fit > MESSAGE_DOCS ? MESSAGE_DOCS : fit > 0 ? fit : 1;
 }
 
 /* receive: Rows for the documents from *${ip} on that were sent. */
@@ -137,6 +149,7 @@ receive(struct step *s, struct script *sc, size_t *ip, size_t sent)
 		(void)snprintf(s->error, sizeof(s->error), "%s", script_error(sc));
 	if (err != 0)
 		return err;
+	plan_messages(s->ix, sent, answer.len);
 	jread_init(&j, answer.s, answer.len);
 	err = jread_array_begin(&j);
 	while (err == 0 && sent > 0) {
@@ -149,15 +162,6 @@ receive(struct step *s, struct script *sc, size_t *ip, size_t sent)
 			err = keep_rows(s, c, rows);
 	}
 	return err == ERR_END || err == ERR_BAD_JSON ? ERR_SCRIPT_DIED : err;
-}
-
-/* cut: The batch ends behind its first ${n} documents. */
-static void
-cut(struct step *s, size_t n)
-{
-	s->n = n;
-	s->seq = n > s->npurged ? s->docs[n - 1].seq : s->from;
-	s->more = 1;
 }
 
 /* map: Two messages are under way at a time, so that neither side waits for the other.  *${gotp}: of so many documents there are rows. */
@@ -181,7 +185,7 @@ map(struct step *s, struct script *sc, size_t *gotp, size_t *failedp)
 	}
 	*failedp = first;
 	if (err == 0 && full && *gotp < s->n)
-		cut(s, *gotp);
+		step_cut(s, *gotp);
 	return err;
 }
 
@@ -237,7 +241,7 @@ go_on(struct step *s, size_t got, size_t sent, int err)
 	if (for_good && got >= s->npurged)
 		remember(s, s->docs[got].seq, err);
 	if (got >= s->npurged && got > 0) {
-		cut(s, got);
+		step_cut(s, got);
 		return 0;
 	}
 	return for_good ? err : ERR_AGAIN;

@@ -9,6 +9,8 @@
 #include "step.h"
 #include "store/record.h"
 
+/* Of rows and their lists, behind which the batch ends: until it is committed they take as much again twice, in the batch and in LMDB's pages. */
+#define BATCH_HELD ((size_t)32 << 20)
 #define SETTLE_FROM 16u /* ranges whose reductions are not known, from which on they are found out */
 #define SETTLE_FAILS 2u /* times that a child may have failed by accident, */
 #define SETTLE_TWICE 8u /* and times that the while until the next try is doubled */
@@ -42,12 +44,14 @@ change(struct step *s, unsigned map, struct jstr sortkey, struct jstr id, uint32
 	ch->fresh = fresh;
 	if (ch->order.s == NULL)
 		return ERR_NOMEM;
+	s->held_bytes += s->order.len + sizeof(*ch);
 	if (key == NULL)
 		return 0;
 	buf_clear(&s->value);
 	if ((err = rows_put(&s->value, ch->order, sortkey.len, *key, *value)) != 0)
 		return err;
 	ch->value = (struct jstr){arena_dup(s->a, s->value.data, s->value.len), s->value.len};
+	s->held_bytes += s->value.len;
 	return ch->value.s != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -221,6 +225,7 @@ rows_of(struct step *s, struct store_snap *snap, const struct changed *c)
 		err = change(s, (unsigned)was.map, was.sortkey, c->id, (uint32_t)was.n, NULL, NULL, 0);
 	if (err == 0)
 		err = buf_failed(list);
+	s->held_bytes += list->len;
 	if (err == 0 && list->len > head)
 		err = record_put(batch, VIEW_DOCS, c->key, STEP_KEY, list->data, list->len);
 	else if (err == 0 && had)
@@ -243,13 +248,31 @@ count(struct step *s, struct store_snap *snap, const struct rows_moved *moved, s
 	return counts_apply(&counts, snap, s->batch, s->a, changes, n);
 }
 
-/* doc_cmp: Lists are put in the order of their keys; a document that is there twice is the same both times. */
-static int
-doc_cmp(const void *a, const void *b)
+/* plan_batches: What the next batches may be, as this one's first ${n} documents tell: what is gathered and not written is work done twice. */
+static void
+plan_batches(struct step *s, size_t n)
 {
-	const struct changed *x = a, *y = b;
+	size_t *docs = &s->ix->batch_docs;
 
-	return memcmp(x->key, y->key, STEP_KEY);
+	if (n < s->n)
+		*docs = n - s->npurged;
+	else if (s->held_bytes < BATCH_HELD / 2)
+		*docs = *docs < STEP_DOCS / 2 ? 2 * *docs : 0;
+}
+
+/* changes_of: What becomes of the rows of all documents, or of the first ones, if that is much. */
+static int
+changes_of(struct step *s, struct store_snap *snap)
+{
+	size_t i = 0;
+	int err = 0;
+
+	while (i < s->n && err == 0 && (i <= s->npurged || s->held_bytes <= BATCH_HELD))
+		err = rows_of(s, snap, &s->docs[i++]);
+	plan_batches(s, i);
+	if (err == 0 && i < s->n)
+		step_cut(s, i);
+	return err;
 }
 
 int
@@ -266,12 +289,7 @@ step_write(struct step *s)
 		return 0;
 	if ((err = store_snap_begin(s->ix->store, &snap)) != 0)
 		return err;
-	if (s->n > 1)
-		qsort(s->docs, s->n, sizeof(*s->docs), doc_cmp);
-	for (size_t i = 0; i < s->n && err == 0; i++)
-		if (i + 1 == s->n || memcmp(s->docs[i].key, s->docs[i + 1].key, STEP_KEY) != 0)
-			err = rows_of(s, snap, &s->docs[i]);
-	if (err == 0)
+	if ((err = changes_of(s, snap)) == 0)
 		err = rows_sort(s->a, &s->changes, &s->nchanges);
 	if (err == 0)
 		err = rows_apply(snap, s->batch, s->a, s->changes, s->nchanges, &moved, &n);
@@ -314,8 +332,11 @@ step_hold(struct step *s)
 	int err = 0;
 
 	bulk_changes(b);
-	for (size_t i = 0; i < s->n && err == 0; i++)
+	for (size_t i = 0; i < s->n && err == 0; i++) {
 		err = hold(s, &s->docs[i]);
+		if (i + 1 < s->n && bulk_is_full(b))
+			step_cut(s, i + 1);
+	}
 	if (err != 0)
 		return err;
 	bulk_reached(b, s->seq);

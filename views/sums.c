@@ -7,7 +7,8 @@
  *
  * A range [lo, hi) is reduced by pieces, in order: rows up to the first beginning of a range, values of the highest levels that
  * fit, rows behind the last; then the pieces are combined.  Where functions run in a child, the pieces of many ranges that have to be
- * reduced go to it in one message, and so do the combinations.
+ * reduced go to it in one message, and so do the combinations.  Where none is needed, range after range is reduced, and what is held is FOLD_BYTES of rows,
+ * as much of pieces, and a few results.
  *
  * 1. There is a record for the beginning of each map's rows, and one for each row that sums_level() says, at its level and those below.
  * 2. What a record holds is right for the rows of the same commit, or it holds nothing.
@@ -31,8 +32,9 @@ enum { VALUE_NO_ROWS = 1, VALUE_ROWS = 2 };
 
 #define MESSAGE_BYTES ((size_t)1 << 20) /* of jobs in a message to a child */
 #define HELD_BYTES \
-	((size_t)16 << 20)  /* of jobs that are gathered before it is asked, so that no snapshot is held meanwhile */
-#define SETTLE_RANGES 1024u /* found out in one transaction */
+	((size_t)16 << 20) /* of jobs that are gathered before it is asked, so that no snapshot is held meanwhile */
+#define FOLD_BYTES ((size_t)4 << 20) /* of rows, or of pieces, that are reduced to one without a child */
+#define SETTLE_RANGES 1024u          /* found out in one transaction */
 #define ARENA_MAX ((size_t)1 << 30)
 #define SHRINK_FROM \
 	5000u /* bytes of a function's result from which on it must be smaller than half its input, as in CouchDB */
@@ -55,11 +57,14 @@ struct work {
 	struct sums *s;
 	struct store_snap *snap;
 	struct store_cursor *rows, *sums;
-	struct arena *a;     /* what lasts as long as the work */
-	struct arena *run_a; /* one run's rows, where no child reduces them */
-	struct arena *row_a; /* one row's */
+	struct arena *a;       /* what lasts as long as the work */
+	struct arena *piece_a; /* one range's pieces, where no child reduces them, */
+	struct arena *run_a;   /* and one run's rows */
+	struct arena *row_a;   /* one row's */
 	const struct ddoc_view *view;
 	struct buf keys, values; /* of one run, for a child */
+	struct buf made;         /* a result without a child */
+	size_t most; /* bytes of results beyond which fewer ranges are to be asked for; 0: there is no bound */
 	struct buf message;
 	struct job *jobs; /* in message */
 	size_t njobs, cap;
@@ -73,9 +78,11 @@ work_begin(struct work *w, struct sums *s, struct store_snap *snap)
 	*w = (struct work){.s = s, .snap = snap};
 	buf_init(&w->keys, LIMIT_SCRIPT_ANSWER);
 	buf_init(&w->values, LIMIT_SCRIPT_ANSWER);
+	buf_init(&w->made, LIMIT_SCRIPT_ANSWER);
 	buf_init(&w->message, 4 * (size_t)LIMIT_SCRIPT_ANSWER);
-	if ((err = arena_new(ARENA_MAX, &w->a)) != 0 || (err = arena_new(ARENA_MAX, &w->run_a)) != 0 ||
-	    (err = arena_new(ARENA_MAX, &w->row_a)) != 0 || (err = store_cursor_open(snap, VIEW_ROWS, &w->rows)) != 0)
+	if ((err = arena_new(ARENA_MAX, &w->a)) != 0 || (err = arena_new(ARENA_MAX, &w->piece_a)) != 0 ||
+	    (err = arena_new(ARENA_MAX, &w->run_a)) != 0 || (err = arena_new(ARENA_MAX, &w->row_a)) != 0 ||
+	    (err = store_cursor_open(snap, VIEW_ROWS, &w->rows)) != 0)
 		return err;
 	return store_cursor_open(snap, VIEW_SUMS, &w->sums);
 }
@@ -107,18 +114,34 @@ work_end(struct work *w)
 	close_cursors(w);
 	buf_release(&w->keys);
 	buf_release(&w->values);
+	buf_release(&w->made);
 	buf_release(&w->message);
 	free(w->jobs);
 	arena_free(w->a);
+	arena_free(w->piece_a);
 	arena_free(w->run_a);
 	arena_free(w->row_a);
+}
+
+/* pieces_arena: A child's results come later than the next range is read. */
+static struct arena *
+pieces_arena(const struct work *w)
+{
+	return w->view->kind == DDOC_SCRIPT ? w->a : w->piece_a;
 }
 
 static int
 keep(struct work *w, const void *s, size_t len, struct part *out)
 {
-	out->text = (struct jstr){arena_dup(w->a, s, len), len};
+	out->text = (struct jstr){arena_dup(pieces_arena(w), s, len), len};
 	return out->text.s != NULL ? 0 : ERR_NOMEM;
+}
+
+/* is_too_much: 1 if the results that are there are more than may be held at a time. */
+static int
+is_too_much(const struct work *w)
+{
+	return w->most > 0 && arena_size(w->a) > w->most;
 }
 
 static int
@@ -208,7 +231,8 @@ ask(struct work *w, enum script_op op)
 	if (err == 0 && w->s->script == NULL)
 		err = w->s->prepare != NULL ? w->s->prepare(w->s) : ERR_INTERNAL;
 	for (; i < w->njobs && err == 0; i += n)
-		err = ask_some(w, op, &w->jobs[i], w->njobs - i, &n);
+		if ((err = ask_some(w, op, &w->jobs[i], w->njobs - i, &n)) == 0 && is_too_much(w))
+			err = ERR_AGAIN;
 	buf_clear(&w->message);
 	w->njobs = 0;
 	return err;
@@ -289,42 +313,18 @@ add_row(struct work *w, struct list *l, const struct row *row)
 	return buf_failed(&w->keys) != 0 ? buf_failed(&w->keys) : buf_failed(&w->values);
 }
 
-/* run: The rows of [lo, hi); *${np}: how many there are.  A child's result comes with ask(). */
+/* make_one: Some parts to one without a child, in w->made. */
 static int
-run(struct work *w, const struct rows_key *lo, const struct rows_key *hi, struct part *out, size_t *np)
+make_one(struct work *w, struct part *const *parts, size_t n)
 {
-	struct list l = {NULL, NULL, 0, 0};
-	struct store_val k, v;
-	struct row row;
-	struct buf b;
-	int err;
+	struct jstr *texts = arena_calloc(w->piece_a, n, sizeof(*texts));
 
-	arena_reset(w->run_a);
-	buf_clear(&w->keys);
-	buf_clear(&w->values);
-	for (err = store_seek(w->rows, lo->b, lo->len, &k, &v);
-	     err == 0 && sums_key_cmp(k.p, k.len, hi->b, hi->len) < 0; err = store_next(w->rows, &k, &v)) {
-		arena_reset(w->row_a);
-		if ((err = rows_take(&k, &v, w->row_a, &row)) != 0 || (err = add_row(w, &l, &row)) != 0)
-			return err;
-	}
-	*np = l.n;
-	if ((err != 0 && err != ERR_MISSING) || l.n == 0)
-		return err == ERR_MISSING ? 0 : err;
-	if (w->view->kind != DDOC_SCRIPT) {
-		buf_init_arena(&b, w->a, LIMIT_SCRIPT_ANSWER);
-		err = builtin_rows(w->view->kind, w->view->n, l.keys, l.values, l.n, &b, w->s->why);
-		out->text = (struct jstr){b.data, b.len};
-		return err;
-	}
-	if ((err = job_begin(w, out)) != 0)
-		return err;
-	buf_putc(&w->message, '[');
-	buf_put(&w->message, w->keys.data, w->keys.len);
-	buf_puts(&w->message, "],[");
-	buf_put(&w->message, w->values.data, w->values.len);
-	buf_putc(&w->message, ']');
-	return job_end(w, w->keys.len + w->values.len, SCRIPT_REDUCE);
+	if (texts == NULL)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < n; i++)
+		texts[i] = parts[i]->text;
+	buf_clear(&w->made);
+	return builtin_combine(w->view->kind, w->view->n, texts, n, &w->made, w->s->why);
 }
 
 /* combine: Some parts to one; a child's result comes with ask(). */
@@ -332,20 +332,12 @@ static int
 combine(struct work *w, struct part *const *parts, size_t n, struct part *out)
 {
 	const struct part *grown;
-	struct jstr *texts;
 	size_t size = 0;
-	struct buf b;
 	int err;
 
 	if (w->view->kind != DDOC_SCRIPT) {
-		if ((texts = arena_calloc(w->a, n, sizeof(*texts))) == NULL)
-			return ERR_NOMEM;
-		for (size_t i = 0; i < n; i++)
-			texts[i] = parts[i]->text;
-		buf_init_arena(&b, w->a, LIMIT_SCRIPT_ANSWER);
-		err = builtin_combine(w->view->kind, w->view->n, texts, n, &b, w->s->why);
-		out->text = (struct jstr){b.data, b.len};
-		return err;
+		err = make_one(w, parts, n);
+		return err != 0 ? err : keep(w, w->made.data, w->made.len, out);
 	}
 	if ((grown = overflow(parts, n)) != NULL) {
 		*out = *grown;
@@ -377,7 +369,7 @@ pieces_add(struct work *w, struct pieces *p, struct part **outp)
 {
 	if (p->n == p->cap) {
 		size_t cap = p->cap != 0 ? 2 * p->cap : 8;
-		struct part **v = arena_alloc(w->a, cap * sizeof(struct part *));
+		struct part **v = arena_alloc(pieces_arena(w), cap * sizeof(struct part *));
 
 		if (v == NULL)
 			return ERR_NOMEM;
@@ -386,21 +378,88 @@ pieces_add(struct work *w, struct pieces *p, struct part **outp)
 		p->v = v;
 		p->cap = cap;
 	}
-	*outp = p->v[p->n] = arena_calloc(w->a, 1, sizeof(struct part));
+	*outp = p->v[p->n] = arena_calloc(pieces_arena(w), 1, sizeof(struct part));
 	return *outp != NULL ? 0 : ERR_NOMEM;
 }
 
+/* fold: Pieces that are large become one: what an answer needs is held, and not all that it is made of. */
+static int
+fold(struct work *w, struct pieces *p)
+{
+	struct part *one;
+	int err;
+
+	if (w->view->kind == DDOC_SCRIPT || p->n < 2 || arena_size(w->piece_a) < FOLD_BYTES)
+		return 0;
+	if ((err = make_one(w, p->v, p->n)) != 0)
+		return err;
+	arena_reset(w->piece_a);
+	*p = (struct pieces){NULL, 0, 0, NULL};
+	if ((err = pieces_add(w, p, &one)) != 0)
+		return err;
+	p->n = 1;
+	return keep(w, w->made.data, w->made.len, one);
+}
+
+/* reduce_list: Rows become a piece without a child; the list is empty then. */
+static int
+reduce_list(struct work *w, struct list *l, struct pieces *p)
+{
+	struct part *part;
+	int err = pieces_add(w, p, &part);
+
+	buf_clear(&w->made);
+	if (err == 0)
+		err = builtin_rows(w->view->kind, w->view->n, l->keys, l->values, l->n, &w->made, w->s->why);
+	arena_reset(w->run_a);
+	*l = (struct list){NULL, NULL, 0, 0};
+	if (err != 0 || (err = keep(w, w->made.data, w->made.len, part)) != 0)
+		return err;
+	p->n++;
+	return fold(w, p);
+}
+
+/* send_run: What add_row() has gathered for a child, whose result comes with ask(). */
+static int
+send_run(struct work *w, struct pieces *p)
+{
+	struct part *part;
+	int err = pieces_add(w, p, &part);
+
+	if (err != 0 || (err = job_begin(w, part)) != 0)
+		return err;
+	p->n++;
+	buf_putc(&w->message, '[');
+	buf_put(&w->message, w->keys.data, w->keys.len);
+	buf_puts(&w->message, "],[");
+	buf_put(&w->message, w->values.data, w->values.len);
+	buf_putc(&w->message, ']');
+	return job_end(w, w->keys.len + w->values.len, SCRIPT_REDUCE);
+}
+
+/* add_run: The rows of [lo, hi). */
 static int
 add_run(struct work *w, struct pieces *p, const struct rows_key *lo, const struct rows_key *hi)
 {
-	struct part *part;
-	size_t n;
-	int err = pieces_add(w, p, &part);
+	struct list l = {NULL, NULL, 0, 0};
+	struct store_val k, v;
+	struct row row;
+	int err;
 
-	if (err != 0 || (err = run(w, lo, hi, part, &n)) != 0)
-		return err;
-	p->n += n > 0;
-	return 0;
+	arena_reset(w->run_a);
+	buf_clear(&w->keys);
+	buf_clear(&w->values);
+	for (err = store_seek(w->rows, lo->b, lo->len, &k, &v);
+	     err == 0 && sums_key_cmp(k.p, k.len, hi->b, hi->len) < 0; err = store_next(w->rows, &k, &v)) {
+		arena_reset(w->row_a);
+		if ((err = rows_take(&k, &v, w->row_a, &row)) != 0 || (err = add_row(w, &l, &row)) != 0)
+			return err;
+		if (arena_size(w->run_a) > FOLD_BYTES && (err = reduce_list(w, &l, p)) != 0)
+			return err;
+	}
+	if ((err != 0 && err != ERR_MISSING) || l.n == 0)
+		return err == ERR_MISSING ? 0 : err;
+	return w->view->kind == DDOC_SCRIPT ? send_run(w, p) : reduce_list(w, &l, p);
 }
 
 /* take_value: The value of the view's slot in a record; ERR_AGAIN: it is not known. */
@@ -524,7 +583,7 @@ step(struct work *w, struct pieces *p, struct rows_key *pos, const struct rows_k
 			return err;
 		*part = value;
 		p->n++;
-		return 0;
+		return fold(w, p);
 	}
 	if (is_before(hi, &next))
 		next = *hi;
@@ -564,36 +623,69 @@ whole(struct work *w, struct pieces *p)
 		p->whole = p->n == 1 ? p->v[0] : NULL;
 		return 0;
 	}
-	if ((p->whole = arena_calloc(w->a, 1, sizeof(*p->whole))) == NULL)
+	if ((p->whole = arena_calloc(pieces_arena(w), 1, sizeof(*p->whole))) == NULL)
 		return ERR_NOMEM;
 	return combine(w, p->v, p->n, p->whole);
 }
 
 /* ---- Queries ---- */
 
+/* reduce_here: Without a child; no more is held than one range takes, and the results. */
+static int
+reduce_here(struct work *w, const struct sums_range *ranges, size_t n)
+{
+	struct pieces p;
+	size_t bytes = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < n && err == 0; i++) {
+		arena_reset(w->piece_a);
+		if (bytes > w->most && w->most > 0) {
+			w->s->fit = i;
+			return ERR_AGAIN;
+		}
+		err = collect(w, &ranges[i].lo, &ranges[i].hi, SUMS_LEVELS, &p);
+		if (err == 0 && (err = whole(w, &p)) == 0 && p.whole != NULL)
+			err = builtin_final(w->view->kind, p.whole->text, ranges[i].out);
+		bytes += ranges[i].out->len;
+	}
+	return err;
+}
+
+static int
+reduce_there(struct work *w, const struct sums_range *ranges, size_t n)
+{
+	struct pieces *p = arena_calloc(w->a, n + 1, sizeof(*p));
+	int err = p == NULL ? ERR_NOMEM : 0;
+
+	w->s->fit = n / 2;
+	for (size_t i = 0; i < n && err == 0; i++)
+		if ((err = collect(w, &ranges[i].lo, &ranges[i].hi, SUMS_LEVELS, &p[i])) == 0 && is_too_much(w))
+			err = ERR_AGAIN;
+	let_go(w);
+	if (err == 0)
+		err = ask(w, SCRIPT_REDUCE);
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = whole(w, &p[i]);
+	if (err == 0)
+		err = ask(w, SCRIPT_REREDUCE);
+	for (size_t i = 0; i < n && err == 0; i++)
+		if (p[i].whole != NULL)
+			err = builtin_final(w->view->kind, p[i].whole->text, ranges[i].out);
+	return err;
+}
+
 int
 sums_reduce(
     struct sums *s, struct store_snap *snap, const struct ddoc_view *view, const struct sums_range *ranges, size_t n)
 {
-	struct pieces *p = NULL;
 	struct work w;
 	int err = work_begin(&w, s, snap);
 
 	w.view = view;
-	if (err == 0 && (p = arena_calloc(w.a, n + 1, sizeof(*p))) == NULL)
-		err = ERR_NOMEM;
-	for (size_t i = 0; i < n && err == 0; i++)
-		err = collect(&w, &ranges[i].lo, &ranges[i].hi, SUMS_LEVELS, &p[i]);
-	let_go(&w);
+	w.most = n > 1 ? SUMS_BYTES : 0;
 	if (err == 0)
-		err = ask(&w, SCRIPT_REDUCE);
-	for (size_t i = 0; i < n && err == 0; i++)
-		err = whole(&w, &p[i]);
-	if (err == 0)
-		err = ask(&w, SCRIPT_REREDUCE);
-	for (size_t i = 0; i < n && err == 0; i++)
-		if (p[i].whole != NULL)
-			err = builtin_final(view->kind, p[i].whole->text, ranges[i].out);
+		err = view->kind == DDOC_SCRIPT ? reduce_there(&w, ranges, n) : reduce_here(&w, ranges, n);
 	work_end(&w);
 	return err;
 }
@@ -698,20 +790,54 @@ give_up(struct work *w, struct unknown *list, unsigned map, unsigned slot)
 		}
 }
 
-/* find_out: One slot of all of them. */
+/* settle_whole: What the pieces are together lasts, and they do not. */
 static int
-find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot)
+settle_whole(struct work *w, struct pieces *p)
+{
+	struct part *last;
+	int err = whole(w, p);
+
+	if (err != 0 || p->whole == NULL)
+		return err;
+	if ((last = arena_alloc(w->a, sizeof(*last))) == NULL)
+		return ERR_NOMEM;
+	last->text = (struct jstr){arena_dup(w->a, p->whole->text.s, p->whole->text.len), p->whole->text.len};
+	*p = (struct pieces){NULL, 0, 0, last};
+	return last->text.s != NULL ? 0 : ERR_NOMEM;
+}
+
+/* settle_range: Its pieces, and where no child reduces them, what they are together. */
+static int
+settle_range(struct work *w, struct unknown *u, unsigned level, struct pieces *p)
+{
+	int err = next_begin(w, level, &u->key, 1, &u->end);
+
+	arena_reset(w->piece_a);
+	if (err == 0)
+		err = collect(w, &u->key, &u->end, level - 1, p);
+	return err != 0 || w->view->kind == DDOC_SCRIPT ? err : settle_whole(w, p);
+}
+
+/* find_out: One slot of all of them.  Where that is much, the list ends there, and *${donep} is 0: what follows is left to another transaction. */
+static int
+find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot, int *donep)
 {
 	int err = 0;
 
 	if ((w->view = view_of_slot(w->s->ddoc, map, slot)) == NULL)
 		return ERR_INTERNAL;
-	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
-		if (sums_map_number(u->key.b) == map && (err = next_begin(w, level, &u->key, 1, &u->end)) == 0)
-			err = collect(w, &u->key, &u->end, level - 1, &u->slots[slot]);
+	for (struct unknown *u = list; u != NULL && err == 0; u = u->next) {
+		if (sums_map_number(u->key.b) != map)
+			continue;
+		err = settle_range(w, u, level, &u->slots[slot]);
+		if (arena_size(w->a) > SUMS_BYTES && u->next != NULL) {
+			u->next = NULL;
+			*donep = 0;
+		}
+	}
 	if (err == 0)
 		err = ask(w, SCRIPT_REDUCE);
-	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
+	for (struct unknown *u = list; u != NULL && err == 0 && w->view->kind == DDOC_SCRIPT; u = u->next)
 		if (sums_map_number(u->key.b) == map)
 			err = whole(w, &u->slots[slot]);
 	return err != 0 ? err : ask(w, SCRIPT_REREDUCE);
@@ -719,12 +845,12 @@ find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, uns
 
 /* settle_slot: As find_out(), but for failures. */
 static int
-settle_slot(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot)
+settle_slot(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot, int *donep)
 {
 	struct sums *s = w->s;
 	int err = 0, bad = is_bad(s->bad, map, slot);
 
-	if (!bad && (err = find_out(w, list, level, map, slot)) == 0)
+	if (!bad && (err = find_out(w, list, level, map, slot, donep)) == 0)
 		return 0;
 	if (sums_is_childs(err) && s->bad != NULL)
 		add_bad(s->bad, map, slot);
@@ -776,7 +902,7 @@ sums_settle(struct sums *s, struct store_snap *snap, struct store_batch *batch, 
 		err = list_unknown(&w, level, &list, donep);
 	for (unsigned map = 0; map < s->ddoc->nmaps && err == 0 && list != NULL; map++)
 		for (unsigned slot = 0; slot < s->ddoc->maps[map].nslots && err == 0; slot++)
-			err = settle_slot(&w, list, level, map, slot);
+			err = settle_slot(&w, list, level, map, slot, donep);
 	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
 		err = put_known(&w, batch, level, u);
 	work_end(&w);

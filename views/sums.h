@@ -40,6 +40,7 @@ struct sums {
 	struct sums_bad *bad; /* of sums_settle(); NULL: there is none, and nothing is for good */
 	struct errtext *why;
 	char error[64]; /* with ERR_SCRIPT: its name */
+	size_t fit;     /* with ERR_AGAIN: how many ranges may be asked for */
 };
 
 /**
@@ -75,7 +76,11 @@ struct sums_range {
 	struct buf *out; /* the final value's JSON; left empty where there are no rows */
 };
 
-/** sums_reduce(s, snap, view, ranges, n): The reduction of ${view} over each; s->release() may end ${snap}.  Errors: as sums_settle(), and a function's (ERR_SCRIPT), ERR_REDUCE. */
+#define SUMS_BYTES ((size_t)16 << 20) /* of results that are held at a time; one may be larger */
+/**
+ * sums_reduce(s, snap, view, ranges, n): The reduction of ${view} over each; s->release() may end ${snap}.  Errors: as sums_settle(), and a function's (ERR_SCRIPT), ERR_REDUCE;
+ * ERR_AGAIN: they are more than SUMS_BYTES, and only s->fit > 0 ranges may be asked for.
+ */
 int sums_reduce(struct sums *s, struct store_snap *snap, const struct ddoc_view *view, const struct sums_range *ranges,
     size_t n) MUST_CHECK;
 

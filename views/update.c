@@ -314,7 +314,7 @@ update_step(void *arg)
 	(void)pthread_mutex_unlock(&ix->lock);
 	step_end(&s);
 	/* What a batch took goes back: malloc keeps it for this thread otherwise. */
-	if (!again && s.bytes > TRIM_FROM)
+	if (!again && s.bytes + s.rows_bytes + s.held_bytes > TRIM_FROM)
 		(void)malloc_trim(0);
 	tell(told, err, &s.why, s.error);
 	finish(ix, again);

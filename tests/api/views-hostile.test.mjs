@@ -260,3 +260,39 @@ test('many queries that share the keys, or a long bound, of the query string', a
 		}
 	}
 });
+
+test('groups of large values come a few at a time, whatever their reduction', { timeout: 60000 }, async () => {
+	const db = await newDb(server);
+	await fill(db, 15);
+	const map = 'function (doc) { for (var i = 0; i < 20; i++) emit(doc.n + 15 * i, "x".repeat(1 << 20)); }';
+	const names = ['_last', '_top_5'];
+	await put(db, 'd', Object.fromEntries(names.map((reduce) => [reduce, { map, reduce }])));
+	for (const name of names) {
+		const { status, json, text } = await view(db, 'd', name, '?group=true&skip=1&descending=true');
+		assert.equal(status, 200, text.slice(0, 300));
+		assert.deepEqual(json.rows.map((r) => r.key), Array.from({ length: 299 }, (_, i) => 298 - i));
+		assert.ok(json.rows.every((r) => [r.value].flat()[0].length === 1 << 20));
+	}
+});
+
+test('keys that are longer than a row may have, or too many, are refused', { timeout: 60000 }, async () => {
+	const db = await newDb(server);
+	await fill(db);
+	await put(db, 'd', { v: { map: 'function (doc) { emit(doc.n, 1); }' } });
+	const query = (body, more = '') => ask(server, 'POST', `/${db}/_design/d/_view/v${more}`, { body, type: 'application/json' });
+	const ones = (n) => `[${'1,'.repeat(n - 1)}1]`;
+	for (const body of [`{"endkey":${ones(4000001)}}`, `{"startkey":"${'x'.repeat(8e6)}"}`, `{"keys":[1,${ones(4000001)}]}`, `{"keys":${ones(3e6)}}`, `{"startkey":[0,${ones(3e6)}],"endkey":${ones(3.9e6)}}`])
+		assertError(await query(body), 413, 'too_large');
+	assertError(await query(`{"queries":[${Array(40).fill(`{"keys":${ones(60000)}}`).join()}]}`, '/queries'), 413, 'too_large');
+	for (const body of [`{"endkey":${ones(1e6)}}`, `{"keys":${ones(2e5)},"limit":3}`]) assert.equal((await query(body)).json.rows.length, 3);
+});
+
+test('a long id is a part of what each row is sorted by', async () => {
+	const db = await newDb(server);
+	await fill(db);
+	const id = 'i'.repeat(8000);
+	assert.equal((await ask(server, 'PUT', `/${db}/${id}`, { json: { n: 9 } })).status, 201);
+	await put(db, 'd', { v: { map: 'function (doc) { for (var i = 0; i < (doc.n === 9 ? 6000 : 1); i++) emit(i); }' } });
+	assert.deepEqual((await view(db, 'd', 'v')).json.rows.map((r) => r.id), ['doc0', 'doc1', 'doc2']);
+	await until(() => server.stderr().includes(' has no rows: their keys are too large'), 'the log');
+});

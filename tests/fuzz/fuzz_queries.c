@@ -18,7 +18,7 @@ static int
 is_words(int err)
 {
 	return err == ERR_QUERY_PARSE || err == ERR_BAD_JSON || err == ERR_BAD_REQUEST || err == ERR_KEY_RANGE ||
-	       err == ERR_ILLEGAL_PARTITION;
+	       err == ERR_ILLEGAL_PARTITION || err == ERR_TOO_LARGE;
 }
 
 static void
@@ -27,10 +27,11 @@ check_view(struct apireq *r, struct jstr body, int reduces)
 	const struct ddoc_view view = {.raw = body.len % 2 != 0};
 	struct errtext why = {""};
 	struct view_query q;
+	size_t keys_bytes = 0;
 	struct jread j;
 	int err;
 
-	view_query_init(&q);
+	view_query_init(&q, &keys_bytes);
 	err = view_query_params(r, &q, &why);
 	if (err == 0 && body.len > 0 && (err = api_object(&j, body, &why)) == 0)
 		err = view_query_members(r, &j, &q, &why);

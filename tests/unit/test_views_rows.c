@@ -256,6 +256,95 @@ change(struct store_db *db, struct store_batch *batch, unsigned share)
 	arena_free(a);
 }
 
+/* ---- Many rows at one place ---- */
+
+#define RUN 3000u
+#define SQUEEZED 400u
+
+/* put_squeezed: Rows of long keys ${from} to before ${to}, in steps of ${step}; returns how many tree keys that touched. */
+static size_t
+put_squeezed(struct store_db *db, struct store_batch *batch, uint64_t from, uint64_t to, uint64_t step)
+{
+	static struct rows_change changes[RUN];
+	struct rows_moved *moved;
+	struct store_snap *snap;
+	struct arena *a;
+	size_t n = 0, nmoved = 0;
+
+	if (arena_new(1 << 26, &a) != 0 || store_snap_begin(db, &snap) != 0)
+		exit(1);
+	for (uint64_t at = from; at < to; at += step) {
+		struct buf order, value;
+
+		buf_init_arena(&order, a, 1024);
+		buf_init_arena(&value, a, 1024);
+		buf_puts(&order, "zz");
+		for (size_t i = 0; i < 500; i++)
+			buf_putc(&order, 'x');
+		buf_put_u64be(&order, at);
+		CHECK_INT(rows_put(&value, (struct jstr){order.data, order.len}, 1, (struct jstr){"1", 1},
+			      (struct jstr){"2", 1}),
+		    0);
+		changes[n++] = (struct rows_change){{order.data, order.len}, {value.data, value.len}, .fresh = 1};
+	}
+	CHECK_INT(rows_apply(snap, batch, a, changes, n, &moved, &nmoved), 0);
+	store_snap_end(snap);
+	CHECK_INT(store_commit(batch), 0);
+	arena_free(a);
+	return nmoved;
+}
+
+static void
+check_squeezed(struct store_db *db, size_t n)
+{
+	const struct jstr begin = {"zz", 2};
+	struct store_snap *snap;
+	struct store_cursor *c;
+	struct store_val key, val;
+	struct buf last;
+	struct arena *a;
+	struct row row;
+	size_t got = 0;
+	int err;
+
+	buf_init(&last, 1024);
+	if (arena_new(1 << 26, &a) != 0 || store_snap_begin(db, &snap) != 0 ||
+	    store_cursor_open(snap, VIEW_ROWS, &c) != 0)
+		exit(1);
+	for (err = store_seek(c, begin.s, begin.len, &key, &val); err == 0; err = store_next(c, &key, &val)) {
+		CHECK_INT(rows_take(&key, &val, a, &row), 0);
+		if (got++ > 0)
+			CHECK(order_cmp((struct jstr){last.data, last.len}, row.order) < 0);
+		buf_clear(&last);
+		buf_put(&last, row.order.s, row.order.len);
+	}
+	CHECK_INT(err, ERR_MISSING);
+	CHECK_INT(got, n);
+	store_cursor_close(c);
+	store_snap_end(snap);
+	arena_free(a);
+	buf_release(&last);
+}
+
+/* Rows that come one by one between the same two, or at the end, move a few of their neighbours at most. */
+static void
+test_squeezed(struct store_db *db, struct store_batch *batch)
+{
+	const uint64_t apart = UINT64_C(1) << 32, middle = RUN / 2 * apart;
+	size_t most = 0;
+
+	put_squeezed(db, batch, apart, (RUN + 1) * apart, apart);
+	for (uint64_t i = 0; i < SQUEEZED; i++) {
+		size_t n = put_squeezed(db, batch, middle + SQUEEZED - i, middle + SQUEEZED - i + 1, 1);
+
+		most = n > most ? n : most;
+		n = put_squeezed(db, batch, (RUN + 1 + i) * apart, (RUN + 1 + i) * apart + 1, 1);
+		most = n > most ? n : most;
+	}
+	CHECK(most < RUN / 4);
+	check_squeezed(db, RUN + 2 * SQUEEZED);
+}
+
 int
 main(void)
 {
@@ -277,6 +366,7 @@ main(void)
 		for (int i = 0; i < 30; i++)
 			check_bound(db, below(POOL), i % 3 == 0 ? below(560) : 1000);
 	}
+	test_squeezed(db, batch);
 	store_batch_free(batch);
 	store_close(db);
 	store_free(s);

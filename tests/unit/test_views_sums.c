@@ -358,6 +358,36 @@ test_large(void)
 	}
 }
 
+/* Results of many ranges that are too much for one answer: as many as fit. */
+static void
+test_fit(void)
+{
+	static struct sums_range ranges[400];
+	static struct buf got[400];
+	struct store_snap *snap;
+	const struct ddoc_view *view = ddoc_view_of(&ddoc, (struct jstr){"last", 4});
+	size_t fit;
+
+	CHECK_INT(store_snap_begin(db, &snap), 0);
+	for (unsigned i = 0; i < 400; i++) {
+		bound_of(2, LARGE_ROWS - 1, &ranges[i].lo);
+		bound_of(2, LARGE_ROWS, &ranges[i].hi);
+		buf_init(&got[i], 2 * LARGE);
+		ranges[i].out = &got[i];
+	}
+	CHECK_INT(sums_reduce(&sums, snap, view, ranges, 400), ERR_AGAIN);
+	fit = sums.fit;
+	CHECK(fit > 0 && fit <= SUMS_BYTES / LARGE + 1);
+	for (unsigned i = 0; i < 400; i++)
+		buf_clear(&got[i]);
+	CHECK_INT(sums_reduce(&sums, snap, view, ranges, fit), 0);
+	store_snap_end(snap);
+	for (unsigned i = 0; i < 400; i++) {
+		CHECK_INT(got[i].len, i < fit ? LARGE : 0);
+		buf_release(&got[i]);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -395,6 +425,7 @@ main(int argc, char **argv)
 	check_all();
 	test_killed();
 	test_large();
+	test_fit();
 	script_close(sums.script);
 	scripts_free(scripts);
 	store_batch_free(batch);

@@ -566,6 +566,41 @@ test_going(const char *name, enum going how)
 	db_close(db);
 }
 
+/* Keys of few bytes of JSON that are sorted by many: batches end by what their rows take, and hold no more documents than that the next time. */
+static void
+test_sortkeys(void)
+{
+	struct views_config c = viewstest_config(viewstest_mem_store());
+	struct counting counting = {
+	    .ex = {count_submit, pass_later, pass_cancel, pass_now, pass_wall, pass_random}, .inner = c.ex};
+	struct views *v = NULL;
+	struct view_index *ix;
+	struct db *db;
+
+	c.ex = &counting.ex;
+	CHECK_INT(views_new(&c, &v), 0);
+	CHECK_INT(dbs_create(viewstest_dbs, "sortkeys", NULL, &dbtest_admin, NULL), 0);
+	db = dbtest_open(viewstest_dbs, "sortkeys");
+	viewstest_put(db,
+	    "{\"_id\":\"_design/d\",\"views\":{\"v\":{\"map\":\"function(doc) { var k = []; "
+	    "for (var i = 0; i < 50000; i++) k.push(1); emit(k, doc._id) }\"}}}",
+	    1);
+	for (unsigned i = 0; i < 100; i++) {
+		char json[40];
+
+		snprintf(json, sizeof(json), "{\"_id\":\"k%u\"}", i);
+		viewstest_put(db, json, 1);
+	}
+	CHECK_INT(views_open(v, db, "sortkeys", (struct jstr){"_design/d", 9}, &ix), 0);
+	counting.jobs = 0;
+	viewstest_update(ix, db, NULL);
+	CHECK(counting.jobs > 3);
+	CHECK_INT(viewstest_rows_in(ix, "v"), 100);
+	views_close(ix);
+	views_free(v);
+	db_close(db);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -584,5 +619,6 @@ main(int argc, char **argv)
 	test_going("deleted", DELETED);
 	test_going("purged", PURGED);
 	test_going("forgotten", FORGOTTEN);
+	test_sortkeys();
 	return viewstest_end();
 }
