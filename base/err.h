@@ -108,6 +108,7 @@
 	X(ERR_SCRIPT, 500, "render_error", "a function failed")                                                      \
 	X(ERR_SCRIPT_TIMEOUT, 500, "os_process_error", "OS process timed out.")                                      \
 	X(ERR_SCRIPT_DIED, 500, "os_process_error", "a function's process ended")                                    \
+	X(ERR_HELD_BACK, 500, "document_held_back", "a document cannot be copied at this time, and others can")      \
 	X(ERR_END, 500, "internal_server_error", "end")                                                              \
 	X(ERR_CANCELLED, 500, "internal_server_error", "cancelled")                                                  \
 	X(ERR_AGAIN, 500, "internal_server_error", "not yet")

@@ -365,13 +365,16 @@ crashed(struct job *j, int err, const struct errtext *why)
 	const char *reason = why->text[0] != '\0' ? why->text : err_reason(err);
 	const char *name = err == ERR_NO_DB ? "db_not_found" : err_name(err);
 	struct replicator *r = j->r;
-	uint64_t now = now_ms(r), wait;
+	int held = err == ERR_HELD_BACK;
+	/* One that went on behind a document has waited already. */
+	uint64_t now = now_ms(r), waited = held && j->spec.continuous ? j->hold_ms : 0, wait;
+	int well = now >= j->started_ms + waited + HEALTHY_MS;
 
-	j->errors = now - j->started_ms >= HEALTHY_MS ? 1 : j->errors + 1;
+	j->errors = well && (!held || j->spec.continuous) ? 1 : j->errors + 1;
 	(void)snprintf(j->reason, sizeof(j->reason), "%s: %s", name, reason);
 	remember(j, EVENT_CRASHED, j->reason);
 	j->state = JOB_CRASHING;
-	wait = backoff(r, j->errors);
+	wait = waited > 0 ? 0 : backoff(r, j->errors);
 	j->due_ms = now + (j->stats.retry_ms > wait ? j->stats.retry_ms : wait);
 	r->count.crashes++;
 }
@@ -516,7 +519,8 @@ principal_of(struct job *j, struct arena *a, struct principal *out, struct errte
 static int
 make_session(struct job *j, struct session **sp, struct errtext *why)
 {
-	struct session_config c = {.spec = &j->spec, .ex = j->r->config.ex, .ended = ended, .cookie = j};
+	struct session_config c = {
+	    .spec = &j->spec, .ex = j->r->config.ex, .hold_ms = j->hold_ms, .ended = ended, .cookie = j};
 	struct principal who;
 	struct arena *a;
 	int err = arena_new(JOB_MEMORY, &a);
@@ -576,6 +580,7 @@ start(struct job *j)
 	j->stats.retry_ms = 0;
 	j->state = JOB_RUNNING;
 	j->started_ms = now_ms(r);
+	j->hold_ms = backoff(r, j->errors + 1);
 	remember(j, EVENT_STARTED, "");
 	r->count.running++;
 	r->count.starts++;

@@ -63,6 +63,7 @@ struct job {
 	struct queue_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go;
 				   * COMPLETED, FAILED: in r->later, if its document is to be told again */
 	uint64_t started_ms;
+	uint64_t hold_ms; /* that a continuous run goes on behind a document that it holds back */
 	uint64_t added_us, updated_us;
 	struct job_event events[JOB_EVENTS]; /* newest first */
 	unsigned nevents;

@@ -26,7 +26,7 @@ struct peer_call {
 	void (*done)(struct peer_call *call);
 	void *cookie;
 	struct arena *arena; /* of what it answers; the caller's; no other call under way has it */
-	int err;             /* out.  ERR_CANCELLED: by peer_cancel() */
+	int err; /* out.  ERR_CANCELLED: by peer_cancel().  ERR_HELD_BACK: of the call's one document alone, perhaps not for good */
 	struct errtext why;  /* out: for people; never with credentials */
 	uint64_t retry_ms;   /* out: the peer asks to be left alone for so long (429, 503 with Retry-After); else 0 */
 	void *state;         /* the peer's, as is */
@@ -110,7 +110,7 @@ struct peer_doc {
 	struct rev rev;
 	struct jstr text; /* JSON; of a fetched one whose attachments are not in it: see has_atts */
 	int has_atts; /* fetched: it has attachments, and is to be had by ops->open_doc() alone; text may be empty */
-	int err; /* out: ERR_MISSING; writing: ERR_FORBIDDEN, ERR_UNAUTHORIZED, ERR_DOC_TOO_LARGE, ERR_MISSING_STUB, ... */
+	int err; /* out: ERR_MISSING, ERR_HELD_BACK; writing: ERR_FORBIDDEN, ERR_UNAUTHORIZED, ERR_DOC_TOO_LARGE, ERR_MISSING_STUB, ... */
 	struct errtext *why; /* out: or NULL */
 };
 
@@ -129,7 +129,8 @@ struct peer_fetch {
 
 /* Documents to a target, each with its own outcome.  Durable when it is done. */
 struct peer_write {
-	struct peer_call call; /* ERR_TOO_LARGE: all of them at once are too much */
+	struct peer_call
+	    call; /* ERR_TOO_LARGE: all of them at once are too much; ERR_HELD_BACK: one of them may be to blame */
 	struct peer_doc *docs;
 	size_t n;
 };

@@ -171,6 +171,10 @@ int peer_rq_bad(struct peer_rq *rq, int err, const char *fmt, ...) PRINTF_LIKE(3
  */
 int peer_rq_ok(struct peer_rq *rq) MUST_CHECK;
 
+/** peer_rq_is_said(rq): The error is a 500 that a database has words for: it may be about what it was asked for alone. */
+int peer_rq_is_said(const struct peer_rq *rq);
+/** peer_rq_is_page(rq): The answer is a web page: somebody before the database has said it. */
+int peer_rq_is_page(const struct peer_rq *rq);
 /** peer_rq_judge(rq, err, why): ${err} is what taking the answer apart gave, ${why} continues "its answer ": as peer_rq_bad(), if it is one. */
 void peer_rq_judge(struct peer_rq *rq, int err, const struct errtext *why);
 /** peer_rq_start_later(rq, wait_ms): As peer_rq_start(), after a while. */

@@ -208,13 +208,17 @@ peer_json_code(const char *error)
 	    {"invalid_design_doc", ERR_INVALID_DESIGN},
 	    {"compilation_error", ERR_COMPILATION},
 	    {"illegal_partition", ERR_ILLEGAL_PARTITION},
+	    /* Of the server, whatever was asked. */
+	    {"insufficient_storage", ERR_NOSPACE},
+	    {"service_unavailable", ERR_BUSY},
+	    {"too_many_requests", ERR_TOO_MANY_REQUESTS},
 	};
 	size_t i;
 
 	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcmp(known[i].error, error) == 0)
 			return known[i].code;
-	return ERR_IO;
+	return ERR_HELD_BACK;
 }
 
 /* ---- Small answers ---- */

@@ -61,7 +61,7 @@ int peer_json_diff(const char *text, size_t len, struct peer_diff *c, struct err
 /** peer_json_written(text, len, c, why): Sets err and why of c->docs. */
 int peer_json_written(const char *text, size_t len, struct peer_write *c, struct errtext *why) MUST_CHECK;
 
-/** peer_json_code(error): The code for what a peer calls a document's error; ERR_IO for what is not known. */
+/** peer_json_code(error): The code for what a peer calls a document's error; ERR_HELD_BACK for what is not known. */
 int peer_json_code(const char *error);
 
 /* Documents that were asked for and what came of them, over several answers.  Zero at first. */

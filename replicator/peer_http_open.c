@@ -462,6 +462,23 @@ judge(struct opening *o)
 		(void)peer_rq_bad(rq, ERR_IO, "%s", o->why.text);
 }
 
+/* Is it this document's answer that is wrong, cut off, or a database's error?  Without words it is the pipe's reader who has failed. */
+static int
+is_of_one(struct opening *o)
+{
+	const struct peer_rq *rq = &o->rq;
+	int piped;
+
+	pthread_mutex_lock(&o->lock);
+	piped = o->pipe_err != 0;
+	pthread_mutex_unlock(&o->lock);
+	if (rq->err != ERR_IO || piped || rq->why.text[0] == '\0')
+		return 0;
+	if (rq->status == 200)
+		return !peer_rq_is_page(rq);
+	return peer_rq_is_said(rq);
+}
+
 static int make_request(struct opening *o);
 
 /* 1 if it is asked again with fewer ancestors. */
@@ -508,6 +525,8 @@ got(struct peer_rq *rq)
 		return;
 	if (is_missing(rq))
 		rq->err = ERR_MISSING;
+	else if (is_of_one(o))
+		rq->err = ERR_HELD_BACK;
 	pthread_mutex_lock(&o->lock);
 	o->ended = 1;
 	if (rq->err == 0)

@@ -378,6 +378,8 @@ judge(struct putting *o)
 	if (rq->status == 400 && rq->err == ERR_IO) {
 		peer_json_said(rq->answer.data, rq->answer.len, &said);
 		rq->err = peer_json_code(said.error);
+	} else if (peer_rq_is_said(rq)) {
+		rq->err = ERR_HELD_BACK;
 	}
 	/* What cannot be sent, or no session is to be had for, is no refusal of the document; nor is what a proxy says. */
 	o->c->of_all = rq->status == 0 || is_foreign(rq);

@@ -556,10 +556,21 @@ peer_rq_judge(struct peer_rq *rq, int err, const struct errtext *why)
 		(void)peer_rq_bad(rq, err, "its answer %s", why->text[0] != '\0' ? why->text : err_reason(err));
 }
 
-static int
-is_page(const struct peer_rq *rq)
+int
+peer_rq_is_page(const struct peer_rq *rq)
 {
 	return strncasecmp(rq->answer_type, "text/html", 9) == 0;
+}
+
+int
+peer_rq_is_said(const struct peer_rq *rq)
+{
+	struct peer_said said;
+
+	if (rq->err != ERR_IO || rq->status != 500 || peer_rq_is_page(rq))
+		return 0;
+	peer_json_said(rq->answer.data, rq->answer.len, &said);
+	return said.error[0] != '\0';
 }
 
 /* Without the credentials that a location may have. */
@@ -619,7 +630,7 @@ peer_rq_ok(struct peer_rq *rq)
 		    rq->status, place(rq->location));
 		return 0;
 	}
-	if (is_page(rq)) {
+	if (peer_rq_is_page(rq)) {
 		(void)peer_rq_bad(rq, status_code(rq, &(struct peer_said){"", ""}), "answered %d with a web page%s",
 		    rq->status, rq->status < 400 || rq->status == 404 ? ": no database is there" : "");
 		return 0;

@@ -87,6 +87,9 @@ write_done(struct peer_rq *rq)
 	} else if (rq->err == ERR_TOO_LARGE && rq->status >= 200 && rq->status <= 299) {
 		/* Its answer is too much, and not what it was sent. */
 		rq->err = ERR_IO;
+	} else if (peer_rq_is_said(rq)) {
+		/* One whose validator fails is all that is said of, in CouchDB and here. */
+		rq->err = ERR_HELD_BACK;
 	}
 	peer_op_end(&o->op, rq->err, &rq->why);
 }

@@ -205,7 +205,7 @@ end_blob(struct local_call *c, struct putting *k)
 
 	if (err == 0 && in->kind == DOC_ATT_FOLLOWS && in->has_digest &&
 	    memcmp(in->md5, db_blob_md5(blob), sizeof(in->md5)) != 0)
-		err = err_why(&c->call->why, ERR_IO, "attachment %.*s has another digest than its document says",
+		err = err_why(&c->call->why, ERR_HELD_BACK, "attachment %.*s has another digest than its document says",
 		    (int)(in->name.len < 100 ? in->name.len : 100), in->name.s);
 	k->att++;
 	return err;
@@ -248,7 +248,7 @@ fill_blob(struct local_call *c, struct putting *k)
 		} else {
 			err = pipe_take(k->of->pipe, k->piece, n, &n, there_are_bytes, c);
 			if (err == ERR_END)
-				err = err_why(&c->call->why, ERR_IO, "an attachment ended early");
+				err = err_why(&c->call->why, ERR_HELD_BACK, "an attachment ended early");
 			if (err == 0)
 				err = db_blob_add(blob, k->piece, n);
 		}

@@ -79,7 +79,9 @@ put_counts(const struct job *j, struct buf *b, int all_seqs)
 	else
 		buf_puts(b, "\"changes_pending\":null,");
 	put_number(b, "doc_write_failures", s->failures);
-	/* Not CouchDB's: which was the last of them, and why. */
+	/* Not CouchDB's: how many wait for a later run; which was the last of both, and why. */
+	if (s->held > 0)
+		put_number(b, "docs_held_back", s->held);
 	if (s->refusal.text[0] != '\0')
 		put_string(b, "last_failure", (struct jstr){s->refusal.text, strlen(s->refusal.text)});
 	put_number(b, "bulk_get_docs", s->bulk_docs);

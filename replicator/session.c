@@ -8,11 +8,14 @@
  *  1. Changes are read in order, one page at a time, while earlier batches are still on their way.
  *  2. Batches end in any order, but count as through in the order of their changes: `through` is a sequence up to which all
  *     is at the target, durable.
- *  3. An error of any call ends the run, unless it is about one document for good. What is under way is cancelled, and
+ *  3. An error of any call ends the run, unless it is about one document. What is under way is cancelled, and
  *     the run ends when the last call is done. Who runs it tries again later, from the last checkpoint.
  *  4. A revision that the source has no more was replaced: a page that is read from then on has the new one, so a one-shot run ends
  *     with none that was begun before.
  *  5. A continuous run that waits has one call under way, at the source, and no timer.
+ *  6. A document that cannot be copied now, for a reason of its own, is held back: `through` stays before its batch, and all that
+ *     comes behind it is copied. The run then ends with an error: one-shot when all is read, continuous when it has also gone on
+ *     for hold_ms. The next one begins before that batch, and tries again.
  */
 #include "session_impl.h"
 
@@ -108,8 +111,8 @@ session_leave(struct session *s)
 
 	advance(s);
 	ended = s->phase == SESSION_ENDED;
-	err = s->err != 0 ? s->err : s->stopping ? ERR_CANCELLED : 0;
-	why = s->why;
+	err = s->err != 0 ? s->err : s->stopping && !s->gave_up ? ERR_CANCELLED : s->stats.held > 0 ? ERR_HELD_BACK : 0;
+	why = err == ERR_HELD_BACK ? s->held : s->why;
 	pthread_mutex_unlock(&s->lock);
 	if (ended)
 		s->config.ended(s->config.cookie, s, err, &why);
@@ -234,6 +237,11 @@ read_more(struct session *s)
 	if (s->reading != NULL || s->read_all || s->nbatches >= s->spec->workers)
 		return;
 	wait = s->spec->continuous && s->read.last_seq.len > 0 && !s->read.more;
+	/* It has caught up, and tries again what it holds back. */
+	if (wait && s->tired) {
+		s->stopping = s->gave_up = s->first == NULL;
+		return;
+	}
 	if (session_batch_new(s, &b) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
 		return;
@@ -251,16 +259,19 @@ read_more(struct session *s)
 	source->ops->changes(source, &s->read);
 }
 
-/* What is done from the first on is through.  Of a run that is to end, what is not done is dropped. */
+/* What is done from the first on is through, up to what was held back.  Of a run that is to end, what is not done is dropped. */
 static void
 pass_batches(struct session *s)
 {
 	struct batch *b, **at;
 
 	while ((b = s->first) != NULL && b->done) {
-		buf_clear(&s->through);
-		if (buf_put(&s->through, b->last_seq.s, b->last_seq.len) != 0)
-			session_fail(s, ERR_NOMEM, NULL);
+		s->stuck |= b->held;
+		if (!s->stuck) {
+			buf_clear(&s->through);
+			if (buf_put(&s->through, b->last_seq.s, b->last_seq.len) != 0)
+				session_fail(s, ERR_NOMEM, NULL);
+		}
 		if ((s->first = b->next) == NULL)
 			s->last = &s->first;
 		s->nbatches--;
@@ -331,6 +342,35 @@ note_in_time(struct session *s)
 	}
 }
 
+/* ---- What is held back ---- */
+
+/* It ends as one that is stopped, with a checkpoint: now, if it waits, or when it has caught up. */
+static void
+patience_ended(void *arg)
+{
+	struct session *s = arg;
+
+	session_enter(s);
+	s->patience_set = 0;
+	s->tired = 1;
+	if (!session_over(s) && s->reading != NULL && s->waiting)
+		s->stopping = s->gave_up = 1;
+	session_leave(s);
+}
+
+void
+session_held(struct session *s)
+{
+	struct executor *ex = s->config.ex;
+
+	if (!s->spec->continuous || s->patience_set || s->tired)
+		return;
+	s->patience_set = 1;
+	s->patience.fn = patience_ended;
+	s->patience.arg = s;
+	ex->later(ex, &s->patience, s->config.hold_ms);
+}
+
 /* ---- The whole ---- */
 
 static void
@@ -348,15 +388,15 @@ copy_on(struct session *s)
 	}
 }
 
-/* The timer that was set and cannot be taken back will come here. */
+/* A timer that was set and cannot be taken back will come here. */
 static int
-timer_gone(struct session *s)
+timer_gone(struct session *s, struct exec_job *timer, int *setp)
 {
 	struct executor *ex = s->config.ex;
 
-	if (s->timer_set && ex->cancel(ex, &s->timer))
-		s->timer_set = 0;
-	return !s->timer_set;
+	if (*setp && ex->cancel(ex, timer))
+		*setp = 0;
+	return !*setp;
 }
 
 static void
@@ -374,9 +414,10 @@ advance(struct session *s)
 		copy_on(s);
 	if (session_over(s) && s->phase < SESSION_COPYING)
 		s->phase = SESSION_LAST;
-	if (s->phase == SESSION_LAST && s->flights == NULL && !s->kicked && timer_gone(s))
+	if (s->phase == SESSION_LAST && s->flights == NULL && !s->kicked && timer_gone(s, &s->timer, &s->timer_set) &&
+	    timer_gone(s, &s->patience, &s->patience_set))
 		s->phase = SESSION_ENDED;
-	else if (s->stopping && s->flights != NULL && !s->hurried && timer_gone(s)) {
+	else if (s->stopping && s->flights != NULL && !s->hurried && timer_gone(s, &s->timer, &s->timer_set)) {
 		s->hurried = 1;
 		set_timer(s, s->config.stop_ms != 0 ? s->config.stop_ms : STOP_MS);
 	}

@@ -28,7 +28,8 @@ struct session_stats {
 	uint64_t retry_ms;   /* an end asked to be left alone for so long */
 	uint64_t started_us; /* since 1970 */
 	uint64_t updated_us;
-	struct errtext refusal; /* of the last of ${failures}: its id, and why; empty: there is none */
+	uint64_t held;          /* documents that could not be copied now, and are to come in a later run */
+	struct errtext refusal; /* of the last of ${failures} and ${held}: its id, and why; empty: there is none */
 };
 
 struct session_config {
@@ -37,9 +38,10 @@ struct session_config {
 	struct peer *target;
 	struct executor *ex;
 	uint64_t stop_ms; /* that the last checkpoint of a run that is stopped may take; 0: 5,000 */
+	uint64_t hold_ms; /* that a continuous run goes on at least behind the first document that it holds back */
 	/*
-	 * Once, on an executor's thread.  err 0: all is copied; ERR_CANCELLED: session_stop().  ${why} is for people.  The session may
-	 * be freed in it.
+	 * Once, on an executor's thread.  err 0: all is copied; ERR_HELD_BACK: all but what ${why} names the first of; ERR_CANCELLED:
+	 * session_stop().  ${why} is for people.  The session may be freed in it.
 	 */
 	void (*ended)(void *cookie, struct session *s, int err, const struct errtext *why);
 	/* Documents refused for good: each is told of, if this is not NULL.  Quick. */

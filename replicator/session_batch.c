@@ -3,7 +3,7 @@
  *
  * Documents go together, as long as they have no attachments. Those that have some, and design documents, which a target may
  * refuse on its own, go by themselves (session_singles.c). What the target does not take for good is counted and passed over;
- * everything else that goes wrong ends the run.
+ * what else goes wrong with one document holds it back, and its batch is not through; everything else ends the run.
  *
  *  1. At most SESSION_TEXTS of documents are held, or one that is larger: what a fetch leaves is fetched in the next round.
  *  2. Each round's memory is freed behind it.
@@ -137,21 +137,60 @@ session_batch_written(struct session *s, const struct peer_doc *doc)
 	s->stats.updated_us = s->config.ex->wall_us(s->config.ex);
 }
 
-void
-session_batch_refused(struct session *s, struct peer_doc *doc, int err, const struct errtext *why)
+/* Its id, and why: the last, for reports. */
+static void
+name_last(struct session *s, const struct peer_doc *doc, int err, const struct errtext *why)
 {
 	size_t shown = utf8_whole(doc->id.s, doc->id.len < ID_SHOWN ? doc->id.len : ID_SHOWN);
 	const char *reason = why != NULL && why->text[0] != '\0' ? why->text : err_reason(err);
 
-	doc->err = err;
-	s->stats.failures++;
 	(void)err_why(&s->stats.refusal, err, "%.*s%s: %s: %s", (int)shown, doc->id.s, shown < doc->id.len ? "..." : "",
 	    err_name(err), reason);
+}
+
+void
+session_batch_refused(struct session *s, struct peer_doc *doc, int err, const struct errtext *why)
+{
+	doc->err = err;
+	s->stats.failures++;
+	name_last(s, doc, err, why);
 	if (s->stats.failures <= REFUSALS_LOGGED)
 		log_line(LOG_WARNING, "replication %s: document %s%s", s->spec->id, s->stats.refusal.text,
 		    s->stats.failures == REFUSALS_LOGGED ? "; the next ones of this run are counted alone" : "");
 	if (s->config.refused != NULL)
 		s->config.refused(s->config.cookie, doc);
+}
+
+/* Errors that are said of a document alone, where it is a document's.  What the disk, the way there or a busy server says is not. */
+static int
+is_of_one(int err)
+{
+	return err == ERR_HELD_BACK || err == ERR_CORRUPT || err == ERR_NOT_GZIP || err == ERR_CONFLICT ||
+	       err == ERR_SCRIPT || err == ERR_SCRIPT_TIMEOUT || err == ERR_SCRIPT_DIED;
+}
+
+void
+session_batch_failed(struct batch *b, const struct peer_doc *doc, int err, const struct errtext *why)
+{
+	struct session *s = b->s;
+
+	if (!is_of_one(err)) {
+		session_fail(s, err, why);
+		return;
+	}
+	/* Then it is the end that is at fault: an error as any other, behind which the run rests. */
+	if (s->stats.held == SESSION_HELD) {
+		session_fail(s, ERR_IO, &s->held);
+		return;
+	}
+	b->held = 1;
+	s->stats.held++;
+	name_last(s, doc, err, why);
+	log_line(LOG_WARNING, "replication %s: held back, and to be tried again: document %s", s->spec->id,
+	    s->stats.refusal.text);
+	if (s->held.text[0] == '\0')
+		(void)err_why(&s->held, ERR_HELD_BACK, "%s", s->stats.refusal.text);
+	session_held(s);
 }
 
 void
@@ -186,15 +225,13 @@ sort_out(struct batch *b)
 	for (i = 0; i < b->fetch.ndocs; i++) {
 		struct peer_doc *doc = &b->fetch.docs[i];
 
-		if (doc->err != 0 && !session_batch_is_final(doc->err)) {
-			session_fail(s, doc->err, doc->why);
-			return 0;
-		}
 		if (doc->err != 0) {
 			if (doc->err == ERR_MISSING)
 				session_batch_lost(s);
-			else
+			else if (session_batch_is_final(doc->err))
 				session_batch_refused(s, doc, doc->err, doc->why);
+			else
+				session_batch_failed(b, doc, doc->err, doc->why);
 			continue;
 		}
 		s->stats.read += !doc->has_atts;
@@ -204,6 +241,7 @@ sort_out(struct batch *b)
 			b->texts[b->ntexts++] = *doc;
 	}
 	b->together = b->ntexts;
+	b->narrowing = 0;
 	return 0;
 }
 
@@ -258,7 +296,7 @@ outcome_of_text(struct batch *b, struct peer_doc *doc)
 	else if (session_batch_is_final(doc->err))
 		session_batch_refused(b->s, doc, doc->err, doc->why);
 	else
-		session_fail(b->s, doc->err, doc->why);
+		session_batch_failed(b, doc, doc->err, doc->why);
 }
 
 static void
@@ -268,10 +306,14 @@ texts_written(void *owner)
 	struct session *s = b->s;
 	size_t i;
 
-	if (b->write.call.err == ERR_TOO_LARGE && b->write.n > 1) {
+	if ((b->write.call.err == ERR_TOO_LARGE || b->write.call.err == ERR_HELD_BACK) && b->write.n > 1) {
 		b->together = b->write.n / 2;
+		b->narrowing = b->write.call.err == ERR_HELD_BACK;
 	} else if (b->write.call.err == ERR_TOO_LARGE) {
 		session_batch_refused(s, b->write.docs, ERR_DOC_TOO_LARGE, &b->write.call.why);
+		b->text++;
+	} else if (b->write.call.err == ERR_HELD_BACK) {
+		session_batch_failed(b, b->write.docs, ERR_HELD_BACK, &b->write.call.why);
 		b->text++;
 	} else if (b->write.call.err != 0) {
 		session_fail(s, b->write.call.err, &b->write.call.why);
@@ -279,6 +321,8 @@ texts_written(void *owner)
 		for (i = 0; i < b->write.n; i++)
 			outcome_of_text(b, &b->write.docs[i]);
 		b->text += b->write.n;
+		if (b->narrowing)
+			b->together *= 2;
 	}
 	if (!session_over(s))
 		write_texts(b);

@@ -11,6 +11,7 @@
 #define SESSION_ROUND ((size_t)1 << 30)
 #define SESSION_SINGLES 4u              /* documents of a batch that go by themselves at a time */
 #define SESSION_ROWS ((size_t)64 << 20) /* bytes that a batch's changes may take */
+#define SESSION_HELD 100u               /* documents that a run holds back; the next ends it */
 
 /* A call under way.  All of a session's are in its list, so that they can be cancelled. */
 struct flight {
@@ -51,8 +52,10 @@ struct batch {
 	struct peer_doc *texts, *singles;
 	size_t ntexts, nsingles, text, single;
 	size_t together; /* how many texts are written at once */
+	int narrowing; /* one is looked for that keeps the others from being written: more go together once some were */
 	struct peer_write write;
 	struct single *places; /* SESSION_SINGLES of them, once one was wanted */
+	int held;              /* some of it is not at the target, and is to come in a later run */
 	int done;
 };
 
@@ -114,10 +117,14 @@ struct session {
 	struct batch *first, **last;
 	unsigned nbatches;
 
-	struct buf through; /* all up to it is at the target */
-	struct buf noted;   /* the logs say so */
-	struct buf noting;  /* they are being told so */
-	struct buf log;     /* its text */
+	struct buf through;               /* all up to it is at the target */
+	int stuck;                        /* behind it something was held back: it stays */
+	struct errtext held;              /* the first that was, and why; empty: nothing was */
+	struct exec_job patience;         /* continuous: how long it goes on nevertheless */
+	int patience_set, tired, gave_up; /* it is set; has rung; and the run is stopped for it */
+	struct buf noted;                 /* the logs say so */
+	struct buf noting;                /* they are being told so */
+	struct buf log;                   /* its text */
 	struct flight commit_flight;
 	struct peer_call commit;
 	struct exec_job timer;
@@ -134,6 +141,8 @@ void session_flight(struct flight *f, struct session *s, struct peer *peer, stru
 
 /** session_fail(s, err, why): The first holds. */
 void session_fail(struct session *s, int err, const struct errtext *why);
+/** session_held(s): Something is held back: a continuous run is to end some time. */
+void session_held(struct session *s);
 /** session_over(s): It is to end: nothing new begins. */
 int session_over(const struct session *s);
 /** session_enter(s), session_leave(s): Around what changes the session from outside a call; the latter may end it. */
@@ -159,6 +168,11 @@ int session_batch_is_final(int err);
 /** session_batch_written(s, doc), session_batch_refused(s, doc, err, why): Count it; ${why} may be NULL. */
 void session_batch_written(struct session *s, const struct peer_doc *doc);
 void session_batch_refused(struct session *s, struct peer_doc *doc, int err, const struct errtext *why);
+/**
+ * session_batch_failed(b, doc, err, why): It may do at another time: the document is held back, where the error is its own, or the
+ * run fails.
+ */
+void session_batch_failed(struct batch *b, const struct peer_doc *doc, int err, const struct errtext *why);
 /** session_batch_lost(s): The source has a revision no more: it is passed over, and what has replaced it is read. */
 void session_batch_lost(struct session *s);
 

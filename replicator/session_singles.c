@@ -160,8 +160,9 @@ over(struct single *p)
 		else
 			session_batch_lost(s);
 	} else {
-		session_fail(s, failed->err, &failed->why);
-		return;
+		session_batch_failed(p->b, doc, failed->err, &failed->why);
+		if (session_over(s))
+			return;
 	}
 	pipe_free(p->pipe);
 	p->pipe = NULL;

@@ -366,3 +366,44 @@ test('a server that ends answers who waits for a replication, and forgets nothin
 	silent.closeAllConnections();
 	silent.close();
 });
+
+test('a document that its target fails about keeps no other from coming, and comes by itself once that is mended', async (t) => {
+	const own = await startDivand({ config: { replicator: { backoff: 300, startup_jitter: 1 } } });
+	t.after(() => own.stop());
+	const say = async (method, path, json, status) => {
+		const r = await ask(own, method, path, { json });
+		assert.equal(r.status, status, r.text);
+		return r.json;
+	};
+	const comes = (path, wanted = ({ status }) => status === 200) => until(async () => {
+		const r = await ask(own, 'GET', path);
+		return wanted(r) && r;
+	}, path);
+	const validate = async (text) => {
+		const { json } = await ask(own, 'GET', '/b/_design/v');
+		await say('PUT', '/b/_design/v', { _rev: json._rev, validate_doc_update: text }, 201);
+	};
+	for (const db of ['a', 'b']) await say('PUT', `/${db}`, undefined, 201);
+	await validate('function (doc) { if (doc.bad) doc.none.at.all(); if (doc.unwanted) throw { forbidden: "no" }; }');
+	const docs = Array.from({ length: 30 }, (_, i) => ({ _id: `d${i}`, bad: i === 3 || undefined, unwanted: i === 9 || undefined }));
+	docs.push({ _id: 'with', bad: true, _attachments: { a: { content_type: 'a/b', data: 'AAAA' } } }, { _id: 'last' });
+	await say('POST', '/a/_bulk_docs', { docs }, 201);
+	for (const [source, target] of [['a', 'b'], [`${own.authUrl}/a`, `${own.authUrl}/b`]]) {
+		const body = { source, target, worker_batch_size: 5, worker_processes: 1, retries_per_request: 0 };
+		const { error, reason } = await say('POST', '/_replicate', body, 500);
+		assert.equal(error, 'document_held_back', `${source}: ${reason}`);
+		assert.match(reason, /^d3: .*none/);
+		assert.equal((await say('GET', '/b', undefined, 200)).doc_count, 30, 'all but d3, d9 and one with an attachment; and the validator');
+	}
+	const doc_ids = [...docs.map(({ _id }) => _id), 'later'];
+	for (const continuous of [false, true]) await say('PUT', `/_replicator/${continuous}`, { source: 'a', target: 'b', continuous, doc_ids }, 201);
+	const at = '/_scheduler/docs/_replicator/';
+	assert.match((await comes(`${at}false`, ({ json }) => json.state === 'crashing')).json.info.error, /^document_held_back: (d3|with): /);
+	assert.match((await comes(`${at}true`, ({ json }) => json.info?.docs_held_back === 2)).json.info.last_failure, /^(d3|with): /);
+	await say('PUT', '/a/later', {}, 201);
+	await comes('/b/later');
+	await validate('function (doc) { if (doc.unwanted) throw { forbidden: "no" }; }');
+	for (const path of ['/b/d3', '/b/with/a']) await comes(path);
+	const { info } = (await comes(`${at}false`, ({ json }) => json.state === 'completed')).json;
+	assert.deepEqual([info.doc_write_failures, info.docs_held_back], [1, undefined]);
+});

@@ -333,16 +333,9 @@ common(const struct sim_link *l, struct db *source, struct db_snap *from, struct
 static int
 is_of_link(const struct sim_link *l, struct jstr id)
 {
-	unsigned i;
+	unsigned at = client_doc_at(id);
 
-	for (i = 0; i < SIM_DOCS; i++) {
-		char name[32];
-
-		client_doc_id(i, name);
-		if (jstr_is(&id, name))
-			return l->docs >> i & 1;
-	}
-	return 0;
+	return at < SIM_DOCS && (l->docs >> at & 1);
 }
 
 static void

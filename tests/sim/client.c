@@ -33,6 +33,20 @@ client_doc_id(unsigned at, char out[32])
 	(void)snprintf(out, 32, at % 8 == 7 ? "_design/d%u" : "doc%u", at);
 }
 
+unsigned
+client_doc_at(struct jstr id)
+{
+	char name[32];
+	unsigned i;
+
+	for (i = 0; i < SIM_DOCS; i++) {
+		client_doc_id(i, name);
+		if (jstr_is(&id, name))
+			break;
+	}
+	return i;
+}
+
 /* ---- The ledger ---- */
 
 static void

@@ -50,6 +50,7 @@ draw_plan(struct sim *s)
 	p->copies = (unsigned)sim_below(s, 8);
 	p->compactions = (unsigned)sim_below(s, 4);
 	p->restore = (unsigned)one_of(s, 0, 30, 80);
+	p->sicknesses = calm ? 0 : (unsigned)one_of(s, 0, 3, 12);
 	p->logs_lost = (unsigned)one_of(s, 0, 200, 800);
 	p->atts = (unsigned)one_of(s, 0, 20, 60);
 	p->backoff_ms = one_of(s, 10, 500, 5000);
@@ -82,7 +83,7 @@ draw_nodes(struct sim *s)
 
 /* ---- What happens ---- */
 
-enum happening { WRITE, CRASH, RISE, PART, JOIN, STORE, CUT, COPY, NOTE, COMPACT, LOOK };
+enum happening { WRITE, CRASH, RISE, PART, JOIN, STORE, CUT, COPY, NOTE, COMPACT, LOOK, SICKEN, CURE };
 
 struct event {
 	struct exec_job job;
@@ -171,6 +172,17 @@ part(struct sim *s, const struct event *e)
 	plan_event(s, JOIN, e->a, e->b, sim_below(s, s->plan.length_us / 3));
 }
 
+/* Of one document, for a while. */
+static void
+sicken(struct sim *s, struct node *n)
+{
+	unsigned doc = (unsigned)sim_below(s, s->plan.ndocs);
+
+	sim_say(s, "document %u is sick at node %u", doc, n->at);
+	n->sick |= UINT32_C(1) << doc;
+	plan_event(s, CURE, n->at, doc, sim_below(s, s->plan.length_us));
+}
+
 static void
 happens(void *arg)
 {
@@ -212,6 +224,12 @@ happens(void *arg)
 	case LOOK:
 		check_logs(s);
 		break;
+	case SICKEN:
+		sicken(s, n);
+		break;
+	case CURE:
+		n->sick &= ~(UINT32_C(1) << e.b);
+		break;
 	}
 }
 
@@ -237,6 +255,7 @@ plan_all(struct sim *s)
 	plan_many(s, NOTE, 4);
 	plan_many(s, COMPACT, p->compactions);
 	plan_many(s, LOOK, 20);
+	plan_many(s, SICKEN, p->sicknesses);
 }
 
 /* ---- The end ---- */
@@ -265,6 +284,7 @@ heal(struct sim *s)
 		struct node *n = &s->nodes[i];
 
 		n->locals_lost = 0;
+		n->sick = 0;
 		if (n->proc != NULL)
 			store_mem_fail(n->proc->store, 0, 0, 0);
 		if (n->proc == NULL)
@@ -320,7 +340,7 @@ end(struct sim *s)
 /* ---- Seeds ---- */
 
 struct totals {
-	uint64_t steps, calls, lost, crashes, written, virtual_us;
+	uint64_t steps, calls, lost, sick, crashes, written, virtual_us;
 };
 
 static volatile uint64_t running;
@@ -360,6 +380,7 @@ run(uint64_t seed, int trace, uint64_t *hashp, struct totals *t)
 	t->steps += s->steps;
 	t->calls += s->ncalls;
 	t->lost += s->nlost;
+	t->sick += s->nsick;
 	t->crashes += s->ncrashes;
 	t->written += s->nwritten;
 	t->virtual_us += s->now_us;
@@ -438,12 +459,13 @@ main(int argc, char **argv)
 			break;
 	}
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	printf("%llu seeds: %.1f s; %llu jobs, %llu calls between nodes, %llu of them harmed, %llu crashes, %llu "
-	       "writes; %.1f hours of their time\n",
+	printf("%llu seeds: %.1f s; %llu jobs, %llu calls between nodes, %llu of them harmed, %llu documents that "
+	       "failed alone, %llu crashes, %llu writes; %.1f hours of their time\n",
 	    (unsigned long long)(passed + failed),
 	    (double)(now.tv_sec - began.tv_sec) + (double)(now.tv_nsec - began.tv_nsec) / 1e9,
 	    (unsigned long long)t.steps, (unsigned long long)t.calls, (unsigned long long)t.lost,
-	    (unsigned long long)t.crashes, (unsigned long long)t.written, (double)t.virtual_us / 3.6e9);
+	    (unsigned long long)t.sick, (unsigned long long)t.crashes, (unsigned long long)t.written,
+	    (double)t.virtual_us / 3.6e9);
 	printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failed);
 	return failed > 0;
 }

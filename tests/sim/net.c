@@ -7,7 +7,8 @@
  *
  *  1. The caller's structures, arena and pipe are touched only until it was told, and only in jobs.
  *  2. The other end works on copies in the rpc's arena, which lives until both are done.
- *  3. Whoever was called dead hears nothing and says nothing: its own calls fail.
+ *  3. A document may be sick at a node: an error is said of it alone, or of all that are written with it.
+ *  4. Whoever was called dead hears nothing and says nothing: its own calls fail.
  */
 #include "tests/sim/net_impl.h"
 
@@ -193,6 +194,17 @@ carry_out(struct rpc *c)
 	}
 }
 
+/* Of one that comes with others wire.c tells, or all of them fail. */
+static int
+is_sick(const struct rpc *c)
+{
+	if (c->kind == RPC_WRITE)
+		return c->sick != 0 && sim_chance(c->r->sim, 500);
+	if (c->kind != RPC_PUT && c->kind != RPC_OPEN)
+		return 0;
+	return wire_is_sick(c, c->kind == RPC_PUT ? c->in.put.doc->id : c->in.open.id);
+}
+
 static void
 deliver(void *arg)
 {
@@ -207,6 +219,12 @@ deliver(void *arg)
 	}
 	if (!reachable(c)) {
 		rpc_tell(c, ERR_IO, r->to->proc == NULL ? rpc_delay(c) : PATIENCE_US);
+		rpc_unref(c);
+		return;
+	}
+	if (is_sick(c)) {
+		s->nsick++;
+		rpc_tell(c, ERR_HELD_BACK, rpc_delay(c));
 		rpc_unref(c);
 		return;
 	}

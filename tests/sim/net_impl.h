@@ -68,6 +68,7 @@ struct rpc {
 	struct proc *where;
 	struct peer *inner; /* not NULL: it is being carried out */
 	int carried_out;    /* it was */
+	uint32_t sick;      /* documents that are left out of what is written */
 	struct exec_job deliver, tell;
 	int telling, err;
 	/* Of a stream. */
@@ -91,6 +92,8 @@ int rpc_is_stream(const struct rpc *c);
 /** wire_request(c), wire_answer(c): Copy what the caller has put into its call to c->in; and what came of it back. */
 void wire_request(struct rpc *c);
 void wire_answer(struct rpc *c);
+/** wire_is_sick(c, id): The node that is asked fails of that document alone. */
+int wire_is_sick(const struct rpc *c, struct jstr id);
 /** wire_opened(c): The same for what ready() is called with. */
 void wire_opened(struct rpc *c);
 void wire_filter(struct arena *a, const struct peer_filter *from, struct peer_filter *to);

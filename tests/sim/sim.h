@@ -51,6 +51,8 @@ struct node {
 	struct store *copy; /* an older one, or NULL */
 	uint64_t copied_us;
 	unsigned restored; /* how often an older copy was put back */
+	uint32_t
+	    sick; /* documents of which it fails alone: to take them as a target, to give their attachments as a source */
 	int64_t skew_us;
 	char uuid[33];
 	unsigned locals_lost; /* at the next start, of a thousand */
@@ -64,7 +66,7 @@ struct plan {
 	unsigned loss;      /* of a thousand calls */
 	uint64_t delay_us;  /* of a message, at most */
 	uint64_t stall_us;  /* of a job, now and then */
-	unsigned crashes, partitions, store_faults, cuts, copies, compactions;
+	unsigned crashes, partitions, store_faults, cuts, copies, compactions, sicknesses;
 	unsigned restore; /* of a hundred crashes: an older copy is put back */
 	unsigned logs_lost;
 	unsigned atts; /* of a hundred writes have attachments */
@@ -110,7 +112,7 @@ struct sim {
 	struct acked *acked;
 	size_t nacked, acked_room;
 	unsigned counter; /* of writes */
-	uint64_t ncalls, nlost, ncrashes, nwritten;
+	uint64_t ncalls, nlost, ncrashes, nwritten, nsick;
 };
 
 extern const struct principal sim_admin;
@@ -163,6 +165,8 @@ void client_put(struct node *n, const char *db, const char *id, const char *json
 void client_lose_logs(struct node *n);
 void client_note_logs(struct node *n);
 void client_doc_id(unsigned at, char out[32]);
+/** client_doc_at(id): The number of that document; SIM_DOCS: it is another. */
+unsigned client_doc_at(struct jstr id);
 /** client_forget(n, since_us): Of what was acknowledged by ${n} since then nothing is promised any more. */
 void client_forget(struct node *n, uint64_t since_us);
 

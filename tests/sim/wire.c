@@ -107,6 +107,32 @@ wire_filter(struct arena *a, const struct peer_filter *from, struct peer_filter 
 	to->ndoc_ids = from->ndoc_ids;
 }
 
+int
+wire_is_sick(const struct rpc *c, struct jstr id)
+{
+	unsigned at = c->r->to->sick != 0 ? client_doc_at(id) : SIM_DOCS;
+
+	return at < SIM_DOCS && (c->r->to->sick >> at & 1);
+}
+
+/* Those that are left out stand in c->sick. */
+static void
+leave_out_sick(struct rpc *c)
+{
+	struct peer_write *w = &c->in.write;
+	size_t i, n = 0;
+
+	for (i = 0; i < w->n; i++) {
+		if (!wire_is_sick(c, w->docs[i].id)) {
+			w->docs[n++] = w->docs[i];
+			continue;
+		}
+		c->sick |= UINT32_C(1) << client_doc_at(w->docs[i].id);
+		c->r->sim->nsick++;
+	}
+	w->n = n;
+}
+
 static void
 request_of_many(struct rpc *c)
 {
@@ -130,6 +156,7 @@ request_of_many(struct rpc *c)
 
 		c->in.write.n = c->fate == FATE_PARTIAL ? sim_below(s, w->n) : w->n;
 		c->in.write.docs = dup_docs(a, w->docs, c->in.write.n);
+		leave_out_sick(c);
 	} else if (c->kind == RPC_PUT) {
 		const struct peer_put *p = c->of;
 
@@ -235,9 +262,12 @@ answer_of_many(struct rpc *c, struct arena *a)
 		}
 	} else if (c->kind == RPC_WRITE) {
 		struct peer_write *w = c->of;
+		const struct peer_doc *in = c->in.write.docs;
 
 		for (i = 0; i < w->n; i++) {
-			struct peer_doc d = dup_doc(a, &c->in.write.docs[i]);
+			unsigned at = client_doc_at(w->docs[i].id);
+			int sick = at < SIM_DOCS && (c->sick >> at & 1);
+			struct peer_doc d = sick ? (struct peer_doc){.err = ERR_HELD_BACK} : dup_doc(a, in++);
 
 			w->docs[i].err = d.err;
 			w->docs[i].why = d.why;

@@ -28,8 +28,11 @@ struct spy {
 	struct peer *inner;
 	struct peer_ops ops;
 	int open_err, put_err, read_err;
-	int filter_err;       /* of the design document that has the filter */
-	const char *lock_out; /* before a document is put its database gets this security object */
+	const char *only; /* the errors of open_doc() and put_doc() are of documents whose ids begin so; NULL: of all */
+	const char *unwritten; /* write() says ERR_HELD_BACK of these; or NULL */
+	int whole;             /* or of all that come with one of them */
+	int filter_err;        /* of the design document that has the filter */
+	const char *lock_out;  /* before a document is put its database gets this security object */
 	uint64_t retry_ms;
 	int intruder;     /* another session writes the log first */
 	int silent_notes; /* _local documents are never answered for, until cancelled */
@@ -73,8 +76,66 @@ FORWARD(create, peer_create)
 FORWARD(local_get, peer_local)
 FORWARD(changes, peer_changes)
 FORWARD(diff, peer_diff)
-FORWARD(write, peer_write)
 FORWARD(commit, peer_call)
+
+static int
+begins(struct jstr id, const char *with)
+{
+	return id.len >= strlen(with) && memcmp(id.s, with, strlen(with)) == 0;
+}
+
+/* A write() of which the last documents are left out. */
+struct narrowed {
+	struct peer_write *c;
+	void (*done)(struct peer_call *call);
+	void *cookie;
+	size_t n;
+};
+
+static void
+widen(struct peer_call *call)
+{
+	struct narrowed *k = call->cookie;
+	size_t i;
+
+	for (i = k->c->n; i < k->n; i++)
+		k->c->docs[i].err = ERR_HELD_BACK;
+	k->c->n = k->n;
+	call->done = k->done;
+	call->cookie = k->cookie;
+	free(k);
+	call->done(call);
+}
+
+static void
+spy_write(struct peer *p, struct peer_write *c)
+{
+	struct spy *s = (struct spy *)p;
+	struct narrowed *k;
+	size_t i, n = 0;
+
+	for (i = 0; i < c->n && s->unwritten != NULL; i++) {
+		struct peer_doc doc = c->docs[i];
+
+		if (begins(doc.id, s->unwritten))
+			continue;
+		c->docs[i] = c->docs[n];
+		c->docs[n++] = doc;
+	}
+	if (s->unwritten != NULL && n < c->n && s->whole) {
+		fail_call(&c->call, ERR_HELD_BACK, 0);
+		return;
+	}
+	if (s->unwritten != NULL && n < c->n) {
+		if ((k = malloc(sizeof(*k))) == NULL)
+			abort();
+		*k = (struct narrowed){.c = c, .done = c->call.done, .cookie = c->call.cookie, .n = c->n};
+		c->n = n;
+		c->call.done = widen;
+		c->call.cookie = k;
+	}
+	s->inner->ops->write(s->inner, c);
+}
 
 static void
 spy_read(struct peer *p, struct peer_read *c)
@@ -128,7 +189,7 @@ spy_open_doc(struct peer *p, struct peer_open *c)
 
 	s->shared += c->call.arena == s->fetched;
 	edit_once(s, &s->edit_opened, c->id, &c->rev);
-	if (s->open_err != 0)
+	if (s->open_err != 0 && (s->only == NULL || begins(c->id, s->only)))
 		fail_call(&c->call, s->open_err, 0);
 	else
 		s->inner->ops->open_doc(s->inner, c);
@@ -158,7 +219,7 @@ spy_put_doc(struct peer *p, struct peer_put *c)
 
 	if (s->lock_out != NULL)
 		secure(s->peer.name, s->lock_out);
-	if (s->put_err != 0)
+	if (s->put_err != 0 && (s->only == NULL || begins(c->doc->id, s->only)))
 		fail_call(&c->call, s->put_err, 0);
 	else
 		s->inner->ops->put_doc(s->inner, c);
@@ -253,6 +314,7 @@ struct run {
 	struct session *session;
 	struct spy source, target;
 	struct principal who; /* at the target */
+	uint64_t hold_ms;
 	struct dbtest_wait wait;
 	int err;
 	struct errtext why;
@@ -274,8 +336,12 @@ ended(void *cookie, struct session *s, int err, const struct errtext *why)
 static void
 run_begin(struct run *r, const char *text)
 {
-	struct session_config c = {
-	    .spec = &r->spec, .stop_ms = 20, .ex = exec_threads_executor(dbtest_threads), .ended = ended, .cookie = r};
+	struct session_config c = {.spec = &r->spec,
+	    .stop_ms = 20,
+	    .hold_ms = r->hold_ms,
+	    .ex = exec_threads_executor(dbtest_threads),
+	    .ended = ended,
+	    .cookie = r};
 	struct errtext why = {""};
 
 	dbtest_wait_init(&r->wait);
@@ -643,6 +709,151 @@ test_replaced(size_t i)
 	CHECK_INT(count(cases[i].target), 1 + cases[i].more);
 }
 
+/* ---- What is held back ---- */
+
+static const char held_text[] = "{\"source\":\"a\",\"target\":\"b\"}";
+
+/* Batches of three, the bad one in the second; ${att}: it goes by itself. */
+static void
+begin_held(int att)
+{
+	unsigned i;
+	char id[16];
+
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
+	for (i = 0; i < 20; i++) {
+		snprintf(id, sizeof(id), i == 4 ? "bad" : "doc%u", i);
+		if (att && i % 4 == 0)
+			put_with_att("a", id);
+		else
+			put("a", id);
+	}
+}
+
+static void
+end_held(void)
+{
+	CHECK_INT(dbs_drop(dbs, "a", &dbtest_admin), 0);
+	CHECK_INT(dbs_drop(dbs, "b", &dbtest_admin), 0);
+}
+
+/* One document that does not come keeps no other from coming; it is named, and comes when it can. */
+static void
+test_held_back(void)
+{
+	static const struct spy cases[][2] = {
+	    {{.peer.name = NULL}, {.unwritten = "bad"}},
+	    {{.peer.name = NULL}, {.unwritten = "bad", .whole = 1}},
+	    {{.peer.name = NULL}, {.only = "bad", .put_err = ERR_HELD_BACK}},
+	    {{.peer.name = NULL}, {.only = "bad", .put_err = ERR_SCRIPT}},
+	    {{.peer.name = NULL}, {.only = "bad", .put_err = ERR_CONFLICT}},
+	    {{.only = "bad", .open_err = ERR_CORRUPT}, {.peer.name = NULL}},
+	    {{.only = "bad", .open_err = ERR_HELD_BACK}, {.peer.name = NULL}},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct run r = {.source = cases[i][0], .target = cases[i][1]};
+
+		begin_held(i > 1);
+		for (unsigned k = 0; k < 2; k++) {
+			run(&r, held_text);
+			CHECK_INT(r.err, ERR_HELD_BACK);
+			CHECK(strncmp(r.why.text, "bad: ", 5) == 0);
+			CHECK_INT(r.stats.held, 1);
+			CHECK_INT(r.stats.failures, 0);
+			/* The first batch is noted, and no other. */
+			CHECK_INT(r.stats.checked, k == 0 ? 20 : 17);
+			CHECK_INT(r.stats.missing, k == 0 ? 20 : 1);
+			CHECK_INT(count("b"), 19);
+			r = (struct run){.source = cases[i][0], .target = cases[i][1]};
+		}
+		r = (struct run){.hold_ms = 0};
+		run(&r, held_text);
+		CHECK_INT(r.err, 0);
+		CHECK_INT(r.stats.checked, 17);
+		CHECK_INT(count("b"), 20);
+		r = (struct run){.hold_ms = 0};
+		run(&r, held_text);
+		CHECK_INT(r.stats.checked, 0);
+		end_held();
+	}
+}
+
+/* What is said of an end is not one document's. */
+static void
+test_not_held_back(void)
+{
+	static const int errs[] = {
+	    ERR_IO, ERR_NOSPACE, ERR_BUSY, ERR_TOO_MANY_REQUESTS, ERR_NOMEM, ERR_IN_DOUBT, ERR_NO_DB};
+
+	begin_held(1);
+	for (size_t i = 0; i < sizeof(errs) / sizeof(errs[0]); i++) {
+		struct run r = {.target = {.only = "bad", .put_err = errs[i]}};
+
+		run(&r, held_text);
+		CHECK_INT(r.err, errs[i]);
+		CHECK_INT(r.stats.held, 0);
+	}
+	end_held();
+}
+
+/* A target that takes nothing is not asked for everything. */
+static void
+test_held_bound(void)
+{
+	struct run r = {.target = {.unwritten = "bad"}};
+	char id[16];
+
+	dbtest_create(dbs, "a");
+	dbtest_create(dbs, "b");
+	for (unsigned i = 0; i < 300; i++) {
+		snprintf(id, sizeof(id), "bad%u", i);
+		put("a", id);
+	}
+	run(&r, held_text);
+	CHECK_INT(r.err, ERR_IO);
+	CHECK(strncmp(r.why.text, "bad", 3) == 0);
+	CHECK_INT(r.stats.held, 100);
+	CHECK(r.stats.read < 150);
+	r = (struct run){.hold_ms = 0};
+	run(&r, held_text);
+	CHECK_INT(r.err, 0);
+	CHECK_INT(count("b"), 300);
+	end_held();
+}
+
+/* A continuous run goes on with what comes, and ends after a while; one that is stopped meanwhile has just been stopped. */
+static void
+test_held_continuous(void)
+{
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true}";
+	struct run r = {.target = {.unwritten = "bad"}, .hold_ms = 3600000};
+
+	begin_held(0);
+	run_begin(&r, text);
+	wait_idle(&r, 19);
+	put("a", "later");
+	wait_idle(&r, 20);
+	session_stop(r.session);
+	run_end(&r);
+	CHECK_INT(r.err, ERR_CANCELLED);
+	CHECK_INT(r.stats.held, 1);
+	CHECK_INT(count("b"), 20);
+	r = (struct run){.target = {.unwritten = "bad"}};
+	run(&r, text);
+	CHECK_INT(r.err, ERR_HELD_BACK);
+	CHECK(strncmp(r.why.text, "bad: ", 5) == 0);
+	CHECK_INT(r.stats.checked, 18);
+	r = (struct run){.hold_ms = 0};
+	run_begin(&r, text);
+	wait_idle(&r, 1);
+	session_stop(r.session);
+	run_end(&r);
+	CHECK_INT(count("b"), 21);
+	end_held();
+}
+
 int
 main(void)
 {
@@ -667,6 +878,10 @@ main(void)
 	test_common();
 	for (size_t i = 0; i < 4; i++)
 		test_replaced(i);
+	test_held_back();
+	test_not_held_back();
+	test_held_bound();
+	test_held_continuous();
 	peer_locals_free(locals);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);

@@ -440,8 +440,16 @@ test_write(void)
 	canned_only("POST", "/_bulk_docs", 201,
 	    "[{\"id\":\"a\",\"error\":true,\"reason\":\"no\"},{\"id\":\"b\",\"error\":null}]");
 	CHECK_INT(canned_do(p, write, &c), 0);
-	CHECK_INT(docs[0].err, ERR_IO);
+	CHECK_INT(docs[0].err, ERR_HELD_BACK);
 	CHECK_INT(docs[1].err, 0);
+	/* A word that is not known is said of its document; these are of the server. */
+	canned_only("POST", "/_bulk_docs", 201,
+	    "[{\"id\":\"a\",\"error\":\"TypeError\",\"reason\":\"x\"},{\"id\":\"b\",\"error\":\"insufficient_storage\"}"
+	    "]");
+	CHECK_INT(canned_do(p, write, &c), 0);
+	CHECK_INT(docs[0].err, ERR_HELD_BACK);
+	CANNED_HAS(docs[0].why->text, "TypeError: x");
+	CHECK_INT(docs[1].err, ERR_NOSPACE);
 	/* PouchDB's has its word beside it. */
 	canned_only("POST", "/_bulk_docs", 201,
 	    "[{\"status\":403,\"name\":\"forbidden\",\"message\":\"no\",\"error\":true,\"id\":\"a\"}]");
