@@ -260,19 +260,43 @@ plan_batches(struct step *s, size_t n)
 		*docs = *docs < STEP_DOCS / 2 ? 2 * *docs : 0;
 }
 
+static int
+doc_cmp(const void *a, const void *b)
+{
+	const struct changed *x = a, *y = b;
+
+	return memcmp(x->key, y->key, STEP_KEY);
+}
+
+/* is_repeated: Was purged twice, or has changed, too: a function may emit other rows the second time.  Those that were purged are in the order of their keys. */
+static int
+is_repeated(const struct step *s, size_t i)
+{
+	const struct changed *c = &s->docs[i];
+
+	if (i < s->npurged)
+		return i > 0 && doc_cmp(c - 1, c) == 0;
+	return s->npurged > 0 && bsearch(c, s->docs, s->npurged, sizeof(*c), doc_cmp) != NULL;
+}
+
 /* changes_of: What becomes of the rows of all documents, or of the first ones, if that is much. */
 static int
 changes_of(struct step *s, struct store_snap *snap)
 {
-	size_t i = 0;
+	size_t i;
 	int err = 0;
 
-	while (i < s->n && err == 0 && (i <= s->npurged || s->held_bytes <= BATCH_HELD))
-		err = rows_of(s, snap, &s->docs[i++]);
+	if (s->npurged > 1)
+		qsort(s->docs, s->npurged, sizeof(*s->docs), doc_cmp);
+	for (i = 0; i < s->n && err == 0 && (i <= s->npurged || s->held_bytes <= BATCH_HELD); i++)
+		if (!is_repeated(s, i))
+			err = rows_of(s, snap, &s->docs[i]);
+	if (err != 0)
+		return err;
 	plan_batches(s, i);
-	if (err == 0 && i < s->n)
+	if (i < s->n)
 		step_cut(s, i);
-	return err;
+	return 0;
 }
 
 int

@@ -296,3 +296,16 @@ test('a long id is a part of what each row is sorted by', async () => {
 	assert.deepEqual((await view(db, 'd', 'v')).json.rows.map((r) => r.id), ['doc0', 'doc1', 'doc2']);
 	await until(() => server.stderr().includes(' has no rows: their keys are too large'), 'the log');
 });
+
+test('a document that was purged and is there again has the rows of one call, whatever its function emits the next time', async () => {
+	const db = await newDb(server);
+	await fill(db, 1);
+	await put(db, 'd', { v: { map: 'function (doc) { if (typeof calls === "undefined") calls = 0; emit([doc.n, calls++]); }' } });
+	let rev = (await ask(server, 'GET', `/${db}/doc0`)).json._rev;
+	for (let i = 1; i < 4; i++) {
+		assert.equal((await view(db, 'd', 'v')).json.rows.length, 1);
+		assert.equal((await ask(server, 'POST', `/${db}/_purge`, { json: { doc0: [rev] } })).status, 201);
+		rev = (await ask(server, 'PUT', `/${db}/doc0`, { json: { n: i } })).json.rev;
+	}
+	assert.deepEqual((await view(db, 'd', 'v')).json.rows.map((r) => r.key[0]), [3]);
+});
