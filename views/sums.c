@@ -806,38 +806,73 @@ settle_whole(struct work *w, struct pieces *p)
 	return last->text.s != NULL ? 0 : ERR_NOMEM;
 }
 
-/* settle_range: Its pieces, and where no child reduces them, what they are together. */
+/* settle_range: One slot that no child reduces; where that fails it is left empty. */
 static int
-settle_range(struct work *w, struct unknown *u, unsigned level, struct pieces *p)
+settle_range(struct work *w, struct unknown *u, unsigned level, unsigned slot)
 {
-	int err = next_begin(w, level, &u->key, 1, &u->end);
+	struct pieces *p = &u->slots[slot];
+	int err;
 
 	arena_reset(w->piece_a);
+	err = collect(w, &u->key, &u->end, level - 1, p);
 	if (err == 0)
-		err = collect(w, &u->key, &u->end, level - 1, p);
-	return err != 0 || w->view->kind == DDOC_SCRIPT ? err : settle_whole(w, p);
+		err = settle_whole(w, p);
+	if (!is_failure(w->s, err))
+		return err;
+	p->whole = NULL;
+	u->failed = 1;
+	return 0;
 }
 
-/* find_out: One slot of all of them.  Where that is much, the list ends there, and *${donep} is 0: what follows is left to another transaction. */
+/* end_list: What follows is left to another transaction. */
+static void
+end_list(struct unknown *u, int *donep)
+{
+	if (u->next == NULL)
+		return;
+	u->next = NULL;
+	*donep = 0;
+}
+
+/* settle_here: What no child reduces, all slots of one range after another: where results are large, none is made in vain. */
 static int
-find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot, int *donep)
+settle_here(struct work *w, struct unknown *list, unsigned level, int *donep)
 {
 	int err = 0;
 
-	if ((w->view = view_of_slot(w->s->ddoc, map, slot)) == NULL)
-		return ERR_INTERNAL;
+	for (struct unknown *u = list; u != NULL && err == 0; u = u->next) {
+		unsigned map = sums_map_number(u->key.b);
+
+		err = next_begin(w, level, &u->key, 1, &u->end);
+		for (unsigned slot = 0; slot < w->s->ddoc->maps[map].nslots && err == 0; slot++) {
+			if ((w->view = view_of_slot(w->s->ddoc, map, slot)) == NULL)
+				return ERR_INTERNAL;
+			if (w->view->kind != DDOC_SCRIPT)
+				err = settle_range(w, u, level, slot);
+		}
+		if (arena_size(w->a) > SUMS_BYTES)
+			end_list(u, donep);
+	}
+	return err;
+}
+
+/* find_out: One slot that a child reduces, of all ranges, or of the first ones, if that is much. */
+static int
+find_out(struct work *w, struct unknown *list, unsigned level, unsigned map, unsigned slot, int *donep)
+{
+	const size_t most = arena_size(w->a) + SUMS_BYTES;
+	int err = 0;
+
 	for (struct unknown *u = list; u != NULL && err == 0; u = u->next) {
 		if (sums_map_number(u->key.b) != map)
 			continue;
-		err = settle_range(w, u, level, &u->slots[slot]);
-		if (arena_size(w->a) > SUMS_BYTES && u->next != NULL) {
-			u->next = NULL;
-			*donep = 0;
-		}
+		err = collect(w, &u->key, &u->end, level - 1, &u->slots[slot]);
+		if (arena_size(w->a) > most)
+			end_list(u, donep);
 	}
 	if (err == 0)
 		err = ask(w, SCRIPT_REDUCE);
-	for (struct unknown *u = list; u != NULL && err == 0 && w->view->kind == DDOC_SCRIPT; u = u->next)
+	for (struct unknown *u = list; u != NULL && err == 0; u = u->next)
 		if (sums_map_number(u->key.b) == map)
 			err = whole(w, &u->slots[slot]);
 	return err != 0 ? err : ask(w, SCRIPT_REREDUCE);
@@ -850,6 +885,10 @@ settle_slot(struct work *w, struct unknown *list, unsigned level, unsigned map, 
 	struct sums *s = w->s;
 	int err = 0, bad = is_bad(s->bad, map, slot);
 
+	if ((w->view = view_of_slot(s->ddoc, map, slot)) == NULL)
+		return ERR_INTERNAL;
+	if (w->view->kind != DDOC_SCRIPT)
+		return 0;
 	if (!bad && (err = find_out(w, list, level, map, slot, donep)) == 0)
 		return 0;
 	if (sums_is_childs(err) && s->bad != NULL)
@@ -900,6 +939,8 @@ sums_settle(struct sums *s, struct store_snap *snap, struct store_batch *batch, 
 	*donep = 0;
 	if (err == 0)
 		err = list_unknown(&w, level, &list, donep);
+	if (err == 0)
+		err = settle_here(&w, list, level, donep);
 	for (unsigned map = 0; map < s->ddoc->nmaps && err == 0 && list != NULL; map++)
 		for (unsigned slot = 0; slot < s->ddoc->maps[map].nslots && err == 0; slot++)
 			err = settle_slot(&w, list, level, map, slot, donep);

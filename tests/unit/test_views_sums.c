@@ -388,6 +388,80 @@ test_fit(void)
 	}
 }
 
+#define BEGIN_LARGE ((size_t)512 << 10)
+
+/* put_begins: Rows of map 0, large where a range of level 1 begins. */
+static void
+put_begins(struct store_db *to, struct store_batch *b)
+{
+	static struct rows_change changes[ROWS];
+	struct rows_moved *moved;
+	struct store_snap *snap;
+	struct arena *a;
+	size_t n, sortkey_len;
+	char *text = malloc(BEGIN_LARGE);
+
+	if (text == NULL || arena_new(1u << 28, &a) != 0 || store_snap_begin(to, &snap) != 0)
+		exit(1);
+	memset(text, 'x', BEGIN_LARGE);
+	text[0] = text[BEGIN_LARGE - 1] = '"';
+	for (unsigned i = 0; i < ROWS; i++) {
+		struct buf order, value;
+
+		buf_init_arena(&order, a, 1024);
+		buf_init_arena(&value, a, 2 * BEGIN_LARGE);
+		order_of(0, i, &order, &sortkey_len);
+		n = sums_level(sums.salt, order.data, order.len) > 0 ? BEGIN_LARGE : 1;
+		changes[i] = (struct rows_change){.order = {order.data, order.len}, .fresh = 1};
+		CHECK_INT(rows_put(&value, changes[i].order, sortkey_len, (struct jstr){"1", 1},
+			      n > 1 ? (struct jstr){text, n} : (struct jstr){"2", 1}),
+		    0);
+		changes[i].value = (struct jstr){value.data, value.len};
+	}
+	CHECK_INT(rows_apply(snap, b, a, changes, ROWS, &moved, &n), 0);
+	CHECK_INT(sums_forget(&sums, snap, b, a, moved, n), 0);
+	store_snap_end(snap);
+	CHECK_INT(store_commit(b), 0);
+	arena_free(a);
+	free(text);
+}
+
+/* Where results are large, a transaction finds out all slots of some ranges, and none of others in vain. */
+static void
+test_settled_together(struct store *s, struct arena *a)
+{
+	static const char text[] = "{\"views\":{\"f\":{\"map\":\"A\",\"reduce\":\"_first\"},"
+				   "\"t\":{\"map\":\"A\",\"reduce\":\"_top_1\"}}}";
+	struct store_db *all = db;
+	struct store_batch *all_batch = batch;
+	uint64_t before;
+	struct store_snap *snap;
+	struct ddoc d;
+	int done;
+
+	CHECK_INT(ddoc_parse((struct jstr){text, sizeof(text) - 1}, a, &d), 0);
+	if (store_create(s, "large", rows_trees, VIEW_TREES, &db) != 0 || store_batch_new(db, &batch) != 0)
+		exit(1);
+	sums.ddoc = &d;
+	CHECK_INT(sums_create(&sums, batch), 0);
+	CHECK_INT(store_commit(batch), 0);
+	put_begins(db, batch);
+	before = unknown_now();
+	CHECK_INT(store_snap_begin(db, &snap), 0);
+	CHECK_INT(sums_settle(&sums, snap, batch, 1, &done), 0);
+	store_snap_end(snap);
+	CHECK_INT(done, 0);
+	CHECK_INT(store_commit(batch), 0);
+	CHECK(before - unknown_now() > SUMS_BYTES / BEGIN_LARGE / 4);
+	settle();
+	CHECK_INT(unknown_now(), 0);
+	store_batch_free(batch);
+	store_close(db);
+	db = all;
+	batch = all_batch;
+	sums.ddoc = &ddoc;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -426,6 +500,7 @@ main(int argc, char **argv)
 	test_killed();
 	test_large();
 	test_fit();
+	test_settled_together(s, a);
 	script_close(sums.script);
 	scripts_free(scripts);
 	store_batch_free(batch);
