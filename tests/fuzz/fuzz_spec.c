@@ -39,7 +39,8 @@ check_end(const struct rep_end *end)
 	FUZZ_CHECK(spec_end_shown(end, &b) == 0 && buf_putc(&b, '\0') == 0);
 	/* A password that stands nowhere else by chance. */
 	if (end->password != NULL && strlen(end->password) > 8 && strstr(end->password, "*****") == NULL &&
-	    (end->url == NULL || strstr(end->url, end->password) == NULL))
+	    (end->url == NULL || strstr(end->url, end->password) == NULL) &&
+	    (end->user == NULL || strstr(end->user, end->password) == NULL))
 		FUZZ_CHECK(strstr(b.data, end->password) == NULL);
 	buf_release(&b);
 }
