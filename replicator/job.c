@@ -365,16 +365,17 @@ crashed(struct job *j, int err, const struct errtext *why)
 	const char *reason = why->text[0] != '\0' ? why->text : err_reason(err);
 	const char *name = err == ERR_NO_DB ? "db_not_found" : err_name(err);
 	struct replicator *r = j->r;
-	int held = err == ERR_HELD_BACK;
 	/* One that went on behind a document has waited already. */
-	uint64_t now = now_ms(r), waited = held && j->spec.continuous ? j->hold_ms : 0, wait;
-	int well = now >= j->started_ms + waited + HEALTHY_MS;
+	int waited = err == ERR_HELD_BACK && j->spec.continuous;
+	uint64_t now = now_ms(r), wait;
+	/* From the first document that was held back on nothing went well. */
+	uint64_t well = (j->stats.held > 0 ? j->stats.held_ms : now) - j->started_ms;
 
-	j->errors = well && (!held || j->spec.continuous) ? 1 : j->errors + 1;
+	j->errors = well >= HEALTHY_MS ? 1 : j->errors + 1;
 	(void)snprintf(j->reason, sizeof(j->reason), "%s: %s", name, reason);
 	remember(j, EVENT_CRASHED, j->reason);
 	j->state = JOB_CRASHING;
-	wait = waited > 0 ? 0 : backoff(r, j->errors);
+	wait = waited ? 0 : backoff(r, j->errors);
 	j->due_ms = now + (j->stats.retry_ms > wait ? j->stats.retry_ms : wait);
 	r->count.crashes++;
 }
@@ -577,7 +578,7 @@ start(struct job *j)
 	struct executor *ex = r->config.slow != NULL ? r->config.slow : r->config.ex;
 
 	queue_remove(&j->place);
-	j->stats.retry_ms = 0;
+	j->stats.retry_ms = j->stats.held = 0;
 	j->state = JOB_RUNNING;
 	j->started_ms = now_ms(r);
 	j->hold_ms = backoff(r, j->errors + 1);

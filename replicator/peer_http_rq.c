@@ -437,11 +437,31 @@ peer_rq_cancel(struct peer_rq *rq)
 
 /* ---- The end of an attempt ---- */
 
+int
+peer_rq_is_page(const struct peer_rq *rq)
+{
+	return strncasecmp(rq->answer_type, "text/html", 9) == 0;
+}
+
+/* A database's. */
+static int
+has_words(const struct peer_rq *rq)
+{
+	struct peer_said said;
+
+	if (peer_rq_is_page(rq))
+		return 0;
+	peer_json_said(rq->answer.data, rq->answer.len, &said);
+	return said.error[0] != '\0';
+}
+
 static int
 is_passing(const struct peer_rq *rq)
 {
 	if (rq->err != 0)
 		return rq->err == ERR_IO;
+	if (rq->divisible && rq->status == 500 && has_words(rq))
+		return 0;
 	return rq->status == 408 || rq->status == 429 || (rq->status >= 500 && rq->status != 501 && rq->status != 507);
 }
 
@@ -557,20 +577,9 @@ peer_rq_judge(struct peer_rq *rq, int err, const struct errtext *why)
 }
 
 int
-peer_rq_is_page(const struct peer_rq *rq)
-{
-	return strncasecmp(rq->answer_type, "text/html", 9) == 0;
-}
-
-int
 peer_rq_is_said(const struct peer_rq *rq)
 {
-	struct peer_said said;
-
-	if (rq->err != ERR_IO || rq->status != 500 || peer_rq_is_page(rq))
-		return 0;
-	peer_json_said(rq->answer.data, rq->answer.len, &said);
-	return said.error[0] != '\0';
+	return rq->err == ERR_IO && rq->status == 500 && has_words(rq);
 }
 
 /* Without the credentials that a location may have. */

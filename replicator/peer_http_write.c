@@ -104,6 +104,7 @@ peer_http_write(struct peer *peer, struct peer_write *c)
 	if (o == NULL)
 		return;
 	o->write = c;
+	o->rq.divisible = c->n > 1;
 	b = &o->rq.body;
 	(void)buf_puts(b, "{\"new_edits\":false,\"docs\":[");
 	for (i = 0; i < c->n; i++) {

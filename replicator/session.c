@@ -12,7 +12,7 @@
  *     the run ends when the last call is done. Who runs it tries again later, from the last checkpoint.
  *  4. A revision that the source has no more was replaced: a page that is read from then on has the new one, so a one-shot run ends
  *     with none that was begun before.
- *  5. A continuous run that waits has one call under way, at the source, and no timer.
+ *  5. A continuous run that waits has one call under way, at the source, and no timer, unless it holds something back.
  *  6. A document that cannot be copied now, for a reason of its own, is held back: `through` stays before its batch, and all that
  *     comes behind it is copied. The run then ends with an error: one-shot when all is read, continuous when it has also gone on
  *     for hold_ms. The next one begins before that batch, and tries again.
@@ -237,11 +237,8 @@ read_more(struct session *s)
 	if (s->reading != NULL || s->read_all || s->nbatches >= s->spec->workers)
 		return;
 	wait = s->spec->continuous && s->read.last_seq.len > 0 && !s->read.more;
-	/* It has caught up, and tries again what it holds back. */
-	if (wait && s->tired) {
-		s->stopping = s->gave_up = s->first == NULL;
+	if (wait && s->tired)
 		return;
-	}
 	if (session_batch_new(s, &b) != 0) {
 		session_fail(s, ERR_NOMEM, NULL);
 		return;
@@ -344,7 +341,6 @@ note_in_time(struct session *s)
 
 /* ---- What is held back ---- */
 
-/* It ends as one that is stopped, with a checkpoint: now, if it waits, or when it has caught up. */
 static void
 patience_ended(void *arg)
 {
@@ -353,9 +349,17 @@ patience_ended(void *arg)
 	session_enter(s);
 	s->patience_set = 0;
 	s->tired = 1;
-	if (!session_over(s) && s->reading != NULL && s->waiting)
-		s->stopping = s->gave_up = 1;
 	session_leave(s);
+}
+
+/* It ends as one that is stopped, with a checkpoint, once it has caught up and nothing is on its way. */
+static void
+give_up(struct session *s)
+{
+	int caught_up = s->reading != NULL ? s->waiting : s->read.last_seq.len > 0 && !s->read.more;
+
+	if (s->tired && caught_up && s->first == NULL && !session_over(s))
+		s->stopping = s->gave_up = 1;
 }
 
 void
@@ -376,7 +380,6 @@ session_held(struct session *s)
 static void
 copy_on(struct session *s)
 {
-	pass_batches(s);
 	if (!session_over(s)) {
 		read_more(s);
 		note_in_time(s);
@@ -402,6 +405,10 @@ timer_gone(struct session *s, struct exec_job *timer, int *setp)
 static void
 advance(struct session *s)
 {
+	if (s->phase == SESSION_COPYING) {
+		pass_batches(s);
+		give_up(s);
+	}
 	if (session_over(s) && !s->cancelled && s->phase != SESSION_ENDED) {
 		s->cancelled = 1;
 		cancel_calls(s);

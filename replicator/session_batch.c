@@ -184,7 +184,8 @@ session_batch_failed(struct batch *b, const struct peer_doc *doc, int err, const
 		return;
 	}
 	b->held = 1;
-	s->stats.held++;
+	if (s->stats.held++ == 0)
+		s->stats.held_ms = s->config.ex->now_ms(s->config.ex);
 	name_last(s, doc, err, why);
 	log_line(LOG_WARNING, "replication %s: held back, and to be tried again: document %s", s->spec->id,
 	    s->stats.refusal.text);

@@ -121,7 +121,7 @@ struct session {
 	int stuck;                        /* behind it something was held back: it stays */
 	struct errtext held;              /* the first that was, and why; empty: nothing was */
 	struct exec_job patience;         /* continuous: how long it goes on nevertheless */
-	int patience_set, tired, gave_up; /* it is set; has rung; and the run is stopped for it */
+	int patience_set, tired, gave_up; /* it is set; has rung; and the run has ended for it */
 	struct buf noted;                 /* the logs say so */
 	struct buf noting;                /* they are being told so */
 	struct buf log;                   /* its text */

@@ -4,6 +4,9 @@
  */
 #include "dbtest.h"
 
+#include <stdatomic.h>
+#include <unistd.h>
+
 #include "replicator/checkpoint.h"
 #include "replicator/peer_local.h"
 #include "replicator/session.h"
@@ -31,6 +34,8 @@ struct spy {
 	const char *only; /* the errors of open_doc() and put_doc() are of documents whose ids begin so; NULL: of all */
 	const char *unwritten; /* write() says ERR_HELD_BACK of these; or NULL */
 	int whole;             /* or of all that come with one of them */
+	const char *slow;      /* a write() that has this one is carried out later, by release() */
+	struct peer_write *_Atomic kept;
 	int filter_err;        /* of the design document that has the filter */
 	const char *lock_out;  /* before a document is put its database gets this security object */
 	uint64_t retry_ms;
@@ -114,6 +119,14 @@ spy_write(struct peer *p, struct peer_write *c)
 	struct narrowed *k;
 	size_t i, n = 0;
 
+	for (i = 0; i < c->n && s->slow != NULL; i++) {
+		if (begins(c->docs[i].id, s->slow)) {
+			c->call.state = NULL;
+			s->slow = NULL;
+			s->kept = c;
+			return;
+		}
+	}
 	for (i = 0; i < c->n && s->unwritten != NULL; i++) {
 		struct peer_doc doc = c->docs[i];
 
@@ -270,10 +283,24 @@ spy_cancel(struct peer *p, struct peer_call *call)
 {
 	struct spy *s = (struct spy *)p;
 
+	struct peer_write *kept = s->kept;
+
 	if (call == s->stuck)
+		fail_call(call, ERR_CANCELLED, 0);
+	else if (kept != NULL && call == &kept->call && atomic_compare_exchange_strong(&s->kept, &kept, NULL))
 		fail_call(call, ERR_CANCELLED, 0);
 	else if (call->state != NULL)
 		s->inner->ops->cancel(s->inner, call);
+}
+
+/* What was kept is written, unless it was cancelled. */
+static void
+release(struct spy *s)
+{
+	struct peer_write *kept = atomic_exchange(&s->kept, NULL);
+
+	if (kept != NULL)
+		s->inner->ops->write(s->inner, kept);
 }
 
 static void
@@ -854,6 +881,25 @@ test_held_continuous(void)
 	end_held();
 }
 
+/* A run that ends for a document waits for what is on its way, however long that takes. */
+static void
+test_held_slow(void)
+{
+	static const char text[] = "{\"source\":\"a\",\"target\":\"b\",\"continuous\":true,\"worker_processes\":10}";
+	struct run r = {.target = {.unwritten = "bad", .slow = "doc19"}, .hold_ms = 20};
+
+	begin_held(0);
+	run_begin(&r, text);
+	while (r.target.kept == NULL)
+		usleep(1000);
+	usleep(100000);
+	release(&r.target);
+	run_end(&r);
+	CHECK_INT(r.err, ERR_HELD_BACK);
+	CHECK_INT(count("b"), 19);
+	end_held();
+}
+
 int
 main(void)
 {
@@ -882,6 +928,7 @@ main(void)
 	test_not_held_back();
 	test_held_bound();
 	test_held_continuous();
+	test_held_slow();
 	peer_locals_free(locals);
 	dbs_free(dbs);
 	exec_threads_free(dbtest_threads);
