@@ -88,7 +88,7 @@ write_done(struct peer_rq *rq)
 		/* Its answer is too much, and not what it was sent. */
 		rq->err = ERR_IO;
 	} else if (peer_rq_is_said(rq)) {
-		/* One whose validator fails is all that is said of, in CouchDB and here. */
+		/* Where a validator fails about one, CouchDB says no more than this of all. */
 		rq->err = ERR_HELD_BACK;
 	}
 	peer_op_end(&o->op, rq->err, &rq->why);
