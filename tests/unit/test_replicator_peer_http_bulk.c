@@ -451,7 +451,7 @@ test_write(void)
 	CANNED_HAS(docs[0].why->text, "TypeError: x");
 	CHECK_INT(docs[1].err, ERR_NOSPACE);
 	/* One may be to blame: fewer are sent then, without a rest; where there is one, it may pass. */
-	for (c.n = 3; c.n > 0; c.n -= 2) {
+	for (c.n = 1; c.n <= 3; c.n += 2) {
 		canned_only("POST", "/_bulk_docs", 500, "{\"error\":\"TypeError\",\"reason\":\"x\"}");
 		CHECK_INT(canned_do(p, write, &c), ERR_HELD_BACK);
 		CHECK_INT(peertest_requests, c.n > 1 ? 1 : canned_spec.retries + 1);
