@@ -48,14 +48,14 @@ struct peer_rq {
 	struct buf path; /* behind the database's URL: encoded, with the query */
 	size_t shown;    /* so much of it is told to people */
 	struct buf body;
-	const char *accept;   /* NULL: application/json */
-	const char *type;     /* of what is sent */
-	const char *extra;    /* a header more; or NULL */
-	size_t soft;          /* bytes of the answer beyond which it is cut behind a whole element; 0: it is not cut */
-	size_t hard;          /* bytes of the answer that are too many */
-	int once;             /* it cannot be repeated */
-	int divisible;        /* a 500 that a database has words for is not waited behind: less is asked for at a time */
-	int plain;            /* to the server itself, without credentials: the session's own request */
+	const char *accept; /* NULL: application/json */
+	const char *type;   /* of what is sent */
+	const char *extra;  /* a header more; or NULL */
+	size_t soft;        /* bytes of the answer beyond which it is cut behind a whole element; 0: it is not cut */
+	size_t hard;        /* bytes of the answer that are too many */
+	int once;           /* it cannot be repeated */
+	int divisible;      /* a 500 that a database has words for is not waited behind: less is asked for at a time */
+	int plain;          /* to the server itself, without credentials: the session's own request */
 	uint32_t head_factor; /* the time that the answer's head may take, as a multiple of the timeout; 0: 1 */
 	int (*on_head)(struct peer_rq *rq, const struct httpc_head *head); /* of an answer of 200; or NULL */
 	int (*on_body)(struct peer_rq *rq, const void *data, size_t len);  /* likewise; NULL: it is gathered */

@@ -36,8 +36,8 @@ struct spy {
 	int whole;             /* or of all that come with one of them */
 	const char *slow;      /* a write() that has this one is carried out later, by release() */
 	struct peer_write *_Atomic kept;
-	int filter_err;        /* of the design document that has the filter */
-	const char *lock_out;  /* before a document is put its database gets this security object */
+	int filter_err;       /* of the design document that has the filter */
+	const char *lock_out; /* before a document is put its database gets this security object */
 	uint64_t retry_ms;
 	int intruder;     /* another session writes the log first */
 	int silent_notes; /* _local documents are never answered for, until cancelled */
