@@ -38,7 +38,7 @@ struct entry {
 	const char *at[CONFIG_LAYERS]; /* what each layer says: one of values, config_gone, or NULL */
 	struct value *values;          /* all that it ever had */
 	int changed;                   /* to be announced */
-	int is_text;                   /* of any words: so that the empty text is one, too */
+	int is_text;                   /* the empty text is a value, too */
 	char *key;                     /* in the same memory, behind section */
 	char section[];
 };

@@ -27,7 +27,7 @@ int config_set(struct config *c, const char *section, const char *key, const cha
 
 /**
  * config_get(c, section, key, dflt): The value, which lives as long as ${c} (values that were
- * replaced are kept until then), or ${dflt}: also for an empty one of a number, a truth or a word.
+ * replaced are kept until then), or ${dflt}: also for an empty one of what is no CONFIG_TEXT.
  */
 const char *config_get(const struct config *c, const char *section, const char *key, const char *dflt);
 /** config_shown(c, section, key): The value as it was set, also an empty one; it lives as long.  NULL: it is not set. */

@@ -17,6 +17,8 @@
 #define ANY32 UINT64_C(0xffffffff)
 #define TEXT CONFIG_TEXT, 0, 0, 0, NULL
 #define TEXT_AT_START CONFIG_TEXT, START, 0, 0, NULL
+#define NAME CONFIG_NAME, 0, 0, 0, NULL
+#define NAME_AT_START CONFIG_NAME, START, 0, 0, NULL
 #define HIDDEN CONFIG_TEXT, SECRET, 0, 0, NULL
 #define TRUTH CONFIG_TRUTH, 0, 0, 0, NULL
 #define TRUTH_AT_START CONFIG_TRUTH, START, 0, 0, NULL
@@ -59,7 +61,7 @@ static const struct config_known known[] = {
     {"couchdb", "users_db_suffix", TEXT_AT_START, "_users", "",
 	"Databases of this name, in any folder, hold accounts' documents, too."},
 
-    {"chttpd", "bind_address", TEXT_AT_START, "127.0.0.1", "", "The address to listen on; --bind."},
+    {"chttpd", "bind_address", NAME_AT_START, "127.0.0.1", "", "The address to listen on; --bind."},
     {"chttpd", "port", NUMBER_AT_START(0, 65535), "5984", "", "Its port; --port. 0 takes a free one."},
     {"chttpd", "threads", NUMBER_AT_START(0, 64), "0", "threads", "For HTTP; 0: one per core."},
     {"chttpd", "max_http_request_size", NUMBER(1, ANY), "4294967296", "bytes", "The largest body of a request."},
@@ -123,7 +125,7 @@ static const struct config_known known[] = {
 	"SameSite of session cookies; none is sent otherwise."},
     {"chttpd_auth", "iterations", NUMBER(1, 100000000), "600000", "rounds",
 	"Of PBKDF2, for passwords that are hashed from now on; min_iterations at least, max_iterations at most."},
-    {"chttpd_auth", "authentication_db", TEXT, "_users", "", "The database of accounts."},
+    {"chttpd_auth", "authentication_db", NAME, "_users", "", "The database of accounts."},
     {"chttpd_auth", "password_scheme", WORD("pbkdf2|simple"), "pbkdf2", "",
 	"How new passwords are hashed; simple is SHA-1 over password and salt, for old clients alone."},
     {"chttpd_auth", "pbkdf2_prf", WORD("sha|sha224|sha256|sha384|sha512"), "sha256", "", "The hash in PBKDF2."},
@@ -143,7 +145,7 @@ static const struct config_known known[] = {
     {"couch_peruser", "enable", TRUTH, "false", "",
 	"Each user gets a database, whose administrator and member the user is."},
     {"couch_peruser", "delete_dbs", TRUTH, "false", "", "It goes when the user does."},
-    {"couch_peruser", "database_prefix", TEXT, "userdb-", "", "Its name is this and the user's name in hexadecimal."},
+    {"couch_peruser", "database_prefix", NAME, "userdb-", "", "Its name is this and the user's name in hexadecimal."},
 
     {"chttpd_auth", "cookie_domain", TEXT, "", "", "Domain of session cookies."},
     {"chttpd_auth", "allow_persistent_cookies", TRUTH, "true", "", "Session cookies outlive the browser."},
@@ -432,6 +434,7 @@ config_known_check(const char *section, const char *key, const char *value, stru
 		return 0;
 	switch (k->type) {
 	case CONFIG_TEXT:
+	case CONFIG_NAME:
 		return 0;
 	case CONFIG_NUMBER:
 		return check_number(k, value, why);

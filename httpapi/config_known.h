@@ -7,7 +7,8 @@
 #include "base/err.h"
 
 enum config_type {
-	CONFIG_TEXT,
+	CONFIG_TEXT,   /* any, also none */
+	CONFIG_NAME,   /* any */
 	CONFIG_NUMBER, /* from min to max; in words: what else it may be */
 	CONFIG_RATIO,  /* from min to max, with a fraction */
 	CONFIG_TRUTH,  /* config_bool()'s words */

@@ -385,9 +385,7 @@ open_databases(struct divand *d)
 static const char *
 bind_address(const struct config *c)
 {
-	const char *address = config_get(c, "chttpd", "bind_address", "");
-
-	return *address != '\0' ? address : "127.0.0.1";
+	return config_get(c, "chttpd", "bind_address", "127.0.0.1");
 }
 
 static const char *

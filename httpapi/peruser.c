@@ -521,14 +521,14 @@ read_batch(struct peruser *p, struct db_snap *snap)
 static int
 begin(struct peruser *p, struct db_snap *snap)
 {
-	const char *prefix = config_get(p->api->config, "couch_peruser", "database_prefix", "");
+	const struct config *c = p->api->config;
 	uint64_t since, now;
 	int err = db_snap_seq(snap, &now);
 
 	if (err)
 		return err;
 	forget_over(p);
-	snprintf(p->prefix, sizeof(p->prefix), "%s", *prefix != '\0' ? prefix : "userdb-");
+	snprintf(p->prefix, sizeof(p->prefix), "%s", config_get(c, "couch_peruser", "database_prefix", "userdb-"));
 	p->incarnation = db_incarnation(p->users.db);
 	p->seq = 0;
 	err = read_note(p, snap, &since);

@@ -10,9 +10,7 @@
 const char *
 users_database(const struct config *c)
 {
-	const char *name = config_get_auth(c, "authentication_db", "");
-
-	return *name != '\0' ? name : "_users";
+	return config_get_auth(c, "authentication_db", "_users");
 }
 
 void

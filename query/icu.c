@@ -145,10 +145,9 @@ icu_compare(struct jstr a, struct jstr b, int *orderp)
 static int
 put_key(const UChar *s, int32_t len, size_t max, struct buf *out)
 {
-	size_t room = 64 + 2 * (size_t)len;
+	size_t room = 64 + 2 * (size_t)len < max ? 64 + 2 * (size_t)len : max;
 
 	for (;;) {
-		room = room < max ? room : max;
 		char *at;
 		int32_t n;
 		int err = buf_reserve(out, room, &at);
@@ -162,7 +161,7 @@ put_key(const UChar *s, int32_t len, size_t max, struct buf *out)
 			buf_commit(out, (size_t)n <= room ? (size_t)n - 1 : room);
 			return 0;
 		}
-		room = (size_t)n;
+		room = (size_t)n < max ? (size_t)n : max;
 	}
 }
 

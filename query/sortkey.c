@@ -279,6 +279,14 @@ static const struct order by_view = {{[JREAD_NULL] = SORTKEY_NULL,
 					 [JREAD_OBJECT] = SORTKEY_OBJECT},
     icu_sortkey};
 
+static const struct order by_raw = {{[JREAD_FALSE] = RAW_FALSE,
+					[JREAD_NULL] = RAW_NULL,
+					[JREAD_TRUE] = RAW_TRUE,
+					[JREAD_OBJECT] = RAW_OBJECT,
+					[JREAD_ARRAY] = RAW_ARRAY,
+					[JREAD_STRING] = RAW_STRING},
+    put_raw};
+
 int
 query_sortkey(struct jstr json, struct buf *scratch, struct buf *out)
 {
@@ -294,15 +302,7 @@ query_sortkey_beginning(struct jstr json, size_t max, struct buf *scratch, struc
 int
 query_sortkey_raw(struct jstr json, struct buf *scratch, struct buf *out)
 {
-	static const struct order raw = {{[JREAD_FALSE] = RAW_FALSE,
-					     [JREAD_NULL] = RAW_NULL,
-					     [JREAD_TRUE] = RAW_TRUE,
-					     [JREAD_OBJECT] = RAW_OBJECT,
-					     [JREAD_ARRAY] = RAW_ARRAY,
-					     [JREAD_STRING] = RAW_STRING},
-	    put_raw};
-
-	return put(json, &raw, SIZE_MAX, scratch, out);
+	return put(json, &by_raw, SIZE_MAX, scratch, out);
 }
 
 int

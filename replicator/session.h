@@ -21,7 +21,8 @@ struct session_stats {
 	uint64_t missing; /* that it lacked: missing_found */
 	uint64_t read;
 	uint64_t written;
-	uint64_t failures; /* documents that the target refused: doc_write_failures */
+	uint64_t
+	    failures; /* documents that the target refused, or that are beyond what is kept here: doc_write_failures */
 	uint64_t bulk_docs, bulk_attempts;
 	uint64_t bytes;      /* of texts and attachments that were written */
 	int64_t pending;     /* changes behind the last that was read; -1: not known */

@@ -694,7 +694,8 @@ sums_reduce(
 
 /* A range that is to be found out. */
 struct unknown {
-	struct rows_key key, end;
+	struct rows_key key;
+	struct rows_key end; /* settle_here() finds it */
 	struct pieces *slots;
 	int failed; /* a slot's reduction: who knows whether there are rows */
 	struct unknown *next;

@@ -300,38 +300,41 @@ test_killed(void)
 #define LARGE ((size_t)64 << 10)
 #define LARGE_ROWS 128u
 
+/* put_rows: New rows of one map, with values of ${large} bytes: all, or those alone where a range of level 1 begins. */
 static void
-put_large(void)
+put_rows(struct store_db *to, struct store_batch *b, unsigned map, unsigned rows, size_t large, int all)
 {
-	static struct rows_change changes[LARGE_ROWS];
+	struct rows_change *changes = calloc(rows, sizeof(*changes));
+	char *text = malloc(large);
 	struct rows_moved *moved;
 	struct store_snap *snap;
 	struct arena *a;
 	size_t n, sortkey_len;
-	char *text = malloc(LARGE);
 
-	if (text == NULL || arena_new(1u << 28, &a) != 0 || store_snap_begin(db, &snap) != 0)
+	if (changes == NULL || text == NULL || arena_new(1u << 28, &a) != 0 || store_snap_begin(to, &snap) != 0)
 		exit(1);
-	memset(text, 'x', LARGE);
-	text[0] = text[LARGE - 1] = '"';
-	for (unsigned i = 0; i < LARGE_ROWS; i++) {
+	memset(text, 'x', large);
+	text[0] = text[large - 1] = '"';
+	for (unsigned i = 0; i < rows; i++) {
+		struct jstr text_of_row = {"2", 1};
 		struct buf order, value;
 
 		buf_init_arena(&order, a, 1024);
-		buf_init_arena(&value, a, 2 * LARGE);
-		order_of(2, i, &order, &sortkey_len);
+		buf_init_arena(&value, a, 2 * large);
+		order_of(map, i, &order, &sortkey_len);
+		if (all || sums_level(sums.salt, order.data, order.len) > 0)
+			text_of_row = (struct jstr){text, large};
 		changes[i].order = (struct jstr){order.data, order.len};
-		CHECK_INT(
-		    rows_put(&value, changes[i].order, sortkey_len, (struct jstr){"1", 1}, (struct jstr){text, LARGE}),
-		    0);
+		CHECK_INT(rows_put(&value, changes[i].order, sortkey_len, (struct jstr){"1", 1}, text_of_row), 0);
 		changes[i].value = (struct jstr){value.data, value.len};
 	}
-	CHECK_INT(rows_apply(snap, batch, a, changes, LARGE_ROWS, &moved, &n), 0);
-	CHECK_INT(sums_forget(&sums, snap, batch, a, moved, n), 0);
+	CHECK_INT(rows_apply(snap, b, a, changes, rows, &moved, &n), 0);
+	CHECK_INT(sums_forget(&sums, snap, b, a, moved, n), 0);
 	store_snap_end(snap);
-	CHECK_INT(store_commit(batch), 0);
+	CHECK_INT(store_commit(b), 0);
 	arena_free(a);
 	free(text);
+	free(changes);
 }
 
 /* The rows of one run are in memory, not those of all: here 8 MiB of 1.6 GiB. */
@@ -342,7 +345,7 @@ test_large(void)
 	static struct buf got[200];
 	struct store_snap *snap;
 
-	put_large();
+	put_rows(db, batch, 2, LARGE_ROWS, LARGE, 1);
 	CHECK_INT(store_snap_begin(db, &snap), 0);
 	for (unsigned i = 0; i < 200; i++) {
 		bound_of(2, 0, &ranges[i].lo);
@@ -390,42 +393,6 @@ test_fit(void)
 
 #define BEGIN_LARGE ((size_t)512 << 10)
 
-/* put_begins: Rows of map 0, large where a range of level 1 begins. */
-static void
-put_begins(struct store_db *to, struct store_batch *b)
-{
-	static struct rows_change changes[ROWS];
-	struct rows_moved *moved;
-	struct store_snap *snap;
-	struct arena *a;
-	size_t n, sortkey_len;
-	char *text = malloc(BEGIN_LARGE);
-
-	if (text == NULL || arena_new(1u << 28, &a) != 0 || store_snap_begin(to, &snap) != 0)
-		exit(1);
-	memset(text, 'x', BEGIN_LARGE);
-	text[0] = text[BEGIN_LARGE - 1] = '"';
-	for (unsigned i = 0; i < ROWS; i++) {
-		struct buf order, value;
-
-		buf_init_arena(&order, a, 1024);
-		buf_init_arena(&value, a, 2 * BEGIN_LARGE);
-		order_of(0, i, &order, &sortkey_len);
-		n = sums_level(sums.salt, order.data, order.len) > 0 ? BEGIN_LARGE : 1;
-		changes[i] = (struct rows_change){.order = {order.data, order.len}, .fresh = 1};
-		CHECK_INT(rows_put(&value, changes[i].order, sortkey_len, (struct jstr){"1", 1},
-			      n > 1 ? (struct jstr){text, n} : (struct jstr){"2", 1}),
-		    0);
-		changes[i].value = (struct jstr){value.data, value.len};
-	}
-	CHECK_INT(rows_apply(snap, b, a, changes, ROWS, &moved, &n), 0);
-	CHECK_INT(sums_forget(&sums, snap, b, a, moved, n), 0);
-	store_snap_end(snap);
-	CHECK_INT(store_commit(b), 0);
-	arena_free(a);
-	free(text);
-}
-
 /* Where results are large, a transaction finds out all slots of some ranges, and none of others in vain. */
 static void
 test_settled_together(struct store *s, struct arena *a)
@@ -445,7 +412,7 @@ test_settled_together(struct store *s, struct arena *a)
 	sums.ddoc = &d;
 	CHECK_INT(sums_create(&sums, batch), 0);
 	CHECK_INT(store_commit(batch), 0);
-	put_begins(db, batch);
+	put_rows(db, batch, 0, ROWS, BEGIN_LARGE, 0);
 	before = unknown_now();
 	CHECK_INT(store_snap_begin(db, &snap), 0);
 	CHECK_INT(sums_settle(&sums, snap, batch, 1, &done), 0);
