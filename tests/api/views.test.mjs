@@ -312,9 +312,15 @@ test('functions that loop, grow, throw or do not compile cost their own queries 
 	};
 	await Promise.all(Object.entries(bad).map(async ([name, map]) => {
 		assert.equal((await ask(server, 'PUT', `/${db}/_design/${name}`, { json: { views: { v: { map } } } })).status, 201);
-		const { status, json } = await ask(server, 'GET', `/${db}/_design/${name}/_view/v`);
-		assert.equal(status, 500, name);
-		assert.ok(json.error && json.reason);
+		const { status, json, text } = await ask(server, 'GET', `/${db}/_design/${name}/_view/v`);
+		// Memory may run out in a way that the engine survives: the documents then have no rows.
+		if (name !== 'loops' && status === 200) {
+			assert.deepEqual(json.rows, [], name);
+			for (const id of ['a', 'b']) await until(() => server.stderr().includes(`an index of ${db}, _design/${name}: document ${id} has no rows: `), 'the log');
+		} else {
+			assert.equal(status, 500, `${name}: ${text}`);
+			assert.ok(json.error && json.reason);
+		}
 		assert.equal((await ask(server, 'GET', `/${db}/_design/${name}/_view/v?update=false`)).status, 200);
 	}));
 	await design(db, {
