@@ -167,7 +167,7 @@ kept_random(const char *dir, const char *name, size_t digits, char *out)
 	unsigned char random[SETUP_SECRET_DIGITS / 2];
 	char path[PATH_MAX];
 	ssize_t n;
-	int fd;
+	int fd, err;
 
 	if (join(path, dir, name) != 0)
 		return ERR_IO;
@@ -176,7 +176,10 @@ kept_random(const char *dir, const char *name, size_t digits, char *out)
 		return complain("read", path);
 	if (fd >= 0) {
 		n = read(fd, out, digits);
+		err = n < 0 ? complain("read", path) : 0;
 		close(fd);
+		if (err != 0)
+			return err;
 		if (n != (ssize_t)digits || hex_decode(out, digits, random) != 0) {
 			log_line(LOG_ERROR, "%s does not hold %zu hexadecimal digits", path, digits);
 			return ERR_IO;

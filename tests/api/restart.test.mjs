@@ -78,11 +78,15 @@ test('the first administrator stays', async () => {
 	await signIn();
 });
 
-test('a damaged secret is told, not replaced', async () => {
+test('a secret that is damaged, or cannot be read, is told, not replaced', async () => {
+	const secret = path.join(dataDir, 'secret');
 	await server.stop();
-	fs.writeFileSync(path.join(dataDir, 'secret'), 'nonsense');
+	fs.writeFileSync(secret, 'nonsense');
 	await assert.rejects(startDivand({ dataDir }), /secret does not hold 64 hexadecimal digits/);
-	fs.rmSync(path.join(dataDir, 'secret'));
+	fs.rmSync(secret);
+	fs.mkdirSync(secret); // opens, and cannot be read
+	await assert.rejects(startDivand({ dataDir }), /cannot read .*secret: Is a directory/);
+	fs.rmdirSync(secret);
 	server = await startDivand({ dataDir });
 });
 
