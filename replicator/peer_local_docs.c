@@ -29,6 +29,7 @@ copy_revs(struct arena *a, const struct rev *from, size_t n, struct rev **out)
 
 /* ---- What is missing ---- */
 
+/* One whose record is damaged counts as missing: when it is written, that is said of it alone. */
 static int
 diff_one(struct db_snap *snap, struct arena *scratch, struct arena *a, struct peer_want *w)
 {
@@ -39,7 +40,7 @@ diff_one(struct db_snap *snap, struct arena *scratch, struct arena *a, struct pe
 	int known = 0, err = db_get(snap, w->id.s, w->id.len, scratch, &doc);
 	int found = err == 0;
 
-	if (err != 0 && err != ERR_MISSING)
+	if (err != 0 && err != ERR_MISSING && err != ERR_CORRUPT)
 		return err;
 	for (i = 0; i < w->nrevs; i++) {
 		if (found && (err = db_doc_knows(&doc, &w->revs[i], &known)) != 0)
@@ -177,26 +178,30 @@ take_leaf(struct db_doc *doc, struct revpos at, void *cookie)
 			return 0;
 	if ((err = db_doc_rev(doc, node, f->scratch, &rev)) != 0)
 		return err;
-	to = &f->out->docs[f->out->ndocs++];
-	to->has_atts = rev.natts > 0;
-	to->rev = node->rev;
+	to = &f->out->docs[f->out->ndocs];
+	*to = (struct peer_doc){.rev = node->rev, .has_atts = rev.natts > 0};
 	if ((to->rev.id = (unsigned char *)arena_dup(a, node->rev.id, node->rev.len)) == NULL)
 		return ERR_NOMEM;
-	if ((err = peer_local_dup(a, doc->id, &to->id)) != 0 || to->has_atts)
+	err = peer_local_dup(a, doc->id, &to->id);
+	if (err == 0 && !to->has_atts) {
+		buf_clear(&f->text);
+		if ((err = put_text(doc, at, node, &rev, &f->text)) == 0)
+			err = peer_local_dup(a, (struct jstr){f->text.data, f->text.len}, &to->text);
+	}
+	if (err != 0)
 		return err;
-	buf_clear(&f->text);
-	err = put_text(doc, at, node, &rev, &f->text);
-	f->bytes += f->text.len;
-	return err != 0 ? err : peer_local_dup(a, (struct jstr){f->text.data, f->text.len}, &to->text);
+	f->bytes += to->text.len;
+	f->out->ndocs++;
+	return 0;
 }
 
 static int
-put_missing(struct fetching *f, const struct peer_want *w, const struct rev *rev)
+put_failed(struct fetching *f, const struct peer_want *w, const struct rev *rev, int failed)
 {
 	int err = room_for_doc(f);
 
 	if (err == 0)
-		f->out->docs[f->out->ndocs++] = (struct peer_doc){.id = w->id, .rev = *rev, .err = ERR_MISSING};
+		f->out->docs[f->out->ndocs++] = (struct peer_doc){.id = w->id, .rev = *rev, .err = failed};
 	return err;
 }
 
@@ -205,18 +210,21 @@ fetch_one(struct fetching *f, struct db_snap *snap, const struct peer_want *w)
 {
 	struct db_doc doc;
 	size_t i, n;
-	int err = db_get(snap, w->id.s, w->id.len, f->scratch, &doc);
-	int found = err == 0;
+	int err, got = db_get(snap, w->id.s, w->id.len, f->scratch, &doc);
 
-	if (err != 0 && err != ERR_MISSING)
-		return err;
+	if (got == ERR_CORRUPT)
+		return put_failed(f, w, &w->revs[0], got);
+	if (got != 0 && got != ERR_MISSING)
+		return got;
 	f->first = f->out->ndocs;
 	for (err = 0, i = 0; err == 0 && i < w->nrevs; i++) {
 		n = 0;
-		if (found)
+		if (got == 0)
 			err = db_doc_find(&doc, &w->revs[i], 1, take_leaf, f, &n);
-		if (err == 0 && n == 0)
-			err = put_missing(f, w, &w->revs[i]);
+		if (err == ERR_CORRUPT)
+			err = put_failed(f, w, &w->revs[i], err);
+		else if (err == 0 && n == 0)
+			err = put_failed(f, w, &w->revs[i], ERR_MISSING);
 	}
 	return err;
 }

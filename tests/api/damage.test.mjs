@@ -19,7 +19,7 @@ const DOCS = Number(process.env.DAMAGE_DOCS ?? 1200);
 const PAGE = 4096;
 const dataDir = tempDir('divan-damage');
 const servers = [];
-let file, records, model;
+let file, records, model, names;
 
 const ok = (r, ...statuses) => (assert.ok(statuses.includes(r.status), `${r.status} ${r.text}`), r.json);
 const id = (i) => `d${String(i).padStart(5, '0')}`;
@@ -89,6 +89,7 @@ before(async () => {
 	model = {};
 	for (const { id: name, doc } of ok(await ask(server, 'GET', '/all/_all_docs?include_docs=true'), 200).rows) model[name] = JSON.stringify(doc);
 	for (let i = 0; i < 4; i++) model[`att${i}/file`] = (await ask(server, 'GET', `/all/att${i}/file`)).raw.toString('base64');
+	names = Object.keys(model).filter((n) => !n.includes('/file'));
 	await server.stop();
 	file = fs.readFileSync(path.join(dataDir, 'all.divan'));
 	records = read(file);
@@ -117,7 +118,6 @@ async function asked(server, db, kind, seed) {
 	const known = (name, doc, where) => assert.equal(JSON.stringify(doc), model[name], `${where}: ${name} (${kind}, SEED=${seed})`);
 	const random = new Random(seed);
 	let failed = 0;
-	const names = Object.keys(model).filter((n) => !n.includes('/file'));
 	const some = DOCS > 1500 ? names.filter(() => random.below(names.length) < 300 || names.length < 300) : names.filter((_, i) => i % 3 === seed % 3 || i > DOCS - 10);
 
 	await honest(server, 'GET', `/${db}/_all_docs?include_docs=true`, {}, (r) => {
@@ -156,6 +156,7 @@ async function replicated(server, db, kind, seed) {
 	const r = await ask(server, 'POST', '/_replicate', { json: { source: db, target: `${db}-copy`, create_target: true } });
 	assert.ok(r.status === 200 || (r.status >= 400 && r.json?.error), `${r.status} ${r.text}`);
 	const copy = await ask(server, 'GET', `/${db}-copy/_all_docs?include_docs=true`);
+	if (!KINDS[kind].closed && kind !== 'row') assert.ok(copy.json.rows.length >= names.length - FLIPS, `${kind}: ${copy.json.rows.length} of ${names.length} are copied, ${r.text} (SEED=${seed})`);
 	if (copy.status === 200) for (const row of copy.json.rows) assert.equal(JSON.stringify(row.doc), model[row.id], `replicated: ${row.id} (${kind}, SEED=${seed})`);
 	return r.status;
 }

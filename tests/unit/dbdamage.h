@@ -1,20 +1,45 @@
-/* dbdamage.h: an open database of which a record is damaged. */
+/* dbdamage.h: an open database of which a record is damaged, from the next snapshot on. */
 #ifndef TESTS_UNIT_DBDAMAGE_H_
 #define TESTS_UNIT_DBDAMAGE_H_
 
 #include "check.h"
 #include "db/dbi.h"
 
-/* dbdamage_state: Its counters, the update sequence among them, cannot be read from the next snapshot on. */
 static inline void
-dbdamage_state(struct db *db)
+dbdamage_record(struct db *db, unsigned tree, const void *key, size_t klen)
 {
 	struct store_batch *b;
 
 	CHECK_INT(store_batch_new(db->file->store, &b), 0);
-	CHECK_INT(store_put(b, TREE_META, "state", 5, "x", 1), 0);
+	CHECK_INT(store_put(b, tree, key, klen, "x", 1), 0);
 	CHECK_INT(store_commit(b), 0);
 	store_batch_free(b);
+}
+
+/* dbdamage_state: Its counters, the update sequence among them. */
+static inline void
+dbdamage_state(struct db *db)
+{
+	dbdamage_record(db, TREE_META, "state", 5);
+}
+
+/* dbdamage_last_body: The one that was written last of those that have records of their own. */
+static inline void
+dbdamage_last_body(struct db *db)
+{
+	struct store_cursor *c;
+	struct db_snap *snap;
+	struct store_val key, val;
+	unsigned char last[8];
+
+	CHECK_INT(db_snap_begin(db, &snap), 0);
+	CHECK_INT(store_cursor_open(snap->snap, TREE_BODIES, &c), 0);
+	CHECK_INT(store_seek_le(c, NULL, 0, &key, &val), 0);
+	CHECK_INT(key.len, sizeof(last));
+	memcpy(last, key.p, sizeof(last));
+	store_cursor_close(c);
+	db_snap_end(snap);
+	dbdamage_record(db, TREE_BODIES, last, sizeof(last));
 }
 
 #endif

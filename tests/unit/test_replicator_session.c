@@ -438,6 +438,44 @@ test_damaged(void)
 	db_close(db);
 }
 
+/* Documents whose body or record is damaged, at the source or at the target, hold back themselves alone. */
+static void
+test_damaged_docs(void)
+{
+	char text[16384];
+	struct db *db;
+	struct run r;
+	size_t n;
+
+	dbtest_create(dbs, "wounded");
+	dbtest_create(dbs, "rescued");
+	n = (size_t)snprintf(text, sizeof(text), "{\"_id\":\"doc00003b\",\"text\":\"");
+	for (unsigned i = 0; i < 1500; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%x", i * i);
+	snprintf(text + n, sizeof(text) - n, "\"}");
+	dbtest_put(dbs, "wounded", text, 1);
+	fill("wounded", 20);
+	db = dbtest_open(dbs, "wounded");
+	dbdamage_last_body(db);
+	dbdamage_record(db, TREE_DOCS, "doc00007", 8);
+	for (unsigned i = 0; i < 2; i++) {
+		run(&r, "{\"source\":\"wounded\",\"target\":\"rescued\"}");
+		CHECK_INT(r.out.err, ERR_HELD_BACK);
+		CHECK_INT(r.out.stats.held, 2);
+		CHECK_INT(r.out.stats.written, i == 0 ? 19 : 0);
+	}
+	db_close(db);
+
+	db = dbtest_open(dbs, "rescued");
+	dbdamage_record(db, TREE_DOCS, "doc00004", 8);
+	dbtest_create(dbs, "older");
+	fill("older", 6);
+	run(&r, "{\"source\":\"older\",\"target\":\"rescued\"}");
+	CHECK_INT(r.out.err, ERR_HELD_BACK);
+	CHECK_INT(r.out.stats.held, 1);
+	db_close(db);
+}
+
 /* A filter that all pass that were not changed since, and a source that grows while it is asked. */
 struct growing {
 	const char *name;
@@ -673,6 +711,7 @@ main(void)
 	test_attachments();
 	test_made_anew();
 	test_damaged();
+	test_damaged_docs();
 	test_many_leaves();
 	peer_locals_free(locals);
 	test_growing(&c);
