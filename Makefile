@@ -52,8 +52,8 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now
 LDLIBS   := -lh2o-evloop -llmdb -lseccomp -lyaml -lzstd -lssl -lcrypto -lz -lpcre2-8 -ljansson -lpthread -lm
 
 # Layers, bottom to top.  An archive may use only those before it, so a call upward fails to link.
-LAYERS   := base store query script db views replicator httpapi cli
-LIBS     := httpapi replicator views db script query store base
+LAYERS   := base http store query script db views replicator httpapi cli
+LIBS     := httpapi http replicator views db script query store base
 CLI_LIBS := cli db store base
 JS_LIBS  := script base
 srcs      = $(wildcard $(1)/*.c)
@@ -105,7 +105,7 @@ $(BUILD)/%.o: %.c
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(OPT) $(LTO) $(HARDEN) $(SAN) -include base/banned.h -c -o $@ $<
 
 # h2o's header of HTTP/2 connections includes one that Debian does not ship.
-$(BUILD)/httpapi/server_h2o_frames.o $(BUILD)/httpapi/server_h2o_head.o $(BUILD)/httpapi/server_h2o_room.o: CPPFLAGS += -isystem httpapi/missing
+$(BUILD)/http/h2o_frames.o $(BUILD)/http/h2o_head.o $(BUILD)/http/h2o_room.o: CPPFLAGS += -isystem http/missing
 
 define archive
 $(BUILD)/$(1).a: $(call objs,$(1))
@@ -172,13 +172,14 @@ settings: all
 
 # tests/unit/test_LAYER_NAME.c links the archives of LAYER and below.
 unit_base    := base
+unit_http    := http base
 unit_store   := store base
 unit_query   := query base
 unit_script  := script base
 unit_db      := db store base
 unit_views   := views db script query store base
 unit_replicator := replicator db script query store base
-unit_httpapi := httpapi replicator views db script query store base
+unit_httpapi := httpapi http replicator views db script query store base
 UNIT_BINS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 # tests/fuzz/fuzz_NAME.c becomes test_fuzz_NAME, which runs its corpus, and with `make fuzz` fuzz_NAME, which looks for more.
 FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -368,7 +369,7 @@ cov: deps-test
 	@node tests/torture/unit.mjs --build build-cov --jobs $$(nproc) --seconds $(COV_SECONDS) $(COV_TORTURE) | tail -1
 	@node tests/cov/report.mjs build-cov --missed build-cov/missed.txt --goal 90 base db
 
-TIDY_FLAGS = -std=c11 -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -isystem httpapi/missing -isystem /usr/include/webkitgtk-4.1
+TIDY_FLAGS = -std=c11 -I. -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -isystem http/missing -isystem /usr/include/webkitgtk-4.1
 TIDY      ?= $(foreach l,$(LAYERS),$(wildcard $(l)/*.c))
 tidy: deps-tidy
 	@echo $(TIDY) | tr ' ' '\n' | xargs -P $$(nproc) -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null' tidy

@@ -375,7 +375,7 @@ function table(rows) {
 
 function machine() {
 	const git = (...args) => execFileSync('git', ['-C', ROOT, ...args], { encoding: 'utf8' }).trim();
-	const changed = git('status', '--porcelain', '--untracked-files=no', '--', 'base', 'store', 'db', 'query', 'httpapi', 'script', 'views', 'replicator') ? ' with changes' : '';
+	const changed = git('status', '--porcelain', '--untracked-files=no', '--', 'base', 'store', 'db', 'query', 'http', 'httpapi', 'script', 'views', 'replicator') ? ' with changes' : '';
 	return `${new Date().toISOString().slice(0, 10)}, commit ${git('rev-parse', '--short', 'HEAD')}${changed}; ${os.cpus()[0].model.trim()}, ` +
 		`${os.cpus().length} cores, Linux ${os.release()}, load ${os.loadavg()[0].toFixed(1)}; median of ${ROUNDS} interleaved rounds.`;
 }

@@ -2,7 +2,7 @@
 #ifndef HTTPAPI_ACCESSLOG_H_
 #define HTTPAPI_ACCESSLOG_H_
 
-#include "httpapi/server.h"
+#include "http/http.h"
 
 /** accesslog_ended(end, cookie): The engine's ended() callback; end->note is the struct apireq. */
 void accesslog_ended(const struct http_end *end, void *cookie);

@@ -14,7 +14,7 @@
 #include "base/jread.h"
 #include "db/db.h"
 #include "httpapi/config.h"
-#include "httpapi/server.h"
+#include "http/http.h"
 #include "httpapi/spool.h"
 
 #define API_COUCHDB_VERSION "3.5.0" /* of CouchDB, as clients compare it */

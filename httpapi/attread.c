@@ -15,7 +15,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "csp.h"
-#include "encode.h"
+#include "http/encode.h"
 #include "rows.h"
 
 #define RANGES_MAX 9u /* a client that asks for more gets everything */

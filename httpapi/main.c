@@ -36,7 +36,7 @@
 #include "httpapi/options.h"
 #include "httpapi/repdocs.h"
 #include "httpapi/replications.h"
-#include "httpapi/server.h"
+#include "http/http.h"
 #include "httpapi/setup.h"
 #include "httpapi/transport.h"
 #include "httpapi/updatefeeds.h"

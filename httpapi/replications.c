@@ -19,7 +19,7 @@
 #include "repfilter.h"
 #include "replicator/peer_http.h"
 #include "replicator/replicator.h"
-#include "server_peers.h"
+#include "http/peers.h"
 
 struct replications {
 	struct api *api;

@@ -1,6 +1,6 @@
 /*
  * engine.h: the HTTP engine of the fuzz targets that serve requests: one thread, with the executor of executor.h.  For one file of a program: it
- * defines what httpapi/server.h declares.
+ * defines what http/http.h declares.
  *
  * A request is answered within run_all(), or waits; a client that was kept (keep()) takes what comes for it while others are served.
  */
@@ -12,7 +12,7 @@
 
 #include "executor.h"
 #include "fuzz.h"
-#include "httpapi/server.h"
+#include "http/http.h"
 #include "tests/lib/http_stubs.h"
 
 #define MAX ((size_t)64 << 20)

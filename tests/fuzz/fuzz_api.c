@@ -34,7 +34,7 @@
 #include "httpapi/repdocs.h"
 #include "httpapi/repfilter.h"
 #include "httpapi/replications.h"
-#include "httpapi/server.h"
+#include "http/http.h"
 #include "httpapi/updatefeeds.h"
 #include "httpapi/users.h"
 #include "httpapi/validators.h"

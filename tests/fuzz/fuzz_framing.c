@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "fuzz.h"
-#include "httpapi/server_impl.h"
+#include "http/http_impl.h"
 
 #define MAX ((size_t)1 << 20)
 

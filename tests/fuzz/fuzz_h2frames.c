@@ -5,7 +5,7 @@
  */
 #include "base/limits.h"
 #include "fuzz.h"
-#include "httpapi/server_impl.h"
+#include "http/http_impl.h"
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -10,9 +10,9 @@
 #include "base/limits.h"
 #include "fuzz.h"
 #include "httpapi/api.h"
-#include "httpapi/encode.h"
+#include "http/encode.h"
 #include "httpapi/secret.h"
-#include "httpapi/server_peers.h"
+#include "http/peers.h"
 #include "httpapi/totp.h"
 
 static struct arena *arena;

@@ -1,5 +1,5 @@
 /*
- * http_stubs.h: what httpapi/server.h declares and no test without sockets needs: one server, one thread, one plain connection from this host; all
+ * http_stubs.h: what http/http.h declares and no test without sockets needs: one server, one thread, one plain connection from this host; all
  * else of the engine is the includer's (tests/unit/fake_http.h, tests/fuzz/engine.h).  For one file of a program.
  */
 #ifndef TESTS_LIB_HTTP_STUBS_H_
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "httpapi/server.h"
+#include "http/http.h"
 
 int
 http_is_tls(const struct http_req *req)

@@ -92,7 +92,7 @@ export function places(program, frames) {
 	return frames.map((_, i) => `${lines[2 * i]} ${short(lines[2 * i + 1])}`);
 }
 
-const short = (file) => file.replace(/^.*\/((?:base|store|db|query|views|script|replicator|httpapi|cli|tests)\/)/, '$1').replace(/ \(.*\)$/, '');
+const short = (file) => file.replace(/^.*\/((?:base|http|store|db|query|views|script|replicator|httpapi|cli|tests)\/)/, '$1').replace(/ \(.*\)$/, '');
 
 export const SANITIZERS = {
 	ASAN_OPTIONS: 'detect_leaks=1:exitcode=99:malloc_context_size=12:quarantine_size_mb=8:allocator_may_return_null=1:handle_abort=1',

@@ -12,7 +12,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/exec.h"
-#include "httpapi/server.h"
+#include "http/http.h"
 #include "tests/lib/http_stubs.h"
 
 struct http_req {

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "httpapi/server.h"
+#include "http/http.h"
 
 #define SERVERTEST_WAIT_MS 5000 /* for what must happen; much less is the rule */
 #define SERVERTEST_SLOW_MS 600
