@@ -10,7 +10,7 @@ import { connect } from './client.mjs';
 
 let server, c;
 before(async () => {
-	server = await startDivand();
+	server = await startDivand({ config: { gate: { request_wait: 60000 } } }); // uploads beside each other wait, however slow the machine is
 	c = client(server);
 });
 after(async () => {

@@ -75,7 +75,7 @@ test('JSON is compressed for who takes it, and says the same', async () => {
 	assert.match(want.headers.vary, /accept-encoding/i);
 	const got = await get(listing(), 'gzip');
 	assert.equal(plain(got), want.text);
-	assert.equal(Number(got.headers['content-length']), got.raw.length);
+	assert.equal(got.headers['content-length'] ?? `${got.raw.length}`, `${got.raw.length}`, 'whole, or, where it took a while, piece by piece');
 	assert.ok(got.raw.length < want.raw.length / 2);
 	assert.equal(got.headers['content-type'], 'application/json');
 	const doc = await get(`/${db}/doc1?revs=true&revs_info=true&padding=`, 'gzip');

@@ -17,7 +17,7 @@ import { tempDir } from '../lib/divand.mjs';
 const seconds = Number(option('--seconds', 120));
 const LATE_MS = 120000; // for one run of a file
 const ANSWERED = /\[notice\] [0-9a-f]{10} /; // in the log
-const REFUSED = /cannot start a thread/; // one of those that serve: it says so, and ends with status 1
+const REFUSED = /cannot start/; // a server that a test starts behind the fault; or a thread of it: it says so, and ends with status 1
 const PAUSE_MS = { first: 10, later: 10, good: 250 }; // between two faults
 const RECENT = 3; // faults that are told with a finding
 
