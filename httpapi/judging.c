@@ -10,6 +10,10 @@
 #define MESSAGE_MAX ((size_t)256 << 20)
 #define VERDICTS_MAX ((size_t)64 << 20)
 
+/* A leaf's byte in pass until the answer has come. */
+#define ASKED 1
+#define UNASKED 2 /* it passes */
+
 void
 judging_init(struct judging *j, struct api *api, const char *database, int all_leaves, struct arena *a)
 {
@@ -70,11 +74,11 @@ put_leaf(struct judging *j, struct arena *a, struct db_doc *doc, const struct re
 		return buf_putc(&j->pass, 0);
 	}
 	j->ndocs++;
-	return err != 0 ? err : buf_putc(&j->pass, 1);
+	return err != 0 ? err : buf_putc(&j->pass, ASKED);
 }
 
-int
-judging_put(struct judging *j, struct db_snap *snap, struct arena *a, const struct db_change *c)
+static int
+put_row(struct judging *j, struct db_snap *snap, struct arena *a, const struct db_change *c)
 {
 	struct revtree *tree;
 	struct db_doc doc;
@@ -95,7 +99,31 @@ judging_put(struct judging *j, struct db_snap *snap, struct arena *a, const stru
 	return err != 0 ? err : buf_failed(&j->text);
 }
 
-/* The answer's booleans, in the place of the ones of those that were asked about. */
+int
+judging_put(struct judging *j, struct db_snap *snap, struct arena *a, const struct db_change *c)
+{
+	size_t pass = j->pass.len, text = j->text.len, ndocs = j->ndocs;
+	int err = put_row(j, snap, a, c);
+
+	if (err != 0) {
+		j->pass.len = pass;
+		j->text.len = text;
+		j->ndocs = ndocs;
+	}
+	return err;
+}
+
+int
+judging_pass(struct judging *j, const struct db_change *c)
+{
+	size_t n = j->all_leaves ? c->nleaves : 1;
+
+	for (; n > 0; n--)
+		(void)buf_putc(&j->pass, UNASKED);
+	return buf_failed(&j->pass);
+}
+
+/* The answer's booleans, in the place of those that were asked about. */
 static int
 take_answer(struct judging *j, struct jstr answer)
 {
@@ -105,7 +133,7 @@ take_answer(struct judging *j, struct jstr answer)
 	jread_init(&in, answer.s, answer.len);
 	err = jread_array_begin(&in);
 	for (size_t i = j->first; i < j->pass.len && err == 0; i++) {
-		if (j->pass.data[i] == 0)
+		if (j->pass.data[i] != ASKED)
 			continue;
 		if ((err = jread_array_next(&in)) == 0 && (err = jread_bool(&in, &yes)) == 0)
 			j->pass.data[i] = (char)yes;

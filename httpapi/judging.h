@@ -19,7 +19,7 @@ struct judging {
 	size_t revs_max;     /* that the function sees of a document */
 	struct buf head;     /* of a message: [["filters",NAME],[ */
 	struct buf tail;     /* ],REQ] */
-	struct buf pass;     /* out: a byte for each leaf that was put: 1: it passes */
+	struct buf pass;     /* out: a byte for each leaf that was put: not 0: it passes */
 	struct buf text;     /* the batch */
 	size_t ndocs, first; /* of it; first: of its leaves, in pass */
 	struct script *sc;
@@ -39,8 +39,10 @@ int judging_put_head(struct judging *j, const char *kind, struct jstr name);
 /** judging_begin(j): A new batch; what has passed of others stays in j->pass.  judging_full(j): 1 if it is time to ask. */
 void judging_begin(struct judging *j);
 int judging_full(const struct judging *j);
-/** judging_put(j, snap, a, c): The row's leaves, to be judged: as many bytes more in j->pass.  ${a} is scratch.  Errors: ERR_MISSING: it is older than ${snap}, and the document has another since, or none; those of reading it. */
+/** judging_put(j, snap, a, c): The row's leaves, to be judged: as many bytes more in j->pass.  ${a} is scratch.  Errors, with nothing put: ERR_MISSING: it is older than ${snap}, and the document has another since, or none; those of reading it. */
 int judging_put(struct judging *j, struct db_snap *snap, struct arena *a, const struct db_change *c) MUST_CHECK;
+/** judging_pass(j, c): The same, but nobody is asked: they pass. */
+int judging_pass(struct judging *j, const struct db_change *c) MUST_CHECK;
 /** judging_ask(j): Have the batch judged.  No snapshot is to be held.  Errors: script_open()'s, script_receive()'s, ERR_NOMEM. */
 int judging_ask(struct judging *j) MUST_CHECK;
 /** judging_end(j): Give the function's process back. */

@@ -237,7 +237,10 @@ is_among(const struct rev *rev, const struct db_change *c)
 	return 0;
 }
 
-/* Of one that was changed since there is another row, and of one that was purged none. */
+/*
+ * Of one that was changed since there is another row, and of one that was purged none.  One that is damaged passes: when it is
+ * fetched, that is said of it alone.
+ */
 static int
 match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, struct db_change *row, size_t *changedp)
 {
@@ -245,6 +248,8 @@ match_row(struct repfilter *p, struct db_snap *snap, struct arena *scratch, stru
 	size_t i, n = 0;
 	int pass, err = feedmatch_row(p->selector, snap, scratch, p->all_leaves, 0, &c, &pass);
 
+	if (err == ERR_CORRUPT)
+		return 0;
 	if (err != 0 || !pass) {
 		row->nleaves = 0;
 		*changedp += err == ERR_MISSING;
@@ -303,7 +308,7 @@ judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_
 {
 	struct judging *g = p->judging;
 	struct db_snap *snap;
-	size_t i, k, at, len, ndocs;
+	size_t i, k, at;
 	int err = db_snap_begin(db, &snap);
 
 	if (err != 0)
@@ -312,18 +317,14 @@ judge_some(struct repfilter *p, struct db *db, struct arena *scratch, struct db_
 	judging_begin(g);
 	for (i = 0; i < n && i < JUDGING_ROWS && !judging_full(g) && err == 0; i++) {
 		arena_reset(scratch);
-		at = g->pass.len;
-		len = g->text.len;
-		ndocs = g->ndocs;
 		err = judging_put(g, snap, scratch, &rows[i]);
 		/* As above. */
 		if (err == ERR_MISSING) {
 			rows[i].nleaves = 0;
 			++*changedp;
-			g->pass.len = at;
-			g->text.len = len;
-			g->ndocs = ndocs;
 			err = 0;
+		} else if (err == ERR_CORRUPT) {
+			err = judging_pass(g, &rows[i]);
 		}
 	}
 	db_snap_end(snap);

@@ -66,7 +66,7 @@ struct peer_change {
 	int deleted;
 	struct rev *revs; /* leaves; the winner alone where the replication asks for no more */
 	size_t nrevs;
-	int err; /* 0, or it is beyond what is kept here: there are no ${revs}, and of ${id} perhaps the beginning alone */
+	int err; /* 0, or it is beyond what is kept here, or damaged: there are no ${revs}, and of ${id} perhaps the beginning alone */
 	struct errtext *why; /* then */
 };
 

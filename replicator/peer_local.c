@@ -219,6 +219,7 @@ struct look {
 	size_t room;         /* for rows */
 	struct db_change *rows;
 	size_t nrows, nrevs; /* and the revisions of all of them */
+	uint64_t damaged;    /* sequence of the first row that cannot be read, or 0 */
 	void *judge;
 };
 
@@ -310,13 +311,27 @@ count_row(struct look *k, uint64_t seq)
 	k->enough = k->out->once && p->unseen == 0;
 }
 
+/* One that cannot be read may have been wanted. */
+static int
+take_row(struct look *k, struct db_scan *walk, struct arena *scratch)
+{
+	struct db_change row = {.seq = 0};
+	int err = db_changes_next(walk, scratch, &row);
+
+	if (err != 0 && (err != ERR_CORRUPT || row.seq <= k->since))
+		return err;
+	count_row(k, row.seq);
+	if (err != 0 && k->damaged == 0)
+		k->damaged = row.seq;
+	return err == 0 && is_wanted(k->c->p->filter, &row) ? keep_row(k, &row) : 0;
+}
+
 /* Rows behind k->since, in one snapshot. */
 static int
 scan(struct look *k, struct db_snap *snap)
 {
 	struct arena *scratch = NULL;
 	struct db_scan *walk = NULL;
-	struct db_change row;
 	size_t seen = 0;
 	int err = arena_new(LOCAL_MEMORY, &scratch);
 
@@ -326,11 +341,8 @@ scan(struct look *k, struct db_snap *snap)
 		err = set_goal(k, snap);
 	if (err == 0)
 		err = db_changes_open(snap, k->since, 0, &walk);
-	while (err == 0 && k->nrows < k->room && k->nrevs < LOCAL_REVS && !k->enough && seen++ < LOCAL_SCAN &&
-	       (err = db_changes_next(walk, scratch, &row)) == 0) {
-		count_row(k, row.seq);
-		if (is_wanted(k->c->p->filter, &row))
-			err = keep_row(k, &row);
+	while (err == 0 && k->nrows < k->room && k->nrevs < LOCAL_REVS && !k->enough && seen++ < LOCAL_SCAN) {
+		err = take_row(k, walk, scratch);
 		arena_reset(scratch);
 	}
 	if (err == ERR_END) {
@@ -366,6 +378,19 @@ judge(struct look *k)
 	return err;
 }
 
+/* One row stands for all that cannot be read. */
+static int
+tell_damaged(struct look *k)
+{
+	struct peer_change *to = &k->out->rows[k->out->n++];
+
+	to->id = (struct jstr){"_changes", 8};
+	if ((to->why = arena_calloc(k->c->call->arena, 1, sizeof(*to->why))) == NULL)
+		return ERR_NOMEM;
+	to->err = err_why(to->why, ERR_CORRUPT, "the row of sequence %llu is damaged", (unsigned long long)k->damaged);
+	return seq_text(k->c, k->damaged, &to->seq);
+}
+
 static int
 hand_over(struct look *k)
 {
@@ -389,6 +414,8 @@ hand_over(struct look *k)
 			err = seq_text(k->c, row->seq, &to->seq);
 		out->n++;
 	}
+	if (err == 0 && k->damaged != 0)
+		err = tell_damaged(k);
 	return err != 0 ? err : seq_text(k->c, k->since, &out->last_seq);
 }
 
@@ -418,7 +445,7 @@ passed(const struct look *k)
 	for (i = 0; i < k->nrows; i++)
 		if (k->rows[i].nleaves > 0)
 			return 1;
-	return 0;
+	return k->damaged != 0;
 }
 
 /* What was looked at before is passed over. */

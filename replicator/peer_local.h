@@ -20,7 +20,7 @@ struct peer_judge {
 	/*
 	 * Of ${n} rows set nleaves to 0 in those that do not pass, and drop the leaves that do not from the others.  Memory: ${a}'s.
 	 * No snapshot is held by the caller.  Rows whose documents were changed or purged since do not pass, unseen; *${changedp} is
-	 * their number.
+	 * their number.  What is damaged passes: it is told when it is fetched.
 	 */
 	int (*rows)(void *judge, struct db *db, struct arena *a, struct db_change *rows, size_t n, size_t *changedp,
 	    struct errtext *why);

@@ -20,6 +20,7 @@
 #define ID_SHOWN 200u        /* bytes of an id in a reason */
 #define REFUSALS_LOGGED 100u /* documents of a run that the log names */
 
+static void not_copied(struct batch *b, struct peer_doc *doc, int err, const struct errtext *why);
 static void write_texts(struct batch *b);
 
 int
@@ -103,16 +104,16 @@ session_batch_start(struct batch *b, const struct peer_changes *c)
 		const struct peer_change *row = &c->rows[i];
 
 		if (row->err != 0) {
-			session_batch_refused(s, &(struct peer_doc){.id = row->id}, row->err, row->why);
+			not_copied(b, &(struct peer_doc){.id = row->id}, row->err, row->why);
 			continue;
 		}
 		b->wants[b->nwants++] = (struct peer_want){.id = row->id, .revs = row->revs, .nrevs = row->nrevs};
 		s->stats.checked += row->nrevs;
 	}
-	if (b->nwants == 0) {
+	if (b->nwants == 0)
 		b->done = 1;
+	if (b->nwants == 0 || session_over(s))
 		return;
-	}
 	b->diff = (struct peer_diff){.wants = b->wants, .n = b->nwants, .call.arena = b->arena};
 	session_flight(&b->flight, s, target, &b->diff.call, diffed, b);
 	target->ops->diff(target, &b->diff);
@@ -194,6 +195,16 @@ session_batch_failed(struct batch *b, const struct peer_doc *doc, int err, const
 	session_held(s);
 }
 
+/* For good, or not. */
+static void
+not_copied(struct batch *b, struct peer_doc *doc, int err, const struct errtext *why)
+{
+	if (session_batch_is_final(err))
+		session_batch_refused(b->s, doc, err, why);
+	else
+		session_batch_failed(b, doc, err, why);
+}
+
 void
 session_batch_lost(struct session *s)
 {
@@ -229,10 +240,8 @@ sort_out(struct batch *b)
 		if (doc->err != 0) {
 			if (doc->err == ERR_MISSING)
 				session_batch_lost(s);
-			else if (session_batch_is_final(doc->err))
-				session_batch_refused(s, doc, doc->err, doc->why);
 			else
-				session_batch_failed(b, doc, doc->err, doc->why);
+				not_copied(b, doc, doc->err, doc->why);
 			continue;
 		}
 		s->stats.read += !doc->has_atts;
@@ -294,10 +303,8 @@ outcome_of_text(struct batch *b, struct peer_doc *doc)
 		session_batch_written(b->s, doc);
 	else if (doc->err == ERR_MISSING_STUB)
 		b->singles[b->nsingles++] = *doc;
-	else if (session_batch_is_final(doc->err))
-		session_batch_refused(b->s, doc, doc->err, doc->why);
 	else
-		session_batch_failed(b, doc, doc->err, doc->why);
+		not_copied(b, doc, doc->err, doc->why);
 }
 
 static void

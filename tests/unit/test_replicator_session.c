@@ -438,10 +438,11 @@ test_damaged(void)
 	db_close(db);
 }
 
-/* Documents whose body or record is damaged, at the source or at the target, hold back themselves alone. */
+/* Documents whose body or record is damaged, at the source or at the target, hold back themselves alone; a row of the changes, what it stands for. */
 static void
 test_damaged_docs(void)
 {
+	unsigned char seq[8];
 	char text[16384];
 	struct db *db;
 	struct run r;
@@ -464,6 +465,15 @@ test_damaged_docs(void)
 		CHECK_INT(r.out.stats.held, 2);
 		CHECK_INT(r.out.stats.written, i == 0 ? 19 : 0);
 	}
+	dbtest_put(dbs, "wounded", "{\"_id\":\"unnamed\"}", 1);
+	dbtest_put(dbs, "wounded", "{\"_id\":\"last\"}", 1);
+	bytes_store_u64be(seq, 22);
+	dbdamage_record(db, TREE_CHANGES, seq, sizeof(seq));
+	run(&r, "{\"source\":\"wounded\",\"target\":\"rescued\"}");
+	CHECK_INT(r.out.err, ERR_HELD_BACK);
+	CHECK_INT(r.out.stats.held, 3);
+	CHECK_INT(r.out.stats.written, 1);
+	CHECK(strstr(r.out.stats.refusal.text, "_changes: ") != NULL);
 	db_close(db);
 
 	db = dbtest_open(dbs, "rescued");
