@@ -11,6 +11,7 @@
 static struct store *reptest_store; /* in memory */
 static struct dbs *reptest_dbs;
 static struct replicator *_Atomic reptest_rep; /* NULL: nobody is told of commits */
+static struct executor *reptest_ex;            /* the replicator's; NULL: the threads' */
 
 static inline void
 reptest_moved(void *cookie, const char *name, uint64_t incarnation, uint64_t seq, int dropped)
@@ -132,7 +133,7 @@ reptest_begin(struct replicator_limits limits)
 {
 	struct replicator_config c = {.node = "divan@test",
 	    .dbs = reptest_dbs,
-	    .ex = exec_threads_executor(dbtest_threads),
+	    .ex = reptest_ex != NULL ? reptest_ex : exec_threads_executor(dbtest_threads),
 	    .defaults = {.server = "0123",
 		.checkpoint_ms = 60000,
 		.workers = 2,

@@ -4,6 +4,10 @@
  */
 #include "reptest.h"
 
+#include <stdatomic.h>
+
+#include "dbdamage.h"
+
 struct answer {
 	struct dbtest_wait wait;
 	int err;
@@ -354,6 +358,102 @@ test_made_anew(void)
 	CHECK_INT(dbs_drop(reptest_dbs, "x/_replicator", &dbtest_admin), 0);
 }
 
+/* ---- Rests ---- */
+
+#define REST_MS 600000u
+#define RESTS 5u
+
+/* An executor whose clock jumps over long rests, and which notes them. */
+static _Atomic uint64_t jumped_ms, rests[RESTS];
+static _Atomic unsigned nrests;
+
+static void
+jumping_submit(struct executor *ex, struct exec_job *job)
+{
+	ex = exec_threads_executor(dbtest_threads);
+	ex->submit(ex, job);
+}
+
+static void
+jumping_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
+{
+	unsigned n;
+
+	if (delay_ms > REST_MS / 2) {
+		n = atomic_fetch_add(&nrests, 1);
+		if (n < RESTS)
+			rests[n] = delay_ms;
+		jumped_ms += delay_ms;
+		delay_ms = 1;
+	}
+	ex = exec_threads_executor(dbtest_threads);
+	ex->later(ex, job, delay_ms);
+}
+
+static int
+jumping_cancel(struct executor *ex, struct exec_job *job)
+{
+	ex = exec_threads_executor(dbtest_threads);
+	return ex->cancel(ex, job);
+}
+
+static uint64_t
+jumping_now_ms(struct executor *ex)
+{
+	ex = exec_threads_executor(dbtest_threads);
+	return ex->now_ms(ex) + jumped_ms;
+}
+
+static uint64_t
+jumping_wall_us(struct executor *ex)
+{
+	ex = exec_threads_executor(dbtest_threads);
+	return ex->wall_us(ex);
+}
+
+static void
+jumping_random(struct executor *ex, void *out, unsigned len)
+{
+	ex = exec_threads_executor(dbtest_threads);
+	ex->random(ex, out, len);
+}
+
+static struct executor jumping = {
+    jumping_submit, jumping_later, jumping_cancel, jumping_now_ms, jumping_wall_us, jumping_random};
+
+/*
+ * Behind a document that cannot be copied a continuous run rests twice as long as the one before: it goes on meanwhile, and however
+ * long that is, the failures before are not forgotten.
+ */
+static void
+test_rests(void)
+{
+	struct db *db;
+	unsigned i;
+
+	dbtest_create(reptest_dbs, "hurt");
+	dbtest_create(reptest_dbs, "rest");
+	dbtest_put(reptest_dbs, "hurt", "{\"_id\":\"x\"}", 1);
+	db = dbtest_open(reptest_dbs, "hurt");
+	dbdamage_record(db, TREE_DOCS, "x", 1);
+	reptest_ex = &jumping;
+	reptest_begin((struct replicator_limits){.max_jobs = 4, .interval_ms = 50, .backoff_ms = REST_MS});
+	dbtest_put(reptest_dbs, "_replicator",
+	    "{\"_id\":\"held\",\"source\":\"hurt\",\"target\":\"rest\",\"continuous\":true,\"user_ctx\":{"
+	    "\"roles\":[\"_admin\"]}}",
+	    1);
+	for (i = 0; i < 20000 && nrests < RESTS; i++)
+		usleep(1000);
+	CHECK(nrests >= RESTS);
+	for (i = 0; i < RESTS; i++) {
+		CHECK(rests[i] >= (uint64_t)REST_MS << i);
+		CHECK(rests[i] <= ((uint64_t)REST_MS << i) / 4 * 5);
+	}
+	reptest_end();
+	reptest_ex = NULL;
+	db_close(db);
+}
+
 int
 main(void)
 {
@@ -369,6 +469,7 @@ main(void)
 	test_made_anew();
 	test_turns();
 	reptest_end();
+	test_rests();
 	reptest_close();
 	return check_done();
 }
