@@ -29,7 +29,7 @@ copy_revs(struct arena *a, const struct rev *from, size_t n, struct rev **out)
 
 /* ---- What is missing ---- */
 
-/* One whose record is damaged counts as missing: when it is written, that is said of it alone. */
+/* What is damaged is not known to be there: when it is written, that is said of it alone. */
 static int
 diff_one(struct db_snap *snap, struct arena *scratch, struct arena *a, struct peer_want *w)
 {
@@ -43,7 +43,10 @@ diff_one(struct db_snap *snap, struct arena *scratch, struct arena *a, struct pe
 	if (err != 0 && err != ERR_MISSING && err != ERR_CORRUPT)
 		return err;
 	for (i = 0; i < w->nrevs; i++) {
-		if (found && (err = db_doc_knows(&doc, &w->revs[i], &known)) != 0)
+		err = found ? db_doc_knows(&doc, &w->revs[i], &known) : 0;
+		if (err == ERR_CORRUPT)
+			found = known = 0;
+		else if (err != 0)
 			return err;
 		if (known)
 			continue;
@@ -53,8 +56,9 @@ diff_one(struct db_snap *snap, struct arena *scratch, struct arena *a, struct pe
 	w->nrevs = n;
 	if (!found || n == 0)
 		return 0;
-	err = db_doc_older_leaves(&doc, newest, &older, &w->nancestors);
-	return err != 0 ? err : copy_revs(a, older, w->nancestors, &w->ancestors);
+	if ((err = db_doc_older_leaves(&doc, newest, &older, &w->nancestors)) != 0)
+		return err == ERR_CORRUPT ? 0 : err;
+	return copy_revs(a, older, w->nancestors, &w->ancestors);
 }
 
 static void

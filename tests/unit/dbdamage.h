@@ -23,23 +23,25 @@ dbdamage_state(struct db *db)
 	dbdamage_record(db, TREE_META, "state", 5);
 }
 
-/* dbdamage_last_body: The one that was written last of those that have records of their own. */
+/* dbdamage_last: The last record of ${tree}, whose keys are short. */
 static inline void
-dbdamage_last_body(struct db *db)
+dbdamage_last(struct db *db, unsigned tree)
 {
 	struct store_cursor *c;
 	struct db_snap *snap;
 	struct store_val key, val;
-	unsigned char last[8];
+	unsigned char last[64];
+	size_t len;
 
 	CHECK_INT(db_snap_begin(db, &snap), 0);
-	CHECK_INT(store_cursor_open(snap->snap, TREE_BODIES, &c), 0);
+	CHECK_INT(store_cursor_open(snap->snap, tree, &c), 0);
 	CHECK_INT(store_seek_le(c, NULL, 0, &key, &val), 0);
-	CHECK_INT(key.len, sizeof(last));
-	memcpy(last, key.p, sizeof(last));
+	len = key.len;
+	CHECK(len > 0 && len <= sizeof(last));
+	memcpy(last, key.p, len);
 	store_cursor_close(c);
 	db_snap_end(snap);
-	dbdamage_record(db, TREE_BODIES, last, sizeof(last));
+	dbdamage_record(db, tree, last, len);
 }
 
 #endif

@@ -457,7 +457,7 @@ test_damaged_docs(void)
 	dbtest_put(dbs, "wounded", text, 1);
 	fill("wounded", 20);
 	db = dbtest_open(dbs, "wounded");
-	dbdamage_last_body(db);
+	dbdamage_last(db, TREE_BODIES);
 	dbdamage_record(db, TREE_DOCS, "doc00007", 8);
 	for (unsigned i = 0; i < 2; i++) {
 		run(&r, "{\"source\":\"wounded\",\"target\":\"rescued\"}");
@@ -477,12 +477,21 @@ test_damaged_docs(void)
 	db_close(db);
 
 	db = dbtest_open(dbs, "rescued");
+	n = (size_t)snprintf(text, sizeof(text), "{\"_id\":\"long\",\"_revisions\":{\"start\":300,\"ids\":[");
+	for (unsigned i = 300; i > 0; i--)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "\"%032x\"%s", i, i > 1 ? "," : "]}}");
+	dbtest_put(dbs, "rescued", text, 0);
+	dbdamage_last(db, TREE_REVS);
 	dbdamage_record(db, TREE_DOCS, "doc00004", 8);
 	dbtest_create(dbs, "older");
 	fill("older", 6);
+	snprintf(
+	    text, sizeof(text), "{\"_id\":\"long\",\"_revisions\":{\"start\":2,\"ids\":[\"%032x\",\"%032x\"]}}", 7, 1);
+	dbtest_put(dbs, "older", text, 0);
 	run(&r, "{\"source\":\"older\",\"target\":\"rescued\"}");
 	CHECK_INT(r.out.err, ERR_HELD_BACK);
-	CHECK_INT(r.out.stats.held, 1);
+	CHECK_INT(r.out.stats.held, 2);
+	CHECK_INT(r.out.stats.written, 0);
 	db_close(db);
 }
 
