@@ -469,6 +469,9 @@ main(void)
 	test_made_anew();
 	test_turns();
 	reptest_end();
+	reptest_close();
+	reptest_open();
+	dbtest_create(reptest_dbs, "_replicator");
 	test_rests();
 	reptest_close();
 	return check_done();
