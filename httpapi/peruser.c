@@ -635,7 +635,7 @@ peruser_stop(struct peruser *p)
 	pthread_mutex_lock(&p->lock);
 	p->stopping = 1;
 	if (p->waiting && ex->cancel(ex, &p->job))
-		p->running = 0;
+		p->running = p->waiting = 0;
 	while (p->running)
 		pthread_cond_wait(&p->idle, &p->lock);
 	pthread_mutex_unlock(&p->lock);

@@ -96,6 +96,14 @@ test('who is deleted before the first walk over all users has ended is out of th
 	}
 });
 
+test('a server whose couch_peruser waits to try again ends well', TIMEOUT, async () => {
+	const server = await start({ enable: 'true' });
+	server.fault(GONE, ENOSPC);
+	await server.put('ann');
+	await until(() => /couch_peruser: no space.*tried again/.test(server.stderr()), 'it waits');
+	await server.stop();
+});
+
 /** Damage ${name}'s database, which is not open; returns what puts it right again. */
 function damage(server, name) {
 	const file = path.join(server.dataDir, `${database(name)}.divan`);
