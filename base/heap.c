@@ -1,93 +1,93 @@
-/* queue.c: a binary heap of places, each of which knows where it stands. */
-#include "queue.h"
+/* heap.c: places in a heap; slot 0 is not used. */
+#include "base/heap.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 int
-queue_reserve(struct queue *q, size_t n)
+heap_reserve(struct heap *h, size_t n)
 {
-	struct queue_place **more;
-	size_t room = q->room != 0 ? q->room : 16;
+	struct heap_place **more;
+	size_t room = h->room != 0 ? h->room : 16;
 
-	if (n <= q->room)
+	if (n <= h->room)
 		return 0;
 	while (room < n)
 		room *= 2;
-	if ((more = realloc(q->places, room * sizeof(struct queue_place *))) == NULL)
+	if ((more = realloc(h->places, (room + 1) * sizeof(struct heap_place *))) == NULL)
 		return ERR_NOMEM;
-	q->places = more;
-	q->room = room;
+	h->places = more;
+	h->room = room;
 	return 0;
 }
 
 static void
-set(struct queue *q, size_t at, struct queue_place *p)
+put(struct heap *h, struct heap_place *p, size_t at)
 {
-	q->places[at] = p;
+	h->places[at] = p;
 	p->at = at;
 }
 
 static void
-rise(struct queue *q, struct queue_place *p, size_t at)
+rise(struct heap *h, struct heap_place *p, size_t at)
 {
-	while (at > 0 && q->places[(at - 1) / 2]->key > p->key) {
-		set(q, at, q->places[(at - 1) / 2]);
-		at = (at - 1) / 2;
-	}
-	set(q, at, p);
+	for (; at > 1 && h->places[at / 2]->key > p->key; at /= 2)
+		put(h, h->places[at / 2], at);
+	put(h, p, at);
 }
 
 static void
-sink(struct queue *q, struct queue_place *p, size_t at)
+sink(struct heap *h, struct heap_place *p, size_t at)
 {
-	for (;;) {
-		size_t child = 2 * at + 1;
+	size_t child;
 
-		if (child + 1 < q->n && q->places[child + 1]->key < q->places[child]->key)
+	for (; (child = 2 * at) <= h->n; at = child) {
+		if (child < h->n && h->places[child + 1]->key < h->places[child]->key)
 			child++;
-		if (child >= q->n || q->places[child]->key >= p->key)
+		if (h->places[child]->key >= p->key)
 			break;
-		set(q, at, q->places[child]);
-		at = child;
+		put(h, h->places[child], at);
 	}
-	set(q, at, p);
+	put(h, p, at);
 }
 
 void
-queue_add(struct queue *q, struct queue_place *p, uint64_t key)
+heap_add(struct heap *h, struct heap_place *p, uint64_t key)
 {
-	p->in = q;
+	assert(p->at == 0 && h->n < h->room);
+	p->heap = h;
 	p->key = key;
-	rise(q, p, q->n++);
+	rise(h, p, ++h->n);
 }
 
 void
-queue_remove(struct queue_place *p)
+heap_remove(struct heap_place *p)
 {
-	struct queue *q = p->in;
-	struct queue_place *last;
+	struct heap *h = p->heap;
+	size_t at = p->at;
+	struct heap_place *last;
 
-	if (q == NULL)
+	if (at == 0)
 		return;
-	p->in = NULL;
-	last = q->places[--q->n];
+	p->at = 0;
+	last = h->places[h->n--];
 	if (last == p)
 		return;
 	if (last->key < p->key)
-		rise(q, last, p->at);
+		rise(h, last, at);
 	else
-		sink(q, last, p->at);
+		sink(h, last, at);
 }
 
-struct queue_place *
-queue_first(const struct queue *q)
+struct heap_place *
+heap_first(const struct heap *h)
 {
-	return q->n > 0 ? q->places[0] : NULL;
+	return h->n > 0 ? h->places[1] : NULL;
 }
 
 void
-queue_release(struct queue *q)
+heap_release(struct heap *h)
 {
-	free(q->places);
-	*q = (struct queue){.places = NULL};
+	free(h->places);
+	*h = (struct heap){.places = NULL};
 }

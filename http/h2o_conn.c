@@ -190,7 +190,7 @@ server_watch(struct http_conn *conn, struct http_req *req)
 	/* Where that fails, the end is seen with the next write. */
 	if (!conn->watched)
 		(void)watch(conn);
-	if (conn->hung_up && conn->thread->sweeper.at == 0)
+	if (conn->hung_up && !timers_is_set(&conn->thread->sweeper))
 		http_timer_set(&conn->thread->sweeper, SWEEP_MS);
 }
 
@@ -235,7 +235,7 @@ server_on_watch(h2o_socket_t *sock, const char *err)
 		if (ev[i].events & (EPOLLERR | EPOLLHUP)) {
 			conn->req->gone |= !conn->req->started;
 			hang_up(conn);
-		} else if (t->sweeper.at == 0) {
+		} else if (!timers_is_set(&t->sweeper)) {
 			http_timer_set(&t->sweeper, SWEEP_MS);
 		}
 	}

@@ -82,7 +82,7 @@ run_timers(struct http_thread *t)
 	struct http_timer *timer;
 	uint64_t now;
 
-	if (t->timers.n == 0)
+	if (t->timers.heap.n == 0)
 		return;
 	now = timers_now();
 	while ((timer = timers_next(&t->timers, now)) != NULL) {

@@ -316,7 +316,7 @@ is_quiet(const struct http_thread *t)
 void
 server_room_quiet(struct http_thread *t)
 {
-	if (t->calmer.at == 0 && (is_quiet(t) || server_room_calm(&t->server->room, 0)))
+	if (!timers_is_set(&t->calmer) && (is_quiet(t) || server_room_calm(&t->server->room, 0)))
 		http_timer_set(&t->calmer, CALM_MS);
 }
 
@@ -414,7 +414,7 @@ server_room_wait(struct http_req *req, int in_pieces)
 	/* It is we who do not read. */
 	if (req->version < 0x200)
 		server_pace_receiving(req->conn, 0);
-	if (t->expirer.at == 0)
+	if (!timers_is_set(&t->expirer))
 		http_timer_set(&t->expirer, t->server->config.gate.room_wait_ms);
 	server_room_queue(m, &p->wait);
 }

@@ -1,5 +1,5 @@
 /*
- * timers.h: a heap of timers, one per event loop; behind http_timer_*() of http.h.  Private to
+ * timers.h: the timers of one event loop; behind http_timer_*() of http.h.  Private to
  * the engine.
  */
 #ifndef HTTP_TIMERS_H_
@@ -7,30 +7,26 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "base/heap.h"
 #include "http/http.h"
 
-/* A timer; in a heap while it is set. */
 struct http_timer {
-	struct timers *heap;
+	struct heap_place
+	    place; /* its key is when it is due: milliseconds, monotonic; its heap that of the timers, always */
 	void (*fn)(void *arg);
 	void *arg;
-	uint64_t due_ms; /* monotonic */
-	size_t at;       /* place in the heap counted from 1; 0: not set */
 };
 
-/*
- * Timers of one loop, the next one due at slot[1].  room is at least the number of timers that
- * exist, so that setting never fails.
- */
+/* Timers of one loop.  There is room for all that exist, so that setting never fails. */
 struct timers {
-	struct http_timer **slot;
-	size_t n;
-	size_t room;
+	struct heap heap; /* first */
 	size_t exist;
 };
 
 int timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), void *arg) MUST_CHECK;
 void timers_remove(struct http_timer *t);
+/** timers_is_set(t): 1 from http_timer_set() on until it is taken out or cancelled. */
+int timers_is_set(const struct http_timer *t);
 /** timers_wait(h): Milliseconds until the next is due, at most INT32_MAX. */
 int32_t timers_wait(const struct timers *h);
 /** timers_next(h): Take out a timer that is due, or NULL. */

@@ -176,9 +176,9 @@ queue_up(struct job *j)
 	if (j->removed || twin(j) != NULL)
 		return;
 	if (j->due_ms > now_ms(r))
-		queue_add(&r->later, &j->place, j->due_ms);
+		heap_add(&r->later, &j->place, j->due_ms);
 	else
-		queue_add(&r->ready, &j->place, r->turns++);
+		heap_add(&r->ready, &j->place, r->turns++);
 }
 
 /* It is the one that has its id, and is to run at j->due_ms. */
@@ -232,7 +232,7 @@ unlist_id(struct job *j)
 		return;
 	if (next == NULL)
 		follow(j->r, j->spec.id);
-	else if (next->place.in == NULL && (next->state == JOB_PENDING || next->state == JOB_CRASHING))
+	else if (next->place.at == 0 && (next->state == JOB_PENDING || next->state == JOB_CRASHING))
 		queue_up(next);
 }
 
@@ -251,7 +251,7 @@ job_free(struct job *j)
 {
 	unsigned i;
 
-	queue_remove(&j->place);
+	heap_remove(&j->place);
 	for (i = 0; i < j->nevents; i++)
 		free(j->events[i].reason);
 	if (j->listed || j->behind)
@@ -295,9 +295,9 @@ link_job(struct job *j)
 static int
 reserve(struct replicator *r)
 {
-	int err = queue_reserve(&r->later, r->count.jobs + 1);
+	int err = heap_reserve(&r->later, r->count.jobs + 1);
 
-	return err != 0 ? err : queue_reserve(&r->ready, r->count.jobs + 1);
+	return err != 0 ? err : heap_reserve(&r->ready, r->count.jobs + 1);
 }
 
 int
@@ -398,8 +398,8 @@ job_told(struct job *j, int err)
 	j->telling = 0;
 	if (j->removed) {
 		job_free(j);
-	} else if (err_status(err) >= 500 && queue_reserve(&r->later, r->count.jobs) == 0) {
-		queue_add(&r->later, &j->place, now_ms(r) + backoff(r, ++j->untold));
+	} else if (err_status(err) >= 500 && heap_reserve(&r->later, r->count.jobs) == 0) {
+		heap_add(&r->later, &j->place, now_ms(r) + backoff(r, ++j->untold));
 		job_schedule(r);
 	}
 	r->busy--;
@@ -577,7 +577,7 @@ start(struct job *j)
 	struct replicator *r = j->r;
 	struct executor *ex = r->config.slow != NULL ? r->config.slow : r->config.ex;
 
-	queue_remove(&j->place);
+	heap_remove(&j->place);
 	j->stats.retry_ms = j->stats.held = 0;
 	j->state = JOB_RUNNING;
 	j->started_ms = now_ms(r);
@@ -596,7 +596,7 @@ void
 job_remove(struct job *j)
 {
 	j->removed = 1;
-	queue_remove(&j->place);
+	heap_remove(&j->place);
 	if (j->session != NULL)
 		session_stop(j->session);
 	else if (j->state == JOB_RUNNING || j->telling)
@@ -610,7 +610,7 @@ job_remove(struct job *j)
 /* ---- Whose turn it is ---- */
 
 static struct job *
-job_at(struct queue_place *p)
+job_at(struct heap_place *p)
 {
 	return (struct job *)((char *)p - offsetof(struct job, place));
 }
@@ -677,22 +677,22 @@ void
 job_schedule(struct replicator *r)
 {
 	uint64_t now = now_ms(r), later = UINT64_MAX;
-	struct queue_place *p;
+	struct heap_place *p;
 
 	if (r->stopping)
 		return;
-	while ((p = queue_first(&r->later)) != NULL && p->key <= now) {
+	while ((p = heap_first(&r->later)) != NULL && p->key <= now) {
 		struct job *j = job_at(p);
 
-		queue_remove(p);
+		heap_remove(p);
 		if (j->state == JOB_COMPLETED || j->state == JOB_FAILED)
 			job_tell(j);
 		else
-			queue_add(&r->ready, p, r->turns++);
+			heap_add(&r->ready, p, r->turns++);
 	}
 	if (p != NULL)
 		later = p->key;
-	while ((p = queue_first(&r->ready)) != NULL && r->count.running < r->config.limits.max_jobs)
+	while ((p = heap_first(&r->ready)) != NULL && r->count.running < r->config.limits.max_jobs)
 		start(job_at(p));
 	if (p != NULL) {
 		make_room(r, now);

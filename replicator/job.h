@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include "base/arena.h"
 #include "base/buf.h"
-#include "replicator/queue.h"
+#include "base/heap.h"
 #include "replicator/replicator.h"
 #include "replicator/session.h"
 
@@ -56,11 +56,11 @@ struct job {
 	int telling; /* its document is being told how it ended */
 	int resting; /* it was stopped to make room */
 	struct session *session;
-	struct exec_job launch;   /* RUNNING without a session, or telling: this is on its way */
-	unsigned errors;          /* in a row */
-	unsigned untold;          /* COMPLETED, FAILED: so often its document could not be told */
-	uint64_t due_ms;          /* PENDING, CRASHING: not before */
-	struct queue_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go;
+	struct exec_job launch;  /* RUNNING without a session, or telling: this is on its way */
+	unsigned errors;         /* in a row */
+	unsigned untold;         /* COMPLETED, FAILED: so often its document could not be told */
+	uint64_t due_ms;         /* PENDING, CRASHING: not before */
+	struct heap_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go;
 				   * COMPLETED, FAILED: in r->later, if its document is to be told again */
 	uint64_t started_ms;
 	uint64_t hold_ms; /* that a continuous run goes on behind a document that it holds back */
@@ -98,10 +98,10 @@ struct replicator {
 	struct job *by_id[JOB_BUCKETS], *by_doc[JOB_BUCKETS];
 	struct watched *watched;
 	struct replicator_count count;
-	struct queue later; /* whose time has not come, by due_ms */
-	struct queue ready; /* in the order in which it came */
-	uint64_t turns;     /* that were given in ready */
-	unsigned busy;      /* jobs of the executor and calls that are under way */
+	struct heap later; /* whose time has not come, by due_ms */
+	struct heap ready; /* in the order in which it came */
+	uint64_t turns;    /* that were given in ready */
+	unsigned busy;     /* jobs of the executor and calls that are under way */
 	int stopping;
 	struct exec_job timer;
 	int timer_set;

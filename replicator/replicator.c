@@ -75,8 +75,8 @@ replicator_free(struct replicator *r)
 	pthread_mutex_unlock(&r->lock);
 	documents_free(r);
 	peer_locals_free(r->locals);
-	queue_release(&r->later);
-	queue_release(&r->ready);
+	heap_release(&r->later);
+	heap_release(&r->ready);
 	pthread_cond_destroy(&r->quiet);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
