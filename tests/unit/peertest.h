@@ -30,6 +30,7 @@ static struct httpc_loop *peertest_loop;
 static pthread_mutex_t peertest_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t peertest_cond = PTHREAD_COND_INITIALIZER;
 static int peertest_connections; /* of the server of canned answers; under the lock */
+static int peertest_sending;     /* answers of its rules; under the lock */
 
 static inline void
 peertest_begin(void)
@@ -187,6 +188,26 @@ peertest_find(const char *head, struct peertest_rule *out)
 	return found;
 }
 
+static inline void
+peertest_sends(int more)
+{
+	pthread_mutex_lock(&peertest_lock);
+	peertest_sending += more;
+	pthread_cond_broadcast(&peertest_cond);
+	pthread_mutex_unlock(&peertest_lock);
+}
+
+/* peertest_release: ${b}, which was a rule's body, when it has been sent to its end. */
+static inline void
+peertest_release(struct buf *b)
+{
+	pthread_mutex_lock(&peertest_lock);
+	while (peertest_sending > 0)
+		pthread_cond_wait(&peertest_cond, &peertest_lock);
+	pthread_mutex_unlock(&peertest_lock);
+	buf_release(b);
+}
+
 static inline int
 peertest_reply(int fd, const struct peertest_rule *r)
 {
@@ -194,7 +215,7 @@ peertest_reply(int fd, const struct peertest_rule *r)
 	size_t len = r->body == NULL ? 0 : r->body_len > 0 ? r->body_len : strlen(r->body);
 	char head[4096];
 	char byte;
-	int n;
+	int n, sent;
 
 	n = snprintf(head, sizeof(head), "HTTP/1.1 %d Whatever\r\n%s", r->status, r->headers != NULL ? r->headers : "");
 	if (strstr(head, "Content-Type") == NULL)
@@ -204,7 +225,10 @@ peertest_reply(int fd, const struct peertest_rule *r)
 	else
 		n += snprintf(head + n, sizeof(head) - (size_t)n, "Content-Length: 99999999999\r\n");
 	n += snprintf(head + n, sizeof(head) - (size_t)n, "\r\n");
-	if (r->status == 0 || !peertest_send(fd, head, (size_t)n) || (len > 0 && !peertest_send(fd, r->body, len)))
+	peertest_sends(1);
+	sent = r->status != 0 && peertest_send(fd, head, (size_t)n) && (len == 0 || peertest_send(fd, r->body, len));
+	peertest_sends(-1);
+	if (!sent)
 		return 0;
 	if (r->then == PT_HOLD) {
 		peertest_held++;

@@ -98,7 +98,7 @@ test_long_info(void)
 	canned_only("GET", " ", 200, b.data);
 	CHECK_INT(canned_info(p, &c), 0);
 	CHECK_INT(c.update_seq.len, 60004);
-	buf_release(&b);
+	peertest_release(&b);
 	p->ops->close(p);
 }
 

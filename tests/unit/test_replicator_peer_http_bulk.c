@@ -144,7 +144,7 @@ test_changes_beyond_bounds(void)
 		CANNED_HAS(c.rows[5].why->text, "10001");
 		CANNED_HAS(c.rows[6].why->text, "1-yyyy");
 	}
-	buf_release(&b);
+	peertest_release(&b);
 	p->ops->close(p);
 }
 
@@ -172,7 +172,7 @@ test_endless_id(void)
 		CHECK_MEM(c.rows[0].id.s, 3, "xxx", 3);
 	}
 	arena_free(small);
-	buf_release(&b);
+	peertest_release(&b);
 	p->ops->close(p);
 }
 
