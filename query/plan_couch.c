@@ -248,7 +248,7 @@ static int
 narrow(void *cookie, const struct selector_node *node)
 {
 	struct narrowing *n = cookie;
-	const struct constant *k = &node->kid->constants[0];
+	const struct constant *k;
 	struct constant *last;
 	int err;
 
@@ -259,6 +259,7 @@ narrow(void *cookie, const struct selector_node *node)
 	assert(n->field != NULL);
 	if (node->kid->op == SELECTOR_EXISTS)
 		return 0;
+	k = &node->kid->constants[0];
 	if (node->kid->op != SELECTOR_BEGINS_WITH)
 		return narrow_by(n, node->kid->op, k);
 	err = make_last(n->arena, k, &last);

@@ -14,9 +14,10 @@ static int
 compare(const char *section, const char *key, const char *value, void *cookie)
 {
 	const struct config *other = cookie;
-	const char *again = config_get(other, section, key, NULL);
+	const char *again = config_shown(other, section, key), *got = config_get(other, section, key, NULL);
 
 	FUZZ_CHECK(again != NULL && strcmp(again, value) == 0);
+	FUZZ_CHECK(got == again || (got == NULL && *again == '\0'));
 	(void)config_u64(other, section, key, 7);
 	(void)config_bool(other, section, key, 1);
 	return 0;

@@ -56,9 +56,13 @@ check_changes(const char *text, size_t len, int cut)
 	if (peer_json_changes(text, len, cut, &c, &why) != 0)
 		return;
 	FUZZ_CHECK(c.n <= LIMIT && c.last_seq.len > 0);
-	for (i = 0; i < c.n; i++)
-		FUZZ_CHECK(
-		    c.rows[i].id.len > 0 && c.rows[i].seq.len > 0 && c.rows[i].nrevs > 0 && c.rows[i].revs[0].gen > 0);
+	for (i = 0; i < c.n; i++) {
+		const struct peer_change *row = &c.rows[i];
+
+		FUZZ_CHECK(row->seq.len > 0);
+		FUZZ_CHECK(row->err != 0 ? row->nrevs == 0 && row->why != NULL
+					 : row->id.len > 0 && row->nrevs > 0 && row->revs[0].gen > 0);
+	}
 }
 
 static void
