@@ -337,7 +337,7 @@ $(TORTURE_DIR)/test_%: tests/unit/test_%.c $$(foreach l,$$(unit_$$(firstword $$(
 MODES ?= first,later,good
 torture: deps-test
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-torture OPT='-O1 -g' SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined $(TORTURE_FLAGS)' \
-	  build-torture/divan $(addprefix build-torture/tests/torture/,divand $(TORTURE_TESTS))
+	  build-torture/divan $(addprefix build-torture/tests/torture/,divand $(TORTURE_TESTS)) $(SHIMS:$(BUILD)/%=build-torture/%) web
 	@all='--build build-torture --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0)'; bad=0; \
 	  node tests/torture/life.mjs $$all --starts 10000 || bad=1; \
 	  node tests/torture/unit.mjs $$all --jobs 2 $(TORTURE_TESTS) || bad=1; \

@@ -1,14 +1,12 @@
 // `since` of another history: a database that was made again, or restored, in every feed.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAN, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask, newDb, openFeed } from './client.mjs';
 
 const run = promisify(execFile);
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 let server;
 before(async () => (server = await startDivand()));
 after(() => server.stop());

@@ -4,13 +4,11 @@ import { execFileSync } from 'node:child_process';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import http from 'node:http';
-import path from 'node:path';
 import { after, test } from 'node:test';
-import { DIVAND, startDivand } from '../lib/divand.mjs';
+import { DIVAN, startDivand } from '../lib/divand.mjs';
 import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
 const noise = (bytes) => crypto.randomBytes(bytes);
 const text = (bytes = 300) => noise(bytes).toString('hex');

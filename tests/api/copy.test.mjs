@@ -7,11 +7,10 @@ import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { certificate, DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { certificate, DIVAN, startDivand, tempDir } from '../lib/divand.mjs';
 import { until } from '../lib/until.mjs';
 import { ask, assertError, newDb } from './client.mjs';
 
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const work = tempDir('divan-copy');
 let server;
 before(async () => (server = await startDivand()));

@@ -6,12 +6,11 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAN, startDivand, tempDir } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { until } from '../lib/until.mjs';
 import { ask } from './client.mjs';
 
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const SEEDS = Number(process.env.DAMAGE_SEEDS ?? 1);
 const FIRST = Number(process.env.SEED ?? 1);
 const FLIPS = Number(process.env.FLIPS ?? 2); // records of a kind

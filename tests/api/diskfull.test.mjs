@@ -3,12 +3,10 @@
 // Two ways to fill it: a limit on the size of files, which needs no rights, and a small file system of its own.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import path from 'node:path';
 import { after, test } from 'node:test';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAN, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask, assertError } from './client.mjs';
 
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const LIMIT = 8 << 20;
 
 /** Of the running server: the soft limit alone, so that it can be lifted again. */

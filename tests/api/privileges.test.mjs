@@ -7,14 +7,14 @@ import net from 'node:net';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import tls from 'node:tls';
-import { certificate, DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { BUILD, certificate, DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
 import { until } from '../lib/until.mjs';
 import { ask, assertError } from './client.mjs';
 
 const ROOT = process.getuid() === 0;
 const NOBODY = 65534;
 const uid = ROOT ? NOBODY : process.getuid();
-const shim = path.join(path.dirname(DIVAND), 'tests/lib/probe_shim.so');
+const shim = path.join(BUILD, 'tests/lib/probe_shim.so');
 const { errno } = (await import('node:os')).default.constants;
 const quick = { chttpd_auth: { iterations: 1000 } };
 

@@ -5,11 +5,10 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { DIVAND, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAN, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
 import { until } from '../lib/until.mjs';
 import { ask, assertError, openFeed } from './client.mjs';
 
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const [WRITES, SYNCS, OPENS, META, FOLDERS, ALL] = [1, 2, 4, 32, 64, 63];
 const [EIO, EROFS, EDQUOT] = [5, 30, 122];
 const [NAMES, GONE] = [8, 16];

@@ -6,10 +6,9 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { DIVAND, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAN, preloaded, startDivand, tempDir } from '../lib/divand.mjs';
 import { ask } from './client.mjs';
 
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const SEEDS = Number(process.env.REPAIR_SEEDS ?? 15);
 const FIRST = Number(process.env.SEED ?? 1);
 const PAGE = 4096;

@@ -5,11 +5,10 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAN, startDivand, tempDir } from '../lib/divand.mjs';
 import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
-const DIVAN = path.join(path.dirname(DIVAND), 'divan');
 const work = tempDir('divan-replicate');
 let server;
 before(async () => (server = await startDivand()));

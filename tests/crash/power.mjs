@@ -7,13 +7,12 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
-import { DIVAND, preload, startDivand, tempDir } from '../lib/divand.mjs';
+import { BUILD, DIVAN, preload, startDivand, tempDir } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { Client } from './writers.mjs';
 import { DB, Story, load } from './power_load.mjs';
 import { checkServer } from './power_check.mjs';
 
-const BUILD = path.resolve(process.env.DIVAN_BUILD ?? path.dirname(DIVAND));
 const CUTS = Number(process.env.CUTS ?? 25);
 const PER = Number(process.env.POWER_PER ?? Math.min(100, CUTS));
 const SEED = Number(process.env.SEED || Date.now() % 1e9);
@@ -107,7 +106,7 @@ function places(n, ops, { all, names }) {
 
 function check(dataDir) {
 	try {
-		execFileSync(path.join(BUILD, 'divan'), ['check', '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+		execFileSync(DIVAN, ['check', '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 		return [];
 	} catch (e) {
 		return `${e.stdout ?? ''}${e.stderr ?? ''}${e.status === null || e.status === undefined ? e.message : ''}`.trim().split('\n');

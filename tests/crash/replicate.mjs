@@ -3,15 +3,13 @@
 // source has acknowledged is there.
 // REPLICATE_KILLS: how often (6).  CRASH_SEED: repeats the choices of an earlier run, though not the scheduler's.
 import { execFileSync } from 'node:child_process';
-import path from 'node:path';
-import { DIVAND, startDivand } from '../lib/divand.mjs';
+import { DIVAN, startDivand } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { countries } from '../interop/lib.mjs';
 import { Node, differences, documents, loadAll } from '../interop/replication.mjs';
 
 const KILLS = Number(process.env.REPLICATE_KILLS ?? 6);
 const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 1e9);
-const CHECKER = path.join(process.env.DIVAN_BUILD ?? path.dirname(DIVAND), 'divan');
 const ROUND_MS = 120000;
 const DB = 'countries';
 const VICTIMS = ['source', 'target', 'driver'];
@@ -141,7 +139,7 @@ async function until(look, enough) {
 
 function check(dataDir) {
 	try {
-		execFileSync(CHECKER, ['check', '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+		execFileSync(DIVAN, ['check', '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 		return [];
 	} catch (e) {
 		return `${e.stdout ?? ''}${e.stderr ?? ''}`.trim().split('\n');

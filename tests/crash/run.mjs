@@ -1,14 +1,12 @@
 // Kills divand with SIGKILL under write load, opens its data again, and compares it with what was acknowledged.
 // CRASH_KILLS: how often (8).  CRASH_SEED: repeats the choices of an earlier run, though not the scheduler's.
 import { execFileSync } from 'node:child_process';
-import path from 'node:path';
-import { DIVAND, startDivand, tempDir } from '../lib/divand.mjs';
+import { DIVAN, startDivand, tempDir } from '../lib/divand.mjs';
 import { Random } from '../lib/random.mjs';
 import { Client, Ledger, WRITERS, md5 } from './writers.mjs';
 
 const KILLS = Number(process.env.CRASH_KILLS ?? 8);
 const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 1e9);
-const CHECKER = path.join(process.env.DIVAN_BUILD ?? path.dirname(DIVAND), 'divan');
 const DB = 'crash';
 
 const random = new Random(SEED);
@@ -145,7 +143,7 @@ async function compareDatabases(client) {
 
 function check() {
 	try {
-		execFileSync(CHECKER, ['check', '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+		execFileSync(DIVAN, ['check', '--data', dataDir], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 		return [];
 	} catch (e) {
 		return `${e.stdout ?? ''}${e.stderr ?? ''}${e.status === null || e.status === undefined ? e.message : ''}`.trim().split('\n');

@@ -14,6 +14,9 @@ const STOP_MS = 30000;
 const LOG_KEPT = 4 << 20;
 
 export const DIVAND = path.resolve(process.env.DIVAND ?? path.join(ROOT, 'build/divand'));
+/** Where all else was built: $DIVAN_BUILD, or where divand stands. */
+export const BUILD = path.resolve(process.env.DIVAN_BUILD ?? path.dirname(DIVAND));
+export const DIVAN = path.join(BUILD, 'divan');
 
 /** Does its memory say what it uses?  A sanitizer keeps what was freed. */
 export function tellsMemory() {
@@ -25,7 +28,7 @@ export function tellsMemory() {
 export const preload = (file) => ({ LD_PRELOAD: file, ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0` });
 
 /** The same of tests/lib/NAME_shim.c. */
-export const preloaded = (name) => preload(path.join(path.dirname(DIVAND), `tests/lib/${name}_shim.so`));
+export const preloaded = (name) => preload(path.join(BUILD, `tests/lib/${name}_shim.so`));
 
 const running = new Set();
 process.on('exit', () => {
