@@ -80,11 +80,8 @@ static void
 run_timers(struct http_thread *t)
 {
 	struct http_timer *timer;
-	uint64_t now;
+	uint64_t now = timers_now();
 
-	if (t->timers.heap.n == 0)
-		return;
-	now = timers_now();
 	while ((timer = timers_next(&t->timers, now)) != NULL) {
 		timer->fn(timer->arg);
 		server_flush(t);

@@ -37,7 +37,7 @@ least_in(const struct http_thread *t, unsigned ms)
 static void
 look_within(struct http_thread *t, unsigned ms)
 {
-	if (!timers_is_set(&t->pacer) || t->pacer.place.key > timers_now() + ms)
+	if (timers_left(&t->pacer) > ms)
 		http_timer_set(&t->pacer, ms);
 }
 

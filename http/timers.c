@@ -45,6 +45,21 @@ timers_is_set(const struct http_timer *t)
 	return t->place.at != 0;
 }
 
+/* until: From now on. */
+static uint64_t
+until(const struct heap_place *p)
+{
+	uint64_t now = timers_now();
+
+	return p->key > now ? p->key - now : 0;
+}
+
+uint64_t
+timers_left(const struct http_timer *t)
+{
+	return timers_is_set(t) ? until(&t->place) : UINT64_MAX;
+}
+
 void
 http_timer_cancel(struct http_timer *t)
 {
@@ -71,12 +86,8 @@ int32_t
 timers_wait(const struct timers *h)
 {
 	const struct heap_place *first = heap_first(&h->heap);
-	uint64_t now, wait;
+	uint64_t wait = first != NULL ? until(first) : UINT64_MAX;
 
-	if (first == NULL)
-		return INT32_MAX;
-	now = timers_now();
-	wait = first->key > now ? first->key - now : 0;
 	return wait < INT32_MAX ? (int32_t)wait : INT32_MAX;
 }
 

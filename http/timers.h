@@ -12,7 +12,7 @@
 
 struct http_timer {
 	struct heap_place
-	    place; /* its key is when it is due: milliseconds, monotonic; its heap that of the timers, always */
+	    place; /* first; the key: when it is due, in monotonic milliseconds; the heap: its timers', always */
 	void (*fn)(void *arg);
 	void *arg;
 };
@@ -27,6 +27,8 @@ int timers_add(struct timers *h, struct http_timer *t, void (*fn)(void *arg), vo
 void timers_remove(struct http_timer *t);
 /** timers_is_set(t): 1 from http_timer_set() on until it is taken out or cancelled. */
 int timers_is_set(const struct http_timer *t);
+/** timers_left(t): Milliseconds until it is due; UINT64_MAX: it is not set. */
+uint64_t timers_left(const struct http_timer *t);
 /** timers_wait(h): Milliseconds until the next is due, at most INT32_MAX. */
 int32_t timers_wait(const struct timers *h);
 /** timers_next(h): Take out a timer that is due, or NULL. */

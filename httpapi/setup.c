@@ -160,33 +160,38 @@ setup_write(const char *dir, const char *name, const char *text, size_t len)
 	return err;
 }
 
+/* ${digits} of ${fd}, which it closes. */
+static int
+read_digits(int fd, const char *path, size_t digits, char *out)
+{
+	unsigned char decoded[SETUP_SECRET_DIGITS / 2];
+	ssize_t n = read(fd, out, digits);
+	int err = n < 0 ? complain("read", path) : 0;
+
+	close(fd);
+	if (err == 0 && (n != (ssize_t)digits || hex_decode(out, digits, decoded) != 0)) {
+		log_line(LOG_ERROR, "%s does not hold %zu hexadecimal digits", path, digits);
+		err = ERR_IO;
+	}
+	out[digits] = '\0';
+	return err;
+}
+
 /* Random bytes as digits: drawn at the first start and written to a file, later read from it. */
 static int
 kept_random(const char *dir, const char *name, size_t digits, char *out)
 {
 	unsigned char random[SETUP_SECRET_DIGITS / 2];
 	char path[PATH_MAX];
-	ssize_t n;
-	int fd, err;
+	int fd;
 
 	if (join(path, dir, name) != 0)
 		return ERR_IO;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno != ENOENT)
 		return complain("read", path);
-	if (fd >= 0) {
-		n = read(fd, out, digits);
-		err = n < 0 ? complain("read", path) : 0;
-		close(fd);
-		if (err != 0)
-			return err;
-		if (n != (ssize_t)digits || hex_decode(out, digits, random) != 0) {
-			log_line(LOG_ERROR, "%s does not hold %zu hexadecimal digits", path, digits);
-			return ERR_IO;
-		}
-		out[digits] = '\0';
-		return 0;
-	}
+	if (fd >= 0)
+		return read_digits(fd, path, digits, out);
 	hash_random(random, digits / 2);
 	hex_encode(random, digits / 2, out);
 	out[digits] = '\n';

@@ -110,9 +110,8 @@ session_batch_start(struct batch *b, const struct peer_changes *c)
 		b->wants[b->nwants++] = (struct peer_want){.id = row->id, .revs = row->revs, .nrevs = row->nrevs};
 		s->stats.checked += row->nrevs;
 	}
-	if (b->nwants == 0)
-		b->done = 1;
-	if (b->nwants == 0 || session_over(s))
+	b->done = b->nwants == 0;
+	if (b->done || session_over(s))
 		return;
 	b->diff = (struct peer_diff){.wants = b->wants, .n = b->nwants, .call.arena = b->arena};
 	session_flight(&b->flight, s, target, &b->diff.call, diffed, b);

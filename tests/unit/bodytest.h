@@ -10,42 +10,14 @@
 
 #include "db/dbi.h"
 #include "dbtest.h"
+#include "execpass.h"
 
 #define BODYTEST_THREADS 3u
 
 static struct arena *bodytest_arena;
 
 /* An executor whose wall clock is the test's. */
-static struct executor *bodytest_inner;
 static _Atomic uint64_t bodytest_wall_s = 1800000000;
-
-static inline void
-bodytest_clock_submit(struct executor *ex, struct exec_job *job)
-{
-	(void)ex;
-	bodytest_inner->submit(bodytest_inner, job);
-}
-
-static inline void
-bodytest_clock_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
-{
-	(void)ex;
-	bodytest_inner->later(bodytest_inner, job, delay_ms);
-}
-
-static inline int
-bodytest_clock_cancel(struct executor *ex, struct exec_job *job)
-{
-	(void)ex;
-	return bodytest_inner->cancel(bodytest_inner, job);
-}
-
-static inline uint64_t
-bodytest_clock_now_ms(struct executor *ex)
-{
-	(void)ex;
-	return bodytest_inner->now_ms(bodytest_inner);
-}
 
 static inline uint64_t
 bodytest_clock_wall_us(struct executor *ex)
@@ -54,15 +26,8 @@ bodytest_clock_wall_us(struct executor *ex)
 	return bodytest_wall_s * 1000000;
 }
 
-static inline void
-bodytest_clock_random(struct executor *ex, void *out, unsigned len)
-{
-	(void)ex;
-	bodytest_inner->random(bodytest_inner, out, len);
-}
-
-static struct executor bodytest_ex = {bodytest_clock_submit, bodytest_clock_later, bodytest_clock_cancel,
-    bodytest_clock_now_ms, bodytest_clock_wall_us, bodytest_clock_random};
+static struct executor bodytest_ex = {
+    execpass_submit, execpass_later, execpass_cancel, execpass_now_ms, bodytest_clock_wall_us, execpass_random};
 
 static inline struct dbs *
 bodytest_new_dbs(struct store *store)
@@ -203,7 +168,6 @@ bodytest_begin(void)
 {
 	CHECK(mkdtemp(bodytest_dir) != NULL);
 	CHECK_INT(exec_threads_new(BODYTEST_THREADS, &dbtest_threads), 0);
-	bodytest_inner = exec_threads_executor(dbtest_threads);
 	CHECK_INT(arena_new(1u << 30, &bodytest_arena), 0);
 }
 

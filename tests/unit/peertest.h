@@ -43,15 +43,30 @@ peertest_begin(void)
 }
 
 static inline void
+peertest_count(int *n, int more)
+{
+	pthread_mutex_lock(&peertest_lock);
+	*n += more;
+	pthread_cond_broadcast(&peertest_cond);
+	pthread_mutex_unlock(&peertest_lock);
+}
+
+static inline void
+peertest_until_none(const int *n)
+{
+	pthread_mutex_lock(&peertest_lock);
+	while (*n > 0)
+		pthread_cond_wait(&peertest_cond, &peertest_lock);
+	pthread_mutex_unlock(&peertest_lock);
+}
+
+static inline void
 peertest_end(void)
 {
 	httpc_loop_free(peertest_loop);
 	exec_threads_free(peertest_threads);
 	/* What is answered is the test's until the last connection has ended. */
-	pthread_mutex_lock(&peertest_lock);
-	while (peertest_connections > 0)
-		pthread_cond_wait(&peertest_cond, &peertest_lock);
-	pthread_mutex_unlock(&peertest_lock);
+	peertest_until_none(&peertest_connections);
 }
 
 static inline void
@@ -188,23 +203,11 @@ peertest_find(const char *head, struct peertest_rule *out)
 	return found;
 }
 
-static inline void
-peertest_sends(int more)
-{
-	pthread_mutex_lock(&peertest_lock);
-	peertest_sending += more;
-	pthread_cond_broadcast(&peertest_cond);
-	pthread_mutex_unlock(&peertest_lock);
-}
-
 /* peertest_release: ${b}, which was a rule's body, when it has been sent to its end. */
 static inline void
 peertest_release(struct buf *b)
 {
-	pthread_mutex_lock(&peertest_lock);
-	while (peertest_sending > 0)
-		pthread_cond_wait(&peertest_cond, &peertest_lock);
-	pthread_mutex_unlock(&peertest_lock);
+	peertest_until_none(&peertest_sending);
 	buf_release(b);
 }
 
@@ -225,9 +228,9 @@ peertest_reply(int fd, const struct peertest_rule *r)
 	else
 		n += snprintf(head + n, sizeof(head) - (size_t)n, "Content-Length: 99999999999\r\n");
 	n += snprintf(head + n, sizeof(head) - (size_t)n, "\r\n");
-	peertest_sends(1);
+	peertest_count(&peertest_sending, 1);
 	sent = r->status != 0 && peertest_send(fd, head, (size_t)n) && (len == 0 || peertest_send(fd, r->body, len));
-	peertest_sends(-1);
+	peertest_count(&peertest_sending, -1);
 	if (!sent)
 		return 0;
 	if (r->then == PT_HOLD) {
@@ -245,15 +248,6 @@ peertest_length(const char *head)
 	const char *at = strcasestr(head, "\r\ncontent-length:");
 
 	return at != NULL ? strtoul(at + 17, NULL, 10) : 0;
-}
-
-static inline void
-peertest_connected(int more)
-{
-	pthread_mutex_lock(&peertest_lock);
-	peertest_connections += more;
-	pthread_cond_broadcast(&peertest_cond);
-	pthread_mutex_unlock(&peertest_lock);
 }
 
 static inline void *
@@ -301,7 +295,7 @@ peertest_connection(void *arg)
 out:
 	shutdown(fd, SHUT_WR);
 	close(fd);
-	peertest_connected(-1);
+	peertest_count(&peertest_connections, -1);
 	return NULL;
 }
 
@@ -317,10 +311,10 @@ peertest_accept(void *arg)
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	while ((fd = accept(peertest_listener, NULL, NULL)) >= 0) {
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-		peertest_connected(1);
+		peertest_count(&peertest_connections, 1);
 		if (pthread_create(&thread, &attr, peertest_connection, (void *)(intptr_t)fd) != 0) {
 			close(fd);
-			peertest_connected(-1);
+			peertest_count(&peertest_connections, -1);
 		}
 	}
 	return NULL;

@@ -222,7 +222,7 @@ note_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 {
 	if (delay_ms < shortest)
 		shortest = delay_ms;
-	bodytest_clock_later(ex, job, delay_ms);
+	execpass_later(ex, job, delay_ms);
 }
 
 /* Who waits for nothing but a turn does not look for it without a pause. */
@@ -235,7 +235,6 @@ test_pauses(void)
 	struct dbs *s = NULL;
 	struct db *db;
 
-	bodytest_inner = exec_threads_executor(dbtest_threads);
 	ex.later = note_later;
 	CHECK_INT(store_lmdb_new(dir, &config.store), 0);
 	CHECK_INT(dbs_new(&config, &s), 0);

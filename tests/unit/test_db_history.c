@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "db/dbi.h"
+#include "dbdamage.h"
 
 /* ---- Fork points ---- */
 
@@ -342,8 +343,7 @@ test_damaged(struct dbs *s)
 	bodytest_set_kept(db, 1, 0);
 	for (uint64_t number = 2; number < 4; number++) {
 		bytes_store_u64be(key, number);
-		CHECK_INT(store_put(db->file->batch, TREE_BODIES, key, 8, "damage", 6), 0);
-		CHECK_INT(store_commit(db->file->batch), 0);
+		dbdamage_record(db, TREE_BODIES, key, 8);
 	}
 	for (int i = 0; i < 2; i++) {
 		bodytest_compact_damaged(db);
@@ -387,8 +387,7 @@ test_damaged_stemmed(struct dbs *s)
 	bodytest_edits(db, "a", 4, a); /* bodies 2, 3 and 4 */
 	bodytest_edits(db, "b", 4, b);
 	bytes_store_u64be(key, 3);
-	CHECK_INT(store_put(db->file->batch, TREE_BODIES, key, 8, "damage", 6), 0);
-	CHECK_INT(store_commit(db->file->batch), 0);
+	dbdamage_record(db, TREE_BODIES, key, 8);
 	CHECK_INT(dbtest_submit(db, &req), 0);
 	CHECK_INT(w.err, 0);
 	bodytest_compact_damaged(db);

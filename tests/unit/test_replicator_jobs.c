@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "dbdamage.h"
+#include "execpass.h"
 
 struct answer {
 	struct dbtest_wait wait;
@@ -368,13 +369,6 @@ static _Atomic uint64_t jumped_ms, rests[RESTS];
 static _Atomic unsigned nrests;
 
 static void
-jumping_submit(struct executor *ex, struct exec_job *job)
-{
-	ex = exec_threads_executor(dbtest_threads);
-	ex->submit(ex, job);
-}
-
-static void
 jumping_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 {
 	unsigned n;
@@ -386,40 +380,17 @@ jumping_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 		jumped_ms += delay_ms;
 		delay_ms = 1;
 	}
-	ex = exec_threads_executor(dbtest_threads);
-	ex->later(ex, job, delay_ms);
-}
-
-static int
-jumping_cancel(struct executor *ex, struct exec_job *job)
-{
-	ex = exec_threads_executor(dbtest_threads);
-	return ex->cancel(ex, job);
+	execpass_later(ex, job, delay_ms);
 }
 
 static uint64_t
 jumping_now_ms(struct executor *ex)
 {
-	ex = exec_threads_executor(dbtest_threads);
-	return ex->now_ms(ex) + jumped_ms;
-}
-
-static uint64_t
-jumping_wall_us(struct executor *ex)
-{
-	ex = exec_threads_executor(dbtest_threads);
-	return ex->wall_us(ex);
-}
-
-static void
-jumping_random(struct executor *ex, void *out, unsigned len)
-{
-	ex = exec_threads_executor(dbtest_threads);
-	ex->random(ex, out, len);
+	return execpass_now_ms(ex) + jumped_ms;
 }
 
 static struct executor jumping = {
-    jumping_submit, jumping_later, jumping_cancel, jumping_now_ms, jumping_wall_us, jumping_random};
+    execpass_submit, jumping_later, execpass_cancel, jumping_now_ms, execpass_wall_us, execpass_random};
 
 /*
  * Behind a document that cannot be copied a continuous run rests twice as long as the one before: it goes on meanwhile, and however

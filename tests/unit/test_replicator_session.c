@@ -438,9 +438,9 @@ test_damaged(void)
 	db_close(db);
 }
 
-/* Documents whose body or record is damaged, at the source or at the target, hold back themselves alone; a row of the changes, what it stands for. */
+/* Documents whose body or record is damaged hold back themselves alone; a row of the changes, what it stands for. */
 static void
-test_damaged_docs(void)
+test_damaged_source(void)
 {
 	unsigned char seq[8];
 	char text[16384];
@@ -475,12 +475,24 @@ test_damaged_docs(void)
 	CHECK_INT(r.out.stats.written, 1);
 	CHECK(strstr(r.out.stats.refusal.text, "_changes: ") != NULL);
 	db_close(db);
+}
 
-	db = dbtest_open(dbs, "rescued");
+/* So does one whose record or history is damaged at the target. */
+static void
+test_damaged_target(void)
+{
+	char text[16384];
+	struct db *db;
+	struct run r;
+	size_t n;
+
+	dbtest_create(dbs, "scarred");
+	fill("scarred", 6);
 	n = (size_t)snprintf(text, sizeof(text), "{\"_id\":\"long\",\"_revisions\":{\"start\":300,\"ids\":[");
 	for (unsigned i = 300; i > 0; i--)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "\"%032x\"%s", i, i > 1 ? "," : "]}}");
-	dbtest_put(dbs, "rescued", text, 0);
+	dbtest_put(dbs, "scarred", text, 0);
+	db = dbtest_open(dbs, "scarred");
 	dbdamage_last(db, TREE_REVS);
 	dbdamage_record(db, TREE_DOCS, "doc00004", 8);
 	dbtest_create(dbs, "older");
@@ -488,7 +500,7 @@ test_damaged_docs(void)
 	snprintf(
 	    text, sizeof(text), "{\"_id\":\"long\",\"_revisions\":{\"start\":2,\"ids\":[\"%032x\",\"%032x\"]}}", 7, 1);
 	dbtest_put(dbs, "older", text, 0);
-	run(&r, "{\"source\":\"older\",\"target\":\"rescued\"}");
+	run(&r, "{\"source\":\"older\",\"target\":\"scarred\"}");
 	CHECK_INT(r.out.err, ERR_HELD_BACK);
 	CHECK_INT(r.out.stats.held, 2);
 	CHECK_INT(r.out.stats.written, 0);
@@ -730,7 +742,8 @@ main(void)
 	test_attachments();
 	test_made_anew();
 	test_damaged();
-	test_damaged_docs();
+	test_damaged_source();
+	test_damaged_target();
 	test_many_leaves();
 	peer_locals_free(locals);
 	test_growing(&c);
