@@ -580,11 +580,6 @@ stop_signals(struct divand *d)
 static int
 serve(struct divand *d)
 {
-	int err;
-
-	config_wipe(d->config);
-	if ((err = config_on_change(d->config, changed, d)) != 0 || (err = start_signals(d)) != 0)
-		return err;
 	announce(d);
 	setup_notify("READY=1");
 	return http_server_run(d->api.server);
@@ -630,7 +625,13 @@ start(struct divand *d, const struct options *o)
 		err = open_feeds(d);
 	if (err == 0)
 		accounts_start(&d->api);
-	return err == 0 ? replications_start(&d->api) : err;
+	if (err == 0)
+		err = replications_start(&d->api);
+	if (err != 0)
+		return err;
+	config_wipe(d->config);
+	err = config_on_change(d->config, changed, d);
+	return err == 0 ? start_signals(d) : err;
 }
 
 /* What was submitted runs to its end before the databases close; the data folder's lock goes last. */

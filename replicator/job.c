@@ -3,7 +3,7 @@
  *
  * A job is pending, runs as a session, or has crashed and waits. At most max_jobs run; where more want to, those that have run
  * longest make room every interval. A crash doubles the wait for the next start, up to BACKOFF_MAX, and a run that went well for
- * HEALTHY_MS forgets the crashes before.
+ * HEALTHY_MS forgets the crashes before. Runs that held a document back are counted for themselves: both ends were there.
  *
  *  1. A job that runs has a session, or its launch is on its way; in both cases it counts as busy, and is not freed.
  *  2. Sessions are made without the lock: to find out who the owner is, or to open an end, may take its time.
@@ -365,17 +365,23 @@ crashed(struct job *j, int err, const struct errtext *why)
 	const char *reason = why->text[0] != '\0' ? why->text : err_reason(err);
 	const char *name = err == ERR_NO_DB ? "db_not_found" : err_name(err);
 	struct replicator *r = j->r;
-	/* One that went on behind a document has waited already. */
-	int waited = err == ERR_HELD_BACK && j->spec.continuous;
 	uint64_t now = now_ms(r), wait;
 	/* From the first document that was held back on nothing went well. */
 	uint64_t well = (j->stats.held > 0 ? j->stats.held_ms : now) - j->started_ms;
 
-	j->errors = well >= HEALTHY_MS ? 1 : j->errors + 1;
+	if (well >= HEALTHY_MS)
+		j->errors = j->holds = 0;
+	if (err == ERR_HELD_BACK) {
+		j->errors = 0;
+		j->holds++;
+		/* A continuous run went on behind the document: it has waited already. */
+		wait = j->spec.continuous ? 0 : backoff(r, j->holds);
+	} else {
+		wait = backoff(r, ++j->errors);
+	}
 	(void)snprintf(j->reason, sizeof(j->reason), "%s: %s", name, reason);
 	remember(j, EVENT_CRASHED, j->reason);
 	j->state = JOB_CRASHING;
-	wait = waited ? 0 : backoff(r, j->errors);
 	j->due_ms = now + (j->stats.retry_ms > wait ? j->stats.retry_ms : wait);
 	r->count.crashes++;
 }
@@ -420,7 +426,7 @@ settle(struct job *j, int err, const struct errtext *why)
 		j->removed = 1;
 	} else if (err == 0) {
 		j->state = JOB_COMPLETED;
-		j->errors = 0;
+		j->errors = j->holds = 0;
 		j->updated_us = wall_us(r);
 		r->count.completed++;
 		unlist_id(j);
@@ -581,7 +587,7 @@ start(struct job *j)
 	j->stats.retry_ms = j->stats.held = 0;
 	j->state = JOB_RUNNING;
 	j->started_ms = now_ms(r);
-	j->hold_ms = backoff(r, j->errors + 1);
+	j->hold_ms = backoff(r, j->holds + 1);
 	remember(j, EVENT_STARTED, "");
 	r->count.running++;
 	r->count.starts++;

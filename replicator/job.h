@@ -57,7 +57,8 @@ struct job {
 	int resting; /* it was stopped to make room */
 	struct session *session;
 	struct exec_job launch;  /* RUNNING without a session, or telling: this is on its way */
-	unsigned errors;         /* in a row */
+	unsigned errors;         /* in a row, but for runs that held a document back: */
+	unsigned holds;          /* those, since the last that went well for a while */
 	unsigned untold;         /* COMPLETED, FAILED: so often its document could not be told */
 	uint64_t due_ms;         /* PENDING, CRASHING: not before */
 	struct heap_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go;

@@ -99,7 +99,8 @@ struct peer_want {
 };
 
 struct peer_diff {
-	struct peer_call call;
+	struct peer_call
+	    call; /* ERR_TOO_LARGE: all of them at once are too much; ERR_HELD_BACK: one of them may be to blame */
 	struct peer_want *wants; /* those with nrevs 0 behind it: nothing is missing */
 	size_t n;
 };

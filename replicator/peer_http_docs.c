@@ -602,9 +602,9 @@ peer_found_missing(struct peer_found *f, size_t want)
 }
 
 int
-peer_found_never(struct peer_found *f, size_t want, size_t k, const struct errtext *why)
+peer_found_failed(struct peer_found *f, size_t want, size_t k, int err, const struct errtext *why)
 {
-	return f->answered[want][k] == NAMED ? 0 : add_error(f, want, k, ERR_DOC_TOO_LARGE, why->text, "");
+	return f->answered[want][k] == NAMED ? 0 : add_error(f, want, k, err, why->text, "");
 }
 
 size_t

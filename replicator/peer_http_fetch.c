@@ -291,6 +291,7 @@ ask_single(struct fetch *f, struct single *s)
 	struct buf revs;
 
 	peer_rq_init(&s->rq, &f->op, "GET", single_done);
+	s->rq.divisible = s->to - s->from > 1;
 	peer_put_id(&s->rq.path, want->id);
 	(void)buf_puts(&s->rq.path, "?revs=true&latest=true&open_revs=");
 	buf_init(&revs, PEER_ANSWER);
@@ -360,7 +361,14 @@ end_singles(struct fetch *f)
 	end(f, f->err, &f->why);
 }
 
-/* Under the lock, behind an answer: 1 if more of its revisions are to be asked for.  A URL or an answer that was too long makes them fewer. */
+/* What fewer revisions may do without: a URL or an answer that was too long, or the server's words for what it cannot read. */
+static int
+is_of_some(const struct peer_rq *rq)
+{
+	return rq->err == ERR_BAD_URL || is_endless(rq) || peer_rq_is_said(rq);
+}
+
+/* Under the lock, behind an answer: 1 if more of its revisions are to be asked for. */
 static int
 is_single_going_on(struct fetch *f, struct single *s)
 {
@@ -371,7 +379,7 @@ is_single_going_on(struct fetch *f, struct single *s)
 		s->to = fitting(f, &f->c->wants[s->want], s->from, s->end);
 		return s->from < s->end;
 	}
-	if (f->err != 0 || (s->rq.err != ERR_BAD_URL && !is_endless(&s->rq)) || s->to - s->from < 2)
+	if (f->err != 0 || !is_of_some(&s->rq) || s->to - s->from < 2)
 		return 0;
 	s->to = s->from + (s->to - s->from) / 2;
 	if (s->rq.err != ERR_BAD_URL)
@@ -397,8 +405,9 @@ single_done(struct peer_rq *rq)
 		peer_rq_judge(rq, err, &f->words);
 	} else if (is_missing(rq)) {
 		rq->err = peer_found_missing(&f->found, s->want);
-	} else if ((is_endless(rq) || rq->err == ERR_BAD_URL) && s->to - s->from == 1) {
-		rq->err = peer_found_never(&f->found, s->want, s->from, &rq->why);
+	} else if (is_of_some(rq) && s->to - s->from == 1) {
+		err = peer_rq_is_said(rq) ? ERR_HELD_BACK : ERR_DOC_TOO_LARGE;
+		rq->err = peer_found_failed(&f->found, s->want, s->from, err, &rq->why);
 	}
 	again = is_single_going_on(f, s);
 	if (!again && rq->err != 0)

@@ -93,8 +93,8 @@ int peer_found_bulk(struct peer_found *f, const char *text, size_t len, int cut)
 int peer_found_one(struct peer_found *f, size_t want, const char *text, size_t len) MUST_CHECK;
 /** peer_found_missing(f, want): There is no such document. */
 int peer_found_missing(struct peer_found *f, size_t want) MUST_CHECK;
-/** peer_found_never(f, want, k, why): Its ${k}th revision cannot be had at any time: it is too large, or its URL too long. */
-int peer_found_never(struct peer_found *f, size_t want, size_t k, const struct errtext *why) MUST_CHECK;
+/** peer_found_failed(f, want, k, err, why): Its ${k}th revision cannot be had now (ERR_HELD_BACK), or at any time: it is too large, or its URL too long (ERR_DOC_TOO_LARGE). */
+int peer_found_failed(struct peer_found *f, size_t want, size_t k, int err, const struct errtext *why) MUST_CHECK;
 /** peer_found_whole(f): How many wants, from the first on, are answered. */
 size_t peer_found_whole(const struct peer_found *f);
 /** peer_found_end(f, done, c): The documents of the first ${done} wants are c->docs. */

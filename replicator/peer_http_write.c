@@ -41,6 +41,8 @@ diff_done(struct peer_rq *rq)
 
 	if (peer_rq_ok(rq))
 		peer_rq_judge(rq, peer_json_diff(rq->answer.data, rq->answer.len, o->diff, &why), &why);
+	else if (peer_rq_is_said(rq))
+		rq->err = ERR_HELD_BACK;
 	peer_op_end(&o->op, rq->err, &rq->why);
 }
 
@@ -54,6 +56,7 @@ peer_http_diff(struct peer *peer, struct peer_diff *c)
 	if (o == NULL)
 		return;
 	o->diff = c;
+	o->rq.divisible = c->n > 1;
 	b = &o->rq.body;
 	(void)buf_putc(b, '{');
 	for (i = 0; i < c->n; i++) {

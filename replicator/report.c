@@ -285,7 +285,7 @@ put_doc(struct job *j, struct buf *b)
 		buf_puts(b, "null");
 	else
 		report_info(j, b);
-	buf_printf(b, ",\"error_count\":%u,\"start_time\":", j->errors);
+	buf_printf(b, ",\"error_count\":%u,\"start_time\":", j->errors + j->holds);
 	report_time(b, j->added_us);
 	buf_puts(b, ",\"last_updated\":");
 	report_time(b, j->updated_us);

@@ -21,6 +21,7 @@
 #define REFUSALS_LOGGED 100u /* documents of a run that the log names */
 
 static void not_copied(struct batch *b, struct peer_doc *doc, int err, const struct errtext *why);
+static void ask_target(struct batch *b);
 static void write_texts(struct batch *b);
 
 int
@@ -55,6 +56,29 @@ session_batch_idle(const struct batch *b)
 	return b->flight.link == NULL && session_singles_idle(b);
 }
 
+/* ---- Many at once ---- */
+
+/* A call failed because of their number, or of one of them that is not known yet. */
+static int
+too_many(int err, size_t n)
+{
+	return n > 1 && (err == ERR_TOO_LARGE || err == ERR_HELD_BACK);
+}
+
+static void
+fewer(struct batch *b, int err, size_t n)
+{
+	b->together = n / 2;
+	b->narrowing = err == ERR_HELD_BACK;
+}
+
+static void
+went_well(struct batch *b)
+{
+	if (b->narrowing)
+		b->together *= 2;
+}
+
 /* ---- What does the target lack? ---- */
 
 /* Drops what is there already. */
@@ -75,20 +99,48 @@ static void
 diffed(void *owner)
 {
 	struct batch *b = owner;
+	struct session *s = b->s;
+	struct peer_want *first = b->diff.wants;
+	int err = b->diff.call.err;
 
-	if (b->diff.call.err != 0) {
-		session_fail(b->s, b->diff.call.err, &b->diff.call.why);
+	if (err == 0) {
+		b->asked += b->diff.n;
+		went_well(b);
+	} else if (too_many(err, b->diff.n)) {
+		fewer(b, err, b->diff.n);
+	} else if (err == ERR_HELD_BACK) {
+		session_batch_failed(b, &(struct peer_doc){.id = first->id}, err, &b->diff.call.why);
+		first->nrevs = 0;
+		b->asked++;
+	} else {
+		session_fail(s, err, &b->diff.call.why);
+	}
+	if (!session_over(s))
+		ask_target(b);
+}
+
+static void
+ask_target(struct batch *b)
+{
+	struct session *s = b->s;
+	struct peer *target = s->config.target;
+	size_t n = b->nwants - b->asked;
+
+	if (n == 0) {
+		keep_missing(b);
+		session_batch_round(b);
 		return;
 	}
-	keep_missing(b);
-	session_batch_round(b);
+	b->diff = (struct peer_diff){
+	    .wants = b->wants + b->asked, .n = n < b->together ? n : b->together, .call.arena = b->arena};
+	session_flight(&b->flight, s, target, &b->diff.call, diffed, b);
+	target->ops->diff(target, &b->diff);
 }
 
 void
 session_batch_start(struct batch *b, const struct peer_changes *c)
 {
 	struct session *s = b->s;
-	struct peer *target = s->config.target;
 	size_t i;
 
 	b->last_seq = c->last_seq;
@@ -113,9 +165,8 @@ session_batch_start(struct batch *b, const struct peer_changes *c)
 	b->done = b->nwants == 0;
 	if (b->done || session_over(s))
 		return;
-	b->diff = (struct peer_diff){.wants = b->wants, .n = b->nwants, .call.arena = b->arena};
-	session_flight(&b->flight, s, target, &b->diff.call, diffed, b);
-	target->ops->diff(target, &b->diff);
+	b->together = b->nwants;
+	ask_target(b);
 }
 
 /* ---- Outcomes of single documents ---- */
@@ -311,25 +362,25 @@ texts_written(void *owner)
 {
 	struct batch *b = owner;
 	struct session *s = b->s;
+	const struct errtext *why = &b->write.call.why;
+	int err = b->write.call.err;
 	size_t i;
 
-	if ((b->write.call.err == ERR_TOO_LARGE || b->write.call.err == ERR_HELD_BACK) && b->write.n > 1) {
-		b->together = b->write.n / 2;
-		b->narrowing = b->write.call.err == ERR_HELD_BACK;
-	} else if (b->write.call.err == ERR_TOO_LARGE) {
-		session_batch_refused(s, b->write.docs, ERR_DOC_TOO_LARGE, &b->write.call.why);
-		b->text++;
-	} else if (b->write.call.err == ERR_HELD_BACK) {
-		session_batch_failed(b, b->write.docs, ERR_HELD_BACK, &b->write.call.why);
-		b->text++;
-	} else if (b->write.call.err != 0) {
-		session_fail(s, b->write.call.err, &b->write.call.why);
-	} else {
+	if (err == 0) {
 		for (i = 0; i < b->write.n; i++)
 			outcome_of_text(b, &b->write.docs[i]);
 		b->text += b->write.n;
-		if (b->narrowing)
-			b->together *= 2;
+		went_well(b);
+	} else if (too_many(err, b->write.n)) {
+		fewer(b, err, b->write.n);
+	} else if (err == ERR_TOO_LARGE) {
+		session_batch_refused(s, b->write.docs, ERR_DOC_TOO_LARGE, why);
+		b->text++;
+	} else if (err == ERR_HELD_BACK) {
+		session_batch_failed(b, b->write.docs, err, why);
+		b->text++;
+	} else {
+		session_fail(s, err, why);
 	}
 	if (!session_over(s))
 		write_texts(b);

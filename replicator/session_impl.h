@@ -45,14 +45,14 @@ struct batch {
 	struct jstr last_seq;
 	struct flight flight;
 	struct peer_want *wants;
-	size_t nwants, at; /* at: those before it are done */
+	size_t nwants, asked, at; /* of those before them it is known what the target lacks; they are done */
 	struct peer_diff diff;
 	struct peer_fetch fetch;
 	/* What was fetched: texts go together, the others by themselves. */
 	struct peer_doc *texts, *singles;
 	size_t ntexts, nsingles, text, single;
-	size_t together; /* how many texts are written at once */
-	int narrowing; /* one is looked for that keeps the others from being written: more go together once some were */
+	size_t together; /* how many wants the target is asked for, or texts are written, at once */
+	int narrowing; /* one is looked for that keeps the others from being answered: more go together once some were */
 	struct peer_write write;
 	struct single *places; /* SESSION_SINGLES of them, once one was wanted */
 	int held;              /* some of it is not at the target, and is to come in a later run */

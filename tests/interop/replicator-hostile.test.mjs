@@ -26,6 +26,7 @@ let mute; // takes connections and says nothing
 const credentials = (url) => url.replace('://', `://${USER}:${MARK}@`);
 const page = (c, status = 200) => c.send(status, { 'Content-Type': 'text/html' }, HTML);
 const docs = () => DOCS;
+const unread = (c) => c.json({ error: 'badmatch', reason: 'x' }, 500); // what CouchDB says of a document that is damaged
 
 /* kind of request => how it is answered, and what is said of it */
 const GARBAGE = {
@@ -52,7 +53,7 @@ function add(name, as, rules, want, { content = docs(), extra = {}, url } = {}) 
 	cases.push({ name, body, want, as });
 }
 
-const crashing = (reason) => ({ state: 'crashing', reason });
+const crashing = (reason, want = {}) => ({ state: 'crashing', reason, ...want });
 const completed = (want = {}) => ({ state: 'completed', failures: 0, written: 30, ...want });
 const once = (n, act) => (c) => (c.nth < n ? act(c) : c.usual());
 
@@ -114,6 +115,7 @@ function sources() {
 		content[1]._id = 'l'.repeat(3000);
 		add(`url-too-long-${kind}`, 'source', { doc_get: tooLong }, completed({ failures: 1, written: 3, named: /^l{200}\.\.\.: .*answered 431/ }), { content, extra: { use_bulk_get: false } });
 	}
+	add('get-fails-of-one', 'source', { doc_get: (c) => (c.path === DOCS[12]._id ? unread(c) : c.usual()) }, crashing(/badmatch/, { arrived: 29 }), { extra: { use_bulk_get: false } });
 	// What is not there may have been edited: the run asks once more, and ends.
 	add('changes-nowhere', 'source', { changes: rows((row, i) => (i === 7 ? { ...row, id: 'is not there' } : row)) }, completed({ written: 29 }));
 
@@ -183,6 +185,7 @@ function targets() {
 	add('target-401', 'target', { bulk_docs: (c) => c.json({ error: 'unauthorized', reason: 'no more' }, 401) }, crashing(/unauthorized/));
 	add('target-more-outcomes', 'target', { bulk_docs: (c) => c.json([...c.body.docs, ...c.body.docs].map(({ _id }) => ({ id: _id, error: 'forbidden', reason: 'no' })), 201) }, crashing(/more|not sent/));
 	add('target-others', 'target', { bulk_docs: (c) => c.json([{ id: 'another', error: 'forbidden', reason: 'no' }], 201) }, crashing(/not sent/));
+	add('diff-fails-of-one', 'target', { revs_diff: (c) => (DOCS[12]._id in c.body ? unread(c) : c.usual()) }, crashing(/badmatch/, { arrived: 29 }));
 	add('diff-unasked', 'target', { revs_diff: (c) => c.json({ another: { missing: ['1-ffffffffffffffffffffffffffffffff'] } }) }, crashing(/not asked for/));
 	add('diff-unasked-rev', 'target', { revs_diff: (c) => c.json(Object.fromEntries(Object.keys(c.body).map((id) => [id, { missing: ['7-ffffffffffffffffffffffffffffffff'] }]))) }, crashing(/not asked for/));
 	add('diff-bad-rev', 'target', { revs_diff: (c) => c.json(Object.fromEntries(Object.keys(c.body).map((id) => [id, { missing: ['x'] }]))) }, crashing(/./));
@@ -231,6 +234,10 @@ after(async () => {
 
 const docsOf = async () => new Map((await divand.want('GET', '/_scheduler/docs?limit=1000')).docs.map((d) => [d.doc_id, d]));
 
+/* How many of DOCS have come to a target. */
+const arrived = async (name, as) => (as === 'source' ? (await divand.want('GET', `/sink-${name}`)).doc_count
+	: DOCS.filter(({ _id, _rev }) => peer.database(name).have.has(`${_id} ${_rev}`)).length);
+
 test('each ends in a state with its reason, and waits; another job goes on meanwhile', LIMIT, async (t) => {
 	sources();
 	targets();
@@ -262,6 +269,7 @@ test('each ends in a state with its reason, and waits; another job goes on meanw
 		if (said.state === 'crashing') {
 			if (!want.reason.test(said.info?.error ?? '')) bad(`does not say ${want.reason}`);
 			if (said.error_count < 1) bad('counts no error');
+			if (want.arrived !== undefined && (await arrived(name, as)) !== want.arrived) bad(`has not copied ${want.arrived}`);
 			const starts = jobs.get(name).history.filter((e) => e.type === 'started').length;
 			if (starts > 1) bad(`was started ${starts} times: it does not wait`);
 		} else if (want.failures !== undefined) {

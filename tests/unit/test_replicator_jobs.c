@@ -366,7 +366,7 @@ test_made_anew(void)
 
 /* An executor whose clock jumps over long rests, and which notes them. */
 static _Atomic uint64_t jumped_ms, rests[RESTS];
-static _Atomic unsigned nrests;
+static _Atomic unsigned nrests, nfirst; /* nfirst: of those, no longer than what is not doubled */
 
 static void
 jumping_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
@@ -375,6 +375,7 @@ jumping_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 
 	if (delay_ms > REST_MS / 2) {
 		n = atomic_fetch_add(&nrests, 1);
+		nfirst += delay_ms <= REST_MS / 4 * 5;
 		if (n < RESTS)
 			rests[n] = delay_ms;
 		jumped_ms += delay_ms;
@@ -392,6 +393,35 @@ jumping_now_ms(struct executor *ex)
 static struct executor jumping = {
     execpass_submit, jumping_later, execpass_cancel, jumping_now_ms, execpass_wall_us, execpass_random};
 
+/* Begin to replicate a database that has a damaged document; wait for so many rests. */
+static void
+replicate_hurt(const char *target)
+{
+	char text[256];
+	unsigned i;
+
+	nrests = nfirst = 0;
+	dbtest_create(reptest_dbs, "_replicator");
+	reptest_ex = &jumping;
+	reptest_begin((struct replicator_limits){.max_jobs = 4, .interval_ms = 50, .backoff_ms = REST_MS});
+	snprintf(text, sizeof(text),
+	    "{\"_id\":\"to-%s\",\"source\":\"hurt\",\"target\":\"%s\",\"continuous\":true,\"user_ctx\":{"
+	    "\"roles\":[\"_admin\"]}}",
+	    target, target);
+	dbtest_put(reptest_dbs, "_replicator", text, 1);
+	for (i = 0; i < 20000 && nrests < RESTS; i++)
+		usleep(1000);
+	CHECK(nrests >= RESTS);
+}
+
+static void
+replicate_no_more(void)
+{
+	reptest_end();
+	reptest_ex = NULL;
+	CHECK_INT(dbs_drop(reptest_dbs, "_replicator", &dbtest_admin), 0);
+}
+
 /*
  * Behind a document that cannot be copied a continuous run rests twice as long as the one before: it goes on meanwhile, and however
  * long that is, the failures before are not forgotten.
@@ -399,35 +429,37 @@ static struct executor jumping = {
 static void
 test_rests(void)
 {
-	struct db *db;
 	unsigned i;
 
-	dbtest_create(reptest_dbs, "hurt");
 	dbtest_create(reptest_dbs, "rest");
-	dbtest_put(reptest_dbs, "hurt", "{\"_id\":\"x\"}", 1);
-	db = dbtest_open(reptest_dbs, "hurt");
-	dbdamage_record(db, TREE_DOCS, "x", 1);
-	reptest_ex = &jumping;
-	reptest_begin((struct replicator_limits){.max_jobs = 4, .interval_ms = 50, .backoff_ms = REST_MS});
-	dbtest_put(reptest_dbs, "_replicator",
-	    "{\"_id\":\"held\",\"source\":\"hurt\",\"target\":\"rest\",\"continuous\":true,\"user_ctx\":{"
-	    "\"roles\":[\"_admin\"]}}",
-	    1);
-	for (i = 0; i < 20000 && nrests < RESTS; i++)
-		usleep(1000);
-	CHECK(nrests >= RESTS);
+	replicate_hurt("rest");
 	for (i = 0; i < RESTS; i++) {
 		CHECK(rests[i] >= (uint64_t)REST_MS << i);
 		CHECK(rests[i] <= ((uint64_t)REST_MS << i) / 4 * 5);
 	}
-	reptest_end();
-	reptest_ex = NULL;
-	db_close(db);
+	replicate_no_more();
+}
+
+/* What comes behind an outage does not rest as long as that has lasted. */
+static void
+test_rests_anew(void)
+{
+	unsigned i;
+
+	replicate_hurt("late");
+	CHECK_INT(nfirst, 1);
+	dbtest_create(reptest_dbs, "late");
+	for (i = 0; i < 20000 && nfirst == 1; i++)
+		usleep(1000);
+	CHECK(nfirst > 1);
+	replicate_no_more();
 }
 
 int
 main(void)
 {
+	struct db *db;
+
 	reptest_open();
 	dbtest_create(reptest_dbs, "_replicator");
 	reptest_begin((struct replicator_limits){.max_jobs = 4, .interval_ms = 50, .backoff_ms = 50});
@@ -442,8 +474,13 @@ main(void)
 	reptest_end();
 	reptest_close();
 	reptest_open();
-	dbtest_create(reptest_dbs, "_replicator");
+	dbtest_create(reptest_dbs, "hurt");
+	dbtest_put(reptest_dbs, "hurt", "{\"_id\":\"x\"}", 1);
+	db = dbtest_open(reptest_dbs, "hurt");
+	dbdamage_record(db, TREE_DOCS, "x", 1);
 	test_rests();
+	test_rests_anew();
+	db_close(db);
 	reptest_close();
 	return check_done();
 }
