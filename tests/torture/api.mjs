@@ -2,10 +2,11 @@
 // The tests of the HTTP API against a divand whose calls fail (fail.c): while a test file runs, one call after the other fails, each in another place,
 // and the file is run again until it passes untouched.
 //
-//   api.mjs --build DIR [--modes first,later,good] [--seconds N] [--step N --seed N] [--depth N] [--report FILE] FILE...
+//   api.mjs --build DIR [--modes first,later,good] [--seconds N] [--step N --seed N] [--depth N] [--keep DIR] [--report FILE] FILE...
 //
 // modes: what comes to a place first fails; what comes there the third time; what comes first, and all of its sort for a while.
 // seconds: for a file and a mode at most (120); what is left then is told.  step, seed: one place in so many.  depth: how many return addresses make a place (7).
+// keep: what has failed is noted there, and a later run of the same build goes on from it.
 //
 // Faults begin behind the first answer: how divand starts is life.mjs's.  A test may fail of that: it did not get what it asked for.  What counts against us: a report of a sanitizer, an assertion, lost memory, an end that is
 // not the test's wish, and one that the test wishes for and that does not come.  What was acknowledged, and is to be there, is life.mjs's.
@@ -15,13 +16,16 @@ import { Control, SANITIZERS, args, build, isLibrarys, modes, option, places, re
 import { tempDir } from '../lib/divand.mjs';
 
 const seconds = Number(option('--seconds', 120));
-const LATE_MS = 120000; // for one run of a file
+const keep = option('--keep', null);
+const LATE_MS = 400000; // for one run of a file
+const PATIENCE_MS = 15000; // for what a test waits for, which a fault may keep from coming
 const ANSWERED = /\[notice\] [0-9a-f]{10} /; // in the log
 const REFUSED = /cannot start/; // a server that a test starts behind the fault; or a thread of it: it says so, and ends with status 1
 const PAUSE_MS = { first: 10, later: 10, good: 250 }; // between two faults
 const RECENT = 3; // faults that are told with a finding
 
 const program = path.join(build, 'tests/torture/divand');
+if (keep) fs.mkdirSync(keep, { recursive: true });
 const scratch = tempDir('divan-torture');
 const found = new Map();
 const total = { runs: 0, faults: 0, failed: 0, late: 0, unfinished: 0 };
@@ -55,7 +59,7 @@ function tell(kind, err, file, mode, recent) {
 
 /** Run ${file} once, with a fault whenever the last one is over: {faults, code, late}. */
 async function once(file, mode, control) {
-	const env = { ...process.env, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: program, DIVAN_TEST_LOG: '1', TORTURE_CONTROL: control.file };
+	const env = { ...process.env, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: program, DIVAN_TEST_LOG: '1', DIVAN_TEST_PATIENCE: PATIENCE_MS, TORTURE_CONTROL: control.file };
 	const child = start(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe'] });
 	const recent = [];
 	let text = '', code, late = false, faults = 0, armed = false;
@@ -109,7 +113,7 @@ async function torture(file, mode, control) {
 }
 
 for (const mode of modes) {
-	const control = new Control(path.join(scratch, mode)); // what failed under one file is not asked again under the next
+	const control = new Control(path.join(keep ?? scratch, mode), keep !== null); // what failed under one file is not asked again under the next
 	for (const file of args) await torture(path.resolve(file), mode, control);
 	if (control.get('full')) console.log(`${mode}: there are more places than there is room for`);
 	control.close();

@@ -22,11 +22,12 @@ const AT = { armed: 0, sorts: 4, skip: 8, for_good: 12, step: 16, seed: 20, turn
 const HEAD = 192;
 const SIZE = HEAD + (1 << 17) * 24;
 
-/** The file, and what stands in it. */
+/** The file, and what stands in it; ${kept}: it may be there from an earlier run of the same programs, and stays. */
 export class Control {
-	constructor(file) {
+	constructor(file, kept = false) {
 		this.file = file;
-		this.fd = fs.openSync(file, 'w+');
+		this.kept = kept;
+		this.fd = fs.openSync(file, kept && fs.existsSync(file) ? 'r+' : 'w+');
 		fs.ftruncateSync(this.fd, SIZE);
 		this.set('depth', depth);
 	}
@@ -80,7 +81,7 @@ export class Control {
 	}
 	close() {
 		fs.closeSync(this.fd);
-		fs.rmSync(this.file, { force: true });
+		if (!this.kept) fs.rmSync(this.file, { force: true });
 	}
 }
 
