@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Runs fuzz targets that `make fuzz` has built, some of them side by side, those first that have run least, and sums up what each has had so far.
+// Runs fuzz targets that `make fuzz` has built, some of them side by side, those first that have had least of the processor, and sums up what each has had so far.
 //
 //   run.mjs --build DIR [--seconds N] [--jobs N] [--keep] [TARGET...]
 //
@@ -78,7 +78,7 @@ function merge(target) {
 
 const targets = args.length ? args : all;
 const before = ledger.length;
-const queue = targets.map(sums).sort((a, b) => a.seconds - b.seconds).map((s) => s.target);
+const queue = targets.map(sums).sort((a, b) => a.cpu - b.cpu).map((s) => s.target);
 const work = async () => {
 	for (let target; (target = queue.shift()); ) await run(target);
 };
