@@ -68,7 +68,7 @@ send(struct feed *f, const char *data, size_t len)
 	/* A shorter interval ends before it could be stuck, and looks. */
 	if (f->interval_ms > t->stuck_ms) {
 		feedtable_retime(f);
-		if (f->heap_index == 0)
+		if (feedtable_first(t) == f)
 			feedtable_set_timer(t);
 	}
 	http_send(f->r->http, data, len);
@@ -290,11 +290,10 @@ on_timer(void *arg)
 {
 	struct table *t = arg;
 	uint64_t now = t->api->ex->now_ms(t->api->ex);
+	struct feed *f;
 	unsigned n = 0;
 
-	while (t->nheap > 0 && t->heap[0].ms <= now && n++ < TIMER_BATCH) {
-		struct feed *f = t->heap[0].feed;
-
+	while ((f = feedtable_first(t)) != NULL && f->interval.key <= now && n++ < TIMER_BATCH) {
 		if (feedtable_due(f) > now)
 			feedtable_retime(f); /* it sent something meanwhile */
 		else

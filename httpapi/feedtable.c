@@ -20,7 +20,6 @@
 #include <string.h>
 
 #define BUCKETS_FIRST 64u
-#define HEAP_FIRST 16u
 #define COARSE_FROM_MS 2000u /* intervals from here on are met on a grid, so that wake-ups are shared */
 #define COARSE_MS 250u
 
@@ -266,32 +265,7 @@ feedtable_collect(struct table *t)
 	}
 }
 
-/* ---- The heap of intervals ---- */
-
-static void
-heap_put(struct table *t, size_t i, struct due d)
-{
-	t->heap[i] = d;
-	d.feed->heap_index = (uint32_t)i;
-}
-
-static void
-heap_sift(struct table *t, size_t i)
-{
-	struct due d = t->heap[i];
-	size_t child;
-
-	for (; i > 0 && t->heap[(i - 1) / 2].ms > d.ms; i = (i - 1) / 2)
-		heap_put(t, i, t->heap[(i - 1) / 2]);
-	for (; (child = 2 * i + 1) < t->nheap; i = child) {
-		if (child + 1 < t->nheap && t->heap[child + 1].ms < t->heap[child].ms)
-			child++;
-		if (t->heap[child].ms >= d.ms)
-			break;
-		heap_put(t, i, t->heap[child]);
-	}
-	heap_put(t, i, d);
-}
+/* ---- Intervals ---- */
 
 int
 feedtable_is_stuck(const struct feed *f, uint64_t now)
@@ -313,70 +287,59 @@ feedtable_due(const struct feed *f)
 	return (f->heartbeat ? ms : ms + COARSE_MS - 1) / COARSE_MS * COARSE_MS;
 }
 
+struct feed *
+feedtable_first(const struct table *t)
+{
+	struct heap_place *p = heap_first(&t->intervals);
+
+	return p != NULL ? (struct feed *)((char *)p - offsetof(struct feed, interval)) : NULL;
+}
+
 void
 feedtable_set_timer(struct table *t)
 {
+	const struct heap_place *p = heap_first(&t->intervals);
 	uint64_t now = t->api->ex->now_ms(t->api->ex);
 
-	if (t->nheap == 0)
+	if (p == NULL)
 		http_timer_cancel(t->timer);
 	else
-		http_timer_set(t->timer, t->heap[0].ms > now ? t->heap[0].ms - now : 0);
+		http_timer_set(t->timer, p->key > now ? p->key - now : 0);
 }
 
 int
 feedtable_time(struct feed *f)
 {
 	struct table *t = f->table;
-	size_t cap = t->heap_cap == 0 ? HEAP_FIRST : t->heap_cap * 2;
-	struct due *more;
 
-	if (t->nheap == t->heap_cap) {
-		more = realloc(t->heap, cap * sizeof(*more));
-		if (more == NULL)
-			return ERR_NOMEM;
-		t->heap = more;
-		t->heap_cap = cap;
-	}
-	t->heap[t->nheap] = (struct due){feedtable_due(f), f};
-	heap_sift(t, t->nheap++);
-	if (f->heap_index == 0)
+	if (heap_reserve(&t->intervals, t->intervals.n + 1) != 0)
+		return ERR_NOMEM;
+	heap_add(&t->intervals, &f->interval, feedtable_due(f));
+	if (feedtable_first(t) == f)
 		feedtable_set_timer(t);
 	return 0;
 }
 
+/* A first one that went is only looked at when the timer fires, but the last one takes the timer with it. */
 static void
-heap_remove(struct feed *f)
+untime(struct feed *f)
 {
 	struct table *t = f->table;
-	size_t i = f->heap_index;
 
-	if (i >= t->nheap || t->heap[i].feed != f)
+	if (f->interval.at == 0)
 		return;
-	t->nheap--;
-	if (i < t->nheap) {
-		heap_put(t, i, t->heap[t->nheap]);
-		heap_sift(t, i);
-	}
-	/*
-	 * A top that went is only looked at when the timer fires, but the last one takes the timer
-	 * with it.
-	 */
-	if (t->nheap == 0) {
+	heap_remove(&f->interval);
+	if (t->intervals.n == 0) {
 		http_timer_cancel(t->timer);
-		free(t->heap);
-		t->heap = NULL;
-		t->heap_cap = 0;
+		heap_release(&t->intervals);
 	}
 }
 
 void
 feedtable_retime(struct feed *f)
 {
-	struct table *t = f->table;
-
-	t->heap[f->heap_index].ms = feedtable_due(f);
-	heap_sift(t, f->heap_index);
+	heap_remove(&f->interval);
+	heap_add(&f->table->intervals, &f->interval, feedtable_due(f));
 }
 
 /* ---- Leaving ---- */
@@ -387,7 +350,7 @@ feedtable_leave(struct feed *f)
 	struct group *g = f->group;
 
 	feedtable_dequeue(f);
-	heap_remove(f);
+	untime(f);
 	if (g == NULL)
 		return 0;
 	if (f->prev != NULL)
@@ -439,6 +402,6 @@ feedtable_release(struct table *t)
 		}
 	}
 	free(t->buckets);
-	free(t->heap);
+	heap_release(&t->intervals);
 	pthread_mutex_destroy(&t->lock);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/heap.h"
 #include "httpapi/api.h"
 #include "httpapi/feedshare.h"
 
@@ -51,11 +52,11 @@ struct feed {
 	struct table *table;
 	const struct feed_kind *kind;
 	struct apireq *r;
-	uint64_t seen;      /* the sequence that it has looked up to */
-	uint64_t active_ms; /* when it last sent something or began to wait */
-	uint64_t sent_ms;   /* when what is in flight was sent */
+	uint64_t seen;              /* the sequence that it has looked up to */
+	uint64_t active_ms;         /* when it last sent something or began to wait */
+	uint64_t sent_ms;           /* when what is in flight was sent */
+	struct heap_place interval; /* in its table's; the key: when it was last known to end */
 	uint32_t interval_ms;
-	uint32_t heap_index;
 	enum feed_early early;
 	uint8_t heartbeat;
 	uint8_t started; /* the head is out */
@@ -79,11 +80,6 @@ struct group {
 	char name[];
 };
 
-struct due {
-	uint64_t ms;
-	struct feed *feed;
-};
-
 /* One HTTP thread's. */
 struct table {
 	struct api *api;
@@ -91,8 +87,7 @@ struct table {
 	struct http_timer *timer;
 	struct arena *scratch;
 	struct buf b; /* what is for one feed alone */
-	struct due *heap;
-	size_t nheap, heap_cap;
+	struct heap intervals;
 	struct feed *run_first, *run_last;
 	int stopping;
 	uint32_t stuck_ms;        /* a feed whose client took nothing for so long is dropped */
@@ -148,10 +143,12 @@ int feedtable_time(struct feed *f) MUST_CHECK;
 void feedtable_retime(struct feed *f);
 /**
  * feedtable_due(f): When its interval ends, or it is taken to be stuck.  feedtable_is_stuck(f, now): What it was sent
- * did not go out for too long.  feedtable_set_timer(t): ${t}'s timer to the first of them.
+ * did not go out for too long.  feedtable_first(t): The one with the earliest end, which may have moved since it was
+ * last retimed; or NULL.  feedtable_set_timer(t): ${t}'s timer to that.
  */
 uint64_t feedtable_due(const struct feed *f);
 int feedtable_is_stuck(const struct feed *f, uint64_t now);
+struct feed *feedtable_first(const struct table *t);
 void feedtable_set_timer(struct table *t);
 
 #endif

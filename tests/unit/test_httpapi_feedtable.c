@@ -131,6 +131,7 @@ static void
 test_intervals(struct feed *feeds)
 {
 	uint64_t last = 0;
+	struct feed *f;
 	unsigned i, n;
 
 	for (i = 0; i < FEEDS; i++) {
@@ -146,11 +147,9 @@ test_intervals(struct feed *feeds)
 	feedtable_retime(&feeds[0]);
 	CHECK_INT(feedtable_due(&feeds[0]), now + t.stuck_ms);
 	CHECK(!feedtable_is_stuck(&feeds[0], now + t.stuck_ms - 1) && feedtable_is_stuck(&feeds[0], now + t.stuck_ms));
-	for (n = 0; t.nheap > 0; n++) {
-		struct feed *f = t.heap[0].feed;
-
-		CHECK(t.heap[0].ms >= last && f->heap_index == 0);
-		last = t.heap[0].ms;
+	for (n = 0; (f = feedtable_first(&t)) != NULL; n++) {
+		CHECK(f->interval.key >= last);
+		last = f->interval.key;
 		(void)feedtable_leave(f);
 	}
 	CHECK_INT(n, FEEDS);
