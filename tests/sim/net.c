@@ -7,7 +7,7 @@
  *
  *  1. The caller's structures, arena and pipe are touched only until it was told, and only in jobs.
  *  2. The other end works on copies in the rpc's arena, which lives until both are done.
- *  3. A document may be sick at a node: an error is said of it alone, or of all that are written with it.
+ *  3. A document may be sick at a node: an error is said of it alone, or of all that are compared or written with it.
  *  4. Whoever was called dead hears nothing and says nothing: its own calls fail.
  */
 #include "tests/sim/net_impl.h"
@@ -194,10 +194,22 @@ carry_out(struct rpc *c)
 	}
 }
 
+static int
+asks_for_sick(const struct rpc *c)
+{
+	size_t i = 0;
+
+	while (i < c->in.diff.n && !wire_is_sick(c, c->in.diff.wants[i].id))
+		i++;
+	return i < c->in.diff.n;
+}
+
 /* Of one that comes with others wire.c tells, or all of them fail. */
 static int
 is_sick(const struct rpc *c)
 {
+	if (c->kind == RPC_DIFF)
+		return asks_for_sick(c) && sim_chance(c->r->sim, 500);
 	if (c->kind == RPC_WRITE)
 		return c->sick != 0 && sim_chance(c->r->sim, 500);
 	if (c->kind != RPC_PUT && c->kind != RPC_OPEN)
@@ -258,6 +270,8 @@ draw_fate(struct rpc *c)
 	n = sim_below(s, 10);
 	if (rpc_is_stream(c) && n < 6)
 		return n < 4 ? FATE_CUT : FATE_FLIP;
+	if (c->kind == RPC_DIFF && ((struct peer_diff *)c->of)->n > 1 && n < 2)
+		return FATE_TOO_LARGE;
 	if (c->kind == RPC_WRITE && ((struct peer_write *)c->of)->n > 1 && n < 4)
 		return n < 2 ? FATE_TOO_LARGE : FATE_PARTIAL;
 	return n < 5 ? FATE_LOST : n < 9 ? FATE_ANSWER_LOST : FATE_BUSY;

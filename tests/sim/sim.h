@@ -52,7 +52,7 @@ struct node {
 	uint64_t copied_us;
 	unsigned restored; /* how often an older copy was put back */
 	uint32_t
-	    sick; /* documents of which it fails alone: to take them as a target, to give their attachments as a source */
+	    sick; /* documents of which it fails alone: to compare or take them as a target, to give their attachments as a source */
 	int64_t skew_us;
 	char uuid[33];
 	unsigned locals_lost; /* at the next start, of a thousand */
