@@ -12,7 +12,11 @@ import { ask, newDb } from './client.mjs';
 const work = tempDir('divan-replicate');
 let server;
 before(async () => (server = await startDivand()));
-after(() => server.stop());
+const left = []; // how to end what a test leaves that fails
+after(() => {
+	for (const end of left) end();
+	return server.stop();
+});
 
 /** Run `divan replicate` to its end: {status, out, err}.  `begun` is given the child. */
 function replicate(args, { env = { DIVAN_ADMIN: 'admin:adm' }, command = [DIVAN], begun } = {}) {
@@ -22,6 +26,7 @@ function replicate(args, { env = { DIVAN_ADMIN: 'admin:adm' }, command = [DIVAN]
 	let err = '';
 	child.stdout.on('data', (d) => (out += d));
 	child.stderr.on('data', (d) => (err += d));
+	left.push(() => child.kill('SIGKILL'));
 	begun?.(child);
 	return new Promise((resolve, reject) => {
 		child.on('error', reject);
@@ -91,6 +96,7 @@ async function slowServer(holds) {
 		listener.closeAllConnections();
 		listener.close();
 	};
+	left.push(p.stop);
 	return p;
 }
 
@@ -254,6 +260,7 @@ test('a terminal shows how far it is', { timeout: 60000 }, async () => {
 	const command = `"$DIVAN" replicate --url ${server.url} --create-target ${from} ${slow.url(target())}`;
 	// script(1) gives it a terminal.
 	const child = spawn('script', ['-qfec', command, '/dev/null'], { env: { ...process.env, DIVAN, DIVAN_ADMIN: 'admin:adm' }, stdio: ['pipe', 'pipe', 'inherit'] });
+	left.push(() => child.kill('SIGKILL'));
 	let out = '';
 	child.stdout.on('data', (d) => (out += d));
 	const ended = new Promise((resolve) => child.on('close', resolve));

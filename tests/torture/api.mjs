@@ -63,7 +63,7 @@ function tell(kind, err, file, mode, recent) {
 /** Run ${file} once, with a fault whenever the last one is over: {faults, code, late}. */
 async function once(file, mode, control) {
 	const env = { ...process.env, ...SANITIZERS, DIVAN_BUILD: build, DIVAND: program, DIVAN_TEST_LOG: '1', DIVAN_TEST_PATIENCE: PATIENCE_MS, TORTURE_CONTROL: control.file };
-	const child = start(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+	const child = start(process.execPath, ['--test-force-exit', file], { env, stdio: ['ignore', 'pipe', 'pipe'] }); // a test that failed leaves servers
 	const recent = [];
 	let text = '', code, late = false, faults = 0, armed = false;
 	for (const s of [child.stdout, child.stderr]) s.on('data', (d) => (text = (text + d).slice(-4 << 20)));
@@ -84,6 +84,7 @@ async function once(file, mode, control) {
 		}
 		if (!late && Date.now() - began > LATE_MS) {
 			late = true;
+			if (report) fs.appendFileSync(report, `LATE ${path.basename(file)} ${mode}\n${recent.map((f) => `${f.what}: ${places(program, f.frames).join(' < ')}\n`).join('')}${text.slice(-4000)}\n----\n`);
 			child.kill('SIGTERM');
 		}
 	}
