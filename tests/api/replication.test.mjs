@@ -301,23 +301,22 @@ test('_scheduler/docs: databases of any name, states, limit and skip', async () 
 test('a client that goes away leaves its replication running; who has started it, or an administrator, may end it', async () => {
 	const { target } = await pair([]);
 	await open(target);
-	const met = {};
-	const silent = http.createServer(() => met.asked?.());
+	let asked = false;
+	const silent = http.createServer(() => (asked = true));
 	await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
 	const source = `http://127.0.0.1:${silent.address().port}/x/`;
-	const asked = new Promise((resolve) => (met.asked = resolve));
 	const body = JSON.stringify({ source, target });
 	const req = http.request({ host: '127.0.0.1', port: server.port, method: 'POST', path: '/_replicate', headers: { authorization: basic('ann'), 'content-type': 'application/json', 'content-length': body.length } });
 	req.on('error', () => {});
 	req.end(body);
-	await asked;
+	await until(() => asked, 'the source is not asked');
 	req.destroy();
 	const mine = async () => (await ask(server, 'GET', '/_scheduler/jobs')).json.jobs.find((job) => job.source === source);
 	const job = await mine();
 	assert.equal(job.user, 'ann');
 	assertError(await replicate({ replication_id: job.id, cancel: true }, basic('bob')), 401, 'unauthorized');
 	assert.equal((await replicate({ replication_id: job.id, cancel: true }, basic('ann'))).status, 200);
-	while (await mine());
+	await until(async () => !(await mine()), 'it goes on');
 	silent.closeAllConnections();
 	silent.close();
 });
@@ -349,7 +348,7 @@ test('statistics count what was started and done', async () => {
 	const { source, target } = await pair();
 	const [starts, done] = [await stat('jobs/starts'), await stat('docs/completed_state_updates')];
 	assert.equal((await put(`/_replicator/stat-${++serial}`, { source, target })).status, 201);
-	while ((await stat('docs/completed_state_updates')) === done);
+	await until(async () => (await stat('docs/completed_state_updates')) > done, 'its document is not told');
 	assert.ok((await stat('jobs/starts')) > starts);
 	assert.match((await ask(server, 'GET', '/_node/_local/_prometheus')).text, /couch_replicator_jobs_running \d/);
 });
