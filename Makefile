@@ -23,7 +23,7 @@
 #   make cov         which branches of db/ and base/ the tests take, by file (COV_API=1: with the contract and API tests)
 #   make tidy        clang-tidy and cppcheck over the code
 #   make valgrind    the unit tests under memcheck
-#   make fuzz        each fuzz target for SECONDS=60 under clang, JOBS=1 at once; findings, inputs and sums of all runs in build-fuzz/ (FUZZ='rev doc': some)
+#   make fuzz        each fuzz target for SECONDS=60 under clang, JOBS=1 at once, UNTIL=30: until each has had so many minutes of processor; findings, inputs and sums of all runs in build-fuzz/ (FUZZ='rev doc': some)
 #   make bench       ratios to the ceilings in bench/ceiling/
 #   make web         bundle the page into build/web
 #   make install     divand, divan, divan-js, the page, a service and its configuration (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)
@@ -349,7 +349,7 @@ JOBS    ?= 1
 fuzz: deps-fuzz
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=build-fuzz CC=clang OPT='-O1 -g' \
 	  SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' $(FUZZ_NAMES:%=build-fuzz/tests/fuzz_%)
-	@node tests/fuzz/run.mjs --build build-fuzz --seconds $(SECONDS) --jobs $(JOBS) $(if $(KEEP),--keep) $(FUZZ)
+	@node tests/fuzz/run.mjs --build build-fuzz --seconds $(SECONDS) --jobs $(JOBS) $(if $(UNTIL),--until $(UNTIL)) $(if $(KEEP),--keep) $(FUZZ)
 
 # What is measured are db/ and base/.  The tests of COV_SKIP take minutes without optimisation, and no branch that the others do not take.
 # COV_API=1: the contract and API tests as well.

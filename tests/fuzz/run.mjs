@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // Runs fuzz targets that `make fuzz` has built, some of them side by side, those first that have had least of the processor, and sums up what each has had so far.
 //
-//   run.mjs --build DIR [--seconds N] [--jobs N] [--keep] [TARGET...]
+//   run.mjs --build DIR [--seconds N] [--until N] [--jobs N] [--keep] [TARGET...]
 //
-// seconds: for each target, by the clock (60).  jobs: how many at once (1).  keep: what takes new branches goes into tests/fuzz/corpus/ in the end.
+// seconds: for each target, by the clock (60).  until: again and again, until each has had so many minutes of the processor in sum (0: once).  jobs: how many at once (1).  keep: what takes new branches goes into tests/fuzz/corpus/ in the end.
 //
 // What targets found their way to stays in DIR/corpus/TARGET for the next run, findings are DIR/TARGET-*, and DIR/runs.json has every run: its commit,
 // seconds by the clock and of processor, inputs, status.  Closes with a table of the sums, and `N passed, N failed`.
@@ -17,6 +17,7 @@ const args = process.argv.slice(2);
 const option = (name, otherwise) => (args.includes(name) ? args.splice(args.indexOf(name), 2)[1] : otherwise);
 const build = path.resolve(option('--build', 'build-fuzz'));
 const seconds = Number(option('--seconds', 60));
+const until = Number(option('--until', 0)) * 60;
 const jobs = Number(option('--jobs', 1));
 const keep = args.includes('--keep') && args.splice(args.indexOf('--keep'), 1);
 
@@ -39,7 +40,7 @@ function sums(target) {
 	return { target, runs: runs.length, seconds: sum('seconds'), cpu: sum('cpu'), inputs: sum('inputs'), failed: runs.filter((r) => r.status !== 0).length };
 }
 
-/** Run ${target} once; a run that ends by a finding counts as well. */
+/** Run ${target} once: did it find nothing?  A run that ends by a finding counts as well. */
 function run(target) {
 	const dict = path.join(FUZZ, `${target}.dict`);
 	fs.mkdirSync(corpus(target), { recursive: true });
@@ -64,7 +65,7 @@ function run(target) {
 			fs.writeFileSync(LEDGER, JSON.stringify(ledger, null, '\t'));
 			console.log(`  ${one.status === 0 ? 'ok  ' : 'FAIL'} ${target}: ${one.seconds} s, ${one.cpu.toFixed(0)} s of processor, ${inputs} inputs`);
 			if (one.status !== 0) console.log(err.slice(-5000));
-			resolve();
+			resolve(one.status === 0);
 		});
 	});
 }
@@ -78,9 +79,16 @@ function merge(target) {
 
 const targets = args.length ? args : all;
 const before = ledger.length;
-const queue = targets.map(sums).sort((a, b) => a.cpu - b.cpu).map((s) => s.target);
+let waiting = [...targets];
+/** Whose turn it is, or undefined. */
+function next() {
+	const [first] = waiting.map(sums).filter((s) => until === 0 || s.cpu < until).sort((a, b) => a.cpu - b.cpu);
+	waiting = waiting.filter((target) => target !== first?.target);
+	return first?.target;
+}
 const work = async () => {
-	for (let target; (target = queue.shift()); ) await run(target);
+	for (let target; (target = next()); )
+		if ((await run(target)) && until > 0) waiting.push(target);
 };
 await Promise.all(Array.from({ length: jobs }, work));
 if (keep) targets.forEach(merge);
