@@ -66,11 +66,8 @@ send(struct feed *f, const char *data, size_t len)
 	f->in_flight = 1;
 	f->active_ms = f->sent_ms = t->api->ex->now_ms(t->api->ex);
 	/* A shorter interval ends before it could be stuck, and looks. */
-	if (f->interval_ms > t->stuck_ms) {
-		feedtable_retime(f);
-		if (feedtable_first(t) == f)
-			feedtable_set_timer(t);
-	}
+	if (f->interval_ms > t->stuck_ms && feedtable_retime(f))
+		feedtable_set_timer(t);
 	http_send(f->r->http, data, len);
 }
 
@@ -282,7 +279,7 @@ interval_over(struct feed *f, uint64_t now)
 		beat = f->kind->heartbeat(f);
 		send(f, beat, strlen(beat));
 	}
-	feedtable_retime(f);
+	(void)feedtable_retime(f);
 }
 
 static void
@@ -293,9 +290,9 @@ on_timer(void *arg)
 	struct feed *f;
 	unsigned n = 0;
 
-	while ((f = feedtable_first(t)) != NULL && f->interval.key <= now && n++ < TIMER_BATCH) {
+	while (n++ < TIMER_BATCH && (f = feedtable_over(t, now)) != NULL) {
 		if (feedtable_due(f) > now)
-			feedtable_retime(f); /* it sent something meanwhile */
+			(void)feedtable_retime(f); /* it sent something meanwhile */
 		else
 			interval_over(f, now);
 	}

@@ -288,11 +288,11 @@ feedtable_due(const struct feed *f)
 }
 
 struct feed *
-feedtable_first(const struct table *t)
+feedtable_over(const struct table *t, uint64_t now)
 {
 	struct heap_place *p = heap_first(&t->intervals);
 
-	return p != NULL ? (struct feed *)((char *)p - offsetof(struct feed, interval)) : NULL;
+	return p != NULL && p->key <= now ? (struct feed *)((char *)p - offsetof(struct feed, interval)) : NULL;
 }
 
 void
@@ -315,7 +315,7 @@ feedtable_time(struct feed *f)
 	if (heap_reserve(&t->intervals, t->intervals.n + 1) != 0)
 		return ERR_NOMEM;
 	heap_add(&t->intervals, &f->interval, feedtable_due(f));
-	if (feedtable_first(t) == f)
+	if (heap_first(&t->intervals) == &f->interval)
 		feedtable_set_timer(t);
 	return 0;
 }
@@ -335,11 +335,14 @@ untime(struct feed *f)
 	}
 }
 
-void
+int
 feedtable_retime(struct feed *f)
 {
+	struct heap *intervals = &f->table->intervals;
+
 	heap_remove(&f->interval);
-	heap_add(&f->table->intervals, &f->interval, feedtable_due(f));
+	heap_add(intervals, &f->interval, feedtable_due(f));
+	return heap_first(intervals) == &f->interval;
 }
 
 /* ---- Leaving ---- */

@@ -136,19 +136,19 @@ void feedtable_enqueue(struct feed *f);
 void feedtable_dequeue(struct feed *f);
 
 /**
- * feedtable_time(f): Take ${f} into the intervals, from its active_ms on.  feedtable_retime(f): active_ms has changed.
- * Errors: ERR_NOMEM.
+ * feedtable_time(f): Take ${f} into the intervals, from its active_ms on.  Errors: ERR_NOMEM.  feedtable_retime(f): One
+ * that is there: active_ms has changed.  1 if it is the first now, which the timer is not set to yet.
  */
 int feedtable_time(struct feed *f) MUST_CHECK;
-void feedtable_retime(struct feed *f);
+int feedtable_retime(struct feed *f);
 /**
  * feedtable_due(f): When its interval ends, or it is taken to be stuck.  feedtable_is_stuck(f, now): What it was sent
- * did not go out for too long.  feedtable_first(t): The one with the earliest end, which may have moved since it was
- * last retimed; or NULL.  feedtable_set_timer(t): ${t}'s timer to that.
+ * did not go out for too long.  feedtable_over(t, now): The first whose interval was over by ${now} when it was last
+ * retimed; or NULL.  feedtable_set_timer(t): ${t}'s timer to the first end.
  */
 uint64_t feedtable_due(const struct feed *f);
 int feedtable_is_stuck(const struct feed *f, uint64_t now);
-struct feed *feedtable_first(const struct table *t);
+struct feed *feedtable_over(const struct table *t, uint64_t now);
 void feedtable_set_timer(struct table *t);
 
 #endif

@@ -58,25 +58,29 @@ session_batch_idle(const struct batch *b)
 
 /* ---- Many at once ---- */
 
-/* A call failed because of their number, or of one of them that is not known yet. */
-static int
-too_many(int err, size_t n)
+/*
+ * Of the ${n} that a call was made for, the first of which is ${first}: how many are settled. All, if it went well; none, where fewer
+ * are to be tried, or the run fails; one that is alone and to blame is held back.
+ */
+static size_t
+settle(struct batch *b, const struct peer_call *call, size_t n, const struct peer_doc *first)
 {
-	return n > 1 && (err == ERR_TOO_LARGE || err == ERR_HELD_BACK);
-}
-
-static void
-fewer(struct batch *b, int err, size_t n)
-{
-	b->together = n / 2;
-	b->narrowing = err == ERR_HELD_BACK;
-}
-
-static void
-went_well(struct batch *b)
-{
-	if (b->narrowing)
-		b->together *= 2;
+	if (call->err == 0) {
+		if (b->narrowing)
+			b->together *= 2;
+		return n;
+	}
+	if (n > 1 && (call->err == ERR_TOO_LARGE || call->err == ERR_HELD_BACK)) {
+		b->together = n / 2;
+		b->narrowing = call->err == ERR_HELD_BACK;
+		return 0;
+	}
+	if (call->err == ERR_HELD_BACK) {
+		session_batch_failed(b, first, call->err, &call->why);
+		return 1;
+	}
+	session_fail(b->s, call->err, &call->why);
+	return 0;
 }
 
 /* ---- What does the target lack? ---- */
@@ -99,23 +103,13 @@ static void
 diffed(void *owner)
 {
 	struct batch *b = owner;
-	struct session *s = b->s;
 	struct peer_want *first = b->diff.wants;
-	int err = b->diff.call.err;
+	size_t settled = settle(b, &b->diff.call, b->diff.n, &(struct peer_doc){.id = first->id});
 
-	if (err == 0) {
-		b->asked += b->diff.n;
-		went_well(b);
-	} else if (too_many(err, b->diff.n)) {
-		fewer(b, err, b->diff.n);
-	} else if (err == ERR_HELD_BACK) {
-		session_batch_failed(b, &(struct peer_doc){.id = first->id}, err, &b->diff.call.why);
-		first->nrevs = 0;
-		b->asked++;
-	} else {
-		session_fail(s, err, &b->diff.call.why);
-	}
-	if (!session_over(s))
+	if (settled > 0 && b->diff.call.err != 0)
+		first->nrevs = 0; /* held back */
+	b->asked += settled;
+	if (!session_over(b->s))
 		ask_target(b);
 }
 
@@ -361,28 +355,18 @@ static void
 texts_written(void *owner)
 {
 	struct batch *b = owner;
-	struct session *s = b->s;
-	const struct errtext *why = &b->write.call.why;
-	int err = b->write.call.err;
+	struct peer_write *w = &b->write;
 	size_t i;
 
-	if (err == 0) {
-		for (i = 0; i < b->write.n; i++)
-			outcome_of_text(b, &b->write.docs[i]);
-		b->text += b->write.n;
-		went_well(b);
-	} else if (too_many(err, b->write.n)) {
-		fewer(b, err, b->write.n);
-	} else if (err == ERR_TOO_LARGE) {
-		session_batch_refused(s, b->write.docs, ERR_DOC_TOO_LARGE, why);
-		b->text++;
-	} else if (err == ERR_HELD_BACK) {
-		session_batch_failed(b, b->write.docs, err, why);
+	for (i = 0; w->call.err == 0 && i < w->n; i++)
+		outcome_of_text(b, &w->docs[i]);
+	if (w->call.err == ERR_TOO_LARGE && w->n == 1) {
+		session_batch_refused(b->s, w->docs, ERR_DOC_TOO_LARGE, &w->call.why);
 		b->text++;
 	} else {
-		session_fail(s, err, why);
+		b->text += settle(b, &w->call, w->n, w->docs);
 	}
-	if (!session_over(s))
+	if (!session_over(b->s))
 		write_texts(b);
 }
 

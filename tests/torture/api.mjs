@@ -47,6 +47,8 @@ function judge(printed, faults) {
 	return all;
 }
 
+const told = (faults) => faults.map((f) => `     fault: ${f.what}: ${places(program, f.frames).join(' < ')}\n`).join('');
+
 function tell(kind, err, file, mode, recent) {
 	const at = stack(err);
 	if (isLibrarys(kind, at)) return;
@@ -54,8 +56,7 @@ function tell(kind, err, file, mode, recent) {
 	const old = found.get(key);
 	if (old) return void old.n++;
 	found.set(key, { n: 1 });
-	const faults = recent.map((f) => `     fault: ${f.what}: ${places(program, f.frames).join(' < ')}\n`).join('');
-	const text = `FAIL ${key} (${path.basename(file)} ${mode})\n${faults}`;
+	const text = `FAIL ${key} (${path.basename(file)} ${mode})\n${told(recent)}`;
 	process.stdout.write(text);
 	if (report) fs.appendFileSync(report, `${text}${err}\n----\n`);
 }
@@ -84,7 +85,7 @@ async function once(file, mode, control) {
 		}
 		if (!late && Date.now() - began > LATE_MS) {
 			late = true;
-			if (report) fs.appendFileSync(report, `LATE ${path.basename(file)} ${mode}\n${recent.map((f) => `${f.what}: ${places(program, f.frames).join(' < ')}\n`).join('')}${text.slice(-4000)}\n----\n`);
+			if (report) fs.appendFileSync(report, `LATE ${path.basename(file)} ${mode}\n${told(recent)}${text.slice(-4000)}\n----\n`);
 			child.kill('SIGTERM');
 		}
 	}

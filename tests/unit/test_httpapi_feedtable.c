@@ -144,12 +144,13 @@ test_intervals(struct feed *feeds)
 	feeds[0].in_flight = 1;
 	feeds[0].sent_ms = now;
 	feeds[0].interval_ms = 3600000;
-	feedtable_retime(&feeds[0]);
+	(void)feedtable_retime(&feeds[0]);
 	CHECK_INT(feedtable_due(&feeds[0]), now + t.stuck_ms);
 	CHECK(!feedtable_is_stuck(&feeds[0], now + t.stuck_ms - 1) && feedtable_is_stuck(&feeds[0], now + t.stuck_ms));
-	for (n = 0; (f = feedtable_first(&t)) != NULL; n++) {
-		CHECK(f->interval.key >= last);
-		last = f->interval.key;
+	for (n = 0; (f = feedtable_over(&t, UINT64_MAX)) != NULL; n++) {
+		CHECK(feedtable_due(f) >= last);
+		last = feedtable_due(f);
+		CHECK(feedtable_over(&t, last) == f && feedtable_over(&t, last - 1) == NULL);
 		(void)feedtable_leave(f);
 	}
 	CHECK_INT(n, FEEDS);

@@ -511,6 +511,16 @@ make_wants(void)
 	}
 }
 
+/* Until make_wants() again. */
+static void
+want_two(struct peer_want *w, const char *first, const char *second)
+{
+	w->revs = arena_calloc(canned_arena, 2, sizeof(struct rev));
+	w->revs[0] = canned_rev(first);
+	w->revs[1] = canned_rev(second);
+	w->nrevs = 2;
+}
+
 static int
 fetch(struct peer *p, struct peer_fetch *c, size_t max)
 {
@@ -651,7 +661,6 @@ test_bulk_cut_leaf(void)
 	size_t big = 3u << 20, len;
 	char *text = arena_alloc(canned_arena, 2 * big);
 	struct peer *p = canned_peer(NULL);
-	struct rev *one = wants[0].revs;
 	struct peer_fetch c;
 
 	len = (size_t)snprintf(text, 2 * big,
@@ -662,10 +671,7 @@ test_bulk_cut_leaf(void)
 	memset(text + len, 'x', big);
 	memcpy(text + len + big, last, sizeof(last));
 	len += big + sizeof(last) - 1;
-	wants[0].revs = arena_calloc(canned_arena, 2, sizeof(struct rev));
-	wants[0].revs[0] = canned_rev(CANNED_R2);
-	wants[0].revs[1] = canned_rev(CANNED_R1);
-	wants[0].nrevs = 2;
+	want_two(&wants[0], CANNED_R2, CANNED_R1);
 	peertest_clear();
 	peertest_add((struct peertest_rule){"POST", "/_bulk_get?", 200, NULL, text, .body_len = len});
 	CHECK_INT(fetch(p, &c, 1 << 20), 0);
@@ -674,8 +680,7 @@ test_bulk_cut_leaf(void)
 		CHECK_INT(c.docs[1].rev.gen, 1);
 	CHECK_INT(peertest_requests, 2);
 	p->ops->close(p);
-	wants[0].revs = one;
-	wants[0].nrevs = 1;
+	make_wants();
 }
 
 /* What is said of each revision counts, also where the id comes behind. */
@@ -683,13 +688,9 @@ static void
 test_id_behind(void)
 {
 	struct peer *p = canned_peer(NULL);
-	struct rev *one = wants[1].revs;
 	struct peer_fetch c;
 
-	wants[1].revs = arena_calloc(canned_arena, 2, sizeof(struct rev));
-	wants[1].revs[0] = canned_rev(CANNED_R1);
-	wants[1].revs[1] = canned_rev(CANNED_R2);
-	wants[1].nrevs = 2;
+	want_two(&wants[1], CANNED_R1, CANNED_R2);
 	canned_only("POST", "/_bulk_get?", 200,
 	    BULK("{\"ok\":" CANNED_DOC1("a") "}",
 		"{\"error\":{\"rev\":\"" CANNED_R1 "\",\"error\":\"not_found\"}},{\"error\":{\"rev\":\"" CANNED_R2
@@ -700,8 +701,7 @@ test_id_behind(void)
 	CHECK_INT(c.done, 3);
 	if (CHECK_INT(c.ndocs, 4))
 		CHECK(c.docs[2].err == ERR_FORBIDDEN || c.docs[3].err == ERR_FORBIDDEN);
-	wants[1].revs = one;
-	wants[1].nrevs = 1;
+	make_wants();
 	p->ops->close(p);
 }
 
@@ -758,13 +758,9 @@ test_singles_unread(void)
 {
 	static const char words[] = "{\"error\":\"badmatch\",\"reason\":\"x\"}";
 	struct peer *p = canned_peer(NULL);
-	struct rev *one = wants[0].revs;
 	struct peer_fetch c;
 
-	wants[0].revs = arena_calloc(canned_arena, 2, sizeof(struct rev));
-	wants[0].revs[0] = canned_rev(CANNED_R1);
-	wants[0].revs[1] = canned_rev(CANNED_R2);
-	wants[0].nrevs = 2;
+	want_two(&wants[0], CANNED_R1, CANNED_R2);
 	peertest_clear();
 	peertest_rule("POST", "/_bulk_get?", 404, "{\"error\":\"not_found\"}");
 	peertest_rule("GET", "/a?revs=true&latest=true&open_revs=%5B%22" CANNED_R2 "%22%5D ", 200,
@@ -790,8 +786,7 @@ test_singles_unread(void)
 	canned_only("GET", "/", 500, "{}");
 	CHECK_INT(fetch(p, &c, 1 << 20), ERR_IO);
 	p->ops->close(p);
-	wants[0].revs = one;
-	wants[0].nrevs = 1;
+	make_wants();
 }
 
 /* ---- Many revisions of one document ---- */
