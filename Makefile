@@ -341,7 +341,7 @@ torture: deps-test
 	@all='--build build-torture --modes $(MODES) --step $(or $(STEP),1) --seed $(or $(SEED),0)'; bad=0; \
 	  node tests/torture/life.mjs $$all --starts 10000 || bad=1; \
 	  node tests/torture/unit.mjs $$all --jobs 2 $(TORTURE_TESTS) || bad=1; \
-	  node tests/torture/api.mjs $$all $(TORTURE_API) || bad=1; exit $$bad
+	  node tests/torture/api.mjs $$all --jobs 2 $(TORTURE_API) || bad=1; exit $$bad
 
 # FUZZ: some targets. KEEP=1: what takes new branches goes into tests/fuzz/corpus/.
 SECONDS ?= 60

@@ -5,6 +5,7 @@ import http2 from 'node:http2';
 import https from 'node:https';
 import { after, before, test } from 'node:test';
 import { certificate, startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, connect, newDb } from './client.mjs';
 
 let server;
@@ -108,14 +109,10 @@ async function overHttp2(session) {
 	// A feed on the session is woken by a write on it.
 	const feed = session.request({ ':method': 'GET', ':path': `/${db}/_changes?feed=continuous&since=now&heartbeat=20`, authorization: server.auth });
 	let seen = '';
-	const beat = new Promise((resolve) => feed.on('data', (data) => {
-		seen += data;
-		resolve();
-	}));
-	await beat;
-	const woken = new Promise((resolve) => feed.on('data', () => seen.includes(`${tag}-news`) && resolve()));
-	await request('PUT', `/${db}/${tag}-news`, {});
-	await woken;
+	feed.on('data', (data) => (seen += data));
+	await until(() => seen !== '', 'a beat');
+	assert.equal((await request('PUT', `/${db}/${tag}-news`, {})).status, 201);
+	await until(() => seen.includes(`${tag}-news`), () => `a change in ${seen}`);
 	const closed = new Promise((resolve) => feed.on('close', resolve));
 	feed.on('error', () => {});
 	feed.close(http2.constants.NGHTTP2_CANCEL);

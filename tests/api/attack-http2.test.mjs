@@ -230,7 +230,7 @@ test('a client that gives no window is cut off', async () => {
 		await idle.until((f) => f.type === T.headers);
 		for (let n = 0; n < 20; n++) {
 			const seen = idle.frames.length;
-			await new Promise((resolve) => (idle.waits.add(() => idle.frames.length > seen && resolve())));
+			await until(() => idle.frames.length > seen, 'a beat');
 			await idle.send(frame(T.window, 0, 0, Buffer.from([0, 0, 0, 1])));
 		}
 		assert.equal(idle.ended, false);

@@ -2,19 +2,20 @@
 // The tests of the HTTP API against a divand whose calls fail (fail.c): while a test file runs, one call after the other fails, each in another place,
 // and the file is run again until it passes untouched.
 //
-//   api.mjs --build DIR [--modes first,later,good] [--seconds N] [--step N --seed N] [--depth N] [--keep DIR] [--report FILE] FILE...
+//   api.mjs --build DIR [--jobs N] [--modes first,later,good] [--seconds N] [--step N --seed N] [--depth N] [--keep DIR] [--report FILE] FILE...
 //
 // modes: what comes to a place first fails; what comes there the third time; what comes first, and all of its sort for a while.
 // seconds: for a file and a mode at most (120); what is left then is told.  step, seed: one place in so many.  depth: how many return addresses make a place (7).
-// keep: what has failed is noted there, and a later run of the same build goes on from it.
+// jobs: files at once; what has failed under one is not asked again under another.  keep: what has failed is noted there, and a later run of the same build goes on from it.
 //
 // Faults begin behind the first answer: how divand starts is life.mjs's.  A test may fail of that: it did not get what it asked for.  What counts against us: a report of a sanitizer, an assertion, lost memory, an end that is
 // not the test's wish, and one that the test wishes for and that does not come.  What was acknowledged, and is to be there, is life.mjs's.
 import fs from 'node:fs';
 import path from 'node:path';
-import { Control, SANITIZERS, args, build, isLibrarys, modes, option, places, report, seed, stack, start, step } from './lib.mjs';
+import { Control, SANITIZERS, args, build, isLibrarys, isUnheard, modes, option, places, report, seed, stack, start, step } from './lib.mjs';
 import { tempDir } from '../lib/divand.mjs';
 
+const jobs = Number(option('--jobs', 1));
 const seconds = Number(option('--seconds', 120));
 const keep = option('--keep', null);
 const LATE_MS = 400000; // for one run of a file
@@ -31,11 +32,8 @@ const found = new Map();
 const total = { runs: 0, faults: 0, failed: 0, late: 0, unfinished: 0 };
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** One of the faults was in the log: a word may be missing. */
-const isUnheard = (faults) => faults.some((f) => f.what === 'write' && / base\/log\.c/.test(places(program, f.frames)[0]));
-
 /** What is wrong with a run, by what it and its servers printed, and its last faults: [[kind, text]]. */
-function judge(printed, faults) {
+function judge(printed, faults, mode) {
 	const all = [];
 	const text = printed.replace(/^.* \[notice\] .*\n/gm, ''); // a report may have them between its lines
 	for (const m of text.matchAll(/ERROR: (AddressSanitizer: \S+|LeakSanitizer)|runtime error: (.*)|Assertion `(.*)' failed/g)) {
@@ -43,7 +41,7 @@ function judge(printed, faults) {
 		if (!/ABRT/.test(kind)) all.push([kind, text.slice(m.index, m.index + 8000)]);
 	}
 	const end = /divand (did not end within|ended with) .*/.exec(text);
-	if (end && all.length === 0 && !REFUSED.test(text) && !isUnheard(faults)) all.push([end[0], text.slice(end.index, end.index + 8000)]);
+	if (end && all.length === 0 && !REFUSED.test(text) && !faults.some((f) => isUnheard(program, f, mode))) all.push([end[0], text.slice(end.index, end.index + 8000)]);
 	return all;
 }
 
@@ -90,11 +88,11 @@ async function once(file, mode, control) {
 		}
 	}
 	control.disarm();
-	for (const [kind, err] of judge(text, recent)) tell(kind, err, file, mode, recent);
+	for (const [kind, err] of judge(text, recent, mode)) tell(kind, err, file, mode, recent);
 	return { faults, code, late };
 }
 
-async function torture(file, mode, control) {
+async function torture(file, mode, control, others) {
 	const own = { runs: 0, faults: 0, failed: 0, late: 0 };
 	const began = Date.now();
 	let end = 'untouched';
@@ -104,6 +102,7 @@ async function torture(file, mode, control) {
 			total.unfinished++;
 			break;
 		}
+		for (const other of others) control.learn(other);
 		const r = await once(file, mode, control);
 		own.runs++;
 		own.faults += r.faults;
@@ -118,10 +117,15 @@ async function torture(file, mode, control) {
 }
 
 for (const mode of modes) {
-	const control = new Control(path.join(keep ?? scratch, mode), keep !== null); // what failed under one file is not asked again under the next
-	for (const file of args) await torture(path.resolve(file), mode, control);
-	if (control.get('full')) console.log(`${mode}: there are more places than there is room for`);
-	control.close();
+	const dir = keep ?? scratch;
+	const earlier = fs.readdirSync(dir).filter((name) => name.startsWith(`${mode}.`)).length;
+	const controls = Array.from({ length: Math.max(jobs, earlier) }, (_, i) => new Control(path.join(dir, `${mode}.${i}`), keep !== null));
+	const left = [...args];
+	await Promise.all(controls.slice(0, jobs).map(async (control) => {
+		for (let file; (file = left.shift());) await torture(path.resolve(file), mode, control, controls.filter((c) => c !== control));
+	}));
+	if (controls.some((c) => c.get('full'))) console.log(`${mode}: there are more places than there is room for`);
+	for (const control of controls) control.close();
 }
 console.log(`${total.runs} runs, ${total.faults} faults, ${total.failed} runs in which a test failed, ${total.late} that did not end; ${total.unfinished} files not finished; step ${step}, seed ${seed}`);
 console.log(`${total.faults - found.size} passed, ${found.size} failed`);

@@ -16,7 +16,7 @@
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
-import { Control, SANITIZERS, args, build, modes, option, places, report, run, seed, sorts, stack, start, step } from './lib.mjs';
+import { Control, SANITIZERS, args, build, isUnheard, modes, option, places, report, run, seed, sorts, stack, start, step } from './lib.mjs';
 import { tempDir } from '../lib/divand.mjs';
 import { life } from './steps.mjs';
 
@@ -261,14 +261,12 @@ async function live(mode) {
 	console.log(`   life.${mode}: ${total.faults} faults so far, ${((Date.now() - began) / 1000).toFixed(0)} s`);
 }
 
-/** It cannot say a word: what failed, or goes on to fail, is the writing of it. */
-const silent = (mode) => control.fired()?.what === 'fflush' || (mode === 'good' && control.fired()?.sort === 'file');
-
 /** divand starts, and ends, with a fault: it comes up and is well, or says why not. */
 async function startAndEnd(fresh, mode) {
 	let n = 0, refused = 0;
 	const began = Date.now();
 	const dir = path.join(tempDir('divan-torture'), 'data');
+	const unheard = () => control.fired() && isUnheard(program, control.fired(), mode);
 
 	control.forget();
 	for (; n < starts; n++) {
@@ -276,12 +274,12 @@ async function startAndEnd(fresh, mode) {
 		const s = await launch(dir, () => control.arm(mode));
 		if (s.port === 'late') {
 			await s.exited;
-			if (!silent(mode)) finding('no start', `${mode}`, s.err());
+			if (!unheard()) finding('no start', `${mode}`, s.err());
 		} else if (s.port === null) {
 			refused++;
 			const end = s.ended();
 			if (end.signal || end.code === 99 || end.code === 0) finding(`start: ${end.signal ?? end.code}`, mode, s.err());
-			else if (s.err().trim() === '' && !silent(mode)) finding('start: no word', mode);
+			else if (s.err().trim() === '' && !unheard()) finding('start: no word', mode);
 		} else {
 			const early = control.fired();
 			if (early) control.disarm();
