@@ -1,12 +1,14 @@
 // Compressed answers: who gets them, that they say the same as the plain ones, and that a feed's rows come at once.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import http from 'node:http';
 import http2 from 'node:http2';
 import os from 'node:os';
 import zlib from 'node:zlib';
 import { after, before, test } from 'node:test';
 import { startDivand } from '../lib/divand.mjs';
+import { until } from '../lib/until.mjs';
 import { ask, newDb } from './client.mjs';
 
 let server, db;
@@ -267,7 +269,7 @@ test('over HTTP/2, whole and as a feed', async () => {
 	const session = http2.connect(server.url);
 	const request = (path, more = {}) => session.request({ ':path': path, authorization: server.auth, 'accept-encoding': 'gzip', ...more });
 	const stream = request(listing());
-	const [headers] = await new Promise((resolve) => stream.on('response', (...a) => resolve(a)));
+	const [headers] = await once(stream, 'response', { signal: AbortSignal.timeout(60000) }); // that a session ends well is no error of its streams
 	assert.equal(headers['content-encoding'], 'gzip');
 	const chunks = [];
 	for await (const d of stream) chunks.push(d);
@@ -276,13 +278,10 @@ test('over HTTP/2, whole and as a feed', async () => {
 	const feed = request(`${path}/_changes?feed=continuous&heartbeat=30000`);
 	const gunzip = zlib.createGunzip();
 	let text = '';
-	const rows = new Promise((resolve) => gunzip.on('data', (d) => {
-		text += d;
-		if (text.includes('"two"')) resolve();
-	}));
+	gunzip.on('data', (d) => (text += d));
 	feed.on('data', (d) => gunzip.write(d));
 	for (const id of ['one', 'two']) assert.equal((await ask(server, 'PUT', `${path}/${id}`, { json: {} })).status, 201);
-	await rows;
+	await until(() => text.includes('"two"'), () => `two rows in ${text}`);
 	assert.deepEqual(text.trim().split('\n').map((l) => JSON.parse(l).id), ['one', 'two']);
 	feed.close();
 	session.destroy();
