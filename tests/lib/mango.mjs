@@ -166,9 +166,9 @@ export function usable(columns, selector, sort = []) {
 	return at < columns.length;
 }
 
-/** May all documents be read in the order of their ids?  A sort by them wants a range of _id, or a single one. */
+/** May all documents be read in the order of their ids?  A sort by them wants a condition on _id that an index can answer; $exists is one. */
 export function sortsById(selector, sort) {
-	const ranges = ['$lt', '$lte', '$eq', '$gte', '$gt', '$beginsWith'];
+	const ranges = ['$lt', '$lte', '$eq', '$gte', '$gt', '$beginsWith', '$exists'];
 	const ranged = ([name, arg]) => (name === '$and' ? arg.some(ranged) : name === '_id' && ranges.includes(arg[0]));
 	const normal = normalise(selector);
 	return sort.length === 1 && sort[0] === '_id' && normal !== null && ranged(normal);
