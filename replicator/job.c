@@ -366,11 +366,17 @@ crashed(struct job *j, int err, const struct errtext *why)
 	const char *name = err == ERR_NO_DB ? "db_not_found" : err_name(err);
 	struct replicator *r = j->r;
 	uint64_t now = now_ms(r), wait;
-	/* From the first document that was held back on nothing went well. */
+	/* From the first document that was held back on nothing went well; a long way to the one of last time is no success either. */
 	uint64_t well = (j->stats.held > 0 ? j->stats.held_ms : now) - j->started_ms;
+	int again = j->stats.held > 0 && strcmp(j->stats.held_id, j->held_id) == 0;
 
-	if (well >= HEALTHY_MS)
-		j->errors = j->holds = 0;
+	if (well >= HEALTHY_MS) {
+		j->errors = 0;
+		if (!again)
+			j->holds = 0;
+	}
+	if (j->stats.held > 0)
+		(void)snprintf(j->held_id, sizeof(j->held_id), "%s", j->stats.held_id);
 	if (err == ERR_HELD_BACK) {
 		j->errors = 0;
 		j->holds++;

@@ -59,6 +59,7 @@ struct job {
 	struct exec_job launch;  /* RUNNING without a session, or telling: this is on its way */
 	unsigned errors;         /* in a row, but for runs that held a document back: */
 	unsigned holds;          /* those, since the last that went well for a while */
+	char held_id[64];        /* what the last of them held back first, as session_stats have it */
 	unsigned untold;         /* COMPLETED, FAILED: so often its document could not be told */
 	uint64_t due_ms;         /* PENDING, CRASHING: not before */
 	struct heap_place place; /* PENDING, CRASHING: in r->later or r->ready, unless one of its id is about to go;

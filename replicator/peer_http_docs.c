@@ -413,13 +413,13 @@ read_fate(struct peer_found *f, struct peer_in *in, struct buf *ids, struct fate
 	return fate->told || fate->has_doc ? 0 : ERR_BAD_REQUEST;
 }
 
-/* What cannot be had for good is that document's affair; anything else the whole call's. */
+/* What cannot be had for good is passed over; of anything else it is not known. */
 static int
-is_own(const struct fate *fate)
+code_of(const struct fate *fate)
 {
 	int code = peer_json_code(fate->said.error);
 
-	return code == ERR_MISSING || code == ERR_FORBIDDEN || code == ERR_UNAUTHORIZED;
+	return code == ERR_MISSING || code == ERR_FORBIDDEN || code == ERR_UNAUTHORIZED ? code : ERR_HELD_BACK;
 }
 
 /* ${fate} is an error. */
@@ -433,16 +433,12 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 	const struct rev **at;
 	size_t k, hits = q.n;
 
-	if (!is_own(fate))
-		return err_why(in->why, ERR_IO, "has an error for \"%.*s\": %s: %s",
-		    (int)(w->id.len < 100 ? w->id.len : 100), w->id.s, fate->said.error, fate->said.reason);
 	at = rev.gen != 0 ? find_rev(&q, &rev, &hits) : q.v;
 	for (k = 0; k < hits && err == 0; k++) {
 		size_t nth = (size_t)(at[k] - w->revs);
 
 		if (f->answered[want][nth] != NAMED)
-			err = add_error(
-			    f, want, nth, peer_json_code(fate->said.error), fate->said.error, fate->said.reason);
+			err = add_error(f, want, nth, code_of(fate), fate->said.error, fate->said.reason);
 	}
 	if (err == 0 && hits == 0)
 		return err_why(in->why, ERR_IO, "has an error for a revision of \"%.*s\" that was not asked for",
@@ -452,7 +448,7 @@ take_error(struct peer_found *f, struct peer_in *in, const struct fate *fate, si
 
 /* ---- _bulk_get ---- */
 
-/* The docs of a result.  An error without a revision is about those that nothing else is said of. */
+/* The docs of a result.  Errors without a revision are about those that nothing else is said of; what may pass counts more than what does not. */
 static int
 read_fates_of(struct peer_found *f, struct peer_in *in, struct buf *ids, const struct jstr *id)
 {
@@ -466,9 +462,9 @@ read_fates_of(struct peer_found *f, struct peer_in *in, struct buf *ids, const s
 			continue;
 		if (at == NULL)
 			err = ERR_BAD_REQUEST;
-		else if (fate.rev.gen != 0 || !is_own(&fate))
+		else if (fate.rev.gen != 0)
 			err = take_error(f, in, &fate, (size_t)(*at - f->wants));
-		else
+		else if (!loose.told || code_of(&fate) == ERR_HELD_BACK)
 			loose = fate;
 	}
 	err = err == ERR_END ? 0 : err;

@@ -146,6 +146,13 @@ init_found(struct fetch *f)
 	return peer_found_init(&f->found, f->c->wants, f->asked, f->op.call->arena, &f->words);
 }
 
+/* It ends early, each time: what comes next may be what the source cannot read. */
+static int
+is_broken_off(const struct peer_rq *rq)
+{
+	return rq->err == ERR_IO && rq->status == 200 && !peer_rq_is_page(rq);
+}
+
 /* It has no such request, or it fails: then each document is asked for by itself, for good if it is the former. */
 static int
 is_without_bulk(struct fetch *f)
@@ -153,6 +160,8 @@ is_without_bulk(struct fetch *f)
 	struct peer_http *p = f->op.p;
 	int status = f->rq.status, never;
 
+	if (is_broken_off(&f->rq))
+		return 1;
 	if (status < 400 || status == 401 || status == 403 || status == 429 || status == 503)
 		return 0;
 	never = status == 400 || status == 404 || status == 405 || status == 415 || status == 501;
@@ -361,11 +370,18 @@ end_singles(struct fetch *f)
 	end(f, f->err, &f->why);
 }
 
-/* What fewer revisions may do without: a URL or an answer that was too long, or the server's words for what it cannot read. */
+/* What the source cannot read: it has words for it, or breaks off. */
+static int
+is_unreadable(const struct peer_rq *rq)
+{
+	return peer_rq_is_said(rq) || is_broken_off(rq);
+}
+
+/* What fewer revisions may do without: a URL or an answer that was too long, or what cannot be read. */
 static int
 is_of_some(const struct peer_rq *rq)
 {
-	return rq->err == ERR_BAD_URL || is_endless(rq) || peer_rq_is_said(rq);
+	return rq->err == ERR_BAD_URL || is_endless(rq) || is_unreadable(rq);
 }
 
 /* Under the lock, behind an answer: 1 if more of its revisions are to be asked for. */
@@ -406,7 +422,7 @@ single_done(struct peer_rq *rq)
 	} else if (is_missing(rq)) {
 		rq->err = peer_found_missing(&f->found, s->want);
 	} else if (is_of_some(rq) && s->to - s->from == 1) {
-		err = peer_rq_is_said(rq) ? ERR_HELD_BACK : ERR_DOC_TOO_LARGE;
+		err = is_unreadable(rq) ? ERR_HELD_BACK : ERR_DOC_TOO_LARGE;
 		rq->err = peer_found_failed(&f->found, s->want, s->from, err, &rq->why);
 	}
 	again = is_single_going_on(f, s);

@@ -31,6 +31,7 @@ struct session_stats {
 	uint64_t updated_us;
 	uint64_t held;          /* documents that could not be copied now, and are to come in a later run */
 	uint64_t held_ms;       /* by the executor's clock: the first of them */
+	char held_id[64];       /* its id, as much as fits */
 	struct errtext refusal; /* of the last of ${failures} and ${held}: its id, and why; empty: there is none */
 };
 

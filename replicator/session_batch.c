@@ -229,8 +229,11 @@ session_batch_failed(struct batch *b, const struct peer_doc *doc, int err, const
 		return;
 	}
 	b->held = 1;
-	if (s->stats.held++ == 0)
+	if (s->stats.held++ == 0) {
 		s->stats.held_ms = s->config.ex->now_ms(s->config.ex);
+		(void)snprintf(s->stats.held_id, sizeof(s->stats.held_id), "%.*s",
+		    (int)(doc->id.len < ID_SHOWN ? doc->id.len : ID_SHOWN), doc->id.s);
+	}
 	name_last(s, doc, err, why);
 	log_line(LOG_WARNING, "replication %s: held back, and to be tried again: document %s", s->spec->id,
 	    s->stats.refusal.text);

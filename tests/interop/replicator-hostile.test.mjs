@@ -62,8 +62,8 @@ function sources() {
 		for (const [what, [act, reason]] of Object.entries(GARBAGE)) {
 			// An end that is no JSON object is no log; what _bulk_get does not do is tried without it.
 			if (kind === 'bulk_get' && what === 'error') continue;
-			if (kind === 'bulk_get' && what === 'endless') {
-				add('source-bulk-get-endless', 'source', { [kind]: act }, completed());
+			if (kind === 'bulk_get' && (what === 'endless' || what === 'half')) {
+				add(`source-bulk-get-${what}`, 'source', { [kind]: act }, completed());
 				continue;
 			}
 			if (kind === 'local_put' && what === 'error') continue;

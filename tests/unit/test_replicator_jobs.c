@@ -364,8 +364,8 @@ test_made_anew(void)
 #define REST_MS 600000u
 #define RESTS 5u
 
-/* An executor whose clock jumps over long rests, and which notes them. */
-static _Atomic uint64_t jumped_ms, rests[RESTS];
+/* An executor whose clock jumps over long rests, which it notes, and by ${look_ms} whenever somebody looks. */
+static _Atomic uint64_t jumped_ms, look_ms, rests[RESTS];
 static _Atomic unsigned nrests, nfirst; /* nfirst: of those, no longer than what is not doubled */
 
 static void
@@ -387,7 +387,7 @@ jumping_later(struct executor *ex, struct exec_job *job, uint64_t delay_ms)
 static uint64_t
 jumping_now_ms(struct executor *ex)
 {
-	return execpass_now_ms(ex) + jumped_ms;
+	return execpass_now_ms(ex) + (jumped_ms += look_ms);
 }
 
 static struct executor jumping = {
@@ -424,15 +424,17 @@ replicate_no_more(void)
 
 /*
  * Behind a document that cannot be copied a continuous run rests twice as long as the one before: it goes on meanwhile, and however
- * long that is, the failures before are not forgotten.
+ * long that is, or the way to the document, the failures before are not forgotten.
  */
 static void
-test_rests(void)
+test_rests(const char *target, uint64_t way_ms)
 {
 	unsigned i;
 
-	dbtest_create(reptest_dbs, "rest");
-	replicate_hurt("rest");
+	dbtest_create(reptest_dbs, target);
+	look_ms = way_ms;
+	replicate_hurt(target);
+	look_ms = 0;
 	for (i = 0; i < RESTS; i++) {
 		CHECK(rests[i] >= (uint64_t)REST_MS << i);
 		CHECK(rests[i] <= ((uint64_t)REST_MS << i) / 4 * 5);
@@ -478,7 +480,8 @@ main(void)
 	dbtest_put(reptest_dbs, "hurt", "{\"_id\":\"x\"}", 1);
 	db = dbtest_open(reptest_dbs, "hurt");
 	dbdamage_record(db, TREE_DOCS, "x", 1);
-	test_rests();
+	test_rests("rest", 0);
+	test_rests("far", 130000);
 	test_rests_anew();
 	db_close(db);
 	reptest_close();
