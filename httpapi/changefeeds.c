@@ -81,8 +81,10 @@ fill_share(struct changefeed *c, struct feedshare *s)
 
 	s->before = c->scan;
 	err = feedscan_fill(&c->scan, &s->b, f->table->scratch, &seq);
-	if (err != 0 && err != ERR_END && err != ERR_AGAIN)
+	if (err != 0 && err != ERR_END && err != ERR_AGAIN) {
+		c->scan = s->before; /* the rows will not be sent: who goes on from here gets them */
 		return err;
+	}
 	f->seen = err == ERR_END ? seq : 0;
 	s->group = db_shows_alike(c->feed.r->db) ? f->group : NULL;
 	s->after = c->scan;

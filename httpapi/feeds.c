@@ -93,9 +93,6 @@ finish(struct feed *f, struct buf *b, int with_tail)
 		return;
 	}
 	leave(f);
-	/* A head that is on its way alone leaves no room for a last line. */
-	if (f->started && !http_can_send(http))
-		with_tail = 0;
 	if (with_tail)
 		f->kind->tail(f, b);
 	if (!f->started) {
@@ -174,12 +171,8 @@ serve(struct feed *f)
 
 	if (f->waiting)
 		return;
-	if (!http_can_send(f->r->http)) {
-		/* on_ready() comes back to it, but for a head that is on its way alone. */
-		if (!f->in_flight)
-			feedtable_enqueue(f);
-		return;
-	}
+	if (f->in_flight)
+		return; /* on_ready() comes back to it */
 	err = f->group->known == UINT64_MAX ? ERR_NO_DB : f->kind->fill(f, &b);
 	if (err != 0 && err != ERR_END && err != ERR_AGAIN) {
 		fail(f, err);
@@ -342,12 +335,7 @@ start(struct feed *f)
 	}
 	f->started = 1;
 	http_start(f->r->http, 200, UINT64_MAX, on_ready, on_stop, f);
-	if (b->len > 0) {
-		send(f, b->data, b->len);
-	} else if (f->more) {
-		feedtable_enqueue(f);
-		feedtable_post(t);
-	}
+	send(f, b->data, b->len); /* or the head alone, behind which on_ready() comes as well */
 	use_buffer(t);
 }
 

@@ -235,7 +235,8 @@ fill(struct feed *f, struct buf **bp)
 	struct live_home *home = live_home_of(f->r);
 	struct live *c = of(f);
 	struct live_share *s;
-	int err;
+	uint64_t since = c->at.since;
+	int err, known = c->at.known;
 
 	*bp = &f->table->b;
 	buf_clear(*bp);
@@ -260,8 +261,12 @@ fill(struct feed *f, struct buf **bp)
 	if (err == 0 || err == ERR_END || err == ERR_AGAIN)
 		return err;
 	c->err = err;
-	if (err != ERR_TOO_LARGE)
+	if (err != ERR_TOO_LARGE) {
+		/* This turn's events will not be sent: who goes on from here gets them. */
+		c->at.since = since;
+		c->at.known = known;
 		return err;
+	}
 	set_reason(c, "The query finds more than a live query keeps.");
 	return ERR_END;
 }

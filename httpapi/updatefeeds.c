@@ -92,8 +92,11 @@ static int
 fill_buf(struct updatefeed *u, struct buf *b)
 {
 	uint64_t seq = updates_seq(u->log);
+	struct updates_scan before = u->scan;
 	int err = updates_fill(u->log, &u->scan, b);
 
+	if (err != 0 && err != ERR_END)
+		u->scan = before; /* the rows will not be sent */
 	u->feed.seen = err == ERR_END ? seq : 0;
 	return err;
 }

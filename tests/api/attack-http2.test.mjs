@@ -240,6 +240,20 @@ test('a client that gives no window is cut off', async () => {
 	}
 });
 
+test('a feed that has nothing but its head to say goes by the same rule', async () => {
+	const quick = await startDivand({ config: { gate: { stuck_timeout: 0 }, chttpd: { feed_stuck_timeout: 800 } } });
+	try {
+		const name = await newDb(quick);
+		const c = connectH2(quick);
+		await c.send(frame(T.settings, 0, 0, Buffer.from([0, 4, 0, 0, 0, 0])), frame(T.headers, BOTH, 1, request('GET', `/${name}/_changes?feed=continuous&since=now&timeout=400`, { authorization: quick.auth })));
+		await c.until((f) => f.type === T.headers);
+		assert.equal((await ask(quick, 'PUT', `/${name}/news`, { json: {} })).status, 201);
+		await until(() => c.ended, 'an end');
+	} finally {
+		await quick.stop();
+	}
+});
+
 test('bodies of strangers are bounded, together', async () => {
 	const small = await startDivand({ config: { gate: { exempt: 'none', unauthenticated_bytes: 3000000 } } });
 	try {

@@ -18,7 +18,7 @@ const DOCS = Number(process.env.DAMAGE_DOCS ?? 1200);
 const PAGE = 4096;
 const dataDir = tempDir('divan-damage');
 const servers = [];
-let file, records, model, names;
+let file, records, model, names, seqs;
 
 const ok = (r, ...statuses) => (assert.ok(statuses.includes(r.status), `${r.status} ${r.text}`), r.json);
 const id = (i) => `d${String(i).padStart(5, '0')}`;
@@ -89,6 +89,7 @@ before(async () => {
 	for (const { id: name, doc } of ok(await ask(server, 'GET', '/all/_all_docs?include_docs=true'), 200).rows) model[name] = JSON.stringify(doc);
 	for (let i = 0; i < 4; i++) model[`att${i}/file`] = (await ask(server, 'GET', `/all/att${i}/file`)).raw.toString('base64');
 	names = Object.keys(model).filter((n) => !n.includes('/file'));
+	seqs = ok(await ask(server, 'GET', '/all/_changes'), 200).results.map((row) => parseInt(row.seq));
 	await server.stop();
 	file = fs.readFileSync(path.join(dataDir, 'all.divan'));
 	records = read(file);
@@ -126,6 +127,11 @@ async function asked(server, db, kind, seed) {
 	await honest(server, 'GET', `/${db}/_changes?include_docs=true`, {}, (r) => {
 		for (const row of r.json.results) known(row.id, row.doc, '_changes');
 		assert.equal(r.json.results.length, names.length);
+	});
+	// It may end early, and then not behind what it has not said.
+	await honest(server, 'GET', `/${db}/_changes?feed=longpoll&include_docs=true`, {}, (r) => {
+		for (const row of r.json.results) known(row.id, row.doc, 'a longpoll');
+		assert.equal(r.json.results.length, seqs.filter((seq) => seq <= parseInt(r.json.last_seq)).length, `a longpoll up to ${r.json.last_seq} (${kind}, SEED=${seed})`);
 	});
 	await honest(server, 'POST', `/${db}/_find`, { json: { selector: { type: 'note' }, limit: 100000 } }, (r) => {
 		for (const doc of r.json.docs) known(doc._id, doc, '_find');
